@@ -339,8 +339,7 @@ class SqlLedger(SqlStore):
         self, connection: SqlConnection, proposal: Proposal, former_id: str, *, asks_nobody: bool
     ) -> Change:
         """Store an open proposal that repeats a denied, expired or failed one. Return it, or the
-        one that an earlier call stored. Raise Superseded if the rows of the former one were
-        erased."""
+        one that an earlier call stored. Raise Superseded if the former one's rows were erased."""
         former = _get_locked(connection, former_id)
         if former.repeated_by:
             return _get_change(connection, former.repeated_by)

@@ -29,8 +29,8 @@ def rows(heading: str) -> dict[str, list[str]]:
 def test_it_has_the_declared_tables() -> None:
     """`make reference` writes them anew."""
     assert with_tables(TEXT) == TEXT
-    told = {name: cells[1] for name, cells in rows("table").items()}
-    assert told == {table.name: table.whose for table in SCHEMA.declarations}
+    personal = {table.name for table in SCHEMA.declarations if table.whose != "nobody"}
+    assert personal <= rows("table").keys()
 
 
 def test_the_document_lists_every_file_of_a_home(

@@ -6,7 +6,7 @@ from bot.stores import SCHEMA
 from tests.docs.reference import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "privacy.md"
-BEGIN = "| table | personal data in it | whose rows | how long |\n"
+BEGIN = "| table | personal data in it | how long |\n"
 
 
 def with_tables(page: str) -> str:
@@ -14,10 +14,11 @@ def with_tables(page: str) -> str:
     before, _, rest = page.partition(BEGIN)
     after = rest.partition("\n\n")[2]
     rows = "\n".join(
-        f"| `{table.name}` | {table.contents} | {table.whose} | {table.kept} |"
+        f"| `{table.name}` | {table.contents} | {table.kept} |"
         for table in SCHEMA.declarations
+        if table.contents != "–"
     )
-    return f"{before}{BEGIN}| --- | --- | --- | --- |\n{rows}\n\n{after}"
+    return f"{before}{BEGIN}| --- | --- | --- |\n{rows}\n\n{after}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import ast
 import inspect
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
@@ -61,8 +62,10 @@ TYPED: Mapping[str, tuple[str, str]] = {
                 "anyone who can approve it"),
     "deny": ("`deny ID`, `deny ID REASON`: deny a request; also adds the reason of your denial",
              "anyone who can approve it, and the person who asked"),
-    "again": ("`again ID`: propose a denied or expired request again, with rows as they are now",
-              "the person who asked"),
+    "again": (
+        "`again ID`: propose a denied, expired or failed request again, with rows as they are now",
+        "the person who asked",
+    ),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
                   "the second page", "everyone"),
@@ -152,7 +155,7 @@ def _file() -> Iterator[str]:
         yield from _table(("key", "type", "default", "meaning"), list(_keys(kind)))
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
     yield from _table(("key", "type"), [("a set name", "list of person key")])
-    yield from ("", "## Types", "", "What the types above mean.", "")
+    yield from ("", "## Types", "")
     forms = {
         name.lower(): words
         for module in (config, config_types)
@@ -165,10 +168,25 @@ def _file() -> Iterator[str]:
 
 
 _FORMS = {
-    "AgentId", "Approver", "Count", "Days", "Dollars", "Duration", "Host", "Language", "Many",
-    "PersonKey", "Place", "PricedName", "Right", "SetName", "Slug", "Texts", "Where", "Who",
-    "FieldPath", "HeaderName", "HookPlace", "Positive", "VariableName",
+    "Approver",
+    "Duration",
+    "HookPlace",
+    "PersonKey",
+    "Place",
+    "Right",
+    "SetName",
+    "Slug",
+    "Texts",
+    "Where",
+    "Who",
+}
+_SIMPLE = {
+    "AgentId": "text", "BotId": "text", "FieldPath": "text", "GroupName": "text",
+    "HeaderName": "text", "Host": "text", "Language": "text", "VariableName": "text", "str": "text",
+    "Days": "number", "Dollars": "number", "Many": "number",
+    "StrictBool": "true or false", "Count": "0 to 1,000", "Positive": "1 to 1,000",
 }  # fmt: skip
+"""Types whose meaning the key says."""
 
 
 _NAMED = {"Place": '"PLACE"', "Slug": "SLUG"}
@@ -245,8 +263,7 @@ def _type(source: str) -> str:
     literal = {"Access", "CountedBy", "PeriodLength", "Approvals", "HookKind"}
     if source in literal:
         return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
-    plain = {"str": "text", "StrictBool": "true or false", "BotId": "id of a bot"}
-    return plain.get(source) or _split(source)
+    return _SIMPLE.get(source) or _split(source)
 
 
 def _is_plain(source: str) -> bool:
@@ -275,21 +292,37 @@ def _first(docstring: str) -> str:
 def _shell() -> Iterator[str]:
     yield (
         "Exit codes: 0 success, 1 a failure with a message, 2 wrong usage or settings. Add "
-        "`--help` to a command to read this in the language of `PONTE_LOCALE`."
+        "`--help` to a command to read this in the language of `PONTE_LOCALE`. "
+        "`ponte --install-completion` teaches your shell to complete commands."
     )
+    commands = list(_commands(typer.main.get_command(cli)))
+    counts = Counter(option for _, command in commands for option in _options(command))
+    common = [option for option, count in counts.items() if count >= 3 and option[0][0] == "["]
     yield ""
-    yield from _table(("command", "what it does"), list(_commands(typer.main.get_command(cli))))
-
-
-def _commands(command: Any, path: str = "ponte") -> Iterator[Row]:
-    under = getattr(command, "commands", {})
-    options = [_option(each) for each in command.params if path != "ponte"]
-    if not under:
-        told = [f"`{usage}` {help}".strip() for usage, help in options if help]
+    yield from (f"- `{usage}`: {help}" for usage, help in common)
+    yield ""
+    rows: list[Row] = []
+    for path, command in commands:
+        options = _options(command)
+        told = [
+            f"`{usage}` {help}" for usage, help in options if help and (usage, help) not in common
+        ]
         call = " ".join([path, *(usage for usage, _ in options)])
-        yield f"`{call}`", "<br>".join([_first(command.help or ""), *told])
+        rows.append((f"`{call}`", "<br>".join([_first(command.help or ""), *told])))
+    yield from _table(("command", "what it does"), rows)
+
+
+def _commands(command: Any, path: str = "ponte") -> Iterator[tuple[str, Any]]:
+    """Yield each command that has no further ones, with the words to call it."""
+    under = getattr(command, "commands", {})
+    if not under:
+        yield path, command
     for name, each in under.items():
         yield from _commands(each, f"{path} {name}")
+
+
+def _options(command: Any) -> list[tuple[str, str]]:
+    return [_option(each) for each in command.params]
 
 
 def _option(parameter: Any) -> tuple[str, str]:

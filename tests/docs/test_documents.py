@@ -307,6 +307,32 @@ def test_what_a_document_names_is_there(document: str) -> None:
             assert name in known or any(one.startswith(f"{name}_") for one in known), span
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_reader_is_told_to_run_whole_commands(document: str) -> None:
+    """Where the text says "Run `ponte …`", the command has what it requires."""
+    text = (ROOT / document).read_text("utf-8")
+    for words in re.findall(r"\bRun\s+`ponte ([^`]+)`", text):
+        assert missing_parameters(words.split()) == [], words
+
+
+def missing_parameters(words: list[str]) -> list[str]:
+    """Return the names of the required options and arguments that a command lacks."""
+    command = ponte_command()
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    placed = [word for word in words if not word.startswith("-")]
+    missing = []
+    for each in command.params:
+        if not each.required:
+            continue
+        if each.param_type_name == "argument":
+            found = bool(placed) and placed.pop(0) != ""
+        else:
+            found = any(option in words for option in each.opts)
+        missing += [] if found else [each.name]
+    return missing
+
+
 def test_the_workflow_of_ci_runs_the_script_and_cannot_write() -> None:
     text = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
     assert "- run: .ci/run\n" in text

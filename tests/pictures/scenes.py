@@ -76,11 +76,11 @@ async def invoices_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]
         studio.slack.say(studio.ana, studio.channel, PAID, asked)
     )
     yield on_slack(studio, "slack-thread", asked, "light")
-    studio.slack.click(studio.ana, card, "Approve")
+    studio.slack.click(studio.rui, card, "Approve")
     await studio.slack.wait_until(lambda: "Undo" in card.buttons)
     await studio.redraw()
     yield on_slack(studio, "slack-done", asked, "dark", last=2)
-    studio.slack.click(studio.ana, card, "Undo")
+    studio.slack.click(studio.rui, card, "Undo")
     await studio.slack.wait_until(lambda: not card.buttons)
 
 

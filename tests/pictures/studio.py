@@ -20,7 +20,12 @@ from zoneinfo import ZoneInfo
 import time_machine
 
 from bot.compose import compose
-from bot.config.ponte_toml import Config, QuickCommandConfig, QuickCommandInput
+from bot.config.ponte_toml import (
+    ChannelConfig,
+    Config,
+    QuickCommandConfig,
+    QuickCommandInput,
+)
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
@@ -266,7 +271,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
         ):  # fmt: skip
             openai.say(*script())
             ana = slack.person("Ana Sousa", tz=ZONE.key, locale="en-GB")
-            rui = slack.person("Rui Prado", tz=ZONE.key, locale="pt-BR")
+            rui = slack.person("Rui Prado", tz=ZONE.key, locale="en-GB")
             lea = slack.person("Léa Martin", tz=ZONE.key, locale="fr-FR")
             channel = slack.channel("invoices", ana, rui, lea)
             maya = discord.user("Maya")
@@ -291,10 +296,15 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 + [f"discord:{maya.id}"],
                 "ponte_admins": [f"slack:{rui.id}"],
             })  # fmt: skip
+            # people see who asks and who approves: two people
+            approved = ChannelConfig(approvers=(f"slack:{rui.id}",))
+            config = Config(
+                quick_commands=COMMANDS, channels={f"slack:{ana.team}:{channel.id}": approved}
+            )
             owner = Home(home)
             with owner.take():
                 with patch("bot.people.system_user_name", lambda: "Maya Duarte"):
-                    app = await compose(settings, Config(quick_commands=COMMANDS), owner)
+                    app = await compose(settings, config, owner)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last
                 await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])
