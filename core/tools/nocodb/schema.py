@@ -11,7 +11,7 @@ import difflib
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from core.base.tasks import BoundedDict, run_together
@@ -309,6 +309,30 @@ class Schemas:
         for each in names:
             table.field(each)
         return table
+
+    async def describe_with_links(
+        self, viewer: Viewer, name: str, fields: Iterable[str]
+    ) -> TableDescription:
+        """Return a table that has these fields, with those of linked rows, such as Customer.City,
+        among them. Raise NocoError `unknown_table`, `unknown_field`."""
+        table = await self.describe_table(viewer, name)
+        own, linked = list[str](), dict[str, Field]()
+        for each in fields:
+            exact = {text for field in table.fields for text in (field.id, field.title)}
+            parts = [] if each.strip() in exact else each.split(".")
+            for at in range(1, len(parts)):
+                rest = ".".join(parts[at:])
+                link = find_by_name(".".join(parts[:at]), table.links)
+                if link and not find_by_name(each, table.fields):
+                    other = await self.describe_with_fields(viewer, link.related_id, [rest])
+                    field = other.field(rest)
+                    title = f"{link.title}.{field.title}"
+                    linked[title] = replace(field, title=title, via=link)
+                    break
+            else:
+                own.append(each)
+        table = await self.describe_with_fields(viewer, name, own)
+        return replace(table, fields=(*table.fields, *linked.values()))
 
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]

@@ -46,6 +46,8 @@ class FakeNocoDB(FaultyServer):
         self.lacks = lacks
         self.world = world or make_world()
         self.calls: list[NocoDBCall] = []
+        self.after_pages: list[Callable[[], object]] = []
+        """What others do to the tables after the next pages of rows, one after each."""
 
     @property
     def write_calls(self) -> list[str]:
@@ -102,6 +104,8 @@ class FakeNocoDB(FaultyServer):
             query, text = dict(request.query), call.text
             body = json.loads(text) if text else None
             self.calls.append(NocoDBCall(request.method, request.path, query, body, agent, done))
+            if request.method == "GET" and request.path.endswith("/records") and self.after_pages:
+                self.after_pages.pop(0)()
             await self.count_finished_call()
             return trouble.answer(request) if trouble else response
 
