@@ -39,10 +39,13 @@ class NocoDBCall:
 
 class FakeNocoDB(FaultyServer):
     """`calls` are all of them, in order; `world` is what it holds, there to be changed. `lacks` are
-    ends of paths that this version does not have."""
+    ends of paths that this version does not have. npm's package tells no `version`."""
 
-    def __init__(self, world: World | None = None, lacks: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, world: World | None = None, lacks: tuple[str, ...] = (), version: str = ""
+    ) -> None:
         super().__init__()
+        self.version = version
         self.lacks = lacks
         self.world = world or make_world()
         self.calls: list[NocoDBCall] = []
@@ -68,6 +71,10 @@ class FakeNocoDB(FaultyServer):
         each: dict[str, Callable[[Call], object]] = {
             "GET /api/v2/meta/bases": self._list_bases,
             "GET /api/v1/auth/user/me": self._me,
+            "GET /api/v1/version": lambda call: {
+                **({"currentVersion": self.version} if self.version else {}),
+                "releaseVersion": None,
+            },
             f"GET {base}/tables": lambda call: {"list": [
                 {"id": each.id, "title": each.title} for each in call.base.tables.values()
             ]},
