@@ -203,7 +203,7 @@ async def test_rows_with_one_title_are_two_groups(shop: Reader, own_table_place:
 
 
 @pytest.fixture
-async def tagged(own_place: Place, request: pytest.FixtureRequest) -> Reader:
+async def labelled_orders(own_place: Place, request: pytest.FixtureRequest) -> Reader:
     """Orders have many Labels (Customers), and the other way round: 1 and 2 share Customer 1, and
     Order 1 has Customers 1 to 40."""
     api, schemas = own_place.api(), own_place.schemas()
@@ -222,9 +222,9 @@ async def tagged(own_place: Place, request: pytest.FixtureRequest) -> Reader:
 
 
 async def test_a_row_with_several_links_counts_in_each_group_and_it_says_so(
-    tagged: Reader,
+    labelled_orders: Reader,
 ) -> None:
-    told = await tagged.summary("Orders", ("Amount", "sum"), group_by="Labels")
+    told = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels")
     groups = by(told, "Labels", "rows", "sum of Amount")
     assert len(groups) == 31
     assert groups["Customer 01"] == (2, total(1, 2))
@@ -232,13 +232,13 @@ async def test_a_row_with_several_links_counts_in_each_group_and_it_says_so(
     assert groups["(empty)"] == (58, total(*range(3, 61)))
     assert told["all"] == {"sum of Amount": total(*range(1, 61))}
     assert "several groups" in told["overlap"]
-    told = await tagged.summary("Orders", ("Amount", "sum"), group_by="Labels.Status")
+    told = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels.Status")
     assert by(told, "Labels.Status", "rows", "sum of Amount")["Active"] == (2, total(1, 2))
 
 
-async def test_a_linked_row_is_summed_once(tagged: Reader) -> None:
+async def test_a_linked_row_is_summed_once(labelled_orders: Reader) -> None:
     """Customer 1 has two of the orders."""
-    told = await tagged.summary(
+    told = await labelled_orders.summary(
         "Orders", ("Labels.Value", "sum"), ("Labels", "count"), group_by="Labels.Status"
     )
     values = [Decimal(str(customer(number)["Value"])) for number in range(1, 31)]
@@ -410,3 +410,35 @@ async def test_the_source_tells_that_groups_are_cut(read_fake: Callable[..., Rea
     assert told["cut"].startswith("the first ")
     shown = told["cut"].split()[2]
     assert f"First {shown} of 1,200 groups." in reader.last.sources[0]
+
+
+async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    """Orders show a number of their customer, which is summed over Readings: hidden for this
+    person. The lookup itself leads to a table that is not."""
+    relation = add_links(fake_base, "Customers", "Readings", "Readings", "hm")
+    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    value, up = table_of(fake_base, "Readings").find("Value"), orders.find("Customers")
+    assert value is not None
+    assert up is not None
+    sum_of_value = {"related_field_id": relation.down.id, "rollup_function": "sum",
+                    "related_table_rollup_field_id": value.id}  # fmt: skip
+    customers.fields.append(FakeField(fresh("c"), "Read", "Rollup", sum_of_value))
+    shown = {"related_field_id": up.id, "related_table_lookup_field_id": customers.fields[-1].id}
+    orders.fields.append(FakeField(fresh("c"), "Their readings", "Lookup", shown))
+    told = await read_fake().query("Orders", limit=1)
+    assert "Their readings" in told["rows"][0]
+    hidden = read_fake(TableRules({"Readings": TableRule("hidden")}))
+    told = await hidden.query("Orders", limit=1)
+    assert told["rows"][0].keys().isdisjoint({"Their readings"})
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: hidden.summary("Orders", group_by="Their readings"),
+        lambda: hidden.summary("Customers", group_by="Read"),
+        lambda: hidden.summary("Orders", group_by="Customers.Read"),
+        lambda: hidden.query("Orders", ("Their readings", "gt", 5)),
+    ]
+    for make in calls:
+        with pytest.raises(ToolError) as caught:
+            await make()
+        assert caught.value.code == "unknown_field"

@@ -67,9 +67,9 @@ class Field:
     `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
     (hm, bt, mm, oo). `holds_one`: the link holds one row at most. `link_id`: the id of the link
-    that a lookup or rollup uses. `format`: how values are written (`core/base/value_formats.py`).
-    `via`: the link to the field's table, if that is another table; `title` then begins with the
-    link's ("Customer.Country").
+    that a lookup or rollup uses, `shown_id` that of the linked table's field. `format`: how values
+    are written (`core/base/value_formats.py`). `via`: the link to the field's table, if that is
+    another table; `title` then begins with the link's ("Customer.Country").
     """
 
     id: str
@@ -80,6 +80,7 @@ class Field:
     related_title: str = ""
     holds_one: bool = False
     link_id: str = ""
+    shown_id: str = ""
     relation: str = ""
     format: str = ""
     via: Field | None = None

@@ -28,6 +28,8 @@ RECENT_DESCRIPTION_SECONDS = 5.0
 """Age below which an unknown name does not cause a new request."""
 MAX_VISIBLE_SETS = 16
 """Sets of visible tables for which a description is cached."""
+MAX_LOOKUP_STEPS = 10
+"""Lookups of lookups that are followed."""
 MAX_TITLE_CHARACTERS = 60
 """Characters of a name that a model reads."""
 CUT_MARK = "…"
@@ -189,6 +191,11 @@ def parse_table(
             related_title=by_id[related].title if related in by_id else "",
             holds_one=relation in ("bt", "oo"),  # belongs to, one to one
             link_id=str(options.get("related_field_id") or ""),
+            shown_id=str(
+                options.get("related_table_lookup_field_id")
+                or options.get("related_table_rollup_field_id")
+                or ""
+            ),
             relation=relation,
             format=build_format(str(each.get("type") or ""), options),
         )
@@ -350,21 +357,43 @@ class Schemas:
 
     async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
         """Return a table as this person may see it. All share the cached description."""
-        self._drop_after_drift()
-        if named.id not in self._tables:
-
-            async def fetch() -> _RawDescription:
-                base = await self.find_base()
-                at = TableId(base.id, named.id)
-                return _RawDescription(base, await self._api.describe_table(at))
-
-            self._tables[named.id] = CachedValue(fetch, self._clock)
-        described = await self._tables[named.id].value()
-        table = described.visible_to(await self.visible_tables(viewer))
+        table = (await self._fetch_raw(named.id)).visible_to(await self.visible_tables(viewer))
         viewer.note_need("read", named.title, named.id)
         for link in table.links:  # they show values of other tables
             viewer.note_need("read", link.related_title, link.related_id)
-        return table
+        if not self.config.table_rules.hides_some(viewer.rights):
+            return table
+        are_shown = await run_together(*(self._is_shown(viewer, table, f) for f in table.fields))
+        shown = (each for each, is_shown in zip(table.fields, are_shown, strict=True) if is_shown)
+        return replace(table, fields=tuple(shown))
+
+    async def _is_shown(self, viewer: Viewer, table: TableDescription, field: Field) -> bool:
+        """Return whether this person may see the field that a lookup or rollup shows at last."""
+        for _ in range(MAX_LOOKUP_STEPS):
+            if field.is_link or not field.link_id:
+                return True
+            link = next((each for each in table.links if each.id == field.link_id), None)
+            if link is None:
+                return False
+            raw = await self._fetch_raw(link.related_id)
+            table = raw.visible_to(await self.visible_tables(viewer))
+            viewer.note_need("read", table.title, table.id)
+            shown = next((each for each in table.fields if each.id == field.shown_id), None)
+            if shown is None:  # NocoDB describes neither CreatedAt nor UpdatedAt
+                return all(each.get("id") != field.shown_id for each in raw.body["fields"])
+            field = shown
+        return False
+
+    async def _fetch_raw(self, id: str) -> _RawDescription:
+        self._drop_after_drift()
+        if id not in self._tables:
+
+            async def fetch() -> _RawDescription:
+                base = await self.find_base()
+                return _RawDescription(base, await self._api.describe_table(TableId(base.id, id)))
+
+            self._tables[id] = CachedValue(fetch, self._clock)
+        return await self._tables[id].value()
 
     async def _fetch_base(self) -> NocoBase:
         bases = await self._api.list_bases()
