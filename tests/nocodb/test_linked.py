@@ -264,6 +264,8 @@ async def test_two_links_between_two_tables_are_not_mixed_up(
 ) -> None:
     relation = add_links(fake_base, "Customers", "Referred", "Orders", "hm")
     relation.pairs = [(1, 10), (5, 11), (5, 1)]
+    told = await read_fake().summary("Customers", ("Referred", "sum"), ("Referred", "count"))
+    assert told["all"] == {"sum of Referred": 3, "count of Referred": 3}
     told = await read_fake().summary(
         "Customers", ("Referred.Amount", "sum"), ("Orders.Amount", "sum"), group_by="Name",
         where=(("Value", "lte", 52.5),),
@@ -290,7 +292,7 @@ async def test_linked_rows_are_read_once_and_only_as_far_as_needed(
     assert f'({own},in,"1")' in fake.calls[-1].query["where"], "NocoDB returns only those it needs"
     fake.calls.clear()
     await reader.summary("Orders", ("Customers.Value", "sum"), where=(("Amount", "lt", 5),))
-    assert [call.query.get("where", "")[-8:] for call in fake.calls][2:] == [',in,"1")']
+    assert {call.query.get("where", "")[-8:] for call in fake.calls[2:]} == {',in,"1")'}
 
 
 async def test_more_linked_rows_than_are_read(

@@ -49,11 +49,10 @@ from core.tools.nocodb.fieldtypes import (
 from core.tools.nocodb.filters import (
     MAX_FILTER_VALUES,
     Filter,
+    FilterCondition,
     Join,
     Match,
     RowSelection,
-    WhereClause,
-    all_of,
     build_clause,
     describe_selection,
     filter_error,
@@ -63,8 +62,6 @@ from core.tools.tool import compact_json, rows_that_fit
 
 MAX_ROWS_READ = 10_000
 """Rows of a table that one call reads."""
-MAX_READS_BY_ID = 10
-"""Calls that read linked rows by their ids, 100 each. More rows are read page by page."""
 MAX_LINK_READS = 200
 """Rows whose links are read one by one, because their cells do not list them."""
 READ_ATTEMPTS = 2
@@ -177,14 +174,19 @@ def describe_placing(ctx: ToolContext) -> str:
     return f"[table: {ctx.result_id}] alone on a line of your answer shows these rows"
 
 
-@dataclass(frozen=True, slots=True)
-class LinkedRows:
-    """The rows that a link leads to, their table's title, and the rows by the id of the row with
-    the link."""
+LinkedRows = tuple[SelectedRows, Mapping[str, Sequence[NocoRecord]]]
+"""The rows that a link leads to, and these rows by the id of the row with the link."""
 
-    rows: SelectedRows
-    title: str
-    by_row: dict[str, list[NocoRecord]]
+
+def _among_ids(selection: RowSelection, ids: Sequence[str]) -> RowSelection:
+    """Return the selection among the rows of these ids, if NocoDB can filter so few."""
+    keys = [each for each in selection.table.fields if each.type == "ID"]
+    if not selection.is_sent or len(keys) != 1 or len(ids) > MAX_FILTER_VALUES:
+        return selection
+    key = keys[0].id
+    clause = build_clause(key, "in", *ids) if ids else build_clause(key, "blank")
+    condition = FilterCondition(keys[0], "in", (), clause, True, bool)
+    return replace(selection, conditions=(condition, *selection.conditions), match="all")
 
 
 class RowReader:
@@ -203,7 +205,7 @@ class RowReader:
             every = await self.fetch_all(selection, wish)
             start = (number - 1) * size
             return replace(every, records=every.records[start : start + size])
-        page = await self._fetch_page(selection, wish, number, size, selection.where.v3)
+        page = await self._fetch_page(selection, wish, number, size)
         total = (number - 1) * size + len(page.records)
         # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
@@ -213,44 +215,37 @@ class RowReader:
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
         """Return all matching rows among the first `max_rows` that NocoDB returns. Raise NocoError,
         and ToolError if not all linked rows that a filter needs can be read."""
-        table, where = selection.table, selection.where
-        keys = [each.id for each in table.fields if each.type == "ID"]
         found: dict[Field, LinkedRows] = {}
+        read = selection
         for join in selection.joins:
             if join.back is None:
                 continue
-            # Each linked row belongs to one row, and names it.
             rows = await self._fetch_linked_table(selection, join)
-            found[join.link] = linked = LinkedRows(rows, join.table.title, {})
-            for record in linked.rows.records:
+            owned: dict[str, list[NocoRecord]] = {}
+            for record in rows.records:  # each names the one row that it belongs to
                 for owner in linked_ids(record.fields.get(join.back.title)):
-                    linked.by_row.setdefault(owner, []).append(record)
-            ids = list(linked.by_row)
+                    owned.setdefault(owner, []).append(record)
+            found[join.link] = rows, owned
             condition = selection.linked_condition(join.link)
-            is_wanted = condition is not None and condition.op == "notblank"
-            if is_wanted and self._api.filters_rows and len(keys) == 1:
-                # NocoDB returns only the rows that have one, if they are few.
-                only = build_clause(keys[0], "in", *ids) if ids else build_clause(keys[0], "blank")
-                narrow = all_of([where, only])
-                where = narrow if len(ids) <= MAX_FILTER_VALUES and narrow.is_sendable else where
+            if condition and condition.op == "notblank":
+                read = _among_ids(read, list(owned))
         for _ in range(READ_ATTEMPTS):
-            match_count = await self._api.count_rows(table.at, where.v3)
+            match_count = await self._api.count_rows(read.table.at, read.where.v3)
             most = min(match_count, self.max_rows)
             numbers = range(1, -(-most // MAX_PAGE_ROWS) + 1)
-            pages = [
-                await self._fetch_page(selection, wish, n, MAX_PAGE_ROWS, where.v3) for n in numbers
-            ]
+            pages = [await self._fetch_page(read, wish, n, MAX_PAGE_ROWS) for n in numbers]
             by_id = {record.id: record for page in pages for record in page.records}
             records = list(by_id.values())[:most]
             is_stable = len(records) == most and sum(len(p.records) for p in pages) == len(by_id)
             if is_stable:
                 break
         for join in selection.joins:
-            linked = found.get(join.link) or await self._fetch_linked(selection, join, records)
-            found[join.link] = linked
-            is_stable = is_stable and linked.rows.is_stable
+            if join.link not in found:
+                found[join.link] = await self._fetch_linked(selection, join, records)
+            rows, by_row = found[join.link]
+            is_stable = is_stable and rows.is_stable
             records = [
-                replace(each, fields={**each.fields, join.link.id: linked.by_row.get(each.id, ())})
+                replace(each, fields={**each.fields, join.link.id: by_row.get(each.id, ())})
                 for each in records
             ]
         fitting = tuple(record for record in records if selection.matches(record))
@@ -262,7 +257,10 @@ class RowReader:
             is_complete,
             len(records),
             is_stable,
-            tuple((f.title, len(f.rows.records), f.rows.total) for f in found.values()),
+            tuple(
+                (link.related_title, len(rows.records), rows.total)
+                for link, (rows, _) in found.items()
+            ),
         )
 
     async def _fetch_linked(
@@ -290,7 +288,7 @@ class RowReader:
         found = await self._fetch_linked_table(selection, join, wanted)
         by_id = {record.id: record for record in found.records}
         by_row = {id: [by_id[one] for one in each if one in by_id] for id, each in ids.items()}
-        return LinkedRows(found, join.table.title, by_row)
+        return found, by_row
 
     async def _fetch_linked_table(
         self, selection: RowSelection, join: Join, ids: Sequence[str] | None = None
@@ -302,19 +300,7 @@ class RowReader:
         keys = [each for each in join.table.fields if each.type == "ID"]
         first = [each for each in (join.table.display_field, *keys, join.back) if each]
         wish = ColumnChoice(tuple(dict.fromkeys((*first, *join.fields))))
-        clauses: list[WhereClause] = []
-        if ids is not None and len(keys) == 1 and self._api.filters_rows:
-            for at in range(0, len(ids), MAX_FILTER_VALUES):
-                part = ids[at : at + MAX_FILTER_VALUES]
-                clauses.append(all_of([build_clause(keys[0].id, "in", *part), linked.where]))
-        are_few = 0 < len(clauses) <= MAX_READS_BY_ID and all(each.is_sendable for each in clauses)
-        if ids == [] or are_few:
-            calls = (self._fetch_page(linked, wish, 1, MAX_FILTER_VALUES, c.v3) for c in clauses)
-            records = (record for page in await run_together(*calls) for record in page.records)
-            fitting = tuple(filter(linked.matches, records))
-            rows = SelectedRows(fitting, len(fitting))
-        else:
-            rows = await self.fetch_all(linked, wish)
+        rows = await self.fetch_all(linked if ids is None else _among_ids(linked, ids), wish)
         if shown := join.table.display_field:  # it comes first, to name the row
             title = shown.title
             rows = replace(rows, records=tuple(
@@ -330,7 +316,7 @@ class RowReader:
         return rows
 
     async def _fetch_page(
-        self, selection: RowSelection, wish: ColumnChoice, number: int, size: int, where: str
+        self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
         table = selection.table
         links = (join.link for join in selection.joins if not join.back)
@@ -341,7 +327,7 @@ class RowReader:
         sorted_fields = {each.field for each in wish.sort}
         sort = [*wish.sort, *(SortField(key) for key in keys if key not in sorted_fields)]
         try:
-            query = PageQuery(ids, where, sort, number, size)
+            query = PageQuery(ids, selection.where.v3, sort, number, size)
             page = await self._api.fetch_page(table.at, query)
         except NocoError as error:
             if error.code == "bad_page":  # NocoDB's word for a page past the end
@@ -457,10 +443,10 @@ class QueryTools:
                 more = [field.in_own_table] if field.via and each in names else []
                 joins[link] = replace(join, fields=(*join.fields, *more))
         selection = RowSelection.of(layout, filters, match, now, self.api.filters_rows)
-        for link, join in joins.items():
+        used = {layout.field(each) for each in names}
+        for link in joins:
             condition = selection.linked_condition(link)
-            is_used = bool(join.fields) or any(layout.field(each) == link for each in links)
-            if condition and condition.op == "blank" and is_used:
+            if condition and condition.op == "blank" and any(link in (f, f.via) for f in used):
                 raise filter_error(
                     f"rows of {link.title} are filtered out, so they have no groups or figures"
                 )

@@ -192,9 +192,7 @@ def parse_table(
             holds_one=relation in ("bt", "oo"),  # belongs to, one to one
             link_id=str(options.get("related_field_id") or ""),
             shown_id=str(
-                options.get("related_table_lookup_field_id")
-                or options.get("related_table_rollup_field_id")
-                or ""
+                options.get(f"related_table_{str(each.get('type')).lower()}_field_id") or ""
             ),
             relation=relation,
             format=build_format(str(each.get("type") or ""), options),

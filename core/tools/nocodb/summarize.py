@@ -233,9 +233,8 @@ def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, ex
     sums = ("exact",) if exact else ("exact", "rounded")
     for column, fn in pairs:
         total = column.field_type.total
-        if (
-            column.via or column.id == column.title
-        ):  # CreatedAt and UpdatedAt, which its aggregates do not know
+        # Its aggregates know neither linked rows nor CreatedAt and UpdatedAt.
+        if column.via or column.id == column.title:
             return False
         if not (
             total in sums if fn in ("sum", "avg") else total and fn in ("filled", "min", "max")
@@ -320,12 +319,16 @@ class ReadTools(QueryTools):
         names = [*(each.field for each in aggregates), *links]
         query = await self.resolve_question(ctx, table, filters, match, names, links)
 
-        def find_field(name: str) -> Field:
-            field = query.table.field(name)
-            is_joined = name in links and any(join.link == field for join in query.selection.joins)
-            return replace(field, via=field) if is_joined else field
+        joined = [join.link for join in query.selection.joins]
 
-        pairs = [(find_field(each.field), each.fn) for each in aggregates]
+        def find_field(name: str, *, stands_for_rows: bool = True) -> Field:
+            field = query.table.field(name)
+            return replace(field, via=field) if stands_for_rows and field in joined else field
+
+        pairs = [
+            (find_field(each.field, stands_for_rows=each.fn == "count"), each.fn)
+            for each in aggregates
+        ]
         for column, fn in pairs:
             functions = _ANY_FNS
             if column.kind == "number" or column.field_type.may_hold_numbers:
