@@ -20,6 +20,7 @@ from tests.nocodb.tables import NOW
 
 class Reader:
     def __init__(self, api: TableApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
+        self.schemas = schemas
         made = build_read_tools(api, schemas, clock=now.timestamp, most=most)
         self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
         self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=MemoryContextFiles())

@@ -148,6 +148,30 @@ async def test_health_names_the_base_and_the_role(place: Place) -> None:
     await source.close()
 
 
+async def test_what_nocodb_lacks_is_asked_once_and_nobody_waits_for_it(http: HttpClient) -> None:
+    async with FakeNocoDB(lacks=("/aggregate",), version="2026.09.0") as nocodb:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http)
+        assert (await source.health()).words == "base CRM: 3 tables; role editor"
+        await source.probing.close(10)
+        asked = len(nocodb.calls)
+        health = await source.health()
+        assert (health.state, health.words) == (
+            "on", "base CRM: 3 tables; role editor; NocoDB has no route for sums; Ponte computes "
+            "them over pages of rows; version 2026.09.0",
+        )  # fmt: skip
+        assert [call.path for call in nocodb.calls[asked:]] == ["/api/v1/auth/user/me"]
+
+
+async def test_a_nocodb_without_rows_fails(http: HttpClient) -> None:
+    async with FakeNocoDB(lacks=("v3/data/{base}/{table}/records",)) as nocodb:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http)
+        await source.health()
+        await source.probing.close(10)
+        health = await source.health()
+    assert health.state == "failing"
+    assert health.words.endswith("NocoDB has no API v3 for rows; update NocoDB")
+
+
 async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
     fake: FakeNocoDB, http: HttpClient
 ) -> None:
@@ -209,5 +233,5 @@ async def test_the_tables_of_few_sets_of_rights_are_kept_in_memory(
         assert f"Tables: {left}." in tables.spec.description
         await source.schemas.describe_table(Viewer(), "Customers")
     assert len(source._tables_tools) <= 2
-    (described,) = source.schemas._tables.values()
-    assert len((await described.value())._parsed) <= 2
+    for described in source.schemas._tables.values():
+        assert len((await described.value())._parsed) <= 2

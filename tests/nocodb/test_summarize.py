@@ -11,7 +11,6 @@ import pytest
 
 from core.base.errors import ToolError
 from core.base.http import HttpClient
-from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.nocodb import filled
@@ -154,16 +153,6 @@ async def test_what_cannot_be_worked_out_is_told(
 
 def _display_total(total: Decimal | int) -> int | str:
     return int(total) if total == int(total) else str(total)
-
-
-async def test_groups_of_links_that_may_lack_some_say_so(own_place: Place) -> None:
-    api, schemas = own_place.api(), own_place.schemas()
-    table = await schemas.describe_table(Viewer(), "Customers")
-    reader = Reader(api, schemas)
-    assert "links" not in await reader.summary("Customers", group_by="Orders")
-    ids = [str(number) for number in range(10, 50)]
-    await api.write_links(table.at, table.field("Orders").id, "2", ids, remove=False)
-    assert "may lack" in (await reader.summary("Customers", group_by="Orders"))["links"]
 
 
 async def test_no_row_is_read_where_nocodb_can_tell(fake: FakeNocoDB, http: HttpClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -160,11 +161,16 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """Ask NocoDB or the bridge. Raise PonteError if it fails or a rule names no table."""
-        from core.tools.nocodb.api import NocoApi
+        from core.tools.nocodb.api import NocoApi, NocoError
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas, ids_and_titles
-        from core.tools.nocodb.source import fetch_overview, find_gaps
+        from core.tools.nocodb.source import (
+            VERSION_WORDS,
+            describe_gap,
+            fetch_overview,
+            find_gaps,
+        )
 
         own, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
@@ -191,7 +197,11 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         words = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
             words += "; " + say("read-only")
-        return [Health("nocodb", "on", words), *await find_gaps(api, overview)]
+        with suppress(NocoError):
+            if version := await api.fetch_version():
+                words += "; " + say(VERSION_WORDS, version=version)
+        gaps = await find_gaps(api, overview)
+        return [Health("nocodb", "on", words), *map(describe_gap, gaps)]
 
 
 def _check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:

@@ -32,6 +32,7 @@ from core.base.http import (
     withhold_secrets,
 )
 from core.base.tasks import Pacer, Sleep, retry, wait_after_each
+from core.base.text import to_one_line
 
 READ_PAUSES_SECONDS = (0.3, 1.2)
 """Pauses before the second and third attempt of a read."""
@@ -58,6 +59,8 @@ MAX_PARALLEL_NOCODB_CALLS = 8
 _NOT_IN_A_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
 """Characters that are removed from the name of the person who asks."""
 
+MAX_VERSION_CHARACTERS = 40
+"""Characters of NocoDB's version."""
 MAX_ROWS_PER_WRITE = 10
 """Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
 MAX_LINKS_PER_WRITE = 100
@@ -263,7 +266,7 @@ NOCODB_ERRORS = ErrorTable(
     ).raises(
         "nocodb_missing",
         "NocoDB's API v3 was not found at this URL. Check NOCODB_URL, and that NocoDB is "
-            "version 0.301 or newer.",
+            "version 0.301, 2026.04 or newer.",
     ),
     on(HttpAnswer, when=_has_reason("ERR_RECORD_NOT_FOUND")).raises(
         "not_found", "Row {id} not found in this table.",
@@ -498,6 +501,12 @@ class NocoApi:
         roles = me.get("base_roles")
         by_name = roles if isinstance(roles, Mapping) else {}
         return next((str(role) for role, has in by_name.items() if has), "")
+
+    async def fetch_version(self) -> str:
+        """Return NocoDB's version as it writes it, such as 0.301.3 or 2026.09.0; "" if it does not
+        tell. Raise NocoError. A server without internet access can take five seconds."""
+        version = (await self._read("/api/v1/version")).get("currentVersion")
+        return to_one_line(version, MAX_VERSION_CHARACTERS) if isinstance(version, str) else ""
 
     async def list_tables(self, base: str) -> Sequence[NamedTable]:
         """Return the tables of a base. Raise NocoError."""

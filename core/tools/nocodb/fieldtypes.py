@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, tzinfo
 from functools import partial
 from typing import Any, Literal
@@ -68,7 +68,8 @@ class Field:
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
     (hm, bt, mm, oo). `holds_one`: the link holds one row at most. `link_id`: the id of the link
     that a lookup or rollup uses, `source_id` that of the field whose values it shows. `format`: how
-    values are written (`core/base/value_formats.py`).
+    values are written (`core/base/value_formats.py`). `via`: the link to the field's table, if that
+    is another table; `title` then begins with the link's ("Customer.Country").
     """
 
     id: str
@@ -82,6 +83,14 @@ class Field:
     source_id: str = ""
     relation: str = ""
     format: str = ""
+    via: Field | None = None
+
+    @property
+    def in_own_table(self) -> Field:
+        """The field as its own table has it."""
+        if self.via is None:
+            return self
+        return replace(self, title=self.title.removeprefix(f"{self.via.title}."), via=None)
 
     @property
     def field_type(self) -> FieldType:
@@ -496,9 +505,9 @@ def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def linked_ids(cell: object) -> frozenset[str]:
-    """Return the ids in a draft's link value: [{"id", "title"}]."""
-    each = cell if isinstance(cell, list) else []
-    return frozenset(str(one["id"]) for one in each if isinstance(one, dict) and "id" in one)
+    """Return the ids in a link's cell, or in a draft's link value: [{"id", "title"}]."""
+    each = cell if isinstance(cell, list) else [cell]
+    return frozenset(str(one["id"]) for one in each if isinstance(one, Mapping) and "id" in one)
 
 
 def is_blank(field: Field, cell: object) -> bool:
@@ -513,8 +522,9 @@ def counts_rows(field: Field) -> bool:
 
 
 def may_be_incomplete(field: Field, cell: object) -> bool:
-    """Return whether the row may link to more rows than the cell lists."""
-    return field.is_link and isinstance(cell, list) and len(cell) in LINK_CELL_LIMITS
+    """Return whether the row may link to more rows than the cell lists. Lookups are cut too."""
+    is_cut_there = field.is_link or field.type == "Lookup"
+    return is_cut_there and isinstance(cell, list) and len(cell) in LINK_CELL_LIMITS
 
 
 def parse_moment(cell: object, zone: Zone) -> datetime | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -85,11 +85,12 @@ _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 FILTER_GUIDE = (
-    "A date is compared with a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30), "
+    "A date compares with a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30), "
     "today, yesterday, tomorrow, this_week (last_, next_; month, quarter, year), last_N_days, or "
-    "next_N_days, in the asker's time zone; eq means within it, between takes [first, last] "
-    "and includes both; weeks begin on Monday. Links compare with titles of linked rows. contains "
-    "ignores case; in takes a list; blank and notblank take null"
+    "next_N_days, in the asker's time zone; eq means within it, between takes [first, last], both "
+    "included; weeks begin on Monday. Links compare with titles of linked rows, Orders.Placed with "
+    "their field: one row fits all such filters; with neq, or Orders blank beside them, none does. "
+    "contains ignores case; in takes a list; blank and notblank null"
 )
 """What the descriptions of tools say about filters."""
 
@@ -121,6 +122,8 @@ _DATE_SENTENCES: dict[Op, str] = {
 }
 _CHECKED, _NOT_CHECKED = "{field} is checked", "{field} is not checked"
 _AND, _OR = "{one} and {other}", "{one} or {other}"
+_LINK, _NO_LINK = "{field}: {conditions}", "no {field}: {conditions}"
+_OPPOSITES: Mapping[Op, Op] = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
 
 Op = Literal[
     "eq", "neq", "gt", "gte", "lt", "lte", "between",
@@ -242,7 +245,8 @@ class FilterCondition:
     """One condition of a filter, checked against the table.
 
     `where` finds every matching row, and more rows if it is not `is_exact`; None finds all rows.
-    `matches` says whether NocoDB would consider a cell a match.
+    `matches` says whether NocoDB would consider a cell a match. `linked`: conditions on the rows
+    that the link `field` leads to; one row fits all of them (`notblank`), or none does (`blank`).
     """
 
     field: Field
@@ -251,6 +255,7 @@ class FilterCondition:
     where: WhereClause | None
     is_exact: bool
     matches: Callable[[object], bool]
+    linked: tuple[FilterCondition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,17 +277,33 @@ LooseFilters = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """The rows that a link leads to, with those of their `fields` that a question uses.
+
+    `table` is their table as the asker sees it. `back` is its link to the row that a linked row
+    belongs to, if there is just one such link.
+    """
+
+    link: Field
+    table: TableDescription
+    fields: tuple[Field, ...] = ()
+    back: Field | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RowSelection:
     """The rows of `table` that match all or any conditions.
 
     NocoDB gets `where`. Unless `is_exact`, it returns too many rows, and each must be checked with
-    `matches`. `is_sent` is False for a system without filters, whose rows are all checked.
+    `matches`. `is_sent` is False for a system without filters, whose rows are all checked. A row
+    holds the linked rows of `joins`, as records, under the link's id.
     """
 
     table: TableDescription
     conditions: tuple[FilterCondition, ...] = ()
     match: Match = "all"
     is_sent: bool = True
+    joins: tuple[Join, ...] = ()
 
     @classmethod
     def of(
@@ -302,7 +323,19 @@ class RowSelection:
                 "That is {count} filters. One call can have at most {most}.",
                 code="bad_filter", count=len(filters), most=MAX_FILTERS,
             )  # fmt: skip
-        conditions = (build_condition(table.field(f.field), f.op, f.value, now) for f in filters)
+        conditions, by_link = list[FilterCondition](), dict[Field, list[Filter]]()
+        for each in filters:
+            field = table.field(each.field)
+            if field.via:
+                by_link.setdefault(field.via, []).append(replace(each, field=field.title))
+            else:
+                conditions.append(build_condition(field, each.op, each.value, now))
+        if by_link and match == "any" and len(filters) > 1:
+            raise filter_error("filters on fields of linked rows need match all")
+        for link, linked in by_link.items():
+            own = [each for each in conditions if each.field != link or each.op != "blank"]
+            is_absent = len(own) < len(conditions)
+            conditions = [*own, _linked_condition(table, link, linked, now, is_absent)]
         return cls(table, tuple(conditions), match, is_sent)
 
     @property
@@ -321,17 +354,19 @@ class RowSelection:
     @property
     def checked_fields(self) -> tuple[Field, ...]:
         """The fields that `matches` reads."""
-        return () if self.is_exact else tuple(dict.fromkeys(each.field for each in self.conditions))
+        fields = (each.field for each in self.conditions if not each.linked)
+        return () if self.is_exact else tuple(dict.fromkeys(fields))
 
     def matches(self, row: NocoRecord) -> bool:
         """Return whether a row with the fields in `checked_fields` matches. Raise ToolError."""
         if self.is_exact:
             return True
-        checks = (  # v3 tells a row's id beside its fields
-            each.matches(row.id if each.field.type == "ID" else row.fields.get(each.field.title))
-            for each in self.conditions
-        )
+        checks = (_matches_row(each, row) for each in self.conditions)
         return all(checks) if self.match == "all" else any(checks)
+
+    def linked_condition(self, link: Field) -> FilterCondition | None:
+        """Return the condition on the rows that a link leads to, or None."""
+        return next((each for each in self.conditions if each.linked and each.field == link), None)
 
     @property
     def _full_where(self) -> WhereClause:
@@ -523,11 +558,50 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
     return text_condition(field, _require_operator(field, op, _WORD_OPS), values)
 
 
+def _linked_condition(
+    table: TableDescription, link: Field, filters: Sequence[Filter], now: datetime, is_absent: bool
+) -> FilterCondition:
+    """Return one condition of all filters on the rows of a link. Raise ToolError.
+
+    One linked row must fit all of them; if `is_absent`, none may. If the link leads to several
+    rows, `neq`, `not_contains` and `blank` mean that no row fits the opposite.
+    """
+    ops = [each.op for each in filters]
+    if not link.holds_one and not _OPPOSITES.keys().isdisjoint(ops):
+        if len(filters) > 1 or is_absent:
+            raise filter_error(
+                f"of rows in {link.title}, filter what fits with eq, contains and the like; "
+                f"{link.title} blank beside these filters means that no such row is linked"
+            )
+        filters, is_absent = [replace(filters[0], op=_OPPOSITES[ops[0]])], True
+    linked = (
+        build_condition(table.field(each.field).in_own_table, each.op, each.value, now)
+        for each in filters
+    )
+    op: Op = "blank" if is_absent else "notblank"
+    return FilterCondition(link, op, (), None, False, bool, tuple(linked))
+
+
+def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
+    field = condition.field
+    if not condition.linked:
+        # v3 tells a row's id beside its fields.
+        return condition.matches(row.id if field.type == "ID" else row.fields.get(field.title))
+    if field.holds_one and fieldtypes.is_blank(field, row.fields.get(field.title)):
+        fits = all(each.matches(None) for each in condition.linked)
+    else:
+        fits = bool(row.fields.get(field.id))  # the linked rows that fit
+    return fits == (condition.op == "notblank")
+
+
 def describe_selection(selection: RowSelection) -> str:
     """Return the filters in words on one line, or "" if every row matches."""
-    joined = _AND if selection.match == "all" else _OR
+    return _describe_conditions(selection.conditions, _AND if selection.match == "all" else _OR)
+
+
+def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> str:
     sentence = ""
-    for each in selection.conditions:
+    for each in conditions:
         field, texts = to_one_line(each.field.title, MAX_PHRASE_CHARACTERS), list[str]()
         for operand in each.operands[:_MAX_VALUES_NAMED]:
             if isinstance(operand, Decimal):
@@ -537,7 +611,10 @@ def describe_selection(selection: RowSelection) -> str:
             else:
                 texts.append(f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"')
         first = each.operands[0] if each.operands else None
-        if isinstance(first, bool):
+        if each.linked:
+            rest = _describe_conditions(each.linked, _AND)
+            one = say(_NO_LINK if each.op == "blank" else _LINK, field=field, conditions=rest)
+        elif isinstance(first, bool):
             one = say(_CHECKED if first else _NOT_CHECKED, field=field)
         else:
             # `between` and `in` read the same for dates and for other values.

@@ -28,8 +28,8 @@ RECENT_DESCRIPTION_SECONDS = 5.0
 """Age below which an unknown name does not cause a new request."""
 MAX_VISIBLE_SETS = 16
 """Sets of visible tables for which a description is cached."""
-MAX_LOOKUP_DEPTH = 3
-"""Lookups of lookups that are followed to find how values are written."""
+MAX_LOOKUP_STEPS = 10
+"""Lookups of lookups that are followed."""
 MAX_TITLE_CHARACTERS = 60
 """Characters of a name that a model reads."""
 CUT_MARK = "…"
@@ -321,6 +321,30 @@ class Schemas:
             table.field(each)
         return table
 
+    async def describe_with_links(
+        self, viewer: Viewer, name: str, fields: Iterable[str]
+    ) -> TableDescription:
+        """Return a table that has these fields, with those of linked rows, such as Customer.City,
+        among them. Raise NocoError `unknown_table`, `unknown_field`."""
+        table = await self.describe_table(viewer, name)
+        own, linked = list[str](), dict[str, Field]()
+        for each in fields:
+            exact = {text for field in table.fields for text in (field.id, field.title)}
+            parts = [] if each.strip() in exact else each.split(".")
+            for at in range(1, len(parts)):
+                rest = ".".join(parts[at:])
+                link = find_by_name(".".join(parts[:at]), table.links)
+                if link and not find_by_name(each, table.fields):
+                    other = await self.describe_with_fields(viewer, link.related_id, [rest])
+                    field = other.field(rest)
+                    title = f"{link.title}.{field.title}"
+                    linked[title] = replace(field, title=title, via=link)
+                    break
+            else:
+                own.append(each)
+        table = await self.describe_with_fields(viewer, name, own)
+        return replace(table, fields=(*table.fields, *linked.values()))
+
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
@@ -347,15 +371,35 @@ class Schemas:
 
     async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
         """Return a table as this person may see it. All share the cached description."""
-        self._drop_after_drift()
-        described = await self._describe_raw(named.id)
-        table = described.visible_to(await self.visible_tables(viewer))
+        table = (await self._fetch_raw(named.id)).visible_to(await self.visible_tables(viewer))
         viewer.note_need("read", named.title, named.id)
         for link in table.links:  # they show values of other tables
             viewer.note_need("read", link.related_title, link.related_id)
-        return table
+        if not self.config.table_rules.hides_some(viewer.rights):
+            return table
+        are_shown = await run_together(*(self._is_shown(viewer, table, f) for f in table.fields))
+        shown = (each for each, is_shown in zip(table.fields, are_shown, strict=True) if is_shown)
+        return replace(table, fields=tuple(shown))
 
-    async def _describe_raw(self, id: str) -> _RawDescription:
+    async def _is_shown(self, viewer: Viewer, table: TableDescription, field: Field) -> bool:
+        """Return whether this person may see the field that a lookup or rollup shows at last."""
+        for _ in range(MAX_LOOKUP_STEPS):
+            if field.is_link or not field.link_id:
+                return True
+            link = next((each for each in table.links if each.id == field.link_id), None)
+            if link is None:
+                return False
+            raw = await self._fetch_raw(link.related_id)
+            table = raw.visible_to(await self.visible_tables(viewer))
+            viewer.note_need("read", table.title, table.id)
+            shown = next((each for each in table.fields if each.id == field.source_id), None)
+            if shown is None:  # NocoDB describes neither CreatedAt nor UpdatedAt
+                return all(each.get("id") != field.source_id for each in raw.body["fields"])
+            field = shown
+        return False
+
+    async def _fetch_raw(self, id: str) -> _RawDescription:
+        self._drop_after_drift()
         if id not in self._tables:
 
             async def fetch() -> _RawDescription:
@@ -370,14 +414,14 @@ class Schemas:
         table: TableDescription,
         field: Field,
         visible: Sequence[NamedTable],
-        depth: int = MAX_LOOKUP_DEPTH,
+        depth: int = MAX_LOOKUP_STEPS,
     ) -> str:
         """Return the format of a field, or of the field behind it."""
         link = next((each for each in table.fields if each.id == field.link_id), None)
         if not field.source_id or link is None or not depth:
             return field.format
         try:
-            other = (await self._describe_raw(link.related_id)).visible_to(visible)
+            other = (await self._fetch_raw(link.related_id)).visible_to(visible)
         except NocoError:
             return field.format
         source = next((each for each in other.fields if each.id == field.source_id), None)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from core.base.http import HttpClient
 from core.base.i18n import plural, say
-from core.base.tasks import BoundedDict, run_together
+from core.base.tasks import BackgroundTasks, BoundedDict, run_together
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.ports import Tool
@@ -21,6 +21,7 @@ from core.tools.nocodb.api import (
     NamedTable,
     NocoApi,
     NocoError,
+    PageQuery,
     TableApi,
     TableId,
 )
@@ -43,6 +44,13 @@ LOOK_INTERVAL_SECONDS = 30.0
 NOCODB_LOOK_TIMEOUT_SECONDS = 3.0
 """Seconds that a turn waits for such a request."""
 
+VERSION_WORDS = "version {version}"
+_GAPS = {
+    "role": "NocoDB does not report the role of Ponte's user; check that it is Editor",
+    "rows": "NocoDB has no API v3 for rows; update NocoDB",
+    "counts": "NocoDB has no API v3 to count rows; update NocoDB",
+    "sums": "NocoDB has no route for sums; Ponte computes them over pages of rows",
+}
 _ONLY_READ = ("viewer", "commenter")
 _READS_ONLY = "Nothing can be changed here: NocoDB's user for this bot may only read (role {role})."
 _PROPOSES = (
@@ -89,6 +97,7 @@ class BaseOverview:
     title: str = ""
     all_tables: tuple[NamedTable, ...] = ()
     role: str = ""
+    id: str = ""
 
     def visible_part(self, rules: TableRules, viewer: Viewer) -> VisibleBase:
         """Return what this person may see."""
@@ -109,23 +118,34 @@ async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
     """Return the overview of the base. Raise NocoError."""
     own = await schemas.find_base()
     every, role = await run_together(schemas.all_tables(), api.fetch_role(own.id))
-    return BaseOverview(own.title, tuple(every), role)
+    return BaseOverview(own.title, tuple(every), role, own.id)
 
 
-async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[Health]:
-    """Return a line for each optional route that this version of NocoDB lacks."""
-    gaps = []
-    if not overview.role:
-        words = say("NocoDB does not report the role of Ponte's user; check that it is Editor")
-        gaps.append(Health("nocodb role", "off", words))
-    for table in overview.all_tables[:1]:
+async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
+    """Return the names, in `_GAPS`, of what this version of NocoDB lacks. Raise NocoError."""
+    gaps = [] if overview.role else ["role"]
+    if not overview.all_tables:
+        return gaps
+    at = TableId(overview.id, overview.all_tables[0].id)
+    probes: Mapping[str, Callable[[], Awaitable[object]]] = {
+        "rows": lambda: api.fetch_page(at, PageQuery(size=1)),
+        "counts": lambda: api.count_rows(at),
+        "sums": lambda: api.fetch_aggregates(at, [FieldAggregate("", "count")]),
+    }
+    for name, probe in probes.items():
         try:
-            await api.fetch_aggregates(TableId("", table.id), [FieldAggregate("", "count")])
+            await probe()
         except NocoError as error:
-            if error.code == "nocodb_missing":
-                words = say("NocoDB has no route for sums; Ponte computes them over pages of rows")
-                gaps.append(Health("nocodb sums", "off", words))
+            if error.code != "nocodb_missing":
+                raise
+            gaps.append(name)
     return gaps
+
+
+def describe_gap(name: str) -> Health:
+    """Return the line about something that NocoDB lacks. Without rows and counts, nothing works."""
+    is_needed = name in ("rows", "counts")
+    return Health(f"nocodb {name}", "failing" if is_needed else "off", say(_GAPS[name]))
 
 
 class TableSource:
@@ -224,3 +244,29 @@ class NocoSource(TableSource):
         self.api = NocoApi(url, token, http, pauses=pauses)
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS))
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
+        self.probing = BackgroundTasks("nocodb")
+        self._gaps: Sequence[str] | None = None
+        self._version = ""
+
+    async def health(self) -> Health:
+        """Return the state of the base, NocoDB's version and the routes that it lacks. Both are
+        asked once, in the background."""
+        health = await super().health()
+        if self._gaps is None and health.state == "on":
+            self._gaps = ()
+            self.probing.start(self._probe())
+        found = [health, *map(describe_gap, self._gaps or ())]
+        words = [each.words for each in found]
+        words += [say(VERSION_WORDS, version=self._version)] if self._version else []
+        has_failed = any(each.state == "failing" for each in found)
+        return Health(self.name, "failing" if has_failed else "on", "; ".join(words))
+
+    async def close(self) -> None:
+        """Stop asking."""
+        await self.probing.close()
+
+    async def _probe(self) -> None:
+        with suppress(NocoError):
+            overview = await fetch_overview(self.api, self.schemas)
+            self._gaps = await find_gaps(self.api, overview)
+            self._version = await self.api.fetch_version()

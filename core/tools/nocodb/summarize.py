@@ -8,14 +8,17 @@ from __future__ import annotations
 import decimal
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, tzinfo
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Literal
 
 from core.base.errors import ToolError
-from core.base.i18n import say
+from core.base.i18n import plural, say
+from core.base.text import redact
 from core.base.value_formats import fix_places, format_value
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
@@ -25,6 +28,7 @@ from core.tools.nocodb.api import FieldAggregate, NocoError, NocoRecord, TableAp
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
 from core.tools.nocodb.filters import FILTER_GUIDE, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import (
+    CHANGED_NOTE,
     MAX_ROWS_CHARACTERS,
     MAX_ROWS_READ,
     UNTRUSTED_CELLS_NOTE,
@@ -73,19 +77,20 @@ _FIGURES: Mapping[Fn, str] = {
 }
 """The titles of columns with figures, for people."""
 _DAY_OR_MOMENT = re.compile(r"\d{4}-\d\d-\d\d( [\d:]+)?")
+_GROUPS_CUT = ("First {shown} of {count} group.", "First {shown} of {count} groups.")
 _FILLED = "count_filled"
 _FLOAT_DIGITS = 15
 """Digits that a float represents exactly (IEEE 754)."""
 
 _QUERY = (
-    "Gives total (how many fit) and a page of rows with ids; long cells are cut. For counts and "
-    "sums take nocodb_summarize. To show rows, place the table by its id, never type it; code adds "
-    "the source.\n\n"
+    "Gives total and a page of rows with ids. For counts and sums take "
+    "nocodb_summarize. To show rows, place the table by its id, never type it; code adds the "
+    "source.\n\n"
 )
 _SUMMARY = (
-    "Figures are exact: never work them out from rows yourself. Filters are as in nocodb_query."
-    "\n\nDates group by day, or by bucket. A row with several options or links counts in each of "
-    "their groups"
+    "Figures are exact: never work them out from rows. Filters as in nocodb_query. Fields may be "
+    "of linked rows: Customer.Country; count of a link counts these.\n\nDates group by day, or by "
+    "bucket. A row with several options or links is in each of their groups"
 )
 
 Fn = Literal["count", "filled", "empty", "unique", "sum", "avg", "min", "max", "median"]
@@ -170,26 +175,57 @@ def group_records(
             "{field} does not contain dates, so it can't be grouped by {bucket}.",
             code="bad_group", hint="leave bucket out", field=field.title, bucket=bucket,
         )  # fmt: skip
-    groups: dict[str, list[NocoRecord]] = {}
+    groups: dict[tuple[str, str], list[NocoRecord]] = {}
     for record in records:
-        cell = record.fields.get(field.title)
-        if field.is_time:
-            day = fieldtypes.parse_day(cell)
-            if field.kind == "moment":  # it is on another day in another zone
-                moment = fieldtypes.parse_moment(cell, zone)
-                day = moment.date() if moment else None
-            labels = [_BUCKETS[bucket or "day"](day)] if day else []
-        elif field.kind == "check":
-            labels = ["checked" if cell else "not checked"]
-        elif field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
-            labels = [format(number, "f")]  # without an exponent
-        else:
-            texts = filter(None, fieldtypes.cell_texts(cell))
-            labels = [format_label(text, MAX_GROUP_LABEL_CHARACTERS) for text in texts]
-        for label in dict.fromkeys(labels or [EMPTY_LABEL]):
-            groups.setdefault(label, []).append(record)
-    order = sorted(groups, key=lambda label: (0 if field.is_time else -len(groups[label]), label))
-    return {label: groups[label] for label in order}
+        cells = _field_cells([record], field)
+        keys = [key for cell in cells for key in _group_keys(field, cell, bucket, zone)]
+        for key in dict.fromkeys(keys or [(EMPTY_LABEL, "")]):
+            groups.setdefault(key, []).append(record)
+    order = sorted(groups, key=lambda key: (0 if field.is_time else -len(groups[key]), key))
+    counts = Counter(label for label, _ in groups)
+    return {
+        f"{label} (row {id})" if id and counts[label] > 1 else label: groups[label, id]
+        for label, id in order
+    }
+
+
+def _group_keys(
+    field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
+) -> list[tuple[str, str]]:
+    """Return the labels of a cell's groups. Linked rows come with their ids, because several rows
+    can have one title."""
+    if isinstance(cell, Mapping) and "fields" in cell:
+        title = fieldtypes.cell_title(redact(dict(cell)))
+        return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")))]
+    if isinstance(cell, list):
+        return [key for each in cell for key in _group_keys(field, each, bucket, zone)]
+    if field.is_time:
+        day = fieldtypes.parse_day(cell)
+        if field.kind == "moment":  # it is on another day in another zone
+            moment = fieldtypes.parse_moment(cell, zone)
+            day = moment.date() if moment else None
+        labels = [_BUCKETS[bucket or "day"](day)] if day else []
+    elif field.kind == "check":
+        labels = ["checked" if cell else "not checked"]
+    elif field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
+        labels = [format(number, "f")]  # without an exponent
+    else:
+        texts = filter(None, fieldtypes.cell_texts(cell))
+        labels = [format_label(text, MAX_GROUP_LABEL_CHARACTERS) for text in texts]
+    return [(label, "") for label in labels]
+
+
+def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
+    """Return the field's cell of every row; of linked rows, each row's once."""
+    if field.via is None:
+        return [record.fields.get(field.title) for record in records]
+    own, link = field.in_own_table, field.via
+    linked = {row.id: row for record in records for row in record.fields.get(link.id, ())}
+    if own == link:  # a link itself stands for its rows
+        return [
+            {"id": row.id, "fields": dict(islice(row.fields.items(), 1))} for row in linked.values()
+        ]
+    return [row.fields.get(own.title) for row in linked.values()]
 
 
 def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
@@ -199,7 +235,8 @@ def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, ex
     sums = ("exact",) if exact else ("exact", "rounded")
     for column, fn in pairs:
         total = column.field_type.total
-        if column.id == column.title:  # CreatedAt and UpdatedAt, which its aggregates do not know
+        # Its aggregates know neither linked rows nor CreatedAt and UpdatedAt.
+        if column.via or column.id == column.title:
             return False
         if not (
             total in sums if fn in ("sum", "avg") else total and fn in ("filled", "min", "max")
@@ -279,9 +316,18 @@ class ReadTools(QueryTools):
         if len(aggregates) > MAX_FIGURES:
             raise ToolError("One call can compute at most {most} figures.", code="bad_aggregate",
                             most=MAX_FIGURES)  # fmt: skip
-        names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
-        query = await self.resolve_question(ctx, table, filters, match, names)
-        fields = [query.table.field(each.field) for each in aggregates]
+        links = [each.field for each in aggregates if each.fn == "count"]
+        links += [group_by] if group_by else []
+        names = [*(each.field for each in aggregates), *links]
+        query = await self.resolve_question(ctx, table, filters, match, names, links)
+
+        joined = [join.link for join in query.selection.joins]
+
+        def find_field(name: str, *, stands_for_rows: bool = True) -> Field:
+            field = query.table.field(name)
+            return replace(field, via=field) if stands_for_rows and field in joined else field
+
+        fields = [find_field(each.field, stands_for_rows=each.fn == "count") for each in aggregates]
         fields = await self.schemas.fill_formats(ctx.viewer, query.table, fields)
         pairs = [(field, each.fn) for field, each in zip(fields, aggregates, strict=True)]
         for column, fn in pairs:
@@ -296,7 +342,7 @@ class ReadTools(QueryTools):
                     code="bad_aggregate", hint=f"use one of {', '.join(functions)}",
                     fn=fn, field=column.title, type=column.type,
                 )  # fmt: skip
-        group = query.table.field(group_by) if group_by else None
+        group = find_field(group_by) if group_by else None
         selection, summary = query.selection, None
         # NocoDB computes the figures if it can.
         if not group and (not pairs or can_aggregate(selection, pairs, exact=False)):
@@ -324,11 +370,15 @@ class ReadTools(QueryTools):
         data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
         counted = rows.total if rows.is_complete else len(rows.records)
-        sources = (query.describe_source(rows, counted),)
+        cut, count = "", len(summary.groups)
+        if group and len(data["rows"]) < count:
+            cut = plural(*_GROUPS_CUT, count, shown=len(data["rows"]))
+        sources = (query.describe_source(rows, counted, cut),)
         result: RowsResult | None = None
         if group and data["rows"] and ctx.result_id:
             data["show"] = describe_placing(ctx)
-            result = _build_table(pairs, group, data["rows"], query.describe_rows(rows, counted))
+            caption = ". ".join(filter(None, [query.describe_rows(rows, counted), cut]))
+            result = _build_table(pairs, group, data["rows"], caption)
         return Outcome("ok", compact_json(data), sources=sources, data=result)
 
 
@@ -356,7 +406,7 @@ def _aggregate_type(field: Field, fn: Fn) -> str:
 def _compute_figures(
     query: TableQuestion, pairs: Sequence[FieldFunction], records: Sequence[NocoRecord]
 ) -> Sequence[Figure]:
-    columns = {field: [record.fields.get(field.title) for record in records] for field, _ in pairs}
+    columns = {field: _field_cells(records, field) for field, _ in pairs}
     return [compute_figure(field, fn, columns[field], query.zone) for field, fn in pairs]
 
 
@@ -373,6 +423,11 @@ def _build_outcome(
         data["read"] = (
             f"only the first {rows.read_count} rows were looked at; these figures are of them alone"
         )
+    if not rows.is_stable:
+        data["changed"] = CHANGED_NOTE
+    for title, read_count, count in rows.linked:
+        if read_count < count:
+            data["linked"] = f"only {read_count} of {count} rows of {format_label(title)} were read"
     if summary.is_rounded:
         data["rounded"] = "NocoDB added up so many rows itself; the last digits may be off"
     if pairs:
@@ -387,7 +442,9 @@ def _build_outcome(
         }
         for label, each in summary.groups.items()
     ]
-    cells = (row.fields.get(group.title) for row in rows.records)
+    if sum(map(len, summary.groups.values())) > len(rows.records):
+        data["overlap"] = "some rows are in several groups: groups add up to more than all"
+    cells = _field_cells(rows.records, group)
     if any(fieldtypes.may_be_incomplete(group, cell) for cell in cells):
         data["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
     head = rows_that_fit(rows_of, MAX_ROWS_CHARACTERS)

@@ -172,6 +172,10 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
             {"nocodb role": "NocoDB does not report the role of Ponte's user; "
                             "check that it is Editor"},
         ),
+        (("v3/data/{base}/{table}/count",),
+         {"nocodb counts": "NocoDB has no API v3 to count rows; update NocoDB"}),
+        (("v3/data/{base}/{table}/records",),
+         {"nocodb rows": "NocoDB has no API v3 for rows; update NocoDB"}),
     ],
 )  # fmt: skip
 async def test_what_a_version_of_nocodb_lacks_has_a_line(
@@ -181,7 +185,19 @@ async def test_what_a_version_of_nocodb_lacks_has_a_line(
         told = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
     assert told.parts["nocodb"].startswith("ok    nocodb: NocoDB responds; base CRM: 3 tables")
     found = {name: line for name, line in told.parts.items() if name.startswith("nocodb ")}
-    assert found == {name: f"off   {name}: {words}" for name, words in lines.items()}
+    required = "nocodb rows", "nocodb counts"
+    assert found == {
+        name: f"{'FAIL ' if name in required else 'off  '} {name}: {words}"
+        for name, words in lines.items()
+    }
+
+
+@pytest.mark.parametrize("version", ["0.301.3", "2026.09.0", "2026.11.2-rc.1", "next"])
+async def test_the_version_is_told_as_nocodb_writes_it(tmp_path: Path, version: str) -> None:
+    """npm counts 0.301.3, Docker 2026.09.0, and npm's package tells none."""
+    async with FakeNocoDB(version=version) as nocodb:
+        told = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
+    assert told.parts["nocodb"].endswith(f"role editor; version {version}")
 
 
 async def test_a_nocodb_without_api_v3_fails_with_the_version_it_needs(tmp_path: Path) -> None:

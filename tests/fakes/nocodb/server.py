@@ -39,13 +39,18 @@ class NocoDBCall:
 
 class FakeNocoDB(FaultyServer):
     """`calls` are all of them, in order; `world` is what it holds, there to be changed. `lacks` are
-    ends of paths that this version does not have."""
+    ends of paths that this version does not have. npm's package tells no `version`."""
 
-    def __init__(self, world: World | None = None, lacks: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, world: World | None = None, lacks: tuple[str, ...] = (), version: str = ""
+    ) -> None:
         super().__init__()
+        self.version = version
         self.lacks = lacks
         self.world = world or make_world()
         self.calls: list[NocoDBCall] = []
+        self.after_pages: list[Callable[[], object]] = []
+        """What others do to the tables after the next pages of rows, one after each."""
 
     @property
     def write_calls(self) -> list[str]:
@@ -66,6 +71,10 @@ class FakeNocoDB(FaultyServer):
         each: dict[str, Callable[[Call], object]] = {
             "GET /api/v2/meta/bases": self._list_bases,
             "GET /api/v1/auth/user/me": self._me,
+            "GET /api/v1/version": lambda call: {
+                **({"currentVersion": self.version} if self.version else {}),
+                "releaseVersion": None,
+            },
             f"GET {base}/tables": lambda call: {"list": [
                 {"id": each.id, "title": each.title} for each in call.base.tables.values()
             ]},
@@ -102,6 +111,8 @@ class FakeNocoDB(FaultyServer):
             query, text = dict(request.query), call.text
             body = json.loads(text) if text else None
             self.calls.append(NocoDBCall(request.method, request.path, query, body, agent, done))
+            if request.method == "GET" and request.path.endswith("/records") and self.after_pages:
+                self.after_pages.pop(0)()
             await self.count_finished_call()
             return trouble.answer(request) if trouble else response
 

@@ -44,23 +44,26 @@ class FakeField:
 
 @dataclass(slots=True)
 class Relation:
-    """One table's rows to many of another's; `pairs` are (the one, of the many)."""
+    """One table's rows to many of another's; `pairs` are (the one, of the many). `is_mm`: a row of
+    the many has several, too."""
 
     one: FakeTable
     many: FakeTable
     down: FakeField
     up: FakeField
     pairs: list[tuple[int, int]] = field(default_factory=list)
+    is_mm: bool = False
 
     def of(self, table: FakeTable, id: int) -> list[int]:
         if table is self.one:
             return sorted(many for one, many in self.pairs if one == id)
-        return [one for one, many in self.pairs if many == id]
+        return sorted(one for one, many in self.pairs if many == id)
 
     def add(self, table: FakeTable, id: int, other: int) -> None:
-        """A row of the many has one at most: it moves."""
+        """Unless `is_mm`, a row of the many has one at most: it moves."""
         pair = (id, other) if table is self.one else (other, id)
-        self.pairs = [each for each in self.pairs if each[1] != pair[1]]
+        moved = [pair] if self.is_mm else [each for each in self.pairs if each[1] == pair[1]]
+        self.pairs = [each for each in self.pairs if each not in moved]
         self.pairs.append(pair)
 
     def remove(self, table: FakeTable, id: int, other: int) -> None:
@@ -167,10 +170,26 @@ class FakeTable:
             rows = self.linked_rows(column, id)
             if (column.options or {}).get("relation_type") == "bt":
                 return rows[0] if rows else None
-            return rows[:NESTED]
+            return len(rows) if column.type == "Links" else rows[:NESTED]
         if column.type == "Rollup":
             return self._sum(column, id)
+        if column.type == "Lookup":
+            return self._look_up(column, id)
         return id if column.type == "ID" else self.rows[id].get(column.title)
+
+    def _look_up(self, column: FakeField, id: int) -> Any:
+        """The value behind a link to one row, else a list that is cut as a link's cell is."""
+        options = column.options or {}
+        link = self.find(options["related_field_id"])
+        assert link is not None
+        relation = self.relations[link.id]
+        other = relation.other(self)
+        shown = other.find(options["related_table_lookup_field_id"])
+        assert shown is not None
+        values = [other.cell(shown, each) for each in relation.of(self, id)]
+        if (link.options or {}).get("relation_type") == "bt":
+            return values[0] if values else None
+        return values[:NESTED]
 
     def _sum(self, column: FakeField, id: int) -> float:
         options = column.options or {}
@@ -192,7 +211,7 @@ class FakeTable:
         return found
 
     def _is_computed(self, column: FakeField) -> bool:
-        return column.id in self.relations or column.type in ("Rollup", *_UNSEEN)
+        return column.id in self.relations or column.type in ("Rollup", "Lookup", *_UNSEEN)
 
 
 @dataclass(slots=True)
@@ -222,6 +241,24 @@ def link_tables(one: FakeTable, many: FakeTable) -> Relation:
     relation = Relation(one, many, down, up)
     one.fields.append(down)
     many.fields.extend([FakeField(fresh("c"), f"nc_{one.title}_id", "ForeignKey"), up])
+    one.relations[down.id] = many.relations[up.id] = relation
+    return relation
+
+
+def add_links(base: FakeBase, here: str, title: str, there: str, kind: str) -> Relation:
+    """Add a link as a person does it in NocoDB: of type Links, with its other end, whose name is
+    numbered if it is taken. `kind` is hm or mm."""
+    one, many = (next(t for t in base.tables.values() if t.title == n) for n in (here, there))
+    down = FakeField(fresh("c"), title, "Links",
+                     {"relation_type": kind, "related_table_id": many.id})  # fmt: skip
+    back = f"{one.title}1" if many.find(one.title) else one.title
+    up = FakeField(
+        fresh("c"), back, "Links" if kind == "mm" else "LinkToAnotherRecord",
+        {"relation_type": "mm" if kind == "mm" else "bt", "related_table_id": one.id},
+    )  # fmt: skip
+    relation = Relation(one, many, down, up, is_mm=kind == "mm")
+    one.fields.append(down)
+    many.fields.append(up)
     one.relations[down.id] = many.relations[up.id] = relation
     return relation
 

@@ -111,7 +111,9 @@ def _time(name: str) -> FakeField | None:
 
 def _cell(table: FakeTable, field: FakeField, id: int) -> Any:
     cell = table.cell(field, id)
-    if field.id in table.relations:  # a link compares by what its rows are called
+    if (
+        field.id in table.relations and field.type != "Links"
+    ):  # a link compares by what its rows are called
         rows = cell if isinstance(cell, list) else [cell] if cell else []
         return [str(next(iter(row["fields"].values()))) for row in rows]
     return cell
@@ -143,7 +145,7 @@ def _bare(op: str) -> Callable[[Any], bool]:
 
 
 def _read(field: FakeField, value: str) -> Any:
-    if field.type not in (*NUMBERS, "ID", "Rollup"):
+    if field.type not in (*NUMBERS, "ID", "Rollup", "Links"):
         return value
     try:
         return float(value)

@@ -1,0 +1,446 @@
+"""Figures, groups and filters over fields of linked rows: nothing invented, nothing counted twice
+without a word, and nothing of a table that the asker may not read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from core.base.errors import ToolError
+from core.base.http import HttpClient
+from core.changes.approval import TableRule, TableRules
+from core.domain.records import Viewer
+from core.tools.nocodb.api import NocoApi, NocoRecord, TableApi
+from core.tools.nocodb.schema import Schemas
+from tests.fakes.config import FixedConfig
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, add_links, fresh
+from tests.nocodb.places import Place
+from tests.nocodb.reader import Reader
+from tests.real.nocodb.seed import call as call_nocodb
+from tests.real.nocodb.seed import customer, order
+
+AMOUNTS = {number: Decimal(str(order(number)["Amount"])) for number in range(1, 61)}
+
+
+@pytest.fixture
+def reader(table_place: Place) -> Reader:
+    return Reader(table_place.tables, table_place.schemas())
+
+
+@pytest.fixture
+async def shop(own_table_place: Place) -> Reader:
+    """Customers 2 (Lost) and 3 (Lead) have Orders 3 to 42 and 43 to 45, the first 1 and 2."""
+    api, schemas = own_table_place.tables, own_table_place.schemas()
+    await link(api, schemas, "Customers", "Orders", 2, range(3, 43))
+    await link(api, schemas, "Customers", "Orders", 3, range(43, 46))
+    return Reader(api, schemas)
+
+
+async def link(
+    api: TableApi, schemas: Schemas, table: str, field: str, id: int, ids: range
+) -> None:
+    described = await schemas.describe_table(Viewer(), table)
+    link = described.field(field)
+    await api.write_links(described.at, link.id, str(id), [str(n) for n in ids], remove=False)
+
+
+@pytest.fixture
+def fake_base(fake: FakeNocoDB) -> FakeBase:
+    return fake.world.bases[filled.CRM]
+
+
+@pytest.fixture
+def read_fake(fake: FakeNocoDB, http: HttpClient) -> Callable[..., Reader]:
+    def make(rules: TableRules | None = None, most: int = 5_000) -> Reader:
+        api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
+        config = FixedConfig(rules) if rules else FixedConfig()
+        return Reader(api, Schemas(api, filled.CRM, config=config), most=most)
+
+    return make
+
+
+def table_of(base: FakeBase, title: str) -> FakeTable:
+    return next(each for each in base.tables.values() if each.title == title)
+
+
+def total(*numbers: int) -> int | str:
+    whole = sum((AMOUNTS[number] for number in numbers), Decimal())
+    return int(whole) if whole == int(whole) else str(whole)
+
+
+def by(told: dict[str, Any], group: str, *names: str) -> dict[str, Any]:
+    return {row[group]: tuple(row[name] for name in names) for row in told["rows"]}
+
+
+async def test_orders_by_a_field_of_their_customer(shop: Reader) -> None:
+    """Those without a customer are a group of their own."""
+    told = await shop.summary("Orders", ("Amount", "sum"), group_by="Customers.Status")
+    assert by(told, "Customers.Status", "rows", "sum of Amount") == {
+        "Lost": (40, total(*range(3, 43))),
+        "(empty)": (15, total(*range(46, 61))),
+        "Lead": (3, total(43, 44, 45)),
+        "Active": (2, total(1, 2)),
+    }
+    assert (told["total"], told["all"]) == (60, {"sum of Amount": total(*range(1, 61))})
+    assert "Orders with Customers (" in shop.last.sources[0]
+    assert " rows): 60 of 60 rows" in shop.last.sources[0]
+
+
+async def test_the_sum_of_linked_rows_by_a_field_of_ones_own(shop: Reader) -> None:
+    """NocoDB lists 25 linked rows in a cell, and customer 2 has 40."""
+    told = await shop.summary(
+        "Customers", ("Orders.Amount", "sum"), ("Orders.Due", "max"), ("Orders", "count"),
+        group_by="Status",
+    )  # fmt: skip
+    names = "rows", "sum of Orders.Amount", "count of Orders", "max of Orders.Due"
+    assert by(told, "Status", *names) == {
+        "Active": (10, total(1, 2), 2, "2026-03-15"),
+        "Lead": (10, total(43, 44, 45), 3, "2026-10-15"),
+        "Lost": (10, total(*range(3, 43)), 40, "2026-12-15"),
+    }
+    assert told["all"]["count of Orders"] == 45
+    assert "overlap" not in told
+
+
+async def test_customers_without_an_order_this_year_and_with_one(shop: Reader) -> None:
+    year = "2026"
+    told = await shop.query("Customers", ("Orders.Due", "neq", year), fields=["Name"])
+    assert (told["total"], told["returned"]) == (27, 20)
+    words = "Customers with Orders (60 of 60 rows), no Orders: Due is in 2026: 20 of 27 rows"
+    assert words in shop.last.sources[0]
+    told = await shop.query("Customers", ("Orders.Due", "eq", "2026-10"), fields=["Name"])
+    assert [row["id"] for row in told["rows"]] == ["2", "3"]
+    told = await shop.query("Customers", ("Orders.Due", "eq", "2025"))
+    assert told["total"] == 0
+
+
+async def test_one_linked_row_must_fit_all_filters(shop: Reader) -> None:
+    """Order 45 is due in October and not paid, 44 is paid and due in September."""
+    due, paid = ("Orders.Due", "eq", "2026-09"), ("Orders.Paid", "eq", True)
+    assert await shop.ids("Customers", due, paid) == [2, 3]
+    unpaid = ("Orders.Paid", "eq", False)
+    assert await shop.ids("Customers", due, unpaid) == []
+    assert await shop.ids("Customers", ("Orders.Due", "eq", "2026-10"), unpaid) == [2, 3]
+    blank = ("Orders", "blank", None)
+    assert await shop.ids("Customers", due, paid, blank) == sorted({*range(1, 31)} - {2, 3})
+    assert "no Orders: Due is in 2026-09 and Paid is checked" in shop.last.sources[0]
+
+
+async def test_filters_choose_the_linked_rows_of_the_figures(shop: Reader) -> None:
+    told = await shop.summary(
+        "Customers", ("Orders.Amount", "sum"), group_by="Name",
+        where=(("Orders.Due", "gte", "2026-11"),),
+    )  # fmt: skip
+    late = [number for number in range(1, 46) if order(number)["Due"] >= "2026-11"]
+    assert by(told, "Name", "sum of Orders.Amount") == {"Customer 02": (total(*late),)}
+
+
+async def test_filters_on_the_one_row_that_a_link_leads_to(shop: Reader) -> None:
+    orders = "Orders", ("Customers.Status", "neq", "Lost")
+    assert await shop.ids(*orders) == [1, 2, *range(43, 61)]
+    assert await shop.ids(*orders, ("Customers.Name", "notblank", None)) == [1, 2, 43, 44, 45]
+    assert await shop.ids("Orders", ("Customers.Value", "between", [30, 40])) == [43, 44, 45]
+    assert len(await shop.ids("Orders", ("Customers.Name", "blank", None))) == 15
+
+
+@pytest.mark.parametrize(
+    ("filters", "match"),
+    [
+        ((("Orders.Due", "neq", "2026"), ("Orders.Paid", "eq", True)), "all"),
+        ((("Orders.Due", "neq", "2026"), ("Orders.Title", "neq", "x")), "all"),
+        ((("Orders.Due", "eq", "2026"), ("Name", "eq", "x")), "any"),
+    ],
+)
+async def test_what_can_be_read_in_two_ways_is_refused(
+    reader: Reader, filters: tuple[tuple[str, str, object], ...], match: str
+) -> None:
+    with pytest.raises(ToolError) as caught:
+        await reader.query("Customers", *filters, match=match)
+    assert caught.value.code == "bad_filter"
+
+
+async def test_no_figures_of_rows_that_are_filtered_out(reader: Reader) -> None:
+    with pytest.raises(ToolError) as caught:
+        await reader.summary(
+            "Customers", ("Orders.Amount", "sum"), where=(("Orders.Due", "neq", "2026"),)
+        )
+    assert caught.value.code == "bad_filter"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"fields": ["Orders.Amount"]},
+        {"sort": [{"field": "Orders.Amount", "direction": "asc"}]},
+    ],
+)
+async def test_linked_fields_are_no_columns(reader: Reader, args: dict[str, Any]) -> None:
+    with pytest.raises(ToolError, match="can't be columns"):
+        await reader.query("Customers", **args)
+
+
+@pytest.mark.parametrize("name", ["Orders.Amont", "Order.Amount", "Orders.", ".Amount", "Name.x"])
+async def test_a_name_that_leads_nowhere_is_told(reader: Reader, name: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        await reader.summary("Customers", group_by=name)
+    assert caught.value.code == "unknown_field"
+
+
+async def test_rows_with_one_title_are_two_groups(shop: Reader, own_table_place: Place) -> None:
+    """Today NocoDB's links tell them by title alone."""
+    api, schemas = own_table_place.tables, own_table_place.schemas()
+    table = await schemas.describe_table(Viewer(), "Customers")
+    await api.update_rows(table.at, [NocoRecord(id, {"Name": "Ana"}) for id in ("1", "3")])
+    told = await shop.summary("Orders", ("Amount", "sum"), group_by="Customers")
+    assert by(told, "Customers", "rows") == {
+        "Customer 02": (40,), "(empty)": (15,), "Ana (row 3)": (3,), "Ana (row 1)": (2,),
+    }  # fmt: skip
+
+
+@pytest.fixture
+async def labelled_orders(own_place: Place, request: pytest.FixtureRequest) -> Reader:
+    """Orders have many Labels (Customers), and the other way round: 1 and 2 share Customer 1, and
+    Order 1 has Customers 1 to 40."""
+    api, schemas = own_place.api(), own_place.schemas()
+    if own_place.token == filled.OWNER:
+        server: FakeNocoDB = request.getfixturevalue("fake")
+        add_links(server.world.bases[filled.CRM], "Orders", "Labels", "Customers", "mm")
+    else:
+        tables = {t.title: t.id for t in await api.list_tables(own_place.base)}
+        url = f"{own_place.url}/api/v3/meta/bases/{own_place.base}/tables/{tables['Orders']}/fields"
+        options = {"relation_type": "mm", "related_table_id": tables["Customers"]}
+        field = {"title": "Labels", "type": "Links", "options": options}
+        call_nocodb(url, field, xc_token=own_place.token)
+    await link(api, schemas, "Orders", "Labels", 1, range(1, 31))
+    await link(api, schemas, "Orders", "Labels", 2, range(1, 2))
+    return Reader(api, schemas)
+
+
+async def test_a_row_with_several_links_counts_in_each_group_and_it_says_so(
+    labelled_orders: Reader,
+) -> None:
+    told = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels")
+    groups = by(told, "Labels", "rows", "sum of Amount")
+    assert len(groups) == 31
+    assert groups["Customer 01"] == (2, total(1, 2))
+    assert groups["Customer 30"] == (1, total(1))
+    assert groups["(empty)"] == (58, total(*range(3, 61)))
+    assert told["all"] == {"sum of Amount": total(*range(1, 61))}
+    assert "several groups" in told["overlap"]
+    told = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels.Status")
+    assert by(told, "Labels.Status", "rows", "sum of Amount")["Active"] == (2, total(1, 2))
+
+
+async def test_a_linked_row_is_summed_once(labelled_orders: Reader) -> None:
+    """Customer 1 has two of the orders."""
+    told = await labelled_orders.summary(
+        "Orders", ("Labels.Value", "sum"), ("Labels", "count"), group_by="Labels.Status"
+    )
+    values = [Decimal(str(customer(number)["Value"])) for number in range(1, 31)]
+    assert told["all"] == {"sum of Labels.Value": str(sum(values)), "count of Labels": 30}
+
+
+async def test_links_of_very_many_rows_are_not_read_one_by_one(
+    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    relation = add_links(fake_base, "Readings", "Tags", "Customers", "mm")
+    relation.pairs = [(number, 1) for number in range(1, 1_001)]
+    with pytest.raises(ToolError, match="too many rows link to several in Tags"):
+        await read_fake().summary("Readings", group_by="Tags.Name")
+    assert [call for call in fake.calls if "/links/" in call.path] == []
+    told = await read_fake().summary(
+        "Readings", group_by="Tags.Name", where=(("Value", "lte", 20),)
+    )
+    assert by(told, "Tags.Name", "rows") == {"Customer 01": (20,)}
+
+
+async def test_two_links_between_two_tables_are_not_mixed_up(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    relation = add_links(fake_base, "Customers", "Referred", "Orders", "hm")
+    relation.pairs = [(1, 10), (5, 11), (5, 1)]
+    told = await read_fake().summary("Customers", ("Referred", "sum"), ("Referred", "count"))
+    assert told["all"] == {"sum of Referred": 3, "count of Referred": 3}
+    told = await read_fake().summary(
+        "Customers", ("Referred.Amount", "sum"), ("Orders.Amount", "sum"), group_by="Name",
+        where=(("Value", "lte", 52.5),),
+    )  # fmt: skip
+    assert by(told, "Name", "sum of Referred.Amount", "sum of Orders.Amount") == {
+        "Customer 01": (total(10), total(1, 2)), "Customer 02": (0, 0), "Customer 03": (0, 0),
+        "Customer 04": (0, 0), "Customer 05": (total(11, 1), 0),
+    }  # fmt: skip
+
+
+async def test_linked_rows_are_read_once_and_only_as_far_as_needed(
+    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    reader = read_fake()
+    await reader.schemas.describe_all(Viewer())
+    fake.calls.clear()
+    await reader.query("Customers", ("Orders.Due", "eq", "2026-02"), ("Orders.Paid", "eq", False))
+    tables = {table.id: table.title for table in fake_base.tables.values()}
+    paths = [call.path.split("/") for call in fake.calls]
+    assert [(tables[path[5]], path[6]) for path in paths] == [
+        ("Orders", "count"), ("Orders", "records"), ("Customers", "count"), ("Customers", "records")
+    ]  # fmt: skip
+    own = table_of(fake_base, "Customers").fields[0].id
+    assert f'({own},in,"1")' in fake.calls[-1].query["where"], "NocoDB returns only those it needs"
+    fake.calls.clear()
+    await reader.summary("Orders", ("Customers.Value", "sum"), where=(("Amount", "lt", 5),))
+    assert {call.query.get("where", "")[-8:] for call in fake.calls[2:]} == {',in,"1")'}
+
+
+async def test_more_linked_rows_than_are_read(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    """No customer is said to have no order for an order that was not read."""
+    reader = read_fake(most=50)
+    told = await reader.summary("Customers", ("Orders.Amount", "sum"), group_by="Status")
+    assert told["linked"] == "only 50 of 60 rows of Orders were read"
+    assert "Customers with Orders (50 of 60 rows): 30 of 30 rows" in reader.last.sources[0]
+    assert reader.last.data is None or "50 of 60" in reader.last.data.caption  # type: ignore[union-attr]
+    with pytest.raises(ToolError, match="more than 50 rows of Orders"):
+        await reader.query("Customers", ("Orders.Amount", "lt", 5_000))
+
+
+async def test_rows_deleted_between_two_pages_are_noticed(
+    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    """A deleted row of the first page moves one of the second onto the first, which was read."""
+    table = table_of(fake_base, "Readings")
+    fake.after_pages = [lambda: table.delete(1)]
+    told = await read_fake().summary("Readings", ("Value", "median"))
+    assert (told["total"], told["all"]) == (1_199, {"median of Value": 601})
+    assert "changed" not in told
+    fake.after_pages = [lambda n=n: table.delete(n) for n in (2, 3, 4, 5)]  # type: ignore[misc]
+    reader = read_fake()
+    told = await reader.summary("Readings", ("Value", "median"))
+    assert "added or deleted while" in told["changed"]
+    assert "of at least" in reader.last.sources[0]
+    assert told["total_at_least"] == 1_196
+
+
+async def test_rows_added_between_two_pages_are_not_counted_twice(
+    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    orders = table_of(fake_base, "Readings")
+
+    def add() -> None:  # it comes first, and moves the last row of the first page
+        rows = dict(orders.rows)
+        orders.rows.clear()
+        orders.rows.update({0: dict(rows[1]), **rows})
+
+    fake.after_pages = [add]
+    told = await read_fake().summary("Readings", ("Value", "count"))
+    assert (told["total"], told["all"]) == (1_201, {"count of Value": 1_201})
+
+
+async def test_a_linked_row_that_is_deleted_meanwhile_has_no_value(
+    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    fake.after_pages = [lambda: table_of(fake_base, "Customers").rows.pop(1)]
+    told = await read_fake().summary("Orders", ("Amount", "sum"), group_by="Customers.Status")
+    assert by(told, "Customers.Status", "rows") == {"(empty)": (60,)}
+
+
+async def test_hidden_tables_and_fields_are_not_reached_over_links(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    orders = table_of(fake_base, "Orders")
+    orders.fields.append(FakeField(fresh("c"), "Password", "SingleLineText"))
+    hidden = read_fake(TableRules({"Orders": TableRule("hidden")}))
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: hidden.summary("Customers", ("Orders.Amount", "sum")),
+        lambda: hidden.summary("Customers", group_by="Orders.Title"),
+        lambda: hidden.query("Customers", ("Orders.Amount", "gt", 5)),
+    ]
+    for make in calls:
+        with pytest.raises(ToolError) as caught:
+            await make()
+        assert caught.value.code == "unknown_field"
+        assert "Amount" not in (caught.value.hint or "")
+    reader = read_fake()
+    calls = [
+        lambda: reader.summary("Customers", ("Orders.Password", "unique")),
+        lambda: reader.summary("Customers", group_by="Orders.Password"),
+        lambda: reader.query("Customers", ("Orders.Password", "contains", "a")),
+    ]
+    for make in calls:
+        with pytest.raises(ToolError) as caught:
+            await make()
+        assert caught.value.code == "withheld"
+
+
+async def test_rows_that_go_by_a_secret_are_no_groups(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    """The name of a linked row is its first field, and that may be a secret."""
+    next(f for f in table_of(fake_base, "Customers").fields if f.title == "Name").title = "Token"
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: read_fake().summary("Orders", group_by="Customers"),
+        lambda: read_fake().query("Orders", ("Customers", "contains", "7")),
+    ]
+    for make in calls:
+        with pytest.raises(ToolError) as caught:
+            await make()
+        assert caught.value.code == "withheld"
+
+
+async def test_a_lookup_of_many_rows_may_lack_some(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    """NocoDB cuts it at 25, as it cuts links."""
+    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    down, title = customers.find("Orders"), orders.find("Title")
+    assert down
+    assert title
+    customers.relations[down.id].pairs = [(1, number) for number in range(1, 41)]
+    options = {"related_field_id": down.id, "related_table_lookup_field_id": title.id}
+    customers.fields.append(FakeField(fresh("c"), "Titles", "Lookup", options))
+    told = await read_fake().summary("Customers", group_by="Titles")
+    assert "may not tell all" in told["links"]
+
+
+async def test_the_source_tells_that_groups_are_cut(read_fake: Callable[..., Reader]) -> None:
+    reader = read_fake()
+    told = await reader.summary("Readings", group_by="Label")
+    assert told["cut"].startswith("the first ")
+    shown = told["cut"].split()[2]
+    assert f"First {shown} of 1,200 groups." in reader.last.sources[0]
+
+
+async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    """Orders show a number of their customer, which is summed over Readings: hidden for this
+    person. The lookup itself leads to a table that is not."""
+    relation = add_links(fake_base, "Customers", "Readings", "Readings", "hm")
+    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    value, up = table_of(fake_base, "Readings").find("Value"), orders.find("Customers")
+    assert value is not None
+    assert up is not None
+    sum_of_value = {"related_field_id": relation.down.id, "rollup_function": "sum",
+                    "related_table_rollup_field_id": value.id}  # fmt: skip
+    customers.fields.append(FakeField(fresh("c"), "Read", "Rollup", sum_of_value))
+    shown = {"related_field_id": up.id, "related_table_lookup_field_id": customers.fields[-1].id}
+    orders.fields.append(FakeField(fresh("c"), "Their readings", "Lookup", shown))
+    told = await read_fake().query("Orders", limit=1)
+    assert "Their readings" in told["rows"][0]
+    hidden = read_fake(TableRules({"Readings": TableRule("hidden")}))
+    told = await hidden.query("Orders", limit=1)
+    assert told["rows"][0].keys().isdisjoint({"Their readings"})
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: hidden.summary("Orders", group_by="Their readings"),
+        lambda: hidden.summary("Customers", group_by="Read"),
+        lambda: hidden.summary("Orders", group_by="Customers.Read"),
+        lambda: hidden.query("Orders", ("Their readings", "gt", 5)),
+    ]
+    for make in calls:
+        with pytest.raises(ToolError) as caught:
+            await make()
+        assert caught.value.code == "unknown_field"
