@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ import httpx
 import openpyxl
 import pytest
 
+from adapters.web.page.render import to_html
 from core.domain.messages import Answer
 from core.domain.rows import Chart, Placed, RowColumn, RowsResult, Series
 from tests.web.web_ponte import Client, Turn, WebPonte
@@ -115,3 +117,16 @@ async def test_a_forgotten_or_foreign_table_is_not_there(ponte: WebPonte, client
         assert (await other.get(path)).status_code == 404
     await ponte.inbox.forget("web:main")
     assert (await client.get(path)).status_code in (404, 410)
+
+
+def test_days_and_moments_sort_by_time() -> None:
+    rows = RowsResult(
+        "Due", (RowColumn("Due", format="date"), RowColumn("Seen", format="moment")),
+        (("Nov 2, 2026", "Nov 2, 2026, 10:00"), ("Dec 1, 2025", "Nov 2, 2026, 9:00"), ("", "soon")),
+        (("2026-11-02", "2026-11-02T10:00:00-03:00"), ("2025-12-01", "2026-11-02T09:00:00-03:00"),
+         (None, None)),
+    )  # fmt: skip
+    page = to_html(rows.to_markdown(), (Placed(rows.to_markdown(), rows),))
+    first, its_moment, second, moment = map(float, re.findall(r'data-value="([^"]*)"', page))
+    assert first == second + 336
+    assert its_moment > moment

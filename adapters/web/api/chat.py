@@ -251,9 +251,10 @@ class ChatRoutes(MessageRoutes):
             raise NotFound(what="table")
         tables = await asyncio.to_thread(find_tables, answer.text, answer.placed)
         for columns, rows, caption in tables[int(number) - 1 : int(number)]:
-            title = caption.rpartition(":")[0].strip() or caption or say("Table")
-            file = await asyncio.to_thread(encode_table, columns, rows, form, title)
-            disposition = http_io.format_disposition("attachment", f"{title}.{form}")
+            title = caption.rpartition(":")[0].strip() or caption
+            file = await asyncio.to_thread(encode_table, columns, rows, form, title or say("Table"))
+            named = http_io.format_disposition("attachment", f"{title}.{form}")
+            disposition = named if title else "attachment"
             headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
             return Response(file.data, headers=headers, media_type=file.type)
         raise NotFound(what="table")

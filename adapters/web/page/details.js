@@ -68,6 +68,13 @@ export function cells(table) {
     .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join("\t")).join("\r\n");
 }
 
+/** Download a table of an answer. The file is named after the conversation, if the server gives it no name. */
+export function download(turn, number, form) {
+  const href = `/turns/${turn}/tables/${number}?format=${form}`;
+  const title = $("title").textContent.trim().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
+  make("a", { href, download: `${title || "table"}.${form}` }).click();
+}
+
 export function widen(frame) {
   const copy = frame.cloneNode(true);
   $("wide-table").replaceChildren(copy);

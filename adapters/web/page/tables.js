@@ -7,7 +7,7 @@ import { say } from "./words.js";
 
 const FIGURE = /^[(+−-]?\s?(\p{Sc}|[A-Z]{1,3}\$?)?\s?[+−-]?\d[\d.,'’\u00a0\u202f ]*\s?(%|‰|\p{Sc}|[A-Z]{3})?\)?$/u;
 
-/** Label the tables of a turn's answer, and put their buttons and files under them. */
+/** Label the tables of a turn's answer, and put their buttons under them. */
 export function dress(body, turn) {
   body.querySelectorAll("div.table").forEach((frame, at) => {
     frame.setAttribute("role", "group");
@@ -16,10 +16,10 @@ export function dress(body, turn) {
     details((one) => one.makeSortable(frame));
     frame.after(make("p", { class: "tools" },
       copyButton("copy", "copy_table", async () => copied((await import("./details.js")).cells(frame))),
-      ...["csv", "xlsx", "json"].map((form) => {
-        const label = say("download_as", { form: form.toUpperCase() });
-        return make("a", { class: "quiet-button", href: `/turns/${turn}/tables/${at + 1}?format=${form}`, download: true,
-          "aria-label": label, title: label, text: form.toUpperCase() });
+      ...["CSV", "XLSX", "JSON"].map((text) => {
+        const label = say("download_as", { form: text });
+        return make("button", { type: "button", class: "quiet-button", "aria-label": label, title: label, text,
+          on: { click: () => details((one) => one.download(turn, at + 1, text.toLowerCase())) } });
       }),
       iconButton("wide", "wide", () => details((one) => one.widen(frame)))));
   });

@@ -193,14 +193,14 @@ async def test_a_csv_file_opens_in_the_spreadsheet_of_the_reader(
     page = await context.new_page()
     await visit(page, ponte.link)
     await say(page, "sums")
-    file = page.locator(".table + .tools").get_by_role("link", name=re.compile("CSV$"))
+    file = page.locator(".table + .tools").get_by_role("button", name=re.compile("CSV$"))
     text = (await download(page, file)).read_text("utf-8")
     assert text.splitlines() == lines
     await context.close()
 
 
 async def download(page: Page, file: Locator) -> Path:
-    """Follow the link of a file with the keyboard. Return where it was saved."""
+    """Press the button of a file with the keyboard. Return where it was saved."""
     await file.focus()
     async with page.expect_download() as saved:
         await page.keyboard.press("Enter")
@@ -213,7 +213,7 @@ async def test_every_table_is_offered_as_a_file(ponte: WebPonte, tab: Page, widt
     await open_page(ponte, tab, width)
     await say(tab, "sales")
     await tab.locator(".chart summary").click()
-    files = tab.get_by_role("link", name="Download as")
+    files = tab.get_by_role("button", name="Download as")
     await expect(files).to_have_text(["CSV", "XLSX", "JSON"] * 2)
     rows = json.loads((await download(tab, files.nth(2))).read_text("utf-8"))
     assert rows[0] == {"Name": "b", "Size": 9}
