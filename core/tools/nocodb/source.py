@@ -122,7 +122,7 @@ async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
 
 
 async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
-    """Return the names, in `_GAPS`, of what this version of NocoDB lacks. Raise NocoError."""
+    """Return the names, in `_GAPS`, of what this version of NocoDB lacks."""
     gaps = [] if overview.role else ["role"]
     if not overview.all_tables:
         return gaps
@@ -136,9 +136,8 @@ async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
         try:
             await probe()
         except NocoError as error:
-            if error.code != "nocodb_missing":
-                raise
-            gaps.append(name)
+            if error.code == "nocodb_missing":
+                gaps.append(name)
     return gaps
 
 
