@@ -260,16 +260,20 @@ class HttpClient:
         *,
         body: object = None,
         form: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
         """Send a request and return the JSON of the response, or None if its body is empty.
 
-        `body` is sent as JSON, `form` as a form. `timeout` is in seconds for the whole response,
-        after connecting. Raises HttpError.
+        `body` is sent as JSON, `form` as a form, `files` (a name, bytes and a type by field) as a
+        multipart form. `timeout` is in seconds for the whole response, after connecting. Raises
+        HttpError.
         """
-        options = {"json": body, "data": form, "params": params, "headers": headers}
+        options = {
+            "json": body, "data": form, "files": files, "params": params, "headers": headers
+        }  # fmt: skip
         text = await self._fetch(method, url, options, timeout)
         try:
             return parse_json(text) if text else None

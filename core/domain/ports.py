@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.base.errors import PonteError
+from core.base.errors import NotFound, PonteError
 from core.domain.changes import ChangeForm, DisplayName, PendingRequest
 from core.domain.messages import (
     Address,
@@ -266,6 +266,15 @@ class Reply(Protocol):
 
 ReplyFactory = Callable[[ReplyTo, PostJournal], Reply]
 """Build the `Reply` of one platform from stored data, in any process."""
+
+
+ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
+"""`Files.get`: returns a file and its bytes by its id. Raises NotFound."""
+
+
+async def read_no_file(id: str) -> tuple[File, bytes]:
+    """Raise NotFound: here are no files of conversations."""
+    raise NotFound(what="file")
 
 
 FetchAttachment = Callable[[Message, Attachment], Awaitable[File | None]]

@@ -11,7 +11,7 @@ import base64
 import itertools
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from core.base.errors import NotFound
@@ -28,6 +28,7 @@ from core.domain.messages import (
     file_kind,
     find_encoding,
 )
+from core.domain.ports import ReadFile
 from core.money.allowances import MAX_DOCUMENT_TOKENS
 from core.money.usage import MAX_PICTURE_TOKENS
 
@@ -46,9 +47,6 @@ LEFT_OUT_NOTE = Item(
     text="[Earlier messages of this conversation were left out here.]",
 )  # fmt: skip
 """The note that the model reads in place of turns that do not fit, or that its server refused."""
-
-ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
-"""`Files.get`: returns a file and its bytes by its id. Raises NotFound."""
 
 
 def pair_calls(items: Sequence[Item]) -> list[Item]:

@@ -62,6 +62,8 @@ MAX_ROWS_PER_WRITE = 10
 """Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
 MAX_LINKS_PER_WRITE = 100
 """Links in one call. NocoDB 0.301.3 has no limit there; ours keeps a call short."""
+UPLOAD_TIMEOUT_SECONDS = 80.0
+"""Seconds for one file. With the write of its row, it fits `TableWriter.patience`."""
 MAX_PAGE_ROWS = 1000
 """Rows in one page at most: NocoDB cuts larger ones down to it without a word."""
 
@@ -245,6 +247,15 @@ NOCODB_ERRORS = ErrorTable(
             "NocoDB.",
         hint="tell the person; do not look for another way",
     ),
+    on(413).raises(
+        "too_large", "NocoDB does not accept files or requests of this size.", hint=_NO_RETRY
+    ),
+    on(400, when=lambda answer: "Upload not allowed" in _read_body(answer)[1]).raises(
+        "nocodb_forbidden",
+        "Ponte's NocoDB user does not have permission to upload files. Give it the role "
+            "Editor in NocoDB.",
+        hint="tell the person; do not look for another way",
+    ),
     on(429).raises(
         "nocodb_busy", "NocoDB is busy. Try again in {time}.",
         retry=True, values=lambda answer: {"seconds": round(seconds_to_wait(answer))},
@@ -423,6 +434,9 @@ class TableApi(Protocol):
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
         """Set attachment fields of a row to files that are already stored."""
+
+    async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
+        """Store a file that no row has yet, and return it as `set_attachments` takes it."""
 
 
 class NocoApi:
@@ -620,6 +634,28 @@ class NocoApi:
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
+    async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
+        """Store a file that no row has yet, and return it. Raise NocoError.
+
+        The title of the result is the name, but its path is another one. This is v2: v3 uploads
+        into a row, where a second attempt would attach the file twice, and it changes the title.
+        """
+        try:
+            answer = await retry(
+                lambda: self._send(
+                    "POST", "/api/v2/storage/upload", files={"file": (name, data, type)}, by=by,
+                    timeout=UPLOAD_TIMEOUT_SECONDS,
+                ),
+                HttpError, wait_after_each(self._pauses, seconds_before_write_retry),
+                sleep=self._sleep,
+            )  # fmt: skip
+        except HttpError as error:
+            raise self._explain(error) from None
+        file = answer[0] if isinstance(answer, list) and len(answer) == 1 else None
+        if not (isinstance(file, Mapping) and (file.get("path") or file.get("url"))):
+            raise unreadable_answer()
+        return file
+
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
@@ -661,7 +697,9 @@ class NocoApi:
         *,
         params: Mapping[str, str] | None = None,
         body: Sequence[Json] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         by: str = "",
+        timeout: float = 0.0,
     ) -> Any:
         headers = {"xc-token": self._token}
         if by:
@@ -669,8 +707,8 @@ class NocoApi:
         async with self._gate:
             await self._pace.wait()
             return await self._http.request_json(
-                method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
-                timeout=self._timeout,
+                method, f"{self.url}{path}", body=body, files=files, params=params or None,
+                headers=headers, timeout=timeout or self._timeout,
             )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ _EXACT = 2**53
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 _EMPTY: tuple[object, ...] = (None, "", [])
-_FILE = ("path", "url", "title", "mimetype", "size")
+_FILE = ("path", "url", "title", "mimetype", "size", "width", "height")
 _PERSON = ("display_name", "email")
 
 Zone = tzinfo | None
@@ -280,8 +280,11 @@ def _sort_json(value: object) -> str:
     return json.dumps(content, ensure_ascii=False, sort_keys=True)
 
 
-def _refuse_files(field: Field, value: object, zone: tzinfo) -> None:
-    raise value_error(field, "files cannot be written, only removed with null")
+def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
+    """Return the new files among those of a draft: those that are to be uploaded."""
+    if not isinstance(value, list):
+        raise value_error(field, "it holds files of this conversation, by their names")
+    return list(filter(is_new_file, value))
 
 
 def value_error(field: Field, why: str) -> ToolError:
@@ -301,7 +304,12 @@ def _stored_files(cell: Any) -> Any:
     """Return files without the keys that differ at each reading."""
     if not isinstance(cell, list):
         return cell
-    return [{key: one[key] for key in _FILE if key in one} for one in cell if isinstance(one, dict)]
+    return [normalise_file(one) for one in cell if isinstance(one, dict)]
+
+
+def normalise_file(file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file of NocoDB's without the keys that differ at each reading."""
+    return {key: file[key] for key in _FILE if key in file}
 
 
 def _stored_people(cell: Any) -> Any:
@@ -384,7 +392,7 @@ FIELD_TYPES: Mapping[str, FieldType] = {
     "Time": FieldType(kind="opaque", parse=_parse_time, normalise=_stored_time),
     "GeoData": FieldType(kind="opaque"),
     "Geometry": FieldType(kind="opaque"),
-    "Attachment": FieldType("files", "opaque", _refuse_files, _stored_files, file=True),
+    "Attachment": FieldType("files", "opaque", _parse_files, _stored_files, file=True),
     # A cell of the first holds rows, of the second how many they are; both are read and written by
     # `NocoApi.links`, `link`, `unlink`.
     "LinkToAnotherRecord": FieldType(link=True),
@@ -467,7 +475,9 @@ def is_same_entry(one: Any, other: Any) -> bool:
     """Return whether two values in the form of `parse_value` are equal. Lists are compared without
     order."""
     if isinstance(one, list) and isinstance(other, list):
-        return sorted(map(_comparison_key, one)) == sorted(map(_comparison_key, other))
+        # A new file has no path before it is uploaded.
+        key = _content_of_file if any(map(is_new_file, [*one, *other])) else _comparison_key
+        return sorted(map(key, one)) == sorted(map(key, other))
     if isinstance(one, str) and isinstance(other, str):
         if one == other:
             return True
@@ -476,6 +486,15 @@ def is_same_entry(one: Any, other: Any) -> bool:
             return all(each.tzinfo for each in moments) and moments[0] == moments[1]
         return False
     return is_same_value(one, other)
+
+
+def is_new_file(value: object) -> bool:
+    """Return whether it is a file of a draft that is uploaded when the change is applied."""
+    return isinstance(value, Mapping) and "sha256" in value
+
+
+def _content_of_file(value: Any) -> str:
+    return repr([value.get(name) for name in ("title", "mimetype", "size")])
 
 
 def _comparison_key(value: Any) -> str:

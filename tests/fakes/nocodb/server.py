@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from tests.fakes.faulty import FaultyServer, Trouble
 from tests.fakes.nocodb import rows
@@ -51,7 +51,7 @@ class FakeNocoDB(FaultyServer):
     def write_calls(self) -> list[str]:
         """The method and kind of each call that changed something, as "PATCH records"."""
         return [
-            f"{call.method} {'links' if '/links/' in call.path else 'records'}"
+            f"{call.method} {_kind_of(call.path)}"
             for call in self.calls
             if call.succeeded and call.method != "GET"
         ]
@@ -77,6 +77,7 @@ class FakeNocoDB(FaultyServer):
             f"PATCH {data}/records": rows.update,
             f"DELETE {data}/records": rows.delete,
             "PATCH /api/v2/tables/{table}/records": rows.attach,
+            "POST /api/v2/storage/upload": rows.upload,
             f"GET {data}/links/{{field}}/{{row}}": rows.links,
             "GET /api/v2/tables/{table}/aggregate": aggregate,
             f"POST {data}/links/{{field}}/{{row}}": rows.link,
@@ -93,8 +94,12 @@ class FakeNocoDB(FaultyServer):
         self, answer: Callable[[Call], object]
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            trouble = await self.take_trouble(request.method)
-            call = Call(self.world, request, await request.text())
+            trouble = await self.take_trouble(
+                "upload" if request.path.endswith("/upload") else request.method
+            )
+            is_form = request.content_type == "multipart/form-data"
+            files = await _read_files(request) if is_form else ()
+            call = Call(self.world, request, "" if is_form else await request.text(), files)
             done = trouble is None or trouble.kind == "after"
             response = _respond(call, answer) if done else web.Response()
             done = done and response.status == 200
@@ -117,6 +122,20 @@ class FakeNocoDB(FaultyServer):
     def _me(self, call: Call) -> object:
         role = call.user.roles.get(call.request.query.get("base_id", ""))
         return {"email": "bot@example.com", "base_roles": {role: True} if role else None}
+
+
+def _kind_of(path: str) -> str:
+    return "links" if "/links/" in path else "upload" if path.endswith("/upload") else "records"
+
+
+async def _read_files(request: web.Request) -> list[tuple[str, str, bytes]]:
+    """Return the name, type and bytes of each file in a multipart form."""
+    files = list[tuple[str, str, bytes]]()
+    async for part in await request.multipart():
+        if isinstance(part, BodyPartReader) and part.filename is not None:
+            type = part.headers.get("Content-Type", "")
+            files.append((part.filename, type, bytes(await part.read())))
+    return files
 
 
 def _respond(call: Call, answer: Callable[[Call], object]) -> web.Response:

@@ -1,0 +1,147 @@
+"""Files that people send, attached to rows: through a card, as the bytes that the card names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from core.base.http import HttpClient
+from core.domain.messages import Card, File
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.test_nocodb_slack import channel
+from tests.dialogues.test_nocodb_web import page
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.openai import FakeOpenAI, Script
+
+ASK = "Attach this to customer 1"
+PDF = b"%PDF-1.4 a receipt"
+NAME = "recibo nº 2003, março.pdf"
+SHOWN = (
+    f"contract.txt (23 B) → contract.txt (23 B), {NAME} (18 B, application/pdf, "
+    f"SHA-256 {hashlib.sha256(PDF).hexdigest()[:16]})"
+)
+
+
+def calls(name: str) -> Script:
+    cells = {"table": "Customers", "changes": [{"id": 1, "fields": {"Contract": name}}]}
+    return Script(calls=(("nocodb_update", json.dumps(cells)),), match=ASK, times=0)
+
+
+def find_bytes(nocodb: FakeNocoDB, cell: list[dict[str, Any]]) -> list[bytes | None]:
+    return [nocodb.world.files.get(file["path"]) for file in cell]
+
+
+async def test_on_slack(tmp_path: Path) -> None:
+    async with channel(tmp_path) as here:
+        here.team.openai.say(calls(NAME))
+        customers, nocodb = here.team.rows("Customers"), here.team.nocodb
+        card = await here.asks(ASK, (NAME, "application/pdf", PDF))
+        assert "*Change a row in Customers*" in card.visible_text
+        shown = card.visible_text.replace("[.]", ".")  # no link
+        assert f"Customer 01\nContract: {SHOWN}" in shown
+        assert here.team.writes() == [], "nothing is uploaded before somebody approves"
+        assert "Someone else requested" in await here.refused_click(here.bob, card)
+        await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
+        assert nocodb.write_calls == ["POST upload", "PATCH records"]
+        files = customers[1]["Contract"]
+        assert [file["title"] for file in files] == ["contract.txt", NAME]
+        assert find_bytes(nocodb, files) == [None, PDF]
+        await here.decides(here.alice, card, "Undo", "Undone by Alice.")
+        assert [file["title"] for file in customers[1]["Contract"]] == ["contract.txt"]
+
+
+async def test_on_the_page(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
+        here.team.openai.say(calls("note.csv"))
+        card = await here.card(ASK, ("note.csv", b"a;b\n"))
+        (row,) = card["rows"]
+        (change,) = row["changes"]
+        assert change["before"] == "contract.txt (23 B)"
+        assert "note.csv (4 B, text/csv, SHA-256 " in change["after"]
+        assert "change" not in card["actions"]
+        assert (await here.clicks("approve", card["id"]))["state"] == "done"
+        files = here.team.rows("Customers")[1]["Contract"]
+        assert find_bytes(here.team.nocodb, files) == [None, b"a;b\n"]
+        assert "Undone" in (await here.clicks("undo", card["id"]))["text"]
+        files = here.team.rows("Customers")[1]["Contract"]
+        assert [file["title"] for file in files] == ["contract.txt"]
+
+
+async def test_a_file_of_another_conversation_is_not_found(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
+        openai: FakeOpenAI = here.team.openai
+        openai.say(calls("note.csv"), Script("No such file.", match="no file named note.csv"))
+        sent = [("file", ("note.csv", b"secret", "text/csv"))]
+        other = {"message": "keep this", "conversation": "other"}
+        openai.say(Script("Kept.", match="keep this"))
+        assert (await here.client.post("/chat", data=other, files=sent)).status_code == 200
+        assert (await here.asks(ASK))["response"] == "No such file."
+        assert here.team.writes() == []
+
+
+@asynccontextmanager
+async def bot(home: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
+    async def read_file(id: str) -> tuple[File, bytes]:
+        return await ponte.engine.conversations.files.get(id)
+
+    async with HttpClient() as http:
+        source = NocoSource(
+            nocodb.origin, filled.OWNER, http, base_id=filled.CRM, read_file=read_file
+        )
+        async with home.open(sources=[source], appliers=[source.rows]) as ponte:
+            yield ponte
+
+
+async def propose(ponte: RunningBot) -> tuple[Card, File]:
+    """The card for a file that an export left in the conversation."""
+    query = json.dumps({"table": "Orders", "export": "csv", "limit": 1})
+    (file,) = (await ponte.ask(f"call nocodb_query {query}")).files
+    cells = {"table": "Customers", "changes": [{"id": 2, "fields": {"Contract": file.id}}]}
+    (card,) = (await ponte.ask(f"call nocodb_update {json.dumps(cells)}")).cards
+    return card, file
+
+
+def contract(nocodb: FakeNocoDB) -> Any:
+    tables = nocodb.world.bases[filled.CRM].tables.values()
+    return next(table for table in tables if table.title == "Customers").rows[2]["Contract"]
+
+
+@also_on_postgres
+async def test_the_bytes_of_the_card_are_uploaded(bot_home: BotHome) -> None:
+    async with FakeNocoDB() as nocodb:
+        async with bot(bot_home, nocodb) as ponte:
+            card, file = await propose(ponte)
+            _, data = await ponte.engine.conversations.files.get(file.id)
+        async with bot(bot_home, nocodb) as ponte:  # after a restart
+            assert " Done." in (await ponte.ask(f"approve {card.id}")).text
+            assert find_bytes(nocodb, contract(nocodb)) == [data]
+            assert "Undone" in (await ponte.ask(f"undo {card.id}")).text
+            assert contract(nocodb) is None
+
+
+@also_on_postgres
+async def test_a_file_that_is_gone_is_not_attached(bot_home: BotHome) -> None:
+    async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
+        card, file = await propose(ponte)
+        await ponte.engine.conversations.files.delete(file.id)
+        told = (await ponte.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in told
+        assert "The file `Orders.csv` was deleted after this request, so it was not" in told
+        assert nocodb.write_calls == []
+        assert contract(nocodb) is None
+
+
+async def test_a_refused_upload_changes_nothing(bot_home: BotHome) -> None:
+    async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
+        card, _ = await propose(ponte)
+        nocodb.world.users[filled.OWNER].roles = dict.fromkeys([filled.CRM], "viewer")
+        told = (await ponte.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in told
+        assert "does not have permission to upload files" in told
+        assert contract(nocodb) is None
