@@ -280,11 +280,16 @@ class HttpClient:
         except ValueError:
             raise HttpUnreadable("not JSON") from None
 
-    async def get_bytes(self, url: str, headers: Mapping[str, str]) -> bytes:
-        """Send a GET request and return the body of the response. Raises HttpError."""
-        return await self._fetch("GET", url, {"headers": headers}, timeout=60.0)
+    async def get_bytes(
+        self, url: str, headers: Mapping[str, str] | None = None, cap: int = 0
+    ) -> bytes:
+        """Send a GET request and return the body of the response, of at most `cap` bytes. Raises
+        HttpError."""
+        return await self._fetch("GET", url, {"headers": headers}, 60.0, cap)
 
-    async def _fetch(self, method: str, url: str, sent: Mapping[str, Any], timeout: float) -> bytes:
+    async def _fetch(
+        self, method: str, url: str, sent: Mapping[str, Any], timeout: float, cap: int = 0
+    ) -> bytes:
         try:
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -293,8 +298,8 @@ class HttpClient:
                 data = bytearray()
                 async for chunk in answer.aiter_bytes():
                     data += chunk
-                    if len(data) > self._cap:
-                        raise HttpTooLarge(f"more than {self._cap:,} bytes")
+                    if len(data) > (cap or self._cap):
+                        raise HttpTooLarge(f"more than {cap or self._cap:,} bytes")
                 return bytes(data)
         except TimeoutError:
             raise HttpTimeout("deadline") from None

@@ -17,10 +17,13 @@ from tests.dialogues.test_nocodb_slack import channel
 from tests.dialogues.test_nocodb_web import page
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.values import convert_files
 from tests.fakes.openai import FakeOpenAI, Script
 
 ASK = "Attach this to customer 1"
-PDF = b"%PDF-1.4 a receipt"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PDF, CONTRACT = b"%PDF-1.4 a receipt", b"Ten chairs, due in May."
+SHOWN_TO_MODEL = "Files that a tool read"
 NAME = "recibo nº 2003, março.pdf"
 SHOWN = (
     f"contract.txt (23 B) → contract.txt (23 B), {NAME} (18 B, application/pdf, "
@@ -33,8 +36,8 @@ def calls(name: str) -> Script:
     return Script(calls=(("nocodb_update", json.dumps(cells)),), match=ASK, times=0)
 
 
-def find_bytes(nocodb: FakeNocoDB, cell: list[dict[str, Any]]) -> list[bytes | None]:
-    return [nocodb.world.files.get(file["path"]) for file in cell]
+def find_bytes(nocodb: FakeNocoDB, cell: list[dict[str, Any]]) -> list[bytes]:
+    return [nocodb.world.files[file["path"]] for file in cell]
 
 
 async def test_on_slack(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ async def test_on_slack(tmp_path: Path) -> None:
         assert nocodb.write_calls == ["POST upload", "PATCH records"]
         files = customers[1]["Contract"]
         assert [file["title"] for file in files] == ["contract.txt", NAME]
-        assert find_bytes(nocodb, files) == [None, PDF]
+        assert find_bytes(nocodb, files) == [CONTRACT, PDF]
         await here.decides(here.alice, card, "Undo", "Undone by Alice.")
         assert [file["title"] for file in customers[1]["Contract"]] == ["contract.txt"]
 
@@ -67,7 +70,7 @@ async def test_on_the_page(tmp_path: Path) -> None:
         assert "change" not in card["actions"]
         assert (await here.clicks("approve", card["id"]))["state"] == "done"
         files = here.team.rows("Customers")[1]["Contract"]
-        assert find_bytes(here.team.nocodb, files) == [None, b"a;b\n"]
+        assert find_bytes(here.team.nocodb, files) == [CONTRACT, b"a;b\n"]
         assert "Undone" in (await here.clicks("undo", card["id"]))["text"]
         files = here.team.rows("Customers")[1]["Contract"]
         assert [file["title"] for file in files] == ["contract.txt"]
@@ -83,6 +86,51 @@ async def test_a_file_of_another_conversation_is_not_found(tmp_path: Path) -> No
         assert (await here.client.post("/chat", data=other, files=sent)).status_code == 200
         assert (await here.asks(ASK))["response"] == "No such file."
         assert here.team.writes() == []
+
+
+READ = "What does the contract of customer 1 say?"
+
+
+def reading(file: str, ask: str = READ) -> Script:
+    call = json.dumps({"table": "Customers", "id": 1, "file": file})
+    return Script(calls=(("nocodb_get", call),), match=ask)
+
+
+async def test_a_file_of_a_row_is_read_on_slack(tmp_path: Path) -> None:
+    async with channel(tmp_path) as here:
+        here.team.openai.say(reading("contract.txt"), Script("Ten chairs.", match=SHOWN_TO_MODEL))
+        answer = await here.asks(READ)
+        assert answer.visible_text.startswith("Ten chairs.\n\nSource: Customers: row 1, ")
+        assert here.shared_files() == [], "the person did not ask for the file"
+        sent = here.team.model_input()
+        assert "<file name='contract.txt'>\\nTen chairs, due in May.\\n</file>" in sent
+        assert "dltemp" not in sent, "nobody learns addresses of files"
+        assert "xc-token" not in here.team.nocodb.downloads[0]
+
+
+async def test_a_picture_and_a_workbook_of_a_row_on_the_page(tmp_path: Path) -> None:
+    """The model sees a picture; a workbook is there for Python, and for another row."""
+    async with page(tmp_path) as here:
+        files, rows = here.team.nocodb.world.files, here.team.rows("Customers")
+        for name, type in (("photo.png", "image/png"), ("sales.xlsx", XLSX)):
+            files[f"download/{name}"] = b"content"
+            cell = {"title": name, "mimetype": type, "size": 7, "path": f"download/{name}"}
+            rows[1]["Contract"].extend(convert_files([cell]))
+        here.team.openai.say(reading("photo.png"), Script("A house.", match=SHOWN_TO_MODEL))
+        answer = await here.asks(READ)
+        assert answer["response"].startswith("A house.")
+        assert answer["files"] == []
+        assert "data:image/png;base64,Y29udGVudA==" in here.team.model_input()
+        cells = {"table": "Customers", "changes": [{"id": 2, "fields": {"Contract": "sales.xlsx"}}]}
+        update = ("nocodb_update", json.dumps(cells))
+        here.team.openai.say(
+            reading("sales.xlsx", "Copy it"), Script(calls=(update,), match=SHOWN_TO_MODEL)
+        )
+        card = await here.card("Copy it to customer 2")
+        assert "sales.xlsx (7 B, " in card["rows"][0]["changes"][0]["after"]
+        assert (await here.clicks("approve", card["id"]))["state"] == "done"
+        assert find_bytes(here.team.nocodb, rows[2]["Contract"]) == [b"content"]
+        assert "of a kind that you cannot read" in here.team.model_input()
 
 
 @asynccontextmanager

@@ -4,24 +4,59 @@ taken out by an undo. Over the fake and over a real NocoDB."""
 from __future__ import annotations
 
 import hashlib
+import json
+import time
+from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from core.base.errors import ToolError
+from core.base.text import clean_text
 from core.changes.card_rows import build_rows
 from core.domain.changes import Change, Proposal
+from core.domain.records import Outcome, Viewer
 from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.summarize import build_read_tools
+from tests.core.tools.scene import make_tool_context
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.places import Place, refusal
-from tests.nocodb.write_tools import ANA, HERE, WriteTools
+from tests.nocodb.write_tools import ANA, HERE, MemoryFiles, WriteTools
 
 PDF = b"%PDF-1.4 receipt"
 NAMES = [
     "relat\u00f3rio fran\u00e7ais \u65e5\u672c.csv", "a b#%25&'.txt", "noext", "\u202efdp.exe",
     "x" * 90 + ".txt",
 ]  # fmt: skip
+
+
+class Reader:
+    """`nocodb_get` over one base, and the files that it put into the conversation."""
+
+    def __init__(self, place: Place) -> None:
+        self.files = MemoryFiles()
+        self.api = place.api()
+        tools = build_read_tools(self.api, place.schemas(), clock=time.time)
+        self._get = next(tool for tool in tools if tool.spec.name == "nocodb_get")
+
+    async def read(self, file: str | None, row: int = 2) -> Outcome:
+        ctx = replace(make_tool_context(ANA, HERE, AsyncMock()), files=self.files)
+        call = {"table": "Customers", "id": row, "file": file}
+        return await self._get.run(ctx, json.dumps(call))
+
+    async def refusal(self, file: str) -> ToolError:
+        with pytest.raises(ToolError) as caught:
+            await self.read(file)
+        assert self.files.stored == {}
+        return caught.value
+
+
+async def put(place: Place, cell: list[dict[str, Any]], row: int = 2) -> None:
+    """Write a cell as any program that may write rows can."""
+    at = (await place.schemas().describe_table(Viewer(), "Customers")).at
+    await place.api().set_attachments(at, str(row), "Id", {"Contract": cell})
 
 
 @pytest.fixture
@@ -215,3 +250,71 @@ async def test_after_a_crash_the_row_tells_whether_the_file_is_attached(
     assert titles(check.current["Contract"]) == [
         "contract.txt", "receipt.pdf"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_file_of_a_row_is_read_as_it_was_stored(own_place: Place, name: str) -> None:
+    stored = await own_place.api().upload_file(name, "text/csv", b"a;b\n")
+    await put(own_place, [{**stored, "title": name}])
+    reader = Reader(own_place)
+    row = (await reader.read(None)).text
+    shown = clean_text(name)
+    assert json.loads(row)["row"]["Contract"] == f"{shown} (4 B)"
+    outcome = await reader.read(shown)
+    assert outcome.shows_files
+    assert [(f.type, f.size) for f in outcome.files] == [("text/csv", 4)]
+    assert reader.files.stored[outcome.files[0].id][1] == b"a;b\n"
+    assert "Source: Customers: row 2, " in outcome.sources[0]
+
+
+@pytest.mark.parametrize("file", [
+    {"url": "http://169.254.169.254/latest"}, {"url": "https://evil.example/x", "path": ""},
+    {"path": "http://169.254.169.254/latest"}, {"path": "//169.254.169.254/latest"},
+    {"path": "download/../api/v1/health"}, {"path": "download/x/../../api/v1/health"},
+    {"path": "download/./x"}, {"path": "api/v1/health"}, {"path": "/download/x"},
+    {"path": "download/..\\x", "code": "file_gone"},
+    {"path": "download/none", "code": "file_gone"},
+    {"path": "download/%2e%2e/api/v1/health", "code": "file_gone"}, {"path": ""},
+])  # fmt: skip
+async def test_only_nocodbs_own_paths_are_read(own_place: Place, file: dict[str, str]) -> None:
+    """NocoDB signs whatever path a cell has, and passes on whatever address."""
+    file = {**file}
+    code = file.pop("code", "file_elsewhere")
+    await put(own_place, [{"title": "x.txt", "mimetype": "text/plain", "size": 3, **file}])
+    assert (await Reader(own_place).refusal("x.txt")).code == code
+
+
+async def test_no_other_host_and_no_redirect(fake: FakeNocoDB, http: Any) -> None:
+    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
+    await put(place, [{"title": "x.txt", "size": 23, "path": "download/contract.txt",
+                       "signedPath": f"{fake.origin}/dltemp/x"}])  # fmt: skip
+    reader = Reader(place)
+    assert (await reader.read("x.txt")).files[0].size == 23
+    assert all("xc-token" not in headers for headers in fake.downloads)
+
+
+@pytest.mark.parametrize("size", [(20 << 20) + 1, 3, None])
+async def test_a_file_over_the_limit_is_not_read(fake: FakeNocoDB, http: Any, size: object) -> None:
+    """Whatever size the cell names."""
+    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
+    fake.world.files["download/big"] = b"a" * ((20 << 20) + 1)
+    await put(place, [{"title": "big.txt", "path": "download/big", "size": size}])
+    assert (await Reader(place).refusal("big.txt")).code == "too_large"
+    assert len(fake.downloads) == (size != (20 << 20) + 1)
+
+
+async def test_a_name_that_the_row_does_not_have(fake: FakeNocoDB, http: Any) -> None:
+    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
+    reader = Reader(place)
+    with pytest.raises(ToolError) as caught:
+        await reader.read("nope.txt", row=1)
+    assert (caught.value.code, caught.value.hint) == ("unknown_file", "contract.txt (23 B)")
+    assert (await reader.read("CONTRACT.txt", row=1)).files[0].size == 23
+
+
+async def test_of_files_with_one_name_the_last_is_read(fake: FakeNocoDB, http: Any) -> None:
+    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
+    for number in (1, 2):
+        fake.world.files[f"download/{number}"] = b"a" * number
+    await put(place, [{"title": "a", "path": f"download/{n}", "size": n} for n in (1, 2)])
+    assert (await Reader(place).read("a")).files[0].size == 2

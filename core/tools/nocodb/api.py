@@ -32,6 +32,7 @@ from core.base.http import (
     withhold_secrets,
 )
 from core.base.tasks import Pacer, Sleep, retry, wait_after_each
+from core.domain.messages import MAX_ATTACHMENT_BYTES
 
 READ_PAUSES_SECONDS = (0.3, 1.2)
 """Pauses before the second and third attempt of a read."""
@@ -178,6 +179,8 @@ class NocoError(RemoteError):
 
 
 _NO_RETRY = "tell the person; trying again is of no use"
+_STORED_ELSEWHERE = "This file is not stored on NocoDB's own server, so it can't be read."
+_FILE_GONE = "NocoDB no longer has the content of this file."
 _ASK_FOR_LESS = "ask for fewer rows or fields"
 _LOOK_AGAIN = "look at nocodb_tables again"
 
@@ -438,6 +441,9 @@ class TableApi(Protocol):
     async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
         """Store a file that no row has yet, and return it as `set_attachments` takes it."""
 
+    async def fetch_file(self, file: Json) -> bytes:
+        """Return the bytes of a file in a cell, of at most MAX_ATTACHMENT_BYTES."""
+
 
 class NocoApi:
     """A client of NocoDB's HTTP API. `token` is an API token, which acts as its user.
@@ -655,6 +661,26 @@ class NocoApi:
         if not (isinstance(file, Mapping) and (file.get("path") or file.get("url"))):
             raise unreadable_answer()
         return file
+
+    async def fetch_file(self, file: Json) -> bytes:
+        """Return the bytes of a file in a cell, of at most MAX_ATTACHMENT_BYTES. Raise NocoError.
+
+        NocoDB passes on whatever paths and addresses somebody wrote into the cell. So only paths on
+        its own server are read, without the token, and no redirect is followed.
+        """
+        path = str(file.get("signedPath") or file.get("path") or "")
+        steps = path.split("/")
+        if steps[0] not in ("dltemp", "download") or not all(step.strip(".") for step in steps):
+            raise NocoError(_STORED_ELSEWHERE, code="file_elsewhere", hint=_NO_RETRY)
+        url = f"{self.url}/{quote(path)}"
+        try:
+            async with self._gate:
+                await self._pace.wait()
+                return await self._http.get_bytes(url, cap=MAX_ATTACHMENT_BYTES)
+        except HttpError as error:
+            if isinstance(error, HttpAnswer) and error.status < 500 and error.status != 429:
+                raise NocoError(_FILE_GONE, code="file_gone", hint=_NO_RETRY) from None
+            raise self._explain(error) from None
 
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)

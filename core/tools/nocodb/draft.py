@@ -34,8 +34,7 @@ _ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
 
 _ENTRIES = (
     "Dates as 2026-11-20, moments as 2026-11-20 14:30 in the asker's time zone, numbers as 1234.5, "
-    "select options as the table has them, links as lists of ids, files sent here by name, which "
-    "adds them."
+    "select options as the table has them, links as lists of ids, files sent here by name (added)."
 )
 _DOING = "is preparing a change…"
 _NO_CHANGE_HINT = "tell the person that nothing has to change"

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import ToolError
-from core.base.i18n import say
+from core.base.i18n import format_size, say
 from core.base.spreadsheets import Cell
 from core.base.text import clean_text, fold_to_letters, redact, to_one_line, truncate
 from core.base.value_formats import NUMBER_KINDS, format_kind, format_value
@@ -666,6 +666,13 @@ def format_moment(moment: datetime) -> str:
     return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
+def describe_file(file: object) -> str:
+    """Return the name and the size of a file in a cell."""
+    name = ", ".join(cell_texts(file))
+    size = file.get("size") if isinstance(file, Mapping) else None
+    return f"{name} ({format_size(size)})" if isinstance(size, int) else name
+
+
 def _format_cell(field: Field, cell: object, zone: Zone) -> str:
     """Return a cell as text: links, files and people by title, moments in `zone`.
 
@@ -675,5 +682,7 @@ def _format_cell(field: Field, cell: object, zone: Zone) -> str:
         return format_moment(moment)
     if field.type == "Time":  # NocoDB puts a day before it
         cell = _stored_time(cell)
+    if field.field_type.file and isinstance(cell, list):
+        cell = [describe_file(each) for each in cell]
     mark = " …" if may_be_incomplete(field, cell) else ""
     return clean_text(", ".join(cell_texts(cell))) + mark

@@ -421,6 +421,10 @@ class SampleApi:
         """Raise NocoError: the sample base stores no files."""
         raise NocoError("The sample tables can't hold files.", code="bad_value")
 
+    async def fetch_file(self, file: Json) -> bytes:
+        """Raise NocoError: the sample base stores no files."""
+        raise NocoError("The sample tables can't hold files.", code="bad_value")
+
     async def _read(self) -> _Snapshot:
         return await asyncio.to_thread(self._transact, lambda state: state, writes=False)
 

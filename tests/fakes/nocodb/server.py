@@ -23,6 +23,7 @@ from tests.fakes.nocodb.aggregates import aggregate
 from tests.fakes.nocodb.answers import NocoDBErrorResponse
 from tests.fakes.nocodb.call import Call, World
 from tests.fakes.nocodb.filled import OWNER, make_world
+from tests.fakes.nocodb.values import find_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class FakeNocoDB(FaultyServer):
         self.lacks = lacks
         self.world = world or make_world()
         self.calls: list[NocoDBCall] = []
+        self.downloads: list[Mapping[str, str]] = []
+        """The headers of each request for a file."""
 
     @property
     def write_calls(self) -> list[str]:
@@ -88,6 +91,8 @@ class FakeNocoDB(FaultyServer):
             if self.lacks and path.endswith(self.lacks):
                 continue
             yield web.route(method, path, self._handler(answer))
+        for name in ("dltemp", "download"):
+            yield web.get(f"/{name}/{{rest:.*}}", self._download)
         yield web.route("*", "/{rest:.*}", self._unknown)
 
     def _handler(
@@ -111,6 +116,17 @@ class FakeNocoDB(FaultyServer):
             return trouble.answer(request) if trouble else response
 
         return handle
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """Need no token, as long as the path is signed."""
+        self.downloads.append(dict(request.headers))
+        trouble = await self.take_trouble("download")
+        if trouble:
+            return trouble.answer(request)
+        data = self.world.files.get(find_path(request.path.lstrip("/")))
+        if data is None:
+            return web.Response(status=404, text="Not found", content_type="text/html")
+        return web.Response(body=data, content_type="application/octet-stream")
 
     async def _unknown(self, request: web.Request) -> web.Response:
         words = f"Cannot {request.method} {request.path}"

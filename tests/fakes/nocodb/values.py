@@ -3,6 +3,7 @@ what it cannot read. It does not look at what an Email holds."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,9 @@ def convert_files(value: Any) -> list[Any]:
     if not all(isinstance(file, dict) for file in value):
         words = "Something didn't work as expected. Please try again."
         raise NocoDBErrorResponse(500, "", words, key="msg")
+    if any(not {"url", "path"} & file.keys() for file in value):
+        words = "Attachment object must contain either url or path"
+        raise NocoDBErrorResponse(422, "", words, key="msg")
     files = []
     for file in value:
         stored = {key: file[key] for key in _STORED_OF_FILES if key in file}
@@ -63,11 +67,25 @@ def sign(file: Mapping[str, Any]) -> dict[str, Any]:
     if "path" not in file:
         return {"signedUrl": file.get("url")}
     rest = str(file["path"]).removeprefix("download/")
-    signed = {"signedPath": f"dltemp/{secrets.token_hex(8)}/1795751400000/{rest}"}
+    signed = {"signedPath": f"dltemp/{_token(rest)}/1795751400000/{rest}"}
     if str(file.get("mimetype")).startswith("image/"):
-        small = f"dltemp/{secrets.token_hex(8)}/1795751400000/thumbnails/{rest}/tiny.jpg"
+        small = f"dltemp/{_token(rest)}/1795751400000/thumbnails/{rest}/tiny.jpg"
         return {"thumbnails": {"tiny": {"signedPath": small}}, **signed}
     return signed
+
+
+def _token(path: str) -> str:
+    """Return a token that differs at each reading, and that only this path has."""
+    return secrets.token_hex(4) + hashlib.sha256(path.encode()).hexdigest()[:8]
+
+
+def find_path(address: str) -> str:
+    """Return the path of the file that a signed path or a path leads to; "" for none."""
+    first, _, rest = address.partition("/")
+    if first == "download":
+        return address
+    token, _, path = rest.partition("/1795751400000/")
+    return f"download/{path}" if token[8:] == _token(path)[8:] else ""
 
 
 def _number(title: str, type: str, value: Any) -> float:
