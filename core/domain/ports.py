@@ -179,8 +179,8 @@ class Files(Protocol):
     async def conversation_of(self, file: str) -> str:
         """Return the key of the file's conversation. Raise NotFound."""
 
-    async def list_of_event(self, event_key: str) -> Sequence[File]:
-        """Return the files that were stored for an event."""
+    async def list_of_events(self, *event_keys: str) -> Sequence[File]:
+        """Return the files that were stored for these events, in the order of the events."""
 
     async def discard(self, file: str) -> None:
         """Remove the bytes only. The record has already been deleted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -11,10 +12,13 @@ from typing import Any
 
 from core.base.http import HttpClient
 from core.domain.messages import Card, File
+from core.domain.ports import Model
+from core.domain.records import RoundRequest
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.test_nocodb_slack import channel
 from tests.dialogues.test_nocodb_web import page
+from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.values import convert_files
@@ -91,9 +95,9 @@ async def test_a_file_of_another_conversation_is_not_found(tmp_path: Path) -> No
 READ = "What does the contract of customer 1 say?"
 
 
-def reading(file: str, ask: str = READ) -> Script:
+def reading(file: str) -> Script:
     call = json.dumps({"table": "Customers", "id": 1, "file": file})
-    return Script(calls=(("nocodb_get", call),), match=ask)
+    return Script(calls=(("nocodb_get", call),), match=READ)
 
 
 async def test_a_file_of_a_row_is_read_on_slack(tmp_path: Path) -> None:
@@ -121,11 +125,11 @@ async def test_a_picture_and_a_workbook_of_a_row_on_the_page(tmp_path: Path) -> 
         assert answer["response"].startswith("A house.")
         assert answer["files"] == []
         assert "data:image/png;base64,Y29udGVudA==" in here.team.model_input()
+        here.team.openai.say(reading("sales.xlsx"), Script("A table.", match=SHOWN_TO_MODEL))
+        assert (await here.asks(READ))["files"] == []
         cells = {"table": "Customers", "changes": [{"id": 2, "fields": {"Contract": "sales.xlsx"}}]}
-        update = ("nocodb_update", json.dumps(cells))
-        here.team.openai.say(
-            reading("sales.xlsx", "Copy it"), Script(calls=(update,), match=SHOWN_TO_MODEL)
-        )
+        copy = Script(calls=(("nocodb_update", json.dumps(cells)),), match="Copy it")
+        here.team.openai.say(copy)
         card = await here.card("Copy it to customer 2")
         assert "sales.xlsx (7 B, " in card["rows"][0]["changes"][0]["after"]
         assert (await here.clicks("approve", card["id"]))["state"] == "done"
@@ -134,7 +138,9 @@ async def test_a_picture_and_a_workbook_of_a_row_on_the_page(tmp_path: Path) -> 
 
 
 @asynccontextmanager
-async def bot(home: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
+async def bot(
+    home: BotHome, nocodb: FakeNocoDB, model: Model | None = None
+) -> AsyncIterator[RunningBot]:
     async def read_file(id: str) -> tuple[File, bytes]:
         return await ponte.engine.conversations.files.get(id)
 
@@ -142,7 +148,7 @@ async def bot(home: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
         source = NocoSource(
             nocodb.origin, filled.OWNER, http, base_id=filled.CRM, read_file=read_file
         )
-        async with home.open(sources=[source], appliers=[source.rows]) as ponte:
+        async with home.open(model, sources=[source], appliers=[source.rows]) as ponte:
             yield ponte
 
 
@@ -193,3 +199,25 @@ async def test_a_refused_upload_changes_nothing(bot_home: BotHome) -> None:
         assert "Nothing was changed." in told
         assert "does not have permission to upload files" in told
         assert contract(nocodb) is None
+
+
+@also_on_postgres
+async def test_a_file_that_was_read_is_not_sent_after_a_restart(bot_home: BotHome) -> None:
+    blocked = asyncio.Event()
+
+    async def block(ask: RoundRequest) -> None:
+        if ask.number > 1:
+            blocked.set()
+            await asyncio.Event().wait()
+
+    call = json.dumps({"table": "Customers", "id": 1, "file": "contract.txt"})
+    async with FakeNocoDB() as nocodb:
+        async with bot(bot_home, nocodb, EchoModel(gate=block)) as ponte:
+            _, receipt = await ponte.send(f"call nocodb_get {call}")
+            await blocked.wait()
+            await ponte.engine.drain(0)
+        async with bot(bot_home, nocodb) as ponte:
+            answer = await ponte.wait_for_answer(receipt)
+        assert "contract.txt (23 B)" in answer.text
+        assert answer.files == ()
+        assert len(nocodb.downloads) == 1, "it is not read again"

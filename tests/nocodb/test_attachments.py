@@ -291,6 +291,10 @@ async def test_no_other_host_and_no_redirect(fake: FakeNocoDB, http: Any) -> Non
     reader = Reader(place)
     assert (await reader.read("x.txt")).files[0].size == 23
     assert all("xc-token" not in headers for headers in fake.downloads)
+    fake.moved = f"{fake.origin}/download/contract.txt"
+    with pytest.raises(ToolError) as caught:
+        await reader.read("x.txt")
+    assert (caught.value.code, len(fake.downloads)) == ("file_gone", 2)
 
 
 @pytest.mark.parametrize("size", [(20 << 20) + 1, 3, None])

@@ -49,6 +49,7 @@ class FakeNocoDB(FaultyServer):
         self.calls: list[NocoDBCall] = []
         self.downloads: list[Mapping[str, str]] = []
         """The headers of each request for a file."""
+        self.moved = ""
 
     @property
     def write_calls(self) -> list[str]:
@@ -118,11 +119,13 @@ class FakeNocoDB(FaultyServer):
         return handle
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
-        """Need no token, as long as the path is signed."""
+        """Need no token, as long as the path is signed. `moved` is where it redirects to."""
         self.downloads.append(dict(request.headers))
         trouble = await self.take_trouble("download")
         if trouble:
             return trouble.answer(request)
+        if self.moved:
+            raise web.HTTPFound(self.moved)
         data = self.world.files.get(find_path(request.path.lstrip("/")))
         if data is None:
             return web.Response(status=404, text="Not found", content_type="text/html")
