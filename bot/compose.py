@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -120,6 +121,7 @@ async def compose(
             has_official_prices=client.place.is_official,
         )  # fmt: skip
         deps = dependencies(settings, live, home, http, client, peers)
+        deps = replace(deps, read_file=stores.files.get)
 
         facts = PlatformPeople()
         policy = Policy(
@@ -152,7 +154,7 @@ async def compose(
         toolbox = Toolbox([each.source for each in tools])
         closing.push_async_callback(toolbox.close)
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-        model, start_model = model_face.build(deps, stores.files.get, stores.journal.record_remote)
+        model, start_model = model_face.build(deps, deps.read_file, stores.journal.record_remote)
         closing.push_async_callback(model.close)
         if isinstance(model, ServedModel):
             model.list_tools = toolbox.list_specs

@@ -262,27 +262,36 @@ class HttpClient:
         *,
         body: object = None,
         form: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
         """Send a request and return the JSON of the response, or None if its body is empty.
 
-        `body` is sent as JSON, `form` as a form. `timeout` is in seconds for the whole response,
-        after connecting. Raises HttpError.
+        `body` is sent as JSON, `form` as a form, `files` (a name, bytes and a type by field) as a
+        multipart form. `timeout` is in seconds for the whole response, after connecting. Raises
+        HttpError.
         """
-        options = {"json": body, "data": form, "params": params, "headers": headers}
+        options = {
+            "json": body, "data": form, "files": files, "params": params, "headers": headers
+        }  # fmt: skip
         text = await self._fetch(method, url, options, timeout)
         try:
             return parse_json(text) if text else None
         except ValueError:
             raise HttpUnreadable("not JSON") from None
 
-    async def get_bytes(self, url: str, headers: Mapping[str, str]) -> bytes:
-        """Send a GET request and return the body of the response. Raises HttpError."""
-        return await self._fetch("GET", url, {"headers": headers}, timeout=60.0)
+    async def get_bytes(
+        self, url: str, headers: Mapping[str, str] | None = None, cap: int = 0
+    ) -> bytes:
+        """Send a GET request and return the body of the response, of at most `cap` bytes. Raises
+        HttpError."""
+        return await self._fetch("GET", url, {"headers": headers}, 60.0, cap)
 
-    async def _fetch(self, method: str, url: str, sent: Mapping[str, Any], timeout: float) -> bytes:
+    async def _fetch(
+        self, method: str, url: str, sent: Mapping[str, Any], timeout: float, cap: int = 0
+    ) -> bytes:
         try:
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -291,8 +300,8 @@ class HttpClient:
                 data = bytearray()
                 async for chunk in answer.aiter_bytes():
                     data += chunk
-                    if len(data) > self._cap:
-                        raise HttpTooLarge(f"more than {self._cap:,} bytes")
+                    if len(data) > (cap or self._cap):
+                        raise HttpTooLarge(f"more than {cap or self._cap:,} bytes")
                 return bytes(data)
         except TimeoutError:
             raise HttpTimeout("deadline") from None

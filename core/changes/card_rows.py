@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
-from core.base.i18n import format_date, format_moment, plural, say
+from core.base.i18n import format_date, format_moment, format_size, plural, say
 from core.base.text import clean_text, redact, to_one_line, truncate
 from core.base.value_formats import format_value
 from core.domain.changes import Change, ChangeStep, Row, TargetView
@@ -34,7 +34,8 @@ NO_VALUE = "–"
 """Stands for an empty cell."""
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Fields that may hold the name of a row, a file or a user, in order of preference."""
-_ENTRY_KEYS = {*_NAMES, "id", "Id", "url", "path", "mimetype", "size", "width", "height", "icon"}
+_FILE_KEYS = {"title", "url", "path", "mimetype", "size", "width", "height", "file", "sha256"}
+_ENTRY_KEYS = {*_NAMES, *_FILE_KEYS, "id", "Id", "icon"}
 """The fields of a linked row, a file or a user. Only such an object is shown as its name."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})")
@@ -273,9 +274,15 @@ def _cell(value: Any, longest: int | None = None) -> Any:
         words = ", ".join(str(_cell(each)) for each in value)
     elif isinstance(value, dict):
         names = [value[key] for key in _NAMES if value.get(key) is not None]
-        if names and value.keys() <= _ENTRY_KEYS:
+        if names and isinstance(value.get("size"), int) and value.keys() <= _FILE_KEYS:
+            facts = [format_size(value["size"])]
+            if digest := value.get("sha256"):  # a new file: these bytes are uploaded
+                facts += [to_one_line(value["mimetype"]), f"SHA-256 {digest[:16]}"]
+            words = f"{_cell(names[0])} ({', '.join(facts)})"
+        elif names and value.keys() <= _ENTRY_KEYS:
             return _cell(names[0], longest)
-        words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
+        else:
+            words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
     else:
         words = clean_text(str(value))
         hidden = len(str(value).replace("\r\n", "\n")) - len(words)

@@ -330,7 +330,8 @@ class Item:
 
     - `message`: `role`, `text`, `files` by id, and the author's `name`.
     - `call`: `call_id` (Ponte's own), `name`, and `arguments` (JSON text as the model wrote it).
-    - `output`: `call_id` and `text`.
+    - `output`: `call_id`, `text`, and `files`: those for the person, or with `shows_files` those
+      that the model reads.
     - `opaque`: an item of a model's server (such as reasoning).
 
     `raw` holds what the model's server sent with an item, and its `host`: the server's `id` of a
@@ -349,6 +350,7 @@ class Item:
     raw: dict[str, Any] = field(default_factory=dict)
     is_authored: bool = False
     """True if it is the text of a message whose author wrote it (`MessageOrigin.is_authored`)."""
+    shows_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

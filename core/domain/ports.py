@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.base.errors import PonteError
+from core.base.errors import NotFound, PonteError
 from core.domain.changes import ChangeForm, DisplayName, PendingRequest
 from core.domain.messages import (
     Address,
@@ -179,8 +179,8 @@ class Files(Protocol):
     async def conversation_of(self, file: str) -> str:
         """Return the key of the file's conversation. Raise NotFound."""
 
-    async def list_of_event(self, event_key: str) -> Sequence[File]:
-        """Return the files that were stored for an event."""
+    async def list_of_events(self, *event_keys: str) -> Sequence[File]:
+        """Return the files that were stored for these events, in the order of the events."""
 
     async def discard(self, file: str) -> None:
         """Remove the bytes only. The record has already been deleted."""
@@ -266,6 +266,15 @@ class Reply(Protocol):
 
 ReplyFactory = Callable[[ReplyTo, PostJournal], Reply]
 """Build the `Reply` of one platform from stored data, in any process."""
+
+
+ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
+"""`Files.get`: returns a file and its bytes by its id. Raises NotFound."""
+
+
+async def read_no_file(id: str) -> tuple[File, bytes]:
+    """Raise NotFound: here are no files of conversations."""
+    raise NotFound(what="file")
 
 
 FetchAttachment = Callable[[Message, Attachment], Awaitable[File | None]]

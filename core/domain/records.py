@@ -403,6 +403,7 @@ class Outcome:
     status: Literal["ok", "error", "unknown", "proposed"]
     text: str
     files: tuple[File, ...] = ()
+    """Files for the person; with `shows_files` files that the model reads."""
     proposal: str = ""
     sources: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
@@ -412,6 +413,14 @@ class Outcome:
     needs: frozenset[Need] = frozenset()
     data: RowsResult | Chart | None = None
     """The rows or the chart that the model can place in its answer."""
+    shows_files: bool = False
+
+    def to_item(self, call_id: str, note: str = "") -> Item:
+        """Return the result as the output of a call."""
+        return Item(
+            kind="output", call_id=call_id, text=self.text + note, files=self.files,
+            shows_files=self.shows_files,
+        )  # fmt: skip
 
 
 class ContextFiles(Protocol):

@@ -26,15 +26,17 @@ from core.changes.approval import ApprovalConfig
 from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.messages import File, Person
+from core.domain.messages import Person
 from core.domain.ports import (
     ChatPlatform,
     Model,
     Platform,
     QuickCommands,
+    ReadFile,
     RequestBoard,
     StatusBoard,
     ToolSource,
+    read_no_file,
 )
 from core.domain.records import Health, Outcome, Remote, ToolContext
 from core.journal.jobs import Alone, Peers
@@ -221,8 +223,6 @@ DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, for example to 100/2000 (per person
 """The advice of safety findings about platforms without a daily cap."""
 HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
 """Handle a request: headers (lower-case names) and body in; status, headers and body out."""
-ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
-"""Return a stored file and its bytes, by its id."""
 RecordLateRemote = Callable[[str, Remote], Awaitable[None]]
 """Record an object that a server stored for a thread (given by its id) after the turn had ended."""
 
@@ -340,6 +340,8 @@ class IntegrationDependencies(Generic[S]):
     pseudonym: Callable[[str], str]
     """Return the name under which external servers know a person."""
     peers: Peers = field(default_factory=lambda: Alone())
+    read_file: ReadFile = read_no_file
+    """Return a stored file of a conversation."""
 
 
 class Integration(ABC, Generic[S]):

@@ -259,7 +259,7 @@ class Journal(SqlThreads):
         # A command that a person typed has no call in the transcript.
         items = read_items(connection, turn.seq)
         if any(item.kind == "call" and item.call_id == call_id for item in items):
-            output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
+            output = outcome.to_item(call_id)
             _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
 
     @_current_turn_transaction

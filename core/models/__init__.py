@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from core.base.errors import NoKey, PonteError
 from core.base.http import HttpAnswer, HttpUnreadable
 from core.base.i18n import say
-from core.domain.ports import Model
+from core.domain.ports import Model, ReadFile
 from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
@@ -19,7 +19,6 @@ from core.integrations import (
     Instructions,
     IntegrationDependencies,
     ModelIntegration,
-    ReadFile,
     RecordLateRemote,
     SettingsPart,
     SharedSettings,

@@ -30,6 +30,7 @@ from core.domain.records import (
 )
 from core.models.answer_reader import ModelAnswer, read_object, remove_thoughts
 from core.models.model_input import (
+    TOOL_FILES_NOTE,
     estimate_max_tokens,
     find_turn_starts,
     interrupted_outputs,
@@ -623,7 +624,8 @@ def _is_transcript_item(item: Json) -> bool:
     if kind == "message":
         # An assistant's message without text is no item of the transcript.
         is_answer = item.get("role") == "assistant" and bool(_assistant_text(item).strip())
-        return is_answer or item.get("role") == "user"
+        is_of_tool = _message_texts(item)[-1:] == [TOOL_FILES_NOTE]
+        return is_answer or (item.get("role") == "user" and not is_of_tool)
     return kind in ("function_call", "function_call_output")
 
 

@@ -23,6 +23,7 @@ from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownMo
 from core.base.i18n import format_number, say
 from core.base.openai import ModelServerClient, ModelServerFault
 from core.domain.messages import Item, Person, Usage
+from core.domain.ports import ReadFile
 from core.domain.records import (
     DoctorFinding,
     Health,
@@ -37,7 +38,6 @@ from core.domain.records import (
 )
 from core.models.context_size import TOOLS_CONTEXT_TOKENS, ContextSize, describe_size
 from core.models.conversations_api import ConversationsApi
-from core.models.model_input import ReadFile
 from core.models.model_server import (
     ModelOptions,
     ModelServer,

@@ -71,11 +71,11 @@ class SqlFiles(SqlStore):
         """Return the key of the file's conversation. Raise NotFound."""
         return str((await self._row(file))["conversation"])
 
-    async def list_of_event(self, event_key: str) -> Sequence[File]:
-        """Return the files of an event."""
+    async def list_of_events(self, *event_keys: str) -> Sequence[File]:
+        """Return the files of these events, in the order of the events."""
         statement = "SELECT * FROM files WHERE event_key = ?"
         return await self._database.read(
-            lambda c: [_file_of(row) for row in c.execute(statement, (event_key,))]
+            lambda c: [_file_of(row) for key in event_keys for row in c.execute(statement, (key,))]
         )
 
     async def delete(self, file: str) -> None:

@@ -180,7 +180,7 @@ class ToolContexts:
         if not message.attachments:
             return (), ()
         stored_files = {
-            (f.name, f.size): f for f in await self.stores.files.list_of_event(message.event_key)
+            (f.name, f.size): f for f in await self.stores.files.list_of_events(message.event_key)
         }
         downloads = await run_together(
             *(self._fetch_attachment(message, one, stored_files) for one in message.attachments)
@@ -220,19 +220,12 @@ class TurnFiles:
     async def list_files(self) -> Sequence[File]:
         """Return the files of earlier turns of the thread and of this message, without
         duplicates."""
-        message, files = self.turn.message, self.tool_contexts.stores.files
-        files_by_age: list[File] = []
-        for entry in await self.tool_contexts.stores.journal.list_entries(
-            message.address.conversation, self.thread
-        ):
-            answer, earlier = entry.answer, entry.message
-            # In shared places, a message may come with files of earlier messages by others.
-            some = bool(
-                earlier.attachments or earlier.address.is_shared or (answer and answer.files)
-            )
-            if some and entry.seq < self.turn.seq:
-                files_by_age.extend(await files.list_of_event(entry.message.event_key))
-        own_files = await files.list_of_event(message.event_key)
+        message, stores = self.turn.message, self.tool_contexts.stores
+        files = stores.files
+        entries = await stores.journal.list_entries(message.address.conversation, self.thread)
+        earlier = [entry.message.event_key for entry in entries if entry.seq < self.turn.seq]
+        files_by_age = list(await files.list_of_events(*earlier))
+        own_files = await files.list_of_events(message.event_key)
         if self.readable is not None:
             files_by_age = [file for file in files_by_age if file.id in self.readable]
             if self.turn.attempt > 1:  # an earlier attempt may have read more

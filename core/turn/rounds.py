@@ -425,7 +425,7 @@ class Rounds:
         for item in self._items:  # those of an earlier attempt
             if item.role == "assistant":
                 self._append_text(item.text)
-            elif item.kind == "output":
+            elif item.kind == "output" and not item.shows_files:
                 self._files.extend(item.files)
         self._streamed_text = self._text
         number = 1 + sum(round_.is_complete for round_ in self._run.turn.rounds)
@@ -734,11 +734,9 @@ class Rounds:
         turn = self._run.turn
         self._run.turn = replace(turn, needs=turn.needs.union(*(each.needs for each in outcomes)))
         for call, outcome in zip(calls, outcomes, strict=True):
-            words = outcome.text + (RAN_ONCE_NOTE if call.raw.get("may_be_two") else "")
-            self._items.append(
-                Item(kind="output", call_id=call.call_id, text=words, files=outcome.files)
-            )
-            self._files.extend(outcome.files)
+            note = RAN_ONCE_NOTE if call.raw.get("may_be_two") else ""
+            self._items.append(outcome.to_item(call.call_id, note))
+            self._files.extend(() if outcome.shows_files else outcome.files)
 
     def _tool_context(self, call: ToolCall) -> ToolContext:
         """Return the context of a call, able to propose changes and to record remote objects."""

@@ -69,7 +69,7 @@ async def test_a_file_comes_back_as_it_was(drawer: FileStore) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", file.id)
     assert await drawer.files.get(file.id) == (file, PLOT)
     assert await drawer.files.conversation_of(file.id) == "web:C1"
-    assert await drawer.files.list_of_event("e1") == [file]
+    assert await drawer.files.list_of_events("e1") == [file]
 
 
 async def test_the_next_process_has_it(drawer: FileStore) -> None:
@@ -83,7 +83,7 @@ async def test_the_same_bytes_of_one_event_are_one_file(drawer: FileStore) -> No
     files.append(await drawer.put(name="another name.png"))
     assert set(files) == {files[0]}
     assert await drawer.stored_bytes() == [PLOT]
-    assert await drawer.files.list_of_event("e1") == [files[0]]
+    assert await drawer.files.list_of_events("e1") == [files[0]]
     other_event = await drawer.put(event="e2")
     other_bytes = await drawer.put(b"other")
     assert len({files[0].id, other_event.id, other_bytes.id}) == 3
@@ -97,7 +97,7 @@ async def test_a_deleted_file_is_gone(drawer: FileStore) -> None:
     for look in (drawer.files.get, drawer.files.conversation_of):
         with pytest.raises(NotFound, match="Not found: file"):
             await look(file.id)
-    assert await drawer.files.list_of_event("e1") == []
+    assert await drawer.files.list_of_events("e1") == []
 
 
 async def test_forgetting_hands_over_what_must_go(drawer: FileStore) -> None:
@@ -163,7 +163,7 @@ async def test_a_full_disk_refuses_and_leaves_nothing(
         with pytest.raises(NotStored, match="couldn't save your message"):
             await folder.put()
     assert await folder.stored_bytes() == []
-    assert await folder.files.list_of_event("e1") == []
+    assert await folder.files.list_of_events("e1") == []
     assert await folder.files.get((await folder.put()).id)
 
 

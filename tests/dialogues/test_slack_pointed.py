@@ -72,7 +72,7 @@ async def test_files_of_earlier_messages_are_seen(tmp_path: Path) -> None:
         assert files(model.asks[0]) == ["orders.csv", "log.txt"]
         assert "[file: orders.csv]" in input_text(model.asks[0])
         assert answer.visible_text == "You said: who has not paid?"
-        kept = [file.name for file in await w.bot.engine.conversations.files.list_of_event(
+        kept = [file.name for file in await w.bot.engine.conversations.files.list_of_events(
             f"slack:T0PONTE:{w.general.id}:{said.ts}")]  # fmt: skip
         assert sorted(kept) == ["log.txt", "orders.csv"]
 

@@ -28,12 +28,11 @@ from core.domain.messages import (
     ReplyTo,
     turn_id,
 )
-from core.domain.ports import Model
+from core.domain.ports import Model, ReadFile
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
 from core.integrations import (
     IntegrationDependencies,
     ModelIntegration,
-    ReadFile,
     RecordLateRemote,
     SharedSettings,
     start_nothing,

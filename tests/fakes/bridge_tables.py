@@ -217,7 +217,8 @@ def _table(table_id: str) -> Row:
 
 
 def _kind(column: str) -> str:
-    kinds = {"Id": "ID", "Value": "Number", "Amount": "Number", "Status": "SingleSelect"}
+    kinds = {"Id": "ID", "Value": "Number", "Amount": "Number", "Status": "SingleSelect",
+             "Contract": "Attachment"}  # fmt: skip
     return kinds.get(column, "SingleLineText")
 
 

@@ -30,8 +30,8 @@ class FaultyProxy(FaultyServer):
     """`written` lists the calls that wrote, or tried to. Reads pass unchanged; `read` lists their
     paths.
 
-    `hang` takes the method and "records" or "links", as "PATCH records"; `until` counts reads
-    too. A call that arrived has its effect, also when its caller dies.
+    `hang` takes the method and "records", "links" or "upload", as "PATCH records"; `until` counts
+    reads too. A call that arrived has its effect, also when its caller dies.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -61,13 +61,15 @@ class FaultyProxy(FaultyServer):
             return answer
         body = await request.read()
         kind = "links" if "/links/" in request.path else "records"
+        kind = "upload" if request.path.endswith("/storage/upload") else kind
         trouble = await self.take_trouble(f"{request.method} {kind}")
         response = web.Response(status=500)
         if trouble is None or trouble.kind == "after":
             response = await self._forward(request, body)
         agent = request.headers.get("User-Agent", "")
         done = response.status == 200
-        self.written.append(WriteCall(request.method, request.path, json.loads(body), agent, done))
+        content = None if kind == "upload" else json.loads(body)
+        self.written.append(WriteCall(request.method, request.path, content, agent, done))
         await self.count_finished_call()
         return trouble.answer(request) if trouble else response
 

@@ -298,8 +298,8 @@ class MemoryFiles:
     async def conversation_of(self, file: str) -> str:
         return self._find(file)[2]
 
-    async def list_of_event(self, event_key: str) -> Sequence[File]:
-        return self.events.get(event_key, [])
+    async def list_of_events(self, *event_keys: str) -> Sequence[File]:
+        return [file for key in event_keys for file in self.events.get(key, [])]
 
     async def discard(self, file: str) -> None:
         self.kept.pop(file, None)

@@ -31,8 +31,8 @@ from core.base.errors import NotStored
 from core.base.http import HttpClient
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.chat.reply import GrowingReply
-from core.domain.messages import Message, ReplyTo, decode_json, encode_json
-from core.domain.ports import PostJournal, Reply
+from core.domain.messages import File, Message, ReplyTo, decode_json, encode_json
+from core.domain.ports import PostJournal, ReadFile, Reply
 from core.domain.records import Remote, RoundRequest
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
@@ -77,7 +77,7 @@ class Fragile(SqliteDatabase):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-Tables = Callable[[HttpClient], Sequence[BridgeSource | NocoSource]]
+Tables = Callable[[HttpClient, ReadFile], Sequence[BridgeSource | NocoSource]]
 
 
 class Intake:
@@ -112,11 +112,11 @@ class Intake:
 
 
 def tables_of(
-    bridge: str, nocodb: Sequence[str] | None, http: HttpClient
+    bridge: str, nocodb: Sequence[str] | None, http: HttpClient, read_file: ReadFile
 ) -> Sequence[BridgeSource | NocoSource]:
     if nocodb:
         url, token, base = nocodb
-        return [NocoSource(url, token, http, base_id=base)]
+        return [NocoSource(url, token, http, base_id=base, read_file=read_file)]
     return [BridgeSource(bridge, "", http)] if bridge else []
 
 
@@ -150,7 +150,10 @@ async def main(
             def reply(to: ReplyTo, posts: PostJournal) -> Reply:
                 return GrowingReply(RecordingSurface(recorder, to), posts, to.turn)
 
-            sources = tables(http)
+            async def read_file(id: str) -> tuple[File, bytes]:
+                return await engine.conversations.files.get(id)
+
+            sources = tables(http, read_file)
             appliers = [source.rows for source in sources]
             model = make_served_model(model_url) if model_url else EchoModel(gate=gate)
             made = make_choices(model, sources, None, appliers)

@@ -28,7 +28,7 @@ class MemoryFiles:
             raise NotFound(what="file")
         return self.kept[file]
 
-    async def list_of_event(self, event_key: str) -> Sequence[File]:
+    async def list_of_events(self, *event_keys: str) -> Sequence[File]:
         return [file for file, _ in self.kept.values()]
 
     async def delete(self, file: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, strategies
 
 from core.domain.messages import Item
 from core.models.conversations_api import Reconciliation, reconcile
-from core.models.model_input import INTERRUPTED_OUTPUT, pair_calls
+from core.models.model_input import INTERRUPTED_OUTPUT, TOOL_FILES_NOTE, pair_calls
 
 
 def user(text: str) -> Item:
@@ -45,6 +45,9 @@ def stored_rows(*items: Item) -> list[dict[str, Any]]:
 
 
 OLD = [user("a"), bot("b")]
+FILES = {"role": "user", "content": [{"type": "input_text", "text": "[The file 'a.txt':]"},
+                                     {"type": "input_text", "text": TOOL_FILES_NOTE}]}  # fmt: skip
+"""The files that a tool read: no item of the transcript."""
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,9 @@ OLD = [user("a"), bot("b")]
         ([*OLD, user("c")], [], Reconciliation(missing_items=(*OLD, user("c")))),
         ([*OLD, user("c"), bot("d"), user("e")], stored_rows(*OLD),
          Reconciliation(missing_items=(user("c"), bot("d"), user("e")))),
+        ([*OLD, CALL, OUTPUT, bot("c"), user("d")],
+         [*stored_rows(*OLD, CALL, OUTPUT), FILES, *stored_rows(bot("c"))],
+         Reconciliation(missing_items=(user("d"),))),
         ([*OLD, user("c"), CALL, OUTPUT], stored_rows(*OLD, user("c"), CALL),
          Reconciliation(missing_items=(OUTPUT,))),
         ([*OLD, user("c")], stored_rows(*OLD, CALL),

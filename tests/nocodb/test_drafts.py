@@ -130,7 +130,7 @@ async def test_a_write_without_filters_or_ids_is_refused(
         ({"Active": "maybe"}, "bad_value", ""),
         ({"Email": "ana at example"}, "bad_value", ""),
         ({"Name": {"a": 1}}, "bad_value", ""),
-        ({"Contract": [{"path": "/etc/passwd"}]}, "bad_value", ""),
+        ({"Contract": [{"path": "/etc/passwd"}]}, "unknown_file", ""),
         ({"Name": "a", "name": "b"}, "bad_arguments", ""),
         ({"Orders": [999]}, "not_found", ""),
         ({"Orders": ["Order 01 "]}, "bad_arguments", ""),

@@ -107,7 +107,7 @@ async def test_a_page_tells_how_many_there_are(reader: Reader) -> None:
 async def test_links_and_files_are_told_by_their_names(reader: Reader) -> None:
     (row,) = (await reader.query("Customers", ("Id", "eq", "1")))["rows"]
     assert row["Orders"] == "Order 01, Order 02"
-    assert re.fullmatch(r"contract[\w-]*\.txt", row["Contract"])
+    assert re.fullmatch(r"contract[\w-]*\.txt \(23 B\)", row["Contract"])
     assert row["Seen"] == "2026-11-02 13:30:00"
     assert "signed" not in reader.last.text
     assert "download" not in reader.last.text

@@ -174,6 +174,11 @@ async def test_a_value_that_stands_already_can_be_changed_again(write_tools: Wri
     assert await write_tools.standing(made) == ["after", "before"]
 
 
+async def test_a_request_with_a_file_is_not_changed(write_tools: WriteTools) -> None:
+    write_tools.files.add("note.txt", "text/plain", b"paid")
+    assert form(await update_draft(write_tools, Value=7, Contract="note.txt")) == {}
+
+
 async def test_a_field_of_a_new_row_can_be_emptied_and_filled_again(
     write_tools: WriteTools,
 ) -> None:

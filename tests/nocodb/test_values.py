@@ -56,7 +56,7 @@ def test_a_model_reads_what_is_filled_in_words() -> None:
         "Due": "2026-11-20",
         "Seen": "2026-11-20 00:30:00",
         "Owner": "ana@example.com",
-        "Files": "a.pdf",
+        "Files": "a.pdf (1 B)",
         "Orders": "Order 1, 2",
     }
 

@@ -10,11 +10,11 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from core.base.errors import ToolError
+from core.base.errors import NotFound, ToolError
 from core.base.http import HttpClient
 from core.changes.approval import TableRules
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowWrite, StepState
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, File, Person
 from core.domain.records import Outcome, Viewer
 from core.tools.nocodb import draft
 from core.tools.nocodb.api import NocoApi, TableApi
@@ -31,6 +31,32 @@ HERE = Address("slack", "C1", "T1")
 ZONE = "America/Sao_Paulo"
 
 
+class MemoryFiles:
+    """The files of a conversation, by id. `get` reads them as `Files` does."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, tuple[File, bytes]] = {}
+
+    def add(self, name: str, type: str, data: bytes) -> File:
+        file = File(f"f{len(self.stored) + 1}", name, type, len(data))
+        self.stored[file.id] = file, data
+        return file
+
+    async def list_files(self) -> Sequence[File]:
+        return [file for file, _ in self.stored.values()]
+
+    async def read(self, file: File) -> bytes:
+        return (await self.get(file.id))[1]
+
+    async def save(self, name: str, type: str, data: bytes) -> File:
+        return self.add(name, type, data)
+
+    async def get(self, id: str) -> tuple[File, bytes]:
+        if id not in self.stored:
+            raise NotFound(what="file")
+        return self.stored[id]
+
+
 class WriteTools:
     """The write tools of a model, over one base. `url` may be a proxy before the NocoDB."""
 
@@ -43,9 +69,11 @@ class WriteTools:
         rules: TableRules | None = None,
         sample: SampleApi | None = None,
     ) -> None:
+        self.files = MemoryFiles()
         self.api: TableApi = sample or NocoApi(url, token, http, pauses=())
         self.schemas = Schemas(self.api, base, config=FixedConfig(rules or TableRules()))
-        self.rows = TableWriter(SampleDriver(sample) if sample else RestDriver(self.api))
+        driver = RestDriver(self.api, self.files.get)
+        self.rows = TableWriter(SampleDriver(sample) if sample else driver)
         self.drafts: list[Draft] = []
         writing = draft.WriteTools(self.api, self.schemas, self.rows.driver)
         self.rows.revise_draft = writing.revise
@@ -58,7 +86,7 @@ class WriteTools:
     async def call_tool(self, tool: str, table: str = "Customers", **arguments: Any) -> str:
         """What the model reads of its call."""
         scene = make_tool_context(ANA, HERE, AsyncMock(), ZONE)
-        ctx = with_controls(scene, propose=self._propose)
+        ctx = replace(with_controls(scene, propose=self._propose), files=self.files)
         return (await self._tools[tool].run(ctx, json.dumps({"table": table, **arguments}))).text
 
     async def draft(self, tool: str, **arguments: Any) -> Draft:

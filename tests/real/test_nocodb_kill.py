@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -45,6 +46,11 @@ class NocoTable:
         url = f"{self._real.url}{self._path}?pageSize=1000"
         rows = call(url, xc_token=self._real.token)["records"]
         return {str(row["id"]): row["fields"]["Name"] for row in rows}
+
+    def row(self, id: int) -> dict[str, Any]:
+        url = f"{self._real.url}{self._path}/{id}"
+        fields: dict[str, Any] = call(url, xc_token=self._real.token)["fields"]
+        return fields
 
     def created_rows(self) -> Counter[str]:
         done = [one for one in self.proxy.written if one.method == "POST" and one.succeeded]
@@ -122,6 +128,28 @@ async def test_a_write_whose_answer_nobody_heard(storm: Storm, method: str) -> N
     told = await killed_at(storm, f"{method} records", tool, arguments)
     assert "Done." in told
     assert [one.method for one in table.proxy.written] == [method], "and not again"
+    (change,) = await ledger(storm.victim)
+    assert (change.state, change.steps[0].state) == ("done", "done")
+
+
+@pytest.mark.parametrize("call", ["POST upload", "PATCH records"])
+async def test_a_file_is_attached_once(storm: Storm, call: str) -> None:
+    """The bot dies while it waits for the upload, or for the write of the row after it. The next
+    one uploads the file again only if the row does not have it."""
+    table = table_of(storm)
+    await storm.begin()
+    query = json.dumps({"table": "Orders", "export": "csv"})
+    exported = await storm.people.ask(make_message(f"call nocodb_query {query}", "k0"))
+    assert [file.name for file in exported.files] == ["Orders.csv"]
+    changes = [{"id": 3, "fields": {"Contract": "Orders.csv"}}]
+    told = await killed_at(storm, call, "nocodb_update", {"table": "Customers", "changes": changes})
+    assert " Done." in told
+    row = table.row(3)
+    assert [(file["title"], file["size"]) for file in row["Contract"]] == [
+        ("Orders.csv", exported.files[0].size)
+    ]
+    uploads = [one for one in table.proxy.written if one.path.endswith("/upload")]
+    assert len(uploads) == (2 if call == "POST upload" else 1)
     (change,) = await ledger(storm.victim)
     assert (change.state, change.steps[0].state) == ("done", "done")
 

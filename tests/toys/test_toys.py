@@ -20,12 +20,11 @@ from bot.home import Home, Start
 from bot.integrations import FACES
 from bot.settings import Settings, load
 from core.base.errors import SettingsError
-from core.domain.ports import Model
+from core.domain.ports import Model, ReadFile
 from core.domain.records import Health, Viewer
 from core.integrations import (
     IntegrationDependencies,
     ModelIntegration,
-    ReadFile,
     RecordLateRemote,
     SharedSettings,
     start_nothing,

@@ -142,10 +142,11 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         own = deps.own
         if own.nocodb == "off":
             return None
-        source_class = NocoSource if own.nocodb == "rest" else BridgeSource
-        source = source_class(
-            plain_value(own.nocodb_url), plain_value(own.nocodb_token), deps.http,
-            base_id=own.nocodb_base_id or "", config=deps.config,
+        url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
+        options: dict[str, Any] = {"base_id": own.nocodb_base_id or "", "config": deps.config}
+        source: NocoSource | BridgeSource = (
+            NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
+            if own.nocodb == "rest" else BridgeSource(url, token, deps.http, **options)
         )  # fmt: skip
         return ToolBundle(source, [source.rows])
 
@@ -305,7 +306,8 @@ class _EditableRows(RowsKind):
         if change.proposal.undone_change or (is_update and links):
             return ()
         for number, (row_name, steps) in enumerate(zip(names, rows, strict=True), 1):
-            for title, value in (steps[0].write.after or {}).items():
+            cells = {n: v for step in steps for n, v in (step.write.after or {}).items()}
+            for title, value in cells.items():
                 kind: Any
                 kind, options = inputs.get(title, ["", ()])
                 if not kind:

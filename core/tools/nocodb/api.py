@@ -33,6 +33,7 @@ from core.base.http import (
 )
 from core.base.tasks import Pacer, Sleep, retry, wait_after_each
 from core.base.text import to_one_line
+from core.domain.messages import MAX_ATTACHMENT_BYTES
 
 READ_PAUSES_SECONDS = (0.3, 1.2)
 """Pauses before the second and third attempt of a read."""
@@ -65,6 +66,8 @@ MAX_ROWS_PER_WRITE = 10
 """Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
 MAX_LINKS_PER_WRITE = 100
 """Links in one call. NocoDB 0.301.3 has no limit there; ours keeps a call short."""
+UPLOAD_TIMEOUT_SECONDS = 80.0
+"""Seconds for one file. With the write of its row, it fits `TableWriter.patience`."""
 MAX_PAGE_ROWS = 1000
 """Rows in one page at most: NocoDB cuts larger ones down to it without a word."""
 
@@ -179,6 +182,8 @@ class NocoError(RemoteError):
 
 
 _NO_RETRY = "tell the person; trying again is of no use"
+_STORED_ELSEWHERE = "This file is not stored on NocoDB's own server, so it can't be read."
+_FILE_GONE = "NocoDB no longer has the content of this file."
 _ASK_FOR_LESS = "ask for fewer rows or fields"
 _LOOK_AGAIN = "look at nocodb_tables again"
 
@@ -246,6 +251,15 @@ NOCODB_ERRORS = ErrorTable(
         "nocodb_forbidden",
         "Ponte's NocoDB user does not have access to this. Invite that user to the base in "
             "NocoDB.",
+        hint="tell the person; do not look for another way",
+    ),
+    on(413).raises(
+        "too_large", "NocoDB does not accept files or requests of this size.", hint=_NO_RETRY
+    ),
+    on(400, when=lambda answer: "Upload not allowed" in _read_body(answer)[1]).raises(
+        "nocodb_forbidden",
+        "Ponte's NocoDB user does not have permission to upload files. Give it the role "
+            "Editor in NocoDB.",
         hint="tell the person; do not look for another way",
     ),
     on(429).raises(
@@ -426,6 +440,12 @@ class TableApi(Protocol):
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
         """Set attachment fields of a row to files that are already stored."""
+
+    async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
+        """Store a file that no row has yet, and return it as `set_attachments` takes it."""
+
+    async def fetch_file(self, file: Json) -> bytes:
+        """Return the bytes of a file in a cell, of at most MAX_ATTACHMENT_BYTES."""
 
 
 class NocoApi:
@@ -629,6 +649,48 @@ class NocoApi:
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
+    async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
+        """Store a file that no row has yet, and return it. Raise NocoError.
+
+        The title of the result is the name, but its path is another one. This is v2: v3 uploads
+        into a row, where a second attempt would attach the file twice, and it changes the title.
+        """
+        try:
+            answer = await retry(
+                lambda: self._send(
+                    "POST", "/api/v2/storage/upload", files={"file": (name, data, type)}, by=by,
+                    timeout=UPLOAD_TIMEOUT_SECONDS,
+                ),
+                HttpError, wait_after_each(self._pauses, seconds_before_write_retry),
+                sleep=self._sleep,
+            )  # fmt: skip
+        except HttpError as error:
+            raise self._explain(error) from None
+        file = answer[0] if isinstance(answer, list) and len(answer) == 1 else None
+        if not (isinstance(file, Mapping) and (file.get("path") or file.get("url"))):
+            raise unreadable_answer()
+        return file
+
+    async def fetch_file(self, file: Json) -> bytes:
+        """Return the bytes of a file in a cell, of at most MAX_ATTACHMENT_BYTES. Raise NocoError.
+
+        NocoDB passes on whatever paths and addresses somebody wrote into the cell. So only paths on
+        its own server are read, without the token, and no redirect is followed.
+        """
+        path = str(file.get("signedPath") or file.get("path") or "")
+        steps = path.split("/")
+        if steps[0] not in ("dltemp", "download") or not all(step.strip(".") for step in steps):
+            raise NocoError(_STORED_ELSEWHERE, code="file_elsewhere", hint=_NO_RETRY)
+        url = f"{self.url}/{quote(path)}"
+        try:
+            async with self._gate:
+                await self._pace.wait()
+                return await self._http.get_bytes(url, cap=MAX_ATTACHMENT_BYTES)
+        except HttpError as error:
+            if isinstance(error, HttpAnswer) and error.status < 500 and error.status != 429:
+                raise NocoError(_FILE_GONE, code="file_gone", hint=_NO_RETRY) from None
+            raise self._explain(error) from None
+
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
@@ -670,7 +732,9 @@ class NocoApi:
         *,
         params: Mapping[str, str] | None = None,
         body: Sequence[Json] | None = None,
+        files: Mapping[str, tuple[str, bytes, str]] | None = None,
         by: str = "",
+        timeout: float = 0.0,
     ) -> Any:
         headers = {"xc-token": self._token}
         if by:
@@ -678,8 +742,8 @@ class NocoApi:
         async with self._gate:
             await self._pace.wait()
             return await self._http.request_json(
-                method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
-                timeout=self._timeout,
+                method, f"{self.url}{path}", body=body, files=files, params=params or None,
+                headers=headers, timeout=timeout or self._timeout,
             )  # fmt: skip
 
 

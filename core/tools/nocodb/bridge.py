@@ -68,6 +68,10 @@ _COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed or t
 _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
 
+_NO_UPLOAD = (
+    "The bridge can't attach files to rows. This needs NocoDB's own API, which the person who runs "
+    "Ponte can connect with NOCODB_URL and NOCODB_TOKEN."
+)
 RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to other rows."
 _KINDS = ("create", "update", "delete")
 _OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
@@ -102,6 +106,8 @@ class BridgeTable:
     key: str = "Id"
     fields: frozenset[str] = frozenset()
     computed: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
+    """Fields that hold files, where the bridge describes them."""
 
 
 class BridgeDriver(TableDriver):
@@ -152,9 +158,10 @@ class BridgeDriver(TableDriver):
         named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
+        files = {name for name, column in named.items() if column.get("uidt") == "Attachment"}
         return BridgeTable(
             id=id, title=str(description.get("title") or id), key=key or _key_name(named),
-            fields=frozenset(named), computed=frozenset(computed),
+            fields=frozenset(named), computed=frozenset(computed), files=frozenset(files),
         )  # fmt: skip
 
     async def rows(
@@ -449,6 +456,8 @@ class BridgeSource:
                         "{names}.",
                     code="computed_field", hint="leave them out", names=", ".join(own[:5]),
                 )  # fmt: skip
+            if any(data.get(name) for name in table.files):
+                raise _not_offered(_NO_UPLOAD)
         if not isinstance(write, dict):
             draft = await self._drafts.draft_create(schema, [_cells(row) for row in write], UTC)
         elif kind == "delete":
@@ -549,6 +558,8 @@ class BridgeSource:
         Only known names are ever sent: the public code would run any of its own methods by name.
         """
         entry = BRIDGE_TOOLS.get(tool)
+        if tool == "upload_file":
+            raise _not_offered(_NO_UPLOAD)
         if entry is None:
             near = difflib.get_close_matches(tool, self._tool_names, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)

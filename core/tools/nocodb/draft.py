@@ -6,6 +6,8 @@ person is asked. A draft moves no link that its card does not show.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,10 +17,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
+from core.base.text import fold_case, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.ports import Tool
-from core.domain.records import Outcome, ToolContext, Viewer
+from core.domain.records import ContextFiles, Outcome, ToolContext, Viewer
 from core.tools.nocodb.api import Ids, NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import (
@@ -38,7 +41,7 @@ _ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
 
 _ENTRIES = (
     "Dates as 2026-11-20, moments as 2026-11-20 14:30 in the asker's time zone, numbers as 1234.5, "
-    "select options as the table has them, links as lists of ids."
+    "select options as the table has them, links as lists of ids, files sent here by name (added)."
 )
 _DOING = "is preparing a change…"
 _NO_CHANGE_HINT = "tell the person that nothing has to change"
@@ -106,8 +109,14 @@ class DraftBuilder:
         writes: list[RowWrite] = []
         unchanged = 0
         for id, cells in changes.items():
-            snapshot, links = snapshots[id], list[RowWrite]()
+            snapshot, apart = snapshots[id], list[RowWrite]()  # links and files
             after = {f.title: self._parse_value(f, v, zone) for f, v in cells if not f.is_link}
+            for field in (field for field, _ in cells if field.field_type.file):
+                if files := after[field.title]:  # they are added to those that the row has
+                    old = snapshot.get(field.title)
+                    before = {**schema.display_cell(snapshot), field.title: old}
+                    apart.append(RowWrite(id, before, {field.title: [*(old or ()), *files]}))
+                    del after[field.title]
             new = {n: v for n, v in after.items() if not holds_value(v, snapshot.get(n))}
             if written := after if keeps_all else new:
                 before = {f.title: in_time_zone(f, snapshot.get(f.title), zone)
@@ -118,9 +127,9 @@ class DraftBuilder:
                 if field.is_link:  # one that is set as a field is set whole
                     new_ids, stand = parse_row_ids(value), linked_ids(snapshot.get(field.title))
                     remove = sorted(stand - set(new_ids))
-                    links += await self._link_writes(schema, id, field, new_ids, remove, snapshot)
-            unchanged += not (new or links)
-            writes += links
+                    apart += await self._link_writes(schema, id, field, new_ids, remove, snapshot)
+            unchanged += not (new or apart)
+            writes += apart
         if unchanged == len(changes):
             raise ToolError(
                 "Those rows already have these values.", code="no_change", hint=_NO_CHANGE_HINT
@@ -273,6 +282,41 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
     return fields
 
 
+async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
+    """Return the cells with the conversation's files in place of their names or ids.
+
+    A draft holds the id and the digest of a file: exactly these bytes are uploaded. Raise ToolError
+    for a file that the asker's conversation does not have.
+    """
+    found_cells = list[tuple[Field, Any]]()
+    for field, value in cells:
+        if field.field_type.file and value:
+            names = dict.fromkeys(map(str, value if isinstance(value, list) else [value]))
+            value = [await _find_file(ctx.files, name) for name in names]
+        found_cells.append((field, value))
+    return found_cells
+
+
+async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
+    """Return a file as a draft holds it until it is uploaded."""
+    files = await store.list_files() if store else ()
+    found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
+    if store is None or len(found) != 1:
+        listed = [f"{each.name!r} (id {each.id}, {each.size} bytes)" for each in found or files]
+        raise ToolError(
+            "This conversation has several files named {name}." if found
+                else "This conversation has no file named {name}.",
+            code="unknown_file", name=to_one_line(name, 80),
+            hint=f"name one by its id; the newest is last: {', '.join(listed[-10:])}" if listed
+                else "ask the person to send the file here",
+        )  # fmt: skip
+    file = found[0]
+    data = await store.read(file)
+    digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+    name_and_type = {"file": file.id, "title": file.name, "mimetype": file.type}
+    return {**name_and_type, "size": len(data), "sha256": digest}
+
+
 class WriteTools:
     """The methods that become the write tools of NocoDB. `now` returns seconds since the epoch."""
 
@@ -313,7 +357,7 @@ class WriteTools:
         check_row_count(len(rows))
         names = (name for row in rows for name in row)
         layout = await self._find_writable_table(ctx.viewer, table, names)
-        new = [parse_cells(layout, row) for row in rows]
+        new = [await find_files(ctx, parse_cells(layout, row)) for row in rows]
         draft = await self._drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
         return await ctx.turn.propose(draft)
 
@@ -337,10 +381,10 @@ class WriteTools:
         layout = await self._find_writable_table(ctx.viewer, table, names)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
-            cells = dict.fromkeys(ids, parse_cells(layout, set))
+            cells = dict.fromkeys(ids, await find_files(ctx, parse_cells(layout, set)))
         else:
             ids = _parse_unique([change.id for change in changes])
-            rows = [parse_cells(layout, change.fields) for change in changes]
+            rows = [await find_files(ctx, parse_cells(layout, each.fields)) for each in changes]
             cells = dict(zip(ids, rows, strict=True))
         check_row_count(len(cells))
         schema = TableSchema.of(layout)

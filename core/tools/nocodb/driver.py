@@ -8,14 +8,16 @@ removes it from its owner without an error. So owners are looked up first, and s
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from core.base.errors import ToolError
+from core.base.errors import NotFound, ToolError
 from core.base.tasks import run_together
 from core.domain.changes import Draft, Row
+from core.domain.ports import ReadFile, read_no_file
 from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
@@ -32,9 +34,11 @@ from core.tools.nocodb.fieldtypes import (
     Field,
     cell_title,
     counts_rows,
+    is_new_file,
     is_same_entry,
     linked_ids,
     normalise_cell,
+    normalise_file,
     without_empty,
 )
 from core.tools.nocodb.filters import build_clause
@@ -191,6 +195,11 @@ class TableDriver(Protocol):
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """Return the values of a deleted row that can be written again; None for no values."""
 
+    async def upload(self, row: Row, by: str) -> Row:
+        """Return the values with the new files in them uploaded. Raise ToolError; no row is changed
+        by then."""
+        return row
+
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
         """Set attachment fields to files that the system already stores."""
         raise TypeError("this system has no links and no files to write")
@@ -230,8 +239,9 @@ class RestDriver(TableDriver):
         "NocoDB set new values for {names}. Comments and history of the old rows were not restored."
     )
 
-    def __init__(self, api: TableApi) -> None:
+    def __init__(self, api: TableApi, read_file: ReadFile = read_no_file) -> None:
         self._api = api
+        self._read_file = read_file
 
     def batch(self, draft: Draft) -> int:
         """Return 10, or 1 if a row needs several calls (links, files)."""
@@ -242,7 +252,7 @@ class RestDriver(TableDriver):
             for name, value in (row.after or {}).items():
                 entries = value if isinstance(value, list) else []
                 keys = {key for one in entries if isinstance(one, dict) for key in one}
-                if name in links or keys & {"path", "url"}:  # a link, or a file
+                if name in links or keys & {"path", "url", "sha256"}:  # a link, or a file
                     return 1
         return MAX_ROWS_PER_WRITE
 
@@ -322,6 +332,41 @@ class RestDriver(TableDriver):
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row:
         return without_empty(before or {})
+
+    async def upload(self, row: Row, by: str) -> Row:
+        values = dict(row)
+        for name, value in row.items():
+            if isinstance(value, list) and any(map(is_new_file, value)):
+                values[name] = [
+                    await self._upload_file(each, by) if is_new_file(each) else each
+                    for each in value
+                ]
+        return values
+
+    async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
+        """Upload a file of a draft and return it as NocoDB stores it. Raise ToolError if its bytes
+        are not those that the draft names."""
+        name, type = str(file["title"]), str(file["mimetype"])
+        try:
+            _, data = await self._read_file(str(file["file"]))
+        except NotFound:
+            raise ToolError(
+                "The file {name} was deleted after this request, so it was not attached.",
+                code="file_gone", name=name,
+            ) from None  # fmt: skip
+        if await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()) != file["sha256"]:
+            raise ToolError(
+                "The file {name} changed after this request, so it was not attached.",
+                code="file_changed", name=name,
+            )  # fmt: skip
+        stored = await self._api.upload_file(name, type, data, by=by)
+        if stored.get("size") != len(data):
+            raise ToolError(
+                "NocoDB did not store all of the file {name}, so it was not attached.",
+                code="file_changed", name=name,
+            )  # fmt: skip
+        # The row gets the name and the type that the people who approved it have seen.
+        return {**normalise_file(stored), "title": name, "mimetype": type}
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
         key = schema.key.title if schema.key else "Id"

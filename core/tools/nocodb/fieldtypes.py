@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import ToolError
-from core.base.i18n import say
+from core.base.i18n import format_size, say
 from core.base.spreadsheets import Cell
 from core.base.text import clean_text, fold_to_letters, redact, to_one_line, truncate
 from core.base.value_formats import NUMBER_KINDS, format_kind, format_value
@@ -50,7 +50,7 @@ _EXACT = 2**53
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 _EMPTY: tuple[object, ...] = (None, "", [])
-_FILE = ("path", "url", "title", "mimetype", "size")
+_FILE = ("path", "url", "title", "mimetype", "size", "width", "height")
 _PERSON = ("display_name", "email")
 
 Zone = tzinfo | None
@@ -291,8 +291,11 @@ def _sort_json(value: object) -> str:
     return json.dumps(content, ensure_ascii=False, sort_keys=True)
 
 
-def _refuse_files(field: Field, value: object, zone: tzinfo) -> None:
-    raise value_error(field, "files cannot be written, only removed with null")
+def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
+    """Return the new files among those of a draft: those that are to be uploaded."""
+    if not isinstance(value, list):
+        raise value_error(field, "it holds files of this conversation, by their names")
+    return list(filter(is_new_file, value))
 
 
 def value_error(field: Field, why: str) -> ToolError:
@@ -312,7 +315,12 @@ def _stored_files(cell: Any) -> Any:
     """Return files without the keys that differ at each reading."""
     if not isinstance(cell, list):
         return cell
-    return [{key: one[key] for key in _FILE if key in one} for one in cell if isinstance(one, dict)]
+    return [normalise_file(one) for one in cell if isinstance(one, dict)]
+
+
+def normalise_file(file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file of NocoDB's without the keys that differ at each reading."""
+    return {key: file[key] for key in _FILE if key in file}
 
 
 def _stored_people(cell: Any) -> Any:
@@ -395,7 +403,7 @@ FIELD_TYPES: Mapping[str, FieldType] = {
     "Time": FieldType(kind="opaque", parse=_parse_time, normalise=_stored_time),
     "GeoData": FieldType(kind="opaque"),
     "Geometry": FieldType(kind="opaque"),
-    "Attachment": FieldType("files", "opaque", _refuse_files, _stored_files, file=True),
+    "Attachment": FieldType("files", "opaque", _parse_files, _stored_files, file=True),
     # A cell of the first holds rows, of the second how many they are; both are read and written by
     # `NocoApi.links`, `link`, `unlink`.
     "LinkToAnotherRecord": FieldType(link=True),
@@ -478,7 +486,9 @@ def is_same_entry(one: Any, other: Any) -> bool:
     """Return whether two values in the form of `parse_value` are equal. Lists are compared without
     order."""
     if isinstance(one, list) and isinstance(other, list):
-        return sorted(map(_comparison_key, one)) == sorted(map(_comparison_key, other))
+        # A new file has no path before it is uploaded.
+        key = _content_of_file if any(map(is_new_file, [*one, *other])) else _comparison_key
+        return sorted(map(key, one)) == sorted(map(key, other))
     if isinstance(one, str) and isinstance(other, str):
         if one == other:
             return True
@@ -487,6 +497,15 @@ def is_same_entry(one: Any, other: Any) -> bool:
             return all(each.tzinfo for each in moments) and moments[0] == moments[1]
         return False
     return is_same_value(one, other)
+
+
+def is_new_file(value: object) -> bool:
+    """Return whether it is a file of a draft that is uploaded when the change is applied."""
+    return isinstance(value, Mapping) and "sha256" in value
+
+
+def _content_of_file(value: Any) -> str:
+    return repr([value.get(name) for name in ("title", "mimetype", "size")])
 
 
 def _comparison_key(value: Any) -> str:
@@ -663,6 +682,13 @@ def format_moment(moment: datetime) -> str:
     return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
+def describe_file(file: object) -> str:
+    """Return the name and the size of a file in a cell."""
+    name = ", ".join(cell_texts(file))
+    size = file.get("size") if isinstance(file, Mapping) else None
+    return f"{name} ({format_size(size)})" if isinstance(size, int) else name
+
+
 def _format_cell(field: Field, cell: object, zone: Zone) -> str:
     """Return a cell as text: links, files and people by title, moments in `zone`.
 
@@ -674,5 +700,7 @@ def _format_cell(field: Field, cell: object, zone: Zone) -> str:
         cell = [format_moment(moment) if moment else one for one, moment in moments]
     if field.type == "Time":  # NocoDB puts a day before it
         cell = _stored_time(cell)
+    if field.field_type.file and isinstance(cell, list):
+        cell = [describe_file(each) for each in cell]
     mark = " …" if may_be_incomplete(field, cell) else ""
     return clean_text(", ".join(cell_texts(cell))) + mark

@@ -13,7 +13,7 @@ from core.base.i18n import plural, say
 from core.base.tasks import BackgroundTasks, BoundedDict, run_together
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS
-from core.domain.ports import Tool
+from core.domain.ports import ReadFile, Tool, read_no_file
 from core.domain.records import Health, Viewer
 from core.tools.nocodb.api import (
     READ_PAUSES_SECONDS,
@@ -239,9 +239,10 @@ class NocoSource(TableSource):
         config: TableRulesConfig = NO_TABLE_RULES,
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        read_file: ReadFile = read_no_file,
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=pauses)
-        driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS))
+        driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None

@@ -1,8 +1,10 @@
 """Applies approved changes to tables: checks the rows, writes them once, and reads them back.
 
 NocoDB answers 200 also where it ignored a field, so every field is read back. Files and links are
-written one by one, so that the outcome of each is known. With a typed driver, an undo restores cell
-by cell and leaves later work of other people alone.
+written one by one, so that the outcome of each is known. New files are uploaded before a row is
+written. A row gets its whole list of files in one call, so that a second attempt attaches none
+twice. With a typed driver, an undo restores cell by cell and leaves later work of other people
+alone.
 """
 
 from __future__ import annotations
@@ -179,6 +181,11 @@ class TableBatch:
         """Write rows and return them, with the ids of created rows. Raise ToolError,
         WriteUnsure."""
         draft, schema = self._draft, await self._read_schema()
+        if draft.kind != "delete":
+            upload = self._driver.upload
+            rows = [
+                replace(row, after=await upload(row.after or {}, draft.asker_key)) for row in rows
+            ]
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
@@ -281,8 +288,9 @@ class TableBatch:
             claimed_ids = {row.id for row in rows if row.id}
             marked: list[RowWrite] = []
             for row in rows:
-                # Links are not compared, because they are written after the row.
-                own = {n: v for n, v in (row.after or {}).items() if n not in schema.links}
+                # Links and files are not compared, because they are written after the row.
+                later = {n for n in row.after or () if n in schema.links or _is_file(schema, n)}
+                own = {n: v for n, v in (row.after or {}).items() if n not in later}
                 likes = [
                     id
                     for id, one in newest.items()

@@ -417,6 +417,14 @@ class SampleApi:
     ) -> None:
         await self.update_rows(at, [NocoRecord(row, files)], by=by)
 
+    async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
+        """Raise NocoError: the sample base stores no files."""
+        raise NocoError("The sample tables can't hold files.", code="bad_value")
+
+    async def fetch_file(self, file: Json) -> bytes:
+        """Raise NocoError: the sample base stores no files."""
+        raise NocoError("The sample tables can't hold files.", code="bad_value")
+
     async def _read(self) -> _Snapshot:
         return await asyncio.to_thread(self._transact, lambda state: state, writes=False)
 

@@ -146,6 +146,8 @@ async def test_one_request_has_at_most_a_hundred_rows() -> None:
         ("update_record", {"record_id": 99, "record_data": {"Name": "A"}}, "not_found", "99"),
         ("update_record", {"record_id": 1, "record_data": {"Value": "100"}}, "no_change",
          "already have"),
+        ("update_record", {"record_id": 1, "record_data": {"Contract": ["a.pdf"]}}, "not_offered",
+         "The bridge can't attach files to rows."),
         ("update_record", {"record_id": "../x", "record_data": {"Name": "A"}}, BAD, "id"),
         ("update_record", {"record_id": True, "record_data": {"Name": "A"}}, BAD, "id"),
         ("bulk_update_records", {"records": []}, BAD, "no row is given"),

@@ -213,7 +213,7 @@ async def test_one_duty_that_fails_does_not_keep_the_others(
     await setup.upkeep(days=30).once()
     assert await stored_texts(setup, "C2") == ["old"]
     assert setup.model.erased == ["conv_1"]
-    assert await setup.files.list_of_event("never accepted") == []
+    assert await setup.files.list_of_events("never accepted") == []
 
 
 async def test_what_is_forgotten_now_is_erased_now(setup: UpkeepSetup) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,10 +34,11 @@ class FakeUser:
 
 @dataclass(slots=True)
 class World:
-    """`users` by token."""
+    """`users` by token, the bytes of uploaded `files` by path."""
 
     bases: dict[str, FakeBase] = field(default_factory=dict)
     users: dict[str, FakeUser] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 class Call:
@@ -45,26 +47,34 @@ class Call:
     Invalid parts raise NocoDBErrorResponse.
     """
 
-    def __init__(self, world: World, request: web.Request, text: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        request: web.Request,
+        text: str,
+        files: Sequence[tuple[str, str, bytes]] = (),
+    ) -> None:
         self.request = request
         self.text = text
-        self._world = world
+        self.world = world
+        self.files = files
+        """The name, type and bytes of each file in a multipart form."""
 
     @property
     def user(self) -> FakeUser:
-        user = self._world.users.get(self.request.headers.get("xc-token", ""))
+        user = self.world.users.get(self.request.headers.get("xc-token", ""))
         if user is None:
             raise no_token()
         return user
 
     @property
     def visible_bases(self) -> list[FakeBase]:
-        return [base for base in self._world.bases.values() if base.id in self.user.roles]
+        return [base for base in self.world.bases.values() if base.id in self.user.roles]
 
     @property
     def base(self) -> FakeBase:
         user, id = self.user, self.request.match_info["base"]
-        base = self._world.bases.get(id)
+        base = self.world.bases.get(id)
         if base is None:
             raise unprocessable("ERR_BASE_NOT_FOUND", f"Base '{id}' not found")
         role = user.roles.get(id, "")

@@ -54,6 +54,7 @@ def _build_world() -> World:
         FakeBase(CRM, "CRM", {table.id: table for table in tables.values()}),
         FakeBase(ARCHIVE, "Archive"),
     ]
+    files = {"download/contract.txt": b"Ten chairs, due in May."}
     return World(
         {base.id: base for base in bases},
         {
@@ -62,6 +63,7 @@ def _build_world() -> World:
             VIEWER: FakeUser({CRM: "viewer"}),
             NOBODY: FakeUser(),
         },
+        files,
     )
 
 

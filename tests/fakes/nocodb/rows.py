@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from typing import Any
 
 from tests.fakes.nocodb.answers import NocoDBErrorResponse, unprocessable
 from tests.fakes.nocodb.call import Call, Rows
+from tests.fakes.nocodb.values import sign
 
 BATCH = 10
+MAX_FILE_BYTES = 20 << 20
 
 
 def page(call: Call) -> object:
@@ -43,6 +47,29 @@ def attach(call: Call) -> object:
     for row in call.rows():
         table.update(table.row(row["Id"]), {k: v for k, v in row.items() if k != "Id"})
     return [{"Id": row["Id"]} for row in call.rows()]
+
+
+def upload(call: Call) -> object:
+    """v2: whoever may write in a base can upload files, of any field of the form. No row has them
+    yet. A file's path differs from its title, which stays as it was sent."""
+    if not any(role != "viewer" for role in call.user.roles.values()):
+        raise NocoDBErrorResponse(400, "", "Upload not allowed", key="msg")
+    if not call.files:
+        raise NocoDBErrorResponse(400, "", "No attachment provided!", key="msg")
+    stored = []
+    for name, type, data in call.files:
+        if len(data) > MAX_FILE_BYTES:
+            raise NocoDBErrorResponse(413, "Payload Too Large", "File too large")
+        title = re.split(r"[/\\]", name)[-1]
+        stem, dot, extension = re.sub(r"[#?&]", "_", title).rpartition(".")
+        unique = f"{stem}_{secrets.token_hex(3)}{dot}{extension}"
+        file: dict[str, Any] = {"path": f"download/2026/11/27/67e13928/{unique}", "title": title}
+        file |= {"mimetype": type or "text/plain", "size": len(data)}
+        if type.startswith("image/"):
+            file |= {"width": 1, "height": 1}
+        call.world.files[file["path"]] = data
+        stored.append({**file, "signedPath": sign(file)["signedPath"]})
+    return stored
 
 
 def delete(call: Call) -> object:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from tests.fakes.faulty import FaultyServer, Trouble
 from tests.fakes.nocodb import rows
@@ -23,6 +23,7 @@ from tests.fakes.nocodb.aggregates import aggregate
 from tests.fakes.nocodb.answers import NocoDBErrorResponse
 from tests.fakes.nocodb.call import Call, World
 from tests.fakes.nocodb.filled import OWNER, make_world
+from tests.fakes.nocodb.values import find_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,15 @@ class FakeNocoDB(FaultyServer):
         self.calls: list[NocoDBCall] = []
         self.after_pages: list[Callable[[], object]] = []
         """What others do to the tables after the next pages of rows, one after each."""
+        self.downloads: list[Mapping[str, str]] = []
+        """The headers of each request for a file."""
+        self.moved = ""
 
     @property
     def write_calls(self) -> list[str]:
         """The method and kind of each call that changed something, as "PATCH records"."""
         return [
-            f"{call.method} {'links' if '/links/' in call.path else 'records'}"
+            f"{call.method} {_kind_of(call.path)}"
             for call in self.calls
             if call.succeeded and call.method != "GET"
         ]
@@ -86,6 +90,7 @@ class FakeNocoDB(FaultyServer):
             f"PATCH {data}/records": rows.update,
             f"DELETE {data}/records": rows.delete,
             "PATCH /api/v2/tables/{table}/records": rows.attach,
+            "POST /api/v2/storage/upload": rows.upload,
             f"GET {data}/links/{{field}}/{{row}}": rows.links,
             "GET /api/v2/tables/{table}/aggregate": aggregate,
             f"POST {data}/links/{{field}}/{{row}}": rows.link,
@@ -96,14 +101,20 @@ class FakeNocoDB(FaultyServer):
             if self.lacks and path.endswith(self.lacks):
                 continue
             yield web.route(method, path, self._handler(answer))
+        for name in ("dltemp", "download"):
+            yield web.get(f"/{name}/{{rest:.*}}", self._download)
         yield web.route("*", "/{rest:.*}", self._unknown)
 
     def _handler(
         self, answer: Callable[[Call], object]
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            trouble = await self.take_trouble(request.method)
-            call = Call(self.world, request, await request.text())
+            trouble = await self.take_trouble(
+                "upload" if request.path.endswith("/upload") else request.method
+            )
+            is_form = request.content_type == "multipart/form-data"
+            files = await _read_files(request) if is_form else ()
+            call = Call(self.world, request, "" if is_form else await request.text(), files)
             done = trouble is None or trouble.kind == "after"
             response = _respond(call, answer) if done else web.Response()
             done = done and response.status == 200
@@ -118,6 +129,19 @@ class FakeNocoDB(FaultyServer):
 
         return handle
 
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        """Need no token, as long as the path is signed. `moved` is where it redirects to."""
+        self.downloads.append(dict(request.headers))
+        trouble = await self.take_trouble("download")
+        if trouble:
+            return trouble.answer(request)
+        if self.moved:
+            raise web.HTTPFound(self.moved)
+        data = self.world.files.get(find_path(request.path.lstrip("/")))
+        if data is None:
+            return web.Response(status=404, text="Not found", content_type="text/html")
+        return web.Response(body=data, content_type="application/octet-stream")
+
     async def _unknown(self, request: web.Request) -> web.Response:
         words = f"Cannot {request.method} {request.path}"
         return NocoDBErrorResponse(404, "NOT_FOUND", words).answer()
@@ -128,6 +152,20 @@ class FakeNocoDB(FaultyServer):
     def _me(self, call: Call) -> object:
         role = call.user.roles.get(call.request.query.get("base_id", ""))
         return {"email": "bot@example.com", "base_roles": {role: True} if role else None}
+
+
+def _kind_of(path: str) -> str:
+    return "links" if "/links/" in path else "upload" if path.endswith("/upload") else "records"
+
+
+async def _read_files(request: web.Request) -> list[tuple[str, str, bytes]]:
+    """Return the name, type and bytes of each file in a multipart form."""
+    files = list[tuple[str, str, bytes]]()
+    async for part in await request.multipart():
+        if isinstance(part, BodyPartReader) and part.filename is not None:
+            type = part.headers.get("Content-Type", "")
+            files.append((part.filename, type, bytes(await part.read())))
+    return files
 
 
 def _respond(call: Call, answer: Callable[[Call], object]) -> web.Response:
