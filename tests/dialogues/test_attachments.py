@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.base.http import HttpClient
 from core.domain.messages import Card, File
 from core.domain.ports import Model
@@ -221,3 +223,23 @@ async def test_a_file_that_was_read_is_not_sent_after_a_restart(bot_home: BotHom
         assert "contract.txt (23 B)" in answer.text
         assert answer.files == ()
         assert len(nocodb.downloads) == 1, "it is not read again"
+
+
+@pytest.mark.parametrize(("lost", "told"), [("PATCH", " Done."), ("upload", "Nothing was chang")])
+async def test_a_lost_answer_attaches_nothing_twice(
+    bot_home: BotHome, lost: str, told: str
+) -> None:
+    async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
+        card, _ = await propose(ponte)
+        nocodb.hang(lost)
+        _, receipt = await ponte.send(f"approve {card.id}")
+        await nocodb.wait_for_held_call()
+        nocodb.drop("after")
+        nocodb.release()
+        assert told in (await ponte.wait_for_answer(receipt)).text
+        assert [file["title"] for file in contract(nocodb) or ()] == (
+            ["Orders.csv"] if lost == "PATCH" else []
+        )
+        assert [call.path.rpartition("/")[2] for call in nocodb.calls if call.method != "GET"] == (
+            ["upload", "records"] if lost == "PATCH" else ["upload"]
+        )
