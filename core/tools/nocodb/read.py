@@ -583,7 +583,7 @@ class QueryTools:
     async def nocodb_get(
         self, ctx: ToolContext, table: str, id: str | int, file: str | None = None
     ) -> Outcome:
-        """One row of a table with all its fields, longer texts and every linked row.
+        """One row with all its fields, longer texts and every linked row.
 
         Args:
             file: an attachment to read

@@ -83,14 +83,14 @@ _FLOAT_DIGITS = 15
 """Digits that a float represents exactly (IEEE 754)."""
 
 _QUERY = (
-    "Gives total and a page of rows with ids. For counts and sums take "
+    "Gives a total and rows with ids. For counts and sums take "
     "nocodb_summarize. To show rows, place the table by its id, never type it; code adds the "
     "source.\n\n"
 )
 _SUMMARY = (
     "Figures are exact: never work them out from rows. Filters as in nocodb_query. Fields may be "
-    "of linked rows: Customer.Country; count of a link counts these.\n\nDates group by day, or by "
-    "bucket. A row with several options or links is in each of their groups"
+    "of linked rows: Customer.Country; count of a link counts these. Dates group by day, or by "
+    "bucket"
 )
 
 Fn = Literal["count", "filled", "empty", "unique", "sum", "avg", "min", "max", "median"]
