@@ -205,7 +205,7 @@ class TimeSpan:
             is_valid = False
         if not is_valid:
             raise ToolError(
-                "{text!r} is not a valid date.",
+                "`{text}` is not a valid date.",
                 code="bad_date",
                 hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
                 text=text[:64],
@@ -299,7 +299,7 @@ class RowSelection:
         """
         if len(filters) > MAX_FILTERS:
             raise ToolError(
-                "That is {count} filters. One call can have at most {most}.",
+                "You used {count} filters. The maximum is {most} per call.",
                 code="bad_filter", count=len(filters), most=MAX_FILTERS,
             )  # fmt: skip
         conditions = (build_condition(table.field(f.field), f.op, f.value, now) for f in filters)

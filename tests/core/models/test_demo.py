@@ -281,7 +281,7 @@ async def test_run_python() -> None:
 
 async def test_python_on_a_file_that_was_attached() -> None:
     chat = Chat(DemoModel, [python("ran {code}")])
-    assert "Attach a file to your message" in await chat.says("Summarise the attached file")
+    assert "Attach a file to your message" in await chat.says("Summarize the attached file")
     file = File("f1", "sales.csv", "text/csv", 10)
     chat.thread.append(Item(kind="message", role="user", text="here", name="Ana", files=(file,)))
     told = await chat.says("Summarise my file")
@@ -314,7 +314,7 @@ async def test_output_cannot_leave_its_block() -> None:
 
 async def test_history_is_the_thread() -> None:
     chat = Chat(DemoModel)
-    assert await chat.says("history") == "There are no earlier messages in this thread."
+    assert await chat.says("history") == "This thread has no earlier messages."
     await chat.says("the code is 42")
     await chat.says("I like tea", BEA)
     told = await chat.says("history")
@@ -326,7 +326,7 @@ async def test_quoted_context_is_not_what_was_asked() -> None:
     chat = Chat(DemoModel)
     quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
     chat.thread.append(quoted)
-    assert await chat.says("history") == "There are no earlier messages in this thread."
+    assert await chat.says("history") == "This thread has no earlier messages."
 
 
 async def test_the_same_round_asked_again_is_the_same() -> None:

@@ -564,8 +564,8 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         answer = await _answer(engine)
     assert answer.text == (
-        "I was interrupted while this code ran, so its effects are unknown. I won't run it "
-        "again by myself. Send it again if you need it."
+        "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
+        "on my own. Send it again if you need it."
     )
 
 
