@@ -341,7 +341,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return card_embed.set_footer(text=f"{say(CARD_STATES[card.state])} · {card.id}")
+    return card_embed.set_footer(text=f"{say(CARD_STATES.get(card.state, card.state))} · {card.id}")
 
 
 def _describe_card(card: Card, most: int) -> list[str]:

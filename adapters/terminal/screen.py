@@ -260,7 +260,9 @@ class Screen:
     def _card(self, card: Mapping[str, Any]) -> None:
         """Write a card: its title, text and changes, when it expires, and the commands to type."""
         rows = read_rows(card["rows"])
-        self._card_line(2, f"# {card['title']} · {say(CARD_STATES[card['state']])}")
+        self._card_line(
+            2, f"# {card['title']} · {say(CARD_STATES.get(card['state'], card['state']))}"
+        )
         if card["text"]:
             self._card_line(4, card["text"])
         if (table := tabulate(rows)) is None:

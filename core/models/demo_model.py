@@ -204,6 +204,8 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             if not reply.error and not reply.rows:
                 return say(_NONE_OVERDUE)
             answer = format_rows("Invoices", reply)
+            if step == "export" and reply.total:
+                answer += "\n\n" + say("The file has all {count} rows.", count=reply.total)
             return answer if reply.error else _with_next(turn, step, answer)
         case "pay" if turn.is_sample:
             return _propose_payment(turn)

@@ -30,7 +30,10 @@ _INTERRUPTED = (
     "I was interrupted while this code ran, so its effects are unknown. I won't run it again on "
     "my own. Send it again if you need it."
 )
-_SHOWN = ("**{name}**: {shown} of {count} row.", "**{name}**: {shown} of {count} rows.")
+_SHOWN = (
+    "**{name}**: showing {shown} of {count} row.",
+    "**{name}**: showing {shown} of {count} rows.",
+)
 _SHOWN_SOME = ("**{name}**: the first row.", "**{name}**: the first {count} rows.")
 _NO_PYTHON = (
     "I can't run Python here. Either no sandbox is available (see `PONTE_CODE` and `ponte "

@@ -236,7 +236,7 @@ async def test_a_wrong_name_is_explained_and_escaped(desk: Desk) -> None:
         ("add", "Ana Maria", "is not a valid name"), ("add", "", "is not a valid name"),
         ("add", "<b>x</b>", "&lt;b&gt;x&lt;/b&gt;"), ("add", "ana", "ana"),
         ("add", "owner", "is reserved for the person who signs in"),
-        ("renew", "owner", "is reserved for"), ("remove", "owner", "own token"),
+        ("renew", "owner", "is reserved for"), ("remove", "owner", "is reserved for"),
         ("renew", "nobody", "Not found"), ("remove", "../ana", "is not a valid name"),
     ]:  # fmt: skip
         answer = await desk.send("owner", do, name=name)

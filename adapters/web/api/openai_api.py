@@ -628,7 +628,7 @@ def card_text(card: Card, page_url: str) -> str:
         "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
         for row in read_rows(card.rows)
     ]
-    head = f"**{to_one_line(card.title)}** ({say(CARD_STATES[card.state])})"
+    head = f"**{to_one_line(card.title)}** ({say(CARD_STATES.get(card.state, card.state))})"
     body = defang_for_discord(
         "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
     )

@@ -157,7 +157,7 @@ class ConversationRoutes(MessageRoutes):
             if one.answer is not None:
                 paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
                 paragraphs += [
-                    f"- {card.id}: {card.title} ({say(CARD_STATES[card.state])})"
+                    f"- {card.id}: {card.title} ({say(CARD_STATES.get(card.state, card.state))})"
                     for card in one.answer.cards
                 ]
                 paragraphs += [f"- {file.name}" for file in one.answer.files]
