@@ -39,7 +39,7 @@ async def test_what_is_wrong_is_told_before_anything_runs(bot_home: BotHome) -> 
             ("quick-command daily-summary day=x tone=loud", "must be one of: dry, warm"),
             ("quick-command daily-summary day=x size=3", "has no input `size`"),
             ('quick-command daily-summary day="x', "not closed"),
-            ("quick-command", "Name a quick command"),
+            ("quick-command", "Specify a quick command"),
             ("quick-command close-day", "can't be run here"),
         ):
             answer = await ponte.ask(said)

@@ -302,8 +302,8 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
         ("administer", "`administer`: denied. Only an admin"),
         ("tool:table_find", "`tool:table_find`: allowed by default here."),
         ("table_update", "- `propose`: allowed, because PONTE_ALLOW names"),
-        ("nothing_such", "Not found. Give the ID of a change, the name of a tool, or"),
-        ("abcde2", "Not found. Give the ID of a change, the name of a tool, or"),
+        ("nothing_such", "Not found. Specify the ID of a change, the name of a tool, or"),
+        ("abcde2", "Not found. Specify the ID of a change, the name of a tool, or"),
     ],
 )
 async def test_the_command_why_names_the_rule(

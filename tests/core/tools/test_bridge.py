@@ -224,7 +224,7 @@ async def test_the_public_code_cannot_list_tables_and_the_model_is_told() -> Non
         told = await error_of_call(source, "list_tables", base_id=BASE)
         assert (await execute(source, "list_records", table_id=CUSTOMERS))["list"]
     assert told["message"] == (
-        "This bridge can't use list_tables: NocoDB responded with 404 (not found)."
+        "The bridge can't use list_tables: NocoDB responded with 404 (not found)."
     )
     assert "NOCODB_URL" in told["hint"]
     assert "nocodb.internal" not in json.dumps(told)

@@ -162,7 +162,7 @@ async def _begin(engine: Engine, text: str = "go") -> Turn:
          ["I can't read `c.png`, `f.zip`, `g.heic`. I read TEXT, PDF."]),
         ({"text"}, ["latin.csv"], ["`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters "
          "are wrong, send it as UTF-8."]),
-        ({"text"}, ["zip.txt"], ["I couldn't read `zip.txt`, so I answered without it."]),
+        ({"text"}, ["zip.txt"], ["I couldn't read `zip.txt`, so I answered without this file."]),
         (None, ["a.pdf"], []),
     ],
 )  # fmt: skip
