@@ -62,8 +62,8 @@ class HomeNotOurs(HomeUnusable):
     """The data folder belongs to others or is open to others."""
 
     sentence = (
-        "The folder {home} {cause}, so it is not safe for Ponte's secrets. Set PONTE_HOME to "
-        "a folder that only Ponte uses."
+        "The folder {home} is not safe for Ponte's secrets: {cause}. Set PONTE_HOME to a folder "
+        "that only Ponte uses."
     )
 
 
@@ -202,7 +202,7 @@ class Home:
         token = kept.decode("utf-8", errors="replace").strip()
         if wrong := token_fault(token):
             raise SettingsError(
-                "{path}: {wrong}; or delete the file, and `ponte run` creates a new one.",
+                "{path}: {wrong}. Or delete the file, and `ponte run` creates a new one.",
                 path=self.path / WEB_TOKEN_FILE, wrong=wrong,
             )  # fmt: skip
         return token
@@ -294,13 +294,13 @@ class Home:
             closing.callback(os.close, folder)
             status = os.fstat(folder)
             if status.st_uid != os.geteuid():
-                raise HomeNotOurs(home=self.path, cause="belongs to another user")
+                raise HomeNotOurs(home=self.path, cause="it belongs to another user")
             if status.st_mode & 0o077:
                 # Others would lose access to a folder that they use if it were closed.
                 is_system = str(self.path.resolve()) in _SYSTEM_FOLDERS
                 owners = (entry.lstat().st_uid for entry in self.path.iterdir())
                 if is_system or any(owner != os.geteuid() for owner in owners):
-                    raise HomeNotOurs(home=self.path, cause="is shared with other users")
+                    raise HomeNotOurs(home=self.path, cause="it is shared with other users")
                 if changes:
                     os.fchmod(folder, 0o700)
 

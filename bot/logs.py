@@ -226,7 +226,7 @@ def _describe_error(error: Exception) -> str:
         return error.words()
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return say(
-        "Ponte stopped because of a fault of its own ({what}). Run it again with "
-        "PONTE_LOG_LEVEL=debug to see where.",
+        "Ponte stopped because of an internal error ({what}). Run it again with "
+        "PONTE_LOG_LEVEL=debug to see the cause.",
         what=what,
     )

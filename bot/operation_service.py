@@ -42,7 +42,9 @@ class OperationService:
         """Return the result as JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
         operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
-            raise NotAllowed("Only the owner of this Ponte can invite, renew and remove people.")
+            raise NotAllowed(
+                "Only Ponte's owner can invite or remove people and renew their links."
+            )
         ponte = self.ponte
         from adapters.web.http_io import validate
 

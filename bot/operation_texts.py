@@ -13,15 +13,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base import i18n
-from core.base.i18n import say
+from core.base.i18n import say, translate_word
 from core.base.markdown import to_plain_text
 from core.base.text import clean_text, to_one_line
+from core.domain.records import TURN_WORDS
 from core.money.allowances import describe_estimates, describe_server_costs
 from core.people.audit import PERSON_FACTS
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_result, describe_rule
 
 Row = Mapping[str, Any]
+RULE_WORDS = ("default", "none")
+"""The rules of `policy check` that have no name in a file."""
 COLUMN_GAP = "  "
 MAX_LISTED_TEXT_CHARACTERS = 40
 """Characters of a schedule's text in the list."""
@@ -195,7 +198,7 @@ def _unique_person(key: Any, view: View) -> str:
 
 def _usage_rows(name: ListColumn, times: ListColumn) -> Callable[[Any, View], Iterable[str]]:
     return _list(
-        "Nothing was used yet.", name, times, ListColumn("tokens", "", _tokens),
+        "Nothing has been used yet.", name, times, ListColumn("tokens", "", _tokens),
         ListColumn("US dollars", "cost", _dollars),
     )  # fmt: skip
 
@@ -235,7 +238,7 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
         (say("rule"), f"{_describe_schedule(one, view)} ({one['time_zone']})"),
         (say("next run"), _time(one["next_due_at"], view)),
         (say("owner"), _person(one["owner"], view)),
-        (say("place"), to_one_line(one["place"])),
+        (say("channel"), to_one_line(one["place"])),
     )
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
@@ -250,13 +253,17 @@ def _run_result(run: Any, view: View) -> str:
 
 
 _RUNS = _list(
-    "It has not run yet.", ListColumn("due", "due_at", _time),
+    "This schedule has not run yet.", ListColumn("due", "due_at", _time),
     ListColumn("result", "", _run_result), ListColumn("reason", "reason"),
 )  # fmt: skip
 
 
 def _schedule_state(state: Any, view: View) -> str:
     return say(STATE_SENTENCES[state])
+
+
+def _turn_state(state: Any, view: View) -> str:
+    return say(TURN_WORDS.get(state, state))
 
 
 def _excerpt(text: Any, view: View) -> str:
@@ -270,8 +277,10 @@ def _describe_schedule(one: Row, view: View) -> str:
 
 def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
     """Yield the state, the name and the words of each part."""
-    for part in parts:
-        yield f"{part['state']:<8} {part['name']:<10} {part['words']}".rstrip()
+    rows = [(translate_word(part["state"]), translate_word(part["name"])) for part in parts]
+    width = max([7, *(len(state) for state, _ in rows)])
+    for (state, name), part in zip(rows, parts, strict=True):
+        yield f"{state:<{width}}  {name:<10} {part['words']}".rstrip()
 
 
 def describe_reload(result: Row, view: View) -> Iterator[str]:
@@ -287,23 +296,23 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
     """Yield whose rules were used, and for each right whether the person has it and why."""
     channel = result["channel"]
     place = say("in {channel}", channel=channel) if channel else say("in a direct message")
-    running, alone = say("the running Ponte"), say("this folder, because no Ponte is running")
+    running, alone = say("the running Ponte"), say("this folder (Ponte is not running)")
     yield say(
-        "{person} {place}, by {file}, settings of {whose}:",
+        "{person}, {place}. Rules: {file}. Settings of {whose}:",
         person=view.arguments["person"], place=place, file=result["file"] or say("no ponte.toml"),
         whose=running if view.is_running else alone,
     )  # fmt: skip
     width = max(len(line["right"]) for line in result["lines"])
     for line in result["lines"]:
         answer = say("yes") if line["allowed"] else say("no")
-        row = f"{line['right']:<{width}}  {answer:<3}  {line['rule']}"
+        row = f"{line['right']:<{width}}  {answer:<3}  {translate_word(line['rule'])}"
         yield f"{row}  {to_one_line(line['why'], 400)}".rstrip()
 
 
 def format_delivery(result: Row, view: View) -> Iterator[str]:
     """Yield the place, the permissions with their rules, and the post or the request to the
     model."""
-    yield say("place: {place}", place=result["post_to"])
+    yield say("channel: {place}", place=result["post_to"])
     rights = ", ".join(f"{right} ({rule})" for right, rule in result["rights"].items())
     yield say("permissions: {rights}", rights=rights or "–")
     yield say("Ponte would post:") if result["is_post"] else say("Ponte would ask the model:")
@@ -337,8 +346,9 @@ def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
 def describe_api_token(result: Row, view: View) -> Iterator[str]:
     """Yield what to know about a new API token."""
     yield say(
-        "A program with this token acts for {name} over `/v1`. It cannot sign in, approve or "
-        "administer. It won't be shown again; `ponte people revoke {id}` ends it.",
+        "A program with this token acts as {name} over `/v1`. It can't sign in, approve changes "
+        "or use Administration. The token won't be shown again. To revoke it, run `ponte people "
+        "revoke {id}`.",
         name=result["name"], id=result["id"],
     )  # fmt: skip
     if result["url"]:
@@ -417,8 +427,8 @@ _LINK = ResultText(
     json_values=lambda result: [{key: result[key] for key in ("name", "token", "link")}],
 )
 _TURNS = _list(
-    "No turn is running or has failed.", ListColumn("time", "created_at", _time),
-    ListColumn("state", "state"), ListColumn("code", "reason"),
+    "No messages are being processed or have failed.", ListColumn("time", "created_at", _time),
+    ListColumn("state", "state", _turn_state), ListColumn("code", "reason"),
     ListColumn("person", "person", _person), ListColumn("conversation", "conversation"),
 )  # fmt: skip
 _THREADS = _list(
@@ -426,23 +436,23 @@ _THREADS = _list(
     ListColumn("messages", "messages", _number), ListColumn("conversation", "conversation"),
 )  # fmt: skip
 _ACCOUNTS = _list(
-    "Nobody was added yet. Run `ponte people add NAME`.", ListColumn("name", "name"),
+    "No one has been added yet. Run `ponte people add NAME`.", ListColumn("name", "name"),
     ListColumn("added", "added", _time), ListColumn("last visit", "seen", _day_or_never),
 )  # fmt: skip
 _API_TOKENS = _list(
-    "There are no API tokens. Run `ponte people token NAME`.", ListColumn("id", "id"),
+    "No API tokens yet. Run `ponte people token NAME`.", ListColumn("ID", "id"),
     ListColumn("person", "person"), ListColumn("name", "name", _text_or_dash),
     ListColumn("added", "added", _time), ListColumn("expires", "expires", _time_or_never),
     ListColumn("last use", "seen", _day_or_never),
 )  # fmt: skip
 _SCHEDULES = _list(
-    "There are no schedules.", ListColumn("ID", "id"),
+    "No schedules yet.", ListColumn("ID", "id"),
     ListColumn("state", "state", _schedule_state), ListColumn("rule", "", _describe_schedule),
     ListColumn("next run", "next_due_at", _time), ListColumn("owner", "owner", _person),
-    ListColumn("place", "place"), ListColumn("text", "text", _excerpt),
+    ListColumn("channel", "place"), ListColumn("text", "text", _excerpt),
 )  # fmt: skip
 _PEOPLE = _list(
-    "Nobody has written to Ponte yet.", ListColumn("name", "name", _text_or_dash),
+    "No one has written to Ponte yet.", ListColumn("name", "name", _text_or_dash),
     ListColumn("first seen", "first", _day), ListColumn("last seen", "last", _day),
     ListColumn("messages", "messages", _number), ListColumn("files", "files", _number),
     ListColumn("requests", "changes", _number), ListColumn("decisions", "decisions", _number),
@@ -477,7 +487,7 @@ TEXTS: Mapping[str, ResultText] = {
     "people renew": _LINK,
     "people token": ResultText(lambda result, view: [result["token"]], notes=describe_api_token),
     "people tokens": ResultText(_API_TOKENS),
-    "people revoke": _sentence("Revoked the API token {id} of {person}."),
+    "people revoke": _sentence("Revoked API token {id} ({person})."),
     "people remove": _sentence(
         "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
         "person forget {person}`."
@@ -486,7 +496,9 @@ TEXTS: Mapping[str, ResultText] = {
     "schedules show": ResultText(format_schedule, people=("owner",)),
     "schedules pause": _sentence("Paused {id}."),
     "schedules resume": ResultText(describe_resumed),
-    "schedules run": _sentence("Started a run of {id}. It answers in its place."),
+    "schedules run": _sentence(
+        "Started a run of {id}. The answer will be posted in the schedule's channel."
+    ),
     "schedules delete": _sentence("Deleted {id}."),
     "person list": ResultText(_PEOPLE),
     "person counts": ResultText(format_person_counts),

@@ -149,16 +149,16 @@ Conversation = Annotated[str, ShellArgument(
 
 @operation("status", prepares=True, example="--json")
 async def list_parts(ponte: Ponte) -> Sequence[Health]:
-    """Show the state of each part of the running Ponte. Exit code 1 if one is failing."""
+    """Show the status of each part of Ponte. Exits with code 1 if any part is failing."""
     return await ponte.board.health()
 
 
 @operation("turns", admin_page=True, example="--failed")
 async def list_turns(
     ponte: Ponte,
-    failed: Annotated[bool, ShellOption("Only turns that failed.")] = False,
+    failed: Annotated[bool, ShellOption("Only messages that failed.")] = False,
 ) -> Sequence[TurnSummary]:
-    """List the turns that run, wait or have failed, without their texts."""
+    """List running, queued and failed messages, without their text."""
     turns = await ponte.engine.conversations.journal.list_recent_turns()
     return [turn for turn in turns if turn.failed or not failed]
 
@@ -191,8 +191,16 @@ async def check_parts(
 
 @operation("names", admin_page=True, in_shell=False)
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
-    """Return the names of people by key, as far as they are known."""
-    return await ponte.engine.people.find_names(keys)
+    """Return the names of people and channels by key, as far as they are known."""
+    from core.domain.messages import Address
+
+    names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
+    for key in keys:
+        platform, *place = key.split(":")
+        if len(place) >= 2 and (messenger := messengers.messengers.get(platform)):
+            title = await messenger.title(Address(platform, place[1], place[0], is_shared=True))
+            names |= {key: title} if title else {}
+    return names
 
 
 @operation("pending", admin_page=True, in_shell=False)
@@ -211,13 +219,13 @@ async def list_changes(ponte: Ponte, linked: bool = True) -> ChatAnswer:
 
 @operation("changes pending", is_chat=True)
 async def list_approvals(ponte: Ponte, linked: bool = True) -> ChatAnswer:
-    """List the changes that wait for your approval."""
+    """List the changes waiting for your approval."""
     return await ponte.run_command("approvals", linked)
 
 
 @operation("changes approve", is_chat=True, shown_by="changes list", example="abc234")
 async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
-    """Approve one change, which is then made."""
+    """Approve a change. It is applied immediately."""
     return await ponte.decide("approve", id, linked)
 
 
@@ -227,7 +235,9 @@ async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> Cha
 async def change_change(
     ponte: Ponte,
     id: ChangeId,
-    values: Annotated[Sequence[str], ShellArgument("A new value, as in 'Status = Paid'.")] = (),
+    values: Annotated[
+        Sequence[str], ShellArgument("A new value, for example 'Status = Paid'.")
+    ] = (),
     linked: bool = True,
 ) -> ChatAnswer:
     """Change the proposed values before they are approved. Without values, it names the fields."""
@@ -238,16 +248,18 @@ async def change_change(
 async def deny_change(
     ponte: Ponte,
     id: ChangeId,
-    reason: Annotated[str, ShellOption("Why, as the asker and the model will read it.")] = "",
+    reason: Annotated[
+        str, ShellOption("The reason, shown to the person who asked and to the model.")
+    ] = "",
     linked: bool = True,
 ) -> ChatAnswer:
-    """Deny one change, or add the reason of your denial."""
+    """Deny a change, or add the reason for your denial."""
     return await ponte.decide("deny", id, linked, reason)
 
 
 @operation("changes undo", is_chat=True, shown_by="changes list", example="abc234")
 async def undo_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
-    """Undo one change."""
+    """Undo a change."""
     return await ponte.decide("undo", id, linked)
 
 
@@ -319,7 +331,7 @@ async def check_policy(
         "Only this permission, for example read:Orders. Can be repeated."
     )] = (),
 ) -> results.PolicyCheck:  # fmt: skip
-    """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
+    """Show a person's permissions in a channel, and which rule decides. No service is contacted."""
     from bot.reports import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
@@ -331,7 +343,7 @@ async def preview_hook(
     name: Annotated[str, ShellArgument("The webhook's name in ponte.toml.")],
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> results.HookPreview:
-    """Show what a delivery of a webhook would post, and with which permissions. Posts nothing."""
+    """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""
     from bot.reports import find_rights
     from core.base.errors import NotFound
     from core.webhooks.intake import preview_delivery
@@ -376,7 +388,7 @@ async def list_threads(ponte: Ponte) -> Sequence[results.ListedThread]:
 
 @operation("threads show", example="web:main")
 async def show_thread(ponte: Ponte, conversation: Conversation) -> results.ShownThread:
-    """Show the messages of one conversation, given by its key as `threads list` shows it."""
+    """Show the messages of a conversation (see `threads list` for its key)."""
     messages = list[results.ThreadMessage]()
     for one in await ponte.list_entries(conversation):
         message, facts = one.message, (one.created_at, one.turn)
@@ -394,7 +406,7 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> results.Shown
 async def forget_thread(
     ponte: Ponte, conversation: Conversation, actor: Person
 ) -> results.ForgottenThread:
-    """Delete one conversation. This cannot be undone."""
+    """Delete a conversation. This can't be undone."""
     entries, engine = await ponte.list_entries(conversation), ponte.engine
     where = entries[0].message.address if entries else None
     await engine.people.audit.write_note("conversation-forgotten", actor, where)
@@ -443,7 +455,9 @@ async def renew_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
 async def create_api_token(
     ponte: Ponte,
     name: PersonName,
-    label: Annotated[str, ShellOption("What the token is for, as in 'notebook'.", "--name")] = "",
+    label: Annotated[
+        str, ShellOption("What the token is for, for example 'my script'.", "--name")
+    ] = "",
     days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
     *,
     actor: Person,
@@ -460,7 +474,7 @@ async def create_api_token(
 async def list_api_tokens(
     ponte: Ponte, name: Annotated[str, ShellArgument("Only the tokens of this person.")] = ""
 ) -> Sequence[results.ListedApiToken]:
-    """List API tokens: id, person, what for, date added, expiry and last use."""
+    """List API tokens with ID, person, purpose, date added, expiry and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
     return [results.ListedApiToken.of(one) for one in await ponte.accounts.list_api_tokens(person)]
 
@@ -471,7 +485,7 @@ async def list_api_tokens(
 async def revoke_api_token(
     ponte: Ponte,
     id: Annotated[
-        str, ShellArgument("The id that `ponte people tokens` lists.", ("people tokens", "id"))
+        str, ShellArgument("The ID that `ponte people tokens` lists.", ("people tokens", "id"))
     ],
     actor: Person,
 ) -> results.ListedApiToken:
@@ -492,13 +506,13 @@ async def remove_person(ponte: Ponte, name: PersonName) -> results.RemovedPerson
 
 @operation("schedules list", admin_page=True, example="--json")
 async def list_schedules(ponte: Ponte) -> Rows:
-    """List everybody's schedules."""
+    """List everyone's schedules."""
     return await ponte.engine.schedules.list_all()
 
 
 @operation("schedules show", example="abc234")
 async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
-    """Show one schedule and its last runs."""
+    """Show a schedule and its last runs."""
     return await ponte.engine.schedules.show(id.lower())
 
 
@@ -510,19 +524,19 @@ _ON_SCHEDULE: Json = {
 
 @operation("schedules pause", event="schedule-paused", **_ON_SCHEDULE)
 async def pause_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
-    """Pause one schedule until somebody resumes it."""
+    """Pause a schedule until someone resumes it."""
     return await ponte.engine.schedules.store.pause(id.lower(), "person")
 
 
 @operation("schedules resume", event="schedule-resumed", **_ON_SCHEDULE)
 async def resume_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
-    """Resume one paused schedule. Runs that were due meanwhile are not made up for."""
+    """Resume a paused schedule. Runs that were due in the meantime are skipped."""
     return await ponte.engine.schedules.store.resume(id.lower())
 
 
 @operation("schedules run", event="schedule-run-requested", **_ON_SCHEDULE)
 async def run_schedule(ponte: Ponte, id: ScheduleId, once: str = "") -> Schedule:
-    """Run one schedule now, with its owner's permissions. Its times stay as they are."""
+    """Run a schedule now, with its owner's permissions. Its times do not change."""
     store = ponte.engine.schedules.store
     schedule = await store.get(id.lower())
     # The same event, such as a form that is sent twice, starts one run.
@@ -535,13 +549,13 @@ async def run_schedule(ponte: Ponte, id: ScheduleId, once: str = "") -> Schedule
     **_ON_SCHEDULE,
 )  # fmt: skip
 async def delete_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
-    """Delete one schedule."""
+    """Delete a schedule."""
     return await ponte.engine.schedules.store.delete(id.lower())
 
 
 @operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS)
 async def list_people(ponte: Ponte) -> Rows:
-    """List everyone with stored data: first and last seen, amount, key and name."""
+    """List everyone with stored data, with first and last activity, amount, key and name."""
     return await ponte.personal_data.data.list_people()
 
 
@@ -571,13 +585,13 @@ async def read_file(ponte: Ponte, person: str, file: str, begin: int = 0) -> str
     example="web:ana", timeout_seconds=ERASE_TIMEOUT_SECONDS, shown_by="person list",
 )  # fmt: skip
 async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.ForgottenPerson:
-    """Delete all data about one person, here and on the model's server. This cannot be undone."""
+    """Delete all data about a person, here and on the model's server. This can't be undone."""
     result = await ponte.personal_data.forget(key, actor)
     if result.left:
         from core.base.errors import PonteError
 
         raise PonteError(
-            "New data about {person} arrived during the deletion: {names}. Delete it again.",
+            "New data about {person} arrived during the deletion: {names}. Run the deletion again.",
             person=result.person, names=", ".join(f"{name} {n}" for name, n in result.left.items()),
         )  # fmt: skip
     return result

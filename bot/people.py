@@ -58,15 +58,15 @@ class WrongName(BadInput):
     """The name of a page account contains characters that are not allowed, or is too long."""
 
     sentence = (
-        "{name} is not a valid name. Use up to 32 lowercase letters, digits, dots, hyphens "
-        "and underscores, starting with a letter or digit."
+        "`{name}` is not a valid name. Use up to 32 lowercase letters, digits, dots, hyphens and "
+        "underscores, starting with a letter or digit."
     )
 
 
 class WrongTokenDays(BadInput):
     """An API token cannot be valid for this number of days."""
 
-    sentence = "Give a number of days from 1 to {limit}, or 0 for a token that does not expire."
+    sentence = "Enter a number of days from 1 to {limit}, or 0 for a token that does not expire."
 
 
 async def _ignore_departure(person: str, turns: Sequence[int]) -> None:
@@ -169,10 +169,13 @@ class PageAccountService(SqlPageAccounts):
         """Return the person of an account's name. `owner`: that may be the owner. Raise WrongName,
         BadInput."""
         if name == OWNER_ID and not owner:
-            words = "`owner` is the person with the page's own token, which `ponte link` prints."
+            words = (
+                "The name `owner` is reserved for the person who signs in with the link from "
+                "`ponte link`. Choose another name."
+            )
             raise BadInput(words)
         if not re.fullmatch(WEB.ids, name):
-            raise WrongName(name=repr(name[:40]))
+            raise WrongName(name=name[:40])
         return Person(WEB.name, name)
 
     async def _notify_all(self) -> None:

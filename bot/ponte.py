@@ -281,7 +281,7 @@ class Ponte:
         parts = await self.board.health(patience=START_SCREEN_TIMEOUT_SECONDS)
         rows += [(part.state, part.name, part.words) for part in parts]
         for finding in list_findings(settings, self.live.current, self.home):
-            noted = finding.topic in ("rights", "caps") and finding.level == "note"
+            noted = finding.topic in ("rights", "limits") and finding.level == "note"
             if finding.level == "unsafe" or noted:
                 rows.append(("failing", finding.topic, finding.words))
             elif finding.topic == "rights":
@@ -298,17 +298,18 @@ class Ponte:
             sentence = SETTINGS_UNREAD_SENTENCE if file.why else SETTINGS_READ_SENTENCE
             sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
         marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
+        width = max(6, *map(len, marks.values()))
         for state, name, words in rows:
-            sys.stdout.write(f"  {marks[state]:<6} {name:<10} {words}\n")
+            sys.stdout.write(f"  {marks[state]:<{width}} {translate_word(name):<10} {words}\n")
         # A log is kept and read by others, so the token is shown on a terminal only.
         if page and not sys.stdout.isatty():
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         address = link if sys.stdout.isatty() else page
-        hint = say(": open {address}", address=address) if address else ""
         ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
         if not self.runs_turns:
             ready = READY_TO_ACCEPT_SENTENCE
-        sys.stdout.write(f"{say(ready)}{hint}\n")
+        words = say("{ready}: open {address}", ready=say(ready), address=address)
+        sys.stdout.write(f"{words if address else say(ready)}\n")
         sys.stdout.flush()
 
     def links(self) -> tuple[str, str]:
@@ -356,7 +357,7 @@ class Ponte:
         command = parse_command("\n".join((f"{action} {id}", *values)))
         if command is None or command.id != id.lower():
             raise BadInput(
-                "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
+                "Change `{id}` not found. `ponte changes list` shows the IDs.", id=id[:40]
             )
         ledger, change_id = self.engine.changes.ledger, split_change_id(command.id)[0]
         before = await ledger.get(change_id)
@@ -408,8 +409,8 @@ class Ponte:
         Raise PonteError if this Ponte has no sample tables."""
         if not SAMPLE_INTEGRATION.is_used(self.settings, self.settings):
             raise PonteError(
-                "This Ponte has no sample tables. NocoDB or Postgres is configured, or a chat "
-                "platform without PONTE_SAMPLE=on."
+                "Ponte has no sample tables. NocoDB or Postgres is configured, or a chat platform "
+                "without PONTE_SAMPLE=on."
             )
         base = open_sample_base(self.home.path, self.settings.ponte_timezone)
         await asyncio.to_thread(base.reset)

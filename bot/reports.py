@@ -50,7 +50,7 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
         first = first or date.fromisoformat(since)
     except ValueError:
         raise BadInput(
-            "{since} is not a date. Write it as 2026-11-01, or write yesterday.", since=since
+            "`{since}` is not a date. Write it as 2026-11-01, or write yesterday.", since=since
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     models = await budget.models_without_price(first.isoformat())
@@ -116,8 +116,9 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
         return zoned_moment.astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
         raise BadInput(
-            "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write yesterday.",
-            word=repr(written[:40]),
+            "`{word}` is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write "
+            "yesterday.",
+            word=written[:40],
         ) from None
 
 
@@ -125,7 +126,7 @@ UNKNOWN_WORKSPACE = "?"
 """Stands for a workspace that was not named. Person and place are in the same one."""
 PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
-    "{right} is not a permission. Use {known}, some of these for a single table (read:TABLE), "
+    "`{right}` is not a permission. Use {known}, some of these for a single table (read:TABLE), "
     "or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE."
 )
 _FORM = (
@@ -157,7 +158,7 @@ async def check_rights(
     for right in rights:
         check_right_name(right)
         if not is_right(right):
-            raise BadInput(_NO_RIGHT, right=repr(right[:80]), known=", ".join(PLAIN_RIGHTS))
+            raise BadInput(_NO_RIGHT, right=right[:80], known=", ".join(PLAIN_RIGHTS))
 
     async def membership(_: Person, max_age: float) -> frozenset[str]:
         return frozenset(groups)
@@ -218,7 +219,9 @@ async def _judge_right(
         approval = Approval(policy, {}, config)
         verdict = await approval.judge_approver(who, where, name)
         if verdict.rule.startswith("tables."):
-            words = "only approvers {names}" if table.approvers_only else "approvers {names}"
+            words = (
+                "only these approvers: {names}" if table.approvers_only else "approvers: {names}"
+            )
             why = say(words, names=", ".join(sorted(table.approvers)))
             return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
     else:

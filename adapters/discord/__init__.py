@@ -144,16 +144,16 @@ class Discord(ChatIntegration[DiscordSettings]):
             return
         if shared.ponte_daily_turns is not None:
             words = "people on Discord have no daily message limit"
-            yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
+            yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
         elif EVERYBODY_NAME in shared.ponte_allow:
             words = (
                 "PONTE_ALLOW allows everyone (*), and people on Discord have no daily message limit"
             )
-            yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
+            yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
         else:
             most = f"{DISCORD_STRANGER_TURNS.person}/{DISCORD_STRANGER_TURNS.everybody}"
             words = "people on Discord who are not in PONTE_ALLOW can send {most} messages a day"
-            yield SafetyFinding("caps", say(words, most=most))
+            yield SafetyFinding("limits", say(words, most=most))
 
 
 DISCORD = Discord()

@@ -32,6 +32,7 @@ from core.base.text import (
 from core.changes.card_rows import NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import (
     APPROVE_ALL,
+    CARD_STATES,
     LABELS,
     REASON_LABEL,
     REASON_TITLE,
@@ -340,7 +341,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return card_embed.set_footer(text=f"{say(card.state)} · {card.id}")
+    return card_embed.set_footer(text=f"{say(CARD_STATES.get(card.state, card.state))} · {card.id}")
 
 
 def _describe_card(card: Card, most: int) -> list[str]:

@@ -103,8 +103,7 @@ RIGHTS_SENTENCES = {
     "named": (
         "slack: members can chat, read tables, and run code and quick commands. Can change "
         "data: {people}",
-        "slack: guests and people from other organizations can use Ponte only if they are "
-        "named: {people}",
+        "slack: of guests and people from other organizations, only these can use Ponte: {people}",
     ),
     "nobody": (
         "slack: members can chat, read tables, and run code and quick commands. No one can "
@@ -135,7 +134,11 @@ class Slack(ChatIntegration[SlackSettings]):
         """Return whether Slack is on and how events arrive, or which setting is missing. No service
         is called."""
         if own.slack == "http" and shared.ponte_web == "off":
-            return Health("slack", "off", "requests arrive at /slack/events, but PONTE_WEB is off")
+            return Health(
+                "slack",
+                "off",
+                "Slack sends requests to /slack/events, but PONTE_WEB is off; set PONTE_WEB=on",
+            )
         if own.slack != "off":
             return Health("slack", "on", "Socket Mode" if own.slack == "socket" else "over HTTP")
         if own.slack_bot_token:
@@ -192,7 +195,10 @@ class Slack(ChatIntegration[SlackSettings]):
         called."""
         secret = plain_value(own.slack_signing_secret)
         if own.slack == "http" and len(secret) < MIN_TOKEN_CHARACTERS:
-            words = "SLACK_SIGNING_SECRET is too short: Slack's have 32 characters. Copy it again."
+            words = (
+                "SLACK_SIGNING_SECRET is too short. A signing secret has 32 characters. Copy it "
+                "again."
+            )
             yield SafetyFinding("token", say(words), "unsafe")
         if own.slack == "off":
             return
@@ -205,7 +211,7 @@ class Slack(ChatIntegration[SlackSettings]):
         yield SafetyFinding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not has_daily_turns(shared):
             words = "Slack members have no daily message limit"
-            yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "note")
+            yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "note")
 
 
 SLACK = Slack()

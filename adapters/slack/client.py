@@ -204,8 +204,8 @@ WAITING_REACTION = "hourglass_flowing_sand"
 """The emoji reaction that marks a message waiting for its turn."""
 
 REFUSED_BOT = (
-    "SLACK_BOT_TOKEN: Slack rejected it ({error}). Install the app to the workspace, then "
-    "copy the Bot User OAuth Token (xoxb-…) from OAuth & Permissions."
+    "Slack rejected SLACK_BOT_TOKEN ({error}). Install the app to the workspace, then copy the "
+    "Bot User OAuth Token (xoxb-…) from OAuth & Permissions."
 )
 
 HISTORY = ("channels:history", "groups:history")

@@ -31,7 +31,7 @@ _LIMITED = (
     "only once a minute. I answered without them."
 )
 _ONLY_TEXT = "I could read only the text of that message, not its files or the messages before it."
-_MORE_FILES = "I read only the newest {count} files of this thread."
+_MORE_FILES = "I only read the newest {count} files in this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention with an id, because the name was not known when the message was stored."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")

@@ -44,7 +44,7 @@ SLACK_FORM_SECONDS = 1.0
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 _MAX_REMEMBERED_FILES = 5
 """The number of a message's files that a form carries, because of its 3,000 characters."""
-_TYPE_IT = "Type `/quick-command SLUG`, then its text or key=value."
+_TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 _TYPE_REASON = "Type `deny ID`, then the reason."
 _ON_IT = "Running `/quick-command {given}`"
 
@@ -417,7 +417,7 @@ class SlackHandlers:
         command_words = TypedCommand("quick-command", slug=slug, input=inputs)
         typed_command = _parse_quick_command(render_command(command_words))
         if typed_command is None or typed_command.slug != slug:
-            error = UnknownCommand("Quick command {slug!r} not found.", slug=slug)
+            error = UnknownCommand("Quick command `{slug}` not found.", slug=slug)
             response = _field_error(render.SLUG_BLOCK, error.words())
             return TypedCommand("quick-command"), response, render.SLUG_BLOCK
         command = commands.get(typed_command.slug)

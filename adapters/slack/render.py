@@ -29,6 +29,7 @@ from core.base.text import (
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import (
     APPROVE_ALL,
+    CARD_STATES,
     LABELS,
     REASON_LABEL,
     REASON_TITLE,
@@ -378,7 +379,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     if card.state == "open":
         words = say("Can be decided until {at}", at=at) if at else ""
     else:
-        words = cut_escaped(escape_text(say(card.state)), _NOTE - 80)
+        words = cut_escaped(escape_text(say(CARD_STATES.get(card.state, card.state))), _NOTE - 80)
     note = " · ".join(filter(None, [words, at if card.state != "open" else "", f"`{card.id}`"]))
     under: list[Json] = [{"type": "context", "block_id": f"{CARD_BLOCK}{card.id}:note",
                           "elements": [{"type": "mrkdwn", "text": note}]}]  # fmt: skip
@@ -494,7 +495,8 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
             for part in parts
         ]
     recent_changes = [
-        f"• `{c.id}` {escape_text(defang(c.title))} ({say(c.state)})" for c in changes[:10]
+        f"• `{c.id}` {escape_text(defang(c.title))} ({say(CARD_STATES.get(c.state, c.state))})"
+        for c in changes[:10]
     ]
     blocks.append(_build_paragraph(say(hello)))
     for title, lines in (

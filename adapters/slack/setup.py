@@ -59,12 +59,12 @@ EVENTS = (
 """The events that the app subscribes to."""
 _DESCRIPTION = "Connects your team with its tables, quick commands and a Python sandbox."
 REFUSED_APP = (
-    "SLACK_APP_TOKEN: Slack rejected it ({error}). Under Basic Information, generate an "
-    "app-level token (xapp-…) with the scope connections:write."
+    "Slack rejected SLACK_APP_TOKEN ({error}). Under Basic Information, generate an app-level "
+    "token (xapp-…) with the connections:write scope."
 )
 NO_SOCKET_MODE = (
-    "SLACK_APP_TOKEN: Socket Mode is off for this app ({error}). Turn it on under Socket "
-    "Mode. Or unset SLACK_APP_TOKEN and set SLACK_SIGNING_SECRET to use HTTP."
+    "Socket Mode is off for the app of SLACK_APP_TOKEN ({error}). Turn it on under Socket Mode. "
+    "Or unset SLACK_APP_TOKEN and set SLACK_SIGNING_SECRET to use HTTP."
 )
 SLACK_NO_ANSWER = "Slack did not respond at {url} ({error}). Check the network and SLACK_API_URL."
 SCOPES_MISSING = (

@@ -388,7 +388,7 @@ class TerminalChat:
 
     async def say(self, text: str) -> None:
         """Send one message and show its answer. Ctrl-C stops the turn; another one raises Quit."""
-        self._doing = say("is thinking…")
+        self._doing = say("Ponte is thinking…")
         counting = asyncio.create_task(self._show_elapsed_time())
         try:
             await self.interrupts.run(
@@ -420,7 +420,7 @@ class TerminalChat:
         body = {
             "message": text, "conversation": "main", "event_key": key, "time_zone": local_zone(),
         }  # fmt: skip
-        self._update_progress(say("is thinking…"))
+        self._update_progress(say("Ponte is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
             if isinstance(error, HttpAnswer) and error.status != 503:
@@ -444,7 +444,7 @@ class TerminalChat:
 
     async def _show_turn(self, body: Mapping[str, str], uploads: Sequence[FormFile]) -> None:
         """Show one turn as it runs. Raise HttpError, also if the stream ends before the turn."""
-        thinking, text = say("is thinking…"), ""
+        thinking, text = say("Ponte is thinking…"), ""
         events = turn_stream(self._http, body, uploads, self._headers)
         async with aclosing(events):
             async for name, data in events:

@@ -28,7 +28,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from core.base.i18n import LANGUAGE, format_moment, say
+from core.base.i18n import LANGUAGE, format_moment, say, use_locale
 from core.base.markdown import (
     defang_for_terminal,
     ended_blocks_length,
@@ -37,8 +37,8 @@ from core.base.markdown import (
 )
 from core.base.text import clean_text, to_one_line
 from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
-from core.chat.approval_notices import list_typed
-from core.commands.grammar import COMMAND_NAMES, TRANSLATED
+from core.chat.approval_notices import CARD_STATES, list_typed
+from core.commands.grammar import COMMAND_NAMES, TRANSLATED, localize_command
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -97,7 +97,8 @@ class CommandCompleter(Completer):
             yield from self._paths.get_completions(Document(match["path"]), complete_event)
             return
         head, space, rest = text.lstrip("/!").partition(" ")
-        names = self._slugs if space and head == "quick-command" else () if space else self._names
+        is_quick = head in ("quick-command", localize_command("quick-command"))
+        names = self._slugs if space and is_quick else () if space else self._names
         typed = rest if space else head
         yield from (
             Completion(name, -len(typed)) for name in names if name.startswith(typed.lower())
@@ -259,7 +260,9 @@ class Screen:
     def _card(self, card: Mapping[str, Any]) -> None:
         """Write a card: its title, text and changes, when it expires, and the commands to type."""
         rows = read_rows(card["rows"])
-        self._card_line(2, f"# {card['title']} ({say(card['state'])})")
+        self._card_line(
+            2, f"# {card['title']} · {say(CARD_STATES.get(card['state'], card['state']))}"
+        )
         if card["text"]:
             self._card_line(4, card["text"])
         if (table := tabulate(rows)) is None:
@@ -283,12 +286,13 @@ class Screen:
         if moment := card.get("expires_at" if is_open else "decided_at"):
             # In the time zone of this machine, which is the reader's.
             when = format_moment(datetime.fromtimestamp(moment, UTC).astimezone())
-            last = f"{say('Expires {when}.', when=when) if is_open else when} "
+            last = f"{say('Expires on {when}.', when=when) if is_open else when} "
         self._card_line(4, f"{last}({card['id']})")
         if card["actions"]:
             # Text after `ponte chat` is never a command.
             before = "ponte changes " if self._shows_shell_commands else ""
-            typed = list_typed(card["id"], card["actions"])
+            with use_locale("en" if self._shows_shell_commands else ""):
+                typed = list_typed(card["id"], card["actions"])
             if "change" in card["actions"]:
                 typed[card["actions"].index("change")] += self._change_example(rows)
             hints = " · ".join(before + hint for hint in typed)

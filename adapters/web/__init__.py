@@ -212,8 +212,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             )
             yield SafetyFinding("page", say(words, what=what), "unsafe")
         words = (
-            "web: anyone with the page's token has the owner's full permissions. People "
-            "added with `ponte people add` have all of them except deciding for others"
+            "web: anyone with the page's token has the owner's full permissions. People added "
+            "with `ponte people add` have all of them except approving other people's requests"
         )
         yield SafetyFinding("rights", say(words))
 

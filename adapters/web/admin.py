@@ -26,6 +26,7 @@ from starlette.responses import HTMLResponse, Response
 from adapters.web import http_io
 from adapters.web.errors import BadRequest, UnknownPath, status_of
 from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
+from adapters.web.page.chart import draw_chart
 from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import BadInput, Refusal, SettingsError
 from core.base.i18n import (
@@ -39,6 +40,8 @@ from core.base.i18n import (
 )
 from core.base.text import to_one_line
 from core.domain.ports import StatusBoard
+from core.domain.records import TURN_WORDS
+from core.domain.rows import Chart, Series
 from core.integrations import Operator, OperatorBoard
 from core.money.allowances import describe_estimates, describe_server_costs
 from core.people.audit import PERSON_FACTS
@@ -67,10 +70,6 @@ TAB_TITLES = {
 }  # fmt: skip
 STATE_WORDS = {"on": "on", "off": "off", "note": "note", "failing": "failing"}
 CHECK_WORDS = {"on": "ok", "off": "off", "note": "note", "failing": "failing"}
-TURN_WORDS = {
-    "new": "waiting", "running": "running", "answered": "being posted", "posting": "being posted",
-    "failed": "failed", "undeliverable": "could not be posted",
-}  # fmt: skip
 _CODE = re.compile(r"`([^`]+)`")
 Json = Mapping[str, Any]
 
@@ -168,6 +167,7 @@ class AdminView:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>{escape(title)}</title><link rel="icon" href="/page/ponte.svg"'
             ' type="image/svg+xml"><link rel="stylesheet" href="/page/ponte.css">'
+            '<link rel="stylesheet" href="/page/data.css">'
             '<link rel="stylesheet" href="/page/admin.css"><body class="admin">'
             f'<header><h1>{escape(say("Administration"))}</h1><a href="/">Ponte</a></header>'
             f'<nav aria-label="{escape(say("Administration"))}"><ul>{links}</ul></nav>'
@@ -241,23 +241,24 @@ class AdminView:
     async def _overview(self) -> str:
         parts = await self._board.health()
         rows = [
-            (part.name, _state(part.state), _to_html(translate_word(part.words))) for part in parts
+            (translate_word(part.name), _state(part.state), _to_html(translate_word(part.words)))
+            for part in parts
         ]
         pending, turns = await self._run("pending"), await self._run("turns")
         limits = [limit for limit in await self._run("limits") if limit["share"] >= 0.8]
         names = await self._names(
-            [one["asker"] for one in pending]
-            + [one["person"] for one in turns]
+            [one[fact] for one in pending for fact in ("asker", "place")]
+            + [one[fact] for one in turns for fact in ("person", "conversation")]
             + [one["person"] for one in limits]
         )
         waiting = [
-            (one["id"], one["title"], names(one["asker"]), one["place"],
+            (one["id"], one["title"], names(one["asker"]), names(one["place"]),
              self._moment(one["created_at"]), self._moment(one["expires_at"]))
             for one in pending
         ]  # fmt: skip
         listed = {
             failed: [
-                (self._moment(one["created_at"]), names(one["person"]), one["conversation"],
+                (self._moment(one["created_at"]), names(one["person"]), names(one["conversation"]),
                  say(TURN_WORDS.get(one["state"], one["state"])), one["reason"])
                 for one in turns if one["failed"] is failed
             ]
@@ -266,33 +267,38 @@ class AdminView:
         turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
         warning = ""
         if await self._run("config check"):
-            words = say("ponte.toml has errors. Ponte works with the version that it read before.")
+            words = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
         connections = _table((say("part"), say("state"), say("details")), rows)
         request_heads = (
-            say("ID"), say("request"), say("requested by"), say("place"), say("time"),
+            say("ID"), say("request"), say("requested by"), say("channel"), say("time"),
             say("expires"),
         )  # fmt: skip
-        requests = _table(request_heads, waiting, empty=say("No request is waiting."))
-        running_rows, no_turn = [row[:4] for row in listed[False]], say("No turn is running.")
+        requests = _table(request_heads, waiting, empty=say("No requests are waiting."))
+        running_rows, no_turn = (
+            [row[:4] for row in listed[False]],
+            say("No messages are being processed."),
+        )
         running = _table(turn_heads[:4], running_rows, empty=no_turn)
-        failed_turns = _table(turn_heads, listed[True], empty=say("No turn has failed lately."))
+        failed_turns = _table(
+            turn_heads, listed[True], empty=say("No messages have failed lately.")
+        )
         used = _limits_table(limits, names)
         return "".join([
             warning,
             _section(say("Connections"), connections, "ponte status"),
-            _section(say("Requests that wait for approval"), requests, "ponte changes pending"),
-            _section(say("Limits that are nearly used"), used, "ponte usage") if limits else "",
-            _section(say("Running and waiting turns"), running, "ponte turns"),
-            _section(say("Failed turns"), failed_turns, "ponte turns --failed"),
+            _section(say("Requests waiting for approval"), requests, "ponte changes pending"),
+            _section(say("Limits that are nearly reached"), used, "ponte usage") if limits else "",
+            _section(say("Running and queued messages"), running, "ponte turns"),
+            _section(say("Failed messages"), failed_turns, "ponte turns --failed"),
         ])  # fmt: skip
 
     async def _checks(self) -> str:
         findings = await self._run("doctor")
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
         rows = [
-            (_state(one["state"], CHECK_WORDS), one["part"], _to_html(one["words"]))
+            (_state(one["state"], CHECK_WORDS), translate_word(one["part"]), _to_html(one["words"]))
             for one in sorted(findings, key=lambda one: order[one["state"]])
         ]
         heads = (say("state"), say("part"), say("details"))
@@ -307,7 +313,8 @@ class AdminView:
             since, reports = "", [await self._run("usage", by=by) for by in USAGE_GROUPS]
         limits = await self._run("limits")
         names = await self._names(
-            [str(row["name"]) for row in reports[0]["rows"]] + [one["person"] for one in limits]
+            [str(row["name"]) for report in (reports[0], reports[2]) for row in report["rows"]]
+            + [one[fact] for one in limits for fact in ("person", "name")]
         )
         first = str(reports[0]["since"])
         sections = [
@@ -322,7 +329,8 @@ class AdminView:
             "model": say("By model"),
         }  # fmt: skip
         name_of: Mapping[str, Callable[[str], str]] = {
-            "person": names, "day": lambda day: format_date(date.fromisoformat(day)),
+            "person": names, "channel": names,
+            "day": lambda day: format_date(date.fromisoformat(day)),
         }  # fmt: skip
         for report in reports:
             by, rows = str(report["by"]), report["rows"]
@@ -342,7 +350,8 @@ class AdminView:
             note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
             if by == "model" and (models := report.get("server_costs")):
                 note += f"<p>{escape(describe_server_costs(map(str, models)))}</p>"
-            table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing was used yet."))
+            table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing has been used yet."))
+            table = _draw_days(rows[::-1], table) if by == "day" and rows else table
             command = f"ponte usage --by {by} --since {first}"
             sections.append(_section(labels[by], table + note, command))
         return "".join(sections)
@@ -360,7 +369,7 @@ class AdminView:
             rows.append(cells)
         heads = [say("name"), say("added"), say("last visit"), say("API tokens")]
         heads += [say("actions")] if self._is_owner else []
-        nobody = say("Nobody was added yet besides the owner.")
+        nobody = say("No one has been added yet, besides the owner.")
         table = _table(heads, rows, numbers={3}, empty=nobody)
         token_rows = []
         for one in tokens:
@@ -378,7 +387,7 @@ class AdminView:
             say("person"), say("name"), say("ID"), say("added"), say("last use"), say("expires"),
         ]  # fmt: skip
         token_heads += [say("actions")] if self._is_owner else []
-        token_table = _table(token_heads, token_rows, empty=say("Nobody has an API token."))
+        token_table = _table(token_heads, token_rows, empty=say("No one has an API token."))
         api_tokens = _section(say("API tokens"), token_table, "ponte people tokens")
         if not self._is_owner:
             return _section(say("People"), table, "ponte people list") + api_tokens
@@ -403,7 +412,10 @@ class AdminView:
         )
 
         schedules = await self._run("schedules list")
-        names, rows = await self._names([one["owner"] for one in schedules]), []
+        names, rows = (
+            await self._names([one[fact] for one in schedules for fact in ("owner", "place")]),
+            [],
+        )
         for one in schedules:
             rule = ScheduleRule(one["cron"], one["run_at"])
             draft = ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"])
@@ -427,11 +439,11 @@ class AdminView:
                 one["id"], f"{state}: {say(reason)}" if reason else state,
                 f"{describe_rule(draft)} ({one['time_zone']})",
                 self._moment(one["next_due_at"]) if one["next_due_at"] else "–",
-                last_run, names(one["owner"]), one["place"], one["text"], Html(forms),
+                last_run, names(one["owner"]), names(one["place"]), one["text"], Html(forms),
             ))  # fmt: skip
         heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
-                 say("owner"), say("place"), say("text"), say("actions"))  # fmt: skip
-        table = _table(heads, rows, empty=say("There are no schedules."))
+                 say("owner"), say("channel"), say("text"), say("actions"))  # fmt: skip
+        table = _table(heads, rows, empty=say("No schedules yet."))
         section = _section(say("Schedules"), table, "ponte schedules list")
         return f'<div class="wide">{section}</div>'
 
@@ -441,7 +453,7 @@ class AdminView:
         style = "approve" if action == "renew" else "danger"
         words = {
             "renew": say(
-                "The link of {name} and the sessions that it began end. API tokens stay valid.",
+                "{name}'s sign-in link stops working, and its sessions end. API tokens stay valid.",
                 name=name,
             ),
             "remove": say(
@@ -519,8 +531,8 @@ class AdminView:
             else f"<p>{escape(say('The file has no errors.'))}</p>"
         )
         words = say(
-            "Rules, limits and prices are edited in the file only. Reload to apply it; a file with "
-            "errors changes nothing."
+            "Rules, limits and prices can only be edited in the file. Reload to apply your "
+            "changes. If the file has errors, nothing changes."
         )
         form = self._post_form("config", "reload", "", say("Reload"), "approve")
         return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", "ponte reload")
@@ -547,14 +559,16 @@ class AdminView:
         return [one for one in forms if one["name"] not in SHOWN_OPERATIONS]
 
     async def _names(self, keys: Iterable[str]) -> Callable[[object], str]:
-        """Return a function that says what to call a person with one of these keys: their name and
-        key, or the key alone."""
+        """Return a function that says what to call the person or channel with one of these keys: a
+        person's name and key, a channel's name, or the key alone."""
         sorted_keys = sorted({key for key in keys if key})
         names = await self._run("names", keys=sorted_keys) if sorted_keys else {}
 
         def describe(key: object) -> str:
-            name = names.get(str(key), "")
-            return f"{to_one_line(name)} ({key})" if name and name != key else str(key)
+            name = to_one_line(names.get(str(key), ""))
+            if str(key).count(":") > 1:
+                return name or (translate_word("page") if str(key).startswith("web:") else str(key))
+            return f"{name} ({key})" if name and name != key else str(key)
 
         return describe
 
@@ -600,8 +614,25 @@ def _limits_table(limits: Sequence[Json], names: Callable[[object], str]) -> str
          one["until"], one["source"])
         for one in limits
     ]  # fmt: skip
-    heads = (say("limit for"), say("limit"), say("used"), say("share"), say("until"), say("set in"))
+    heads = (
+        say("limit for"),
+        say("limit"),
+        say("used"),
+        say("used (%)"),
+        say("until"),
+        say("set in"),
+    )
     return _table(heads, rows, numbers={3}, empty=say("No limits are set."))
+
+
+def _draw_days(rows: Sequence[Json], table: str) -> str:
+    """Return a chart of the cost of each day, or of the messages if no cost is known."""
+    has_cost = any(row.get("cost") for row in rows)
+    values = [float(row.get("cost" if has_cost else "turns") or 0) for row in rows]
+    title = say("US dollars") if has_cost else say("messages")
+    days = tuple(format_date(date.fromisoformat(str(row["name"]))) for row in rows)
+    series = Series(title, tuple(values), tuple(map(format_number, values)))
+    return draw_chart(Chart("bar", title, days, (series,)), table)
 
 
 def _table(

@@ -88,8 +88,12 @@ PAGE_SENTENCES = {
     "send": "Send",
     "stop": "Stop",
     "you": "You",
-    "thinking": "is thinking…",
-    "writing": "is writing…",
+    "thinking": "Ponte is thinking…",
+    "writing": "Ponte is writing…",
+    "loading": "Loading…",
+    "parts_on": "{count} connected",
+    "parts_failing": "{count} failing",
+    "parts_off": "{count} off",
     "waiting": "queued…",
     "stopped": "Stopped.",
     "failed": "That didn't work.",
@@ -104,7 +108,7 @@ PAGE_SENTENCES = {
     "copy_answer": "Copy answer",
     "copy_table": "Copy table",
     "download_as": "Download as {form}",
-    "wide": "Show in the whole window",
+    "wide": "Full screen",
     "table": "Table",
     "row": "Row",
     "code": "Code",
@@ -145,8 +149,8 @@ PAGE_SENTENCES = {
     "state_withdrawn": "withdrawn",
     "sign_in": "Sign in",
     "sign_in_why": (
-        "Open the link you were given, or paste its token here. If you own this Ponte, run ponte "
-        "link on its machine to get the link."
+        "Open the link you were given, or paste its token here. If you are Ponte's owner, run "
+        "ponte link on its machine to get the link."
     ),
     "sign_out": "Sign out",
     "administration": "Administration",
@@ -159,8 +163,8 @@ PAGE_SENTENCES = {
     ),
     "api_tokens": "API tokens",
     "api_tokens_why": (
-        "A program with an API token asks in your name over /v1. It cannot sign in, approve or "
-        "administer."
+        "A program with an API token chats as you over /v1. It can't sign in, approve changes or "
+        "use Administration."
     ),
     "token_for": "What is the new token for?",
     "token_create": "Create token",
@@ -182,7 +186,6 @@ PAGE_SENTENCES = {
         "Ask me anything. I can answer questions, look things up in your tables, run quick "
         "commands and run Python code."
     ),
-    "connected": "Connections",
     "tables": "Tables you can ask about:",
     "sample_tables": "Sample tables you can ask about:",
     "commands": "Quick commands (the / button next to the message box):",
@@ -190,7 +193,7 @@ PAGE_SENTENCES = {
     "off": "off",
     "failing": "failing",
     "try": "Try one of these",
-    "model_line": "To use a real model, add this line to the file .env and restart Ponte:",
+    "model_line": "To use a real model, add this line to the .env file and restart Ponte:",
     "no_script": "This page needs JavaScript. Without it, use ponte chat in a terminal.",
 }
 """The page's sentences by the keys that its script and its HTML use."""
@@ -216,14 +219,14 @@ class SessionEnded(Unauthorized):
     code = "session_ended"
     sentence = (
         "Your session has ended. Open your sign-in link again. If it no longer works, it was "
-        "renewed or removed: ask the owner of this Ponte for a new one."
+        "renewed or removed: ask Ponte's owner for a new one."
     )
 
 
 class LinkRenewed(Unauthorized):
     """The token of a sign-in link that the owner replaced (401)."""
 
-    sentence = "Your sign-in link was replaced. Ask the owner of this Ponte for the new one."
+    sentence = "Your sign-in link was replaced. Ask Ponte's owner for the new one."
 
 
 class AccessRemoved(Unauthorized):
@@ -243,8 +246,7 @@ class ForeignHost(Refusal):
 
     code = "foreign_origin"
     sentence = (
-        "This Ponte does not answer requests for {host}. If that is its public name, set "
-        "PONTE_WEB_URL."
+        "Ponte does not answer requests for {host}. If that is its public name, set PONTE_WEB_URL."
     )
 
 
@@ -318,7 +320,7 @@ class NoSuchModel(BadInput):
     """The model is unknown, or the visitor may not use it."""
 
     code = "model_not_found"
-    sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
+    sentence = "Model `{model}` not found. `GET /v1/models` lists the models you can use."
 
 
 class UnknownPath(BadInput):

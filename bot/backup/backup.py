@@ -367,9 +367,9 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         is_open = status.st_mode & 0o077 or status.st_uid != os.geteuid()
         if stat.S_ISREG(status.st_mode) and is_open:
             raise PonteError(
-                "Other users can read the file that standard output goes to, and a backup contains "
-                "the page's token. Give a file name instead, for example `ponte backup "
-                "ponte.tar.gz`."
+                "Other users can read the file that standard output goes to, and a backup "
+                "contains the page's token. Specify a file name instead, for example `ponte "
+                "backup ponte.tar.gz`."
             )
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
@@ -616,10 +616,7 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
     """Yield the lines of a report on a backup."""
     yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
-        yield say(
-            "To check that it arrived complete, run `ponte restore` with it in an empty data "
-            "folder."
-        )
+        yield say("To verify the copy, run `ponte restore` with it in an empty data folder.")
     else:
         yield say("The backup was verified: {file}.", file=file)
     if count := len(manifest.lost_files):
@@ -629,8 +626,8 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
             count,
         )
     yield say(
-        "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
-        "sandbox's Python."
+        "Keep the backup as secret as the data folder. It does not contain .env, ponte.toml or "
+        "the sandbox's Python."
     )
 
 

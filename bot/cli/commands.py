@@ -235,7 +235,7 @@ def quick_command(
         values: Inputs = parse_input(" ".join(words))
     elif None in pairs:
         stray = words[pairs.index(None)]
-        raise BadInput("{word} is not in the form KEY=VALUE.", word=repr(stray[:40]))
+        raise BadInput("`{word}` is not in the form KEY=VALUE.", word=stray[:40])
     else:
         values = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
     typed = render_command(TypedCommand("quick-command", slug=slug, input=values))

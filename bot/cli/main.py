@@ -69,7 +69,7 @@ COMMAND_GROUPS = {
     "changes": typer.Typer(help="List, approve, change, deny and undo changes to your data."),
     "schedules": typer.Typer(help="List, show, pause, resume, run and delete schedules."),
     "people": typer.Typer(help="Manage the people who can use the page besides its owner."),
-    "person": typer.Typer(help="List, export and delete the data about one person."),
+    "person": typer.Typer(help="List, export and delete the data about a person."),
     "policy": typer.Typer(help="Show who can do what, and where."),
     "hooks": typer.Typer(help="Try the webhooks of ponte.toml."),
     "sample": typer.Typer(help="Restore the sample tables."),
@@ -235,7 +235,7 @@ def ask(
     command. Exit code 1 if there is no answer.
     """
     if not words and not files and (sys.stdin is None or sys.stdin.isatty()):
-        raise typer.BadParameter(_say("Give a prompt, as text or on standard input."))
+        raise typer.BadParameter(_say("Specify a prompt, as text or on standard input."))
     if output and not form:
         raise typer.BadParameter(_say("Use --output together with --format."))
     if form == "xlsx" and not output and sys.stdout.isatty():
@@ -283,7 +283,7 @@ def backup(
         int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
     ] = 0,
 ) -> int:
-    """Back up this data folder to one file, even while Ponte is running."""
+    """Back up this data folder to a file, even while Ponte is running."""
     from bot.cli import commands as cli_commands
 
     return cli_commands.backup(file, keep)
@@ -347,7 +347,7 @@ def quick_command(
     slug: Annotated[str, typer.Argument(help="The quick command's name.")],
     words: Annotated[list[str] | None, typer.Argument(
         metavar="[TEXT | KEY=VALUE ...]",
-        help="Its input. Put -- before input that starts with a dash.",
+        help="The quick command's input. Put -- before input that starts with a dash.",
     )] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Attach this file.")] = None,
     as_json: AsJson = False,
@@ -365,7 +365,7 @@ def person_export(
         "--files", metavar="FOLDER", help="Write the export to this folder, with its files."
     )] = None,
 ) -> int:  # fmt: skip
-    """Export all data about one person as JSON."""
+    """Export all data about a person as JSON."""
     from bot.cli import commands as person_commands
 
     return person_commands.person_export(key, files)
@@ -458,7 +458,7 @@ def _translate_usage_error(words: str) -> str:
         r"Option (?P<name>.+) requires an argument\.$": _say("Option {name} requires an argument."),
         r"Got unexpected extra .* \((?P<name>.*)\)": _say("Unexpected arguments: {name}."),
         r"Invalid value for (?P<name>[^:]+): Input should be a valid integer.*": _say(
-            "Invalid value for {name}: give a whole number."
+            "Invalid value for {name}: enter a whole number."
         ),
         r"Invalid value for (?P<name>[^:]+): (?P<why>.*)": _say("Invalid value for {name}: {why}"),
         r"Invalid value: (?P<why>.*)": _say("Invalid value: {why}"),

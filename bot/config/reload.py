@@ -27,7 +27,7 @@ from core.people.audit import OPERATOR, Audit
 from core.people.rules import matches_pattern
 from core.schedules import SCHEDULE_TOOLS
 
-_NEAREST = ". Did you mean {name}?"
+_NEAREST = "{fault}. Did you mean {name}?"
 _SENTENCES = {
     "tool": "{where}: tool {name} not found, so this line has no effect",
     "command": "{where}: command {name} not found, so this line has no effect",
@@ -53,7 +53,7 @@ class _WrittenName:
     def describe(self, known: Collection[str]) -> str:
         words = say(_SENTENCES[self.kind], where=self.where, name=self.name)
         near = difflib.get_close_matches(self.name, known, 1)
-        return words + say(_NEAREST, name=near[0]) if near else words
+        return say(_NEAREST, fault=words, name=near[0]) if near else words
 
 
 def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:

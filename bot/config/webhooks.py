@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _UNSET = "{where}: {variable} is not set, so the webhook {name} refuses every request"
 _SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
-_NOT_BASE64 = "{where}: {variable} is not base64, as a secret of Standard Webhooks is"
+_NOT_BASE64 = "{where}: {variable} is not base64, but a secret of Standard Webhooks must be"
 _PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
 
 _NEVER_FILLED = "{where}: no request can fill {part} in the template of the webhook {name}"

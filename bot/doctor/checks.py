@@ -81,7 +81,9 @@ async def _write_findings(
     states = set[str]()
     async for finding in findings:
         states.add(finding.state)
-        line = f"{_MARKS[finding.state]:<4}  {finding.part}: {finding.words}"
+        mark = translate_word(_MARKS[finding.state])
+        words = say("{name}: {what}", name=translate_word(finding.part), what=finding.words)
+        line = f"{mark:<4}  {words}"
         write(json.dumps(asdict(finding), ensure_ascii=False) if as_json else line)
     return states
 

@@ -16,7 +16,7 @@ from core.base.i18n import plural, say
 from core.integrations import SafetyFinding, has_daily_turns
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE)
-_TOPICS = ("home", "settings", "token", "page", "rights", "caps")
+_TOPICS = ("home", "settings", "token", "page", "rights", "limits")
 
 
 EVERYBODY_IN_RULES = "everybody"
@@ -59,17 +59,21 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     words = (
         "each message can make at most {costly} paid tool calls, and {total} tool calls in total"
     )
-    yield SafetyFinding("caps", say(words, costly=limits.costly_calls, total=limits.tool_calls))
+    yield SafetyFinding("limits", say(words, costly=limits.costly_calls, total=limits.tool_calls))
     if any(each.money is not None for each in config.allowances):
-        words = plural("{count} limit", "{count} limits", len(config.allowances))
-        yield SafetyFinding("caps", words)
+        words = plural(
+            "ponte.toml limits usage ({count} limit)",
+            "ponte.toml limits usage ({count} limits)",
+            len(config.allowances),
+        )
+        yield SafetyFinding("limits", words)
     elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "spending has no limit; set one with [[allowances]] in ponte.toml"
-        yield SafetyFinding("caps", say(words), "note")
+        yield SafetyFinding("limits", say(words), "note")
     if chosen is not None and has_daily_turns(settings):
         each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
         words = "messages per day: {each} per person, {all} in total"
-        yield SafetyFinding("caps", say(words, each=each, all=all))
+        yield SafetyFinding("limits", say(words, each=each, all=all))
 
 
 def _check_rules(config: Config) -> Iterator[SafetyFinding]:
@@ -88,8 +92,8 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
         allowed = {right.partition(":")[0] for right in place_rule.allow}
         if "propose" in allowed and "approve" not in allowed:
             words = (
-                "{place}: people can request changes but not decide on them, because `allow` "
-                "has no approve ({rule})"
+                "{place}: people can request changes but not decide on them, because `allow` does "
+                "not contain approve ({rule})"
             )
             yield SafetyFinding("rights", say(words, place=place, rule=place_rule.source), "note")
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
@@ -109,7 +113,7 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     # Tables on which admins do not decide.
     for name, table in config.tables.items():
         if table.approvers_only:
-            text = "{table}: only {names} can decide on changes, and no other admins ({rule})"
+            text = "{table}: only {names} can decide on changes; other admins cannot ({rule})"
             names, location = ", ".join(sorted(table.approvers)), config.location("tables", name)
             yield SafetyFinding("rights", say(text, table=name, names=names, rule=location))
 

@@ -68,8 +68,9 @@ class PonteError(Exception):
     def words(self) -> str:
         """Return the sentence in the current language."""
         values = {
-            name: translate_word(str(self.values[name]))
-            for name in _TRANSLATED_VALUES & self.values.keys()
+            name: value.words() if isinstance(value, PonteError) else translate_word(str(value))
+            for name, value in self.values.items()
+            if name in _TRANSLATED_VALUES or isinstance(value, PonteError)
         }
         if "{time}" in self.sentence:
             values["time"] = format_duration(float(str(self.values["seconds"])))
@@ -100,7 +101,7 @@ class OverBudget(Refusal):
 
     code = "too_many"
     limit = "daily_turns"
-    sentence = "The daily limit of {limit} messages per person is reached. "
+    sentence = "You've reached your limit of {limit}."
 
 
 class Forgotten(Refusal):
@@ -129,7 +130,7 @@ class BadInput(PonteError):
 class GivenTwice(BadInput):
     """A name that may occur once occurs twice."""
 
-    sentence = "{key} appears twice. Give it once."
+    sentence = "{key} appears twice. Use it only once."
 
 
 class Empty(BadInput):
@@ -186,9 +187,8 @@ class Unstorable(PonteError):
 
     code = "unstorable"
     sentence = (
-        "I couldn't save this because it contains something that the database rejects. I "
-        "won't try again by myself. Ask in a different way, or contact the person who runs "
-        "Ponte."
+        "I couldn't save this because it contains something that the database rejects. I won't "
+        "retry on my own. Ask in a different way, or contact the person who runs Ponte."
     )
 
 
@@ -209,16 +209,14 @@ class WrongKey(ModelError):
     """The model's server rejects the API key."""
 
     code = "wrong_key"
-    sentence = "The model's server rejected the API key. Check the setting OPENAI_API_KEY."
+    sentence = "The model's server rejected the API key. Check the OPENAI_API_KEY setting."
 
 
 class UnknownModel(ModelError):
     """The model's server does not know the configured model."""
 
     code = "unknown_model"
-    sentence = (
-        "The model's server does not have the model {model!r}. Check the setting PONTE_MODEL."
-    )
+    sentence = "The model's server doesn't have the model `{model}`. Check the PONTE_MODEL setting."
 
 
 class NoQuota(ModelError):
@@ -246,7 +244,7 @@ class ModelSilent(ModelError):
     """The stream sent nothing for too long."""
 
     code = "model_silent"
-    sentence = "The model did not respond for {time}, so I stopped waiting. Try again."
+    sentence = "The model didn't respond within {time}, so I stopped waiting. Try again."
 
 
 class TooLong(ModelError):

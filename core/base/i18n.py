@@ -13,6 +13,7 @@ import functools
 import gettext
 import io
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,10 +58,10 @@ OWNER_SENTENCES = {
         "I couldn't save your message. Send it again in a moment. If it keeps failing, check the "
         "disk and the permissions of the data folder."
     ),
-    "I couldn't save this because it contains something that the database rejects. I won't try "
-    "again by myself. Ask in a different way, or contact the person who runs Ponte.": (
+    "I couldn't save this because it contains something that the database rejects. I won't retry "
+    "on my own. Ask in a different way, or contact the person who runs Ponte.": (
         "I couldn't save this because it contains something that the database rejects. I won't "
-        "try again by myself. Ask in a different way, or look for the cause in Ponte's log."
+        "retry on my own. Ask in a different way, or look for the cause in Ponte's log."
     ),
     "Quick commands are not set up. The person who runs Ponte must set STACKSPOT_CLIENT_ID and "
     "STACKSPOT_CLIENT_SECRET.": (
@@ -75,6 +76,9 @@ OWNER_SENTENCES = {
     "Something went wrong. Try again. If it keeps failing, contact the person who runs Ponte; the "
     "cause is in the log.": (
         "Something went wrong. Try again. If it keeps failing, look for the cause in Ponte's log."
+    ),
+    "It resets on {when}. The person who runs Ponte can raise the limit.": (
+        "It resets on {when}. You can raise the limit ({where})."
     ),
 }
 """Sentence for everyone → the sentence for the owner, with the same placeholders or fewer."""
@@ -176,17 +180,23 @@ def format_moment(
 ) -> str:
     """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`. With the
     `length` "medium", the time has seconds."""
-    from babel.dates import format_date, format_time
+    from babel.dates import format_time
 
-    cldr = babel_locale(locale)
-    return f"{format_date(when, 'medium', cldr)}, {format_time(when, length, locale=cldr)}"
+    return f"{format_date(when, locale)}, {format_time(when, length, locale=babel_locale(locale))}"
 
 
-def format_date(day: date, locale: str | None = None) -> str:
+def format_date(
+    day: date, locale: str | None = None, length: Literal["medium", "full"] = "medium"
+) -> str:
     """Return a date, as in `Nov 18, 2026`."""
     from babel.dates import format_date as format_by_cldr
 
-    return format_by_cldr(day, "medium", babel_locale(locale))
+    return write_first_day(format_by_cldr(day, length, babel_locale(locale)), locale)
+
+
+def write_first_day(words: str, locale: str | None = None) -> str:
+    """Return days in words with the French `1er`, for which CLDR has `1`."""
+    return re.sub(r"\b1(?= |$)", "1er", words) if babel_locale(locale) == "fr" else words
 
 
 def format_percent(percent: float, locale: str | None = None) -> str:

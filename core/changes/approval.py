@@ -16,15 +16,15 @@ from core.domain.records import PlaceRights, Verdict, Viewer
 from core.people.policy import Policy
 from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 
-_ELSEWHERE = "{id} was requested in another place. Decide on it there, or ask an admin."
+_ELSEWHERE = "{id} was requested in another conversation. Decide on it there, or ask an admin."
 _ADMIN = "An admin must approve {id}."
 _NOT_DECIDER = "Someone else denied {id}. Only they can say why."
 _NOT_ASKER = "Someone else requested {id}. Only they can propose it again."
-_AGAIN_ELSEWHERE = "{id} was requested in another place. Propose it again there."
+_AGAIN_ELSEWHERE = "{id} was requested in another conversation. Propose it again there."
 _NOT_YOURS = "Someone else requested {id}. They or an admin can approve it."
 _NOT_NAMED = "Only an admin or a designated approver can decide on {id}."
 _ONLY_NAMED = "Only a designated approver can decide on {id}."
-_TWO_OTHERS = "{id} needs {count} approvals. The person who requested it can't be one of them."
+_TWO_OTHERS = "{id} needs {count} approvals. The person who requested it can't approve it."
 _GUESTS = "Guests can't decide on changes. A member must decide on {id}."
 _BOTS = "Bots can't decide on changes. A person must decide on {id}."
 _NOT_ANY_MORE = (

@@ -399,13 +399,13 @@ class ChangeViews:
         ]
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
-        """Return the display name of the person who asked for the change; "" if it is the viewer,
-        who has no name, in a private place."""
+        """Return the display name of the person who asked for the change; "" if it is the viewer
+        in a private place."""
         asker = change.proposal.asker
-        if asker.name:
-            return clip_line(asker.name)
         if asker.key == viewer.key and not address.is_shared:
             return ""
+        if asker.name:
+            return clip_line(asker.name)
         return say(_THE_OWNER) if self.approval.is_owner(asker) else clip_line(asker.id)
 
     async def _may_use(

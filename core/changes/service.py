@@ -31,6 +31,7 @@ from core.changes.approval import Approval
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
 from core.changes.kinds import Applier, Changer, CheckedApplier, EditableApplier
 from core.changes.ledger import SqlLedger
+from core.commands.grammar import localize_command
 from core.domain.changes import (
     MAX_PROPOSAL_ROWS,
     NO_PROPOSAL_SENTENCE,
@@ -62,7 +63,7 @@ _DONE_BEFORE = add_model_instruction(
 )
 _NOT_ATTENDED = "Only a person can ask for this, not a program, webhook or schedule."
 _NO_ROWS = "No row matches, so there is nothing to change."
-_TOO_MANY = "That is {count} rows. One request can have at most {most}."
+_TOO_MANY = "That's {count} rows. The maximum is {most} per request."
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def _intended_write(draft: Draft) -> object:
 _UNDONE = "Undone (`{id}`)."
 _NOT_UNDONE = "Not undone: `{id}` is unchanged."
 _UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
+_REDONE = "Undone (`{id}`): the change `{change}` applies again."
 _NOTHING_DONE = "There is nothing to undo."
 
 
@@ -210,7 +212,9 @@ class Undo:
             undo, unaudited = await self.lifecycle.apply(undo, "")
         change = await self.views.ledger.get(change.id)
         has_failed = undo.state == "failed"
-        words = [say(_NOT_UNDONE, id=change.id) if has_failed else say(_UNDONE, id=undo.id)]
+        first = change.proposal.undone_change
+        sentence = _NOT_UNDONE if has_failed else _REDONE if first else _UNDONE
+        words = [say(sentence, id=(change if has_failed else undo).id, change=first)]
         if undo.state == "done":  # the card of `change` says the rest
             return await self.views.build_answer([*words, unaudited], [change], decision)
         words.append(self.views.builder.describe_outcome(undo))
@@ -239,13 +243,14 @@ class Undo:
 
 _READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
 _READ_ELSEWHERE = (
-    "Not everybody here may read all of `{id}`. Type `approve {id}` where it was requested, or in "
-    "a direct message."
+    "Not everyone here is allowed to read all of `{id}`. Type `approve {id}` where it was "
+    "requested, or in a direct message."
 )
+_EARLIER = "This request was decided earlier, so nothing was done now."
 _REVISED = "`{id}` has the new values."
-_REVISED_NOTE = "A person changed its values. It waits for approval."
-_NO_VALUES = "Write the new values, one a line: `Field = value`. Fields: {names}."
-_NO_FIELD = "There is no field {field} here. Fields: {names}."
+_REVISED_NOTE = "Someone changed the values. The request is waiting for approval."
+_NO_VALUES = "Write the new values, one per line: `Field = value`. Fields: {names}."
+_NO_FIELD = "Field {field} not found. Fields: {names}."
 _NOT_AGAIN = "`{id}` can't be proposed again. Write what you want changed in a message."
 _REPEATED = "`{id}` was already proposed again as `{new}`."
 _MAX_LISTED_FIELDS = 12
@@ -385,7 +390,7 @@ class Decisions:
             if here.is_shared and not here.is_same_channel(change.proposal.address):
                 return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
             card = await self.views.card(change, decision.person, here, reached)
-            hint = f"approve {change.id}-{_code(change, decision)}"
+            hint = f"{localize_command('approve')} {change.id}-{_code(change, decision)}"
             words = say(_READ_FIRST, id=change.id, hint=hint)
             return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
         applier = self.appliers.get(change.draft.applier)
@@ -458,7 +463,9 @@ class Decisions:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change, unaudited = await self.lifecycle.apply(change, rule, decision.show_progress)
             await self.lifecycle.settle_payment(change, decision.seq)
-        return await self.views.describe_state(change, decision, unaudited)
+        is_undo = change.proposal.undone_change and change.decision_seq != decision.seq
+        note = say(_EARLIER) if change.state in ("denied", "withdrawn") or is_undo else unaudited
+        return await self.views.describe_state(change, decision, note)
 
     async def _change(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Store the proposal with other values, as a new revision whose asker is the person."""

@@ -30,7 +30,7 @@ from core.base.tasks import retry
 from core.base.text import clip_line
 from core.changes.service import ChangeService
 from core.chat.reply import TurnPosts
-from core.commands.grammar import MAX_APPROVED_TOGETHER
+from core.commands.grammar import MAX_APPROVED_TOGETHER, localize_command
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.messages import Answer, Card, ChangeAction, Person, Post, ReplyTo, turn_id
 from core.domain.ports import Messenger, Reply, ReplyFactory
@@ -48,7 +48,7 @@ MAX_COPY_REDRAWS = 20
 """The number of failed redraws of a copy after which Ponte gives up."""
 _FOREVER = float("inf")
 _COPY = "{name} requested this in {place}. You can decide: type `approve {id}` or `deny {id}`."
-_DIRECT, _ELSEWHERE = "a direct message with me", "another place"
+_DIRECT, _ELSEWHERE = "a direct message with me", "another conversation"
 _REMINDER = (
     "`{id}` is waiting for approval: {title}. It expires in {left}. Type `approve {id}` or "
     "`deny {id}`."
@@ -397,9 +397,12 @@ class PersonNoticeService:
 
 
 cards_log = structlog.get_logger("cards")
-CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
-          "withdrawn", "undone")  # fmt: skip
-"""The states that a card can show. `done` and `failed` can also be states of a post."""
+CARD_STATES = {
+    "open": "waiting for approval", "applying": "in progress", "done": "done",
+    "partial": "partly done", "failed": "failed", "denied": "denied", "expired": "expired",
+    "withdrawn": "withdrawn", "undone": "undone",
+}  # fmt: skip
+"""The English word for each state of a card; `say` translates it."""
 LABELS: Mapping[ChangeAction, str] = {
     "approve": "Approve", "change": "Change…", "deny": "Deny", "undo": "Undo",
     "reason": "Say why…", "again": "Propose again",
@@ -414,10 +417,10 @@ REASON_TITLE, REASON_LABEL = "Say why", "Reason"
 def list_typed(id: str, actions: Sequence[str]) -> list[str]:
     """Return what a person types for each of these actions of the card with this id."""
     hints = {"reason": say("deny {id} REASON", id=id)}
-    return [hints.get(action, f"{action} {id}") for action in actions]
+    return [hints.get(action, f"{localize_command(action)} {id}") for action in actions]
 
 
-_NOT_WHOLE = "There is no room here for all of it. To read it and to confirm it, type `{hint}`."
+_NOT_WHOLE = "The full request doesn't fit here. To read and confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a failed redraw is retried."""
 REDRAW_PERIOD_SECONDS = 60.0
@@ -448,7 +451,7 @@ def together_id(cards: Sequence[Card]) -> str:
 def without_approval(card: Card) -> Card:
     """Return a card of which not everything fits: it says so and has no button to approve."""
     actions = tuple(action for action in card.actions if action != "approve")
-    words = say(_NOT_WHOLE, hint=f"approve {card.id}")
+    words = say(_NOT_WHOLE, hint=f"{localize_command('approve')} {card.id}")
     return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
 
 

@@ -210,7 +210,10 @@ class WaitingMarks:
             self.clear(receipt.turn)
 
 
-FILES_NOT_READ = "I couldn't read {names}, so I answered without it."
+FILES_NOT_READ = (
+    "I couldn't read {names}, so I answered without this file.",
+    "I couldn't read {names}, so I answered without these files.",
+)
 FILE_CUT = "`{name}` is long. I read its first {count} characters."
 ENCODING_UNSURE = (
     "`{name}` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."
@@ -327,7 +330,8 @@ async def describe_unread(
             if encoding and len(decode_file_text(data)) > MAX_FILE_TEXT_CHARACTERS:
                 sentences.append(say(FILE_CUT, name=file.name, count=MAX_FILE_TEXT_CHARACTERS))
     if unread_names:
-        sentences.append(say(FILES_NOT_READ, names=", ".join(f"`{name}`" for name in unread_names)))
+        names = ", ".join(f"`{name}`" for name in unread_names)
+        sentences.append(plural(*FILES_NOT_READ, len(unread_names), names=names))
     return sentences
 
 

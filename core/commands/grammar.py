@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.base.errors import BadInput, UnknownCommand
+from core.base.i18n import LANGUAGE
 from core.base.text import clean_text, fence_after_line, make_code_block
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input, render_input
 from core.domain.messages import Message
@@ -46,26 +47,35 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
         "ajuda": "help", "estado": "status", "uso": "usage",
         "uso do canal": "usage channel", "nova conversa": "new",
-        "esquecer sim": "forget yes", "parar": "stop", "alteracoes": "changes",
+        "esquecer sim": "forget yes", "parar": "stop", "alterações": "changes",
         "aprovar": "approve", "alterar": "change", "repropor": "again", "recusar": "deny",
-        "desfazer": "undo", "aprovacoes": "approvals",
-        "porque": "why", "comando-rapido": "quick-command",
+        "desfazer": "undo", "aprovações": "approvals",
+        "porque": "why", "comando-rápido": "quick-command",
         "agendamentos": "schedules", "agendamento": "schedule",
     },
     "fr": {
-        "aide": "help", "etat": "status", "utilisation": "usage",
+        "aide": "help", "état": "status", "utilisation": "usage",
         "utilisation du canal": "usage channel", "nouvelle conversation": "new",
-        "oublier oui": "forget yes", "arreter": "stop", "modifications": "changes",
+        "oublier oui": "forget yes", "arrêter": "stop", "modifications": "changes",
         "approuver": "approve", "modifier": "change", "reproposer": "again", "refuser": "deny",
         "annuler": "undo", "approbations": "approvals",
         "pourquoi": "why", "commande-rapide": "quick-command",
         "planifications": "schedules", "planification": "schedule",
     },
 }  # fmt: skip
-"""Translated names of commands, in lower case without accents. Commands that erase or restart the
-conversation have two words, because a single word may be a question."""
-_ENGLISH_NAMES = {name: english for names in TRANSLATED.values() for name, english in names.items()}
+"""Translated names of commands, in lower case. Commands that erase or restart the conversation have
+two words, because a single word may be a question."""
 
+
+def _fold(text: str) -> str:
+    """Return the text in lower case, without accents and without a leading `/` or `!`."""
+    apart = unicodedata.normalize("NFD", text.casefold().lstrip("/!"))
+    return "".join(letter for letter in apart if not unicodedata.combining(letter))
+
+
+_ENGLISH_NAMES = {
+    _fold(name): english for names in TRANSLATED.values() for name, english in names.items()
+}
 RUN_PYTHON = "run-python"
 """The name of a message that is only one ```python block."""
 
@@ -104,10 +114,10 @@ _LONGEST_DECISION = 176
 """Characters of the longest immediate command. A command's name is searched for only in as many
 characters at the beginning of a message."""
 
-_NO_SLUG = "Name a quick command: `quick-command SLUG`, then its text or key=value."
+_NO_SLUG = "Specify a quick command: `quick-command SLUG`, then the text or key=value."
 _WRONG_SLUG = (
-    "{word} is not a quick command's name. Names have up to 100 lowercase letters, digits, - "
-    "and _. Type `quick-command SLUG`, then its text or key=value."
+    "`{word}` isn't a valid quick command name. Names have up to 100 characters: lowercase "
+    "letters, digits, - and _. Type `quick-command SLUG`, then the text or key=value."
 )
 
 
@@ -206,6 +216,12 @@ def is_decision(message: Message) -> bool:
     return command is not None and command.name in IMMEDIATE_COMMANDS
 
 
+def localize_command(english: str) -> str:
+    """Return the name of a command in the language of the current task."""
+    names = TRANSLATED.get(LANGUAGE.get(), {})
+    return next((name for name, each in names.items() if each == english), english)
+
+
 def split_change_id(id: str) -> tuple[str, int, str]:
     """Return the id, the revision (0 for none) and the code ("" for none) in the argument of
     approve, deny, undo or again."""
@@ -216,7 +232,7 @@ def split_change_id(id: str) -> tuple[str, int, str]:
 def check_slug(slug: str) -> None:
     """Raise UnknownCommand if the text cannot be the name of a quick command."""
     if not re.fullmatch(SLUG_PATTERN, slug):
-        raise UnknownCommand(_WRONG_SLUG, word=repr(slug[:40]))
+        raise UnknownCommand(_WRONG_SLUG, word=slug[:40])
 
 
 def render_command(command: TypedCommand) -> str:
@@ -274,12 +290,6 @@ def _translate_name(text: str, start: str) -> str:
     head = _WORD.match(start)
     name = _ENGLISH_NAMES.get(_fold(head[0])) if head else None
     return name + clean_text(text).strip()[len(head[0]) :] if head and name else text
-
-
-def _fold(text: str) -> str:
-    """Return the text in lower case, without accents and without a leading `/` or `!`."""
-    apart = unicodedata.normalize("NFD", text.casefold().lstrip("/!"))
-    return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
 
 def _parse_code_block(text: str) -> TypedCommand | None:

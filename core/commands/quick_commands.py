@@ -67,12 +67,12 @@ _UNCLOSED = (
     "space. Put a backslash before quotes inside."
 )
 _STRAY = (
-    "{word} is not in the form key=value. Put values with spaces in quotes, for example "
-    'key="two words". Put plain text in "double quotes" as a whole.'
+    "`{word}` is not in the form key=value. Put values with spaces in quotes, for example "
+    'key="two words". To send plain text, put all of it in "double quotes".'
 )
 _TAKES = "`{slug}` has these inputs: {names}. Example: {example}."
 _MISSING = "`{slug}` also needs {names}. Example: {example}."
-_UNKNOWN = "`{slug}` has no input {name}. Its inputs are: {names}."
+_UNKNOWN = "`{slug}` has no input `{name}`. Its inputs are: {names}."
 _WRONG = {
     "number": "{name} must be a number, for example {name}=12.5.",
     "boolean": "{name} must be true or false, for example {name}=true.",
@@ -128,7 +128,7 @@ def parse_input(text: str) -> Inputs:
         key = _KEY.match(text, place)
         if key is None:
             word = _WORD.match(text, place)
-            raise BadInput(_STRAY, word=repr(word[0] if word else ""))
+            raise BadInput(_STRAY, word=word[0] if word else "")
         value = _VALUE.match(text, key.end())
         if value is None:
             raise BadInput(_UNCLOSED, key=key[1][:40])
@@ -179,7 +179,7 @@ def check_inputs(command: QuickCommand, inputs: Inputs) -> Inputs:
         inputs = {only[0]: inputs} if inputs.strip() else {}
     for name in inputs:
         if name not in command.inputs:
-            raise BadInput(_UNKNOWN, slug=slug, name=repr(name[:40]), names=all_names)
+            raise BadInput(_UNKNOWN, slug=slug, name=name[:40], names=all_names)
     if missing := [name for name in required if inputs.get(name) in (None, "")]:
         example = _example(slug, missing)
         raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)

@@ -674,6 +674,19 @@ class QuickCommand:
         return self.translations.get(LANGUAGE.get(), (self.title, self.description))
 
 
+PART_WORDS = (
+    "code", "database", "home", "limits", "model", "model level", "model requests", "packages",
+    "page", "rights", "safety home", "safety limits", "safety page", "safety rights",
+    "safety settings", "safety token", "sample", "settings", "token", "usage", "web",
+)  # fmt: skip
+"""The names of parts that are words. `translate_word` shows them in the reader's language."""
+TURN_WORDS = {
+    "new": "waiting", "running": "running", "answered": "being posted", "posting": "being posted",
+    "failed": "failed", "undeliverable": "could not be posted",
+}  # fmt: skip
+"""The English words for the states of a message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """The state of a component: on, off (not configured), or failing. `words` explain it to the

@@ -24,7 +24,7 @@ BAR_CHARACTERS = 20
 _REFERENCE = re.compile(r"[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*")
 _OPEN_REFERENCE = re.compile(r"[ \t]*\[(?:[tc][a-z]{0,4}(?::[ r\d]*\]?[ \t]*)?)?")
 """A line that may become a reference, or is one and may go on."""
-_GONE = "_These rows are not available any more. Ask for them again._"
+_GONE = "_These rows are no longer available. Ask for them again._"
 
 Value = bool | int | float | str | None
 

@@ -121,13 +121,13 @@ class Erasure:
 class UnknownPerson(NotFound):
     """No row contains the person that was asked for."""
 
-    sentence = "Person {person} not found. `ponte person list` shows everyone."
+    sentence = "Person `{person}` not found. `ponte person list` shows everyone."
 
 
 class AmbiguousPerson(BadInput):
     """A key without its workspace fits several people."""
 
-    sentence = "{person} matches several people: {what}. Write the full key."
+    sentence = "`{person}` matches several people: {what}. Write the full key."
 
 
 class StillApplying(PonteError):
@@ -222,9 +222,9 @@ class SqlPersonalData(SqlStore):
             parts = ((one, one.split(":")) for one in keys)
             matches = sorted(one for one, names in parts if f"{names[0]}:{names[-1]}" == key)
             if not matches:
-                raise UnknownPerson(person=repr(words[:80]))
+                raise UnknownPerson(person=words[:80])
             if len(matches) > 1:
-                raise AmbiguousPerson(person=repr(words[:80]), what=", ".join(matches[:10]))
+                raise AmbiguousPerson(person=words[:80], what=", ".join(matches[:10]))
             (key,) = matches
         person_names = set[str]()
         sql = "SELECT message FROM inbox WHERE person = ?"

@@ -235,7 +235,7 @@ class SafetyFinding:
     an operator should know about.
     """
 
-    topic: Literal["home", "settings", "token", "page", "rights", "caps"]
+    topic: Literal["home", "settings", "token", "page", "rights", "limits"]
     words: str
     level: Literal["ok", "note", "unsafe"] = "ok"
 

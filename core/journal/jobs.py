@@ -311,8 +311,8 @@ class Jobs(TurnExecutor):
         disconnected = self.notifications.seconds_disconnected
         if disconnected > processes.BEAT_SECONDS:
             words = say(
-                "this process has received no notifications for {age} s, so stops and "
-                "progress are delayed. It keeps reconnecting; the reason is in its log",
+                "this process has had no notifications for {age} s, so stop requests and progress "
+                "updates arrive late. It keeps trying to reconnect; see its log for the reason",
                 age=round(disconnected),
             )
             return Health("database", "failing", f"Postgres; {words}; {status.words}")

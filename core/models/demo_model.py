@@ -45,17 +45,17 @@ PAY_SENTENCE = "Mark the oldest overdue invoice as paid"
 NUMBERED_SENTENCE = "Mark INV-2024 as paid"
 UNDO_SENTENCE = "Undo the last change"
 EXPORT_SENTENCE = "Export the invoices"
-FILE_SENTENCE = "Summarise the attached file"
+FILE_SENTENCE = "Summarize the attached file"
 DRAW_SENTENCE = "Draw y = sin(x) with Python."
 QUICK_SENTENCE = "Run a quick command"
 TOUR: dict[TourStep, tuple[str, str]] = {
     "overdue": (OVERDUE_SENTENCE, "ask about a table"),
     "pay": (PAY_SENTENCE, "propose a change, which waits for your approval"),
-    "undo": (UNDO_SENTENCE, "take the change back"),
+    "undo": (UNDO_SENTENCE, "undo the change"),
     "export": (EXPORT_SENTENCE, "get a table as a CSV file"),
     "file": (FILE_SENTENCE, "run Python on a file that you attach"),
-    "draw": (DRAW_SENTENCE, "run Python that draws"),
-    "quick": (QUICK_SENTENCE, "run a command of another system"),
+    "draw": (DRAW_SENTENCE, "draw a chart with Python"),
+    "quick": (QUICK_SENTENCE, "run a command in another system"),
 }
 """The sentence that begins each step, and its meaning. The page and the terminal suggest these
 sentences too."""
@@ -103,15 +103,15 @@ _INVOICES: Mapping[str, Any] = {
 """The question about the sample tables' invoices, the one that is due first on top."""
 
 _LAST = "That was the last step. To use a real model, add `{line}` to `.env` and restart Ponte."
-_NO_INVOICE = "There is no invoice {number}. To see the first ones, type `show Invoices`."
+_NO_INVOICE = "Invoice {number} not found. To see the first ones, type `show Invoices`."
 KEY_LINE = "OPENAI_API_KEY=your key"
-_NONE_OVERDUE = "No invoice is overdue any more. `ponte sample reset` restores the sample tables."
+_NONE_OVERDUE = "No invoices are overdue anymore. `ponte sample reset` restores the sample tables."
 _UNCLEAR_CHANGE = (
     "I did not understand which change you mean. I can mark one invoice as paid: type `{oldest}`, "
     "or its number, as in `{numbered}`."
 )
 _NO_UNDO = (
-    "There is no approved change in this conversation yet. Propose one, click **Approve** on its "
+    "No change has been approved in this conversation yet. Propose one, click **Approve** on its "
     "card, and ask again. To propose one: `{message}`"
 )
 _UNDO = "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`."
@@ -205,6 +205,8 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             if not reply.error and not reply.rows:
                 return say(_NONE_OVERDUE)
             answer = format_rows("Invoices", reply)
+            if step == "export" and reply.total:
+                answer += "\n\n" + say("The file has all {count} rows.", count=reply.total)
             return answer if reply.error else _with_next(turn, step, answer)
         case "pay" if turn.is_sample:
             return _propose_payment(turn)
@@ -315,10 +317,9 @@ _UNDERSTOOD = (
     ("help", "show the commands that work with every model"),
 )
 _NO_NOCODB = (
-    "That NocoDB tool is not available here{near}. Either NocoDB is not connected "
-    "(`NOCODB_URL`, `NOCODB_TOKEN`; a bridge's URL ends in /execute), or you don't have "
-    "permission. The sample tables are only for the owner and, with `PONTE_SAMPLE=on`, for people "
-    "who are invited."
+    "That NocoDB tool is not available here. Either NocoDB is not connected (`NOCODB_URL`, "
+    "`NOCODB_TOKEN`; a bridge's URL ends in /execute), or you don't have permission. The sample "
+    "tables are only for the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _NO_TABLES = (
     "No tables are available here. Either NocoDB is not connected (`NOCODB_URL`, "
@@ -378,7 +379,7 @@ def _decide(turn: DemoTurn) -> Decision:
     match kind:
         case "history":
             if not turn.earlier:
-                return say("There are no earlier messages in this thread.")
+                return say("This thread has no earlier messages.")
             lines = [say("Earlier messages in this thread:"), ""]
             for exchange in turn.earlier[-_MAX_RECALLED:]:
                 name = escape_inline(exchange.name) or say("You")
@@ -443,8 +444,8 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
     if name not in turn.tools and BRIDGE_TOOL not in turn.tools:
         tools = [f"`{each.removeprefix(NOCODB_PREFIX)}`" for each in sorted(turn.tools)
                  if each.startswith(NOCODB_PREFIX)]  # fmt: skip
-        near = say(". Available tools: {tools}", tools=", ".join(tools)) if tools else ""
-        return say(_NO_NOCODB, near=near)
+        near = say("Available tools: {tools}.", tools=", ".join(tools)) if tools else ""
+        return f"{say(_NO_NOCODB)} {near}".strip()
     try:
         args = json.loads(text or "{}")
     except (ValueError, RecursionError):

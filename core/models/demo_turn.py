@@ -28,10 +28,13 @@ _FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
 _DAY_IN_PREFACE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b", re.ASCII)
 
 _INTERRUPTED = (
-    "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
-    "by myself. Send it again if you need it."
+    "I was interrupted while this code ran, so its effects are unknown. I won't run it again on "
+    "my own. Send it again if you need it."
 )
-_SHOWN = ("**{name}**: {shown} of {count} row.", "**{name}**: {shown} of {count} rows.")
+_SHOWN = (
+    "**{name}**: showing {shown} of {count} row.",
+    "**{name}**: showing {shown} of {count} rows.",
+)
 _SHOWN_SOME = ("**{name}**: the first row.", "**{name}**: the first {count} rows.")
 _NO_PYTHON = (
     "I can't run Python here. Either no sandbox is available (see `PONTE_CODE` and `ponte "

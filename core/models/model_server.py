@@ -118,15 +118,15 @@ TOO_LONG_PATTERN = re.compile(
 """How servers say that the input is too long, if they send no code."""
 
 NEAREST_MODEL = (
-    "The model's server does not have the model {model!r}. Check the setting PONTE_MODEL; "
-    "the nearest name is {nearest!r}."
+    "The model's server doesn't have the model `{model}`. Check the PONTE_MODEL setting. Did you "
+    "mean `{nearest}`?"
 )
 REQUEST_REFUSED = (
     "The model's server rejected the request ({reason}). Contact the person who runs Ponte."
 )
 NO_API = (
-    "The model's server responds, but has no OpenAI API at this URL. Check the setting "
-    "OPENAI_BASE_URL; it usually ends in /v1."
+    "The model's server responds, but has no OpenAI API at this URL. Check the OPENAI_BASE_URL "
+    "setting; it usually ends in /v1."
 )
 REDIRECTED = (
     "The model's server redirects to another URL (HTTP {status}), and Ponte does not follow "
@@ -141,11 +141,11 @@ TOOLS_NEED_OPTION = (
     "{option}."
 )
 NO_TOOLS = (
-    "The model {model!r} cannot call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
+    "The model `{model}` cannot call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
     "to a model that can."
 )
 MODEL_NOT_LOADED = (
-    "The model's server has not loaded the model {model!r}. Load it there, then ask again."
+    "The model's server has not loaded the model `{model}`. Load it there, then ask again."
 )
 MODEL_LOADING = "The model's server is still loading the model. Try again in a minute."
 BAD_CALL = "The model wrote a tool call that its server could not read. Ask again."

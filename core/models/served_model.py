@@ -160,7 +160,7 @@ class Trial:
         question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
         items, _ = await self._ask(question, turn=3)
         if CODE_WORD in " ".join(item.text for item in items).lower():
-            words = say("the model reads a text of about {tokens} tokens whole", tokens=tokens)
+            words = say("the model can read a text of about {tokens} tokens in full", tokens=tokens)
             return DoctorFinding(CONTEXT, "on", words)
         return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 

@@ -47,18 +47,26 @@ DAILY_TURNS_SETTING = "PONTE_DAILY_TURNS"
 """The `source` of allowances that come from this setting instead of ponte.toml."""
 
 LEFT = {
-    "each person": "Your limit is {limit}. What is left ({left}) is not enough. ",
-    "each channel": ("This channel's limit is {limit}. What is left ({left}) is not enough. "),
-    "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough. "),
-    "each schedule": ("This schedule's limit is {limit}. What is left ({left}) is not enough. "),
-    "together": ("Your group's limit is {limit}. What is left ({left}) is not enough. "),
+    "each person": "Your limit is {limit}. What is left ({left}) is not enough.",
+    "each channel": ("This channel's limit is {limit}. What is left ({left}) is not enough."),
+    "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough."),
+    "each schedule": ("This schedule's limit is {limit}. What is left ({left}) is not enough."),
+    "together": ("Your group's limit is {limit}. What is left ({left}) is not enough."),
     "everybody": (
-        "The limit for everyone together is {limit}. What is left ({left}) is not enough. "
+        "The limit for everyone together is {limit}. What is left ({left}) is not enough."
     ),
 }
 """The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
-ANEW = "It resets on {when}. The limit is set in {where}."
-ALL_CAPPED = "The daily limit of {limit} messages for everyone together is reached. "
+REACHED = {
+    "each person": "You've reached your limit of {limit}.",
+    "each channel": "This channel has reached its limit of {limit}.",
+    "each workspace": "This workspace has reached its limit of {limit}.",
+    "each schedule": "This schedule has reached its limit of {limit}.",
+    "together": "Your group has reached its limit of {limit}.",
+    "everybody": "Everyone together has reached the limit of {limit}.",
+}
+"""The message when an allowance has nothing left, by `CountedBy`. `ANEW` follows it."""
+ANEW = "It resets on {when}. The person who runs Ponte can raise the limit."
 NEARLY = {
     "each person": "You have used {used} of your limit of {limit}. It resets on {when}.",
     "each channel": ("This channel has used {used} of its limit of {limit}. It resets on {when}."),
@@ -295,14 +303,12 @@ class OverAllowance(OverBudget):
 
     def words(self) -> str:
         """Return the message for the person, with the time at which the next period begins."""
-        allowance = self.allowance
-        anew = say(ANEW, when=format_moment(self.resets), where=allowance.source)
-        if allowance.source == DAILY_TURNS_SETTING:
-            capped = OverBudget.sentence if allowance.of == "each person" else ALL_CAPPED
-            return say(capped, limit=allowance.turns) + anew
-        remaining = format_amount(self.unit, max(0, self.left))
-        limit = allowance.describe_limit(self.unit)
-        return say(LEFT[allowance.of], limit=limit, left=remaining) + anew
+        allowance, remaining = self.allowance, max(0, self.left)
+        words = say(
+            (LEFT if remaining else REACHED)[allowance.of],
+            limit=allowance.describe_limit(self.unit), left=format_amount(self.unit, remaining),
+        )  # fmt: skip
+        return f"{words} {say(ANEW, when=format_moment(self.resets), where=allowance.source)}"
 
 
 def format_amount(unit: Unit, count: int) -> str:
@@ -376,7 +382,8 @@ def describe_estimates(count: int) -> str:
 def describe_server_costs(models: Iterable[str]) -> str:
     """Return a sentence that says that the costs of these models are the server's figures."""
     return say(
-        "ponte.toml has no price for {models}. The costs are those that the model's server named.",
+        "ponte.toml has no price for {models}. The costs are those that the model's server "
+        "reported.",
         models=", ".join(models),
     )
 

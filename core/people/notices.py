@@ -27,21 +27,19 @@ LINK_RENEWED, ACCESS_REMOVED = "link-renewed", "access-removed"
 """Kinds of notices whose id is the SHA-256 of the sign-in token that ended."""
 SENTENCES: Mapping[str, str] = {
     LINK_RENEWED: (
-        "The owner of this Ponte replaced your sign-in link. The earlier link and its sessions "
-        "have ended. Your API tokens stay valid."
+        "Ponte's owner replaced your sign-in link. The earlier link and its sessions have ended. "
+        "Your API tokens stay valid."
     ),
-    ACCESS_REMOVED: "The owner of this Ponte removed your access to this page.",
+    ACCESS_REMOVED: "Ponte's owner removed your access to this page.",
     "api-token-added": (
-        "The owner of this Ponte created an API token for you: {name}. A program that has it can "
-        "chat as you."
+        "Ponte's owner created an API token for you: {name}. A program that has it can chat as you."
     ),
     "api-token-revoked": (
-        "The owner of this Ponte revoked one of your API tokens: {name}. Programs can no longer "
-        "use it."
+        "Ponte's owner revoked one of your API tokens: {name}. Programs can no longer use it."
     ),
     "schedule-missed": (
         "The schedule `{schedule}` did not run at {when}, and it is too late to run it now: Ponte "
-        "was not running then, or the platform did not tell who you are. It does this: {what}"
+        "wasn't running, or the platform didn't confirm who you are. It does this: {what}"
     ),
     "schedule-busy": (
         "The schedule `{schedule}` did not run at {when}, because its previous run had not ended. "
@@ -58,11 +56,11 @@ SENTENCES: Mapping[str, str] = {
     ),
     "schedule-rights": (
         "The schedule `{schedule}` is paused. When it was due at {when}, its owner no longer had "
-        "permission for it in that place. It does this: {what}"
+        "permission in that channel. It does this: {what}"
     ),
     "schedule-allowance": (
-        "The schedule `{schedule}` did not run at {when}, because an allowance is used up. It runs "
-        "again at its next time. It does this: {what}"
+        "The schedule `{schedule}` did not run at {when}, because a usage limit was reached. It "
+        "will run again at its next time. It does this: {what}"
     ),
 }
 """The sentence of each kind of notice. A kind is stored, so it keeps its name."""

@@ -265,9 +265,7 @@ def matches_pattern(pattern: str, name: str) -> bool:
     return True
 
 
-_ALLOW_HINT = (
-    "An admin can allow it: PONTE_ALLOW must name you, one of your groups or this channel."
-)
+_ALLOW_HINT = "Ask an admin to add you, one of your groups or this channel to PONTE_ALLOW."
 DEFAULT_REASONS: Mapping[str, str] = {
     "chat": "I only answer members of this workspace here. " + _ALLOW_HINT,
     "read": "You don't have permission to read tables here. " + _ALLOW_HINT,
@@ -293,7 +291,7 @@ RULE_REASONS: Mapping[str, str] = {
     "tool": "You don't have permission to use that tool here" + _MISSING_RIGHT,
     "command": "You don't have permission to run that quick command here" + _MISSING_RIGHT,
     "agent": "You don't have permission to ask that agent here" + _MISSING_RIGHT,
-    "model": "You don't have permission to use this place's model" + _MISSING_RIGHT,
+    "model": "You don't have permission to use this channel's model" + _MISSING_RIGHT,
     "post": "You don't have permission to post there" + _MISSING_RIGHT,
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""
@@ -312,7 +310,7 @@ _ALLOWED_SENTENCES: Mapping[str, str] = {
     ADMINS_RULE: "`{right}`: allowed, because the person is an admin (PONTE_ADMINS).",
     ALLOW_RULE: (
         "`{right}`: allowed, because PONTE_ALLOW names the person, one of their groups or the "
-        "place."
+        "channel."
     ),
     DEFAULT_RULE: "`{right}`: allowed by default here.",
 }

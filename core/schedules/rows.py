@@ -583,7 +583,7 @@ def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
         (id,),
     ).fetchone()
     if row is None:
-        raise NotFound("There is no schedule {id}.", id=id)
+        raise NotFound("Schedule {id} not found.", id=id)
     return row
 
 

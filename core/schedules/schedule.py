@@ -243,7 +243,7 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
     zone = get_zone(draft.time_zone)
     rule = draft.rule
     if bool(rule.cron) == bool(rule.run_at):
-        raise BadSchedule("Give one date and time, or a rule that repeats, and not both.")
+        raise BadSchedule("Enter either one date and time or a repeating rule, not both.")
     if rule.run_at:
         if rule.run_at <= now:
             raise BadSchedule("That time has passed. Choose a later one.")
@@ -284,8 +284,8 @@ def get_zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise BadSchedule(
-            "There is no time zone {zone}. Use a name such as America/Sao_Paulo or Europe/Paris.",
-            zone=repr(name[:60]),
+            "Time zone `{zone}` not found. Use a name such as America/Sao_Paulo or Europe/Paris.",
+            zone=name[:60],
         ) from None
 
 
@@ -384,11 +384,11 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
                 CronSim(f"{'* ' * number}{part}{' *' * (4 - number)}", datetime.now(UTC))
             except CronSimError:
                 raise BadSchedule(
-                    "The rule {rule} is not valid. It has a wrong field: {field}.",
-                    rule=repr(rule.cron[:100]), field=repr(part[:40]),
+                    "The rule `{rule}` is not valid. It has a wrong field: `{field}`.",
+                    rule=rule.cron[:100], field=part[:40],
                 ) from None  # fmt: skip
-        never = "The rule {rule} is never due: its months do not have that day."
-        raise BadSchedule(never, rule=repr(rule.cron[:100])) from None
+        never = "The rule `{rule}` is never due: its months do not have that day."
+        raise BadSchedule(never, rule=rule.cron[:100]) from None
 
 
 def parse_field_number(word: str, names: Sequence[str]) -> int | None:
@@ -409,9 +409,9 @@ def _checked_fields(cron: str) -> str:
     fields = cron.upper().split()
     if len(fields) != len(_FIELDS) or len(cron) > 200:
         raise BadSchedule(
-            "The rule {rule} is not valid. It needs five fields: minute, hour, day of the month, "
-            "month, day of the week.",
-            rule=repr(cron[:100]),
+            "The rule `{rule}` is not valid. It needs five fields: minute, hour, day of the "
+            "month, month, day of the week.",
+            rule=cron[:100],
         )
     minute, hour = fields[:2]
     step = re.fullmatch(r"\*(?:/(\d{1,2}))?", minute)

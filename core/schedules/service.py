@@ -70,7 +70,7 @@ SCHEDULES_PER_PAGE = 20
 
 _ONLY_OWNER = "Only {name}, who owns this schedule, can do that: it runs with their permissions."
 _READ_BY_OTHERS = (
-    "Other people can read this conversation. Ask where the schedule was made, or in a direct "
+    "Other people can read this conversation. Ask where the schedule was created, or in a direct "
     "message."
 )
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
@@ -112,7 +112,7 @@ class ScheduleService:
             raise StatusUnknown
         if is_stranger:
             raise NotAllowed(
-                "Only people whom a rule names can have schedules here. An admin can add one."
+                "Only people named in a rule can have schedules here. An admin can add a rule."
             )
         if is_new:
             await self.schedules.check_count(
@@ -208,7 +208,7 @@ class ScheduleService:
             return schedule
         if (await self.people.policy.may(by, address, "administer")).allowed:
             return schedule
-        raise NotFound("There is no schedule {id}.", id=id)
+        raise NotFound("Schedule {id} not found.", id=id)
 
     async def list_runs(
         self, id: str, by: Person, address: Address, most: int = 10
@@ -238,7 +238,7 @@ class ScheduleService:
         schedule = await self.get(id, by, address)
         if by.is_bot:
             self._note_event("schedule-refused", schedule, by, address)
-            raise NotAllowed("A program cannot start, change or delete a schedule.")
+            raise NotAllowed("A program can't start, change or delete a schedule.")
         return schedule
 
     def _note_event(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
@@ -330,13 +330,11 @@ class Scheduling:
                     pages,
                 )
             elif is_demo:
-                words = say(
-                    "There are no schedules. The demo model can't make one: connect a model."
-                )
+                words = say("No schedules yet. The demo model can't create one: connect a model.")
             else:
                 words = say(
-                    "There are no schedules. To make one, ask me, for example: remind me tomorrow "
-                    "at 14:00 to call Ana."
+                    "No schedules yet. To create one, ask me, for example: remind me tomorrow at "
+                    "14:00 to call Ana."
                 )
             return Answer(words, is_private=message.address.is_shared)
         match command.slug:
@@ -353,7 +351,7 @@ class Scheduling:
                 words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
-                return Answer(say("It runs now."), is_private=message.address.is_shared)
+                return Answer(say("It's running now."), is_private=message.address.is_shared)
             case word:
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)

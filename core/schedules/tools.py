@@ -102,7 +102,7 @@ class ScheduleSource:
                 try:
                     tz = ZoneInfo(draft.time_zone)
                 except (ZoneInfoNotFoundError, ValueError, OSError):
-                    words, hint = "There is no time zone of this name.", "use an IANA name"
+                    words, hint = "Time zone not found.", "use an IANA name"
                     raise ToolError(words, hint=hint) from None
                 if when.strip() or not former:
                     draft = replace(draft, rule=read_rule(when.strip(), draft.rule, tz))
@@ -118,7 +118,7 @@ class ScheduleSource:
                     await service.check(draft, to.asker, to.address, is_new=row.before is None)
                 )
             elif row.before is None:
-                raise NotFound("There is no schedule {id}.", id=id)
+                raise NotFound("Schedule {id} not found.", id=id)
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             raise ToolError("{why}", why=error) from error
         outcome = await ctx.turn.propose(

@@ -9,7 +9,7 @@ from calendar import monthrange
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 
-from core.base.i18n import babel_locale, plural, say
+from core.base.i18n import babel_locale, format_date, plural, say, write_first_day
 from core.base.markdown import escape_markdown, quote_inert
 from core.base.text import to_one_line
 from core.schedules.schedule import (
@@ -39,10 +39,10 @@ _NTH_WEEKDAY = {
 }
 STATE_SENTENCES = {"active": "active", "paused": "paused", "ended": "ended"}
 REASON_SENTENCES = {
-    "person": "somebody paused it",
-    "rights": "its owner has no permission for it in its place",
+    "person": "someone paused it",
+    "rights": "its owner no longer has permission there",
     "failures": "several of its runs failed",
-    "restored": "this Ponte was restored from a backup",
+    "restored": "Ponte was restored from a backup",
     "owner": "its new owner has not accepted it yet",
 }
 """Why a schedule is paused, by its reason."""
@@ -86,9 +86,9 @@ def describe_result(state: str, missed: int, *, is_late: bool) -> str:
 def describe_date(when: datetime) -> str:
     """Return a date with its weekday and time, as in `Monday, November 23, 2026, 9:00 AM`. A time
     that comes twice on that day has its offset."""
-    from babel.dates import format_date, get_timezone_gmt
+    from babel.dates import get_timezone_gmt
 
-    words = f"{format_date(when, 'full', babel_locale())}, {_format_time(when.time())}"
+    words = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"
     return f"{words} ({get_timezone_gmt(when, locale=babel_locale())})" if is_twice(when) else words
 
 
@@ -151,7 +151,7 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     days = _parse_list(day, ()) if weekday == "*" else ()
     if not days:
         return ""
-    listed = _join([str(each) for each in days])
+    listed = _join([write_first_day(str(each)) for each in days])
     words = say("on day {day} of each month at {times}", day=listed, times=times)
     if len(days) > 1:
         words = say("on days {listed} of each month at {times}", listed=listed, times=times)
@@ -166,7 +166,8 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
         return ""
     # 2024 is a leap year, so that 29 February exists.
     dates = [datetime(2024, each, int(day)) for each in months if _has_day(each, int(day))]  # noqa: DTZ001
-    listed = _join([format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates])
+    spelled = [format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates]
+    listed = _join([*map(write_first_day, spelled)])
     words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
     return words and words + _describe_missing_days([int(day)], months)
 
@@ -226,15 +227,20 @@ def _join(words: Sequence[str]) -> str:
 
 MAX_CARD_TITLE_CHARACTERS = 120
 _TITLES: dict[ScheduleKind, str] = {
-    "ask": "Ask Ponte: {what}", "post": "Post: {what}", "command": "Run: {what}",
+    "ask": "Ask Ponte: {what}", "post": "Reminder: {what}", "command": "Run: {what}",
 }  # fmt: skip
 _COSTS: dict[ScheduleKind, str] = {
-    "ask": "Each run is an ordinary message to the model and counts toward your limits. It uses "
-    "your permissions in this place.",
-    "post": "It posts this text and calls no model. Each run counts as one message toward your "
-    "limits.",
-    "command": "Each run is one quick command and counts toward your limits. It uses your "
-    "permissions in this place.",
+    "ask": (
+        "Each run is an ordinary message to the model, counts toward your limits and uses your "
+        "permissions here."
+    ),
+    "post": (
+        "It only posts this text, without a model. Each run counts as one message toward your "
+        "limits."
+    ),
+    "command": (
+        "Each run is one quick command, counts toward your limits and uses your permissions here."
+    ),
 }
 _PAUSED: dict[PauseReason, str] = {
     "person": "Paused.",
@@ -309,7 +315,7 @@ def describe_whole(schedule: Schedule, now: float) -> str:
     owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
     lines = [
         *describe_times(schedule.draft, now),
-        say("Place: this conversation. Owner: {name}.", name=owner),
+        say("Where: this conversation. Owner: {name}.", name=owner),
         describe_state(schedule.id, schedule.state, schedule.reason),
     ]
     title = f"**{build_inert_title(schedule.draft)}**"

@@ -57,9 +57,9 @@ BUSY_POST_SECONDS = 30.0
 POST_TIMEOUT_SECONDS = 60.0
 """Seconds that a check or a post may take."""
 NO_UNDO = "Posts can't be undone."
-NO_MEMBER = "You can only post where you can write yourself, and I must be there too."
+NO_MEMBER = "You can only post in channels where you can write and where I'm a member."
 NOT_KNOWN = "I couldn't check whether you can write there. Try again later."
-_BUSY = "The platform takes no posts at the moment. Ask again later."
+_BUSY = "The platform isn't accepting posts right now. Try again later."
 _UNREAD = "I couldn't read the messages there."
 _UNFINISHED = "The platform did not answer."
 TELL_HINT = "tell the person; do not look for another way"
@@ -235,8 +235,8 @@ MAX_POST_CHARACTERS = 1_200
 Discord shows all of it."""
 MAX_POST_BYTES = 2_200
 """Bytes of the longest post, after `&`, `<` and `>` are escaped. Slack's card has 2,900 bytes."""
-_NOT_HERE = "Posts to another place can only be asked for on {platforms}."
-_TOO_LONG = "This text is too long to post in another place: its card must show all of it."
+_NOT_HERE = "You can ask for posts in other channels only on {platforms}."
+_TOO_LONG = "This text is too long to post in another channel: its card must show all of it."
 _HERE = "This is the current conversation."
 _NOT_MENTIONED = "Mention the channel or the person in your message, so that I know where to post."
 
@@ -336,7 +336,7 @@ _OUTCOMES = {
     "applying": "In progress.",
     "done": "Posted.",
     "failed": "Not posted. {words}",
-    "partial": "The result is unknown. Look there before you ask again. {words}",
+    "partial": "The result is unknown. Check that channel before you ask again. {words}",
 }
 
 

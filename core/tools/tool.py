@@ -521,7 +521,7 @@ class Toolbox:
         for tools in await asyncio.gather(*(source.tools(viewer) for source in self._sources)):
             for tool in tools:
                 if by_name.setdefault(tool.spec.name, tool) is not tool:
-                    raise SettingsError("Two tools have the name {name!r}.", name=tool.spec.name)
+                    raise SettingsError("Two tools have the name `{name}`.", name=tool.spec.name)
         return by_name
 
 

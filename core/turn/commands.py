@@ -15,11 +15,20 @@ from typing import Protocol, TypeVar
 
 from core.base import text
 from core.base.errors import NotAllowed, NotFound, PonteError
-from core.base.i18n import LANGUAGE, format_duration, format_moment, format_money, plural, say
+from core.base.i18n import (
+    LANGUAGE,
+    format_duration,
+    format_moment,
+    format_money,
+    plural,
+    say,
+    translate_word,
+)
 from core.base.markdown import escape_markdown
 from core.base.text import clip_line, to_one_line
 from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
+from core.chat.approval_notices import CARD_STATES
 from core.chat.people import Conversations, People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
@@ -51,7 +60,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
 - `change ID FIELD = VALUE`: change a request before it is approved
 - `again ID`: propose your denied or expired request again
-- `approvals`: list the requests that wait for you
+- `approvals`: list the requests waiting for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule decides on a change, a tool or a permission"""
@@ -69,8 +78,8 @@ _ACTIONS: dict[str, ChangeAction] = {
 _RESULT_THERE = "Its result is available only in the conversation where it was requested."
 _NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
 _CODE_LOST = (
-    "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
-    "by myself. Send it again if you need it."
+    "I was interrupted while this code ran, so its effects are unknown. I won't run it again on "
+    "my own. Send it again if you need it."
 )
 _NO_PRICE = (
     "The price of this model is unknown, so its cost is not counted. Set the price in "
@@ -78,8 +87,8 @@ _NO_PRICE = (
 )
 _RUNNING = "is running the quick command…"
 _QUICK_LOST = (
-    "I was interrupted while this ran, so I don't know whether it finished. I won't run it "
-    "again by myself. Check first, then ask again if you need it."
+    "I was interrupted while this ran, so I don't know whether it finished. I won't run it again "
+    "on my own. Check first, then ask again if you need it."
 )
 _LEFT = "_Stopped waiting for `{slug}`. StackSpot started it and may still finish it._"
 _PERHAPS = "_Stopped while `{slug}` was starting. StackSpot may still run it._"
@@ -299,8 +308,12 @@ class CommandService:
         parts = await self.board.health()
         if await self._is_admin(turn):
             lines = [
-                f"- **{part.name}**: {say(HEALTH_WORDS[part.state])}"
-                + (f" – {part.words}" if part.words else "")
+                "- "
+                + say(
+                    "{name}: {what}",
+                    name=f"**{translate_word(part.name)}**",
+                    what=" – ".join(filter(None, (say(HEALTH_WORDS[part.state]), part.words))),
+                )
                 for part in parts
             ]
         else:
@@ -417,7 +430,7 @@ class CommandService:
         card, asker = await self.changes.views.card(change), change.proposal.asker
         line = say(
             "`{id}` {title}: {state}. Requested by {name}, {at}.",
-            id=card.id, title=escape_markdown(card.title), state=say(card.state),
+            id=card.id, title=escape_markdown(card.title), state=say(CARD_STATES[card.state]),
             name=escape_markdown(clip_line(asker.name or asker.id)),
             at=format_moment(datetime.fromtimestamp(change.proposal.created_at, zone)),
         )  # fmt: skip

@@ -20,11 +20,11 @@ from core.people.rules import check_right_name, explain_verdict, is_right
 from core.tools.tool import Toolbox
 
 _NOTHING = (
-    "Not found. Give the ID of a change, the name of a tool, or a permission such as `read`, "
+    "Not found. Specify the ID of a change, the name of a tool, or a permission such as `read`, "
     "`propose:TABLE` or `command:SLUG`."
 )
-_ASKED = "Requested by:"
-_DECIDED = "Decided by:"
+_ASKED = "Rule for the request:"
+_DECIDED = "Rule for the decision:"
 _BY_POLICY = "The policy approved it automatically."
 _APPROVES_NAMED = "An admin or a designated approver can decide."
 _APPROVES_ONLY = "Only a designated approver can decide."

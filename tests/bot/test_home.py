@@ -87,7 +87,7 @@ def test_a_folder_that_others_use_is_not_taken_from_them(
 ) -> None:
     def assert_refused() -> None:
         tmp_path.chmod(0o1777)
-        with pytest.raises(HomeUnusable, match="is shared with other users"):
+        with pytest.raises(HomeUnusable, match="it is shared with other users"):
             Home(tmp_path).take().__enter__()
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
         assert not (tmp_path / "ponte.lock").exists()

@@ -66,7 +66,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
         assert f"ok    config: {file}\n" in out
         code, out, err = operator.ponte(*asked)
         assert (code, err) == (0, "")
-        assert out.splitlines()[0].endswith(f"by {file}, settings of the running Ponte:")
+        assert out.splitlines()[0].endswith(f"Rules: {file}. Settings of the running Ponte:")
         assert "code  no   ponte.toml:1" in out
         assert operator.ponte("reload") == (0, f"Reloaded {file}.\n", "")
         _, out, _ = operator.ponte("status")
@@ -99,9 +99,7 @@ def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell
     assert ponte("doctor").out.startswith(f"off   ponte: not running with {ponte.home}; ")
     assert f"ok    config: {Path.cwd()}/ponte.toml\n" in ponte.out
     ponte("policy", "check", "--person", "web:owner")
-    assert ponte.out.splitlines()[0].endswith(
-        "settings of this folder, because no Ponte is running:"
-    )
+    assert ponte.out.splitlines()[0].endswith("Settings of this folder (Ponte is not running):")
     assert (ponte("reload").code, ponte.out) == (1, "")
     assert "is not running" in ponte.err
 
@@ -223,7 +221,7 @@ def test_cards_are_printed_once_and_answers_without_markdown(
         fake_holder.results[f"changes {words[0]}"] = {**body, "cards": [CARD]}
         assert ponte("changes", *words).out.splitlines() == [
             "Approved by ana_b. Done. 3 < 4 (abcde2)",
-            "  # Change a row (done)",
+            "  # Change a row · done",
             "    Approved.",
             "    (abcde2)",
             "    Type: ponte changes undo abcde2",

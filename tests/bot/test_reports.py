@@ -35,8 +35,8 @@ REPORT = {
         "slack:T1:U1          3      12         –",
     ],
     "fr": [
-        "Utilisation depuis le 1 nov. 2026\u00a0:",
-        "personne     messages  tokens   dollars",
+        "Utilisation depuis le 1er nov. 2026\u00a0:",
+        "personne     messages  jetons   dollars",
         "Maya            1\u202f200  10\u202f000  1,50\u00a0$US",
         "slack:T1:U1         3      12         –",
     ],
@@ -119,5 +119,5 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
     assert json.loads(fake_holder.asked[-1][1])["arguments"] == {"failed": True}
     fake_holder.results["turns"] = []
     assert (ponte("turns", "--failed").code, ponte.out) == (
-        0, "No turn is running or has failed.\n",
+        0, "No messages are being processed or have failed.\n",
     )  # fmt: skip

@@ -64,7 +64,7 @@ def test_a_backup_is_not_written_into_a_file_that_others_can_read(
     assert done.returncode == 1
     assert done.stderr == (
         "Other users can read the file that standard output goes to, and a backup contains the "
-        "page's token. Give a file name instead, for example `ponte backup ponte.tar.gz`.\n"
+        "page's token. Specify a file name instead, for example `ponte backup ponte.tar.gz`.\n"
     )
     assert (tmp_path / "kept.tar.gz").read_bytes() == b""
 

@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from core.base.http import Proxies
-from core.base.i18n import say
+from core.base.i18n import say, use_locale
 from core.journal.kernels import KernelRows
 from core.tools.code import environment
 from core.tools.code.environment import PythonEnvironment
@@ -22,6 +22,7 @@ from core.tools.code.sandbox.barriers import NEITHER, choose_sandbox
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.process import RunningProgram, Sandbox
 from core.tools.code.sandbox.sandbox import (
+    NO_BWRAP,
     NO_LANDLOCK,
     PROBE_ESCAPED,
     PROBE_SILENT,
@@ -52,14 +53,21 @@ def proof_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 async def test_bubblewrap_first(proof_results: dict[str, str]) -> None:
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
-    assert chosen.words == "bubblewrap: all checks passed"
+    assert str(chosen.reason) == "bubblewrap: all checks passed"
 
 
 async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
-    proof_results["bubblewrap"] = "it is not installed"
+    proof_results["bubblewrap"] = NO_BWRAP
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
-    assert chosen.words == "Landlock 7: all checks passed (no bubblewrap: it is not installed)"
+    passed = "Landlock 7: all checks passed. bubblewrap is not used: "
+    assert str(chosen.reason) == f"{passed}{NO_BWRAP}"
+    with use_locale("fr"):
+        words = chosen.reason.words()
+    assert words.startswith(
+        "Landlock 7\u00a0: toutes les vérifications ont réussi. bubblewrap n’est"
+    )
+    assert "bubblewrap n’est pas installé" in words
 
 
 @pytest.mark.usefixtures("searches_for_python")
@@ -84,11 +92,13 @@ async def test_no_sandbox_is_chosen_if_each_proof_fails(
     proof_results |= {"bubblewrap": "not installed", "landlock": "a check failed"}
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
-    assert chosen.words == (
+    assert str(chosen.reason) == (
         "no sandbox is available. bubblewrap: not installed. Landlock: a check failed"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
-    assert "this Linux has no Landlock" in (await choose_sandbox(PYTHON, RuntimeFolder())).words
+    assert "this Linux has no Landlock" in str(
+        (await choose_sandbox(PYTHON, RuntimeFolder())).reason
+    )
 
 
 async def test_none_on_another_system(
@@ -96,7 +106,7 @@ async def test_none_on_another_system(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
-    assert (chosen.sandbox, chosen.words) == (None, "the sandbox needs Linux; this is darwin")
+    assert (chosen.sandbox, str(chosen.reason)) == (None, "the sandbox needs Linux; this is darwin")
 
 
 async def test_none_on_an_unknown_processor(
@@ -108,7 +118,7 @@ async def test_none_on_an_unknown_processor(
     monkeypatch.setattr(os, "uname", Uname)
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
-    assert "riscv64" in chosen.words
+    assert "riscv64" in str(chosen.reason)
 
 
 class Broken:
@@ -162,7 +172,7 @@ def test_only_a_refusal_of_the_machine_skips_a_test() -> None:
     """A sandbox that ours broke must not count as one that this machine lacks."""
     for ours in (
         say(PROBE_ESCAPED, "en", what="made a process"), PROBE_SILENT, "NameError: name 'x'",
-        say(NEITHER, "en", bubblewrap="not installed", landlock=PROBE_SILENT),
+        say(NEITHER, "en", what="not installed", why=PROBE_SILENT),
     ):  # fmt: skip
         with pytest.raises(pytest.fail.Exception):
             skip_blocked(ours)

@@ -62,7 +62,7 @@ async def test_a_person_who_used_up_theirs_is_refused_alone(stores: Embedded) ->
     counting = make_budget(stores, own=2)
     for _ in range(2):
         await counting.reserve(await begin_turn(stores))
-    with pytest.raises(OverBudget, match="limit of 2 messages per person is reached"):
+    with pytest.raises(OverBudget, match="reached your limit of 2 messages a day"):
         await counting.reserve(await begin_turn(stores))
     await counting.reserve(await begin_turn(stores, BOB))
     assert (await counting.usage_today(ANA.key)).turns == 2
@@ -73,7 +73,7 @@ async def test_all_together_have_a_cap_too(stores: Embedded) -> None:
     counting = make_budget(stores, everybody=2)
     for person in (ANA, BOB):
         await counting.reserve(await begin_turn(stores, person))
-    with pytest.raises(OverBudget, match="messages for everyone together is reached"):
+    with pytest.raises(OverBudget, match="Everyone together has reached the limit of"):
         await counting.reserve(await begin_turn(stores, BOB))
 
 

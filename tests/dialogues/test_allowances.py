@@ -117,7 +117,7 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
             "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) is "
             "not enough. It resets on "
         )
-        assert answer.text.endswith("The limit is set in ponte.toml:4.")
+        assert answer.text.endswith("You can raise the limit (ponte.toml:4).")
         assert await read_counters(ponte) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
         ponte.engine.people.budget.config = FixedConfig()  # ponte.toml was changed
@@ -177,7 +177,7 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
     assert sorted(answer.status for answer in answers) == ["done"] * 10 + ["failed"] * 90
     assert len(fake.used) == 10
     words = next(answer.text for answer in answers if answer.status == "failed")
-    assert words.startswith("Your group's limit is 10 messages a day. ")
+    assert words.startswith("Your group has reached its limit of 10 messages a day. ")
     assert sorted(tokens for tokens, _ in counted) == [0, sum(map(sum, fake.used))]
 
 
@@ -210,7 +210,7 @@ async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: Fake
         assert (await ponte.ask("hello")).status == "done"
         refused = await ponte.ask("hello")
         assert refused.text.startswith(
-            "Your limit is 1 message a day. What is left (0 messages) is not enough."
+            "You've reached your limit of 1 message a day. It resets on "
         )
         assert (await ponte.ask("hello", person=BOB)).status == "done"
 
@@ -225,7 +225,7 @@ async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOp
                 told.append(answer.text)
     words = "_You have used 4 messages of your limit of 5 messages a day. It resets on "
     assert [words in text for text in told] == [False] * 3 + [True] + [False] * 2
-    assert "Your limit is 5 messages a day" in told[-1]
+    assert "You've reached your limit of 5 messages a day" in told[-1]
 
 
 async def test_what_an_answer_used_decides_and_not_what_was_reserved_for_it(
@@ -251,7 +251,7 @@ async def test_most_of_what_all_share_is_told_to_an_admin(
         refused = await ponte.ask("hello", person=OWNER)
     words = "_Everyone together has used 5 messages of the limit of 5 messages a day. "
     assert [words in text for text in said] == [False] * 4 + [True]
-    assert refused.text.startswith("The limit for everyone together is 5 messages a day. ")
+    assert refused.text.startswith("Everyone together has reached the limit of 5 messages a day. ")
 
 
 async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:

@@ -106,7 +106,7 @@ async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
         clock.now += 300
         assert await ponte.engine.redraw.once() == 0
         (copy,) = direct_posts(ponte)
-        assert copy.text.startswith("Mia requested this in another place. You can decide")
+        assert copy.text.startswith("Mia requested this in another conversation. You can decide")
 
 
 async def test_an_approvers_copy_shows_the_version_that_was_changed(bot_home: BotHome) -> None:

@@ -197,7 +197,7 @@ async def test_the_asker_counts_as_none_of_two_approvers(bot_home: BotHome, word
                 await says(ponte, f"approve {card.id}", f"k-{who.id}", who)
         refused = await says(ponte, f"{word} {card.id}", "k2", BOSS)
         assert refused.code == "forbidden"
-        assert "The person who requested it can't be one of them." in refused.text
+        assert "The person who requested it can't approve it." in refused.text
 
 
 async def test_who_asked_is_one_where_the_file_says_so(bot_home: BotHome) -> None:

@@ -188,7 +188,7 @@ async def test_the_model_is_told_how_many_rows_a_changed_request_has(bot_home: B
         await says(ponte, f"change {card.id} Value = 8", "k2")
         await says(ponte, "what now?", "k3")
         note = model.asks[-1].input[0].text
-        assert f"Proposal {card.id} (update 1 row(s) in 'People'): A person changed" in note
+        assert f"Proposal {card.id} (update 1 row(s) in 'People'): Someone changed" in note
 
 
 async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:
@@ -239,7 +239,7 @@ async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> Non
         asked = await says(ponte, f"change {card.id}", "k2")
         assert "Fields: Name, Status, Value." in asked.text
         unknown = await says(ponte, f"change {card.id} Age = 4", "k3")
-        assert unknown.text.startswith("There is no field Age here.")
+        assert unknown.text.startswith("Field Age not found.")
         wrong = await says(ponte, f"change {card.id} Name = wrong", "k4")
         assert "takes no such value" in wrong.text
         assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
@@ -311,7 +311,7 @@ async def test_a_field_that_is_given_twice_changes_nothing_and_null_clears_one(
     async with bot(bot_home, editable(), policy=rights()) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         twice = await says(ponte, f"change {card.id} Name = A\nname = B", "k2")
-        assert twice.text == "name appears twice. Give it once."
+        assert twice.text == "name appears twice. Use it only once."
         await says(ponte, f'change {card.id} {{"Name": null}}', "k3")
         change = await ponte.engine.changes.ledger.get(card.id)
         assert change.steps[0].write.after == {**NEW, "Name": ""}

@@ -168,7 +168,7 @@ async def test_an_undo_in_a_system_that_is_no_longer_connected(bot_home: BotHome
         ('call table_update {"rows": {}}', "No row matches, so there is nothing to change."),
         (
             f"call table_create {json.dumps({'rows': [ADA] * (MAX_PROPOSAL_ROWS + 1)})}",
-            f"That is 101 rows. One request can have at most {MAX_PROPOSAL_ROWS}.",
+            f"That's 101 rows. The maximum is {MAX_PROPOSAL_ROWS} per request.",
         ),
     ],
 )

@@ -71,7 +71,9 @@ async def test_an_undo_is_a_change_and_can_be_undone(bot_home: BotHome) -> None:
         undo = undo_of(await ponte.ask(f"undo {id}"))
         assert undo != id
         assert table.rows["1"]["Name"] == "Ada"
-        undo_of(await ponte.ask(f"undo {undo}"))
+        again = await ponte.ask(f"undo {undo}")
+        assert f"the change `{id}` applies again" in again.text
+        undo_of(again)
         assert table.rows["1"]["Name"] == "X"
         assert (await ponte.ask("changes")).text.count("\n- ") == 3
 

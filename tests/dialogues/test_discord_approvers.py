@@ -203,7 +203,7 @@ async def test_a_notice_to_a_person_is_one_direct_message(team: Team) -> None:
     await notify(team.ponte.engine, person, "api-token-revoked", name="*shop*")
     await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) > 1)
     first, second = (post["content"] for post in team.own(team.cleo.dm))
-    assert first.startswith("The owner of this Ponte replaced your sign-in link.")
+    assert first.startswith("Ponte's owner replaced your sign-in link.")
     assert "revoked one of your API tokens: \\*shop\\*" in second
 
 

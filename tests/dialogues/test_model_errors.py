@@ -86,7 +86,7 @@ async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(bot_home: Bot
             assert "OPENAI_API_KEY" in answer.text
         async with open_served_bot(bot_home, fake, key="sk-right", model="gpt-6-lunar") as ponte:
             answer = await ponte.ask("hello")
-            assert "PONTE_MODEL; the nearest name is 'gpt-6-luna'" in answer.text
+            assert "PONTE_MODEL setting. Did you mean `gpt-6-luna`?" in answer.text
 
 
 async def test_a_person_whom_openai_refuses_reads_it_alone(bot_home: BotHome) -> None:

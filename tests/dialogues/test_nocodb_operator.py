@@ -49,7 +49,7 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(bot_home: Bo
         assert "Saved, but could not be verified: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
         assert (
             "Rejected: 11, 12. They could not be read again, so nothing was written. NocoDB "
-            "rejected the token. Check the setting NOCODB_TOKEN." in told
+            "rejected the token. Check the NOCODB_TOKEN setting." in told
         )
 
 

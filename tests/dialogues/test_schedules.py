@@ -89,10 +89,10 @@ async def test_only_its_owner_approves_it(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         card = await proposed_card(ponte, "k1")
         store = ponte.engine.schedules.store
-        assert card.title == "Post: Post the *report*"
+        assert card.title == "Reminder: Post the *report*"
         assert "every week on Monday at 9:00" in card.text
         assert card.text.count("Monday,") == 3, "the next three dates with their weekdays"
-        for words in ("(Europe/Paris)", "calls no model", "Waiting for Mia.", "> Post the"):
+        for words in ("(Europe/Paris)", "without a model", "Waiting for Mia.", "> Post the"):
             assert words in card.text
         assert "admin" not in card.text
         for person in (OTHER, BOSS):
@@ -204,8 +204,8 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
         id = await add_schedule(ponte, "k1")
         before = await store.get(id)
         edit = await proposed_card(ponte, "k2", what="EVIL", when="10:00", replaces=id)
-        assert edit.title == f"Change schedule {id}: Post: EVIL"
-        former = "Until you approve it: Post: Post the *report* (every week on Monday at 9:00"
+        assert edit.title == f"Change schedule {id}: Reminder: EVIL"
+        former = "Until you approve it: Reminder: Post the *report* (every week on Monday at 9:00"
         assert former in edit.text
         stale = await proposed_card(ponte, "k3", what="Other", replaces=id)
         assert await store.get(id) == before
@@ -233,7 +233,7 @@ async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) ->
         id = await add_schedule(ponte, "k3")
         before = await store.get(id)
         card = await proposed_card(ponte, "k4", kind="delete", what="", replaces=id)
-        assert card.title == f"Delete schedule {id}: Post: Post the *report*"
+        assert card.title == f"Delete schedule {id}: Reminder: Post the *report*"
         assert await store.get(id) == before
         await says(ponte, f"approve {card.id}", "k5", clicked=True)
         assert await store.list_matching(ScheduleFilter()) == []
@@ -350,19 +350,19 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
         async def read(text: str, key: str, **more: Any) -> str:
             return (await says(ponte, text, key, **more)).text
 
-        assert "The demo model can't make one" in await read("schedules", "k0")
+        assert "The demo model can't create one" in await read("schedules", "k0")
         id = await add_schedule(ponte, "k1")
-        assert rf"`{id}` Post: Post the \*report\*" in await read("schedules", "k3")
+        assert rf"`{id}` Reminder: Post the \*report\*" in await read("schedules", "k3")
         assert "Paused." in await read(f"schedule {id} pause", "k4")
         assert "Started." in await read(f"agendamento {id} resume", "k5")
-        assert "It runs now." in await read(f"schedule {id} run", "k7")
+        assert "It's running now." in await read(f"schedule {id} run", "k7")
         run = (await ponte.engine.schedules.store.list_runs(id))[0]
         answer = await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "Post the *report*" in answer.text
         assert "done" in await read(f"schedule {id} show", "k8")
         assert "Only Mia" in await read(f"schedule {id} delete", "k9", person=OTHER, thread="tU1")
         assert "Deleted." in await read(f"schedule {id} delete", "k10")
-        assert f"There is no schedule {id}." in await read(f"schedule {id} show", "k11")
+        assert f"Schedule {id} not found." in await read(f"schedule {id} show", "k11")
         assert "schedule it" in await read("schedule it for me", "k12"), "a message for the model"
 
 
@@ -525,7 +525,7 @@ async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
         newer = await proposed_card(ponte, "k3", what="Newer", when="", replaces=id)
         await says(ponte, f"approve {newer.id}", "k4", clicked=True)
         again = await proposed_card(ponte, "k5", what="", when="10:00", replaces=older.id)
-        assert "Until you approve it: Post: Newer" in again.text
+        assert "Until you approve it: Reminder: Newer" in again.text
         gone = await says(ponte, f"approve {older.id}", "k6", clicked=True)
         assert [card.state for card in gone.cards] == ["withdrawn"]
         await says(ponte, f"approve {again.id}", "k7", clicked=True)
@@ -547,4 +547,4 @@ async def test_lists_show_the_text_of_a_schedule_as_it_is(bot_home: BotHome) -> 
         words = ("schedules", "changes", f"schedule {id} show", f"schedule {id} delete")
         for number, word in enumerate(words):
             text = (await says(ponte, word, f"s{number}")).text
-            assert r"Post: \*\*Denied by Bea.\*\* \|\|x\|\| \`" in text, word
+            assert r"Reminder: \*\*Denied by Bea.\*\* \|\|x\|\| \`" in text, word

@@ -151,7 +151,9 @@ async def test_a_file_that_does_not_come_is_told_in_the_answer(
         if trouble != "slow":
             w.slack.api.faults.add("download", trouble, 0)
         answer = await w.ask("look", w.dm, files=[CSV])
-        assert "I couldn't read `orders.csv`, so I answered without it." in answer.visible_text
+        assert (
+            "I couldn't read `orders.csv`, so I answered without this file." in answer.visible_text
+        )
         if downloads:
             downloads.release()
 

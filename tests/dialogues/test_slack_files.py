@@ -68,7 +68,7 @@ async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
         refused = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
         await w.slack.wait_for_answer(refused)
         (answer,) = w.slack.finished_answers(refused)
-        assert "Your limit is 1 message a day." in answer.text
+        assert "You've reached your limit of 1 message a day." in answer.text
         assert w.bot.slack._downloads._under_way, "the download has not ended"
         held.release()
 

@@ -70,7 +70,7 @@ async def test_a_quick_command_streams_its_progress_and_result(
         async for event in events(answer):
             shown.append(event.data.get("text") or event.data.get("response", ""))
             stackspot.held = "90 %" not in "".join(shown)
-    assert "is running the quick command… 90 % · Waits" in shown
+    assert "Ponte is running the quick command… 90 % · Waits" in shown
     assert shown[-1] == "explain: a bridge"
 
 
@@ -112,5 +112,5 @@ async def test_an_approved_run_shows_how_far_it_is(
         async for event in events(answer):
             shown.append(event.data.get("text") or event.data.get("response", ""))
             stackspot.held = "90 %" not in "".join(shown)
-    assert "is running the quick command… 90 % · Waits" in shown
+    assert "Ponte is running the quick command… 90 % · Waits" in shown
     assert shown[-1] == "Approved by owner. Done.\n\nclose-month:"

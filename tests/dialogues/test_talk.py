@@ -142,7 +142,7 @@ async def test_the_days_turns_are_counted_across_a_restart(bot_home: BotHome) ->
             assert answer.status == expected
             assert (await ponte.ask("hello", person=BO)).status == expected
             assert (await ponte.ask("help")).status == "done", "commands cost nothing"
-    assert "daily limit of 2 messages per person" in answer.text
+    assert "reached your limit of 2 messages a day" in answer.text
 
 
 @also_on_postgres

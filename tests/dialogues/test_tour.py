@@ -132,9 +132,9 @@ UNCLEAR = (
     "marquez les factures en retard comme payées",
 )
 REFUSED = {
-    "mark INV-9999 as paid": "There is no invoice INV-9999.",
-    "mark 2024 as paid": "There is no invoice 2024.",
-    "mark invoice number 24 as paid": "There is no invoice 24.",
+    "mark INV-9999 as paid": "Invoice INV-9999 not found.",
+    "mark 2024 as paid": "Invoice 2024 not found.",
+    "mark invoice number 24 as paid": "Invoice 24 not found.",
     "mark INV-2001 as paid": "INV-2001 is paid already.",
     **dict.fromkeys(UNCLEAR, "I did not understand which change you mean."),
     **dict.fromkeys(
@@ -168,4 +168,4 @@ async def test_every_overdue_invoice_can_be_paid_and_the_tour_says_so(tmp_path: 
         await here.click("approve", card["id"])
         for step in ("overdue", "pay"):
             told = (await here.ask(TOUR[step][0]))["response"]
-            assert told.startswith("No invoice is overdue any more. `ponte sample reset`")
+            assert told.startswith("No invoices are overdue anymore. `ponte sample reset`")

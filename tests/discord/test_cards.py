@@ -117,7 +117,7 @@ async def test_a_card_shows_what_would_change(live: DiscordPonte, ana: DiscordPe
     assert "**4**\ncity: ~~Porto~~ → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
-    assert embed["footer"]["text"] == "open · abcde2"
+    assert embed["footer"]["text"] == "waiting for approval · abcde2"
     assert labels(message) == [["Approve", "Deny"]]
 
 
@@ -398,7 +398,7 @@ async def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> Non
         for card, made in zip(cards, build_embeds(cards), strict=False):
             words, is_whole = made.description or "", count < 3
             assert (f"approve:{card.id}" in buttons) == is_whole, count
-            assert ("no room" in words) != is_whole, count
+            assert ("fit here" in words) != is_whole, count
             assert "END" in words or not is_whole, count
         assert "approve" not in " ".join(describe_cards(cards[5:]))
     for length in (3_000, 4_090):

@@ -112,7 +112,7 @@ async def test_a_stranger_is_refused_in_words_and_alone(
     exchange = await ana.slash("quick-command", slug="summary", input="hi", locale="en-US")
     await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
-    assert "have permission to run quick commands here. An admin can allow it: " in exchange.text
+    assert "have permission to run quick commands here. Ask an admin to add you" in exchange.text
     ((line,), _) = await live.engine.people.audit.read()
     assert (line["event"], line["right"]) == ("action-refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"

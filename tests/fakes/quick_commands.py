@@ -55,7 +55,9 @@ class RegisteredCommands:
         known = {one.slug: one for one in self.commands}
         if slug in self.elsewhere:
             raise NotAllowed(
-                "`{slug}` can't be run here. Its places are set in ponte.toml (`where`).", slug=slug
+                "`{slug}` can't be run in this channel. Its channels are set in ponte.toml "
+                "(`where`).",
+                slug=slug,
             )
         if slug in known:
             return known[slug]

@@ -15,7 +15,7 @@ from tests.model.talk import Talk
 
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 PAGE = "<!DOCTYPE html>\n<html><head><title>Welcome</title></head><body>a, b: c</body></html>"
-NO_API = "has no OpenAI API at this URL. Check the setting OPENAI_BASE_URL"
+NO_API = "has no OpenAI API at this URL. Check the OPENAI_BASE_URL setting"
 BODIES: dict[str, tuple[str, str]] = {
     "a page": (PAGE, NO_API),
     "a page in one line": (PAGE.replace("\n", ""), NO_API),
@@ -41,7 +41,7 @@ BODIES: dict[str, tuple[str, str]] = {
     "a limit at Baidu": ('{"error_code": 17, "error_msg": "Daily limit"}', NO_API),
     "no credit": ('{"error": {"code": 402, "message": "Insufficient credits"}}', "no credit left"),
     "no model": ('{"error": {"message": "No model `x`.", "code": "model_not_found"}}',
-                 "does not have the model"),
+                 "have the model"),
     "an unknown path": ('{"error": "Unexpected endpoint or method. (POST /v1/responses)"}', NO_API),
 }  # fmt: skip
 

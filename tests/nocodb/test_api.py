@@ -267,8 +267,8 @@ async def test_a_viewer_reads_and_writes_nothing(place: Place) -> None:
         error = await refusal(write())
         assert (error.code, str(error)) == (
             "nocodb_forbidden",
-            "Ponte's NocoDB user has the role Viewer, which does not allow this. Give it the "
-            "role Editor in NocoDB.",
+            "Ponte's NocoDB user has the Viewer role, which doesn't allow this. Give it the "
+            "Editor role in NocoDB.",
         )
     assert await api.count_rows(at) == 30
     other = await refusal(api.list_tables(place.other))

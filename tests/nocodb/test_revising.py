@@ -203,7 +203,7 @@ async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
     status = next(field for field in customers.fields if field.title == "Status")
     status.options = {"choices": [{"title": "Prospect"}, {"title": "Lost"}]}
     write_tools.schemas.drop()
-    with pytest.raises(ToolError, match="Status has no option 'Lead'"):
+    with pytest.raises(ToolError, match="Status has no option `Lead`"):
         await revise(write_tools, draft, Value="9")
     made = await revise(write_tools, draft, Status="Prospect")
     assert made.rows[0].after == {"Status": "Prospect", "Value": 12.5}
@@ -213,7 +213,7 @@ async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
         row["Stage"] = row.pop("Status", None)
     write_tools.schemas.drop()
     for values in ({"Value": "9"}, {"Status": "Lost"}):
-        with pytest.raises(ToolError, match="Field 'Status' not found in the table Customers"):
+        with pytest.raises(ToolError, match="Field `Status` not found in the table Customers"):
             await revise(write_tools, draft, **values)
     status.title, status.type, status.options = "Status", "Number", None
     for row in customers.rows.values():

@@ -30,12 +30,12 @@ async def test_unknown_tables_and_links_are_refused(sample: SampleApi) -> None:
     at = await place_of(sample, "mcustomers")
     with pytest.raises(NocoError) as caught:
         await sample.describe_table(TableId(at.base, "mgone"))
-    assert (caught.value.code, str(caught.value)) == ("unknown_table", "Table 'mgone' not found.")
+    assert (caught.value.code, str(caught.value)) == ("unknown_table", "Table `mgone` not found.")
     for field in ("Name", "Gone"):
         with pytest.raises(NocoError) as caught:
             await sample.fetch_linked_rows(at, field, "1")
         assert (caught.value.code, str(caught.value)) == (
-            "unknown_field", f"Field '{field}' not found in the table Customers.",
+            "unknown_field", f"Field `{field}` not found in the table Customers.",
         )  # fmt: skip
 
 

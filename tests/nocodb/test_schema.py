@@ -160,14 +160,14 @@ def test_a_hint_names_all_that_may_be_meant_as_a_model_is_shown_them() -> None:
 async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     error = await refusal(schemas.describe_table(Viewer(), "Custmers"))
     assert (str(error), error.hint) == (
-        "Table 'Custmers' not found.", "did you mean 'Customers'?",
+        "Table `Custmers` not found.", "did you mean 'Customers'?",
     )  # fmt: skip
     assert (await refusal(schemas.describe_table(Viewer(), "xyz"))).hint == (
         "there are Customers, Orders, Readings (to you: ask the person if none fits)"
     )
     table = await schemas.describe_table(Viewer(), "Customers")
     with pytest.raises(
-        NocoError, match="Field 'Statos' not found in the table Customers"
+        NocoError, match="Field `Statos` not found in the table Customers"
     ) as caught:
         table.field("Statos")
     assert caught.value.hint.startswith("did you mean 'Status'")

@@ -131,7 +131,7 @@ async def test_rules_hide_tables_and_keep_them_from_change(
         ("nocodb_get", {"table": "Orders", "id": "1"}),
         ("nocodb_create", {"table": "Orders", "rows": [{"Title": "x"}]}),
     ):
-        with pytest.raises(Exception, match="Table 'Orders' not found"):
+        with pytest.raises(Exception, match="Table `Orders` not found"):
             await call_tool(source, tool, **arguments)
     with pytest.raises(Exception, match="Readings is read-only here"):
         await call_tool(source, "nocodb_create", table="Readings", rows=[{"Label": "x"}])

@@ -162,7 +162,7 @@ def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     assert len(re.findall(r"(?<!\\)\]\(", line)) == 1
     table = TableDescription("m/../1", "[a](b)", "p", ())
     line = describe_row_source(api, table, "7)[x](y", NOW)
-    assert line.startswith("Source: [a\\](b): row 7)[x\\](y, ")
+    assert line.startswith("Source: [a\\](b), row 7)[x\\](y, ")
     assert line.endswith("[NocoDB](https://n/dashboard/#/nc/p/m%2F..%2F1?rowId=7%29%5Bx%5D%28y)")
 
 

@@ -84,7 +84,7 @@ async def test_a_person_reads_changes_and_undoes_on_the_page(
                  {"field": "Value", "op": "gt", "value": "200"}]  # fmt: skip
         query = json.dumps({"table": "Customers", "filters": leads})
         shown = (await here.says(f"/nocodb query {query}"))["response"]
-        assert shown.startswith("**query**: 4 of 4 rows.")
+        assert shown.startswith("**query**: showing 4 of 4 rows.")
         told = 'Source: Customers, Status is "Lead" and Value is more than 200: 4 of 4 rows'
         assert told in shown
         assert real_nocodb.token not in shown
@@ -125,7 +125,7 @@ async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded) -> None:
     async with page(given) as here:
         assert "Order" not in (await here.says("list tables"))["response"]
         assert "Order" not in (await here.says("show customers where Id is 1"))["response"]
-        assert "Table 'orders' not found." in (await here.says("show orders"))["response"]
+        assert "Table `orders` not found." in (await here.says("show orders"))["response"]
         row = '{"table": "Customers", "rows": [{"Name": "Ada"}]}'
         (card,) = (await here.says(f"/nocodb nocodb_create {row}"))["cards"]
         assert (card["state"], card["rows"][0]["name"]) == ("done", "Ada")

@@ -216,7 +216,7 @@ async def test_a_viewers_token(bot_home: BotHome, real_nocodb: Seeded) -> None:
                                   changes=[{"id": 1, "fields": {"Name": "X"}}])  # fmt: skip
     async with team(bot_home, real_nocodb.url, real_nocodb.token, crm, real_nocodb.viewer) as one:
         told = await one.approves(card)
-        assert "Rejected: 1. Ponte's NocoDB user has the role Viewer" in told
+        assert "Rejected: 1. Ponte's NocoDB user has the Viewer role" in told
         assert one.rows("Customers")["1"]["Name"] == "Customer 01"
         await one.running_bot.ask("what can you do?")
         offered = {tool.name for tool in one.model.asks[-1].tools}

@@ -34,8 +34,8 @@ async def start_adapter(slack: FakeSlack, home: Path, credentials: Credentials) 
 @pytest.mark.parametrize(
     ("credentials", "words"),
     [
-        (Credentials("xoxb-wrong", APP_TOKEN), "SLACK_BOT_TOKEN: Slack rejected it (invalid_auth)"),
-        (Credentials(BOT_TOKEN, "xapp-wrong"), "SLACK_APP_TOKEN: Slack rejected it (invalid_auth)"),
+        (Credentials("xoxb-wrong", APP_TOKEN), "Slack rejected SLACK_BOT_TOKEN (invalid_auth)"),
+        (Credentials(BOT_TOKEN, "xapp-wrong"), "Slack rejected SLACK_APP_TOKEN (invalid_auth)"),
     ],
 )
 async def test_a_refused_token_stops_the_start_in_words(

@@ -242,7 +242,7 @@ async def test_it_says_for_how_long_it_works(ponte: WebPonte, tmp_path: Path) ->
     ponte.script = script
     async with at_a_terminal(ponte, tmp_path, "1") as terminal:
         terminal.type("tables?\r")
-        await terminal.until(" s · is reading the tables…")
+        await terminal.until(" s · Ponte is reading the tables…")
         seen.set()
         await terminal.until("There.")
 

@@ -241,11 +241,11 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
     _, out = await run_piped(ponte, "rename\n")
     assert out.splitlines() == [
         "Shall I?",
-        "  # Update 1 row (open)",
+        "  # Update 1 row · waiting for approval",
         "    In Customers",
         "    of Sales",
         "    Ann: Age: 3 → 4",
-        "    Expires Nov 21, 2026, 2:05\u202fPM. (abc234)",
+        "    Expires on Nov 21, 2026, 2:05\u202fPM. (abc234)",
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]

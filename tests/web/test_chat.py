@@ -69,7 +69,7 @@ async def test_the_same_turn_as_events(ponte: WebPonte, client: Client) -> None:
     assert names[0] == "progress"
     assert names[-3:] == ["card", "file", "done"]
     turn = seen[0].data["turn"]
-    assert Event("progress", {"turn": turn, "text": "is reading the tables…"}) in seen
+    assert Event("progress", {"turn": turn, "text": "Ponte is reading the tables…"}) in seen
     told = "".join(event.data["text"] for event in seen if event.name == "delta")
     assert told == seen[-1].data["response"] == "Hello you", "the pieces are the whole answer"
     assert seen[-1].data["turn"] == turn

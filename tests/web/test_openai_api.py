@@ -541,7 +541,7 @@ async def test_cards_and_files_come_as_text_with_their_address(
     said = ponte.rows[1].message
     page = f"{ponte.web.address}/#{said.address.channel}/{said.turn}"
     assert got.choices[0].message.content == (
-        "One change waits.\n\n**Change a row in Leads** (open)\n\nIn Leads.\n"
+        "One change waits.\n\n**Change a row in Leads** (waiting for approval)\n\nIn Leads.\n"
         "- **Ada**: Status: Lead → Won\n\n"
         f"Decide on the page: {page}\n\n"
         f"Files: report.csv. Sign in to the page to open them: {page}"

@@ -44,6 +44,7 @@ from core.base.markdown import defang_for_discord
 from core.base.tasks import cancel_all
 from core.base.text import clean_text, safe_file_name, to_one_line
 from core.changes.card_rows import read_rows
+from core.chat.approval_notices import CARD_STATES
 from core.commands import grammar
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
@@ -480,7 +481,7 @@ class OpenAiRoutes(MessageRoutes):
                 or (one.role in INSTRUCTION_ROLES and one.as_quote() not in known_quotes)
             ]  # fmt: skip
         if not messages or messages[-1].role != "user":
-            raise BadRequest("The last message must have the role `user`.")
+            raise BadRequest("The last message must have the `user` role.")
         if (size := sum(len(one.text) for one in messages)) >= http_io.MAX_TEXT_BYTES:
             raise TooLarge(size=format_size(size), limit=format_size(http_io.MAX_TEXT_BYTES))
         text = await http_io.clean_message_text(messages[-1].text)
@@ -627,7 +628,7 @@ def card_text(card: Card, page_url: str) -> str:
         "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
         for row in read_rows(card.rows)
     ]
-    head = f"**{to_one_line(card.title)}** ({say(card.state)})"
+    head = f"**{to_one_line(card.title)}** ({say(CARD_STATES.get(card.state, card.state))})"
     body = defang_for_discord(
         "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
     )

@@ -150,7 +150,8 @@ class PageWriter:
         """Yield the events for the difference to the progress that was written last."""
         if progress.current_step != self._activity:
             self._activity = progress.current_step
-            yield format_event("progress", {"turn": self._turn, "text": progress.current_step})
+            text = say("Ponte {what}", what=progress.current_step) if progress.current_step else ""
+            yield format_event("progress", {"turn": self._turn, "text": text})
         if progress.text != self._text:
             yield format_event("delta", await self._text_change(progress.text))
 

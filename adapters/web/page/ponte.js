@@ -98,6 +98,7 @@ async function read(id) {
   if (isOther) notice("");
   stream.leave();
   log.clear(id);
+  $("loading").hidden = false;
   composer.turnTo(id);
   approvals.turnTo(id);
   conversations.show(id);
@@ -105,6 +106,7 @@ async function read(id) {
   try {
     const body = await request(`/conversations/${id}?html=1`);
     if (current !== id) return;
+    $("loading").hidden = true;
     log.showAll(body.messages);
     opened = id;
     if (isOther) scrollPage();
@@ -116,6 +118,7 @@ async function read(id) {
     await welcome(id);
     if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
+    $("loading").hidden = true;
     notice(error.status ? error.message : say("offline"), true);
     if (error.status === 0 || error.status >= 500) setTimeout(() => current === id && read(id), AGAIN);
   }
@@ -131,6 +134,8 @@ async function welcome(id) {
   if (current !== id || !log.isEmpty()) return;
   $("welcome").hidden = false;
   $("connected").hidden = parts.length === 0;
+  const states = ["on", "failing", "off"].map((state) => [state, parts.filter((part) => part.state === state).length]);
+  $("connected").firstChild.textContent = states.filter(([, count]) => count).map(([state, count]) => say(`parts_${state}`, { count })).join(" · ");
   for (const [id, names] of Object.entries({ tables, commands })) {
     $(id).hidden = names.length === 0;
     $(id).replaceChildren(say(sample && id === "tables" ? "sample_tables" : id), " ", make("bdi", { text: names.join(", ") }));

@@ -27,11 +27,11 @@ from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.base.text import Fence, clean_text, fence_after_line, to_one_line
-from core.chat.approval_notices import PersonNoticeService
-from core.commands.grammar import TRANSLATED
+from core.chat.approval_notices import CARD_STATES, PersonNoticeService
+from core.commands.grammar import localize_command
 from core.domain.messages import Address, Person
 from core.domain.ports import StatusBoard
-from core.domain.records import ApiToken, ConversationSummary
+from core.domain.records import ApiToken, ConversationSummary, QuickCommand
 from core.models.demo_model import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
 from core.people.notices import PersonNotice
 from core.people.page_accounts import OwnerNames, PageAccounts
@@ -155,7 +155,8 @@ class ConversationRoutes(MessageRoutes):
             if one.answer is not None:
                 paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
                 paragraphs += [
-                    f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards
+                    f"- {card.id}: {card.title} ({say(CARD_STATES.get(card.state, card.state))})"
+                    for card in one.answer.cards
                 ]
                 paragraphs += [f"- {file.name}" for file in one.answer.files]
             parts.append("\n\n".join(["", *filter(None, paragraphs)]))
@@ -317,7 +318,7 @@ class PageRoutes(RouteGroup):
         running = {part.name for part in health if part.state == "on"}
         is_sample = bool(tables) and "sample" in running
         return {
-            "tries": await self._suggestions(person, tables, running, is_sample=is_sample),
+            "tries": await self._suggestions(person, tables, commands, running, is_sample),
             "sample": is_sample,
             "tables": list(tables[:MAX_WELCOME_NAMES]),
             "commands": [
@@ -329,23 +330,24 @@ class PageRoutes(RouteGroup):
         }
 
     async def _suggestions(
-        self, person: Person, tables: Sequence[str], running: Collection[str], *, is_sample: bool
-    ) -> list[str]:
+        self, person: Person, tables: Sequence[str], commands: Sequence[QuickCommand],
+        running: Collection[str], is_sample: bool,
+    ) -> list[str]:  # fmt: skip
         """Return messages that will work here: four of the demo's tour over sample tables, else
         three. `running` are the names of the parts that are on."""
         board, tries = self.board, list[str]()
         if is_sample:
-            tries += [say(OVERDUE_SENTENCE), say(PAY_SENTENCE)]
+            proposes = await self.visitors.may(person, "propose")
+            tries += [say(OVERDUE_SENTENCE), *([say(PAY_SENTENCE)] if proposes else [])]
         elif board.is_demo:
             tries += [f"show {tables[0]}", "list tables"] if tables else []
         else:
             tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
         runs_code = "code" in running and await self.visitors.may(person, "code")
         tries += [say(DRAW_SENTENCE)] if runs_code else []
-        tries += [say(QUICK_SENTENCE)] if is_sample and board.is_demo else []
-        own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
-        commands = [own.get(name, name) for name in ("help", "status")]
-        return [*tries, say("What can you do?"), *commands][: 4 if is_sample else 3]
+        tries += [say(QUICK_SENTENCE)] if commands and board.is_demo else []
+        typed = map(localize_command, ("help", "status"))
+        return [*tries, say("What can you do?"), *typed][: 4 if is_sample else 3]
 
     def _serve_file(self, request: Request, name: str) -> Response:
         version, files = self._files
@@ -473,7 +475,7 @@ class AccountRoutes(RouteGroup):
         """Change the owner's name. "" returns to the system user's name. Raises
         NotAllowed, NotStored."""
         if visitor_of(request).person.id != OWNER_ID:
-            raise NotAllowed("Only the owner of this Ponte can change that name.")
+            raise NotAllowed("Only Ponte's owner can change that name.")
         await self.owner.change(body.name)
         return {"status": "renamed", "text": self.owner.current}
 

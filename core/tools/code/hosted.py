@@ -94,10 +94,10 @@ HOSTED_DEFAULT_WAIT_SECONDS = 20.0
 SERVER_CODES = ("no_key", "wrong_key", "no_quota", "unknown_model", "no_containers", "unfit_model")
 """Errors that concern the server and not one run."""
 UNKNOWN_CODE_MODEL = (
-    "The model's server does not have the model {model!r}. Check the setting PONTE_CODE_MODEL."
+    "The model's server doesn't have the model `{model}`. Check the PONTE_CODE_MODEL setting."
 )
 NO_CONTAINERS = "The model's server has no containers to run code. Set PONTE_CODE to local or off."
-UNFIT_MODEL = "The model {model!r} can't run code. Set PONTE_CODE_MODEL to another model."
+UNFIT_MODEL = "The model `{model}` can't run code. Set PONTE_CODE_MODEL to another model."
 POLICY_REFUSAL = "OpenAI rejected this code because it violates its usage policies."
 RUN_UNKNOWN = "OpenAI's response was cut off, so I don't know whether the code ran."
 SERVER_DOWN = "OpenAI can't run code right now. Nothing was run. Try again in a minute."

@@ -13,8 +13,8 @@ from typing import Literal
 
 import structlog
 
-from core.base.errors import ToolError
-from core.base.i18n import say, translate_word
+from core.base.errors import PonteError, ToolError
+from core.base.i18n import say
 from core.domain.records import Health, ToolContext
 from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment
@@ -258,7 +258,7 @@ class LocalBackend:
     async def health(self) -> Health:
         """Return the backend's state."""
         choice = await self._wait_for_proof()
-        words = say("local: {words}", words=translate_word(choice.words))
+        words = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:
             return Health("code", "failing" if self._is_required else "off", words)
         if lacks := self._environment.lacks:
@@ -280,7 +280,7 @@ class LocalBackend:
 
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
-            raise SandboxFailed(choice.words)
+            raise SandboxFailed(str(choice.reason))
         python = await self._environment.python(tell)
         thread, sandbox = ctx.memory_id, choice.sandbox
         ran = await self._kernels.run(thread, sandbox, python.path, code, files, ctx.zone)
@@ -298,6 +298,8 @@ class LocalBackend:
             python = await self._environment.bare()
             self._choice = await choose_sandbox(python.path, self._runtime, self._limits)
         except SandboxFailed as failed:
-            self._choice = SandboxChoice(None, explain_start_failure(failed.cause))
-        log.debug("selected the sandbox", sandbox=self._choice.words)
+            self._choice = SandboxChoice(
+                None, PonteError("{why}", why=explain_start_failure(failed.cause))
+            )
+        log.debug("selected the sandbox", sandbox=str(self._choice.reason))
         return self._choice

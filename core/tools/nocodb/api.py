@@ -237,13 +237,13 @@ NOCODB_ERRORS = ErrorTable(
         hint=_ASK_FOR_LESS, outcome_unknown=True,
     ),
     on(401).raises(
-        "nocodb_token", "NocoDB rejected the token. Check the setting NOCODB_TOKEN.",
+        "nocodb_token", "NocoDB rejected the token. Check the NOCODB_TOKEN setting.",
         hint=_NO_RETRY,
     ),
     on(403, when=lambda answer: bool(_find_in_text(answer, _ROLE))).raises(
         "nocodb_forbidden",
-        "Ponte's NocoDB user has the role {role}, which does not allow this. Give it the "
-            "role Editor in NocoDB.",
+        "Ponte's NocoDB user has the {role} role, which doesn't allow this. Give it the Editor "
+        "role in NocoDB.",
         hint="tell the person; do not look for another way",
         values=lambda answer: {"role": _find_in_text(answer, _ROLE).title()},
     ),
@@ -293,7 +293,7 @@ NOCODB_ERRORS = ErrorTable(
     ),
     on(HttpAnswer, when=_has_reason("ERR_BASE_NOT_FOUND")).raises(
         "wrong_base",
-        "NocoDB has no base with this ID. Check the setting NOCODB_BASE_ID.",
+        "NocoDB has no base with this ID. Check the NOCODB_BASE_ID setting.",
         hint=_NO_RETRY,
     ),
     on(HttpAnswer, when=_has_reason("ERR_FIELD_NOT_FOUND")).raises(

@@ -447,7 +447,7 @@ class BridgeSource:
                 near = difflib.get_close_matches(unknown, fields, 1) or alike
                 hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
                 raise ToolError(
-                    "Field {name!r} not found in this table.",
+                    "Field `{name}` not found in this table.",
                     code="unknown_field", hint=hint, name=unknown[:64],
                 )  # fmt: skip
             if own := sorted(name for name in data if name in table.computed):
@@ -718,6 +718,6 @@ def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
 
 def _bad_call(tool: BridgeTool, what: str) -> ToolError:
     return ToolError(
-        "Invalid call of {tool}: {what}.", code="bad_arguments", hint=str(tool),
+        "Invalid call to {tool}: {what}.", code="bad_arguments", hint=str(tool),
         tool=tool.name, what=what,
     )  # fmt: skip

@@ -161,12 +161,12 @@ BRIDGE_ERRORS = ErrorTable(
         hint="ask for fewer rows or fields", outcome_unknown=True,
     ),
     on(422).raises(
-        "malformed", "The NocoDB bridge rejected the call of {tool} as malformed.",
+        "malformed", "The NocoDB bridge rejected the call to {tool} as malformed.",
         hint=_malformed_fields,
     ),
     on(401, 403).raises(
         "bridge_refused",
-        "The NocoDB bridge rejected the token (status {status}). Check the setting NOCODB_TOKEN.",
+        "The NocoDB bridge rejected the token (status {status}). Check the NOCODB_TOKEN setting.",
         values=lambda answer: {"status": answer.status},
     ),
     on(301, 302, 307, 308, 404, 405).raises(
@@ -189,7 +189,7 @@ BRIDGE_ERRORS = ErrorTable(
         outcome_unknown=True,
     ),
     on(HttpAnswer, when=_nocodb_answered(404)).raises(
-        "not_found", "This bridge can't use {tool}: its NocoDB responds with 404 (not found).",
+        "not_found", "The bridge can't use {tool}: NocoDB responded with 404 (not found).",
         hint="check the IDs; if they are correct, this bridge does not support {tool}: use "
         "another tool, or tell the person that NOCODB_URL can be set to NocoDB itself",
     ),

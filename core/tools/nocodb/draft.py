@@ -262,7 +262,7 @@ def check_most_rows(count: int, *, hint: str) -> None:
     """Raise ToolError for more rows than one proposal may have."""
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
-            "That is {count} rows. One request can have at most {most}.",
+            "That's {count} rows. The maximum is {most} per request.",
             code="too_many_rows", hint=hint, count=count, most=MAX_PROPOSAL_ROWS,
         )  # fmt: skip
 
@@ -373,8 +373,8 @@ class WriteTools:
         """Propose new values for rows."""
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
-                "Give either `changes`, or `filters` with `set`. You can't change all rows "
-                    "of a table at once.", code="bad_arguments",
+                "Specify either `changes`, or `filters` with `set`. You can't change all rows in "
+                "a table at once.", code="bad_arguments",
             )  # fmt: skip
         names = [name for change in changes for name in change.fields]
         names += [*(set or ()), *(each.field for each in filters)]
@@ -406,7 +406,7 @@ class WriteTools:
         """Propose to delete rows."""
         if bool(ids) == bool(filters):
             raise ToolError(
-                "Give either `ids` or `filters`. You can't delete all rows of a table at once.",
+                "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
                 code="bad_arguments",
             )
         fields = [each.field for each in filters]

@@ -259,7 +259,7 @@ def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     near = near or difflib.get_close_matches(text, field.options, 1)
     guesses = " or ".join(repr(each) for each in near[:3])
     raise ToolError(
-        "{field} has no option {value!r}.",
+        "{field} has no option `{value}`.",
         code="unknown_option",
         hint=f"did you mean {guesses}?" if near else f"it has {', '.join(field.options[:30])}",
         field=field.title, value=text[:64],

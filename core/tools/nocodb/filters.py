@@ -208,7 +208,7 @@ class TimeSpan:
             is_valid = False
         if not is_valid:
             raise ToolError(
-                "{text!r} is not a valid date.",
+                "`{text}` is not a valid date.",
                 code="bad_date",
                 hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
                 text=text[:64],
@@ -320,7 +320,7 @@ class RowSelection:
         """
         if len(filters) > MAX_FILTERS:
             raise ToolError(
-                "That is {count} filters. One call can have at most {most}.",
+                "You used {count} filters. The maximum is {most} per call.",
                 code="bad_filter", count=len(filters), most=MAX_FILTERS,
             )  # fmt: skip
         conditions, by_link = list[FilterCondition](), dict[Field, list[Filter]]()

@@ -91,7 +91,7 @@ _WITH_LINKED = (
     "{what} with {title} ({shown} of {count} row)", "{what} with {title} ({shown} of {count} rows)"
 )  # fmt: skip
 _FILE = ("{name}: {count} row.", "{name}: {count} rows.")
-_SOURCE_OF_ROW = "Source: {what}: row {id}, {time} ({zone})."
+_SOURCE_OF_ROW = "Source: {what}, row {id}, {time} ({zone})."
 
 Limit = Annotated[int, pydantic.Field(ge=1, le=50)]
 Number = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]

@@ -158,7 +158,7 @@ class TableDescription:
         match = find_by_name(name, self.fields)
         if match is None:
             raise NocoError(
-                "Field {name!r} not found in the table {table}.",
+                "Field `{name}` not found in the table {table}.",
                 code="unknown_field", hint=suggest_names(name, self.fields),
                 table=self.title, name=name[:64],
             )  # fmt: skip
@@ -294,7 +294,7 @@ class Schemas:
             table = find_by_name(name, await self.visible_tables(viewer))
         if table is None:
             raise NocoError(
-                "Table {name!r} not found.",
+                "Table `{name}` not found.",
                 code="unknown_table", hint=suggest_names(name, await self.visible_tables(viewer)),
                 name=name[:64],
             )  # fmt: skip

@@ -126,7 +126,7 @@ class _Snapshot:
 
     def find_table(self, at: TableId) -> SampleTable:
         if at.table not in self.tables:
-            raise NocoError("Table {name!r} not found.", code="unknown_table", name=at.table[:64])
+            raise NocoError("Table `{name}` not found.", code="unknown_table", name=at.table[:64])
         return self.tables[at.table]
 
     def find_row_id(self, table: str, id: object) -> int:
@@ -160,7 +160,7 @@ class _Snapshot:
         column = table.find_field(field)
         if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
             raise NocoError(
-                "Field {name!r} not found in the table {table}.",
+                "Field `{name}` not found in the table {table}.",
                 code="unknown_field", table=table.title, name=field[:64],
             )  # fmt: skip
         return table, column

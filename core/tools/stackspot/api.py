@@ -419,7 +419,7 @@ class StackSpotApi:
         form = {"grant_type": "client_credentials", "client_id": account.client_id,
                 "client_secret": account.client_secret}  # fmt: skip
         url = f"{account.urls.auth.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
-        request = StackSpotRequest("token", "POST", url, subject=repr(account.realm), form=form)
+        request = StackSpotRequest("token", "POST", url, subject=f"`{account.realm}`", form=form)
 
         async def request_token(request: StackSpotRequest) -> Mapping[str, Any]:
             answer = await self._send(request)

@@ -230,7 +230,7 @@ RUN_DEADLINE_SECONDS = 300.0
 
 _RUN_FAILED = "StackSpot reports a failure ({state}), without a reason."
 _RUN_FAILED_IN_STEP = (
-    'StackSpot reports a failure ({state}) in the step "{step}", without a reason.'
+    "StackSpot reports a failure ({state}) in the step “{step}”, without a reason."
 )
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -293,9 +293,9 @@ class StackSpot:
         """
         if not re.fullmatch(SLUG_PATTERN, slug):
             raise StackSpotError(
-                "{slug} is not a quick command's name. Names have up to 100 lowercase "
-                    "letters, digits, - and _, and start with a letter or digit.",
-                code="bad_slug", slug=repr(slug[:40]),
+                "`{slug}` isn't a valid quick command name. Names have up to 100 characters: "
+                "lowercase letters, digits, - and _. They start with a letter or digit.",
+                code="bad_slug", slug=slug[:40],
             )  # fmt: skip
         request = StackSpotRequest(
             "create", "POST", f"{self._commands}/create-execution/{quote(slug, safe='')}",
@@ -367,7 +367,7 @@ class StackSpot:
         """Ask an agent one question in a continuing conversation. It costs money, like `create`."""
         if not _AGENT_ID.fullmatch(agent):
             raise StackSpotError(
-                "{agent} is not an agent's ID.", code="bad_agent", agent=agent[:40]
+                "`{agent}` is not an agent's ID.", code="bad_agent", agent=agent[:40]
             )
         body = {
             "user_prompt": prompt,

@@ -364,7 +364,7 @@ class StackSpotSource:
         if entry is None:
             raise ToolError(
                 "Agent {agent} not found.",
-                code="unknown_agent", agent=repr(agent[:40]),
+                code="unknown_agent", agent=agent[:40],
                 hint=f"these may be asked: {', '.join(self._known_agents(ctx.viewer))}",
             )  # fmt: skip
         try:

@@ -66,7 +66,7 @@ def test_only_the_answer_is_on_stdout(ask: Any, fake_holder: FakeHolder) -> None
     code, out, err = ask("do it")
     assert (code, out) == (0, "Shall I?\n")
     assert err.splitlines() == [
-        "  # Update 1 row (open)",
+        "  # Update 1 row · waiting for approval",
         "    (abc234)",
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
     ]
@@ -120,7 +120,7 @@ def test_a_terminal_without_a_prompt_is_wrong_usage(
     for stdin in (Tty(), None):
         monkeypatch.setattr(sys, "stdin", stdin)
         assert ponte("ask").code == 2
-        assert "Give a prompt, as text or on standard input." in ponte.err
+        assert "Specify a prompt, as text or on standard input." in ponte.err
 
 
 def test_files_are_sent_along(ask: Any, fake_holder: FakeHolder, tmp_path: Path) -> None:

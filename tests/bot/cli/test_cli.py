@@ -240,11 +240,11 @@ def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        *(([slug], "is not a quick command's name") for slug in (
+        *(([slug], "isn't a valid quick command name") for slug in (
             "Sum Up", "sum up", "../../oidc/x", "", "-",
         )),
-        (["sum-up", "day=1", "day=2"], "day appears twice. Give it once.\n"),
-        (["sum-up", "day=two words", "and more"], "'and more' is not in the form KEY=VALUE.\n"),
+        (["sum-up", "day=1", "day=2"], "day appears twice. Use it only once.\n"),
+        (["sum-up", "day=two words", "and more"], "`and more` is not in the form KEY=VALUE.\n"),
     ],
 )  # fmt: skip
 def test_a_slug_or_input_that_is_none_is_told_before_anything_is_asked(
@@ -260,7 +260,7 @@ async def test_what_is_no_change_is_never_said_to_the_model(running_ponte: Runni
     for id in ("abcdef", "abcde2 please", "all of it", ""):
         code, error = await running_ponte.fail("changes", "undo", id)
         assert (code, "`ponte changes list` shows the IDs" in error) == (1, True)
-    assert await running_ponte.run("turns") == ["No turn is running or has failed."]
+    assert await running_ponte.run("turns") == ["No messages are being processed or have failed."]
     assert await running_ponte.run("threads", "list") == ["No conversations yet."]
 
 
@@ -351,7 +351,7 @@ def test_a_fault_of_our_own_is_one_line_without_a_secret(
     monkeypatch.setattr("bot.app.local", raise_error)
     assert ponte("usage").code == 1
     assert ponte.err.startswith(
-        "Ponte stopped because of a fault of its own (RuntimeError: no luck with [secret] at all)."
+        "Ponte stopped because of an internal error (RuntimeError: no luck with [secret] at all)."
     )
     assert ponte.err.count("\n") == 1
     monkeypatch.setenv("PONTE_LOG_LEVEL", "debug")

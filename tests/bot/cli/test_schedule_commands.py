@@ -18,25 +18,28 @@ DUE = "Oct 2, 2096, 7:06\u202fAM"
 
 async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> None:
     """For people with names, as JSON with keys. No text of a person forges a line."""
-    assert await running_ponte.run("schedules", "list") == ["There are no schedules."]
+    assert await running_ponte.run("schedules", "list") == ["No schedules yet."]
     assert await running_ponte.run("schedules", "list", "--json") == ["[]"]
     add_schedule(running_ponte.home)
     text = "First \x1b[31mline\nand a second line that is long"
     running_ponte.write("UPDATE schedules SET text = ?", text)
     listed = [re.split("  +", line) for line in await running_ponte.run("schedules", "list")]
     assert listed == [
-        ["ID", "state", "rule", "next run", "owner", "place", "text"],
+        ["ID", "state", "rule", "next run", "owner", "channel", "text"],
         ["abc234", "active", RULE, DUE, "web:bob", "web::main",
          "First line and a second line that is lon"],
     ]  # fmt: skip
     facts = [
         "ID        abc234", "state     active", f"rule      {RULE} (Europe/Lisbon)",
-        f"next run  {DUE}", "owner     Bob Reis", "place     web::main",
+        f"next run  {DUE}", "owner     Bob Reis", "channel   web::main",
         "    First line", "    and a second line that is long",
     ]  # fmt: skip
     row = "INSERT INTO directory VALUES ('web', '', 'bob', 'web:bob', ?, '', '', 0, 0, '', 1e12)"
     running_ponte.write(row, "Bob\nReis")
-    assert await running_ponte.run("schedules", "show", "ABC234") == [*facts, "It has not run yet."]
+    assert await running_ponte.run("schedules", "show", "ABC234") == [
+        *facts,
+        ("This schedule has not run yet."),
+    ]
     assert "  Bob Reis  web::main  " in (await running_ponte.run("schedules", "list"))[1]
     runs = (
         ("r1", 86_400.0, "missed", "", 0, 3), ("r2", 172_800.0, "failed", "loop", 1, 1),
@@ -78,7 +81,7 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
     (resumed,) = await running_ponte.run("schedules", "resume", "abc234")
     assert resumed.startswith("Resumed abc234. Its next run is on ")
     assert resumed.endswith("AM.")
-    words = ["Started a run of abc234. It answers in its place."]
+    words = ["Started a run of abc234. The answer will be posted in the schedule's channel."]
     assert await running_ponte.run("schedules", "run", "abc234") == words
     (shown,) = await running_ponte.run("schedules", "show", "abc234", "--json")
     assert len(json.loads(shown)["runs"]) == 1
@@ -96,7 +99,7 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
     assert asked == ["Delete the schedule abc234?"]
     assert (await running_ponte.run("schedules", "list"))[1].startswith("abc234  ")
     assert await running_ponte.run(*delete, "--yes") == ["Deleted abc234."]
-    assert await running_ponte.run("schedules", "list") == ["There are no schedules."]
+    assert await running_ponte.run("schedules", "list") == ["No schedules yet."]
     for action in (["show"], ["pause"], ["delete", "--yes"]):
         _, error = await running_ponte.fail("schedules", action[0], "abc234", *action[1:])
-        assert error == "There is no schedule abc234.\n", action
+        assert error == "Schedule abc234 not found.\n", action

@@ -92,7 +92,7 @@ async def test_one_without_a_title_is_called_by_its_slug() -> None:
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
 async def test_a_slug_that_cannot_exist_is_refused(slug: str) -> None:
     for known in (QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named), registry()):
-        with pytest.raises(UnknownCommand, match="is not a quick command's name"):
+        with pytest.raises(UnknownCommand, match="isn't a valid quick command name"):
             await known.find(ANA, C1, slug)
 
 
@@ -107,7 +107,7 @@ async def test_the_nearest_slug_is_told() -> None:
 
 
 async def test_a_command_is_refused_outside_its_place_and_to_other_people() -> None:
-    with pytest.raises(NotAllowed, match="`payroll` can't be run here"):
+    with pytest.raises(NotAllowed, match="`payroll` can't be run in this channel"):
         await registry().find(ANA, C2, "payroll")
     with pytest.raises(NotAllowed, match="have permission to run `secret`"):
         await registry().find(BOB, C1, "secret")

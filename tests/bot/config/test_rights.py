@@ -80,8 +80,8 @@ def test_each_line_explains_itself(ponte: Shell) -> None:
     told = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out
     lines = [line.split(maxsplit=3) for line in told.splitlines()]
     assert " ".join(lines[0]) == (
-        f"slack:U1 in C2, by {Path.cwd()}/ponte.toml, settings of this folder,"
-        " because no Ponte is running:"
+        f"slack:U1, in C2. Rules: {Path.cwd()}/ponte.toml. Settings of this folder (Ponte is not"
+        " running):"
     )
     why = {line[0]: line[3] for line in lines[1:] if len(line) == 4}
     assert why["read:Orders"] == "who everybody; where shared; deny read:Orders"
@@ -178,7 +178,7 @@ def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> 
     assert check_approver("slack:U7") == (False, "ponte.toml:9"), "a rule keeps them from it"
     told = " ".join(ponte("doctor").out.split())
     assert (
-        "Orders: only finance, slack:U7 can decide on changes, and no other admins (ponte.toml:5)"
+        "Orders: only finance, slack:U7 can decide on changes; other admins cannot (ponte.toml:5)"
         in told
     )
 
@@ -234,7 +234,7 @@ def test_the_sample_tables_are_only_the_owners_in_each_language(
         return ponte("policy", "check", "--person", person, "--right", "read").out.splitlines()
 
     head, line = check("web:ana")
-    assert head.startswith("web:ana in a direct message, by no ponte.toml")
+    assert head.startswith("web:ana, in a direct message. Rules: no ponte.toml. ")
     assert line == (
         "read  no   none  The sample tables are only for the owner and, with PONTE_SAMPLE=on, for "
         "people who are invited."
@@ -243,7 +243,7 @@ def test_the_sample_tables_are_only_the_owners_in_each_language(
     for locale, place in (("pt-BR", "em uma mensagem direta"), ("fr", "dans un message direct")):
         monkeypatch.setenv("PONTE_LOCALE", locale)
         head, line = check("web:ana")
-        assert head.startswith(f"web:ana {place}")
+        assert head.startswith(f"web:ana, {place}. ")
         assert "The sample tables" not in line
     monkeypatch.setenv("PONTE_LOCALE", "en")
     monkeypatch.setenv("PONTE_SAMPLE", "on")

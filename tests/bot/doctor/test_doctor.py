@@ -16,6 +16,7 @@ from bot.config.ponte_toml import Config, TableConfig
 from bot.doctor.checks import examine
 from bot.home import Home, Start
 from bot.settings import Settings
+from core.base.errors import PonteError
 from core.domain.messages import Usage
 from core.models import MODEL_INTEGRATION
 from core.store.postgres import CONNECTION_OPTIONS
@@ -223,7 +224,7 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
         assert told.parts["nocodb"].endswith("base CRM: 3 tables; role owner")
         given["nocodb_token"] = "wrong-token"
         told = await doctor(tmp_path, **given)
-        assert "Check the setting NOCODB_TOKEN" in told.parts["nocodb"]
+        assert "Check the NOCODB_TOKEN setting" in told.parts["nocodb"]
     told = await doctor(tmp_path, **given)
     assert "Check NOCODB_URL and the network." in told.parts["nocodb"]
     assert "wrong-token" not in told.parts["nocodb"]
@@ -263,11 +264,11 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
         told = await doctor(tmp_path, config, nocodb_url=bridge.url)
         assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
         assert told.parts["nocodb"].endswith(
-            "it does not list its tables, so table names in ponte.toml cannot be checked; a "
-            "misspelled name protects nothing"
+            "the bridge does not list its tables, so Ponte cannot check the table names in "
+            "ponte.toml; a rule with a misspelled name has no effect"
         )
         told = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
-        assert "cannot be checked" not in told.parts["nocodb"]
+        assert "cannot check" not in told.parts["nocodb"]
 
 
 async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +345,7 @@ async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ponte_code: str, code: int, mark: str
 ) -> None:
     monkeypatch.setattr(
-        "core.tools.code.sandbox.barriers._find_obstacle", lambda: "this is no Linux"
+        "core.tools.code.sandbox.barriers._find_obstacle", lambda: PonteError("this is no Linux")
     )
     told = await doctor(tmp_path / "home", ponte_code=ponte_code)
     assert (told.code, told.parts["code"]) == (code, f"{mark}  code: local: this is no Linux")

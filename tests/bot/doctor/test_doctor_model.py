@@ -132,7 +132,7 @@ async def test_a_wrong_key_pays_for_nothing(tmp_path: Path) -> None:
     async with FakeOpenAI(key="sk-another") as fake:
         found = await check(tmp_path / "home", fake)
         assert count_paid(fake) == 0
-    words = "The model's server rejected the API key. Check the setting OPENAI_API_KEY."
+    words = "The model's server rejected the API key. Check the OPENAI_API_KEY setting."
     assert found == ["1", f"FAIL  model stream: {words}"]
 
 
@@ -201,5 +201,5 @@ async def test_a_fourth_request_tests_the_context(tmp_path: Path, kind: str) -> 
         assert "set PONTE_MODEL_CONTEXT" in context
     else:
         assert (code, context) == (
-            0, "ok    model context: the model reads a text of about 6,750 tokens whole"
+            0, "ok    model context: the model can read a text of about 6,750 tokens in full"
         )  # fmt: skip

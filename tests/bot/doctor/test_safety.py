@@ -43,7 +43,7 @@ def test_workspaces_and_channels_in_ponte_admins_are_reported(tmp_path: Path) ->
     [
         ('["chat", "read"]', ""),
         ('["chat", "propose:Orders"]', "slack:T1:C1: people can request changes but not decide on"
-         " them, because `allow` has no approve"),
+         " them, because `allow` does not contain approve"),
         ('["chat", "propose", "approve"]', ""),
         ('["chat", "propose", "approve:Orders"]', ""),
     ],
@@ -60,7 +60,7 @@ def test_where_changes_are_proposed_and_nobody_may_decide(
 def test_a_fresh_home_passes(tmp_path: Path) -> None:
     fresh = find_all(tmp_path / "home")
     assert {one.level for one in fresh} == {"ok"}
-    assert {one.topic for one in fresh} == {"home", "token", "page", "rights", "caps"}
+    assert {one.topic for one in fresh} == {"home", "token", "page", "rights", "limits"}
     home = Home(tmp_path / "home")
     with home.take():
         made = home.web_token()
@@ -187,7 +187,7 @@ def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
     allow = frozenset({"slack:C1", "discord:600"})
     words = finding_texts("ok", home, **SLACK, **DISCORD, ponte_allow=allow)
     assert "Can change data: slack:C1" in words
-    assert "people from other organizations can use Ponte only if they are named: slack:C1" in words
+    assert "people from other organizations, only these can use Ponte: slack:C1" in words
     assert "discord: everyone can chat; full permissions: discord:600" in words
     notes = finding_texts("note", home, **SLACK, **DISCORD, ponte_allow=frozenset("*"))
     assert "slack: guests and people from other organizations have full permissions" in notes

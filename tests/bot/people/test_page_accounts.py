@@ -39,7 +39,7 @@ def stored_tokens(home: Path) -> dict[str, str]:
 def test_people_come_and_go(ponte: Shell) -> None:
     """Nobody serves the home: the command takes it for a moment."""
     assert (ponte("people", "list").code, ponte.out) == (
-        0, "Nobody was added yet. Run `ponte people add NAME`.\n",
+        0, "No one has been added yet. Run `ponte people add NAME`.\n",
     )  # fmt: skip
     first = token_of(ponte("people", "add", "ana").out)
     assert "Send this link to ana privately" in ponte.err
@@ -76,24 +76,22 @@ def test_people_come_and_go(ponte: Shell) -> None:
 
 
 def test_api_tokens_are_made_listed_and_revoked(ponte: Shell) -> None:
-    assert ponte("people", "tokens").out == (
-        "There are no API tokens. Run `ponte people token NAME`.\n"
-    )
+    assert ponte("people", "tokens").out == ("No API tokens yet. Run `ponte people token NAME`.\n")
     assert (ponte("people", "token", "ana").code, ponte.err) == (1, "Not found: ana.\n")
     made = json.loads(ponte("people", "token", "owner", "--name", "script", "--json").out)
     assert made["token"].startswith("ponte-api-")
     assert made["url"].endswith("/v1")
-    assert "acts for owner over `/v1`" in ponte.err
+    assert "acts as owner over `/v1`" in ponte.err
     assert made["token"] not in ponte.err
     assert made["token"].encode() not in b"".join(
         path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
     )
     assert re.fullmatch(r"ponte-api-[\w-]{43}\n", ponte("people", "token", "owner").out)
     lines = ponte("people", "tokens", "owner").out.splitlines()
-    assert lines[0].split("  ")[0] == "id"
+    assert lines[0].split("  ")[0] == "ID"
     assert (len(lines), made["id"] in lines[1], "script" in lines[1]) == (3, True, True)
     assert ponte("people", "revoke", made["id"]).out == (
-        f"Revoked the API token {made['id']} of owner.\n"
+        f"Revoked API token {made['id']} (owner).\n"
     )
     assert (ponte("people", "revoke", made["id"]).code, ponte.err) == (
         1, "Not found: API token.\n",

@@ -129,7 +129,7 @@ def test_a_wrong_key_is_told(ponte: Shell) -> None:
         assert ponte("person", words[0], "slack:T1/UNOBODY", *words[1:]).code == 1
         assert (ponte.out, ponte.err) == (
             "",
-            "Person 'slack:T1/UNOBODY' not found. `ponte person list` shows everyone.\n",
+            "Person `slack:T1/UNOBODY` not found. `ponte person list` shows everyone.\n",
         )
     assert ponte("person", "forget", "slack:T1/UNOBODY").code == 2
     assert "Add --yes" in ponte.err
@@ -173,7 +173,7 @@ async def test_rows_that_arrive_during_a_deletion_make_it_fail(
 
     monkeypatch.setattr("bot.people.PersonalDataService.forget", forget)
     code, error = await running_ponte.fail("person", "forget", "web:ana", "--yes")
-    assert (code, "during the deletion: messages 1. Delete it again." in error) == (1, True)
+    assert (code, "during the deletion: messages 1. Run the deletion again." in error) == (1, True)
 
 
 KILLED = """

@@ -270,7 +270,7 @@ TABLE: Mapping[str, tuple[Probe, tuple[str, ...]]] = {
     "title of the card": (
         title,
         ("Create a row in People", "Change a row in People", "Delete a row in People",
-         "Run Fix it", "Post to #sales", "Post: Hello"),
+         "Run Fix it", "Post to #sales", "Reminder: Hello"),
     ),
     "text of the card": (text, ("none", "none", "none", "none", "Hello", "> Hello")),
     "rows of the card": (

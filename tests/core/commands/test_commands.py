@@ -172,11 +172,11 @@ def test_decisions_never_wait(text: str, at_once: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("quick-command", "Name a quick command"),
-        ("/quick-command Explain x", "'Explain' is not a quick command's name"),
-        ("quick-command ../../etc x", "'../../etc' is not a quick command's name"),
-        ("quick-command -x", "'-x' is not a quick command's name"),
-        ("quick-command " + "a" * 101, "up to 100 lowercase letters"),
+        ("quick-command", "Specify a quick command"),
+        ("/quick-command Explain x", "`Explain` isn't a valid quick command name"),
+        ("quick-command ../../etc x", "`../../etc` isn't a valid quick command name"),
+        ("quick-command -x", "`-x` isn't a valid quick command name"),
+        ("quick-command " + "a" * 101, "up to 100 characters: lowercase letters"),
     ],
 )
 def test_a_wrong_slug_is_told(text: str, words: str) -> None:

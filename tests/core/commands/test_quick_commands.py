@@ -75,7 +75,7 @@ def test_an_input_is_parsed(text: str, read: Any) -> None:
         ('a="two words', "quote after a= is not closed"),
         ("a='tis", "quote after a= is not closed"),
         ('a="x"y', "= is not closed, or has text right after it"),
-        ("a=two words", "'words' is not in the form key=value"),
+        ("a=two words", "`words` is not in the form key=value"),
         ("a=1 a=2", "a appears twice"),
     ],
 )
@@ -110,7 +110,7 @@ def test_valid_inputs_are_accepted(given_input: Any, checked: Any) -> None:
     [
         (REPORT, "", '`report` also needs day. Example: `quick-command report day="…"`.'),
         (REPORT, {"day": ""}, "also needs day"),
-        (REPORT, {"day": "m", "daye": "x"}, "no input 'daye'. Its inputs are: day, rows, full"),
+        (REPORT, {"day": "m", "daye": "x"}, "no input `daye`. Its inputs are: day, rows, full"),
         (REPORT, {"day": 5}, "day must be text"),
         (REPORT, {"day": "m", "rows": "many"}, "rows must be a number, for example rows=12.5."),
         (REPORT, {"day": "m", "rows": True}, "rows must be a number"),

@@ -102,7 +102,7 @@ async def test_show_a_table() -> None:
     async with open_bridge_chat() as (chat, bridge):
         answer = await chat.says("show customers")
         total = len(bridge.api.rows[CUSTOMERS])
-        assert f"**Customers**: 20 of {total} rows." in answer
+        assert f"**Customers**: showing 20 of {total} rows." in answer
         assert len([line for line in answer.split("\n") if line.startswith("|")]) == 22
         assert len(chat.calls) == 3
 
@@ -123,7 +123,7 @@ async def test_the_public_bridge_cannot_list_tables_but_reads_one_by_its_id() ->
 async def test_the_bridge_called_by_hand() -> None:
     async with open_bridge_chat() as (chat, _):
         args = json.dumps({"table_id": CUSTOMERS, "limit": 2})
-        assert "**list_records**: 2 of" in await chat.says(f"/nocodb list_records {args}")
+        assert "**list_records**: showing 2 of" in await chat.says(f"/nocodb list_records {args}")
         args = json.dumps({"table_id": CUSTOMERS, "record_id": 1})
         assert (await chat.says(f"/nocodb get_record {args}")).startswith("```json\n{\n")
         assert "Type `/nocodb TOOL {json}`" in await chat.says("/nocodb list_bases {oops")
@@ -245,7 +245,7 @@ async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
     chat = Chat(DemoModel, tools)
     assert "Customers [m1]: Name*:text" in await chat.says("list tables")
     assert await chat.says("show Customers") == (
-        "**Customers**: 1 of 53 rows.\n\n| Name |\n| --- |\n| Ada |"
+        "**Customers**: showing 1 of 53 rows.\n\n| Name |\n| --- |\n| Ada |"
     )
     assert chat.calls[0].arguments == json.dumps(
         {"table": "Customers", "filters": [], "match": "all", "fields": [], "sort": [], "limit": 20}
@@ -259,11 +259,11 @@ async def test_nocodb_over_rest() -> None:
         chat = Chat(DemoModel, await source.tools(Viewer()))
         assert "Customers [m" in await chat.says("list tables")
         shown = await chat.says("show customers")
-        assert shown.startswith("**Customers**: 20 of 30 rows.")
+        assert shown.startswith("**Customers**: showing 20 of 30 rows.")
         assert "| 1 | Customer 01 | c01@example.com | Active |" in shown
         assert "signed" not in shown
         missing = await chat.says("show Custmers")
-        assert missing.endswith("Table 'Custmers' not found. (did you mean 'Customers'?)")
+        assert missing.endswith("Table \\`Custmers\\` not found. (did you mean 'Customers'?)")
         assert "Order 12" in await chat.says('/nocodb get {"table": "Orders", "id": "12"}')
         told = await chat.says("/nocodb drop_base {}")
         assert "Either NocoDB is not connected (`NOCODB_URL`" in told
@@ -281,7 +281,7 @@ async def test_run_python() -> None:
 
 async def test_python_on_a_file_that_was_attached() -> None:
     chat = Chat(DemoModel, [python("ran {code}")])
-    assert "Attach a file to your message" in await chat.says("Summarise the attached file")
+    assert "Attach a file to your message" in await chat.says("Summarize the attached file")
     file = File("f1", "sales.csv", "text/csv", 10)
     chat.thread.append(Item(kind="message", role="user", text="here", name="Ana", files=(file,)))
     told = await chat.says("Summarise my file")
@@ -314,7 +314,7 @@ async def test_output_cannot_leave_its_block() -> None:
 
 async def test_history_is_the_thread() -> None:
     chat = Chat(DemoModel)
-    assert await chat.says("history") == "There are no earlier messages in this thread."
+    assert await chat.says("history") == "This thread has no earlier messages."
     await chat.says("the code is 42")
     await chat.says("I like tea", BEA)
     told = await chat.says("history")
@@ -326,7 +326,7 @@ async def test_quoted_context_is_not_what_was_asked() -> None:
     chat = Chat(DemoModel)
     quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
     chat.thread.append(quoted)
-    assert await chat.says("history") == "There are no earlier messages in this thread."
+    assert await chat.says("history") == "This thread has no earlier messages."
 
 
 async def test_the_same_round_asked_again_is_the_same() -> None:

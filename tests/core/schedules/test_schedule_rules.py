@@ -183,11 +183,11 @@ def refusals() -> Iterator[tuple[ScheduleDraft, ScheduleLimits, str]]:
         ("0 9 * * MONDAY", "MONDAY"), ("0 9 * * 1-9", "1-9"), ("32-1 9 32-1 * *", "32-1"),
         ("0 9 * * FRI-MON/2", "FRI-MON/2"),
     ):  # fmt: skip
-        yield draft(rule), limits, f"is not valid. It has a wrong field: '{field}'."
+        yield draft(rule), limits, f"is not valid. It has a wrong field: `{field}`."
     yield draft("0 9 * * MONDAY; DROP"), limits, "five fields"
     yield draft("0 9 29 2 *", ends=now + DAY), limits, "end before"
-    yield draft(zone="Brasília"), limits, "no time zone"
-    yield draft(zone="../../etc/passwd"), limits, "no time zone"
+    yield draft(zone="Brasília"), limits, "Time zone `Brasília` not found"
+    yield draft(zone="../../etc/passwd"), limits, "Time zone `../../etc/passwd` not found"
     yield draft(at=now - 1), limits, "has passed"
     yield draft(at=now + 3000 * DAY), limits, "within the next"
     yield draft(what="  \u200b "), limits, "what the schedule should do"
@@ -301,14 +301,14 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
         "0 9 * * 5-7": ("every week on Friday, Saturday, and Sunday at",
             "toda semana: sexta-feira, sábado e domingo", "vendredi, samedi et dimanche"),
         "0 9 * * 0,7": ("every week on Sunday at", "toda semana: domingo", "semaine : dimanche"),
-        "0 9,9 1,1 * *": ("on day 1 of each month at 9:00 AM", "no dia 1 de", "le 1 de"),
-        "0 9 1,15 * *": ("on days 1 and 15 of each", "nos dias 1 e 15", "les 1 et 15"),
+        "0 9,9 1,1 * *": ("on day 1 of each month at 9:00 AM", "no dia 1 de", "le 1er de"),
+        "0 9 1,15 * *": ("on days 1 and 15 of each", "nos dias 1 e 15", "les 1er et 15"),
         "0 9 7 * *": ("on day 7 of each month at 9:00 AM", "no dia 7 de cada mês", "le 7 de"),
         "*/15 * * * *": ("every 15 minutes", "a cada 15 minutos", "toutes les 15 minutes"),
         "0 * * * *": ("every hour, on the hour", "a cada hora, na hora cheia",
             "toutes les heures, à l’heure pile"),
-        "1 * * * *": ("every hour, 1 minute past", "a cada hora, 1 minuto", "1 minute après"),
-        "30 * * * *": ("every hour, 30 minutes past", "a cada hora, 30 min", "30 minutes après"),
+        "1 * * * *": ("every hour, 1 minute past", "hora, no minuto 1", "1 minute après"),
+        "30 * * * *": ("every hour, 30 minutes past", "aos 30 min", "30 minutes après"),
         "0,30 * * * *": ("`0,30 * * * *`", "`0,30 * * * *`", "`0,30 * * * *`"),
         "*/25 * * * *": ("`*/25 * * * *`", "`*/25 * * * *`", "`*/25 * * * *`"),
         "0 9 13 * 5": ("`0 9 13 * 5`", "`0 9 13 * 5`", "`0 9 13 * 5`"),

@@ -226,7 +226,7 @@ async def test_the_public_code_cannot_list_tables_and_the_model_is_told() -> Non
         told = await error_of_call(source, "list_tables", base_id=BASE)
         assert (await execute(source, "list_records", table_id=CUSTOMERS))["list"]
     assert told["message"] == (
-        "This bridge can't use list_tables: its NocoDB responds with 404 (not found)."
+        "The bridge can't use list_tables: NocoDB responded with 404 (not found)."
     )
     assert "NOCODB_URL" in told["hint"]
     assert "nocodb.internal" not in json.dumps(told)
@@ -361,7 +361,7 @@ async def test_a_bearer_is_sent_and_a_missing_one_is_told_to_the_operator() -> N
     async with asking(FakeBridge(token="s3cret")) as source:
         told = await error_of_call(source, "list_bases")
     assert told["message"] == (
-        "The NocoDB bridge rejected the token (status 401). Check the setting NOCODB_TOKEN."
+        "The NocoDB bridge rejected the token (status 401). Check the NOCODB_TOKEN setting."
     )
 
 

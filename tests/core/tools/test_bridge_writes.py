@@ -189,7 +189,7 @@ async def test_the_public_bridge_describes_no_table_so_its_rows_do() -> None:
             await ask.error_of_call("create_record", record_data={"Nope": 1})
         ).code == "unknown_field"
         draft = await ask("delete_record", record_id=1)
-        with pytest.raises(ToolError, match="its NocoDB responds with 404"):
+        with pytest.raises(ToolError, match="NocoDB responded with 404"):
             await ask.source.rows.open(draft).write(draft.rows)
 
 

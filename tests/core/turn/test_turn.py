@@ -162,7 +162,7 @@ async def _begin(engine: Engine, text: str = "go") -> Turn:
          ["I can't read `c.png`, `f.zip`, `g.heic`. I read TEXT, PDF."]),
         ({"text"}, ["latin.csv"], ["`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters "
          "are wrong, send it as UTF-8."]),
-        ({"text"}, ["zip.txt"], ["I couldn't read `zip.txt`, so I answered without it."]),
+        ({"text"}, ["zip.txt"], ["I couldn't read `zip.txt`, so I answered without this file."]),
         (None, ["a.pdf"], []),
     ],
 )  # fmt: skip
@@ -564,8 +564,8 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         answer = await _answer(engine)
     assert answer.text == (
-        "I was interrupted while this code ran, so its effects are unknown. I won't run it "
-        "again by myself. Send it again if you need it."
+        "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
+        "on my own. Send it again if you need it."
     )
 
 

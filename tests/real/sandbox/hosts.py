@@ -80,7 +80,7 @@ async def main() -> None:
     finally:
         runtime.close()
     name = choice.sandbox.name if choice.sandbox else ""
-    print(json.dumps({"name": name, "words": choice.words, **reasons}))
+    print(json.dumps({"name": name, "words": str(choice.reason), **reasons}))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_landlock_where_nobody_may_make_namespaces(who: str) -> None:
     if found["landlock"]:
         skip_blocked(found["landlock"])
     reason = found["bubblewrap"]
-    words = f"Landlock {ruleset.version()}: all checks passed (no bubblewrap: {reason})"
+    words = f"Landlock {ruleset.version()}: all checks passed. bubblewrap is not used: {reason}"
     assert (found["name"], found["words"]) == ("landlock", words)
     if BUBBLEWRAP:
         assert "users cannot create namespaces on this machine" in reason

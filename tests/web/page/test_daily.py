@@ -81,7 +81,7 @@ async def test_for_how_long_it_works_is_shown(ponte: WebPonte, browser: Browser)
     await visit(page, ponte.link)
     await say(page, "tables?")
     progress = page.locator(".progress").last
-    await expect(progress).to_have_text("is reading the tables…")
+    await expect(progress).to_have_text("Ponte is reading the tables…")
     await page.clock.run_for(3_000)
     assert await progress.get_attribute("data-seconds") is None
     await page.clock.run_for(4_000)

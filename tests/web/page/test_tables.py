@@ -150,7 +150,7 @@ async def test_figures_stand_to_the_right_and_all_of_it_in_the_whole_window(
     await say(tab, "20")
     right = tab.locator(".body th.right")
     await expect(right).to_have_text(["Balance", "Score"] * 2)
-    await tab.locator(".tools").get_by_role("button", name="Show in the whole window").click()
+    await tab.locator(".tools").get_by_role("button", name="Full screen").click()
     frame = tab.locator("#wide .table")
     await expect(frame).to_be_focused()
     await frame.evaluate("e => { e.scrollTo(400, 0); }")

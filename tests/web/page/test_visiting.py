@@ -22,6 +22,8 @@ async def test_the_first_visit(ponte: WebPonte, tab: Page) -> None:
         Health("nocodb", "failing", "it does not answer"),
     ]
     await visit(tab, ponte.link)
+    await expect(tab.locator("#connected summary")).to_have_text("1 connected · 1 failing")
+    await expect(tab.locator("#parts li").first).to_be_hidden()
     await expect(tab.locator("#parts li")).to_have_text(
         [re.compile("^model · on · the demo model"), "nocodb · failing · it does not answer"]
     )

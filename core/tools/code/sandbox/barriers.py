@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from core.base.errors import PonteError
 from core.base.i18n import say
 from core.tools.code.sandbox import checks
 from core.tools.code.sandbox import sandbox as trees
@@ -220,8 +221,8 @@ PROBE_TIMEOUT_SECONDS = 20.0
 """Seconds for all checks, which take about 50 ms."""
 
 BUBBLEWRAP = "bubblewrap: all checks passed"
-LANDLOCK = "Landlock {version}: all checks passed (no bubblewrap: {reason})"
-NEITHER = "no sandbox is available. bubblewrap: {bubblewrap}. Landlock: {landlock}"
+LANDLOCK = "Landlock {version}: all checks passed. bubblewrap is not used: {why}"
+NEITHER = "no sandbox is available. bubblewrap: {what}. Landlock: {why}"
 
 
 async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None) -> str:
@@ -265,32 +266,32 @@ def _prepare_outside(limits: SandboxLimits) -> Outside:
 
 @dataclass(frozen=True, slots=True)
 class SandboxChoice:
-    """The chosen sandbox, or None. `words` explain the choice for `status` and doctor."""
+    """The chosen sandbox, or None. `reason` explains the choice for `status` and doctor."""
 
     sandbox: Sandbox | None
-    words: str
+    reason: PonteError
 
 
 async def choose_sandbox(
     python: Path, runtime: RuntimeFolder, limits: SandboxLimits | None = None
 ) -> SandboxChoice:
     """Prove each sandbox in turn. Takes tens of milliseconds; the result is not cached."""
-    if reason := _find_obstacle():
-        return SandboxChoice(None, reason)
+    if obstacle := _find_obstacle():
+        return SandboxChoice(None, obstacle)
     bubblewrap = Bubblewrap(runtime)
     reason = await prove_sandbox(bubblewrap, python, limits)
     if not reason:
-        return SandboxChoice(bubblewrap, say(BUBBLEWRAP, "en"))
+        return SandboxChoice(bubblewrap, PonteError(BUBBLEWRAP))
     version, lacks = ruleset.version(), say(NO_LANDLOCK, "en")
     landlock = Landlock(runtime)
     if version and not (lacks := await prove_sandbox(landlock, python, limits)):
-        return SandboxChoice(landlock, say(LANDLOCK, "en", version=version, reason=reason))
-    return SandboxChoice(None, say(NEITHER, "en", bubblewrap=reason, landlock=lacks))
+        return SandboxChoice(landlock, PonteError(LANDLOCK, version=version, why=reason))
+    return SandboxChoice(None, PonteError(NEITHER, what=reason, why=lacks))
 
 
-def _find_obstacle() -> str:
-    """Return why this machine cannot have any sandbox, or ""."""
+def _find_obstacle() -> PonteError | None:
+    """Return why this machine cannot have any sandbox, or None."""
     if sys.platform != "linux":
-        return say(NOT_LINUX, "en", system=sys.platform)
+        return PonteError(NOT_LINUX, system=sys.platform)
     machine = os.uname().machine
-    return "" if machine in ARCHITECTURES else say(NO_TABLE, "en", machine=machine)
+    return None if machine in ARCHITECTURES else PonteError(NO_TABLE, machine=machine)
