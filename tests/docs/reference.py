@@ -373,7 +373,7 @@ def _http() -> Iterator[str]:
             who = "the socket"
         own = route.declaration
         request = f"`{own.method} {route.path.replace(':path', '')}`"
-        rows.append((request, who, _sent(route), _answer(route), _numbers(own.refuses)))
+        rows.append((request, who, _request_fields(route), _answer(route), _numbers(own.refuses)))
     for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
         done, refused = (_numbers(s for s in statuses if (s < 300) == ok) for ok in (True, False))
         rows.append((f"`POST {path}`", "its own signature", "", done, refused))
@@ -384,7 +384,7 @@ def _numbers(statuses: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(statuses)))
 
 
-def _sent(route: DeclaredRoute) -> str:
+def _request_fields(route: DeclaredRoute) -> str:
     """Return the fields of the body and the parameters of the query."""
     parts = [f"`?{name}=`" for name in route.declaration.query]
     if (body := route.body_model) is not None:
