@@ -92,7 +92,7 @@ async def test_a_failed_execution_raises_an_error(
     error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "failed"
     assert str(error) == (
-        f'StackSpot reports a failure ({state}) in the step “Read”, without a reason.'
+        f"StackSpot reports a failure ({state}) in the step “Read”, without a reason."
     )
 
 
