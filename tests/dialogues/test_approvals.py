@@ -97,8 +97,9 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         call = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
         asked = await says(ponte, call, "k1", OTHER, shared=shared)
         (card,) = asked.cards
+        who = "Otto" if shared else "you"
         assert card.text == (
-            "Requested by Otto. An admin must approve it. 2 different people must approve it."
+            f"Requested by {who}. An admin must approve it. 2 different people must approve it."
         )
         own = on_slack(f"approve {card.id}", "k2", OTHER, shared=shared)
         assert (await ponte.ask_message(own)).code == "forbidden"
@@ -109,7 +110,7 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         clerks = Rule("ponte.toml:1", frozenset({"slack:U5"}), allow=("approve:people",))
         policy.config = FixedConfig(rule_book=RuleBook((clerks,)))
         asked = await says(ponte, call, "k4", OTHER, shared=shared)
-        assert asked.cards[0].text == "Requested by Otto. 2 different people must approve it."
+        assert asked.cards[0].text == f"Requested by {who}. 2 different people must approve it."
 
 
 async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> None:

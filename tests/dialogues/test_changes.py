@@ -151,7 +151,7 @@ async def test_the_command_changes_lists_the_changes_of_the_channel(bot_home: Bo
         listed = (await ponte.ask("changes")).text
         heading, line = listed.splitlines()
         assert heading == "Latest changes:"
-        said = f"- `{card.id}` Create 2 rows in People: open. Requested by Ana, "
+        said = f"- `{card.id}` Create 2 rows in People: waiting for approval. Requested by Ana, "
         assert line.startswith(said)
         assert (await ponte.ask("changes", channel="C2")).text == "No changes yet."
 

@@ -40,7 +40,7 @@ async def test_what_is_wrong_is_told_before_anything_runs(bot_home: BotHome) -> 
             ("quick-command daily-summary day=x size=3", "has no input `size`"),
             ('quick-command daily-summary day="x', "not closed"),
             ("quick-command", "Specify a quick command"),
-            ("quick-command close-day", "can't be run here"),
+            ("quick-command close-day", "can't be run in this channel"),
         ):
             answer = await ponte.ask(said)
             assert (answer.status, told in answer.text) == ("failed", True), answer.text

@@ -119,7 +119,7 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
             ({"id": "", "name": "", "name_field": "", "before": None, "after": {"to": "pt"},
               "changes": [{"field": "to", "before": None, "after": "pt"}]},),
         )  # fmt: skip
-        assert card.text == "Requested by Ana. Quick commands can't be undone."
+        assert card.text == "Requested by you. Quick commands can't be undone."
         assert len(bot.stackspot.executions) == 1
         done = await ponte.ask(f"approve {card.id}")
         assert done.text == 'Approved by Ana. Done.\n\ntranslate-all: {"to": "pt"}'
@@ -147,9 +147,12 @@ async def test_a_name_that_cannot_be_is_refused_before_any_card(bot: Bot) -> Non
         bot.config = config
         async with bot.open() as ponte:
             asked = await ponte.ask(asks("../../oidc/x", "y"))
-            assert (asked.cards, "is not a quick command's name" in asked.text) == ((), True)
+            assert (asked.cards, "isn't a valid quick command name" in asked.text) == ((), True)
             typed = await ponte.ask("quick-command ../../oidc/x y")
-            assert (typed.status, "is not a quick command's name" in typed.text) == ("failed", True)
+            assert (typed.status, "isn't a valid quick command name" in typed.text) == (
+                "failed",
+                True,
+            )
     assert bot.stackspot.requests == []
 
 

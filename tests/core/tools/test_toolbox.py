@@ -95,7 +95,7 @@ async def test_an_unknown_name_is_told_the_nearest_one() -> None:
 
 async def test_two_tools_with_one_name_are_a_settings_error() -> None:
     box = Toolbox([Shelf("a", a_tool("look")), Shelf("b", a_tool("look"))])
-    with pytest.raises(SettingsError, match="'look'"):
+    with pytest.raises(SettingsError, match="`look`"):
         await box.tools(Held("read"))
 
 
