@@ -54,10 +54,10 @@ _REMINDER = (
     "`deny {id}`."
 )
 _EXPIRED = (
-    "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was "
-    "changed. If you still want it, ask again."
+    "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was changed."
 )
 _AGAIN = "To propose it again, type `again {id}`."
+_ASK_AGAIN = "If you still want it, ask again."
 _DENIED = "{name} denied `{id}`: {title}. Reason: “{reason}”"
 
 
@@ -300,8 +300,8 @@ class ApprovalNotices:
                 title = escape_markdown(self.changes.views.builder.build_title(change))
                 if one.kind == "expired":
                     text = say(_EXPIRED, id=id, title=title)
-                    if "again" in self.changes.views.builder.possible_actions(change):
-                        text += " " + say(_AGAIN, id=id)
+                    is_offered = "again" in self.changes.views.builder.possible_actions(change)
+                    text += " " + (say(_AGAIN, id=id) if is_offered else say(_ASK_AGAIN))
                 elif one.kind == "denied" and (decider := change.decider):
                     name = escape_markdown(clip_line(decider.name or decider.id))
                     reason = escape_markdown(show_reason(change.denial_reason))

@@ -59,7 +59,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `stop`: stop what I am doing
 - `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
 - `change ID FIELD = VALUE`: change a request before it is approved
-- `again ID`: propose your denied or expired request again
+- `again ID`: propose your denied, expired or failed request again
 - `approvals`: list the requests waiting for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
