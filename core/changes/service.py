@@ -464,7 +464,7 @@ class Decisions:
             change, unaudited = await self.lifecycle.apply(change, rule, decision.show_progress)
             await self.lifecycle.settle_payment(change, decision.seq)
         is_undo = change.proposal.undone_change and change.decision_seq != decision.seq
-        note = say(_EARLIER) if change.state in ("denied", "withdrawn") or is_undo else unaudited
+        note = say(_EARLIER) if change.state == "denied" or is_undo else unaudited
         return await self.views.describe_state(change, decision, note)
 
     async def _change(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:

@@ -69,9 +69,9 @@ async def test_the_rows_of_an_answer_for_a_program(tmp_path: Path, commands: str
 @pytest.mark.parametrize(
     ("locale", "state", "approved"),
     [
-        ("en", "open", "Approved by "),
-        ("pt-BR", "em aberto", "Aprovad"),
-        ("fr", "ouverte", "Approuv"),
+        ("en", "waiting for approval", "Approved by "),
+        ("pt-BR", "aguardando aprovação", "Aprovad"),
+        ("fr", "en attente d’approbation", "Approuv"),
     ],
 )
 async def test_a_question_and_a_change_from_a_shell(
@@ -83,7 +83,7 @@ async def test_a_question_and_a_change_from_a_shell(
         assert out.startswith(to_plain_text(LEADS_FOUND))
         code, out, err = await shell(team, commands, locale, "ask", PAID)
         assert (code, "ponte changes" in out) == (0, False)
-        assert f"({state})" in err
+        assert f"· {state}" in err
         found = re.search(r"ponte changes approve (\w{6}) · .+ · ponte changes deny \1\n", err)
         assert found is not None, err
         code, out, _ = await shell(team, commands, locale, "changes", "pending")

@@ -135,13 +135,14 @@ async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared
         unnamed = await in_slack(ponte, UPDATE, "k1", shared)
         knows_names(ponte)
         named = await in_slack(ponte, UPDATE, "k2", shared, OTHER)
-    who = "Waiting for someone in clerks, {}Otto or an admin."
+    asker = "Otto" if shared else "you"
+    who = "Waiting for someone in clerks, {}" + asker + " or an admin."
     assert who.format("someone in finance-team, Cleo, ") in named.text
     assert named.actions == unnamed.actions == BOTH
     assert (
-        "Waiting for someone in clerks, Mia, another designated approver or an admin."
-        in unnamed.text
-    )
+        f"Waiting for someone in clerks, {'Mia' if shared else 'you'}, another designated approver "
+        "or an admin."
+    ) in unnamed.text
 
 
 async def test_where_nobody_s_name_is_known_it_says_who_names_them(bot_home: BotHome) -> None:

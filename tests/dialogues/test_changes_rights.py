@@ -72,7 +72,7 @@ async def test_another_person_decides_nothing_for_you(bot_home: BotHome) -> None
             assert (refused.code, "Someone else requested" in refused.text) == ("forbidden", True)
         assert (await says(ponte, f"deny {card.id}", "k3")).text == "Denied by Mia."
         told = await says(ponte, f"approve {card.id}", "k4", OTHER, thread="tU1")
-        assert told.text == "Denied by Mia.", "it stands there for all to read"
+        assert told.text.startswith("Denied by Mia."), "it stands there for all to read"
 
 
 @pytest.mark.parametrize("clicked", [False, True])
@@ -153,7 +153,7 @@ async def test_from_another_workspace_or_surface_only_an_admin(bot_home: BotHome
     async with bot(bot_home, table, policy=rights) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         away = on_slack(f"approve {card.id}", "k2", workspace="T2")
-        assert "was requested in another place" in (await ponte.ask_message(away)).text
+        assert "was requested in another conversation" in (await ponte.ask_message(away)).text
         assert (await ponte.ask(f"approve {card.id}", person=ANA)).code == "not_found"
         assert table.applied == []
         boss = on_slack(f"approve {card.id}", "k3", BOSS, "T2", channel="D9", shared=False)

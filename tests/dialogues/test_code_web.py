@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.base.errors import PonteError
 from core.tools.code.local import LOCAL_DESCRIPTION
 from tests.code import sandboxed
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
@@ -154,7 +155,7 @@ async def test_where_no_sandbox_holds_nothing_runs(
     tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "core.tools.code.sandbox.barriers._find_obstacle", lambda: "this is no Linux"
+        "core.tools.code.sandbox.barriers._find_obstacle", lambda: PonteError("this is no Linux")
     )
     home = await sandboxed.home(tmp_path / "home")
     async with whole(home, fake, ponte_code="local") as ponte:

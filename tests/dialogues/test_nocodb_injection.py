@@ -87,7 +87,7 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
         assert (one.rows, one.nocodb.write_calls) == (before, [])
         (card,) = answer.cards
         assert (card.state, card.title) == ("open", "Delete 30 rows in Customers")
-        assert card.text.startswith("Requested by Ana. ")
+        assert card.text.startswith("Requested by ")
         assert [row["id"] for row in card.rows] == [str(id) for id in range(1, 31)]
         names = [f"Customer {n:02d}" for n in range(1, 31)]
         names[6] = to_one_line(ORDER)

@@ -69,7 +69,7 @@ async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -
     async with write_tools(tmp_path) as here:
         orders = here.team.rows("Orders")
         shown, id = await here.proposes(PAID)
-        assert "  # Change a row in Orders (open)\n" in shown
+        assert "  # Change a row in Orders · waiting for approval\n" in shown
         assert "    Order 12: Paid: No → Yes\n" in shown
         assert orders[12]["Paid"] is False
         first, second = await here.types(f"approve {id}"), await here.types(f"approve {id}")
@@ -85,7 +85,7 @@ async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -
 async def test_duplicates_go_and_new_rows_come(tmp_path: Path) -> None:
     async with write_tools(tmp_path) as here:
         shown, id = await here.proposes(DUPLICATES)
-        assert "  # Delete 2 rows in Customers (open)\n" in shown
+        assert "  # Delete 2 rows in Customers · waiting for approval\n" in shown
         assert "I've prepared this change for approval.\n" in shown
         deleted = [line.strip() for line in shown.splitlines() if "  Customer 28" in line]
         assert [line.split(": ")[0] for line in deleted] == [

@@ -11,7 +11,7 @@ from tests.dialogues.office import PAID, office
 from tests.fakes.link import parse_page_link
 
 REQUESTED = {
-    "en": "Requested by Maya.", "pt-BR": "Solicitação de Maya.", "fr": "Demande faite par Maya.",
+    "en": "Requested by you.", "pt-BR": "Solicitação sua.", "fr": "Demande faite par vous.",
 }  # fmt: skip
 
 

@@ -138,8 +138,8 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
         bob = f"<@{w.bob.id}>"
         slack.workspace.groups["SBOBSTEAM"] = {w.bob.id}
         for case, to, text, who, words in (
-            ("no member", mention(secret), "Hi", w.alice, "write yourself"),
-            ("no place", "<#C0NOWHERE|no>", "Hi", w.alice, "write yourself"),
+            ("no member", mention(secret), "Hi", w.alice, "where you can write"),
+            ("no place", "<#C0NOWHERE|no>", "Hi", w.alice, "where you can write"),
             ("not mentioned", sales.id, "Hi", w.alice, "Mention the channel"),
             ("by its name", "#sales", "Hi", w.alice, "Mention the channel"),
             ("an id in plain text", f"#{sales.id}", "Hi", w.alice, "Mention the channel"),
@@ -147,11 +147,11 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
             ("too many bytes", mention(sales), "語" * 800, w.alice, "too long"),
             ("empty", mention(sales), "\u200b ", w.alice, "empty"),
             ("here", mention(w.general), "Hi", w.alice, "current conversation"),
-            ("a stranger", f"<@{stranger.id}>", "Hi", w.alice, "write yourself"),
-            ("nobody", "<@U0NOWHERE>", "Hi", w.alice, "write yourself"),
+            ("a stranger", f"<@{stranger.id}>", "Hi", w.alice, "where you can write"),
+            ("nobody", "<@U0NOWHERE>", "Hi", w.alice, "where you can write"),
             ("a group, though of one person", "@SBOBSTEAM", "Hi", w.alice, "Mention the channel"),
-            ("of a stranger", bob, "Hi", stranger, "write yourself"),
-            ("of a guest", bob, "Hi", guest, "write yourself"),
+            ("of a stranger", bob, "Hi", stranger, "where you can write"),
+            ("of a guest", bob, "Hi", guest, "where you can write"),
         ):
             said = await ponte.ask(to, text, who, w.general if case == "here" else None)
             assert words in said.visible_text, (case, said.visible_text)
@@ -172,7 +172,7 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
         # Rights are checked again at the approval. Unknown ones leave the card open.
         card = await ponte.ask(mention(sales), "Second")
         places[sales.id].members.remove(w.alice.id)
-        await ponte.try_to_approve(card, "write yourself")
+        await ponte.try_to_approve(card, "where you can write")
         places[sales.id].members.add(w.alice.id)
         ponte.faults.add("conversations.members", "missing_scope", 0)
         await ponte.try_to_approve(card, "couldn't check")
@@ -214,7 +214,7 @@ async def test_cards_show_all_of_the_text_or_no_button_on_slack(tmp_path: Path) 
         assert "Approve" in card.buttons
         assert card.visible_text.count("Lorem &amp;") == text.count("Lorem &")
         for locale, name, words in (
-            ("pt-BR", "Rui", ("Publicar em #sales", "Solicitação de Rui.", "Publicada.")),
+            ("pt-BR", "Rui", ("Postar em #sales", "Solicitação de Rui.", "Postada.")),
             ("fr", "Zoé", ("Publier dans #sales", "Demande faite par Zoé.", "Publiée.")),
         ):
             person = w.slack.person(name, locale=locale)
@@ -342,10 +342,10 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     for case, place, to, words in (
         ("not mentioned", here, str(sales.id), "Mention the channel"),
         ("an id in plain text", here, f"#{sales.id}", "Mention the channel"),
-        ("another server", here, f"<@{zoe.id}>", "write yourself"),
-        ("a thread", here, f"<#{thread.id}>", "write yourself"),
-        ("a channel, from a direct message", ana.dm, f"<#{sales.id}>", "write yourself"),
-        ("a person, from a direct message", ana.dm, f"<@{rui.id}>", "write yourself"),
+        ("another server", here, f"<@{zoe.id}>", "where you can write"),
+        ("a thread", here, f"<#{thread.id}>", "where you can write"),
+        ("a channel, from a direct message", ana.dm, f"<#{sales.id}>", "where you can write"),
+        ("a person, from a direct message", ana.dm, f"<@{rui.id}>", "where you can write"),
     ):
         said = await ask(to, "Hi", place)
         await discord.wait_until(functools.partial(is_in, words, said))
@@ -513,5 +513,5 @@ async def test_the_text_of_a_proposed_post_is_changed_by_who_can_write_there(
         with pytest.raises(ToolError, match=words):
             await posts.revise(change, {"Text": text}, changer)
     places.may = False
-    with pytest.raises(ToolError, match="write yourself"):
+    with pytest.raises(ToolError, match="where you can write"):
         await posts.revise(change, {}, changer)

@@ -177,7 +177,7 @@ async def test_what_cannot_be_proposed_again_says_why(bot_home: BotHome) -> None
     async with bot(bot_home, table, policy=rights()) as ponte:
         old = await denied_card(ponte)
         elsewhere = await says(ponte, f"again {old.id}", "k3", thread="t9")
-        assert "requested in another place" in elsewhere.text
+        assert "requested in another conversation" in elsewhere.text
         del table.rows["1"]
         gone = await says(ponte, f"again {old.id}", "k4")
         assert gone.text.startswith("There is no row 1.")

@@ -208,7 +208,7 @@ async def test_without_the_scopes_everybody_is_asked_who_may_be(tmp_path: Path) 
         t.w.slack.api.without = {"channels:read"}
         await t.asks()
         (bob,) = await t.copies("Bob")
-        assert "Alice solicitou isto em outro lugar" in bob.visible_text, "in his language"
+        assert "Alice solicitou isto em outra conversa" in bob.visible_text, "in his language"
 
 
 async def test_a_copy_of_a_card_does_not_reveal_a_direct_message(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ async def test_a_notice_to_a_person_is_a_direct_message_in_their_language(tmp_pa
         await notify(t.w.bot.engine, carol, "link-renewed")
         await t.until(lambda: len(t.posts_to("Carol")) == 2)
         first, second = t.posts_to("Carol")
-        assert "Le propriétaire de ce Ponte a révoqué" in first.visible_text
+        assert "Le propriétaire de Ponte a révoqué" in first.visible_text
         assert "\\*shop\\* \\<\u2060!channel" in first.visible_text
         assert "lien de connexion" in second.visible_text
         assert await t.w.bot.engine.notices.list_waiting(carol) == []

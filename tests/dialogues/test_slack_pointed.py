@@ -88,7 +88,7 @@ async def test_no_more_files_than_ten_and_none_too_large(
         root = w.slack.say(w.bob, w.general, "all of it", files=many)
         answer = await w.ask("which?", thread=root)
         assert files(model.asks[0]) == [f"{n}.txt" for n in range(2, 11)]
-        assert "only the newest 10 files" in answer.visible_text
+        assert "only read the newest 10 files" in answer.visible_text
         assert "`11.txt` (200 B) is too large" in answer.visible_text
 
 

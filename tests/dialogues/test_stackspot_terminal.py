@@ -171,7 +171,7 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         said = io.StringIO()
         await chat(tmp_path / "s", Keyboard(typed), said)
         assert "explain: a bridge\n" in said.getvalue()
-        assert "# Run Translate everything (open)" in said.getvalue()
+        assert "# Run Translate everything · waiting for approval" in said.getvalue()
         (card,) = await engine.changes.views.find_latest("")
         await chat(tmp_path / "s", Keyboard(f"approve {card.id}\n"), said)
         assert "Done.\n\ntranslate-all: it\n" in said.getvalue()
