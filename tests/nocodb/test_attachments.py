@@ -264,7 +264,7 @@ async def test_a_file_of_a_row_is_read_as_it_was_stored(own_place: Place, name: 
     assert outcome.shows_files
     assert [(f.type, f.size) for f in outcome.files] == [("text/csv", 4)]
     assert reader.files.stored[outcome.files[0].id][1] == b"a;b\n"
-    assert "Source: Customers: row 2, " in outcome.sources[0]
+    assert "Source: Customers, row 2, " in outcome.sources[0]
 
 
 @pytest.mark.parametrize("file", [

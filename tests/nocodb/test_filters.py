@@ -128,7 +128,7 @@ def test_what_cannot_be_asked_is_told(
 
 
 def test_too_many_filters_are_refused() -> None:
-    with pytest.raises(ToolError, match="at most 20"):
+    with pytest.raises(ToolError, match="maximum is 20"):
         RowSelection.of(DEALS, [Filter("Name", "eq", "x")] * 21, "all", NOW)
 
 

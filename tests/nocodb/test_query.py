@@ -173,7 +173,7 @@ async def test_no_rows_make_no_file(reader: Reader) -> None:
 async def test_one_row_is_told_whole(reader: Reader) -> None:
     told = await reader.call("nocodb_get", table="customers", id="7")
     assert told["row"]["Notes"] == "Note 7,\nin two lines"
-    assert "Customers: row 7, 2026-11-20 14:05" in reader.last.sources[0]
+    assert "Customers, row 7, 2026-11-20 14:05" in reader.last.sources[0]
     told = await reader.call("nocodb_get", table="Customers", id="1")
     assert told["row"]["Orders"] == "Order 01, Order 02"
 

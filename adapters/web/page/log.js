@@ -2,7 +2,6 @@
 
 import * as card from "./card.js";
 import { $, details, make, stick } from "./element.js";
-import { colour } from "./code.js";
 import { awaitTitle, changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
@@ -235,6 +234,10 @@ export function showTrouble({ turn, message }) {
 function earlier(shown) {
   const button = iconButton("past", "earlier", () => details((one) => one.toggleEarlier(shown, button)), { "aria-expanded": "false" });
   return button;
+}
+
+async function colour(code) {
+  (await import("./code.js")).colour(code);
 }
 
 function decorate(body, turn) {

@@ -38,13 +38,13 @@ async def test_the_button_is_hidden_without_quick_commands(page: Page) -> None:
 async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, page: Page) -> None:
     await open_commands(ponte, page, ECHO, REPORT)
     await page.get_by_label("Quick command", exact=True).select_option("Report")
-    await page.get_by_role("button", name="Run").click()
+    await page.get_by_role("button", name="Run", exact=True).click()
     await expect(page.locator("#quick-form")).to_be_visible()  # the title is required
     await page.get_by_label("title (required)").fill('A "big" one\\\nwith two lines')
     await page.get_by_label("pages").fill("12.5")
     await page.get_by_label("draft").select_option("yes")
     await page.get_by_label("kind (required)").select_option("short")
-    await page.get_by_role("button", name="Run").click()
+    await page.get_by_role("button", name="Run", exact=True).click()
     await expect(page.locator("#quick-form")).to_be_hidden()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command report")
     (row,) = ponte.rows.values()
@@ -60,7 +60,7 @@ async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, page: Page) -> N
 async def test_free_text_stays_text(ponte: WebPonte, page: Page, text: str) -> None:
     await open_commands(ponte, page, ECHO)
     await page.get_by_label("Input").fill(text)
-    await page.get_by_role("button", name="Run").click()
+    await page.get_by_role("button", name="Run", exact=True).click()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command echo")
     (row,) = ponte.rows.values()
     command = parse_command(row.message.text)
@@ -74,7 +74,7 @@ async def test_a_file_goes_along(ponte: WebPonte, page: Page) -> None:
     file: FilePayload = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
     await page.locator("#files").set_input_files([file])
     await page.get_by_role("button", name="Quick commands").click()
-    await page.get_by_role("button", name="Run").click()
+    await page.get_by_role("button", name="Run", exact=True).click()
     await expect(page.locator(".said .files")).to_contain_text("a.csv")
 
 
