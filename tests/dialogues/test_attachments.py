@@ -106,7 +106,7 @@ async def test_a_file_of_a_row_is_read_on_slack(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         here.team.openai.say(reading("contract.txt"), Script("Ten chairs.", match=SHOWN_TO_MODEL))
         answer = await here.asks(READ)
-        assert answer.visible_text.startswith("Ten chairs.\n\nSource: Customers: row 1, ")
+        assert answer.visible_text.startswith("Ten chairs.\n\nSource: Customers, row 1, ")
         assert here.shared_files() == [], "the person did not ask for the file"
         sent = here.team.model_input()
         assert "<file name='contract.txt'>\\nTen chairs, due in May.\\n</file>" in sent
