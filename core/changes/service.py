@@ -31,7 +31,6 @@ from core.changes.approval import Approval
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
 from core.changes.kinds import Applier, Changer, CheckedApplier, EditableApplier
 from core.changes.ledger import SqlLedger
-from core.commands.grammar import localize_command
 from core.domain.changes import (
     MAX_PROPOSAL_ROWS,
     NO_PROPOSAL_SENTENCE,
@@ -259,6 +258,7 @@ _NOT_AS_SHOWN = (
     "newest cards."
 )
 _NOT_REACHED = "Not approved: {ids}."
+_APPROVE = "approve {id}-{code}"
 _ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
@@ -390,7 +390,7 @@ class Decisions:
             if here.is_shared and not here.is_same_channel(change.proposal.address):
                 return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
             card = await self.views.card(change, decision.person, here, reached)
-            hint = f"{localize_command('approve')} {change.id}-{_code(change, decision)}"
+            hint = say(_APPROVE, id=change.id, code=_code(change, decision))
             words = say(_READ_FIRST, id=change.id, hint=hint)
             return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
         applier = self.appliers.get(change.draft.applier)

@@ -23,7 +23,7 @@ async def test_wrong_credentials(fake: FakeStackSpot, clock: SteppedClock) -> No
     assert error.code == "bad_credentials"
     assert str(error) == (
         "StackSpot rejected the credentials. Check STACKSPOT_CLIENT_ID and "
-        "STACKSPOT_CLIENT_SECRET, and that they belong to the realm 'acme'."
+        "STACKSPOT_CLIENT_SECRET, and that they belong to the realm `acme`."
     )
 
 
@@ -31,7 +31,7 @@ async def test_a_wrong_realm(fake: FakeStackSpot, clock: SteppedClock) -> None:
     async with client(fake.url, clock, realm="a/../b") as stackspot:
         error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "wrong_realm"
-    assert "'a/../b'" in str(error)
+    assert "`a/../b`" in str(error)
     assert "STACKSPOT_REALM" in str(error)
 
 

@@ -128,7 +128,7 @@ async def test_what_does_not_fit_is_told_before_anything_is_sent(
 
 async def test_one_that_is_not_for_this_place_is_refused(stackspot: StackSpot) -> None:
     registry = RegisteredCommands(elsewhere=frozenset({"echo"}))
-    with pytest.raises(ToolError, match="can't be run here") as caught:
+    with pytest.raises(ToolError, match="can't be run in this channel") as caught:
         await command(StackSpotSource(stackspot, registry, AGENTS), CommandScene().ctx(), "echo")
     assert caught.value.code == "forbidden"
 
