@@ -458,12 +458,12 @@ def confirmation_code(id: str, person: Person, created_at: float, revision: int 
     return str(1000 + int.from_bytes(digest) % 9000)
 
 
-SHOWS_CHANGES_SQL = "(answer LIKE '%\"cards\":%' OR answer LIKE '%`approve ______-____`%')"
+SHOWS_CHANGES_SQL = "(answer LIKE '%\"cards\":%' OR answer LIKE '% ______-____`%')"
 """The condition for the answers in which `find_shown_changes` may find ids."""
 
 
 def find_shown_changes(answer: Answer) -> tuple[set[str], set[str]]:
     """Return the ids of the changes on the answer's cards, and of those that its text shows in full
-    to a person who typed `approve`."""
-    read_out = re.findall(r"`approve ([a-z2-7]{6})-\d{4}`", answer.text)
+    to a person who typed `approve`, in any language."""
+    read_out = re.findall(r"`\w+ ([a-z2-7]{6})-\d{4}`", answer.text)
     return {card.id for card in answer.cards}, set(read_out)

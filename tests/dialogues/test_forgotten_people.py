@@ -58,15 +58,18 @@ async def texts_of_cards(journal: Journal, conversation: str) -> list[str]:
 
 
 @also_on_postgres
-@pytest.mark.parametrize("forgets", ["person", "conversation"])
+@pytest.mark.parametrize(
+    ("forgets", "locale"), [("person", "en"), ("conversation", "en"), ("conversation", "fr")]
+)
 async def test_a_change_that_was_read_out_elsewhere_is_forgotten_there_too(
-    bot_home: BotHome, forgets: str
+    bot_home: BotHome, forgets: str, locale: str
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot_home.open(sources=[table], appliers=[table], policy=RIGHTS) as ponte:
         rows = {"1": {"Name": "Augusta"}}
         card = await proposed_on_slack(ponte, "k1", "table_update", OTHER, rows=rows)
         read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
+        read = replace(read, locale=locale)
         assert "Otto" in (told := await ponte.ask_message(read)).text
         assert "Augusta" in told.text
         listing = on_slack("approvals", "k4", BEA)

@@ -125,7 +125,7 @@ async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded) -> None:
     async with page(given) as here:
         assert "Order" not in (await here.says("list tables"))["response"]
         assert "Order" not in (await here.says("show customers where Id is 1"))["response"]
-        assert "Table `orders` not found." in (await here.says("show orders"))["response"]
+        assert r"Table \`orders\` not found." in (await here.says("show orders"))["response"]
         row = '{"table": "Customers", "rows": [{"Name": "Ada"}]}'
         (card,) = (await here.says(f"/nocodb nocodb_create {row}"))["cards"]
         assert (card["state"], card["rows"][0]["name"]) == ("done", "Ada")
