@@ -56,7 +56,7 @@ def test_a_webhook_is_tried_without_a_post(
     body.write_text('{"sender": {"login": "*ana*"}, "message": "one\\ntwo"}')
     assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 0, ponte.err
     place, rights, *post = ponte.out.splitlines()
-    assert place == "place: slack:T1:C1"
+    assert place == "channel: slack:T1:C1"
     assert "read:Deploys (ponte.toml:4)" in rights
     assert "code" not in rights
     assert post == ["Ponte would post:", r"    \*ana\* pushed: one two"]

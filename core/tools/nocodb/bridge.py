@@ -69,8 +69,7 @@ _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
 
 _NO_UPLOAD = (
-    "The bridge can't attach files to rows. This needs NocoDB's own API, which the person who runs "
-    "Ponte can connect with NOCODB_URL and NOCODB_TOKEN."
+    "The bridge can't attach files to rows. NocoDB's own API can (NOCODB_URL and NOCODB_TOKEN)."
 )
 RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to other rows."
 _KINDS = ("create", "update", "delete")
