@@ -79,9 +79,9 @@ async def test_an_unknown_model_names_the_setting_and_the_nearest(
     with pytest.raises(UnknownModel) as caught:
         await Talk(await make(level, model="gpt-6-lunar")).say("hello")
     words = caught.value.words()
-    assert "'gpt-6-lunar'" in words
+    assert "`gpt-6-lunar`" in words
     assert "PONTE_MODEL" in words
-    assert "'gpt-6-luna'" in words
+    assert "`gpt-6-luna`" in words
 
 
 async def test_no_key_at_openai(make: Make) -> None:
