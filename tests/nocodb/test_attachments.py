@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -118,6 +119,19 @@ async def test_files_are_added_and_an_undo_restores_the_former_list(tools: Write
     assert await tools.cell("Customers", "2", "Contract") is None
     await tools.undone(undo)
     assert titles(await tools.cell("Customers", "2", "Contract")) == ["receipt.pdf"]
+
+
+async def test_a_value_of_another_field_is_never_uploaded(tools: WriteTools) -> None:
+    """Even one with all keys of a file of a draft."""
+    file = tools.files.add("secret.txt", "text/plain", b"paid")
+    digest = hashlib.sha256(b"paid").hexdigest()
+    like = {"file": file.id, "title": "x", "mimetype": "text/plain", "size": 4, "sha256": digest}
+    draft = await tools.draft("nocodb_update", changes=[{"id": 2, "fields": {"Notes": "x"}}])
+    upload = tools.rows.driver.upload = AsyncMock()  # type: ignore[method-assign]
+    with suppress(ToolError):  # no field of texts takes it
+        write = replace(draft.rows[0], after={"Notes": [like]})
+        await tools.rows.open(draft).write([write])
+    assert upload.await_count == 0
 
 
 async def test_the_card_names_the_files_there_and_the_new_one(tools: WriteTools) -> None:

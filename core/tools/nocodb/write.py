@@ -181,11 +181,7 @@ class TableBatch:
         """Write rows and return them, with the ids of created rows. Raise ToolError,
         WriteUnsure."""
         draft, schema = self._draft, await self._read_schema()
-        if draft.kind != "delete":
-            upload = self._driver.upload
-            rows = [
-                replace(row, after=await upload(row.after or {}, draft.asker_key)) for row in rows
-            ]
+        rows = [await self._upload_files(schema, row) for row in rows]
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
@@ -240,6 +236,15 @@ class TableBatch:
             ids = sorted(linked_ids(after.get(title)))
             if free := await self._find_unowned(schema, field, ids, row.id) if ids else []:
                 await self._driver.link(schema, field, row.id, free, (), by)
+
+    async def _upload_files(self, schema: TableSchema, row: RowWrite) -> RowWrite:
+        """Return the row with its new files uploaded. A value of another field is never a file."""
+        after = row.after or {}
+        files = {name: value for name, value in after.items() if _is_file(schema, name)}
+        if not files:
+            return row
+        uploaded = await self._driver.upload(files, self._draft.asker_key)
+        return replace(row, after={**after, **uploaded})
 
     async def _find_unowned(
         self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
