@@ -3,7 +3,7 @@ without a word, and nothing of a table that the asker may not read."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -348,6 +348,13 @@ async def test_a_linked_row_that_is_deleted_meanwhile_has_no_value(
     assert by(told, "Customers.Status", "rows") == {"(empty)": (60,)}
 
 
+async def expect_withheld(calls: Sequence[Callable[[], Awaitable[Any]]]) -> None:
+    for make in calls:
+        with pytest.raises(ToolError) as caught:
+            await make()
+        assert caught.value.code == "withheld"
+
+
 async def test_hidden_tables_and_fields_are_not_reached_over_links(
     fake_base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
@@ -370,10 +377,7 @@ async def test_hidden_tables_and_fields_are_not_reached_over_links(
         lambda: reader.summary("Customers", group_by="Orders.Password"),
         lambda: reader.query("Customers", ("Orders.Password", "contains", "a")),
     ]
-    for make in calls:
-        with pytest.raises(ToolError) as caught:
-            await make()
-        assert caught.value.code == "withheld"
+    await expect_withheld(calls)
 
 
 async def test_rows_that_go_by_a_secret_are_no_groups(
@@ -385,10 +389,7 @@ async def test_rows_that_go_by_a_secret_are_no_groups(
         lambda: read_fake().summary("Orders", group_by="Customers"),
         lambda: read_fake().query("Orders", ("Customers", "contains", "7")),
     ]
-    for make in calls:
-        with pytest.raises(ToolError) as caught:
-            await make()
-        assert caught.value.code == "withheld"
+    await expect_withheld(calls)
 
 
 async def test_a_lookup_of_many_rows_may_lack_some(
