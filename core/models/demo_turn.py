@@ -167,12 +167,14 @@ def format_rows(name: str, reply: ToolReply) -> str:
     if not rows:
         return say("**{name}** has no rows.", name=title)
     first_rows = rows[:MAX_ROWS]
-    if total is None:
+    told = reply.value if isinstance(reply.value, dict) else {}
+    if "total" in told and "returned" not in told:
+        head = f"**{title}**"  # groups: the total is of their rows
+    elif total is None:
         head = plural(*_SHOWN_SOME, len(first_rows), name=title)
     else:
         head = plural(*_SHOWN, total, name=title, shown=len(first_rows))
-    shows = reply.value.get("show") if isinstance(reply.value, dict) else ""
-    if reference := REFERENCE.match(str(shows)):
+    if reference := REFERENCE.match(str(told.get("show"))):
         return f"{head}\n\n{reference[0]}"
     columns = list(dict.fromkeys(key for row in first_rows for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:

@@ -56,6 +56,8 @@ async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
         assert source(answer) == ("Orders, Paid is checked and Amount is more than 80", "4", "4")
         all_of_it = await ponte.ask("show Customers")
         assert source(all_of_it) == ("Customers", "20", "30")
+        groups = await ponte.ask('/nocodb summarize {"table": "Orders", "group_by": "Paid"}')
+        assert groups.text.startswith("**summarize**\n\n| Paid |"), "groups are no rows"
 
 
 async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -> None:
