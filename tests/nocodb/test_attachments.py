@@ -102,6 +102,18 @@ async def test_uploads_that_are_refused(own_place: Place, place: Place) -> None:
     assert (await refusal(wrong.upload_file("a", "text/plain", b"a"))).code == "nocodb_token"
 
 
+@pytest.mark.parametrize("answer", [
+    None, {}, [], "stored", [None], [{}], [{"title": "a.txt", "size": 1}], [{"path": ""}],
+    [{"path": "download/a"}, {"path": "download/b"}],
+])  # fmt: skip
+async def test_odd_answers_to_an_upload_are_refused(
+    fake: FakeNocoDB, http: Any, answer: object
+) -> None:
+    api = NocoApi(fake.origin, "token", http, pauses=())
+    vars(api)["_send"] = AsyncMock(return_value=answer)
+    assert (await refusal(api.upload_file("a.txt", "text/plain", b"a"))).code
+
+
 async def test_files_are_added_and_an_undo_restores_the_former_list(tools: WriteTools) -> None:
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     tools.files.add("note.txt", "text/plain", b"paid")
