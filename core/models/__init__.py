@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from core.base.errors import NoKey, PonteError
-from core.base.http import HttpAnswer, HttpUnreadable
+from core.base.http import HttpAnswer, HttpClient, HttpUnreadable, RequestOptions
 from core.base.i18n import say
 from core.domain.ports import Model, ReadFile
 from core.domain.records import DoctorFinding, Health, Remote
@@ -54,6 +55,12 @@ NOTHING_TO_CHECK = (
     "OPENAI_BASE_URL"
 )
 NO_SUCH_MODEL = "the server does not have PONTE_MODEL={name}. It has: {some}"
+NOT_LISTED = (
+    "the server responds but does not list {model}, so Ponte cannot tell if it is available. To "
+    "try it, run ponte doctor --model, which costs money"
+)
+AZURE_DOMAINS = (".azure.com", ".azure.us", ".azure.cn")
+"""Azure lists models. PONTE_MODEL is the name of a deployment, and no list has those."""
 UNEXPECTED_STATUS = "the server responded with HTTP {s}"
 
 
@@ -136,14 +143,18 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             return [self.summary(own, deps.shared)]
         if not (key or own.openai_base_url):
             raise NoKey
-        url = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/") + "/models"
+        url = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        options = RequestOptions(headers=headers, timeout=CHECK_TIMEOUT_SECONDS)
         try:
-            listed = await deps.http.get_json(url, headers=headers, timeout=CHECK_TIMEOUT_SECONDS)
+            listed = await deps.http.get_json(f"{url}/models", **options)
         except HttpAnswer as error:
-            raise PonteError(
-                MESSAGE_BY_STATUS.get(error.status, UNEXPECTED_STATUS), s=error.status
-            ) from None
+            has_list = MESSAGE_BY_STATUS.get(error.status) != NO_OPENAI_API
+            if has_list or not await _has_chat(deps.http, url, options):
+                raise PonteError(
+                    MESSAGE_BY_STATUS.get(error.status, UNEXPECTED_STATUS), s=error.status
+                ) from None
+            listed = {}
         except HttpUnreadable:
             listed = None
         if not isinstance(listed, Mapping):
@@ -152,15 +163,16 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         names = {str(one.get("id")) for one in models}
         # llama.cpp's server answers with its only model, whatever name a request has.
         takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]
-        is_listed = {own.ponte_model, f"{own.ponte_model}:latest"} & names
-        if names and not (is_listed or takes_any_name):
+        is_listed = takes_any_name or {own.ponte_model, f"{own.ponte_model}:latest"} & names
+        is_complete = names and not (urlsplit(url).hostname or "").endswith(AZURE_DOMAINS)
+        if is_complete and not is_listed:
             some = ", ".join(sorted(names)[:5])
             raise PonteError(NO_SUCH_MODEL, name=own.ponte_model, some=some)
         sizes = ContextSizes(deps.client, own.ponte_model, own.ponte_model_context or 0)
         sizes.listed = {**listed}
         await sizes.wait(own.ponte_model, CONTEXT_ASK_SECONDS)
         await sizes.close()
-        words = say("{model} is available", model=own.ponte_model)
+        words = say("{model} is available" if is_listed else NOT_LISTED, model=own.ponte_model)
         note = describe_size(sizes.of(own.ponte_model))
         return [Health("model", "on", f"{words}; {note}" if note else words)]
 
@@ -197,6 +209,17 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         finally:
             await trial.erase()
             await trial.model.close()
+
+
+async def _has_chat(http: HttpClient, url: str, options: RequestOptions) -> bool:
+    """Return whether the server has Chat Completions. The request is empty and so free."""
+    try:
+        await http.post_json(f"{url}/chat/completions", {}, **options)
+    except HttpAnswer as error:
+        return error.status in (400, 422)
+    except HttpUnreadable:
+        return False
+    return True
 
 
 def _serve_model(

@@ -52,7 +52,14 @@ class ModelServer:
     def __init__(self) -> None:
         self.listed: Any = {"data": [{"id": "gpt-6-luna"}, {"id": "llama3:latest"}]}
         self.status = 200
+        self.chat_status = 404
         self.url = ""
+
+    async def chat(self, request: web.Request) -> web.Response:
+        assert await request.json() == {}, "doctor would spend money"
+        return web.json_response(
+            {"error": {"message": "messages is missing"}}, status=self.chat_status
+        )
 
     async def models(self, request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != "Bearer sk-right":
@@ -67,6 +74,7 @@ async def server() -> AsyncIterator[ModelServer]:
     server = ModelServer()
     app = web.Application()
     app.router.add_get("/v1/models", server.models)
+    app.router.add_post("/v1/chat/completions", server.chat)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -127,6 +135,23 @@ async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer)
         assert "has no OpenAI API at this URL (HTTP 200)" in told
     server.listed = {"data": None}
     assert (await doctor(tmp_path, **given)).code == 0
+
+
+@pytest.mark.parametrize("reason", ["no list", "an empty list", "Azure"])
+async def test_a_model_that_no_list_names_is_not_refused(
+    tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """Gateways without `/models` answer, and Azure's list has models but no deployments."""
+    if reason == "no list":
+        server.status, server.chat_status = 404, 400
+    elif reason == "an empty list":
+        server.listed = {"data": []}
+    else:
+        monkeypatch.setattr("core.models.AZURE_DOMAINS", ("127.0.0.1",))
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right", "ponte_model": "ours"}
+    told = await doctor(tmp_path, **given)
+    assert told.code == 0
+    assert told.parts["model"].startswith("ok    model: the server responds but does not list")
 
 
 async def test_llama_cpp_answers_under_any_name(tmp_path: Path, server: ModelServer) -> None:
