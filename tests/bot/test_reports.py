@@ -30,9 +30,9 @@ REPORT = {
     ],
     "pt-BR": [
         "Uso desde 1 de nov. de 2026:",
-        "pessoa       mensagens  tokens   dólares",
-        "Maya             1.200  10.000  US$\u00a01,50",
-        "slack:T1:U1          3      12         –",
+        "pessoa       mensagens  tokens  dólares americanos",
+        "Maya             1.200  10.000            US$\u00a01,50",
+        "slack:T1:U1          3      12                   –",
     ],
     "fr": [
         "Utilisation depuis le 1er nov. 2026\u00a0:",

@@ -22,8 +22,8 @@ EXPECTED = {
         "Request zzzzz2 not found.", "Deleted this conversation (7 messages).",
     ),
     "pt-BR": (
-        "Pergunte o que quiser. Você também pode digitar um destes comandos (em inglês também "
-        "funcionam):\n- `ajuda`: mostrar esta ajuda",
+        "Pergunte o que quiser. Você também pode digitar um destes comandos (os comandos "
+        "em inglês também funcionam):\n- `ajuda`: mostrar esta ajuda",
         "Conexões:", "Criar uma linha em People", "Solicitação sua.",
         "Aprovada por Ana. Concluída. Para desfazer, digite `desfazer ",
         "Uso de hoje:\n- você: 1 mensagem, ",
