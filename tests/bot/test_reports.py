@@ -36,9 +36,9 @@ REPORT = {
     ],
     "fr": [
         "Utilisation depuis le 1er nov. 2026\u00a0:",
-        "personne     messages  jetons   dollars",
-        "Maya            1\u202f200  10\u202f000  1,50\u00a0$US",
-        "slack:T1:U1         3      12         –",
+        "personne     messages  jetons  dollars américains",
+        "Maya            1\u202f200  10\u202f000            1,50\u00a0$US",
+        "slack:T1:U1         3      12                   –",
     ],
 }
 
