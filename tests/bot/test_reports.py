@@ -30,15 +30,15 @@ REPORT = {
     ],
     "pt-BR": [
         "Uso desde 1 de nov. de 2026:",
-        "pessoa       mensagens  tokens   dólares",
-        "Maya             1.200  10.000  US$\u00a01,50",
-        "slack:T1:U1          3      12         –",
+        "pessoa       mensagens  tokens  dólares americanos",
+        "Maya             1.200  10.000            US$\u00a01,50",
+        "slack:T1:U1          3      12                   –",
     ],
     "fr": [
         "Utilisation depuis le 1er nov. 2026\u00a0:",
-        "personne     messages  jetons   dollars",
-        "Maya            1\u202f200  10\u202f000  1,50\u00a0$US",
-        "slack:T1:U1         3      12         –",
+        "personne     messages  jetons  dollars américains",
+        "Maya            1\u202f200  10\u202f000            1,50\u00a0$US",
+        "slack:T1:U1         3      12                   –",
     ],
 }
 

@@ -22,16 +22,16 @@ EXPECTED = {
         "Request zzzzz2 not found.", "Deleted this conversation (7 messages).",
     ),
     "pt-BR": (
-        "Pergunte o que quiser. Você também pode digitar um destes comandos (em inglês também "
-        "funcionam):\n- `ajuda`: mostrar esta ajuda",
+        "Pergunte o que quiser. Você também pode digitar um destes comandos (os comandos "
+        "em inglês também funcionam):\n- `ajuda`: mostrar esta ajuda",
         "Conexões:", "Criar uma linha em People", "Solicitação sua.",
         "Aprovada por Ana. Concluída. Para desfazer, digite `desfazer ",
         "Uso de hoje:\n- você: 1 mensagem, ",
         "Não encontrei a solicitação zzzzz2.", "Conversa excluída (7 mensagens).",
     ),
     "fr": (
-        "Demandez-moi ce que vous voulez. Vous pouvez aussi taper une de ces commandes (l’anglais "
-        "fonctionne aussi)\u00a0:\n- `aide`\u00a0: afficher cette aide",
+        "Demandez-moi ce que vous voulez. Vous pouvez aussi taper une de ces commandes (les "
+        "commandes en anglais fonctionnent aussi)\u00a0:\n- `aide`\u00a0: afficher cette aide",
         "Connexions\u00a0:", "Créer une ligne dans People", "Demande faite par vous.",
         "Approuvée par Ana. Effectuée. Pour l’annuler, tapez `annuler ",
         "Utilisation du jour\u00a0:\n- vous\u00a0: 1 message, ",

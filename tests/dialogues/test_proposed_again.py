@@ -219,7 +219,7 @@ async def test_on_slack_the_asker_presses_it(tmp_path: Path, end: str) -> None:
         there = slack.workspace
         await t.until(lambda: slack.ephemeral_posts(card.channel))
         (refused,) = slack.ephemeral_posts(card.channel)
-        assert "Só ela pode propor de novo" in refused.visible_text
+        assert "Só essa pessoa pode propor a alteração de novo" in refused.visible_text
         await t.w.restart()
         await slack.click(t.w.alice, card, "Propose again").acked.wait()
         await t.until(lambda: "Propose again" not in card.buttons)

@@ -21,7 +21,7 @@ TERMS = {
         "limit": "limite", "permission": "permiss",
         "person who runs ponte": "responsável pelo Ponte", "quick command": "comando",
         "row": "linha", "save": "salv", "scope": "escopo", "table": "tabela",
-        "thread": "conversa|thread", "undo": "desfa|desfe", "workspace": "workspace",
+        "thread": "conversa|thread", "undo": "desfa|desfe|desfi", "workspace": "workspace",
     },
     "fr": {
         "admin": "admin", "approve": "approuv|approbation", "approver": "approbateur",
