@@ -181,7 +181,7 @@ def test_caddy_takes_its_example(tmp_path: Path) -> None:
 def test_what_is_to_be_watched_is_told() -> None:
     shown = render_metrics()
     named = re.findall(r"`(ponte_\w+)", SCALING)
-    assert len(named) >= 4
+    assert named
     assert [name for name in named if f"# TYPE {name}" not in shown] == []
 
 
