@@ -93,9 +93,9 @@ class AccessRule:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     who: tuple[Who, ...] = ()
-    """people that the rule is about; left out: everybody"""
+    """left out: everybody"""
     where: tuple[Where, ...] = ()
-    """places where it applies; left out: everywhere"""
+    """left out: everywhere"""
     allow: tuple[Right, ...] = ()
     """rights that they have; `approve` and `administer` only for people and groups"""
     deny: tuple[Right, ...] = ()
@@ -109,25 +109,25 @@ class ChannelConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     strict_mention: StrictBool | None = None
-    """answer only where mentioned, also in threads"""
+    """answer only where mentioned, even in threads"""
     instructions: str = ""
-    """added to the assistant's own instructions"""
+    """added to Ponte's own for the model"""
     answer_everything: StrictBool | None = None
-    """answer also where not mentioned; not together with `strict_mention`"""
+    """answer messages without a mention, too; not with `strict_mention`"""
     threads: StrictBool | None = None
-    """false: answers are posted in the channel itself, which is one conversation"""
+    """false: the channel is one conversation, without threads"""
     model: str = ""
-    """the model's name there; left out: PONTE_MODEL"""
+    """left out: PONTE_MODEL"""
     language: Language | None = None
-    """the language of what Ponte says there; left out: each reader's own"""
+    """language of Ponte there; left out: each reader's own"""
     allow: tuple[Right, ...] = ()
-    """the only rights that anyone has there; left out: everything"""
+    """the only rights there; left out: all"""
     deny: tuple[Right, ...] = ()
     """rights that nobody has there"""
     approvers: tuple[Approver, ...] = ()
-    """people who decide there besides admins, instead of whoever asked"""
+    """who decides there besides admins, instead of whoever asked"""
     retention_days: Days = 0
-    """forget conversations that nobody used there for so many days; 0: as everywhere"""
+    """days without activity, after which conversations there are forgotten; 0: as everywhere"""
 
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
@@ -140,11 +140,11 @@ class QuickCommandInput:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     type: Literal["text", "number", "boolean", "choice"] = "text"
-    """the kind of value"""
+    """kind of value"""
     required: StrictBool = False
-    """whether the command is refused without it"""
+    """refuse the command without it"""
     choices: tuple[str, ...] = ()
-    """the values to choose from, with `type = "choice"` only"""
+    """the values of `type = "choice"`"""
 
     def __post_init__(self) -> None:
         if bool(self.choices) != (self.type == "choice"):
@@ -157,17 +157,17 @@ class QuickCommandConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     title: Texts = field(default_factory=dict)
-    """the name that people read; left out: the slug"""
+    """name for people; left out: the slug"""
     description: Texts = field(default_factory=dict)
-    """what it does, for people and for the model"""
+    """what it does, for people and the model"""
     inputs: Mapping[str, QuickCommandInput] = field(default_factory=dict)
     """its inputs by name; left out: a text, or any inputs"""
     where: tuple[Place, ...] = ()
-    """where it may be run; left out: everywhere"""
+    """places for it; left out: everywhere"""
     by: tuple[PersonKey, ...] = ()
-    """people, user groups and roles that can run it; left out: everyone with `spend`"""
+    """who can run it; left out: everyone with `spend`"""
     effect: Literal["read", "spend", "write"] = "spend"
-    """its effect: the model runs `read` by itself, and asks a person before the others"""
+    """the model runs `read` by itself, and asks a person before the others"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,9 @@ class AgentConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     id: AgentId
-    """the agent's id in the portal"""
+    """ID in StackSpot's portal"""
     title: Texts = field(default_factory=dict)
-    """the name that people read; left out: its name"""
+    """name for people; left out: its name"""
     description: Texts = field(default_factory=dict)
     """what it is for, for the model"""
 
@@ -189,7 +189,7 @@ class ChangesConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     remind_after: Duration = 0.0
-    """approvers are reminded once, after this time, as in `"4h"`; left out: never"""
+    """remind approvers once, after this time; left out: never"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +201,18 @@ class TableConfig:
     """`hidden`: cannot be read; `read`: cannot be changed; `ask`: a person approves each change;
     `auto`: as `ask`, but one new row at a time needs no approval; a schedule's or webhook's does"""
     approvers: tuple[Approver, ...] = ()
-    """people who approve besides admins, instead of whoever asked"""
+    """who approves besides admins, instead of whoever asked"""
     approvals: Approvals = 1
-    """how many different people must approve"""
+    """number of different people who must approve"""
     approvers_only: StrictBool = False
-    """true: only `approvers` decide and undo, so admins do only if `approvers` names them"""
+    """only `approvers` decide and undo, no other admins"""
     auto_fields: tuple[str, ...] = ()
     """with `auto`: select, checkbox and date fields that `auto_people` update without an approval,
     at most five rows in a turn"""
     auto_people: tuple[Approver, ...] = ()
-    """people and groups who do so; left out: nobody. Guests, programs, schedules and webhooks
-    never do"""
+    """who can do that; left out: nobody. Never guests, programs, schedules or webhooks"""
     auto_per_hour: Positive = AUTO_PER_HOUR
-    """rows of this table that they may update so in an hour, all together; others get a card"""
+    """rows that all of them can update so in an hour; others get a card"""
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):
@@ -230,9 +229,9 @@ class ToolConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     approvers: tuple[Approver, ...] = ()
-    """people who approve besides admins, instead of whoever asked"""
+    """who approves besides admins, instead of whoever asked"""
     approvals: Approvals = 1
-    """how many different people must approve"""
+    """number of different people who must approve"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +240,7 @@ class LinksConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     hosts: tuple[Host, ...] = ()
-    """hosts that links may lead to, with their subdomains; other addresses can be read there but
-    not clicked"""
+    """hosts that links may lead to, with their subdomains; others cannot be clicked there"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +249,13 @@ class LimitsConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     costly_calls: Count = 20
-    """tool calls of a turn that cost money: quick commands, agents, code"""
+    """tool calls of a turn for quick commands, agents and code"""
     tool_calls: Count = 60
     """all tool calls of a turn"""
     messages_per_minute: Count = 0
-    """messages of one person; 0 is any number"""
+    """messages of one person; 0: any number"""
     waiting_per_person: Count = 0
-    """messages of one person whose turn has not begun; 0 is any number"""
+    """messages of one person whose turn has not begun; 0: any number"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +264,7 @@ class SchedulesConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     shortest_minutes: Positive = 15
-    """the shortest time between two runs of a schedule"""
+    """minutes between two runs, at least"""
     per_person: Count = 20
     """active and paused schedules of one person"""
 
@@ -280,12 +278,11 @@ class HookConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     kind: HookKind
-    """how the sender proves who it is: `github`, `stripe`, `standard` (Standard Webhooks) or
-    `secret` (a header with the secret)"""
+    """how the sender signs: as GitHub, Stripe or Standard Webhooks; `secret`: a header with it"""
     secret: VariableName
-    """the name of the environment variable that holds the secret"""
+    """the environment variable with the secret"""
     post_to: HookPlace
-    """a channel (`slack:T1:C1`), or a person who gets a direct message (`slack:U1`)"""
+    """a channel, or a person who gets a direct message"""
     as_: GroupName
     """the group whose rights the webhook has"""
     template: str = ""

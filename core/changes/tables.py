@@ -41,7 +41,7 @@ CHANGES_TABLE = TableDeclaration(
 STEPS_TABLE = TableDeclaration(
     name="steps", whose="change", section="changed_rows",
     contents="the rows before and after",
-    kept="their contents 7 days after the change, when it can no longer be undone, else as `inbox`",
+    kept="their contents 7 days after the change, for its undo, else as `inbox`",
     columns=(
         text("change"), integer("number"), text("person"), text("row"),
         text("before", null=True, json=True), text("after", null=True, json=True),
@@ -74,10 +74,8 @@ CONSENTS_TABLE = TableDeclaration(
 )  # fmt: skip
 OUTBOX_TABLE = TableDeclaration(
     name="outbox", whose="person", section="cards_sent", seen_at="created_at",
-    contents="copies of cards that approvers were sent; notices to a person, for example that "
-             "their sign-in link was replaced",
-    kept="as `changes`; a notice until the first one after 90 days, or until its reader closes "
-         "it on the page",
+    contents="copies of cards for approvers; notices to a person, as of a new sign-in link",
+    kept="as `changes`; a notice until its reader closes it, or the first one after 90 days",
     columns=(
         text("change"), text("kind"), text("person"), text("recipient", json=True),
         text("reply_to", default="", json=True), text("locale", default=""),

@@ -13,8 +13,8 @@ Limit = tuple[str, str]
 """What is limited, and where the value is: `module:CONSTANT`, or a text as it is shown."""
 LIMITS: dict[str, list[Limit]] = {
     "Messages and turns": [
-        ("turns that one process runs at once", "core.journal.turn_runner:MAX_WORKING_TURNS"),
-        ("turns of one person under way in one channel",
+        ("turns at once in one process", "core.journal.turn_runner:MAX_WORKING_TURNS"),
+        ("turns at once of one person in one channel",
          "core.journal.turn_runner:MAX_PERSON_TURNS_IN_CHANNEL"),
         ("model calls in one turn", "core.turn.rounds:MAX_ROUNDS"),
         ("tool calls in one turn (`[limits] tool_calls`)", str(CallLimits().total)),
@@ -22,16 +22,16 @@ LIMITS: dict[str, list[Limit]] = {
          str(CallLimits().costly)),
         ("tool calls at once", "core.turn.rounds:MAX_PARALLEL_TOOL_CALLS"),
         ("time for one tool call", "core.tools.tool:TOOL_TIMEOUT_SECONDS"),
-        ("text that a tool returns to the model, in characters",
+        ("characters of a tool's result for the model",
          "core.tools.tool:MAX_OUTCOME_CHARACTERS"),
-        ("wait for a platform to say who somebody is", "core.turn.origins:WAIT_SECONDS"),
-        ("time that running turns get when Ponte stops (`PONTE_GRACE`), in seconds",
+        ("wait for a platform to identify somebody", "core.turn.origins:WAIT_SECONDS"),
+        ("seconds for running turns when Ponte stops (`PONTE_GRACE`)",
          f"{Settings.model_fields['ponte_grace'].default:g}"),
         ("attempts to deliver a finished answer", "core.chat.reply:MAX_DELIVERY_SECONDS"),
     ],
     "Files": [
         ("one file from a person", "core.chat.incoming:MAX_ATTACHMENT_BYTES"),
-        ("characters of a text file that the model reads",
+        ("characters of a text file for the model",
          "core.domain.messages:MAX_FILE_TEXT_CHARACTERS"),
     ],
     "Changes": [
@@ -41,36 +41,36 @@ LIMITS: dict[str, list[Limit]] = {
         ("time to decide on a request", "core.domain.changes:PROPOSAL_LIFETIME_SECONDS"),
         ("time to undo a change", "core.domain.changes:UNDO_LIFETIME_SECONDS"),
         ("approvers who get a direct message", "core.chat.approval_notices:MAX_COPIES"),
-        ("characters of a post in another place, with the line that names the asker",
+        ("characters of a post in another place",
          "core.tools.posting:MAX_POST_CHARACTERS"),
-        ("characters of the reason of a denial", "core.domain.changes:MAX_REASON_CHARACTERS"),
+        ("characters of a reason to deny", "core.domain.changes:MAX_REASON_CHARACTERS"),
     ],
     "Schedules": [
-        ("shortest time between two runs, in minutes (`[schedules] shortest_minutes`)",
+        ("minutes between two runs, at least (`[schedules] shortest_minutes`)",
          str(ScheduleLimits().shortest_minutes)),
         ("schedules of one person (`[schedules] per_person`)", str(ScheduleLimits().per_person)),
         ("failed runs in a row that pause a schedule", "core.schedules.schedule:MAX_FAILED_RUNS"),
-        ("age of a missed run that is caught up, unless its schedule says otherwise",
+        ("age of a missed run that still runs, by default",
          "core.schedules.schedule:DEFAULT_CATCH_UP_SECONDS"),
         ("characters of an instruction or text", "core.schedules.schedule:MAX_WHAT_LENGTH"),
         ("runs that are listed", "core.schedules.schedule:KEPT_RUNS"),
     ],
     "Tables (NocoDB)": [
         ("filters in one query", "core.tools.nocodb.filters:MAX_FILTERS"),
-        ("rows that Ponte reads to group, export or filter by itself",
+        ("rows that Ponte reads to group, export or filter",
          "core.tools.nocodb.read:MAX_ROWS_READ"),
-        ("characters of rows in one result for the model",
+        ("characters of rows in one result",
          "core.tools.nocodb.read:MAX_ROWS_CHARACTERS"),
-        ("characters of a cell for the model", "core.tools.nocodb.fieldtypes:MAX_CELL_CHARACTERS"),
+        ("characters of a cell", "core.tools.nocodb.fieldtypes:MAX_CELL_CHARACTERS"),
         ("tables named in the prompt", "core.tools.nocodb.schema:MAX_OUTLINED_TABLES"),
-        ("age of the remembered tables and fields",
+        ("age of remembered tables and fields",
          "core.tools.nocodb.schema:DESCRIPTION_SECONDS"),
         ("requests at once", "core.tools.nocodb.api:MAX_PARALLEL_NOCODB_CALLS"),
         ("rows in one write request", "core.tools.nocodb.api:MAX_ROWS_PER_WRITE"),
     ],
     "Python on your machine": [
         ("time for one run", "core.tools.code.session:RUN_SECONDS"),
-        ("a kernel ends when it is idle for", "core.tools.code.local:KERNEL_IDLE_SECONDS"),
+        ("an idle kernel ends after", "core.tools.code.local:KERNEL_IDLE_SECONDS"),
         ("kernels at once", "core.tools.code.local:MAX_KERNELS"),
         ("output before the run is ended", "core.tools.code.session:MAX_PRINTED_BYTES"),
     ],
@@ -92,7 +92,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("messages of one answer", "adapters.discord.render:MAX_POSTS_OF_ANSWER"),
         ("cards under one message", "adapters.discord.render:MAX_CARDS"),
         ("files in one message", "adapters.discord.posts:MAX_FILES_IN_POST"),
-        ("age of missed messages that are still answered",
+        ("age of missed messages that are answered",
          "adapters.discord.adapter:MAX_ANSWER_AGE_SECONDS"),
     ],
     "The page and the HTTP API": [
@@ -113,7 +113,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("snapshots before a migration", "core.store.schema:MAX_SNAPSHOTS"),
         ("age of a snapshot", "core.store.schema:SNAPSHOT_LIFETIME_SECONDS"),
         ("one file of the audit log", "core.people.audit:MAX_AUDIT_FILE_BYTES"),
-        ("age of remembered guests, groups and roles for chat and reads",
+        ("age of guest status, groups and roles for chat and reads",
          "core.people.policy:MAX_STALE_SECONDS"),
     ],
 }  # fmt: skip
@@ -121,7 +121,7 @@ LIMITS: dict[str, list[Limit]] = {
 
 def limits() -> Iterator[str]:
     """Yield the lines of the page after its title."""
-    yield "Limits that a setting changes have its name in brackets. Each value comes from the code."
+    yield "A setting in brackets changes the limit."
     for title, rows in LIMITS.items():
         yield from ("", f"## {title}", "", "| what | limit |", "| --- | --- |")
         for what, place in rows:

@@ -41,43 +41,32 @@ FOLDER = ROOT / "docs" / "reference"
 ROUTES = "routes"
 GROUP = re.compile(r"^# --- (.*)$|^#([A-Z_]+)=(.*)$", re.MULTILINE)
 TYPED: Mapping[str, tuple[str, str]] = {
-    "help": ("show what you can type", "everyone"),
-    "status": ("show what is connected and its state", "everyone"),
-    "usage": ("show your usage today and what is left; `usage channel`: usage by person here",
-              "everyone; the usage of others: admins"),
-    "new": ("start a new conversation; the old one can still be read",
-            "everyone; in shared places the person who started it, and admins"),
-    "forget": ("delete this conversation everywhere; in shared places `forget yes`",
-               "everyone; in shared places the person who started it, and admins"),
-    "stop": ("stop what Ponte is doing here",
-             "everyone; in shared places the person who asked, and admins"),
-    "changes": ("list the changes made here; at the terminal, the changes of all places",
-                "everyone"),
-    "approvals": ("list the requests that wait for you", "everyone"),
-    "change": (
-        "`change ID FIELD = VALUE`: change a request that waits; one field a line",
-        "anyone who can see the request and could ask for it",
-    ),
-    "approve": ("`approve ID`: approve a request; `approve ID ID …`: several",
-                "anyone who can approve it"),
-    "deny": ("`deny ID`, `deny ID REASON`: deny a request; also adds the reason of your denial",
-             "anyone who can approve it, and the person who asked"),
-    "again": (
-        "`again ID`: propose a denied, expired or failed request again, with rows as they are now",
-        "the person who asked",
-    ),
-    "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
+    "help": ("show what you can type", ""),
+    "status": ("show what is connected and its state", ""),
+    "usage": ("show your usage today and what is left; `usage channel`: by person here",
+              "usage of others: admins"),
+    "new": ("start a new conversation; the old one can still be read", "in shared places who started it, and admins"),
+    "forget": ("delete this conversation everywhere; in shared places `forget yes`", "in shared places who started it, and admins"),
+    "stop": ("stop what Ponte is doing here", "in shared places whoever asked, and admins"),
+    "changes": ("list the changes made here; at the terminal, those of all places", ""),
+    "approvals": ("list the requests that wait for you", ""),
+    "change": ("`change ID FIELD = VALUE`: change a request that waits; one field a line",
+               "who can see the request and could ask for it"),
+    "approve": ("`approve ID ID …`: approve requests", "approvers"),
+    "deny": ("`deny ID REASON`: deny a request, or add the reason later",
+             "approvers, and whoever asked"),
+    "again": ("`again ID`: propose a denied, expired or failed request again, with rows as they "
+              "are now", "whoever asked"),
+    "undo": ("`undo ID`: undo a change, for 7 days", "approvers"),
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
-                  "the second page", "everyone"),
-    "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` "
-                 "a schedule",
-                 "its owner; `pause`, `resume`, `run`, `delete`: admins too"),
-    "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides",
-            "everyone, about themselves"),
+                  "the second page", ""),
+    "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` it",
+                 "its owner; all but `show`: admins too"),
+    "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides for you", ""),
     "quick-command": ("`quick-command SLUG …`: run a quick command",
-                      "anyone with `spend`; for `effect = \"write\"`, `propose` too"),
+                      "with `spend`; for `effect = \"write\"`, `propose` too"),
 }  # fmt: skip
-"""For each command in a chat: what it does, and who can use it."""
+"""For each command in a chat: what it does, and who can use it, if not everyone."""
 Row = Sequence[str]
 
 
@@ -91,12 +80,12 @@ def pages() -> dict[Path, str]:
             "Commands", ["## In the shell", "", *_shell(), "", "## In a chat", "", *_chat()]
         ),
         FOLDER / "limits.md": _page("Limits", limits()),
-        http: with_section(http.read_text("utf-8"), ROUTES, "\n".join(_http())),
+        http: with_section(http.read_text("utf-8"), ROUTES, "\n".join(_http()).rstrip()),
     }
 
 
 def _page(title: str, lines: Iterable[str]) -> str:
-    made = "`make reference` writes this page from the code, and a test compares the two."
+    made = "`make reference` writes this page from the code."
     return "\n".join([f"# {title}", "", made, "", *lines]) + "\n"
 
 
@@ -117,9 +106,8 @@ def _table(head: Row, rows: Iterator[Row] | Sequence[Row]) -> list[str]:
 
 def _settings() -> Iterator[str]:
     yield (
-        "Ponte reads settings from the environment and from the file `.env` in the folder it is "
-        "started in. The environment wins. [.env.example](../../.env.example) is a file to copy; "
-        "it has the settings in this order."
+        "Ponte reads settings from the environment, which wins, and from the file `.env` in the "
+        "folder it is started in. [.env.example](../../.env.example) is a file to copy."
     )
     rows: list[Row] = []
     known = dict(Settings.model_fields)
@@ -145,14 +133,13 @@ def _inside(annotation: object) -> Iterator[object]:
 
 def _file() -> Iterator[str]:
     yield (
-        "Keys with a default are optional. Ponte rejects unknown keys and wrong values, and names "
-        "the line. `ponte reload` and SIGHUP apply the file without interrupting any answer. "
-        "Changes to integrations (`[slack]`) and `[links]` need a restart. "
-        "[ponte.toml.example](../../ponte.toml.example) shows every key."
+        "[ponte.toml.example](../../ponte.toml.example) shows every key. Ponte rejects unknown "
+        "keys and wrong values, and names the line. `ponte reload` and SIGHUP apply the file "
+        "without interrupting any answer; `[slack]` and `[links]` need a restart."
     )
     for path, kind in sections():
         yield from ("", f"## `{path}`", "", _first(kind.__doc__ or ""), "")
-        yield from _table(("key", "type", "default", "meaning"), list(_keys(kind)))
+        yield from _table(("key", "type (default)", "meaning"), list(_keys(kind)))
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
     yield from _table(("key", "type"), [("a set name", "list of person key")])
     yield from ("", "## Types", "")
@@ -184,7 +171,7 @@ _SIMPLE = {
     "AgentId": "text", "BotId": "text", "FieldPath": "text", "GroupName": "text",
     "HeaderName": "text", "Host": "text", "Language": "text", "VariableName": "text", "str": "text",
     "Days": "number", "Dollars": "number", "Many": "number",
-    "StrictBool": "true or false", "Count": "0 to 1,000", "Positive": "1 to 1,000",
+    "StrictBool": "boolean", "Count": "0 to 1,000", "Positive": "1 to 1,000",
 }  # fmt: skip
 """Types whose meaning the key says."""
 
@@ -228,20 +215,16 @@ def _keys(kind: type[Any]) -> Iterator[Row]:
     for field in fields(kind):
         if not field.init:
             continue
-        default = "needed"
-        if field.default is not MISSING:
-            default = _toml(field.default)
-        elif field.default_factory is not MISSING:
-            default = "–"
-        if str(field.type) == "Duration":
-            default = "–"  # a time that is left out means never
-        yield f"`{field.name.rstrip('_')}`", _type(str(field.type)), default, words[field.name]
+        kind_words, name = _type(str(field.type)), f"`{field.name.rstrip('_')}`"
+        if field.default is MISSING and field.default_factory is MISSING:
+            kind_words += " (required)"
+        elif field.default not in (MISSING, None, (), "") and str(field.type) != "Duration":
+            kind_words += f" ({_toml(field.default)})"  # a time that is left out means never
+        yield name, kind_words, words[field.name]
 
 
 def _toml(value: object) -> str:
     match value:
-        case None | () | "":
-            return "–"
         case bool():
             return f"`{str(value).lower()}`"
         case str():
@@ -259,10 +242,10 @@ def _type(source: str) -> str:
         return f"table: {_type(inner)} by name" if _is_plain(inner) else "tables by name"
     if found := re.fullmatch(r"Literal\[(.*)\]", source):
         options = ast.literal_eval(f"[{found[1]}]")
-        return " or ".join(_toml(each) for each in options if each != "")
+        return ", ".join(_toml(each) for each in options if each != "")
     literal = {"Access", "CountedBy", "PeriodLength", "Approvals", "HookKind"}
     if source in literal:
-        return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
+        return ", ".join(_toml(each) for each in get_args(getattr(config, source)))
     return _SIMPLE.get(source) or _split(source)
 
 
@@ -291,24 +274,23 @@ def _first(docstring: str) -> str:
 
 def _shell() -> Iterator[str]:
     yield (
-        "Exit codes: 0 success, 1 a failure with a message, 2 wrong usage or settings. Add "
-        "`--help` to a command to read this in the language of `PONTE_LOCALE`. "
-        "`ponte --install-completion` teaches your shell to complete commands."
+        "Exit codes: 0 success, 1 failure, 2 wrong usage or settings. `--help` shows this in the "
+        "language of `PONTE_LOCALE`. `ponte --install-completion` completes commands in your shell."
     )
     commands = list(_commands(typer.main.get_command(cli)))
     counts = Counter(option for _, command in commands for option in _options(command))
-    common = [option for option, count in counts.items() if count >= 3 and option[0][0] == "["]
+    common = [option for option, count in counts.items() if count >= 2]
     yield ""
     yield from (f"- `{usage}`: {help}" for usage, help in common)
     yield ""
     rows: list[Row] = []
     for path, command in commands:
         options = _options(command)
-        told = [
-            f"`{usage}` {help}" for usage, help in options if help and (usage, help) not in common
-        ]
-        call = " ".join([path, *(usage for usage, _ in options)])
-        rows.append((f"`{call}`", "<br>".join([_first(command.help or ""), *told])))
+        told = [(usage, help) for usage, help in options if help and (usage, help) not in common]
+        once = [usage for usage, help in told if usage[:2] == "[-"]
+        call = " ".join([path, *(usage for usage, _ in options if usage not in once)])
+        words = [_first(command.help or ""), *(f"`{usage}` {help}" for usage, help in told)]
+        rows.append((f"`{call}`", "<br>".join(words)))
     yield from _table(("command", "what it does"), rows)
 
 
@@ -339,9 +321,8 @@ def _option(parameter: Any) -> tuple[str, str]:
 
 def _chat() -> Iterator[str]:
     yield (
-        "Type a command alone in a message, with or without `/` or `!` before it. Everyone can "
-        "use the English words. People whose language is Portuguese or French can also use the "
-        "translated words, with or without accents."
+        "Type a command alone in a message, with or without `/` or `!` before it. English works "
+        "for everyone, the translations, with or without accents, for people of that language."
     )
     yield ""
     rows: list[Row] = []
@@ -349,7 +330,7 @@ def _chat() -> Iterator[str]:
         what, who = TYPED[name]
         words = [_in_language(name, locale) for locale in TRANSLATED]
         rows.append((f"`{name}`", *words, what, who))
-    yield from _table(("English", *TRANSLATED, "what it does", "who can use it"), rows)
+    yield from _table(("English", *TRANSLATED, "what it does", "who, if not everyone"), rows)
     yield ""
     yield "A message that is only a fenced Python block runs it. This needs the permission `code`."
 
@@ -361,23 +342,40 @@ def _in_language(name: str, locale: str) -> str:
     ) or "–"  # fmt: skip
 
 
+ACCESS = (
+    ("anyone", "Without a token"),
+    ("token", "With a token, or the session of the page"),
+    ("API token", "With an API token, too"),
+    ("socket", "Over the socket"),
+    ("signature", "With the sender's own signature"),
+)
+"""Who can use a route → the heading of its table."""
+
+
 def _http() -> Iterator[str]:
-    rows: list[Row] = []
+    rows: dict[str, list[Row]] = {access: [] for access, _ in ACCESS}
     for route in all_routes():
-        who = "token"
+        access = "token"
         if is_open(route.path):
-            who = "anyone"
+            access = "anyone"
         elif route.path.startswith(COMPATIBLE_PREFIX):
-            who = "API token"
+            access = "API token"
         elif route.path.startswith("/operator/"):
-            who = "the socket"
+            access = "socket"
         own = route.declaration
-        request = f"`{own.method} {route.path.replace(':path', '')}`"
-        rows.append((request, who, _request_fields(route), _answer(route), _numbers(own.refuses)))
+        request = f"`{own.method} {route.path.replace(':path', '')}{_request_fields(route)}`"
+        rows[access].append((request, _answer(route), _numbers(own.refuses)))
     for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
         done, refused = (_numbers(s for s in statuses if (s < 300) == ok) for ok in (True, False))
-        rows.append((f"`POST {path}`", "its own signature", "", done, refused))
-    yield from _table(("request", "who", "sends", "answer", "refusals"), rows)
+        rows["signature"].append((f"`POST {path}`", done, refused))
+    for access, heading in ACCESS:
+        yield from (f"### {heading}", "")
+        yield from _table(("request", "answer", "refusals"), rows[access])
+        yield ""
+
+
+DONE = '`{"status", "text"?}`'
+"""The answer of a route that has nothing else to say."""
 
 
 def _numbers(statuses: Iterable[int]) -> str:
@@ -385,22 +383,25 @@ def _numbers(statuses: Iterable[int]) -> str:
 
 
 def _request_fields(route: DeclaredRoute) -> str:
-    """Return the fields of the body and the parameters of the query."""
-    parts = [f"`?{name}=`" for name in route.declaration.query]
+    """Return the parameters of the query and the fields of the body, as they follow a path."""
+    query = "&".join(f"{name}=" for name in route.declaration.query)
+    parts = [f"?{query}" if query else ""]
     if (body := route.body_model) is not None:
         fields = [
             f'"{name}"' + ("" if field.is_required() else "?")
             for name, field in body.model_fields.items()
         ]
-        parts.insert(0, f"`{{{', '.join(fields)}}}`" if fields else "JSON")
+        parts.append(f"{{{', '.join(fields)}}}" if fields else "JSON")
     return " ".join(parts)
 
 
 def _answer(route: DeclaredRoute) -> str:
-    """Return the status of a success and the form of its body."""
+    """Return the form of the body of a success, and its status if that is not 200."""
     media = [f"`{kind}`" for kind in route.declaration.media]
     shape = [f"`{_shape(kind)}`"] if (kind := answer_type(route)) is not None else []
-    return " ".join([str(route.declaration.status), " or ".join(shape + media)]).strip()
+    status = route.declaration.status
+    body = " or ".join(shape + media)
+    return "done" if body == DONE else f"{'' if status == 200 else status} {body}".strip()
 
 
 def _shape(kind: Any) -> str:

@@ -36,7 +36,7 @@ SHARED_METRICS = (
     "ponte_queued_messages",
 )
 """Metrics read from the database, so that all processes on one Postgres report equal values."""
-_ROW = re.compile(r"^\| `(.+?)` \| (.*) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| (`.+?`) \| (.*) \|$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +155,23 @@ def _labels(name: str) -> Sequence[str]:
 
 
 def event_rows(known: Mapping[str, str]) -> str:
+    """Return the rows; lines that mean the same share one, at the place of the first."""
     lines = ["| line | what it means, and what to do |", "| --- | --- |"]
-    names = dict.fromkeys(event.name for event in events())
-    return "\n".join([*lines, *(f"| `{name}` | {known.get(name, '')} |" for name in names)])
+    meanings: dict[str, dict[str, None]] = {}
+    for event in events():
+        meanings.setdefault(known.get(event.name, ""), {})[f"`{event.name}`"] = None
+    rows = (f"| {'<br>'.join(names)} | {words} |" for words, names in meanings.items())
+    return "\n".join([*lines, *rows])
 
 
 def known_events(page: str) -> Mapping[str, str]:
     """What the page says of each now."""
-    return {name: words for name, words in _ROW.findall(page) if ": " in name}
+    return {
+        name.strip("`"): words
+        for names, words in _ROW.findall(page)
+        for name in names.split("<br>")
+        if ": " in name
+    }
 
 
 def alert_words() -> str:

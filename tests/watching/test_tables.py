@@ -25,7 +25,7 @@ def test_every_warning_and_error_has_its_meaning() -> None:
 def test_a_new_line_of_log_is_found_and_what_is_said_of_the_others_stays() -> None:
     made = tables.event_rows({"inbox: could not record a turn; retrying": "kept"})
     assert "| `inbox: could not record a turn; retrying` | kept |" in made
-    assert "| `audit: background task failed` |  |" in made
+    assert "| `*: could not download a file`<br>`*: event failed`<br>" in made
     for other in ("`process: unhandled exception", "`*: ", "`web: HTTP request"):
         assert other in made
 

@@ -1,5 +1,5 @@
-"""What differs between changes by their kind, as a table. It also stands in
-`docs/dev/origins-and-kinds.md`, with the same words.
+"""What differs between changes by their kind, as a table. `docs/dev/origins-and-kinds.md` has its
+most important rows, with the same words.
 
 For a new kind, add a draft to DRAFTS and a cell at the end of each row of TABLE.
 """
@@ -330,7 +330,10 @@ def test_each_kind_has_a_column() -> None:
     assert list(DRAFTS) == list(KINDS)
 
 
-def test_the_table_stands_in_the_documents() -> None:
+def test_the_table_of_the_documents_is_true() -> None:
     document = (Path(__file__).parents[3] / "docs/dev/origins-and-kinds.md").read_text("utf-8")
-    for decision, (_, cells) in {"decision": (None, tuple(DRAFTS)), **TABLE}.items():
-        assert f"| {' | '.join((decision, *cells))} |" in document
+    head, _, *rows = document.partition("\n| decision | create")[2].partition("\n\n")[0].split("\n")
+    assert f"| decision | create{head}" == f"| {' | '.join(('decision', *DRAFTS))} |"
+    told = {f"| {' | '.join((decision, *cells))} |" for decision, (_, cells) in TABLE.items()}
+    assert len(rows) >= 8
+    assert set(rows) <= told

@@ -1,5 +1,5 @@
-"""What differs between turns by where their message comes from, as a table. It also stands in
-`docs/dev/origins-and-kinds.md`, with the same words."""
+"""What differs between turns by where their message comes from, as a table.
+`docs/dev/origins-and-kinds.md` has its most important rows, with the same words."""
 
 from __future__ import annotations
 
@@ -362,7 +362,9 @@ async def test_what_an_origin_decides(tmp_path: Path, decision: str) -> None:
     assert found == expected
 
 
-def test_the_table_stands_in_the_documents() -> None:
+def test_the_table_of_the_documents_is_true() -> None:
     text = (Path(__file__).parents[3] / "docs/dev/origins-and-kinds.md").read_text(encoding="utf-8")
-    for decision, (_, cells) in TABLE.items():
-        assert f"| {' | '.join((decision, *cells))} |" in text
+    _, *rows = text.partition("| decision | person")[2].partition("\n\n")[0].split("\n")[1:]
+    told = {f"| {' | '.join((decision, *cells))} |" for decision, (_, cells) in TABLE.items()}
+    assert len(rows) >= 8
+    assert set(rows) <= told
