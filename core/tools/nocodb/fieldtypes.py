@@ -50,7 +50,7 @@ _EXACT = 2**53
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 _EMPTY: tuple[object, ...] = (None, "", [])
-_FILE = ("path", "url", "title", "mimetype", "size", "width", "height")
+_FILE = ("path", "url", "title", "mimetype", "size", "icon", "width", "height")
 _PERSON = ("display_name", "email")
 
 Zone = tzinfo | None
