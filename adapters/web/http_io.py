@@ -39,7 +39,7 @@ from adapters.web.sign_in import Visit, Visitor, Visitors
 from core.base.errors import NotFound, PonteError, TooLarge
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.i18n import format_size as size_of
-from core.base.text import check_json, clean_text, parse_json, safe_file_name
+from core.base.text import check_json, clean_text, parse_json, safe_file_name, safe_media_type
 from core.chat.people import Conversations
 from core.domain.messages import (
     PERSON,
@@ -100,7 +100,6 @@ scripts, so they are downloads."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of a conversation's name and of a file's id."""
 IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,190}")
-_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 _log = structlog.get_logger("web")
 M = TypeVar("M", bound=BaseModel)
@@ -422,8 +421,7 @@ async def read_chat_request(
                 if (value.size or 0) > MAX_FILE_BYTES:
                     size, limit = size_of(value.size or 0), size_of(MAX_FILE_BYTES)
                     raise TooLarge(size=size, limit=limit)
-                kind = (value.content_type or "").split(";")[0].strip().lower()
-                kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
+                kind = safe_media_type(value.content_type or "")
                 file_name = safe_file_name(value.filename or "file")
                 uploads.append(UploadedFile(file_name, kind, await value.read()))
             else:

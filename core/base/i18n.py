@@ -146,7 +146,9 @@ def format_number(value: float, locale: str | None = None) -> str:
 
 
 def format_size(count: int, locale: str | None = None) -> str:
-    """Return the size of a file or text, as in `20 MiB`. Sizes under 100,000 bytes are in bytes."""
+    """Return the size of a file or text, as in `20 MiB`. Sizes under 100,000 bytes are in bytes.
+    Other systems send any number."""
+    count = max(0, min(int(count), 2**60))
     if count < 100_000:
         return f"{format_number(count)} B"
     mebibytes = round(count / 1024 / 1024, 1)

@@ -93,6 +93,8 @@ _SELECTORS = re.compile(
 _JOINERS = re.compile(
     r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
 )
+_MEDIA_TYPE = re.compile(r"[a-z0-9_.+-]{1,127}/[a-z0-9_.+-]{1,127}")
+"""A media type and the lengths of its parts (RFC 6838, section 4.2)."""
 _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
 SizeFunction = Callable[[str], int]
@@ -450,6 +452,13 @@ def safe_file_name(name: str) -> str:
     while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
         stem = stem[: find_character_boundary(stem, len(stem) - 1)]
     return f"{stem.rstrip()}{dot}{extension}" or "file"
+
+
+def safe_media_type(type: str) -> str:
+    """Return a file's media type in lower case without parameters, as it is safe in an HTTP header
+    and on a card. An invalid one is `application/octet-stream`."""
+    plain = type.split(";")[0].strip().lower()
+    return plain if _MEDIA_TYPE.fullmatch(plain) else "application/octet-stream"
 
 
 def fold_case(text: str) -> str:

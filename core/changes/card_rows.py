@@ -34,8 +34,9 @@ NO_VALUE = "–"
 """Stands for an empty cell."""
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Fields that may hold the name of a row, a file or a user, in order of preference."""
-_FILE_KEYS = {"title", "url", "path", "mimetype", "size", "width", "height", "file", "sha256"}
-_ENTRY_KEYS = {*_NAMES, *_FILE_KEYS, "id", "Id", "icon"}
+_FILE_KEYS = {"title", "url", "path", "mimetype", "size", "icon", "width", "height", "file",
+              "sha256"}  # fmt: skip
+_ENTRY_KEYS = {*_NAMES, *_FILE_KEYS, "id", "Id"}
 """The fields of a linked row, a file or a user. Only such an object is shown as its name."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})")
@@ -265,6 +266,14 @@ def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
     return cells
 
 
+def hides_address(value: Any) -> bool:
+    """Return whether a card shows the name of a file in this value, but not its address."""
+    if isinstance(value, list):
+        return any(map(hides_address, value))
+    is_address = isinstance(value, dict) and bool({"path", "url"} & value.keys())
+    return is_address and value.keys() <= _ENTRY_KEYS and any(map(value.get, _NAMES))
+
+
 def _cell(value: Any, longest: int | None = None) -> Any:
     """Return a value as a card shows it: plain, cut to `longest` characters, lists and objects as
     text."""
@@ -277,7 +286,7 @@ def _cell(value: Any, longest: int | None = None) -> Any:
         if names and isinstance(value.get("size"), int) and value.keys() <= _FILE_KEYS:
             facts = [format_size(value["size"])]
             if digest := value.get("sha256"):  # a new file: these bytes are uploaded
-                facts += [to_one_line(value["mimetype"]), f"SHA-256 {digest[:16]}"]
+                facts += [to_one_line(str(value.get("mimetype"))), f"SHA-256 {str(digest)[:16]}"]
             words = f"{_cell(names[0])} ({', '.join(facts)})"
         elif names and value.keys() <= _ENTRY_KEYS:
             return _cell(names[0], longest)

@@ -54,8 +54,8 @@ class SqlFiles(SqlStore):
                 "INSERT INTO files (id, event_key, sha256, name, type, size, person,"
                 " conversation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO"
                 " NOTHING",
-                (file, event_key, digest, text.safe_file_name(name), type, len(data), owner.key,
-                 conversation, time.time()),
+                (file, event_key, digest, text.safe_file_name(name), text.safe_media_type(type),
+                 len(data), owner.key, conversation, time.time()),
             )  # fmt: skip
             return _file_of(
                 connection.execute("SELECT * FROM files WHERE id = ?", (file,)).fetchone()

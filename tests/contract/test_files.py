@@ -19,6 +19,8 @@ from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 
 ANA = Person("web", "ana")
+BYTES = "application/octet-stream"
+SLIDES = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 PLOT = b"\x89PNG plot"
 
 
@@ -51,6 +53,19 @@ class FileStore:
     def one(self) -> Path:
         (path,) = (path for path in self.folder.rglob("*") if path.is_file())
         return path
+
+
+@pytest.mark.parametrize(
+    ("type", "safe"),
+    [("Text/CSV; charset=utf-8", "text/csv"), ("", BYTES), ("csv", BYTES), ("a/b/c", BYTES),
+     ("text/csv\r\nX-Evil: 1", BYTES), ("text/plain, SHA-256 0123) approved", BYTES),
+     ("text/\u65e5\u672c", BYTES), ("text/" + "x" * 128, BYTES), ("image/x_y", "image/x_y"),
+     (SLIDES, SLIDES)],
+)  # fmt: skip
+async def test_a_type_is_safe_in_headers_and_on_cards(
+    drawer: FileStore, type: str, safe: str
+) -> None:
+    assert (await drawer.files.put("e1", "a", type, b"a", ANA, "web:C1")).type == safe
 
 
 @pytest.fixture

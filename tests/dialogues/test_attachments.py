@@ -243,3 +243,26 @@ async def test_a_lost_answer_attaches_nothing_twice(
         assert [call.path.rpartition("/")[2] for call in nocodb.calls if call.method != "GET"] == (
             ["upload", "records"] if lost == "PATCH" else ["upload"]
         )
+
+
+@also_on_postgres
+async def test_two_requests_of_one_message_add_to_one_row(bot_home: BotHome) -> None:
+    """A model may attach two files by two calls. Each is undone alone."""
+    async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
+        calls = []
+        for table in ("Orders", "Customers"):
+            query = json.dumps({"table": table, "export": "csv", "limit": 1})
+            (file,) = (await ponte.ask(f"call nocodb_query {query}")).files
+            changes = [{"id": 2, "fields": {"Contract": file.id}}]
+            calls.append(
+                f"call nocodb_update {json.dumps(dict(table='Customers', changes=changes))}"
+            )
+        first, second = (await ponte.ask("\n".join(calls))).cards
+        for card in (first, second):
+            assert " Done." in (await ponte.ask(f"approve {card.id}")).text
+        assert [file["title"] for file in contract(nocodb)] == ["Orders.csv", "Customers.csv"]
+        assert "Undone" in (await ponte.ask(f"undo {first.id}")).text
+        assert [file["title"] for file in contract(nocodb)] == ["Customers.csv"]
+        assert "already undone" in (await ponte.ask(f"undo {first.id}")).text
+        assert "Undone" in (await ponte.ask(f"undo {second.id}")).text
+        assert contract(nocodb) is None

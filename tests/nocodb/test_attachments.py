@@ -215,9 +215,11 @@ async def test_a_file_that_is_not_the_approved_one_is_not_uploaded(
 ) -> None:
     tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     file = tools.files.add("receipt.pdf", "application/pdf", PDF)
+    tools.files.add("note.txt", "text/plain", b"paid")
+    names = ["note.txt", "receipt.pdf"]
     for tool, cells in (
-        ("nocodb_update", {"changes": [{"id": 2, "fields": {"Contract": "receipt.pdf"}}]}),
-        ("nocodb_create", {"rows": [{"Name": "x", "Contract": "receipt.pdf"}]}),
+        ("nocodb_update", {"changes": [{"id": 2, "fields": {"Contract": names}}]}),
+        ("nocodb_create", {"rows": [{"Name": "x", "Contract": names}]}),
     ):
         tools.files.stored[file.id] = file, PDF
         draft = await tools.draft(tool, **cells)
@@ -230,16 +232,40 @@ async def test_a_file_that_is_not_the_approved_one_is_not_uploaded(
     assert fake.write_calls == []
 
 
-async def test_a_file_that_was_added_meanwhile_is_kept(fake: FakeNocoDB, http: Any) -> None:
-    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
+async def test_a_file_that_was_added_meanwhile_is_kept(tools: WriteTools) -> None:
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     tools.files.add("note.txt", "text/plain", b"paid")
     fields = {"Contract": "receipt.pdf"}
     draft = await tools.draft("nocodb_update", changes=[{"id": 2, "fields": fields}])
     await attach(tools, "note.txt")
+    first = await tools.all_done(draft)
+    assert titles(await tools.cell("Customers", "2", "Contract")) == ["note.txt", "receipt.pdf"]
+    tools.files.add("last.txt", "text/plain", b"last")
+    last = await attach(tools, "last.txt")
+    for change, left in ((first, ["note.txt", "last.txt"]), (last, ["note.txt"])):
+        assert [step.state for step in (await tools.undone(change)).steps] == ["done"]
+        assert titles(await tools.cell("Customers", "2", "Contract")) == left
+    assert [step.state for step in (await tools.undone(first)).steps] == ["changed"]
+
+
+async def test_files_are_not_cleared_if_another_was_added(tools: WriteTools) -> None:
+    tools.files.add("receipt.pdf", "application/pdf", PDF)
+    fields = {"Contract": None}
+    draft = await tools.draft("nocodb_update", changes=[{"id": 1, "fields": fields}])
+    await attach(tools, "receipt.pdf", row=1)
     (step,) = (await tools.apply_draft(draft)).steps
     assert step.state == "changed"
-    assert titles(await tools.cell("Customers", "2", "Contract")) == ["note.txt"]
+    assert titles(await tools.cell("Customers", "1", "Contract"))[1:] == ["receipt.pdf"]
+
+
+async def test_the_same_file_of_two_requests_is_attached_once(tools: WriteTools) -> None:
+    tools.files.add("receipt.pdf", "application/pdf", PDF)
+    fields = {"Contract": "receipt.pdf"}
+    draft = await tools.draft("nocodb_update", changes=[{"id": 2, "fields": fields}])
+    await attach(tools, "receipt.pdf")
+    (step,) = (await tools.apply_draft(draft)).steps
+    assert step.state == "changed"
+    assert titles(await tools.cell("Customers", "2", "Contract")) == ["receipt.pdf"]
 
 
 async def test_a_file_that_nocodb_cut_is_not_attached(

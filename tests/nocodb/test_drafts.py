@@ -195,7 +195,7 @@ async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> 
         changes=[{"id": 1, "fields": {"Value": 1, "Orders": [2, 3]}}],
     )  # fmt: skip
     assert [dict(row.after or {}) for row in draft.rows] == [
-        {"Value": 1}, {"Orders": []}, {"Orders": [{"id": "3", "title": "Order 03"}]},
+        {"Orders": []}, {"Orders": [{"id": "3", "title": "Order 03"}]}, {"Value": 1},
     ]  # fmt: skip
     draft = await write_tools.draft(
         "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": 2}}]

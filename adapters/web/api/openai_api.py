@@ -42,7 +42,7 @@ from core.base.errors import BadInput, Empty, NotFound, PonteError, TooLarge
 from core.base.i18n import format_size, say
 from core.base.markdown import defang_for_discord
 from core.base.tasks import cancel_all
-from core.base.text import clean_text, safe_file_name, to_one_line
+from core.base.text import clean_text, safe_file_name, safe_media_type, to_one_line
 from core.changes.card_rows import read_rows
 from core.chat.approval_notices import CARD_STATES
 from core.commands import grammar
@@ -73,7 +73,6 @@ MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
 """Stop sequences in one request (OpenAI's limit), and characters of one."""
 _DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 
 
 def _is_other(*neutral: object) -> Callable[[object], bool]:
@@ -219,8 +218,7 @@ def decode_file(url: str, name: str, param: str) -> UploadedFile:
         raise errors.InvalidDataUrl(param=param) from None
     if len(data) > http_io.MAX_FILE_BYTES:
         raise TooLarge(size=format_size(len(data)), limit=format_size(http_io.MAX_FILE_BYTES))
-    kind = (head[1] if head else mimetypes.guess_type(name)[0] or "").lower()
-    kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
+    kind = safe_media_type(head[1] if head else mimetypes.guess_type(name)[0] or "")
     name = name or f"file{mimetypes.guess_extension(kind) or ''}"
     return UploadedFile(safe_file_name(name), kind, data)
 

@@ -24,6 +24,7 @@ from core.base.i18n import say
 from core.base.tasks import BoundedDict, run_together
 from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
+from core.changes.card_rows import hides_address
 from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, Row
 from core.domain.ports import Tool
@@ -455,7 +456,7 @@ class BridgeSource:
                         "{names}.",
                     code="computed_field", hint="leave them out", names=", ".join(own[:5]),
                 )  # fmt: skip
-            if any(data.get(name) for name in table.files):
+            if any(data.get(name) for name in table.files) or hides_address(list(data.values())):
                 raise _not_offered(_NO_UPLOAD)
         if not isinstance(write, dict):
             draft = await self._drafts.draft_create(schema, [_cells(row) for row in write], UTC)

@@ -30,6 +30,7 @@ from core.tools.nocodb.fieldtypes import (
     linked_ids,
     parse_number,
     parse_value,
+    value_error,
     without_empty,
 )
 from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
@@ -106,14 +107,17 @@ class DraftBuilder:
         titles = {field.title for cells in changes.values() for field, _ in cells}
         snapshots = await self._fetch_existing(schema, list(changes), titles)
         holds_value = self._driver.holds_value
-        writes: list[RowWrite] = []
+        # Links and files come first: their rows are told by names that the other values may change.
+        writes, apart_writes = list[RowWrite](), list[RowWrite]()
         unchanged = 0
         for id, cells in changes.items():
-            snapshot, apart = snapshots[id], list[RowWrite]()  # links and files
+            snapshot, apart = snapshots[id], list[RowWrite]()
             after = {f.title: self._parse_value(f, v, zone) for f, v in cells if not f.is_link}
             for field in (field for field, _ in cells if field.field_type.file):
                 if files := after[field.title]:  # they are added to those that the row has
                     old = snapshot.get(field.title)
+                    if not isinstance(old, list | None):  # the text of a field that held text
+                        raise value_error(field, f"in row {id}, it does not hold files")
                     before = {**schema.display_cell(snapshot), field.title: old}
                     apart.append(RowWrite(id, before, {field.title: [*(old or ()), *files]}))
                     del after[field.title]
@@ -129,12 +133,12 @@ class DraftBuilder:
                     remove = sorted(stand - set(new_ids))
                     apart += await self._link_writes(schema, id, field, new_ids, remove, snapshot)
             unchanged += not (new or apart)
-            writes += apart
+            apart_writes += apart
         if unchanged == len(changes):
             raise ToolError(
                 "Those rows already have these values.", code="no_change", hint=_NO_CHANGE_HINT
             )
-        return self._build_draft(schema, "update", writes), unchanged
+        return self._build_draft(schema, "update", [*apart_writes, *writes]), unchanged
 
     async def draft_delete(self, schema: TableSchema, ids: Ids) -> Draft:
         """Return a draft that deletes these rows."""
@@ -292,7 +296,8 @@ async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
     for field, value in cells:
         if field.field_type.file and value:
             names = dict.fromkeys(map(str, value if isinstance(value, list) else [value]))
-            value = [await _find_file(ctx.files, name) for name in names]
+            files = [await _find_file(ctx.files, name) for name in names]
+            value = list({file["file"]: file for file in files}.values())  # by name and by id
         found_cells.append((field, value))
     return found_cells
 

@@ -249,7 +249,7 @@ class RestDriver(TableDriver):
             return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("link_fields", ()))
         for row in draft.rows:
-            for name, value in (row.after or {}).items():
+            for name, value in [*(row.before or {}).items(), *(row.after or {}).items()]:
                 entries = value if isinstance(value, list) else []
                 keys = {key for one in entries if isinstance(one, dict) for key in one}
                 if name in links or keys & {"path", "url", "sha256"}:  # a link, or a file
@@ -334,19 +334,19 @@ class RestDriver(TableDriver):
         return without_empty(before or {})
 
     async def upload(self, row: Row, by: str) -> Row:
-        values = dict(row)
-        for name, value in row.items():
-            if isinstance(value, list) and any(map(is_new_file, value)):
-                values[name] = [
-                    await self._upload_file(each, by) if is_new_file(each) else each
-                    for each in value
-                ]
-        return values
+        lists = {name: value for name, value in row.items() if isinstance(value, list)}
+        for file in (each for value in lists.values() for each in value if is_new_file(each)):
+            await self._read_approved_file(file)  # all of them, before one is uploaded
+        uploaded = {
+            name: [await self._upload_file(e, by) if is_new_file(e) else e for e in value]
+            for name, value in lists.items()
+        }
+        return {**row, **uploaded}
 
-    async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
-        """Upload a file of a draft and return it as NocoDB stores it. Raise ToolError if its bytes
-        are not those that the draft names."""
-        name, type = str(file["title"]), str(file["mimetype"])
+    async def _read_approved_file(self, file: Mapping[str, Any]) -> bytes:
+        """Return the bytes of a file of a draft. Raise ToolError if they are not those that the
+        draft names."""
+        name = str(file["title"])
         try:
             _, data = await self._read_file(str(file["file"]))
         except NotFound:
@@ -359,6 +359,12 @@ class RestDriver(TableDriver):
                 "The file {name} changed after this request, so it was not attached.",
                 code="file_changed", name=name,
             )  # fmt: skip
+        return data
+
+    async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
+        """Upload a file of a draft and return it as NocoDB stores it."""
+        name, type = str(file["title"]), str(file["mimetype"])
+        data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)
         if stored.get("size") != len(data):
             raise ToolError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ _EXACT = 2**53
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 _EMPTY: tuple[object, ...] = (None, "", [])
-_FILE = ("path", "url", "title", "mimetype", "size", "width", "height")
+_FILE = ("path", "url", "title", "mimetype", "size", "icon", "width", "height")
 _PERSON = ("display_name", "email")
 
 Zone = tzinfo | None
@@ -486,8 +487,7 @@ def is_same_entry(one: Any, other: Any) -> bool:
     """Return whether two values in the form of `parse_value` are equal. Lists are compared without
     order."""
     if isinstance(one, list) and isinstance(other, list):
-        # A new file has no path before it is uploaded.
-        key = _content_of_file if any(map(is_new_file, [*one, *other])) else _comparison_key
+        key = _find_entry_key([*one, *other])
         return sorted(map(key, one)) == sorted(map(key, other))
     if isinstance(one, str) and isinstance(other, str):
         if one == other:
@@ -502,6 +502,23 @@ def is_same_entry(one: Any, other: Any) -> bool:
 def is_new_file(value: object) -> bool:
     """Return whether it is a file of a draft that is uploaded when the change is applied."""
     return isinstance(value, Mapping) and "sha256" in value
+
+
+def subtract_files(files: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """Return the files without those of `others`. A file that is there twice is removed once for
+    each time that it is among them."""
+    key, rest = _find_entry_key([*files, *others]), list[Any]()
+    counts = Counter(map(key, others))
+    for file in files:
+        counts[key(file)] -= 1
+        if counts[key(file)] < 0:
+            rest.append(file)
+    return rest
+
+
+def _find_entry_key(entries: Sequence[Any]) -> Callable[[Any], str]:
+    # A new file has no path before it is uploaded.
+    return _content_of_file if any(map(is_new_file, entries)) else _comparison_key
 
 
 def _content_of_file(value: Any) -> str:

@@ -27,7 +27,7 @@ from core.tools.nocodb.driver import (
     TableDriver,
     TableSchema,
 )
-from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids
+from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids, subtract_files
 
 CELL_BY_CELL = "apart"
 """Key in a draft's target: each field is restored by itself, and changed fields are left alone."""
@@ -117,6 +117,7 @@ class TableBatch:
         self._driver = driver
         self._draft = draft
         self._schema: TableSchema | None = None
+        self._is_written = False
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Return how each row stands. Raises ToolError `drift` where the table's fields changed
@@ -162,6 +163,8 @@ class TableBatch:
             if own := changed & set(_field_names(row)):
                 checks.append(RowCheck("other", row, now.get(row.id), tuple(own)))
                 continue
+            if not self._is_written:
+                row = self._rebase_files(schema, row, now.get(row.id))
             check = self._compare_update(schema, row, now.get(row.id))
             before, after = row.before or {}, row.after or {}
             for title in (after.keys() & schema.links.keys()) if check.state == "before" else ():
@@ -217,6 +220,7 @@ class TableBatch:
                     await self._driver.update(schema, merged, draft.asker_key)
             case "delete":
                 await self._driver.delete(schema, [row.id for row in rows], draft.asker_key)
+        self._is_written = True
         return rows
 
     async def _read_schema(self) -> TableSchema:
@@ -252,6 +256,25 @@ class TableBatch:
         """Return the ids of existing rows that no other row than `row` owns."""
         rows = await self._driver.fetch_linkable_rows(schema, field, ids)
         return [id for id in ids if id in rows and (rows[id].owner or {"id": row})["id"] == row]
+
+    def _rebase_files(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowWrite:
+        """Return the update with the files that others added or removed since. As of links, only
+        the files that the update itself adds or removes are compared. One that clears a field is
+        left as it is, unless it is an undo."""
+        before, after = dict(row.before or {}), dict(row.after or {})
+        for name, value in (row.after or {}).items():
+            if now is None or not _is_file(schema, name):
+                continue
+            old, new, current = (side or [] for side in (before.get(name), value, now.get(name)))
+            if all(isinstance(side, list) for side in (old, new, current)) and (
+                new or self._draft.target.get(CELL_BY_CELL)
+            ):
+                added = subtract_files(subtract_files(new, old), subtract_files(current, old))
+                kept = subtract_files(current, subtract_files(old, new))
+                after[name] = [*kept, *added] or None
+                if after[name] != now.get(name):  # otherwise nothing is left to be written
+                    before[name] = now.get(name)
+        return replace(row, before=before, after=after)
 
     def _compare_update(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowCheck:
         """Compare a row with its update. A typed field that already has its new value is no

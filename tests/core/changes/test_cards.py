@@ -234,6 +234,16 @@ def test_only_writes_that_have_ended_can_be_undone() -> None:
     assert CARDS.build(replace(run, state="done")).actions == ()
 
 
+@pytest.mark.parametrize("file", [
+    {"title": "x", "size": 1, "sha256": "0"}, {"title": "x", "size": 1, "sha256": 5},
+    {"title": "x", "size": 10**400, "sha256": "0", "mimetype": 1}, {"title": {}, "size": True},
+])  # fmt: skip
+def test_any_object_can_be_shown(file: object) -> None:
+    """A bridge passes on whatever a model proposes."""
+    (row,) = build_rows(change("create", RowWrite(after={"Name": "A", "Files": [file]})))
+    assert row["changes"][0]["field"] == "Files"
+
+
 TARGET = {
     "display_field": "Number",
     "formats": {"Number": "", "Amount": "number", "Share": "percent", "Paid on": "date",

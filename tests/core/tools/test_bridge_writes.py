@@ -57,6 +57,10 @@ class Asking:
         return with_controls(ctx(), propose=propose)
 
 
+ADDRESS = {"title": "contract.pdf", "size": 5, "url": "http://evil.example/x"}
+"""A card would show its name alone."""
+
+
 @contextlib.asynccontextmanager
 async def asking(patched: bool = True) -> AsyncIterator[Asking]:
     async with FakeBridge(patched=patched) as bridge, HttpClient() as http:
@@ -147,6 +151,10 @@ async def test_one_request_has_at_most_a_hundred_rows() -> None:
         ("update_record", {"record_id": 1, "record_data": {"Value": "100"}}, "no_change",
          "already have"),
         ("update_record", {"record_id": 1, "record_data": {"Contract": ["a.pdf"]}}, "not_offered",
+         "The bridge can't attach files to rows."),
+        ("update_record", {"record_id": 1, "record_data": {"Status": ADDRESS}}, "not_offered",
+         "The bridge can't attach files to rows."),
+        ("create_record", {"record_data": {"Status": [[ADDRESS]]}}, "not_offered",
          "The bridge can't attach files to rows."),
         ("update_record", {"record_id": "../x", "record_data": {"Name": "A"}}, BAD, "id"),
         ("update_record", {"record_id": True, "record_data": {"Name": "A"}}, BAD, "id"),
