@@ -445,3 +445,48 @@ async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
         with pytest.raises(ToolError) as caught:
             await make()
         assert caught.value.code == "unknown_field"
+
+
+@pytest.mark.parametrize(
+    "behind", ["formula", "formula_by_id", "code", "barcode", "count", "display"]
+)
+async def test_no_computed_field_shows_what_is_hidden(
+    fake_base: FakeBase, read_fake: Callable[..., Reader], behind: str
+) -> None:
+    """`Total` sums Orders, which are hidden for this person: formulas and codes of it are, too, at
+    any depth, as are counts of such fields and links that name rows by one."""
+    customers, readings = table_of(fake_base, "Customers"), table_of(fake_base, "Readings")
+    total = customers.find("Total")
+    assert total
+    relation = add_links(fake_base, "Readings", "Readers", "Customers", "mm")
+    relation.pairs = [(1, 1)]
+    computed = {
+        "formula": ("Formula", {"formula": 'CONCAT("{x}", {Total})'}),
+        "formula_by_id": ("Formula", {"formula": f"{{{total.id}}} + 1"}),
+        "code": ("QrCode", {"qrcode_value_field_id": total.id}),
+        "barcode": ("Barcode", {"barcode_value_field_id": total.id}),
+    }
+    type, options = computed.get(behind, computed["formula"])
+    customers.fields.append(FakeField(fresh("c"), "Computed", type, options))
+    for row in customers.rows.values():
+        row["Computed"] = 4.5
+    customers.fields.append(
+        FakeField(fresh("c"), "Again", "Formula", {"formula": "{Computed} * 2 + {Value}"})
+    )
+    shown = {"related_field_id": relation.down.id, "rollup_function": "countDistinct",
+             "related_table_rollup_field_id": customers.fields[-1].id}  # fmt: skip
+    if behind == "count":
+        readings.fields.append(FakeField(fresh("c"), "Counted", "Rollup", shown))
+    if behind == "display":
+        customers.fields.insert(1, customers.fields.pop())
+    whole = await read_fake().schemas.describe_table(Viewer(), "Customers")
+    assert {"Computed", "Again"} <= {each.title for each in whole.fields}
+    hidden = read_fake(TableRules({"Orders": TableRule("hidden")}))
+    described = await hidden.schemas.describe_table(Viewer(), "Customers")
+    titles = {each.title for each in described.fields}
+    assert titles.isdisjoint({"Computed", "Again"})
+    assert {"Name", "Value", "CreatedAt"} <= titles
+    described = await hidden.schemas.describe_table(Viewer(), "Readings")
+    titles = {each.title for each in described.fields}
+    assert "Counted" not in titles
+    assert ("Readers" in titles) == (behind != "display")

@@ -68,7 +68,8 @@ class Field:
     `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
     (hm, bt, mm, oo). `holds_one`: the link holds one row at most. `link_id`: the id of the link
-    that a lookup or rollup uses, `source_id` that of the field whose values it shows. `format`: how
+    that a lookup or rollup uses. `sources`: ids or titles of the fields that it shows, or that a
+    formula or code reads. `counts`: it is a number of values. `format`: how
     values are written (`core/base/value_formats.py`). `via`: the link to the field's table, if that
     is another table; `title` then begins with the link's ("Customer.Country").
     """
@@ -81,7 +82,8 @@ class Field:
     related_title: str = ""
     holds_one: bool = False
     link_id: str = ""
-    source_id: str = ""
+    sources: tuple[str, ...] = ()
+    counts: bool = False
     relation: str = ""
     format: str = ""
     via: Field | None = None

@@ -43,6 +43,12 @@ _MAX_SUGGESTED_NAMES = 30
 _TIME_FIELDS = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
 """Fields that every table of NocoDB's own has, and their types. Their titles serve as ids."""
 
+_SOURCE_KEYS = (
+    "related_table_lookup_field_id", "related_table_rollup_field_id",
+    "qrcode_value_field_id", "barcode_value_field_id",
+)  # fmt: skip
+_FORMULA_FIELD = re.compile(r"\{([^{}]+)\}")
+
 T = TypeVar("T")
 
 
@@ -126,8 +132,9 @@ def format_title(title: str) -> str:
 class TableDescription:
     """A table with its visible fields in NocoDB's order.
 
-    `display` is the id of the field that names a row. `concealed` holds links to hidden tables:
-    never shown or accepted by name, but part of a row that is restored. NocoDB does not describe
+    `display` is the id of the field that names a row. `concealed` holds links to hidden rows: never
+    shown or accepted by name, but part of a row that is restored. `names` holds the ids and titles
+    of all fields that NocoDB describes, hidden ones too. NocoDB does not describe
     CreatedAt and UpdatedAt. They are added to tables that NocoDB created, with their titles as ids.
     """
 
@@ -137,6 +144,7 @@ class TableDescription:
     fields: tuple[Field, ...]
     display: str = ""
     concealed: tuple[Field, ...] = ()
+    names: frozenset[str] = frozenset()
 
     @property
     def at(self) -> TableId:
@@ -191,7 +199,8 @@ def parse_table(
             related_title=by_id[related].title if related in by_id else "",
             holds_one=relation in ("bt", "oo"),  # belongs to, one to one
             link_id=str(options.get("related_field_id") or ""),
-            source_id=_find_source(options),
+            sources=_find_sources(options),
+            counts=str(options.get("rollup_function")).startswith("count"),
             relation=relation,
             format=build_format(str(each.get("type") or ""), options),
         )
@@ -217,15 +226,14 @@ def parse_table(
         fields=tuple(usable),
         display=str(body.get("display_field_id") or ""),
         concealed=concealed,
+        names=frozenset(name for each in fields for name in (each.id, each.title)),
     )
 
 
-def _find_source(options: Json) -> str:
-    """Return the id of the field whose values a lookup or rollup shows; "" if it counts rows."""
-    if str(options.get("rollup_function")).startswith("count"):
-        return ""
-    keys = ("related_table_lookup_field_id", "related_table_rollup_field_id")
-    return next((str(options[key]) for key in keys if options.get(key)), "")
+def _find_sources(options: Json) -> tuple[str, ...]:
+    """Return the ids or titles of the fields that a computed field shows or computes with."""
+    found = [str(options[key]) for key in _SOURCE_KEYS if options.get(key)]
+    return (*found, *_FORMULA_FIELD.findall(str(options.get("formula"))))
 
 
 @dataclass(slots=True)
@@ -378,25 +386,33 @@ class Schemas:
         if not self.config.table_rules.hides_some(viewer.rights):
             return table
         are_shown = await run_together(*(self._is_shown(viewer, table, f) for f in table.fields))
-        shown = (each for each, is_shown in zip(table.fields, are_shown, strict=True) if is_shown)
-        return replace(table, fields=tuple(shown))
+        by_sight = dict(zip(table.fields, are_shown, strict=True))
+        links = (each for each in table.links if not by_sight[each])
+        return replace(
+            table,
+            fields=tuple(each for each in table.fields if by_sight[each]),
+            concealed=(*table.concealed, *links),
+        )
 
     async def _is_shown(self, viewer: Viewer, table: TableDescription, field: Field) -> bool:
-        """Return whether this person may see the field that a lookup or rollup shows at last."""
-        for _ in range(MAX_LOOKUP_STEPS):
-            if field.is_link or not field.link_id:
-                return True
-            link = next((each for each in table.links if each.id == field.link_id), None)
-            if link is None:
-                return False
-            raw = await self._fetch_raw(link.related_id)
-            table = raw.visible_to(await self.visible_tables(viewer))
-            viewer.note_need("read", table.title, table.id)
-            shown = next((each for each in table.fields if each.id == field.source_id), None)
-            if shown is None:  # NocoDB describes neither CreatedAt nor UpdatedAt
-                return all(each.get("id") != field.source_id for each in raw.body["fields"])
-            field = shown
-        return False
+        """Return whether this person may see every field whose values the field shows, over any
+        number of links, lookups and formulas."""
+        visible, waiting = await self.visible_tables(viewer), [(table, field)]
+        for table, each in waiting:  # it grows
+            sources = each.sources
+            if each.is_link or each.link_id:
+                link = next((f for f in table.links if f.id in (each.id, each.link_id)), None)
+                if link is None:
+                    return False
+                table = (await self._fetch_raw(link.related_id)).visible_to(visible)
+                viewer.note_need("read", table.title, table.id)
+                sources = (table.display,) if each.is_link else sources
+            for name in sources:
+                shown = [(table, f) for f in table.fields if name in (f.id, f.title)]
+                if not shown and name in table.names:
+                    return False
+                waiting += [each for each in shown if each not in waiting]
+        return True
 
     async def _fetch_raw(self, id: str) -> _RawDescription:
         self._drop_after_drift()
@@ -418,13 +434,13 @@ class Schemas:
     ) -> str:
         """Return the format of a field, or of the field behind it."""
         link = next((each for each in table.fields if each.id == field.link_id), None)
-        if not field.source_id or link is None or not depth:
+        if not field.sources or field.counts or link is None or not depth:
             return field.format
         try:
             other = (await self._fetch_raw(link.related_id)).visible_to(visible)
         except NocoError:
             return field.format
-        source = next((each for each in other.fields if each.id == field.source_id), None)
+        source = next((each for each in other.fields if each.id in field.sources), None)
         found = await self._find_format(other, source, visible, depth - 1) if source else ""
         return found or field.format
 
