@@ -8,6 +8,7 @@ goes to Bolt, which is imported in a thread, because the import takes a third of
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,7 +32,7 @@ from adapters.slack.client import InDoubt, sdk_log
 from adapters.slack.events import Payload
 from adapters.slack.interactions import SlackHandlers
 from core.base.errors import NotStored, PlatformBusy
-from core.base.tasks import Backoff, retry
+from core.base.tasks import BackgroundTasks, Backoff, retry
 
 log = structlog.get_logger("slack")
 SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
@@ -91,8 +92,12 @@ class SlackSocket(AsyncSocketModeHandler):
         self._store = store
         self._on_failure = on_failure
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
-        self.client.proxy = proxy  # the SDK reads a proxy from the environment
-        self.client.on_message_listeners.append(self._on_frame)
+        client: Any = self.client
+        client.proxy = proxy  # the SDK reads a proxy from the environment
+        # Each event would wait in the SDK's queue for another pass of the event loop.
+        client.enqueue_message = self._start_frame
+        client.on_message_listeners.append(self._on_frame)
+        self._frames = BackgroundTasks("slack")
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
         self._is_open = True
@@ -147,6 +152,13 @@ class SlackSocket(AsyncSocketModeHandler):
 
     async def _on_frame(self, frame: object) -> None:
         self._last_frame_at = time.time()
+
+    async def _start_frame(self, frame: str) -> None:
+        self._frames.start(self._handle_frame(frame))
+
+    async def _handle_frame(self, frame: str) -> None:
+        message = json.loads(frame) if frame.startswith("{") else {}
+        await self.client.run_message_listeners(message, frame)
 
 
 def build_app(
