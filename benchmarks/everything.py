@@ -46,8 +46,8 @@ async def measure(module: str) -> Mapping[str, float]:
                 await bot.wait()
 
 
-async def main(rounds: int = ROUNDS) -> dict[str, float]:
-    return await compare_bots(BARE, measure, AIMS, rounds)
+async def main(rounds: int = ROUNDS) -> bool:
+    return await compare_bots(measure, AIMS, rounds, BARE)
 
 
 if __name__ == "__main__":

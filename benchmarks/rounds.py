@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 ROUNDS = 3
 PONTE = "bot"
-"""The module that is Ponte; a bare bot has another."""
+"""The module that is Ponte; other bots have another."""
+PER_SECOND = "_per_s"
+"""The end of a figure's name if more is better."""
 Measured = Callable[[str], Awaitable[Mapping[str, float]]]
 
 
@@ -57,24 +59,33 @@ async def running_page(home: str, model: str, settings: Mapping[str, str]) -> As
 
 
 async def compare_bots(
-    bare: str, measured: Measured, aims: Mapping[str, float], rounds: int
-) -> dict[str, float]:
-    """Print a row for each figure of `aims`: medians, the ratio and its spread over the rounds, and
-    how many times the bare bot's figure ours may be. The ratios."""
-    theirs: list[Mapping[str, float]] = []
-    ours: list[Mapping[str, float]] = []
+    measured: Measured, aims: Mapping[str, float], rounds: int, bare: str, *others: str
+) -> bool:
+    """Print a row for each figure of `aims`: its median for the bare bot, then for each other bot
+    and for Ponte the median, its ratio to the bare bot, and the spread of the ratio over the
+    rounds. Return whether Ponte's ratios reach all aims."""
+    bots = [*others, PONTE]
+    results: dict[str, list[Mapping[str, float]]] = {bot: [] for bot in (bare, *bots)}
     for _ in range(rounds):
-        theirs.append(await measured(bare))
-        ours.append(await measured(PONTE))
-    print(f"{'':14}{'bare':>10}{'Ponte':>10}{'ratio':>8}{'spread':>14}  aim")
-    found = {}
+        for bot, of_bot in results.items():
+            of_bot.append(await measured(bot))
+    names = [*(bot.rpartition("_")[2] for bot in others), "Ponte"]
+    titles = (f"{title:>10}{'ratio':>7}{'spread':>15}" for title in names)
+    print(f"{'':16}{'bare':>10}{''.join(titles)}  aim")
+    is_reached = True
     for name, aim in aims.items():
-        ratios = sorted(mine[name] / one[name] for mine, one in zip(ours, theirs, strict=True))
-        found[name] = statistics.median(ratios)
-        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-        figures = "".join(f"{_median(name, of):10.2f}" for of in (theirs, ours))
-        print(f"{name:14}{figures}{found[name]:8.2f}{spread:>14}  ≤ {aim:.2f}")
-    return found
+        row = f"{name:16}{_median(name, results[bare]):10.2f}"
+        for bot in bots:
+            ratios = sorted(
+                one[name] / floor[name]
+                for one, floor in zip(results[bot], results[bare], strict=True)
+            )
+            ratio, spread = statistics.median(ratios), f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+            row += f"{_median(name, results[bot]):10.2f}{ratio:7.2f}{spread:>15}"
+        is_high = name.endswith(PER_SECOND)
+        is_reached &= ratio >= aim if is_high else ratio <= aim
+        print(f"{row}  {'≥' if is_high else '≤'} {aim:.2f}")
+    return is_reached
 
 
 def _median(name: str, of: Sequence[Mapping[str, float]]) -> float:

@@ -1,9 +1,11 @@
-"""Ponte in Slack, whole, beside a bare Bolt bot: `python -m benchmarks.slack [--check] [--quick]`.
+"""Ponte in Slack, whole, beside two Bolt bots: `python -m benchmarks.slack [--check] [--quick]`.
 
-The bare bot makes one unstreamed call of the `openai` package and one post; it stores nothing. Both
-speak with the same doubles of Slack (its rate limits on) and of OpenAI, each a process of its own,
-in interleaved rounds. Times are as Slack sees them, CPU is the bot's own process; what is shown is
-the median of the rounds, and the spread of the ratio over them.
+The bare bot makes one unstreamed call of the `openai` package and one post; it stores nothing. The
+honest bot stores each message before it acknowledges it, and edits its answer into a post. All
+speak with the same doubles of Slack and of OpenAI, each a process of its own, in interleaved
+rounds. Slack's rate limits are on; only the honest bot may edit as often as it likes. Times are as
+Slack sees them, CPU is the bot's own process; what is shown is the median of the rounds, and the
+spread of the ratio over them.
 """
 
 from __future__ import annotations
@@ -26,19 +28,21 @@ from tests.fakes.slack.delivery import Delivery
 
 ROOT = Path(__file__).parents[1]
 AIMS = {
-    "ready_s": 1.2, "idle_mib": 1.3, "ack_p50_ms": 3.0, "ack_p99_ms": 2.0, "cpu_ms": 1.0,
-    "serial_p50_ms": 1.3, "serial_p95_ms": 1.5, "burst_s": 1.0, "hundred_s": 1.1,
+    "ready_s": 1.2, "idle_mib": 1.42, "later_mib": 1.35, "serial_p50_ms": 1.5,
+    "serial_p95_ms": 1.6, "burst_per_s": 0.9, "cpu_ms": 1.2, "hundred_s": 1.08,
+    "ack_p50_ms": 3.0, "ack_p99_ms": 2.0,
     "new_s": 2.0, "back_s": 2.0, "new_direct_s": 2.0, "crowd_s": 2.0,
 }  # fmt: skip
-"""How many times the bare bot's figure ours may be."""
-BARE = "benchmarks.slack_bare"
+"""How many times the bare bot's figure ours may or must be."""
+BARE, HONEST = "benchmarks.slack_bare", "benchmarks.slack_honest"
 
 
 @dataclass(frozen=True)
 class Figures:
     """`ack` at 100 mentions a second, each by a new person; `cpu_ms` for a message at the same rate
-    by one who is known; `serial` one turn after the other, each in another channel; `burst_s` 300
-    messages over 60 channels; `hundred_s` 100 at once, with a model that takes a second.
+    by one who is known; `serial` one turn after the other, each in another channel; `burst_per_s`
+    of 300 messages over 60 channels; `later_mib` after these, 1,000 turns in all; `hundred_s` 100
+    at once, with a model that takes a second.
 
     `new_s` until 100 people are answered who never wrote before, each in a channel of theirs, and
     `back_s` until the same people are answered again; `new_direct_s` for 100 others in direct
@@ -47,13 +51,14 @@ class Figures:
 
     ready_s: float
     idle_mib: float
-    ack_p50_ms: float
-    ack_p99_ms: float
-    cpu_ms: float
+    later_mib: float
     serial_p50_ms: float
     serial_p95_ms: float
-    burst_s: float
+    burst_per_s: float
+    cpu_ms: float
     hundred_s: float
+    ack_p50_ms: float
+    ack_p99_ms: float
     new_s: float
     back_s: float
     new_direct_s: float
@@ -163,6 +168,7 @@ class Run:
         return statistics.median(times), statistics.quantiles(times, n=20)[18]
 
     async def at_once(self, messages: int, channels: int) -> float:
+        """Seconds until all are answered."""
         places = [self.place() for _ in range(channels)]
         began = time.monotonic()
         await self.wait_for_answers(
@@ -174,8 +180,16 @@ class Run:
 @contextlib.asynccontextmanager
 async def running(module: str, model: str) -> AsyncIterator[tuple[Run, float]]:
     """The bot, connected, and how many seconds that took."""
-    async with FakeSlack() as slack, running_on(slack, module, model) as ran:
+    async with open_double(module) as slack, running_on(slack, module, model) as ran:
         yield ran
+
+
+@contextlib.asynccontextmanager
+async def open_double(module: str) -> AsyncIterator[FakeSlack]:
+    """Slack takes 50 edits a minute, which the honest bot would only wait for."""
+    async with FakeSlack() as slack:
+        slack.api.limits.on = module != HONEST
+        yield slack
 
 
 @contextlib.asynccontextmanager
@@ -207,21 +221,23 @@ async def measure(module: str, quick: bool) -> Figures:
         async with running(module, quickly) as (run, ready):
             await asyncio.sleep(1)
             idle = process.resident(run.pid) / 2**20
-            await run.wait_for_answers([run.ask(run.place(), "warm up") for _ in range(20)])
+            await run.at_once(100, 100)
             cpu = await run.load(100, 1 if quick else 5)
             serial, slowest = await run.serial(20 if quick else 100)
-            burst = await run.at_once(60 if quick else 300, 60)
+            burst = 60 if quick else 300
+            rate = burst / await run.at_once(burst, 60)
+            later = process.resident(run.pid) / 2**20
             p50, p99 = await run.newcomers(100, 1 if quick else 5)
         async with running(module, slowly) as (run, _):
             await run.wait_for_answers([run.ask(run.place(), "warm up") for _ in range(5)])
             hundred = await run.at_once(100, 100)
         crowds = await measure_crowd(module, quickly)
-        return Figures(ready, idle, p50, p99, cpu, serial, slowest, burst, hundred, *crowds)
+        return Figures(ready, idle, later, serial, slowest, rate, cpu, hundred, p50, p99, *crowds)
 
 
 async def measure_crowd(module: str, model: str) -> tuple[float, float, float, float]:
     """`new_s`, `back_s`, `new_direct_s`, `crowd_s`."""
-    async with FakeSlack() as slack:
+    async with open_double(module) as slack:
         people = [slack.person(f"Member {n}") for n in range(CROWD + DIRECT + MANY)]
         new, direct, many = people[:CROWD], people[CROWD:-MANY], people[-MANY:]
         async with running_on(slack, module, model) as (run, _):
@@ -236,19 +252,19 @@ async def measure_crowd(module: str, model: str) -> tuple[float, float, float, f
             return first, again, direct_s, many_s
 
 
-async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
-    """Prints a row for each figure; returns the ratios."""
+async def main(quick: bool, rounds: int = ROUNDS) -> bool:
+    """Print a row for each figure. Return whether all aims are reached."""
 
     async def figures(module: str) -> dict[str, float]:
         return asdict(await measure(module, quick))
 
-    return await compare_bots(BARE, figures, AIMS, rounds)
+    return await compare_bots(figures, AIMS, rounds, BARE, HONEST)
 
 
 if __name__ == "__main__":
     parser = parser_of_rounds(__doc__)
     parser.add_argument("--check", action="store_true", help="exit 1 where an aim is missed")
     asked = parser.parse_args()
-    got = asyncio.run(main(asked.quick, asked.rounds))
-    if asked.check and any(ratio > AIMS[name] for name, ratio in got.items()):
+    is_reached = asyncio.run(main(asked.quick, asked.rounds))
+    if asked.check and not is_reached:
         sys.exit(1)

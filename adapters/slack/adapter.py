@@ -165,7 +165,7 @@ class SlackAdapter:
             return 503, {}, b""
         try:
             return await connection.dispatch(
-                self._app, self._credentials.signing_secret, headers, body
+                self._app, self._take, self._credentials.signing_secret, headers, body
             )
         except Exception as error:  # in Bolt, before it looks at the event
             self.on_failure(error, {})
@@ -367,7 +367,7 @@ class SlackAdapter:
                 bot_user_id=identity.get("user_id"), bot_id=identity.get("bot_id"),
                 bot_token=self._credentials.bot_token,
             ),
-            self._credentials.signing_secret, self._take, self._handlers, self.on_failure,
+            self._credentials.signing_secret, self._handlers, self.on_failure,
         )  # fmt: skip
         if token := self._credentials.app_token:
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
@@ -376,7 +376,7 @@ class SlackAdapter:
             finally:
                 await app_api.close()
             proxy = self._proxies.for_url(url)
-            self._socket = SlackSocket(self._app, token, proxy, self.on_failure)
+            self._socket = SlackSocket(self._app, token, proxy, self._take, self.on_failure)
             await self._socket.open(url)
         self.is_open = True
 

@@ -1,13 +1,14 @@
 """The transport of Slack's events: Socket Mode, or signed HTTP requests through the web adapter's
 server.
 
-Bolt parses and dispatches the events. It is imported in a thread, because the import takes a third
-of a second.
+Events are stored here, before Slack gets their acknowledgement. Everything else that Slack sends
+goes to Bolt, which is imported in a thread, because the import takes a third of a second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +20,6 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.async_authorize import AsyncAuthorize
 from slack_bolt.context.async_context import AsyncBoltContext
-from slack_bolt.middleware.async_middleware import AsyncMiddleware
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
@@ -32,7 +32,7 @@ from adapters.slack.client import InDoubt, sdk_log
 from adapters.slack.events import Payload
 from adapters.slack.interactions import SlackHandlers
 from core.base.errors import NotStored, PlatformBusy
-from core.base.tasks import Backoff, retry
+from core.base.tasks import BackgroundTasks, Backoff, retry
 
 log = structlog.get_logger("slack")
 SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
@@ -40,6 +40,8 @@ SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
 PING_SECONDS = 3.0
 """Seconds between two pings on the socket. A connection that broke silently is replaced after about
 three pings (slack_sdk 3.47 waits one interval after a break, four after silence)."""
+EVENT = "event_callback"
+"""The type of a request that contains an event (docs.slack.dev/apis/events-api)."""
 _TIMESTAMP, _SIGNATURE = re.compile("[0-9]{1,12}"), re.compile("v0=[0-9a-f]{64}")
 """The format of a request's timestamp header and of its signature header."""
 
@@ -64,30 +66,18 @@ class KnownAuthorization(AsyncAuthorize):
         return self._result
 
 
-class StoreBeforeAcknowledging(AsyncMiddleware):
-    """Stores every event before Slack gets its acknowledgement.
+async def _is_stored(store: StoreEvent, body: Payload) -> bool:
+    """Store an event. Return whether Slack may get its acknowledgement; else Slack sends it again.
 
     Bolt itself acknowledges an event before its listeners run, and never acknowledges an event type
     without a listener.
     """
-
-    def __init__(self, store: StoreEvent) -> None:
-        self._store = store
-
-    async def async_process(
-        self, *, req: AsyncBoltRequest, resp: BoltResponse,
-        next: Callable[[], Awaitable[BoltResponse]],
-    ) -> BoltResponse | None:  # fmt: skip
-        """Store an event and answer with 200, or with 503 if it could not be stored, so that Slack
-        sends it again. Requests other than events continue to Bolt's listeners."""
-        if req.body.get("type") != "event_callback":
-            return await next()
-        try:
-            await self._store(req.body)
-        except NotStored:
-            log.error("could not store an event")
-            return BoltResponse(status=503, body="")
-        return BoltResponse(status=200, body="")
+    try:
+        await store(body)
+    except NotStored:
+        log.error("could not store an event")
+        return False
+    return True
 
 
 class SlackSocket(AsyncSocketModeHandler):
@@ -96,12 +86,18 @@ class SlackSocket(AsyncSocketModeHandler):
     client: SocketModeClient
 
     def __init__(
-        self, app: AsyncApp, app_token: str, proxy: str | None, on_failure: OnFailure
-    ) -> None:
+        self, app: AsyncApp, app_token: str, proxy: str | None, store: StoreEvent,
+        on_failure: OnFailure,
+    ) -> None:  # fmt: skip
+        self._store = store
         self._on_failure = on_failure
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
-        self.client.proxy = proxy  # the SDK reads a proxy from the environment
-        self.client.on_message_listeners.append(self._on_frame)
+        client: Any = self.client
+        client.proxy = proxy  # the SDK reads a proxy from the environment
+        # Each event would wait in the SDK's queue for another pass of the event loop.
+        client.enqueue_message = self._start_frame
+        client.on_message_listeners.append(self._on_frame)
+        self._frames = BackgroundTasks("slack")
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
         self._is_open = True
@@ -113,12 +109,16 @@ class SlackSocket(AsyncSocketModeHandler):
             return
         task = asyncio.current_task()
         self._handling.add(task)
+        body = req.payload if isinstance(req.payload, Mapping) else {}
         try:
-            await super().handle(client, req)
+            if body.get("type") != EVENT:
+                await super().handle(client, req)
+            elif await _is_stored(self._store, body):
+                await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         except ConnectionError:
             raise  # the acknowledgement could not be sent; Slack sends the event again
         except Exception as error:
-            self._on_failure(error, req.payload if isinstance(req.payload, Mapping) else {})
+            self._on_failure(error, body)
             # Slack would send it again, and it would fail again.
             await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         finally:
@@ -153,12 +153,19 @@ class SlackSocket(AsyncSocketModeHandler):
     async def _on_frame(self, frame: object) -> None:
         self._last_frame_at = time.time()
 
+    async def _start_frame(self, frame: str) -> None:
+        self._frames.start(self._handle_frame(frame))
+
+    async def _handle_frame(self, frame: str) -> None:
+        message = json.loads(frame) if frame.startswith("{") else {}
+        await self.client.run_message_listeners(message, frame)
+
 
 def build_app(
-    client: AsyncWebClient, result: AuthorizeResult, signing_secret: str, store: StoreEvent,
+    client: AsyncWebClient, result: AuthorizeResult, signing_secret: str,
     handlers: SlackHandlers, on_failure: OnFailure,
 ) -> AsyncApp:  # fmt: skip
-    """Return the Bolt app. Without a signing secret it accepts events from a socket only. An event
+    """Return the Bolt app. Without a signing secret it takes requests from a socket only. A request
     that causes an exception is acknowledged, so that Slack does not repeat it.
 
     `authorize` prevents Bolt from reading the environment, where SLACK_CLIENT_ID would switch it to
@@ -187,18 +194,18 @@ def build_app(
             response.status = 200
 
     app.error(on_error)
-    app.use(StoreBeforeAcknowledging(store))
     handlers.register(app)
     return app
 
 
 async def dispatch(
-    app: AsyncApp, secret: str, headers: Mapping[str, str], body: bytes
+    app: AsyncApp, store: StoreEvent, secret: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[int, Mapping[str, str], bytes]:
     """Answer one HTTP request from Slack. Return the status, headers and body of the response.
 
     It checks the signature and its age before it parses the body; Bolt parses the body first. The
-    status is 401 without a valid signature, and 400 if the body cannot be decoded.
+    status is 401 without a valid signature, 400 if the body cannot be decoded, and 503 for an event
+    that could not be stored.
     """
     lowercase_headers = {name.lower(): value for name, value in headers.items()}
     # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII. Both
@@ -212,6 +219,8 @@ async def dispatch(
         request = AsyncBoltRequest(body=body.decode(), headers=dict(headers))
     except (ValueError, RecursionError):
         return 400, {"content-type": "text/plain"}, b"not a request of Slack's"
+    if request.body.get("type") == EVENT:
+        return 200 if await _is_stored(store, request.body) else 503, {}, b""
     answer = await app.async_dispatch(request)
     response_headers = {name: values[0] for name, values in answer.headers.items() if values}
     return answer.status, response_headers, str(answer.body or "").encode()

@@ -76,15 +76,19 @@ class SlackContext:
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self.workspace.identify()
         ids = self._people(message)
-        earlier, people = await run_together(
-            self._read_earlier_messages(message, pointed),
-            self.workspace.directory.profiles(ids),
-        )
+        earlier, find_profiles = ReadMessages(), self.workspace.directory.profiles
+        reference = next((quote.reference for quote in message.context if quote.reference), "")
+        if pointed and (reference or self._may_follow_others(message)):
+            earlier, people = await run_together(
+                self._read_earlier_messages(message, reference), find_profiles(ids)
+            )
+        else:
+            people = await find_profiles(ids)
         if earlier.posts:
             # The authors of these messages are known only now. Most participants are in memory.
             ids |= {str(post.get("user") or "") for post in earlier.posts}
             ids |= {id for post in earlier.posts for id in mentioned_ids(text_of(post))}
-            people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
+            people = await find_profiles(ids - {"", self.workspace.user})
         author = people.get(message.author.id) or PlatformMember(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"
@@ -123,18 +127,15 @@ class SlackContext:
         quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
         return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
 
-    async def _read_earlier_messages(self, message: Message, pointed: bool) -> ReadMessages:
-        """Return the thread's messages before this one, if others may have written there. No call
-        is made unless `pointed`, nor for a thread in which this person is alone."""
-        if not pointed:
-            return ReadMessages()
+    def _may_follow_others(self, message: Message) -> bool:
+        """Return whether others may have written before this message in its thread."""
+        is_alone = self.taking_part.is_alone(message.address.conversation, message.author.id)
+        return _is_reply(message) and not is_alone
+
+    async def _read_earlier_messages(self, message: Message, reference: str) -> ReadMessages:
+        """Return the messages before this one in its thread, or in that of the message to which
+        the person refers (`reference`)."""
         where, source = message.address, Source.read(message.reply_to.source)
-        reference = next((quote.reference for quote in message.context if quote.reference), "")
-        in_channel = where.is_shared and source.kind == "message"
-        is_reply = in_channel and source.thread not in ("", source.ts)
-        is_alone = self.taking_part.is_alone(where.conversation, message.author.id)
-        if not reference and (is_alone or not is_reply):
-            return ReadMessages()
         channel, thread = where.channel, source.thread or reference
         try:
             async with asyncio.timeout(seconds := incoming.CONTEXT_SECONDS):
@@ -145,7 +146,7 @@ class SlackContext:
             failure = _ONLY_TEXT if reference else incoming.THREAD_UNREAD
             return ReadMessages(reference=reference, failure=failure)
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == reference]
-        if not is_reply:
+        if not _is_reply(message):
             return ReadMessages(before, reference)
         everything = bool(self.places.channel(where).answer_everything)
         self.taking_part.learn(where, message.author.id, before, everything)
@@ -203,6 +204,13 @@ class SlackContext:
             words = to_readable("\n".join(filter(None, lines)), names, bot)[:most]
             quotes.append(Quote(name, words, is_replied_to=is_root))
         return quotes, files + forwarded_files
+
+
+def _is_reply(message: Message) -> bool:
+    """Return whether a message stands below another one in a thread of a channel."""
+    source = Source.read(message.reply_to.source)
+    in_channel = message.address.is_shared and source.kind == "message"
+    return in_channel and source.thread not in ("", source.ts)
 
 
 def _file_id(attachment: Attachment) -> str:

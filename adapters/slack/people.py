@@ -172,12 +172,10 @@ class SlackPeople:
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
         user_ids = set(users)
-        lookups = (self._members.find(user, MAX_STALE_SECONDS) for user in user_ids)
-        members = await asyncio.gather(*lookups)
         missing = [
             user
-            for user, member in zip(user_ids, members, strict=True)
-            if member is None
+            for user in user_ids
+            if await self._members.find(user, MAX_STALE_SECONDS) is None
             and self._clock() - self._refusal_times.get(user, _NEVER) > REFUSED_SECONDS
         ]
         room = 0  # what is left is for `guest` and `has_left`, which decide on rights

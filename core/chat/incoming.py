@@ -134,8 +134,9 @@ class Participants:
 
 UNKNOWN_MARK_SECONDS = 1.0
 """Seconds that the author of a message may be unknown before it is marked as waiting."""
-SIGN_AFTER_SECONDS = 0.4
-"""Seconds before a turn shows that it is under way. A faster answer needs no sign."""
+SIGN_AFTER_SECONDS = 1.2
+"""Seconds before a turn shows that it is under way. An answer that takes about a second needs no
+sign: it would be another request beside each answer."""
 
 Mark = Callable[[str], Coroutine[Any, Any, None]]
 """Sets or removes the mark of the message at a place; raises nothing."""

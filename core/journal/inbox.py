@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from core.base.errors import Forgotten, NotStored, TooManyDeliveries
+from core.base.tasks import BoundedDict
 from core.commands import grammar
 from core.domain.messages import Answer, Item, Message, decode_json, encode_json
 from core.domain.records import (
@@ -92,6 +93,9 @@ class SqlInbox(SqlStore):
     ) -> None:
         super().__init__(database)
         self._config = config
+        self._new_messages: BoundedDict[int, tuple[Message, float]] = BoundedDict(1000)
+        """Messages whose turns will begin in this process, and when they were stored, by `seq`. The
+        newest ones suffice: the database has all."""
         self._runner = runner = runner or LocalRunner(database)
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
@@ -171,6 +175,8 @@ class SqlInbox(SqlStore):
         of its conversation come first, besides those in the receipt."""
         if not receipt.is_new:
             return 0
+        if self._runner.recheck is None:
+            self._new_messages[receipt.seq] = message, time.time()
         return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
 
     async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
@@ -185,6 +191,7 @@ class SqlInbox(SqlStore):
         turn had begun."""
 
         def wake(amended: tuple[int, AmendResult]) -> None:
+            self._new_messages.pop(amended[0], None)
             if message is None:  # who waits for the answer learns that there will be none
                 self._runner.wake(amended[0])
 
@@ -203,6 +210,7 @@ class SqlInbox(SqlStore):
     async def cancel(self, seq: int) -> bool:
         """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
         it was stopped."""
+        self._new_messages.pop(seq, None)
         if self._runner.cancel(seq):
             return True
         if await self._withdraw(seq):
@@ -229,6 +237,8 @@ class SqlInbox(SqlStore):
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
         """Return the message of a turn without a stored answer, and when it was stored (seconds
         since 1970). Return None for any other turn."""
+        if new := self._new_messages.pop(seq, None):
+            return new
         if fetched := self._runner.fetched_message(seq):
             return decode_json(Message, fetched[0]), fetched[1]
         row = await self._database.read(lambda c: get_row(c, seq), single=True)

@@ -647,7 +647,8 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
     """Call each `then`, and resolve the futures of the callers. Runs on the event loop."""
-    for job in batch:
+    # Writes with a `then` come first, because a platform waits for the acknowledgement of theirs.
+    for job in sorted(batch, key=lambda job: job.then is None):
         if job.error is None and job.then is not None:
             try:
                 job.then(job.result[0])

@@ -518,8 +518,8 @@ class Toolbox:
     async def _all(self, viewer: Viewer) -> dict[str, Tool]:
         """Return all tools by name. Raise SettingsError if two of them have the same name."""
         by_name: dict[str, Tool] = {}
-        for tools in await asyncio.gather(*(source.tools(viewer) for source in self._sources)):
-            for tool in tools:
+        for source in self._sources:  # one after the other: mostly all have theirs in memory
+            for tool in await source.tools(viewer):
                 if by_name.setdefault(tool.spec.name, tool) is not tool:
                     raise SettingsError("Two tools have the name `{name}`.", name=tool.spec.name)
         return by_name

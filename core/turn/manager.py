@@ -60,6 +60,7 @@ from core.domain.records import (
     CRASHED_REASON,
     FINAL_STATES,
     Need,
+    PlaceRights,
     Provenance,
     RoundOutput,
     Thread,
@@ -280,12 +281,8 @@ class ConversationManager:
         try:
             if self._inbox.is_stopped(turn.seq):  # stopped before this task began
                 raise asyncio.CancelledError
-            (message, missing), rights = await self._without_place(
-                turn.seq,
-                run_together(
-                    self._look_up_context(run),
-                    self._people.policy.rights(turn.message.author, turn.message.address),
-                ),
+            rights, message, missing = await self._without_place(
+                turn.seq, self._look_up_rights_and_context(run)
             )
             await run.set_message(message)
             run.rights = rights
@@ -314,6 +311,14 @@ class ConversationManager:
         except Exception:
             log.exception("turn failed unexpectedly")
             return self._apologise(run, PonteError(turn=turn.id))
+
+    async def _look_up_rights_and_context(
+        self, run: TurnRun
+    ) -> tuple[PlaceRights, Message, Sequence[str]]:
+        """Return the rights of the turn's author, and what `_look_up_context` returns."""
+        message = run.turn.message
+        rights = await self._people.policy.rights(message.author, message.address)
+        return rights, *await self._look_up_context(run)
 
     async def _look_up_context(self, run: TurnRun) -> tuple[Message, Sequence[str]]:
         """Return the message with its context (quoted messages, the thread before it, their files),
@@ -647,16 +652,14 @@ class ConversationManager:
     async def _without_place(self, seq: int, request: Coroutine[Any, Any, T]) -> T:
         """Await a request to the platform. If it takes longer than `PLATFORM_SECONDS`, give up the
         turn's place, so that another turn can run meanwhile, and take a place again afterwards."""
-        asking = asyncio.create_task(request)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(PLATFORM_SECONDS, self._inbox.leave_place, seq)
         try:
-            if not (await asyncio.wait({asking}, timeout=PLATFORM_SECONDS))[0]:
-                self._inbox.leave_place(seq)
-                await asyncio.wait({asking})
-                await self._inbox.take_place(seq)
-            return await asking
+            result = await request
         finally:
-            asking.cancel()
-            await asyncio.wait({asking})
+            timer.cancel()
+        await self._inbox.take_place(seq)  # returns at once if the turn has its place
+        return result
 
     async def _give_way(self, run: TurnRun) -> None:
         """Wait until the process that took the turn over has finished it. Then correct the posts
