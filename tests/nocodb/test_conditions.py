@@ -180,12 +180,12 @@ class Telling:
 async def test_figures_that_nocodb_tells(type: str, fn: Fn, told: list[object], found: str) -> None:
     field = Field("cx", "X", type)
     api = cast(NocoApi, Telling({"X": told[0], "cx:1": told[1]}))
-    figures = await fetch_figures(api, make_selection(), [(field, fn)], PARIS)
+    figures = await fetch_figures(api, make_selection(), [(field, fn)], PARIS, 30)
     assert figures is not None
     assert str(figures[0]) == found
     assert (
         await fetch_figures(
-            cast(NocoApi, Telling({"X": 1})), make_selection(), [(field, fn)], PARIS
+            cast(NocoApi, Telling({"X": 1})), make_selection(), [(field, fn)], PARIS, 30
         )
         is None
     )

@@ -336,8 +336,8 @@ async def test_rows_added_between_two_pages_are_not_counted_twice(
         orders.rows.update({0: dict(rows[1]), **rows})
 
     fake.after_pages = [add]
-    told = await read_fake().summary("Readings", ("Value", "count"))
-    assert (told["total"], told["all"]) == (1_201, {"count of Value": 1_201})
+    told = await read_fake().summary("Readings", ("Label", "filled"))
+    assert (told["total"], told["all"]) == (1_201, {"filled of Label": 1_201})
 
 
 async def test_a_linked_row_that_is_deleted_meanwhile_has_no_value(

@@ -46,7 +46,7 @@ _URL = re.compile(r"(https?://)?[^\s/:@][^\s/:@.]*\.[^\s]+|https?://[^\s]+", re.
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _DURATION_FORMAT = re.compile(r"h:mm(:ss(\.s{1,3})?)?")
 _DATE_FORMATS: Mapping[str, str] = {"day": "date", "moment": "moment"}
-_EXACT = 2**53
+EXACT = 2**53
 """From here on whole numbers are rounded, because JSON numbers are doubles."""
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
@@ -180,7 +180,7 @@ def _parse_number(field: Field, value: object, zone: Zone = None, unit: str = ""
     if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text)):
         raise value_error(field, "it holds numbers, written as 1234.5")
     number = value if isinstance(value, int | float) else float(text) if "." in text else int(text)
-    if abs(number) >= _EXACT:
+    if abs(number) >= EXACT:
         raise value_error(field, "NocoDB would round so large a number")
     return number
 
@@ -397,7 +397,7 @@ FIELD_TYPES: Mapping[str, FieldType] = {
     "Number": FieldType(kind="number", parse=_parse_whole, total="exact"),
     "Rating": FieldType(kind="number", parse=_parse_rating, total="exact"),
     "Year": FieldType(kind="number", parse=_parse_year, total="exact"),
-    "Duration": FieldType(kind="number", parse=_parse_duration, total="exact"),
+    "Duration": FieldType(kind="number", parse=_parse_duration, total="rounded"),
     "Decimal": FieldType(kind="number", parse=_parse_number, total="rounded"),
     "Currency": FieldType(kind="number", parse=_parse_number, total="rounded"),
     "Percent": FieldType(kind="number", parse=_parse_percent, total="rounded"),
@@ -542,6 +542,11 @@ def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in _EMPTY}
 
 
+def cell_of(record: NocoRecord, field: Field) -> object:
+    """Return a field's cell. NocoDB's v3 returns a row's id beside its fields."""
+    return record.id if field.type == "ID" else record.fields.get(field.title)
+
+
 def linked_ids(cell: object) -> frozenset[str]:
     """Return the ids in a link's cell, or in a draft's link value: [{"id", "title"}]."""
     each = cell if isinstance(cell, list) else [cell]
@@ -549,9 +554,10 @@ def linked_ids(cell: object) -> frozenset[str]:
 
 
 def is_blank(field: Field, cell: object) -> bool:
-    """Return whether NocoDB treats the cell as blank. A link that only counts its rows is blank at
-    0."""
-    return cell in (*_EMPTY, {}) or (counts_rows(field) and cell == 0)
+    """Return whether the cell is blank. A link that only counts its rows is blank at 0, and so is a
+    rating, which NocoDB leaves out of its own figures then."""
+    is_blank_at_zero = counts_rows(field) or field.type == "Rating"
+    return cell in (*_EMPTY, {}) or (is_blank_at_zero and cell == 0)
 
 
 def counts_rows(field: Field) -> bool:

@@ -327,7 +327,7 @@ class RowSelection:
         for each in filters:
             field = table.field(each.field)
             if field.via:
-                by_link.setdefault(field.via, []).append(replace(each, field=field.title))
+                by_link.setdefault(field.via, []).append(each)
             else:
                 conditions.append(build_condition(field, each.op, each.value, now))
         if by_link and match == "any" and len(filters) > 1:
@@ -538,8 +538,10 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         is_wanted = op in ("blank", "eq")
         op = "blank" if is_wanted else "notblank"
         where = build_clause(field.id, op)
-        if fieldtypes.counts_rows(field):  # it is a number there, and never blank
-            where = build_clause(field.id, "eq" if is_wanted else "gt", "0")
+        if fieldtypes.is_blank(field, 0):  # NocoDB does not call it blank
+            zero = build_clause(field.id, "eq" if is_wanted else "gt", "0")
+            is_rating = is_wanted and not field.is_link
+            where = any_of([where, zero]) if is_rating else zero
         return FilterCondition(
             field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == is_wanted
         )
@@ -585,8 +587,7 @@ def _linked_condition(
 def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
     field = condition.field
     if not condition.linked:
-        # v3 tells a row's id beside its fields.
-        return condition.matches(row.id if field.type == "ID" else row.fields.get(field.title))
+        return condition.matches(fieldtypes.cell_of(row, field))
     if field.holds_one and fieldtypes.is_blank(field, row.fields.get(field.title)):
         fits = all(each.matches(None) for each in condition.linked)
     else:

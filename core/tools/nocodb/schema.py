@@ -30,6 +30,8 @@ MAX_VISIBLE_SETS = 16
 """Sets of visible tables for which a description is cached."""
 MAX_LOOKUP_STEPS = 10
 """Lookups of lookups that are followed."""
+MAX_TITLE = 255
+"""Characters of a title in NocoDB."""
 MAX_TITLE_CHARACTERS = 60
 """Characters of a name that a model reads."""
 CUT_MARK = "…"
@@ -101,7 +103,7 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
 def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     """Return a hint: the titles most similar to `name`, or all titles."""
     titles = [each.title for each in among]
-    key = fold_to_letters(name)
+    key = fold_to_letters(name[:MAX_TITLE])
     near = [title for title in titles if fold_to_letters(title) == key]
     if not near:
         plains = {fold_to_letters(title): title for title in titles}
@@ -134,7 +136,8 @@ class TableDescription:
 
     `display` is the id of the field that names a row. `concealed` holds links to hidden rows: never
     shown or accepted by name, but part of a row that is restored. `names` holds the ids and titles
-    of all fields that NocoDB describes, hidden ones too. NocoDB does not describe
+    of all fields that NocoDB describes, hidden ones too, `paths` the fields of linked rows by the
+    names that a question uses. NocoDB does not describe
     CreatedAt and UpdatedAt. They are added to tables that NocoDB created, with their titles as ids.
     """
 
@@ -145,6 +148,7 @@ class TableDescription:
     display: str = ""
     concealed: tuple[Field, ...] = ()
     names: frozenset[str] = frozenset()
+    paths: Mapping[str, Field] = field(default_factory=dict, compare=False)
 
     @property
     def at(self) -> TableId:
@@ -163,7 +167,7 @@ class TableDescription:
 
     def field(self, name: str) -> Field:
         """Return a field by id, title or similar title. Raise NocoError `unknown_field`."""
-        match = find_by_name(name, self.fields)
+        match = self.paths.get(name) or find_by_name(name, self.fields)
         if match is None:
             raise NocoError(
                 "Field `{name}` not found in the table {table}.",
@@ -332,26 +336,32 @@ class Schemas:
     async def describe_with_links(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Return a table that has these fields, with those of linked rows, such as Customer.City,
-        among them. Raise NocoError `unknown_table`, `unknown_field`."""
+        """Return a table that has these fields, or finds them in linked rows, such as
+        Customer.City. Raise NocoError `unknown_table`, `unknown_field`."""
         table = await self.describe_table(viewer, name)
-        own, linked = list[str](), dict[str, Field]()
-        for each in fields:
-            exact = {text for field in table.fields for text in (field.id, field.title)}
-            parts = [] if each.strip() in exact else each.split(".")
-            for at in range(1, len(parts)):
-                rest = ".".join(parts[at:])
-                link = find_by_name(".".join(parts[:at]), table.links)
-                if link and not find_by_name(each, table.fields):
-                    other = await self.describe_with_fields(viewer, link.related_id, [rest])
+        own, paths = list[str](), dict[str, Field]()
+        for each in dict.fromkeys(fields):
+            problem: NocoError | None = None
+            is_own = find_by_name(each, table.fields) is not None
+            dots = [] if is_own else [at for at, mark in enumerate(each[:MAX_TITLE]) if mark == "."]
+            for at in dots:
+                rest = each[at + 1 :]
+                if link := find_by_name(each[:at], table.links):
+                    try:
+                        other = await self.describe_with_fields(viewer, link.related_id, [rest])
+                    except NocoError as error:
+                        if error.code != "unknown_field":
+                            raise
+                        problem = problem or error
+                        continue
                     field = other.field(rest)
-                    title = f"{link.title}.{field.title}"
-                    linked[title] = replace(field, title=title, via=link)
+                    paths[each] = replace(field, title=f"{link.title}.{field.title}", via=link)
                     break
             else:
+                if problem:
+                    raise problem
                 own.append(each)
-        table = await self.describe_with_fields(viewer, name, own)
-        return replace(table, fields=(*table.fields, *linked.values()))
+        return replace(await self.describe_with_fields(viewer, name, own), paths=paths)
 
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]

@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import plural, say
-from core.base.text import redact
-from core.base.value_formats import fix_places, format_value
+from core.base.text import redact, to_one_line
+from core.base.value_formats import MAX_DIGITS, fix_places, format_value
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.api import FieldAggregate, NocoError, NocoRecord, TableApi
+from core.tools.nocodb.api import FieldAggregate, Json, NocoError, NocoRecord, TableApi
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
 from core.tools.nocodb.filters import FILTER_GUIDE, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import (
@@ -52,8 +52,8 @@ MAX_FIGURES = 12
 _ANY_FNS: tuple[Fn, ...] = ("count", "filled", "empty", "unique")
 _DATE_FNS: tuple[Fn, ...] = (*_ANY_FNS, "min", "max")
 _NUMBER_FNS: tuple[Fn, ...] = (*_DATE_FNS, "sum", "avg", "median")
-_DIGITS = 50
-"""Digits of the decimal arithmetic."""
+_DIGITS = 4 * MAX_DIGITS
+"""Digits of the decimal arithmetic: a sum has them before and after the decimal sign."""
 _PLACES = 2
 """Decimal places that an average has beyond those of its numbers."""
 _BUCKETS: Mapping[Bucket, Callable[[date], str]] = {
@@ -129,9 +129,11 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
     if fn in counts:
         return Decimal(counts[fn])
     if fn == "unique":
-        return Decimal(len({fieldtypes.cell_texts(cell) for cell in filled}))
+        return Decimal(len({_identity(field, cell) for cell in filled}))
     if not field.is_time:
-        numbers = map(fieldtypes.parse_number, column)
+        # A link without rows counts as 0, but a rating of 0 is none.
+        cells = column if fieldtypes.counts_rows(field) else filled
+        numbers = map(fieldtypes.parse_number, cells)
         return compute_number(fn, [number for number in numbers if number is not None])
     pick = min if fn == "min" else max
     if field.kind == "day":
@@ -139,6 +141,17 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
         return pick(days).isoformat() if days else None
     moments = [moment for cell in filled if (moment := fieldtypes.parse_moment(cell, zone))]
     return format_moment(pick(moments)) if moments else None
+
+
+def _identity(field: Field, cell: object) -> object:
+    """Return what two equal values have in common: linked rows and people can have one name, and
+    numbers, lists and files several forms."""
+    if isinstance(cell, list):
+        return frozenset(_identity(field, each) for each in cell)
+    if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):
+        return str(cell.get("id") or cell.get("email"))
+    number = fieldtypes.parse_number(cell) if field.kind == "number" else None
+    return fieldtypes.cell_texts(cell) if number is None else number
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
@@ -175,28 +188,34 @@ def group_records(
             "{field} does not contain dates, so it can't be grouped by {bucket}.",
             code="bad_group", hint="leave bucket out", field=field.title, bucket=bucket,
         )  # fmt: skip
-    groups: dict[tuple[str, str], list[NocoRecord]] = {}
+    groups: dict[tuple[str, str, str], list[NocoRecord]] = {}
     for record in records:
         cells = _field_cells([record], field)
         keys = [key for cell in cells for key in _group_keys(field, cell, bucket, zone)]
-        for key in dict.fromkeys(keys or [(EMPTY_LABEL, "")]):
+        for key in dict.fromkeys(keys or [(EMPTY_LABEL, "", "")]):
             groups.setdefault(key, []).append(record)
     order = sorted(groups, key=lambda key: (0 if field.is_time else -len(groups[key]), key))
-    counts = Counter(label for label, _ in groups)
-    return {
-        f"{label} (row {id})" if id and counts[label] > 1 else label: groups[label, id]
-        for label, id in order
-    }
+    counts, numbers = Counter(label for label, _, _ in groups), Counter[str]()
+    named: dict[str, list[NocoRecord]] = {}
+    for key in order:
+        label, id, _ = key
+        name = f"{label} (row {id})" if id and counts[label] > 1 else label
+        numbers[label] += 1
+        while name in named:
+            name = f"{label} ({numbers[label]})"
+            numbers[label] += name in named
+        named[name] = groups[key]
+    return named
 
 
 def _group_keys(
     field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
-) -> list[tuple[str, str]]:
-    """Return the labels of a cell's groups. Linked rows come with their ids, because several rows
-    can have one title."""
+) -> list[tuple[str, str, str]]:
+    """Return the keys of a cell's groups: the label, the id of a linked row, because several rows
+    can have one title, and what else differs between values of one label."""
     if isinstance(cell, Mapping) and "fields" in cell:
         title = fieldtypes.cell_title(redact(dict(cell)))
-        return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")))]
+        return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")), "")]
     if isinstance(cell, list):
         return [key for each in cell for key in _group_keys(field, each, bucket, zone)]
     if field.is_time:
@@ -204,28 +223,31 @@ def _group_keys(
         if field.kind == "moment":  # it is on another day in another zone
             moment = fieldtypes.parse_moment(cell, zone)
             day = moment.date() if moment else None
-        labels = [_BUCKETS[bucket or "day"](day)] if day else []
-    elif field.kind == "check":
-        labels = ["checked" if cell else "not checked"]
-    elif field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
-        labels = [format(number, "f")]  # without an exponent
-    else:
-        texts = filter(None, fieldtypes.cell_texts(cell))
-        labels = [format_label(text, MAX_GROUP_LABEL_CHARACTERS) for text in texts]
-    return [(label, "") for label in labels]
+        return [(_BUCKETS[bucket or "day"](day), "", "")] if day else []
+    if field.kind == "check":
+        return [("checked" if cell else "not checked", "", "")]
+    if fieldtypes.is_blank(field, cell):
+        return []
+    if field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
+        return [(format(number.normalize(), "f"), "", "")]  # without an exponent
+    name = str(cell.get("email", "")) if isinstance(cell, Mapping) else ""
+    return [
+        (format_label(text, MAX_GROUP_LABEL_CHARACTERS), "", name or to_one_line(text))
+        for text in fieldtypes.cell_texts(cell) if text
+    ]  # fmt: skip
 
 
 def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
     """Return the field's cell of every row; of linked rows, each row's once."""
     if field.via is None:
-        return [record.fields.get(field.title) for record in records]
+        return [fieldtypes.cell_of(record, field) for record in records]
     own, link = field.in_own_table, field.via
     linked = {row.id: row for record in records for row in record.fields.get(link.id, ())}
     if own == link:  # a link itself stands for its rows
         return [
             {"id": row.id, "fields": dict(islice(row.fields.items(), 1))} for row in linked.values()
         ]
-    return [row.fields.get(own.title) for row in linked.values()]
+    return [fieldtypes.cell_of(row, own) for row in linked.values()]
 
 
 def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
@@ -238,30 +260,35 @@ def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, ex
         # Its aggregates know neither linked rows nor CreatedAt and UpdatedAt.
         if column.via or column.id == column.title:
             return False
-        if not (
-            total in sums if fn in ("sum", "avg") else total and fn in ("filled", "min", "max")
-        ):
+        known = total and fn in ("filled", "empty", "min", "max")
+        if not (total in sums if fn in ("sum", "avg") else known):
             return False
     return True
 
 
 async def fetch_figures(
-    api: TableApi, selection: RowSelection, pairs: Sequence[FieldFunction], zone: tzinfo | None
+    api: TableApi,
+    selection: RowSelection,
+    pairs: Sequence[FieldFunction],
+    zone: tzinfo | None,
+    row_count: int,
 ) -> Sequence[Figure] | None:
-    """Return the figures in the order of `pairs`, computed by NocoDB, or None if it returns none.
+    """Return the figures in the order of `pairs`, computed by NocoDB from `row_count` rows, or None
+    if it returns none or rounds an exact one.
 
     On 0.301.3, aggregates have the field's title as key, and a second one of a field "<id>:1". The
     minimum of no numbers is 0. The median counts empty cells. One wrong field empties the whole
     answer. An unknown field in `where` is ignored, so the caller must send the same `where` to v3,
     which refuses it.
     """
-    types = ((each, type) for each, fn in pairs for type in (_aggregate_type(each, fn), _FILLED))
+    asked = [pair for pair in pairs if pair[1] != "count"]
+    types = ((each, type) for each, fn in asked for type in (_aggregate_type(each, fn), _FILLED))
     aggregates = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
-    if not aggregates:
-        return []
+    answer: Json = {}
     try:
         where = selection.where.v2 or ""
-        answer = await api.fetch_aggregates(selection.table.at, aggregates, where)
+        if aggregates:
+            answer = await api.fetch_aggregates(selection.table.at, aggregates, where)
     except NocoError as error:
         if error.code != "nocodb_missing":
             raise
@@ -276,16 +303,21 @@ async def fetch_figures(
         cells[each] = answer[key]
     figures: list[Figure] = []
     for column, fn in pairs:
+        if fn == "count":
+            figures.append(Decimal(row_count))
+            continue
         filled = fieldtypes.parse_number(cells[FieldAggregate(column.id, _FILLED)]) or Decimal()
         total = column.field_type.total
-        if fn == "filled":
-            figures.append(filled)
+        if fn in ("filled", "empty"):
+            figures.append(filled if fn == "filled" else row_count - filled)
             continue
         cell = cells[FieldAggregate(column.id, _aggregate_type(column, fn))]
         if not filled or total == "time":
             figures.append(compute_figure(column, fn, [cell] if filled else [], zone))
             continue
         number = fieldtypes.parse_number(cell)
+        if number and total == "exact" and abs(number) >= fieldtypes.EXACT:
+            return None
         if number and total == "rounded":
             # Later digits come from the float, not from the rows.
             number = round(number, _FLOAT_DIGITS - 1 - number.adjusted()).normalize()
@@ -331,40 +363,12 @@ class ReadTools(QueryTools):
         fields = await self.schemas.fill_formats(ctx.viewer, query.table, fields)
         pairs = [(field, each.fn) for field, each in zip(fields, aggregates, strict=True)]
         for column, fn in pairs:
-            functions = _ANY_FNS
-            if column.kind == "number" or column.field_type.may_hold_numbers:
-                functions = _NUMBER_FNS
-            elif column.is_time:
-                functions = _DATE_FNS
-            if fn not in functions:
-                raise ToolError(
-                    "{fn} can't be computed for the field {field} ({type}).",
-                    code="bad_aggregate", hint=f"use one of {', '.join(functions)}",
-                    fn=fn, field=column.title, type=column.type,
-                )  # fmt: skip
+            _check_function(column, fn)
         group = find_field(group_by) if group_by else None
-        selection, summary = query.selection, None
-        # NocoDB computes the figures if it can.
-        if not group and (not pairs or can_aggregate(selection, pairs, exact=False)):
-            # The count comes first: it refuses a filter that the aggregates would ignore. NocoDB
-            # counts only what its filter selects exactly; else the rows are read and checked here.
-            if selection.is_exact:
-                total = await self.api.count_rows(selection.table.at, selection.where.v3)
-                rows = SelectedRows((), total)
-            else:
-                rows = await self.reading.fetch_all(
-                    selection, ColumnChoice(selection.checked_fields)
-                )
-            # NocoDB rounds sums of floats, so they are used only where there are too many rows to
-            # read.
-            has_exact_sums = not pairs or can_aggregate(selection, pairs, exact=True)
-            if has_exact_sums or rows.total > self.reading.max_rows:
-                figures = await fetch_figures(self.api, selection, pairs, query.zone)
-                if figures is not None:
-                    summary = RowSummary(rows, figures, is_rounded=not has_exact_sums)
+        summary = None if group else await self._ask_nocodb(query, pairs)
         if summary is None:
             fields = fields + ([group] if group else [])
-            rows = await self.reading.fetch_all(selection, ColumnChoice(tuple(fields)))
+            rows = await self.reading.fetch_all(query.selection, ColumnChoice(tuple(fields)))
             groups = group_records(rows.records, group, bucket, query.zone) if group else {}
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
         data = _build_outcome(query, pairs, summary, group)
@@ -381,6 +385,47 @@ class ReadTools(QueryTools):
             result = _build_table(pairs, group, data["rows"], caption)
         return Outcome("ok", compact_json(data), sources=sources, data=result)
 
+    async def _ask_nocodb(
+        self, query: TableQuestion, pairs: Sequence[FieldFunction]
+    ) -> RowSummary | None:
+        """Return the figures that NocoDB computes, or None if it cannot, or rounds sums of rows
+        that are few enough to read."""
+        selection = query.selection
+        asked = [pair for pair in pairs if pair[1] != "count" or pair[0].via]
+        if not asked and not selection.is_exact:  # the rows are checked here, and counted
+            wish = ColumnChoice(selection.checked_fields)
+            rows = await self.reading.fetch_all(selection, wish)
+            return RowSummary(rows, [Decimal(rows.total)] * len(pairs))
+        if asked and not can_aggregate(selection, asked, exact=False):
+            return None
+        # The count comes first: it refuses a filter that the aggregates would ignore.
+        count = await self.api.count_rows(selection.table.at, selection.where.v3)
+        is_rounded = bool(asked) and not can_aggregate(selection, asked, exact=True)
+        if is_rounded and count <= self.reading.max_rows:
+            return None
+        figures = await fetch_figures(self.api, selection, pairs, query.zone, count)
+        if figures is None:
+            return None
+        return RowSummary(SelectedRows((), count), figures, is_rounded=is_rounded)
+
+
+def _check_function(column: Field, fn: Fn) -> None:
+    """Raise ToolError if the function cannot be computed of the field."""
+    functions, hint = _ANY_FNS, ""
+    if column.kind == "number" or column.field_type.may_hold_numbers:
+        functions = _NUMBER_FNS
+    elif column.is_time:
+        functions = _DATE_FNS
+    if column.is_link and column.via and column.in_own_table != column.via:
+        # It would count the linked rows, and not the rows that these link to.
+        functions, hint = functions[1:], f"ask the table {column.via.related_title}"
+    if fn not in functions:
+        raise ToolError(
+            "{fn} can't be computed for the field {field} ({type}).",
+            code="bad_aggregate", hint=hint or f"use one of {', '.join(functions)}",
+            fn=fn, field=column.title, type=column.type,
+        )  # fmt: skip
+
 
 def build_read_tools(
     api: TableApi, schemas: Schemas, clock: Callable[[], float], most: int = MAX_ROWS_READ
@@ -396,7 +441,7 @@ def build_read_tools(
 
 
 def _aggregate_type(field: Field, fn: Fn) -> str:
-    if fn == "filled":
+    if fn in ("filled", "empty"):
         return _FILLED
     if field.field_type.total == "time":
         return "earliest_date" if fn == "min" else "latest_date"
@@ -434,16 +479,24 @@ def _build_outcome(
         data["all"] = _format_figures(pairs, summary.whole)
     if group is None:
         return {**data, "note": UNTRUSTED_CELLS_NOTE}
+    title = _group_title(group)
     rows_of = [
         {
-            format_label(group.title): label,
+            title: label,
             "rows": len(each),
             **_format_figures(pairs, _compute_figures(query, pairs, each)),
         }
         for label, each in summary.groups.items()
     ]
-    if sum(map(len, summary.groups.values())) > len(rows.records):
-        data["overlap"] = "some rows are in several groups: groups add up to more than all"
+    linked = [column for column, _ in pairs if column.via]
+
+    def count_cells(records: Sequence[NocoRecord]) -> int:
+        return len(records) + sum(len(_field_cells(records, each)) for each in linked)
+
+    if sum(map(count_cells, summary.groups.values())) > count_cells(rows.records):
+        data["overlap"] = (
+            "some rows, or linked rows, are in several groups: groups add up to more than all"
+        )
     cells = _field_cells(rows.records, group)
     if any(fieldtypes.may_be_incomplete(group, cell) for cell in cells):
         data["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
@@ -453,11 +506,17 @@ def _build_outcome(
     return {**data, "note": UNTRUSTED_CELLS_NOTE, "rows": head}
 
 
+def _group_title(group: Field) -> str:
+    """Return the name of the labels in a row of groups, beside "rows"."""
+    title = format_label(group.title)
+    return "rows (field)" if title == "rows" else title
+
+
 def _build_table(
     pairs: Sequence[FieldFunction], group: Field, rows: Sequence[Any], caption: str
 ) -> RowsResult:
     """Return the groups for people. `rows` are those that the model reads."""
-    label = format_label(group.title)
+    label = _group_title(group)
     columns = {label: RowColumn(label, format="date" if group.is_time else "")}
     columns["rows"] = RowColumn(say("Rows"), "number", "rows", "plain")
     for column, fn in pairs:

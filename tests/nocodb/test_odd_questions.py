@@ -1,0 +1,240 @@
+"""Questions as a careless or hostile model asks them, over cells that are odd: each figure is
+right, or it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from core.base.errors import ToolError
+from core.base.http import HttpClient
+from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.fieldtypes import Field
+from core.tools.nocodb.schema import Schemas
+from core.tools.nocodb.summarize import compute_figure
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, add_links, fresh
+from tests.nocodb.places import Place
+from tests.nocodb.reader import Reader
+from tests.nocodb.tables import PARIS
+
+
+@pytest.fixture
+def base(fake: FakeNocoDB) -> FakeBase:
+    return fake.world.bases[filled.CRM]
+
+
+@pytest.fixture
+def api(fake: FakeNocoDB, http: HttpClient) -> NocoApi:
+    return NocoApi(fake.origin, filled.OWNER, http, pauses=())
+
+
+@pytest.fixture
+def reader(api: NocoApi) -> Reader:
+    return Reader(api, Schemas(api, filled.CRM))
+
+
+def table_of(base: FakeBase, title: str) -> FakeTable:
+    return next(each for each in base.tables.values() if each.title == title)
+
+
+def rename(table: FakeTable, title: str, new: str) -> FakeField:
+    field = table.find(title)
+    assert field
+    field.title = new
+    for row in table.rows.values():
+        row[new] = row.get(title)
+    return field
+
+
+def groups(told: dict[str, Any]) -> dict[str, int]:
+    first = next(iter(told["rows"][0]))
+    return {row[first]: row["rows"] for row in told["rows"]}
+
+
+async def test_ids_are_counted_and_are_groups(table_place: Place) -> None:
+    """NocoDB returns a row's id beside its fields."""
+    reader = Reader(table_place.tables, table_place.schemas())
+    told = await reader.summary("Customers", ("Id", "unique"), ("Id", "filled"), ("Id", "empty"))
+    assert told["all"] == {"unique of Id": 30, "filled of Id": 30, "empty of Id": 0}
+    told = await reader.summary("Orders", ("Customers.Id", "unique"), group_by="Customers.Id")
+    assert told["all"] == {"unique of Customers.Id": 1}
+    assert groups(told) == {"(empty)": 58, "1": 2}
+
+
+@pytest.mark.parametrize(
+    "name", ["Customers . Status", " customers.STATUS ", "Cústomers.Statu…", "{id}.Status"]
+)
+async def test_linked_fields_are_found_by_the_names_that_own_fields_have(
+    base: FakeBase, reader: Reader, name: str
+) -> None:
+    up = table_of(base, "Orders").find("Customers")
+    assert up
+    name = name.format(id=up.id)
+    assert groups(await reader.summary("Orders", group_by=name)) == {"(empty)": 58, "Active": 2}
+    assert await reader.ids("Orders", (name, "eq", "active")) == [1, 2]
+
+
+@pytest.mark.parametrize("link", ["A.b", "Kund:in (alt)", 'x"y,z', "🙂", "עברית", "~and", "A"])
+@pytest.mark.parametrize("title", ["c.d", "rows", "Ünï)çode", "'q'"])
+async def test_names_of_any_characters(
+    base: FakeBase, reader: Reader, link: str, title: str
+) -> None:
+    """The name of one link may begin that of another."""
+    orders, customers = table_of(base, "Orders"), table_of(base, "Customers")
+    add_links(base, "Orders", "A", "Readings", "mm")
+    rename(customers, "Status", title)
+    if link != "A":
+        rename(orders, "Customers", link)
+    else:
+        rename(orders, "A", "Other")
+        rename(orders, "Customers", link)
+    told = await reader.summary("Orders", (f"{link}.{title}", "unique"), group_by=f"{link}.{title}")
+    assert groups(told) == {"(empty)": 58, "Active": 2}
+    assert await reader.ids("Orders", (f"{link}.{title}", "eq", "Active")) == [1, 2]
+
+
+async def test_a_group_by_a_field_called_rows(base: FakeBase, reader: Reader) -> None:
+    rename(table_of(base, "Customers"), "Status", "rows")
+    told = await reader.summary("Customers", group_by="rows")
+    assert [(row["rows (field)"], row["rows"]) for row in told["rows"]] == [
+        ("Active", 10), ("Lead", 10), ("Lost", 10),
+    ]  # fmt: skip
+    data = reader.last.data
+    assert data is None or len(data.columns) == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["." * 200_000, "x." * 100_000, "Customers" + ".a" * 100_000])
+async def test_a_name_of_very_many_dots_is_refused_at_once(reader: Reader, name: str) -> None:
+    async with asyncio.timeout(20):  # one that tries each part takes an hour
+        with pytest.raises(NocoError) as caught:
+            await reader.summary("Orders", group_by=name)
+    assert caught.value.code == "unknown_field"
+
+
+async def test_long_texts_with_one_beginning_are_groups_of_their_own(
+    base: FakeBase, reader: Reader
+) -> None:
+    rows = table_of(base, "Customers").rows
+    for id, name in ((3, "A" * 90), (4, "A" * 90 + "b"), (5, "(empty)"), (6, None), (7, "A" * 90)):
+        rows[id]["Name"] = name
+    told = groups(await reader.summary("Customers", group_by="Name"))
+    label = "A" * 79 + "…"
+    assert {name: told[name] for name in told if not name.startswith("Customer")} == {
+        label: 2, f"{label} (2)": 1, "(empty)": 1, "(empty) (2)": 1,
+    }  # fmt: skip
+
+
+async def test_linked_rows_that_are_counted_in_several_groups_are_told(reader: Reader) -> None:
+    """Customer 1 has a paid order and one that is not."""
+    told = await reader.summary("Orders", ("Customers.Value", "sum"), group_by="Paid")
+    assert told["all"] == {"sum of Customers.Value": "10.5"}
+    assert [row["sum of Customers.Value"] for row in told["rows"]] == ["10.5", "10.5"]
+    assert "add up to more than all" in told["overlap"]
+
+
+async def test_links_of_linked_rows_are_not_counted_as_rows(reader: Reader) -> None:
+    with pytest.raises(ToolError) as caught:
+        await reader.summary("Orders", ("Customers.Orders", "count"))
+    assert (caught.value.code, caught.value.hint) == ("bad_aggregate", "ask the table Customers")
+
+
+async def test_different_linked_rows_of_one_title_are_different_values(
+    base: FakeBase, reader: Reader
+) -> None:
+    customers = table_of(base, "Customers")
+    up = table_of(base, "Orders").find("Customers")
+    assert up
+    table_of(base, "Orders").relations[up.id].pairs += [(2, 3), (2, 4), (3, 5)]
+    for id in (1, 2):
+        customers.rows[id]["Name"] = "Ana"
+    told = await reader.summary("Orders", ("Customers", "unique"))
+    assert told["all"] == {"unique of Customers": 3}
+
+
+@pytest.mark.parametrize(
+    ("type", "cells", "expected"),
+    [
+        ("Decimal", ["1.50", 1.5, 2], 2),
+        ("Currency", [1, 1.0, "1.00"], 1),
+        ("MultiSelect", [["a", "b"], ["b", "a"], ["a"]], 2),
+        ("User", [[{"id": "u1", "email": "a@x.org", "display_name": "Ana"}],
+                  [{"id": "u2", "email": "b@x.org", "display_name": "Ana"}]], 2),
+        ("Attachment", [[{"id": "a1", "title": "x.pdf"}], [{"id": "a2", "title": "x.pdf"}]], 1),
+    ],
+)  # fmt: skip
+def test_different_values(type: str, cells: list[object], expected: int) -> None:
+    found = compute_figure(Field("c1", "X", type), "unique", cells, PARIS)
+    assert found == expected
+
+
+async def test_figures_of_huge_and_tiny_numbers(base: FakeBase, reader: Reader) -> None:
+    rows = table_of(base, "Customers").rows
+    for row in rows.values():
+        row["Value"] = None
+    rows[1]["Value"], rows[2]["Value"], rows[3]["Value"] = 1e300, 1e-300, -1e300
+    told = await reader.summary(
+        "Customers", ("Value", "sum"), ("Value", "avg"), ("Value", "max"), ("Value", "median")
+    )
+    assert Decimal(told["all"]["sum of Value"]) == Decimal("1e-300")
+    assert Decimal(told["all"]["median of Value"]) == Decimal("1e-300")
+    assert Decimal(told["all"]["max of Value"]) == Decimal("1e300")
+    assert abs(Decimal(told["all"]["avg of Value"]) * 3 - Decimal("1e-300")) < Decimal("1e-301")
+    told = await reader.summary("Orders", ("Customers.Value", "avg"))
+    assert Decimal(told["all"]["avg of Customers.Value"]) == Decimal("1e300")
+
+
+async def test_counts_are_of_all_rows_however_many(api: NocoApi) -> None:
+    reader = Reader(api, Schemas(api, filled.CRM), most=50)
+    told = await reader.summary(
+        "Orders", ("Id", "count"), ("Amount", "filled"), ("Amount", "empty"), ("Due", "max"),
+        where=(("Amount", "gt", 3),),
+    )  # fmt: skip
+    assert told["all"] == {
+        "count of Id": 58, "filled of Amount": 58, "empty of Amount": 0, "max of Due": "2026-12-15",
+    }  # fmt: skip
+    assert "read" not in told
+    assert ": 58 of 58 rows" in reader.last.sources[0]
+
+
+async def test_durations_are_summed_exactly(base: FakeBase, reader: Reader) -> None:
+    """NocoDB adds them up as floats: 0.1 + 0.2 are 0.30000000000000004 there."""
+    customers = table_of(base, "Customers")
+    customers.fields.append(FakeField(fresh("c"), "Time", "Duration"))
+    for id, seconds in ((1, 0.1), (2, 0.2)):
+        customers.rows[id]["Time"] = seconds
+    told = await reader.summary("Customers", ("Time", "sum"), ("Time", "avg"))
+    assert told["all"] == {"sum of Time": "0.3", "avg of Time": "0.150"}
+
+
+async def test_a_sum_that_json_would_round_is_computed_here(base: FakeBase, reader: Reader) -> None:
+    rows = table_of(base, "Readings").rows
+    for id, row in rows.items():
+        row["Value"] = 2**53 - 1 if id <= 3 else None
+    told = await reader.summary("Readings", ("Value", "sum"))
+    assert told["all"] == {"sum of Value": str(3 * (2**53 - 1))}
+
+
+async def test_a_rating_of_no_stars_is_none(base: FakeBase, reader: Reader) -> None:
+    """NocoDB's own figures leave 0 out, but a cell that nobody rated is 0, not null."""
+    customers = table_of(base, "Customers")
+    customers.fields.append(FakeField(fresh("c"), "Stars", "Rating"))
+    for id, row in customers.rows.items():
+        row["Stars"] = {1: 3, 2: 5}.get(id, 0)
+    figures: tuple[tuple[str, str], ...] = (
+        ("Stars", "avg"), ("Stars", "filled"), ("Stars", "min"), ("Stars", "empty")
+    )  # fmt: skip
+    expected = {"avg of Stars": 4, "filled of Stars": 2, "min of Stars": 3,
+                "empty of Stars": 28}  # fmt: skip
+    assert (await reader.summary("Customers", *figures))["all"] == expected
+    told = await reader.summary("Customers", *figures, ("Stars", "median"), group_by="Stars")
+    assert told["all"] == {**expected, "median of Stars": 4}
+    assert groups(told) == {"(empty)": 28, "3": 1, "5": 1}
+    assert await reader.ids("Customers", ("Stars", "notblank", None)) == [1, 2]
+    assert len(await reader.ids("Customers", ("Stars", "blank", None))) == 28
+    told = await reader.summary("Orders", ("Customers.Stars", "avg"))
+    assert told["all"] == {"avg of Customers.Stars": 3}
