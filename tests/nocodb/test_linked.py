@@ -172,16 +172,40 @@ async def test_no_figures_of_rows_that_are_filtered_out(reader: Reader) -> None:
     assert caught.value.code == "bad_filter"
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        {"fields": ["Orders.Amount"]},
-        {"sort": [{"field": "Orders.Amount", "direction": "asc"}]},
-    ],
-)
-async def test_linked_fields_are_no_columns(reader: Reader, args: dict[str, Any]) -> None:
-    with pytest.raises(ToolError, match="can't be columns"):
-        await reader.query("Customers", **args)
+async def test_fields_of_linked_rows_are_columns(shop: Reader) -> None:
+    """One value where the link holds one row, else all of them."""
+    told = await shop.query("Orders", ("id", "lt", "5"), fields=["Amount", "Customers.Status"])
+    statuses = {row["id"]: row.get("Customers.Status") for row in told["rows"]}
+    assert statuses == {"1": "Active", "2": "Active", "3": "Lost", "4": "Lost"}
+
+    told = await shop.query("Customers", ("id", "in", ["3", "4"]), fields=["Name", "Orders.Amount"])
+    amounts = [row.get("Orders.Amount", "") for row in told["rows"]]
+    assert {Decimal(each) for each in amounts[0].split(", ")} == {AMOUNTS[n] for n in (43, 44, 45)}
+    assert amounts[1] == ""
+
+
+async def test_columns_of_linked_rows_are_in_a_file(shop: Reader) -> None:
+    fields = ["id", "Customers.Status", "Customers.Orders.Amount"]
+    with pytest.raises(ToolError, match=r"`Orders\.Amount` not found"):
+        await shop.query("Orders", fields=fields, export="csv")
+    await shop.query("Orders", ("id", "lt", "4"), fields=fields[1:2], export="csv")
+    (data,) = shop.files.values()
+    rows = [line.split(",") for line in data.decode("utf-8-sig").splitlines()]
+    assert [row[-1] for row in rows] == ["Customers.Status", "Active", "Active", "Lost"]
+
+
+async def test_columns_of_linked_rows_go_with_a_filter_on_them(shop: Reader) -> None:
+    told = await shop.query(
+        "Orders", ("Customers.Status", "eq", "Lead"), fields=["Customers.Status"]
+    )
+    assert {row["id"]: row["Customers.Status"] for row in told["rows"]} == {
+        "43": "Lead", "44": "Lead", "45": "Lead",
+    }  # fmt: skip
+
+
+async def test_rows_are_not_sorted_by_fields_of_linked_rows(reader: Reader) -> None:
+    with pytest.raises(ToolError, match="can't be sorted"):
+        await reader.query("Customers", sort=[{"field": "Orders.Amount", "direction": "asc"}])
 
 
 @pytest.mark.parametrize("name", ["Orders.Amont", "Order.Amount", "Orders.", ".Amount", "Name.x"])

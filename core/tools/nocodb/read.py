@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
@@ -217,6 +217,25 @@ def _among_ids(selection: RowSelection, ids: Sequence[str]) -> RowSelection:
     return replace(selection, conditions=(condition, *selection.conditions), match="all")
 
 
+def _join_rows(
+    records: Sequence[NocoRecord], join: Join, by_row: Mapping[str, Sequence[NocoRecord]]
+) -> list[NocoRecord]:
+    """Return the rows with the rows that they link to, and with a cell for each of `join.fields`:
+    a list of values, like a lookup's, unless the link holds one row."""
+
+    def cells(rows: Sequence[NocoRecord]) -> Iterator[tuple[str, object]]:
+        yield join.link.id, rows
+        for own in join.fields:
+            values = [row.fields.get(own.title) for row in rows]
+            cell = next(iter(values), None) if join.link.holds_one else values
+            yield f"{join.link.title}.{own.title}", cell
+
+    return [
+        replace(each, fields={**each.fields, **dict(cells(by_row.get(each.id, ())))})
+        for each in records
+    ]
+
+
 class RowReader:
     """Reads the rows of a selection."""
 
@@ -233,12 +252,18 @@ class RowReader:
             every = await self.fetch_all(selection, wish)
             start = (number - 1) * size
             return replace(every, records=every.records[start : start + size])
+        joins = tuple(replace(join, back=None) for join in selection.joins)  # from these rows on
+        selection = replace(selection, joins=joins)
         page = await self._fetch_page(selection, wish, number, size)
-        total = (number - 1) * size + len(page.records)
+        records = page.records
+        for join in selection.joins:
+            _, by_row = await self._fetch_linked(selection, join, records)
+            records = tuple(_join_rows(records, join, by_row))
+        total = (number - 1) * size + len(records)
         # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
             total = await self._api.count_rows(selection.table.at, selection.where.v3)
-        return SelectedRows(page.records, total)
+        return SelectedRows(records, total)
 
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
         """Return all matching rows among the first `max_rows` that NocoDB returns. Raise NocoError,
@@ -272,10 +297,7 @@ class RowReader:
                 found[join.link] = await self._fetch_linked(selection, join, records)
             rows, by_row = found[join.link]
             is_stable = is_stable and rows.is_stable
-            records = [
-                replace(each, fields={**each.fields, join.link.id: by_row.get(each.id, ())})
-                for each in records
-            ]
+            records = _join_rows(records, join, by_row)
         fitting = tuple(record for record in records if selection.matches(record))
         is_exact, is_complete = selection.is_exact, match_count <= self.max_rows
         return SelectedRows(
@@ -476,7 +498,7 @@ class QueryTools:
             condition = selection.linked_condition(link)
             if condition and condition.op == "blank" and any(link in (f, f.via) for f in used):
                 raise filter_error(
-                    f"rows of {link.title} are filtered out, so they have no groups or figures"
+                    f"rows of {link.title} are filtered out, so nothing of them can be shown"
                 )
         selection = replace(selection, joins=tuple(joins.values()))
         return TableQuestion(selection, now, self.api.format_source_link(layout.at))
@@ -500,20 +522,23 @@ class QueryTools:
         """Rows of a table that fit filters.
 
         Args:
-            fields: null: all but CreatedAt and UpdatedAt
+            fields: null: all but CreatedAt and UpdatedAt; of linked rows: Customer.Country
             export: send all that fit as a file, up to 10,000
         """
         names = [*fields, *(each.field for each in sort)]
         query = await self.resolve_question(ctx, table, filters, match, names)
         find = query.table.field
         order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
-        if any(find(each).via for each in names):
+        if any(find(each.field).via for each in sort):
             raise ToolError(
-                "Fields of linked rows can't be columns.",
-                code="bad_call", hint="use them in filters and in nocodb_summarize",
+                "Rows can't be sorted by a field of linked rows.",
+                code="bad_call", hint="leave it out of sort, or take a lookup of it",
             )  # fmt: skip
         columns = ColumnChoice(tuple(map(find, fields))).columns(query.table)
-        columns = await self.schemas.fill_formats(ctx.viewer, query.table, columns)
+        columns = [
+            replace(each, type="Lookup") if each.via and not each.via.holds_one else each
+            for each in await self.schemas.fill_formats(ctx.viewer, query.table, columns)
+        ]
         wish = ColumnChoice(tuple(columns), order)
         files: tuple[File, ...] = ()
         cut_cells = 0

@@ -88,9 +88,8 @@ _QUERY = (
     "source.\n\n"
 )
 _SUMMARY = (
-    "Figures are exact: never work them out from rows. Filters as in nocodb_query. Fields may be "
-    "of linked rows: Customer.Country; count of a link counts these. Dates group by day, or by "
-    "bucket"
+    "Figures are exact: never work them out from rows. Filters and fields as in nocodb_query; "
+    "count of a link counts its rows. Dates group by day, or by bucket"
 )
 
 Fn = Literal["count", "filled", "empty", "unique", "sum", "avg", "min", "max", "median"]
