@@ -134,7 +134,7 @@ def test_what_is_said_of_postgres_is_what_ponte_says() -> None:
 
 def test_the_lines_that_are_quoted_are_ours() -> None:
     code = "".join(p.read_text() for top in ("bot", "core") for p in (ROOT / top).rglob("*.py"))
-    text = TEXT + UPGRADE
+    text = " ".join(f"{TEXT} {UPGRADE}".split())
     for quoted in (
         "saved a database snapshot",
         "could not commit to the database",

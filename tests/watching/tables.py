@@ -176,8 +176,7 @@ def known_events(page: str) -> Mapping[str, str]:
 
 def alert_words() -> str:
     return "\n\n".join(
-        f"### {alert.name}\n\n*{alert.severity}*: {alert.description}"
-        for alert in alerts()
+        f"### {alert.name}\n\n*{alert.severity}*: {alert.description}" for alert in alerts()
     )
 
 
