@@ -326,8 +326,8 @@ def _chat() -> Iterator[str]:
     for name in sorted(COMMAND_NAMES):
         what, who = TYPED[name]
         words = [_in_language(name, locale) for locale in TRANSLATED]
-        rows.append((f"`{name}`", *words, what, who))
-    yield from _table(("English", *TRANSLATED, "what it does", "who, if not everyone"), rows)
+        rows.append((f"`{name}`", *words, f"{what} ({who})" if who else what))
+    yield from _table(("English", *TRANSLATED, "what it does (who can use it, if not all)"), rows)
     yield ""
     yield "A message that is only a fenced Python block runs it. This needs the permission `code`."
 
@@ -346,11 +346,11 @@ ACCESS = (
     ("socket", "Over the socket"),
     ("signature", "With the sender's own signature"),
 )
-"""Who can use a route → the heading of its table."""
+"""Who can use a route → the heading of its list."""
 
 
 def _http() -> Iterator[str]:
-    rows: dict[str, list[Row]] = {access: [] for access, _ in ACCESS}
+    lines: dict[str, list[str]] = {access: [] for access, _ in ACCESS}
     for route in all_routes():
         access = "token"
         if is_open(route.path):
@@ -360,15 +360,19 @@ def _http() -> Iterator[str]:
         elif route.path.startswith("/operator/"):
             access = "socket"
         own = route.declaration
-        request = f"`{own.method} {route.path.replace(':path', '')}{_request_fields(route)}`"
-        rows[access].append((request, _answer(route), _numbers(own.refuses)))
+        request = f"{own.method} {route.path.replace(':path', '')}{_request_fields(route)}"
+        lines[access].append(_line(request, _answer(route), own.refuses))
     for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
-        done, refused = (_numbers(s for s in statuses if (s < 300) == ok) for ok in (True, False))
-        rows["signature"].append((f"`POST {path}`", done, refused))
+        done = _numbers(status for status in statuses if status < 300)
+        refused = [status for status in statuses if status >= 300]
+        lines["signature"].append(_line(f"POST {path}", done, refused))
     for access, heading in ACCESS:
-        yield from (f"### {heading}", "")
-        yield from _table(("request", "answer", "refusals"), rows[access])
-        yield ""
+        yield from (f"### {heading}", "", *lines[access], "")
+
+
+def _line(request: str, answer: str, refused: Iterable[int]) -> str:
+    statuses = _numbers(refused)
+    return f"- `{request}`: {answer}" + (f" ({statuses})" if statuses else "")
 
 
 DONE = '`{"status", "text"?}`'
