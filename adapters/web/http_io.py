@@ -1,7 +1,7 @@
 """Declares routes, reads their requests and writes their responses.
 
 Each route is declared once, on its handler. The application's routes, `GET /openapi.json` and the
-table in docs/reference/http.md are made from the declaration, the handler's docstring and its
+list in docs/reference/http.md are made from the declaration, the handler's docstring and its
 annotations.
 
 Bodies are read within limits and become a Message, errors become JSON, streams become event

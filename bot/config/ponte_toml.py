@@ -93,9 +93,9 @@ class AccessRule:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     who: tuple[Who, ...] = ()
-    """left out: everybody"""
+    """people; left out: everybody"""
     where: tuple[Where, ...] = ()
-    """left out: everywhere"""
+    """places; left out: everywhere"""
     allow: tuple[Right, ...] = ()
     """rights that they have; `approve` and `administer` only for people and groups"""
     deny: tuple[Right, ...] = ()
@@ -117,7 +117,7 @@ class ChannelConfig:
     threads: StrictBool | None = None
     """false: the channel is one conversation, without threads"""
     model: str = ""
-    """left out: PONTE_MODEL"""
+    """name of the model; left out: PONTE_MODEL"""
     language: Language | None = None
     """language of Ponte there; left out: each reader's own"""
     allow: tuple[Right, ...] = ()

@@ -123,9 +123,8 @@ def limits() -> Iterator[str]:
     """Yield the lines of the page after its title."""
     yield "A setting in brackets changes the limit."
     for title, rows in LIMITS.items():
-        yield from ("", f"## {title}", "", "| what | limit |", "| --- | --- |")
-        for what, place in rows:
-            yield f"| {what} | {value(place)} |"
+        yield from ("", f"## {title}", "")
+        yield from (f"- {what}: **{value(place)}**" for what, place in rows)
 
 
 def value(place: str) -> str:

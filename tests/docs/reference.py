@@ -45,8 +45,10 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "status": ("show what is connected and its state", ""),
     "usage": ("show your usage today and what is left; `usage channel`: by person here",
               "usage of others: admins"),
-    "new": ("start a new conversation; the old one can still be read", "in shared places who started it, and admins"),
-    "forget": ("delete this conversation everywhere; in shared places `forget yes`", "in shared places who started it, and admins"),
+    "new": ("start a new conversation; the old one can still be read",
+            "in shared places who started it, and admins"),
+    "forget": ("delete this conversation everywhere; in shared places `forget yes`",
+               "in shared places who started it, and admins"),
     "stop": ("stop what Ponte is doing here", "in shared places whoever asked, and admins"),
     "changes": ("list the changes made here; at the terminal, those of all places", ""),
     "approvals": ("list the requests that wait for you", ""),
@@ -107,20 +109,17 @@ def _table(head: Row, rows: Iterator[Row] | Sequence[Row]) -> list[str]:
 def _settings() -> Iterator[str]:
     yield (
         "Ponte reads settings from the environment, which wins, and from the file `.env` in the "
-        "folder it is started in. [.env.example](../../.env.example) is a file to copy."
+        "folder it is started in. [.env.example](../../.env.example) is a file to copy. A value "
+        "behind `=` is the default."
     )
-    rows: list[Row] = []
     known = dict(Settings.model_fields)
     for group, name, shown in GROUP.findall((ROOT / ".env.example").read_text("utf-8")):
         if group:
-            yield from (["", *_table(("setting", "default", "meaning"), rows)] if rows else [])
-            rows = []
-            yield from ("", f"## {group.rstrip('.')}")
+            yield from ("", f"## {group.rstrip('.')}", "")
             continue
         field = known.pop(name.lower())
         secret = " (secret)" if SecretStr in _inside(field.annotation) else ""
-        rows.append((f"`{name}`", f"`{shown}`" if shown else "–", f"{field.description}{secret}"))
-    yield from ["", *_table(("setting", "default", "meaning"), rows)]
+        yield f"- `{name}={shown}`".replace("=`", "`") + f": {field.description}{secret}"
     if known:
         raise LookupError(f"not in .env.example: {sorted(known)}")
 
@@ -139,9 +138,9 @@ def _file() -> Iterator[str]:
     )
     for path, kind in sections():
         yield from ("", f"## `{path}`", "", _first(kind.__doc__ or ""), "")
-        yield from _table(("key", "type (default)", "meaning"), list(_keys(kind)))
+        yield from _keys(kind)
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
-    yield from _table(("key", "type"), [("a set name", "list of person key")])
+    yield "- a set name: list of person key"
     yield from ("", "## Types", "")
     forms = {
         name.lower(): words
@@ -149,9 +148,7 @@ def _file() -> Iterator[str]:
         for name, words in _attributes(inspect.getsource(module)).items()
     }
     used = [_split(name) for name in sorted(_FORMS)]
-    yield from _table(
-        ("type", "is written"), [(name, forms[name.replace(" ", "")]) for name in used]
-    )
+    yield from (f"- *{name}*: {forms[name.replace(' ', '')]}" for name in used)
 
 
 _FORMS = {
@@ -210,17 +207,19 @@ def _under(path: str, annotation: object, name: str = "NAME") -> Iterator[tuple[
         yield from _under(f"{path}.{name}", inner[-1])
 
 
-def _keys(kind: type[Any]) -> Iterator[Row]:
+def _keys(kind: type[Any]) -> Iterator[str]:
     words = _attributes(inspect.getsource(kind))
     for field in fields(kind):
         if not field.init:
             continue
-        kind_words, name = _type(str(field.type)), f"`{field.name.rstrip('_')}`"
+        default = ""
         if field.default is MISSING and field.default_factory is MISSING:
-            kind_words += " (required)"
+            default = ", required"
         elif field.default not in (MISSING, None, (), "") and str(field.type) != "Duration":
-            kind_words += f" ({_toml(field.default)})"  # a time that is left out means never
-        yield name, kind_words, words[field.name]
+            default = f", default {_toml(field.default)}"  # a time that is left out means never
+        yield (
+            f"- `{field.name.rstrip('_')}` ({_type(str(field.type))}{default}): {words[field.name]}"
+        )
 
 
 def _toml(value: object) -> str:
@@ -280,18 +279,16 @@ def _shell() -> Iterator[str]:
     commands = list(_commands(typer.main.get_command(cli)))
     counts = Counter(option for _, command in commands for option in _options(command))
     common = [option for option, count in counts.items() if count >= 2]
-    yield ""
+    yield from ("", "Several commands have:", "")
     yield from (f"- `{usage}`: {help}" for usage, help in common)
-    yield ""
-    rows: list[Row] = []
+    yield from ("", "All commands:", "")
     for path, command in commands:
         options = _options(command)
         told = [(usage, help) for usage, help in options if help and (usage, help) not in common]
         once = [usage for usage, help in told if usage[:2] == "[-"]
         call = " ".join([path, *(usage for usage, _ in options if usage not in once)])
-        words = [_first(command.help or ""), *(f"`{usage}` {help}" for usage, help in told)]
-        rows.append((f"`{call}`", "<br>".join(words)))
-    yield from _table(("command", "what it does"), rows)
+        yield f"- `{call}`: {_first(command.help or '')}"
+        yield from (f"  - `{usage}`: {help}" for usage, help in told)
 
 
 def _commands(command: Any, path: str = "ponte") -> Iterator[tuple[str, Any]]:
@@ -329,8 +326,8 @@ def _chat() -> Iterator[str]:
     for name in sorted(COMMAND_NAMES):
         what, who = TYPED[name]
         words = [_in_language(name, locale) for locale in TRANSLATED]
-        rows.append((f"`{name}`", *words, what, who))
-    yield from _table(("English", *TRANSLATED, "what it does", "who, if not everyone"), rows)
+        rows.append((f"`{name}`", *words, f"{what} ({who})" if who else what))
+    yield from _table(("English", *TRANSLATED, "what it does (who can use it, if not all)"), rows)
     yield ""
     yield "A message that is only a fenced Python block runs it. This needs the permission `code`."
 
@@ -349,11 +346,11 @@ ACCESS = (
     ("socket", "Over the socket"),
     ("signature", "With the sender's own signature"),
 )
-"""Who can use a route → the heading of its table."""
+"""Who can use a route → the heading of its list."""
 
 
 def _http() -> Iterator[str]:
-    rows: dict[str, list[Row]] = {access: [] for access, _ in ACCESS}
+    lines: dict[str, list[str]] = {access: [] for access, _ in ACCESS}
     for route in all_routes():
         access = "token"
         if is_open(route.path):
@@ -363,15 +360,19 @@ def _http() -> Iterator[str]:
         elif route.path.startswith("/operator/"):
             access = "socket"
         own = route.declaration
-        request = f"`{own.method} {route.path.replace(':path', '')}{_request_fields(route)}`"
-        rows[access].append((request, _answer(route), _numbers(own.refuses)))
+        request = f"{own.method} {route.path.replace(':path', '')}{_request_fields(route)}"
+        lines[access].append(_line(request, _answer(route), own.refuses))
     for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
-        done, refused = (_numbers(s for s in statuses if (s < 300) == ok) for ok in (True, False))
-        rows["signature"].append((f"`POST {path}`", done, refused))
+        done = _numbers(status for status in statuses if status < 300)
+        refused = [status for status in statuses if status >= 300]
+        lines["signature"].append(_line(f"POST {path}", done, refused))
     for access, heading in ACCESS:
-        yield from (f"### {heading}", "")
-        yield from _table(("request", "answer", "refusals"), rows[access])
-        yield ""
+        yield from (f"### {heading}", "", *lines[access], "")
+
+
+def _line(request: str, answer: str, refused: Iterable[int]) -> str:
+    statuses = _numbers(refused)
+    return f"- `{request}`: {answer}" + (f" ({statuses})" if statuses else "")
 
 
 DONE = '`{"status", "text"?}`'

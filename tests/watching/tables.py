@@ -135,14 +135,14 @@ def _field(block: str, name: str) -> str:
 
 def metric_rows() -> str:
     """Of all that is ours; what a Prometheus client tells of its process is told in words."""
-    lines = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+    lines = []
     for one in sorted(metrics.registry.collect(), key=lambda one: one.name):
         if not one.name.startswith("ponte_"):
             continue
         name = {"counter": f"{one.name}_total", "info": f"{one.name}_info"}.get(one.type, one.name)
-        labels = ", ".join(f"`{label}`" for label in _labels(one.name))
+        kind = ", ".join([one.type, *(f"`{label}`" for label in _labels(one.name))])
         told = one.documentation + (" ⁂" if one.name in SHARED_METRICS else "")
-        lines.append(f"| `{name}` | {one.type} | {labels} | {told} |")
+        lines.append(f"- `{name}` ({kind}): {told}")
     return "\n".join(lines)
 
 
