@@ -255,7 +255,7 @@ async def test_two_requests_of_one_message_add_to_one_row(bot_home: BotHome) -> 
             (file,) = (await ponte.ask(f"call nocodb_query {query}")).files
             changes = [{"id": 2, "fields": {"Contract": file.id}}]
             calls.append(
-                f"call nocodb_update {json.dumps(dict(table='Customers', changes=changes))}"
+                f"call nocodb_update {json.dumps({'table': 'Customers', 'changes': changes})}"
             )
         first, second = (await ponte.ask("\n".join(calls))).cards
         for card in (first, second):
