@@ -199,7 +199,8 @@ class TableConfig:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     access: Access = "ask"
     """`hidden`: cannot be read; `read`: cannot be changed; `ask`: a person approves each change;
-    `auto`: as `ask`, but one new row at a time needs no approval; a schedule's or webhook's does"""
+    `auto`: as `ask`, but one new row at a time, without files, needs no approval; a schedule's or
+    webhook's does"""
     approvers: tuple[Approver, ...] = ()
     """who approves besides admins, instead of whoever asked"""
     approvals: Approvals = 1

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from core.base.http import HttpClient
+from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, File
 from core.domain.ports import Model
 from core.domain.records import RoundRequest
@@ -141,7 +142,7 @@ async def test_a_picture_and_a_workbook_of_a_row_on_the_page(tmp_path: Path) -> 
 
 @asynccontextmanager
 async def bot(
-    home: BotHome, nocodb: FakeNocoDB, model: Model | None = None
+    home: BotHome, nocodb: FakeNocoDB, model: Model | None = None, rules: TableRules | None = None
 ) -> AsyncIterator[RunningBot]:
     async def read_file(id: str) -> tuple[File, bytes]:
         return await ponte.engine.conversations.files.get(id)
@@ -150,7 +151,7 @@ async def bot(
         source = NocoSource(
             nocodb.origin, filled.OWNER, http, base_id=filled.CRM, read_file=read_file
         )
-        async with home.open(model, sources=[source], appliers=[source.rows]) as ponte:
+        async with home.open(model, [source], appliers=[source.rows], rules=rules) as ponte:
             yield ponte
 
 
@@ -255,7 +256,7 @@ async def test_two_requests_of_one_message_add_to_one_row(bot_home: BotHome) -> 
             (file,) = (await ponte.ask(f"call nocodb_query {query}")).files
             changes = [{"id": 2, "fields": {"Contract": file.id}}]
             calls.append(
-                f"call nocodb_update {json.dumps(dict(table='Customers', changes=changes))}"
+                f"call nocodb_update {json.dumps({'table': 'Customers', 'changes': changes})}"
             )
         first, second = (await ponte.ask("\n".join(calls))).cards
         for card in (first, second):
@@ -266,3 +267,16 @@ async def test_two_requests_of_one_message_add_to_one_row(bot_home: BotHome) -> 
         assert "already undone" in (await ponte.ask(f"undo {first.id}")).text
         assert "Undone" in (await ponte.ask(f"undo {second.id}")).text
         assert contract(nocodb) is None
+
+
+async def test_a_row_with_a_file_is_never_created_without_an_approval(bot_home: BotHome) -> None:
+    rules = TableRules({"customers": TableRule("auto")})
+    async with FakeNocoDB() as nocodb, bot(bot_home, nocodb, rules=rules) as ponte:
+        _, file = await propose(ponte)
+        for row, state in (({"Name": "A"}, "done"), ({"Name": "B", "Contract": file.id}, "open")):
+            call = json.dumps({"table": "Customers", "rows": [row]})
+            (card,) = (await ponte.ask(f"call nocodb_create {call}")).cards
+            assert card.state == state
+        assert nocodb.write_calls == ["POST records"]
+        assert " Done." in (await ponte.ask(f"approve {card.id}")).text
+        assert nocodb.write_calls[1:] == ["POST upload", "POST records", "PATCH records"]

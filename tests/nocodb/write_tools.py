@@ -101,20 +101,24 @@ class WriteTools:
         return caught.value
 
     async def apply_draft(self, draft: Draft) -> Change:
-        """One batch after the other, each read before and after; what is not as before is left."""
+        """One batch after the other, each read before and after; what is not as before is left.
+
+        The steps hold the rows of the draft, as the ledger stores them.
+        """
         steps: list[ChangeStep] = []
         size = self.rows.batch(draft)
         for start in range(0, len(draft.rows), size):
-            batch = self.rows.open(draft)
-            seen = await batch.check(draft.rows[start : start + size])
-            ready = [one.write for one in seen if one.state == "before"]
-            left = [one for one in seen if one.state != "before"]
-            writes = await batch.write(ready) if ready else ()
-            steps += [ChangeStep(0, one.write, "changed", one.current) for one in left]
-            for one in await batch.check(writes):
+            batch, rows = self.rows.open(draft), draft.rows[start : start + size]
+            seen = list(zip(rows, await batch.check(rows), strict=True))
+            ready = [(row, one.write) for row, one in seen if one.state == "before"]
+            left = [(row, one) for row, one in seen if one.state != "before"]
+            writes = await batch.write([write for _, write in ready]) if ready else ()
+            steps += [ChangeStep(0, row, "changed", one.current) for row, one in left]
+            for (row, _), one in zip(ready, await batch.check(writes), strict=True):
                 state: StepState = "done" if one.state == "after" else "differs"
                 differing = "" if state == "done" else ", ".join(one.differing_fields)
-                steps.append(ChangeStep(0, one.write, state, one.current, differing))
+                stored = replace(row, id=one.write.id)
+                steps.append(ChangeStep(0, stored, state, one.current, differing))
         numbered = [replace(step, number=number) for number, step in enumerate(steps, 1)]
         proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
         return Change(proposal, "done", tuple(numbered), ANA)

@@ -335,8 +335,9 @@ class CreateRows(_EditableRows):
     is_repeatable = False
 
     def may_be_automatic(self, draft: Draft) -> bool:
-        """Return whether it is one row."""
-        return len(draft.rows) <= 1
+        """Return whether it is one row without files."""
+        has_files = any(not kind for kind, _ in draft.target.get("inputs", {}).values())
+        return len(draft.rows) <= 1 and not has_files
 
 
 class UpdateRows(_EditableRows):

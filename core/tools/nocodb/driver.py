@@ -34,6 +34,7 @@ from core.tools.nocodb.fieldtypes import (
     Field,
     cell_title,
     counts_rows,
+    holds_files,
     is_new_file,
     is_same_entry,
     linked_ids,
@@ -250,9 +251,7 @@ class RestDriver(TableDriver):
         links = set(draft.target.get("link_fields", ()))
         for row in draft.rows:
             for name, value in [*(row.before or {}).items(), *(row.after or {}).items()]:
-                entries = value if isinstance(value, list) else []
-                keys = {key for one in entries if isinstance(one, dict) for key in one}
-                if name in links or keys & {"path", "url", "sha256"}:  # a link, or a file
+                if name in links or holds_files(value):
                     return 1
         return MAX_ROWS_PER_WRITE
 

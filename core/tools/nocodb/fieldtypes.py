@@ -506,6 +506,12 @@ def is_new_file(value: object) -> bool:
     return isinstance(value, Mapping) and "sha256" in value
 
 
+def holds_files(value: object) -> bool:
+    """Return whether it is a list of files of a draft, stored or new ones."""
+    each = value if isinstance(value, list) else []
+    return any(isinstance(one, dict) and {"path", "url", "sha256"} & one.keys() for one in each)
+
+
 def subtract_files(files: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     """Return the files without those of `others`. A file that is there twice is removed once for
     each time that it is among them."""

@@ -27,7 +27,13 @@ from core.tools.nocodb.driver import (
     TableDriver,
     TableSchema,
 )
-from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids, subtract_files
+from core.tools.nocodb.fieldtypes import (
+    Field,
+    holds_files,
+    is_same_entry,
+    linked_ids,
+    subtract_files,
+)
 
 CELL_BY_CELL = "apart"
 """Key in a draft's target: each field is restored by itself, and changed fields are left alone."""
@@ -92,8 +98,10 @@ class TableWriter:
                         # the undo is applied.
                         is_link = _is_link(new) or _is_link(before.get(name))
                         value = new if is_link else now.get(name, new)
+                        if is_files := holds_files(new) or holds_files(before.get(name)):
+                            value = _own_files(value, before.get(name), new)
                         # One write for each cell that still holds what we wrote.
-                        is_ours = is_link or is_same_entry(value, new)
+                        is_ours = is_link or is_files or is_same_entry(value, new)
                         if is_ours and name in before and not is_same_entry(value, before[name]):
                             rows.append(RowWrite(id, {name: value}, {name: before[name]}))
                 if not rows:
@@ -364,6 +372,15 @@ def _field_names(row: RowWrite) -> Iterable[str]:
 def _is_link(value: Any) -> bool:
     each = value if isinstance(value, list) else []
     return any(isinstance(one, dict) and one.keys() == {"id", "title"} for one in each)
+
+
+def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:
+    """Return the files as the update alone left them, without what others added or removed. New
+    ones are as NocoDB stores them."""
+    current, before, after = current or [], before or [], after or []
+    added, surplus = subtract_files(after, before), subtract_files(current, before)
+    own = subtract_files(surplus, subtract_files(surplus, added))
+    return [*subtract_files(before, subtract_files(before, after)), *own] or None
 
 
 def _is_file(schema: TableSchema, title: str) -> bool:
