@@ -137,6 +137,18 @@ async def test_linked_rows_that_are_counted_in_several_groups_are_told(reader: R
     assert "add up to more than all" in told["overlap"]
 
 
+async def test_a_group_of_linked_rows_has_the_figures_of_these_alone(reader: Reader) -> None:
+    """Customer 1 has Order 1, of 1.50 and not paid, and Order 2, of 3 and paid."""
+    told = await reader.summary(
+        "Customers", ("Orders.Amount", "sum"), ("Orders", "count"), group_by="Orders.Paid"
+    )
+    assert [list(row.values()) for row in told["rows"]] == [
+        ["(empty)", 29, 0, 0], ["checked", 1, 3, 1], ["not checked", 1, "1.5", 1],
+    ]  # fmt: skip
+    assert told["all"] == {"sum of Orders.Amount": "4.5", "count of Orders": 2}
+    assert "several groups" in told["overlap"]
+
+
 async def test_links_of_linked_rows_are_not_counted_as_rows(reader: Reader) -> None:
     with pytest.raises(ToolError) as caught:
         await reader.summary("Orders", ("Customers.Orders", "count"))

@@ -99,6 +99,10 @@ Figure = Decimal | str | None
 Bucket = Literal["day", "week", "month", "quarter", "year"]
 
 FieldFunction = tuple[Field, Fn]
+GroupKey = tuple[str, str, str]
+"""The label of a group, the id of a linked row, because several rows can have one title, and what
+else differs between values of one label."""
+_EMPTY: GroupKey = EMPTY_LABEL, "", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,8 @@ def group_records(
 ) -> dict[str, list[NocoRecord]]:
     """Return rows by label: times in order, other labels by number of rows, the largest first.
 
-    A row with several options, links or people is in each of their groups. Moments are assigned to
+    A row with several options, links or people is in each of their groups, but of its linked rows
+    each group has only those with its value. Moments are assigned to
     their day in `zone`. Raise ToolError if `bucket` is given for a field without dates.
     """
     if bucket and not field.is_time:
@@ -187,12 +192,17 @@ def group_records(
             "{field} does not contain dates, so it can't be grouped by {bucket}.",
             code="bad_group", hint="leave bucket out", field=field.title, bucket=bucket,
         )  # fmt: skip
-    groups: dict[tuple[str, str, str], list[NocoRecord]] = {}
+    own, link = field.in_own_table, field.via
+    groups: dict[GroupKey, list[NocoRecord]] = {}
     for record in records:
-        cells = _field_cells([record], field)
-        keys = [key for cell in cells for key in _group_keys(field, cell, bucket, zone)]
-        for key in dict.fromkeys(keys or [(EMPTY_LABEL, "", "")]):
-            groups.setdefault(key, []).append(record)
+        members: dict[GroupKey, list[NocoRecord]] = {}
+        for row in [record] if link is None else record.fields.get(link.id, ()):
+            keys = _group_keys(field, _read_cell(row, own, link), bucket, zone)
+            for key in dict.fromkeys(keys or [_EMPTY]):
+                members.setdefault(key, []).append(row)
+        for key, rows in (members or {_EMPTY: []}).items():
+            part = replace(record, fields={**record.fields, link.id: rows}) if link else record
+            groups.setdefault(key, []).append(part)
     order = sorted(groups, key=lambda key: (0 if field.is_time else -len(groups[key]), key))
     counts, numbers = Counter(label for label, _, _ in groups), Counter[str]()
     named: dict[str, list[NocoRecord]] = {}
@@ -209,9 +219,8 @@ def group_records(
 
 def _group_keys(
     field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
-) -> list[tuple[str, str, str]]:
-    """Return the keys of a cell's groups: the label, the id of a linked row, because several rows
-    can have one title, and what else differs between values of one label."""
+) -> list[GroupKey]:
+    """Return the keys of a cell's groups."""
     if isinstance(cell, Mapping) and "fields" in cell:
         title = fieldtypes.cell_title(redact(dict(cell)))
         return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")), "")]
@@ -242,11 +251,14 @@ def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
         return [fieldtypes.cell_of(record, field) for record in records]
     own, link = field.in_own_table, field.via
     linked = {row.id: row for record in records for row in record.fields.get(link.id, ())}
-    if own == link:  # a link itself stands for its rows
-        return [
-            {"id": row.id, "fields": dict(islice(row.fields.items(), 1))} for row in linked.values()
-        ]
-    return [fieldtypes.cell_of(row, own) for row in linked.values()]
+    return [_read_cell(row, own, link) for row in linked.values()]
+
+
+def _read_cell(row: NocoRecord, field: Field, link: Field | None) -> object:
+    """Return a field's cell. A link itself stands for its rows."""
+    if field == link:
+        return {"id": row.id, "fields": dict(islice(row.fields.items(), 1))}
+    return fieldtypes.cell_of(row, field)
 
 
 def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
