@@ -58,6 +58,17 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     return Start(settings, config, home)
 
 
+def serve(*, takes: bool = True, works: bool = True) -> int:
+    """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
+    begun = start()
+    if not (takes and works) and begun.settings.database_url is None:
+        raise SettingsError(
+            "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
+            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
+        )
+    return asyncio.run(run(begun.settings, begun.config, begun.home, takes=takes, works=works))
+
+
 async def run(
     settings: Settings, config: Config, home: Home, *, takes: bool = True, works: bool = True
 ) -> int:

@@ -259,6 +259,14 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
     assert loaded & set(HEAVY) == set()
 
 
+def test_a_process_that_runs_loads_no_terminal() -> None:
+    """A running process keeps what it loaded: 15 MB, if these were among it."""
+    start = "import os; os.environ['OPENAI_BASE_URL'] = 'wrong'; from bot.cli.main import main"
+    loaded = loaded_by(f"{start}; main(['run'])")
+    assert "structlog" in loaded
+    assert loaded & {"prompt_toolkit", "rich", "uvicorn", "starlette"} == set()
+
+
 def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
     assert importers("core", "adapters", "bot", below=INSIDE) == []
     assert importers("core.tools.code.kernel") == []

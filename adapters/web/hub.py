@@ -19,7 +19,7 @@ from typing import Any
 from adapters.web.errors import ServerStopping, TooManyStreams
 from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import PonteError
-from core.base.tasks import BoundedDict, cancel_all
+from core.base.tasks import BackgroundTasks, BoundedDict, cancel_all
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.changes import PendingRequest
@@ -29,6 +29,8 @@ from core.domain.records import Health, HistoryEntry
 from core.integrations import HookReceiver, HttpHandler, Operator, OperatorBoard
 from core.journal.jobs import Peers
 
+SERVER_START_SECONDS = 5.0
+"""How long `close` waits for a server that is just being loaded."""
 PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
 """Shortest time between two notifications of other processes about the progress of one turn."""
 MAX_SHARED_TURNS_IN_MEMORY = 10_000
@@ -415,6 +417,7 @@ class WebAdapter:
         self._listener = listener
         self._mounted = (routes or {}, hooks)
         self._server: Any = None
+        self._tasks = BackgroundTasks("web")
         if people is not None:
             people.accounts.on_change(hub.recheck_visitors)
 
@@ -426,7 +429,24 @@ class WebAdapter:
         return WebReply(self.hub, to)
 
     async def start(self) -> None:
-        """Start to listen and set `address`. Raise SettingsError if the address cannot be used."""
+        """Start to listen and set `address`. Raise SettingsError if the address cannot be used.
+
+        A Unix socket gets its server with the first connection: the server's packages take 12 MB,
+        and a process to which no command speaks needs none of them.
+        """
+        if isinstance(self._listener, socket.socket):
+            self.address = str(self._listener.getsockname())
+            asyncio.get_running_loop().add_reader(
+                self._listener, self._on_connection, self._listener
+            )
+        else:
+            await self._serve()
+
+    def _on_connection(self, listening: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(listening)
+        self._tasks.start(self._serve())
+
+    async def _serve(self) -> None:
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         routes = server.list_routes(self.hub, *self._own)
@@ -435,7 +455,7 @@ class WebAdapter:
         await self._server.start()
 
     async def health(self) -> Health:
-        if self._server is None:
+        if not self.address:
             return Health(self.name, "off")
         return Health(self.name, "on", self.address)
 
@@ -445,13 +465,17 @@ class WebAdapter:
 
     async def close(self) -> None:
         await self.hub.close()
+        await self._tasks.close(SERVER_START_SECONDS)
+        self.address = ""
         if self._server is not None:
             await self._server.stop()
             self._server = None
+        elif isinstance(self._listener, socket.socket):
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
 
     def _bind(self, server: Any) -> socket.socket:
         if isinstance(self._listener, socket.socket):
-            self.address = str(self._listener.getsockname())
             return self._listener
         listening: socket.socket = server.bind_socket(*self._listener)
         host, port = listening.getsockname()[:2]

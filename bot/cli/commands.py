@@ -40,20 +40,6 @@ MAX_PROMPT_BYTES = 1_900_000
 T = TypeVar("T")
 
 
-def run(*, takes: bool = True, works: bool = True) -> int:
-    """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
-    inputs = start()
-    if not (takes and works) and inputs.settings.database_url is None:
-        raise SettingsError(
-            "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
-            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
-        )
-    from bot import app
-
-    work = app.run(inputs.settings, inputs.config, inputs.home, takes=takes, works=works)
-    return asyncio.run(work)
-
-
 def migrate() -> int:
     """Copy the home to the database. Raise SettingsError, HomeTaken, NotStored."""
     inputs = start()

@@ -12,11 +12,10 @@ from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.config.ponte_toml import Config
-from bot.home import Home, Start
+from bot.app import start
+from bot.home import Start
 from bot.operation_service import describe_result
 from bot.operation_texts import TEXTS, View
-from bot.settings import Settings
 
 
 @dataclass
@@ -37,12 +36,13 @@ class FakeHolder:
     def as_app(self) -> ModuleType:
         """Return a module that replaces `bot.app`."""
         module = ModuleType("bot.app")
-        vars(module).update(local=self.local, run=self.run)
+        vars(module).update(local=self.local, serve=self.serve)
         return module
 
-    async def run(self, settings: Settings, config: Config, home: Home, **_: bool) -> int:
-        with home.take():
-            self.asked.append(("run", settings.ponte_model))
+    def serve(self, **_: bool) -> int:
+        begun = start()
+        with begun.home.take():
+            self.asked.append(("run", begun.settings.ponte_model))
         return 0
 
     @asynccontextmanager

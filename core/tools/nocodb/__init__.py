@@ -136,12 +136,12 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
     ) -> ToolBundle | None:
         """Return the tools and the applier of approved writes, or None if NocoDB is off."""
-        from core.tools.nocodb.bridge import BridgeSource
-        from core.tools.nocodb.source import NocoSource
-
         own = deps.own
         if own.nocodb == "off":
             return None
+        from core.tools.nocodb.bridge import BridgeSource
+        from core.tools.nocodb.source import NocoSource
+
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         options: dict[str, Any] = {"base_id": own.nocodb_base_id or "", "config": deps.config}
         source: NocoSource | BridgeSource = (

@@ -108,10 +108,10 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         clock: Clock | None = None,
     ) -> ToolBundle | None:
         """Return the tools, or None without credentials. Connect the typed commands."""
-        from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
-
         if not deps.own.stackspot:
             return None
+        from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
+
         client = deps.own.client(deps.http, clock)
         quick.connect(StackSpotCommands(client).run)
         source = StackSpotSource(client, quick, deps.config)
