@@ -22,8 +22,12 @@ from pathlib import Path
 import httpx
 import time_machine
 
+from bot import operations
+from core.domain.messages import Person
+from core.journal.kernels import KernelRows
 from tests.dialogues.office import ATTACHED, CSV, DUPLICATES, EVERYTHING, LEADS
 from tests.fakes.discord.world import Payload
+from tests.fakes.hook_senders import encode_body, from_nocodb
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run as Plot
 from tests.fakes.slack import Post
@@ -41,6 +45,7 @@ PNG = b"\x89PNG\r\n\x1a\n a plot"
 PLOT = "Plot the sales"
 HANGS, TRICKLES, FAILS = "Think for ever", "Write for ever", "Break down"
 SLOWLY, TWO, HELD = "Write slowly", "Change two orders", "hold this"
+STAND_UP, REVIEW, READING = "Post the stand-up daily", "Review it, please", "Correct the reading"
 TURNS = {"new", "running", "answered", "posting", "done", "stopped", "failed", "undeliverable",
          "removed", "withdrawn"}  # fmt: skip
 CHANGES = {"open", "denied", "expired", "withdrawn", "applying", "done", "partial", "failed",
@@ -60,8 +65,19 @@ def scripts(team_scripts: Callable[..., None]) -> None:
         for order in range(1, 61)
     ]  # fmt: skip
     two = [{"id": order, "fields": {"Amount": 7}} for order in (41, 42)]
+    calls = {
+        STAND_UP: ("schedule_propose", {"kind": "post", "what": "Stand-up", "when": "0 9 * * *",
+                                        "zone": "UTC", "ends": None, "replaces": None}),
+        REVIEW: ("stackspot_agent", {"agent": "reviewer", "prompt": "Review the plan"}),
+        READING: ("nocodb_update", {"table": "Readings",
+                                    "changes": [{"id": 5, "fields": {"Value": 6}}]}),
+    }  # fmt: skip
     team_scripts(
         *changes,
+        *(
+            Script(calls=((tool, json.dumps(call)),), match=text)
+            for text, (tool, call) in calls.items()
+        ),
         Script(
             calls=(("nocodb_update", json.dumps({"table": "Orders", "changes": two})),), match=TWO
         ),
@@ -184,6 +200,34 @@ async def second(day: Day) -> None:
         await day.page_card(name, pay_request(number))
     await day.on_card(await day.page_card("undo", pay_request(33)), "approve")
     await forms(day)
+    await other_rows(day)
+
+
+async def other_rows(day: Day) -> None:
+    """A schedule and its run, a webhook, an agent, accounts of the page, an approval by one of two,
+    and somebody who is forgotten."""
+    here, ponte = day.here, day.here.ponte
+    await day.asks(REVIEW)
+    await day.decides(await day.slack_card("schedule", STAND_UP), "Approve", "Approved by")
+    (schedule,) = await operations.list_schedules(ponte)
+    day.names["schedule"] = schedule["id"]
+    await operations.run_schedule(ponte, schedule["id"])
+    card = await day.slack_card("consented", READING)
+    await day.decides(card, "Approve", "1 of 2", who="Bob")
+    headers, body = from_nocodb(), encode_body({"id": "b1"})
+    hook = await here.page.post("/hooks/builds", content=body, headers=dict(headers))
+    assert hook.status_code == 202, hook.text
+    owner = Person("web", "owner")
+    link = await operations.add_person(ponte, "eva")
+    await operations.create_api_token(ponte, "eva", "script", actor=owner)
+    async with httpx.AsyncClient(base_url=here.page.base_url) as browser:
+        (await browser.post("/login", json={"token": link.token})).raise_for_status()
+        (await browser.post("/logout", json={})).raise_for_status()
+    await day.asks("Forget me later", who="Dan")
+    (dan,) = [p for p in await operations.list_people(ponte) if p["name"] == "Dan"]
+    await operations.forget_person(ponte, dan["person"], owner)
+    # Python in OpenAI's containers has no kernel, so the row of one is written alone.
+    await KernelRows(ponte.engine.stores.database).record_start("web:work")
 
 
 async def files(day: Day) -> None:

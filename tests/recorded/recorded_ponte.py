@@ -10,25 +10,30 @@ import base64
 import gzip
 import itertools
 import json
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import psycopg
 from pydantic import SecretStr
 
 from bot.backup.migrate import migrate
+from bot.config.ponte_toml import AllowanceRule, HookConfig, TableConfig
 from bot.home import Home
+from bot.ponte import Ponte
 from bot.settings import Settings
 from tests.dialogues.office import Office, office
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.interactions import Exchange
 from tests.fakes.discord.world import Channel, Guild, User
+from tests.fakes.hook_senders import PLAIN_SECRET
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, Relation
 from tests.fakes.openai.containers import ContainerFile
 from tests.fakes.openai.state import Conversation
@@ -41,6 +46,7 @@ from tests.fakes.stackspot_parts import CONFIG
 
 Json = dict[str, Any]
 TOKEN = "the-token-of-the-recorded-page-0123456789"
+SLACK_USERS = ("Alice", "Bob", "Bea", "Dan")
 UNSEEN = ("ponte.lock", "ponte.sock")
 
 
@@ -59,6 +65,8 @@ class RecordedPonte:
     discord: FakeDiscord
     stackspot: FakeStackSpot
     page: httpx.AsyncClient
+    ponte: Ponte = field(init=False)
+    """The one that `open` started last."""
     database: str = ""
     """The Postgres that the home is brought to before it is opened; "" leaves it where it is."""
 
@@ -96,7 +104,7 @@ class RecordedPonte:
 
     def invent(self) -> None:
         """The people and places of an empty world."""
-        people = [self.slack.person(name) for name in ("Alice", "Bob", "Bea")]
+        people = [self.slack.person(name) for name in SLACK_USERS]
         self.slack.channel("general", *people)
         self.slack.dm(people[0])
         users = [self.discord.user(name) for name in ("Ana", "Bo", "Bea", "Cy")]
@@ -105,7 +113,7 @@ class RecordedPonte:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """As `ponte run` starts it."""
-        mine = [f"slack:{self.person(name).id}" for name in ("Alice", "Bob", "Bea")]
+        mine = [f"slack:{self.person(name).id}" for name in SLACK_USERS]
         mine += [f"discord:{self.somebody(name).id}" for name in ("Ana", "Bo", "Bea", "Cy")]
         admins = [f"slack:{self.person('Bea').id}", f"discord:{self.somebody('Bea').id}", "web"]
         settings: Json = {
@@ -131,13 +139,24 @@ class RecordedPonte:
                 f"SELECT min(seq) FROM inbox WHERE {waiting}"
                 " GROUP BY conversation HAVING max(job) = 0"
             )
-        async with self.team.open(CONFIG, **settings) as app:
-            await self.slack.deliveries.wait_until_connected()
-            await self.discord.wait_until(
-                lambda: self.discord.gateway.is_connected and self.discord.rest.commands
-            )
-            self.page.base_url = httpx.URL(app.links()[0])
-            yield
+        bob = f"slack:{self.person('Bob').id}"
+        config = replace(
+            CONFIG,
+            tables={"Readings": TableConfig(approvers=(bob,), approvals=2)},
+            allowances=(AllowanceRule("each person", tokens=1_000_000),),
+            hooks={"builds": HookConfig(
+                "secret", "BUILDS_SECRET", bob, "builders", template="Build {id} is ready"
+            )},
+            groups={"builders": (bob,)},
+        )  # fmt: skip
+        with mock.patch.dict(os.environ, BUILDS_SECRET=PLAIN_SECRET):
+            async with self.team.open(config, **settings) as self.ponte:
+                await self.slack.deliveries.wait_until_connected()
+                await self.discord.wait_until(
+                    lambda: self.discord.gateway.is_connected and self.discord.rest.commands
+                )
+                self.page.base_url = httpx.URL(self.ponte.links()[0])
+                yield
 
     @property
     def origins(self) -> dict[str, str]:

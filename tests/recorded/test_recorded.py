@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 import time_machine
 
+from bot import operations
+from bot.stores import SCHEMA
+from core.store.schema import count_rows, read_schema_version
 from tests.fakes.discord.interactions import Exchange
 from tests.fakes.discord.world import Payload
 from tests.fakes.openai import Script
@@ -27,9 +30,13 @@ from tests.recorded.recorded_ponte import (
     new_numbers,
     open_recorded_ponte,
     put,
+    put_home,
+    read_record,
 )
 
 OPEN = {"new", "running", "answered", "posting"}
+FOLDER = Path(__file__).parent
+RELEASES = sorted(file.name.removesuffix(".json.gz") for file in FOLDER.glob("*.json.gz"))
 
 
 @dataclass(repr=False)
@@ -59,9 +66,12 @@ class Found(RecordedPonte):
         return self.team.rows("Orders")[order]["Amount"]
 
 
-@pytest.fixture(scope="module")
-def record(recorded_today: Json) -> Json:
-    return recorded_today
+@pytest.fixture(scope="module", params=["today", *RELEASES])
+def record(request: pytest.FixtureRequest) -> Json:
+    if request.param != "today":
+        return read_record(FOLDER / f"{request.param}.json.gz")
+    record: Json = request.getfixturevalue("recorded_today")
+    return record
 
 
 @pytest.fixture(params=["home", "postgres"])
@@ -110,12 +120,34 @@ async def here(record: Json, then: None, tmp_path: Path, database: str) -> Async
 async def test_turns_cards_and_forms_go_on(here: Found) -> None:
     """One after the other in one home, which takes long to open. The turns count what nobody
     pressed yet, so they are first."""
+    await list_everything(here)
     await wait_until_every_turn_ends_once(here)
     await press_the_cards_on_slack(here)
     await submit_the_forms_on_slack(here)
     await press_the_cards_on_discord(here)
     await submit_the_forms_on_discord(here)
     await use_the_page_by_the_cookie_that_a_browser_kept(here)
+
+
+async def list_everything(here: Found) -> None:
+    """The commands of `ponte` show what was stored."""
+    ponte = here.ponte
+    assert {one.name for one in await operations.list_accounts(ponte)} == {"eva"}
+    assert [one.name for one in await operations.list_api_tokens(ponte)] == ["script"]
+    (schedule,) = await operations.list_schedules(ponte)
+    assert schedule["id"] == here.record["names"]["schedule"]
+    assert (await operations.show_schedule(ponte, schedule["id"]))["runs"]
+    threads = {one.conversation: one.messages for one in await operations.list_threads(ponte)}
+    assert {thread.partition(":")[0] for thread in threads} >= {"slack", "discord", "web"}
+    for thread, count in threads.items():
+        assert bool((await operations.show_thread(ponte, thread)).messages) == bool(count), thread
+    for person in await operations.list_people(ponte):
+        for section, count in (await operations.count_rows(ponte, person["person"])).counts.items():
+            rows = await operations.read_rows(ponte, person["person"], section)
+            assert bool(rows) == bool(count), section
+    entries = (await operations.read_audit_log(ponte)).lines
+    assert {"change-approved", "change-denied"} <= {one["event"] for one in entries}
+    assert await operations.report_usage(ponte)
 
 
 async def wait_until_every_turn_ends_once(here: Found) -> None:
@@ -288,11 +320,21 @@ async def use_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
     assert [plot.data for plot in plots] == [PNG]
 
 
-def test_the_record_has_every_state(record: Json, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "ponte.db")) as connection:
-        connection.executescript("\n".join(record["home"]["databases"]["ponte.db"]["sql"]))
+def test_the_record_has_every_state_and_a_row_in_each_table(record: Json, tmp_path: Path) -> None:
+    put_home(record["home"], tmp_path)
+    assert [table for table, rows in count_rows(tmp_path / "ponte.db").items() if not rows] == []
     assert states(tmp_path, "inbox") == TURNS
     assert states(tmp_path, "changes") == CHANGES
+
+
+def test_a_schema_changes_only_by_appending_a_migration(record: Json, tmp_path: Path) -> None:
+    """Ponte opens the database of each release. Never edit a released schema or migration."""
+    put_home(record["home"], tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ponte.db")) as connection:
+        version, fingerprint = read_schema_version(connection)
+    assert SCHEMA.find_pending(version, fingerprint) is not None, (
+        "append a Migration to MIGRATIONS in bot/stores.py (docs/dev/extend.md)"
+    )
 
 
 def _turns(here: RecordedPonte) -> list[tuple[int, str]]:

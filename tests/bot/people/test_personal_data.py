@@ -64,14 +64,17 @@ def said_by(home: Path) -> dict[str, set[str]]:
 
 
 def sums(home: Path) -> list[tuple[Any, ...]]:
+    """Return what was used. A reservation counts as the estimate that it ends as."""
     with closing(sqlite3.connect(home / "ponte.db")) as connection:
         return [
             *connection.execute(
-                "SELECT day, sum(is_counted), sum(input), sum(output), round(sum(cost), 9)"
-                " FROM usage GROUP BY day"
+                "SELECT day, sum(is_counted), round(sum(cost), 9) FROM usage GROUP BY day"
             ),
-            *connection.execute("SELECT count(*), round(sum(cost), 9) FROM spendings"),
-        ]
+            *connection.execute("SELECT sum(tokens), sum(calls), round(sum(cost), 9) FROM ("
+                "SELECT input + output AS tokens, 0 AS calls, 0 AS cost FROM usage"
+                " UNION ALL SELECT 0, 1, cost FROM spendings"
+                " UNION ALL SELECT tokens, 1, 0 FROM holds)"),
+        ]  # fmt: skip
 
 
 def test_everybody_of_a_recorded_home_can_be_forgotten(recorded_ponte: Shell) -> None:
