@@ -39,7 +39,7 @@ DIRECTORY_TABLE = TableDeclaration(
     name="directory", whose="person", section="platform_profile",
     contents="what Slack and Discord report about a person: id, name, language, time zone, "
              "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
-             "Slack: of every member of the workspace, also of those who never wrote to Ponte",
+             "Slack: of every member of the workspace, even if they never wrote to Ponte",
     kept="until 30 days after the platform confirmed it last, or until they leave the Slack "
          "workspace",
     columns=(

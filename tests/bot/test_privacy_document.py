@@ -1,4 +1,4 @@
-"""docs/explanation/privacy.md: its tables match the code and a data folder; its commands run."""
+"""docs/explanation/privacy.md: its lists match the code and a data folder; its commands run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ from tests.recorded.recorded_ponte import Json, put_home
 TEXT = (ROOT / "docs" / "explanation" / "privacy.md").read_text("utf-8")
 
 
-def rows(heading: str) -> dict[str, list[str]]:
-    """Of the table that begins with that head: first cell → the others."""
-    table = TEXT.partition(f"| {heading} |")[2].partition("\n\n")[0]
-    cells = [[cell.strip() for cell in line.strip("| ").split(" | ")]
-             for line in table.splitlines()[2:]]  # fmt: skip
-    return {first.strip("`"): rest for first, *rest in cells}
+def names(before: str) -> set[str]:
+    """Return what the list after this text names."""
+    items = TEXT.partition(before)[2].partition("\n## ")[0].lstrip("\n").partition("\n\n")[0]
+    return set(re.findall(r"^- `([^`]+)`", items, re.MULTILINE))
 
 
 def test_it_has_the_declared_tables() -> None:
     """`make reference` writes them anew."""
     assert with_tables(TEXT) == TEXT
     personal = {table.name for table in SCHEMA.declarations if table.whose != "nobody"}
-    assert personal <= rows("table").keys()
+    assert personal <= names("<!-- tables -->")
 
 
 def test_the_document_lists_every_file_of_a_home(
@@ -40,9 +38,9 @@ def test_the_document_lists_every_file_of_a_home(
     put_home(recorded_today["home"], ponte.home)
     assert ponte("status").code in (0, 1)
     found = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
-    told = rows("file")
-    assert found - told.keys() == set()
-    assert {"audit.log", "files"} <= told.keys()
+    told = names("The data folder has these files. Only its user can open it (mode 0700):")
+    assert found - told == set()
+    assert {"audit.log", "files"} <= told
 
 
 def commands() -> list[str]:

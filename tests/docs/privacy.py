@@ -1,24 +1,21 @@
-"""`make reference`: the table of tables in docs/explanation/privacy.md."""
+"""`make reference`: the list of tables in docs/explanation/privacy.md."""
 
 from __future__ import annotations
 
 from bot.stores import SCHEMA
-from tests.docs.reference import ROOT
+from tests.docs.reference import ROOT, with_section
 
 PAGE = ROOT / "docs" / "explanation" / "privacy.md"
-BEGIN = "| table | personal data in it | how long |\n"
 
 
 def with_tables(page: str) -> str:
-    """Return that page with its table of tables made anew."""
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition("\n\n")[2]
-    rows = "\n".join(
-        f"| `{table.name}` | {table.contents} | {table.kept} |"
+    """Return that page with its list of tables as the code declares them."""
+    lines = (
+        f"- `{table.name}`: {table.contents} ({table.kept})"
         for table in SCHEMA.declarations
         if table.contents != "–"
     )
-    return f"{before}{BEGIN}| --- | --- | --- |\n{rows}\n\n{after}"
+    return with_section(page, "tables", "\n".join(lines))
 
 
 if __name__ == "__main__":
