@@ -339,6 +339,8 @@ class HttpClient:
         limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         with self._translate_errors():
             async with self._client.stream(method, url, timeout=limits, **filled) as answer:
+                if "," in answer.headers.get("content-encoding", ""):  # GBs in one chunk
+                    raise HttpUnreadable("compressed more than once")
                 if answer.is_success:
                     yield answer
                     return

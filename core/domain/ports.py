@@ -168,7 +168,8 @@ class Files(Protocol):
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
-        """Store a file. The same bytes for the same event are stored once. Raises NotStored."""
+        """Store a file. The same bytes of one name for the same event are stored once. Raises
+        NotStored."""
 
     async def get(self, file: str) -> tuple[File, bytes]:
         """Return a file and its bytes. Raises NotFound."""

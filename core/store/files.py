@@ -42,10 +42,10 @@ class SqlFiles(SqlStore):
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
-        """Store a file and return it. Its id depends on the event and the bytes, so the same bytes
-        for the same event are one file. Raise NotStored."""
-        digest = hashlib.sha256(data).hexdigest()
-        file = hashlib.sha256(f"{event_key}\n{digest}".encode()).hexdigest()[:32]
+        """Store a file and return it. Its id depends on the event, the bytes and the name, so a
+        repeated event adds no file. Raise NotStored."""
+        digest, name = hashlib.sha256(data).hexdigest(), text.safe_file_name(name)
+        file = hashlib.sha256(f"{event_key}\n{digest}\n{name}".encode()).hexdigest()[:32]
         # The bytes come first, so that no row lacks its bytes. `sweep` removes bytes without a row.
         await self._bytes.put(file, data)
 
@@ -54,7 +54,7 @@ class SqlFiles(SqlStore):
                 "INSERT INTO files (id, event_key, sha256, name, type, size, person,"
                 " conversation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO"
                 " NOTHING",
-                (file, event_key, digest, text.safe_file_name(name), text.safe_media_type(type),
+                (file, event_key, digest, name, text.safe_media_type(type),
                  len(data), owner.key, conversation, time.time()),
             )  # fmt: skip
             return _file_of(

@@ -93,15 +93,16 @@ async def test_the_next_process_has_it(drawer: FileStore) -> None:
     assert await heir.files.get(file.id) == (file, PLOT)
 
 
-async def test_the_same_bytes_of_one_event_are_one_file(drawer: FileStore) -> None:
+async def test_the_same_bytes_and_name_of_one_event_are_one_file(drawer: FileStore) -> None:
     files = await asyncio.gather(*(drawer.put() for _ in range(20)))
-    files.append(await drawer.put(name="another name.png"))
     assert set(files) == {files[0]}
     assert await drawer.stored_bytes() == [PLOT]
     assert await drawer.files.list_of_events("e1") == [files[0]]
     other_event = await drawer.put(event="e2")
     other_bytes = await drawer.put(b"other")
-    assert len({files[0].id, other_event.id, other_bytes.id}) == 3
+    other_name = await drawer.put(name="another name.png")
+    assert len({files[0].id, other_event.id, other_bytes.id, other_name.id}) == 4
+    assert other_name.name == "another name.png"
 
 
 async def test_a_deleted_file_is_gone(drawer: FileStore) -> None:

@@ -22,7 +22,7 @@ from core.base.i18n import LANGUAGE, format_moment, format_size, plural, say
 from core.base.markdown import escape_markdown
 from core.base.spreadsheets import Cell, ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
-from core.base.text import clean_text, fold_case, redact, safe_file_name, to_one_line, truncate
+from core.base.text import clean_text, fold_case, redact, safe_file_name, truncate
 from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
 from core.domain.messages import Attachment, File, too_large
 from core.domain.records import Outcome, ToolContext
@@ -665,7 +665,7 @@ class QueryTools:
         if ctx.files is None:
             raise ToolError("Files can't be read here.", code="no_files")
         last = found[-1]
-        type, size = to_one_line(str(last.get("mimetype") or ""), 100), last.get("size")
+        type, size = str(last.get("mimetype") or ""), last.get("size")
         one = Attachment(cell_title(last), type, size if isinstance(size, int) else 0)
         if refused := too_large(one):
             raise ToolError("{words}", code="too_large", words=refused.words())

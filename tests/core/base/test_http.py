@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import sys
 import traceback
@@ -108,6 +109,10 @@ async def test_a_refusal_is_an_error_with_its_status_and_body() -> None:
     assert str(caught.value) == "HTTP 404"
 
 
+TWICE = gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)
+"""A few KB that are compressed twice can become GBs at once."""
+
+
 @pytest.mark.parametrize(
     ("status", "body", "headers", "kind"),
     [
@@ -115,6 +120,9 @@ async def test_a_refusal_is_an_error_with_its_status_and_body() -> None:
         ("200 OK", b"<html>", [], HttpUnreadable),
         ("200 OK", b"[" * 100_000, [], HttpUnreadable),
         ("200 OK", b"not gzip", ["Content-Encoding: gzip"], HttpUnreadable),
+        ("200 OK", TWICE, ["Content-Encoding: gzip, gzip"], HttpUnreadable),
+        ("200 OK", TWICE, ["Content-Encoding: gzip"] * 2, HttpUnreadable),
+        ("500 Oops", TWICE, ["Content-Encoding: gzip, gzip"], HttpUnreadable),
         ("200 OK", b"[" + b"1," * 600_000 + b"1]", [], HttpTooLarge),
         ("200 OK", b"[", ["Content-Length: 9"], HttpDown),
         ("nonsense", b"", [], HttpDown),
