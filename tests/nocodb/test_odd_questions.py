@@ -4,6 +4,7 @@ right, or it is refused."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -250,3 +251,51 @@ async def test_a_rating_of_no_stars_is_none(base: FakeBase, reader: Reader) -> N
     assert len(await reader.ids("Customers", ("Stars", "blank", None))) == 28
     told = await reader.summary("Orders", ("Customers.Stars", "avg"))
     assert told["all"] == {"avg of Customers.Stars": 3}
+
+
+@pytest.mark.parametrize("form", ["count", "list", "object", "v2", "title", "nothing"])
+async def test_links_in_any_form_lead_to_their_rows(
+    base: FakeBase, reader: Reader, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """No row is said to have no linked row because its cell has an unknown form."""
+    forms: dict[str, Callable[[Any], Any]] = {
+        "count": lambda cell: 1 if cell else 0,
+        "list": lambda cell: [cell] if cell else [],
+        "object": lambda cell: {"id": cell["id"]} if cell else {},
+        "v2": lambda cell: {"Id": cell["id"], "Name": "Customer 01"} if cell else None,
+        "title": lambda cell: "Customer 01" if cell else "",
+        "nothing": lambda cell: cell,
+    }
+    read_cell = FakeTable.cell
+
+    def odd_cell(table: FakeTable, column: FakeField, id: int) -> Any:
+        cell = read_cell(table, column, id)
+        return forms[form](cell) if column.title == "Customers" else cell
+
+    monkeypatch.setattr(FakeTable, "cell", odd_cell)
+    told = await reader.summary("Orders", ("Customers.Value", "sum"), group_by="Customers.Status")
+    assert groups(told) == {"(empty)": 58, "Active": 2}
+    assert told["all"] == {"sum of Customers.Value": "10.5"}
+    assert await reader.ids("Orders", ("Customers.Status", "eq", "Active")) == [1, 2]
+    told = await reader.query("Orders", ("Customers.Status", "neq", "Active"), limit=1)
+    assert told["total"] == 58
+    told = await reader.query("Customers", ("Orders.Amount", "notblank", None), fields=["Name"])
+    assert [row["id"] for row in told["rows"]] == ["1"]
+    told = await reader.query("Customers", ("Orders.Amount", "blank", None), limit=1)
+    assert told["total"] == 29
+
+
+async def test_the_source_says_among_how_many_rows_ponte_looked(
+    base: FakeBase, api: NocoApi
+) -> None:
+    reader = Reader(api, Schemas(api, filled.CRM), most=50)
+    for id, row in table_of(base, "Orders").rows.items():
+        row["Title"] = "100 %" if id % 20 == 0 else "all"
+    told = await reader.query("Orders", ("Title", "contains", "%"))
+    assert told["total_at_least"] == 2
+    assert ": 2 of 2 rows among the first 50, " in reader.last.sources[0]
+    told = await reader.summary("Orders", ("Amount", "sum"), where=(("Title", "contains", "%"),))
+    assert told["all"] == {"sum of Amount": 90}
+    assert ": 2 of 2 rows among the first 50, " in reader.last.sources[0]
+    told = await reader.query("Orders", ("Title", "contains", "_"))
+    assert ": 0 of 0 rows among the first 50, " in reader.last.sources[0]

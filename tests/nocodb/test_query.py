@@ -152,7 +152,7 @@ async def test_an_answer_says_that_only_the_first_rows_were_read(table_place: Pl
     told = await reader.query("Readings", *filters, limit=1)
     assert told["total_at_least"] == 1_100
     assert "only the first 1100 rows" in told["read"]
-    assert "1 of at least 1,100 rows" in reader.last.sources[0]
+    assert "1 of 1,100 rows among the first 1,100" in reader.last.sources[0]
 
 
 async def test_all_rows_go_into_a_file(reader: Reader) -> None:

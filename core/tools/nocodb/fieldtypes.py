@@ -553,6 +553,14 @@ def cell_of(record: NocoRecord, field: Field) -> object:
     return record.id if field.type == "ID" else record.fields.get(field.title)
 
 
+def lists_linked_rows(cell: object) -> bool:
+    """Return whether a link's cell holds all its rows, each with its id. Some versions of NocoDB
+    put their number or titles there, or so many that some may be missing."""
+    each = cell if isinstance(cell, list) else [cell]
+    has_all = len(each) < min(LINK_CELL_LIMITS)
+    return has_all and all(isinstance(one, Mapping) and "id" in one for one in each)
+
+
 def linked_ids(cell: object) -> frozenset[str]:
     """Return the ids in a link's cell, or in a draft's link value: [{"id", "title"}]."""
     each = cell if isinstance(cell, list) else [cell]
@@ -560,10 +568,9 @@ def linked_ids(cell: object) -> frozenset[str]:
 
 
 def is_blank(field: Field, cell: object) -> bool:
-    """Return whether the cell is blank. A link that only counts its rows is blank at 0, and so is a
-    rating, which NocoDB leaves out of its own figures then."""
-    is_blank_at_zero = counts_rows(field) or field.type == "Rating"
-    return cell in (*_EMPTY, {}) or (is_blank_at_zero and cell == 0)
+    """Return whether the cell is blank. A link whose cell is the number of its rows is blank at 0,
+    and so is a rating, which NocoDB leaves out of its own figures then."""
+    return cell in (*_EMPTY, {}) or (cell == 0 and (field.is_link or field.type == "Rating"))
 
 
 def counts_rows(field: Field) -> bool:

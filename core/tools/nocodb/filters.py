@@ -538,10 +538,9 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         is_wanted = op in ("blank", "eq")
         op = "blank" if is_wanted else "notblank"
         where = build_clause(field.id, op)
-        if fieldtypes.is_blank(field, 0):  # NocoDB does not call it blank
+        if fieldtypes.counts_rows(field) or field.type == "Rating":  # 0 is not blank in NocoDB
             zero = build_clause(field.id, "eq" if is_wanted else "gt", "0")
-            is_rating = is_wanted and not field.is_link
-            where = any_of([where, zero]) if is_rating else zero
+            where = zero if field.is_link or not is_wanted else any_of([where, zero])
         return FilterCondition(
             field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == is_wanted
         )

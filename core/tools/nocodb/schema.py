@@ -341,25 +341,16 @@ class Schemas:
         table = await self.describe_table(viewer, name)
         own, paths = list[str](), dict[str, Field]()
         for each in dict.fromkeys(fields):
-            problem: NocoError | None = None
             is_own = find_by_name(each, table.fields) is not None
             dots = [] if is_own else [at for at, mark in enumerate(each[:MAX_TITLE]) if mark == "."]
-            for at in dots:
-                rest = each[at + 1 :]
+            for at in reversed(dots):  # the longest title of a link first
                 if link := find_by_name(each[:at], table.links):
-                    try:
-                        other = await self.describe_with_fields(viewer, link.related_id, [rest])
-                    except NocoError as error:
-                        if error.code != "unknown_field":
-                            raise
-                        problem = problem or error
-                        continue
+                    rest = each[at + 1 :]
+                    other = await self.describe_with_fields(viewer, link.related_id, [rest])
                     field = other.field(rest)
                     paths[each] = replace(field, title=f"{link.title}.{field.title}", via=link)
                     break
             else:
-                if problem:
-                    raise problem
                 own.append(each)
         return replace(await self.describe_with_fields(viewer, name, own), paths=paths)
 
