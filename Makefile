@@ -15,6 +15,7 @@
 # make site   the documents as a site of static pages, in dist/site
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
+# make help   print this list
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -47,7 +48,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test test-quick evals faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
+.PHONY: help run test test-quick evals faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -148,6 +149,9 @@ lock:
 	printf '%s\n' $(SANDBOX) | $(COMPILE) - -o core/tools/code/requirements-sandbox.txt
 	printf '%s\n' $(LLAMA) | $(COMPILE) --no-deps - -o tests/real/llama/requirements.txt
 	echo hatchling | $(COMPILE) - -c requirements-dev.txt -o requirements-build.txt
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist *.egg-info

@@ -1,8 +1,8 @@
 """Record a data folder of this version: `python -m tests.recorded.record FILE.json.gz`.
 
 A team works for two days; then the power goes, with a turn in every state. The tests record this
-version once in each run (`recorded_today` in tests/conftest.py). From the first release on, a
-record of each release stays in this folder, so that later versions prove that they open it.
+version once in each run (`recorded_today` in tests/conftest.py). A record of each release stays in
+this folder, so that later versions prove that they open it. Never record a release again.
 """
 
 from __future__ import annotations
