@@ -272,6 +272,7 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
 def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
+    addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]
     return TurnConfig(
         instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
         locale=settings.ponte_locale,
@@ -279,6 +280,7 @@ def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
         titles=settings.ponte_titles == "on",
         links_code=frozenset(name for name, own in platforms.items() if own.links_code),
         links_schemes=frozenset(name for name, own in platforms.items() if not own.links_names),
-        own_addresses=frozenset([settings.ponte_config.name, settings.page_url(), *urls]),
+        own_addresses=frozenset(filter(None, addresses)),
+        guide_url=settings.guide_url,
         now=now,
     )

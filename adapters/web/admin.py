@@ -626,13 +626,16 @@ def _limits_table(limits: Sequence[Json], names: Callable[[object], str]) -> str
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:
-    """Return a chart of the cost of each day, or of the messages if no cost is known."""
+    """Return a chart of the cost of each day, or of the messages if no cost is known. Days without
+    any are shown too."""
     has_cost = any(row.get("cost") for row in rows)
-    values = [float(row.get("cost" if has_cost else "turns") or 0) for row in rows]
     title = say("US dollars") if has_cost else say("messages")
-    days = tuple(format_date(date.fromisoformat(str(row["name"]))) for row in rows)
+    by_day = {date.fromisoformat(str(row["name"])): row for row in rows}
+    days = [min(by_day) + timedelta(n) for n in range((max(by_day) - min(by_day)).days + 1)]
+    values = [float(by_day.get(day, {}).get("cost" if has_cost else "turns") or 0) for day in days]
     series = Series(title, tuple(values), tuple(map(format_number, values)))
-    return draw_chart(Chart("bar", title, days, (series,)), table)
+    labels = tuple(format_date(day, length="MMMd") for day in days)
+    return draw_chart(Chart("bar", title, labels, (series,)), table)
 
 
 def _table(

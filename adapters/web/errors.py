@@ -154,6 +154,7 @@ PAGE_SENTENCES = {
     ),
     "sign_out": "Sign out",
     "administration": "Administration",
+    "guide": "Guide",
     "signed_in": "Signed in as {name}",
     "my_name": "Change name",
     "my_name_title": "Your name",
@@ -369,13 +370,19 @@ def error_body(error: PonteError) -> dict[str, dict[str, str]]:
     return {"error": {"code": error.code, "message": error.words()}}
 
 
-ERROR_PAGE = (Path(__file__).parent / "page" / "error.html").read_text("utf-8")
+PLAIN_PAGE = (Path(__file__).parent / "page" / "plain.html").read_text("utf-8")
 
 
 def error_page(error: PonteError) -> str:
     """Return the HTML of an error, with commands between backticks as code."""
     words = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(error.words()))
-    return ERROR_PAGE.format(language=LANGUAGE.get(), words=words, link=say("Open Ponte"))
+    return plain_page("error", f"<h1>Ponte</h1><p>{words}</p>")
+
+
+def plain_page(kind: str, words: str) -> str:
+    """Return a page without a script. `kind` is a class of its style, `words` its HTML."""
+    language, link = LANGUAGE.get(), say("Open Ponte")
+    return PLAIN_PAGE.format(language=language, kind=kind, words=words, link=link)
 
 
 OPENAI_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

@@ -39,7 +39,7 @@ SESSION_SECONDS = 30 * 86_400
 MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
 WRONG_TOKEN_WINDOW_SECONDS = 60.0
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
-OPEN_PATHS = frozenset({"/", "/login", "/logout"})
+OPEN_PATHS = frozenset({"/", "/login", "/logout", "/guide"})
 """Paths that need no token, besides those under ASSETS_PREFIX. For HEALTH_PATHS the Host is not
 checked either."""
 ASSETS_PREFIX = "/page/"

@@ -188,12 +188,20 @@ def format_moment(
 
 
 def format_date(
-    day: date, locale: str | None = None, length: Literal["medium", "full"] = "medium"
+    day: date, locale: str | None = None, length: Literal["medium", "full", "MMMd"] = "medium"
 ) -> str:
-    """Return a date, as in `Nov 18, 2026`."""
+    """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year."""
     from babel.dates import format_date as format_by_cldr
+    from babel.dates import format_skeleton
 
-    return write_first_day(format_by_cldr(day, length, babel_locale(locale)), locale)
+    cldr = babel_locale(locale)
+    is_short = length == "MMMd"
+    words = (
+        format_skeleton(length, day, None, True, cldr)
+        if is_short
+        else (format_by_cldr(day, length, cldr))
+    )
+    return write_first_day(words, locale)
 
 
 def write_first_day(words: str, locale: str | None = None) -> str:

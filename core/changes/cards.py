@@ -445,7 +445,8 @@ class ChangeViews:
         of `address` are left out, unless the viewer may see all changes.
         """
         proposal = change.proposal
-        named = sorted(self.approval.named_deciders(change))
+        approved = {f"{one.person.platform}:{one.person.id}" for one in change.consents}
+        named = sorted(self.approval.named_deciders(change) - approved)
         labels = await self.platforms.labels([name for name in named if ":" in name])
         everywhere = self.approval.sees_all(viewer)
         all_labels = [self._label(name, labels, "" if everywhere else address.platform)
@@ -453,9 +454,8 @@ class ChangeViews:
         words = [label for label in all_labels if label]
         if named and not words:
             return ""
-        # Without the approvals so far: the asker stays a decider after giving theirs.
         if not self.approval.needs_admin(change) and await self._may_use(
-            "approve", replace(change, consents=()), proposal.asker, proposal.address
+            "approve", change, proposal.asker, proposal.address
         ):
             words.append(self.name_of_asker(change, viewer, address) or say("you"))
         if not words:

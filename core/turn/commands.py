@@ -64,6 +64,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule decides on a change, a tool or a permission"""
+GUIDE_SENTENCE = "How to chat with me: {url}"
 NO_TABLES = "No tables are connected that you can ask about."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
 MAX_APPROVAL_CARDS = 5
@@ -298,9 +299,13 @@ class CommandService:
         return QuickCommandHandler(self.stores.journal, self.people, self.assistant)
 
     async def _describe_help(self, rights: PlaceRights | None) -> str:
-        """Return the commands, and a sentence if the person can ask about no tables."""
+        """Return the commands, a sentence if the person can ask about no tables, and the guide."""
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
-        return say(HELP) if has_tables(tools) else f"{say(HELP)}\n\n{say(NO_TABLES)}"
+        url = self.upkeep.config.turn.guide_url
+        return "\n\n".join([
+            say(HELP), *([] if has_tables(tools) else [say(NO_TABLES)]),
+            *([say(GUIDE_SENTENCE, url=url)] if url else []),
+        ])  # fmt: skip
 
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are

@@ -255,6 +255,8 @@ class TurnConfig:
     """Platforms that turn an address into a link only if it has a scheme."""
     own_addresses: frozenset[str] = frozenset()
     """The addresses that Ponte itself writes, such as that of its page. They are never disabled."""
+    guide_url: str = ""
+    """The public address of the page's guide for people who chat; "" for none."""
     channel: Callable[[Address], ChannelSettings] = lambda address: DefaultSettings()
     """Returns the settings of a place."""
     now: Callable[[], float] = time.time

@@ -48,3 +48,11 @@ async def test_commands_errors_and_stops_are_in_the_asker_s_language(bot_home: B
         assert (await ponte.ask("quick-command none")).text.startswith("[pt-BR] ")
         assert (await ponte.ask("approve abcde2")).text.startswith("[pt-BR] ")
         assert (await ponte.ask("```python\n1\n```")).text.startswith("[pt-BR] ")
+
+
+async def test_help_names_the_guide_if_people_can_open_it(bot_home: BotHome) -> None:
+    for url in ("", "https://ponte.example.com/guide"):
+        profile = TurnConfig(guide_url=url, own_addresses=frozenset({url}) - {""})
+        async with bot_home.open(profile=profile) as ponte:
+            text = (await ponte.ask("help")).text
+            assert text.endswith(f"\n\n[en] How to chat with me: {url}") == bool(url)

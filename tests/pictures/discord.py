@@ -18,7 +18,8 @@ from tests.pictures.studio import MOMENT, ZONE
 Json = dict[str, Any]
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("strikethrough")
-_MOMENT = re.compile(r"<t:(\d+):R>")
+_MOMENT = re.compile(r"<t:(\d+):([Rf])>")
+_SMALL = re.compile(r"^(<p>)?-# (.+?)(</p>|<br />)?$", re.MULTILINE)
 _STYLES = {1: "blurple", 2: "grey", 3: "green", 4: "red"}
 
 
@@ -36,7 +37,7 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
         told["used"] = metadata["user"]["global_name"]
     if one["content"]:
         me = discord.world.me
-        told["text"] = _replace_moments(one["content"].replace(f"<@{me.id}>", f"@{me.name}"))
+        told["text"] = replace_moments(one["content"].replace(f"<@{me.id}>", f"@{me.name}"))
     if one["embeds"]:
         told["embeds"] = [_embed(embed) for embed in one["embeds"]]
     if one["components"]:
@@ -53,16 +54,18 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
 def _embed(embed: Json) -> Json:
     return {
         "title": embed.get("title", ""),
-        "description": _replace_moments(embed.get("description", "")),
+        "description": replace_moments(embed.get("description", "")),
         "colour": f"#{embed.get('color', 0):06x}",
         "footer": embed.get("footer", {}).get("text", ""),
     }  # fmt: skip
 
 
-def _replace_moments(text: str) -> str:
+def replace_moments(text: str) -> str:
     """With moments as a reader sees them."""
 
     def describe_moment(found: re.Match[str]) -> str:
+        if found[2] == "f":
+            return f"{datetime.fromtimestamp(int(found[1]), ZONE):%-d %B %Y %H:%M}"
         hours = round((int(found[1]) - MOMENT.timestamp()) / 3600)
         return "in a day" if 22 <= hours <= 26 else f"in {hours} hours"
 
@@ -102,7 +105,7 @@ def _message_html(message: Json, drawing: Json, images: Mapping[str, str]) -> st
     badge = '<span class="badge">APP</span>' if message.get("app") else ""
     parts = []
     if message.get("text"):
-        parts.append(f'<div class="markdown">{_prose(message["text"])}</div>')
+        parts.append(f'<div class="markdown">{prose(message["text"])}</div>')
     parts += [_card(embed) for embed in message.get("embeds", ())]
     for row in message.get("buttons", ()):
         buttons = "".join(
@@ -127,11 +130,11 @@ def _card(embed: Json) -> str:
     return (
         f'<div class="embed" style="border-color:{embed["colour"]}">'
         f"<b>{html.escape(embed['title'])}</b>"
-        f'<div class="markdown">{_prose(embed["description"])}</div>'
+        f'<div class="markdown">{prose(embed["description"])}</div>'
         f'<p class="footer">{html.escape(embed["footer"])}</p></div>'
     )
 
 
-def _prose(text: str) -> str:
-    drawn = _MARKDOWN.render(text)
+def prose(text: str) -> str:
+    drawn = _SMALL.sub(r"\1<small>\2</small>\3", _MARKDOWN.render(text))
     return re.sub(r"@Ponte\b", '<span class="mention">@Ponte</span>', drawn)

@@ -6,33 +6,40 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import struct
 import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 from playwright.async_api import FilePayload, Page, expect
 
+from bot.config.ponte_toml import TableConfig
 from tests.fakes.discord.people import fields
 from tests.fakes.discord.world import Payload
+from tests.fakes.hook_senders import encode_body, from_nocodb
 from tests.fakes.slack import Post
 from tests.fakes.stackspot import Look, Run
 from tests.pictures import discord, slack
 from tests.pictures.camera import Camera
 from tests.pictures.studio import (
     BY_STATUS,
+    EVERY_MONDAY,
     HELLO,
     LATE_ORDERS_QUESTION,
     LEADS,
+    MARK_IT,
     MOMENT,
     NOTES,
     OVERDUE,
     PAID,
+    PAYMENT,
     PLOTTED,
     SALES,
     TO_ACTIVE,
@@ -48,7 +55,8 @@ Json = dict[str, Any]
 Theme = Literal["light", "dark"]
 
 DESK, TALL, FORM, PHONE = (1180, 800), (1180, 1190), (1180, 880), (390, 844)
-COLUMNS = 88
+USAGE = (1180, 860)
+COLUMNS, WIDE_COLUMNS = 88, 100
 APART = timedelta(minutes=4)
 """One scene after the other: time stamps of Slack never go back."""
 TYPED = "quick-command release-notes version=4.2 readers=customers"
@@ -68,17 +76,22 @@ class Picture:
 Scene = Callable[[Studio, Camera], AsyncIterator[Picture]]
 
 
-async def invoices_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+async def invoices_on_slack(studio: Studio, __: Camera) -> AsyncIterator[Picture]:
     asked = mentions(studio, studio.ana, OVERDUE)
     await studio.slack.wait_for_answer(asked)
     studio.clock.shift(125)
     card = await studio.slack.wait_for_answer(
         studio.slack.say(studio.ana, studio.channel, PAID, asked)
     )
-    yield on_slack(studio, "slack-thread", asked, "light")
+    before = on_slack(studio, "slack-thread", asked, "light")
+    yield before
     studio.slack.click(studio.rui, card, "Approve")
     await studio.slack.wait_until(lambda: "Undo" in card.buttons)
     await studio.redraw()
+    (done,) = slack.posts(studio.slack, [card])
+    *said, _ = before.drawing["posts"]
+    both = [*said, {"after": "Rui Prado has pressed Approve on the card"}, done]
+    yield Picture("slack-two-people", {**before.drawing, "posts": both})
     yield on_slack(studio, "slack-done", asked, "dark", last=2)
     studio.slack.click(studio.rui, card, "Undo")
     await studio.slack.wait_until(lambda: not card.buttons)
@@ -264,10 +277,125 @@ async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
         yield Picture("terminal-chat", drawing_of(written, "ponte chat"))
 
 
+async def two_approvers_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    """One approval of two is there."""
+    rui, lea = (f"slack:{one.id}" for one in (studio.rui, studio.lea))
+    both = TableConfig(approvers=(rui, lea), approvals=2)
+    live = studio.app.live
+    live.current = replace(live.current, tables={"Invoices": both})
+    asked = mentions(studio, studio.ana, PAID)
+    card = await studio.slack.wait_for_answer(asked)
+    studio.clock.shift(60)
+    studio.slack.click(studio.rui, card, "Approve")
+    await studio.slack.wait_until(lambda: "1 of 2" in card.visible_text)
+    yield on_slack(studio, "slack-approvers", asked, "light")
+    studio.slack.click(studio.ana, card, "Deny")
+    await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
+    live.current = replace(live.current, tables={})
+
+
+async def webhook_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    page = studio.app.links()[1].partition("#")[0]
+    before = len(studio.slack.workspace.by_bot(studio.channel.id))
+    async with httpx.AsyncClient(base_url=page, timeout=20) as program:
+        answer = await program.post(
+            "/hooks/payments", content=encode_body(PAYMENT), headers=from_nocodb()
+        )
+    assert answer.is_success, answer.text
+    posts = studio.slack.workspace.by_bot
+    await studio.slack.wait_until(lambda: len(posts(studio.channel.id)) > before)
+    post = posts(studio.channel.id)[-1]
+    studio.clock.shift(65)
+    asked = studio.slack.say(
+        studio.ana, studio.channel, f"{studio.slack.bot} {MARK_IT}", thread=post
+    )
+    card = await studio.slack.wait_for_answer(asked)
+    yield on_slack(studio, "slack-webhook", post, "light")
+    studio.slack.click(studio.rui, card, "Deny")
+    await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
+
+
+async def schedule_on_discord(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    """It is approved, and listed."""
+    said = await studio.maya.mention(EVERY_MONDAY, studio.server)
+    threads = studio.discord.world.channels
+    await studio.discord.wait_until(lambda: int(said["id"]) in threads)
+    thread = threads[int(said["id"])]
+
+    async def wait(met: Callable[[Payload], object]) -> list[Payload]:
+        return await studio.maya.wait_for_messages(lambda seen: any(map(met, seen)), thread)
+
+    (card,) = await wait(lambda one: one["embeds"])
+    await studio.maya.click(card, "Approve")
+    await wait(lambda one: any("Undo" in str(row) for row in one["components"]))
+    await studio.redraw()
+    asks = await studio.maya.mention("schedules", thread)
+    shown = await wait(lambda one: one["content"].startswith("Schedules:"))
+    told = sorted([asks, *shown], key=lambda one: int(one["id"]))
+    yield Picture("discord-schedule", _in_thread(studio, said, told, thread.name, "dark"))
+
+
+async def usage_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """Two weeks of three people, in place of what the scenes have used."""
+    for person in (studio.ana, studio.rui, studio.lea):  # so that their names are known
+        await studio.slack.wait_for_answer(mentions(studio, person, "usage"))
+    day_counts = (3, 5, 4, 6, 2, 0, 0, 4, 7, 5, 9, 6, 1, 0)
+    people = [studio.ana, studio.rui, studio.ana, studio.lea]
+    days = [MOMENT.date() - timedelta(days=age) for age in range(len(day_counts))]
+    written = [day for day, count in zip(days, day_counts, strict=True) for _ in range(count)]
+    place = f"slack:{studio.ana.team}:{studio.channel.id}"
+
+    def write(connection: Any) -> None:
+        for table in ("usage", "spendings", "counters"):
+            connection.execute(f"DELETE FROM {table}")
+        for seq, day in enumerate(written, 1):
+            person = f"slack:{studio.ana.team}:{people[seq % 4].id}"
+            counts = 2_900 + 137 * (seq % 9), 210 + 31 * (seq % 5), 0.004 + 0.0007 * (seq % 6)
+            connection.execute(
+                "INSERT INTO usage (seq, day, person, conversation, input, output, cost, place)"
+                " VALUES (?, ?, ?, '', ?, ?, ?, ?)",
+                (seq, f"{day}", person, *counts, place),
+            )
+            connection.execute(
+                "INSERT INTO spendings (seq, part, person, kind, name, input, output, cost)"
+                " VALUES (?, '1', ?, 'model', 'gpt-6-luna', ?, ?, ?)",
+                (seq, person, *counts),
+            )
+
+    await studio.app.engine.people.budget._database.write(write)
+    async with page_of(studio, camera, "usage", USAGE, "light") as page:
+        await page.get_by_role("link", name="Administration").click()
+        await page.get_by_role("link", name="Usage").click()
+        yield await photograph_page("page-usage", page, camera)
+
+
+async def doctor_at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    """A new folder of settings, with a token that NocoDB does not know."""
+    folder = studio.home.parent / "new"
+    folder.mkdir()
+    own = studio.app.settings
+    (folder / ".env").write_text(
+        f"OPENAI_API_KEY=sk-test\nOPENAI_BASE_URL={own.openai_base_url}\nPONTE_CODE=off\n"
+        f"NOCODB_URL={studio.nocodb.origin}\nNOCODB_TOKEN=another\nPONTE_HOME={folder}/home\n"
+    )
+    (folder / ".env").chmod(0o600)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "doctor", cwd=folder, stdout=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PONTE_WEB_PORT": "0"},
+    )  # fmt: skip
+    output = (await process.communicate())[0]
+    text = output.decode().replace(str(folder), "/srv/ponte")
+    text = re.sub(r"Ponte \S+ in \S+, with all \d+", "Ponte 0.1.0 in /opt/ponte, with all 29", text)
+    screen = Screen(WIDE_COLUMNS)
+    screen.write(f"$ ponte doctor\n{text}".replace("\n", "\r\n"))
+    yield Picture("terminal-doctor", _terminal(screen.styled_lines(), "ponte doctor", 860))
+
+
 SCENES: tuple[Scene, ...] = (
     invoices_on_slack, hello_on_slack, french_on_slack, plot_on_slack, form_on_slack, home_on_slack,
     discord_talk, discord_form, page_on_a_desk, page_on_a_phone, at_a_terminal, progress_on_slack,
-    form_of_a_card,
+    form_of_a_card, two_approvers_on_slack, webhook_on_slack, schedule_on_discord,
+    doctor_at_a_terminal, usage_on_the_page,
 )  # fmt: skip
 
 
@@ -346,7 +474,11 @@ def drawing_of(terminal: Terminal, title: str) -> Json:
     lines = screen.styled_lines()
     while lines and (not lines[-1] or lines[-1][0]["text"].startswith("You:")):
         lines.pop()  # the prompt that follows, which may be there in part
-    return {"kind": "terminal", "theme": "dark", "width": 780, "title": title, "lines": lines}
+    return _terminal(lines, title, 780)
+
+
+def _terminal(lines: list[list[Json]], title: str, width: int) -> Json:
+    return {"kind": "terminal", "theme": "dark", "width": width, "title": title, "lines": lines}
 
 
 @asynccontextmanager

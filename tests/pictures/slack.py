@@ -34,7 +34,7 @@ _DAYS = {"en": ("today at", "tomorrow at"), "fr": ("aujourd’hui à", "demain �
 def posts(slack: FakeSlack, stood: Sequence[Post]) -> list[Json]:
     """As the pictures' records have them: who, when, text or blocks, files."""
     people = [slack.workspace.people[post.user] for post in stood]
-    reader = next(someone.locale for someone in people if not someone.is_bot)
+    reader = next((someone.locale for someone in people if not someone.is_bot), "en")
     return [_post(slack, post, reader) for post in stood]
 
 
@@ -83,10 +83,11 @@ def _replace_dates(block: Any, locale: str) -> Any:
 
 def thread(drawing: Json, images: Mapping[str, str]) -> str:
     """`images`: data URLs by file name."""
-    drawn = [_post_html(post, images) for post in drawing["posts"]]
+    drawn = [_rule(post["after"]) if "after" in post else _post_html(post, images)
+             for post in drawing["posts"]]  # fmt: skip
     if earlier := drawing["earlier"]:
         drawn.insert(0, _rule(f"{earlier} earlier"))
-    elif count := len(drawn) - 1:
+    elif count := len(drawn) - 1 - any("after" in post for post in drawing["posts"]):
         drawn.insert(1, _rule("1 reply" if count == 1 else f"{count} replies"))
     if drawing["status"]:
         status = html.escape(drawing["status"])

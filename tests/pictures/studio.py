@@ -21,11 +21,14 @@ import time_machine
 
 from bot.compose import compose
 from bot.config.ponte_toml import (
+    AccessRule,
     ChannelConfig,
     Config,
+    HookConfig,
     QuickCommandConfig,
     QuickCommandInput,
 )
+from bot.doctor.checks import check_everything
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
@@ -34,6 +37,7 @@ from tests.code import sandboxed
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Channel
+from tests.fakes.hook_senders import PLAIN_SECRET
 from tests.fakes.nocodb.call import FakeUser, World
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable
@@ -147,6 +151,13 @@ Four invoices over 1,000 are overdue:
 | Padaria Lua | 19 Oct | 1,120.00 |
 | Casa Verde | 30 Oct | 3,960.00 |
 | Atelier Nord | 6 Nov | 1,850.75 |"""
+EVERY_MONDAY = "Every Monday at 9, post the overdue invoices here."
+PAYMENT = {"id": "pay_71", "payer": "Atelier Nord", "amount": "1850.75", "received": "2026-11-19"}
+PAYMENT_CAME = "A payment came in. Say which invoice it pays, and whether it is still open."
+PAYMENT_FOUND = """\
+**Atelier Nord paid €1,850.75.** That is invoice 2026-0437, which was due on 6 November and is \
+still marked as overdue."""
+MARK_IT = "Please mark it as paid."
 PLOTTED = "Plot sales by month from this file"
 PLOT_FOUND = "Sales grew by 42 % from June to October; only August fell back."
 HELLO = "hello, what can you do?"
@@ -186,15 +197,18 @@ class Studio:
         text = json.dumps(drawing, ensure_ascii=False)
         text = text.replace(self.nocodb.origin, "https://nocodb.example.com")
         text = re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1:8080", text)
-        cards = (next(filter(None, found)) for found in CARD.findall(text))
-        for id, called in zip(dict.fromkeys(cards), CALLED, strict=False):
-            text = re.sub(rf"\b{id}\b", called, text)
-        return json.loads(text)
+        return json.loads(name_changes(text), strict=False)
 
 
-CARD = re.compile(r"ponte_card:([a-z2-7]{6}):|ponte:(?:approve|deny|undo):([a-z2-7]{6})|"
-                  r"\b(?:approve|undo|deny|done) ([a-z2-7]{6})\b|\b([a-z2-7]{6}) ·|"
-                  r"· ((?=[a-z]*[2-7])[a-z2-7]{6})\b|\"((?=[a-z]*[2-7])[a-z2-7]{6})\"")  # fmt: skip
+def name_changes(text: str) -> str:
+    """JSON with the same ids of changes in each run, in the order in which they come."""
+    text = text.replace("\\n", "\n").replace("\\t", "\t")  # an escape's letter is no part of an id
+    names = dict(zip(dict.fromkeys(CHANGE_ID.findall(text)), CALLED, strict=False))
+    return CHANGE_ID.sub(lambda found: names.get(found[0], found[0]), text)
+
+
+CHANGE_ID = re.compile(r"(?<![#\w])(?=[a-z]*[2-7])[a-z2-7]{6}\b")
+"""An id has a digit (`new_change_id`), so no word is one. A colour is none either."""
 CALLED = ("k3r7wd", "p5m2xa", "t6h4qe", "b2n7vy", "w4c3jz")
 
 
@@ -236,6 +250,13 @@ def script() -> tuple[Script, ...]:
     leads = [{"field": "Status", "op": "eq", "value": "Lead"}]
     paid = {"Status": "Paid", "Paid on": "2026-11-18"}
     return (
+        _calls(PAYMENT_CAME, "nocodb_query", table="Invoices", filters=[
+            {"field": "Amount", "op": "eq", "value": 1850.75}]),
+        _calls(MARK_IT, "nocodb_update", table="Invoices", changes=[
+            {"id": 5, "fields": {"Status": "Paid", "Paid on": PAYMENT["received"]}}]),
+        _calls(EVERY_MONDAY, "schedule_propose", kind="ask", when="0 9 * * MON", zone=ZONE.key,
+               what="Post the overdue invoices, with customer and amount",
+               ends=None, replaces=None),
         _calls(OVERDUE, "nocodb_query", table="Invoices", filters=overdue),
         _calls(PAID, "nocodb_update", table="Invoices",
                changes=[{"id": 1, "fields": paid}, {"id": 4, "fields": paid}]),
@@ -248,6 +269,7 @@ def script() -> tuple[Script, ...]:
         _calls(LATE_ORDERS_QUESTION, "nocodb_query", table="Invoices", filters=overdue,
                fields=["Customer", "Due", "Amount"]),
         Script(OVERDUE_FOUND, match="2026-0412", times=0),
+        Script(PAYMENT_FOUND, match="2026-0437", times=0),
         Script(NARROW_FOUND, match="Atelier Nord", times=0),
         Script(BY_STATUS_FOUND, match="sum of Amount", times=0),
         Script(LEADS_FOUND, match="Miragem", times=0),
@@ -264,7 +286,10 @@ def _calls(match: str, tool: str, **arguments: Any) -> Script:
 async def studio(folder: Path) -> AsyncIterator[Studio]:
     """`folder` is empty: the bot's home comes to be there."""
     home = await sandboxed.home(folder / "home")
-    with time_machine.travel(MOMENT, tick=True) as clock, sdk_addresses():
+    with (
+        time_machine.travel(MOMENT, tick=True) as clock, sdk_addresses(),
+        patch.dict("os.environ", PAYMENTS_SECRET=PLAIN_SECRET),
+    ):  # fmt: skip
         async with (
             FakeOpenAI() as openai, FakeNocoDB(tables()) as nocodb, FakeStackSpot() as stackspot,
             FakeSlack() as slack, FakeDiscord() as discord,
@@ -298,13 +323,19 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             })  # fmt: skip
             # people see who asks and who approves: two people
             approved = ChannelConfig(approvers=(f"slack:{rui.id}",))
-            config = Config(
-                quick_commands=COMMANDS, channels={f"slack:{ana.team}:{channel.id}": approved}
+            place = f"slack:{ana.team}:{channel.id}"
+            payments = HookConfig(
+                "secret", "PAYMENTS_SECRET", place, "billing", instruction=PAYMENT_CAME
             )
+            config = Config(
+                quick_commands=COMMANDS, channels={place: approved}, hooks={"payments": payments},
+                groups={"billing": (f"slack:{rui.id}",)},
+                rules=(AccessRule(("billing",), allow=("read:Invoices", "propose:Invoices")),),
+            )  # fmt: skip
             owner = Home(home)
             with owner.take():
                 with patch("bot.people.system_user_name", lambda: "Maya Duarte"):
-                    app = await compose(settings, config, owner)
+                    app = await compose(settings, config, owner, check=check_everything)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last
                 await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])

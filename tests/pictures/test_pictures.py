@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.pictures import camera
+from tests.pictures import camera, discord
 from tests.pictures.record import FOLDER, ROOT, Json, digest, names, record
 from tests.pictures.scenes import play_scenes
-from tests.pictures.studio import studio
+from tests.pictures.studio import MOMENT, name_changes, studio
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 SHOWN = re.compile(r"!\[(?P<told>[^\]]*)\]\((?P<path>[^)\s]+)\)")
@@ -81,3 +81,16 @@ def test_what_is_drawn_is_drawn_from_the_record_alone(name: str) -> None:
         return
     drawn = re.sub(r"<style>.*</style>|<[^>]+>", " ", camera.document(drawing, {}), flags=re.S)
     assert len(drawn.split()) > 10
+
+
+def test_only_ids_of_changes_are_replaced() -> None:
+    text = '"denied · undone \\tk2cdef\\t p5m2xa · k2cdef" "summer" "approve 44abcd" "#2f6f73"'
+    assert name_changes(text).replace("\t", "\\t") == (
+        '"denied · undone \\tk3r7wd\\t p5m2xa · k3r7wd" "summer" "approve t6h4qe" "#2f6f73"'
+    )
+
+
+def test_discord_shows_a_line_in_small_type_and_a_moment_in_full() -> None:
+    text = f"Done.\n-# <t:{int(MOMENT.timestamp())}:f>"
+    drawn = discord.prose(discord.replace_moments(text))
+    assert drawn == "<p>Done.<br />\n<small>19 November 2026 10:42</small></p>\n"

@@ -301,13 +301,17 @@ async def test_usage_by_day_begins_with_the_newest(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def report(_: Budget, by: str, since: str) -> Sequence[Mapping[str, Any]]:
-        days = ("2026-11-19", "2026-11-20") if by == "day" else ()
+        days = ("2026-11-17", "2026-11-20") if by == "day" else ()
         counts = {"turns": 3, "input": 1500, "output": 20, "cost": 0.25, "estimated": 1}
         return [{"name": day, **counts} for day in days]
 
     monkeypatch.setattr(Budget, "report", report)
     page = (await desk["ana"].get("/admin/usage")).text.partition("By day")[2]
-    assert re.findall(r"<td[^>]*>(Nov \d+, 2026)<", page) == ["Nov 20, 2026", "Nov 19, 2026"]
+    assert re.findall(r"<td[^>]*>(Nov \d+, 2026)<", page) == ["Nov 20, 2026", "Nov 17, 2026"]
+    bars = re.findall(r'text-anchor="middle">([^<]+)<', page)
+    assert bars == ["Nov 17", "Nov 18", "Nov 19", "Nov 20"], "days without use have their place"
+    lines = re.findall(r'text-anchor="end">([^<]+)<', page)
+    assert lines == ["0", "0.1", "0.2", "0.3"], "round numbers"
     assert page.count(">1,520<") == page.count(">$0.25<") == 2
     assert "The costs of 2 calls are upper estimates" in page.partition("By channel")[0]
 

@@ -39,6 +39,12 @@ def _draw_plot(chart: Chart) -> str:
     low, high = min([0.0, *values]), max([0.0, *values])
     if high - low < MIN_SPAN:
         low = high = 0.0
+    # Five lines or so, at round numbers. Where the sum of two values overflows, there is one.
+    line = (high - low) / 4
+    if 0 < line < math.inf:
+        unit = 10.0 ** math.floor(math.log10(line))
+        line = unit * next(n for n in (1, 2, 2.5, 5, 10) if unit * n >= line * 0.999)
+        low, high = math.floor(low / line) * line, math.ceil(round(high / line, 9)) * line
     height = (HEIGHT - TOP_SPACE - BOTTOM_SPACE) / ((high - low) or 1)
     step = (WIDTH - LEFT_SPACE - RIGHT_SPACE) / len(chart.labels)
 
@@ -46,8 +52,8 @@ def _draw_plot(chart: Chart) -> str:
         return TOP_SPACE + (high - value) * height
 
     parts = []
-    for n in range(5):
-        at = low + (high - low) * n / 4
+    for n in range(round((high - low) / line) + 1 if 0 < line < math.inf else 1):
+        at = low + line * n
         y = scale(at)
         parts.append(f'<path class="grid" d="M{LEFT_SPACE} {y:.1f}H{WIDTH - RIGHT_SPACE}"/>')
         text = format_number(float(f"{at:.4g}"))

@@ -257,6 +257,11 @@ def to_html(text: str, placed: tuple[Placed, ...] = ()) -> str:
     )
 
 
+def document_to_html(text: str) -> str:
+    """Return one of Ponte's own documents as HTML, with its own headings and links."""
+    return str(MarkdownIt("commonmark").enable("table").render(text))
+
+
 def _render_data(text: str, data: RowsResult | Chart | None) -> str:
     """Return Markdown, or the rows or the chart in its place, as HTML."""
     if isinstance(data, Chart):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -14,15 +15,15 @@ from typing import ClassVar
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from adapters.web import http_io
 from adapters.web.api import answers, stream
 from adapters.web.api.answers import Json
 from adapters.web.api.stream import ConversationEvents, ReadCursor
-from adapters.web.errors import UnknownPath, translate_page
+from adapters.web.errors import UnknownPath, plain_page, translate_page
 from adapters.web.http_io import MessageRoutes, RequestBody, RouteGroup, endpoint, visitor_of
-from adapters.web.page.render import to_html
+from adapters.web.page.render import document_to_html, to_html
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
@@ -287,6 +288,18 @@ class PageRoutes(RouteGroup):
     async def page(self, request: Request) -> Response:
         """The page."""
         return self._serve_file(request, "index.html")
+
+    @endpoint("GET", "/guide", media=("text/html",), query={"locale": ", ".join(LOCALES)})
+    async def guide(self, request: Request) -> Response:
+        """The guide for people who chat, in the locale asked for or the browser's. It needs no
+        token."""
+        locale = request.query_params.get("locale", "")
+        with use_locale(locale if locale in LOCALES else ""):
+            text = (PAGE_FOLDER / f"guide.{LANGUAGE.get()}.md").read_text("utf-8")
+            text = re.sub(r"\]\((\S+)\.md\)", r"](/guide?locale=\1)", text)
+            page = plain_page("guide", document_to_html(text))
+        headers = {"Content-Security-Policy": http_io.HTML_SECURITY_POLICY}
+        return HTMLResponse(page, headers=headers)
 
     @endpoint("GET", "/page/words.json", query={"locale": ", ".join(LOCALES)}, is_static=True)
     async def words(self, request: Request) -> answers.PageWords:

@@ -12,7 +12,7 @@ from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "tokens.css", "naming.js", "options.js",
     "highlight.js", "code.js", "details.js", "details.css", "change.js", "change.css",
-    "admin.css", "print.css", "data.css", "quick.js", "error.html",
+    "admin.css", "print.css", "data.css", "quick.js", "plain.html",
 }  # fmt: skip
 """Files that the first view does not need: for formulas, for code, for tables and charts, for four
 dialogs, for a search, for an answer's cost, for changing a proposal, for the operator's page, and
