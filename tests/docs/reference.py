@@ -72,7 +72,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` "
                  "a schedule",
                  "its owner; `pause`, `resume`, `run`, `delete`: admins too"),
-    "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides",
+    "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule applies",
             "everyone, about themselves"),
     "quick-command": ("`quick-command SLUG …`: run a quick command",
                       "anyone with `spend`; for `effect = \"write\"`, `propose` too"),
