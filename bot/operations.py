@@ -240,7 +240,7 @@ async def change_change(
     ] = (),
     linked: bool = True,
 ) -> ChatAnswer:
-    """Change the proposed values before they are approved. Without values, it names the fields."""
+    """Change the proposed values before they are approved. Without values, lists the fields."""
     return await ponte.decide("change", id, linked, values=values)
 
 
@@ -331,7 +331,7 @@ async def check_policy(
         "Only this permission, for example read:Orders. Can be repeated."
     )] = (),
 ) -> results.PolicyCheck:  # fmt: skip
-    """Show a person's permissions in a channel, and which rule decides. No service is contacted."""
+    """Show a person's permissions in a channel, and which rule applies. No service is contacted."""
     from bot.reports import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
@@ -489,7 +489,7 @@ async def revoke_api_token(
     ],
     actor: Person,
 ) -> results.ListedApiToken:
-    """Revoke an API token. Programs that use it are refused at once."""
+    """Revoke an API token. Programs that use it lose access immediately."""
     return results.ListedApiToken.of(await ponte.accounts.revoke_api_token(id, by=actor))
 
 

@@ -409,8 +409,8 @@ class Ponte:
         Raise PonteError if this Ponte has no sample tables."""
         if not SAMPLE_INTEGRATION.is_used(self.settings, self.settings):
             raise PonteError(
-                "Ponte has no sample tables. NocoDB or Postgres is configured, or a chat platform "
-                "without PONTE_SAMPLE=on."
+                "Ponte has no sample tables, because NocoDB or Postgres is configured, or a chat "
+                "platform without PONTE_SAMPLE=on."
             )
         base = open_sample_base(self.home.path, self.settings.ponte_timezone)
         await asyncio.to_thread(base.reset)

@@ -50,7 +50,7 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
         first = first or date.fromisoformat(since)
     except ValueError:
         raise BadInput(
-            "`{since}` is not a date. Write it as 2026-11-01, or write yesterday.", since=since
+            "`{since}` is not a date. Enter a date such as 2026-11-01, or yesterday.", since=since
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     models = await budget.models_without_price(first.isoformat())
@@ -116,7 +116,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
         return zoned_moment.astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
         raise BadInput(
-            "`{word}` is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write "
+            "`{word}` is not a date. Enter a date such as 2026-11-01 or 2026-11-01T14:30, or "
             "yesterday.",
             word=written[:40],
         ) from None

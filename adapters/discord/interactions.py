@@ -401,7 +401,7 @@ PROMPT_DESCRIPTION = "Your question. Leave it empty to write several lines."
 FILE_DESCRIPTION = "A file to attach"
 QUICK_DESCRIPTION = "Run a quick command"
 SLUG_DESCRIPTION = "The quick command to run"
-INPUT_DESCRIPTION = "Its input: text or key=value. Leave it empty to write several lines."
+INPUT_DESCRIPTION = "Input: text or key=value. Leave it empty to write several lines."
 UNDO_DESCRIPTION = "Undo a change"
 CHANGE_DESCRIPTION = "The change to undo"
 WORD_DESCRIPTIONS = {

@@ -503,7 +503,7 @@ def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
     title = (command.title_and_description()[0] if command else "") or slug
     inputs = dict(command.inputs) if command else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
-        field = _build_text_field(say("Its input: text or key=value"), INPUT_FIELD, required=False)
+        field = _build_text_field(say("Input: text or key=value"), INPUT_FIELD, required=False)
         return _build_modal(title, f"ponte:quick:{slug}", [field])
     fields = [
         _build_text_field(name, name, required=bool(about.get("required")))

@@ -148,7 +148,7 @@ class Slack(ChatIntegration[SlackSettings]):
                 "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing. Set it too.",
             )
         if own.slack_app_token or own.slack_signing_secret:
-            return Health("slack", "failing", "SLACK_BOT_TOKEN is missing. Set it too.")
+            return Health("slack", "failing", "SLACK_BOT_TOKEN is missing. Slack needs it.")
         return Health("slack", "off", "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN")
 
     def is_used(self, own: SlackSettings, shared: SharedSettings) -> bool:

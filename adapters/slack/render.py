@@ -377,7 +377,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     moment = card.expires_at if card.state == "open" else card.decided_at
     at = f"<!date^{int(moment)}^{{date_short_pretty}} {{time}}|…>" if moment else ""
     if card.state == "open":
-        words = say("Can be decided until {at}", at=at) if at else ""
+        words = say("Decide by {at}", at=at) if at else ""
     else:
         words = cut_escaped(escape_text(say(CARD_STATES.get(card.state, card.state))), _NOTE - 80)
     note = " · ".join(filter(None, [words, at if card.state != "open" else "", f"`{card.id}`"]))

@@ -188,7 +188,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                 text = "the page's token is created when Ponte starts for the first time"
                 yield SafetyFinding("token", say(text))
             elif len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
-                words = "the page's token repeats itself; use a random one (openssl rand -hex 16)"
+                words = "the page's token is repetitive; use a random one (openssl rand -hex 16)"
                 yield SafetyFinding("token", say(words), "unsafe")
             else:
                 text = "the page's token has {count} characters"

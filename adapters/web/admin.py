@@ -282,7 +282,7 @@ class AdminView:
         )
         running = _table(turn_heads[:4], running_rows, empty=no_turn)
         failed_turns = _table(
-            turn_heads, listed[True], empty=say("No messages have failed lately.")
+            turn_heads, listed[True], empty=say("No messages have failed recently.")
         )
         used = _limits_table(limits, names)
         return "".join([
@@ -461,7 +461,7 @@ class AdminView:
                 "kept.",
                 name=name,
             ),
-            "revoke": say("Programs that use this token are refused at once."),
+            "revoke": say("Programs that use this token lose access immediately."),
             "delete": say("The schedule is deleted with the list of its runs."),
         }
         fields = f'<input type="hidden" name="name" value="{escape(name)}">'

@@ -621,13 +621,13 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
         yield say("The backup was verified: {file}.", file=file)
     if count := len(manifest.lost_files):
         yield plural(
-            "The content of {count} file was already missing in the data folder.",
-            "The content of {count} files was already missing in the data folder.",
+            "The content of {count} file was already missing from the data folder.",
+            "The content of {count} files was already missing from the data folder.",
             count,
         )
     yield say(
-        "Keep the backup as secret as the data folder. It does not contain .env, ponte.toml or "
-        "the sandbox's Python."
+        "Protect the backup as carefully as the data folder. It does not contain .env, ponte.toml "
+        "or the sandbox's Python."
     )
 
 
@@ -655,8 +655,8 @@ def _report_restored(
             turns=turns, proposals=proposals,
         )  # fmt: skip
     yield say(
-        "Data deleted after {at} is back, and people removed after that can sign in "
-        "again. Delete and remove them again.",
+        "Data deleted after {at} is back, and people removed after that can sign in again. Delete "
+        "that data and remove those people again.",
         at=manifest.created_at,
     )
     if aside:

@@ -34,8 +34,8 @@ class NotTheSame(PonteError):
 
     code = "not_the_same"
     sentence = (
-        "After copying, {table} has {there} rows, but the data folder has {here}. Something "
-        "may have written at the same time. Stop all Ponte processes and run `ponte migrate` "
+        "After copying, {table} has {there} rows, but the data folder has {here}. Another process "
+        "may have written data during the copy. Stop all Ponte processes and run `ponte migrate` "
         "again."
     )
 

@@ -166,7 +166,7 @@ def link(*, as_json: bool = False) -> int:
         if not token or not settings.ponte_web_port:
             raise PonteError("The page is not running yet. Start it with `ponte run`.")
         address = add_token(settings.page_url(settings.page_url()), token)
-        sys.stderr.write(say("The page is not served now. Start it with `ponte run`.") + "\n")
+        sys.stderr.write(say("The page is not running. Start it with `ponte run`.") + "\n")
     _print_all([json.dumps({"link": address}) if as_json else address])
     return 0
 

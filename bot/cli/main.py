@@ -231,7 +231,7 @@ def ask(
         "--table", min=1, help="With --format: which table, if the answer has several."
     )] = 1,
 ) -> int:  # fmt: skip
-    """Ask once and print the answer. TEXT and all of standard input are one prompt, and never a
+    """Ask once and print the answer. TEXT and all of standard input form one prompt, never a
     command. Exit code 1 if there is no answer.
     """
     if not words and not files and (sys.stdin is None or sys.stdin.isatty()):
@@ -297,7 +297,7 @@ def restore(
     )] = False,
     resume: Annotated[bool, typer.Option(
         "--resume",
-        help="Continue the work that was in progress. Use this only if Ponte has not run since.",
+        help="Continue unfinished work. Use this only if Ponte has not run since the backup.",
     )] = False,
 ) -> int:  # fmt: skip
     """Restore a backup into this data folder. Ponte must not be running."""
@@ -373,7 +373,7 @@ def person_export(
 
 @cli.command(epilog="Example: ponte version")
 def version() -> None:
-    """Print the version of Ponte, in a checkout also its commit."""
+    """Print the version of Ponte and, in a Git checkout, its commit."""
     _print_version(True)
 
 

@@ -23,7 +23,7 @@ RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitabl
 
 _UNKNOWN = "Quick command `{slug}` not found. Did you mean `{near}`?"
 _NO_SUCH = "Quick command `{slug}` not found. You can run these here: {known}."
-_NONE_HERE = "Quick command `{slug}` not found. There are none that you can run here."
+_NONE_HERE = "Quick command `{slug}` not found. You can't run any here."
 _NOT_HERE = "`{slug}` can't be run in this channel. Its channels are set in ponte.toml (`where`)."
 _NOT_YOU = (
     "You don't have permission to run `{slug}`. Ask an admin to add you to `by` in ponte.toml."

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 _UNSET = "{where}: {variable} is not set, so the webhook {name} refuses every request"
 _SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
-_NOT_BASE64 = "{where}: {variable} is not base64, but a secret of Standard Webhooks must be"
+_NOT_BASE64 = "{where}: {variable} is not base64, but a Standard Webhooks secret must be"
 _PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
 
 _NEVER_FILLED = "{where}: no request can fill {part} in the template of the webhook {name}"
 _REPEATS = (
-    "{where}: the webhook {name} handles an equal request again after the time in repeats_after. "
-    "Someone who recorded a request can then send it again, because it has no signed time."
+    "{where}: requests to the webhook {name} have no signed time. Anyone who captured one can "
+    "send it again after the time set in repeats_after."
 )
 _NO_REPEATS = (
     "{where}: repeats_after of the webhook {name} has no effect, because each delivery of its kind "

@@ -47,8 +47,8 @@ SILENCE_SECONDS = 5.0
 """Timeout of the first request to a running Ponte."""
 USAGE_DAYS = 30
 ESTIMATES_SENTENCE = (
-    "in the last {days} days, the server did not report the usage of {estimates} of {calls} "
-    "paid calls; their costs are upper estimates"
+    "in the last {days} days, the server did not report usage for {estimates} of {calls} paid "
+    "calls; their costs are upper estimates"
 )
 _MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
 _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {

@@ -57,7 +57,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
         yield SafetyFinding("rights", words)
     limits, chosen = config.limits, settings.ponte_daily_turns
     words = (
-        "each message can make at most {costly} paid tool calls, and {total} tool calls in total"
+        "each message can lead to at most {costly} paid tool calls and {total} tool calls in total"
     )
     yield SafetyFinding("limits", say(words, costly=limits.costly_calls, total=limits.tool_calls))
     if any(each.money is not None for each in config.allowances):

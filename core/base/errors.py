@@ -376,14 +376,14 @@ class TakenOver(Superseded):
     """Another process may be working on this turn, so this one must not write its result."""
 
     code = "taken_over"
-    sentence = "Another process is handling this message, or may be."
+    sentence = "Another process may already be handling this message."
 
 
 class Draining(PonteError):
     """This process stops. The turn goes back into the queue, and the next process continues it."""
 
     code = "draining"
-    sentence = "This process is stopping. The next one continues."
+    sentence = "This process is stopping. The next one will continue its work."
 
 
 REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})

@@ -37,7 +37,7 @@ ASKER_UNKNOWN = (
     "I couldn't check in time whether the person who requested {id} is still a member, so "
     "nothing was changed. Try again in a minute."
 )
-_READ_ONLY = "This table can't be changed through Ponte. This is set in ponte.toml."
+_READ_ONLY = "This table is read-only in Ponte, as set in ponte.toml."
 
 Access = Literal["hidden", "read", "ask", "auto"]
 """The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a

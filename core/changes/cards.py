@@ -286,7 +286,7 @@ _THE_OWNER = "the owner of the page"
 _ON_THE_PAGE = "someone on the page"
 _ON_PLATFORM = "someone on {platform}"
 _IN_GROUP = "someone in {group}"
-_IN_PROGRESS = "`{id}` was already decided and is in progress."
+_IN_PROGRESS = "`{id}` was already approved and is in progress."
 _UNDO_WITH = "To undo it, type `undo {id}`."
 
 

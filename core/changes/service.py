@@ -240,13 +240,13 @@ class Undo:
         return await self.views.build_answer(words, [change], decision)
 
 
-_READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
+_READ_FIRST = "This is the full request `{id}`. To approve it as shown, type `{hint}`."
 _READ_ELSEWHERE = (
     "Not everyone here is allowed to read all of `{id}`. Type `approve {id}` where it was "
     "requested, or in a direct message."
 )
 _EARLIER = "This request was decided earlier, so nothing was done now."
-_REVISED = "`{id}` has the new values."
+_REVISED = "Saved the new values of `{id}`."
 _REVISED_NOTE = "Someone changed the values. The request is waiting for approval."
 _NO_VALUES = "Write the new values, one per line: `Field = value`. Fields: {names}."
 _NO_FIELD = "Field {field} not found. Fields: {names}."
@@ -254,12 +254,12 @@ _NOT_AGAIN = "`{id}` can't be proposed again. Write what you want changed in a m
 _REPEATED = "`{id}` was already proposed again as `{new}`."
 _MAX_LISTED_FIELDS = 12
 _NOT_AS_SHOWN = (
-    "Nothing was approved, because these were changed, decided or have expired: {ids}. See the "
-    "newest cards."
+    "Nothing was approved, because these requests were changed or decided, or have expired: "
+    "{ids}. See the newest cards."
 )
 _NOT_REACHED = "Not approved: {ids}."
 _APPROVE = "approve {id}-{code}"
-_ONE_MORE = "Your approval is counted. Someone else must approve it too."
+_ONE_MORE = "Your approval was recorded. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
     "approve now."

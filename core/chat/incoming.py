@@ -380,7 +380,7 @@ class FailedEvents:
 FORM_LATE = "The form could not be opened in time. Try again."
 """The sentence for a person whose form was not found within the platform's time."""
 FORM_UNREADABLE = "I couldn't read this form. Open it again."
-FORM_UNCHANGED = "You didn't change any value."
+FORM_UNCHANGED = "You didn't change any values."
 MAX_FORM_VALUE_CHARACTERS = 4000
 """Characters of one value of a form. No platform has an input that takes more."""
 _NUMBER = re.compile(r"-?\d{1,100}(\.\d{1,100})?")

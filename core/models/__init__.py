@@ -44,8 +44,8 @@ NO_OPENAI_API = (
 MESSAGE_BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NO_OPENAI_API, 405: NO_OPENAI_API}
 REQUESTS_SENTENCE = (
     "Ponte will send three short requests to {model} at {host}: a test question, a question with "
-    "a test tool, and the tool's result. They contain nothing of yours. Your provider charges for "
-    "them: about 1,000 tokens in all."
+    "a test tool, and the tool's result. They contain none of your data. Your provider charges "
+    "for them: about 1,000 tokens in all."
 )
 CONTEXT_SENTENCE = (
     "A fourth request has up to about 7,000 tokens, and tests the size of the model's context."

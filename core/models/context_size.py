@@ -104,7 +104,7 @@ SHORT_LEFT_OUT = "[Left out.]"
 OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
-    "beside the instructions and the answer. Shorten it, or send it in parts."
+    "alongside the instructions and the answer. Shorten it, or send it in parts."
 )
 SOME_TOOLS_LEFT_OUT = (
     "\n\nYour context is too small for these tools now: {names}. If one of them is needed, tell "

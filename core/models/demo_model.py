@@ -122,10 +122,10 @@ _NO_FILE = (
 _HOW_TO_QUICK_COMMANDS = (
     "No quick command is set up yet. Set `STACKSPOT_CLIENT_ID` and `STACKSPOT_CLIENT_SECRET` in "
     "`.env`, list your commands in `ponte.toml` under `[quick_commands]`, and restart Ponte. Then "
-    "type `quick-command NAME` and a text."
+    "type `quick-command NAME` and some text."
 )
 _QUICK_COMMANDS_READY = (
-    "Type `quick-command NAME` and a text. `help` lists the commands that you can run."
+    "Type `quick-command NAME` and some text. `help` lists the commands that you can run."
 )
 
 _DRAW_CODE = """\
@@ -250,7 +250,7 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     """Propose to mark the named invoice as paid. A proposal ends the turn, so there is an answer
     here only if nothing could be proposed."""
     if UPDATE_TOOL not in turn.tools:
-        return say("Rows can't be changed here, because you don't have permission.")
+        return say("You don't have permission to change rows here.")
     if not (number := find_invoice(turn.now.text)):
         return say(_UNCLEAR_CHANGE, oldest=say(PAY_SENTENCE), numbered=say(NUMBERED_SENTENCE))
     is_oldest = number == OLDEST_OVERDUE
@@ -263,7 +263,7 @@ def _propose_payment(turn: DemoTurn) -> Decision:
         return say(_NONE_OVERDUE) if is_oldest else say(_NO_INVOICE, number=number)
     row = query_reply.rows[0]
     if row.get("Status") == "Paid":
-        return say("{number} is paid already.", number=number)
+        return say("{number} is already paid.", number=number)
     if reply := turn.find_reply(UPDATE_TOOL):
         return format_reply(UPDATE_TOOL, reply)
     fields = {"Status": "Paid", **({"Paid on": turn.today} if turn.today else {})}
@@ -310,7 +310,7 @@ _TOUR = (
 )
 _UNDERSTOOD = (
     ("history", "show the messages of this thread"),
-    ("list tables", "list the tables of NocoDB"),
+    ("list tables", "list the NocoDB tables"),
     ("show TABLE", "show the first rows of a table"),
     ("run python …", "run Python in the sandbox"),
     ("/nocodb TOOL {json}", "call a NocoDB tool"),
@@ -521,7 +521,7 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
     if listed.error:
         return describe_failure(listed)
     if not (every_base := _titles_by_id(listed)):
-        return say("NocoDB shows no base. Check which bases its token can see.")
+        return say("No NocoDB base found. Check which bases the token can access.")
     bases = dict(list(every_base.items())[:_MAX_BASES])
     calls = turn.now.calls_of(f"{BRIDGE_TOOL}:list_tables")
     replies = {str(call.args.get("base_id")): call.reply for call in calls}

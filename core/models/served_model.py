@@ -72,7 +72,7 @@ MAX_TRIAL_TEXT_TOKENS = 9_000
 load a model, unless somebody chose another one."""
 CONTEXT = "model context"
 BEGINNING_UNREAD = (
-    "the model does not know the beginning of a text of about {tokens} tokens, so its context is "
+    "the model did not see the beginning of a text of about {tokens} tokens, so its context is "
     "probably smaller. Load it with a larger one, or set PONTE_MODEL_CONTEXT"
 )
 STREAM, CALL, RESULT, USAGE = "model stream", "model tool call", "model tool result", "model usage"

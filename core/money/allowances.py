@@ -52,9 +52,7 @@ LEFT = {
     "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough."),
     "each schedule": ("This schedule's limit is {limit}. What is left ({left}) is not enough."),
     "together": ("Your group's limit is {limit}. What is left ({left}) is not enough."),
-    "everybody": (
-        "The limit for everyone together is {limit}. What is left ({left}) is not enough."
-    ),
+    "everybody": ("The shared limit is {limit}. What is left ({left}) is not enough."),
 }
 """The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
 REACHED = {
@@ -63,7 +61,7 @@ REACHED = {
     "each workspace": "This workspace has reached its limit of {limit}.",
     "each schedule": "This schedule has reached its limit of {limit}.",
     "together": "Your group has reached its limit of {limit}.",
-    "everybody": "Everyone together has reached the limit of {limit}.",
+    "everybody": "The shared limit of {limit} has been reached.",
 }
 """The message when an allowance has nothing left, by `CountedBy`. `ANEW` follows it."""
 ANEW = "It resets on {when}. The person who runs Ponte can raise the limit."
@@ -78,7 +76,7 @@ NEARLY = {
     ),
     "together": ("Your group has used {used} of its limit of {limit}. It resets on {when}."),
     "everybody": (
-        "Everyone together has used {used} of the limit of {limit}. It resets on {when}."
+        "Together, everyone has used {used} of the shared limit of {limit}. It resets on {when}."
     ),
 }
 """The notice that most of an allowance is used, by `CountedBy`."""
@@ -88,7 +86,7 @@ STANDING = {
     "each workspace": "this workspace, {limit}: {left} left until {when}",
     "each schedule": "this schedule, {limit}: {left} left until {when}",
     "together": "your group, {limit}: {left} left until {when}",
-    "everybody": "everyone together, {limit}: {left} left until {when}",
+    "everybody": "everyone in total, {limit}: {left} left until {when}",
 }
 """The phrase about what an allowance has left, by `CountedBy`."""
 A_DAY, A_MONTH = "{what} a day", "{what} a month"
@@ -341,7 +339,7 @@ def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operator
 COUNTED_WORDS = {
     "each person": "each person", "each channel": "each channel",
     "each workspace": "each workspace", "each schedule": "each schedule", "together": "a group",
-    "everybody": "everyone together",
+    "everybody": "everyone in total",
 }  # fmt: skip
 """The name of what an allowance counts, by `CountedBy`."""
 

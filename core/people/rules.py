@@ -46,7 +46,7 @@ PlaceReading = Literal["people", "members", "all"]
 """
 _NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
 """Rights that can be followed by a name, as in `read:Customers`."""
-_NO_NAME = "{right}: write {kind}, because this permission is not given for one thing."
+_NO_NAME = "{right}: write {kind}, because this permission cannot be limited to one item."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
 """The `source` of rules that do not come from ponte.toml."""
 

@@ -232,7 +232,7 @@ class ScheduleOrigin(Origin):
         if not message.origin.data["is_late"]:
             return ()
         due = local_time(message.origin.data["due_at"], message.time_zone or "UTC")
-        return [say("This is late: it was due on {when}.", when=describe_date(due))]
+        return [say("This run is late: it was due on {when}.", when=describe_date(due))]
 
     async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
         """Record that the run is not carried out."""

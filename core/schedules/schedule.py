@@ -53,7 +53,7 @@ MAX_FAILED_RUNS = 3
 """Failed runs in a row that pause a schedule."""
 MAX_WHAT_LENGTH = 4_000
 """Maximum characters of the instruction, text or command of a schedule."""
-SCHEDULE_CHANGED = "Nothing was done, because this schedule was changed meanwhile."
+SCHEDULE_CHANGED = "Nothing was done, because this schedule has since changed."
 
 
 class BadSchedule(BadInput):
@@ -256,8 +256,8 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         for due in islice(_due_times(rule, "UTC", began), CHECKED_DUE_TIMES + 1):
             if last and due - last < limits.shortest_minutes * 60:
                 raise BadSchedule(
-                    "This schedule would run every {found} minutes. At least {minutes} minutes "
-                    "must be between two runs.",
+                    "This schedule would run every {found} minutes. The minimum is {minutes} "
+                    "minutes.",
                     found=round((due - last) / 60), minutes=limits.shortest_minutes,
                 )  # fmt: skip
             last = due
@@ -384,10 +384,10 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
                 CronSim(f"{'* ' * number}{part}{' *' * (4 - number)}", datetime.now(UTC))
             except CronSimError:
                 raise BadSchedule(
-                    "The rule `{rule}` is not valid. It has a wrong field: `{field}`.",
+                    "The rule `{rule}` has an invalid field: `{field}`.",
                     rule=rule.cron[:100], field=part[:40],
                 ) from None  # fmt: skip
-        never = "The rule `{rule}` is never due: its months do not have that day."
+        never = "The rule `{rule}` is never due: none of its months has that day."
         raise BadSchedule(never, rule=rule.cron[:100]) from None
 
 
@@ -458,7 +458,7 @@ def read_time(words: str, zone: ZoneInfo) -> float:
         at = moment.timestamp()
     except (ValueError, OverflowError) as error:
         raise ToolError(
-            "This is not a date and time.", hint=f"{error}; write it as 2026-11-24T14:00"
+            "Invalid date or time.", hint=f"{error}; write it as 2026-11-24T14:00"
         ) from None
     if datetime.fromtimestamp(at, moment.tzinfo) != moment:
         raise ToolError(

@@ -70,8 +70,8 @@ SCHEDULES_PER_PAGE = 20
 
 _ONLY_OWNER = "Only {name}, who owns this schedule, can do that: it runs with their permissions."
 _READ_BY_OTHERS = (
-    "Other people can read this conversation. Ask where the schedule was created, or in a direct "
-    "message."
+    "Other people can read this conversation. Ask in a direct message, or where the schedule was "
+    "created."
 )
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
 

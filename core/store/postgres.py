@@ -165,8 +165,8 @@ class PostgresDatabase:
         "DELETE FROM procrastinate_jobs WHERE lock = ? AND status <> 'doing'",
     )
     remains_notice = (
-        "The database's write-ahead log and backups may still contain them until they are "
-        "rotated. Ask whoever runs the database when that happens."
+        "The deleted data may remain in the database's write-ahead log and backups until these "
+        "are rotated. Ask the person who runs the database when that happens."
     )
 
     def __init__(self, url: str, schema: Schema) -> None:
@@ -374,7 +374,7 @@ class PostgresDatabase:
                 "database transaction failed", error=f"no connection for {seconds} s", sqlstate=None
             )
             raise NotStored(
-                "The database did not accept a connection for {seconds} seconds. Try again later.",
+                "The database accepted no connection within {seconds} seconds. Try again later.",
                 seconds=seconds,
             ) from None
         except Exception as raised:

@@ -217,8 +217,8 @@ SNAPSHOT_LIFETIME_SECONDS = 14 * 86_400.0
 """Seconds after which a snapshot is removed (14 days). Until then it still contains data that was
 forgotten after it was made."""
 SNAPSHOT_REMAINS = (
-    "The copy made before the last upgrade may contain it. Ponte removes that copy at most "
-    "14 days after the upgrade."
+    "The copy made before the last upgrade may still contain the deleted data. Ponte removes that "
+    "copy at most 14 days after the upgrade."
 )
 SPARE_DISK_BYTES = 16 << 20
 """Bytes of a disk that must stay free for other writes."""

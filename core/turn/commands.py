@@ -63,7 +63,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `approvals`: list the requests waiting for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
-- `why ID`: show which rule decides on a change, a tool or a permission"""
+- `why ID`: show which rule applies to a change, a tool or a permission"""
 GUIDE_SENTENCE = "How to chat with me: {url}"
 NO_TABLES = "No tables are connected that you can ask about."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
@@ -482,8 +482,8 @@ class CommandService:
                 )
                 if not here.is_shared
                 else plural(
-                    "{count} more request is waiting for you. Ask me in a direct message.",
-                    "{count} more requests are waiting for you. Ask me in a direct message.",
+                    "{count} more request is waiting for you. Ask for it in a direct message.",
+                    "{count} more requests are waiting for you. Ask for them in a direct message.",
                     more,
                 )
             )

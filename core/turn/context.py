@@ -46,7 +46,7 @@ from core.domain.records import (
 from core.people.policy import ANY_TABLE
 
 Show = Callable[[Progress], Awaitable[None]]
-LEFT_OUT = "I left out earlier results in this conversation that you can't read."
+LEFT_OUT = "I left out earlier results in this conversation that you don't have permission to read."
 """The sentence for the person if `ReadableThread` lacks something."""
 FETCH_TIMEOUT_SECONDS = 10.0
 """Seconds that a turn waits for each of its files; all of them are downloaded at the same time."""

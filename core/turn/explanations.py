@@ -28,7 +28,7 @@ _DECIDED = "Rule for the decision:"
 _BY_POLICY = "The policy approved it automatically."
 _APPROVES_NAMED = "An admin or a designated approver can decide."
 _APPROVES_ONLY = "Only a designated approver can decide."
-_APPROVES_ADMIN = "An admin decides, because it deletes rows or changes many."
+_APPROVES_ADMIN = "An admin decides, because the change deletes rows or changes many."
 _DIFFERENT = "{count} different people must approve it."
 _APPROVES_ASKER = "The person who requested it or an admin can decide."
 

@@ -278,7 +278,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
         taken = f"Reloaded {file}.\nRestart Ponte to apply: [slack].\n"
         assert machine.ponte("reload") == (0, taken, "")
         _, out, _ = machine.ponte("usage")
-        line = next(one for one in out.splitlines() if one.startswith("everyone together"))
+        line = next(one for one in out.splitlines() if one.startswith("everyone in total"))
         assert line.split("  ")[1:3] == ["7 messages a day", "0 messages"]
         code, out, err = machine.ponte("usage", "--by", "person", "--json")
         assert (code, json.loads(out)["rows"]) == (0, []), err

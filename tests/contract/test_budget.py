@@ -73,7 +73,7 @@ async def test_all_together_have_a_cap_too(stores: Embedded) -> None:
     counting = make_budget(stores, everybody=2)
     for person in (ANA, BOB):
         await counting.reserve(await begin_turn(stores, person))
-    with pytest.raises(OverBudget, match="Everyone together has reached the limit of"):
+    with pytest.raises(OverBudget, match="The shared limit of"):
         await counting.reserve(await begin_turn(stores, BOB))
 
 

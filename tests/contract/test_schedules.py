@@ -107,7 +107,7 @@ async def test_a_draft_replaces_the_revision_that_it_was_made_for(book: Book) ->
     assert (edited.draft, edited.revision, edited.state) == (evening, "change", "active")
     assert edited.next_due_at == MONDAY + 10 * HOUR
     for refused in (book.edit(one, "other", DAILY), schedules.delete(one.id, one.revision)):
-        with pytest.raises(BadSchedule, match="changed meanwhile"):
+        with pytest.raises(BadSchedule, match="has since changed"):
             await refused
     await schedules.pause(one.id, "person")
     held = await schedules.put(replace(one, revision="third", state="paused"), "change")

@@ -249,9 +249,9 @@ async def test_most_of_what_all_share_is_told_to_an_admin(
     async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
         said = [(await ponte.ask("hello", person=person)).text for person in people]
         refused = await ponte.ask("hello", person=OWNER)
-    words = "_Everyone together has used 5 messages of the limit of 5 messages a day. "
+    words = "_Together, everyone has used 5 messages of the shared limit of 5 messages a day. "
     assert [words in text for text in said] == [False] * 4 + [True]
-    assert refused.text.startswith("Everyone together has reached the limit of 5 messages a day. ")
+    assert refused.text.startswith("The shared limit of 5 messages a day has been reached. ")
 
 
 async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:
@@ -268,7 +268,7 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
     assert "everyone" not in own.split("Remaining:")[0]
     assert "- you, 1,000,000 tokens a day: 1,000,000 tokens left until " in own
     assert "- you, $1.00 a day: $1.00 left until " in own
-    assert "- everyone together, 100 messages a month: 99 messages left" in own
+    assert "- everyone in total, 100 messages a month: 99 messages left" in own
     assert "- everyone: 1 message, " in all_
     assert "The price of this model is unknown, so its cost is not counted" in all_
     assert channel.is_private

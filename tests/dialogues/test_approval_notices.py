@@ -114,7 +114,7 @@ async def test_an_approvers_copy_shows_the_version_that_was_changed(bot_home: Bo
         id = await ask(ponte)
         await ponte.engine.redraw.once()
         changed = await says(ponte, f"change {id} Name = B", "change")
-        assert "has the new values" in changed.text
+        assert "Saved the new values of" in changed.text
         await ponte.engine.redraw.once()
         assert len(direct_posts(ponte)) == 1, "the copy is redrawn, and no second one is posted"
         (copy,) = await ponte.engine.conversations.outbox.list_copies(id)

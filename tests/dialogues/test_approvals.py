@@ -76,7 +76,7 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
         for number in (2, 3):
             first = await says(ponte, f"approve {card.id}", f"k{number}", CLERK)
             assert first.text.startswith("1 of 2 approvals, by Cleo.")
-        assert "Your approval is counted" in first.text
+        assert "Your approval was recorded" in first.text
         assert table.applied == []
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
         click = on_slack(f"approve {card.id}", "k4", CLERK, clicked=True, thread="tU1")
@@ -281,7 +281,7 @@ async def test_somebody_who_came_back_approves_anew(bot_home: BotHome) -> None:
         assert id in waits.text
         again = await says(ponte, f"approve {id}", "k4", CLERK)
         assert again.text.startswith("1 of 2 approvals, by Cleo.")
-        assert "Your approval is counted" not in again.text
+        assert "Your approval was recorded" not in again.text
         assert "Done." in (await says(ponte, f"approve {id}", "k5", CHIEF)).text
 
 
@@ -490,7 +490,7 @@ async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
             )
         elsewhere = await waits("a2", CLERK, channel="C9")
         assert elsewhere.text == (
-            "2 more requests are waiting for you. Ask me in a direct message."
+            "2 more requests are waiting for you. Ask for them in a direct message."
         )
         await says(ponte, f"approve {first.id}", "k3", CLERK)
         direct = await waits("a3", CLERK, channel="D1", shared=False)

@@ -52,7 +52,7 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         await says(ponte, f"approve {card.id}", "k2", CLERK)
         changed = await says(ponte, f"change {card.id} status = Lost", "k3", OTHER, thread="tU1")
-        assert "has the new values" in changed.text
+        assert "Saved the new values of" in changed.text
         assert table.applied == []
     async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
         views, ledger = ponte.engine.changes.views, ponte.engine.changes.ledger

@@ -42,7 +42,7 @@ async def test_its_owner_changes_text_and_time(bot_home: BotHome) -> None:
         assert (draft.rule.cron, draft.text) == ("30 10 * * *", values["Text"])
         assert draft.addresses == ("https://e.example/asked", "https://e.example/typed")
         wrong = await says(ponte, f"change {card.id} When = 2026-99-99T10:00", "k4")
-        assert wrong.text.startswith("This is not a date and time.")
+        assert wrong.text.startswith("Invalid date or time.")
         await says(ponte, f"approve {card.id}.2", "k5", clicked=True)
         (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.owner, stored.draft) == (MEMBER, draft)

@@ -101,9 +101,10 @@ async def test_a_second_click_while_it_is_being_done(bot_home: BotHome) -> None:
         _, first = await ponte.send(f"approve {card.id}")
         await table.reached.wait()
         second = await ponte.ask(f"approve {card.id}")
-        assert "` was already decided and is in progress." in second.text
+        assert "` was already approved and is in progress." in second.text
         assert (
-            "` was already decided and is in progress." in (await ponte.ask(f"undo {card.id}")).text
+            "` was already approved and is in progress."
+            in (await ponte.ask(f"undo {card.id}")).text
         )
         table.gate.set()
         assert "Done." in (await ponte.wait_for_answer(first)).text

@@ -130,5 +130,5 @@ async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(bot_home
         told = await ponte.ask(f"approve {card.id}")
         assert "Partly done: 1 of 3 rows." in told.text
         assert "Result unknown: 1 of the new rows." in told.text
-        assert "Not started: 1 of the new rows." in told.text
+        assert "Not tried: 1 of the new rows." in told.text
     assert table.applied == []

@@ -107,7 +107,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         card = await here.asks(PAID)
         assert "*Change a row in Orders*\nRequested by Alice. " in card.visible_text
         assert "\nOrder 12\nPaid: No → Yes\n" in card.visible_text
-        assert "Can be decided until <!date^" in card.visible_text
+        assert "Decide by <!date^" in card.visible_text
         assert "Someone else requested" in await here.refused_click(here.bob, card)
         assert orders[12]["Paid"] is False
         approve = f"approve {card.buttons['Approve']['value']}"

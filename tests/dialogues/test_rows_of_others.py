@@ -38,7 +38,7 @@ INVOICE = "INV-"
 """How the numbers of invoices begin. Nothing else contains it."""
 PRODUCT = "Coffee mug"
 ANSWERED = "Most of them are paid."
-NOTE = "I left out earlier results in this conversation that you can't read."
+NOTE = "I left out earlier results in this conversation that you don't have permission to read."
 INVOICES = ("nocodb_query", json.dumps({"table": "Invoices", "export": "csv"}))
 PRODUCTS = ("nocodb_query", json.dumps({"table": "Products"}))
 TABLES = ("nocodb_tables", "{}")

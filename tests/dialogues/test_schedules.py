@@ -214,7 +214,7 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
         edited = await store.get(id)
         assert (edited.draft.text, edited.draft.rule.cron) == ("EVIL", "0 10 * * MON")
         late = await says(ponte, f"approve {stale.id}", "k5", clicked=True)
-        assert "changed meanwhile" in late.text
+        assert "has since changed" in late.text
         assert await store.get(id) == edited
         await says(ponte, f"schedule {id} pause", "k6")
         undone = await says(ponte, f"undo {edit.id}", "k7")
@@ -296,7 +296,7 @@ async def test_an_edited_schedule_is_not_deleted_by_undo(bot_home: BotHome) -> N
         edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
         await says(ponte, f"approve {edit.id}", "k3", clicked=True)
         kept = await says(ponte, f"undo {id}", "k4")
-        assert ("Not undone" in kept.text, "changed meanwhile" in kept.text) == (True, True)
+        assert ("Not undone" in kept.text, "has since changed" in kept.text) == (True, True)
         assert (await store.get(id)).draft.rule.cron == "0 10 * * MON"
 
 

@@ -47,7 +47,7 @@ async def test_nothing_is_proposed_on_a_table_that_is_not_to_be_changed(
         call = f"call table_delete {json.dumps({'ids': ['1']})}"
         answer = await says(ponte, call, "k1", BOSS)
     assert answer.cards == ()
-    assert "This table can't be changed through Ponte" in answer.text
+    assert "This table is read-only in Ponte" in answer.text
 
 
 async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(bot_home: BotHome) -> None:
@@ -56,7 +56,7 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(bot_home: BotHom
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
     async with bot(bot_home, table, policy=RIGHTS, rules=rules("read")) as ponte:
         refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
-        assert (refused.code, "This table can't be changed through Ponte" in refused.text) == (
+        assert (refused.code, "This table is read-only in Ponte" in refused.text) == (
             "forbidden",
             True,
         )

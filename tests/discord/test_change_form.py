@@ -82,7 +82,7 @@ async def test_a_form_that_changes_nothing_is_not_sent(
 ) -> None:
     opened = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
     sent = await (await ana.submit(opened)).wait_for_ack()
-    assert (sent.data["content"], sent.ephemeral) == ("You didn't change any value.", True)
+    assert (sent.data["content"], sent.ephemeral) == ("You didn't change any values.", True)
     assert deciding.taken == []
 
 
@@ -193,4 +193,4 @@ async def test_odd_fields_open_as_text(
     opened = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
     assert types(opened) == [TEXT_INPUT] * 5
     sent = await (await ana.submit(opened)).wait_for_ack()
-    assert sent.data["content"] == "You didn't change any value."
+    assert sent.data["content"] == "You didn't change any values."

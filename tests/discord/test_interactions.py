@@ -214,7 +214,7 @@ async def test_a_quick_command_that_is_not_known_asks_for_one_input(
     opened = await (await ana.slash("quick-command", slug="other")).wait_for_ack()
     assert (opened.kind, opened.data["title"]) == (MODAL, "other")
     (field,) = opened.data["components"]
-    assert field["label"] == "Its input: text or key=value"
+    assert field["label"] == "Input: text or key=value"
     assert field["component"]["required"] is False
     await ana.submit(opened, input="text=news")
     await open_ponte.wait_until_stored("quick-command other text=news")

@@ -64,7 +64,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
                   "the second page", ""),
     "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` it",
                  "its owner; all but `show`: admins too"),
-    "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides for you", ""),
+    "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule applies to you", ""),
     "quick-command": ("`quick-command SLUG …`: run a quick command",
                       "with `spend`; for `effect = \"write\"`, `propose` too"),
 }  # fmt: skip

@@ -209,7 +209,7 @@ async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> 
         ("nocodb_create", {"rows": [two]}),
     ):
         refused = await write_tools.error_of_call(tool, table="Orders", **arguments)
-        assert str(refused) == "The link Customers can have only one row.", tool
+        assert str(refused) == "Customers can link to only one row.", tool
 
 
 async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) -> None:

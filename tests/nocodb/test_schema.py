@@ -286,7 +286,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
     ("token", "base", "code", "words"),
     [
         (filled.OWNER, "", "several_bases", "NOCODB_BASE_ID to one of: pcrmfake (CRM), parchive"),
-        (filled.NOBODY, "", "no_base", "NocoDB shows no base"),
+        (filled.NOBODY, "", "no_base", "No NocoDB base found"),
         (filled.OWNER, "pnope", "wrong_base", "NOCODB_BASE_ID to one of: CRM (pcrmfake)"),
         (filled.VIEWER, filled.ARCHIVE, "nocodb_forbidden", "Invite that user"),
         ("wrong", "", "nocodb_token", "NOCODB_TOKEN"),

@@ -115,7 +115,7 @@ async def test_three_kills_in_one_decision_are_told(ctx: ToolContext) -> None:
     answer = await ctx.people.answer(approve)
     assert answer.status in ("done", "failed")
     again = make_message(f"approve {id}", "k3")
-    assert "` was already decided and is in progress." not in (await ctx.people.ask(again)).text
+    assert "` was already approved and is in progress." not in (await ctx.people.ask(again)).text
     (change,) = await ledger(ctx.victim)
     assert change.state != "applying"
 

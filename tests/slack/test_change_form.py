@@ -85,7 +85,7 @@ async def test_a_form_that_changes_nothing_is_not_sent(tmp_path: Path) -> None:
         view = await open_form(w, card)
         sent = w.slack.submit(w.alice, view, {})
         await sent.acked.wait()
-        assert list(sent.response["errors"].values()) == ["You didn't change any value."]
+        assert list(sent.response["errors"].values()) == ["You didn't change any values."]
         assert list(sent.response["errors"]) == [inputs(view)[0]["block_id"]]
         assert inbox.messages == []
 

@@ -246,7 +246,7 @@ class ChatRoutes(MessageRoutes):
         answer, number = entry.answer, str(request.path_params["number"])
         form = request.query_params.get("format")
         if form not in EXPORT_FORMATS:
-            raise BadRequest(why="format is csv, xlsx or json")
+            raise BadRequest(why="format must be csv, xlsx or json")
         if answer is None or not _TABLE_NUMBER.fullmatch(number):
             raise NotFound(what="table")
         tables = await asyncio.to_thread(find_tables, answer.text, answer.placed)

@@ -62,7 +62,7 @@ _CAUSES = (
     ("No module named pip", "pip is missing in Ponte's environment"),
     ("No module named venv", "this Python has no venv module"),
     ("DO NOT MATCH THE HASHES", "a package does not match its pinned hash"),
-    ("Permission denied", "its folder is not writable"),
+    ("Permission denied", "the sandbox's folder is not writable"),
     ("No matching distribution", "pip found no version of a package for this Python"),
     ("HTTPSConnectionPool", "the package index cannot be reached"),
     ("Temporary failure in name resolution", "the package index cannot be reached"),
@@ -77,8 +77,8 @@ class NoPython(PonteError):
 
     code = "no_python"
     sentence = (
-        "No Python 3.11 or newer is readable by other users, and code must not run as root. "
-        "Install one under /usr, or run Ponte as its own user."
+        "Other users cannot read any Python 3.11 or newer, and code must not run as root. Install "
+        "Python under /usr, or run Ponte as its own user."
     )
 
 

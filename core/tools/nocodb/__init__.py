@@ -129,7 +129,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         if own.nocodb == "rest":
             return Health("nocodb", "on", "through its REST API")
         if own.nocodb_url:
-            return Health("nocodb", "failing", "NOCODB_TOKEN is missing. Set it too.")
+            return Health("nocodb", "failing", "NOCODB_TOKEN is missing. NocoDB needs it.")
         return Health("nocodb", "off", "set NOCODB_URL")
 
     def build(
@@ -237,7 +237,7 @@ _FAULTS = {
     "failed": "Rejected: {rows}. {words}",
     "differs": "Saved, but the table shows other values for {words}: {rows}.",
     "unknown": "Result unknown: {rows}. Check the data before you ask again. {words}",
-    "waiting": "Not started: {rows}.",
+    "waiting": "Not tried: {rows}.",
 }
 _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
 

@@ -258,8 +258,8 @@ NOCODB_ERRORS = ErrorTable(
     ),
     on(400, when=lambda answer: "Upload not allowed" in _read_body(answer)[1]).raises(
         "nocodb_forbidden",
-        "Ponte's NocoDB user does not have permission to upload files. Give it the role "
-            "Editor in NocoDB.",
+        "Ponte's NocoDB user does not have permission to upload files. Give it the Editor role in "
+        "NocoDB.",
         hint="tell the person; do not look for another way",
     ),
     on(429).raises(

@@ -564,7 +564,7 @@ class BridgeSource:
             near = difflib.get_close_matches(tool, self._tool_names, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)
             raise ToolError(
-                "The bridge has no tool with this name, or it is not allowed here.",
+                "This tool does not exist in the bridge or is not allowed here.",
                 code="unknown_tool", hint=hint,
             )  # fmt: skip
         if entry.effect not in ("read", most):

@@ -570,7 +570,7 @@ def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
 
 
 def _single_link_error(field: Field) -> ToolError:
-    return ToolError("The link {field} can have only one row.", code="bad_value", field=field.title)
+    return ToolError("{field} can link to only one row.", code="bad_value", field=field.title)
 
 
 def _bad_call(why: str) -> ToolError:

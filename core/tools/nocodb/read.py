@@ -604,7 +604,7 @@ class QueryTools:
         its cells are cut. Raise ToolError where files cannot be sent."""
         if ctx.files is None:
             raise ToolError("Files can't be sent here.", code="no_files", hint="leave export out")
-        await ctx.turn.show_progress(say("is reading rows for a file…"))
+        await ctx.turn.show_progress(say("is exporting rows to a file…"))
         rows, title = await self.reading.fetch_all(query.selection, wish), query.table.title
         if not rows.records:
             return rows, (), 0

@@ -461,12 +461,12 @@ class Schemas:
             return match or NocoBase(self._base_id, self._base_id)
         if not bases:
             raise NocoError(
-                "NocoDB shows no base. Invite the token's user to a base in NocoDB.", code="no_base"
+                "No NocoDB base found. Invite the token's user to a base in NocoDB.", code="no_base"
             )
         if len(bases) > 1:
             raise NocoError(
-                "NocoDB shows {count} bases, and Ponte uses one. Set NOCODB_BASE_ID to one "
-                    "of: {bases}.",
+                "NocoDB lists {count} bases, but Ponte uses one. Set NOCODB_BASE_ID to one of: "
+                "{bases}.",
                 code="several_bases", count=len(bases),
                 bases=", ".join(f"{each.id} ({each.title})" for each in bases[:8]),
             )  # fmt: skip

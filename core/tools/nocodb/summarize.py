@@ -71,8 +71,8 @@ _FIGURES: Mapping[Fn, str] = {
     "unique": "{field}: different values",
     "sum": "{field}: sum",
     "avg": "{field}: average",
-    "min": "{field}: smallest",
-    "max": "{field}: largest",
+    "min": "{field}: minimum",
+    "max": "{field}: maximum",
     "median": "{field}: median",
 }
 """The titles of columns with figures, for people."""

@@ -569,7 +569,7 @@ def test_bytes_that_are_lost_are_told_and_stop_nothing(
     id = rows(ponte_with_home.home, "SELECT id FROM files")[0]
     (ponte_with_home.home / "files" / id[:2] / id).unlink()
     assert ponte_with_home("backup", str(path)).code == 0
-    assert "The content of 1 file was already missing in the data folder." in ponte_with_home.err
+    assert "The content of 1 file was already missing from the data folder." in ponte_with_home.err
     assert read_backup(path)[0].lost_files == (id,)
     assert ponte_with_home("restore", "--replace", str(path)).code == 0, ponte_with_home.err
 

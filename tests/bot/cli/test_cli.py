@@ -449,7 +449,7 @@ def test_the_page_s_link_while_nobody_serves_it(
     with Home(ponte.home).take():
         made = Home(ponte.home).web_token()
     assert ponte("link").out == f"http://127.0.0.1:8080/#token={made}\n"
-    assert (ponte.code, ponte.err[:28]) == (0, "The page is not served now. ")
+    assert (ponte.code, ponte.err[:28]) == (0, "The page is not running. Sta")
     monkeypatch.setenv("PONTE_WEB_TOKEN", f"{TOKEN}&+/")
     monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
     assert ponte("link").out == f"http://127.0.0.1:8080/#token={TOKEN}%26%2B%2F\n"

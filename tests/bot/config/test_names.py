@@ -130,7 +130,7 @@ def test_a_template_that_never_fills_and_the_risk_of_repeats_are_told(
         for part in ("{rows[0].Name}", "{", "}")
     ]
     (risk,) = find_faults("secret", "t", 'repeats_after = "1h"\n')
-    assert risk.endswith("can then send it again, because it has no signed time.")
+    assert risk.endswith("can send it again after the time set in repeats_after.")
     (none,) = find_faults("github", "t", 'repeats_after = "30m"\n')
     assert none.endswith("has no effect, because each delivery of its kind has an ID")
 

@@ -102,7 +102,7 @@ async def test_the_nearest_slug_is_told() -> None:
     with pytest.raises(UnknownCommand, match="You can run these here: resumo, secret"):
         await registry().find(ANA, C2, "translate")
     only = registry(secret=COMMANDS["secret"])
-    with pytest.raises(UnknownCommand, match="none that you can run here"):
+    with pytest.raises(UnknownCommand, match="You can't run any here"):
         await only.find(BOB, C1, "secrets")
 
 

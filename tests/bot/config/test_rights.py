@@ -185,7 +185,7 @@ def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> 
 
 @pytest.mark.parametrize("right", ["administer", "spend", "code"])
 def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) -> None:
-    words = f"{right}:Orders: write {right}, because this permission is not given for one thing"
+    words = f"{right}:Orders: write {right}, because this permission cannot be limited to one item"
     told = ponte("policy", "check", "--person", "slack:U1", "--right", f"{right}:Orders")
     assert (told.code, told.err.strip()) == (1, f"{words}.")
     Path("ponte.toml").write_text(f'[[rules]]\nwho = ["slack:U1"]\nallow = ["{right}:Orders"]')

@@ -350,8 +350,8 @@ async def test_what_is_half_set_is_off_and_says_why(
             "slack",
             "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing",
         ),
-        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
-        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
+        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Slack needs it."),
+        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Slack needs it."),
         ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
     ],
 )
@@ -421,7 +421,7 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
         await record_answer(engine, turn, Usage(100, 0, 10, is_estimated=not counted))
     told = await doctor(tmp_path)
     assert told.parts["usage"] == (
-        "ok    usage: in the last 30 days, the server did not report the usage of 2 of 3 "
+        "ok    usage: in the last 30 days, the server did not report usage for 2 of 3 "
         "paid calls; their costs are upper estimates"
     )
     assert told.code == 0

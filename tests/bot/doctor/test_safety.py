@@ -165,7 +165,7 @@ def test_a_page_beyond_loopback_without_tls_in_front(
 
 def test_secrets_that_can_be_guessed(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    assert "repeats itself" in finding_texts("unsafe", home, ponte_web_token="ab" * 20)
+    assert "is repetitive" in finding_texts("unsafe", home, ponte_web_token="ab" * 20)
     http = {"slack_bot_token": "xoxb-1", "slack_signing_secret": "short"}
     assert "SLACK_SIGNING_SECRET is too short" in finding_texts("unsafe", home, **http)
     assert "SLACK_SIGNING_SECRET" not in finding_texts(

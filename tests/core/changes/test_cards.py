@@ -138,7 +138,7 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
         ("failed", "Rejected: A (2), A (3). Because."),
         ("unknown", "Result unknown: A (2), A (3). Check the data before you ask again."),
         ("differs", "the table shows other values for Because.: A (2), A (3)."),
-        ("waiting", "Not started: A (2), A (3)."),
+        ("waiting", "Not tried: A (2), A (3)."),
     ],
 )
 def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:

@@ -183,7 +183,7 @@ def refusals() -> Iterator[tuple[ScheduleDraft, ScheduleLimits, str]]:
         ("0 9 * * MONDAY", "MONDAY"), ("0 9 * * 1-9", "1-9"), ("32-1 9 32-1 * *", "32-1"),
         ("0 9 * * FRI-MON/2", "FRI-MON/2"),
     ):  # fmt: skip
-        yield draft(rule), limits, f"is not valid. It has a wrong field: `{field}`."
+        yield draft(rule), limits, f"has an invalid field: `{field}`."
     yield draft("0 9 * * MONDAY; DROP"), limits, "five fields"
     yield draft("0 9 29 2 *", ends=now + DAY), limits, "end before"
     yield draft(zone="Brasília"), limits, "Time zone `Brasília` not found"

@@ -268,7 +268,7 @@ async def audit(bench: Bench, origin: str) -> str:
 
 async def notes(bench: Bench, origin: str) -> str:
     answer = await bench.send(origin, "hello", late=2 * HOURS)
-    return "that it is late" if "This is late" in answer.text else "none"
+    return "that it is late" if "This run is late" in answer.text else "none"
 
 
 async def preface(bench: Bench, origin: str) -> str:

@@ -56,7 +56,7 @@ async def open_form(page: Page) -> Locator:
 async def test_the_form_sends_what_was_changed_and_every_tab_sees_the_new_version(
     ponte: WebPonte, page: Page
 ) -> None:
-    changes(ponte, Answer("`abc234` has the new values.", cards=(REVISED,)))
+    changes(ponte, Answer("Saved the new values of `abc234`.", cards=(REVISED,)))
     other = await page.context.new_page()
     await visit(other, f"{ponte.web.address}/#main")
     form = await open_form(page)
@@ -77,7 +77,7 @@ async def test_the_form_sends_what_was_changed_and_every_tab_sees_the_new_versio
     await form.get_by_role("spinbutton", name="Amount").press("Enter")
     for tab in (page, other):
         await expect(tab.locator(".card .words")).to_have_text(REVISED.text)
-        await expect(tab.locator(".card .note")).to_have_text("abc234 has the new values.")
+        await expect(tab.locator(".card .note")).to_have_text("Saved the new values of abc234.")
         await expect(tab.locator(".card form")).to_have_count(0)
         await expect(tab.locator(".card button")).to_have_text(["Approve", "Change…", "Deny"])
     await expect(card).to_be_focused()

@@ -102,7 +102,7 @@ async def test_what_was_decided_is_said_once_by_the_card(tmp_path: Path, tab: Pa
         await button(first, "Change…").click()
         await first.get_by_label("Name").fill("Grace")
         await tab.keyboard.press("Enter")
-        await expect(first.locator(".note")).to_contain_text("has the new values")
+        await expect(first.locator(".note")).to_contain_text("Saved the new values of")
         await button(first, "Change…").click()
         await expect(first.get_by_label("Name")).to_have_value("Grace")
         await expect(first.locator(".note")).to_be_empty()
