@@ -34,9 +34,8 @@ NO_VALUE = "–"
 """Stands for an empty cell."""
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Fields that may hold the name of a row, a file or a user, in order of preference."""
-_FILE_KEYS = {"title", "url", "path", "mimetype", "size", "icon", "width", "height", "file",
-              "sha256"}  # fmt: skip
-_ENTRY_KEYS = {*_NAMES, *_FILE_KEYS, "id", "Id"}
+_ENTRY_KEYS = {*_NAMES, "id", "Id", "url", "path", "mimetype", "size", "icon", "width", "height",
+               "file", "sha256"}  # fmt: skip
 """The fields of a linked row, a file or a user. Only such an object is shown as its name."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})")
@@ -283,7 +282,7 @@ def _cell(value: Any, longest: int | None = None) -> Any:
         words = ", ".join(str(_cell(each)) for each in value)
     elif isinstance(value, dict):
         names = [value[key] for key in _NAMES if value.get(key) is not None]
-        if names and isinstance(value.get("size"), int) and value.keys() <= _FILE_KEYS:
+        if names and isinstance(value.get("size"), int) and value.keys() <= _ENTRY_KEYS:
             facts = [format_size(value["size"])]
             if digest := value.get("sha256"):  # a new file: these bytes are uploaded
                 facts += [to_one_line(str(value.get("mimetype"))), f"SHA-256 {str(digest)[:16]}"]

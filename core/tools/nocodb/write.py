@@ -270,18 +270,16 @@ class TableBatch:
         the files that the update itself adds or removes are compared. One that clears a field is
         left as it is, unless it is an undo."""
         before, after = dict(row.before or {}), dict(row.after or {})
-        for name, value in (row.after or {}).items():
-            if now is None or not _is_file(schema, name):
-                continue
-            old, new, current = (side or [] for side in (before.get(name), value, now.get(name)))
-            if all(isinstance(side, list) for side in (old, new, current)) and (
-                new or self._draft.target.get(CELL_BY_CELL)
-            ):
+        is_undo = self._draft.target.get(CELL_BY_CELL)
+        for name in [name for name in after if now is not None and _is_file(schema, name)]:
+            sides = [cells.get(name) or [] for cells in (before, after, now or {})]
+            old, new, current = sides
+            if (new or is_undo) and all(isinstance(side, list) for side in sides):
                 added = subtract_files(subtract_files(new, old), subtract_files(current, old))
                 kept = subtract_files(current, subtract_files(old, new))
                 after[name] = [*kept, *added] or None
-                if after[name] != now.get(name):  # otherwise nothing is left to be written
-                    before[name] = now.get(name)
+                if after[name] != (current or None):  # otherwise nothing is left to be written
+                    before[name] = current or None
         return replace(row, before=before, after=after)
 
     def _compare_update(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowCheck:
