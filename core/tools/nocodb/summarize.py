@@ -184,8 +184,8 @@ def group_records(
     """Return rows by label: times in order, other labels by number of rows, the largest first.
 
     A row with several options, links or people is in each of their groups, but of its linked rows
-    each group has only those with its value. Moments are assigned to
-    their day in `zone`. Raise ToolError if `bucket` is given for a field without dates.
+    each group has only those with its value. Moments are assigned to their day in `zone`. Raise
+    ToolError if `bucket` is given for a field without dates.
     """
     if bucket and not field.is_time:
         raise ToolError(
