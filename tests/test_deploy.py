@@ -95,7 +95,7 @@ def reaches_the_engine(name: str) -> bool:
 def test_what_the_image_is_made_of_is_there() -> None:
     assert {"bot", "adapters", "core", "requirements*.txt"} <= set(copied_paths())
     for pattern in copied_paths():
-        found = [path.name for path in ROOT.glob(pattern)]
+        found = [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
         assert found, pattern
         assert [name for name in found if not reaches_the_engine(name)] == []
     (default,) = re.findall(r"^ARG REQUIREMENTS=(\S+)$", DOCKERFILE, re.MULTILINE)

@@ -82,8 +82,8 @@ class WebSettings(SettingsPart):
     @property
     def guide_url(self) -> str:
         """The public address of the guide for people who chat; "" if others cannot open it."""
-        is_public = self.ponte_web == "on" and self.ponte_web_url
-        return f"{self.ponte_web_url}/guide" if is_public else ""
+        url = self.ponte_web_url
+        return f"{url}/guide" if url and self.ponte_web == "on" else ""
 
     def page_url(self, listening: str = "") -> str:
         """Return the address of the page that listens at `listening`, as a browser opens it.

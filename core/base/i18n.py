@@ -195,13 +195,9 @@ def format_date(
     from babel.dates import format_skeleton
 
     cldr = babel_locale(locale)
-    is_short = length == "MMMd"
-    words = (
-        format_skeleton(length, day, None, True, cldr)
-        if is_short
-        else (format_by_cldr(day, length, cldr))
-    )
-    return write_first_day(words, locale)
+    if length == "MMMd":
+        return write_first_day(format_skeleton(length, day, None, True, cldr), locale)
+    return write_first_day(format_by_cldr(day, length, cldr), locale)
 
 
 def write_first_day(words: str, locale: str | None = None) -> str:

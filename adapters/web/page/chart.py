@@ -13,8 +13,9 @@ from core.domain.rows import Chart
 WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 72, 12, 12, 32
 """The drawing in pixels, and the space around its plot."""
 MAX_X_LABELS, X_LABEL_CHARACTERS = 8, 12
-MIN_SPAN = 1e-15
-"""Values that differ by less are drawn as zeros. Smaller spans make long labels, or overflow."""
+MIN_SPAN, MAX_SPAN = 1e-15, 1e300
+"""Values that differ by less are drawn as zeros. Smaller spans make long labels, or overflow, as
+larger ones do."""
 COLOURS = 8
 """The number of colours in the style sheet."""
 Scale = Callable[[float], float]
@@ -39,12 +40,13 @@ def _draw_plot(chart: Chart) -> str:
     low, high = min([0.0, *values]), max([0.0, *values])
     if high - low < MIN_SPAN:
         low = high = 0.0
-    # Five lines or so, at round numbers. Where the sum of two values overflows, there is one.
-    line = (high - low) / 4
-    if 0 < line < math.inf:
+    # Four to six lines at round numbers; one where all values are 0, or where they overflow.
+    line, count = (high - low) / 4, 1
+    if 0 < line < MAX_SPAN:
         unit = 10.0 ** math.floor(math.log10(line))
         line = unit * next(n for n in (1, 2, 2.5, 5, 10) if unit * n >= line * 0.999)
         low, high = math.floor(low / line) * line, math.ceil(round(high / line, 9)) * line
+        count = round((high - low) / line) + 1
     height = (HEIGHT - TOP_SPACE - BOTTOM_SPACE) / ((high - low) or 1)
     step = (WIDTH - LEFT_SPACE - RIGHT_SPACE) / len(chart.labels)
 
@@ -52,7 +54,7 @@ def _draw_plot(chart: Chart) -> str:
         return TOP_SPACE + (high - value) * height
 
     parts = []
-    for n in range(round((high - low) / line) + 1 if 0 < line < math.inf else 1):
+    for n in range(count):
         at = low + line * n
         y = scale(at)
         parts.append(f'<path class="grid" d="M{LEFT_SPACE} {y:.1f}H{WIDTH - RIGHT_SPACE}"/>')
