@@ -205,11 +205,6 @@ def write_first_day(words: str, locale: str | None = None) -> str:
     return re.sub(r"\b1(?= |$)", "1er", words) if babel_locale(locale) == "fr" else words
 
 
-def format_percent(percent: float, locale: str | None = None) -> str:
-    """Return a percentage with its sign, as in `12.5%`."""
-    sign = "\u202f%" if babel_locale(locale) == "fr" else "%"
-    return f"{format_number(percent, locale)}{sign}"
-
 
 def nearest_locale(locale: str) -> str:
     """Return the supported locale that best matches a platform's locale (`pt_PT`, `fr-CA`)."""

@@ -174,11 +174,6 @@ def make_choices(
     )
 
 
-def supplier(value: T) -> Callable[[], T]:
-    """Return a function that always returns `value`."""
-    return lambda: value
-
-
 def make_spending(
     caps: DailyCapLookup = no_daily_caps,
     allowances: Sequence[Allowance] = (),
