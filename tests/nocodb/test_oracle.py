@@ -45,7 +45,7 @@ class World:
     rows: dict[str, dict[int, Row]]
     owners: dict[int, int] = field(default_factory=dict)
 
-    def linked(self, table: str, id: int) -> list[tuple[int, Row]]:
+    def linked_rows(self, table: str, id: int) -> list[tuple[int, Row]]:
         if table == "Orders":
             found = [self.owners[id]] if id in self.owners else []
         else:
@@ -174,7 +174,7 @@ def choose(world: World, table: str, where: Sequence[tuple[str, str, Any]]) -> C
         if not all(fits(KINDS[table][name], row[name], op, value) for name, op, value in own):
             continue
         linked = [(n.partition(".")[2], op, value) for n, op, value in where if "." in n]
-        rows = world.linked(table, id)
+        rows = world.linked_rows(table, id)
         if table == "Orders":
             cells = rows[0][1] if rows else {}
             if not all(fits(KINDS[other][n], cells.get(n), op, v) for n, op, v in linked):
