@@ -138,7 +138,7 @@ class _SharedSettings(SettingsPart):
         "limit. On Discord, people who are not in PONTE_ALLOW have 50/1000 by default.",
     )
     ponte_timezone: Annotated[str, AfterValidator(_check_time_zone)] = setting(
-        "UTC", "time zone of people whose platform reports none"
+        "UTC", "time zone of people whose platform reports none; limits start again at its midnight"
     )
     ponte_locale: Annotated[Locale, BeforeValidator(_parse_locale)] = setting(
         "en", f"language of people whose platform reports none: {', '.join(LOCALES)}"

@@ -470,7 +470,7 @@ def read_time(words: str, zone: ZoneInfo) -> float:
 SCHEDULES_TABLE = TableDeclaration(
     name="schedules", whose="person", section="schedules", seen_at="created_at",
     contents="each schedule: what it does and where, when it is due, the time zone, who owns it",
-    kept="until its owner deletes it",
+    kept="until its owner deletes it or is forgotten",
     columns=(
         text("id"), text("person"), text("owner", json=True), text("conversation"),
         text("reply_to", json=True), text("kind"), text("text"), text("cron", default=""),
