@@ -18,7 +18,7 @@ from adapters.discord.client import (
     code_of,
 )
 from core.base.errors import PonteError, Undeliverable
-from core.base.tasks import retry
+from core.base.tasks import cancel_all, retry
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from core.domain.records import MemberKey, PlatformMember
@@ -132,10 +132,12 @@ class Roles:
         )
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
         self._listed_guilds: tuple[float, Sequence[int]] = (0.0, ())
+        self._listing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         """Stop the look-ups that are under way."""
         await self._members.close()
+        await cancel_all([self._listing] if self._listing else [])
 
     def forget(self, ids: Collection[str]) -> None:
         """Erase the roles of people with these ids."""
@@ -214,13 +216,19 @@ class Roles:
         if client.is_ready():
             return sorted(guild.id for guild in client.guilds)[:MAX_SERVERS]
         if not self._listed_guilds[0] or time.monotonic() - self._listed_guilds[0] > max_age:
-            try:
-                response = await attempt(lambda: client.http.get_guilds(200), repeat=False)
-            except (PonteError, *IN_DOUBT) as error:
-                log.info("could not list servers", error=type(error).__name__)
-                raise ServersNotTold from error
-            self._listed_guilds = time.monotonic(), sorted(int(guild["id"]) for guild in response)
+            # A message asks several times at once, and some do not wait: Discord is asked once.
+            if self._listing is None or self._listing.done():
+                self._listing = asyncio.create_task(self._ask_for_guilds(client))
+            await asyncio.shield(self._listing)
         return self._listed_guilds[1][:MAX_SERVERS]
+
+    async def _ask_for_guilds(self, client: discord.Client) -> None:
+        try:
+            response = await attempt(lambda: client.http.get_guilds(200), repeat=False)
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("could not list servers", error=type(error).__name__)
+            raise ServersNotTold from error
+        self._listed_guilds = time.monotonic(), sorted(int(guild["id"]) for guild in response)
 
 
 def _make_member(guild: str, user: str, roles: Iterable[str]) -> PlatformMember:

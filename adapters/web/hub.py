@@ -19,7 +19,7 @@ from typing import Any
 from adapters.web.errors import ServerStopping, TooManyStreams
 from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import PonteError
-from core.base.tasks import BackgroundTasks, BoundedDict, cancel_all
+from core.base.tasks import BackgroundTasks, BoundedDict, cancel_all, retry
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.changes import PendingRequest
@@ -29,6 +29,7 @@ from core.domain.records import Health, HistoryEntry
 from core.integrations import HookReceiver, HttpHandler, Operator, OperatorBoard
 from core.journal.jobs import Peers
 
+SERVER_RETRY_SECONDS = 1.0
 SERVER_START_SECONDS = 5.0
 """How long `close` waits for a server that is just being loaded."""
 PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
@@ -444,7 +445,8 @@ class WebAdapter:
 
     def _on_connection(self, listening: socket.socket) -> None:
         asyncio.get_running_loop().remove_reader(listening)
-        self._tasks.start(self._serve())
+        # If a module cannot be loaded now, as without free file descriptors, a later try can.
+        self._tasks.start(retry(self._serve, Exception, lambda *_: SERVER_RETRY_SECONDS))
 
     async def _serve(self) -> None:
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")

@@ -430,17 +430,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(*, takes: bool = True, works: bool = True) -> int:
-    # structlog and httpx load rich where they find it, for tracebacks in color and for a command of
-    # their own. Nothing that runs needs it, and it takes 5 MB and 60 ms.
+    # structlog loads rich where it finds it, for tracebacks in color; httpx for a command of its
+    # own. Nothing that runs needs it before somebody calls doctor, and it takes 5 MB and 60 ms.
     modules: Any = sys.modules
+    modules["httpx._main"] = None
     is_hidden = modules.setdefault("rich", None) is None
     try:
         from bot.app import serve
-
-        return serve(takes=takes, works=works)
     finally:
         if is_hidden:
             del modules["rich"]
+    return serve(takes=takes, works=works)
 
 
 def _translate(command: Any) -> None:

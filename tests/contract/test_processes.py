@@ -310,7 +310,9 @@ async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
         ).fetchone()
     )
     assert int(left["n"]) == 0
-    assert "The database's write-ahead log and backups may still" in ours.database.remains_notice
+    assert (
+        "may remain in the database's write-ahead log and backups" in ours.database.remains_notice
+    )
 
 
 async def test_what_has_no_job_gets_one_before_anything_new(on_postgres: Shared) -> None:

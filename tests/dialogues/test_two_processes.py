@@ -50,7 +50,7 @@ async def test_forget_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -
         said, receipt = await server.send("a secret")
         await gate.reached.wait()
         told = await server.ask("forget")
-        assert told.text.startswith("Deleted this conversation (1 message). The database's")
+        assert told.text.startswith("Deleted this conversation (1 message). The deleted data may")
         with pytest.raises(Forgotten):
             await server.wait_for_answer(receipt)
         gate.open.set()

@@ -118,6 +118,7 @@ async def file_of_table(client: Client, ids: Mapping[str, str]) -> httpx.Respons
 
 ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/"): ("open", get("/")),
+    ("GET", "/guide"): ("open", get("/guide")),
     ("GET", "/healthz"): ("open", get("/healthz")),
     ("GET", "/readyz"): ("health", get("/readyz")),
     ("GET", "/metrics"): ("operator", get("/metrics")),

@@ -262,7 +262,7 @@ def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(
     for word in ("UZOE99", "Zoe Dias"):
         assert holding(ponte.home, word) == [], word
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
-        ((kept,),) = connection.execute("SELECT pseudonym FROM erased_people").fetchall()
+        erased = {row[0] for row in connection.execute("SELECT pseudonym FROM erased_people")}
     key = (ponte.home / "pseudonyms.key").read_bytes()
     name = b"directory:slack:UZOE99"
-    assert kept == hmac.new(key, name, hashlib.sha256).hexdigest()
+    assert hmac.new(key, name, hashlib.sha256).hexdigest() in erased
