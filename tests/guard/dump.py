@@ -60,9 +60,11 @@ def _names(stage: Stage) -> dict[str, str]:
 
 def _dump_step(title: str, made: Sequence[NotedRequest], normal: Normal) -> Iterator[str]:
     """The services work side by side, and so do some calls of one. So the lines of a service are
-    sorted by all that is no id, then by where else in the step their ids are."""
+    sorted by all that is no id, then by where else in the step their ids are. A card is drawn as
+    in progress only if its change takes a while, so that is left out."""
     yield f"== {normal.text(title)}"
-    lines = [(one, one.service, normal.key([one.what, one.body])) for one in made]
+    steady = (one for one in made if "In progress." not in str(one.body))
+    lines = [(one, one.service, normal.key([one.what, one.body])) for one in steady]
     uses: dict[str, list[tuple[str, str]]] = {}
     for one, *key in sorted(lines, key=lambda line: line[1:]):
         for id in normal.find_ids([one.what, one.body]):

