@@ -194,7 +194,7 @@ async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
         (card,) = answer.cards
         assert (card.state, card.actions) == ("done", ("undo",))
         why = (await ponte.ask(f"why {card.id}")).text
-        assert why.endswith("The request was approved automatically, as set in ponte.toml.")
+        assert why.endswith("The request was approved automatically, as set in `ponte.toml`.")
         assert "Undone (`" in (await ponte.ask(f"undo {card.id}")).text
         assert table.rows == {}
         await propose(ponte, "table_create", rows=[ADA, BRUNO])
