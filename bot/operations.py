@@ -361,7 +361,7 @@ async def preview_hook(
 
 @operation(
     "sample reset", event="sample-reset", example="--yes", shown_by="audit --event sample-reset",
-    confirm="Restore the sample tables? All changes to them are lost.",
+    confirm="Restore the sample tables? All changes to them will be lost.",
 )  # fmt: skip
 async def reset_sample(ponte: Ponte) -> results.SampleReset:
     """Restore the sample tables to their first rows. This cannot be undone."""
@@ -498,7 +498,7 @@ async def revoke_api_token(
     example="ana", event="person-removed", facts=_PERSON_FACT, shown_by="people list",
 )  # fmt: skip
 async def remove_person(ponte: Ponte, name: PersonName) -> results.RemovedPerson:
-    """Remove a person from the page. Their sessions end and their running work stops."""
+    """Remove a person from the page. Their sessions end, and Ponte stops working for them."""
     person = ponte.accounts.person(name)
     await ponte.accounts.remove(person.key)
     return results.RemovedPerson(name, person.key)

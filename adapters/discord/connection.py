@@ -37,7 +37,7 @@ LOGIN_REFUSED = (
     "Token) into DISCORD_TOKEN."
 )
 INTENT_REFUSED = (
-    "Discord rejected the message content intent. Turn it on in the Developer Portal (Bot, "
+    "Discord rejected the Message Content intent. Turn it on in the Developer Portal (Bot, "
     "Privileged Gateway Intents), or set DISCORD_MESSAGE_CONTENT=off."
 )
 CLOSED = (

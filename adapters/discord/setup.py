@@ -29,7 +29,7 @@ INVITATION_SCOPES = ("bot", "applications.commands")
 DISCORD_NO_ANSWER = (
     "Discord did not respond at {url} ({error}). Check the network and DISCORD_API_URL."
 )
-UNREGISTERED = "none registered yet; `ponte run` registers them when it starts"
+UNREGISTERED = "no commands registered yet; `ponte run` registers them when it starts"
 
 
 async def check(
@@ -53,7 +53,7 @@ async def check(
                 flags = application.flags
                 granted = flags.gateway_message_content or flags.gateway_message_content_limited
                 words = say(
-                    "the message content intent is granted"
+                    "the Message Content intent is granted"
                     if granted
                     else connection.INTENT_REFUSED
                 )

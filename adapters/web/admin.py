@@ -453,16 +453,16 @@ class AdminView:
         style = "approve" if action == "renew" else "danger"
         words = {
             "renew": say(
-                "{name}'s sign-in link stops working, and its sessions end. API tokens stay valid.",
+                "{name}'s sign-in link and sessions will end. API tokens will stay valid.",
                 name=name,
             ),
             "remove": say(
-                "{name} can no longer sign in, and their running work stops. Their messages are "
-                "kept.",
+                "{name} won't be able to sign in, and anything Ponte is doing for them will stop. "
+                "Their messages will be kept.",
                 name=name,
             ),
-            "revoke": say("Programs that use this token lose access immediately."),
-            "delete": say("The schedule is deleted with the list of its runs."),
+            "revoke": say("Programs that use this token will lose access immediately."),
+            "delete": say("The schedule will be deleted with the list of its runs."),
         }
         fields = f'<input type="hidden" name="name" value="{escape(name)}">'
         fields += f"<p>{escape(words[action])}</p>"

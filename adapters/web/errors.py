@@ -52,7 +52,7 @@ PAGE_SENTENCES = {
     "close": "Close",
     "notices": "Notices",
     "edit": "Edit",
-    "editing": "This replaces your last message.",
+    "editing": "This will replace your last message.",
     "ask_again": "Ask again",
     "write": "Write a message",
     "shortcuts": "Shortcuts",
@@ -65,7 +65,7 @@ PAGE_SENTENCES = {
     "search_hint": "Search",
     "found": "Matches: {count}",
     "forget_ask": "Delete this conversation?",
-    "forget_why": "Its messages are deleted here and on the model's server. This can't be undone.",
+    "forget_why": "Messages will be deleted here and on the model's server. This can't be undone.",
     "forget_do": "Delete",
     "forgotten": "This conversation was deleted.",
     "cancel": "Cancel",
@@ -247,7 +247,7 @@ class ForeignHost(Refusal):
 
     code = "foreign_origin"
     sentence = (
-        "Ponte does not answer requests for {host}. If that is its public name, set PONTE_WEB_URL."
+        "Ponte does not answer requests for {host}. If this is Ponte's URL, set PONTE_WEB_URL."
     )
 
 

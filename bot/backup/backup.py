@@ -373,7 +373,7 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
             )
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
-        raise BadInput("--keep works only with a folder of backups.")
+        raise BadInput("--keep needs a folder. Specify a folder for the backups instead of a file.")
     now = datetime.now(UTC)
     path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
     if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
@@ -616,7 +616,7 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
     """Yield the lines of a report on a backup."""
     yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
-        yield say("To verify the copy, run `ponte restore` with it in an empty data folder.")
+        yield say("To verify this backup, restore it in an empty data folder with `ponte restore`.")
     else:
         yield say("The backup was verified: {file}.", file=file)
     if count := len(manifest.lost_files):

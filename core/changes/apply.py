@@ -48,11 +48,11 @@ from core.people.audit import Audit
 log = structlog.get_logger("changes")
 _GONE = "The system for this change is no longer connected."
 _UNREAD = "They could not be read again, so nothing was written. {why}"
-_UNCHECKED = "It was saved, but could not be verified."
+_UNCHECKED = "The change was saved, but could not be verified."
 _STILL_THERE = "The system reported a deletion, but the row still exists."
 _BROKE = "The tool failed because of a bug in Ponte."
-_STOPPED = "It was stopped before it started."
-_LEFT = "I stopped waiting because you asked me to stop. It had started, and may still finish."
+_STOPPED = "The operation was stopped before it started."
+_LEFT = "I stopped waiting because you asked me to. The operation had started and may still finish."
 
 
 @dataclass(slots=True)

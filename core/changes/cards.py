@@ -41,8 +41,8 @@ MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside
 the longest part of an answer, and a card takes 500 bytes beside its text."""
 _UNDO = "Undo {id}: {what}"
-ERASED = "It can no longer be undone, because `forget` deleted its rows."
-_LAPSED = "It can no longer be undone: changes can be undone for {days} days."
+ERASED = "This change can no longer be undone, because `forget` deleted its rows."
+_LAPSED = "This change can no longer be undone: changes can be undone for {days} days."
 REPLACED = "This version was replaced, so nothing was done. See the newest one."
 NOT_CHANGEABLE = "`{id}` can't be changed."
 _CLOSED = {
@@ -54,7 +54,7 @@ _CLOSED = {
 _DENIED_BECAUSE = "Denied by {name}: “{reason}”"
 _WITHDRAWN = "Withdrawn. If you still want it, ask again."
 _APPROVED = "Approved by {name}."
-_ALLOWED = "Approved automatically by the policy."
+_ALLOWED = "Approved automatically, as set in ponte.toml."
 _UNDO_BY = "Requested by {name}."
 _UNDONE_BY = "Undone by {name}."
 

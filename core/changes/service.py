@@ -166,7 +166,7 @@ def _intended_write(draft: Draft) -> object:
 _UNDONE = "Undone (`{id}`)."
 _NOT_UNDONE = "Not undone: `{id}` is unchanged."
 _UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
-_REDONE = "Undone (`{id}`): the change `{change}` applies again."
+_REDONE = "Undone (`{id}`). The change `{change}` is in effect again."
 _NOTHING_DONE = "There is nothing to undo."
 
 
@@ -190,7 +190,7 @@ class Undo:
             await approval.check(decision.person, decision.address, change, reached)
             applier = self.appliers.get(change.draft.applier)
             if applier is None:
-                raise ToolError("The system where it was done is no longer connected.")
+                raise ToolError("The system where the change was made is no longer connected.")
             draft = applier.revert(change)
             rule = await approval.rule_of(decision.person, decision.address, change)
             # Before the first write: if the audit log cannot be written, nothing is undone.

@@ -76,7 +76,7 @@ _UNKNOWN = "`{slug}` has no input `{name}`. Its inputs are: {names}."
 _WRONG = {
     "number": "{name} must be a number, for example {name}=12.5.",
     "boolean": "{name} must be true or false, for example {name}=true.",
-    "choice": "{name} must be one of: {choices}.",
+    "choice": "{name} must have one of these values: {choices}.",
     "text": '{name} must be text, for example {name}="some words".',
 }
 _SEVERAL = "A quick command accepts one file, but you sent {count}. Send only the one to use."
@@ -87,7 +87,7 @@ _SPARE = (
     "You sent both text and the file `{name}`, so I can't tell which is the input. Leave out "
     "the text, or name every input except the one for the file."
 )
-_EMPTY = "It finished without a result."
+_EMPTY = "The quick command finished without a result."
 _LONG = "The result has {count} characters. The full text is in the file `{name}`. It begins:"
 
 Inputs = str | dict[str, Any]

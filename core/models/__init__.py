@@ -48,7 +48,7 @@ REQUESTS_SENTENCE = (
     "for them: about 1,000 tokens in all."
 )
 CONTEXT_SENTENCE = (
-    "A fourth request has up to about 7,000 tokens, and tests the size of the model's context."
+    "A fourth request of up to 7,000 tokens will also be sent, to test the model's context size."
 )
 NOTHING_TO_CHECK = (
     "there is nothing to check, because the demo model answers. Set OPENAI_API_KEY or "

@@ -309,7 +309,7 @@ _TOUR = (
     "understand only a few sentences. Try these, from the top:"
 )
 _UNDERSTOOD = (
-    ("history", "show the messages of this thread"),
+    ("history", "show the earlier messages in this conversation"),
     ("list tables", "list the NocoDB tables"),
     ("show TABLE", "show the first rows of a table"),
     ("run python …", "run Python in the sandbox"),
@@ -379,8 +379,8 @@ def _decide(turn: DemoTurn) -> Decision:
     match kind:
         case "history":
             if not turn.earlier:
-                return say("This thread has no earlier messages.")
-            lines = [say("Earlier messages in this thread:"), ""]
+                return say("This conversation has no earlier messages.")
+            lines = [say("Earlier messages in this conversation:"), ""]
             for exchange in turn.earlier[-_MAX_RECALLED:]:
                 name = escape_inline(exchange.name) or say("You")
                 lines.append(f"- **{name}**: {escape_inline(exchange.text)}")

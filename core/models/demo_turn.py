@@ -178,7 +178,7 @@ def format_rows(name: str, reply: ToolReply) -> str:
         return f"{head}\n\n{reference[0]}"
     columns = list(dict.fromkeys(key for row in first_rows for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
-        more = say("It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS)
+        more = say("There are more columns than the {columns} shown here.", columns=_MAX_COLUMNS)
         head = f"{head} {more}"
     columns = columns[:_MAX_COLUMNS]
     if not columns:

@@ -142,7 +142,7 @@ TOOLS_NEED_OPTION = (
 )
 NO_TOOLS = (
     "The model `{model}` cannot call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
-    "to a model that can."
+    "to a model that can call tools."
 )
 MODEL_NOT_LOADED = (
     "The model's server has not loaded the model `{model}`. Load it there, then ask again."

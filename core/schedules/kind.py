@@ -61,7 +61,7 @@ class ScheduleChange(Kind):
             return ""
         lines = describe_times(draft, change.proposal.created_at)
         if after is None:
-            lines.append(say("The schedule is deleted with the list of its runs."))
+            lines.append(say("The schedule will be deleted with the list of its runs."))
         else:
             lines.append(describe_cost(draft))
         if after and before and change.state == "open":

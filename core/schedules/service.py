@@ -112,7 +112,8 @@ class ScheduleService:
             raise StatusUnknown
         if is_stranger:
             raise NotAllowed(
-                "Only people named in a rule can have schedules here. An admin can add a rule."
+                "Only people named in PONTE_ALLOW or in a rule of ponte.toml can have schedules "
+                "here. Ask an admin to add you."
             )
         if is_new:
             await self.schedules.check_count(
@@ -333,8 +334,8 @@ class Scheduling:
                 words = say("No schedules yet. The demo model can't create one: connect a model.")
             else:
                 words = say(
-                    "No schedules yet. To create one, ask me, for example: remind me tomorrow at "
-                    "14:00 to call Ana."
+                    "No schedules yet. To create one, ask me, for example: “Remind me tomorrow at "
+                    "14:00 to call Ana.”"
                 )
             return Answer(words, is_private=message.address.is_shared)
         match command.slug:
@@ -351,7 +352,7 @@ class Scheduling:
                 words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
-                return Answer(say("It's running now."), is_private=message.address.is_shared)
+                return Answer(say("The run has started."), is_private=message.address.is_shared)
             case word:
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)

@@ -235,8 +235,8 @@ _COSTS: dict[ScheduleKind, str] = {
         "permissions here."
     ),
     "post": (
-        "It only posts this text, without a model. Each run counts as one message toward your "
-        "limits."
+        "The schedule only posts this text, without a model. Each run counts as one message toward "
+        "your limits."
     ),
     "command": (
         "Each run is one quick command, counts toward your limits and uses your permissions here."

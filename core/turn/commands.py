@@ -389,7 +389,7 @@ class CommandService:
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         if turn.message.address.is_shared and not command.confirmed:
             return say(
-                "This deletes the conversation for everyone here. To confirm, type `forget yes`."
+                "This will delete this conversation for everyone. To confirm, type `forget yes`."
             )
         forgot = await self.upkeep.forget(conversation)
         self.people.audit.note("conversation-forgotten", turn.message.author, turn.message.address)

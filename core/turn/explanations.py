@@ -25,7 +25,7 @@ _NOTHING = (
 )
 _ASKED = "Rule for the request:"
 _DECIDED = "Rule for the decision:"
-_BY_POLICY = "The policy approved it automatically."
+_BY_POLICY = "The request was approved automatically, as set in ponte.toml."
 _APPROVES_NAMED = "An admin or a designated approver can decide."
 _APPROVES_ONLY = "Only a designated approver can decide."
 _APPROVES_ADMIN = "An admin decides, because the change deletes rows or changes many."

@@ -190,11 +190,11 @@ async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
     async with bot(bot_home, table, rules=TableRules({"people": TableRule("auto")})) as ponte:
         answer = await ponte.ask('call table_create {"rows": [{"Name": "Ada"}]}')
         assert table.rows == {"1": {"Name": "Ada"}}
-        assert "Approved automatically by the policy. Done." in answer.text, "the model goes on"
+        assert "Approved automatically, as set in `ponte.toml`. Done." in answer.text
         (card,) = answer.cards
         assert (card.state, card.actions) == ("done", ("undo",))
         why = (await ponte.ask(f"why {card.id}")).text
-        assert why.endswith("The policy approved it automatically."), "nobody decided it"
+        assert why.endswith("The request was approved automatically, as set in `ponte.toml`.")
         assert "Undone (`" in (await ponte.ask(f"undo {card.id}")).text
         assert table.rows == {}
         await propose(ponte, "table_create", rows=[ADA, BRUNO])

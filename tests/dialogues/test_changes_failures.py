@@ -156,7 +156,7 @@ async def test_an_undo_in_a_system_that_is_no_longer_connected(bot_home: BotHome
     async with bot_home.open() as ponte:
         told = await ponte.ask(f"undo {card.id}")
         assert (told.status, told.text) == (
-            "failed", "The system where it was done is no longer connected."
+            "failed", "The system where the change was made is no longer connected."
         )  # fmt: skip
     async with bot(bot_home, table) as ponte:
         assert "Undone (`" in (await ponte.ask(f"undo {card.id}")).text

@@ -54,7 +54,7 @@ async def test_a_change_can_be_undone_for_seven_days(bot_home: BotHome) -> None:
     async with bot(bot_home, table) as ponte:
         id = await propose_and_approve(ponte, "table_update", rows={"1": {"Name": "X"}})
         bot_home.clock.now += UNDO_LIFETIME_SECONDS
-        words = "It can no longer be undone: changes can be undone for 7 days."
+        words = "This change can no longer be undone: changes can be undone for 7 days."
         assert (await ponte.ask(f"undo {id}")).text == words
         await ponte.engine.changes.ledger.erase_old_rows(bot_home.clock.now + 1)
         assert (await ponte.ask(f"undo {id}")).text == words
@@ -72,7 +72,7 @@ async def test_an_undo_is_a_change_and_can_be_undone(bot_home: BotHome) -> None:
         assert undo != id
         assert table.rows["1"]["Name"] == "Ada"
         again = await ponte.ask(f"undo {undo}")
-        assert f"the change `{id}` applies again" in again.text
+        assert f"The change `{id}` is in effect again" in again.text
         undo_of(again)
         assert table.rows["1"]["Name"] == "X"
         assert (await ponte.ask("changes")).text.count("\n- ") == 3
@@ -134,7 +134,8 @@ async def test_forgotten_rows_cannot_be_brought_back(bot_home: BotHome, tmp_path
         open_ = await propose(ponte, "table_create", rows=[{"Name": "Another Secret"}])
         await ponte.ask("forget")
         told = await ponte.ask(f"undo {id}")
-        assert told.text == "It can no longer be undone, because `forget` deleted its rows."
+        words = "This change can no longer be undone, because `forget` deleted its rows."
+        assert told.text == words
         withdrawn = await ponte.ask(f"approve {open_.id}")
         assert withdrawn.text == "Withdrawn because its conversation was deleted."
     assert table.rows == {}

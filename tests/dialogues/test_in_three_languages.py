@@ -25,7 +25,7 @@ EXPECTED = {
         "Pergunte o que quiser. Você também pode digitar um destes comandos (os comandos "
         "em inglês também funcionam):\n- `ajuda`: mostrar esta ajuda",
         "Conexões:", "Criar uma linha em People", "Solicitação sua.",
-        "Aprovada por Ana. Concluída. Para desfazer, digite `desfazer ",
+        "Solicitação aprovada por Ana. Concluída. Para desfazer esta alteração, digite `desfazer ",
         "Uso de hoje:\n- você: 1 mensagem, ",
         "Não encontrei a solicitação zzzzz2.", "Conversa excluída (7 mensagens).",
     ),
@@ -33,15 +33,15 @@ EXPECTED = {
         "Demandez-moi ce que vous voulez. Vous pouvez aussi taper une de ces commandes (les "
         "commandes en anglais fonctionnent aussi)\u00a0:\n- `aide`\u00a0: afficher cette aide",
         "Connexions\u00a0:", "Créer une ligne dans People", "Demande faite par vous.",
-        "Approuvée par Ana. Effectuée. Pour l’annuler, tapez `annuler ",
+        "Demande approuvée par Ana. Effectuée. Pour annuler cette modification, tapez `annuler ",
         "Utilisation du jour\u00a0:\n- vous\u00a0: 1 message, ",
         "Demande zzzzz2 introuvable.", "Conversation supprimée (7 messages).",
     ),
 }  # fmt: skip
 UNDO = {
     "en": ("undo", r"Undone \(`\w{6}`\)\."),
-    "pt-BR": ("desfazer", r"Desfeita \(`\w{6}`\)\."),
-    "fr": ("annuler", r"Annulée \(`\w{6}`\)\."),
+    "pt-BR": ("desfazer", r"Alteração desfeita \(`\w{6}`\)\."),
+    "fr": ("annuler", r"Modification annulée \(`\w{6}`\)\."),
 }
 CHANGED = {
     "en": "Value: – → Nov 18, 2026 · Status: Lead → Won",

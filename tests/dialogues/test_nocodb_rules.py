@@ -120,7 +120,7 @@ async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(bot_hom
         row = {"Name": "Ada", "Status": "Lead"}
         answer = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         assert [card.state for card in answer.cards] == ["done"]
-        assert "Approved automatically by the policy." in answer.cards[0].text
+        assert "Approved automatically, as set in ponte.toml." in answer.cards[0].text
         two = await crm.mia_calls("k2", "create", table="Customers", rows=[row, row])
         assert [card.state for card in two.cards] == ["open"]
         update = [{"id": "31", "fields": {"Status": "Lost"}}]

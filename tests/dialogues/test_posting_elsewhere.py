@@ -214,8 +214,8 @@ async def test_cards_show_all_of_the_text_or_no_button_on_slack(tmp_path: Path) 
         assert "Approve" in card.buttons
         assert card.visible_text.count("Lorem &amp;") == text.count("Lorem &")
         for locale, name, words in (
-            ("pt-BR", "Rui", ("Postar em #sales", "Solicitação de Rui.", "Postada.")),
-            ("fr", "Zoé", ("Publier dans #sales", "Demande faite par Zoé.", "Publiée.")),
+            ("pt-BR", "Rui", ("Postar em #sales", "Solicitação de Rui.", "Mensagem postada.")),
+            ("fr", "Zoé", ("Publier dans #sales", "Demande faite par Zoé.", "Message publié.")),
         ):
             person = w.slack.person(name, locale=locale)
             w.slack.workspace.places[sales.id].members.add(person.id)

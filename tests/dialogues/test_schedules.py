@@ -355,7 +355,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
         assert rf"`{id}` Reminder: Post the \*report\*" in await read("schedules", "k3")
         assert "Paused." in await read(f"schedule {id} pause", "k4")
         assert "Started." in await read(f"agendamento {id} resume", "k5")
-        assert "It's running now." in await read(f"schedule {id} run", "k7")
+        assert "The run has started." in await read(f"schedule {id} run", "k7")
         run = (await ponte.engine.schedules.store.list_runs(id))[0]
         answer = await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "Post the *report*" in answer.text

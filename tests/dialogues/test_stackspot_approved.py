@@ -20,7 +20,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 
-LEFT = "I stopped waiting because you asked me to stop. It had started, and may still finish."
+LEFT = "I stopped waiting because you asked me to. The operation had started and may still finish."
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
         await ponte.ask("stop")
         assert LEFT in (await answer(ponte, first)).text
         told = (await answer(ponte, second.seq)).text
-        assert told == ("Approved by Ana. No result. It was stopped before it started.")
+        assert told == ("Approved by Ana. No result. The operation was stopped before it started.")
     assert bot.stackspot.count("create") == 1
 
 

@@ -88,7 +88,7 @@ async def test_one_new_row_needs_nobody_where_the_file_says_so(bot_home: BotHome
         call = f"call table_create {json.dumps({'rows': [ADA]})}"
         answer = await says(ponte, call, "k1")
         assert [card.state for card in answer.cards] == ["done"]
-        assert "Approved automatically by the policy." in answer.cards[0].text
+        assert "Approved automatically, as set in ponte.toml." in answer.cards[0].text
         await proposed_on_slack(ponte, "k2", "table_create", rows=[ADA, ADA])
     assert len(table.rows) == 1
 

@@ -37,7 +37,7 @@ _NAMES = {"Health": 2, "SafetyFinding": 1}
 """How many arguments stand before the words."""
 NO_FAILURES = (
     "Connects your team with", "What do you want to know?", "If you undo this", "note", "off",
-    "failing", "discord: everyone can chat", "the message content intent is granted",
+    "failing", "discord: everyone can chat", "the Message Content intent is granted",
     "only this machine can open the page, and it asks for a token", "no answer",
     "sends replies; other processes receive messages",
 )  # fmt: skip

@@ -209,7 +209,7 @@ def test_a_link_cell_that_may_be_cut_is_not_guessed_from(count: int) -> None:
     [
         ([], ""),
         ([("Stage", "eq", "Lead")], "Stage is \"Lead\""),
-        ([("Due", "eq", "this_month")], "Due is in 2026-11"),
+        ([("Due", "eq", "this_month")], "Due is 2026-11"),
         ([("Due", "between", ["2026-01", "2026-03"])], "Due is between 2026-01 and 2026-03"),
         ([("Value", "gt", "10.50"), ("Paid", "eq", False)],
          "Value is more than 10.50 and Paid is not checked"),

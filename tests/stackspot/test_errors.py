@@ -149,6 +149,6 @@ async def test_who_loses_sight_of_a_run_is_not_told_to_try_again(
     error = await error_of(stackspot.wait(execution))
     assert (error.code, error.unsure) == ("down", True)
     assert error.words() == (
-        "I could no longer get the status from StackSpot, so I stopped waiting. It was "
+        "I could no longer get the status from StackSpot, so I stopped waiting. The run was "
         "started, and StackSpot may still finish it."
     )

@@ -131,7 +131,7 @@ async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
     made = await runs.revise(change, {"tone": "", "rows": "3", "now": "false"}, changer)
     assert made.rows[0].after == {"day": "May", "rows": 3, "now": False}
     assert made.target["conversation"] == first.target["conversation"]
-    with pytest.raises(BadInput, match="tone must be one of: dry, warm"):
+    with pytest.raises(BadInput, match="tone must have one of these values: dry, warm"):
         await runs.revise(change, {"tone": "sour"}, changer)
     gone = StackSpotRuns(stackspot, RegisteredCommands([command], frozenset({"day"})))
     with pytest.raises(NotAllowed):

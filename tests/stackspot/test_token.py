@@ -80,7 +80,7 @@ async def test_a_refusal_while_it_runs_says_that_it_may_still_finish(
     fake.answer("status", 401, 401)
     error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "refused"
-    assert str(error).endswith("It was started, and StackSpot may still finish it.")
+    assert str(error).endswith("The run was started, and StackSpot may still finish it.")
 
 
 async def test_it_is_asked_for_again_while_the_service_is_not_well(

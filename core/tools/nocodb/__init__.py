@@ -110,8 +110,8 @@ REST_TOOLS = frozenset({
 """The names of the tools over NocoDB's REST API, and of those over the sample tables."""
 _BRIDGE_TOOLS = frozenset({"nocodb_execute"})
 _NOT_CHECKED = (
-    "the bridge does not list its tables, so Ponte cannot check the table names in {path}; a rule "
-    "with a misspelled name has no effect"
+    "it does not list its tables, so Ponte cannot check the table names in {path}. Check them "
+    "yourself: a rule with a misspelled name has no effect"
 )
 
 

@@ -113,8 +113,6 @@ _SENTENCES: dict[Op, str] = {
     "notblank": "{field} is not empty",
 }
 _DATE_SENTENCES: dict[Op, str] = {
-    "eq": "{field} is in {value}",
-    "neq": "{field} is not in {value}",
     "gt": "{field} is after {value}",
     "gte": "{field} is on or after {value}",
     "lt": "{field} is before {value}",

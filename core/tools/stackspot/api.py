@@ -119,7 +119,7 @@ _UNREADABLE = (
 )
 _TOO_LARGE = "StackSpot's response is too large."
 _STOPPED_WAITING = "I could no longer get the status from StackSpot, so I stopped waiting."
-_STILL_RUNNING = "It was started, and StackSpot may still finish it."
+_STILL_RUNNING = "The run was started, and StackSpot may still finish it."
 _RUN_UNKNOWN = (
     "StackSpot's response was lost, so I don't know whether `{subject}` started. I did not "
     "start it again. Check in StackSpot, then ask again if you need it."

@@ -194,7 +194,7 @@ async def test_a_fourth_request_tests_the_context(tmp_path: Path, kind: str) -> 
         start = Start(settings, Config(), Home(tmp_path / "home"))
         code = await try_model(start, lines.append, lambda: None)
         assert count_paid(fake) == 4
-    assert "A fourth request has up to about 7,000 tokens" in lines[0]
+    assert "A fourth request of up to 7,000 tokens" in lines[0]
     (context,) = [line for line in lines if "model context" in line]
     if kind:
         assert (code, context[:21]) == (1, "FAIL  model context: ")

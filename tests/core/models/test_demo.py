@@ -314,7 +314,7 @@ async def test_output_cannot_leave_its_block() -> None:
 
 async def test_history_is_the_thread() -> None:
     chat = Chat(DemoModel)
-    assert await chat.says("history") == "This thread has no earlier messages."
+    assert await chat.says("history") == "This conversation has no earlier messages."
     await chat.says("the code is 42")
     await chat.says("I like tea", BEA)
     told = await chat.says("history")
@@ -326,7 +326,7 @@ async def test_quoted_context_is_not_what_was_asked() -> None:
     chat = Chat(DemoModel)
     quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
     chat.thread.append(quoted)
-    assert await chat.says("history") == "This thread has no earlier messages."
+    assert await chat.says("history") == "This conversation has no earlier messages."
 
 
 async def test_the_same_round_asked_again_is_the_same() -> None:

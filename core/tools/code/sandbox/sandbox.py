@@ -44,7 +44,7 @@ NO_BWRAP = (
     "bubblewrap is not installed. Run `apt install bubblewrap` (or install your system's package)"
 )
 NOT_LINUX = "the sandbox needs Linux; this is {system}"
-NO_TABLE = "this processor ({machine}) is not supported; x86_64 and aarch64 are"
+NO_TABLE = "this processor ({machine}) is not supported. Only x86_64 and aarch64 are supported"
 NO_LANDLOCK = (
     "this Linux has no Landlock (5.13 or later, with `landlock` in /sys/kernel/security/lsm)"
 )
