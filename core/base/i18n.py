@@ -205,7 +205,6 @@ def write_first_day(words: str, locale: str | None = None) -> str:
     return re.sub(r"\b1(?= |$)", "1er", words) if babel_locale(locale) == "fr" else words
 
 
-
 def nearest_locale(locale: str) -> str:
     """Return the supported locale that best matches a platform's locale (`pt_PT`, `fr-CA`)."""
     language = locale.replace("_", "-").split("-")[0].lower()
