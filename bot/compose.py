@@ -145,10 +145,8 @@ async def compose(
         people = People(policy, budget, audit, directory, accounts, owner)
 
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
-        tools = [
-            built for face in settings.faces
-            if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
-        ]  # fmt: skip
+        used = [face for face in settings.faces if face.is_used(settings, settings)]
+        tools = [face.build(deps, quick) for face in used if isinstance(face, ToolIntegration)]
         for each in reversed(tools):
             closing.push_async_callback(each.close)
         toolbox = Toolbox([each.source for each in tools])
@@ -179,7 +177,6 @@ async def compose(
 
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)
-        used = [face for face in settings.faces if face.is_used(settings, settings)]
         for face in used:
             if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, engine.conversations, people, board)

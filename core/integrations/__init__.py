@@ -542,8 +542,8 @@ class ToolIntegration(Integration[S]):
     """A system that provides tools."""
 
     @abstractmethod
-    def build(self, deps: IntegrationDependencies[S], quick: QuickRegistry) -> ToolBundle | None:
-        """Build the tools without connecting to anything. None: the integration is off."""
+    def build(self, deps: IntegrationDependencies[S], quick: QuickRegistry) -> ToolBundle:
+        """Build the tools of an integration that is on, without connecting to anything."""
 
     def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:
         """Return the names of its tools, commands and agents that rules can use.

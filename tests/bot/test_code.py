@@ -21,7 +21,7 @@ OLLAMA = "http://127.0.0.1:11434/v1"
 KEY = {"openai_api_key": "sk-test"}
 
 
-def backend_of(chosen: Settings, home: Path) -> CodeBackend | None:
+def backend_of(chosen: Settings, home: Path) -> CodeBackend:
     client = model_client(chosen)
     return CODE_INTEGRATION.build_backend(
         dependencies(chosen, Config(), Home(home), HttpClient(), client)
@@ -39,15 +39,18 @@ def backend_of(chosen: Settings, home: Path) -> CodeBackend | None:
         (KEY | {"ponte_model_api": "demo"}, "local"),
         (KEY | {"ponte_code": "local"}, "local"),
         (KEY | {"openai_base_url": OLLAMA, "ponte_code": "hosted"}, "hosted"),
-        (KEY | {"ponte_code": "off"}, None),
     ],
 )
 async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name: str) -> None:
     chosen = Settings.model_validate(settings)
     backend = backend_of(chosen, tmp_path)
-    assert (backend and backend.name) == name
-    if backend:
-        await backend.close()
+    assert backend.name == name
+    await backend.close()
+
+
+def test_python_can_be_off() -> None:
+    chosen = Settings(ponte_code="off")
+    assert not CODE_INTEGRATION.is_used(chosen, chosen)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,6 @@ async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name:
 async def test_which_model_runs_it(tmp_path: Path, settings: dict[str, str], model: str) -> None:
     chosen = Settings.model_validate(KEY | settings)
     backend = backend_of(chosen, tmp_path)
-    assert backend is not None
     assert (await backend.health()).words == f"hosted: {model} at api.openai.com"
 
 

@@ -270,26 +270,18 @@ def test_a_public_url_needs_a_token() -> None:
     assert Settings(ponte_web_url="https://ponte.example.com", ponte_web="off")
 
 
-SECRETS = {
-    "OPENAI_BASE_URL": ("OPENAI_API_KEY", "https://evil.example/v1"),
-    "SLACK_API_URL": ("SLACK_BOT_TOKEN", "https://evil.example/api/"),
-    "DISCORD_API_URL": ("DISCORD_TOKEN", "https://evil.example/api/v10"),
-    "DISCORD_GATEWAY_URL": ("DISCORD_TOKEN", "wss://evil.example/"),
-    "NOCODB_URL": ("NOCODB_TOKEN", "https://evil.example"),
-    "STACKSPOT_AUTH_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
-    "STACKSPOT_API_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
-    "STACKSPOT_AGENT_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
-    "STACKSPOT_FILES_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
-    "PONTE_WEB_URL": ("PONTE_WEB_TOKEN", "https://evil.example"),
-}
+SECRETS = [
+    (address.upper(), secret.upper())
+    for face in FACES for address, secrets in face.sent_to.items() for secret in secrets
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", SECRETS)
+@pytest.mark.parametrize(("address", "name"), SECRETS)
 def test_an_address_of_the_file_gets_no_secret_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str, name: str
 ) -> None:
     """A `.env` that came with somebody's folder must not lead our secrets to them."""
-    name, url = SECRETS[address]
+    url = "wss://evil.example" if address == "DISCORD_GATEWAY_URL" else "https://evil.example"
     secret = "hunter2-hunter2-hunter2"
     (tmp_path / ".env").write_text(f"{address}={url}\n")
     monkeypatch.setenv(name, secret)
@@ -312,8 +304,8 @@ def test_an_address_of_the_file_gets_no_secret_of_the_environment(
 
 def test_every_address_that_gets_a_secret_is_known() -> None:
     addresses = {name for name in Settings.model_fields if name.endswith("_url")}
-    sent_to = {name for face in FACES for name in face.sent_to}
-    assert sent_to == addresses - {"database_url"} == {name.lower() for name in SECRETS}
+    sent_to = {name for face in FACES for name, secrets in face.sent_to.items() if secrets}
+    assert sent_to == addresses - {"database_url"}
 
 
 def test_a_proxy_of_the_file_reads_no_secret_of_the_environment(

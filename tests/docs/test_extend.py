@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from bot.compose import compose
 from bot.config.ponte_toml import Config
@@ -23,13 +26,14 @@ from bot.integrations import FACES
 from bot.operations import OPERATIONS
 from bot.settings import Settings, load
 from bot.stores import SCHEMA, TABLES, VIEWS
-from core.base.errors import ToolError
+from core.base.errors import SettingsError, ToolError
 from core.people.rules import Rule, RuleBook
 from core.store.database import SqliteDatabase
 from core.store.schema import Schema, find_foreign_entry
 from core.store.tables import text
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.fieldtypes import Field, parse_value
+from tests.dialogues.bot_home import BotHome
 from tests.discord.discord_ponte import Speaker
 from tests.docs.conftest import Machine
 from tests.docs.test_documents import blocks
@@ -45,51 +49,79 @@ PAGE = "docs/dev/extend.md"
 PYTHON = [one for one in blocks() if (one.document, one.language) == (PAGE, "python")]
 
 
-def run_block(part: str) -> dict[str, Any]:
-    """Run the block that contains this text, and return its names."""
+def run_block(part: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Run the block that contains this text, and return its names, with those given."""
     (block,) = [one for one in PYTHON if part in one.text]
-    names: dict[str, Any] = {"__name__": "extension"}
+    names = {"__name__": "extension"} if names is None else names
     exec(compile(block.text, str(block), "exec", dont_inherit=True), names)
     return names
 
 
-async def test_a_tool_source_is_called_and_checked(
+PACKAGE = ModuleType("core.tools.stock")
+with patch.dict(sys.modules, {PACKAGE.__name__: PACKAGE}):
+    SOURCE = run_block("StockIntegration", vars(PACKAGE))
+    TESTS = run_block("bot_home.open")
+
+
+class TestStock:
+    """The test that the page offers."""
+
+    locals().update({n: staticmethod(each) for n, each in TESTS.items() if n.startswith("test_")})
+
+    @pytest.fixture
+    def bot_home(self, tmp_path: Path) -> BotHome:
+        return BotHome(tmp_path / "home")
+
+
+async def test_a_tool_source_is_checked_and_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = web.Application()
-    app.router.add_get("/items/{item}", count_pieces)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
+    others = [face for face in FACES if face.name not in ("model", "code")]
+    faces = (Scripted(Speaker()), *others, SOURCE["STOCK"])
+    home = Home(tmp_path / "home")
+
+    async def check(key: str) -> str:
+        """Return what the doctor says about the warehouse."""
+        monkeypatch.setenv("STOCK_KEY", key)
+        lines: list[str] = []
+        await examine(Start(load(faces), Config(), home), lines.append)
+        (line,) = [line for line in lines if "stock: " in line]
+        return line
+
+    async def call() -> str:
+        """Return the page's answer to a message that makes the model call the tool."""
+        settings = load(faces)
+        with home.take():
+            ponte = await compose(settings, Config(), home)
+            await ponte.start()
+            async with page_client(ponte.links()[1]) as client:
+                said = {"message": 'call stock_count {"item": "hammer"}'}
+                answer: str = (await client.post("/chat", json=said)).json()["response"]
+            await ponte.stop()
+        return answer
+
     for name in [one for one in os.environ if one.lower() in Settings.model_fields]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STOCK_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
-    others = [face for face in FACES if face.name not in ("model", "code")]
-    faces = (Scripted(Speaker()), *others, run_block("StockIntegration")["STOCK"])
-    home = Home(tmp_path / "home")
-    start = Start(load(faces), Config(), home)
-    lines: list[str] = []
-    assert await examine(start, lines.append) == 0
-    assert "ok    stock: the warehouse responds" in lines
-    with home.take():
-        ponte = await compose(start.settings, start.config, home)
-        await ponte.start()
-        async with page_client(ponte.links()[1]) as client:
-            for item, answer in (("hammer", '{"item": "hammer", "pieces": 7}'), ("saw", "error")):
-                said = {"message": f'call stock_count {{"item": "{item}"}}'}
-                assert answer in (await client.post("/chat", json=said)).json()["response"]
-        await ponte.stop()
-    await runner.cleanup()
-
-
-async def count_pieces(request: web.Request) -> web.Response:
-    item = request.match_info["item"]
-    if item == "saw":
-        return web.Response(status=503)
-    return web.json_response({"item": item, "pieces": 7})
+    monkeypatch.setitem(TESTS["PIECES"], "hammer", 7)
+    app = web.Application()
+    app.router.add_get("/items/{item}", TESTS["count_pieces"])
+    async with TestServer(app) as server:
+        monkeypatch.setenv("STOCK_URL", str(server.make_url("/")))
+        assert await check("") == "off   stock: set STOCK_KEY"
+        assert "there is no tool 'stock_count' here" in await call()
+        assert await check("wrong") == (
+            "FAIL  stock: The warehouse rejected the key. Check STOCK_KEY."
+        )
+        assert await check("right") == "ok    stock: the warehouse responds"
+        assert '{"pieces":7}' in await call()
+    assert (await check("right")).endswith("Check STOCK_URL and the network.")
+    assert load(faces).secrets == ("right",)
+    monkeypatch.delenv("STOCK_URL")
+    (tmp_path / ".env").write_text("STOCK_URL=https://evil.example\n")
+    with pytest.raises(SettingsError, match="STOCK_KEY is set in the environment"):
+        load(faces)
 
 
 def test_a_column_type_checks_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,7 +305,7 @@ class CaseTables(ToolIntegration[SettingsPart]):
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickRegistry
-    ) -> ToolBundle | None:
+    ) -> ToolBundle:
         source = CaseTableSource(self._stage.tables, deps.config, self._stage.now)
         return ToolBundle(source, [source.rows])
 
@@ -356,11 +356,9 @@ class CaseCommands(ToolIntegration[SettingsPart]):
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickRegistry
-    ) -> ToolBundle | None:
+    ) -> ToolBundle:
         client = self._stage.commands
         quick.connect(StackSpotCommands(client).run)
-        if not deps.config.quick_commands:
-            return None
         source = StackSpotSource(client, quick, deps.config)
         return ToolBundle(source, [StackSpotRuns(client, quick)])
 
@@ -411,7 +409,7 @@ class CasePython(ToolIntegration[CodeSettings]):
 
     def build(
         self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry
-    ) -> ToolBundle | None:
+    ) -> ToolBundle:
         source = CodeSource(self._stage.python)
         return ToolBundle(source, runner=source.runner)
 

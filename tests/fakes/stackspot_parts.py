@@ -88,7 +88,6 @@ async def stackspot_choices(
         made = dependencies(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
         quick = QuickCommandRegistry(LiveConfig(config), named)
         tools = STACKSPOT.build(made, quick, StillClock())
-        assert tools
         base = make_choices(model, [tools.source], policy, tools.appliers)
         yield replace(base, quick=quick, board=HealthBoard((), quick))
         await tools.close()

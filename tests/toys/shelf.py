@@ -74,8 +74,8 @@ class Shelf(ToolIntegration[ShelfSettings]):
 
     def build(
         self, deps: IntegrationDependencies[ShelfSettings], quick: QuickRegistry
-    ) -> ToolBundle | None:
-        return ToolBundle(self.source, [self.source]) if deps.own.shelf == "on" else None
+    ) -> ToolBundle:
+        return ToolBundle(self.source, [self.source])
 
     def rule_names(self, own: ShelfSettings, config: OperatorConfig) -> RuleNames:
         return {"tool": ("shelf_find", "shelf_add")}

@@ -76,26 +76,21 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             case "local":
                 return Health("code", "on", "Python in a sandbox on this machine")
 
-    def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend | None:
-        """Return the backend, or None if the tool is off. Starts nothing."""
+    def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend:
+        """Return the backend of a tool that is on. Starts nothing."""
         own, shared = deps.own, deps.shared
-        match self.choose_place(own, shared):
-            case "off":
-                return None
-            case "local":
-                return self._build_local(deps)
-            case "hosted":
-                from core.tools.code.hosted import HostedBackend, HostedOptions
+        if self.choose_place(own, shared) == "local":
+            return self._build_local(deps)
+        from core.tools.code.hosted import HostedBackend, HostedOptions
 
-                choice = HostedOptions(
-                    model=own.ponte_code_model or shared.ponte_model,
-                    effort=shared.ponte_model_effort or "",
-                    # Nothing is stored by who chose a level at which the model's server stores
-                    # nothing.
-                    store=shared.ponte_model_api in ("auto", "conversations"),
-                    config=deps.config,
-                )
-                return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
+        choice = HostedOptions(
+            model=own.ponte_code_model or shared.ponte_model,
+            effort=shared.ponte_model_effort or "",
+            # Nothing is stored by who chose a level at which the model's server stores nothing.
+            store=shared.ponte_model_api in ("auto", "conversations"),
+            config=deps.config,
+        )
+        return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 
     def _build_local(
         self, deps: IntegrationDependencies[CodeSettings], folder: Path | None = None
@@ -114,13 +109,11 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     def build(
         self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry
-    ) -> ToolBundle | None:
-        """Return the code tool, or None if it is off."""
+    ) -> ToolBundle:
+        """Return the code tool."""
         from core.tools.code.source import CodeSource
 
         backend = self.build_backend(deps)
-        if backend is None:
-            return None
         source = CodeSource(backend, deps.own.ponte_code_description or "")
         return ToolBundle(source, runner=source.runner, start=backend.start)
 

@@ -134,14 +134,12 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
 
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
-    ) -> ToolBundle | None:
-        """Return the tools and the applier of approved writes, or None if NocoDB is off."""
-        own = deps.own
-        if own.nocodb == "off":
-            return None
+    ) -> ToolBundle:
+        """Return the tools and the applier of approved writes."""
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
+        own = deps.own
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         options: dict[str, Any] = {"base_id": own.nocodb_base_id or "", "config": deps.config}
         source: NocoSource | BridgeSource = (

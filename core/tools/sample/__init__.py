@@ -67,10 +67,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
 
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
-    ) -> ToolBundle | None:
-        """Return the tools and the applier of approved writes, or None. The file is not opened."""
-        if not self.is_used(deps.own, deps.shared):
-            return None
+    ) -> ToolBundle:
+        """Return the tools and the applier of approved writes. The file is not opened."""
         from core.tools.nocodb.api import NamedTable
         from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES

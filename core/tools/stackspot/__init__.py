@@ -106,10 +106,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         deps: IntegrationDependencies[StackSpotSettings],
         quick: QuickRegistry,
         clock: Clock | None = None,
-    ) -> ToolBundle | None:
-        """Return the tools, or None without credentials. Connect the typed commands."""
-        if not deps.own.stackspot:
-            return None
+    ) -> ToolBundle:
+        """Return the tools. Connect the typed commands."""
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
         client = deps.own.client(deps.http, clock)
