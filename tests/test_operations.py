@@ -24,10 +24,15 @@ from tests.fakes.forker import ForkServer
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "guides" / "operations.md").read_text()
 UPGRADE = (ROOT / "docs" / "guides" / "upgrade.md").read_text()
-PLACES = ("/opt/ponte", "/etc/ponte", "/etc/s", "/var/lib/ponte", "/tmp/")
+PLACES = ("/opt/ponte", "/etc/ponte", "/etc/s", "/var/lib/ponte", "/tmp/", "/root/")
 
 STUBS = {
-    "sudo": 'shift 2; exec "$@"',
+    "runuser": 'shift 3; exec "$@"',
+    "install": (  # without the user; the nightly backup is the one that was stored elsewhere
+        'for one; do shift; case "$one" in -o|-g|ponte) ;; *) set -- "$@" "$one" ;; esac; done; '
+        'case "$*" in *"$MACHINE/root/"*) cp "$MACHINE"/var/lib/ponte-backups/ponte-*.tar.gz '
+        '"$MACHINE/root/nightly.tar.gz" ;; esac; exec /usr/bin/install "$@"'
+    ),
     "scp": 'cp "$1" "$MACHINE/tmp/"',
     "journalctl": 'cat "$MACHINE/log"',
     "systemd-sysusers": 'grep -q "^u ponte " "$MACHINE/etc/sysusers.d/ponte.conf"',
@@ -67,7 +72,7 @@ esac""",
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Path]:
-    for name in ("bin", "tmp", "etc/systemd/system", "var/lib"):
+    for name in ("bin", "root", "tmp", "etc/systemd/system", "var/lib"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "log").touch()
     for name, text in STUBS.items():

@@ -13,7 +13,7 @@ Limit = tuple[str, str]
 """What is limited, and where the value is: `module:CONSTANT`, or a text as it is shown."""
 LIMITS: dict[str, list[Limit]] = {
     "Messages and turns": [
-        ("turns at once in one process", "core.journal.turn_runner:MAX_WORKING_TURNS"),
+        ("turns at once with a data folder", "core.journal.turn_runner:MAX_WORKING_TURNS"),
         ("turns at once of one person in one channel",
          "core.journal.turn_runner:MAX_PERSON_TURNS_IN_CHANNEL"),
         ("model calls in one turn", "core.turn.rounds:MAX_ROUNDS"),
@@ -106,6 +106,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("time to send the head of a request", "adapters.web.server:HEAD_TIMEOUT_SECONDS"),
     ],
     "Several processes (Postgres)": [
+        ("turns at once in one worker", "core.journal.jobs:MAX_WORKER_TURNS"),
         ("heartbeat of a process", "core.store.processes:BEAT_SECONDS"),
         ("another process takes its turns after", "core.store.processes:LEASE_SECONDS"),
     ],
