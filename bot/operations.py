@@ -139,7 +139,7 @@ ScheduleId = Annotated[str, ShellArgument(
     "The schedule's ID (six characters).", ("schedules list", "id")
 )]  # fmt: skip
 PersonKey = Annotated[str, ShellArgument(
-    "For example slack:T1/U1 or web:ana; `person list` shows the keys.", ("person list", "person")
+    "For example slack:T1:U1 or web:ana; `person list` shows the keys.", ("person list", "person")
 )]  # fmt: skip
 ChangeId = Annotated[str, ShellArgument("The change's ID (six characters).", ("pending", "id"))]
 Conversation = Annotated[str, ShellArgument(

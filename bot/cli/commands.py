@@ -92,7 +92,8 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     """Run `ponte ask`: print the answer to `text` and all of standard input. Return the exit code.
 
     Stdout gets nothing but the answer, or with a format (`form`) the rows of its table of that
-    number, unless they go to the file `output`. Cards, files, progress and errors go to stderr.
+    number, unless they go to the file `output`. Cards, files, progress and errors go to stderr, and
+    the answer's other words, because its source says how many rows of how many these are.
     `@name` in `text` attaches that file, as in `ponte chat`; on standard input it does not, because
     that may be somebody else's text.
     """
@@ -137,6 +138,8 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     other.show_extras(body["cards"], saved)
     if rows is not None:
         _write_bytes(rows, output)
+        words = re.sub(r"(?m)^\|.*\n*", "", body["response"])  # without the tables
+        other.show_answer({"response": words, "cards": ()})
     elif form and is_answered:
         raise PonteError("The answer has no such table. Ask for a list of rows.")
     return 0 if is_answered else 1

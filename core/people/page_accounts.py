@@ -35,7 +35,7 @@ PEOPLE_TABLE = TableDeclaration(
     name="people", whose="person", section="page_account", seen_at="added_at",
     contents="page: name, SHA-256 of the token, when they were added, the last day that they "
              "came",
-    kept="until `ponte people remove`",
+    kept="until `ponte people remove`, or they are forgotten",
     columns=(
         text("person"), text("token", secret=True), real("added_at"),
         text("last_visit", default=""),
@@ -46,7 +46,7 @@ API_TOKENS_TABLE = TableDeclaration(
     name="api_tokens", whose="person", section="api_tokens", seen_at="added_at",
     contents="page: name and SHA-256 of each token for programs, when it was made, when it "
              "expires, the last day that it was used",
-    kept="until it is revoked, or `ponte people remove`",
+    kept="until it is revoked, `ponte people remove`, or they are forgotten",
     columns=(
         text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
         real("added_at"), real("expires_at"), text("last_use", default=""),

@@ -32,6 +32,22 @@ async def test_everybody_reads_it_in_their_language(tmp_path: Path, locale: str)
         assert sorted([locale, *others]) == sorted(TITLES)
 
 
+async def test_every_link_of_it_leads_to_a_page(tmp_path: Path) -> None:
+    async with open_desk(tmp_path / "home") as desk:
+        for locale in TITLES:
+            page = await desk["stranger"].get(f"/guide?locale={locale}")
+            links = re.findall(r'<a href="([^"]*)"', page.text)
+            assert "/guide?page=privacy" in links
+            for link in links:
+                assert link == "/" or link.startswith("/guide?"), link
+        privacy = await desk["stranger"].get("/guide?page=privacy")
+        assert "<h1>Privacy</h1>" in privacy.text
+        assert "<code>ponte person export KEY</code>" in privacy.text
+        for link in re.findall(r'<a href="([^"]*)"', privacy.text):
+            assert link == "/" or link.startswith("/guide?"), link
+        assert "](" not in privacy.text
+
+
 @pytest.mark.parametrize("page", ["on", "off"])
 def test_its_address_is_the_public_one_of_the_page(page: str) -> None:
     public = {

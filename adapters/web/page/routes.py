@@ -289,14 +289,23 @@ class PageRoutes(RouteGroup):
         """The page."""
         return self._serve_file(request, "index.html")
 
-    @endpoint("GET", "/guide", media=("text/html",), query={"locale": ", ".join(LOCALES)})
+    @endpoint(
+        "GET",
+        "/guide",
+        media=("text/html",),
+        query={"locale": ", ".join(LOCALES), "page": "privacy"},
+    )
     async def guide(self, request: Request) -> Response:
-        """The guide for people who chat, in the locale asked for or the browser's. It needs no
-        token."""
-        locale = request.query_params.get("locale", "")
+        """The guide for people who chat, in the locale asked for or the browser's, or Ponte's
+        document about privacy. It needs no token."""
+        is_privacy = request.query_params.get("page") == "privacy"
+        locale = "en" if is_privacy else request.query_params.get("locale", "")
         with use_locale(locale if locale in LOCALES else ""):
-            text = (PAGE_FOLDER / f"guide.{LANGUAGE.get()}.md").read_text("utf-8")
-            text = re.sub(r"\]\((\S+)\.md\)", r"](/guide?locale=\1)", text)
+            name = "privacy" if is_privacy else LANGUAGE.get()
+            text = (PAGE_FOLDER / f"guide.{name}.md").read_text("utf-8")
+            text = text.replace("](../explanation/privacy.md)", "](/guide?page=privacy)")
+            text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
+            text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
             page = plain_page("guide", document_to_html(text))
         headers = {"Content-Security-Policy": http_io.HTML_SECURITY_POLICY}
         return HTMLResponse(page, headers=headers)

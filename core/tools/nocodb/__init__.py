@@ -68,13 +68,13 @@ class NocodbSettings(SettingsPart):
     """The settings of NocoDB, read from the environment."""
 
     nocodb_url: Annotated[SecretStr, AfterValidator(_origin_or_bridge)] | None = setting(
-        None, "NocoDB's origin (https://host), or the URL of a bridge, which ends in /execute"
+        None, "NocoDB's origin (https://host), the URL of a base's page, or of a bridge (…/execute)"
     )
     nocodb_token: SecretStr | None = setting(
         None, "NocoDB's API token, or the bridge's bearer token"
     )
     nocodb_base_id: str | None = setting(
-        None, "ID of NocoDB's base; required if the token can read several bases"
+        None, "ID or title of NocoDB's base; required if the token can read several bases"
     )
     ponte_sample: Switch | None = setting(
         None,
