@@ -199,7 +199,7 @@ START_SCREEN_TIMEOUT_SECONDS = 0.3
 """How long one part may take to report its health while the start screen is written."""
 
 READY_SENTENCE = "Ponte is ready"
-READY_TO_ACCEPT_SENTENCE = "Ponte is ready and receives messages; `ponte work` answers them"
+READY_TO_ACCEPT_SENTENCE = "Ponte is ready to receive messages. Run `ponte work` to answer them"
 READY_TO_WORK_SENTENCE = "Ponte is ready and answers messages; `ponte serve` receives them"
 SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
 SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"

@@ -228,7 +228,7 @@ def _read_archive(
                     with put(entry.name) as write:
                         is_same = _copy_member(tar, entry, write) == member.sha256
                 if not is_same:
-                    why = say("the content of {what} has changed", what=entry_name)
+                    why = say("{what} does not match its checksum", what=entry_name)
                     raise DamagedBackup(file=name, why=why)
             if missing:
                 raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))

@@ -18,9 +18,9 @@ from core.webhooks.hook import Hook, unfillable_parts
 if TYPE_CHECKING:
     from core.webhooks.intake import HookIntake
 
-_UNSET = "{where}: {variable} is not set, so the webhook {name} refuses every request"
+_UNSET = "{where}: {variable} is not set, so the webhook {name} rejects every request. Set it"
 _SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
-_NOT_BASE64 = "{where}: {variable} is not base64, but a Standard Webhooks secret must be"
+_NOT_BASE64 = "{where}: {variable} is not valid base64. Copy the secret as the sender shows it"
 _PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
 
 _NEVER_FILLED = "{where}: no request can fill {part} in the template of the webhook {name}"

@@ -254,7 +254,7 @@ async def _check_database(url: str) -> Sequence[Health]:
             "Postgres {version}, empty; Ponte creates its tables on first start", version=version
         )
         return [Health("database", "on", words)]
-    runs = status.words if status.takes or status.works else say("no Ponte process uses it now")
+    runs = status.words if status.takes or status.works else say("no Ponte process is using it")
     failing = bool(status.takes and not status.works)
     words = say("Postgres {version}, schema {schema}", version=version, schema=schema)
     return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]

@@ -331,7 +331,9 @@ class Scheduling:
                     pages,
                 )
             elif is_demo:
-                words = say("No schedules yet. The demo model can't create one: connect a model.")
+                words = say(
+                    "No schedules yet. The demo model can't create any. Connect a real model."
+                )
             else:
                 words = say(
                     "No schedules yet. To create one, ask me, for example: “Remind me tomorrow at "

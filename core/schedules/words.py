@@ -244,7 +244,7 @@ _COSTS: dict[ScheduleKind, str] = {
 }
 _PAUSED: dict[PauseReason, str] = {
     "person": "Paused.",
-    "rights": "Paused: its owner no longer has the permissions.",
+    "rights": "Paused: its owner no longer has the permissions it needs.",
     "failures": "Paused because it failed repeatedly.",
     "restored": "Paused because a backup was restored.",
 }

@@ -107,7 +107,7 @@ async def test_a_dead_server_starts_all_the_same(
     ("accepts", "runs_turns", "words"),
     [
         (True, True, "Ponte is ready: open http"),
-        (True, False, "Ponte is ready and receives messages; `ponte work` answers them"),
+        (True, False, "Ponte is ready to receive messages. Run `ponte work` to answer them"),
         (False, True, "Ponte is ready and answers messages; `ponte serve` receives them"),
     ],
 )

@@ -120,7 +120,7 @@ class _Snapshot:
         """Raise NocoError `sample_reset` if the base has another id."""
         if base != self.base:
             raise NocoError(
-                "The sample tables were restored after this request. Ask for it again.",
+                "The sample tables have been reset since you asked for this. Ask again.",
                 code="sample_reset",
             )
 

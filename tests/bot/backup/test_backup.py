@@ -329,10 +329,10 @@ def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Man
             "../evil", "/tmp/evil", "files/../../evil", "ponte.lock", "ponte.sock", "threads.db",
             "python/bin/python", "files/aa/../../ponte.lock", "audit.log/x", "evil",
         )),
-        *((_kind(kind), "has changed") for kind in (
+        *((_kind(kind), "does not match its checksum") for kind in (
             tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE,
         )),
-        (_other, "has changed"),
+        (_other, "does not match its checksum"),
         (_without, "ponte.db is missing"),
         (_twice, "which does not belong in a backup"),
         (_empty_database, "its parts come from different backups"),

@@ -108,7 +108,7 @@ def test_a_webhook_that_cannot_work_is_told_with_its_line(
 ) -> None:
     on = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
     off = "ponte.toml:4: slack is off, so the webhook x cannot post"
-    unset = "ponte.toml:4: HOOK_OF_TESTS is not set, so the webhook x refuses every request"
+    unset = "ponte.toml:4: HOOK_OF_TESTS is not set, so the webhook x rejects every request. Set it"
     assert find_misspelt_names(tmp_path, HOOK.format(kind="github")) == [unset, off]
     monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
     assert find_misspelt_names(tmp_path, HOOK.format(kind="github"), **on) == []
@@ -139,7 +139,7 @@ def test_a_template_that_never_fills_and_the_risk_of_repeats_are_told(
     ("value", "kind", "words"),
     [
         ("abc-123", "github", "HOOK_OF_TESTS is too short."),
-        ("a secret that is long", "standard", "HOOK_OF_TESTS is not base64"),
+        ("a secret that is long", "standard", "HOOK_OF_TESTS is not valid base64"),
     ],
 )
 def test_a_secret_that_protects_nothing_is_refused_with_its_line(

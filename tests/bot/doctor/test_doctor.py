@@ -442,7 +442,7 @@ async def test_the_processes_of_a_shared_database_are_told(
     assert version.startswith("Postgres 1")
     with psycopg.connect(migrated_postgres, autocommit=True, **CONNECTION_OPTIONS) as connection:
         for takes, works, mark, words in (
-            (0, 0, "ok  ", "no Ponte process uses it now"),
+            (0, 0, "ok  ", "no Ponte process is using it"),
             (0, 1, "ok  ", "processes that receive events: 0, that answer messages: 1"),
             (1, 1, "ok  ", "processes that receive events: 1, that answer messages: 1"),
             (1, 0, "FAIL", "processes that receive events: 1, that answer messages: 0; "
