@@ -73,8 +73,8 @@ async def test_the_rows_of_an_answer_for_a_program(tmp_path: Path, commands: str
     ("locale", "state", "approved"),
     [
         ("en", "waiting for approval", "Approved by "),
-        ("pt-BR", "aguardando aprovação", "Aprovad"),
-        ("fr", "en attente d’approbation", "Approuv"),
+        ("pt-BR", "aguardando aprovação", "Solicitação aprovad"),
+        ("fr", "en attente d’approbation", "Demande approuv"),
     ],
 )
 async def test_a_question_and_a_change_from_a_shell(

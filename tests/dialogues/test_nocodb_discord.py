@@ -101,9 +101,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
     async with server(tmp_path) as here:
         text = (await here.asks(LEADS, has_source_line))["content"]
         assert "```\nName\n───────────\nCustomer 03\n```" in text, "Discord has no tables"
-        assert f'Source: Customers, Status is "Lead" and Lead since is in {this_month()}: ' in (
-            text
-        )
+        assert f'Source: Customers, Status is "Lead" and Lead since is {this_month()}: ' in (text)
         assert "(America/Sao_Paulo). NocoDB (<http://127.0.0.1:" in text, "no preview of it"
         text = (await here.asks(SALES, has_source_line))["content"]
         assert text.startswith(f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")

@@ -92,7 +92,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
         assert text == LEADS_FOUND
         assert source is not None, answer.visible_text
         assert source.groups() == (
-            f'Customers, Status is "Lead" and Lead since is in {this_month()}', "1", "1",
+            f'Customers, Status is "Lead" and Lead since is {this_month()}', "1", "1",
             ZONE.key,
         )  # fmt: skip
         answer = await here.asks(SALES)

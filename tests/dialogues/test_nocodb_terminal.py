@@ -59,7 +59,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
     async with write_tools(tmp_path) as here:
         shown = await here.types(LEADS, SALES)
         assert shown.startswith(to_plain_text(LEADS_FOUND))
-        filtered = f'Customers, Status is "Lead" and Lead since is in {this_month()}'
+        filtered = f'Customers, Status is "Lead" and Lead since is {this_month()}'
         assert f"\n\nSource: {filtered}: 1 of 1 row, " in shown
         assert "(America/Sao_Paulo)" in shown, "as PONTE_TIMEZONE says"
         assert f"\n{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, " in shown

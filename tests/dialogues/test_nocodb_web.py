@@ -75,7 +75,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
     async with page(tmp_path) as here:
         html = (await here.asks(LEADS))["html"]
         assert "Customer 03</td>" in html
-        filtered = f'Status is "Lead" and Lead since is in {this_month()}'
+        filtered = f'Status is "Lead" and Lead since is {this_month()}'
         assert f">Source: Customers, {filtered}: 1 of 1 row, " in html
         assert "(America/Sao_Paulo)." in html
         assert "/dashboard/#/nc/pcrmfake/m" in html

@@ -122,7 +122,7 @@ async def test_a_reset_restores_the_rows_and_ends_what_waits(
         assert here.status(3) == "Overdue"
         refused = await here.click("approve", waiting["id"])
         assert refused["state"] == "failed"
-        assert "The sample tables were restored after this request." in refused["text"]
+        assert "The sample tables have been reset since you asked for this." in refused["text"]
         waiting = await here.card(PAY.replace("3", "10"))
         await asyncio.to_thread(reset_by_command, monkeypatch, tmp_path)
         while True:

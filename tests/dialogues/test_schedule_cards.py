@@ -51,7 +51,7 @@ async def test_the_buttons_on_slack(tmp_path: Path) -> None:
         card = await ask(proposal())
         assert list(card.buttons) == ["Approve", "Change…", "Deny"]
         id = card.buttons["Approve"]["value"]
-        await press(bob, card, "Approve", "Só a pessoa que solicitou")
+        await press(bob, card, "Approve", "Só a pessoa que fez a solicitação")
         assert list(card.buttons) == ["Approve", "Change…", "Deny"], "nobody else approves it"
         await press(alice, card, "Approve", "Started")
         assert list(card.buttons) == ["Undo"]

@@ -350,7 +350,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
         async def read(text: str, key: str, **more: Any) -> str:
             return (await says(ponte, text, key, **more)).text
 
-        assert "The demo model can't create one" in await read("schedules", "k0")
+        assert "The demo model can't create any" in await read("schedules", "k0")
         id = await add_schedule(ponte, "k1")
         assert rf"`{id}` Reminder: Post the \*report\*" in await read("schedules", "k3")
         assert "Paused." in await read(f"schedule {id} pause", "k4")

@@ -130,7 +130,7 @@ async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: 
         shown = "is running the quick command… 90 % · Waits"
         await w.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
         mention_bot(w, "stop", asked)
-        await w.until(lambda: "I stopped waiting because you asked me to stop" in card.visible_text)
+        await w.until(lambda: "I stopped waiting because you asked me to." in card.visible_text)
         await w.until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
         assert not card.buttons
         assert fake.count("create") == 1

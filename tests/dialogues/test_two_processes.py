@@ -99,5 +99,5 @@ async def test_a_run_that_was_approved_is_left_by_a_stop(worker: BotHome) -> Non
             await stackspot.wait_for_requests("status", 2)
             assert (await server.ask("stop")).text == "Stopped."
             told: Answer = await server.wait_for_answer(receipt)
-        assert "I stopped waiting because you asked me to stop" in told.text
+        assert "I stopped waiting because you asked me to." in told.text
         assert stackspot.count("create") == 1

@@ -51,7 +51,6 @@ async def test_the_examples_do_what_they_say() -> None:
         told = await ran(ponte, sys.executable, "-c", package)
         assert told == "You said: list tables\nYou said: What is my cat called? 0\n"
         told = await ran(ponte, "sh", "-ec", curl)
-        assert '"object":"list"' in told
         assert '"content":"You said: list tables"' in told
         assert told.endswith("data: [DONE]\n\n")
         said = [row.message for row in ponte.rows.values()]
