@@ -251,6 +251,7 @@ def dependencies(
     def pseudonym(name: str) -> str:
         return ModelOptions(secret=home.pseudonyms()).pseudonym(name)
 
+    # `Settings` contains the settings of every integration, so it is also the `own` of each.
     return IntegrationDependencies(
         settings, settings, config, home, http, client, pseudonym, peers or Alone()
     )

@@ -471,7 +471,7 @@ class Config:
     def rule_book(self) -> RuleBook:
         """The rules for the `Policy`. Each is named by its line in the file."""
         at = self.location
-        groups = {name: hook.as_ for name, hook in self.hooks.items()}
+        group_by_hook = {name: hook.as_ for name, hook in self.hooks.items()}
         return RuleBook(
             tuple(
                 Rule(at("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny)
@@ -482,7 +482,9 @@ class Config:
                 for place, own in self.channels.items()
             },
             {name: frozenset(people) for name, people in self.groups.items()},
-            {HOOK_PLATFORM: StandIns(HOOK_RIGHTS, groups)},
+            # A webhook is the author of its deliveries. It has the rights of its group, as far as
+            # these are among HOOK_RIGHTS.
+            {HOOK_PLATFORM: StandIns(HOOK_RIGHTS, group_by_hook)},
         )
 
     @cached_property

@@ -558,7 +558,8 @@ class Decisions:
 
     async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
         """Return whether the person who typed `approve` can have seen all of the change where they
-        typed it. A button is only under a card that shows everything."""
+        typed it. A button is only under a card that shows everything. `reached`: a copy of the card
+        was posted to them."""
         proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
         if decision.code:
             return decision.code == _code(change, decision)
@@ -569,6 +570,7 @@ class Decisions:
         is_here = origin_address.is_shared and origin_address.is_same_channel(here)
         if not (is_asker or is_here or reached or origin_address.conversation == here.conversation):
             return False
+        # A card with room shows everything. On other platforms the cards of a turn are cut if long.
         if self.approval.policy.platforms.get(here.platform, NO_RIGHTS).has_room:
             return True
         changes = await self.ledger.list_of_conversation(

@@ -204,8 +204,9 @@ def parse_message(message: Message) -> TypedCommand | None:
 
 
 def is_decision(message: Message) -> bool:
-    """Return whether the message is a command that runs at once, before the messages that wait in
-    its conversation."""
+    """Return whether the message is one of IMMEDIATE_COMMANDS, such as a decision on a change: it
+    runs at once, before the messages that wait in its conversation. A command with an error waits
+    for its turn, which reports the error."""
     text = message.text.strip()
     if len(text) > _LONGEST_DECISION and not _may_be_long(text):
         return False

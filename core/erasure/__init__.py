@@ -40,7 +40,7 @@ from core.store.database import (
     select_values,
     transaction,
 )
-from core.store.remembered import FORGOTTEN_ID, remove_ids
+from core.store.remembered import FORGOTTEN_ID, read_text, remove_ids
 from core.store.tables import Column, Link, Whose
 
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
@@ -515,13 +515,13 @@ class _ErasureWork:
 def _delete_rows(work: _ErasureWork) -> None:
     """Delete the person's rows by the links that each table declares
     (`TableDeclaration.deleted_by`)."""
-    for row in work.connection.execute("SELECT name, data FROM remembered").fetchall():
-        work.connection.lock_key(row["name"])
-        data = json.loads(row["data"])
+    for name in sorted(select_values(work.connection, "SELECT name FROM remembered")):
+        work.connection.lock_key(name)
+        data = json.loads(read_text(work.connection, name))
         remainder = remove_ids(data, work.who.ids)
         if remainder != data:
             sql = "UPDATE remembered SET data = ? WHERE name = ?"
-            _update(work, sql, json.dumps(remainder), row["name"])
+            _update(work, sql, json.dumps(remainder), name)
     work.run(  # notices to admins about the person's schedules
         "DELETE FROM outbox WHERE kind = 'person' AND change IN"
         " (SELECT event_key FROM schedule_runs WHERE person = :person)"

@@ -141,6 +141,7 @@ class CodeCommand:
                     lambda run: "error" if run.ran.error or run.ran.fault else "ok",
                 )  # fmt: skip
             finally:
+                # A person who may not read all of the thread has variables of this turn alone.
                 if ctx.own_memory:
                     await self.assistant.forget(ctx.own_memory)
             output = await text.run_off_loop(

@@ -531,3 +531,27 @@ async def test_what_discords_side_remembers_is_forgotten_in_memory_too(stores: E
         assert (one.threads[99].people, one.threads[99].last_message) == ([FORGOTTEN_ID, "8"], 3)
         assert one.channels == {}
         await one.close()
+
+
+async def test_what_another_process_remembers_meanwhile_is_kept(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written before the erasure has its lock, and after the erasure has begun."""
+    engine = team.engine
+    sql = "INSERT INTO remembered (name, data) VALUES ('others', ?)"
+    await engine.database.write(lambda c: c.execute(sql, (f'{{"{ANA.id}": 1}}',)).close())
+    kind = type(await engine.database.read(lambda c: c))
+
+    def lock_key(connection: Any, key: str) -> bool:
+        if key == "others":
+            data = f'{{"{ANA.id}": 1, "meanwhile": 2}}'
+            update = "UPDATE remembered SET data = ? WHERE name = 'others'"
+            connection.execute(update, (data,)).close()
+        return bool(locked(connection, key))
+
+    locked = kind.lock_key
+    monkeypatch.setattr(kind, "lock_key", lock_key)
+    await forget(engine, ANA.key)
+    read = "SELECT data FROM remembered WHERE name = 'others'"
+    row = await engine.database.read(lambda c: c.execute(read).fetchone())
+    assert json.loads(row["data"]) == {"meanwhile": 2}

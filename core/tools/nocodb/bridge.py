@@ -379,8 +379,8 @@ class BridgeSource:
         self.api = BridgeApi(url, token, http, pauses=pauses)
         self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
         self.rows = TableWriter(self._driver)
+        """The applier of approved writes."""
         self.rows.revise_draft = self._revise
-        """What does the writes that were approved."""
         self._drafts = DraftBuilder(self._driver)
         self._config = config
         self._hiding = BridgeTableFilter(config, self._driver)

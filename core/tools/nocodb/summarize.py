@@ -263,6 +263,7 @@ def _read_cell(row: NocoRecord, field: Field, link: Field | None) -> object:
 
 def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
     """Return whether NocoDB can compute all figures. `exact`: without floats."""
+    # NocoDB's filter finds too many rows, or its route for aggregates (v2) cannot express it.
     if not selection.is_exact or selection.where.v2 is None:
         return False
     sums = ("exact",) if exact else ("exact", "rounded")
