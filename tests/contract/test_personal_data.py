@@ -540,7 +540,7 @@ async def test_what_another_process_remembers_meanwhile_is_kept(
     engine = team.engine
     sql = "INSERT INTO remembered (name, data) VALUES ('others', ?)"
     await engine.database.write(lambda c: c.execute(sql, (f'{{"{ANA.id}": 1}}',)).close())
-    kind = type(await engine.database.read(lambda c: c))
+    kind: Any = type(await engine.database.read(lambda c: c))
 
     def lock_key(connection: Any, key: str) -> bool:
         if key == "others":
