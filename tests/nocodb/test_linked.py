@@ -14,6 +14,7 @@ from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi, NocoRecord, TableApi
+from core.tools.nocodb.fieldtypes import Field, format_display_row
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
@@ -192,6 +193,35 @@ async def test_columns_of_linked_rows_are_in_a_file(shop: Reader) -> None:
     (data,) = shop.files.values()
     rows = [line.split(",") for line in data.decode("utf-8-sig").splitlines()]
     assert [row[-1] for row in rows] == ["Customers.Status", "Active", "Active", "Lost"]
+
+
+async def test_the_id_of_a_linked_row_is_a_column(shop: Reader) -> None:
+    """NocoDB returns it beside the fields. It is not the id of the row itself."""
+    told = await shop.query("Orders", ("id", "in", ["3", "44"]), fields=["Customers.Id"])
+    assert [(row["id"], row["Customers.Id"]) for row in told["rows"]] == [("3", "2"), ("44", "3")]
+    await shop.query("Orders", ("id", "eq", "3"), fields=["Customers.Id"], export="csv")
+    assert shop.files["Orders.csv"].decode("utf-8-sig").split() == ["id,Customers.Id", "3,2"]
+    told = await shop.query("Customers", ("id", "eq", "3"), fields=["Orders.Id"])
+    assert told["rows"] == [{"id": "3", "Orders.Id": "43, 44, 45"}]
+
+
+async def test_columns_of_all_linked_rows_say_so(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    """NocoDB cuts a cell at 5 or at 25 rows, and Ponte reads the others. Blank ones are left out,
+    and all columns have one order."""
+    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    down = customers.find("Orders")
+    assert down
+    customers.relations[down.id].pairs = [(1, number) for number in (9, 8, 10, 7, 6)]
+    orders.fields.append(FakeField(fresh("c"), "Code", "SingleLineText"))
+    orders.rows[7]["Code"] = "C7"
+    names = ["Orders.Id", "Orders.Code"]
+    told = await read_fake().query("Customers", ("id", "eq", "1"), fields=names)
+    assert told["rows"] == [{"id": "1", "Orders.Id": "6, 7, 8, 9, 10", "Orders.Code": "C7"}]
+    record = NocoRecord("1", {"Orders.Code": ("C7", "C8")})
+    field = Field("c", "Orders.Code", "Lookup")
+    assert format_display_row(record, [field], None) == ["C7, C8"]
 
 
 async def test_columns_of_linked_rows_go_with_a_filter_on_them(shop: Reader) -> None:

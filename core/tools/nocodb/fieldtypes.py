@@ -662,7 +662,7 @@ def format_display_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) 
     """Return a row for people: whole cells as text in the reader's language."""
 
     def format(field: Field, cell: object) -> str:
-        if field.type == "Lookup" and isinstance(cell, list):
+        if field.type == "Lookup" and isinstance(cell, list | tuple):
             return ", ".join(format(field, each) for each in cell)
         value = export_cell(field, cell, zone)
         return (
@@ -690,7 +690,7 @@ def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[
 def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
     """Return a cell as a number, truth value, day, moment (in `zone`) or text; None if it is
     empty. A text is a number only in a field of numbers. A lookup of one row is its cell."""
-    if field.type == "Lookup" and isinstance(cell, list) and len(cell) == 1:
+    if field.type == "Lookup" and isinstance(cell, list | tuple) and len(cell) == 1:
         (cell,) = cell
     if field.kind == "check" and cell is not None:
         return bool(normalise_cell(field, cell))
@@ -733,7 +733,7 @@ def _format_cell(field: Field, cell: object, zone: Zone) -> str:
     A link ends in "…" if NocoDB may have left rows out.
     """
     if "moment" in (field.kind, field.format):
-        members = cell if isinstance(cell, list) else [cell]
+        members = cell if isinstance(cell, list | tuple) else [cell]
         moments = [(one, parse_moment(one, zone)) for one in members]
         cell = [format_moment(moment) if moment else one for one, moment in moments]
     if field.type == "Time":  # NocoDB puts a day before it

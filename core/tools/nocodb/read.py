@@ -39,6 +39,7 @@ from core.tools.nocodb.api import (
 from core.tools.nocodb.fieldtypes import (
     MAX_CELL_CHARACTERS,
     Field,
+    cell_of,
     cell_title,
     describe_file,
     describe_unit,
@@ -225,13 +226,14 @@ def _join_rows(
     records: Sequence[NocoRecord], join: Join, by_row: Mapping[str, Sequence[NocoRecord]]
 ) -> list[NocoRecord]:
     """Return the rows with the rows that they link to, and with a cell for each of `join.fields`:
-    a list of values, like a lookup's, unless the link holds one row."""
+    the values that are not blank, unless the link holds one row. They are a tuple, because a list
+    may be one that NocoDB cut."""
 
     def cells(rows: Sequence[NocoRecord]) -> Iterator[tuple[str, object]]:
         yield join.link.id, rows
         for own in join.fields:
-            values = [row.fields.get(own.title) for row in rows]
-            cell = next(iter(values), None) if join.link.holds_one else values
+            values = tuple(cell for row in rows if not is_blank(own, cell := cell_of(row, own)))
+            cell = next(iter(values), None) if join.link.holds_one else values or None
             yield f"{join.link.title}.{own.title}", cell
 
     return [
@@ -344,7 +346,11 @@ class RowReader:
         wanted = list(dict.fromkeys(one for each in ids.values() for one in each))
         found = await self._fetch_linked_table(selection, join, wanted)
         by_id = {record.id: record for record in found.records}
-        by_row = {id: [by_id[one] for one in each if one in by_id] for id, each in ids.items()}
+        order = {id: number for number, id in enumerate(by_id)}
+        by_row = {
+            id: [by_id[one] for one in sorted(by_id.keys() & each, key=order.__getitem__)]
+            for id, each in ids.items()
+        }
         return found, by_row
 
     async def _fetch_linked_table(
@@ -546,8 +552,10 @@ class QueryTools:
                 code="bad_call", hint="leave it out of sort, or take a lookup of it",
             )  # fmt: skip
         columns = ColumnChoice(tuple(map(find, fields))).columns(query.table)
-        columns = [
-            replace(each, type="Lookup") if each.via and not each.via.holds_one else each
+        columns = [  # the type ID stands for a row's own id
+            replace(each, type="Lookup")
+            if each.via and (each.type == "ID" or not each.via.holds_one)
+            else each
             for each in await self.schemas.fill_formats(ctx.viewer, query.table, columns)
         ]
         wish = ColumnChoice(tuple(columns), order)
