@@ -61,6 +61,8 @@ NOT_LISTED = (
 )
 AZURE_DOMAINS = (".azure.com", ".azure.us", ".azure.cn")
 """Azure lists models. PONTE_MODEL is the name of a deployment, and no list has those."""
+EMPTY_REQUEST_STATUSES = (200, 400, 422)
+"""How Chat Completions responds to a request without messages."""
 UNEXPECTED_STATUS = "the server responded with HTTP {s}"
 
 
@@ -149,11 +151,12 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         try:
             listed = await deps.http.get_json(f"{url}/models", **options)
         except HttpAnswer as error:
-            has_list = MESSAGE_BY_STATUS.get(error.status) != NO_OPENAI_API
-            if has_list or not await _has_chat(deps.http, url, options):
-                raise PonteError(
-                    MESSAGE_BY_STATUS.get(error.status, UNEXPECTED_STATUS), s=error.status
-                ) from None
+            status = error.status
+            if MESSAGE_BY_STATUS.get(status) == NO_OPENAI_API:
+                status = await _find_chat_status(deps.http, url, options) or status
+            if status not in EMPTY_REQUEST_STATUSES:
+                words = MESSAGE_BY_STATUS.get(status, UNEXPECTED_STATUS)
+                raise PonteError(words, s=status) from None
             listed = {}
         except HttpUnreadable:
             listed = None
@@ -211,15 +214,16 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             await trial.model.close()
 
 
-async def _has_chat(http: HttpClient, url: str, options: RequestOptions) -> bool:
-    """Return whether the server has Chat Completions. The request is empty and so free."""
+async def _find_chat_status(http: HttpClient, url: str, options: RequestOptions) -> int:
+    """Return the HTTP status of Chat Completions; 0 if that is no API. The request is empty and so
+    free."""
     try:
         await http.post_json(f"{url}/chat/completions", {}, **options)
     except HttpAnswer as error:
-        return error.status in (400, 422)
+        return error.status
     except HttpUnreadable:
-        return False
-    return True
+        return 0
+    return 200
 
 
 def _serve_model(

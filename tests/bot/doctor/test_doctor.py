@@ -154,6 +154,23 @@ async def test_a_model_that_no_list_names_is_not_refused(
     assert told.parts["model"].startswith("ok    model: the server responds but does not list")
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "the server rejected OPENAI_API_KEY (HTTP 401)"),
+        (307, "the server responded with HTTP 307"),
+        (503, "the server responded with HTTP 503"),
+    ],
+)
+async def test_a_gateway_without_a_list_says_what_is_wrong(
+    tmp_path: Path, server: ModelServer, status: int, words: str
+) -> None:
+    """Only its Chat Completions check the key. The address is right."""
+    server.status, server.chat_status = 404, status
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    assert (await doctor(tmp_path, **given)).parts["model"] == f"FAIL  model: {words}"
+
+
 async def test_llama_cpp_answers_under_any_name(tmp_path: Path, server: ModelServer) -> None:
     """Unless it serves several models, as its router does."""
     given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
