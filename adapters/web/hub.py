@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from adapters.web.errors import ServerStopping, TooManyStreams
 from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import PonteError
@@ -29,6 +31,7 @@ from core.domain.records import Health, HistoryEntry
 from core.integrations import HookReceiver, HttpHandler, Operator, OperatorBoard
 from core.journal.jobs import Peers
 
+log = structlog.get_logger("web")
 SERVER_RETRY_SECONDS = 1.0
 SERVER_START_SECONDS = 5.0
 """How long `close` waits for a server that is just being loaded."""
@@ -445,8 +448,14 @@ class WebAdapter:
 
     def _on_connection(self, listening: socket.socket) -> None:
         asyncio.get_running_loop().remove_reader(listening)
+
+        def wait(error: Exception, failed: int) -> float:
+            if failed == 1:
+                log.error("could not start the server for commands; retrying", exc_info=error)
+            return SERVER_RETRY_SECONDS
+
         # If a module cannot be loaded now, as without free file descriptors, a later try can.
-        self._tasks.start(retry(self._serve, Exception, lambda *_: SERVER_RETRY_SECONDS))
+        self._tasks.start(retry(self._serve, Exception, wait))
 
     async def _serve(self) -> None:
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")

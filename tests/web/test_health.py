@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import importlib
+import socket
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -93,6 +97,33 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
             assert (await socket.post("/operator/other", json=sent)).status_code == 404
             refused = await socket.post("/operator/bell/ring", json={"output": "html"})
             assert refused.status_code == 400
+    finally:
+        await ponte.close()
+
+
+async def test_the_sockets_server_starts_late_and_its_failures_are_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after an upgrade in place, or without free file descriptors. A command waits."""
+    load, failures = importlib.import_module, [OSError(24, "Too many open files"), ImportError("x")]
+    ponte = WebPonte(home=tmp_path)
+    await ponte.open()
+
+    def import_module(name: str, package: str | None = None) -> ModuleType:
+        if name == "adapters.web.server" and failures:
+            raise failures.pop(0)
+        return load(name, package)
+
+    monkeypatch.setattr("adapters.web.hub.SERVER_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    try:
+        with socket.socket(socket.AF_UNIX) as closed:
+            closed.connect(str(tmp_path / "ponte.sock"))
+        async with ponte.terminal_client() as client, ponte.terminal_client() as other:
+            answers = await asyncio.gather(client.get("/healthz"), other.get("/healthz"))
+        assert [each.status_code for each in answers] == [200, 200]
+        assert failures == []
+        assert capsys.readouterr().out.count("Too many open files") == 1
     finally:
         await ponte.close()
 
