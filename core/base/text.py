@@ -741,6 +741,8 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     """
     if isinstance(value, list):
         return [redact(each, secrets) for each in value]
+    if isinstance(value, tuple):
+        return tuple(redact(each, secrets) for each in value)
     if not isinstance(value, dict):
         return value
     return {

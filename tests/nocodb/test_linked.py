@@ -442,8 +442,26 @@ async def test_rows_that_go_by_a_secret_are_no_groups(
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: read_fake().summary("Orders", group_by="Customers"),
         lambda: read_fake().query("Orders", ("Customers", "contains", "7")),
+        lambda: read_fake().query("Customers", fields=["Orders.Customers"]),
+        lambda: read_fake().query("Customers", ("Orders.Customers", "contains", "7")),
+        lambda: read_fake().summary("Customers", group_by="Orders.Customers"),
     ]
     await expect_withheld(calls)
+
+
+async def test_a_row_does_not_show_the_secret_names_of_its_linked_rows(
+    fake_base: FakeBase, read_fake: Callable[..., Reader]
+) -> None:
+    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    orders.display.title, down = "Token", customers.find("Orders")
+    assert down
+    customers.relations[down.id].pairs = [(1, 3), (1, 4)]
+    for number in (3, 4):
+        orders.rows[number]["Token"] = f"secret-{number}"
+    reader = read_fake()
+    await reader.call("nocodb_get", table="Customers", id="1")
+    assert "secret-" not in reader.last.text
+    assert "[withheld], [withheld]" in reader.last.text
 
 
 async def test_a_lookup_of_many_rows_may_lack_some(

@@ -501,8 +501,10 @@ class QueryTools:
             if not link.is_link:
                 continue
             other = await self.schemas.describe_table(ctx.viewer, link.related_id)
-            if field == link and (shown := other.display_field):
-                check_not_withheld(shown)
+            if field.is_link:  # its cells name rows
+                named = await self.schemas.describe_table(ctx.viewer, field.related_id)
+                if named.display_field:
+                    check_not_withheld(named.display_field)
             if field.via or (each in links and not link.holds_one):
                 join = joins.get(link) or Join(
                     link, other, (), _find_back_link(layout, link, other)
