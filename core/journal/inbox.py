@@ -39,6 +39,8 @@ from core.store.database import (
 T = TypeVar("T")
 PURGED_MESSAGES_PER_TRANSACTION = 500
 """Messages that one transaction of a purge deletes, so that it holds others up only briefly."""
+MAX_CHARACTERS_IN_MEMORY = 4_000
+"""Characters of a message that stays in memory until its turn begins."""
 DELETED_MESSAGE_TEXT = "[deleted by its author]"
 """Replaces the text of a deleted message in the transcript that the model reads."""
 
@@ -95,7 +97,8 @@ class SqlInbox(SqlStore):
         self._config = config
         self._new_messages: BoundedDict[int, tuple[Message, float]] = BoundedDict(1000)
         """Messages whose turns will begin in this process, and when they were stored, by `seq`. The
-        newest ones suffice: the database has all."""
+        newest ones suffice: the database has all. Long ones could fill the memory while they
+        wait."""
         self._runner = runner = runner or LocalRunner(database)
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
@@ -175,7 +178,9 @@ class SqlInbox(SqlStore):
         of its conversation come first, besides those in the receipt."""
         if not receipt.is_new:
             return 0
-        if self._runner.recheck is None:
+        quotes = (*message.context, *message.program_context)
+        length = len(message.text) + sum(len(quote.text) for quote in quotes)
+        if self._runner.recheck is None and length <= MAX_CHARACTERS_IN_MEMORY:
             self._new_messages[receipt.seq] = message, time.time()
         return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
 

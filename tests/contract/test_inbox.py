@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import uuid
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from core.base.errors import Forgotten, TooManyDeliveries
 from core.base.tasks import Backoff
-from core.domain.messages import Address, Message, MessageOrigin, Person, turn_id
+from core.domain.messages import Address, Message, MessageOrigin, Person, Quote, turn_id
 from core.domain.records import ConversationArea, Receipt
 from core.journal.inbox import SenderLimits
 from core.observability import metrics
@@ -33,6 +34,20 @@ async def test_what_is_accepted_is_stored(engine: Engine) -> None:
     worker = Worker(await engine.beside()).start()
     await worker.until_ended(1)
     assert worker.said == ["hello"]
+
+
+@pytest.mark.parametrize("place", ["text", "context", "program_context"])
+async def test_long_messages_do_not_wait_in_memory(sqlite: Embedded, place: str) -> None:
+    """A thousand of them could take gigabytes. The database's thread may have the last one."""
+    words = "long " * 1000
+    value: Any = words if place == "text" else (Quote("x", words),)
+    for number in range(5):
+        await sqlite.inbox.accept(replace(says("hello", f"C{number}"), **{place: value}))
+    gc.collect()
+    messages = [each for each in gc.get_objects() if isinstance(each, Message)]
+    assert sum(getattr(each, place) == value for each in messages) <= 1
+    worker = Worker(await sqlite.beside()).start()
+    await worker.until_ended(5)
 
 
 async def test_a_message_is_known_by_its_event_and_its_turn(engine: Engine) -> None:
