@@ -118,3 +118,14 @@ async def test_a_chain_of_lookups_is_followed_and_a_circle_ends() -> None:
 
 async def test_a_table_that_cannot_be_read_changes_nothing() -> None:
     assert (await format_shown([TO_ORDERS, rollup("amount")], None, 1234.5))[0] == "1.234,5"
+
+
+async def test_a_rollup_of_linked_rows_has_its_format_there_too() -> None:
+    """Customer.Shown as a column of orders."""
+    customers = [TO_ORDERS, rollup("amount")]
+    api: Any = Api({"mcustomers": customers, "morders": [TO_CUSTOMER, AMOUNT]})
+    schemas = Schemas(api, clock=time.monotonic)
+    table = await schemas.describe_with_links(Viewer(), "orders", ["Customer.Shown"])
+    shown, own = (table.field(name) for name in ("Customer.Shown", "Amount"))
+    filled, amount = await schemas.fill_formats(Viewer(), table, [shown, own])
+    assert filled.format == amount.format == "currency BRL 2"

@@ -434,6 +434,8 @@ class Schemas:
         depth: int = MAX_LOOKUP_STEPS,
     ) -> str:
         """Return the format of a field, or of the field behind it."""
+        if field.via:
+            table = (await self._fetch_raw(field.via.related_id)).visible_to(visible)
         link = next((each for each in table.fields if each.id == field.link_id), None)
         if not field.sources or field.counts or link is None or not depth:
             return field.format
