@@ -155,8 +155,9 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             if MESSAGE_BY_STATUS.get(status) == NO_OPENAI_API:
                 status = await _find_chat_status(deps.http, url, options) or status
             if status not in EMPTY_REQUEST_STATUSES:
-                words = MESSAGE_BY_STATUS.get(status, UNEXPECTED_STATUS)
-                raise PonteError(words, s=status) from None
+                raise PonteError(
+                    MESSAGE_BY_STATUS.get(status, UNEXPECTED_STATUS), s=status
+                ) from None
             listed = {}
         except HttpUnreadable:
             listed = None

@@ -15,13 +15,14 @@ _NUMBERED = r"(?:[A-Z][A-Za-z]{0,2}|hook-|trigger\.|envelope-|msg-)\d{6}"
 _PATTERNS = (
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     r"(?<![\d.])1\d{9}\.\d{6}(?!\d)",  # Slack's time stamps
-    r"(?<!\d)\d{17,20}(?!\d)",  # Discord's ids
+    r"(?<![0-9a-f])\d{17,20}(?![0-9a-f])",  # Discord's ids; a digest can begin like one
     r"[a-z]{1,5}_(?:\d{24}|[0-9a-f]{12,64})",  # the ids of OpenAI's double
-    rf"(?<![A-Za-z0-9]){_NUMBERED}(?!\d)",
+    rf"(?<![A-Za-z0-9]){_NUMBERED}(?![0-9A-Za-z])",
     r"(?<![0-9A-Za-z])[0-9A-HJKMNP-TV-Z]{26}(?![0-9A-Za-z])",
     r"(?<![0-9A-Za-z])(?=[a-f]*\d)[0-9a-f]{12,64}(?![0-9A-Za-z])",
     r"(?<![0-9A-Za-z])[a-z2-7]{16}(?![0-9A-Za-z])",  # ids of turns, and words that look alike
     r"(?<![0-9A-Za-z_-])(?=[\w-]*\d)(?=[\w-]*[A-Z])[A-Za-z0-9_-]{22,64}(?![0-9A-Za-z_-])",
+    r"(?<![0-9A-Za-z_-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[A-Za-z0-9_-]{43}(?![0-9A-Za-z_-])",
 )
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:(?!00(?![.\d]))\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"
@@ -31,7 +32,7 @@ _CODE = re.compile(r"(?<=approve )(id-\d+|#)-\d{4}(?!\d)")
 """What is typed to approve exactly what was shown; its digits are random."""
 _SINCE = re.compile(r"(?<=since:)\d{17,20}(?!\d)")
 """An id of Discord that is a moment: two of them are equal if they were made in one millisecond."""
-_BLOCK = re.compile(r"(?<![A-Za-z0-9])b1\d{5}(?!\d)")
+_BLOCK = re.compile(r"(?<![A-Za-z0-9])b1\d{5}(?![0-9A-Za-z])")
 """The id that Slack's double gives to a block when somebody reads it. How often that happens
 depends on how fast a card is redrawn."""
 EPOCH_SECONDS = range(1_600_000_000, 2_000_000_000)

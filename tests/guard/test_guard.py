@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.guard.compare import compare
 from tests.guard.dialogues import FAILED, list_dialogues
+from tests.guard.normal import Normal
 
 ROOT = Path(__file__).parents[2]
 CHOSEN = (
@@ -41,6 +44,19 @@ def test_two_dumps_are_equal() -> None:
 def test_every_surface_has_sixty_dialogues() -> None:
     for surface in ("slack", "discord", "page"):
         assert sum(one.endswith(f" on {surface}") for one in list_dialogues()) >= 60, surface
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        "123456789012345678" + "e9" * 23,
+        "b142330f5e1465db",
+        "JY085361ZC5MGPR6MVDJAFV7DK",
+        "KxzYGimGIPgmxhMPVKtCfmQXEjJAAFn_NhbyOWOZdjk",
+    ],
+)
+def test_an_id_may_begin_like_another_kind_of_id(id: str) -> None:
+    assert Normal([], {}).text(f"{id} <@123456789012345678>") == "id-1 <@id-2>"
 
 
 def test_a_difference_is_told_by_dialogue() -> None:
