@@ -364,7 +364,7 @@ async def preview_hook(
     confirm="Restore the sample tables? All changes to them will be lost.",
 )  # fmt: skip
 async def reset_sample(ponte: Ponte) -> results.SampleReset:
-    """Restore the sample tables to their first rows. This cannot be undone."""
+    """Restore the sample tables to their original rows. This cannot be undone."""
     return results.SampleReset(await ponte.reset_sample())
 
 

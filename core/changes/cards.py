@@ -44,7 +44,9 @@ _UNDO = "Undo {id}: {what}"
 ERASED = "This change can no longer be undone, because `forget` deleted its rows."
 _LAPSED = "This change can no longer be undone: changes can be undone for {days} days."
 REPLACED = "This version was replaced, so nothing was done. See the newest one."
-NOT_CHANGEABLE = "`{id}` can't be changed."
+NOT_CHANGEABLE = (
+    "The values of `{id}` can't be changed: it was already decided, or it has no values to edit."
+)
 _CLOSED = {
     "open": "Waiting for approval.",
     "denied": "Denied by {name}.",

@@ -85,7 +85,7 @@ _LARGE = "`{name}` is too large: it has {size} bytes, and the limit is {limit}."
 _UNFETCHED = "I couldn't download the file `{name}`. Send it again."
 _SPARE = (
     "You sent both text and the file `{name}`, so I can't tell which is the input. Leave out "
-    "the text, or name every input except the one for the file."
+    "the text, or write every other required input as key=value."
 )
 _EMPTY = "The quick command finished without a result."
 _LONG = "The result has {count} characters. The full text is in the file `{name}`. It begins:"

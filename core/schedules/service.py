@@ -105,7 +105,8 @@ class ScheduleService:
             command = grammar.parse_command(checked.text)
             if command is None or command.name != "quick-command":
                 raise BadSchedule(
-                    "Only a quick command can be scheduled, as in `quick-command SLUG`."
+                    "`quick-command` is the only command that can be scheduled. Write it as "
+                    "`quick-command SLUG`."
                 )
         (await self.people.policy.may(owner, address, "chat")).raise_if_denied()
         if (is_stranger := await self.people.policy.is_stranger(owner, address)) is None:

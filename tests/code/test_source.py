@@ -87,7 +87,7 @@ async def test_a_run_that_was_ended_says_so(fault: str, word: str) -> None:
     outcome = await call(FakeBackend(lambda code: ran), "f()")
     assert outcome.status == "error"
     assert word in outcome.text
-    assert "Variables are lost." in outcome.text
+    assert "All earlier variables were lost." in outcome.text
 
 
 async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:

@@ -200,7 +200,7 @@ async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: 
     await write_tools.write("nocodb_update", changes=[change(1, Value=2)])
     now = await write_tools.image("Customers", "1")
     step = replace(done.steps[0], state="differs", current=now)
-    with pytest.raises(ToolError, match=r"^Nothing that was saved there can be undone\.$"):
+    with pytest.raises(ToolError, match=r"^This can't be undone: the saved values have changed"):
         write_tools.rows.revert(replace(done, steps=(step,)))
 
 

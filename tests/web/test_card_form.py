@@ -53,7 +53,7 @@ async def test_the_form_is_asked_for_in_the_place_and_name_of_the_reader(ponte: 
     ("error", "status"),
     [
         (NotFound(what="card"), 404), (NotAllowed("No."), 403),
-        (Expired(id="abc234"), 410), (BadInput("`abc234` can't be changed."), 400),
+        (Expired(id="abc234"), 410), (BadInput("It can't be changed."), 400),
     ],
 )  # fmt: skip
 async def test_a_refusal_has_its_status_and_words(

@@ -49,7 +49,7 @@ STOPPED_BY: dict[Fault, str] = {
     "flooded": "The code was stopped because it printed too much.",
     "died": "The Python process ended before the code finished.",
 }
-VARIABLES_LOST = "Variables are lost."
+VARIABLES_LOST = "All earlier variables were lost."
 NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it in a code block."
 
 

@@ -234,7 +234,7 @@ _FAULTS = {
     "changed": "Skipped because they changed after the request: {rows}.",
     "failed": "Rejected: {rows}. {words}",
     "differs": "Saved, but the table shows other values for {words}: {rows}.",
-    "unknown": "Result unknown: {rows}. Check the data before you ask again. {words}",
+    "unknown": "Result unknown: {rows}. {words} First check these rows, then ask again.",
     "waiting": "Not tried: {rows}.",
 }
 _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
@@ -278,7 +278,8 @@ class RowsKind(Kind):
             count = len(steps)
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
             words = next((step.explanation for step in steps if step.explanation), "")
-            sentences.append(say(sentence, rows=rows, words=to_one_line(words, 300)).strip())
+            told = say(sentence, rows=rows, words=to_one_line(words, 300))
+            sentences.append(told.replace("  ", " ").strip())
         return sentences
 
     def build_note(self, change: Change, outcome: str) -> str:

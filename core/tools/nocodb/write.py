@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from core.base.errors import ToolError
+from core.changes.cards import NOT_CHANGEABLE
 from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.tools.nocodb.driver import (
@@ -38,7 +39,9 @@ from core.tools.nocodb.fieldtypes import (
 CELL_BY_CELL = "apart"
 """Key in a draft's target: each field is restored by itself, and changed fields are left alone."""
 _ROWS_UNKNOWN = "The earlier values of those rows are unknown, so they can't be restored."
-_NOTHING_TO_UNDO = "Nothing that was saved there can be undone."
+_NOTHING_TO_UNDO = (
+    "This can't be undone: the saved values have changed since, or the earlier ones are back."
+)
 
 log = structlog.get_logger("nocodb")
 
@@ -65,7 +68,7 @@ class TableWriter:
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft with other values. Raise ToolError."""
         if self.revise_draft is None:
-            raise ToolError("`{id}` can't be changed.", id=change.id)
+            raise ToolError(NOT_CHANGEABLE, id=change.id)
         return await self.revise_draft(change, values, changer)
 
     def revert(self, change: Change) -> Draft:
@@ -114,7 +117,7 @@ class TableWriter:
                 if not any(row.after for row in rows):
                     raise ToolError(_ROWS_UNKNOWN, code="not_undone")
                 return replace(draft, kind="create", rows=tuple(rows), note=self.driver.refilled)
-        raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
+        raise ToolError("This can't be undone.", code="not_undone")
 
 
 class TableBatch:

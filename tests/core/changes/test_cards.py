@@ -136,7 +136,10 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
     [
         ("changed", "Skipped because they changed after the request: A (2), A (3)."),
         ("failed", "Rejected: A (2), A (3). Because."),
-        ("unknown", "Result unknown: A (2), A (3). Check the data before you ask again."),
+        (
+            "unknown",
+            "Result unknown: A (2), A (3). Because. First check these rows, then ask again.",
+        ),
         ("differs", "the table shows other values for Because.: A (2), A (3)."),
         ("waiting", "Not tried: A (2), A (3)."),
     ],
