@@ -204,8 +204,8 @@ class Interpreter:
         signal.signal(signal.SIGINT, self._on_interrupt)
         value, error = self._run_part(name, lambda: self._interpret(code, zone))
         self._restore_state()
-        hand = OutputSender(self._frames)
-        for part in (lambda: self._send_files(hand), lambda: self._send_figures(hand)):
+        sender = OutputSender(self._frames)
+        for part in (lambda: self._send_files(sender), lambda: self._send_figures(sender)):
             _, broke = self._run_part(name, part)
             error = error or broke
         self._restore_state()
@@ -243,16 +243,16 @@ class Interpreter:
         value = _evaluate(compile(ast.Expression(last.value), source, "eval"), scope)
         return "" if value is None else _clip(repr(value), VALUE_CHARS)
 
-    def _send_files(self, hand: OutputSender) -> str:
+    def _send_files(self, sender: OutputSender) -> str:
         for name, path in self._work.list_changed():
-            hand.send_file_at(name, path)
+            sender.send_file_at(name, path)
         return ""
 
-    def _send_figures(self, hand: OutputSender) -> str:
+    def _send_figures(self, sender: OutputSender) -> str:
         if "matplotlib.pyplot" in sys.modules:
             figures = importlib.import_module(FIGURES_MODULE)
             for number, picture in enumerate(figures.take(), 1):
-                hand.send_file(f"figure-{self._count}-{number}.png", picture)
+                sender.send_file(f"figure-{self._count}-{number}.png", picture)
         return ""
 
     def _on_interrupt(self, number: int, frame: object) -> None:
