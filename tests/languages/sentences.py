@@ -111,6 +111,8 @@ class Sources:
     def __init__(self) -> None:
         paths = [path for top in ("adapters", "bot", "core") for path in (ROOT / top).rglob("*.py")]
         self.trees = {path: ast.parse(path.read_text("utf-8")) for path in sorted(paths)}
+        page = ROOT / "adapters/web/page/sentences.json"
+        self.trees[page] = ast.parse(f"PAGE_SENTENCES = {page.read_text('utf-8')}")
         self.file = Path()
         self.constants: dict[str, dict[Path, ast.expr]] = {}
         for path, tree in self.trees.items():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from adapters.web import http_io
 from adapters.web.api import answers, stream
 from adapters.web.api.answers import Json
 from adapters.web.api.stream import ConversationEvents, ReadCursor
-from adapters.web.errors import UnknownPath, plain_page, translate_page
+from adapters.web.errors import UnknownPath, plain_page
 from adapters.web.http_io import MessageRoutes, RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.render import document_to_html, to_html
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
@@ -48,6 +49,8 @@ PAGE_MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".webmanifest": "application/manifest+json",
 }
+PAGE_SENTENCES: Mapping[str, str] = json.loads((PAGE_FOLDER / "sentences.json").read_text("utf-8"))
+"""The page's sentences by the keys that its script and its HTML use."""
 SERVICE_WORKER_FILE = "worker.js"
 PAGE_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -315,7 +318,8 @@ class PageRoutes(RouteGroup):
         """The page's sentences by key, in the locale that the browser asks for."""
         locale = request.query_params.get("locale", "")
         with use_locale(locale if locale in LOCALES else ""):
-            return {"locale": LANGUAGE.get(), "words": translate_page()}
+            words = {key: say(sentence) for key, sentence in PAGE_SENTENCES.items()}
+            return {"locale": LANGUAGE.get(), "words": words}
 
     @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
     @endpoint("GET", "/page/{version}/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
