@@ -1,4 +1,5 @@
-"""The results of operations, which `bot.operation_service` serialises as JSON.
+"""The results of operations that the program reads too. `bot.operation_service` serialises them as
+JSON, as which other operations return theirs.
 
 Fields have the names of the JSON. Times are in seconds since the epoch.
 """
@@ -7,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from core.domain.records import ApiToken
+from typing import Any
 
 Json = Mapping[str, Any]
 Rows = Sequence[Json]
@@ -36,32 +34,6 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """A request that waits for a decision. `asker` is a person's key."""
-
-    id: str
-    title: str
-    asker: str
-    place: str
-    created_at: float
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A limit and what is used of it now. `name` is a person's or place's key, or words for all;
-    `person` is a key. `share` is 1.0 if all is used. `limit`, `used` and `until` are words."""
-
-    name: str
-    person: str
-    limit: str
-    used: str
-    share: float
-    until: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class UsageReport:
     """The usage since a day, in rows. `server_costs` are models whose cost their server reports."""
 
@@ -75,16 +47,7 @@ class UsageReport:
 class UsageOverview(UsageReport):
     """A report with all limits."""
 
-    limits: Sequence[Limit]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntries:
-    """Lines of the audit log, oldest first. `next` is where the following page begins, "" at the
-    end."""
-
-    lines: Rows
-    next: str
+    limits: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,70 +61,6 @@ class PolicyCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class HookPreview:
-    """A delivery: the post (`is_post`) or the instruction to the model, the quoted `body`, and the
-    rights with their rules."""
-
-    name: str
-    post_to: str
-    is_post: bool
-    text: str
-    body: str
-    rights: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class SampleReset:
-    """The number of open requests that were withdrawn."""
-
-    withdrawn: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedThread:
-    """A conversation (its key), its thread, its last use, and the number of its messages."""
-
-    conversation: str
-    thread: str
-    used_at: float
-    messages: int
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadMessage:
-    """A message of a conversation."""
-
-    role: Literal["user", "assistant"]
-    name: str
-    text: str
-    at: float
-    turn: str
-
-
-@dataclass(frozen=True, slots=True)
-class SentMessage(ThreadMessage):
-    """A person's message, with the state of its turn."""
-
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class ShownThread:
-    """A conversation (its key) with its messages, oldest first."""
-
-    conversation: str
-    messages: Sequence[ThreadMessage]
-
-
-@dataclass(frozen=True, slots=True)
-class ForgottenThread:
-    """The number of deleted messages, and a sentence about where data may remain, or ""."""
-
-    messages: int
-    remains: str
-
-
-@dataclass(frozen=True, slots=True)
 class SignInLink:
     """A new sign-in token of a person, and the page's link with it, or "". `conversations` is how
     many an earlier person of that name left. `person` is a key."""
@@ -171,51 +70,6 @@ class SignInLink:
     token: str
     link: str
     conversations: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ListedAccount:
-    """A person who can sign in: when they were added, and the day of their last visit, or ""."""
-
-    name: str
-    added: float
-    seen: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewApiToken:
-    """A new API token and the address of the API, or ""."""
-
-    id: str
-    name: str
-    token: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListedApiToken:
-    """An API token as people may see it. `expires` is 0 for never, and `seen` a day or ""."""
-
-    id: str
-    person: str
-    name: str
-    added: float
-    expires: float
-    seen: str
-
-    @classmethod
-    def of(cls, one: ApiToken) -> ListedApiToken:
-        """Return it without the hash."""
-        person = one.person.partition(":")[2]
-        return cls(one.id, person, one.name, one.added_at, one.expires_at, one.last_use)
-
-
-@dataclass(frozen=True, slots=True)
-class RemovedPerson:
-    """A person's name and key."""
-
-    name: str
-    person: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +96,3 @@ class ForgottenPerson:
     left: Mapping[str, int]
     waiting: int
     remains: str
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerLink:
-    """The page's address with its token; "" if no page is served."""
-
-    link: str

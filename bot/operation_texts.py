@@ -105,10 +105,6 @@ def _time(at: Any, view: View) -> str:
     return i18n.format_moment(datetime.datetime.fromtimestamp(at, view.zone)) if at else "–"
 
 
-def _time_or_never(at: Any, view: View) -> str:
-    return _time(at, view) if at else say("never")
-
-
 def _day(at: Any, view: View) -> str:
     """Return the day (UTC) of a time in seconds since the epoch; 0 is none."""
     return i18n.format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
@@ -248,26 +244,12 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
     yield from _RUNS(runs, view)
 
 
-def _run_result(run: Any, view: View) -> str:
-    return describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
-
-
 _RUNS = _list(
     "This schedule has not run yet.", ListColumn("due", "due_at", _time),
-    ListColumn("result", "", _run_result), ListColumn("reason", "reason"),
+    ListColumn("result", "", lambda run, view: describe_result(
+        run["state"], run["missed_count"], is_late=run["is_late"]
+    )), ListColumn("reason", "reason"),
 )  # fmt: skip
-
-
-def _schedule_state(state: Any, view: View) -> str:
-    return say(STATE_SENTENCES[state])
-
-
-def _turn_state(state: Any, view: View) -> str:
-    return say(TURN_WORDS.get(state, state))
-
-
-def _excerpt(text: Any, view: View) -> str:
-    return to_one_line(text)[:MAX_LISTED_TEXT_CHARACTERS]
 
 
 def _describe_schedule(one: Row, view: View) -> str:
@@ -428,7 +410,8 @@ _LINK = ResultText(
 )
 _TURNS = _list(
     "No messages are being processed or have failed.", ListColumn("time", "created_at", _time),
-    ListColumn("state", "state", _turn_state), ListColumn("code", "reason"),
+    ListColumn("state", "state", lambda state, view: say(TURN_WORDS.get(state) or state)),
+    ListColumn("code", "reason"),
     ListColumn("person", "person", _person), ListColumn("conversation", "conversation"),
 )  # fmt: skip
 _THREADS = _list(
@@ -442,14 +425,16 @@ _ACCOUNTS = _list(
 _API_TOKENS = _list(
     "No API tokens yet. Run `ponte people token NAME`.", ListColumn("ID", "id"),
     ListColumn("person", "person"), ListColumn("name", "name", _text_or_dash),
-    ListColumn("added", "added", _time), ListColumn("expires", "expires", _time_or_never),
+    ListColumn("added", "added", _time),
+    ListColumn("expires", "expires", lambda at, view: _time(at, view) if at else say("never")),
     ListColumn("last use", "seen", _day_or_never),
 )  # fmt: skip
 _SCHEDULES = _list(
     "No schedules yet.", ListColumn("ID", "id"),
-    ListColumn("state", "state", _schedule_state), ListColumn("rule", "", _describe_schedule),
-    ListColumn("next run", "next_due_at", _time), ListColumn("owner", "owner", _person),
-    ListColumn("channel", "place"), ListColumn("text", "text", _excerpt),
+    ListColumn("state", "state", lambda state, view: say(STATE_SENTENCES[state])),
+    ListColumn("rule", "", _describe_schedule), ListColumn("next run", "next_due_at", _time),
+    ListColumn("owner", "owner", _person), ListColumn("channel", "place"),
+    ListColumn("text", "text", lambda text, view: to_one_line(text)[:MAX_LISTED_TEXT_CHARACTERS]),
 )  # fmt: skip
 _PEOPLE = _list(
     "No one has written to Ponte yet.", ListColumn("name", "name", _text_or_dash),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bot.home import Start
     from bot.ponte import Ponte
     from core.domain.messages import Person
-    from core.domain.records import DoctorFinding, Health, TurnSummary
+    from core.domain.records import ApiToken, DoctorFinding, Health, TurnSummary
     from core.schedules.schedule import Schedule
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -204,7 +204,7 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
 
 
 @operation("pending", admin_page=True, in_shell=False)
-async def list_pending(ponte: Ponte) -> Sequence[results.OpenRequest]:
+async def list_pending(ponte: Ponte) -> Rows:
     """Return everybody's requests that wait for a decision, without their values."""
     from bot.reports import report_pending
 
@@ -287,7 +287,7 @@ async def report_usage(
 
 
 @operation("limits", admin_page=True, in_shell=False)
-async def list_limits(ponte: Ponte) -> Sequence[results.Limit]:
+async def list_limits(ponte: Ponte) -> Rows:
     """Return what is used of each limit."""
     from bot.reports import report_limits
 
@@ -304,14 +304,15 @@ async def read_audit_log(
     person: Annotated[str, ShellOption("Only this person, for example slack:U1.")] = "",
     event: Annotated[str, ShellOption("Only this event, for example change-approved.")] = "",
     after: str = "",
-) -> results.AuditEntries:
+) -> Json:
     """Show who did what, which rule allowed it, and who approved it."""
     from bot.reports import parse_moment
 
-    return results.AuditEntries(*await ponte.engine.people.audit.read(
+    lines, following = await ponte.engine.people.audit.read(
         after, since=parse_moment(since, ponte.zone),
         until=parse_moment(until, ponte.zone, end=True), person=person, event=event,
-    ))  # fmt: skip
+    )  # fmt: skip
+    return {"lines": lines, "next": following}
 
 
 @operation(
@@ -342,7 +343,7 @@ async def preview_hook(
     start: Start,
     name: Annotated[str, ShellArgument("The webhook's name in ponte.toml.")],
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
-) -> results.HookPreview:
+) -> Json:
     """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""
     from bot.reports import find_rights
     from core.base.errors import NotFound
@@ -354,64 +355,65 @@ async def preview_hook(
     hook = config.hooks[name].hook(name, start.settings.variable)
     author, place, text, quoted = preview_delivery(hook, body.encode())
     kinds = config.rule_book.stand_ins[author.platform].rights
-    rights = await find_rights(start, author, place, kinds)
-    post_to, is_post = config.hooks[name].post_to, bool(hook.template)
-    return results.HookPreview(name, post_to, is_post, text, quoted, rights)
+    return {
+        "name": name, "post_to": config.hooks[name].post_to, "is_post": bool(hook.template),
+        "text": text, "body": quoted, "rights": await find_rights(start, author, place, kinds),
+    }  # fmt: skip
 
 
 @operation(
     "sample reset", event="sample-reset", example="--yes", shown_by="audit --event sample-reset",
     confirm="Restore the sample tables? All changes to them will be lost.",
 )  # fmt: skip
-async def reset_sample(ponte: Ponte) -> results.SampleReset:
+async def reset_sample(ponte: Ponte) -> Json:
     """Restore the sample tables to their original rows. This cannot be undone."""
-    return results.SampleReset(await ponte.reset_sample())
+    return {"withdrawn": await ponte.reset_sample()}
 
 
 @operation("link", is_secret=True, in_shell=False)
-async def find_link(ponte: Ponte) -> results.OwnerLink:
+async def find_link(ponte: Ponte) -> Json:
     """Return the page's address with its token."""
-    return results.OwnerLink(ponte.links()[1])
+    return {"link": ponte.links()[1]}
 
 
 @operation("threads list", example="--json")
-async def list_threads(ponte: Ponte) -> Sequence[results.ListedThread]:
+async def list_threads(ponte: Ponte) -> Rows:
     """List conversations with their number of messages, newest first."""
     journal = ponte.engine.conversations.journal
     return [
-        results.ListedThread(
-            one.conversation, one.id, one.used_at, len(await journal.list_entries(one.conversation))
-        )
+        {
+            "conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
+            "messages": len(await journal.list_entries(one.conversation)),
+        }
         for one in await journal.list_threads()
-    ]
+    ]  # fmt: skip
 
 
 @operation("threads show", example="web:main")
-async def show_thread(ponte: Ponte, conversation: Conversation) -> results.ShownThread:
+async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
     """Show the messages of a conversation (see `threads list` for its key)."""
-    messages = list[results.ThreadMessage]()
+    messages = list[Json]()
     for one in await ponte.list_entries(conversation):
-        message, facts = one.message, (one.created_at, one.turn)
-        entry = results.SentMessage("user", message.author.name, message.text, *facts, one.state)
-        messages.append(entry)
+        name, text = one.message.author.name, one.message.text
+        facts = {"at": one.created_at, "turn": one.turn}
+        messages.append({"role": "user", "name": name, "text": text, **facts, "state": one.state})
         if one.answer:
-            messages.append(results.ThreadMessage("assistant", "Ponte", one.answer.text, *facts))
-    return results.ShownThread(conversation, messages)
+            text = one.answer.text
+            messages.append({"role": "assistant", "name": "Ponte", "text": text, **facts})
+    return {"conversation": conversation, "messages": messages}
 
 
 @operation(
     "threads forget", confirm="Delete {conversation} permanently?", example="web:main",
     shown_by="threads list",
 )  # fmt: skip
-async def forget_thread(
-    ponte: Ponte, conversation: Conversation, actor: Person
-) -> results.ForgottenThread:
+async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person) -> Json:
     """Delete a conversation. This can't be undone."""
     entries, engine = await ponte.list_entries(conversation), ponte.engine
     where = entries[0].message.address if entries else None
     await engine.people.audit.write_note("conversation-forgotten", actor, where)
     messages = await engine.upkeep.forget(conversation)
-    return results.ForgottenThread(messages, engine.upkeep.remains_notice)
+    return {"messages": messages, "remains": engine.upkeep.remains_notice}
 
 
 _PERSON_FACT: Callable[[Any], Json] = lambda done: {"person": done.person}  # noqa: E731
@@ -430,10 +432,10 @@ async def add_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
 
 
 @operation("people list", admin_page=True, example="--json")
-async def list_accounts(ponte: Ponte) -> Sequence[results.ListedAccount]:
+async def list_accounts(ponte: Ponte) -> Rows:
     """List the people who can sign in to the page, with date added, last visit and name."""
     return [
-        results.ListedAccount(one.person.partition(":")[2], one.added_at, one.last_visit)
+        {"name": one.person.partition(":")[2], "added": one.added_at, "seen": one.last_visit}
         for one in await ponte.accounts.list_all()
     ]
 
@@ -461,22 +463,30 @@ async def create_api_token(
     days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
     *,
     actor: Person,
-) -> results.NewApiToken:
+) -> Json:
     """Create an API token for a person, or for `owner`. It works only for programs that use /v1,
     and is printed once."""
     page = ponte.page_for_links()
     person = ponte.accounts.person(name, owner=True)
     token, text = await ponte.accounts.create_api_token(person.key, label, days, actor)
-    return results.NewApiToken(token.id, name, text, f"{page}/v1" if page else "")
+    return {"id": token.id, "name": name, "token": text, "url": f"{page}/v1" if page else ""}
 
 
 @operation("people tokens", admin_page=True, example="ana")
 async def list_api_tokens(
     ponte: Ponte, name: Annotated[str, ShellArgument("Only the tokens of this person.")] = ""
-) -> Sequence[results.ListedApiToken]:
+) -> Rows:
     """List API tokens with ID, person, purpose, date added, expiry and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
-    return [results.ListedApiToken.of(one) for one in await ponte.accounts.list_api_tokens(person)]
+    return [_without_hash(one) for one in await ponte.accounts.list_api_tokens(person)]
+
+
+def _without_hash(token: ApiToken) -> Json:
+    """Return a token as people may see it. `expires` is 0 for never, and `seen` a day or ""."""
+    return {
+        "id": token.id, "person": token.person.partition(":")[2], "name": token.name,
+        "added": token.added_at, "expires": token.expires_at, "seen": token.last_use,
+    }  # fmt: skip
 
 
 @operation(
@@ -488,20 +498,21 @@ async def revoke_api_token(
         str, ShellArgument("The ID that `ponte people tokens` lists.", ("people tokens", "id"))
     ],
     actor: Person,
-) -> results.ListedApiToken:
+) -> Json:
     """Revoke an API token. Programs that use it lose access immediately."""
-    return results.ListedApiToken.of(await ponte.accounts.revoke_api_token(id, by=actor))
+    return _without_hash(await ponte.accounts.revoke_api_token(id, by=actor))
 
 
 @operation(
     "people remove", right="own", admin_page=True, confirm="Remove {name} from the page?",
-    example="ana", event="person-removed", facts=_PERSON_FACT, shown_by="people list",
+    example="ana", event="person-removed", shown_by="people list",
+    facts=lambda removed: {"person": removed["person"]},
 )  # fmt: skip
-async def remove_person(ponte: Ponte, name: PersonName) -> results.RemovedPerson:
+async def remove_person(ponte: Ponte, name: PersonName) -> Json:
     """Remove a person from the page. Their sessions end, and Ponte stops working for them."""
     person = ponte.accounts.person(name)
     await ponte.accounts.remove(person.key)
-    return results.RemovedPerson(name, person.key)
+    return {"name": name, "person": person.key}
 
 
 @operation("schedules list", admin_page=True, example="--json")

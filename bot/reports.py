@@ -15,7 +15,7 @@ from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
 from bot.home import Start
 from bot.integrations import collect_rights as platform_rights
-from bot.operation_results import Limit, OpenRequest, PolicyCheck, RightVerdict, UsageReport
+from bot.operation_results import PolicyCheck, RightVerdict, Rows, UsageReport
 from core.base.errors import BadInput
 from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
@@ -57,33 +57,37 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     return UsageReport(by, first.isoformat(), rows, models)
 
 
-async def report_pending(changes: ChangeService) -> Sequence[OpenRequest]:
-    """Return everybody's requests that wait for a decision, without their values."""
+async def report_pending(changes: ChangeService) -> Rows:
+    """Return everybody's requests that wait for a decision, without their values. `asker` is a
+    person's key."""
     requests = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
     return [
-        OpenRequest(
-            change.id, changes.views.builder.build_title(change), proposal.asker.key,
-            place_names(proposal.address)[-1], proposal.created_at, proposal.expires_at,
-        )
+        {
+            "id": change.id, "title": changes.views.builder.build_title(change),
+            "asker": proposal.asker.key, "place": place_names(proposal.address)[-1],
+            "created_at": proposal.created_at, "expires_at": proposal.expires_at,
+        }
         for change, proposal in requests
     ]  # fmt: skip
 
 
-async def report_limits(budget: Budget) -> Sequence[Limit]:
+async def report_limits(budget: Budget) -> Rows:
     """Return each limit with what is used of it now: first those that apply to the owner, then the
-    counters of other people and places."""
+    counters of other people and places. `name` is a person's or place's key, or words for all,
+    `person` a key. `share` is 1.0 if all is used. `limit`, `used` and `until` are words."""
     owner, page = Person(WEB.name, OWNER_ID), Address(WEB.name, "main")
     limits = []
     for count in await budget.list_counters(owner, page):
         scope, allowance = count.scope, count.scope.allowance
         for unit, limit in allowance.limits():
             spent = getattr(count.spent, unit)
-            limits.append(Limit(
-                scope.person or scope.place or say(COUNTED_WORDS[allowance.of]), scope.person,
-                allowance.describe_limit(unit), format_amount(unit, spent),
-                spent / limit if limit else 1.0,
-                format_moment(period_end(count.period, budget.zone)), allowance.source,
-            ))  # fmt: skip
+            limits.append({
+                "name": scope.person or scope.place or say(COUNTED_WORDS[allowance.of]),
+                "person": scope.person, "limit": allowance.describe_limit(unit),
+                "used": format_amount(unit, spent), "share": spent / limit if limit else 1.0,
+                "until": format_moment(period_end(count.period, budget.zone)),
+                "source": allowance.source,
+            })  # fmt: skip
     return limits
 
 

@@ -132,20 +132,22 @@ async def test_turns_cards_and_forms_go_on(here: Found) -> None:
 async def list_everything(here: Found) -> None:
     """The commands of `ponte` show what was stored."""
     ponte = here.ponte
-    assert {one.name for one in await operations.list_accounts(ponte)} == {"eva"}
-    assert [one.name for one in await operations.list_api_tokens(ponte)] == ["script"]
+    assert {one["name"] for one in await operations.list_accounts(ponte)} == {"eva"}
+    assert [one["name"] for one in await operations.list_api_tokens(ponte)] == ["script"]
     (schedule,) = await operations.list_schedules(ponte)
     assert schedule["id"] == here.record["names"]["schedule"]
     assert (await operations.show_schedule(ponte, schedule["id"]))["runs"]
-    threads = {one.conversation: one.messages for one in await operations.list_threads(ponte)}
+    listed = await operations.list_threads(ponte)
+    threads = {one["conversation"]: one["messages"] for one in listed}
     assert {thread.partition(":")[0] for thread in threads} >= {"slack", "discord", "web"}
     for thread, count in threads.items():
-        assert bool((await operations.show_thread(ponte, thread)).messages) == bool(count), thread
+        messages = (await operations.show_thread(ponte, thread))["messages"]
+        assert bool(messages) == bool(count), thread
     for person in await operations.list_people(ponte):
         for section, count in (await operations.count_rows(ponte, person["person"])).counts.items():
             rows = await operations.read_rows(ponte, person["person"], section)
             assert bool(rows) == bool(count), section
-    entries = (await operations.read_audit_log(ponte)).lines
+    entries = (await operations.read_audit_log(ponte))["lines"]
     assert {"change-approved", "change-denied"} <= {one["event"] for one in entries}
     assert await operations.report_usage(ponte)
 
