@@ -1,7 +1,6 @@
-"""`python -m tests.watching.tables` brings three tables of the documents up to the code: metrics
-with their labels, alerts with their remedies, and a row for each warning and error that the code
-logs. What the rows of events say is written by hand, and stays; a new one is left empty, which a
-test does not take.
+"""`python -m tests.watching.tables` updates two lists of the documents: metrics with their labels,
+and the warnings and errors that the code logs. The meanings of log lines are written by hand, and
+stay; a new line is left without one, which a test rejects.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ DOCS = ROOT / "docs"
 PAGE = DOCS / "guides" / "watching.md"
 PAGES = {
     "metrics": DOCS / "reference" / "metrics.md",
-    "alerts": PAGE,
     "events": DOCS / "reference" / "log.md",
 }
 """Section that is made from the code → the page that has it."""
@@ -36,7 +34,7 @@ SHARED_METRICS = (
     "ponte_queued_messages",
 )
 """Metrics read from the database, so that all processes on one Postgres report equal values."""
-_ROW = re.compile(r"^\| (`.+?`) \| (.*) \|$", re.MULTILINE)
+_ROW = re.compile(r"^- (`[^`]+`(?:, `[^`]+`)*): (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,6 @@ class Alert:
     severity: str
     summary: str
     description: str
-    link: str
 
 
 @functools.cache
@@ -121,7 +118,6 @@ def alerts() -> Sequence[Alert]:
             severity=_field(block, r"labels: \{severity")[:-1],
             summary=_field(block, "summary").strip("'"),
             description=_field(block, "description").strip("'"),
-            link=_field(block, "runbook_url"),
         )
         for block in blocks
     ]
@@ -156,28 +152,17 @@ def _labels(name: str) -> Sequence[str]:
 
 def event_rows(known: Mapping[str, str]) -> str:
     """Return the rows; lines that mean the same share one, at the place of the first."""
-    lines = ["| line | what it means, and what to do |", "| --- | --- |"]
     meanings: dict[str, dict[str, None]] = {}
     for event in events():
         meanings.setdefault(known.get(event.name, ""), {})[f"`{event.name}`"] = None
-    rows = (f"| {'<br>'.join(names)} | {words} |" for words, names in meanings.items())
-    return "\n".join([*lines, *rows])
+    return "\n".join(f"- {', '.join(names)}: {words}" for words, names in meanings.items())
 
 
 def known_events(page: str) -> Mapping[str, str]:
     """What the page says of each now."""
     return {
-        name.strip("`"): words
-        for names, words in _ROW.findall(page)
-        for name in names.split("<br>")
-        if ": " in name
+        name.strip("`"): words for names, words in _ROW.findall(page) for name in names.split(", `")
     }
-
-
-def alert_words() -> str:
-    return "\n\n".join(
-        f"### {alert.name}\n\n*{alert.severity}*: {alert.description}" for alert in alerts()
-    )
 
 
 def updated_pages() -> Mapping[Path, str]:
@@ -185,7 +170,6 @@ def updated_pages() -> Mapping[Path, str]:
     events_page = PAGES["events"].read_text("utf-8")
     made = {
         "metrics": metric_rows(),
-        "alerts": alert_words(),
         "events": event_rows(known_events(events_page)),
     }
     return {

@@ -24,8 +24,8 @@ def test_every_warning_and_error_has_its_meaning() -> None:
 
 def test_a_new_line_of_log_is_found_and_what_is_said_of_the_others_stays() -> None:
     made = tables.event_rows({"inbox: could not record a turn; retrying": "kept"})
-    assert "| `inbox: could not record a turn; retrying` | kept |" in made
-    assert "| `*: could not download a file`<br>`*: event failed`<br>" in made
+    assert "- `inbox: could not record a turn; retrying`: kept" in made
+    assert "- `*: could not download a file`, `*: event failed`, " in made
     for other in ("`process: unhandled exception", "`*: ", "`web: HTTP request"):
         assert other in made
 
@@ -57,6 +57,3 @@ def test_its_links_lead_somewhere() -> None:
     anchors = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-")
                for head in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)}  # fmt: skip
     assert set(re.findall(r"\]\(#([\w-]+)\)", PAGE)) <= anchors
-    for alert in tables.alerts():
-        assert alert.link == f"docs/guides/watching.md#{alert.name.lower()}"
-        assert alert.name.lower() in anchors
