@@ -21,7 +21,8 @@ TEXT = (ROOT / "docs" / "explanation" / "privacy.md").read_text("utf-8")
 def names(before: str) -> set[str]:
     """Return what the list after this text names."""
     items = TEXT.partition(before)[2].partition("\n## ")[0].lstrip("\n").partition("\n\n")[0]
-    return set(re.findall(r"^- `([^`]+)`", items, re.MULTILINE))
+    heads = re.findall(r"^- (`.*?`):", items, re.MULTILINE)
+    return {name for head in heads for name in re.findall(r"`([^`]+)`", head)}
 
 
 def test_it_has_the_declared_tables() -> None:

@@ -274,21 +274,25 @@ def _first(docstring: str) -> str:
 def _shell() -> Iterator[str]:
     yield (
         "Exit codes: 0 success, 1 failure, 2 wrong usage or settings. `--help` shows this in the "
-        "language of `PONTE_LOCALE`. `ponte --install-completion` completes commands in your shell."
+        "language of `PONTE_LOCALE`. `ponte --install-completion` completes commands in your "
+        "shell. Commands that show, list or change something take `--json`."
     )
     commands = list(_commands(typer.main.get_command(cli)))
     counts = Counter(option for _, command in commands for option in _options(command))
     common = [option for option, count in counts.items() if count >= 2]
     yield from ("", "Several commands have:", "")
-    yield from (f"- `{usage}`: {help}" for usage, help in common)
+    yield from (f"- `{usage.strip('[]')}`: {help}" for usage, help in common)
     yield from ("", "All commands:", "")
     for path, command in commands:
         options = _options(command)
-        told = [(usage, help) for usage, help in options if help and (usage, help) not in common]
-        once = [usage for usage, help in told if usage[:2] == "[-"]
+        own = [(usage, help) for usage, help in options if help and (usage, help) not in common]
+        once = [usage for usage, _ in own if usage.startswith("[--")]
         call = " ".join([path, *(usage for usage, _ in options if usage not in once)])
-        yield f"- `{call}`: {_first(command.help or '')}"
-        yield from (f"  - `{usage}`: {help}" for usage, help in told)
+        helps = [
+            _first(command.help or ""),
+            *(f"`{usage.strip('[]')}`: {help}" for usage, help in own),
+        ]
+        yield f"- `{call}`: {' '.join(helps)}"
 
 
 def _commands(command: Any, path: str = "ponte") -> Iterator[tuple[str, Any]]:
@@ -301,7 +305,7 @@ def _commands(command: Any, path: str = "ponte") -> Iterator[tuple[str, Any]]:
 
 
 def _options(command: Any) -> list[tuple[str, str]]:
-    return [_option(each) for each in command.params]
+    return [_option(each) for each in command.params if each.name != "as_json"]
 
 
 def _option(parameter: Any) -> tuple[str, str]:
@@ -310,9 +314,7 @@ def _option(parameter: Any) -> tuple[str, str]:
         metavar = parameter.metavar or parameter.name.upper()
         usage = metavar if parameter.required or metavar[:1] == "[" else f"[{metavar}]"
     else:
-        name = parameter.opts[-1]
-        usage = f"[{name}]" if parameter.is_flag else f"[{name} {parameter.name.upper()}]"
-        usage = usage[1:-1] if parameter.required else usage
+        usage = parameter.opts[-1] if parameter.required else f"[{parameter.opts[-1]}]"
     return usage, getattr(parameter, "help", None) or ""
 
 

@@ -332,8 +332,9 @@ def test_each_kind_has_a_column() -> None:
 
 def test_the_table_of_the_documents_is_true() -> None:
     document = (Path(__file__).parents[3] / "docs/dev/origins-and-kinds.md").read_text("utf-8")
-    head, _, *rows = document.partition("\n| decision | create")[2].partition("\n\n")[0].split("\n")
+    table = document.partition("\n| decision | create")[2].partition("\n\n")[0]
+    head, _, *rows = table.rstrip().split("\n")
     assert f"| decision | create{head}" == f"| {' | '.join(('decision', *DRAFTS))} |"
     told = {f"| {' | '.join((decision, *cells))} |" for decision, (_, cells) in TABLE.items()}
-    assert len(rows) >= 8
+    assert len(rows) >= 7
     assert set(rows) <= told
