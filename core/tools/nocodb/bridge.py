@@ -43,6 +43,7 @@ from core.tools.nocodb.bridge_api import (
 from core.tools.nocodb.draft import Cells, DraftBuilder, check_most_rows
 from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
+from core.tools.nocodb.read import check_not_withheld
 from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import (
@@ -63,6 +64,9 @@ LISTING_TIMEOUT_SECONDS = 3.0
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
+_TABLE_ID = re.compile(r"m[a-z0-9]{14}")
+_CONDITION_FIELD = re.compile(r"\(\s*([^(),]+)")
+"""The field of each condition in NocoDB's `where`, as in `(Name,eq,Ada)~and(Age,gt,3)`."""
 
 # Those that NocoDB fills itself, and links.
 _COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed or type.link}
@@ -108,6 +112,8 @@ class BridgeTable:
     computed: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()
     """Fields that hold files, where the bridge describes them."""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """A field's id or name in the database → its title, where the bridge describes them."""
 
 
 class BridgeDriver(TableDriver):
@@ -159,9 +165,16 @@ class BridgeDriver(TableDriver):
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
         files = {name for name, column in named.items() if column.get("uidt") == "Attachment"}
+        titles = {
+            str(column.get(other)): name
+            for name, column in named.items()
+            for other in ("id", "column_name")
+        }
         return BridgeTable(
-            id=id, title=str(description.get("title") or id), key=key or _key_name(named),
+            id=str(description.get("id") or id), title=str(description.get("title") or id),
+            key=key or _key_name(named),
             fields=frozenset(named), computed=frozenset(computed), files=frozenset(files),
+            titles=titles,
         )  # fmt: skip
 
     async def rows(
@@ -288,7 +301,8 @@ class BridgeTableFilter:
 
     config: TableRulesConfig
     tables: BridgeDriver
-    _titles: dict[str, str] = field(default_factory=dict)
+    _names: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """A table as it is asked for → its title and id."""
     _views: BoundedDict[str, str] = field(default_factory=BoundedDict)
     """A view's id → its table's."""
 
@@ -300,9 +314,9 @@ class BridgeTableFilter:
         table, view = (str(args.get(name, "")) for name in ("table_id", "view_id"))
         if not self.config.table_rules.hides_some(viewer.rights):
             table = table or self._views.get(view, "")
-            if table in self._titles:
-                viewer.note_need("read", self._titles[table], table)
-            elif table or view or tool == "global_search":
+            if table in self._names:
+                viewer.note_need("read", *self._names[table])
+            elif table or view:
                 viewer.note_need("read", table, ANY_TABLE)
             return
         if table:
@@ -311,18 +325,24 @@ class BridgeTableFilter:
             if view not in self._views:
                 raise _no_such_view()
             await self._check_table(viewer, self._views[view], _no_such_view())
-        if tool == "global_search":
-            raise ToolError(
-                "Searching all tables at once is turned off.",
-                code="not_offered", hint="ask one table at a time with list_records",
-            )  # fmt: skip
 
     async def _check_table(self, viewer: Viewer, table: str, hidden: ToolError) -> None:
-        if table not in self._titles:
-            self._titles[table] = (await self.tables.describe_table(table)).title
-        if not self.config.table_rules.is_visible(viewer, self._titles[table], table):
+        """Raise `hidden` if the person may not know the table.
+
+        Some bridges take a title in place of an id. So a table that the bridge does not describe
+        must be named by its id, which rules can name.
+        """
+        names = self._names.get(table)
+        if names is None:
+            description = await self.tables.describe_table(table)
+            names = (description.title, description.id)
+            if names != (table, table):
+                self._names[table] = names
+            elif not _TABLE_ID.fullmatch(table):
+                raise hidden
+        if not self.config.table_rules.is_visible(viewer, *names):
             raise hidden
-        viewer.note_need("read", self._titles[table], table)
+        viewer.note_need("read", *names)
 
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """Return `result` without hidden tables. Raise ToolError if it is one."""
@@ -350,7 +370,7 @@ class BridgeTableFilter:
             visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
             return self.config.table_rules.hides_some(viewer.rights) and not visible
         id, title = str(table.get("id", "")), str(table.get("title", ""))
-        self._titles[id] = title
+        self._names[id] = (title, id)
         if not self.config.table_rules.is_visible(viewer, title, id):
             return True
         viewer.note_need("read", title, id)
@@ -386,6 +406,8 @@ class BridgeSource:
         self._hiding = BridgeTableFilter(config, self._driver)
         self._base_id = base_id
         self._clock = clock
+        self._field_titles: BoundedDict[str, Mapping[str, str]] = BoundedDict()
+        """A table → its fields' titles, by their ids and names in the database."""
         self._listed_names: Sequence[str] = ()
         """The tools that the bridge has listed."""
         self._tool_names: Sequence[str] = _OURS
@@ -450,7 +472,11 @@ class BridgeSource:
                     "Field `{name}` not found in this table.",
                     code="unknown_field", hint=hint, name=unknown[:64],
                 )  # fmt: skip
-            if own := sorted(name for name in data if name in table.computed):
+            own = sorted(name for name in data if name in table.computed)
+            if kind == "update":
+                # A bridge may take such a field for the row that it changes.
+                own += [name for name in data if name.casefold() in ("id", table.key.casefold())]
+            if own:
                 raise ToolError(
                     "These fields can't be written, because NocoDB fills them or they are links: "
                         "{names}.",
@@ -503,6 +529,8 @@ class BridgeSource:
                     "`{name}` is not an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
         await self._hiding.check(ctx.viewer, tool, args)
+        if args.get("where") or args.get("sort"):
+            await self._check_conditions(args)
         result = await self.api.call_with_retries(tool, args)
         result = redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result))
         page = {"list": result} if isinstance(result, list) else result
@@ -518,6 +546,21 @@ class BridgeSource:
             f"go on at offset + {len(head)}, or ask for fewer fields"
         )
         return {"cut": cut, **page, "list": head}
+
+    async def _check_conditions(self, args: Data) -> None:
+        """Raise ToolError if `where` or `sort` names a secret field, whose values they would
+        reveal."""
+        sort = args.get("sort") or ()
+        sort_names = sort.split(",") if isinstance(sort, str) else map(str, sort)
+        names = {
+            *(name.strip(" \"'`") for name in _CONDITION_FIELD.findall(str(args.get("where", "")))),
+            *(name.strip(" +-\"'`") for name in sort_names),
+        }
+        table = str(args.get("table_id", ""))
+        if table not in self._field_titles:
+            self._field_titles[table] = (await self._driver.describe_table(table)).titles
+        for name in sorted(names):
+            check_not_withheld(Field("", self._field_titles[table].get(name, name), ""))
 
     async def health(self) -> Health:
         """Return the bridge's state."""

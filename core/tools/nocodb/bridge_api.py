@@ -45,7 +45,8 @@ BridgeEffect = Literal["read", "write", "forbidden"]
 """What a tool of the bridge does: `write` changes rows.
 
 `forbidden` changes tables, bases, views or comments, or exposes more than tables: webhooks contain
-addresses with secrets, and an upload reads a file of the bridge's machine.
+addresses with secrets, an upload reads a file of the bridge's machine, and a search over everything
+also finds rows by their secret fields.
 """
 
 
@@ -74,7 +75,7 @@ _FORBIDDEN_TOOLS = (
     "update_column delete_column create_view update_view delete_view create_filter "
     "update_filter delete_filter create_sort update_sort delete_sort create_shared_view "
     "update_shared_view delete_shared_view list_webhooks create_webhook update_webhook "
-    "delete_webhook create_comment update_comment delete_comment upload_file"
+    "delete_webhook create_comment update_comment delete_comment upload_file global_search"
 )
 _TOOLS = (
     BridgeTool("list_bases", "read"),
@@ -93,7 +94,6 @@ _TOOLS = (
     BridgeTool("list_views", "read", "table_id"),
     BridgeTool("list_filters", "read", "view_id"),
     BridgeTool("list_sorts", "read", "view_id"),
-    BridgeTool("global_search", "read", "query"),
     BridgeTool("list_comments", "read", "table_id, record_id"),
     *(BridgeTool(name, "forbidden") for name in _FORBIDDEN_TOOLS.split()),
 )

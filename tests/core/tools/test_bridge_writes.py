@@ -182,6 +182,16 @@ async def test_invalid_writes_are_refused_without_a_draft(
         assert not set(ask.bridge.executed_tools) - {"get_table", "get_record", "list_records"}
 
 
+async def test_an_update_cannot_name_another_row_in_its_values() -> None:
+    """A bridge may change the row that the values name, and not the one on the card."""
+    async with asking() as ask:
+        ask.bridge.api.key = "Name"
+        for data in ({"Name": "Bruno Almeida", "Status": "Lost"}, {"Id": 2, "Status": "Lost"}):
+            error = await ask.error_of_call("update_record", record_id=1, record_data=data)
+            assert error.code == "computed_field"
+        assert await ask("create_record", record_data={"Name": "Eve"})
+
+
 async def test_a_name_that_is_nearly_right_is_told() -> None:
     async with asking() as ask:
         for wrong in ("Nmae", "name"):
