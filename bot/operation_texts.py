@@ -297,6 +297,9 @@ def format_delivery(result: Row, view: View) -> Iterator[str]:
     yield say("channel: {place}", place=result["post_to"])
     rights = ", ".join(f"{right} ({rule})" for right, rule in result["rights"].items())
     yield say("permissions: {rights}", rights=rights or "–")
+    if not result["is_answered"]:
+        yield say("Ponte would ignore this delivery, because of `only` in ponte.toml.")
+        return
     yield say("Ponte would post:") if result["is_post"] else say("Ponte would ask the model:")
     for text in (result["text"], result["body"]):
         yield from (f"    {line}" for line in clean_text(text).splitlines())

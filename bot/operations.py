@@ -353,11 +353,12 @@ async def preview_hook(
     if name not in config.hooks:
         raise NotFound(what=name)
     hook = config.hooks[name].hook(name, start.settings.variable)
-    author, place, text, quoted = preview_delivery(hook, body.encode())
+    author, place, text, quoted, is_answered = preview_delivery(hook, body.encode())
     kinds = config.rule_book.stand_ins[author.platform].rights
     return {
         "name": name, "post_to": config.hooks[name].post_to, "is_post": bool(hook.template),
-        "text": text, "body": quoted, "rights": await find_rights(start, author, place, kinds),
+        "is_answered": is_answered, "text": text, "body": quoted,
+        "rights": await find_rights(start, author, place, kinds),
     }  # fmt: skip
 
 

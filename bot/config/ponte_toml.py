@@ -38,6 +38,7 @@ from bot.config.toml_values import (
     Positive,
     PricedName,
     Right,
+    Selection,
     SetName,
     Slug,
     Texts,
@@ -298,6 +299,9 @@ class HookConfig:
     repeats_after: Duration = 0.0
     """when an equal body without an ID is another delivery, as in `"1h"`; left out: never.
     Somebody who recorded a request can then send it again"""
+    only: Selection = field(default_factory=dict)
+    """deliveries with one of these values in each field are answered, all others ignored; left out:
+    all are answered"""
     per_minute: Positive = 60
     """deliveries a minute, over all processes; more are refused"""
     turns_per_day: Many = 500
@@ -326,7 +330,7 @@ class HookConfig:
         return Hook(
             name, self.kind, variable(self.secret), platform, workspace, channel, person,
             self.template, self.instruction, self.header, self.id_field, self.per_minute,
-            self.repeats_after,
+            self.repeats_after, self.only,
         )  # fmt: skip
 
 

@@ -202,6 +202,18 @@ HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name o
 """The name of an HTTP header."""
 FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
 """The path of a field in the body, as in `data.id`."""
+Selection = Annotated[
+    Mapping[FieldPath, tuple[str, ...]],
+    BeforeValidator(
+        lambda fields: (
+            {name: [one] if isinstance(one, str) else one for name, one in fields.items()}
+            if isinstance(fields, dict)
+            else fields
+        )
+    ),
+]
+"""Fields of a body with their values, as in `{ x_github_event = "issues", action = ["opened"] }`.
+"""
 
 
 _AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from unicodedata import normalize
 
@@ -57,6 +57,7 @@ class Hook:
       body with the id of a delivery.
     - `repeats_after`: seconds after which an equal body without an id is another delivery; 0.0:
       never.
+    - `only`: a field of the body → the values with which a delivery is answered.
     """
 
     name: str
@@ -72,6 +73,16 @@ class Hook:
     id_field: str = ""
     per_minute: int = 60
     repeats_after: float = 0.0
+    only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def is_wanted(hook: Hook, body: Any) -> bool:
+    """Return whether each field of the webhook's `only` has one of its values in the body."""
+    found = {path: find_field(body, path) for path in hook.only}
+    return all(
+        (value if isinstance(value, str) else json.dumps(value)) in hook.only[path]
+        for path, value in found.items()
+    )
 
 
 def find_field(body: Any, path: str) -> Any:

@@ -31,7 +31,8 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.message import EmailMessage
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -39,7 +40,17 @@ import structlog
 
 from core.base.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.base.text import check_json, clean_text, parse_json
-from core.domain.messages import Address, Message, MessageOrigin, Person, Quote, ReplyTo, turn_id
+from core.domain.messages import (
+    UNSURE_ENCODING,
+    Address,
+    Message,
+    MessageOrigin,
+    Person,
+    Quote,
+    ReplyTo,
+    find_encoding,
+    turn_id,
+)
 from core.domain.ports import Inbox, Messenger
 from core.observability import metrics
 from core.people.audit import Audit
@@ -51,6 +62,7 @@ from core.webhooks.hook import (
     describe_body,
     fill_template,
     find_field,
+    is_wanted,
 )
 
 TOLERANCE_SECONDS = 300.0
@@ -224,6 +236,8 @@ class HookIntake:
             return _build_refusal("no_delivery_id")
         if event and isinstance(parsed, dict):
             parsed = {EVENT_FIELD: event, **parsed}
+        if not is_wanted(hook, parsed):
+            return _build_answer(200, {"status": "ignored"})
         repeats_after = hook.repeats_after if id == digest(body) else 0.0
         return await self._store(hook, f"hook:{name}:{id}", parsed, repeats_after)
 
@@ -298,12 +312,15 @@ class HookIntake:
         return ReplyTo(to.address, to.asker, to.source, turn)
 
 
-def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str]:
+def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, bool]:
     """Return the author and the place of a delivery with this body, and what it leads to: the text
-    of the post and "", or the instruction for the model and the body that it reads."""
+    of the post and "", or the instruction for the model and the body that it reads; and whether it
+    is answered at all, whatever the kind of event, which is not in the body."""
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
     place = Address(hook.platform, hook.channel, hook.workspace, is_shared=not hook.person)
-    return author, place, *_build_texts(hook, _parse_body(body, ""))
+    parsed = _parse_body(body, "")
+    only = {path: values for path, values in hook.only.items() if path != EVENT_FIELD}
+    return author, place, *_build_texts(hook, parsed), is_wanted(replace(hook, only=only), parsed)
 
 
 def _build_texts(hook: Hook, parsed: Any) -> tuple[str, str]:
@@ -317,13 +334,14 @@ def _parse_body(body: bytes, content_type: str) -> Any:
 
     The content type counts only if the body is no JSON: some programs send JSON as a form.
     """
-    parsed = _parse_value(body)
+    charset = _parse_content_type(content_type, b"").get_content_charset()
+    parsed = _parse_value(_decode(body, charset))
     if not isinstance(parsed, str):
         return parsed
     fields: dict[str, list[Any]] = {}
     with suppress(ValueError, LookupError):  # too many fields, or an unknown character set
         for name, text in _form_fields(body, content_type):
-            value = _parse_value(text.encode()) if text.lstrip()[:1] in ("{", "[") else text
+            value = _parse_value(text) if text.lstrip()[:1] in ("{", "[") else text
             fields.setdefault(name, []).append(value)
     # A field that comes more than once is a list.
     form = {name: values if values[1:] else values[0] for name, values in fields.items()}
@@ -332,25 +350,40 @@ def _parse_body(body: bytes, content_type: str) -> Any:
 
 def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
     """Yield the fields of a form; nothing for any other body. A file is read as its name."""
-    form = email.message_from_bytes(
-        b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
-    )
+    form = _parse_content_type(content_type, body)
+    charset = form.get_content_charset()
     if form.get_content_type() == "application/x-www-form-urlencoded":
-        yield from parse_qsl(
+        pairs = parse_qsl(
             body.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_HOOK_FORM_FIELDS,
-            encoding=form.get_content_charset("utf-8"),
+            encoding="latin-1",  # one character for each byte
         )  # fmt: skip
+        for pair in pairs:
+            name, text = (_decode(each.encode("latin-1", "replace"), charset) for each in pair)
+            yield name, text
     elif form.get_content_type() == "multipart/form-data" and form.is_multipart():
         for part in form.iter_parts():
             content = bytes(part.get_payload(decode=True) or b"")
-            if isinstance(name := part.get_param("name", header="content-disposition"), str):
-                charset = part.get_content_charset("utf-8")
-                yield name, part.get_filename() or content.decode(charset, "replace")
+            if isinstance(title := part.get_param("name", header="content-disposition"), str):
+                yield title, part.get_filename() or _decode(content, part.get_content_charset())
 
 
-def _parse_value(body: bytes) -> Any:
+def _parse_content_type(content_type: str, body: bytes) -> EmailMessage:
+    head = b"Content-Type: " + content_type.encode() + b"\r\n\r\n"
+    return email.message_from_bytes(head + body, policy=email.policy.HTTP)
+
+
+def _decode(content: bytes, charset: str | None) -> str:
+    """Return the text of bytes. Senders name a wrong character set, or none: one that does not fit
+    is replaced by that of `find_encoding`."""
+    for encoding in (charset or "utf-8", find_encoding(content) or "utf-8", UNSURE_ENCODING):
+        with suppress(UnicodeDecodeError, LookupError):
+            return content.decode(encoding).removeprefix("\ufeff")
+    return content.decode("utf-8", "replace")
+
+
+def _parse_value(text: str) -> Any:
     """Return the JSON value of a text, or the text if it is no JSON or too complex."""
-    text = body.decode("utf-8", "replace")
+    body = text.encode("utf-8", "replace")
     if check_json(body, MAX_VALUES, MAX_DEPTH):
         return text
     try:

@@ -65,6 +65,24 @@ def test_a_webhook_is_tried_without_a_post(
     assert (told["is_post"], told["text"]) == (False, "Say what this order needs.")
     assert json.loads(told["body"]) == json.loads(body.read_text())
     assert "sixteen" not in ponte.out
+    selection = (
+        'only = { x_github_event = "push", "sender.login" = ["bia", "leo"] }\n[hooks.orders]'
+    )
+    (tmp_path / "ponte.toml").write_text(HOOKS.replace("[hooks.orders]", selection))
+    assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 0
+    assert ponte.out.splitlines()[2:] == [
+        "Ponte would ignore this delivery, because of `only` in ponte.toml."
+    ]
+    body.write_text('{"sender": {"login": "leo"}}')
+    assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 0
+    assert "Ponte would post:" in ponte.out
+    (tmp_path / "ponte.toml").write_text(
+        HOOKS.replace("[hooks.orders]", selection.replace('"leo"', "7"))
+    )
+    assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 2
+    assert "ponte.toml:" in ponte.err
+    assert "'sender.login' must be a text in quotes" in ponte.err
+    (tmp_path / "ponte.toml").write_text(HOOKS)
     assert ponte("hooks", "test", "other").code == 1
     assert ponte.err == "Not found: other.\n"
     assert ponte("hooks", "test", "deploys", "--body", str(tmp_path / "none")).code == 2

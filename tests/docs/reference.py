@@ -158,6 +158,7 @@ _FORMS = {
     "PersonKey",
     "Place",
     "Right",
+    "Selection",
     "SetName",
     "Slug",
     "Texts",

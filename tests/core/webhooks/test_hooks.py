@@ -86,10 +86,10 @@ class Noted:
 
 class Desk:
     def __init__(self) -> None:
-        self.now, self.inbox, self.audit = NOW, Storing(), Noted()
+        self.now, self.inbox, self.audit, self.hooks = NOW, Storing(), Noted(), dict(HOOKS)
         services: Any = ({"slack": Letters()}, self.inbox, self.audit)
         platforms, inbox, audit = services
-        self.intake = HookIntake(HOOKS.get, platforms, inbox, audit, lambda: self.now)
+        self.intake = HookIntake(self.hooks.get, platforms, inbox, audit, lambda: self.now)
 
     async def send(self, name: str, headers: Headers, body: bytes) -> tuple[int, Any]:
         status, self.headers, told = await self.intake.receive(name, headers, body)
@@ -195,7 +195,7 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     deep = b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1)
     bodies: Mapping[str, tuple[bytes, str]] = {
         "JSON": (encode_body({"a": "é\x00"}), '"a": "é'),
-        "no JSON": (b"\xff<b>", "\ufffd<b>"),
+        "no JSON": (b"\xff<b>", "ÿ<b>"),
         "too deep": (deep, deep.decode()),
         "nothing": (b"", ""),
         "too long": (encode_body({"a": "x" * 50_000}), '{"x_github_event": "push", "a": "xxx'),
@@ -224,6 +224,50 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     assert "\n" not in posted.text
     assert "**now**" not in posted.text
     assert posted.origin.data == {"is_post": True}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("charset", ["", "; charset=utf-8", "; charset={encoding}", "; charset=x"])
+async def test_a_body_in_another_encoding_is_read(encoding: str, charset: str) -> None:
+    """Programs on Windows in Brazil and France send them, and seldom name them."""
+    desk, text = Desk(), '{"name": "Conceição d\'été"}'
+    body = text.encode(encoding)
+    kind = f"text/json{charset}".format(encoding=encoding)
+    headers = {**from_github(body, "1"), "content-type": kind}
+    assert (await desk.send("git", headers, body))[0] == 202
+    (message,) = desk.inbox.stored.values()
+    assert "Conceição d'été" in message.context[0].text
+
+
+async def test_a_form_in_windows_1252_is_read() -> None:
+    desk, body = Desk(), b"name=Concei%E7%E3o&caf\xe9=caf%C3%A9"
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    await desk.send("git", {**from_github(body, "1"), **kind}, body)
+    (message,) = desk.inbox.stored.values()
+    assert '"name": "Conceição", "café": "café"' in message.context[0].text
+
+
+async def test_only_the_named_events_are_answered() -> None:
+    desk = Desk()
+    only = {"x_github_event": ["push", "issues"], "issue.open": ["true", "yes"]}
+    desk.hooks["git"] = replace(HOOKS["git"], only=only)
+    ignored: tuple[Any, ...] = (
+        {},
+        {"issue": {"open": False}},
+        {"issue": [True]},
+        {"issue": None},
+        "true",
+    )
+    for number, other in enumerate(ignored):
+        body = json.dumps(other).encode()
+        answer = await desk.send("git", from_github(body, str(number)), body)
+        assert answer == (200, {"status": "ignored"})
+    assert desk.inbox.stored == {}
+    for number, wanted in enumerate(({"issue": {"open": True}}, {"issue.open": "yes"})):
+        body = json.dumps(wanted).encode()
+        assert (await desk.send("git", from_github(body, f"w{number}"), body))[0] == 202
+    desk.hooks["git"] = replace(HOOKS["git"], only={"x_github_event": ["issues"]})
+    assert (await desk.send("git", from_github(body, "other"), body))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -272,7 +316,7 @@ FIELDS = {"action": "opened", "Unit Price": "3 €"}
     ("application/x-www-form-urlencoded", b'{"action": "opened"}', {"action": "opened"}),
     ("application/x-www-form-urlencoded", b"payload=not%20JSON", "not JSON"),
     ("application/x-www-form-urlencoded", b"a=1&" * 1001, None),
-    ("application/x-www-form-urlencoded; charset=none", b"a=%E7", None),
+    ("application/x-www-form-urlencoded; charset=none", b"a=%E7", {"a": "ç"}),
     ("text/plain", b"a=1", None),
     ("multipart/form-data; boundary=X",
      '--X\r\nContent-Disposition: form-data; name="Preço"\r\n\r\ncafé\r\n--X\r\n'
