@@ -212,11 +212,13 @@ def _where(rows: list[Row], where: str | None, path: str) -> list[Row]:
     """One `(Field,op,value)`; NocoDB knows more, and refuses what it cannot read."""
     if not where:
         return rows
-    condition = re.fullmatch(r"\((?P<field>[^,]+),(?P<op>eq|neq|like),(?P<value>.*)\)", where)
+    condition = re.fullmatch(r"\((?P<field>[^,]+),(?P<op>eq|neq|like|blank),(?P<value>.*)\)", where)
     field = re.sub("^(c|db_)(?=[A-Z])", "", condition["field"].strip()) if condition else ""
     if not condition or field not in rows[0]:
         raise NocoDBHttpError(422, path)
     value = condition["value"]
+    if condition["op"] == "blank":
+        return [row for row in rows if row[field] is None]
     if condition["op"] == "like":
         return [row for row in rows if value.strip("%").lower() in str(row[field]).lower()]
     return [row for row in rows if (str(row[field]) == value) == (condition["op"] == "eq")]
@@ -239,7 +241,7 @@ def _table(table_id: str) -> Row:
 
 def _kind(column: str) -> str:
     kinds = {"Id": "ID", "Value": "Number", "Amount": "Number", "Status": "SingleSelect",
-             "Contract": "Attachment"}  # fmt: skip
+             "Contract": "Attachment", "Customer": "LinkToAnotherRecord"}  # fmt: skip
     return kinds.get(column, "SingleLineText")
 
 

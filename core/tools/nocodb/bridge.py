@@ -43,6 +43,7 @@ from core.tools.nocodb.bridge_api import (
 from core.tools.nocodb.draft import Cells, DraftBuilder, check_most_rows
 from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
+from core.tools.nocodb.filters import filter_error
 from core.tools.nocodb.read import check_not_withheld
 from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
 from core.tools.nocodb.write import TableWriter
@@ -64,12 +65,14 @@ LISTING_TIMEOUT_SECONDS = 3.0
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
-_TABLE_ID = re.compile(r"m[a-z0-9]{14}")
-_CONDITION_FIELD = re.compile(r"\(\s*([^(),]+)")
-"""The field of each condition in NocoDB's `where`, as in `(Name,eq,Ada)~and(Age,gt,3)`."""
+_TABLE_ID = re.compile(r"m[a-z0-9]{14}", re.IGNORECASE)
+_FIELD_ID = re.compile(r"c[a-z0-9]{14}")
+_CONDITION = re.compile(r"\(\s*([^(),]+)(?:,\s*(\w*))?")
+"""Field and operator of each condition in NocoDB's `where`, as in `(Name,eq,Ada)~and(Age,gt,3)`."""
 
 # Those that NocoDB fills itself, and links.
-_COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed or type.link}
+_LINKS = {name for name, type in FIELD_TYPES.items() if type.link}
+_COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed} | _LINKS
 _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
 
@@ -112,6 +115,7 @@ class BridgeTable:
     computed: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()
     """Fields that hold files, where the bridge describes them."""
+    links: frozenset[str] = frozenset()
     titles: Mapping[str, str] = field(default_factory=dict)
     """A field's id or name in the database → its title, where the bridge describes them."""
 
@@ -157,14 +161,16 @@ class BridgeDriver(TableDriver):
         columns = description.get("columns") if isinstance(description, dict) else None
         if not isinstance(columns, list) or not columns:
             sample = {"table_id": id, "limit": SAMPLE_ROWS}
-            page = await self._api.call_with_retries("list_records", sample)
-            names = list(dict.fromkeys(name for row in _list_rows(page) for name in row))
+            rows = _list_rows(await self._api.call_with_retries("list_records", sample))
+            names = list(dict.fromkeys(name for row in rows for name in row))
             own = frozenset(name for name in names if name in _SYSTEM or name in _KEYS)
-            return BridgeTable(id, id, _key_name(names), frozenset(names), own)
+            linking = frozenset(name for row in rows for name in row if _is_link(row[name]))
+            return BridgeTable(id, id, _key_name(names), frozenset(names), own, links=linking)
         named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
         files = {name for name, column in named.items() if column.get("uidt") == "Attachment"}
+        links = {name for name, column in named.items() if column.get("uidt") in _LINKS}
         titles = {
             str(column.get(other)): name
             for name, column in named.items()
@@ -174,7 +180,7 @@ class BridgeDriver(TableDriver):
             id=str(description.get("id") or id), title=str(description.get("title") or id),
             key=key or _key_name(named),
             fields=frozenset(named), computed=frozenset(computed), files=frozenset(files),
-            titles=titles,
+            links=frozenset(links), titles=titles,
         )  # fmt: skip
 
     async def rows(
@@ -330,8 +336,9 @@ class BridgeTableFilter:
         """Raise `hidden` if the person may not know the table.
 
         Some bridges take a title in place of an id. So a table that the bridge does not describe
-        must be named by its id, which rules can name.
+        must be named by its id, and so must all hidden tables in ponte.toml.
         """
+        rules = self.config.table_rules
         names = self._names.get(table)
         if names is None:
             description = await self.tables.describe_table(table)
@@ -340,7 +347,16 @@ class BridgeTableFilter:
                 self._names[table] = names
             elif not _TABLE_ID.fullmatch(table):
                 raise hidden
-        if not self.config.table_rules.is_visible(viewer, *names):
+            # Rules that name tables by their titles may mean this one.
+            elif not all(
+                map(_TABLE_ID.fullmatch, (*filter(rules.is_hidden, rules.tables), *rules.named))
+            ):
+                raise ToolError(
+                    "The bridge does not describe this table, and rules in ponte.toml hide tables "
+                        "by title. The rules must name tables by ID.",
+                    code="bridge_unreadable",
+                )  # fmt: skip
+        if not rules.is_visible(viewer, *names):
             raise hidden
         viewer.note_need("read", *names)
 
@@ -406,8 +422,6 @@ class BridgeSource:
         self._hiding = BridgeTableFilter(config, self._driver)
         self._base_id = base_id
         self._clock = clock
-        self._field_titles: BoundedDict[str, Mapping[str, str]] = BoundedDict()
-        """A table → its fields' titles, by their ids and names in the database."""
         self._listed_names: Sequence[str] = ()
         """The tools that the bridge has listed."""
         self._tool_names: Sequence[str] = _OURS
@@ -468,10 +482,7 @@ class BridgeSource:
                 alike = [name for name in fields if name.lower() == unknown.lower()]
                 near = difflib.get_close_matches(unknown, fields, 1) or alike
                 hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
-                raise ToolError(
-                    "Field `{name}` not found in this table.",
-                    code="unknown_field", hint=hint, name=unknown[:64],
-                )  # fmt: skip
+                raise _unknown_field(unknown, hint)
             own = sorted(name for name in data if name in table.computed)
             if kind == "update":
                 # A bridge may take such a field for the row that it changes.
@@ -548,19 +559,24 @@ class BridgeSource:
         return {"cut": cut, **page, "list": head}
 
     async def _check_conditions(self, args: Data) -> None:
-        """Raise ToolError if `where` or `sort` names a secret field, whose values they would
-        reveal."""
-        sort = args.get("sort") or ()
-        sort_names = sort.split(",") if isinstance(sort, str) else map(str, sort)
-        names = {
-            *(name.strip(" \"'`") for name in _CONDITION_FIELD.findall(str(args.get("where", "")))),
-            *(name.strip(" +-\"'`") for name in sort_names),
-        }
-        table = str(args.get("table_id", ""))
-        if table not in self._field_titles:
-            self._field_titles[table] = (await self._driver.describe_table(table)).titles
-        for name in sorted(names):
-            check_not_withheld(Field("", self._field_titles[table].get(name, name), ""))
+        """Raise ToolError if `where` or `sort` would reveal the values of a secret field.
+
+        NocoDB compares a link by a field of the other table, which may be secret.
+        """
+        table = await self._driver.describe_table(str(args.get("table_id", "")))
+        sort = args.get("sort") or ""
+        sort_names = (",".join(map(str, sort)) if isinstance(sort, list) else str(sort)).split(",")
+        conditions = [(name, "sort") for name in sort_names if name]
+        conditions += _CONDITION.findall(str(args.get("where", "")))
+        for text, operator in conditions:
+            name = text.strip(" +-\"'`")
+            title = table.titles.get(name, name)
+            check_not_withheld(Field("", title, ""))
+            is_unknown = operator == "sort" and title not in table.fields
+            if table.fields and (is_unknown or _FIELD_ID.fullmatch(title)):
+                raise _unknown_field(title, "name fields by their titles")
+            if title in table.links and operator not in ("blank", "notblank"):
+                raise filter_error("links can only be blank or notblank here")
 
     async def health(self) -> Health:
         """Return the bridge's state."""
@@ -668,6 +684,12 @@ def _describe_tools(names: Collection[str] | None) -> str:
         return say("bridge; it does not list its tools")
     count = len(set(names).intersection(BRIDGE_READ_TOOLS))
     return say("bridge; {shown} of its {total} tools are read-only", total=len(names), shown=count)
+
+
+def _unknown_field(name: str, hint: str) -> ToolError:
+    return ToolError(
+        "Field `{name}` not found in this table.", code="unknown_field", hint=hint, name=name[:64]
+    )
 
 
 def _no_such_table() -> ToolError:

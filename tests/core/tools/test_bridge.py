@@ -151,7 +151,8 @@ async def test_a_hidden_table_cannot_be_read_by_its_title(rule: str, patched: bo
         for name in ("Customers", "customers"):
             error = await error_of_call(source, "list_records", table_id=name)
             assert (error["code"], error["message"]) == ("not_found", "Table not found.")
-        assert await execute(source, "list_records", table_id=ORDERS)
+        if patched or rule == CUSTOMERS:
+            assert await execute(source, "list_records", table_id=ORDERS)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,7 @@ async def test_a_hidden_table_cannot_be_read_by_its_title(rule: str, patched: bo
         {"sort": ["Id", "-Password"]},
         {"sort": "-Password"},
         {"sort": ["cPassword"]},
+        {"sort": ["Id,-Password"]},
     ],
 )
 async def test_conditions_do_not_reveal_a_secret_field(args: dict[str, object]) -> None:
@@ -188,15 +190,44 @@ async def test_conditions_do_not_reveal_a_secret_field(args: dict[str, object]) 
     assert {"global_search"}.isdisjoint(bridge.executed_tools)
 
 
-async def test_a_hidden_table_stays_hidden_where_the_first_description_fails() -> None:
-    """Its title, by which the rule hides it, is then known only from the answer."""
-    bridge, rules = FakeBridge(), TableRules({"Customers": TableRule("hidden")})
-    async with asking(bridge, config=FixedConfig(rules)) as source:
+@pytest.mark.parametrize("patched", [True, False])
+async def test_a_table_that_is_not_described_is_closed_where_a_rule_hides_titles(
+    patched: bool,
+) -> None:
+    """Nobody knows whether it is the hidden one."""
+    bridge, config = FakeBridge(patched=patched), FixedConfig()
+    async with asking(bridge, config=config) as source:
         await source.tools(Viewer())
-        bridge.fail(1, 500, "503: 503 Server Error")
-        told = await error_of_call(source, "get_table", base_id=BASE, table_id=CUSTOMERS)
-    assert (told["code"], told["message"]) == ("not_found", "Table not found.")
-    assert bridge.executed_tools[-1] == "get_table"
+        for tool, args in (("get_table", {"base_id": BASE}), ("get_record", {"record_id": 1})):
+            config.table_rules = TableRules({"Customers": TableRule("hidden")})
+            bridge.fail(patched, 500, "503: 503 Server Error")
+            error = await error_of_call(source, tool, table_id=CUSTOMERS, **args)
+            assert error["code"] == "bridge_unreadable"
+            assert bridge.executed_tools == ["list_records"], "a sample alone was read"
+            bridge.calls.clear()
+            config.table_rules = TableRules({ORDERS: TableRule("hidden")})
+        bridge.fail(patched, 500, "503: 503 Server Error")
+        assert await execute(source, "list_records", table_id=CUSTOMERS)
+
+
+@pytest.mark.parametrize("patched", [True, False])
+async def test_secret_fields_are_not_revealed_by_their_ids_or_by_links(patched: bool) -> None:
+    """A condition on a link compares the display field of the linked rows."""
+    bridge = FakeBridge(patched=patched)
+    for row in bridge.api.rows[ORDERS]:
+        row["Customer"] = {"Id": 1, "Password": "hunter2"}
+    async with asking(bridge) as source:
+        for args, code in (
+            ({"where": "(c1a2b3c4d5e6f7g,like,h%)"}, "unknown_field"),
+            ({"where": "(Customer,like,h%)"}, "bad_filter"),
+            ({"where": "(Id,gt,0)~and(~not(Customer,lt,m))"}, "bad_filter"),
+            ({"sort": "Customer"}, "bad_filter"),
+            ({"sort": '[{"field":"Password","direction":"asc"}]'}, "unknown_field"),
+            ({"sort": {"Password": "asc"}}, "unknown_field"),
+        ):
+            error = await error_of_call(source, "list_records", table_id=ORDERS, **args)
+            assert error["code"] == code, args
+        await execute(source, "list_records", table_id=ORDERS, where="(Customer,blank,)")
 
 
 async def test_a_calls_effect_is_that_of_the_bridges_tool() -> None:
