@@ -13,7 +13,7 @@ import inspect
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -69,7 +69,6 @@ TYPED: Mapping[str, tuple[str, str]] = {
                       "with `spend`; for `effect = \"write\"`, `propose` too"),
 }  # fmt: skip
 """For each command in a chat: what it does, and who can use it, if not everyone."""
-Row = Sequence[str]
 
 
 def pages() -> dict[Path, str]:
@@ -99,11 +98,6 @@ def with_section(page: str, name: str, text: str) -> str:
     if not (found and closed):
         raise LookupError(f"no section {name} in the page")
     return f"{before}{begin}\n{text}\n{end}{after}"
-
-
-def _table(head: Row, rows: Iterator[Row] | Sequence[Row]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines]
 
 
 def _settings() -> Iterator[str]:
@@ -322,15 +316,14 @@ def _option(parameter: Any) -> tuple[str, str]:
 def _chat() -> Iterator[str]:
     yield (
         "Type a command alone in a message, with or without `/` or `!` before it. English works "
-        "for everyone, the translations, with or without accents, for people of that language."
+        "for everyone, Portuguese and French, with or without accents, for people of that "
+        "language. In brackets at the end: who can use it, if not everyone."
     )
     yield ""
-    rows: list[Row] = []
     for name in sorted(COMMAND_NAMES):
         what, who = TYPED[name]
-        words = [_in_language(name, locale) for locale in TRANSLATED]
-        rows.append((f"`{name}`", *words, f"{what} ({who})" if who else what))
-    yield from _table(("English", *TRANSLATED, "what it does (who can use it, if not all)"), rows)
+        words = ", ".join(_in_language(name, locale) for locale in TRANSLATED)
+        yield f"- `{name}` ({words}): {what}" + (f" ({who})" if who else "")
     yield ""
     yield "A message that is only a fenced Python block runs it. This needs the permission `code`."
 

@@ -24,7 +24,7 @@ def test_the_page_tells_of_each_kind() -> None:
     made = "\n".join(reference.pages().values())
     for known in (
         "- `PONTE_GRACE=20`: ", '## `[channels."PLACE"]`', "- `remind_after` (duration): ",
-        "- `ponte people renew NAME`: ", "| `approve` | `aprovar` | `approuver` |",
+        "- `ponte people renew NAME`: ", "- `approve` (`aprovar`, `approuver`): ",
         '- `POST /turns/{turn}/stop`: `{"turn", "status", "text"}` (404',
     ):  # fmt: skip
         assert known in made

@@ -1,8 +1,4 @@
-"""What differs between changes by their kind, as a table. `docs/dev/origins-and-kinds.md` has its
-most important rows, with the same words.
-
-For a new kind, add a draft to DRAFTS and a cell at the end of each row of TABLE.
-"""
+"""What differs between changes by their kind, as a table."""
 
 from __future__ import annotations
 
@@ -328,13 +324,3 @@ async def test_what_a_kind_decides(tmp_path: Path, decision: str) -> None:
 
 def test_each_kind_has_a_column() -> None:
     assert list(DRAFTS) == list(KINDS)
-
-
-def test_the_table_of_the_documents_is_true() -> None:
-    document = (Path(__file__).parents[3] / "docs/dev/origins-and-kinds.md").read_text("utf-8")
-    table = document.partition("\n| decision | create")[2].partition("\n\n")[0]
-    head, _, *rows = table.rstrip().split("\n")
-    assert f"| decision | create{head}" == f"| {' | '.join(('decision', *DRAFTS))} |"
-    told = {f"| {' | '.join((decision, *cells))} |" for decision, (_, cells) in TABLE.items()}
-    assert len(rows) >= 7
-    assert set(rows) <= told
