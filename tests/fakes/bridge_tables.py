@@ -135,17 +135,13 @@ class NocoDBAPI:
     def bulk_update_records(self, table_id: str, records: list[Row]) -> list[Row]:
         self._need_patch(f"/tables/{table_id}/records/bulk")
         ids = [str(record.get("id", record.get("Id"))) for record in records]
-        for each in ids:
-            self._row(table_id, each)
-        return [
+        return [  # row by row: a row that fails leaves those before it written
             self.update_record(table_id, each, record)
             for each, record in zip(ids, records, strict=True)
         ]
 
     def bulk_delete_records(self, table_id: str, record_ids: list[str]) -> list[Row]:
         self._need_patch(f"/tables/{table_id}/records/bulk")
-        for each in record_ids:
-            self._row(table_id, each)
         return [self.delete_record(table_id, each) for each in record_ids]
 
     def global_search(self, query: str) -> Row:

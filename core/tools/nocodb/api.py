@@ -38,8 +38,8 @@ from core.domain.messages import MAX_ATTACHMENT_BYTES
 READ_PAUSES_SECONDS = (0.3, 1.2)
 """Pauses before the second and third attempt of a read."""
 
-AWAY_STATUSES = (502, 503, 504)
-"""Statuses of a proxy while the server behind it is down or starting."""
+AWAY_STATUSES = (408, 502, 503, 504)
+"""Statuses of a proxy while the server behind it is down, starting or slow."""
 
 CLOUD_CALL_INTERVAL_SECONDS = 0.25
 """Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do

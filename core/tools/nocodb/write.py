@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
 
-from core.base.errors import ToolError
+from core.base.errors import ToolError, WriteUnsure
 from core.changes.cards import NOT_CHANGEABLE
 from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
@@ -193,9 +194,31 @@ class TableBatch:
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Write rows and return them, with the ids of created rows. Raise ToolError,
-        WriteUnsure."""
-        draft, schema = self._draft, await self._read_schema()
+        WriteUnsure.
+
+        A refusal is believed only if no row has its new values. Bridges write row by row, and
+        report only the first row that failed.
+        """
+        schema = await self._read_schema()
         rows = [await self._upload_files(schema, row) for row in rows]
+        try:
+            rows = await self._write_uploaded(schema, rows)
+        except WriteUnsure:
+            raise
+        except ToolError as refusal:
+            checks: Sequence[RowCheck] = ()
+            with suppress(ToolError):
+                checks = await self.check(rows)
+            if any(check.state == "after" for check in checks):
+                raise WriteUnsure(str(refusal), code=refusal.code) from refusal
+            raise
+        self._is_written = True
+        return rows
+
+    async def _write_uploaded(
+        self, schema: TableSchema, rows: Sequence[RowWrite]
+    ) -> Sequence[RowWrite]:
+        draft = self._draft
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
@@ -231,7 +254,6 @@ class TableBatch:
                     await self._driver.update(schema, merged, draft.asker_key)
             case "delete":
                 await self._driver.delete(schema, [row.id for row in rows], draft.asker_key)
-        self._is_written = True
         return rows
 
     async def _read_schema(self) -> TableSchema:

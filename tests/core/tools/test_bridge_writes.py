@@ -230,6 +230,30 @@ async def test_a_deleted_row_comes_back_without_its_links() -> None:
             ask.source.rows.revert(Change(proposal, "done", erased))
 
 
+async def test_a_refusal_after_some_rows_were_written_is_not_believed() -> None:
+    """Bridges write row by row, and a refusal reports only the row that failed."""
+    async with asking() as ask:
+        rows = ask.bridge.api.rows[CUSTOMERS]
+        update = [{"id": 1, "Status": "Lost"}, {"id": 2, "Status": "Active"}]
+        for tool, args in (
+            ("bulk_update_records", {"records": update}),
+            ("bulk_delete_records", {"record_ids": [3, 4]}),
+        ):
+            draft = await ask(tool, **args)
+            batch = ask.source.rows.open(draft)
+            await batch.check(draft.rows)
+            rows.remove(next(row for row in rows if str(row["Id"]) == draft.rows[1].id))
+            with pytest.raises(WriteUnsure, match="404"):
+                await batch.write(draft.rows)
+        draft = await ask("update_record", record_id=5, record_data={"Status": "Nope"})
+        ask.bridge.fail(1, 500, "422: 422 Client Error")
+        with pytest.raises(BridgeError):
+            await ask.source.rows.open(draft).write(draft.rows)
+        ask.bridge.fail(1, 408, "Request Timeout")
+        with pytest.raises(WriteUnsure):
+            await ask.source.rows.open(draft).write(draft.rows)
+
+
 @pytest.mark.parametrize("answer", [{}, {"result": {}}, {"result": [{"Id": 8}]}, {"result": None}])
 async def test_a_create_that_does_not_report_its_rows_is_unsure(answer: dict[str, Any]) -> None:
     async with asking() as ask:
