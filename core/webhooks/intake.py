@@ -375,8 +375,13 @@ def _parse_content_type(content_type: str, body: bytes) -> EmailMessage:
 def _decode(content: bytes, charset: str | None) -> str:
     """Return the text of bytes. Senders name a wrong character set, or none: one that does not fit
     is replaced by that of `find_encoding`."""
-    for encoding in (charset or "utf-8", find_encoding(content) or "utf-8", UNSURE_ENCODING):
-        with suppress(UnicodeDecodeError, LookupError):
+    encodings = [find_encoding(content) or "utf-8", UNSURE_ENCODING]
+    with suppress(UnicodeError, LookupError):
+        # Others are found by the bytes (UTF-16), or take minutes (punycode).
+        if charset and b"x-b".decode(charset) == "x-b":
+            encodings.insert(0, charset)
+    for encoding in encodings:
+        with suppress(UnicodeError):
             return content.decode(encoding).removeprefix("\ufeff")
     return content.decode("utf-8", "replace")
 

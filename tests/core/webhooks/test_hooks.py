@@ -239,6 +239,15 @@ async def test_a_body_in_another_encoding_is_read(encoding: str, charset: str) -
     assert "Conceição d'été" in message.context[0].text
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "undefined", "punycode", "idna", "hex"])
+async def test_a_character_set_that_cannot_be_meant_is_ignored(charset: str) -> None:
+    desk, body = Desk(), '{"x-name": "José"}'.encode("cp1252")
+    headers = {**from_github(body, "1"), "content-type": f"application/json; charset={charset}"}
+    assert (await desk.send("git", headers, body))[0] == 202
+    (message,) = desk.inbox.stored.values()
+    assert '"x-name": "José"' in message.context[0].text
+
+
 async def test_a_form_in_windows_1252_is_read() -> None:
     desk, body = Desk(), b"name=Concei%E7%E3o&caf\xe9=caf%C3%A9"
     kind = {"content-type": "application/x-www-form-urlencoded"}
