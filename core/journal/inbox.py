@@ -347,8 +347,11 @@ def _amend_message(
     if message is None:
         _withdraw_message(connection, seq, before, state)
         return seq, "unstarted" if state in ("new", "withdrawn") else "started"
-    blank = state == "withdrawn" or not (before.text or before.attachments)
-    if blank or message.sent_at < before.sent_at:
+    # A message that waits can be empty: a mention alone, or what an edit left of it.
+    is_withdrawn = state == "withdrawn" or (
+        state != "new" and not (before.text or before.attachments)
+    )
+    if is_withdrawn or message.sent_at < before.sent_at:
         return seq, "unknown"
     text, files, at = message.text, message.attachments, message.sent_at
     edited = replace(before, text=text, attachments=files, mentions=message.mentions, sent_at=at)

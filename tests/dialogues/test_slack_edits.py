@@ -99,3 +99,25 @@ async def test_an_edit_and_a_follow_up_keep_their_order_while_slack_is_slow(tmp_
         await w.slack.wait_for_answer(last)
         texts = [ask.input[-1].text for ask in model.asks]
         assert texts == ["zero", "one", "two", "four"]
+
+
+async def test_a_waiting_message_can_be_emptied_and_filled(tmp_path: Path) -> None:
+    """A mention that was sent too early has no text of its own."""
+    model = Speaker("First.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.say(w.alice, w.dm, "one")
+        await w.until(lambda: model.asks)
+        early = w.slack.say(w.alice, w.dm, f"{w.slack.bot}")
+        emptied = w.slack.say(w.alice, w.dm, "my secret is swordfish")
+        filled = w.slack.say(w.alice, w.dm, "my secret is swordfish too")
+        await w.slack.deliveries.wait_for_deliveries()
+        w.slack.edit(early, f"{w.slack.bot} two")
+        w.slack.edit(emptied, "")
+        w.slack.edit(filled, f"{w.slack.bot}")
+        w.slack.edit(filled, "three")
+        await w.slack.deliveries.wait_for_deliveries()
+        model.finish()
+        await w.slack.wait_for_answer(filled)
+        assert [ask.input[-1].text for ask in model.asks] == ["one", "two", "three"]
+        (answer,) = w.slack.finished_answers(emptied)
+        assert answer.text == "Your message is empty. Type a question, or help."
