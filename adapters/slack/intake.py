@@ -238,6 +238,9 @@ _TITLE = 80
 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
 
 
+MAX_EARLY_EDITS = 1000
+
+
 @dataclass(slots=True)
 class SlackIntake:
     """Handles events about messages: new ones, edits, deletions, and Slack's own Stop button."""
@@ -253,6 +256,12 @@ class SlackIntake:
         default_factory=WeakValueDictionary, init=False
     )
     _stored_keys: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
+    _early_edits: BoundedDict[str, Message | None] = field(
+        default_factory=lambda: BoundedDict(MAX_EARLY_EDITS), init=False
+    )
+    """The newest edit of each message that is not stored, by its event key; None if it was
+    deleted. Slack sends a message again up to five minutes later if the process was killed when it
+    came first, and edits of it arrive before."""
 
     async def take(self, body: Payload) -> None:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
@@ -276,7 +285,7 @@ class SlackIntake:
                         if message and message.user != us:
                             where = await self.locations.address_of(message, is_flat)
                             changed = self._build_message(message, where)
-                            await inbox.amend(message.event_key, changed)
+                            await self._amend(message.event_key, changed)
             case "message", "message_deleted":
                 async with self._in_order(channel, event.get("previous_message") or {}, is_flat):
                     await self._take_deletion(event, str(event.get("deleted_ts") or ""))
@@ -331,7 +340,9 @@ class SlackIntake:
 
     async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
         """Store a message once. `more`: it has files, or forwards messages."""
-        turn_message = self._build_message(message, where)
+        turn_message = self._early_edits.get(message.event_key, self._build_message(message, where))
+        if turn_message is None:
+            return
         receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
         self._stored_keys[turn_message.event_key] = True
@@ -383,4 +394,11 @@ class SlackIntake:
             await self.conversations.withdraw_post(f"{channel}:{ts}")
         elif ts:
             key = events.event_key(self.workspace.team, channel, ts)
-            await self.conversations.inbox.amend(key, None)
+            await self._amend(key, None)
+
+    async def _amend(self, key: str, message: Message | None) -> None:
+        """Store an edit, or withdraw a deleted message (None); also one that arrives later."""
+        if await self.conversations.inbox.amend(key, message) == "unknown":
+            last = self._early_edits.get(key, message)
+            if message is None or (last is not None and last.sent_at <= message.sent_at):
+                self._early_edits[key] = message

@@ -121,3 +121,28 @@ async def test_a_waiting_message_can_be_emptied_and_filled(tmp_path: Path) -> No
         assert [ask.input[-1].text for ask in model.asks] == ["one", "two", "three"]
         (answer,) = w.slack.finished_answers(emptied)
         assert answer.text == "Your message is empty. Type a question, or help."
+
+
+async def test_edits_and_deletions_that_overtake_their_messages_count(tmp_path: Path) -> None:
+    """Slack sends an event again up to five minutes later if the process was killed at the first
+    attempt. What its author did in the meantime arrives before."""
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        deliveries = w.slack.deliveries
+        deliveries.lost = []
+        deleted = w.slack.say(w.alice, w.dm, "my secret is swordfish")
+        edited = w.slack.say(w.alice, w.general, f"{w.slack.bot} my secret is swordfish")
+        root = w.slack.say(w.alice, w.general, f"{w.slack.bot} my secret is tuna")
+        w.slack.say(w.bob, w.general, "no", thread=root)
+        late, deliveries.lost = deliveries.lost, None
+        w.slack.remove(deleted)
+        w.slack.remove(root)
+        w.slack.edit(edited, f"{w.slack.bot} helo")
+        w.slack.edit(edited, f"{w.slack.bot} hello")
+        await deliveries.wait_for_deliveries()
+        deliveries.lost = late
+        deliveries.resend_lost()
+        await w.slack.wait_for_answer(edited)
+        await w.ask("next", w.dm)
+        assert [ask.input[-1].text for ask in model.asks] == ["hello", "next"]
+        assert w.slack.finished_answers(deleted) == []

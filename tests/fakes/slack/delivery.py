@@ -52,6 +52,9 @@ class Deliveries:
         """Seconds until an event counts as lost. Slack's are 3; a busy machine may need more."""
         self.retry_delays: tuple[float, ...] = (0.0, 1.0, 3.0)
         self.twice = 0.0
+        self.lost: list[Delivery] | None = None
+        """If a list: events are not sent but kept here, as if the process died at the first
+        attempt. `resend_lost` sends them."""
         self.all: list[Delivery] = []
         self.on_ack: Callable[[Delivery], None] = lambda delivery: None
         self.request_url = ""
@@ -69,12 +72,25 @@ class Deliveries:
     def send(self, kind: Kind, payload: Json) -> Delivery:
         delivery = Delivery(kind, payload)
         self.all.append(delivery)
+        if self.lost is not None:
+            self.lost.append(delivery)
+            return delivery
+        self._begin(delivery)
+        return delivery
+
+    def resend_lost(self) -> None:
+        """Send the lost events."""
+        for delivery in self.lost or ():
+            self._begin(delivery)
+        self.lost = None
+
+    def _begin(self, delivery: Delivery) -> None:
+        kind = delivery.kind
         copies = 2 if kind == "events_api" and self.random.random() < self.twice else 1
         for _ in range(copies):
             task = asyncio.create_task(self._drive(delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return delivery
 
     async def _drive(self, delivery: Delivery) -> None:
         delays = (0.0, *self.retry_delays) if delivery.kind == "events_api" else (0.0,)
