@@ -78,6 +78,8 @@ class DiscordAdapter:
     """The `ChatPlatform` of Discord."""
 
     name = PLATFORM
+    guest = None
+    """Discord has no guest accounts. Roles decide what people may do."""
 
     def __init__(
         self, token: str, conversations: Conversations, people: People, board: StatusBoard,
@@ -183,10 +185,6 @@ class DiscordAdapter:
         """Erase what is remembered about these people and places."""
         self.roles.forget(ids)
         await self.state.forget(ids)
-
-    async def guest(self, person: Person, max_age: float) -> bool | None:
-        """Return False: Discord has no guest accounts. Roles decide what people may do."""
-        return False
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether the person is no longer a member of the server of `address`. `since` is
@@ -326,11 +324,11 @@ class DiscordAdapter:
         self.connection.on_connected()
         self._catchup.start(client)
 
-    async def on_message(self, message: discord.Message) -> None:
+    def on_message(self, message: discord.Message) -> None:
         """Queue a message for the intake, in the order of its channel."""
-        client = await self.connection.client()
 
         async def take() -> None:
+            client = await self.connection.client()
             try:
                 await self._intake.on_message(client, message)
             except Exception as error:

@@ -139,7 +139,7 @@ class DiscordEvents(Protocol):
         """Handle the start of a new session. Discord does not send the events that happened before
         it."""
 
-    async def on_message(self, message: discord.Message) -> None:
+    def on_message(self, message: discord.Message) -> None:
         """Handle a new message."""
 
     async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
@@ -282,9 +282,12 @@ class DiscordClient(discord.Client):
         """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
-        """Pass an SDK event on; a raw frame only updates `last_frame`."""
+        """Pass an SDK event on; a raw frame only updates `last_frame`. A new message needs none of
+        the SDK's tasks, because it is only queued."""
         if event == "socket_raw_receive":
             self.last_frame = time.monotonic()
+        elif event == "message":
+            self._events.on_message(*args)
         elif event != "socket_raw_send":
             super().dispatch(event, *args, **kwargs)
 
@@ -345,10 +348,6 @@ class DiscordClient(discord.Client):
     async def on_connect(self) -> None:
         """Report the start of a new session."""
         await self._events.on_connect()
-
-    async def on_message(self, message: discord.Message) -> None:
-        """Report a new message."""
-        await self._events.on_message(message)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """Report an edited message. The raw event comes for every message, cached by the SDK or

@@ -61,9 +61,13 @@ class DiscordContext:
         """
         if not pointed:
             return message, ()
-        (quotes, files, unread), (before, more, also_unread) = await asyncio.gather(
-            self._complete_quotes(message), self._read_earlier_messages(message)
-        )
+        if message.context:
+            (quotes, files, unread), (before, more, also_unread) = await asyncio.gather(
+                self._complete_quotes(message), self._read_earlier_messages(message)
+            )
+        else:
+            quotes, files, unread = (), (), ()
+            before, more, also_unread = await self._read_earlier_messages(message)
         # If the message is a reply, it is about what it replies to, and not about the root.
         if any(quote.is_replied_to for quote in quotes):
             before = [replace(quote, is_replied_to=False) for quote in before]

@@ -39,7 +39,8 @@ class DiscordSigns:
             tasks, self._mark, self._remove_mark, state.hourglasses, state.note_change,
             HOURGLASS_AFTER_SECONDS,
         )  # fmt: skip
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._signs: dict[str, asyncio.TimerHandle | asyncio.Task[None]] = {}
+        """By turn, its typing indicator. It is a task once it was shown."""
         self._later: dict[str, asyncio.Task[None]] = {}
         self._growth_times: dict[str, float] = {}
 
@@ -59,12 +60,16 @@ class DiscordSigns:
 
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         """Call `sign` soon, and then again and again until the turn ends."""
-        if turn not in self._tasks:
-            self._tasks[turn] = asyncio.create_task(self._repeat_sign(turn, sign))
+        if turn not in self._signs:
+            loop = asyncio.get_running_loop()
+            self._signs[turn] = loop.call_later(SIGN_AFTER_SECONDS, self._show, turn, sign)
+
+    def _show(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+        self._signs[turn] = asyncio.create_task(self._repeat_sign(turn, sign))
 
     def note_growth(self, turn: str) -> None:
         """Note that new text was shown just now. It replaces the typing indicator for a while."""
-        if turn in self._tasks:
+        if turn in self._signs:
             self._growth_times[turn] = time.monotonic()
 
     def do_later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -78,9 +83,8 @@ class DiscordSigns:
     def stop(self, turn: str) -> None:
         """Stop the typing indicator of a turn."""
         self._growth_times.pop(turn, None)
-        task = self._tasks.pop(turn, None)
-        if task is not None:
-            task.cancel()
+        if sign := self._signs.pop(turn, None):
+            sign.cancel()
 
     async def end(self, turn: str) -> None:
         """Stop the typing indicator and the delayed work of a turn, and wait until that has
@@ -92,7 +96,6 @@ class DiscordSigns:
             await asyncio.wait({later})
 
     async def _repeat_sign(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.sleep(SIGN_AFTER_SECONDS)
         while True:
             still = time.monotonic() - self._growth_times.get(turn, 0.0)
             if still < STILL_TEXT_SECONDS:
@@ -105,9 +108,10 @@ class DiscordSigns:
 
     async def close(self) -> None:
         """Stop all indicators and all delayed work."""
-        tasks = [*self._tasks.values(), *self._later.values()]
-        for task in tasks:
-            task.cancel()
+        signs = [*self._signs.values(), *self._later.values()]
+        for sign in signs:
+            sign.cancel()
+        tasks = [sign for sign in signs if isinstance(sign, asyncio.Task)]
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

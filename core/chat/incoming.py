@@ -168,10 +168,11 @@ class WaitingMarks:
     def mark_stored(
         self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
     ) -> None:
-        """Mark a stored message if it waits for other turns, or while its author is unknown."""
+        """Mark a stored message if it waits for other turns, or while its author is unknown. The
+        turn of a known author begins at once."""
         if receipt.turns_ahead:
             self.put(receipt.turn, place)
-        else:
+        elif not policy.is_prepared(message.author, message.address):
             self.tasks.start(self._mark_while_unknown(policy, inbox, message, receipt, place))
 
     def clear(self, turn: str) -> None:
@@ -200,7 +201,6 @@ class WaitingMarks:
     ) -> None:
         """Mark a message while the platform has not identified its author. Remove the mark when it
         is answered."""
-        # A known author's turn begins at once, and then no mark is needed.
         is_known = await policy.prepare(
             message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
         )

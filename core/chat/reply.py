@@ -112,9 +112,11 @@ class GrowingReply:
         self._latest: Progress | None = None
         """The newest progress that is not shown yet."""
         self._worker: asyncio.Task[None] | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        """Starts the worker when the platform takes the next edit."""
         self._gone: PostRemoved | None = None
         """Set once a person has removed a post: nothing more is shown."""
-        self._finishing = asyncio.Event()
+        self._is_finishing = False
         self._whole_until = time.monotonic() + min(surface.interval, WHOLE_ANSWER_SECONDS)
         """Until this time (monotonic clock), no growing text is posted, in case the answer
         completes earlier."""
@@ -131,11 +133,13 @@ class GrowingReply:
         waits, and no caller waits."""
         if self._gone:
             raise self._gone
-        if self._finishing.is_set():
+        if self._is_finishing:
             return
         self._latest = progress
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._show_latest())
+        if progress.text:
+            self._next = max(self._next, self._whole_until)
+        if self._pause is None and (self._worker is None or self._worker.done()):
+            self._show_soon()
 
     async def finish(self, answer: Answer) -> None:
         """Post the answer; retry for `MAX_DELIVERY_SECONDS`. Raises Undeliverable, PostRemoved."""
@@ -210,21 +214,28 @@ class GrowingReply:
 
     async def _show_no_more(self) -> None:
         """Show no further progress, and wait until a post that is under way is recorded."""
-        self._finishing.set()
-        if self._worker is not None:
+        self._is_finishing = True
+        if self._worker is not None and not self._worker.done():
             await asyncio.shield(self._worker)
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _show_soon(self) -> None:
+        """Show the latest progress now, or once the platform takes the next edit. Progress that
+        arrives until then replaces it."""
+        if (seconds := self._next - time.monotonic()) > 0:
+            self._pause = asyncio.get_running_loop().call_later(seconds, self._start_worker)
+        else:
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        self._pause = None
+        self._worker = asyncio.create_task(self._show_latest())
 
     async def _show_latest(self) -> None:
-        """Show progress until none is left or the answer is being finished. Newer progress replaces
-        older."""
-        while self._latest is not None:
-            # Progress that arrives during the pause replaces `_latest`. `finish` ends the pause.
-            if (early := self._next - time.monotonic()) > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(early):
-                        await self._finishing.wait()
-            if self._finishing.is_set():
-                return
+        """Show progress until none is left, the platform takes no edit yet, or the answer is being
+        finished."""
+        while self._latest is not None and not self._is_finishing:
             progress, self._latest = self._latest, None
             try:
                 await self._show(progress)
@@ -236,6 +247,9 @@ class GrowingReply:
                 self._latest = self._latest or progress  # unless newer progress came meanwhile
             except Exception as error:
                 log.info("could not show progress", turn=self._turn, error=repr(error))
+                return
+            if self._latest is not None and self._next > time.monotonic():
+                self._show_soon()
                 return
 
     async def _show(self, progress: Progress) -> None:

@@ -529,9 +529,11 @@ class ChatPlatform(Platform, Messenger, Protocol):
         """Return the ids of the person's groups or roles, confirmed within `max_age` seconds. Wait
         for the platform, however long that takes; None if it does not reveal them."""
 
-    async def guest(self, person: Person, max_age: float) -> bool | None:
-        """Return whether the person is a guest, confirmed within `max_age` seconds. Wait for the
-        platform, however long that takes; None if it does not reveal that."""
+    @property
+    def guest(self) -> Callable[[Person, float], Awaitable[bool | None]] | None:
+        """Return the lookup of guests, None if the platform has none. The lookup returns whether
+        the person is a guest, confirmed within so many seconds. It waits for the platform, however
+        long that takes, and returns None if it does not reveal that."""
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether the person has been removed from this place since that time (seconds since

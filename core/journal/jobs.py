@@ -437,7 +437,7 @@ class Jobs(TurnExecutor):
         connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
         return_stranded(connection)
 
-    def _waiting_tasks(self) -> set[asyncio.Task[None]]:
+    def _waiting_tasks(self) -> set[asyncio.Task[Any]]:
         return set(self._worker_tasks)
 
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:

@@ -308,12 +308,12 @@ class TurnExecutor(SqlStore):
         self.admit: Admit | None = None
         """Called before each turn. None: every turn may begin at once."""
         self._handler: TurnHandler | None = None
-        self._admitting: dict[int, asyncio.Task[Any]] = {}
+        self._admitting: dict[int, asyncio.Task[Any] | None] = {}
         """Tasks of turns that wait to be admitted or to run alone, by `seq`. These turns hold
         nothing that another turn needs."""
-        self._current: dict[int, asyncio.Task[None] | None] = {}
-        """Turns of this process by `seq`, each with the task of its handler. None between two
-        attempts."""
+        self._current: dict[int, asyncio.Task[Any] | None] = {}
+        """Turns of this process by `seq`, each with the task that runs its handler. None between
+        two attempts."""
         self._stopped: set[int] = set()
         self._taken_over: set[int] = set()
         self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
@@ -383,7 +383,7 @@ class TurnExecutor(SqlStore):
         """Start nothing more, let handlers finish for `grace` seconds, then cancel them. Cancelled
         handlers get CANCELLED_TURN_SECONDS to record their progress."""
         self._draining.set()
-        for waiting in self._admitting.values():
+        for waiting in filter(None, self._admitting.values()):
             waiting.cancel()
         if running := self._handlers():
             await asyncio.wait(running, timeout=grace)
@@ -392,12 +392,12 @@ class TurnExecutor(SqlStore):
         if pending := self._handlers() | self._waiting_tasks():
             await asyncio.wait(pending, timeout=CANCELLED_TURN_SECONDS)
 
-    def _waiting_tasks(self) -> set[asyncio.Task[None]]:
+    def _waiting_tasks(self) -> set[asyncio.Task[Any]]:
         """Return other tasks that end by themselves once the handlers have ended."""
         return set()
 
-    def _handlers(self) -> set[asyncio.Task[None]]:
-        """Return the tasks of the handlers that run now."""
+    def _handlers(self) -> set[asyncio.Task[Any]]:
+        """Return the tasks that run handlers now."""
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
@@ -411,18 +411,19 @@ class TurnExecutor(SqlStore):
                 return False
             if self._handler is None:
                 raise RuntimeError("the runner has no handler yet")
-            task = self._current[seq] = asyncio.create_task(self._handler(seq))
+            self._current[seq] = asyncio.current_task()
             metrics.running.inc()
             try:
-                await asyncio.wait({task})
+                await self._handler(seq)
+            except asyncio.CancelledError as error:  # before it recorded the turn's end
+                self._end_cancellation(seq)
+                raise _NotEnded from error
+            except Exception as error:
+                log.error("could not record a turn; retrying", turn_seq=seq, exc_info=error)
+                raise _NotEnded from error
             finally:
                 self._current[seq] = None
                 metrics.running.dec()
-            if task.cancelled():  # before it recorded the turn's end
-                raise _NotEnded
-            if error := task.exception():
-                log.error("could not record a turn; retrying", turn_seq=seq, exc_info=error)
-                raise _NotEnded
             return True
 
         handled = await retry(
@@ -459,6 +460,16 @@ class TurnExecutor(SqlStore):
             self.leave_place(seq)
         return await work
 
+    def _end_cancellation(self, seq: int) -> None:
+        """Let the present task go on after the runner cancelled its handler. It ends all the same
+        if something else cancelled it."""
+        task = asyncio.current_task()
+        is_own = seq in self._stopped or seq in self._taken_over or self._draining.is_set()
+        while task and task.cancelling():
+            if not is_own:
+                raise asyncio.CancelledError
+            task.uncancel()
+
     async def _wait_until_quiet(self, seq: int) -> bool:
         """Wait until no turn is under way, and return whether that came within RUN_ALONE_SECONDS. A
         stop or a drain ends the wait, too."""
@@ -487,19 +498,19 @@ class TurnExecutor(SqlStore):
         ends the wait, too."""
         if self.admit is None or self._draining.is_set():
             return
-        task = self._admitting[seq] = asyncio.ensure_future(self.admit(seq, math.inf))
+        timer = asyncio.get_running_loop().call_later(KEEP_PLACE_SECONDS, self.leave_place, seq)
+        self._admitting[seq] = asyncio.current_task()
         try:
-            await asyncio.wait({task}, timeout=KEEP_PLACE_SECONDS)
-            if not task.done():
-                self.leave_place(seq)
-                await asyncio.wait({task})
-                if not self._draining.is_set():
-                    await self.take_place(seq)
+            await self.admit(seq, math.inf)
+        except asyncio.CancelledError:
+            self._end_cancellation(seq)
+        except Exception as error:
+            log.error("waiting for a turn failed", turn_seq=seq, error=repr(error))
         finally:
             del self._admitting[seq]
-            task.cancel()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("waiting for a turn failed", turn_seq=seq, error=repr(error))
+            timer.cancel()
+        if not self._draining.is_set():
+            await self.take_place(seq)  # returns at once if the turn has its place
 
     async def _sleep_unless_draining(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -607,7 +618,7 @@ class LocalRunner(TurnExecutor):
             return 0.0
         return max(0.0, time.time() - min(at for at, _ in self._since.values()))
 
-    def _waiting_tasks(self) -> set[asyncio.Task[None]]:
+    def _waiting_tasks(self) -> set[asyncio.Task[Any]]:
         return set(self._tasks)
 
     def _start_decisions(self) -> None:

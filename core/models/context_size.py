@@ -173,7 +173,7 @@ class ContextSizes:
         if model not in self._asking or is_old:
             self._asked_at[model] = now
             self._asking[model] = asyncio.create_task(self._ask(model))
-        if model not in self._told or is_old:
+        if (model not in self._told or is_old) and not self._asking[model].done():
             await asyncio.wait({self._asking[model]}, timeout=seconds)
 
     async def close(self) -> None:

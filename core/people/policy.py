@@ -112,11 +112,16 @@ class PlatformPeople:
     departures: dict[str, DepartureLookup] = field(default_factory=dict)
 
     def add(
-        self, platform: str, groups: GroupLookup, guest: GuestLookup, has_left: DepartureLookup
+        self,
+        platform: str,
+        groups: GroupLookup,
+        guest: GuestLookup | None,
+        has_left: DepartureLookup,
     ) -> None:
-        """Register the lookups of a platform."""
+        """Register the lookups of a platform; `guest` is None if it has no guests."""
         self.memberships[platform] = groups
-        self.guests[platform] = guest
+        if guest is not None:
+            self.guests[platform] = guest
         self.departures[platform] = has_left
 
 
@@ -352,8 +357,7 @@ class Policy:
         if an answer is missing. `confirmed`: require data of the last few minutes instead of the
         last day.
         """
-        # Only confirmed answers are cached, so they satisfy `confirmed` too.
-        if self._rights_by(person, address, self._cached_facts(person)).is_complete:
+        if self.is_prepared(person, address):
             return True
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
@@ -366,6 +370,11 @@ class Policy:
             self._lookups[person.key] = task
             task.add_done_callback(lambda _: self._lookups.pop(person.key))
         return answered
+
+    def is_prepared(self, person: Person, address: Address) -> bool:
+        """Return whether `prepare` returns True at once, also with `confirmed`, because only
+        confirmed answers are cached."""
+        return self._rights_by(person, address, self._cached_facts(person)).is_complete
 
     def decide_locally(
         self, person: Person, address: Address, right: str, *names: str

@@ -48,7 +48,7 @@ from core.base.errors import (
 )
 from core.base.i18n import say
 from core.base.markdown import Trust, find_addresses
-from core.base.tasks import BackgroundTasks, BoundedDict, run_together
+from core.base.tasks import BackgroundTasks, BoundedDict
 from core.base.text import make_storable
 from core.changes.service import ChangeService
 from core.chat.incoming import describe_unread
@@ -256,11 +256,12 @@ class ConversationManager:
             record = self._changed_record(run)
             threads = self._stores.threads
             step = threads.put_step(record) if record else None
-            write = self._store_answer(run.turn, answer, last, key, step)
+            saving = None
             if record and step is None:
-                answer, _ = await run_together(write, store_thread(threads, record))
-            else:
-                answer = await write
+                saving = self.background_tasks.start(store_thread(threads, record))
+            answer = await self._store_answer(run.turn, answer, last, key, step)
+            if saving is not None:
+                await saving
         except BaseException:
             await self._store_last_round(run)
             raise
