@@ -183,6 +183,22 @@ async def test_who_may_approve(bot: Bot) -> None:
         assert boss.text.startswith("Approved by Bea. Done.")
 
 
+async def test_the_form_withholds_what_the_card_withholds(bot: Bot) -> None:
+    """Everybody who may propose can open the form of a card that they see."""
+    async with bot.open(policy=RIGHTS) as ponte:
+        input = {"text": "hello", "API key": "swordfish"}
+        (card,) = (await says(ponte, asks("translate-all", input), "k1", STRANGER)).cards
+        at = on_slack("x", "k2", MEMBER, thread="tU3")
+        views = ponte.engine.changes.views
+        form = await views.find_form(card.press_id, at.author, at.address)
+        assert [(one.key, one.value) for one in form.fields] == [("text", "hello"), ("API key", "")]
+        await says(ponte, f"change {card.id} text = hi", "k3", STRANGER)
+        answer = await says(ponte, f"approve {card.id}", "k4", STRANGER)
+        assert "Done" in answer.text
+    (run,) = bot.stackspot.executions.values()
+    assert run.input == {"text": "hi", "API key": "swordfish"}
+
+
 async def test_a_failed_quick_command_is_reported(bot: Bot) -> None:
     async with bot.open() as ponte:
         bot.stackspot.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING", "FAILED"))

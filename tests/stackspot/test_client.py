@@ -84,7 +84,7 @@ async def test_words_that_are_not_known_go_on(fake: FakeStackSpot, stackspot: St
     assert (await stackspot.run("echo", "a")).text == "at last"
 
 
-@pytest.mark.parametrize("state", ["FAILURE", "FAILED"])
+@pytest.mark.parametrize("state", ["FAILURE", "FAILED", "CANCELLED"])
 async def test_a_failed_execution_raises_an_error(
     fake: FakeStackSpot, stackspot: StackSpot, state: str
 ) -> None:

@@ -228,6 +228,7 @@ MIN_POLL_TIMEOUT_SECONDS = 5.0
 RUN_DEADLINE_SECONDS = 300.0
 """Seconds to wait for a run if nothing else is set."""
 
+_FAILED_STATES = ("FAILURE", "FAILED", "CANCELLED", "CANCELED")
 _RUN_FAILED = "StackSpot reports a failure ({state}), without a reason."
 _RUN_FAILED_IN_STEP = (
     "StackSpot reports a failure ({state}) in the step “{step}”, without a reason."
@@ -346,7 +347,7 @@ class StackSpot:
                 least_pause = error.after
                 continue
             misses = 0
-            if status.state in ("FAILURE", "FAILED"):  # StackSpot gives no reason
+            if status.state in _FAILED_STATES:  # StackSpot gives no reason
                 raise StackSpotError(
                     _RUN_FAILED_IN_STEP if status.step else _RUN_FAILED,
                     code="failed", state=status.state, step=status.step,
