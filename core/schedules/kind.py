@@ -9,10 +9,12 @@ from core.base.i18n import say
 from core.base.markdown import quote_inert
 from core.changes.kinds import TEXT_KEY, Kind
 from core.domain.changes import Change, Draft, FormField
+from core.domain.messages import ReplyTo, decode_json
 from core.schedules.schedule import SCHEDULE_CHANGED, read_row, read_state
 from core.schedules.words import (
     build_schedule_title,
     describe_cost,
+    describe_place,
     describe_rule,
     describe_state,
     describe_times,
@@ -63,7 +65,8 @@ class ScheduleChange(Kind):
         if after is None:
             lines.append(say("The schedule will be deleted with the list of its runs."))
         else:
-            lines.append(describe_cost(draft))
+            address = decode_json(ReplyTo, write.applier_data).address
+            lines += [describe_place(address), describe_cost(draft)]
         if after and before and change.state == "open":
             rule = f"{describe_rule(before)}, {before.time_zone}"
             title = build_schedule_title(before)

@@ -192,9 +192,12 @@ class ScheduleService:
                 # Other people may read this place, so schedules of private places stay out.
                 if not address.is_shared or schedule.address.is_same_channel(address):
                     schedules[schedule.id] = schedule
-        here = ScheduleFilter(conversation=address.conversation)
-        for schedule in await self.schedules.list_matching(here):
-            schedules[schedule.id] = schedule
+        places = {address.conversation}
+        if address.is_shared:
+            places.add(address.channel_key)
+        for place in places:
+            for schedule in await self.schedules.list_matching(ScheduleFilter(conversation=place)):
+                schedules[schedule.id] = schedule
         listed = sorted(
             schedules.values(), key=lambda one: (one.state != "active", one.next_due_at, one.id)
         )
@@ -420,7 +423,11 @@ class Scheduling:
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
         """Return where a run in the place of `to` posts. It answers no message there."""
         messenger = self.platforms.messengers.get(to.address.platform)
-        return messenger.destination_after(to) if messenger else to
+        if messenger is None:
+            return to
+        if to.address.is_shared and not to.address.thread:
+            return messenger.destination_in(to.address, to.asker)
+        return messenger.destination_after(to)
 
     def _note_change(self) -> None:
         self.wake()

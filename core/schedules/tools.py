@@ -83,7 +83,11 @@ class ScheduleSource:
             replaces: ID of one to change or delete; empty values stay, when may be 10:00
         """
         service, id = self._schedules.service, (replaces or "").strip().lower()
-        to = ReplyTo(ctx.address, ctx.asker, ctx.message.reply_to.source, "")
+        place = ctx.address
+        if place.is_shared and place.thread == ctx.message.event_key.rpartition(":")[2]:
+            # The message stands in the channel, and its thread holds the answer alone.
+            place = replace(place, thread="")
+        to = ReplyTo(place, ctx.asker, ctx.message.reply_to.source, "")
         try:
             base = Draft(
                 SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get()},

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, time
 from core.base.i18n import babel_locale, format_date, plural, say, write_first_day
 from core.base.markdown import escape_markdown, quote_inert
 from core.base.text import to_one_line
+from core.domain.messages import Address
 from core.schedules.schedule import (
     MONTHS,
     WEEKDAYS,
@@ -310,12 +311,19 @@ def describe_schedule(schedule: Schedule) -> str:
     return f"`{schedule.id}` {build_inert_title(schedule.draft)} ({rule}). {state}"
 
 
+def describe_place(address: Address) -> str:
+    """Return the sentence that says where runs post."""
+    if not address.is_shared:
+        return say("Posts in this conversation.")
+    return say("Posts in this thread.") if address.thread else say("Posts in this channel.")
+
+
 def describe_whole(schedule: Schedule, now: float) -> str:
     """Return a schedule with all of its text."""
     owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
     lines = [
         *describe_times(schedule.draft, now),
-        say("Where: this conversation. Owner: {name}.", name=owner),
+        f"{describe_place(schedule.address)} {say('Owner: {name}.', name=owner)}",
         describe_state(schedule.id, schedule.state, schedule.reason),
     ]
     title = f"**{build_inert_title(schedule.draft)}**"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from core.domain.messages import Address, Person
 from core.schedules.schedule import ScheduleFilter
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
@@ -64,6 +65,42 @@ async def test_the_buttons_on_slack(tmp_path: Path) -> None:
         assert (stored.id, stored.state, stored.draft.rule.cron) == (id, "active", "0 10 * * *")
 
 
+async def test_runs_post_on_slack_where_the_schedule_was_asked_for(tmp_path: Path) -> None:
+    """In the channel, or in the thread in which somebody asked."""
+    source = LateScheduleSource()
+    chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
+    async with workplace(tmp_path, Setting(chosen=chosen)) as work:
+        source.open(work.bot.engine)
+        slack, alice = work.slack, work.alice
+        store = work.bot.engine.schedules.store
+        for place in ("channel", "thread"):
+            plans = slack.channel(place, alice)
+            root = slack.say(alice, plans, "What a day") if place == "thread" else None
+            asked = slack.say(alice, plans, f"{slack.bot} {proposal(what=place)}", thread=root)
+            card = await slack.wait_for_answer(asked)
+            assert f"Posts in this {place}." in str(card.blocks)
+            await slack.click(alice, card, "Approve").acked.wait()
+
+            def is_done(card: Post = card) -> bool:
+                return "Undo" in card.buttons
+
+            await slack.wait_until(is_done)
+            stored = await store.list_matching(ScheduleFilter())
+            id = next(one.id for one in stored if one.draft.text == place)
+            await store.run_now(id, "once")
+
+            def runs(place: str = place, plans: Any = plans) -> list[Post]:
+                posts = slack.workspace.posts.values()
+                return [p for p in posts if p.channel == plans.id and p.visible_text == place]
+
+            await slack.wait_until(runs)
+            assert [post.thread_ts for post in runs()] == [root.ts if root else ""]
+            other = Address("slack", plans.id, "T0PONTE", "1.2", is_shared=True)
+            bob = Person("slack", work.bob.id, "T0PONTE")
+            here, _ = await work.bot.engine.schedules.service.list_page(bob, other, 1)
+            assert [one.id for one in here] == ([] if root else [id]), "from all of the channel"
+
+
 async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
     ponte = DiscordPonte(discord, tmp_path)
     ana, rui = discord.user("Ana"), discord.user("Rui")
@@ -109,4 +146,33 @@ async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> N
     await press(ana, other, "Deny", "Denied")
     (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
     assert (stored.state, stored.draft.rule.cron) == ("active", "0 10 * * *")
+    await ponte.close()
+
+
+async def test_runs_post_on_discord_in_the_channel(discord: FakeDiscord, tmp_path: Path) -> None:
+    """The thread under the message that asked holds the card alone."""
+    ponte, ana = DiscordPonte(discord, tmp_path), discord.user("Ana")
+    here = discord.text_channel(discord.guild("Bolts", ana), "general")
+    source = LateScheduleSource()
+    ponte.choices = make_choices(ponte.model, [source], allow_list(frozenset({"*"}), frozenset()))
+    await ponte.open()
+    source.open(ponte.engine)
+
+    def own(channel: int) -> list[Payload]:
+        """Return our messages there, none if the thread is not there yet."""
+        if channel not in discord.world.channels:
+            return []
+        return discord.world.messages_by(discord.world.me.id, channel)
+
+    asked = await ana.mention(proposal(), here)
+    thread = int(asked["id"])
+    await discord.wait_until(lambda: own(thread) and own(thread)[-1]["components"])
+    card = own(thread)[-1]
+    assert "Posts in this channel." in str(card["embeds"])
+    await (await ana.click(card, "Approve")).wait_for_ack()
+    await discord.wait_until(lambda: "Started" in str(card["embeds"]))
+    (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+    await ponte.engine.schedules.store.run_now(stored.id, "once")
+    await discord.wait_until(lambda: own(here.id))
+    assert [message["content"] for message in own(here.id)] == ["Stand-up"]
     await ponte.close()

@@ -329,6 +329,9 @@ class Room:
     def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return replace(to, source="since:1")
 
+    def destination_in(self, address: Address, person: Person) -> ReplyTo:
+        return ReplyTo(address, person, "since:1", "")
+
 
 async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
