@@ -26,9 +26,8 @@ from core.people.directory import (
     ASK_AGAIN_SECONDS,
     EVENT_WRITE_SECONDS,
     MemberDirectory,
-    MemberStore,
     NoMember,
-    NoRows,
+    SqlDirectory,
 )
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 
@@ -123,13 +122,11 @@ class Roles:
     """
 
     def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], rows: MemberStore | None = None, *,
+        self, client: Callable[[], Awaitable[discord.Client]], rows: SqlDirectory, *,
         shared: bool = False, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._client = client
-        self._members = MemberDirectory(
-            PLATFORM, rows or NoRows(), self, shared=shared, clock=clock
-        )
+        self._members = MemberDirectory(PLATFORM, rows, self, shared=shared, clock=clock)
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
         self._listed_guilds: tuple[float, Sequence[int]] = (0.0, ())
         self._listing: asyncio.Task[None] | None = None

@@ -78,7 +78,8 @@ class SlackContext:
         ids = self._people(message)
         earlier, find_profiles = ReadMessages(), self.workspace.directory.profiles
         reference = next((quote.reference for quote in message.context if quote.reference), "")
-        if pointed and (reference or self._may_follow_others(message)):
+        is_alone = self.taking_part.is_alone(message.address.conversation, message.author.id)
+        if pointed and (reference or (_is_reply(message) and not is_alone)):
             earlier, people = await run_together(
                 self._read_earlier_messages(message, reference), find_profiles(ids)
             )
@@ -126,11 +127,6 @@ class SlackContext:
         """Return the ids of the author, of people mentioned by id, and of quoted authors."""
         quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
         return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
-
-    def _may_follow_others(self, message: Message) -> bool:
-        """Return whether others may have written before this message in its thread."""
-        is_alone = self.taking_part.is_alone(message.address.conversation, message.author.id)
-        return _is_reply(message) and not is_alone
 
     async def _read_earlier_messages(self, message: Message, reference: str) -> ReadMessages:
         """Return the messages before this one in its thread, or in that of the message to which

@@ -28,8 +28,7 @@ from core.domain.changes import DisplayName
 from core.domain.messages import Person
 from core.domain.records import MemberKey, PlatformMember
 from core.journal.jobs import Alone, Peers
-from core.people.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
-from core.people.directory import MemberStore as Rows
+from core.people.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, SqlDirectory
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 
 log = structlog.get_logger("slack")
@@ -94,12 +93,12 @@ class SlackPeople:
     """
 
     def __init__(
-        self, api: SlackApi, rows: Rows | None = None, *, peers: Peers | None = None,
+        self, api: SlackApi, rows: SqlDirectory, *, peers: Peers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """`rows` stores people across restarts. Without it, they are kept in memory only."""
+        """`rows` stores people across restarts."""
         self._api = api
-        self._rows = rows or NoRows()
+        self._rows = rows
         self._peers = peers or Alone()
         self._clock = clock
         self._members = MemberDirectory(

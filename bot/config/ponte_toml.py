@@ -85,14 +85,20 @@ _ERROR_WORDS = {
 }
 
 
+class StrictSection:
+    """The base of all sections: an unknown key is an error, and errors do not repeat values."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+
 @dataclass(frozen=True, slots=True)
-class AccessRule:
+class AccessRule(StrictSection):
     """A rule that allows or denies permissions to people in places (`core.people.rules`).
 
     The first rule that covers the person, the place and the right decides.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     who: tuple[Who, ...] = ()
     """people; left out: everybody"""
     where: tuple[Where, ...] = ()
@@ -104,11 +110,10 @@ class AccessRule:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelConfig:
+class ChannelConfig(StrictSection):
     """The settings of a place: a channel, a workspace or server, or a platform. Each key comes from
     the narrowest place that sets it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     strict_mention: StrictBool | None = None
     """answer only where mentioned, even in threads"""
     instructions: str = ""
@@ -136,10 +141,9 @@ class ChannelConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class QuickCommandInput:
+class QuickCommandInput(StrictSection):
     """An input of a quick command."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     type: Literal["text", "number", "boolean", "choice"] = "text"
     """kind of value"""
     required: StrictBool = False
@@ -153,10 +157,9 @@ class QuickCommandInput:
 
 
 @dataclass(frozen=True, slots=True)
-class QuickCommandConfig:
+class QuickCommandConfig(StrictSection):
     """A quick command of the registry."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     title: Texts = field(default_factory=dict)
     """name for people; left out: the slug"""
     description: Texts = field(default_factory=dict)
@@ -172,10 +175,9 @@ class QuickCommandConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentConfig:
+class AgentConfig(StrictSection):
     """An agent at StackSpot, under the name that models use for it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     id: AgentId
     """ID in StackSpot's portal"""
     title: Texts = field(default_factory=dict)
@@ -185,19 +187,17 @@ class AgentConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangesConfig:
+class ChangesConfig(StrictSection):
     """Settings for all proposals."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     remind_after: Duration = 0.0
     """remind approvers once, after this time; left out: never"""
 
 
 @dataclass(frozen=True, slots=True)
-class TableConfig:
+class TableConfig(StrictSection):
     """A team's table, by its title or id."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     access: Access = "ask"
     """`hidden`: cannot be read; `read`: cannot be changed; `ask`: a person approves each change;
     `auto`: as `ask`, but one new row at a time, without files, needs no approval; a schedule's or
@@ -226,10 +226,9 @@ class TableConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolConfig:
+class ToolConfig(StrictSection):
     """A tool, by the name that models use for it: who approves its proposals, as for a table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     approvers: tuple[Approver, ...] = ()
     """who approves besides admins, instead of whoever asked"""
     approvals: Approvals = 1
@@ -237,19 +236,17 @@ class ToolConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class LinksConfig:
+class LinksConfig(StrictSection):
     """Hosts of links in a thread that contains text from outside."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     hosts: tuple[Host, ...] = ()
     """hosts that links may lead to, with their subdomains; others cannot be clicked there"""
 
 
 @dataclass(frozen=True, slots=True)
-class LimitsConfig:
+class LimitsConfig(StrictSection):
     """Limits of one turn, and of the messages of one person."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     costly_calls: Count = 20
     """tool calls of a turn for quick commands, agents and code"""
     tool_calls: Count = 60
@@ -261,10 +258,9 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SchedulesConfig:
+class SchedulesConfig(StrictSection):
     """Limits of schedules and reminders."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     shortest_minutes: Positive = 15
     """minutes between two runs, at least"""
     per_person: Count = 20
@@ -272,13 +268,12 @@ class SchedulesConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class HookConfig:
+class HookConfig(StrictSection):
     """A webhook: another program sends `POST /hooks/NAME`, and Ponte posts in one place.
 
     Either `template` or `instruction` is set.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     kind: HookKind
     """how the sender signs: as GitHub, Stripe or Standard Webhooks; `secret`: a header with it"""
     secret: VariableName
@@ -335,13 +330,12 @@ class HookConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class AllowanceRule:
+class AllowanceRule(StrictSection):
     """A limit of what people may spend, counted for each of `of` (`core.money.allowances`).
 
     At least one of `money`, `tokens`, `turns` is set.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     of: CountedBy
     """who shares it: counted separately for each of them, or once for all"""
     per: PeriodLength = "day"
@@ -371,10 +365,9 @@ class AllowanceRule:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPrice:
+class ModelPrice(StrictSection):
     """The prices of a model in US dollars for a million tokens."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     input: Dollars
     """tokens that are read"""
     output: Dollars
@@ -393,10 +386,9 @@ class ModelPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class PriceTable:
+class PriceTable(StrictSection):
     """Prices that take precedence over Ponte's own list."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     container: Dollars | None = None
     """a session of hosted Python; left out: OpenAI's price, where the server is OpenAI's"""
     models: Mapping[str, ModelPrice] = field(default_factory=dict)
@@ -408,10 +400,9 @@ class PriceTable:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(StrictSection):
     """The whole file. Without a file everything has its default. Integrations add sections."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     changes: ChangesConfig = field(default_factory=ChangesConfig)
     """settings for all proposals"""
     tables: Mapping[str, TableConfig] = field(default_factory=dict)

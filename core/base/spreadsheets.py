@@ -164,7 +164,9 @@ def _encode_xlsx(
         "constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
         "strings_to_numbers": False,
     })  # fmt: skip
-    sheet = book.add_worksheet(_sheet_name(title))
+    name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
+    # Excel accepts neither an empty name nor this one.
+    sheet = book.add_worksheet(name if name and name.casefold() != "history" else "Table")
     sheet.freeze_panes(1, 0)
     bold = book.add_format({"bold": True})
     text_format = book.add_format({"num_format": "@"})
@@ -238,9 +240,3 @@ def _count_units(text: str) -> int:
 def _cut_to_units(text: str, units: int) -> str:
     head = text.encode("utf-16-le")[: units * 2].decode("utf-16-le", errors="ignore")
     return text[: find_character_boundary(text, len(head))]
-
-
-def _sheet_name(title: str) -> str:
-    """Return a name that Excel accepts."""
-    name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
-    return name if name and name.casefold() != "history" else "Table"

@@ -515,10 +515,7 @@ class Approval:
         there = change.proposal.address
         for place in (there,) if reached or address == there else (there, address):
             for needed in self.rights_to_propose(change.draft):
-                verdict = await self.policy.may(person, place, *needed)
-                if verdict.is_unknown:
-                    raise StatusUnknown
-                verdict.raise_if_denied()
+                (await self.policy.may(person, place, *needed)).raise_if_denied()
 
     async def check_repeat(
         self, person: Person, address: Address, change: Change, reached: bool = False

@@ -355,8 +355,10 @@ class AnswerReader:
             raise fault
         cut = CUT_REASONS.get(self.finish, "")
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
-        if not cut and any(self._is_incomplete(call) for call in calls):
-            raise ModelServerFault("lost")
+        for call in () if cut else calls:
+            is_open = not self.finish or (self.finish == END_OF_STREAM and call.arguments.strip())
+            if not call.name or (is_open and not call.is_whole and not self._is_object(call)):
+                raise ModelServerFault("lost")
         answer = self._build(cut)
         if not self.finish and not answer.items:
             raise ModelServerFault("lost")
@@ -556,11 +558,6 @@ class AnswerReader:
             raise ModelServerFault("excess", message=f"{MAX_CALLS_PER_ANSWER} calls")
         self.parts.append(call)
         return call
-
-    def _is_incomplete(self, call: CallPart) -> bool:
-        """Return whether a call lacks its name, or the end of its arguments as far as signs say."""
-        is_open = not self.finish or (self.finish == END_OF_STREAM and call.arguments.strip())
-        return not call.name or bool(is_open and not call.is_whole and not self._is_object(call))
 
     def _is_object(self, call: CallPart) -> bool:
         """Return whether the arguments are a whole JSON object."""

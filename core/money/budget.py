@@ -97,16 +97,6 @@ IsMeant = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Returns whether these names of ponte.toml include the person who writes at that address."""
 
 
-async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
-    """Return two zeros: there is no cap."""
-    return 0, 0
-
-
-async def means_everybody(person: Person, address: Address, names: frozenset[str]) -> bool:
-    """Return True: names include everybody."""
-    return True
-
-
 ReportRow = Literal["person", "channel", "model", "tool", "day"]
 """The kind of thing that each row of a usage report sums up."""
 _SUMS = (
@@ -146,7 +136,7 @@ class Budget(SqlStore):
         zone: tzinfo,
         money_key: Callable[[str], str] = str,
         *,
-        is_meant: IsMeant = means_everybody,
+        is_meant: IsMeant,
     ) -> None:
         """`money_key` maps a person's key to the key under which all their accounts are counted.
         Periods begin at midnight in `zone`."""

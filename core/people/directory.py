@@ -93,28 +93,6 @@ class Lookup(Protocol):
         later."""
 
 
-class NoRows:
-    """The store of people that stores nothing, so that all is lost when the process ends."""
-
-    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
-        """Return nobody."""
-        return ()
-
-    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
-        """Return nobody."""
-        return ()
-
-    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
-        """Store nothing. Return no id of a forgotten person."""
-        return frozenset()
-
-    async def remove(self, platform: str, ids: Collection[str]) -> None:
-        """Do nothing, because there are no rows."""
-
-    async def forget(self, platform: str, ids: Collection[str]) -> None:
-        """Do nothing, because there are no rows."""
-
-
 @dataclass(slots=True)
 class _Known:
     """A person in memory, and the time when their row was written."""
@@ -140,7 +118,7 @@ class MemberDirectory:
     """
 
     def __init__(
-        self, platform: str, rows: MemberStore, lookup: Lookup, *, shared: bool = False,
+        self, platform: str, rows: SqlDirectory, lookup: Lookup, *, shared: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._platform = platform
@@ -477,10 +455,6 @@ class SqlDirectory(SqlStore):
 
     def _pseudonym_of(self, platform: str, id: str) -> str:
         return self._pseudonym(f"directory:{platform}:{id}")
-
-
-MemberStore = NoRows | SqlDirectory
-"""The store of what platforms report about people."""
 
 
 def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> None:

@@ -214,7 +214,8 @@ class Outbox(SqlStore):
 
     async def _select_notices(self, where: str, **values: str) -> Sequence[ApprovalNotice]:
         statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
-        return [_notice_of(row) for row in await self._read_rows(statement, values)]
+        rows = await self._database.read(lambda c: c.execute(statement, values).fetchall())
+        return [_notice_of(row) for row in rows]
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:

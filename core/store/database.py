@@ -222,10 +222,6 @@ class SqlStore:
         """Run one statement in a transaction of its own, and return the number of its rows."""
         return await self._database.write(lambda c: c.execute(sql, values).rowcount)
 
-    async def _read_rows(self, sql: str, values: Mapping[str, object]) -> list[SqlRow]:
-        """Return the rows that the query finds."""
-        return await self._database.read(lambda c: c.execute(sql, values).fetchall())
-
     async def _select(self, sql: str, *values: object) -> list[Any]:
         """Return the first column of the rows that the query finds."""
         return await self._database.read(lambda c: select_values(c, sql, *values))

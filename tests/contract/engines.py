@@ -15,11 +15,11 @@ from core.domain.records import TurnState
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Jobs
 from core.journal.journal import Journal
-from core.money.budget import Budget, no_daily_caps
+from core.money.budget import Budget
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
 from core.store.postgres import PostgresDatabase
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
 from tests.fakes.memory import InboxRow, MemoryInbox
 
 
@@ -53,7 +53,7 @@ class Embedded:
         self.database = database
         self.inbox = SqlInbox(database)
         self.journal = Journal(database)
-        self.budget = Budget(database, FixedConfig(), no_daily_caps, UTC)
+        self.budget = Budget(database, FixedConfig(), no_daily_caps, UTC, is_meant=means_everybody)
         self.runs: list[asyncio.Task[None]] = []
         self._others: list[Embedded] = []
 

@@ -23,13 +23,13 @@ from core.money.allowances import (
     OverAllowance,
     max_item_tokens,
 )
-from core.money.budget import Budget, no_daily_caps
+from core.money.budget import Budget
 from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqlConnection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
 
 ANA = Person("web", "ana")
 PRICES = Prices(
@@ -44,8 +44,9 @@ PERSON_AND_CHANNEL_ALLOWANCES = (
 
 def budget_of(engine: Embedded, *rules: Allowance) -> Budget:
     return Budget(
-        engine.database, FixedConfig(turn_allowances=rules, price_list=PRICES), no_daily_caps, UTC
-    )
+        engine.database, FixedConfig(turn_allowances=rules, price_list=PRICES), no_daily_caps, UTC,
+        is_meant=means_everybody,
+    )  # fmt: skip
 
 
 async def begin_turn(engine: Embedded, person: Person = ANA, channel: str = "") -> Turn:

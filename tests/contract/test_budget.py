@@ -18,7 +18,7 @@ from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
 from tests.fakes import choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, means_everybody
 
 ANA, BOB = Person("web", "ana"), Person("web", "bob")
 LISBON = timezone(timedelta(hours=1))
@@ -41,7 +41,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def make_budget(engine: Embedded, own: int = 0, everybody: int = 0) -> Budget:
-    return Budget(engine.database, FixedConfig(), choices.fixed_caps(own, everybody), LISBON)
+    return Budget(
+        engine.database,
+        FixedConfig(),
+        choices.fixed_caps(own, everybody),
+        LISBON,
+        is_meant=means_everybody,
+    )
 
 
 async def begin_turn(engine: Embedded, person: Person = ANA) -> Turn:
@@ -133,8 +139,9 @@ async def test_what_was_used_is_still_counted_after_forgetting(stores: Embedded)
 async def test_who_comes_by_two_ways_is_counted_once(stores: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
     counting = Budget(
-        stores.database, FixedConfig(), choices.fixed_caps(2, 0), LISBON, canonical_person
-    )
+        stores.database, FixedConfig(), choices.fixed_caps(2, 0), LISBON, canonical_person,
+        is_meant=means_everybody,
+    )  # fmt: skip
     for person in (page, terminal):
         await counting.reserve(await begin_turn(stores, person))
     with pytest.raises(OverBudget):

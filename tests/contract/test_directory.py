@@ -10,9 +10,10 @@ import pytest
 
 from core.base.errors import NotStored, PlatformBusy
 from core.domain.records import MemberKey, PlatformMember
-from core.people.directory import MemberDirectory, NoRows, SqlDirectory
+from core.people.directory import MemberDirectory, SqlDirectory
 from tests.contract.engines import Embedded
 from tests.fakes.loop_clock import run_ready
+from tests.fakes.memory import NoRows
 
 
 def hash_name(name: str) -> str:

@@ -19,7 +19,7 @@ from core.store.database import SqlConnection
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.fakes import choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, means_everybody
 
 HELLO = Item("message", role="user", text="hello")
 LOOK = Item("call", call_id="c1", name="look", arguments="{}")
@@ -359,7 +359,13 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
 
     for do in (sqlite.database.write, sqlite.database.read):
         await do(watch)
-    budget = Budget(sqlite.database, FixedConfig(), choices.fixed_caps(5000, 5000), UTC)
+    budget = Budget(
+        sqlite.database,
+        FixedConfig(),
+        choices.fixed_caps(5000, 5000),
+        UTC,
+        is_meant=means_everybody,
+    )
 
     async def whole() -> int:
         nonlocal steps

@@ -20,7 +20,7 @@ from tests.contract.test_inbox import says
 from tests.contract.test_journal import SAID, again, begin_turn
 from tests.contract.test_ledger import ANA, BOB, draft, proposal
 from tests.fakes import choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, means_everybody
 
 ROUNDS = 12
 
@@ -99,7 +99,12 @@ async def test_an_attempt_that_another_took_over_writes_nothing(two: Two) -> Non
 
 
 async def test_a_day_is_counted_over_all(two: Two) -> None:
-    budgets = [Budget(each.database, FixedConfig(), choices.fixed_caps(3, 10), UTC) for each in two]
+    budgets = [
+        Budget(
+            each.database, FixedConfig(), choices.fixed_caps(3, 10), UTC, is_meant=means_everybody
+        )
+        for each in two
+    ]
     people = [Person("web", f"p{n}") for n in range(5)]
     turns = []
     for number in range(30):

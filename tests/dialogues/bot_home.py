@@ -23,13 +23,14 @@ from core.domain.ports import Model, QuickCommands, ToolSource
 from core.domain.records import Receipt
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance
-from core.money.budget import DailyCapLookup, no_daily_caps
+from core.money.budget import DailyCapLookup
 from core.money.usage import Prices
 from core.people.policy import Policy
 from core.tools.code.source import CodeRunner
 from core.turn.run import TurnConfig
 from tests.fakes.choices import ANA, Choices, make_choices, make_message, make_spending, open_engine
 from tests.fakes.clock import Clock
+from tests.fakes.config import no_daily_caps
 from tests.fakes.recorder import Recorder, RecordingSurface
 
 also_on_postgres = pytest.mark.parametrize("bot_home", ["home", "postgres"], indirect=True)

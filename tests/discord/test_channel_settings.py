@@ -21,6 +21,7 @@ from tests.discord.process import Process
 from tests.discord.test_company import count, thread_of
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild
+from tests.fakes.memory import NoRows
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 
 EVERYTHING = FixedAddressingSettings(answer_everything=True)
@@ -291,7 +292,7 @@ async def test_a_process_without_the_gateway_knows_roles_too(
         async def posting() -> Client:
             return client
 
-        roles = Roles(posting)
+        roles = Roles(posting, NoRows())
         scene.discord.refuse("GET", "/users/@me/guilds", 403, 40333)
         assert await roles.roles_of(ana, DAY) == frozenset({"77"})
         await roles.close()

@@ -28,7 +28,7 @@ from core.domain.records import Health, QuickCommand
 from core.erasure import SqlPersonalData
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, SpendingConfig
-from core.money.budget import Budget, DailyCapLookup, IsMeant, means_everybody, no_daily_caps
+from core.money.budget import Budget, DailyCapLookup, IsMeant
 from core.money.usage import Prices
 from core.people.directory import SqlDirectory
 from core.people.policy import GroupLookup, GuestLookup, PlatformPeople, Policy
@@ -38,7 +38,7 @@ from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
 from core.turn.run import Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
 from tests.fakes.models import EchoModel
 
 T = TypeVar("T")

@@ -7,13 +7,21 @@ from dataclasses import dataclass, field
 
 from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig
 from core.changes.approval import TableRules
-from core.domain.messages import Address
+from core.domain.messages import Address, Person
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance
 from core.money.usage import Prices
 from core.people.rules import RuleBook
 from core.schedules.schedule import ScheduleLimits
 from core.turn.run import Retention, TurnConfig
+
+
+async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
+    return 0, 0
+
+
+async def means_everybody(person: Person, address: Address, names: frozenset[str]) -> bool:
+    return True
 
 
 @dataclass

@@ -35,13 +35,16 @@ from core.domain.records import (
     EndedToken,
     Health,
     HistoryEntry,
+    MemberKey,
     PageAccount,
+    PlatformMember,
     QuickCommand,
     Receipt,
     SearchHit,
     TurnState,
 )
 from core.journal.threads import find_excerpt
+from core.people.directory import SqlDirectory
 from core.people.page_accounts import hash_token, new_api_token, new_token
 
 
@@ -478,3 +481,25 @@ class MemoryBoard:
     def announce_requests(self) -> None:
         for listener in self.listeners:
             listener()
+
+
+class NoRows(SqlDirectory):
+    """The rows of people where nothing is stored."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
+        return ()
+
+    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
+        return ()
+
+    async def put(self, platform: str, members: Collection[PlatformMember]) -> frozenset[str]:
+        return frozenset()
+
+    async def remove(self, platform: str, ids: Collection[str]) -> None:
+        return None
+
+    async def forget(self, platform: str, ids: Collection[str]) -> None:
+        return None

@@ -24,6 +24,7 @@ from core.people.directory import SqlDirectory
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from tests.fakes.loop_clock import LoopClock, run_ready
+from tests.fakes.memory import NoRows
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 
 T = TypeVar("T")
@@ -231,7 +232,7 @@ async def test_people_and_groups_have_names_for_cards(town: DirectorySetup) -> N
     }
     for method in ("users.info", "usergroups.list"):
         town.slack.api.faults.add(method, "missing_scope", 0)
-    other = SlackPeople(town.api, clock=lambda: town.now)
+    other = SlackPeople(town.api, NoRows(), clock=lambda: town.now)
     assert await other.labels(asked) == {}
     await other.close()
 
@@ -336,7 +337,9 @@ async def test_a_process_that_waits_for_people_asks_the_one_that_lists_them(
     two = Neighbours(), Neighbours()
     for one, other in (two, two[::-1]):
         one.other = other
-    leader, follower = (SlackPeople(town.api, clock=lambda: town.now, peers=one) for one in two)
+    leader, follower = (
+        SlackPeople(town.api, NoRows(), clock=lambda: town.now, peers=one) for one in two
+    )
     leader.team = follower.team = TEAM
     try:
         leader.start()

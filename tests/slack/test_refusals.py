@@ -14,6 +14,7 @@ from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, Sl
 from core.base.http import Proxies
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.memory import NoRows
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import TEAM, FakeSlack, reference
 from tests.slack.bot import Setting, workplace
@@ -97,7 +98,7 @@ async def test_without_the_scope_for_user_groups_a_person_belongs_to_none_at_onc
         alice = slack.person("Alice")
         slack.api.without.add("usergroups:read")
         api = SlackApi(slack.bot_token, slack.base_url, Proxies())
-        directory = people.SlackPeople(api)
+        directory = people.SlackPeople(api, NoRows())
         for _ in range(20):  # more than Slack's limit for this method lets through at once
             assert await directory.membership(Person("slack", alice.id, TEAM), 300.0) is None
         assert slack.api.calls["usergroups.list"] == 1

@@ -525,18 +525,13 @@ def subtract_files(files: Sequence[Any], others: Sequence[Any]) -> list[Any]:
 
 
 def _find_entry_key(entries: Sequence[Any]) -> Callable[[Any], str]:
-    # A new file has no path before it is uploaded.
-    return _content_of_file if any(map(is_new_file, entries)) else _comparison_key
-
-
-def _content_of_file(value: Any) -> str:
-    return repr([value.get(name) for name in ("title", "mimetype", "size")])
-
-
-def _comparison_key(value: Any) -> str:
-    if isinstance(value, Mapping) and "id" in value:
-        return str(value["id"])
-    return json.dumps(value, sort_keys=True)
+    if any(map(is_new_file, entries)):  # a new file has no path before it is uploaded
+        return lambda file: repr([file.get(name) for name in ("title", "mimetype", "size")])
+    return lambda value: (
+        str(value["id"])
+        if isinstance(value, Mapping) and "id" in value
+        else json.dumps(value, sort_keys=True)
+    )
 
 
 def _in_utc(moment: datetime) -> datetime:

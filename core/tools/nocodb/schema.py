@@ -203,7 +203,10 @@ def parse_table(
             related_title=by_id[related].title if related in by_id else "",
             holds_one=relation in ("bt", "oo"),  # belongs to, one to one
             link_id=str(options.get("related_field_id") or ""),
-            sources=_find_sources(options),
+            sources=(
+                *(str(options[key]) for key in _SOURCE_KEYS if options.get(key)),
+                *_FORMULA_FIELD.findall(str(options.get("formula"))),
+            ),
             counts=str(options.get("rollup_function")).startswith("count"),
             relation=relation,
             format=build_format(str(each.get("type") or ""), options),
@@ -232,12 +235,6 @@ def parse_table(
         concealed=concealed,
         names=frozenset(name for each in fields for name in (each.id, each.title)),
     )
-
-
-def _find_sources(options: Json) -> tuple[str, ...]:
-    """Return the ids or titles of the fields that a computed field shows or computes with."""
-    found = [str(options[key]) for key in _SOURCE_KEYS if options.get(key)]
-    return (*found, *_FORMULA_FIELD.findall(str(options.get("formula"))))
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from core.chat.people import Conversations, People
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.records import PlatformMember, Remote
 from core.journal.jobs import Alone
-from core.money.budget import Budget, no_daily_caps
+from core.money.budget import Budget
 from core.people.audit import Audit, FileAuditLines, SqlPseudonyms
 from core.people.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
@@ -33,7 +33,7 @@ from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
 from tests.contract.test_ledger import finish_change
 from tests.core.people.test_audit import DONE
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
 from tests.fakes.models import EchoModel
 
 STAMPED = ("turn.upkeep", "journal.inbox", "journal.journal", "journal.threads")
@@ -82,7 +82,9 @@ class UpkeepSetup:
         config.retention = Retention(days, audit=audit_days)
         people = People(
             unused,
-            Budget(engine.database, config, no_daily_caps, ZoneInfo("UTC")),
+            Budget(
+                engine.database, config, no_daily_caps, ZoneInfo("UTC"), is_meant=means_everybody
+            ),
             audit or unused,
             self.directory,
             unused,
