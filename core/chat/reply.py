@@ -139,7 +139,10 @@ class GrowingReply:
         if progress.text:
             self._next = max(self._next, self._whole_until)
         if self._pause is None and (self._worker is None or self._worker.done()):
-            self._show_soon()
+            if progress.text or progress.current_step:
+                self._show_soon()
+            else:
+                await self._show_latest()  # the beginning, which makes no call
 
     async def finish(self, answer: Answer) -> None:
         """Post the answer; retry for `MAX_DELIVERY_SECONDS`. Raises Undeliverable, PostRemoved."""

@@ -597,7 +597,8 @@ class Surface(Protocol):
     async def show_activity(self, doing: str) -> None:
         """Show that the turn is under way (status, typing) until `end_activity`; best effort.
 
-        Called when a turn begins, and with each thing that it is `doing`.
+        Called when a turn begins, with "", and with each thing that it is `doing`. The first of
+        these makes no call of its own, because the turn waits for it.
         """
 
     async def end_activity(self) -> None:

@@ -75,7 +75,7 @@ TAIL_ITEMS = 100
 """Items that are read from a conversation's end: the largest page that the server allows."""
 UNFINISHED_STATUSES = ("in_progress", "queued")
 """Statuses of a response that is still running."""
-MAX_WAITING_EVENTS = 4
+MAX_WAITING_EVENTS = 16
 """Events that may wait for their reader. Beyond that the stream is not read further."""
 MAX_RECOVERIES = 10
 """Times that one round recovers from faults before it fails."""

@@ -25,7 +25,6 @@ OWN_FOLDERS = tuple(f"{Path(__file__).parents[2] / name}/" for name in ("adapter
 OF_EACH_TURN = Counter(
     {
         "LocalRunner._take_turn": 1,
-        "GrowingReply._show_latest": 1,  # the signs of activity, which may make a call
         "store_thread": 1,  # while the answer is stored
     }
 )

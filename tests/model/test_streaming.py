@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
 
 from core.base.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
+from core.base.openai import Json
 from core.domain.records import ResponseStarted, RoundCompleted, TextDelta, TextWithdrawn
+from core.models.conversations_api import BackgroundStream
 from core.models.served_model import Level
-from tests.fakes.loop_clock import LoopClock
+from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import LONG_ANSWER, Disconnect, Failure
 from tests.model.conftest import SILENCE_SECONDS, Make
@@ -280,3 +283,22 @@ async def test_an_empty_answer_is_worded(make: Make, fake: FakeOpenAI, level: Le
     fake.say(Script())
     with pytest.raises(ModelError, match="empty answer"):
         await talk.say("Tell me.")
+
+
+async def test_a_short_answer_is_read_ahead_and_a_long_one_waits_for_its_listener() -> None:
+    """The events of a short answer cost no pass of the event loop each."""
+    read = 0
+
+    async def send_events() -> AsyncGenerator[Json, None]:
+        nonlocal read
+        for read in range(1, 101):
+            yield {"type": "response.output_text.delta", "delta": str(read)}
+
+    stream = BackgroundStream(send_events(), SILENCE_SECONDS, SILENCE_SECONDS, _ignore)
+    await run_ready()
+    assert 12 <= read <= 32, "a short answer has 11 events; no memory is filled with a long one"
+    assert [event["delta"] async for event in stream.events()] == [str(n) for n in range(1, 101)]
+
+
+async def _ignore(response: str) -> None:
+    """Forget the id of a response that nobody listens to."""
