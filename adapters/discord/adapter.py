@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -118,6 +119,7 @@ class DiscordAdapter:
             queues.tasks,
         )  # fmt: skip
         self._catchup = CatchUp(self._intake, options.answer_age)
+        self._started_at = time.time()
 
     # The port `Platform`.
 
@@ -174,7 +176,9 @@ class DiscordAdapter:
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its quotes, earlier messages and files, and sentences on what
-        could not be read."""
+        could not be read. Raise PostRemoved if it was deleted before this process started."""
+        if message.sent_at < self._started_at:
+            message = await self._intake.refresh(await self.connection.client(), message)
         return await self._context(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:

@@ -111,6 +111,10 @@ def person_of(user: discord.abc.User) -> Person:
     return Person(platform=PLATFORM, id=str(user.id), name=user.display_name)
 
 
+MESSAGE_KEY = re.compile(r"discord:(\d+):(\d+)")
+"""The form of what `event_key` returns."""
+
+
 def event_key(channel: int, message: int) -> str:
     """Return the unique key of a message event, as `discord:channel:message`."""
     return f"discord:{channel}:{message}"

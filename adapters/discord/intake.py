@@ -15,7 +15,8 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -36,11 +37,11 @@ from adapters.discord.events import Locations
 from adapters.discord.people import Roles
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
-from core.base.errors import NotStored, PlatformBusy, PonteError, Undeliverable
+from core.base.errors import NotStored, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import plural, say
 from core.chat.incoming import FileDownloads
 from core.chat.people import Conversations, People
-from core.domain.messages import ReplyTo, turn_id
+from core.domain.messages import Message, ReplyTo, turn_id
 
 log = structlog.get_logger("discord")
 
@@ -198,16 +199,44 @@ class DiscordIntake:
         adds is not an edit: `edited_at` is None then."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
-        me = own_id(client)
+        with suppress(PostRemoved):
+            await self._take_edit(client, message)
+
+    async def refresh(self, client: discord.Client, message: Message) -> Message:
+        """Return a message as it is now. A new session replays neither edits nor deletions, so what
+        waited for its turn may be outdated. Raise PostRemoved if it was withdrawn."""
+        key = events.MESSAGE_KEY.fullmatch(message.event_key)
+        if key is None:
+            return message
+        guild = int(message.address.workspace or 0) or None
+        channel = client.get_partial_messageable(int(key[1]), guild_id=guild)
+        try:
+            current = await attempt(lambda: channel.fetch_message(int(key[2])))
+            if current.edited_at is None:
+                return message
+            changed = await self._take_edit(client, current)
+        except PostRemoved:
+            await self.conversations.inbox.amend(message.event_key, None)
+            raise
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("could not load a message again", error=repr(error)[:200])
+            return message
+        return replace(
+            message, text=changed.text, attachments=changed.attachments, mentions=changed.mentions
+        )
+
+    async def _take_edit(self, client: discord.Client, message: discord.Message) -> Message:
+        """Store an edit, and return the message. Raise PostRemoved if it is withdrawn by that."""
         location = await self.locations.of_message(client, message)
         key = events.event_key(message.channel.id, message.id)
         if location.guild and events.is_withheld(message):
             # Discord withholds the content once our mention is edited out, so the message is no
             # longer for us.
             await self.conversations.inbox.amend(key, None)
-            return
-        changed = events.to_message(message, location, self.locations, me)
+            raise PostRemoved
+        changed = events.to_message(message, location, self.locations, own_id(client))
         await self.conversations.inbox.amend(key, changed)
+        return changed
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
         """Withdraw deleted messages of people and stop their turns. Report each message that the

@@ -320,7 +320,8 @@ class Undeliverable(PonteError):
 
 
 class PostRemoved(Undeliverable):
-    """A person deleted Ponte's post. It is never posted again."""
+    """A person deleted Ponte's post, or the message that it would answer. It is never posted
+    again."""
 
     code = "removed"
     sentence = "Someone deleted the answer."

@@ -353,8 +353,8 @@ class TurnRun:
     """The model's side of the turn; None until the model is asked."""
     needs_title: bool = False
     """True if this is the first exchange of a conversation that is listed with a title."""
-    _parsed_in: str = field(default="", init=False)
-    """The language in which the command was parsed last."""
+    _parsed: tuple[str, str] = field(default=("", ""), init=False)
+    """The language in which the command was parsed last, and the text."""
 
     @property
     def is_apart(self) -> bool:
@@ -373,7 +373,7 @@ class TurnRun:
 
     async def set_message(self, message: Message) -> None:
         """Replace the turn's message by this version of it. Set `LANGUAGE` for the calling task,
-        and parse the command again if the language differs from that of the last parsing."""
+        and parse the command again if the language or the text differs."""
         self.turn = replace(self.turn, message=message)
         language = (
             nearest_locale(message.locale)
@@ -382,9 +382,9 @@ class TurnRun:
         )
         LANGUAGE.set(language)
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.is_shared)
-        if language == self._parsed_in:
+        if (language, message.text) == self._parsed:
             return
-        self._parsed_in = language
+        self._parsed = language, message.text
         self.command = self.command_error = None
         try:
             self.command = await text.run_off_loop(

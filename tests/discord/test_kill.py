@@ -156,3 +156,26 @@ async def test_a_kill_after_any_call_loses_and_repeats_no_answer(
     answers = [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
     assert len(answers) == 12
     assert len(set(answers)) == 7
+
+
+async def test_messages_that_were_edited_or_deleted_while_nobody_was_there(
+    discord: FakeDiscord, bot: Process, ana: DiscordPerson
+) -> None:
+    """A new session replays no edits and no deletions of messages that wait."""
+    await bot.start("--hold")
+    await ana.say("first")
+    await ana.wait_for_text("begun")
+    deleted = await ana.say("my secret is swordfish")
+    edited = await ana.say("helo")
+    command = await ana.say("quick-command explain")
+    await discord.wait_until(
+        lambda: len([one for one in discord.rest.reactions if one[0] == "PUT"]) == 3
+    )
+    await bot.kill()
+    discord.gateway.forget()
+    await ana.delete(deleted)
+    await ana.edit(edited, "hello")
+    await ana.edit(command, "last")
+    await bot.start()
+    await ana.wait_for_text("You said: last")
+    assert bot_messages(discord) == ["You said: first", "You said: hello", "You said: last"]
