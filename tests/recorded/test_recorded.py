@@ -146,7 +146,8 @@ async def list_everything(here: Found) -> None:
     for person in await operations.list_people(ponte):
         for section, count in (await operations.count_rows(ponte, person["person"])).counts.items():
             rows = await operations.read_rows(ponte, person["person"], section)
-            assert bool(rows) == bool(count), section
+            # What is reserved for a call under way ends with it, between these two reads too.
+            assert section == "reserved" or bool(rows) == bool(count), section
     entries = (await operations.read_audit_log(ponte))["lines"]
     assert {"change-approved", "change-denied"} <= {one["event"] for one in entries}
     assert await operations.report_usage(ponte)
