@@ -39,7 +39,9 @@ NO_FAILURES = (
     "Connects your team with", "What do you want to know?", "If you undo this", "note", "off",
     "failing", "discord: everyone can chat", "the Message Content intent is granted",
     "only this machine can open the page, and it asks for a token", "no answer",
-    "sends replies; other processes receive messages",
+    "sends replies; other processes receive messages", "messages per day:",
+    "people on Discord who are not in PONTE_ALLOW can send", "each message can lead to at most",
+    "creating one row at a time needs no approval", "Postgres {version}, empty",
 )  # fmt: skip
 """How sentences begin that are found beside the others."""
 
