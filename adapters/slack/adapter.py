@@ -119,6 +119,7 @@ class SlackAdapter:
             incoming.Interactions(conversations.inbox, people, board, tasks),
             workspace, locations, self.signs.notices,
         )  # fmt: skip
+        self._started_at = time.time()
         self._app: AsyncApp | None = None
         self._socket: SlackSocket | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -213,8 +214,10 @@ class SlackAdapter:
         return await self._downloads.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """Return the message with its context, and sentences about what could not be read. The port
-        `LoadContext`."""
+        """Return the message with its context, and sentences about what could not be read. Raise
+        PostRemoved if it was deleted before this process started. The port `LoadContext`."""
+        if message.sent_at < self._started_at:
+            message = await self._intake.refresh(message)
         return await self._context_of.look_up(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:

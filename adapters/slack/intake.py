@@ -8,18 +8,20 @@ only Slack can tell that it is for Ponte (`ThreadParticipants`).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from adapters.slack import events
 from adapters.slack.client import FAILURES, history
 from adapters.slack.events import ParsedMessage, Payload
+from adapters.slack.posts import fetch_post
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.render import Json, find_mentions, mentioned_ids, to_readable
 from core.base import text
-from core.base.errors import NotFound
+from core.base.errors import NotFound, PostRemoved, SettingsError
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.chat.incoming import AddressingSettings, ConfiguredPlaces, FileDownloads, Participants
@@ -238,6 +240,7 @@ _TITLE = 80
 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
 
 
+_MESSAGE_KEY = re.compile(r"slack:\w+:(\w+):(\d+\.\d+)")
 MAX_EARLY_EDITS = 1000
 
 
@@ -314,6 +317,33 @@ class SlackIntake:
                 works = f"{channel}:{thread}" in self.signs.working
                 if not works or not await inbox.running_turn(where.conversation):
                     self.signs.tasks.start(self.signs.end_session(where, thread))
+
+    async def refresh(self, message: Message) -> Message:
+        """Return a message as it is now. Slack gives up sending edits and deletions after some
+        minutes, so what waited for its turn may be outdated. Raise PostRemoved if it was
+        deleted."""
+        key = _MESSAGE_KEY.fullmatch(message.event_key)
+        if key is None:
+            return message
+        channel, ts = key.groups()
+        thread = events.Source.read(message.reply_to.source).thread
+        try:
+            await self.workspace.identify()
+            now = await fetch_post(self.workspace, channel, ts, thread if thread != ts else "")
+        except (SettingsError, *FAILURES):
+            return message
+        if not now or now.get("subtype") == "tombstone":
+            await self._amend(message.event_key, None)
+            raise PostRemoved
+        event = {**now, "channel": channel}
+        current = events.parse_message(self.workspace.team, {}, event, self.workspace.bots)
+        if current is None or not current.edited:
+            return message
+        changed = self._build_message(current, message.address)
+        await self._amend(message.event_key, changed)
+        return replace(
+            message, text=changed.text, attachments=changed.attachments, mentions=changed.mentions
+        )
 
     def _in_order(self, channel: str, message: Payload, is_flat: bool) -> asyncio.Lock:
         """Return the lock of one conversation. It keeps messages in the order of their arrival,

@@ -371,6 +371,16 @@ def key_of(post: Json) -> str:
     return str(metadata.get("event_payload", {}).get("key", ""))
 
 
+async def fetch_post(workspace: Workspace, channel: str, ts: str, thread: str) -> Json:
+    """Return the message `ts` (in `thread`, "" at the top level); {} if there is none. Raises the
+    errors of `SlackApi.call`."""
+    response = await workspace.api.call(
+        "conversations.replies" if thread else "conversations.history", channel=channel,
+        ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2,
+    )  # fmt: skip
+    return next((each for each in response.get("messages", []) if each.get("ts") == ts), {})
+
+
 async def replace_card_in_post(
     workspace: Workspace, channel: str, ts: str, thread: str, card: Card
 ) -> bool:
@@ -379,11 +389,7 @@ async def replace_card_in_post(
 
     Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """
-    response = await workspace.api.call(
-        "conversations.replies" if thread else "conversations.history", channel=channel,
-        ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2,
-    )  # fmt: skip
-    post: Json = next((each for each in response.get("messages", []) if each.get("ts") == ts), {})
+    post = await fetch_post(workspace, channel, ts, thread)
     blocks = render.replace_card(post.get("blocks") or [], card)
     if blocks is None:
         return False

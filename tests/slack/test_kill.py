@@ -263,3 +263,27 @@ async def more_calls(slack: FakeSlack, count: int) -> None:
 async def all_told(slack: FakeSlack, said: list[tuple[SlackChannel, Post, list[str]]]) -> None:
     for _, root, asked in said:
         await wait_for_story(slack, root, *asked)
+
+
+async def test_messages_that_were_edited_or_deleted_while_nobody_was_there(
+    slack: FakeSlack, victim: Victim
+) -> None:
+    """Slack tries to deliver an event for some minutes only."""
+    alice = slack.person("Alice")
+    dm = slack.dm(alice)
+    await victim.start()
+    slack.after["chat.update"] = victim.kill
+    first = slack.say(alice, dm, "tell 300")
+    deleted = slack.say(alice, dm, "my secret is swordfish")
+    edited = slack.say(alice, dm, "quick-command helo")
+    await slack.deliveries.wait_for_deliveries()
+    await victim.wait_for_exit()
+    slack.after.pop("chat.update")
+    slack.deliveries.lost = []
+    slack.remove(deleted)
+    slack.edit(edited, "hello")
+    slack.deliveries.lost = None
+    await victim.start()
+    await wait_for_story(slack, edited, "hello")
+    await wait_for_story(slack, first, "tell 300")
+    assert texts(slack, deleted) == []
