@@ -76,7 +76,14 @@ TABLES = (
 )  # fmt: skip
 """In the order in which a new database creates them."""
 VIEWS = (FINISHED_VIEW, CURRENT_TURNS_VIEW)
-MIGRATIONS: tuple[Migration, ...] = ()
+MIGRATIONS = (
+    Migration(  # indexes, so that an erasure does not read all turns
+        "fda411cccfdc2f15.dce535032bb70fb0",
+        "CREATE INDEX inbox_shows_changes ON inbox (seq) WHERE (answer LIKE '%\"cards\":%'"
+        " OR answer LIKE '% ______-____`%' OR answer LIKE '%- `______`%');"
+        "CREATE INDEX usage_place ON usage (place, person)",
+    ),
+)
 """Changes since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 

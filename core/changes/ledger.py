@@ -27,6 +27,7 @@ from core.domain.changes import (
     Proposal,
     Row,
     RowWrite,
+    find_possible_changes,
     find_shown_changes,
     new_change_id,
 )
@@ -96,7 +97,8 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"  # noqa: S608
         f" AND {SHOWS_CHANGES_SQL}"
     )
-    for row in connection.execute(sql, (first_seq, conversation)).fetchall() if rows else ():
+    answers = connection.execute(sql, (first_seq, conversation)) if rows else ()
+    for row in [row for row in answers if ids & find_possible_changes(row["answer"])]:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
         if ids.isdisjoint(on_cards | read_out):

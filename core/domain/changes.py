@@ -458,8 +458,16 @@ def confirmation_code(id: str, person: Person, created_at: float, revision: int 
     return str(1000 + int.from_bytes(digest) % 9000)
 
 
-SHOWS_CHANGES_SQL = "(answer LIKE '%\"cards\":%' OR answer LIKE '% ______-____`%')"
-"""The condition for the answers in which `find_shown_changes` may find ids."""
+SHOWS_CHANGES_SQL = (
+    "(answer LIKE '%\"cards\":%' OR answer LIKE '% ______-____`%' OR answer LIKE '%- `______`%')"
+)
+"""The condition for the answers that may show or list changes. An index has these answers."""
+_SHOWN_ID = re.compile(r'"id": ?"(.{6})"| (.{6})-\d{4}`|- `(.{6})`')
+
+
+def find_possible_changes(answer: str) -> set[str]:
+    """Return what may be ids of changes in an answer's JSON. This is faster than decoding it."""
+    return {id for ids in _SHOWN_ID.findall(answer) for id in ids if id}
 
 
 def find_shown_changes(answer: Answer) -> tuple[set[str], set[str]]:

@@ -16,7 +16,7 @@ from typing import Any
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.markdown import escape_markdown, show_reason
 from core.base.text import clip_line
-from core.domain.changes import SHOWS_CHANGES_SQL, find_shown_changes
+from core.domain.changes import SHOWS_CHANGES_SQL, find_possible_changes, find_shown_changes
 from core.domain.messages import (
     CONTEXT_NAME,
     NOTE_NAME,
@@ -555,19 +555,19 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
     are deleted. Where an answer only lists them, or the person only decided on a change, their name
     is replaced.
     """
-    rows = work.connection.execute(
-        "SELECT seq, answer FROM inbox WHERE person <> :person AND"  # noqa: S608
-        f" ({SHOWS_CHANGES_SQL} OR answer LIKE '%- `______`%')",
+    ids_of_theirs = work.decided | work.gone | work.revised
+    answers = work.connection.execute(
+        f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
         work.who.values,
-    ).fetchall()
-    for row in rows:
+    )
+    for row in [row for row in answers if ids_of_theirs & find_possible_changes(row["answer"])]:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
         ids = on_cards | read_out
         listed = set(re.findall("^- `(.{6})`", answer.text, re.MULTILINE))
         if ids & work.gone or read_out & work.revised:
             answer = Answer("", code="forgotten")
-        elif (ids | listed) & (work.decided | work.gone | work.revised):
+        elif (ids | listed) & ids_of_theirs:
             answer = replace(
                 answer, text=_without_person(answer.text, work),
                 parts=tuple(_without_person(part, work) for part in answer.parts), placed=(),
@@ -663,12 +663,12 @@ def _anonymise_usage(work: _ErasureWork) -> None:
     """
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
-    own = work.select_ids("SELECT DISTINCT place FROM usage WHERE person = :one")
-    others = work.select_ids(
-        "SELECT DISTINCT place FROM usage WHERE person <> :one AND place IN"
-        " (SELECT place FROM usage WHERE person = :one)"
+    own = work.select_ids(
+        "SELECT DISTINCT place FROM usage AS own WHERE person = :one AND NOT EXISTS"
+        " (SELECT 1 FROM usage WHERE place = own.place AND person < :one) AND NOT EXISTS"
+        " (SELECT 1 FROM usage WHERE place = own.place AND person > :one)"
     )
-    for place in sorted(own - others):
+    for place in sorted(own):
         parts = str(place).split(":")
         connection.execute(
             "UPDATE usage SET place = :direct WHERE person = :one AND place = :place",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from core.domain.changes import SHOWS_CHANGES_SQL
 from core.domain.messages import Answer, Item, Message, Post, decode_json
 from core.domain.records import Outcome, Round, Thread, ToolCall, Turn
 from core.store.database import SqlConnection, SqlRow
@@ -50,6 +51,8 @@ INBOX_TABLE = TableDeclaration(
         Index("inbox_unnotified", "conversation, is_notified, seq",
               "state = 'undeliverable' AND is_notified = 0"),
         Index("inbox_waiting", "person", "is_decision = 0 AND state = 'new'"),
+        # Few answers show changes. Erasure looks through all of them in one transaction.
+        Index("inbox_shows_changes", "seq", SHOWS_CHANGES_SQL),
         Index("inbox_owner", "owner", "is_stop_requested = 1", shared=True),
         # Each lookup of the queue (core/journal/shared_functions.py) needs one of these indexes.
         # It is the only one in the order of the lookup. So the query plan does

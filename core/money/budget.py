@@ -57,7 +57,11 @@ USAGE_TABLE = TableDeclaration(
         count("cached"), count("output"), count("reasoning"), real("cost", null=True),
         text("place", default=""), count("is_counted", default=1),
     ),
-    key=("seq",), indexes=(Index("usage_day", "day, person"), Index("usage_person", "person")),
+    key=("seq",),
+    indexes=(
+        Index("usage_day", "day, person"), Index("usage_person", "person"),
+        Index("usage_place", "place, person"),
+    ),
 )  # fmt: skip
 SPENDINGS_TABLE = TableDeclaration(
     name="spendings", whose="money", section="spendings",

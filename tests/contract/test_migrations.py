@@ -1,6 +1,6 @@
 """A schema changes by numbered migrations, on both engines, also if a process is killed meanwhile.
 
-There is no migration yet, so the ones here exist only for these tests.
+The last migration here exists only for these tests.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ NEXT = Schema(
     + ";CREATE TABLE paints (id INTEGER PRIMARY KEY, color TEXT NOT NULL)",
     f"{SCHEMA.shared};CREATE TABLE shades (id INTEGER PRIMARY KEY)",
     (
+        *SCHEMA.migrations,
         Migration(
             SCHEMA.fingerprint,
             f"ALTER TABLE conversations ADD COLUMN {NEW_COLUMN};"
@@ -50,7 +51,10 @@ NEXT = Schema(
     ),
 )  # fmt: skip
 """The next version: a column, a table for both engines, and a table for Postgres."""
-BROKEN = replace(NEXT, migrations=(replace(NEXT.migrations[0], script="CREATE NONSENSE"),))
+BROKEN = replace(
+    NEXT,
+    migrations=(*SCHEMA.migrations, replace(NEXT.migrations[-1], script="CREATE NONSENSE")),
+)
 INSERT = "INSERT INTO conversations (conversation, thread, used_at) VALUES ('web:one', 'thread', 1)"
 
 
@@ -98,7 +102,7 @@ def read_colors(path: Path) -> list[Any]:
         ]
 
 
-MIGRATED = [(2, NEXT.fingerprint), ("web:one", "blue"), (1, "blue")]
+MIGRATED = [(len(NEXT.migrations) + 1, NEXT.fingerprint), ("web:one", "blue"), (1, "blue")]
 
 
 @pytest.fixture
@@ -115,9 +119,12 @@ async def test_sqlite_is_copied_and_migrated(home_database: Path) -> None:
     await open_and_close(home_database, NEXT)
     assert read_colors(home_database) == MIGRATED
     (copy,) = snapshot.list_snapshots(home_database.parent)
-    assert copy.name.startswith("ponte-1-")
+    assert copy.name.startswith(f"ponte-{len(NEXT.migrations)}-")
     with closing(sqlite3.connect(copy)) as connection:
-        assert snapshot.read_schema_version(connection) == (1, SCHEMA.fingerprint)
+        assert snapshot.read_schema_version(connection) == (
+            len(NEXT.migrations),
+            SCHEMA.fingerprint,
+        )
     await open_and_close(home_database, NEXT)
     assert read_colors(home_database) == MIGRATED, "a migration runs once"
     assert len(snapshot.list_snapshots(home_database.parent)) == 1

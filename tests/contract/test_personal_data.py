@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from adapters.discord.state import DiscordState, ThreadState
 from bot.stores import SCHEMA
 from core.base.errors import Superseded
-from core.changes.ledger import SqlLedger
+from core.changes.ledger import SqlLedger, forget_changes
 from core.domain.changes import (
     ApprovalNotice,
     Change,
@@ -39,7 +42,7 @@ from core.people.audit import SqlPseudonyms
 from core.people.directory import SqlDirectory
 from core.people.notices import Outbox
 from core.people.page_accounts import SqlPageAccounts, hash_token
-from core.store.database import SqlConnection
+from core.store.database import SqlConnection, SqliteStatements
 from core.store.files import SqlFiles
 from core.store.remembered import FORGOTTEN_ID, remove_ids, select_ids
 from core.turn.context import build_items
@@ -409,6 +412,32 @@ async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
     assert (nobodys["turns"], nobodys["cost"]) == (2, 1.0)
     for word in ANAS_WORDS:
         assert not await engine.holds(word), word
+
+
+async def test_an_erasure_does_not_read_all_turns(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else can write meanwhile. With a million turns, reading all took half a minute."""
+    if isinstance(team.engine, Shared):
+        return  # others can write, and a small table is read whole
+    scans = list[str]()
+    execute = SqliteStatements.execute
+
+    def explain(self: SqliteStatements, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        for row in self.raw.execute(f"EXPLAIN QUERY PLAN {sql}", parameters):
+            if re.match("SCAN (inbox|items|calls|posts|rounds|usage|spendings)", row["detail"]):
+                scans.append(f"{row['detail']}: {sql}")
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(SqliteStatements, "execute", explain)
+    persons = persons_of(team.engine)
+    ana = await persons.find(ANA.key)
+    scans.clear()  # who is known is looked up in all tables, without a transaction
+    for conversation in (*(await persons.find_conversations(ana)).alone, "slack:T1:C1:1.1"):
+        await team.engine.database.write(partial(forget_changes, conversation=conversation))
+    assert (await persons.erase(ana)).rows
+    assert [scan for scan in scans if "inbox_shows_changes" not in scan] == []
+    assert scans, "answers with cards are looked through"
 
 
 async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(team: Team) -> None:

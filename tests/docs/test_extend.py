@@ -184,7 +184,7 @@ async def test_a_migration_leads_to_the_schema_of_a_new_database(
         replace(one, columns=(*one.columns, color)) if one.name == "conversations" else one
         for one in TABLES
     ]
-    steps = (replace(migration, fingerprint=SCHEMA.fingerprint),)
+    steps = (*SCHEMA.migrations, replace(migration, fingerprint=SCHEMA.fingerprint))
     newer = Schema.of(tables, VIEWS, (), steps)
     path = tmp_path / "ponte.db"
     await (await SqliteDatabase.open(path, SCHEMA)).close()
