@@ -21,7 +21,7 @@ from core.domain.messages import Answer, Card
 from core.journal.jobs import Alone
 from core.store.database import Database, SqliteDatabase
 from tests.fakes.choices import EmptyStatusBoard, allow_list
-from tests.fakes.memory import MemoryFiles, MemoryInbox
+from tests.fakes.memory import MemoryFiles, MemoryInbox, NoRows
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.posts import KeptPosts
 
@@ -48,7 +48,7 @@ class SimcordSetup:
         self.adapter = DiscordAdapter(
             "simulated",
             Conversations(self.inbox, unused, unused, MemoryFiles(), unused, unused),
-            People(allow_list(frozenset({"*"})), unused, unused, unused, unused, unused),
+            People(allow_list(frozenset({"*"})), unused, unused, NoRows(), unused, unused),
             EmptyStatusBoard(),
             Alone(self.database),
             places or FixedPlaces(),
