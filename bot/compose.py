@@ -247,14 +247,11 @@ def dependencies(
     peers: Peers | None = None,
 ) -> IntegrationDependencies[Any]:
     """Return the objects with which every integration is built and checked."""
-
-    def pseudonym(name: str) -> str:
-        return ModelOptions(secret=home.pseudonyms()).pseudonym(name)
-
     # `Settings` contains the settings of every integration, so it is also the `own` of each.
     return IntegrationDependencies(
-        settings, settings, config, home, http, client, pseudonym, peers or Alone()
-    )
+        settings, settings, config, home, http, client,
+        lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name), peers or Alone(),
+    )  # fmt: skip
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:

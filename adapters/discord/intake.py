@@ -92,7 +92,7 @@ class DiscordThreads:
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
-        if self.locations.state.is_alias(thread):
+        if any(alias == thread for alias, _ in self.locations.state.aliases.values()):
             return channel
         if thread in self.locations.state.parents:
             return thread

@@ -170,10 +170,6 @@ class TextTable:
         """Return True if the table fits on a phone as a code block."""
         return len(self.header) <= MAX_CODE_BLOCK_COLUMNS and self.width <= PHONE_LINE_CHARACTERS
 
-    def needs_file(self) -> bool:
-        """Return whether the table has too many rows for a message."""
-        return len(self.rows) > (MAX_CODE_BLOCK_ROWS if self.is_narrow else MAX_RECORDS)
-
     def code_block(self) -> str:
         """Return the table as a code block with aligned columns."""
         widths, marks = self.widths, self.marks
@@ -258,7 +254,7 @@ def to_discord(markdown: str) -> Rendered:
             end += 1
         table = read_table(lines[at:end]) or table
         at = end
-        if table.needs_file():
+        if len(table.rows) > (MAX_CODE_BLOCK_ROWS if table.is_narrow else MAX_RECORDS):
             name = f"table-{len(sheets) + 1}.csv"
             sheets.append(Sheet(name, table.csv()))
             text = table.excerpt(name)

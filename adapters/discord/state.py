@@ -208,10 +208,6 @@ class DiscordState(StoredState):
         thread, at = self.aliases.get(f"{channel}:{person}", (None, 0.0))
         return thread if time.time() - at < ALIAS_SECONDS else None
 
-    def is_alias(self, thread: int) -> bool:
-        """Return whether `thread` is the id of a thread that could not be created."""
-        return any(alias == thread for alias, _ in self.aliases.values())
-
     def note_language(self, person: int, language: str) -> None:
         """Remember the language of a person."""
         if self.languages.get(str(person)) != language:

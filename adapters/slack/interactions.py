@@ -50,7 +50,7 @@ _ON_IT = "Running `/quick-command {given}`"
 
 Ack = Callable[[], Awaitable[object]]
 """Acknowledges an interaction to Slack."""
-Notify = Callable[[str], Awaitable[None]]
+Notify = Callable[[str], Awaitable[object]]
 """Shows words to the person who acted, and to nobody else."""
 
 
@@ -192,11 +192,10 @@ class SlackHandlers:
             command["user_id"], home, command["channel_id"], "", command["response_url"]
         )
 
-        async def notify(words: str) -> None:
-            await ack(text=words)
-
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
-        interaction = self._make_interaction(place, key, ack, notify, notices=self.notices)
+        interaction = self._make_interaction(
+            place, key, ack, lambda words: ack(text=words), notices=self.notices
+        )
         typed_text = self.workspace.readable(command.get("text", ""))
         typed_command = _parse_quick_command(f"quick-command {typed_text}")
         commands = await self._find_quick_commands(interaction)
@@ -275,16 +274,15 @@ class SlackHandlers:
         field = next(iter(inputs), "")  # where `notify` shows an error
         is_reason = view["callback_id"] == render.REASON_FORM
 
-        async def notify(words: str) -> None:
-            await ack(**_field_error(field, words))
-
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
         is_change = view["callback_id"] == change_form.CHANGE_FORM
         # The forms of a card are answered on the card, as a click.
         is_on_card = is_change or is_reason
         source = Source(memory["ts"], place.thread, "card") if is_on_card else None
         notices = None if is_on_card else self.notices
-        interaction = self._make_interaction(place, key, ack, notify, source, notices)
+        interaction = self._make_interaction(
+            place, key, ack, lambda words: ack(**_field_error(field, words)), source, notices
+        )
         if is_change:
             new_values = change_form.read_new_values(view)
             await self.interactions.submit_form(

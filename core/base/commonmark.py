@@ -110,11 +110,6 @@ def unescape(text: str) -> str:
     return text
 
 
-def normalize_url(url: str) -> str:
-    """Return an address in the form in which the parser writes it to HTML."""
-    return parser().normalizeLink(url)
-
-
 @functools.cache
 def parser() -> MarkdownIt:
     """Return the parser, with tables and strikethrough. The first call imports its library."""

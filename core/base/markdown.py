@@ -525,7 +525,7 @@ class Trust:
 
     def _has_only_allowed_targets(self, text: str) -> bool:
         """Return True if the CommonMark parser finds only allowed links."""
-        own_urls = {commonmark.normalize_url(url) for url in self.written}
+        own_urls = set(map(commonmark.parser().normalizeLink, self.written))
         targets = commonmark.find_targets(text)
         return all(self._allows_target(where) or where in own_urls for where in targets)
 

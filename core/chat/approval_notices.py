@@ -529,13 +529,12 @@ class CardRedraw:
         if build is None:
             return True
         reply = build(turn.message.reply_to, TurnPosts(self.journal, turn))
-
-        def wait(busy: PlatformBusy, failed: int) -> float | None:
-            return busy.seconds if failed == 1 else None
-
         try:
             with use_locale(turn.message.locale):
-                await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
+                await retry(
+                    lambda: reply.refresh(answer), PlatformBusy,
+                    lambda busy, failed: busy.seconds if failed == 1 else None,
+                )  # fmt: skip
         except Undeliverable as gone:
             cards_log.info("card cannot be updated any more", turn=turn.id, error=str(gone))
         except Exception as error:

@@ -123,11 +123,6 @@ def add_job(connection: SqlConnection, seq: int, priority: int, queue: str | Non
     connection.execute("SELECT ponte_defer(?, ?, ?)", (seq, queue, priority)).close()
 
 
-def find_stalled(connection: SqlConnection) -> list[int]:
-    """Return the `seq` of turns whose job is gone or whose process died."""
-    return select_values(connection, STALLED_TURNS_SQL, processes.LEASE_SECONDS)
-
-
 def take_over(connection: SqlConnection, seq: int) -> bool:
     """Give a stalled turn a new job. Return False if the turn is no longer stalled."""
     row = connection.execute(
@@ -574,7 +569,7 @@ class Jobs(TurnExecutor):
 
     async def sweep(self) -> None:
         """Give new jobs to turns whose process died, and tidy the queue. Raise NotStored."""
-        for seq in await self._database.read(find_stalled):
+        for seq in await self._select(STALLED_TURNS_SQL, processes.LEASE_SECONDS):
             if await self._database.write(partial(take_over, seq=seq)):
                 log.info("took over a turn of a dead process", turn_seq=seq)
         await self._database.write(delete_leftovers)

@@ -194,14 +194,12 @@ class Audit:
     async def purge(self, before: datetime) -> int:
         """Delete the lines written before that moment. Return how many. Raises NotStored."""
         first = before.astimezone(UTC).isoformat(timespec="milliseconds")
-
-        def is_old(line: str) -> bool:
-            # An incomplete line has no time, and counts as old.
-            return str(_parse_line(line).get("at", "")) < first
-
         async with self._lock:
             try:
-                return await self._lines.purge(is_old)
+                # An incomplete line has no time, and counts as old.
+                return await self._lines.purge(
+                    lambda line: str(_parse_line(line).get("at", "")) < first
+                )
             except OSError as error:
                 raise NotStored from error
 

@@ -506,10 +506,6 @@ class CommandService:
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
         """Approve, deny or undo a change, or approve several, and return the answer, with the
         result of each approved run."""
-
-        async def doing(words: str) -> None:
-            await show(Progress(current_step=words))
-
         message = turn.message
         requests = []
         for word in command.id.split():
@@ -518,7 +514,8 @@ class CommandService:
                 revision = 1
             decision = DecisionRequest(
                 id, turn.seq, message.author, message.address, message.is_click, code, revision,
-                to_one_line(command.reason, MAX_REASON_CHARACTERS), doing,
+                to_one_line(command.reason, MAX_REASON_CHARACTERS),
+                lambda words: show(Progress(current_step=words)),
                 command.input if isinstance(command.input, dict) else {},
                 self.people.budget.zone_of(message),
             )  # fmt: skip

@@ -128,12 +128,10 @@ class ToolContexts:
         """Return the context of one call. Handles that the tool reports are journalled.
         `record_remote` journals the remote objects that it reports. `readable` is the part of the
         thread that the asker may read, None for all."""
-
-        async def record_handle(handle: str) -> None:
-            await self.stores.journal.record_call_handle(turn, call.call_id, handle)
-
+        journal = self.stores.journal
         controls = TurnControls(
-            doing, record_handle=record_handle, record_remote=record_remote,
+            doing, record_remote=record_remote,
+            record_handle=lambda handle: journal.record_call_handle(turn, call.call_id, handle),
             is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
         )  # fmt: skip
         return ToolContext(
@@ -147,10 +145,6 @@ class ToolContexts:
     ) -> ToolContext:
         """Return the context of a command that a person typed or clicked. It also stores a
         container in the thread's record."""
-
-        async def show_words(words: str) -> None:
-            await show(Progress(current_step=words))
-
         provenance = await self.stores.journal.provenance(
             turn.thread, turn.message.author.key, turn.seq
         )
@@ -162,7 +156,10 @@ class ToolContexts:
             if remote.kind == "container" and readable is None:
                 await self.stores.threads.put(replace(thread, container=remote.id))
 
-        ctx = self.make_context(turn, thread, call, show_words, record_remote, readable)
+        ctx = self.make_context(
+            turn, thread, call, lambda words: show(Progress(current_step=words)), record_remote,
+            readable,
+        )  # fmt: skip
         return replace(ctx, viewer=Viewer(rights))
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:

@@ -101,11 +101,6 @@ def answer_type(route: DeclaredRoute) -> Any:
     return next((kind for kind, other in zip(kinds, is_response, strict=True) if not other), None)
 
 
-def describe_handler(route: DeclaredRoute) -> str:
-    """Return the text of the handler's docstring without the errors that it raises, in one line."""
-    return _RAISES.sub("", " ".join((route.handler.__doc__ or "").split()))
-
-
 def is_open(path: str) -> bool:
     """Return whether requests for this path need no token."""
     is_asset = path.startswith(sign_in.ASSETS_PREFIX)
@@ -114,7 +109,8 @@ def is_open(path: str) -> bool:
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     own = route.declaration
-    summary, _, rest = describe_handler(route).partition(". ")
+    docstring = " ".join((route.handler.__doc__ or "").split())
+    summary, _, rest = _RAISES.sub("", docstring).partition(". ")
     answers: Json = {kind: {"schema": {"type": "string"}} for kind in own.media}
     if (schema := schemas.get((_operation_id(route), "serialization"))) is not None:
         answers = {"application/json": {"schema": schema}} | answers

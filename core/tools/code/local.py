@@ -275,13 +275,10 @@ class LocalBackend:
         await asyncio.to_thread(self._runtime.close)
 
     async def _run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
-        async def tell(words: str) -> None:
-            await ctx.turn.show_progress(say(words))
-
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
             raise SandboxFailed(str(choice.reason))
-        python = await self._environment.python(tell)
+        python = await self._environment.python(lambda words: ctx.turn.show_progress(say(words)))
         thread, sandbox = ctx.memory_id, choice.sandbox
         ran = await self._kernels.run(thread, sandbox, python.path, code, files, ctx.zone)
         if not python.lacks or "ModuleNotFoundError" not in ran.error:

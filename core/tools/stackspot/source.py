@@ -105,11 +105,10 @@ class StackSpotCommands:
         continues from there. Cancelling stops only the waiting.
         """
         execution = ctx.call.handle or await self._start_run(ctx, slug, input)
-
-        async def on_progress(status: RunStatus) -> None:
-            await ctx.turn.show_progress(describe_progress(status))
-
-        result = await self._stackspot.wait(execution, on_progress=on_progress)
+        result = await self._stackspot.wait(
+            execution,
+            on_progress=lambda status: ctx.turn.show_progress(describe_progress(status)),
+        )
         bare = await run_off_loop(lambda _: result.without_fence, result.text)
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, slug=slug))
 
@@ -216,11 +215,10 @@ class RunBatch:
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
         """Like `check`, and report each step and percentage to `doing`."""
-
-        async def on_progress(status: RunStatus) -> None:
-            await doing(describe_progress(status))
-
-        return [await self._read_outcome(row, on_progress) for row in rows]
+        return [
+            await self._read_outcome(row, lambda status: doing(describe_progress(status)))
+            for row in rows
+        ]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Start the run and return its row with the execution's id. Raise ToolError,

@@ -173,13 +173,12 @@ class Landlock:
                 tidy.push_async_callback(asyncio.to_thread, remove, session)
                 beside = 0 if user is not None else await asyncio.to_thread(running_threads)
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
-
-                def command(ends: ProgramEnds) -> list[str]:
-                    return kernel_command_line(python, program, ends, limits, fence, beside)
-
                 work, tmp = session / "work", session / "tmp"
                 environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
-                running = await launch(command, environment=environment, folder=work, user=user)
+                running = await launch(
+                    lambda ends: kernel_command_line(python, program, ends, limits, fence, beside),
+                    environment=environment, folder=work, user=user,
+                )  # fmt: skip
                 running.tidy = tidy.pop_all().aclose
             return await _watch_disk(running, session, limits)
 
