@@ -218,7 +218,7 @@ class DiscordIntake:
         except PostRemoved:
             await self.conversations.inbox.amend(message.event_key, None)
             raise
-        except (PonteError, *IN_DOUBT) as error:
+        except (PonteError, RuntimeError, *IN_DOUBT) as error:  # RuntimeError: Ponte stops
             log.info("could not load a message again", error=repr(error)[:200])
             return message
         return replace(

@@ -330,7 +330,7 @@ class SlackIntake:
         try:
             await self.workspace.identify()
             now = await fetch_post(self.workspace, channel, ts, thread if thread != ts else "")
-        except (SettingsError, *FAILURES):
+        except (SettingsError, RuntimeError, *FAILURES):  # RuntimeError: Ponte stops
             return message
         if not now or now.get("subtype") == "tombstone":
             await self._amend(message.event_key, None)

@@ -134,7 +134,9 @@ def test_a_view_that_never_ends_is_not_read(ponte: Shell, archive: Path, tmp_pat
     assert "its database has a different schema" in ponte.err
 
 
-@pytest.mark.parametrize("stored", [("version", 0), ("version", 2), ("fingerprint", "other")])
+@pytest.mark.parametrize(
+    "stored", [("version", 0), ("version", SCHEMA.version + 1), ("fingerprint", "other")]
+)
 def test_a_database_that_says_another_version_than_the_manifest_is_refused(
     ponte: Shell, archive: Path, tmp_path: Path, stored: tuple[str, object]
 ) -> None:

@@ -17,7 +17,7 @@ from core.base.errors import ToolError, WriteUnsure
 from core.changes.approval import Access, Approval, TableRule, TableRules
 from core.changes.card_rows import read_rows
 from core.domain.changes import Change, Draft, Proposal, RowCheck, RowWrite
-from core.domain.messages import PROGRAM, Address, Answer, Card, Person
+from core.domain.messages import PROGRAM, Address, Answer, Card, Person, ReplyTo, encode_json
 from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.money.usage import Prices
@@ -30,6 +30,9 @@ from tests.fakes.config import FixedConfig
 ADA, BEA = {"Name": "Ada"}, {"Name": "Bea"}
 DAILY = ScheduleDraft("post", "Hello", ScheduleRule("0 9 * * *"), "UTC")
 TABLE_TARGET = {"table_id": "t9", "display_field": "Name"}
+BO = Person("web", "bo", name="Bo")
+"""Who asks for all changes: neither an admin nor the owner of the page."""
+HERE = ReplyTo(Address("web", "all", person="bo"), BO, "", "")
 DRAFTS = {
     "create": Draft("double", "create", TABLE_TARGET, "People", (RowWrite(after=BEA),)),
     "update": Draft("double", "update", TABLE_TARGET, "People", (RowWrite("1", ADA, BEA),)),
@@ -41,12 +44,13 @@ DRAFTS = {
     "post": Draft(
         "double", "post", {"place": "slack:T1:C1"}, "#sales", (RowWrite(after={"text": "Hello"}),)
     ),
-    "schedule": Draft("double", "schedule", {}, "Hello", (RowWrite(after=make_row(DAILY)),)),
+    "schedule": Draft(
+        "double", "schedule", {}, "Hello",
+        (RowWrite(after=make_row(DAILY), applier_data=encode_json(HERE)),),
+    ),
 }  # fmt: skip
 """A draft of each kind, in the order of the columns."""
 NAMES = {"its title": "People", "its id": "t9"}
-BO = Person("web", "bo", name="Bo")
-"""Who asks for all changes: neither an admin nor the owner of the page."""
 
 
 @dataclass

@@ -46,15 +46,15 @@ def next_schema(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_older_home_is_copied_before_it_is_changed(home: Path, next_schema: None) -> None:
     before = dump(home / "ponte.db")
     await (await Stores.open_in_home(home)).close()
-    assert version(home / "ponte.db") == 2
+    assert version(home / "ponte.db") == NEXT.version
     (kept,) = snapshot.list_snapshots(home)
-    assert kept.name.startswith("ponte-1-")
+    assert kept.name.startswith(f"ponte-{SCHEMA.version}-")
     assert dump(kept) == before
     assert kept.stat().st_mode & 0o777 == 0o600
     assert kept.parent.stat().st_mode & 0o777 == 0o700
 
     os.replace(kept, home / "ponte.db")  # the way back
-    assert version(home / "ponte.db") == 1
+    assert version(home / "ponte.db") == SCHEMA.version
     await (await Stores.open_in_home(home)).close()
     await (await Stores.open_in_home(home)).close()
     assert len(snapshot.list_snapshots(home)) == 1, "none where nothing is changed"
