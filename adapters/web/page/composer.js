@@ -13,20 +13,25 @@ const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is
 let conversation = "";
 let files = [];
 let replaces = ""; // the turn that what is written is to stand for
+let aside = ""; // what was written before that turn's text came into the box
 let early = false; // sent before it was known where to
 
 const touched = matchMedia("(pointer: coarse)"); // a keyboard on glass: Enter is a new line there
 
 /** What was typed before the first conversation was known stays, too. */
 export function turnTo(id) {
-  const typed = conversation ? "" : $("text").value;
-  if (id !== conversation) replacing("");
-  conversation = id;
-  $("text").value = typed || (localStorage.getItem(draft()) ?? "");
+  if (id !== conversation) {
+    const typed = conversation ? "" : $("text").value;
+    replacing("");
+    conversation = id;
+    $("text").value = typed || (localStorage.getItem(draft()) ?? "");
+  }
   keepDraft();
   fit();
-  if (early) submit($("text").value);
-  early = false;
+  if (early && conversation) {
+    early = false;
+    sendBox();
+  }
 }
 
 /** What is written and not sent yet outlives the page, for each conversation. */
@@ -39,22 +44,36 @@ function keepDraft() {
   else localStorage.removeItem(draft());
 }
 
-export function submit(text) {
+/** Send what is in the box. */
+function sendBox() {
   if (!conversation) {
     early = true;
     return;
   }
-  const said = { text: text.trim(), files, conversation, key: randomKey(), replaces };
-  if (!said.text && files.length === 0) return;
-  if (replaces) log.withdraw(replaces);
+  const box = { text: $("text").value, replaces };
+  if (!box.text.trim() && files.length === 0) return;
+  $("text").value = replaces ? aside : "";
   replacing("");
-  files = [];
-  showFiles();
-  $("text").value = "";
   keepDraft();
   fit();
+  submit(box.text, { ...box, files: takeFiles() });
+}
+
+/** Return the files of the box, and empty their list. */
+export function takeFiles() {
+  const taken = files;
+  files = [];
+  showFiles();
+  return taken;
+}
+
+/** Send a message. What is written in the box stays there. */
+export function submit(text, { files: sent = [], replaces: old = "" } = {}) {
+  const said = { text: text.trim(), files: sent, conversation, key: randomKey(), replaces: old };
+  if (old) log.withdraw(old);
+  if (old === replaces) replacing("");
   notice("");
-  began(conversation, said.text || said.files[0].name);
+  began(conversation, said.text || (sent[0]?.name ?? ""));
   const shown = show(said);
   scrollPage();
   if (!touched.matches) $("text").focus({ preventScroll: true });
@@ -86,25 +105,28 @@ function replacing(turn) {
   $("editing").hidden = !turn;
 }
 
+/** What is written is a message of its own if another one has come after the one to be changed. */
+export function checkReplaced() {
+  if (!log.isLast(replaces)) replacing("");
+}
+
 /** Ask the last question again, or put it into the box to be changed. */
 function ask({ how, turn, text }) {
   if (how === "again") {
-    const kept = $("text").value;
-    replacing(turn);
-    submit(text || " ");
-    $("text").value = kept;
-  } else {
-    replacing(turn);
-    $("text").value = text;
-    $("text").focus();
+    submit(text, { replaces: turn });
+    return;
   }
+  if (!replaces) aside = $("text").value;
+  replacing(turn);
+  $("text").value = text;
+  $("text").focus();
   keepDraft();
   fit();
 }
 
 function giveUp() {
   replacing("");
-  $("text").value = "";
+  $("text").value = aside;
   keepDraft();
   fit();
   $("text").focus();
@@ -128,11 +150,13 @@ function body({ text, files: sent, conversation: where, key, replaces: old }) {
 function unsent(said, shown, error) {
   if (said.conversation !== conversation) {
     const key = `draft ${said.conversation}`;
-    localStorage.setItem(key, localStorage.getItem(key) ?? said.text);
+    localStorage.setItem(key, [said.text, localStorage.getItem(key)].filter(Boolean).join("\n\n"));
     notice(say("not_sent", { why: error.message }));
     return;
   }
   if (said.replaces) {
+    if (!replaces) aside = $("text").value;
+    $("text").value = "";
     replacing(said.replaces);
     takeBack(said, shown);
     dispatchEvent(new Event("reread")); // what it was to stand for is there still
@@ -214,7 +238,7 @@ export function offerModels(names) {
 export function start() {
   const text = $("text");
   $("model-choice").addEventListener("change", (event) => localStorage.setItem("model", event.target.value));
-  $("ask").addEventListener("submit", (event) => { event.preventDefault(); submit(text.value); });
+  $("ask").addEventListener("submit", (event) => { event.preventDefault(); sendBox(); });
   text.addEventListener("input", () => { fit(); keepDraft(); });
   text.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
@@ -226,7 +250,7 @@ export function start() {
     }
     if (event.key !== "Enter" || event.shiftKey || touched.matches) return;
     event.preventDefault();
-    submit(text.value);
+    sendBox();
   });
   text.addEventListener("paste", (event) => {
     if (event.clipboardData.files.length === 0) return;

@@ -115,7 +115,11 @@ function asking(shown, how) {
 }
 
 export function lastAsked() {
-  return [...turns.values()].filter((one) => !one.clicked && !one.running).at(-1);
+  return [...turns.values()].filter((one) => !one.clicked && !one.running && !one.said.querySelector(".unsent")).at(-1);
+}
+
+export function isLast(turn) {
+  return [...turns.values()].filter((one) => !one.clicked).at(-1)?.turn === turn;
 }
 
 /** Another turn is asked in its place. */

@@ -33,7 +33,10 @@ async function admitted() {
 /** Who that is, and what they had typed and not sent: nobody else is to find it. */
 async function introduce() {
   const { person, name, owner, operates, models, notices: waiting } = await request("/me");
-  if ((localStorage.getItem("person") ?? "web:owner") !== person) localStorage.clear();
+  if ((localStorage.getItem("person") ?? "web:owner") !== person) {
+    localStorage.clear();
+    composer.turnTo("");
+  }
   localStorage.setItem("person", person);
   $("who").textContent = say("signed_in", { name });
   $("own-name").value = name;
@@ -108,6 +111,7 @@ async function read(id) {
     if (current !== id) return;
     $("loading").hidden = true;
     log.showAll(body.messages);
+    composer.checkReplaced();
     opened = id;
     if (isOther) scrollPage();
     reconnected();

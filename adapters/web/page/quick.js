@@ -1,7 +1,7 @@
 // Quick commands: a form made from the registry. What is filled in goes out as the words that a
 // person would type, so that it is stored, shown and repeated like any message.
 
-import { submit } from "./composer.js";
+import { submit, takeFiles } from "./composer.js";
 import { $, make } from "./element.js";
 import { say } from "./words.js";
 
@@ -37,7 +37,7 @@ function run() {
   const { slug, inputs } = chosen();
   const fields = [...$("quick-inputs").querySelectorAll("textarea, input, select")];
   const given = fields.map((field) => [field.name, field.value]).filter(([, value]) => value.trim());
-  submit(`quick-command ${slug} ${inputs.length > 0 ? named(given) : plain(given[0]?.[1] ?? "")}`);
+  submit(`quick-command ${slug} ${inputs.length > 0 ? named(given) : plain(given[0]?.[1] ?? "")}`, { files: takeFiles() });
 }
 
 /** As core/commands/quick_commands.py reads it. */

@@ -7,10 +7,10 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.page.browser import ask, say
+from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -67,6 +67,26 @@ async def test_asking_again_keeps_the_earlier_answer(ponte: WebPonte, page: Page
     await expect(page.locator(".body")).to_have_text(["Answer 3"])
 
 
+async def test_a_file_alone_is_asked_about_again(ponte: WebPonte, page: Page) -> None:
+    """What is written and attached meanwhile is not sent with it."""
+    ponte.answers(lambda turn: Answer("Again" if turn.message.replaced_turn else "First"))
+    names = page.locator("#attached bdi")
+    for name in ("a.csv", "b.csv"):
+        file = FilePayload(name=name, mimeType="text/csv", buffer=b"1")
+        await page.set_input_files("#files", file)
+        await expect(names).to_have_text([name])
+        if name == "a.csv":
+            await page.press("#text", "Enter")
+            await expect(page.locator(".body")).to_have_text(["First"])
+    await page.fill("#text", "draft")
+    await page.get_by_role("button", name="Ask again").click()
+    await expect(page.locator(".body")).to_have_text(["Again"])
+    assert [one.name for one in ponte.rows[2].message.attachments] == ["a.csv"]
+    await expect(names).to_have_text(["b.csv"])
+    await expect(page.locator("#text")).to_have_value("draft")
+    await expect(page.locator("#editing")).to_be_hidden()
+
+
 async def test_a_click_leaves_the_last_message_to_be_asked_again(
     ponte: WebPonte, page: Page
 ) -> None:
@@ -103,6 +123,7 @@ async def test_stop_leaves_the_last_message_to_be_asked_again(ponte: WebPonte, p
     ponte.script = script
     await say(page, "a long one")
     await begun.wait()
+    await expect(page.get_by_role("button", name="Edit")).to_have_count(0)
     await page.get_by_role("button", name="Stop").click()
     await expect(page.locator(".body:visible")).to_have_text(["Half of it."])
     for word in ("Edit", "Ask again"):
@@ -121,6 +142,38 @@ async def test_ones_last_message_is_changed(page: Page) -> None:
     await expect(page.locator(".said .words")).to_have_text(["hello"])
     await expect(page.locator(".body")).to_have_text(["You said: hello"])
     await expect(page.locator("#editing")).to_be_hidden()
+
+
+async def test_a_draft_outlives_the_change_of_a_message(page: Page) -> None:
+    await ask(page, "one")
+    for key in ("Escape", "Enter"):
+        await page.fill("#text", "draft")
+        await page.get_by_role("button", name="Edit").click()
+        await expect(page.locator("#text")).to_have_value("one")
+        await page.press("#text", key)
+        await expect(page.locator("#text")).to_have_value("draft")
+
+
+@pytest.mark.parametrize("is_edit", [False, True])
+async def test_what_another_tab_sends_ends_the_change(page: Page, is_edit: bool) -> None:
+    await ask(page, "one")
+    other = await page.context.new_page()
+    await visit(other, page.url)
+    await expect(other.locator(".body")).to_have_text("You said: one")
+    await page.press("#text", "ArrowUp")
+    await page.fill("#text", "mine")
+    if is_edit:
+        await other.press("#text", "ArrowUp")
+    await say(other, "theirs")
+    bodies = [*([] if is_edit else ["You said: one"]), "You said: theirs"]
+    await expect(page.locator(".body")).to_have_text(bodies)
+    if not is_edit:  # nothing is read again before the server refuses the change
+        await page.press("#text", "Enter")
+        await expect(page.locator("#notice")).to_contain_text("Not sent")
+    await expect(page.locator("#editing")).to_be_hidden()
+    await expect(page.locator("#text")).to_have_value("mine")
+    await page.press("#text", "Enter")
+    await expect(page.locator(".body")).to_have_text([*bodies, "You said: mine"])
 
 
 async def test_code_is_coloured_and_ones_own_is_shown_as_code(ponte: WebPonte, page: Page) -> None:

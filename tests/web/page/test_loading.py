@@ -105,12 +105,13 @@ async def test_a_message_that_fails_after_the_page_moved_on_is_a_draft_again(
     await page.route("**/chat", refuse)
     async with page.expect_request("**/chat"):
         await say(page, "precious")
+    await page.fill("#text", "written since")
     await page.evaluate("location.hash = 'b2'")
     await expect(page.locator(".said")).to_have_count(0)
     ready.set()
     await expect(page.locator("#notice")).to_have_text("Not sent: No.")
     await page.evaluate("location.hash = 'a1'")
-    await expect(page.locator("#text")).to_have_value("precious")
+    await expect(page.locator("#text")).to_have_value("precious\n\nwritten since")
 
 
 async def test_a_refused_message_survives_a_page_that_was_drawn_again(page: Page) -> None:
@@ -128,6 +129,9 @@ async def test_a_refused_message_survives_a_page_that_was_drawn_again(page: Page
     ready.set()
     await expect(page.locator(".said .words")).to_have_text(["precious"])
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    await expect(page.get_by_role("button", name="Edit")).to_have_count(0)
+    await page.press("#text", "ArrowUp")  # no server knows a message that could be changed
+    await expect(page.locator("#text")).to_have_value("")
 
 
 async def test_a_notice_stays_until_it_is_no_longer_true(page: Page) -> None:

@@ -44,9 +44,11 @@ async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, page: Page) -> N
     await page.get_by_label("pages").fill("12.5")
     await page.get_by_label("draft").select_option("yes")
     await page.get_by_label("kind (required)").select_option("short")
+    await page.locator("#text").evaluate("text => text.value = 'draft'")
     await page.get_by_role("button", name="Run", exact=True).click()
     await expect(page.locator("#quick-form")).to_be_hidden()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command report")
+    await expect(page.locator("#text")).to_have_value("draft")
     (row,) = ponte.rows.values()
     command = parse_command(row.message.text)
     assert command
