@@ -84,8 +84,12 @@ class ScheduleSource:
         """
         service, id = self._schedules.service, (replaces or "").strip().lower()
         place = ctx.address
-        if place.is_shared and place.thread == ctx.message.event_key.rpartition(":")[2]:
-            # The message stands in the channel, and its thread holds the answer alone.
+        if place.is_shared and ctx.message.event_key.split(":")[-2:] == [
+            place.channel,
+            place.thread,
+        ]:
+            # The message stands in the channel, and its thread holds the answer alone. The first
+            # message of a post in a forum of Discord stands in the thread.
             place = replace(place, thread="")
         to = ReplyTo(place, ctx.asker, ctx.message.reply_to.source, "")
         try:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.domain.messages import Address, Person
 from core.schedules.schedule import ScheduleFilter
 from tests.discord.discord_ponte import DiscordPonte
@@ -149,10 +151,15 @@ async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> N
     await ponte.close()
 
 
-async def test_runs_post_on_discord_in_the_channel(discord: FakeDiscord, tmp_path: Path) -> None:
-    """The thread under the message that asked holds the card alone."""
+@pytest.mark.parametrize("place", ["channel", "thread"])
+async def test_runs_post_on_discord_in_the_channel(
+    discord: FakeDiscord, tmp_path: Path, place: str
+) -> None:
+    """The thread under the message that asked holds the card alone. A post of a forum is a thread
+    that contains this message, and nobody can write in the forum itself."""
     ponte, ana = DiscordPonte(discord, tmp_path), discord.user("Ana")
-    here = discord.text_channel(discord.guild("Bolts", ana), "general")
+    guild = discord.guild("Bolts", ana)
+    here = discord.text_channel(guild, "general")
     source = LateScheduleSource()
     ponte.choices = make_choices(ponte.model, [source], allow_list(frozenset({"*"}), frozenset()))
     await ponte.open()
@@ -164,15 +171,18 @@ async def test_runs_post_on_discord_in_the_channel(discord: FakeDiscord, tmp_pat
             return []
         return discord.world.messages_by(discord.world.me.id, channel)
 
-    asked = await ana.mention(proposal(), here)
-    thread = int(asked["id"])
+    if place == "thread":
+        here = await ana.post_in_forum(proposal(), discord.forum(guild, "plans"))
+        thread = here.id
+    else:
+        thread = int((await ana.mention(proposal(), here))["id"])
     await discord.wait_until(lambda: own(thread) and own(thread)[-1]["components"])
     card = own(thread)[-1]
-    assert "Posts in this channel." in str(card["embeds"])
+    assert f"Posts in this {place}." in str(card["embeds"])
     await (await ana.click(card, "Approve")).wait_for_ack()
     await discord.wait_until(lambda: "Started" in str(card["embeds"]))
     (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
     await ponte.engine.schedules.store.run_now(stored.id, "once")
-    await discord.wait_until(lambda: own(here.id))
-    assert [message["content"] for message in own(here.id)] == ["Stand-up"]
+    await discord.wait_until(lambda: own(here.id)[-1:] not in ([], [card]))
+    assert own(here.id)[-1]["content"] == "Stand-up"
     await ponte.close()

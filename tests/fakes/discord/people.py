@@ -14,7 +14,7 @@ from tests.fakes.discord.interactions import (
     Exchange,
 )
 from tests.fakes.discord.limits import CHECKBOX, SELECT, TEXT_INPUT
-from tests.fakes.discord.world import Channel, Payload, User
+from tests.fakes.discord.world import THREAD, Channel, Payload, User
 
 if TYPE_CHECKING:
     from tests.fakes.discord.server import FakeDiscord
@@ -44,6 +44,7 @@ class DiscordPerson:
         reply_to: Payload | None = None,
         ping: bool = True,
         ago: float = 0.0,
+        id: int = 0,
         **more: Any,
     ) -> Payload:
         """Write `text` in a DM to the bot, or `where`; `ago` seconds ago."""
@@ -60,7 +61,7 @@ class DiscordPerson:
             attachments=messages.attachments(world, channel.id, rest.base, files),
             reference=reference,
             allowed={**messages.EVERYBODY, "replied_user": ping},
-            id=world.clock.snowflake(ago),
+            id=id or world.clock.snowflake(ago),
             **more,
         )
         await rest.send_event("MESSAGE_CREATE", message)
@@ -68,6 +69,16 @@ class DiscordPerson:
 
     async def mention(self, text: str, where: Channel, **more: Any) -> Payload:
         return await self.say(f"<@{self.discord.world.me.id}> {text}", where, **more)
+
+    async def post_in_forum(self, text: str, forum: Channel) -> Channel:
+        """Begin a post with a mention. It is a thread that has the id of its first message
+        (topics/threads.mdx)."""
+        world = self.discord.world
+        thread = world.channel(
+            type=THREAD, name=text[:100], guild=forum.guild, parent=forum.id, owner=self.id
+        )
+        await self.mention(text, thread, id=thread.id)
+        return thread
 
     async def ask(self, text: str, where: Channel | None = None, **more: Any) -> Payload:
         """Ask in a DM to the bot, or by a mention in `where`; return the answer of an echo."""

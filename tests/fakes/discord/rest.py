@@ -17,6 +17,7 @@ from tests.fakes.discord.world import (
     ATTACH,
     DM,
     EMBED,
+    FORUM,
     PUBLIC_THREADS,
     READ_HISTORY,
     SEND,
@@ -189,6 +190,8 @@ class Rest:
             raise DiscordErrorResponse(50278)
         if channel.locked:
             raise DiscordErrorResponse(160005)
+        if channel.type == FORUM:
+            raise DiscordErrorResponse(50008)
         self._need(channel, SEND_IN_THREADS if channel.type == THREAD else SEND)
         nonce = str(payload.get("nonce") or "")
         seen = self.world.nonces.get(nonce) if nonce else None

@@ -15,7 +15,7 @@ from tests.fakes.discord.limits import CODES, DiscordErrorResponse
 from tests.fakes.discord.messages import MESSAGE_CONTENT
 from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.rest import Rest, answer
-from tests.fakes.discord.world import GROUP, TEXT, Channel, Guild, Payload, World
+from tests.fakes.discord.world import FORUM, GROUP, TEXT, Channel, Guild, Payload, World
 from tests.fakes.gate import Gate
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
@@ -143,6 +143,9 @@ class FakeDiscord:
 
     def text_channel(self, guild: Guild, name: str) -> Channel:
         return self.world.channel(type=TEXT, name=name, guild=guild)
+
+    def forum(self, guild: Guild, name: str) -> Channel:
+        return self.world.channel(type=FORUM, name=name, guild=guild)
 
     def group_dm(self, *people: DiscordPerson) -> Channel:
         return self.world.channel(type=GROUP, recipients=tuple(person.id for person in people))

@@ -12,7 +12,7 @@ from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 Payload = dict[str, Any]
 
-TEXT, DM, GROUP, THREAD = 0, 1, 3, 11
+TEXT, DM, GROUP, THREAD, FORUM = 0, 1, 3, 11, 15
 # developers/topics/permissions.mdx#permissions-bitwise-permission-flags
 ADD_REACTIONS, VIEW, SEND, EMBED, ATTACH = 1 << 6, 1 << 10, 1 << 11, 1 << 14, 1 << 15
 READ_HISTORY, MENTION_EVERYONE = 1 << 16, 1 << 17
