@@ -488,6 +488,8 @@ def fold_to_letters(text: str) -> str:
     Invisible characters are removed too.
     """
     letters = unicodedata.normalize("NFD", " ".join(fold_case(clean_text(text)).split()))
+    if letters.isascii():
+        return letters
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
 
 

@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "explanation" / "privacy.md"
 def with_tables(page: str) -> str:
     """Return that page with its list of tables as the code declares them."""
     lines = (
-        f"- `{table.name}`: {table.contents} ({table.kept})"
+        f"- `{table.name}`: {table.contents}" + f" ({table.kept})" * (table.kept != "as `inbox`")
         for table in SCHEMA.declarations
         if table.contents != "–"
     )
