@@ -252,8 +252,8 @@ class ScheduleService:
 
 
 def _check_readers(place: Address, here: Address) -> None:
-    """Raise NotAllowed if `place` is private and other people read a card that is shown here."""
-    if here.is_shared and not place.is_shared:
+    """Raise NotAllowed if people who may not read `place` read a card that is shown here."""
+    if here.is_shared and not place.is_same_channel(here):
         raise NotAllowed(_READ_BY_OTHERS)
 
 

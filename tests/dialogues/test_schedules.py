@@ -493,12 +493,14 @@ async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
             assert card.is_whole
 
 
-async def test_a_schedule_of_a_private_place_is_not_shown_to_the_readers_of_a_channel(
-    bot_home: BotHome,
+@pytest.mark.parametrize("place", [
+    {"channel": "D1", "thread": "", "shared": False}, {"channel": "C2", "thread": "t2"},
+])  # fmt: skip
+async def test_a_schedule_of_another_place_is_not_shown_to_the_readers_of_a_channel(
+    bot_home: BotHome, place: dict[str, Any]
 ) -> None:
     async with open_bot(bot_home) as ponte:
         call = f"call schedule_propose {json.dumps(WEEKLY | {'what': 'PRIVATE'})}"
-        place: dict[str, Any] = {"channel": "D1", "thread": "", "shared": False}
         (card,) = (await says(ponte, call, "k1", **place)).cards
         replacing = await propose(ponte, "k2", what="", when="10:00", replaces=card.id)
         await says(ponte, f"approve {card.id}", "k3", clicked=True, **place)
