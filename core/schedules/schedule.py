@@ -11,6 +11,7 @@ few minutes follows the elapsed time. `core.schedules.words` puts rules into wor
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -335,11 +336,11 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     run and never to a burst.
     """
     run, next_due, first_missed, missed = 0.0, 0.0, 0.0, 0
-    window = now - draft.catch_up_seconds
+    window, end = now - draft.catch_up_seconds, draft.ends_at or math.inf
     if due < window:
         first_missed, missed = due, 1
         for each in _due_times(draft.rule, draft.time_zone, due):
-            if each >= window or missed >= MAX_COUNTED_MISSED:
+            if each >= window or each > end or missed >= MAX_COUNTED_MISSED:
                 break
             missed += 1
         # The rule may have been due very often meanwhile, so the rest is looked up from here.
@@ -347,6 +348,8 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     else:
         start = due - 1
     for each in _due_times(draft.rule, draft.time_zone, start):
+        if each > end:
+            break
         if each <= now:
             if run:
                 first_missed, missed = first_missed or run, missed + 1
@@ -354,8 +357,6 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
         else:
             next_due = each
             break
-    if draft.ends_at and next_due > draft.ends_at:
-        next_due = 0.0
     return DuePlan(run, next_due, bool(run) and now - run > LATE_SECONDS, first_missed, missed)
 
 

@@ -153,6 +153,10 @@ PLANS: Sequence[tuple[str, ScheduleDraft, float, DuePlan]] = (
     ("once, on time", draft(at=DUE), 1.0, DuePlan(DUE, 0.0)),
     ("once, missed", draft(at=DUE), DAY, DuePlan(0.0, 0.0, False, DUE, 1)),
     ("no run after the end", draft(ends=DUE + HOUR), 1.0, DuePlan(DUE, 0.0)),
+    ("no run after the end, which passed meanwhile", draft(ends=DUE + DAY + HOUR),
+     2 * DAY + HOUR, DuePlan(0.0, 0.0, False, DUE, 2)),
+    ("the last run late, after the end", draft(ends=DUE + DAY + HOUR), DAY + 2 * HOUR,
+     DuePlan(DUE + DAY, 0.0, True, DUE, 1)),
     ("other zone data than when it was computed", draft("0 10 * * *"), 1.0,
      DuePlan(0.0, DUE + HOUR)),
 )  # fmt: skip
