@@ -266,6 +266,17 @@ async def test_new_and_forget_tell_tabs_to_read_again(client: Client) -> None:
         assert [e.name for e in await until(tab, "reset")][-2:] == ["done", "reset"]
 
 
+async def test_a_tab_that_was_away_reads_again_what_was_replaced(client: Client) -> None:
+    first = (await client.post("/chat", json={"message": "one"})).json()["turn"]
+    cursor = (await client.get("/conversations/main")).json()["cursor"]
+    async with following(client, last=cursor) as tab:
+        assert [e.name for e in await until(tab, "ready")] == ["ready"]
+    await client.post("/chat", json={"message": "two", "replaces": first})
+    async with following(client, last=cursor) as tab:
+        names = [e.name for e in await until(tab, "ready")]
+    assert names == ["message", "done", "reset", "ready"]
+
+
 async def test_a_hundred_tabs_at_once(ponte: WebPonte) -> None:
     limits = httpx.Limits(max_connections=None)
     async with (

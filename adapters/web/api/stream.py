@@ -304,7 +304,9 @@ class ConversationEvents:
             yield format_event("requests", {"count": len(waiting)})
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
-        """Yield from the journal the turns that ended unseen, and watch those that run."""
+        """Yield from the journal the turns that ended unseen, and watch those that run. Yield a
+        `reset` if one of them replaced what the tab shows."""
+        resets = False
         for entry in await self._journal.list_entries(self._key):
             if _is_over(entry):
                 is_unseen = not (self._skips_ended or self._cursor.has_seen(entry.seq))
@@ -314,6 +316,7 @@ class ConversationEvents:
                 if is_unseen or self._skips_ended:
                     self._cursor.mark_ended(entry.seq)
                 if is_unseen:
+                    resets = resets or resets_transcript(entry.message)
                     writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
                 if is_unseen and entry.answer is not None:
                     async for event in writer.write_end(entry.answer, str(self._cursor)):
@@ -321,6 +324,8 @@ class ConversationEvents:
             elif entry.turn not in self._writers:
                 self._cursor.mark_running(entry.seq)
                 self._hub.watch(self._key, entry.seq, entry.message)
+        if resets:
+            yield format_event("reset", {"conversation": self._conversation})
         self._skips_ended = False
 
     async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
