@@ -12,7 +12,6 @@ import functools
 import logging
 import os
 import re
-import zoneinfo
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -40,7 +39,7 @@ from adapters.web import WebSettings
 from bot.integrations import ADMINS, FACES, Faces, list_person_forms
 from core.base.errors import SettingsError
 from core.base.http import Proxies
-from core.base.i18n import LOCALES, Locale, nearest_locale, say
+from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
 from core.integrations import (
     ChatIntegration,
     ProxyUrl,
@@ -75,10 +74,9 @@ def _parse_daily_turns(value: object) -> object:
 
 
 def _check_time_zone(value: str) -> str:
-    try:
-        return value if value == "UTC" else zoneinfo.ZoneInfo(value).key
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("write the name of a time zone, as in America/Sao_Paulo") from None
+    if value != "UTC" and find_zone(value) is None:
+        raise ValueError("write the name of a time zone, as in America/Sao_Paulo")
+    return value
 
 
 def _full_path(value: Path) -> Path:

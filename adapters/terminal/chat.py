@@ -21,12 +21,11 @@ from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from adapters.terminal.screen import DownloadedFile, LineEditor, Screen
 from core.base.errors import PonteError, TooLarge
 from core.base.http import HttpAnswer, HttpClient, HttpError
-from core.base.i18n import LANGUAGE, format_size, say
+from core.base.i18n import LANGUAGE, find_zone, format_size, say
 from core.base.private_files import create_file, has_content, open_folder
 from core.base.tasks import retry, wait_after_each
 from core.base.text import clean_text, fence_after_line, safe_file_name
@@ -243,10 +242,7 @@ def local_zone() -> str:
     servers and containers have before somebody chooses one."""
     name = os.environ.get("TZ", "").lstrip(":")
     name = (name or os.path.realpath("/etc/localtime")).rpartition("zoneinfo/")[2]
-    try:
-        return "" if name in ("UTC", "Etc/UTC") else ZoneInfo(name).key
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ""
+    return name if name not in ("UTC", "Etc/UTC") and find_zone(name) else ""
 
 
 STREAM_TIMEOUT_SECONDS = 60.0

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from datetime import date, datetime
 from pathlib import Path
 from typing import Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 OWNER_SENTENCES = {
     "The audit log could not be written ({cause}). Contact the person who runs Ponte.": (
@@ -209,6 +210,15 @@ def nearest_locale(locale: str) -> str:
     """Return the supported locale that best matches a platform's locale (`pt_PT`, `fr-CA`)."""
     language = locale.replace("_", "-").split("-")[0].lower()
     return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """Return the time zone of this IANA name; None if this machine knows none. A name such as
+    `Europe` is a folder of time zones."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def babel_locale(locale: str | None = None) -> str:

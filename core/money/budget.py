@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from core.base.i18n import find_zone
 from core.domain.messages import PERSON, Address, Message, MessageOrigin, Person, Usage
 from core.domain.records import Turn, UsageTotal
 from core.money.allowances import (
@@ -445,10 +445,7 @@ class Budget(SqlStore):
     def zone_of(self, message: Message) -> tzinfo:
         """Return the time zone of the message's author if the platform reports it, otherwise
         `zone`."""
-        try:
-            return ZoneInfo(message.time_zone) if message.time_zone else self.zone
-        except (ZoneInfoNotFoundError, ValueError):
-            return self.zone
+        return find_zone(message.time_zone) or self.zone
 
     def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
         """Return a call of that model, with its price and its context window. `number` is the

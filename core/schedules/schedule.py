@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from core.base.errors import BadInput, ToolError
+from core.base.i18n import find_zone
 from core.base.text import clean_text
 from core.domain.messages import (
     Address,
@@ -281,13 +282,12 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
 
 def get_zone(name: str) -> ZoneInfo:
     """Return the IANA time zone of this name. Raise BadSchedule if there is none."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    if (zone := find_zone(name)) is None:
         raise BadSchedule(
             "Time zone `{zone}` not found. Use a name such as America/Sao_Paulo or Europe/Paris.",
             zone=name[:60],
-        ) from None
+        )
+    return zone
 
 
 def next_after(rule: ScheduleRule, zone: str, after: float) -> float | None:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
-from zoneinfo import ZoneInfo
 
 from core.base.errors import NotAllowed, NotFound, NotStored, StatusUnknown, ToolError
 from core.base.i18n import plural, say
@@ -48,6 +47,7 @@ from core.schedules.schedule import (
     ScheduleState,
     add_state,
     check_draft,
+    get_zone,
     make_row,
     read_row,
     read_rule,
@@ -476,7 +476,7 @@ class ScheduleApplier:
         (row,) = base.rows
         draft, to = read_row(row.after or {}), decode_json(ReplyTo, row.applier_data)
         text, when = values.get(TEXT_KEY, draft.text), values.get(WHEN_KEY, "").strip()
-        zone = ZoneInfo(draft.time_zone)
+        zone = get_zone(draft.time_zone)
         # A person wrote the new text. A model may have written the addresses of the former one.
         new = find_addresses(text)
         own = new - (find_addresses(draft.text) - set(draft.addresses))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.base.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
-from core.base.i18n import LANGUAGE, use_locale
+from core.base.i18n import LANGUAGE, find_zone, use_locale
 from core.base.markdown import find_addresses
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
@@ -107,11 +106,8 @@ class ScheduleSource:
                 if what.strip():
                     draft = replace(draft, kind=kind, text=what)
                 draft = replace(draft, time_zone=zone or draft.time_zone)
-                try:
-                    tz = ZoneInfo(draft.time_zone)
-                except (ZoneInfoNotFoundError, ValueError, OSError):
-                    words, hint = "Time zone not found.", "use an IANA name"
-                    raise ToolError(words, hint=hint) from None
+                if (tz := find_zone(draft.time_zone)) is None:
+                    raise ToolError("Time zone not found.", hint="use an IANA name")
                 if when.strip() or not former:
                     draft = replace(draft, rule=read_rule(when.strip(), draft.rule, tz))
                 if ends and ends.isdecimal():

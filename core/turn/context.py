@@ -13,10 +13,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from core.base import text
-from core.base.i18n import LANGUAGE
+from core.base.i18n import LANGUAGE, find_zone
 from core.base.tasks import run_together
 from core.base.text import to_one_line
 from core.changes.approval import Approval
@@ -246,12 +246,7 @@ class TurnFiles:
 
 def zone_of(message: Message, zone: str) -> str:
     """Return the message's time zone if it is valid, else `zone`, else "UTC"."""
-    for name in filter(None, (message.time_zone, zone)):
-        try:
-            return ZoneInfo(name).key
-        except (ZoneInfoNotFoundError, ValueError):
-            continue
-    return "UTC"
+    return next((name for name in (message.time_zone, zone) if find_zone(name)), "UTC")
 
 
 INSTRUCTIONS = """\
@@ -292,11 +287,8 @@ def build_preface(
     """Return the date and time at the asker's place, their name and their language, as sentences.
     `now` is in seconds since the epoch; `zone` applies if the message has no time zone. `origin` is
     a sentence about where the message comes from. `tables`: the asker has tools for tables."""
-    place = message.time_zone or zone
-    try:
-        here = datetime.fromtimestamp(now, ZoneInfo(place))
-    except (ZoneInfoNotFoundError, ValueError):
-        place, here = "UTC", datetime.fromtimestamp(now, ZoneInfo("UTC"))
+    place = zone_of(message, zone)
+    here = datetime.fromtimestamp(now, ZoneInfo(place))
     name = message.author.name
     asker = f"The asker is {name!r}; their" if name else "The asker's"
     return (

@@ -203,6 +203,7 @@ async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None
         ("America/Sao_Paulo", "Europe/Paris", "America/Sao_Paulo"),
         ("", "Europe/Paris", "Europe/Paris"),
         ("No/Where", "Europe/Paris", "Europe/Paris"),
+        ("Europe", "Europe/Paris", "Europe/Paris"),
         ("../etc/passwd", "No/Where", "UTC"),
     ],
 )
