@@ -356,6 +356,8 @@ def _http() -> Iterator[str]:
         elif route.path.startswith("/operator/"):
             access = "socket"
         own = route.declaration
+        if "text/html" in own.media or own.path.startswith("/page/"):
+            continue  # the page's own
         request = f"{own.method} {route.path.replace(':path', '')}{_request_fields(route)}"
         lines[access].append(_line(request, _answer(route), own.refuses))
     for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
