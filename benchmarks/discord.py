@@ -1,9 +1,10 @@
-"""Ponte on Discord, whole, beside a bare discord.py bot:
+"""Ponte on Discord, whole, beside two discord.py bots:
 `python -m benchmarks.discord [--check] [--quick]`.
 
-The bare bot makes one unstreamed call of the `openai` package and one reply; it stores nothing.
-Both speak with the same doubles of Discord and of OpenAI, each a process of its own, in interleaved
-rounds. Times are as Discord sees them, CPU is the bot's own process.
+The bare bot makes one unstreamed call of the `openai` package and one reply; it stores nothing. The
+honest bot stores each message before it answers it. All speak with the same doubles of Discord and
+of OpenAI, each a process of its own, in interleaved rounds. Times are as Discord sees them, CPU is
+the bot's own process.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ AIMS = {
 }  # fmt: skip
 """How many times the bare bot's figure ours may or must be. Of `new_s` the double's own
 limit takes 3.3 s: without a privileged intent each member must be asked for."""
-BARE = "benchmarks.discord_bare"
+BARE, HONEST = "benchmarks.discord_bare", "benchmarks.discord_honest"
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ async def main(quick: bool, rounds: int = ROUNDS) -> bool:
     async def figures(module: str) -> dict[str, float]:
         return asdict(await measure(module, quick))
 
-    return await compare_bots(figures, AIMS, rounds, BARE)
+    return await compare_bots(figures, AIMS, rounds, BARE, HONEST)
 
 
 if __name__ == "__main__":

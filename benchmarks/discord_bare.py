@@ -21,16 +21,19 @@ class Bare(discord.Client):
     async def on_message(self, message: discord.Message) -> None:
         if message.author.bot:
             return
-        said = await self._model.responses.create(model="gpt-6-luna", input=message.content)
-        await message.reply(said.output_text)
+        await message.reply(await self.ask(message.content))
+
+    async def ask(self, text: str) -> str:
+        said = await self._model.responses.create(model="gpt-6-luna", input=text)
+        return said.output_text
 
 
-async def main(token: str, api_url: str, gateway_url: str, model_url: str) -> None:
+async def main(bot: type[Bare], token: str, api_url: str, gateway_url: str, model_url: str) -> None:
     Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = api_url, yarl.URL(gateway_url)
     intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
-    async with Bare(model_url, intents=intents) as client:
+    async with bot(model_url, intents=intents) as client:
         await client.start(token)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5]))
+    asyncio.run(main(Bare, *sys.argv[1:5]))
