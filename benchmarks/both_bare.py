@@ -14,7 +14,7 @@ async def main(*told: str) -> None:
     model = told[6]
     await asyncio.gather(
         slack_bare.main(told[0], told[1], told[2], model),
-        discord_bare.main(told[3], told[4], told[5], model),
+        discord_bare.main(discord_bare.Bare, told[3], told[4], told[5], model),
     )
 
 
