@@ -40,7 +40,7 @@ from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
 from core.schedules.rows import Schedules
-from core.schedules.schedule import Schedule, ScheduleRun, plan_due
+from core.schedules.schedule import KEPT_RUNS, Schedule, ScheduleRun, plan_due
 from core.schedules.words import describe_date, local_time
 from core.turn.origins import Origin, RunSkipped
 
@@ -275,6 +275,16 @@ class ScheduleReports:
         elif run.reason in ("rights", "allowance", "busy", "unknown"):
             # Admins set permissions and allowances, so they get these notices too.
             kind, for_admins = f"schedule-{run.reason}", run.reason in ("rights", "allowance")
+        zone = schedule.draft.time_zone
+        due = local_time(run.due_at, zone)
+        if schedule.state == "active" and any(
+            (earlier.state, earlier.reason) == (run.state, run.reason)
+            and earlier.due_at < run.due_at
+            and local_time(earlier.due_at, zone).date() == due.date()
+            for earlier in await self.schedules.list_runs(schedule.id, KEPT_RUNS)
+        ):
+            # One notice a day, because a schedule may be due every few minutes.
+            kind, for_admins = "", False
         people_to_notify = [schedule.owner] if kind else []
         if for_admins:
             admins, names = list[Person](), sorted(self.approval.policy.admins)
@@ -295,7 +305,6 @@ class ScheduleReports:
             key = self.approval.canonical_person(person.key)
             platform, _, id = key.partition(":")
             people[key] = person if key == person.key else Person(platform, id)
-        due = local_time(run.due_at, schedule.draft.time_zone)
         values = {
             "schedule": schedule.id, "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
             "when": f"{due:%Y-%m-%d %H:%M} ({due.tzinfo})",

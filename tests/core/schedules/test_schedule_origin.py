@@ -220,6 +220,17 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         assert len(model.asks) == 1
 
 
+async def test_a_schedule_that_runs_often_is_reported_once_a_day_for_each_reason(
+    tmp_path: Path,
+) -> None:
+    async with open_bot(tmp_path, allowances=(Allowance("each person", turns=1),)) as bot:
+        often = await bot.start(replace(DAILY, rule=ScheduleRule("0 * * * *")))
+        assert (await bot.run(often))[0].state == "done"
+        for _ in range(20):
+            assert (await bot.run(often))[0].reason == "allowance"
+        assert await bot.notices() == ["schedule-allowance"] * 2, "MONDAY begins at 8:00"
+
+
 async def test_an_allowance_of_each_schedule_counts_its_runs_alone(tmp_path: Path) -> None:
     one_dollar = Allowance("each schedule", turns=1)
     async with open_bot(tmp_path, allowances=(one_dollar,)) as bot:
