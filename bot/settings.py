@@ -88,7 +88,7 @@ def _full_path(value: Path) -> Path:
 
 def _check_postgres_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-        raise ValueError("write postgresql://user:password@host/database, or remove this setting")
+        raise ValueError("write an address as in postgresql://db.example.com/ponte")
     return value
 
 

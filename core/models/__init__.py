@@ -81,8 +81,9 @@ class ModelSettings(SettingsPart):
         None, "reasoning effort of the model: low, medium, high"
     )
     ponte_model_context: int | None = setting(
-        None, "tokens of the model's context; without it, Ponte asks the server", ge=1_024
-    )
+        None, "tokens of the model's context; without it, Ponte asks the server",
+        "a whole number of tokens, at least 1024", ge=1_024,
+    )  # fmt: skip
     ponte_model_api: Literal["auto", "conversations", "responses", "chat", "demo"] = setting(
         "auto", "API of the model's server: auto, conversations, responses, chat, demo"
     )

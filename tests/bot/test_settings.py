@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,7 +161,8 @@ WRONG = [
     ("HTTPS_PROXY", "proxy:3128", "write a URL that starts with http://"),
     ("SLACK_BOT_TOKEN", "xapp-1-A", "this is an app token"),
     ("SLACK_APP_TOKEN", "xoxb-1", "this is a bot token"),
-    ("DATABASE_URL", "mysql://u:hunter2@h/d", "write postgresql://user:password@host/database"),
+    ("DATABASE_URL", "mysql://u:hunter2@h/d", "write an address as in postgresql://"),
+    ("PONTE_MODEL_CONTEXT", "5", "write a whole number of tokens, at least 1024"),
     ("PONTE_HOME", "~no-such-user/ponte", "the home folder for ~ is unknown; write the full path"),
     ("PONTE_LOG", "xml", "write one of 'text' or 'json'"),
 ]
@@ -176,6 +178,21 @@ def test_a_wrong_setting_is_named_and_worded(
     assert name in told
     assert told.count("\n") == 0
     assert "hunter2" not in told
+
+
+def test_only_a_text_is_asked_for_as_a_text() -> None:
+    """A number, a list or a day that is wrong says what to write."""
+    asked = {
+        name
+        for name, field in Settings.model_fields.items()
+        if field.json_schema_extra == {"write": "a text"}
+    }
+    numbers = {
+        name
+        for name in asked
+        if re.search(r"\b(int|float|Decimal)\b", str(Settings.model_fields[name].annotation))
+    }
+    assert numbers == set()
 
 
 def test_one_refusal_lists_all_wrong_settings(monkeypatch: pytest.MonkeyPatch) -> None:
