@@ -96,6 +96,7 @@ async def compose(
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
+    metrics.watch_disk(home.path)
     async with AsyncExitStack() as closing:
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()

@@ -149,8 +149,8 @@ Approver = Annotated[str, AfterValidator(_check_approver)]
 """A person, the name of a group, or `asker`."""
 Approvals = Literal[1, 2]
 Who = Annotated[str, AfterValidator(_check_who)]
-"""A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
-`outsiders`, `admins`."""
+"""A person, the name of a group, a platform or its workspace, or one of `everybody`, `members`,
+`guests`, `outsiders`, `admins`."""
 Where = Annotated[str, AfterValidator(_check_where)]
 """A place, `direct` or `shared`."""
 Right = Annotated[str, AfterValidator(_check_right)]

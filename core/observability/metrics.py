@@ -6,9 +6,12 @@ docs/reference/metrics.md has a row for each metric (`python -m tests.watching.t
 
 from __future__ import annotations
 
+import math
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -68,6 +71,7 @@ store_seconds = histogram(
 store_failures = counter(
     "ponte_message_store_failures", "Messages that could not be stored and were not accepted"
 )
+free_disk = gauge("ponte_disk_free_ratio", "Free share of the data folder's disk, 0 to 1")
 failed_events = counter(
     "ponte_failed_events",
     "Events of a platform that caused an exception, and were given up",
@@ -163,6 +167,19 @@ def set_queue_age(age: Callable[[], float]) -> None:
     Every scrape calls it.
     """
     oldest.set_function(age)
+
+
+def watch_disk(folder: Path) -> None:
+    """Set the data folder, whose disk every scrape looks at."""
+
+    def free_share() -> float:
+        try:
+            disk = shutil.disk_usage(folder)
+        except OSError:
+            return math.nan
+        return disk.free / disk.total
+
+    free_disk.set_function(free_share)
 
 
 def count_model_call(usage: Usage, model: str) -> None:

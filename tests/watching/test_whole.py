@@ -4,6 +4,7 @@ tells its parts."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def test_a_turn_s_trace_leaves_before_the_end_and_metrics_tell_the_parts(
         assert line in lines
     assert any(line.startswith("ponte_model_first_token_seconds_count{model=") for line in lines)
     assert any(line.startswith("ponte_build_info{") for line in lines)
+    assert re.search(r"^ponte_disk_free_ratio 0\.\d+$", shown, re.MULTILINE)
     assert 'part="slack"' not in shown  # it is not set up
     spans = collector.spans()
     assert {"invoke_agent Ponte", "queue", "post"} <= {span.name for span in spans}
