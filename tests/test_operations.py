@@ -61,7 +61,7 @@ case "$1 $2" in
     "list-timers ponte-backup.timer") ;;
     "enable --now") mkdir -p "$MACHINE/var/lib/ponte-backups"; start ;;
     "disable --now") stop ;;
-    "start ponte") start ;;
+    "start ponte" | "start ponte.service") start ;;
     "stop ponte") stop ;;
     "restart ponte") stop; start ;;
     "reload ponte") PONTE_HOME="$MACHINE/var/lib/ponte" "$MACHINE/opt/ponte/bin/ponte" reload ;;

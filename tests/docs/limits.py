@@ -51,7 +51,7 @@ LIMITS: dict[str, list[Limit]] = {
          str(ScheduleLimits().shortest_minutes)),
         ("schedules of one person (`[schedules] per_person`)", str(ScheduleLimits().per_person)),
         ("failed runs in a row that pause a schedule", "core.schedules.schedule:MAX_FAILED_RUNS"),
-        ("age of a missed run that still runs, by default",
+        ("age of a missed run that still runs, unless its schedule says otherwise",
          "core.schedules.schedule:DEFAULT_CATCH_UP_SECONDS"),
         ("characters of an instruction or text", "core.schedules.schedule:MAX_WHAT_LENGTH"),
         ("runs that are listed", "core.schedules.schedule:KEPT_RUNS"),
