@@ -217,9 +217,11 @@ class DiscordAdapter:
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address)
 
-    async def can_write(self, person: Person, address: Address) -> bool | None:
+    async def can_write(self, person: Person | None, address: Address) -> bool | None:
         """Return whether the person can read the channel and post there; None if not known. False
-        in a direct message, which has no server."""
+        in a direct message, which has no server. Without a person, return whether the bot can."""
+        if person is None:
+            return await discord_people.can_post(await self.connection.client(), address)
         if not (address.workspace and address.channel.isdecimal()):
             return False
         client = await self.connection.client()

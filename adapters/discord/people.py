@@ -98,6 +98,22 @@ async def can_read_channel(
     return may.view_channel and (may.send_messages or not posts)
 
 
+async def can_post(client: discord.Client, address: Address) -> bool | None:
+    """Return whether Ponte can post at `address` when no interaction's token lets it; None if that
+    is not known."""
+    guild = client.get_guild(int(address.workspace or 0))
+    if guild and (channel := guild.get_channel(int(address.channel))):
+        may = channel.permissions_for(guild.me)
+        return may.send_messages or may.send_messages_in_threads
+    try:
+        await attempt(lambda: client.http.get_channel(int(address.channel)))
+    except Undeliverable:
+        return False
+    except (PonteError, *IN_DOUBT):
+        return None
+    return True
+
+
 def may_read_history(client: discord.Client, address: Address) -> bool:
     """Return whether Ponte may read the history of the channel of `address`. Without that
     permission Discord lists no messages (resources/message.mdx#get-channel-messages). True where

@@ -263,11 +263,12 @@ class SlackAdapter:
             log.info("could not check membership of a channel", error=str(failure))
         return None
 
-    async def can_write(self, person: Person, address: Address) -> bool | None:
-        """Return whether a person can post in a channel, as its members do; None if Slack does not
-        tell."""
+    async def can_write(self, person: Person | None, address: Address) -> bool | None:
+        """Return whether a person, or the bot (None), can post in a channel, as its members do;
+        None if Slack does not tell."""
+        id = person.id if person else self.workspace.user
         try:
-            return await check_membership(self.workspace.api, address.channel, person.id)
+            return await check_membership(self.workspace.api, address.channel, id)
         except SlackRefused as refused:
             return False if refused.error in NOT_A_MEMBER else None
         except FAILURES:

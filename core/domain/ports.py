@@ -473,8 +473,9 @@ class Messenger(Protocol):
         """Return whether the person can read the messages of that place; None if that is not
         known."""
 
-    async def can_write(self, person: Person, address: Address) -> bool | None:
-        """Return whether the person can post in that shared place; None if that is not known."""
+    async def can_write(self, person: Person | None, address: Address) -> bool | None:
+        """Return whether the person can post in that shared place, or Ponte in any place (None);
+        None if that is not known."""
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the person can write to the other one, as a member of the workspace of

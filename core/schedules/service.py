@@ -93,6 +93,7 @@ class ScheduleService:
     changes: ChangeService
     people: People
     config: ScheduleConfig
+    platforms: Platforms
     clock: Callable[[], float] = time.time
 
     async def check(
@@ -115,6 +116,13 @@ class ScheduleService:
             raise NotAllowed(
                 "Only people named in PONTE_ALLOW or in a rule of ponte.toml can have schedules "
                 "here. Ask an admin to add you."
+            )
+        # Slash commands also work where Ponte is no member, and are answered through their token.
+        messenger = self.platforms.messengers.get(address.platform)
+        if messenger and await messenger.can_write(None, address) is False:
+            raise NotAllowed(
+                "Ponte can't post here later. Add it as a member that may post, or ask in a direct "
+                "message with Ponte."
             )
         if is_new:
             await self.schedules.check_count(
@@ -310,7 +318,9 @@ class Scheduling:
     def service(self) -> ScheduleService:
         """The use of schedules by people."""
 
-        return ScheduleService(self.store, self.changes, self.people, self.config, self.clock)
+        return ScheduleService(
+            self.store, self.changes, self.people, self.config, self.platforms, self.clock
+        )
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
         """Carry out a typed command about schedules. `is_demo`: the demo model answers. Raise

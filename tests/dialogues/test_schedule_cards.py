@@ -16,7 +16,7 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Payload
 from tests.fakes.models import EchoModel
 from tests.fakes.schedules import LateScheduleSource
-from tests.fakes.slack import Post, SlackPerson
+from tests.fakes.slack import BOT_USER, Post, SlackPerson
 from tests.slack.bot import Setting, workplace
 
 DAILY = {
@@ -103,6 +103,44 @@ async def test_runs_post_on_slack_where_the_schedule_was_asked_for(tmp_path: Pat
             bob = Person("slack", work.bob.id, "T0PONTE")
             here, _ = await work.bot.engine.schedules.service.list_page(bob, other, 1)
             assert [one.id for one in here] == ([] if root else [id]), "from all of the channel"
+
+
+NO_MEMBER = "Ponte can't post here later."
+
+
+async def test_slack_starts_no_schedule_where_ponte_is_no_member(tmp_path: Path) -> None:
+    source = LateScheduleSource()
+    chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
+    async with workplace(tmp_path, Setting(chosen=chosen)) as work:
+        source.open(work.bot.engine)
+        slack, alice = work.slack, work.alice
+        plans = slack.channel("plans", alice)
+        asked = slack.say(alice, plans, f"{slack.bot} {proposal()}")
+        card = await slack.wait_for_answer(asked)
+        plans.members.discard(BOT_USER)
+        await slack.click(alice, card, "Approve").acked.wait()
+        await slack.wait_until(
+            lambda: any(NO_MEMBER in p.visible_text for p in slack.ephemeral_posts(plans.id))
+        )
+        assert not await work.bot.engine.schedules.store.list_matching(ScheduleFilter())
+
+
+@pytest.mark.parametrize("place", ["server", "group"])
+async def test_discord_runs_no_schedule_where_ponte_is_no_member(
+    discord: FakeDiscord, tmp_path: Path, place: str
+) -> None:
+    """Who has installed the app uses its commands everywhere."""
+    ponte, ana = DiscordPonte(discord, tmp_path), discord.user("Ana")
+    source = LateScheduleSource()
+    ponte.choices = make_choices(ponte.model, [source], allow_list(frozenset({"*"}), frozenset()))
+    here = discord.group_dm(ana, discord.user("Bob"))
+    if place == "server":
+        here = discord.text_channel(discord.guild("Nuts", ana, with_bot=False), "general")
+    await ponte.open()
+    source.open(ponte.engine)
+    exchange = await ana.slash("ask", here, prompt=proposal())
+    await exchange.wait_until(lambda e: NO_MEMBER in e.text)
+    await ponte.close()
 
 
 async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:

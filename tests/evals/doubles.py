@@ -209,7 +209,7 @@ class CasePlatform:
     async def can_read(self, person: Person, address: object) -> bool:
         return True
 
-    async def can_write(self, person: Person, address: object) -> bool:
+    async def can_write(self, person: Person | None, address: object) -> bool:
         return True
 
     async def can_write_to(self, person: Person, other: Person, address: object) -> bool:

@@ -150,7 +150,7 @@ class CorkAdapter:
     async def can_read(self, person: Person, address: Address) -> bool:
         return True
 
-    async def can_write(self, person: Person, address: Address) -> bool:
+    async def can_write(self, person: Person | None, address: Address) -> bool:
         return True
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool:

@@ -18,6 +18,7 @@ from tests.fakes.discord.world import (
     DM,
     EMBED,
     FORUM,
+    GROUP,
     PUBLIC_THREADS,
     READ_HISTORY,
     SEND,
@@ -135,7 +136,8 @@ class Rest:
         if channel is None:
             raise DiscordErrorResponse(10003)
         guild = channel.guild
-        if guild is not None and not (guild.with_bot and guild.permissions & VIEW):
+        is_member = channel.type != GROUP and (guild is None or guild.with_bot)
+        if not is_member or (guild is not None and not guild.permissions & VIEW):
             raise DiscordErrorResponse(50001)
         return channel
 
