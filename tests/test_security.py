@@ -58,8 +58,8 @@ def test_what_one_turn_may_cost() -> None:
     section = " ".join(
         TEXT.partition("## What one turn may cost\n")[2].partition("\n## ")[0].split()
     )
-    assert f"at most {MAX_ROUNDS} calls of the model" in section
-    assert f"at most {limits.total} tool calls, of which at most {limits.costly} cost" in section
+    assert f"at most {MAX_ROUNDS} model calls and {limits.total} tool calls" in section
+    assert f"of which at most {limits.costly} cost money" in section
 
 
 def test_every_dependency_is_pinned_by_hash() -> None:

@@ -94,15 +94,15 @@ class StrictSection:
 
 @dataclass(frozen=True, slots=True)
 class AccessRule(StrictSection):
-    """A rule that allows or denies permissions to people in places (`core.people.rules`).
+    """A rule that allows or denies people rights in places (`core.people.rules`).
 
-    The first rule that covers the person, the place and the right decides.
+    The first rule that covers person, place and right decides.
     """
 
     who: tuple[Who, ...] = ()
-    """people; left out: everybody"""
+    """people; default: everybody"""
     where: tuple[Where, ...] = ()
-    """places; left out: everywhere"""
+    """places; default: everywhere"""
     allow: tuple[Right, ...] = ()
     """rights that they have; `approve` and `administer` only for people and groups"""
     deny: tuple[Right, ...] = ()
@@ -111,8 +111,8 @@ class AccessRule(StrictSection):
 
 @dataclass(frozen=True, slots=True)
 class ChannelConfig(StrictSection):
-    """The settings of a place: a channel, a workspace or server, or a platform. Each key comes from
-    the narrowest place that sets it."""
+    """The settings of a place: a channel, workspace, server or platform. The narrowest place that
+    sets a key decides."""
 
     strict_mention: StrictBool | None = None
     """answer only where mentioned, even in threads"""
@@ -123,17 +123,17 @@ class ChannelConfig(StrictSection):
     threads: StrictBool | None = None
     """false: the channel is one conversation, without threads"""
     model: str = ""
-    """name of the model; left out: PONTE_MODEL"""
+    """name of the model; default: PONTE_MODEL"""
     language: Language | None = None
-    """language of Ponte there; left out: each reader's own"""
+    """language of Ponte there; default: each reader's own"""
     allow: tuple[Right, ...] = ()
-    """the only rights there; left out: all"""
+    """the only rights there; default: all"""
     deny: tuple[Right, ...] = ()
     """rights that nobody has there"""
     approvers: tuple[Approver, ...] = ()
     """who decides there besides admins, instead of whoever asked"""
     retention_days: Days = 0
-    """days without activity, after which conversations there are forgotten; 0: as everywhere"""
+    """days without activity until conversations there are forgotten; 0: as everywhere"""
 
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
@@ -161,15 +161,15 @@ class QuickCommandConfig(StrictSection):
     """A quick command of the registry."""
 
     title: Texts = field(default_factory=dict)
-    """name for people; left out: the slug"""
+    """name for people; default: the slug"""
     description: Texts = field(default_factory=dict)
     """what it does, for people and the model"""
     inputs: Mapping[str, QuickCommandInput] = field(default_factory=dict)
-    """its inputs by name; left out: a text, or any inputs"""
+    """its inputs by name; default: a text, or any inputs"""
     where: tuple[Place, ...] = ()
-    """places for it; left out: everywhere"""
+    """places for it; default: everywhere"""
     by: tuple[PersonKey, ...] = ()
-    """who can run it; left out: everyone with `spend`"""
+    """who can run it; default: everyone with `spend`"""
     effect: Literal["read", "spend", "write"] = "spend"
     """the model runs `read` by itself, and asks a person before the others"""
 
@@ -181,7 +181,7 @@ class AgentConfig(StrictSection):
     id: AgentId
     """ID in StackSpot's portal"""
     title: Texts = field(default_factory=dict)
-    """name for people; left out: its name"""
+    """name for people; default: its name"""
     description: Texts = field(default_factory=dict)
     """what it is for, for the model"""
 
@@ -191,7 +191,7 @@ class ChangesConfig(StrictSection):
     """Settings for all proposals."""
 
     remind_after: Duration = 0.0
-    """remind approvers once, after this time; left out: never"""
+    """remind approvers once after this time; default: never"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +212,9 @@ class TableConfig(StrictSection):
     """with `auto`: select, checkbox and date fields that `auto_people` update without an approval,
     at most five rows in a turn"""
     auto_people: tuple[Approver, ...] = ()
-    """who can do that; left out: nobody. Never guests, programs, schedules or webhooks"""
+    """who can do that; default: nobody. Never guests, programs, schedules or webhooks"""
     auto_per_hour: Positive = AUTO_PER_HOUR
-    """rows that all of them can update so in an hour; others get a card"""
+    """rows that all of them can update so in an hour; more get a card"""
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):
@@ -227,7 +227,7 @@ class TableConfig(StrictSection):
 
 @dataclass(frozen=True, slots=True)
 class ToolConfig(StrictSection):
-    """A tool, by the name that models use for it: who approves its proposals, as for a table."""
+    """A tool, by the name that models use for it: who approves its proposals."""
 
     approvers: tuple[Approver, ...] = ()
     """who approves besides admins, instead of whoever asked"""
@@ -240,12 +240,12 @@ class LinksConfig(StrictSection):
     """Hosts of links in a thread that contains text from outside."""
 
     hosts: tuple[Host, ...] = ()
-    """hosts that links may lead to, with their subdomains; others cannot be clicked there"""
+    """hosts, with their subdomains, that links may lead to; others cannot be clicked there"""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig(StrictSection):
-    """Limits of one turn, and of the messages of one person."""
+    """Limits of a turn, and of a person's messages."""
 
     costly_calls: Count = 20
     """tool calls of a turn for quick commands, agents and code"""
@@ -271,7 +271,7 @@ class SchedulesConfig(StrictSection):
 class HookConfig(StrictSection):
     """A webhook: another program sends `POST /hooks/NAME`, and Ponte posts in one place.
 
-    Either `template` or `instruction` is set.
+    Set either `template` or `instruction`.
     """
 
     kind: HookKind
@@ -289,20 +289,19 @@ class HookConfig(StrictSection):
     header: HeaderName = "X-Hook-Secret"
     """the header that holds the secret, with `kind = "secret"`"""
     id_field: FieldPath = "id"
-    """the field of the body with the delivery's ID, with `kind = "secret"`; without one,
-    equal bodies are one delivery"""
+    """the body's field with the delivery's ID, with `kind = "secret"`; without one, equal bodies
+    are one delivery"""
     repeats_after: Duration = 0.0
-    """when an equal body without an ID is another delivery, as in `"1h"`; left out: never.
-    Somebody who recorded a request can then send it again"""
+    """when an equal body without an ID is another delivery, as in `"1h"`; default: never.
+    Whoever recorded a request can send it again after that time"""
     only: Selection = field(default_factory=dict)
-    """deliveries with one of these values in each field are answered, all others ignored; left out:
-    all are answered"""
+    """answer only deliveries with one of these values in each field; default: all"""
     per_minute: Positive = 60
     """deliveries a minute, over all processes; more are refused"""
     turns_per_day: Many = 500
-    """answers of the model a day; further deliveries are stored and not answered"""
+    """answers of the model a day; further deliveries are only stored"""
     money_per_day: Dollars | None = None
-    """US dollars a day for its answers; left out: only `allowances` limit them"""
+    """US dollars a day for its answers; default: only `allowances` limit them"""
 
     def __post_init__(self) -> None:
         if bool(self.template.strip()) == bool(self.instruction.strip()):
@@ -331,19 +330,19 @@ class HookConfig(StrictSection):
 
 @dataclass(frozen=True, slots=True)
 class AllowanceRule(StrictSection):
-    """A limit of what people may spend, counted for each of `of` (`core.money.allowances`).
+    """A limit of what people may spend (`core.money.allowances`).
 
-    At least one of `money`, `tokens`, `turns` is set.
+    Set at least one of `money`, `tokens`, `turns`.
     """
 
     of: CountedBy
-    """who shares it: counted separately for each of them, or once for all"""
+    """who shares it: counted for each of them, or once for all"""
     per: PeriodLength = "day"
     """the period after which it starts again, in PONTE_TIMEZONE"""
     who: tuple[Who, ...] = ()
-    """people that it is for; left out: everybody"""
+    """people that it is for; default: everybody"""
     where: tuple[Place, ...] = ()
-    """places; left out: everywhere"""
+    """places; default: everywhere"""
     money: Dollars | None = None
     """US dollars"""
     tokens: Many | None = None
@@ -366,16 +365,16 @@ class AllowanceRule(StrictSection):
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice(StrictSection):
-    """The prices of a model in US dollars for a million tokens."""
+    """A model's prices in US dollars for a million tokens."""
 
     input: Dollars
-    """tokens that are read"""
+    """tokens read"""
     output: Dollars
-    """tokens that are written"""
+    """tokens written"""
     cached: Dollars | None = None
-    """tokens read from the server's cache; left out: as `input`"""
+    """tokens read from the server's cache; default: as `input`"""
     written: Dollars | None = None
-    """tokens written to the server's cache; left out: as `input`"""
+    """tokens written to the server's cache; default: as `input`"""
 
     @property
     def price(self) -> Price:
@@ -390,7 +389,7 @@ class PriceTable(StrictSection):
     """Prices that take precedence over Ponte's own list."""
 
     container: Dollars | None = None
-    """a session of hosted Python; left out: OpenAI's price, where the server is OpenAI's"""
+    """a session of hosted Python; default: OpenAI's price, where the server is OpenAI's"""
     models: Mapping[str, ModelPrice] = field(default_factory=dict)
     """by the model's name"""
     quick_commands: Mapping[PricedName, Dollars] = field(default_factory=dict)

@@ -6,8 +6,8 @@ from core.store.tables import Column, Index, TableDeclaration, count, integer, r
 
 CHANGES_TABLE = TableDeclaration(
     name="changes", whose="person", section="changes", seen_at="created_at",
-    contents="what somebody asked to have changed, who decided, why it was denied",
-    kept="as `inbox`; the reason of a denial 7 days after it",
+    contents="what somebody asked to change, who decided, why it was denied",
+    kept="as `inbox`; the reason of a denial 7 days",
     columns=(
         text("id"), integer("seq"), text("call_id"), text("person"), text("asker", json=True),
         text("conversation"), text("address", json=True), text("thread"), integer("generation"),
@@ -41,7 +41,7 @@ CHANGES_TABLE = TableDeclaration(
 STEPS_TABLE = TableDeclaration(
     name="steps", whose="change", section="changed_rows",
     contents="the rows before and after",
-    kept="their contents 7 days after the change, for its undo, else as `inbox`",
+    kept="their contents 7 days, for undo, else as `inbox`",
     columns=(
         text("change"), integer("number"), text("person"), text("row"),
         text("before", null=True, json=True), text("after", null=True, json=True),

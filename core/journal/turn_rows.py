@@ -73,7 +73,7 @@ INBOX_TABLE = TableDeclaration(
 )  # fmt: skip
 ITEMS_TABLE = TableDeclaration(
     name="items", whose="turn", section="transcript", seen_at="created_at",
-    contents="the transcript that the model gets, with thoughts that its server wants back",
+    contents="the transcript for the model, with thoughts that its server wants back",
     kept="as `inbox`",
     columns=(
         integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
@@ -119,7 +119,7 @@ POSTS_TABLE = TableDeclaration(
 )  # fmt: skip
 CONVERSATIONS_TABLE = TableDeclaration(
     name="conversations", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
-    contents="a conversation's key, title and last use; in direct messages the key names its "
+    contents="a conversation's key, title and last use; in direct messages the key names the "
              "person",
     kept="as `inbox`",
     columns=(
@@ -131,7 +131,7 @@ CONVERSATIONS_TABLE = TableDeclaration(
 )  # fmt: skip
 THREADS_TABLE = TableDeclaration(
     name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
-    contents="ids of threads, and the title that the model made", kept="as `inbox`",
+    contents="ids of threads, the model's title", kept="as `inbox`",
     columns=(
         text("id"), text("conversation"), integer("generation"), real("started_at"),
         count("has_outside_text"),  # 1: it contains text that its people did not write
@@ -160,7 +160,7 @@ REMOTES_TABLE = TableDeclaration(
 THREAD_MAP_TABLE = TableDeclaration(
     name="thread_map", whose="conversation", shared=True,
     not_exported="a cache of the transcript",
-    contents="Postgres: a cache of each thread, with its participants", kept="as `inbox`",
+    contents="Postgres: a cache of each thread with its participants", kept="as `inbox`",
     columns=(text("conversation"), text("record")),
     key=("conversation",), deleted_by=("conversation",),
 )  # fmt: skip

@@ -39,8 +39,8 @@ DIRECTORY_TABLE = TableDeclaration(
     name="directory", whose="person", section="platform_profile",
     contents="what Slack and Discord report about a person: id, name, language, time zone, "
              "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
-             "Slack: of every member of the workspace, even if they never wrote to Ponte",
-    kept="until 30 days after the platform confirmed it last, or until they leave the Slack "
+             "Slack: every member of the workspace, even if they never wrote to Ponte",
+    kept="until 30 days after the platform last confirmed it, or they leave the Slack "
          "workspace",
     columns=(
         text("platform"), text("scope"), text("id"), text("person"), text("name"),
@@ -58,8 +58,8 @@ DIRECTORY_TABLE = TableDeclaration(
 ERASED_PEOPLE_TABLE = TableDeclaration(
     name="erased_people", whose="nobody",
     not_exported="keyed hashes of people who were forgotten, which name nobody",
-    contents="a keyed hash of the id of each Slack person who was forgotten, so that the list "
-             "of members does not bring them back",
+    contents="a keyed hash of each forgotten Slack person's id, so that the list of members "
+             "does not bring them back",
     kept="for ever",
     columns=(text("pseudonym"),), key=("pseudonym",),
 )  # fmt: skip

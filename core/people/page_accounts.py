@@ -33,8 +33,7 @@ from core.store.tables import Index, TableDeclaration, real, text
 
 PEOPLE_TABLE = TableDeclaration(
     name="people", whose="person", section="page_account", seen_at="added_at",
-    contents="page: name, SHA-256 of the token, when they were added, the last day that they "
-             "came",
+    contents="page: name, SHA-256 of the token, when they were added, the last day they came",
     kept="until `ponte people remove`, or they are forgotten",
     columns=(
         text("person"), text("token", secret=True), real("added_at"),
@@ -44,8 +43,8 @@ PEOPLE_TABLE = TableDeclaration(
 )  # fmt: skip
 API_TOKENS_TABLE = TableDeclaration(
     name="api_tokens", whose="person", section="api_tokens", seen_at="added_at",
-    contents="page: name and SHA-256 of each token for programs, when it was made, when it "
-             "expires, the last day that it was used",
+    contents="page: name and SHA-256 of each token for programs, when it was made and expires, "
+             "the last day of use",
     kept="until it is revoked, `ponte people remove`, or they are forgotten",
     columns=(
         text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
@@ -56,8 +55,7 @@ API_TOKENS_TABLE = TableDeclaration(
 ENDED_SESSIONS_TABLE = TableDeclaration(
     name="ended_sessions", whose="nobody",
     not_exported="hashes of sessions that were signed out of, which lead to nobody",
-    contents="page: the SHA-256 of each session that somebody signed out of, and when it would "
-             "have ended",
+    contents="page: the SHA-256 of each session that somebody signed out of, and its end",
     kept="until then, at most 30 days",
     columns=(text("session"), real("expires_at")), key=("session",),
 )  # fmt: skip

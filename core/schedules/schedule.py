@@ -470,7 +470,7 @@ def read_time(words: str, zone: ZoneInfo) -> float:
 
 SCHEDULES_TABLE = TableDeclaration(
     name="schedules", whose="person", section="schedules", seen_at="created_at",
-    contents="each schedule: what it does and where, when it is due, the time zone, who owns it",
+    contents="each schedule: what it does and where, when it is due, the time zone, the owner",
     kept="until its owner deletes it or is forgotten",
     columns=(
         text("id"), text("person"), text("owner", json=True), text("conversation"),
@@ -493,7 +493,7 @@ SCHEDULES_TABLE = TableDeclaration(
 )  # fmt: skip
 SCHEDULE_RUNS_TABLE = TableDeclaration(
     name="schedule_runs", whose="person", section="schedule_runs", seen_at="started_at",
-    contents="when a schedule ran or should have run, and how that ended",
+    contents="when a schedule ran or should have, and the outcome",
     kept="the newest 50 of each schedule",
     columns=(
         text("event_key"), text("schedule"), text("person"), real("due_at"), count("seq"),

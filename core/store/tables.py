@@ -174,8 +174,7 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
 
 FILES_TABLE = TableDeclaration(
     name="files", whose="person", section="files", seen_at="created_at",
-    contents="names, sizes and hashes of files; the bytes are in `files/` of the data "
-             "folder, or in `pieces`",
+    contents="names, sizes and hashes of files; their bytes are in `files/` or `pieces`",
     kept="as `inbox`",
     columns=(
         text("id"), text("event_key"), text("sha256"), text("name"), text("type"),
@@ -197,8 +196,8 @@ PIECES_TABLE = TableDeclaration(
 REMEMBERED_TABLE = TableDeclaration(
     name="remembered", whose="person",
     not_exported="the section `remembered` has it", erased="the person's entries are removed",
-    contents="what is remembered of Discord: a person's language, threads that they take part "
-             "in, direct channels, by ids; the name that the owner wrote on the page",
+    contents="Discord: a person's language, threads and direct channels, by ids; the name "
+             "that the owner wrote on the page",
     kept="the newest 2,000 of each; the owner's name until they change it",
     columns=(text("name"), text("data")), key=("name",),
 )  # fmt: skip

@@ -39,7 +39,7 @@ def test_the_document_lists_every_file_of_a_home(
     put_home(recorded_today["home"], ponte.home)
     assert ponte("status").code in (0, 1)
     found = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
-    told = names("The data folder has these files. Only its user can open it (mode 0700):")
+    told = names("Files of the data folder, which only its user can open (mode 0700):")
     assert found - told == set()
     assert {"audit.log", "files"} <= told
 

@@ -45,23 +45,23 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "status": ("show what is connected and its state", ""),
     "usage": ("show your usage today and what is left; `usage channel`: by person here",
               "usage of others: admins"),
-    "new": ("start a new conversation; the old one can still be read",
+    "new": ("start a new conversation; the old one stays readable",
             "in shared places who started it, and admins"),
     "forget": ("delete this conversation everywhere; in shared places `forget yes`",
                "in shared places who started it, and admins"),
     "stop": ("stop what Ponte is doing here", "in shared places whoever asked, and admins"),
-    "changes": ("list the changes made here; at the terminal, those of all places", ""),
-    "approvals": ("list the requests that wait for you", ""),
-    "change": ("`change ID FIELD = VALUE`: change a request that waits; one field a line",
+    "changes": ("list the changes made here; at the terminal, all", ""),
+    "approvals": ("list requests that wait for you", ""),
+    "change": ("`change ID FIELD = VALUE`: change a waiting request; one field a line",
                "who can see the request and could ask for it"),
     "approve": ("`approve ID ID …`: approve requests", "approvers"),
     "deny": ("`deny ID REASON`: deny a request, or add the reason later",
              "approvers, and whoever asked"),
-    "again": ("`again ID`: propose a denied, expired or failed request again, with rows as they "
-              "are now", "whoever asked"),
+    "again": ("`again ID`: propose a denied, expired or failed request again, with current "
+              "rows", "whoever asked"),
     "undo": ("`undo ID`: undo a change, for 7 days", "approvers"),
-    "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
-                  "the second page", ""),
+    "schedules": ("list your and this place's schedules and reminders; `schedules 2`: the "
+                  "second page", ""),
     "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` it",
                  "its owner; all but `show`: admins too"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule applies to you", ""),
@@ -102,9 +102,8 @@ def with_section(page: str, name: str, text: str) -> str:
 
 def _settings() -> Iterator[str]:
     yield (
-        "Ponte reads settings from the environment, which wins, and from the file `.env` in the "
-        "folder it is started in. [.env.example](../../.env.example) is a file to copy. A value "
-        "behind `=` is the default."
+        "Ponte reads settings from the environment, which wins, and from `.env` in the folder it "
+        "is started in. Copy [.env.example](../../.env.example). A value behind `=` is the default."
     )
     known = dict(Settings.model_fields)
     for group, name, shown in GROUP.findall((ROOT / ".env.example").read_text("utf-8")):
@@ -134,7 +133,7 @@ def _file() -> Iterator[str]:
         yield from ("", f"## `{path}`", "", _first(kind.__doc__ or ""), "")
         yield from _keys(kind)
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
-    yield "- a set name: list of person key"
+    yield "- a set name: person key list"
     yield from ("", "## Types", "")
     forms = {
         name.lower(): words
@@ -227,10 +226,10 @@ def _toml(value: object) -> str:
 
 
 def _type(source: str) -> str:
-    """An annotation in words: `tuple[Who, ...]` is a list of who."""
+    """An annotation in words: `tuple[Who, ...]` is a who list."""
     source = source.removesuffix(" | None")
     if found := re.fullmatch(r"tuple\[(.*), \.\.\.\]", source):
-        return f"list of {_type(found[1])}"
+        return f"{_type(found[1])} list"
     if found := re.fullmatch(r"Mapping\[(\w+), (.*)\]", source):
         inner = found[2]
         return f"table: {_type(inner)} by name" if _is_plain(inner) else "tables by name"
@@ -315,9 +314,9 @@ def _option(parameter: Any) -> tuple[str, str]:
 
 def _chat() -> Iterator[str]:
     yield (
-        "Type a command alone in a message, with or without `/` or `!` before it. English works "
-        "for everyone, Portuguese and French, with or without accents, for people of that "
-        "language. In brackets at the end: who can use it, if not everyone."
+        "Type a command alone in a message; `/` or `!` before it is optional. English works for "
+        "everyone, Portuguese and French, with or without accents, for people of that language. "
+        "In brackets at the end: who can use it, if not everyone."
     )
     yield ""
     for name in sorted(COMMAND_NAMES):
@@ -325,7 +324,7 @@ def _chat() -> Iterator[str]:
         words = ", ".join(_in_language(name, locale) for locale in TRANSLATED)
         yield f"- `{name}` ({words}): {what}" + (f" ({who})" if who else "")
     yield ""
-    yield "A message that is only a fenced Python block runs it. This needs the permission `code`."
+    yield "A message that is only a fenced Python block runs it, with the permission `code`."
 
 
 def _in_language(name: str, locale: str) -> str:
