@@ -103,6 +103,8 @@ LIMITS: dict[str, list[Limit]] = {
         ("one form with files", "adapters.web.http_io:MAX_FORM_BODY_BYTES"),
         ("a session on the page", "adapters.web.sign_in:SESSION_SECONDS"),
         ("open event streams", "adapters.web.hub:MAX_OPEN_STREAMS"),
+        ("requests of one person over `/v1` at once",
+         "adapters.web.api.openai_api:MAX_REQUESTS_OF_PERSON"),
         ("connections without a token", "adapters.web.server:MAX_UNAUTHENTICATED_CONNECTIONS"),
         ("time to send the head of a request", "adapters.web.server:HEAD_TIMEOUT_SECONDS"),
     ],
