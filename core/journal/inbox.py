@@ -37,6 +37,8 @@ from core.store.database import (
 )
 
 T = TypeVar("T")
+Queued = tuple[Message, Receipt, bool]
+"""A message that was just stored, its receipt, and whether it runs at once: what `enqueue` takes."""
 PURGED_MESSAGES_PER_TRANSACTION = 500
 """Messages that one transaction of a purge deletes, so that it holds others up only briefly."""
 MAX_CHARACTERS_IN_MEMORY = 4_000
@@ -104,12 +106,15 @@ class SqlInbox(SqlStore):
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
         self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
 
+    @property
+    def _limits(self) -> SenderLimits:
+        return self._config.sender_limits if self._config else SenderLimits()
+
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored or
         TooManyDeliveries if nothing was stored."""
         decides = grammar.is_decision(message)
-        limits = self._config.sender_limits if self._config else SenderLimits()
-        waiting = 0
+        limits, waiting = self._limits, 0
 
         def take(receipt_and_decision: tuple[Receipt, bool]) -> None:
             nonlocal waiting
@@ -193,17 +198,55 @@ class SqlInbox(SqlStore):
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
-        turn had begun."""
+        turn had begun. An edit before that which makes the message a decision, or a decision a
+        message, counts as typed now."""
 
-        def wake(amended: tuple[int, AmendResult]) -> None:
-            self._new_messages.pop(amended[0], None)
-            if message is None:  # who waits for the answer learns that there will be none
-                self._runner.wake(amended[0])
+        def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
+            seq, _, retyped = amended
+            self._new_messages.pop(seq, None)
+            if message is None or retyped:  # nobody waits for an answer that will not come
+                self._runner.wake(seq)
+            if retyped:
+                self.enqueue(*retyped)
 
-        _, result = await self._database.write(
-            lambda c: _amend_message(c, event_key, message), wake
+        return (
+            await self._database.write(lambda c: self._amend_message(c, event_key, message), wake)
+        )[1]
+
+    def _amend_message(
+        self, connection: SqlConnection, event_key: str, message: Message | None
+    ) -> tuple[int, AmendResult, Queued | None]:
+        """Store an edited message or withdraw it (None). Return its `seq`, the result, and its new
+        row if it needed one. An edit older than what is stored is ignored, as is an edit of a
+        withdrawn message."""
+        seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
+        row = connection.read_locked_message(seq) if seq else None
+        if row is None:
+            return 0, "unknown", None
+        seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
+        if message is None:
+            _withdraw_message(connection, seq, before, state)
+            return seq, "unstarted" if state in ("new", "withdrawn") else "started", None
+        # A message that waits can be empty: a mention alone, or what an edit left of it.
+        is_withdrawn = state == "withdrawn" or (
+            state != "new" and not (before.text or before.attachments)
         )
-        return result
+        if is_withdrawn or message.sent_at < before.sent_at:
+            return seq, "unknown", None
+        text, files, at = message.text, message.attachments, message.sent_at
+        edited = replace(
+            before, text=text, attachments=files, mentions=message.mentions, sent_at=at
+        )
+        # A turn that never began has no thread and no records.
+        is_first_attempt = state == "new" and not row["thread"]
+        if is_first_attempt and grammar.is_decision(before) != grammar.is_decision(edited):
+            _withdraw_message(connection, seq, before, state)  # frees its place
+            connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
+            decides = grammar.is_decision(edited)
+            stored = self.store_message(connection, edited, decides, self._limits)
+            return seq, "unstarted", (edited, *stored)
+        _rewrite_message(connection, seq, edited)
+        return seq, "unstarted" if state == "new" else "started", None
 
     async def wait_for_answer(self, seq: int) -> Answer:
         """Wait until the turn has ended and return its answer. Raise Forgotten if the message was
@@ -334,31 +377,6 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
     return Answer("", status="stopped")  # ended before there was an answer
 
 
-def _amend_message(
-    connection: SqlConnection, event_key: str, message: Message | None
-) -> tuple[int, AmendResult]:
-    """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
-    than what is stored is ignored, as is an edit of a withdrawn message."""
-    seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
-    row = connection.read_locked_message(seq) if seq else None
-    if row is None:
-        return 0, "unknown"
-    seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
-    if message is None:
-        _withdraw_message(connection, seq, before, state)
-        return seq, "unstarted" if state in ("new", "withdrawn") else "started"
-    # A message that waits can be empty: a mention alone, or what an edit left of it.
-    is_withdrawn = state == "withdrawn" or (
-        state != "new" and not (before.text or before.attachments)
-    )
-    if is_withdrawn or message.sent_at < before.sent_at:
-        return seq, "unknown"
-    text, files, at = message.text, message.attachments, message.sent_at
-    edited = replace(before, text=text, attachments=files, mentions=message.mentions, sent_at=at)
-    _rewrite_message(connection, seq, edited)
-    return seq, "unstarted" if state == "new" else "started"
-
-
 def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
     """Remove the message's text and files. If its turn has begun, replace its text in the
     transcript, too."""
@@ -381,10 +399,6 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
 
 
 def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> None:
-    """Store the new content. An edit before the turn begins can also make the message a decision,
-    or a decision a message."""
-    connection.execute(
-        "UPDATE inbox SET message = ?, updated_at = ?,"
-        " is_decision = CASE state WHEN 'new' THEN ? ELSE is_decision END WHERE seq = ?",
-        (encode_json(message), time.time(), grammar.is_decision(message), seq),
-    )
+    """Store the new content."""
+    sql = "UPDATE inbox SET message = ?, updated_at = ? WHERE seq = ?"
+    connection.execute(sql, (encode_json(message), time.time(), seq))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from core.base.errors import Forgotten
 from core.domain.messages import Attachment
+from core.journal.inbox import SenderLimits
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
 
@@ -165,3 +168,48 @@ async def test_a_token_does_not_outlive_a_message_that_never_runs(stores: Embedd
             await stores.inbox.cancel(receipt.seq)
         shown = await stores.journal.history_entry(hello.turn)
         assert (shown.state, shown.message.reply_to.token) == ("withdrawn", "")
+
+
+async def test_a_waiting_message_that_becomes_a_decision_runs_at_once(stores: Embedded) -> None:
+    worker, helo = Worker(stores, held=True).start(), says("helo")
+    first = await stores.inbox.accept(says("think hard"))
+    await worker.until(lambda: first.seq in worker.now)
+    await stores.inbox.accept(helo)
+    last = await stores.inbox.accept(says("bye"))
+    stop = replace(helo, text="stop", sent_at=1.0)
+    assert await stores.inbox.amend(helo.event_key, stop) == "unstarted"
+    await worker.until_begun(2)
+    assert (worker.said, first.seq in worker.now) == (["think hard", "stop"], True)
+    worker.let_go()
+    worker.let_go(last.seq)
+    await worker.until_ended(3)
+    assert worker.said == ["think hard", "stop", "bye"]
+    assert await stores.inbox.amend(helo.event_key, None) == "started"
+    assert (await stores.journal.history_entry(helo.turn)).message.text == ""
+
+
+async def test_a_decision_that_becomes_a_message_waits_for_its_turn(stores: Embedded) -> None:
+    first, help = await stores.inbox.accept(says("think hard")), says("help")
+    await stores.inbox.accept(help)
+    amended = await stores.inbox.amend(help.event_key, replace(help, text="hello", sent_at=1.0))
+    assert amended == "unstarted"
+    worker = Worker(stores, held=True).start()
+    await worker.until(lambda: bool(worker.now))
+    assert worker.now == {first.seq}
+    worker.let_go(first.seq)
+    await worker.until_begun(2)
+    assert worker.said == ["think hard", "hello"]
+
+
+@pytest.mark.parametrize("limits", [SenderLimits(per_minute=1), SenderLimits(waiting=1)])
+async def test_an_edit_of_a_decision_does_not_evade_a_limit(
+    stores: Embedded, limits: SenderLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
+    vars(stores.inbox)["_config"] = SimpleNamespace(sender_limits=limits)
+    help = says("help")
+    for message in (says("one"), help):
+        assert not (await stores.inbox.accept(message)).refusal
+    await stores.inbox.amend(help.event_key, replace(help, text="two", sent_at=1.0))
+    assert (await stores.inbox.accept(help)).refusal
