@@ -38,7 +38,7 @@ from core.store.database import (
 
 T = TypeVar("T")
 Queued = tuple[Message, Receipt, bool]
-"""A message that was just stored, its receipt, and whether it runs at once: what `enqueue` takes."""
+"""What `enqueue` takes: a message that was just stored, its receipt, whether it runs at once."""
 PURGED_MESSAGES_PER_TRANSACTION = 500
 """Messages that one transaction of a purge deletes, so that it holds others up only briefly."""
 MAX_CHARACTERS_IN_MEMORY = 4_000

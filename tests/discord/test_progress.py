@@ -327,7 +327,8 @@ async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read
     assert "film.mp4 could not be fetched" in item.text
     _, data = await live.engine.conversations.files.get(item.files[0].id)
     assert data == b"a,b\n1,2\n"
-    assert discord.downloads == 1
+    # On its arrival, and again in the turn if that had not ended yet. Never the large one.
+    assert discord.downloads in (1, 2)
 
 
 async def test_a_file_whose_address_has_expired_is_read_at_the_one_that_its_message_has_now(
