@@ -213,3 +213,22 @@ async def test_an_edit_of_a_decision_does_not_evade_a_limit(
         assert not (await stores.inbox.accept(message)).refusal
     await stores.inbox.amend(help.event_key, replace(help, text="two", sent_at=1.0))
     assert (await stores.inbox.accept(help)).refusal
+
+
+async def test_a_message_that_is_edited_to_and_fro_runs_once_with_its_last_text(
+    stores: Embedded,
+) -> None:
+    worker, hello = Worker(stores, held=True).start(), says("hello")
+    first = await stores.inbox.accept(says("think hard"))
+    await worker.until(lambda: first.seq in worker.now)
+    accepted = await stores.inbox.accept(hello)
+    for at, text in enumerate(("stop", "helo"), 1):
+        edited = replace(hello, text=text, sent_at=float(at))
+        if await stores.inbox.amend(hello.event_key, edited) == "started":
+            break  # it was a decision, which runs at once
+    again = await stores.inbox.accept(hello)  # delivered twice
+    assert (again.is_new, again.seq > accepted.seq) == (False, True)
+    worker.let_go()
+    worker.let_go(again.seq)
+    await worker.until_ended(2)
+    assert worker.said in (["think hard", "stop"], ["think hard", "helo"])

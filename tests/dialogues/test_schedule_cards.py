@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tests.fakes.discord.world import Payload
 from tests.fakes.models import EchoModel
 from tests.fakes.schedules import LateScheduleSource
 from tests.fakes.slack import BOT_USER, Post, SlackPerson
-from tests.slack.bot import Setting, workplace
+from tests.slack.bot import Setting, Workplace, workplace
 
 DAILY = {
     "kind": "post", "what": "Stand-up", "when": "0 9 * * *", "zone": "UTC", "ends": None,
@@ -29,11 +31,18 @@ def proposal(**values: Any) -> str:
     return f"call schedule_propose {json.dumps(DAILY | values)}"
 
 
-async def test_the_buttons_on_slack(tmp_path: Path) -> None:
+@asynccontextmanager
+async def schedule_workplace(tmp_path: Path) -> AsyncIterator[Workplace]:
+    """A workplace in which everybody may make schedules."""
     source = LateScheduleSource()
     chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
     async with workplace(tmp_path, Setting(chosen=chosen)) as work:
         source.open(work.bot.engine)
+        yield work
+
+
+async def test_the_buttons_on_slack(tmp_path: Path) -> None:
+    async with schedule_workplace(tmp_path) as work:
         slack, alice, bob = work.slack, work.alice, work.bob
 
         async def ask(words: str) -> Post:
@@ -71,10 +80,7 @@ async def test_the_buttons_on_slack(tmp_path: Path) -> None:
 
 async def test_runs_post_on_slack_where_the_schedule_was_asked_for(tmp_path: Path) -> None:
     """In the channel, or in the thread in which somebody asked."""
-    source = LateScheduleSource()
-    chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
-    async with workplace(tmp_path, Setting(chosen=chosen)) as work:
-        source.open(work.bot.engine)
+    async with schedule_workplace(tmp_path) as work:
         slack, alice = work.slack, work.alice
         store = work.bot.engine.schedules.store
         for place in ("channel", "thread"):
@@ -109,10 +115,7 @@ NO_MEMBER = "Ponte can't post here later."
 
 
 async def test_slack_starts_no_schedule_where_ponte_is_no_member(tmp_path: Path) -> None:
-    source = LateScheduleSource()
-    chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
-    async with workplace(tmp_path, Setting(chosen=chosen)) as work:
-        source.open(work.bot.engine)
+    async with schedule_workplace(tmp_path) as work:
         slack, alice = work.slack, work.alice
         plans = slack.channel("plans", alice)
         asked = slack.say(alice, plans, f"{slack.bot} {proposal()}")
