@@ -11,7 +11,6 @@ import difflib
 import functools
 import inspect
 import itertools
-import json
 import re
 import textwrap
 import typing
@@ -276,8 +275,7 @@ class Parameters:
         """Return the checked values by name. Raise ToolError that names each wrong argument but no
         value."""
         try:
-            # Some models send empty text for calls without arguments.
-            raw_values = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
+            raw_values = _parse_arguments(arguments)
         except (TypeError, ValueError) as error:  # TypeError: half of a surrogate pair
             raise ToolError(
                 "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
@@ -416,10 +414,20 @@ def _takes_null(schema: Mapping[str, Any]) -> bool:
 def read_text_argument(arguments: str, name: str) -> str:
     """Return a text argument of a call that is not checked yet; "" if it is missing."""
     try:
-        value = json.loads(arguments).get(name)
-    except (ValueError, AttributeError, RecursionError):
+        value = _parse_arguments(arguments).get(name)
+    except (AttributeError, TypeError, ValueError):
         return ""
     return value if isinstance(value, str) else ""
+
+
+def _parse_arguments(arguments: str) -> Any:
+    """Return the JSON value of a call's arguments; {} for empty text, which some models send.
+
+    A call's effect, price and run all parse with this function. With two parsers, a text that only
+    one of them accepts would run at another price. Raise ValueError, or TypeError for half of a
+    surrogate pair.
+    """
+    return pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
 
 
 MAX_OUTCOME_CHARACTERS = 16_000

@@ -324,6 +324,17 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
     assert bot.stackspot.count("create") == 2
 
 
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\x1f"])
+async def test_odd_arguments_of_a_call_do_not_change_its_price(bot: Bot, space: str) -> None:
+    """Their space is none in JSON, but is removed before the arguments are checked."""
+    prices = Prices(commands={"*": 0.0, "explain": 0.2})
+    call = asks("explain", "x").replace("{", f"{space}{{", 1)
+    async with bot.open(EchoModel(), spending=make_spending(prices=prices)) as ponte:
+        assert (await ponte.ask(call)).text == "You said: explain: x"
+        usage = (await ponte.engine.people.budget.usage_today()).usage
+    assert usage.cost == pytest.approx(0.2)
+
+
 async def test_who_approves_a_moment_too_late_pays_nothing(
     bot: Bot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
