@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import gettext
-import io
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -98,6 +98,9 @@ COUNT_PLACEHOLDERS = frozenset(
 )
 """Placeholders for integers that get the thousands separators of the language."""
 _FOLDER = Path(__file__).parents[1] / "locale"
+_PO_TEXT = re.compile(r'^(msgid|msgid_plural|msgstr)(?:\[\d\])? (".*"(?:\n".*")*)', re.MULTILINE)
+"""A keyword of a `.po` file and its text, a quoted string on each line. Babel takes ten times as
+long to read such a file, which delays Ponte's start."""
 
 
 @contextmanager
@@ -235,19 +238,34 @@ def translate_word(text: str) -> str:
     return _load_catalogue(nearest_locale(LANGUAGE.get())).gettext(text)
 
 
+class _Catalogue(gettext.NullTranslations):
+    """The translations of a `.po` file by their English text, or by the singular of one with a
+    plural. All our languages but English count 0 as singular."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._texts: dict[str, list[str]] = {}
+        for keyword, lines in _PO_TEXT.findall(path.read_text("utf-8")):
+            text = json.loads(lines.replace('"\n"', ""))
+            if keyword == "msgid":
+                translations = self._texts[text] = []
+            elif keyword == "msgstr":
+                translations.append(text)
+
+    def gettext(self, message: str) -> str:
+        return self._texts.get(message, (message,))[0]
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        translations = self._texts.get(msgid1)
+        return translations[n > 1] if translations else super().ngettext(msgid1, msgid2, n)
+
+
 @functools.cache
 def _load_catalogue(locale: str) -> gettext.NullTranslations:
     """Read the catalogue of one of `LOCALES`, once."""
     if locale == "en":
         return gettext.NullTranslations()
-    from babel.messages import mofile, pofile
-
-    path = _FOLDER / locale.replace("-", "_") / "LC_MESSAGES" / "ponte.po"
-    compiled = io.BytesIO()
-    with path.open("rb") as file:
-        mofile.write_mo(compiled, pofile.read_po(file, locale=locale.replace("-", "_")))
-    compiled.seek(0)
-    return gettext.GNUTranslations(compiled)
+    return _Catalogue(_FOLDER / locale.replace("-", "_") / "LC_MESSAGES" / "ponte.po")
 
 
 def catalogue(locale: str) -> gettext.NullTranslations:

@@ -138,6 +138,17 @@ def test_french_spaces_stand_before_its_high_marks() -> None:
     assert [one for one in plain if re.search(r"[^\u202f(][;?!](\s|$)| [:;?!»]|« ", one)] == []
 
 
+@pytest.mark.parametrize("locale", TRANSLATED)
+def test_ponte_reads_the_file_as_babel_does(locale: str) -> None:
+    ours, theirs = catalogue(locale), read(locale.replace("-", "_"))
+    assert (theirs.plural_expr, theirs.num_plurals) == ("(n > 1)", 2)
+    for id, message in ids(theirs).items():
+        if isinstance(id, str):
+            assert ours.gettext(id) == message.string
+        else:
+            assert [ours.ngettext(*id, n) for n in (1, 2)] == list(message.string or ())
+
+
 @pytest.mark.parametrize("locale", LOCALES)
 def test_plurals_follow_the_language(locale: str) -> None:
     told = [catalogue(locale).ngettext("{count} message", "{count} messages", n) for n in (0, 1, 2)]
