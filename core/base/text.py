@@ -754,6 +754,11 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     }
 
 
+def is_secret_name(name: str) -> bool:
+    """Return whether `redact` withholds the value of a field with this name."""
+    return _fold_name(name) in _SECRET_NAMES
+
+
 def remove_signed_urls(value: Any) -> Any:
     """Return `value` without signed URLs, at any depth.
 

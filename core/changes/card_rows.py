@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from core.base.i18n import format_date, format_moment, format_size, plural, say
-from core.base.text import clean_text, redact, to_one_line, truncate
+from core.base.text import clean_text, is_secret_name, redact, to_one_line, truncate
 from core.base.value_formats import format_value
 from core.domain.changes import Change, ChangeStep, Row, TargetView
 
@@ -142,6 +142,7 @@ def _build_row(
     id, links = steps[0].write.id, view.link_fields
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
+    written = (after or {}).keys()
     if before is not None and after is not None:
         changed = {}
         for name in links & (before.keys() | after):
@@ -156,7 +157,10 @@ def _build_row(
     raw = before, after
     before, after = (None if side is None else _cells(side, longest) for side in raw)
     if raw[0] and raw[1] and before and after:
-        for name in (to_one_line(name) for name in raw[1] if raw[1][name] != raw[0].get(name)):
+        new_names = {name for name, value in raw[1].items() if value != raw[0].get(name)}
+        # A card does not reveal that a secret stays as it is.
+        secrets = {name for name in written if raw[1][name] and is_secret_name(name)}
+        for name in map(to_one_line, new_names | secrets):
             if name in after and before.get(name) == after[name]:  # a secret, or cut
                 after[name] = f"{after[name]} {say('(changed)')}"
     # The row is named by the table's display field, else by a field with a usual name, else by

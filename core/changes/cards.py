@@ -13,7 +13,7 @@ from typing import Any
 from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown
 from core.base.i18n import plural, say, use_locale
 from core.base.markdown import defang, show_reason
-from core.base.text import clean_text, clip_line, make_code_block, redact
+from core.base.text import clean_text, clip_line, is_secret_name, make_code_block
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.card_rows import read_rows
 from core.changes.kinds import Kind, Kinds
@@ -376,8 +376,9 @@ class ChangeViews:
         await self.approval.check_change(person, address, change, reached)
         title = self.builder.build_title(change)
         # An input with an empty value that is sent back empty leaves the value as it is.
-        fields = [each if redact({each.label: True})[each.label] is True
-                  else replace(each, value="") for each in fields]  # fmt: skip
+        fields = [
+            replace(each, value="") if is_secret_name(each.label) else each for each in fields
+        ]
         return ChangeForm(id, change.proposal.revision, title, tuple(fields))
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:

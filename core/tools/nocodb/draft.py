@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
-from core.base.text import fold_case, to_one_line
+from core.base.text import fold_case, is_secret_name, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.ports import Tool
@@ -34,7 +34,7 @@ from core.tools.nocodb.fieldtypes import (
     without_empty,
 )
 from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
-from core.tools.nocodb.read import ColumnChoice, RowReader, check_not_withheld
+from core.tools.nocodb.read import ColumnChoice, RowReader, check_filter_field, check_not_withheld
 from core.tools.nocodb.schema import Schemas, TableDescription
 from core.tools.tool import FunctionTool
 
@@ -121,11 +121,13 @@ class DraftBuilder:
                     before = {**schema.display_cell(snapshot), field.title: old}
                     apart.append(RowWrite(id, before, {field.title: [*(old or ()), *files]}))
                     del after[field.title]
-            new = {n: v for n, v in after.items() if not holds_value(v, snapshot.get(n))}
+            same = {n for n, v in after.items() if holds_value(v, snapshot.get(n))}
+            # A secret counts as new: otherwise its value could be guessed.
+            new = {n: v for n, v in after.items() if n not in same or (v and is_secret_name(n))}
             if written := after if keeps_all else new:
                 before = {f.title: in_time_zone(f, snapshot.get(f.title), zone)
                           for f, _ in cells if f.title in new}  # fmt: skip
-                before |= {name: value for name, value in written.items() if name not in new}
+                before |= {name: value for name, value in written.items() if name in same}
                 writes.append(RowWrite(id, {**schema.display_cell(snapshot), **before}, written))
             for field, value in cells:
                 if field.is_link:  # one that is set as a field is set whole
@@ -276,6 +278,8 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
     fields = [(table.field(name), value) for name, value in values.items()]
     if not fields:
         raise _bad_call("a row has no fields")
+    for link in (field for field, _ in fields if field.is_link):
+        check_not_withheld(link)
     if len({field.id for field, _ in fields}) < len(fields):
         raise _bad_call("a field is given twice in a row")
     if own := [field.title for field, _ in fields if field.is_computed]:
@@ -439,6 +443,7 @@ class WriteTools:
                 "{field} is not a link.", code="bad_field", field=field.title,
                 hint=", ".join(each.title for each in layout.links) or "this table has none",
             )  # fmt: skip
+        check_not_withheld(field)
         check_row_count(len(new) + len(old))
         if both := {*new} & {*old}:
             raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
@@ -536,7 +541,7 @@ class WriteTools:
         """Return the ids of the rows that match now. The draft names these rows and no later
         ones."""
         for each in filters:
-            check_not_withheld(table.field(each.field))
+            await check_filter_field(self._schemas, ctx.viewer, table.field(each.field))
         now = datetime.fromtimestamp(self._now(), _zone(ctx))
         selection = RowSelection.of(table, filters, match, now, self._filters_rows)
         keys = tuple(each for each in table.fields if each.type == "ID")

@@ -22,10 +22,10 @@ from core.base.i18n import LANGUAGE, format_moment, format_size, plural, say
 from core.base.markdown import escape_markdown
 from core.base.spreadsheets import Cell, ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
-from core.base.text import clean_text, fold_case, redact, safe_file_name, truncate
+from core.base.text import clean_text, fold_case, is_secret_name, redact, safe_file_name, truncate
 from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
 from core.domain.messages import Attachment, File, too_large
-from core.domain.records import Outcome, ToolContext
+from core.domain.records import Outcome, ToolContext, Viewer
 from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
@@ -458,9 +458,18 @@ def _find_back_link(table: TableDescription, link: Field, other: TableDescriptio
     return backs[0] if links == [link] and len(backs) == 1 else None
 
 
+async def check_filter_field(schemas: Schemas, viewer: Viewer, field: Field) -> None:
+    """Raise ToolError for a secret field, and for a link to rows that a secret field names."""
+    check_not_withheld(field.in_own_table)
+    if field.is_link:
+        table = await schemas.describe_table(viewer, field.related_id)
+        if table.display_field:
+            check_not_withheld(table.display_field)
+
+
 def check_not_withheld(field: Field) -> None:
     """Raise ToolError for a secret field: filters and groups must not reveal it either."""
-    if redact({field.title: True})[field.title] is not True:
+    if is_secret_name(field.title):
         raise ToolError(
             "The field {field} is hidden here.",
             code="withheld", hint="leave it out", field=field.title,
@@ -496,15 +505,11 @@ class QueryTools:
         joins: dict[Field, Join] = {}
         for each in dict.fromkeys(field_names):
             field = layout.field(each)
-            check_not_withheld(field.in_own_table)
+            await check_filter_field(self.schemas, ctx.viewer, field)
             link = field.via or field
             if not link.is_link:
                 continue
             other = await self.schemas.describe_table(ctx.viewer, link.related_id)
-            if field.is_link:  # its cells name rows
-                named = await self.schemas.describe_table(ctx.viewer, field.related_id)
-                if named.display_field:
-                    check_not_withheld(named.display_field)
             if field.via or (each in links and not link.holds_one):
                 join = joins.get(link) or Join(
                     link, other, (), _find_back_link(layout, link, other)

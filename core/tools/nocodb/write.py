@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from core.base.errors import ToolError, WriteUnsure
+from core.base.text import is_secret_name
 from core.changes.cards import NOT_CHANGEABLE
 from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
@@ -106,7 +107,8 @@ class TableWriter:
                             value = _own_files(value, before.get(name), new)
                         # One write for each cell that still holds what we wrote.
                         is_ours = is_link or is_files or is_same_entry(value, new)
-                        if is_ours and name in before and not is_same_entry(value, before[name]):
+                        is_undoable = not is_same_entry(value, before.get(name))
+                        if is_ours and name in before and (is_undoable or is_secret_name(name)):
                             rows.append(RowWrite(id, {name: value}, {name: before[name]}))
                 if not rows:
                     raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
@@ -178,6 +180,10 @@ class TableBatch:
             if not self._is_written:
                 row = self._rebase_files(schema, row, now.get(row.id))
             check = self._compare_update(schema, row, now.get(row.id))
+            if row.changes_nothing and not self._is_written and check.state == "after":
+                # The time of the row's last change must not reveal that it is the same secret.
+                has_secret = any(map(is_secret_name, row.after or ()))
+                check = replace(check, state="before" if has_secret else "after")
             before, after = row.before or {}, row.after or {}
             for title in (after.keys() & schema.links.keys()) if check.state == "before" else ():
                 # A row to be linked may belong to another row by now. NocoDB would take it from

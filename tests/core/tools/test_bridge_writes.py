@@ -96,6 +96,18 @@ async def test_an_update_draft_holds_the_values_before() -> None:
         )
 
 
+async def test_a_right_guess_of_a_secret_is_proposed_as_a_wrong_one() -> None:
+    async with asking() as ask:
+        ask.bridge.api.fields[CUSTOMERS] += ("Password",)
+        ask.bridge.api.rows[CUSTOMERS][2]["Password"] = "79"
+        for guess in ("79", 79, "78"):
+            values = {"Name": "Chloé Almeida", "Password": guess}
+            draft = await ask("update_record", record_id=3, record_data=values)
+            assert draft.rows[0].after == {"Password": guess}
+            batch = ask.source.rows.open(draft)
+            assert [check.state for check in await batch.check(draft.rows)] == ["before"]
+
+
 async def test_a_person_changes_the_proposed_values_of_a_bridge() -> None:
     async with asking() as ask:
         draft = await ask("update_record", record_id=3, record_data={"Status": "Lost", "Value": 9})

@@ -1,0 +1,100 @@
+"""Nobody learns the value of a secret field from a proposal, its card, its undo, or an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.base.http import HttpClient
+from core.changes import card_rows
+from core.domain.changes import Change
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeField, FakeTable
+from tests.nocodb.test_revising import proposed_change, revise
+from tests.nocodb.write_tools import WriteTools
+
+SECRET = "hunter2"
+GUESSES = (SECRET, "hunter3")
+
+
+@pytest.fixture
+def tables(fake: FakeNocoDB) -> dict[str, FakeTable]:
+    return {table.title: table for table in fake.world.bases[filled.CRM].tables.values()}
+
+
+@pytest.fixture
+def write_tools(fake: FakeNocoDB, tables: dict[str, FakeTable], http: HttpClient) -> WriteTools:
+    orders = tables["Orders"]
+    orders.fields.append(FakeField("csecret", "Senha", "SingleLineText"))
+    for row in orders.rows.values():
+        row["Senha"] = SECRET
+    return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
+
+
+def describe_card(change: Change) -> list[tuple[str, str]]:
+    rows = card_rows.read_rows(card_rows.build_rows(change))
+    return [(row.name, row.text) for row in rows]
+
+
+def update(guess: str, **fields: Any) -> dict[str, Any]:
+    return {"table": "Orders", "changes": [{"id": 1, "fields": {"Senha": guess, **fields}}]}
+
+
+@pytest.mark.parametrize("fields", [{}, {"Title": "x"}, {"Title": "Order 01"}])
+async def test_a_right_guess_is_proposed_written_and_undone_as_a_wrong_one(
+    write_tools: WriteTools, tables: dict[str, FakeTable], fields: dict[str, str]
+) -> None:
+    row = tables["Orders"].rows[1]
+    outcomes = []
+    for guess in GUESSES:
+        row.update(Senha=SECRET, Title="Order 01", UpdatedAt=None)
+        text = await write_tools.call_tool("nocodb_update", **update(guess, **fields))
+        draft = write_tools.drafts[-1]
+        revised = await revise(write_tools, draft, Senha=guess)
+        cards = [describe_card(proposed_change(each)) for each in (draft, revised)]
+        done = await write_tools.all_done(draft)
+        has_new_time = row["UpdatedAt"] is not None
+        undone = await write_tools.undone(done)
+        steps = [step.state for step in undone.steps]
+        outcomes.append((text, cards, len(draft.rows), has_new_time, describe_card(undone), steps))
+        assert row["Senha"] == SECRET
+    assert outcomes[0] == outcomes[1]
+    assert "Senha: [withheld] → [withheld] (changed)" in outcomes[0][1][0][0][1]
+
+
+async def test_rows_that_hold_a_secret_already_are_not_counted(write_tools: WriteTools) -> None:
+    filters = [{"field": "Id", "op": "lte", "value": 3}]
+    for guess in GUESSES:
+        change = {"filters": filters, "set": {"Senha": guess}}
+        assert await write_tools.call_tool("nocodb_update", table="Orders", **change) == "Proposed."
+        assert len(write_tools.drafts[-1].rows) == 3
+
+
+async def test_a_secret_link_is_no_oracle(
+    write_tools: WriteTools, tables: dict[str, FakeTable]
+) -> None:
+    """Whether a link is new, or whom a row belongs to, would tell what the field holds."""
+    up = tables["Orders"].find("Customers")
+    assert up
+    up.title = "Token"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("nocodb_link", {"id": 1, "link_field": "Token", "add": [1]}),
+        ("nocodb_link", {"id": 1, "link_field": "Token", "remove": [1]}),
+        ("nocodb_update", {"changes": [{"id": 1, "fields": {"Token": [1]}}]}),
+        ("nocodb_create", {"rows": [{"Title": "x", "Token": [1]}]}),
+    ]
+    for tool, arguments in calls:
+        refused = await write_tools.error_of_call(tool, table="Orders", **arguments)
+        assert refused.code == "withheld"
+
+
+async def test_rows_are_not_found_by_the_secret_names_of_linked_rows(
+    write_tools: WriteTools, tables: dict[str, FakeTable]
+) -> None:
+    tables["Customers"].display.title = "Token"
+    for guess in ("Customer 01", "Customer 99"):
+        filters = [{"field": "Customers", "op": "eq", "value": guess}]
+        refused = await write_tools.error_of_call("nocodb_delete", table="Orders", filters=filters)
+        assert refused.code == "withheld"
