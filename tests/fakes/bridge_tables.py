@@ -7,6 +7,8 @@ wrong arguments. Seen on loopback in November 2026: https://github.com/betofilip
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from typing import Any
 
@@ -43,6 +45,9 @@ class NocoDBAPI:
         self.fields = {table: tuple(rows[0]) for table, rows in self.rows.items()}
         self.ids_by_title: dict[str, str] = {}
         """Titles that a call may name in place of an id, as newer copies of the code allow."""
+        self.counts: dict[str, tuple[str, str]] = {}
+        """Fields of the type Links, whose cells are numbers of rows → the table of these rows, and
+        its link back."""
         self.key = "Id"
         """The field by which NocoDB knows a row."""
         self.breached = False
@@ -171,7 +176,22 @@ class NocoDBAPI:
         number = max((row["Id"] for row in rows), default=0) + 1
         known = dict.fromkeys(self.fields[table_id])
         rows.append({**known, **{name: data[name] for name in data if name in known}, "Id": number})
+        for name, (other, back) in self.counts.items():
+            if name in known:
+                self._link_rows(number, other, back, data.get(name))
+                rows[-1][name] = sum(row[back] == {"Id": number} for row in self.rows[other])
         return {"Id": number}
+
+    def _link_rows(self, number: int, other: str, back: str, value: Any) -> None:
+        """Give the new row all rows in a list of ids, or in its JSON text, without a word to the
+        rows that had them. Any other value of a field of the type Links is ignored."""
+        with contextlib.suppress(ValueError):
+            value = json.loads(value) if isinstance(value, str) else value
+        for each in value if isinstance(value, list) else []:
+            id = each.get("Id") if isinstance(each, dict) else each
+            next(row for row in self.rows[other] if str(row["Id"]) == str(id))[back] = {
+                "Id": number
+            }
 
 
 class NocoDBAPIWithViews(NocoDBAPI):
@@ -208,13 +228,16 @@ def _where(rows: list[Row], where: str | None, path: str) -> list[Row]:
     """One `(Field,op,value)`; NocoDB knows more, and refuses what it cannot read."""
     if not where:
         return rows
-    condition = re.fullmatch(r"\((?P<field>[^,]+),(?P<op>eq|neq|like|blank),(?P<value>.*)\)", where)
+    where = where.replace(",notblank)", ",notblank,)")
+    condition = re.fullmatch(
+        r"\((?P<field>[^,]+),(?P<op>eq|neq|like|blank|notblank),(?P<value>.*)\)", where
+    )
     field = re.sub("^(c|db_)(?=[A-Z])", "", condition["field"].strip()) if condition else ""
     if not condition or field not in rows[0]:
         raise NocoDBHttpError(422, path)
     value = condition["value"]
-    if condition["op"] == "blank":
-        return [row for row in rows if row[field] is None]
+    if condition["op"] in ("blank", "notblank"):
+        return [row for row in rows if (row[field] is None) == (condition["op"] == "blank")]
     if condition["op"] == "like":
         return [row for row in rows if value.strip("%").lower() in str(row[field]).lower()]
     return [row for row in rows if (str(row[field]) == value) == (condition["op"] == "eq")]

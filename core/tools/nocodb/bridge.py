@@ -116,8 +116,16 @@ class BridgeTable:
     files: frozenset[str] = frozenset()
     """Fields that hold files, where the bridge describes them."""
     links: frozenset[str] = frozenset()
+    samples: Mapping[str, Any] | None = None
+    """A value of each field that some row fills; None where the bridge describes the fields."""
     titles: Mapping[str, str] = field(default_factory=dict)
     """A field's id or name in the database → its title, where the bridge describes them."""
+
+    def may_link(self, name: str, value: Any) -> bool:
+        """Return whether this value of a field that nobody describes may be one of a link. NocoDB
+        would take the rows with these ids from others. Such a field's cells can be numbers."""
+        is_unknown = self.samples is not None and not isinstance(self.samples.get(name), str)
+        return is_unknown and _holds_ids(value)
 
 
 class BridgeDriver(TableDriver):
@@ -163,9 +171,13 @@ class BridgeDriver(TableDriver):
             sample = {"table_id": id, "limit": SAMPLE_ROWS}
             rows = _list_rows(await self._api.call_with_retries("list_records", sample))
             names = list(dict.fromkeys(name for row in rows for name in row))
-            own = frozenset(name for name in names if name in _SYSTEM or name in _KEYS)
-            linking = frozenset(name for row in rows for name in row if _is_link(row[name]))
-            return BridgeTable(id, id, _key_name(names), frozenset(names), own, links=linking)
+            links = {name for row in rows for name in row if _is_link(row[name])}
+            own = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
+            cells = {name: cell for row in rows for name, cell in without_empty(row).items()}
+            return BridgeTable(
+                id, id, _key_name(names), frozenset(names), frozenset(own),
+                links=frozenset(links), samples=cells,
+            )  # fmt: skip
         named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
@@ -182,6 +194,16 @@ class BridgeDriver(TableDriver):
             fields=frozenset(named), computed=frozenset(computed), files=frozenset(files),
             links=frozenset(links), titles=titles,
         )  # fmt: skip
+
+    async def is_link(self, table: BridgeTable, name: str) -> bool:
+        """Return whether the field is a link. A row that fills it shows it where the bridge does
+        not describe the table. Raise BridgeError."""
+        is_unseen = table.samples is not None and name in table.fields - table.samples.keys()
+        if name in table.links or not is_unseen:
+            return name in table.links
+        args = {"table_id": table.id, "where": f"({name},notblank)", "limit": 1}
+        rows = _list_rows(await self._api.call_with_retries("list_records", args))
+        return any(_is_link(row.get(name)) for row in rows)
 
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
@@ -483,7 +505,7 @@ class BridgeSource:
                 near = difflib.get_close_matches(unknown, fields, 1) or alike
                 hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
                 raise _unknown_field(unknown, hint)
-            own = sorted(name for name in data if name in table.computed)
+            own = sorted(n for n, v in data.items() if n in table.computed or table.may_link(n, v))
             if kind == "update":
                 # A bridge may take such a field for the row that it changes.
                 own += [name for name in data if name.casefold() in ("id", table.key.casefold())]
@@ -575,7 +597,8 @@ class BridgeSource:
             is_unknown = operator == "sort" and title not in table.fields
             if table.fields and (is_unknown or _FIELD_ID.fullmatch(title)):
                 raise _unknown_field(title, "name fields by their titles")
-            if title in table.links and operator not in ("blank", "notblank"):
+            is_filter = operator not in ("blank", "notblank")
+            if is_filter and await self._driver.is_link(table, title):
                 raise filter_error("links can only be blank or notblank here")
 
     async def health(self) -> Health:
@@ -668,9 +691,18 @@ def _list_rows(page: Any) -> Sequence[RowImage]:
 
 def _is_link(value: Any) -> bool:
     """Return whether a value is a link. A file has a path or url; any other object is a linked
-    row."""
+    row, and only a link holds an empty list."""
     each = value if isinstance(value, list) else [value]
-    return any(isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each)
+    return value == [] or any(
+        isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each
+    )
+
+
+def _holds_ids(value: Any) -> bool:
+    """Return whether it is a list or an object, or the JSON text of one."""
+    with suppress(ValueError, RecursionError):
+        value = json.loads(value) if isinstance(value, str) else value
+    return isinstance(value, list | dict)
 
 
 def _native_id(id: str) -> int | str:

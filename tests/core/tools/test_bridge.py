@@ -230,6 +230,19 @@ async def test_secret_fields_are_not_revealed_by_their_ids_or_by_links(patched: 
         await execute(source, "list_records", table_id=ORDERS, where="(Customer,blank,)")
 
 
+@pytest.mark.parametrize("empty", [None, []])
+async def test_a_link_that_is_empty_in_the_first_rows_reveals_no_secret(empty: object) -> None:
+    bridge = FakeBridge(patched=False)
+    for row in bridge.api.rows[ORDERS]:
+        row |= {"Customer": empty, "Due": None, "Paid": None}
+    bridge.api.rows[ORDERS][-1] |= {"Customer": {"Id": 1, "Password": "hunter2"}, "Due": "May"}
+    async with asking(bridge) as source:
+        args = {"table_id": ORDERS, "where": "(Customer,like,h%)"}
+        assert (await error_of_call(source, "list_records", **args))["code"] == "bad_filter"
+        for field in ("Due", "Paid"):
+            await execute(source, "list_records", table_id=ORDERS, where=f"({field},eq,May)")
+
+
 async def test_a_calls_effect_is_that_of_the_bridges_tool() -> None:
     async with asking(FakeBridge()) as source:
         (made,) = await source.tools(Viewer())

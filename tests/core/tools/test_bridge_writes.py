@@ -223,6 +223,26 @@ async def test_the_public_bridge_describes_no_table_so_its_rows_do() -> None:
             await ask.source.rows.open(draft).write(draft.rows)
 
 
+async def test_a_new_row_takes_no_rows_from_others_without_a_word() -> None:
+    """Where nobody describes the table, a field of links looks like one of numbers."""
+    async with asking(patched=False) as ask:
+        api = ask.bridge.api
+        api.fields[CUSTOMERS] += ("Orders",)
+        api.counts["Orders"] = (ORDERS, "Customer")
+        api.rows[CUSTOMERS] = [{**row, "Orders": 1} for row in api.rows[CUSTOMERS]]
+        values: list[Any] = [[5], ["5"], '["5"]', '[{"Id": 5}]', [{"Id": 5}], {"Id": 5}]
+        for value in values:
+            data = {"Name": "Eve", "Orders": value}
+            error = await ask.error_of_call("create_record", record_data=data)
+            assert error.code == "computed_field"
+        data = {"Title": "New", "Customer": 3}
+        error = await ask.error_of_call("create_record", table_id=ORDERS, record_data=data)
+        assert error.code == "computed_field"
+        draft = await ask("create_record", record_data={"Name": "[5]", "Status": '["Lead"]'})
+        await ask.source.rows.open(draft).write(draft.rows)
+        assert api.rows[CUSTOMERS][-1]["Orders"] == 0
+
+
 async def test_a_deleted_row_comes_back_without_its_links() -> None:
     async with asking() as ask:
         draft = await ask("delete_record", table_id=ORDERS, record_id=1)
