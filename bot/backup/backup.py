@@ -88,6 +88,8 @@ _MAX_MANIFEST_BYTES = 64 << 20
 """Bytes of a manifest."""
 _PIECE_BYTES = 1 << 20
 _SAYS_NOTHING = "its list of contents is missing"
+_GZIP_MARK = b"\x1f\x8b"
+"""The first bytes of a backup (RFC 1952)."""
 _COMPRESSION_LEVEL = 3
 """zlib's level. The file is a tenth larger than with the best level, and written several times as
 fast."""
@@ -526,6 +528,7 @@ def _list_file_ids(database: Path) -> Sequence[str]:
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
     """Write the file, sync it, read it back, and only then give it its name."""
     part = path.with_name(f"{path.name}.part")
+    _check_replaceable(path)
     try:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
         _remove_leftover(part)
@@ -545,6 +548,22 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
                 raise
     except OSError as error:
         raise NotWritten(file=path, cause=describe_read_error(error)) from None
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise BadInput if something else than a backup has that name: a typing error must not cost
+    `ponte.toml`, nor a device its place."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            is_backup = not os.path.lexists(path)
+        else:
+            with path.open("rb") as file:
+                is_backup = file.read(2) in (b"", _GZIP_MARK)
+    except OSError as error:
+        raise NotWritten(file=path, cause=describe_read_error(error)) from None
+    if not is_backup:
+        words = "{file} exists and is not a backup. No backup was made. Choose another name."
+        raise BadInput(words, file=path)
 
 
 def _remove_leftover(part: Path) -> None:

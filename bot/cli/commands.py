@@ -6,6 +6,7 @@ import asyncio
 import base64
 import datetime
 import json
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -101,7 +102,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     from adapters.terminal.screen import Screen
 
     piped = ""
-    if sys.stdin is not None and not sys.stdin.isatty():
+    if not sys.stdin.isatty():
         data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1)
         if len(data) > MAX_PROMPT_BYTES:
             raise BadInput(
@@ -151,7 +152,8 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
         sys.stdout.buffer.write(data)
         return
     try:
-        file.write_bytes(data)
+        with open(file, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+            out.write(data)
     except OSError as error:
         words = "Cannot write to the file {file} ({cause}). Check the path."
         raise PonteError(words, file=file, cause=describe_read_error(error)) from None

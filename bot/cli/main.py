@@ -7,6 +7,7 @@ so that `ponte version` and `--help` answer at once. Each command imports what i
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import re
 import signal
@@ -207,7 +208,7 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     """
     if words or files:
         return ask(words, files)
-    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
+    if sys.stdin.isatty() and sys.stdout.isatty():
         # To load the command takes about a second.
         sys.stdout.write(_say("Starting Ponte…") + "\n")
         sys.stdout.flush()
@@ -234,7 +235,7 @@ def ask(
     """Ask once and print the answer. TEXT and all of standard input form one prompt, never a
     command. Exit code 1 if there is no answer.
     """
-    if not words and not files and (sys.stdin is None or sys.stdin.isatty()):
+    if not words and not files and sys.stdin.isatty():
         raise typer.BadParameter(_say("Specify a prompt, as text or on standard input."))
     if output and not form:
         raise typer.BadParameter(_say("Use --output together with --format."))
@@ -379,6 +380,7 @@ def version() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Errors go to stderr, one line each."""
+    _open_standard_streams()
     typed = sys.argv[1:] if arguments is None else arguments
     if typed and typed[0] in ("run", "serve", "work"):
         for number in (signal.SIGTERM, signal.SIGINT):  # loading the modules takes a second
@@ -427,6 +429,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return report_error(error, sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null for each standard stream that is closed (`ponte run >&-`), and write "?" for
+    characters that the locale's encoding lacks.
+
+    A closed descriptor would be given to the next file that is opened, such as the database, and a
+    library that writes an error to it would write into that file.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _run(*, takes: bool = True, works: bool = True) -> int:

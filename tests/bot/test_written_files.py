@@ -137,17 +137,22 @@ def test_a_backup_writes_into_nothing_that_was_there(
     assert is_untouched(target)
 
 
-@pytest.mark.parametrize("plant", LINKS)
-def test_a_backup_takes_the_place_of_a_link(
+@pytest.mark.parametrize("plant", PLANTED)
+def test_a_backup_takes_only_the_place_of_a_backup(
     home: Shell, tmp_path: Path, target: Path, plant: Plant
 ) -> None:
     file = tmp_path / "kept.tar.gz"
     plant(file, target)
-    assert home("backup", str(file)).code == 0, home.err
-    assert file.is_file()
-    assert not file.is_symlink()
+    before = file.lstat()
+    assert home("backup", str(file)).code == 1
+    assert home.err == (
+        f"{file} exists and is not a backup. No backup was made. Choose another name.\n"
+    )
+    assert (file.lstat(), is_untouched(target)) == (before, True)
+    file.unlink()
+    for _ in range(2):
+        assert home("backup", str(file)).code == 0, home.err
     assert mode(file) == 0o600
-    assert is_untouched(target)
 
 
 def test_what_a_killed_backup_left_is_not_in_the_way(home: Shell, tmp_path: Path) -> None:

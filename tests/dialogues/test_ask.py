@@ -44,6 +44,7 @@ async def test_the_rows_of_an_answer_for_a_program(tmp_path: Path, commands: str
         words = ("ask", LEADS, "--format", "xlsx", "--output", "leads.xlsx")
         code, out, err = await shell(team, commands, "en", *words)
         assert (code, out, err.count("\n")) == (0, "", 3)
+        assert (team.home / "leads.xlsx").stat().st_mode & 0o077 == 0, "rows are for who may read"
         sheet: Any = openpyxl.load_workbook(team.home / "leads.xlsx").active
         assert [[cell.value for cell in row] for row in sheet] == [["Name"], ["Customer 03"]]
         code, out, err = await shell(team, commands, "en", "ask", SALES, "--format", "csv")

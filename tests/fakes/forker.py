@@ -294,7 +294,8 @@ class Program:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+        # A new object, because the old one remembers whether its stream could seek.
+        sys.stdout = os.fdopen(1, "w", 1 if os.isatty(1) else -1, encoding="utf-8", closefd=False)
         os.environ.clear()
         os.environ.update(self.env)
         os.chdir(self.cwd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -373,6 +374,33 @@ def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.starts_process
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_standard_stream(tmp_path: Path, closed: str) -> None:
+    """SQLite would write the database into it, and a library its errors into the database."""
+    code = (
+        "import os, sys; from bot.cli.main import main\n"
+        "code = main(['version']); place = os.open('opened', os.O_CREAT | os.O_RDWR)\n"
+        "sys.stderr.write('x'); sys.stderr.flush(); sys.exit(code or place <= 2)"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert (tmp_path / "opened").read_bytes() == b""
+
+
+def test_an_encoding_that_lacks_a_character_costs_only_that_character(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_holder.results["status"] = [{"name": "slack", "state": "on", "words": "conexão – ok"}]
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    assert cli.main(["status"]) == 0
+    assert written.getvalue() == "on       slack      conexão ? ok\n".encode("latin-1")
 
 
 def test_who_reads_a_list_may_hang_up(
