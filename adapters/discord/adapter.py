@@ -345,12 +345,15 @@ class DiscordAdapter:
 
         self._queues.put(message.channel.id, take)
 
-    async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+    def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Queue the edit of a message for the intake."""
-        client = await self.connection.client()
-        self._queues.put(event.channel_id, lambda: self._intake.on_edit(client, event.message))
 
-    async def on_delete(self, channel: int, messages: set[int]) -> None:
+        async def take() -> None:
+            await self._intake.on_edit(await self.connection.client(), event.message)
+
+        self._queues.put(event.channel_id, take)
+
+    def on_delete(self, channel: int, messages: set[int]) -> None:
         """Queue the deletion of messages for the intake."""
         self._queues.put(channel, lambda: self._intake.on_delete(channel, messages))
 

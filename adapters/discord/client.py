@@ -142,10 +142,10 @@ class DiscordEvents(Protocol):
     def on_message(self, message: discord.Message) -> None:
         """Handle a new message."""
 
-    async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+    def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Handle the edit of a message, which need not be in the cache."""
 
-    async def on_delete(self, channel: int, messages: set[int]) -> None:
+    def on_delete(self, channel: int, messages: set[int]) -> None:
         """Handle the deletion of messages, by their ids and the id of their channel."""
 
     async def on_interaction(self, interaction: Interaction) -> None:
@@ -282,12 +282,19 @@ class DiscordClient(discord.Client):
         """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
-        """Pass an SDK event on; a raw frame only updates `last_frame`. A new message needs none of
-        the SDK's tasks, because it is only queued."""
+        """Pass an SDK event on; a raw frame only updates `last_frame`. What happens to a message is
+        only queued, here because the SDK's tasks would not keep the order of events. Raw events
+        come for every message, cached by the SDK or not."""
         if event == "socket_raw_receive":
             self.last_frame = time.monotonic()
         elif event == "message":
             self._events.on_message(*args)
+        elif event == "raw_message_edit":
+            self._events.on_edit(*args)
+        elif event == "raw_message_delete":
+            self._events.on_delete(args[0].channel_id, {args[0].message_id})
+        elif event == "raw_bulk_message_delete":
+            self._events.on_delete(args[0].channel_id, args[0].message_ids)
         elif event != "socket_raw_send":
             super().dispatch(event, *args, **kwargs)
 
@@ -348,19 +355,6 @@ class DiscordClient(discord.Client):
     async def on_connect(self) -> None:
         """Report the start of a new session."""
         await self._events.on_connect()
-
-    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
-        """Report an edited message. The raw event comes for every message, cached by the SDK or
-        not."""
-        await self._events.on_edit(payload)
-
-    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        """Report a deleted message."""
-        await self._events.on_delete(payload.channel_id, {payload.message_id})
-
-    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
-        """Report messages that were deleted together."""
-        await self._events.on_delete(payload.channel_id, payload.message_ids)
 
     async def on_interaction(self, interaction: Interaction) -> None:
         """Report a command, click or form."""

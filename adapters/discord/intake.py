@@ -39,9 +39,10 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
 from core.base.errors import NotStored, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import plural, say
-from core.chat.incoming import FileDownloads
+from core.chat.incoming import MAX_EDITED_MESSAGE_AGE_SECONDS, FileDownloads
 from core.chat.people import Conversations, People
 from core.domain.messages import Message, ReplyTo, turn_id
+from core.domain.records import AmendResult
 
 log = structlog.get_logger("discord")
 
@@ -195,12 +196,16 @@ class DiscordIntake:
         return True
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
-        """Store the new text of a message that is not answered yet. A link preview that Discord
-        adds is not an edit: `edited_at` is None then."""
+        """Store the new text of a message that is not answered yet, or a message that mentions us
+        only now. A link preview that Discord adds is not an edit: `edited_at` is None then."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
         with suppress(PostRemoved):
-            await self._take_edit(client, message)
+            _, result = await self._take_edit(client, message)
+            age = time.time() - message.created_at.timestamp()
+            is_recent = age < MAX_EDITED_MESSAGE_AGE_SECONDS
+            if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
+                await self.on_message(client, message)
 
     async def refresh(self, client: discord.Client, message: Message) -> Message:
         """Return a message as it is now. A new session replays neither edits nor deletions, so what
@@ -214,7 +219,7 @@ class DiscordIntake:
             current = await attempt(lambda: channel.fetch_message(int(key[2])))
             if current.edited_at is None:
                 return message
-            changed = await self._take_edit(client, current)
+            changed, _ = await self._take_edit(client, current)
         except PostRemoved:
             await self.conversations.inbox.amend(message.event_key, None)
             raise
@@ -225,18 +230,20 @@ class DiscordIntake:
             message, text=changed.text, attachments=changed.attachments, mentions=changed.mentions
         )
 
-    async def _take_edit(self, client: discord.Client, message: discord.Message) -> Message:
+    async def _take_edit(
+        self, client: discord.Client, message: discord.Message
+    ) -> tuple[Message, AmendResult]:
         """Store an edit, and return the message. Raise PostRemoved if it is withdrawn by that."""
         location = await self.locations.of_message(client, message)
         key = events.event_key(message.channel.id, message.id)
         if location.guild and events.is_withheld(message):
             # Discord withholds the content once our mention is edited out, so the message is no
             # longer for us.
-            await self.conversations.inbox.amend(key, None)
+            await self.conversations.inbox.amend(key, None, may_return=True)
+            self.signs.marks.clear(turn_id(key))
             raise PostRemoved
         changed = events.to_message(message, location, self.locations, own_id(client))
-        await self.conversations.inbox.amend(key, changed)
-        return changed
+        return changed, await self.conversations.inbox.amend(key, changed)
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
         """Withdraw deleted messages of people and stop their turns. Report each message that the

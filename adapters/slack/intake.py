@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,13 @@ from core.base import text
 from core.base.errors import NotFound, PostRemoved, SettingsError
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
-from core.chat.incoming import AddressingSettings, ConfiguredPlaces, FileDownloads, Participants
+from core.chat.incoming import (
+    MAX_EDITED_MESSAGE_AGE_SECONDS,
+    AddressingSettings,
+    ConfiguredPlaces,
+    FileDownloads,
+    Participants,
+)
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.domain.ports import ThreadMap
@@ -358,6 +365,9 @@ class SlackIntake:
         """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
         if message.direct:
             return True
+        # Slack reports each edit that leaves our mention in a message as a new mention.
+        if message.edited and time.time() - float(message.ts) > MAX_EDITED_MESSAGE_AGE_SECONDS:
+            return False
         mentions = message.mentions(self.workspace.user)
         if settings.answer_everything:
             return await self.participants.is_ours(message, where, mentions)

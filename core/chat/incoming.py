@@ -64,6 +64,9 @@ MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 1
 newest files."""
 CONTEXT_SECONDS = 10.0
 """Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
+MAX_EDITED_MESSAGE_AGE_SECONDS = 24 * 3600.0
+"""Age up to which a message is answered because an edit adds a mention. An older one may have been
+answered, and its row deleted since."""
 THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answered without them."
 
 

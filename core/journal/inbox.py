@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from core.base.errors import Forgotten, NotStored, TooManyDeliveries
@@ -196,10 +197,12 @@ class SqlInbox(SqlStore):
         rows = await self._database.read(lambda c: c.execute(sql, keys).fetchall(), single=True)
         return {row["event_key"]: row["created_at"] for row in rows}
 
-    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
+    async def amend(
+        self, event_key: str, message: Message | None, may_return: bool = False
+    ) -> AmendResult:
         """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
         turn had begun. An edit before that which makes the message a decision, or a decision a
-        message, counts as typed now."""
+        message, counts as typed now. A message that `may_return` can be accepted again."""
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
             seq, _, retyped = amended
@@ -209,12 +212,13 @@ class SqlInbox(SqlStore):
             if retyped:
                 self.enqueue(*retyped)
 
-        return (
-            await self._database.write(lambda c: self._amend_message(c, event_key, message), wake)
-        )[1]
+        write = partial(
+            self._amend_message, event_key=event_key, message=message, may_return=may_return
+        )
+        return (await self._database.write(write, wake))[1]
 
     def _amend_message(
-        self, connection: SqlConnection, event_key: str, message: Message | None
+        self, connection: SqlConnection, event_key: str, message: Message | None, may_return: bool
     ) -> tuple[int, AmendResult, Queued | None]:
         """Store an edited message or withdraw it (None). Return its `seq`, the result, and its new
         row if it needed one. An edit older than what is stored is ignored, as is an edit of a
@@ -224,8 +228,12 @@ class SqlInbox(SqlStore):
         if row is None:
             return 0, "unknown", None
         seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
+        # A turn that never began has no thread and no records.
+        is_first_attempt = state == "new" and not row["thread"]
         if message is None:
             _withdraw_message(connection, seq, before, state)
+            if may_return and is_first_attempt:
+                connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
             return seq, "unstarted" if state in ("new", "withdrawn") else "started", None
         # A message that waits can be empty: a mention alone, or what an edit left of it.
         is_withdrawn = state == "withdrawn" or (
@@ -237,8 +245,6 @@ class SqlInbox(SqlStore):
         edited = replace(
             before, text=text, attachments=files, mentions=message.mentions, sent_at=at
         )
-        # A turn that never began has no thread and no records.
-        is_first_attempt = state == "new" and not row["thread"]
         if is_first_attempt and grammar.is_decision(before) != grammar.is_decision(edited):
             _withdraw_message(connection, seq, before, state)  # frees its place
             connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))

@@ -215,6 +215,24 @@ async def test_an_edit_of_a_decision_does_not_evade_a_limit(
     assert (await stores.inbox.accept(help)).refusal
 
 
+async def test_a_message_that_may_return_waits_again_if_it_had_not_begun(
+    stores: Embedded,
+) -> None:
+    worker, hello = Worker(stores, held=True).start(), says("hello")
+    first, think = says("think hard"), says("bye")
+    running = await stores.inbox.accept(first)
+    await worker.until(lambda: running.seq in worker.now)
+    for message in (hello, think):
+        await stores.inbox.accept(message)
+    for message, result in ((first, "started"), (hello, "unstarted"), (hello, "unknown")):
+        assert await stores.inbox.amend(message.event_key, None, may_return=True) == result
+    assert [(await stores.inbox.accept(one)).is_new for one in (first, hello)] == [False, True]
+    for count in (2, 3):
+        worker.let_go()
+        await worker.until_begun(count)
+    assert worker.said == ["think hard", "bye", "hello"]
+
+
 async def test_a_message_that_is_edited_to_and_fro_runs_once_with_its_last_text(
     stores: Embedded,
 ) -> None:

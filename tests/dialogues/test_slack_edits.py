@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.fakes.models import EchoModel
@@ -131,14 +132,14 @@ async def test_edits_and_deletions_that_overtake_their_messages_count(tmp_path: 
         deliveries = w.slack.deliveries
         deliveries.lost = []
         deleted = w.slack.say(w.alice, w.dm, "my secret is swordfish")
-        edited = w.slack.say(w.alice, w.general, f"{w.slack.bot} my secret is swordfish")
+        edited = w.slack.say(w.alice, w.dm, "my secret is swordfish")
         root = w.slack.say(w.alice, w.general, f"{w.slack.bot} my secret is tuna")
         w.slack.say(w.bob, w.general, "no", thread=root)
         late, deliveries.lost = deliveries.lost, None
         w.slack.remove(deleted)
         w.slack.remove(root)
-        w.slack.edit(edited, f"{w.slack.bot} helo")
-        w.slack.edit(edited, f"{w.slack.bot} hello")
+        w.slack.edit(edited, "helo")
+        w.slack.edit(edited, "hello")
         await deliveries.wait_for_deliveries()
         deliveries.lost = late
         deliveries.resend_lost()
@@ -146,3 +147,34 @@ async def test_edits_and_deletions_that_overtake_their_messages_count(tmp_path: 
         await w.ask("next", w.dm)
         assert [ask.input[-1].text for ask in model.asks] == ["hello", "next"]
         assert w.slack.finished_answers(deleted) == []
+
+
+async def test_a_mention_that_an_edit_adds_is_answered_once(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.general, "hello")
+        await w.slack.deliveries.wait_for_deliveries()
+        w.slack.edit(said, f"{w.slack.bot} hello")
+        await w.slack.wait_for_answer(said)
+        w.slack.edit(said, "hello")
+        w.slack.edit(said, f"{w.slack.bot} hello again")
+        await w.slack.deliveries.wait_for_deliveries()
+        await w.ask("last")
+        assert [ask.input[-1].text for ask in model.asks] == ["hello", "last"]
+
+
+async def test_an_edit_of_an_old_message_is_not_answered(tmp_path: Path) -> None:
+    """It may have been answered, and its row deleted since."""
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.clock.seconds_behind = 25 * 3600.0
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.wait_for_answer(said)
+        inbox = w.bot.engine.conversations.inbox
+        await inbox.wait_for_answer(1)
+        assert await inbox.purge(time.time() + 1) == 1
+        await w.restart()
+        w.slack.edit(said, f"{w.slack.bot} hello again")
+        await w.slack.deliveries.wait_for_deliveries()
+        await w.ask("last")
+        assert [ask.input[-1].text for ask in model.asks] == ["hello", "last"]

@@ -212,6 +212,65 @@ async def test_a_mention_that_is_edited_away_is_taken_back(
     assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third"]
 
 
+@pytest.mark.parametrize("granted", [False, True])
+async def test_a_mention_that_an_edit_adds_is_answered_once(
+    ponte: DiscordPonte, ana: DiscordPerson, channel: Channel, granted: bool
+) -> None:
+    if granted:
+        ponte.discord.grant_message_content()
+    ponte.model.say_in_steps({"first": ["one", " done"]})
+    await ponte.open(threads=False, message_content=granted)
+    me = f"<@{ponte.discord.world.me.id}>"
+    await ana.mention("first", channel)
+    await ana.wait_for_text("one", channel)
+    said, deleted = [await ana.say(text, channel) for text in ("hello", "gone")]
+    old = await ana.say("old", channel, ago=25 * 3600.0)
+    await ana.edit(deleted, f"{me} gone")
+    await ana.delete(deleted)
+    for text in ("hello!", f"{me} helo", "hello", f"{me} hello"):
+        await ana.edit(said, text)
+    await ana.edit(old, f"{me} old")
+    await ana.mention("last", channel)
+    await ponte.wait_until_stored("last")
+    ponte.model.go_on()
+    await ana.wait_for_text("You said: last", channel)
+    await ana.edit(said, f"{me} hello again")
+    await ana.ask("bye", channel)
+    texts = [ask.input[-1].text for ask in ponte.model.asks]
+    assert texts == ["first", "hello", "last", "bye"]
+
+
+async def test_a_mention_that_is_edited_away_and_back_is_answered_once(
+    ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    ponte.model.say_in_steps({"first": ["one", " done"]})
+    await ponte.open(threads=False)
+    me = f"<@{ponte.discord.world.me.id}>"
+    first = await ana.mention("first", channel)
+    await ana.wait_for_text("one", channel)
+    back, deleted = [await ana.mention(text, channel) for text in ("second", "gone")]
+    await ponte.wait_until_stored("gone")
+    await ponte.discord.wait_until(lambda: marks(ponte.discord, "PUT") == 2)
+    for message in (back, deleted, first):
+        await ana.edit(message, "never mind")
+    await ponte.discord.wait_until(lambda: marks(ponte.discord, "DELETE") == 2)
+    await ana.delete(deleted)
+    await ana.edit(back, f"{me} third")
+    await ana.edit(first, f"{me} first again")
+    await ponte.wait_until_stored("third")
+    ponte.model.go_on()
+    await ana.wait_for_text("You said: third", channel)
+    await ana.edit(back, "answered")
+    await ana.edit(back, f"{me} third")
+    await ana.ask("last", channel)
+    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third", "last"]
+
+
+def marks(discord: FakeDiscord, method: str) -> int:
+    """How often the bot put an hourglass on a message, or removed one."""
+    return sum(one[0] == method for one in discord.rest.reactions)
+
+
 async def test_a_forwarded_message_comes_as_context(live: DiscordPonte, ana: DiscordPerson) -> None:
     snapshot = {
         "message": {

@@ -98,7 +98,9 @@ class MemoryInbox:
         messages = (row.message for row in self.rows.values())
         return {m.event_key: m.sent_at for m in messages if m.event_key in event_keys}
 
-    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
+    async def amend(
+        self, event_key: str, message: Message | None, may_return: bool = False
+    ) -> AmendResult:
         row = next((r for r in self.rows.values() if r.message.event_key == event_key), None)
         if row is None or (message is not None and message.sent_at < row.message.sent_at):
             return "unknown"

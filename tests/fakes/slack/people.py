@@ -151,10 +151,15 @@ class PeopleActions:
         } | (envelope or {}))  # fmt: skip
 
     def edit(self, post: Post, text: str) -> Delivery:
+        """Change the text of a post. Each edit that leaves a mention of the app in a channel is
+        also an `app_mention`, with `edited` (slackapi/bolt-js issue 960)."""
         before = post.event()
         post.text, post.edited = text, self.workspace.clock.ts()
         post.versions.append(text)
         place = self.workspace.places[post.channel]
+        if MENTION in text and place.kind != "im":
+            self.event(post.event() | {"type": "app_mention", "channel": place.id,
+                                       "event_ts": post.edited})  # fmt: skip
         return self.event({
             "type": "message", "subtype": "message_changed", "hidden": True,
             "channel": post.channel, "channel_type": place.kind, "ts": post.edited,

@@ -221,9 +221,10 @@ class Clock:
 
     def __init__(self) -> None:
         self._last = 0
+        self.seconds_behind = 0.0
 
     def ts(self) -> str:
-        now = max(self._last + 1, int(time.time() * 1_000_000))
+        now = max(self._last + 1, int((time.time() - self.seconds_behind) * 1_000_000))
         self._last = now
         return f"{now // 1_000_000}.{now % 1_000_000:06d}"
 
