@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import difflib
 import functools
-import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -272,12 +270,13 @@ class Settings(
 
 def load(faces: Faces = FACES) -> Settings:
     """Return the settings of this process. Raise SettingsError, with a line for each wrong one."""
-    logging.getLogger("dotenv").setLevel(logging.ERROR)  # `notes` say what it would
     environment = _environment_class(tuple(faces))
     try:
-        with _open_env_file() as (file, path):
-            options: dict[str, Any] = {"_env_file": path}
-            settings: Settings = environment(**options)
+        file = _read_env_file()
+        # Values are as they are written: `${NAME}` does not read the environment.
+        named = ((name.lower(), value) for name, value in file.names.items() if value)
+        values: Any = {name: value for name, value in named if name in environment.model_fields}
+        settings = environment(**values)
         filed = (getattr(settings, name) for name in _names_from_file(settings))
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
         settings._notes = tuple(_list_notes(settings))
@@ -298,43 +297,45 @@ def _environment_class(faces: Faces) -> type[Settings]:
     more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
     combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     combined.faces = faces
-    return type("Environment", (combined, BaseSettings), {"model_config": _READ_OPTIONS})
+    return type("Environment", (combined, _ReadEnvironment), {"model_config": _READ_OPTIONS})
 
 
-@contextmanager
-def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
-    """Yield the file and a path to read it while the block runs. Raise OSError,
-    UnicodeDecodeError.
+class _ReadEnvironment(BaseSettings):
+    """Reads the environment, which has priority over the values of `.env` given to `__init__`."""
 
-    The path leads to the file whose owner was checked, even if another file takes its name
-    meanwhile. A file of another user is not read, since it could send our secrets to other servers;
-    root's file could do no more than root can.
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: object, init_settings: Any, env_settings: Any, *_: Any, **__: Any
+    ) -> tuple[Any, ...]:
+        return env_settings, init_settings
+
+
+def _read_env_file() -> EnvFile:
+    """Return the `.env` of this folder. Raise OSError, UnicodeDecodeError.
+
+    A file of another user is not read, since it could send our secrets to other servers; root's
+    file could do no more than root can.
     """
     path = Path(".env").absolute()
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = path.open(encoding="utf-8")
     except FileNotFoundError:
-        yield EnvFile(), None
-        return
-    try:
-        owner = os.fstat(file).st_uid
+        return EnvFile()
+    with file:
+        owner = os.fstat(file.fileno()).st_uid
         if owner not in (0, os.geteuid()):
             why = f"it belongs to another user (uid {owner}); change its owner"
-            yield EnvFile(path, why), None
-            return
-        path_of_file, names, unread = f"/proc/self/fd/{file}", {}, []
-        with open(path_of_file, encoding="utf-8") as lines:
-            for binding in parse_stream(lines):
-                if binding.error:
-                    # The parser counts the blank lines above a line to it.
-                    text = binding.original.string
-                    above = text[: len(text) - len(text.lstrip())].count("\n")
-                    unread.append(binding.original.line + above)
-                elif binding.key:
-                    names[binding.key] = binding.value or ""
-        yield EnvFile(path, names=names, unread=tuple(unread)), path_of_file
-    finally:
-        os.close(file)
+            return EnvFile(path, why)
+        names, unread = {}, []
+        for binding in parse_stream(file):
+            if binding.error:
+                # The parser counts the blank lines above a line to it.
+                text = binding.original.string
+                above = text[: len(text) - len(text.lstrip())].count("\n")
+                unread.append(binding.original.line + above)
+            elif binding.key:
+                names[binding.key] = binding.value or ""
+        return EnvFile(path, names=names, unread=tuple(unread))
 
 
 def _list_notes(settings: Settings) -> Iterator[str]:

@@ -337,6 +337,20 @@ def test_a_proxy_of_the_file_reads_no_secret_of_the_environment(
     assert refusal().startswith("HTTP_PROXY is in ")
 
 
+def test_the_file_takes_no_secret_out_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else a file that came with somebody's folder could send one to a model or to a server."""
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "hunter2")
+    (tmp_path / ".env").write_text(
+        "PONTE_MODEL=${SLACK_BOT_TOKEN}\nPONTE_INSTRUCTIONS='a ${SLACK_BOT_TOKEN:-b}'\n"
+        "_ENV_FILE=other\n"
+    )
+    settings = load()
+    assert settings.ponte_model == "${SLACK_BOT_TOKEN}"
+    assert settings.ponte_instructions == "a ${SLACK_BOT_TOKEN:-b}"
+
+
 def test_another_users_file_is_not_read_and_that_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
