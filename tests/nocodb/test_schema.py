@@ -181,15 +181,15 @@ async def test_everything_is_asked_once_and_kept_for_five_minutes(
         schemas.visible_tables(Viewer()),
     )
     asked = len(fake.calls)
-    assert asked == 3  # bases, tables, Customers
+    assert asked == 4  # bases, tables, Customers, and Orders for the rollup
     await schemas.describe_all(Viewer())
-    assert len(fake.calls) == asked + 2  # Orders and Readings
+    assert len(fake.calls) == asked + 1  # Readings
     clock.now += DESCRIPTION_SECONDS - 1
     await schemas.describe_all(Viewer())
-    assert len(fake.calls) == asked + 2
+    assert len(fake.calls) == asked + 1
     clock.now += 2
     await schemas.describe_all(Viewer())
-    assert len(fake.calls) == 2 * (asked + 2)
+    assert len(fake.calls) == 2 * (asked + 1)
 
 
 async def test_a_failure_is_not_kept(fake: FakeNocoDB, schemas: Schemas) -> None:

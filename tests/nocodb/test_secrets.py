@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from core.base.errors import ToolError
 from core.base.http import HttpClient
 from core.changes import card_rows
 from core.domain.changes import Change
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
+from tests.nocodb.reader import Reader
 from tests.nocodb.test_revising import proposed_change, revise
 from tests.nocodb.write_tools import WriteTools
 
@@ -98,3 +100,80 @@ async def test_rows_are_not_found_by_the_secret_names_of_linked_rows(
         filters = [{"field": "Customers", "op": "eq", "value": guess}]
         refused = await write_tools.error_of_call("nocodb_delete", table="Orders", filters=filters)
         assert refused.code == "withheld"
+
+
+async def test_cards_and_errors_do_not_show_the_secret_names_of_linked_rows(
+    write_tools: WriteTools, tables: dict[str, FakeTable]
+) -> None:
+    tables["Orders"].display.title = "Token"
+    for number, row in tables["Orders"].rows.items():
+        row["Token"] = f"{SECRET}-{number}"
+    link = {"id": 2, "link_field": "Orders", "add": [1, 5]}
+    for draft in (
+        await write_tools.draft("nocodb_link", **link),
+        await write_tools.draft("nocodb_create", rows=[{"Name": "x", "Orders": [7]}]),
+        await write_tools.draft("nocodb_delete", ids=[1]),
+    ):
+        assert SECRET not in repr(describe_card(proposed_change(draft)))
+        done = await write_tools.apply_draft(draft)
+        assert SECRET not in repr(describe_card(done))
+        assert SECRET not in repr([step.explanation for step in done.steps])
+    refused = await write_tools.error_of_call("nocodb_create", rows=[{"Orders": [5]}])
+    assert SECRET not in f"{refused} {refused.hint}"
+
+
+def add_field(table: FakeTable, title: str, type: str, **options: str) -> FakeField:
+    field = FakeField(f"c{title.lower()}", title, type, options)
+    table.fields.append(field)
+    return field
+
+
+async def test_fields_that_read_a_secret_are_withheld_too(
+    write_tools: WriteTools, tables: dict[str, FakeTable]
+) -> None:
+    customers, orders = tables["Customers"], tables["Orders"]
+    down = customers.find("Orders")
+    assert down
+    add_field(orders, "Check", "Formula", formula='CONCAT({Title}, "-", {Senha})')
+    add_field(orders, "Code", "QrCode", qrcode_value_field_id="ccheck")
+    add_field(orders, "Plain", "Formula", formula="{Title}")
+    for row in orders.rows.values():
+        row |= {"Check": f"x-{SECRET}", "Code": f"x-{SECRET}", "Plain": "Order"}
+    for title, shown in (("First", "csecret"), ("Second", "ccheck"), ("Open", "cplain")):
+        options = {"related_field_id": down.id, "related_table_lookup_field_id": shown}
+        add_field(customers, title, "Lookup", **options)
+    reader = Reader(write_tools.api, write_tools.schemas)
+    for table, hidden, open in (
+        ("Orders", ("Senha", "Check", "Code"), "Plain"), ("Customers", ("First", "Second"), "Open"),
+    ):  # fmt: skip
+        for answer in (
+            await reader.query(table, export="csv"),
+            await reader.call("nocodb_get", table=table, id="1"),
+        ):
+            row = answer["row"] if "row" in answer else answer["rows"][0]
+            assert [row[name] for name in hidden] == ["[withheld]"] * len(hidden)
+            assert row[open].startswith("Order")
+            assert SECRET not in repr(reader.last)
+        for name in hidden:
+            for call in (
+                reader.query(table, (name, "contains", "h")),
+                reader.summary(table, (name, "unique")),
+                reader.summary(table, group_by=name),
+                reader.query(table, sort=[{"field": name, "direction": "asc"}]),
+            ):
+                with pytest.raises(ToolError) as caught:
+                    await call
+                assert caught.value.code == "withheld"
+    assert SECRET.encode() not in b"".join(reader.files.values())
+    with pytest.raises(ToolError, match="hidden here"):
+        await reader.query("Customers", fields=["Orders.Check"])
+
+
+async def test_a_field_called_signed_url_is_a_field_like_any_other(
+    write_tools: WriteTools, tables: dict[str, FakeTable]
+) -> None:
+    add_field(tables["Orders"], "Signed URL", "URL")
+    tables["Orders"].rows[1]["Signed URL"] = "https://example.com/contract"
+    reader = Reader(write_tools.api, write_tools.schemas)
+    answer = await reader.query("Orders", ("Signed URL", "contains", "contract"))
+    assert answer["rows"][0]["Signed URL"] == "https://example.com/contract"

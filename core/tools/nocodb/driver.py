@@ -400,7 +400,7 @@ class RestDriver(TableDriver):
         names = [each.title for each in (other.name, *backs) if each]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():
-            title = str(snapshot.get(other.name.title) or id) if other.name else id
+            title = cell_title({"id": id, "fields": other.display_cell(snapshot)})
             owner = await self._find_owner(schema, field, id, backs, snapshot)
             owned[id] = LinkableRow({"id": id, "title": title}, owner)
         return owned

@@ -22,7 +22,15 @@ from typing import Any, Literal
 from core.base.errors import ToolError
 from core.base.i18n import format_size, say
 from core.base.spreadsheets import Cell
-from core.base.text import clean_text, fold_to_letters, redact, to_one_line, truncate
+from core.base.text import (
+    WITHHELD_MARK,
+    clean_text,
+    fold_to_letters,
+    is_secret_name,
+    redact,
+    to_one_line,
+    truncate,
+)
 from core.base.value_formats import NUMBER_KINDS, format_kind, format_value
 from core.base.value_formats import parse_number as parse_number
 from core.tools.nocodb.api import NocoRecord
@@ -72,6 +80,7 @@ class Field:
     formula or code reads. `counts`: it is a number of values. `format`: how
     values are written (`core/base/value_formats.py`). `via`: the link to the field's table, if that
     is another table; `title` then begins with the link's ("Customer.Country").
+    `shows_secret`: its values come from a secret field.
     """
 
     id: str
@@ -87,6 +96,12 @@ class Field:
     relation: str = ""
     format: str = ""
     via: Field | None = None
+    shows_secret: bool = False
+
+    @property
+    def is_secret(self) -> bool:
+        """Return True if nobody may read the field's values here."""
+        return self.shows_secret or is_secret_name(self.in_own_table.title)
 
     @property
     def in_own_table(self) -> Field:
@@ -548,6 +563,12 @@ def cell_of(record: NocoRecord, field: Field) -> object:
     return record.id if field.type == "ID" else record.fields.get(field.title)
 
 
+def open_cell(record: NocoRecord, field: Field) -> object:
+    """Return a field's cell without signed addresses, or a mark if the field is secret."""
+    cell = record.fields.get(field.title)
+    return WITHHELD_MARK if cell and field.is_secret else redact(cell)
+
+
 def lists_linked_rows(cell: object) -> bool:
     """Return whether a link's cell holds all its rows, each with its id. Some versions of NocoDB
     put their number or titles there, or so many that some may be missing."""
@@ -612,11 +633,12 @@ def cell_texts(cell: object) -> tuple[str, ...]:
 def cell_title(cell: Mapping[str, object]) -> str:
     """Return the title of a linked row, a file or a person; never an address.
 
-    A linked row is {"id", "fields": {display: value}}.
+    A linked row is {"id", "fields": {display: value}}. One that a secret names goes by its id.
     """
     fields = cell.get("fields")
     if isinstance(fields, Mapping):
-        named = next((text for value in fields.values() for text in cell_texts(value)), "")
+        values = (value for name, value in fields.items() if not is_secret_name(name))
+        named = next((text for value in values for text in cell_texts(value)), "")
         return named or str(cell.get("id", ""))
     for key in ("title", "display_name", "email", "name", "Title", "Name"):
         if isinstance(title := cell.get(key), str) and title:
@@ -641,9 +663,8 @@ def format_row(
     A field that is itself called "id" gets the key "id (field)".
     """
     row: dict[str, Any] = {"id": record.id}
-    open_cells = redact(dict(record.fields))
     for field in fields:
-        cell = open_cells.get(field.title)
+        cell = open_cell(record, field)
         if field.type != "ID" and not is_blank(field, cell):
             title = format_label(field.title)
             plain_cell = isinstance(cell, bool | int | float)
@@ -665,19 +686,17 @@ def format_display_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) 
             else "" if value is None else say("Yes") if value else say("No")
         )  # fmt: skip
 
-    open_cells = redact(dict(record.fields))
     return [
-        record.id if field.type == "ID" else format(field, open_cells.get(field.title))
+        record.id if field.type == "ID" else format(field, open_cell(record, field))
         for field in fields
     ]
 
 
 def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[Cell]:
     """Return a row for a file: whole cells with their own types, as `export_cell` does."""
-    open_cells = redact(dict(record.fields))
     return [
         _parse_id(record.id) if field.type == "ID"
-        else export_cell(field, open_cells.get(field.title), zone)
+        else export_cell(field, open_cell(record, field), zone)
         for field in fields
     ]  # fmt: skip
 

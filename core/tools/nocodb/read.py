@@ -22,7 +22,7 @@ from core.base.i18n import LANGUAGE, format_moment, format_size, plural, say
 from core.base.markdown import escape_markdown
 from core.base.spreadsheets import Cell, ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
-from core.base.text import clean_text, fold_case, is_secret_name, redact, safe_file_name, truncate
+from core.base.text import clean_text, fold_case, safe_file_name, truncate
 from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
 from core.domain.messages import Attachment, File, too_large
 from core.domain.records import Outcome, ToolContext, Viewer
@@ -50,6 +50,7 @@ from core.tools.nocodb.fieldtypes import (
     is_blank,
     linked_ids,
     lists_linked_rows,
+    open_cell,
 )
 from core.tools.nocodb.filters import (
     MAX_FILTER_VALUES,
@@ -469,7 +470,7 @@ async def check_filter_field(schemas: Schemas, viewer: Viewer, field: Field) -> 
 
 def check_not_withheld(field: Field) -> None:
     """Raise ToolError for a secret field: filters and groups must not reveal it either."""
-    if is_secret_name(field.title):
+    if field.is_secret:
         raise ToolError(
             "The field {field} is hidden here.",
             code="withheld", hint="leave it out", field=field.title,
@@ -673,8 +674,7 @@ class QueryTools:
     ) -> Outcome:
         """Return an attachment of the row as a file of the conversation, for the model to read. Of
         several with one name, the last one."""
-        cells = redact(dict(record.fields))
-        lists = [cells.get(each.title) for each in table.fields if each.field_type.file]
+        lists = [open_cell(record, each) for each in table.fields if each.field_type.file]
         entries = [
             one for cell in lists if isinstance(cell, list) for one in cell
             if isinstance(one, Mapping)

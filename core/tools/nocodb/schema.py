@@ -381,36 +381,42 @@ class Schemas:
         viewer.note_need("read", named.title, named.id)
         for link in table.links:  # they show values of other tables
             viewer.note_need("read", link.related_title, link.related_id)
-        if not self.config.table_rules.hides_some(viewer.rights):
-            return table
-        are_shown = await run_together(*(self._is_shown(viewer, table, f) for f in table.fields))
-        by_sight = dict(zip(table.fields, are_shown, strict=True))
-        links = (each for each in table.links if not by_sight[each])
-        return replace(
-            table,
-            fields=tuple(each for each in table.fields if by_sight[each]),
-            concealed=(*table.concealed, *links),
-        )
+        hides = self.config.table_rules.hides_some(viewer.rights)
+        readers = [each for each in table.fields if hides or each.sources]
+        sources = await run_together(*(self._find_sources(viewer, table, f) for f in readers))
+        by_field = dict(zip(readers, sources, strict=True))
+        fields, links = list[Field](), list[Field]()
+        for each in table.fields:
+            shown, may_see_all = by_field.get(each, ((), True))
+            is_secret = not (each.is_link or each.counts) and any(f.is_secret for f in shown)
+            if may_see_all or not hides:
+                fields.append(replace(each, shows_secret=True) if is_secret else each)
+            elif each.is_link:
+                links.append(each)
+        return replace(table, fields=tuple(fields), concealed=(*table.concealed, *links))
 
-    async def _is_shown(self, viewer: Viewer, table: TableDescription, field: Field) -> bool:
-        """Return whether this person may see every field whose values the field shows, over any
-        number of links, lookups and formulas."""
+    async def _find_sources(
+        self, viewer: Viewer, table: TableDescription, field: Field
+    ) -> tuple[Sequence[Field], bool]:
+        """Return the fields whose values the field shows, over any number of links, lookups and
+        formulas, and whether this person may see all of them."""
         visible, waiting = await self.visible_tables(viewer), [(table, field)]
+        may_see_all = True
         for table, each in waiting:  # it grows
             sources = each.sources
             if each.is_link or each.link_id:
                 link = next((f for f in table.links if f.id in (each.id, each.link_id)), None)
                 if link is None:
-                    return False
+                    may_see_all = False
+                    continue
                 table = (await self._fetch_raw(link.related_id)).visible_to(visible)
                 viewer.note_need("read", table.title, table.id)
                 sources = (table.display,) if each.is_link else sources
             for name in sources:
                 shown = [(table, f) for f in table.fields if name in (f.id, f.title)]
-                if not shown and name in table.names:
-                    return False
+                may_see_all &= bool(shown) or name not in table.names
                 waiting += [each for each in shown if each not in waiting]
-        return True
+        return [each for _, each in waiting[1:]], may_see_all
 
     async def _fetch_raw(self, id: str) -> _RawDescription:
         self._drop_after_drift()
@@ -436,10 +442,7 @@ class Schemas:
         link = next((each for each in table.fields if each.id == field.link_id), None)
         if not field.sources or field.counts or link is None or not depth:
             return field.format
-        try:
-            other = (await self._fetch_raw(link.related_id)).visible_to(visible)
-        except NocoError:
-            return field.format
+        other = (await self._fetch_raw(link.related_id)).visible_to(visible)
         source = next((each for each in other.fields if each.id in field.sources), None)
         found = await self._find_format(other, source, visible, depth - 1) if source else ""
         return found or field.format
