@@ -69,8 +69,9 @@ class SenderLimits:
         if self.waiting:
             # On Postgres, messages that are stored at the same moment do not see each other.
             connection.lock_key(f"waiting:{person}")
-            sql = (
+            sql = (  # runs of the person's schedules do not count
                 "SELECT count(*) FROM inbox WHERE person = ? AND is_decision = 0 AND state = 'new'"
+                " AND event_key NOT LIKE 'schedule:%'"
             )
             if select_value(connection, sql, person) > self.waiting:
                 return f"waiting:{self.waiting}"

@@ -14,10 +14,11 @@ import pytest
 
 from bot.backup.backup import close_unfinished
 from core.base.errors import NotFound
-from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
+from core.domain.messages import Address, Message, Person, ReplyTo, decode_json, turn_id
 from core.domain.ports import Platforms
 from core.domain.records import TurnState
 from core.erasure import SqlPersonalData
+from core.journal.inbox import SenderLimits
 from core.people.notices import Outbox, PersonNotice
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
@@ -236,6 +237,21 @@ async def test_a_run_now_is_one_run_for_each_wish_and_leaves_the_due_times(book:
     await book.engine.end(run.seq)
     assert (await book.schedules.run_now(one.id, "slack:T1:C1:6.0")).seq != run.seq
     assert (await book.schedules.get(one.id)).state == "paused"
+
+
+async def test_due_runs_are_not_limited_and_leave_their_owner_s_places_free(book: Book) -> None:
+    inbox = book.engine.inbox
+    vars(inbox)["_config"] = SimpleNamespace(sender_limits=SenderLimits(waiting=1))
+    schedules = [await book.start() for _ in range(3)]
+    runs = [await book.run_due(one) for one in schedules]
+    runs.append(await book.schedules.run_now((await book.start()).id, "event"))
+    assert [run.state for run in runs] == ["queued"] * 4
+    receipts = [
+        await inbox.accept(Message(key, "hello", ANA, PLACE, replace(TO, turn=turn_id(key))))
+        for key in ("k1", "k2")
+    ]
+    assert [receipt.refusal for receipt in receipts] == ["", "waiting:1"]
+    assert (await book.run_due(await book.start())).state == "queued", "the places are taken"
 
 
 async def test_a_schedule_whose_times_have_all_passed_is_not_stored(book: Book) -> None:
