@@ -45,6 +45,8 @@ def field(type: str) -> Field:
         ("Date", " 2028-02-29 ", "2028-02-29"),
         ("DateTime", "2026-11-20", "2026-11-20 00:00:00-03:00"),
         ("DateTime", "2026-11-20T14:30Z", "2026-11-20 14:30:00+00:00"),
+        ("DateTime", "2026-11-20T14:30:15.75Z", "2026-11-20 14:30:15+00:00"),
+        ("DateTime", "1800-01-01", "1800-01-01 03:06:28+00:00"),
         ("Time", "14:30", "14:30:00"),
         ("Email", " ana@example.com ", "ana@example.com"),
         ("URL", "http://localhost:8080/a", "http://localhost:8080/a"),
@@ -73,12 +75,16 @@ def test_values_that_a_field_accepts(type: str, value: object, kept: object) -> 
         ("Decimal", "NaN"),
         ("Currency", "R$ 5"),
         ("Duration", "1:75"),
+        ("Duration", -60),
         ("Rating", 11),
         ("Year", 26),
         ("Checkbox", "maybe"),
         ("Date", "2026-11-31"),
         ("Date", "2026-11-20T10:00"),
         ("Date", 20261120),
+        ("Date", "0026-11-20"),
+        ("DateTime", "0026-11-20 10:00"),
+        ("DateTime", "9999-12-31 23:59"),
         ("DateTime", "today"),
         ("DateTime", "2026-11-20 25:00"),
         ("Time", "25:99"),
@@ -90,6 +96,8 @@ def test_values_that_a_field_accepts(type: str, value: object, kept: object) -> 
         ("MultiSelect", ["Lead", "lost"]),
         ("User", ["ana"]),
         ("JSON", "nope"),
+        ("JSON", '{"a": 1e999}'),
+        ("JSON", "NaN"),
         ("Attachment", "file.txt"),
     ],
 )
@@ -147,6 +155,9 @@ def test_entries_are_converted_for_nocodb_and_for_people() -> None:
         in_time_zone(field("DateTime"), "2026-11-20 14:30:00+00:00", ZONE)
         == "2026-11-20 11:30:00-03:00"
     )
+    for last in ("9999-12-31 23:59:59+00:00", "0001-01-01 00:00:00+00:00"):
+        zones = (ZONE, ZoneInfo("Asia/Tokyo"))
+        assert last in [in_time_zone(field("DateTime"), last, zone) for zone in zones]
     assert in_time_zone(field("DateTime"), None, ZONE) is None
     assert in_time_zone(field("Date"), "2026-11-20", ZONE) == "2026-11-20"
     assert linked_ids([{"id": 1}, {"id": "2"}]) == {"1", "2"}

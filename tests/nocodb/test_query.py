@@ -8,7 +8,9 @@ import io
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -259,3 +261,25 @@ async def test_a_withheld_column_cannot_be_guessed_at(fake: FakeNocoDB, http: Ht
         assert (await error_of_call(reader, tool, table="Orders", **args)).code == "withheld"
     (row,) = (await reader.query("Orders", ("Id", "eq", 1)))["rows"]
     assert row["API token"] == "[withheld]"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Sao_Paulo"])
+async def test_a_moment_that_means_never_does_not_close_its_table(
+    fake: FakeNocoDB, http: HttpClient, zone: str
+) -> None:
+    """It is beyond the years of Python in some zones, and is then told in UTC."""
+    customers = next(
+        t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Customers"
+    )
+    customers.rows[1]["Seen"] = "9999-12-31 23:59:59+00:00"
+    customers.rows[2]["Seen"] = "0001-01-01 00:00:00+00:00"
+    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
+    now = datetime(2026, 11, 20, 14, tzinfo=ZoneInfo(zone))
+    reader = Reader(api, Schemas(api, filled.CRM), now)
+    for form in (None, "csv", "xlsx", "json"):
+        rows = (await reader.query("Customers", export=form))["rows"]
+        assert rows[0]["Seen"].startswith("9999-12-31")
+        assert rows[1]["Seen"].startswith("0001-01-01")
+    answer = await reader.summary("Customers", ("Seen", "max"), ("Seen", "min"), group_by="Seen")
+    assert answer["all"]["max of Seen"].startswith("9999-12-31")
+    assert answer["all"]["min of Seen"].startswith("0001-01-01")

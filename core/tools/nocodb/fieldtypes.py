@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import partial
 from typing import Any, Literal
 
@@ -42,9 +42,10 @@ LINK_CELL_LIMITS = (5, 25)
 (https://github.com/nocodb/nocodb/issues/13616)."""
 
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+# NocoDB takes year 26 for 2026.
+_DAY = re.compile(r"[1-9]\d{3}-\d{2}-\d{2}")
 _MOMENT = re.compile(
-    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?"
+    r"[1-9]\d{3}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?"
 )
 _TIME = re.compile(r"(?P<hour>\d{2}):(?P<minute>\d{2})(:(?P<second>\d{2}))?")
 _STORED_TIME = re.compile(r"\d{2}:\d{2}:\d{2}")
@@ -221,7 +222,9 @@ def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
     """Return seconds. NocoDB reads 1:30 as hours and minutes."""
     match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        return _parse_number(field, value)
+        if (seconds := _parse_number(field, value)) < 0:
+            raise value_error(field, "it holds no negative durations")
+        return seconds
     minutes = int(match["hours"]) * 60 + int(match["minutes"])
     return minutes * 60 + int(match["seconds"] or 0)
 
@@ -235,9 +238,13 @@ def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
 
 def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
     if isinstance(value, str) and _MOMENT.fullmatch(value.strip()):
-        with suppress(ValueError):
-            moment = datetime.fromisoformat(value.strip())
-            return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat(" ")
+        with suppress(ValueError, OverflowError):
+            moment = datetime.fromisoformat(value.strip()).replace(microsecond=0)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+            # NocoDB stores whole seconds of years up to 9999 in UTC, and reads no offset with
+            # seconds, as zones had them before 1914 and later.
+            in_utc, offset = moment.astimezone(UTC), moment.utcoffset() or timedelta()
+            return (in_utc if offset.seconds % 60 else moment).isoformat(" ")
     raise value_error(field, "it holds moments, written as 2026-11-20 14:30")
 
 
@@ -306,7 +313,7 @@ def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
 
 def _sort_json(value: object) -> str:
     content = json.loads(value) if isinstance(value, str) else value
-    return json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return json.dumps(content, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
@@ -469,7 +476,7 @@ def normalise_cell(field: Field, cell: object) -> Any:
 def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
     """Return a moment in `zone`; any other value unchanged."""
     if field.kind == "moment" and isinstance(value, str):
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(value)
             return moment.astimezone(zone).isoformat(" ") if moment.tzinfo else value
     return value
@@ -601,13 +608,17 @@ def may_be_incomplete(field: Field, cell: object) -> bool:
 
 
 def parse_moment(cell: object, zone: Zone) -> datetime | None:
-    """Return a cell as a date and time in `zone`, or None. NocoDB returns UTC."""
+    """Return a cell as a date and time in `zone`, or None. NocoDB returns UTC; a moment that is in
+    no year of `zone` stays in UTC."""
     if not isinstance(cell, str):
         return None
     try:
-        return _in_utc(datetime.fromisoformat(cell)).astimezone(zone)
+        moment = _in_utc(datetime.fromisoformat(cell))
     except ValueError:
         return None
+    with suppress(OverflowError):  # such as 9999-12-31 23:59, which often means never
+        return moment.astimezone(zone)
+    return moment
 
 
 def parse_day(cell: object) -> date | None:
