@@ -18,7 +18,15 @@ import importlib
 import json
 import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -486,6 +494,26 @@ def read_id(held: Json, field: str = "id") -> str:
     if len(id) > MAX_ID_CHARACTERS:
         raise ModelServerFault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
     return id
+
+
+def read_word(value: object) -> str:
+    """Return a short text of the server, which may be a number; "" for other types."""
+    return str(value) if type(value) in (str, int, float) else ""
+
+
+def read_list(value: object) -> Sequence[Any]:
+    """Return a list of the server; a single object counts as a list, other types are empty."""
+    return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
+
+
+def read_objects(value: object) -> Sequence[Json]:
+    """Return the objects in a list of the server."""
+    return [each for each in read_list(value) if isinstance(each, dict)]
+
+
+def read_object(value: object) -> Json:
+    """Return an object of the server; {} for other types."""
+    return value if isinstance(value, dict) else {}
 
 
 def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:

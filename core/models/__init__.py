@@ -138,7 +138,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
         """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
-        from core.models.answer_reader import read_objects
+        from core.base.openai import read_objects
         from core.models.context_size import CONTEXT_ASK_SECONDS, ContextSizes, describe_size
 
         own, key = deps.own, plain_value(deps.own.openai_api_key)

@@ -45,7 +45,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.base.openai import Json, ModelServerFault, read_id
+from core.base.openai import Json, ModelServerFault, read_id, read_list, read_object, read_word
 from core.base.text import Fence, PieceJoiner, fence_after_line
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
@@ -620,26 +620,6 @@ class AnswerReader:
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
         return next((each for each in self._tool_names if each.lower() == bare), name)
-
-
-def read_word(value: object) -> str:
-    """Return a short text of the server, which may be a number; "" for other types."""
-    return str(value) if type(value) in (str, int, float) else ""
-
-
-def read_list(value: object) -> Sequence[Any]:
-    """Return a list of the server; a single object counts as a list, other types are empty."""
-    return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
-
-
-def read_objects(value: object) -> Sequence[Json]:
-    """Return the objects in a list of the server."""
-    return [each for each in read_list(value) if isinstance(each, dict)]
-
-
-def read_object(value: object) -> Json:
-    """Return an object of the server; {} for other types."""
-    return value if isinstance(value, dict) else {}
 
 
 def read_text(content: object) -> str:

@@ -18,10 +18,9 @@ from typing import Any, Literal
 
 from core.base.errors import TooLong
 from core.base.i18n import format_number, say
-from core.base.openai import Json, ModelServerClient, ModelServerFault
+from core.base.openai import Json, ModelServerClient, ModelServerFault, read_objects
 from core.domain.messages import CONTEXT_NAME, Item
 from core.domain.records import RoundRequest, ToolSpec
-from core.models.answer_reader import read_objects
 from core.models.model_input import (
     LEFT_OUT_NOTE,
     count_tokens,

@@ -17,7 +17,7 @@ from typing import Literal
 import structlog
 
 from core.base.errors import PonteError
-from core.base.openai import Json, ModelServerFault, read_id
+from core.base.openai import Json, ModelServerFault, read_id, read_object
 from core.base.tasks import Backoff
 from core.domain.messages import Item
 from core.domain.records import (
@@ -28,7 +28,7 @@ from core.domain.records import (
     RoundRequest,
     TextWithdrawn,
 )
-from core.models.answer_reader import ModelAnswer, read_object, remove_thoughts
+from core.models.answer_reader import ModelAnswer, remove_thoughts
 from core.models.model_input import (
     TOOL_FILES_NOTE,
     estimate_max_tokens,

@@ -41,13 +41,14 @@ from core.base.openai import (
     Json,
     ModelServerClient,
     ModelServerFault,
+    read_objects,
     seconds_before_retry,
 )
 from core.base.tasks import Backoff, BoundedDict
 from core.base.text import make_storable
 from core.domain.ports import ReadFile
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
-from core.models.answer_reader import ModelAnswer, read_objects
+from core.models.answer_reader import ModelAnswer
 from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes
 from core.models.model_input import ModelInput, estimate_max_tokens, find_data_urls
 from core.money.allowances import MAX_OUTPUT_TOKENS

@@ -18,7 +18,16 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 
 from core.base.errors import TooLong
-from core.base.openai import END_EVENT, Json, ModelServerFault, read_id
+from core.base.openai import (
+    END_EVENT,
+    Json,
+    ModelServerFault,
+    read_id,
+    read_list,
+    read_object,
+    read_objects,
+    read_word,
+)
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
 from core.models.answer_reader import (
@@ -29,11 +38,7 @@ from core.models.answer_reader import (
     ModelAnswer,
     dump_arguments,
     read_arguments,
-    read_list,
-    read_object,
-    read_objects,
     read_text,
-    read_word,
 )
 from core.models.context_size import (
     HISTORY_WINDOW_TOKENS,

@@ -21,7 +21,7 @@ import structlog
 
 from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownModel
 from core.base.i18n import format_number, say
-from core.base.openai import ModelServerClient, ModelServerFault
+from core.base.openai import ModelServerClient, ModelServerFault, read_id, read_objects
 from core.domain.messages import Item, Person, Usage
 from core.domain.ports import ReadFile
 from core.domain.records import (
@@ -466,7 +466,7 @@ async def _erase_conversation(client: ModelServerClient, id: str) -> None:
 
     Deleting a conversation alone leaves its items (docstring of the openai package).
     """
-    items = f"/conversations/{id}/items"
+    items, seen_ids = f"/conversations/{id}/items", set[str]()
     while True:
         try:
             page = await client.get(items, {"limit": ERASE_PAGE_ITEMS})
@@ -474,10 +474,13 @@ async def _erase_conversation(client: ModelServerClient, id: str) -> None:
             if fault.status not in NOT_FOUND_STATUSES:
                 raise
             return
-        for item in page.get("data") or ():
-            await _delete_if_present(client, f"{items}/{item['id']}")
-        if not page.get("has_more"):
+        new_ids = {read_id(item) for item in read_objects(page.get("data"))} - {"", *seen_ids}
+        for item in new_ids:
+            await _delete_if_present(client, f"{items}/{item}")
+        # A server that does not delete them returns the same page for ever.
+        if not page.get("has_more") or not new_ids:
             break
+        seen_ids |= new_ids
     await _delete_if_present(client, f"/conversations/{id}")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from core.base.errors import ToolError
 from core.base.openai import ModelEndpoint, ModelServerClient
@@ -85,6 +87,44 @@ async def test_a_run_that_the_server_broke_off_is_told(bench: Bench) -> None:
     ran = await bench.run("1")
     assert ran.printed == "half"
     assert ran.left_out == ("OpenAI ended the run before the code came to its end",)
+
+
+ODD_RESPONSE = {
+    "type": "response.completed",
+    "response": {
+        "id": "resp_odd", "status": "completed", "created_at": "soon", "usage": [],
+        "incomplete_details": "none",
+        "output": [
+            "odd", None, {"type": "message", "content": "odd"},
+            {"type": "code_interpreter_call", "code": "2", "container_id": 7, "outputs": [
+                "odd", None, {"type": "logs", "logs": ["odd"]}, {"type": "logs", "logs": "fine"},
+            ]},
+            {"type": "message", "content": ["odd", {"type": "output_text"}, {
+                "type": "output_text", "text": None,
+                "annotations": ["odd", {"type": "container_file_citation", "file_id": 5}]}]},
+        ],
+    },
+}  # fmt: skip
+ODD_PAGE = {"data": ["odd", {"id": None}, {"id": "f", "path": 5, "source": "assistant"}],
+            "has_more": True}  # fmt: skip
+
+
+async def test_a_run_that_was_paid_is_read_whatever_the_shape_of_its_response(bench: Bench) -> None:
+    """Else the model would be told that the tool broke, and would run the code again. The list of
+    files says that more follow, and returns the same page for ever."""
+    await bench.run("1")
+    (container,) = bench.fake.containers.all
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.json_response(ODD_PAGE)
+        body = b"data: " + json.dumps(ODD_RESPONSE).encode() + b"\n\ndata: [DONE]\n\n"
+        return web.Response(body=body, content_type="text/event-stream")
+
+    bench.fake.hostile = answer
+    bench.fake.hostile_at = {"/responses", f"/containers/{container}/files"}
+    ran = await bench.run("2")
+    assert (ran.printed, ran.error, ran.usage.is_estimated) == ("fine", "", True)
 
 
 REFUSALS = [

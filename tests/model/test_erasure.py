@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
 
 from core.domain.records import Remote
 from tests.fakes.openai import FakeOpenAI, Script
@@ -45,6 +46,22 @@ async def test_what_is_gone_is_erased(make: Make) -> None:
     assert await model.erase(Remote("response", "none"))
     assert await model.erase(Remote("container", "none"))
     assert await model.erase(Remote("file", "none"))
+
+
+async def test_a_server_that_does_not_delete_items_ends_the_erasure(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    """It returns the same page for ever, and an entry of that is no item."""
+    talk = Talk(await make())
+    await talk.say("hello")
+    (remote,) = talk.remotes
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"data": ["odd", {"id": None}, {"id": "i"}], "has_more": True})
+
+    fake.hostile, fake.hostile_at = answer, {f"/conversations/{remote.id}/items"}
+    assert await talk.model.erase(remote)
+    assert fake.conversations == {}
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])

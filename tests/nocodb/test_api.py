@@ -294,3 +294,16 @@ async def test_unknown_tokens_bases_and_tables_are_reported(place: Place) -> Non
         await refusal(api.fetch_page(table.at, PageQuery(sort=[SortField("Nope")])))
     ).code == "unknown_field"
     assert api.drift_count == 4
+
+
+async def test_linked_rows_end_where_a_server_ignores_the_page(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, table = await customers(place)
+    page = {"records": [{"id": n} for n in range(MAX_PAGE_ROWS)], "next": "more"}
+
+    async def read(path: str, query: object) -> object:
+        return page
+
+    monkeypatch.setattr(api, "_read", read)
+    assert len(await api.fetch_linked_rows(table.at, "c1", "1")) == MAX_PAGE_ROWS

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import math
 import mimetypes
 import posixpath
 import re
@@ -21,7 +22,15 @@ from dataclasses import dataclass, field
 import structlog
 
 from core.base.errors import NotFound
-from core.base.openai import Json, ModelServerClient, ModelServerFault
+from core.base.openai import (
+    Json,
+    ModelServerClient,
+    ModelServerFault,
+    read_id,
+    read_object,
+    read_objects,
+    read_word,
+)
 from core.base.tasks import Backoff
 from core.base.text import safe_file_name
 from core.domain.messages import Usage
@@ -74,12 +83,11 @@ async def ask_for_response(
     try:
         async with aclosing(events):
             while event is not None:
-                response = event.get("response")
-                if not name and isinstance(response, dict) and response.get("id"):
-                    name = str(response["id"])
+                response = read_object(event.get("response"))
+                if not name and (name := read_id(response)):
                     await on_id(name)
                 if event.get("type") in FINAL_EVENTS:
-                    return _require_final(response or {})
+                    return _require_final(response)
                 if event.get("type") == "error":
                     raise ModelServerFault("broken", body=event)
                 event = await anext(events, None)
@@ -138,23 +146,22 @@ class HostedExecution:
 
 def parse_execution(response: Json) -> HostedExecution:
     """Return a final response, parsed."""
-    items = [item for item in response.get("output") or () if isinstance(item, dict)]
+    items = read_objects(response.get("output"))
     calls = [item for item in items if item.get("type") == "code_interpreter_call"]
     messages = [item for item in items if item.get("type") == "message"]
-    outputs = [out for call in calls for out in call.get("outputs") or ()]
-    contents = [part for item in messages for part in item.get("content") or ()]
-    parts = [part for part in contents if isinstance(part, dict)]
-    notes = [note for part in parts for note in part.get("annotations") or ()]
-    texts = [str(part["text"]) for part in parts if part.get("type") == "output_text"]
-    reason = (response.get("incomplete_details") or {}).get("reason")
-    logs = "".join(str(out.get("logs") or "") for out in outputs if out.get("type") == "logs")
+    outputs = [out for call in calls for out in read_objects(call.get("outputs"))]
+    parts = [part for item in messages for part in read_objects(item.get("content"))]
+    notes = [note for part in parts for note in read_objects(part.get("annotations"))]
+    texts = [read_word(part.get("text")) for part in parts if part.get("type") == "output_text"]
+    reason = read_object(response.get("incomplete_details")).get("reason")
+    logs = "".join(read_word(out.get("logs")) for out in outputs if out.get("type") == "logs")
     error_starts = [match.start() for match in _TRACEBACK.finditer(logs)]
     output_end = error_starts[-1] if error_starts else len(logs)
     return HostedExecution(
         id=str(response.get("id", "")),
-        at=int(response.get("created_at") or 0),
+        at=_read_seconds(response.get("created_at")),
         codes=tuple(str(call.get("code") or "") for call in calls),
-        container=next((str(call.get("container_id") or "") for call in calls), ""),
+        container=next((read_word(call.get("container_id")) for call in calls), ""),
         printed=logs[:output_end],
         error=logs[output_end:],
         pictures=tuple(str(out.get("url")) for out in outputs if out.get("type") == "image"),
@@ -180,7 +187,9 @@ def without_container_links(text: str) -> str:
 
 def _require_final(response: Json) -> Json:
     if response.get("status") in ("failed", "cancelled"):
-        raise ModelServerFault("broken", body=response.get("error") or {"code": response["status"]})
+        raise ModelServerFault(
+            "broken", body=read_object(response.get("error")) or {"code": response["status"]}
+        )
     return response
 
 
@@ -189,6 +198,9 @@ log = structlog.get_logger("code")
 CONTAINERS_PATH = "/containers"
 CONTAINER_IDLE_MINUTES = 20
 """OpenAI deletes a container after so many idle minutes (its guide to the code interpreter)."""
+
+MAX_LISTED_FILES = 10_000
+"""Files of a container that are listed, more than one run can give. It bounds time and memory."""
 
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=\s]+)")
 
@@ -336,10 +348,11 @@ class ContainerClient:
         try:
             before = set(container.known_files)
             for file in await self._list_files(container):
-                fresh = str(file["id"]) not in before and int(file.get("created_at") or 0) >= since
+                made_at = _read_seconds(file.get("created_at"))
+                fresh = read_id(file) not in before and made_at >= since
                 if fresh and file.get("source") == "assistant":
                     name = posixpath.basename(str(file.get("path") or "").rstrip("/"))
-                    new.setdefault(str(file["id"]), name or "file")
+                    new.setdefault(read_id(file), name or "file")
         except ModelServerFault as fault:
             log.warning(
                 "could not list the files of a container",
@@ -385,16 +398,22 @@ class ContainerClient:
 
     async def _list_files(self, container: Container) -> Sequence[Json]:
         """Return all files in it, and remember them as known. Raise ModelServerFault."""
-        files: list[Json] = []
+        files: dict[str, Json] = {}
         query: dict[str, object] = {"limit": 100, "order": "asc"}
-        while True:
+        while len(files) < MAX_LISTED_FILES:
             page = await self._client.get(f"{CONTAINERS_PATH}/{container.id}/files", query)
-            files += (file for file in page.get("data") or () if file.get("id"))
-            if not page.get("has_more") or not files:
+            new = {id: file for file in read_objects(page.get("data")) if (id := read_id(file))}
+            if not page.get("has_more") or new.keys() <= files.keys():
+                files |= new
                 break
-            query["after"] = files[-1]["id"]
-        container.known_files.update(str(file["id"]) for file in files)
-        return files
+            files |= new
+            query["after"] = list(new)[-1]
+        container.known_files.update(files)
+        return list(files.values())
+
+
+def _read_seconds(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 async def _digest(data: bytes) -> bytes:

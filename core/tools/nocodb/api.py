@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -589,17 +590,20 @@ class NocoApi:
 
         Their `fields` hold only their display field. A missing row raises NocoError `not_found`.
         """
-        rows: list[NocoRecord] = []
-        while True:
-            query = {"page": str(len(rows) // MAX_PAGE_ROWS + 1), "pageSize": str(MAX_PAGE_ROWS)}
+        rows: dict[str, NocoRecord] = {}
+        for number in itertools.count(1):
+            query = {"page": str(number), "pageSize": str(MAX_PAGE_ROWS)}
             answer = await self._read(_links_path(at, field, row), query)
             if "record" in answer:  # a link to one row at most: the row or null
                 return [parse_record(answer["record"])] if answer["record"] else []
             page = parse_page(answer)
-            rows.extend(page.records)
+            # A server or proxy that ignores the number returns the first page for ever.
+            is_new = any(each.id not in rows for each in page.records)
+            rows |= {each.id: each for each in page.records}
             # Behind the last page is an error, and `next` is told after some last ones too.
-            if not page.has_more or len(page.records) < MAX_PAGE_ROWS:
-                return rows
+            if not (page.has_more and is_new) or len(page.records) < MAX_PAGE_ROWS:
+                break
+        return list(rows.values())
 
     async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
         """Create up to 10 rows and return them whole, in their order. Raise NocoError, WriteUnsure.
