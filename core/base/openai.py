@@ -210,6 +210,11 @@ class ModelServerFault(Exception):
         return pattern.search(f"{self.code} {self.type} {self.message}") is not None
 
     @property
+    def reason(self) -> str:
+        """The server's code to show to people; the HTTP status if that is a text from outside."""
+        return self.code if IDENTIFIER.fullmatch(self.code) else f"HTTP {self.status}"
+
+    @property
     def is_quota_exhausted(self) -> bool:
         """True if the account has no credit, so that a retry cannot help."""
         named = self.status in (0, 400, 403, 429) and _QUOTA.search(f"{self.code} {self.type}")

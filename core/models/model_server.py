@@ -35,7 +35,6 @@ from core.base.errors import (
 )
 from core.base.http import ErrorTable, on
 from core.base.openai import (
-    IDENTIFIER,
     REQUEST_TIMEOUT_SECONDS,
     SIGN_OF_LIFE,
     Json,
@@ -307,8 +306,7 @@ MODEL_ERRORS = ErrorTable(
         ModelError, UNREADABLE_PICTURE),
     on("foreign").raises(ModelDown, NO_API),
     on(range(400, 500)).raises(
-        ModelError, REQUEST_REFUSED, values=lambda fault: {
-            "reason": fault.code if IDENTIFIER.fullmatch(fault.code) else f"HTTP {fault.status}"}),
+        ModelError, REQUEST_REFUSED, values=lambda fault: {"reason": fault.reason}),
     on().raises(ModelDown),
 )  # fmt: skip
 

@@ -143,6 +143,11 @@ REFUSALS = [
         "can't run code",
     ),
     (Script(status=418, code="teapot"), "refused", "rejected the code (teapot)"),
+    (
+        Script(status=418, code="<!channel> https://evil.test sk-test"),
+        "refused",
+        "rejected the code (HTTP 418)",
+    ),
     (Script(status=500, times=0), "model_down", "Nothing was run. Try again"),
     (Script(fail="lost"), "unknown", "don't know whether the code ran"),
     (Script(fail="failed", code="server_error"), "model_down", "OpenAI can't run code right now"),

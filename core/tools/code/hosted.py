@@ -517,7 +517,7 @@ HOSTED_ERRORS = ErrorTable(
     ),
     on("refused", when=lambda fault: fault.status < 500).raises(
         "refused", RUN_REFUSED,
-        values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"},
+        values=lambda fault: {"reason": fault.reason},
     ),
     on().raises("model_down", SERVER_DOWN),
 )  # fmt: skip
