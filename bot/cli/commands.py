@@ -22,7 +22,7 @@ from bot.cli.client import Json, LocalClient, connect
 from bot.home import Start
 from bot.operations import OPERATIONS
 from core.base import i18n
-from core.base.errors import BadInput, PonteError, SettingsError
+from core.base.errors import BadInput, PonteError, SettingsError, TooLarge
 from core.base.i18n import plural, say
 from core.base.markdown import to_plain_text
 from core.base.private_files import create_file, make_folder, open_folder
@@ -331,12 +331,21 @@ def ask_holder(
 
 
 def _read_attachment(file: Path) -> tuple[str, bytes]:
+    """Return the name and bytes of a file, which may be a pipe. Raise BadInput, TooLarge."""
+    from adapters.terminal.chat import MAX_UPLOAD_BYTES
+
     try:
-        return file.name, file.read_bytes()
+        with file.open("rb") as opened:  # a device never ends
+            data = opened.read(MAX_UPLOAD_BYTES + 1)
+            size = max(len(data), os.fstat(opened.fileno()).st_size)
     except OSError as error:
         raise BadInput(
             "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
+    if size > MAX_UPLOAD_BYTES:
+        limit = i18n.format_size(MAX_UPLOAD_BYTES)
+        raise TooLarge(size=i18n.format_size(size), limit=limit)
+    return file.name, data
 
 
 def _print_all(lines: Iterable[str]) -> None:

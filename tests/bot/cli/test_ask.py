@@ -132,6 +132,12 @@ def test_files_are_sent_along(ask: Any, fake_holder: FakeHolder, tmp_path: Path)
     assert ("contents of a.csv" in body, "contents of b.csv" in body) == (True, True)
 
 
+def test_a_file_that_never_ends_is_refused(ask: Any, fake_holder: FakeHolder) -> None:
+    code, out, err = ask("read", "--file", "/dev/zero")
+    assert (code, out, fake_holder.asked) == (1, "", [])
+    assert "The limit is 20 MiB" in err
+
+
 @pytest.mark.parametrize(
     ("prompt", "name"),
     [
