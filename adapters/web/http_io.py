@@ -292,6 +292,8 @@ class ChatRequest(RequestBody):
     replaces: str = Field("", pattern=r"^[a-z2-7]{0,32}$")
     """The turn whose message is sent again, changed or not. It must be the last one of its
     conversation."""
+    keep_files: str | None = Field(None, max_length=1000)
+    """The ids of that message's files, separated by spaces, that stay; None for all of them."""
 
 
 class JsonChatRequest(ChatRequest):

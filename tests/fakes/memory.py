@@ -286,7 +286,7 @@ class MemoryFiles:
         if self.refusing:
             raise NotStored
         digest = hashlib.sha256(data).hexdigest()
-        id = hashlib.sha256(f"{event_key}\n{digest}".encode()).hexdigest()[:32]
+        id = hashlib.sha256(f"{event_key}\n{digest}\n{name}".encode()).hexdigest()[:32]
         file = File(id, name, type, len(data))
         if id not in self.kept:
             self.events.setdefault(event_key, []).append(file)

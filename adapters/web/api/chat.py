@@ -275,7 +275,7 @@ class ChatRoutes(MessageRoutes):
         )  # fmt: skip
         message = replace(message, has_conversation_title=self.visitors.auth.platform == "web")
         if body.replaces:
-            message = await self._take_over_replaced(message)
+            message = await self._take_over_replaced(message, body.keep_files)
         if body.model:
             if body.model not in await self.visitors.list_models(message.author):
                 raise NoSuchModel(model=clean_text(body.model)[:60])
@@ -287,9 +287,9 @@ class ChatRoutes(MessageRoutes):
             message = replace(message, attachments=(*message.attachments, *attachments))
         return await self.accept(message)
 
-    async def _take_over_replaced(self, message: Message) -> Message:
-        """Return `message` with the files of the message that is sent again, and with the same
-        trust if its text is the same: nobody typed it now.
+    async def _take_over_replaced(self, message: Message, keep_files: str | None) -> Message:
+        """Return `message` with the files of the message that is sent again, all or those of
+        `keep_files`, and with the same trust if its text is the same: nobody typed it now.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
@@ -311,7 +311,10 @@ class ChatRoutes(MessageRoutes):
         if last.state not in FINAL_STATES:
             raise BadRequest(why="it has no answer yet")
         old = last.message
-        message = replace(message, attachments=old.attachments)
+        files = old.attachments
+        if keep_files is not None:
+            files = tuple(each for each in files if each.file in keep_files.split())
+        message = replace(message, attachments=files)
         if old.origin.is_authored or message.text.split() != old.text.split():
             return message
         may_be_command = message.may_be_command and old.may_be_command

@@ -11,9 +11,9 @@ const MAX_UPLOAD_BYTES = 100 * 1024 * 1024; // of all files of a message
 const MAX_FILES = 10;
 const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is sent once more
 let conversation = "";
-let files = [];
+let files = []; // those of the message that is edited have an address
 let replaces = ""; // the turn that what is written is to stand for
-let aside = ""; // what was written before that turn's text came into the box
+let aside = { text: "", files: [] }; // what was in the box before that turn's text came into it
 let early = false; // sent before it was known where to
 
 const touched = matchMedia("(pointer: coarse)"); // a keyboard on glass: Enter is a new line there
@@ -50,30 +50,35 @@ function sendBox() {
     early = true;
     return;
   }
-  const box = { text: $("text").value, replaces };
+  const box = { text: $("text").value, replaces, files };
   if (!box.text.trim() && files.length === 0) return;
-  $("text").value = replaces ? aside : "";
+  $("text").value = replaces ? aside.text : "";
+  takeFiles();
   replacing("");
   keepDraft();
   fit();
-  submit(box.text, { ...box, files: takeFiles() });
+  submit(box.text, box);
 }
 
-/** Return the files of the box, and empty their list. */
+/** Return the new files of the box, and remove them from its list. */
 export function takeFiles() {
-  const taken = files;
-  files = [];
+  const taken = files.filter(isNew);
+  files = files.filter((file) => !isNew(file));
   showFiles();
   return taken;
 }
 
-/** Send a message. What is written in the box stays there. */
-export function submit(text, { files: sent = [], replaces: old = "" } = {}) {
-  const said = { text: text.trim(), files: sent, conversation, key: randomKey(), replaces: old };
+const isNew = (file) => file instanceof File;
+
+/** Send a message. What is written in the box stays there. Without `files`, a message that replaces
+    another one has its files. */
+export function submit(text, { files: sent, replaces: old = "" } = {}) {
+  const said = { text: text.trim(), files: sent ?? [], conversation, key: randomKey(), replaces: old };
+  if (old && sent) said.kept = sent.filter((file) => !isNew(file)).map((file) => file.url.split("/").at(-1)).join(" ");
   if (old) log.withdraw(old);
   if (old === replaces) replacing("");
   notice("");
-  began(conversation, said.text || (sent[0]?.name ?? ""));
+  began(conversation, said.text || (said.files[0]?.name ?? ""));
   const shown = show(said);
   scrollPage();
   if (!touched.matches) $("text").focus({ preventScroll: true });
@@ -82,7 +87,7 @@ export function submit(text, { files: sent = [], replaces: old = "" } = {}) {
 
 /** Show a message in the log before the server has named its turn. */
 function show(said) {
-  const named = said.files.map((file) => ({ name: file.name, type: file.type }));
+  const named = said.files.map(({ name, type, url }) => ({ name, type, url }));
   log.showMessage({ turn: said.key, event_key: said.key, text: said.text, files: named, clicked: false, state: "new" });
   return log.place(said.key);
 }
@@ -101,6 +106,10 @@ async function send(said, shown, tries = 0) {
 
 /** Say what is written in place of that turn; "" is none. */
 function replacing(turn) {
+  if (replaces && !turn) {
+    files = [...aside.files, ...files.filter(isNew)];
+    showFiles();
+  }
   replaces = turn;
   $("editing").hidden = !turn;
 }
@@ -111,29 +120,33 @@ export function checkReplaced() {
 }
 
 /** Ask the last question again, or put it into the box to be changed. */
-function ask({ how, turn, text }) {
-  if (how === "again") {
-    submit(text, { replaces: turn });
-    return;
-  }
-  if (!replaces) aside = $("text").value;
+function ask({ how, turn, text, files: attached }) {
+  if (how === "again") submit(text, { replaces: turn });
+  else edit(turn, text, attached);
+}
+
+function edit(turn, text, attached) {
+  if (!replaces) aside = { text: $("text").value, files };
   replacing(turn);
   $("text").value = text;
-  $("text").focus();
   keepDraft();
   fit();
+  files = [];
+  attach(attached);
 }
 
 function giveUp() {
+  files = [];
   replacing("");
-  $("text").value = aside;
+  $("text").value = aside.text;
   keepDraft();
   fit();
   $("text").focus();
 }
 
-function body({ text, files: sent, conversation: where, key, replaces: old }) {
-  const fields = { message: text, conversation: where, event_key: key, replaces: old,
+function body({ text, files: all, conversation: where, key, replaces: old, kept }) {
+  const sent = all.filter(isNew);
+  const fields = { message: text, conversation: where, event_key: key, replaces: old, ...(kept !== undefined && { keep_files: kept }),
     ...($("model-choice").value && { model: $("model-choice").value }),
     time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone ?? "" };
   const headers = { Prefer: "respond-async" };
@@ -155,10 +168,8 @@ function unsent(said, shown, error) {
     return;
   }
   if (said.replaces) {
-    if (!replaces) aside = $("text").value;
-    $("text").value = "";
-    replacing(said.replaces);
-    takeBack(said, shown);
+    log.withdraw(shown.turn);
+    edit(said.replaces, said.text, said.files);
     dispatchEvent(new Event("reread")); // what it was to stand for is there still
     notice(say("not_sent", { why: error.message }));
     return;
@@ -245,8 +256,8 @@ export function start() {
     if (event.key === "Escape" && replaces) giveUp();
     if (event.key === "ArrowUp" && !text.value && log.lastAsked()) {
       event.preventDefault();
-      const { turn, text: said } = log.lastAsked();
-      ask({ how: "edit", turn, text: said });
+      const { turn, text: said, files: attached } = log.lastAsked();
+      edit(turn, said, attached);
     }
     if (event.key !== "Enter" || event.shiftKey || touched.matches) return;
     event.preventDefault();

@@ -68,10 +68,10 @@ export function place(turn, at = Date.now() / 1000) {
 export function showMessage(message) {
   name(message.event_key, message.turn);
   const shown = place(message.turn, message.at);
-  Object.assign(shown, { text: message.text, clicked: message.clicked, replaces: message.replaces ?? "" });
+  Object.assign(shown, { text: message.text, files: message.files, clicked: message.clicked, replaces: message.replaces ?? "" });
   for (const old of shown.said.querySelectorAll(".words, .files, .unsent, .tools")) old.remove();
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
-  shown.said.append(words(message.text), filesOf(message.files), ...(message.text ? [edit] : []));
+  shown.said.append(words(message.text), filesOf(message.files), edit);
   shown.said.hidden = message.clicked;
   shown.item.classList.toggle("clicked", message.clicked);
   quiet(shown);
@@ -111,7 +111,7 @@ function label(pre, code) {
 
 /** The person's last words once more, as they are or to be changed first. */
 function asking(shown, how) {
-  dispatchEvent(new CustomEvent("asking", { detail: { how, turn: shown.turn, text: shown.text } }));
+  dispatchEvent(new CustomEvent("asking", { detail: { how, turn: shown.turn, text: shown.text, files: shown.files } }));
 }
 
 export function lastAsked() {

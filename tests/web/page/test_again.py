@@ -7,7 +7,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from playwright.async_api import FilePayload, Page, expect
+from playwright.async_api import FilePayload, Page, Route, expect
 
 from core.domain.messages import Answer, Card
 from tests.web.page.browser import ask, say, visit
@@ -85,6 +85,56 @@ async def test_a_file_alone_is_asked_about_again(ponte: WebPonte, page: Page) ->
     await expect(names).to_have_text(["b.csv"])
     await expect(page.locator("#text")).to_have_value("draft")
     await expect(page.locator("#editing")).to_be_hidden()
+
+
+def csv_file(name: str) -> FilePayload:
+    return FilePayload(name=name, mimeType="text/csv", buffer=b"1")
+
+
+async def test_a_file_is_dropped_from_a_message_and_another_added(
+    ponte: WebPonte, page: Page
+) -> None:
+    """A file that waited in the box comes back after the change, and "Ask again" keeps all."""
+    names = page.locator("#attached bdi")
+    await page.set_input_files("#files", [csv_file("old.csv"), csv_file("wrong.csv")])
+    await ask(page, "sum it")
+    await page.set_input_files("#files", csv_file("later.csv"))
+    edit = page.get_by_role("button", name="Edit")
+    await edit.click()
+    await expect(names).to_have_text(["old.csv", "wrong.csv"])
+    await page.press("#text", "Escape")
+    await expect(names).to_have_text(["later.csv"])
+    await edit.click()
+    await page.get_by_role("button", name="Remove wrong.csv").click()
+    await page.set_input_files("#files", csv_file("right.csv"))
+    await say(page, "sum this")
+    await expect(page.locator(".body")).to_have_text(["You said: sum this"])
+    await expect(page.locator(".said .files a")).to_have_text(["old.csv", "right.csv"])
+    await expect(names).to_have_text(["later.csv"])
+    await page.reload()
+    await page.get_by_role("button", name="Ask again").click()
+    await expect(page.locator(".said .files a")).to_have_text(["old.csv", "right.csv"])
+    sent = [[one.name for one in row.message.attachments] for row in ponte.rows.values()]
+    assert sent[1:] == [["old.csv", "right.csv"]] * 2
+
+
+async def test_a_message_keeps_its_files_if_its_change_is_refused(page: Page) -> None:
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=422, json={"error": {"code": "x", "message": "Too much."}})
+
+    await page.set_input_files("#files", csv_file("old.csv"))
+    await page.press("#text", "Enter")
+    await expect(page.locator(".body")).to_have_text("You said:")
+    await page.get_by_role("button", name="Edit").click()
+    await page.route("**/chat", refuse)
+    await say(page, "sum it")
+    await expect(page.locator("#notice")).to_have_text("Not sent: Too much.")
+    await expect(page.locator("#attached bdi")).to_have_text(["old.csv"])
+    await expect(page.locator("#editing")).to_be_visible()
+    await page.unroute("**/chat")
+    await page.press("#text", "Enter")
+    await expect(page.locator(".body")).to_have_text("You said: sum it")
+    await expect(page.locator(".said .files a")).to_have_text(["old.csv"])
 
 
 async def test_a_click_leaves_the_last_message_to_be_asked_again(
