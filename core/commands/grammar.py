@@ -217,6 +217,11 @@ def is_decision(message: Message) -> bool:
     return command is not None and command.name in IMMEDIATE_COMMANDS
 
 
+def is_stop(message: Message) -> bool:
+    """Return whether the message is the command `stop`."""
+    return is_decision(message) and parse_message(message) == TypedCommand("stop")
+
+
 def localize_command(english: str) -> str:
     """Return the name of a command in the language of the current task."""
     names = TRANSLATED.get(LANGUAGE.get(), {})

@@ -52,6 +52,7 @@ from core.domain.records import (
     Thread,
     ToolContext,
     ToolSpec,
+    Turn,
     Viewer,
 )
 from core.domain.rows import Placed
@@ -89,6 +90,10 @@ class Inbox(Protocol):
         or an older version than the stored one. With `may_return`, a withdrawn message whose turn
         has not begun can be accepted again.
         """
+
+    async def requeue(self, turn: Turn, message: Message) -> bool:
+        """Let the text of `message` wait for its turn as if it was typed now, instead of a turn
+        that has begun and done nothing. Return False if that was deleted meanwhile."""
 
     async def wait_for_answer(self, seq: int) -> Answer:
         """Wait for the answer and return it.

@@ -111,6 +111,8 @@ class Turn:
     undelivered_reason: str = ""
     """Why an earlier answer in this conversation could not be posted, until an answer has mentioned
     it."""
+    is_untouched: bool = False
+    """No earlier attempt at this turn began."""
     is_thread_new: bool = False
     """The thread was created at the begin of this attempt."""
     thread_record: Thread | None = None
@@ -123,11 +125,6 @@ class Turn:
     def id(self) -> str:
         """The id of the turn in logs, posts and URLs."""
         return self.message.reply_to.turn
-
-    @property
-    def is_untouched(self) -> bool:
-        """True if no process has done anything for this turn yet."""
-        return self.attempt == 1 and not (self.items or self.calls or self.answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from core.domain.records import (
     AmendResult,
     ConversationArea,
     Receipt,
+    Turn,
 )
 from core.journal.jobs import Jobs
 from core.journal.turn_runner import Admit, LocalRunner, Sender, get_row
@@ -231,6 +232,10 @@ class SqlInbox(SqlStore):
         seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
         # A turn that never began has no thread and no records.
         is_first_attempt = state == "new" and not row["thread"]
+        if not (is_first_attempt or state in FINAL_STATES) and _is_too_late(
+            connection, seq, before, message
+        ):
+            return seq, "started", None
         if message is None:
             _withdraw_message(connection, seq, before, state)
             if may_return and is_first_attempt:
@@ -247,13 +252,35 @@ class SqlInbox(SqlStore):
             before, text=text, attachments=files, mentions=message.mentions, sent_at=at
         )
         if is_first_attempt and grammar.is_decision(before) != grammar.is_decision(edited):
-            _withdraw_message(connection, seq, before, state)  # frees its place
-            connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
-            decides = grammar.is_decision(edited)
-            stored = self.store_message(connection, edited, decides, self._limits)
-            return seq, "unstarted", (edited, *stored)
+            return seq, "unstarted", self._store_again(connection, seq, edited)
         _rewrite_message(connection, seq, edited)
         return seq, "unstarted" if state == "new" else "started", None
+
+    def _store_again(self, connection: SqlConnection, seq: int, message: Message) -> Queued:
+        """Replace a message that has done nothing by `message`, as if it was typed now."""
+        # The end of its turn frees its place.
+        connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,))
+        connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
+        decides = grammar.is_decision(message)
+        return message, *self.store_message(connection, message, decides, self._limits)
+
+    async def requeue(self, turn: Turn, message: Message) -> bool:
+        """Let the text of `message` wait for its turn as if it was typed now, instead of a turn
+        that has begun and done nothing. Return False if that was deleted meanwhile."""
+
+        def replace_turn(connection: SqlConnection) -> Queued | None:
+            row = connection.read_locked_message(turn.seq)
+            if row is None or (row["state"], row["attempt"]) != ("running", turn.attempt):
+                return None
+            before = decode_json(Message, row["message"])
+            edited = replace(before, text=message.text, mentions=message.mentions)
+            return self._store_again(connection, turn.seq, edited) if before.text else None
+
+        def enqueue(queued: Queued | None) -> None:
+            if queued:
+                self.enqueue(*queued)
+
+        return await self._database.write(replace_turn, enqueue) is not None
 
     async def wait_for_answer(self, seq: int) -> Answer:
         """Wait until the turn has ended and return its answer. Raise Forgotten if the message was
@@ -384,6 +411,20 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
     return Answer("", status="stopped")  # ended before there was an answer
 
 
+def _is_too_late(
+    connection: SqlConnection, seq: int, before: Message, message: Message | None
+) -> bool:
+    """Return whether a turn that has begun is completed as its message was before this edit or
+    deletion (None): a decision, which may be half carried out, and what a turn has recorded."""
+    if message is None or grammar.is_decision(before):
+        return grammar.is_decision(before)
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM items WHERE seq = ?)"
+        " OR EXISTS (SELECT 1 FROM calls WHERE seq = ?)"
+    )
+    return bool(select_value(connection, sql, seq, seq))
+
+
 def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
     """Remove the message's text and files. If its turn has begun, replace its text in the
     transcript, too."""
@@ -395,14 +436,11 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
     _rewrite_message(connection, seq, bare)
     connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",
                        (seq,))  # fmt: skip
-    if state != "new":
-        for row in connection.execute(
-            "SELECT id, item FROM items WHERE seq = ?", (seq,)
-        ).fetchall():
-            item = decode_json(Item, row["item"])
-            if item.role == "user":
-                blank = encode_json(replace(item, text=DELETED_MESSAGE_TEXT, files=()))
-                connection.execute("UPDATE items SET item = ? WHERE id = ?", (blank, row["id"]))
+    for row in connection.execute("SELECT id, item FROM items WHERE seq = ?", (seq,)).fetchall():
+        item = decode_json(Item, row["item"])
+        if item.role == "user":
+            blank = encode_json(replace(item, text=DELETED_MESSAGE_TEXT, files=()))
+            connection.execute("UPDATE items SET item = ? WHERE id = ?", (blank, row["id"]))
 
 
 def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> None:

@@ -534,6 +534,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
             connection.execute("UPDATE items SET is_replaced = 1 WHERE seq = ?", (old["seq"],))
     return replace(
         turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
+        is_untouched=not row["thread"],
         is_thread_new=is_thread_new and own_thread == thread.id,
     )  # fmt: skip
 

@@ -232,7 +232,7 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
         seq=seq, attempt=1, generation=facts["generation"], thread=facts["thread"],
         state="running", message=decode_json(Message, facts["message"]),
         accepted_at=facts["accepted_at"], refusal=refusal, limit=int(limit or 0),
-        undelivered_reason=facts["undelivered_reason"] or "",
+        undelivered_reason=facts["undelivered_reason"] or "", is_untouched=True,
         is_thread_new=facts["is_thread_new"],
         thread_record=decode_json(Thread, record) if record else None,
     )  # fmt: skip

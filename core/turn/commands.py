@@ -407,7 +407,8 @@ class CommandService:
         waited for."""
         conversation = turn.message.address.conversation
         seq = await self.stores.inbox.running_turn(conversation)
-        if seq is None:
+        # A message that was edited into `stop` while no Ponte ran is carried out in its turn.
+        if seq in (None, turn.seq):
             kinds = self.changes.approval.kinds
             awaited = [name for name, kind in kinds.items() if kind.has_end]
             waiting = await self.changes.ledger.list_waiting_runs(conversation, awaited)

@@ -54,6 +54,7 @@ from core.changes.service import ChangeService
 from core.chat.incoming import describe_unread
 from core.chat.people import Conversations, People
 from core.chat.reply import TurnPosts
+from core.commands import grammar
 from core.domain.messages import Answer, Message, Progress
 from core.domain.ports import Platforms, TransactionStep
 from core.domain.records import (
@@ -130,6 +131,10 @@ class TooManyWaiting(OverBudget):
 
 TOO_MANY: Mapping[str, type[OverBudget]] = {"fast": TooFast, "waiting": TooManyWaiting}
 """Maps the refusal that the inbox stored with a message (`core.journal.inbox`) to its error."""
+
+
+class _Requeued(Exception):
+    """Ends an attempt whose message waits for another turn."""
 
 
 class ConversationManager:
@@ -232,6 +237,8 @@ class ConversationManager:
                 if self._inbox.is_taken_over(seq):
                     self.background_tasks.start(self._give_way(run))
                 raise
+            except _Requeued:
+                log.info("an edit while Ponte was offline made a message a decision, or reverse")
             except Superseded:
                 log.info("conversation forgotten while the turn ran")
                 await self._withdraw_posts(run)
@@ -304,7 +311,7 @@ class ConversationManager:
         except Draining:
             await self._journal.put_back(run.turn)
             raise asyncio.CancelledError from None
-        except (PostRemoved, Superseded, NotStored):
+        except (PostRemoved, Superseded, NotStored, _Requeued):
             raise
         except PonteError as error:
             self._audit_refusal(run, error)
@@ -335,15 +342,30 @@ class ConversationManager:
         is_quick = run.command is not None and run.command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not run.turn.items
         has_references = may_refer and (run.is_for_model or is_quick)
-        message, missing = await look_up(run.turn.message, has_references)
-        return (message if message is run.turn.message else make_storable(message)), missing
+        turn, before = run.turn, run.turn.message
+        missing: Sequence[str] = ()
+        # An edit is too late for a turn that has done something, a deletion for a decision, too.
+        decides = grammar.is_decision(before)
+        is_late_decision = decides and not turn.is_untouched
+        try:
+            message, missing = await look_up(before, has_references)
+        except PostRemoved:
+            if not is_late_decision:
+                raise
+            message = before
+        if is_late_decision or turn.items or turn.calls:
+            message = replace(message, text=before.text)
+        elif decides != grammar.is_decision(message) and not grammar.is_stop(message):
+            raise _Requeued if await self._inbox.requeue(turn, message) else PostRemoved
+        return (message if message is before else make_storable(message)), missing
 
     async def _answer_message(self, run: TurnRun) -> Answer:
         """Return the answer of a command or of the model. Raise Empty for a message without
         content."""
         message = run.turn.message
         if not (message.text.strip() or message.attachments or message.context):
-            raise Empty
+            # What was deleted since an earlier attempt is empty, too.
+            raise Empty if run.turn.is_untouched else PostRemoved
         if run.command_error:
             raise run.command_error
         if answer := run.origin.answer_directly(message, run.command):

@@ -41,6 +41,7 @@ from core.domain.records import (
     QuickCommand,
     Receipt,
     SearchHit,
+    Turn,
     TurnState,
 )
 from core.journal.threads import find_excerpt
@@ -113,6 +114,9 @@ class MemoryInbox:
             row.message = replace(row.message, text=text, attachments=files, sent_at=at)
         await self._tell()
         return "unstarted" if fresh else "started"
+
+    async def requeue(self, turn: Turn, message: Message) -> bool:
+        raise NotImplementedError
 
     async def wait_for_answer(self, seq: int) -> Answer:
         async with self._changed:

@@ -1,0 +1,75 @@
+"""A message is edited or deleted after its turn has begun, and Ponte restarts before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from core.domain.messages import Message
+from core.domain.records import RoundRequest
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.decisions import bot, propose
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+
+THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
+
+
+async def amend(ponte: RunningBot, message: Message, text: str) -> None:
+    edited = replace(message, text=text, sent_at=message.sent_at + 1) if text else None
+    await ponte.engine.conversations.inbox.amend(message.event_key, edited)
+
+
+@pytest.mark.parametrize("text", ["hello", "deny abc234", ""])
+@also_on_postgres
+async def test_an_approval_that_has_begun_is_completed(bot_home: BotHome, text: str) -> None:
+    table = MemoryTable(batch=1)
+    table.gate = asyncio.Event()
+    async with bot(bot_home, table) as ponte:
+        card = await propose(ponte, "table_create", rows=THREE)
+        message, receipt = await ponte.send(f"approve {card.id}")
+        await table.reached.wait()
+        await amend(ponte, message, text)
+        draining = asyncio.create_task(ponte.engine.drain(0))
+        await asyncio.sleep(0)
+        table.gate.set()
+        await draining
+    model = EchoModel()
+    async with bot(bot_home, table, model=model) as ponte:
+        answer = await ponte.wait_for_answer(receipt)
+        assert answer.text.startswith("Approved by Ana. Done.")
+        assert not model.asks
+    assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("is_put_back", [False, True])
+@pytest.mark.parametrize("text", ["again", "help", "stop", "quick-command hello", ""])
+@also_on_postgres
+async def test_a_turn_is_answered_as_it_was_asked_and_not_if_it_was_deleted(
+    bot_home: BotHome, text: str, is_put_back: bool
+) -> None:
+    reached = asyncio.Event()
+
+    async def hold(ask: RoundRequest) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with bot_home.open(EchoModel(gate=hold)) as ponte:
+        message, _ = await ponte.send("swordfish")
+        await reached.wait()
+        if is_put_back:
+            await ponte.engine.drain(0)
+        await amend(ponte, message, text)
+    model = EchoModel()
+    async with bot_home.open(model) as ponte:
+        await ponte.ask("what did I say?")
+        history = [item.text for item in await model.asks[-1].history()]
+        posts = [post.text for post in ponte.recorder.posts]
+    if text:
+        assert history == ["swordfish", "You said: swordfish"]
+        assert posts == ["You said: swordfish", "You said: what did I say?"]
+    else:
+        assert history == ["[deleted by its author]"]
+        assert posts == ["You said: what did I say?"]
