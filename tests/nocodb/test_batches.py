@@ -16,6 +16,7 @@ from core.changes.ledger import SqlLedger
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import Relation, add_links
 from tests.fakes.null_ledger import NullLedger
 from tests.nocodb.write_tools import ANA, HERE, WriteTools
 
@@ -128,3 +129,45 @@ async def test_an_empty_cell_that_has_been_filled_keeps_its_row(write_tools: Wri
     assert await write_tools.standing(draft, [RowWrite("1", before=known)]) == ["other"]
     more = {**(row.before or {}), "Gone": "x"}
     assert await write_tools.standing(draft, [RowWrite("1", before=more)]) == ["other"]
+
+
+@pytest.fixture
+def readings(fake: FakeNocoDB) -> Relation:
+    """Customer 5 has Readings 1 to 250."""
+    relation = add_links(fake.world.bases[filled.CRM], "Customers", "Reads", "Readings", "mm")
+    relation.pairs = [(5, number) for number in range(1, 251)]
+    return relation
+
+
+async def test_many_links_are_removed_in_several_calls(
+    write_tools: WriteTools, readings: Relation
+) -> None:
+    draft = await write_tools.draft(
+        "nocodb_update", changes=[{"id": 5, "fields": {"Reads": [1, 2]}}]
+    )
+    done = await write_tools.all_done(draft)
+    assert readings.pairs == [(5, 1), (5, 2)]
+    await write_tools.undone(done)
+    assert len(readings.pairs) == 250
+
+
+@pytest.mark.parametrize(
+    ("refused_call", "state", "count"), [(0, "failed", 250), (1, "unknown", 150)]
+)
+async def test_links_of_which_some_were_removed_are_not_reported_as_refused(
+    write_tools: WriteTools, fake: FakeNocoDB, readings: Relation, refused_call: int, state: str,
+    count: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    draft = await write_tools.draft("nocodb_update", changes=[{"id": 5, "fields": {"Reads": []}}])
+    api, calls = write_tools.api, list[object]()
+    write_links = type(api).write_links
+
+    async def refuse_one(self: Any, *args: Any, **options: Any) -> None:
+        calls.append(args)
+        if len(calls) > refused_call:
+            fake.fail(1, 422, {"error": "ERR_RECORD_NOT_FOUND", "message": "Record not found"})
+        await write_links(self, *args, **options)
+
+    monkeypatch.setattr(type(api), "write_links", refuse_one)
+    (step,) = await apply_draft(write_tools, draft)
+    assert (step.state, len(readings.pairs)) == (state, count)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from core.base.errors import NotFound, ToolError
+from core.base.errors import NotFound, ToolError, WriteUnsure
 from core.base.tasks import run_together
 from core.domain.changes import Draft, Row
 from core.domain.ports import ReadFile, read_no_file
@@ -380,11 +380,18 @@ class RestDriver(TableDriver):
     async def link(
         self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
-        for start in range(0, len(add), MAX_LINKS_PER_WRITE):
-            part = add[start : start + MAX_LINKS_PER_WRITE]
-            await self._api.write_links(schema.at, field.id, id, part, remove=False, by=by)
-        if remove:
-            await self._api.write_links(schema.at, field.id, id, remove, remove=True, by=by)
+        parts = [
+            (ids[start : start + MAX_LINKS_PER_WRITE], is_removal)
+            for ids, is_removal in ((add, False), (remove, True))
+            for start in range(0, len(ids), MAX_LINKS_PER_WRITE)
+        ]
+        for number, (part, is_removal) in enumerate(parts):
+            try:
+                await self._api.write_links(schema.at, field.id, id, part, remove=is_removal, by=by)
+            except ToolError as error:
+                if not number:
+                    raise
+                raise WriteUnsure(str(error), code=error.code) from error
 
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Ids
