@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from core.base.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.base.text import fold_case
@@ -87,6 +88,19 @@ class TableRule:
 
 
 _DEFAULT = TableRule()
+
+
+def join_rules(one: TableRule, other: TableRule) -> TableRule:
+    """Return the rule of `one` for a change that also changes rows of the table of `other`: what
+    both allow. Where both name approvers and have none in common, admins approve."""
+    common = one.approvers & other.approvers or frozenset({"admins"})
+    return replace(
+        one,
+        access=min(one.access, other.access, key=get_args(Access).index),
+        approvers=common if one.approvers and other.approvers else one.approvers | other.approvers,
+        approvals=max(one.approvals, other.approvals),
+        approvers_only=one.approvers_only or other.approvers_only,
+    )
 
 
 @dataclass(frozen=True)
@@ -189,11 +203,16 @@ class Approval:
     canonical_person: Callable[[str], str] = str
 
     def rule_for(self, draft: Draft) -> TableRule:
-        """Return the rule of the draft's table; the default rule for a draft that concerns no
+        """Return the rule of the draft's tables; the default rule for a draft that concerns no
         table."""
-        # The title is the first name. A rule by the table's id comes before one by its title.
-        names = reversed(self.kinds[draft.kind].rule_names(draft))
-        return self.config.table_rules.find_rule(*names)
+        return functools.reduce(join_rules, (rule for _, rule in self._find_table_rules(draft)))
+
+    def _find_table_rules(self, draft: Draft) -> Iterator[tuple[str, TableRule]]:
+        """Yield the title and the rule of the draft's table, then of the tables that it links."""
+        for names in (self.kinds[draft.kind].rule_names(draft), *draft.view.linked_tables):
+            # A rule by the table's id comes before one by its title.
+            title = next(iter(names), "")
+            yield title, self.config.table_rules.find_rule(*reversed(names))
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Return the rights that the asker needs for this draft."""
@@ -236,8 +255,9 @@ class Approval:
                 return verdict.rule
         proposal = change.proposal
         if named.names:
-            if self.rule_for(proposal.draft).approvers:
-                return f"tables.{proposal.draft.title}.approvers"
+            for title, rule in self._find_table_rules(proposal.draft):
+                if rule.approvers:
+                    return f"tables.{title}.approvers"
             if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
                 return f"tools.{proposal.tool}.approvers"
             return "channels.approvers"

@@ -105,6 +105,8 @@ class TargetView:
     - `formats`: how values are written by field (`core/base/value_formats.py`). A field without an
       entry is not known.
     - `choice_fields`: fields whose type is select, checkbox or date.
+    - `linked_tables`: the title and the id of each other table whose rows change because they are
+      linked; rules know them by these names.
     - `slug`: the command that runs.
     - `place`: the channel or person of a `post` as rules name it, as in `slack:T1:C1`.
     """
@@ -117,6 +119,7 @@ class TargetView:
     display_field: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
     choice_fields: frozenset[str] = frozenset()
+    linked_tables: tuple[tuple[str, ...], ...] = ()
     slug: str = ""
     place: str = ""
 
@@ -131,6 +134,7 @@ class TargetView:
             display_field=str(target.get("display_field", "")),
             formats=dict(target.get("formats", {})),
             choice_fields=frozenset(target.get("choice_fields", ())),
+            linked_tables=tuple(map(tuple, target.get("linked_tables", ()))),
             slug=str(target.get("slug", "")), place=str(target.get("place", "")),
         )  # fmt: skip
 

@@ -100,6 +100,61 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(bot_home: BotH
         assert crm.table("Customers").rows[31]["Name"] == "Ada"
 
 
+async def test_links_that_rows_of_another_table_hold_need_its_approvers_too(
+    bot_home: BotHome,
+) -> None:
+    """An order belongs to one customer, so a link of a customer changes the order."""
+    async with team(bot_home, "Orders", "ask", "slack:U2") as crm:
+        calls: dict[str, dict[str, object]] = {
+            "link": {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["1"]},
+            "update": {
+                "table": "Customers", "changes": [{"id": "2", "fields": {"Orders": ["1"]}}],
+            },
+            "create": {"table": "Customers", "rows": [{"Name": "Eve", "Orders": ["5"]}]},
+        }  # fmt: skip
+        (relation,) = crm.table("Customers").relations.values()
+        for tool, arguments in calls.items():
+            (card,) = (await crm.mia_calls(f"call-{tool}", tool, **arguments)).cards
+            assert card.text.endswith("A designated approver must approve it.")
+            typed = f"approve {card.id}"
+            refused = await says(crm.ponte, typed, f"try-{tool}", MEMBER, clicked=True)
+            assert refused.code == "forbidden"
+            assert relation.of(crm.table("Orders"), 1) == [1]
+        assert "Done." in (await says(crm.ponte, typed, "k2", OTHER)).text
+        change = {"id": "9", "fields": {"Customers": "3"}}
+        (card,) = (await crm.mia_calls("k3", "update", table="Orders", changes=[change])).cards
+        assert card.text.endswith("A designated approver must approve it.")
+
+
+async def test_own_links_need_no_approver_of_the_table_that_they_lead_to(bot_home: BotHome) -> None:
+    async with team(bot_home, "Customers", "ask", "slack:U2") as crm:
+        change = {"id": "9", "fields": {"Customers": "3"}}
+        (card,) = (await crm.mia_calls("k1", "update", table="Orders", changes=[change])).cards
+        done = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
+        assert "Done." in done.text
+
+
+async def test_a_new_row_links_no_rows_of_another_table_by_itself(bot_home: BotHome) -> None:
+    async with team(bot_home, "Customers", "auto") as crm:
+        row: dict[str, object] = {"Name": "Eve"}
+        await crm.mia_calls("k1", "create", table="Customers", rows=[row])
+        assert crm.table("Customers").rows[31]["Name"] == "Eve"
+        row["Orders"] = ["5"]
+        (card,) = (await crm.mia_calls("k2", "create", table="Customers", rows=[row])).cards
+        assert (card.state, 32 in crm.table("Customers").rows) == ("open", False)
+
+
+async def test_a_table_that_was_closed_meanwhile_is_not_linked(bot_home: BotHome) -> None:
+    arguments = {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["9"]}
+    async with team(bot_home, "Orders", "ask") as crm:
+        (card,) = (await crm.mia_calls("k1", "link", **arguments)).cards
+        config = crm.ponte.engine.changes.approval.config
+        assert isinstance(config, FixedConfig)
+        config.table_rules = TableRules({"Orders": TableRule("read")})
+        refused = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
+        assert (refused.code, "read-only" in refused.text) == ("forbidden", True)
+
+
 async def test_a_rule_by_id_holds_after_the_table_was_renamed(bot_home: BotHome) -> None:
     async with team(bot_home, "-", "ask") as crm:
         orders = crm.table("Orders")

@@ -251,6 +251,11 @@ class RowsKind(Kind):
         """Return the table's title and id."""
         return tuple(filter(None, (draft.title, draft.view.table_id)))
 
+    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        """Return the right for the table, and for each table whose rows are linked."""
+        tables = (self.rule_names(draft), *draft.view.linked_tables)
+        return [("propose", *names) for names in tables]
+
     def build_title(self, change: Change) -> str:
         """Return what happens to how many rows of which table."""
         count, table = len(change.rows), clip_line(change.draft.title)

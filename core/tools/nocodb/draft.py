@@ -163,7 +163,12 @@ class DraftBuilder:
         names = dict.fromkeys(name for write in writes for name in write.after or ())
         fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
         inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
+        # A link to many rows is stored in these rows, or in a table between both.
+        linked = {f.related_id: f.related_title for f in fields.values()
+                  if f.is_link and (not f.holds_one or f.relation == "oo")}  # fmt: skip
         target = {**schema.target, "inputs": inputs} if inputs else schema.target
+        if linked:
+            target = {**target, "linked_tables": [[title, id] for id, title in linked.items()]}
         return Draft(self._driver.name, kind, target, schema.title, tuple(writes))
 
     def _parse_value(self, field: Field, value: object, zone: tzinfo) -> Any:
