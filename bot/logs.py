@@ -23,6 +23,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from bot.settings import Settings, load
 from core.base.errors import PonteError, SettingsError
 from core.base.i18n import say
+from core.base.text import clean_text
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4
@@ -186,7 +187,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
         redaction = Redaction(())
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         stream.write(redaction.of(_format_traceback(error)))
-    for line in _describe_error(error).splitlines():
+    for line in clean_text(_describe_error(error)).splitlines():  # it may quote a server
         stream.write(redaction.of(line) + "\n")
     return 2 if isinstance(error, SettingsError) else 1
 

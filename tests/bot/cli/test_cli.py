@@ -345,7 +345,7 @@ def test_a_fault_of_our_own_is_one_line_without_a_secret(
     ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raise_error(*_: object, **__: object) -> None:
-        raise RuntimeError("no luck with hunter2-hunter2\nat all")
+        raise RuntimeError("no luck with \x1b[2Jhunter2-hunter2\nat all")
 
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2-hunter2")
     monkeypatch.setattr(sys.modules["bot.app"], "local", raise_error)

@@ -137,6 +137,14 @@ async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer)
     assert (await doctor(tmp_path, **given)).code == 0
 
 
+async def test_a_server_controls_no_terminal(tmp_path: Path, server: ModelServer) -> None:
+    server.listed = {"data": [{"id": "a\x1b]0;b\x07\x1b[2J\x9b1mc\nok    model: all good"}]}
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    found = (await doctor(tmp_path, **given)).parts["model"]
+    assert found.startswith("FAIL")
+    assert found.endswith("It has: ac ok model: all good")
+
+
 @pytest.mark.parametrize("reason", ["no list", "an empty list", "Azure"])
 async def test_a_model_that_no_list_names_is_not_refused(
     tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch, reason: str
