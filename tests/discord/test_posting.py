@@ -51,7 +51,7 @@ async def test_a_lost_edit_is_made_again(
 async def test_limits_are_met_without_one_refused_call(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    discord.faults.rate = (5, 0.3)
+    discord.faults.rate = (5, 2.0)  # longer than a slow machine takes for five posts
     await ponte.open()
     for number in range(12):
         await ana.say(f"number {number}")
