@@ -147,11 +147,13 @@ def _build_row(
         changed = {}
         for name in links & (before.keys() | after):
             # The links of a row can be many, so only the added and the removed ones are shown.
-            old = {_id(each): _cell(each) for each in before.get(name) or ()}
-            new = {_id(each): _cell(each) for each in after.get(name) or ()}
-            lines = [f"+ {words}" for linked, words in new.items() if linked not in old]
-            lines += [f"- {old[linked]}" for linked in old if linked not in new]
-            changed[name] = _cell(", ".join(lines), longest)
+            old = {_id(each): each for each in before.get(name) or ()}
+            new = {_id(each): each for each in after.get(name) or ()}
+            added = [new[linked] for linked in new if linked not in old]
+            removed = [old[linked] for linked in old if linked not in new]
+            signs = ["+"] * len(added) + ["-"] * len(removed)
+            words = zip(signs, _name_entries([*added, *removed]), strict=True)
+            changed[name] = _cell(", ".join(map(" ".join, words)), longest)
         before = {name: value for name, value in before.items() if name not in links}
         after = {**before, **after, **changed}
     raw = before, after
@@ -251,6 +253,17 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
     return None if all(values is None for values in sides) else joined
 
 
+def _name_entries(entries: Sequence[Any]) -> list[str]:
+    """Return each entry of a list as text. Where linked rows have one name, their ids follow it."""
+    words = [str(_cell(each)) for each in entries]
+    is_row = [isinstance(each, dict) and each.keys() == {"id", "title"} for each in entries]
+    counts = Counter(words)
+    return [
+        f"{word} ({_id(each)})" if is_linked and counts[word] > 1 else word
+        for word, each, is_linked in zip(words, entries, is_row, strict=True)
+    ]
+
+
 def _id(linked: Any) -> str:
     return str(linked.get("id") if isinstance(linked, dict) else linked)
 
@@ -283,7 +296,7 @@ def _cell(value: Any, longest: int | None = None) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        words = ", ".join(str(_cell(each)) for each in value)
+        words = ", ".join(_name_entries(value))
     elif isinstance(value, dict):
         names = [value[key] for key in _NAMES if value.get(key) is not None]
         if names and isinstance(value.get("size"), int) and value.keys() <= _ENTRY_KEYS:

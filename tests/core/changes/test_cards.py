@@ -55,6 +55,25 @@ def test_rows_with_one_name_are_told_apart_by_their_ids() -> None:
     assert [row["name"] for row in card.rows] == ["A (1)", "A (2)", "A (3)"]
 
 
+def test_linked_rows_with_one_name_are_told_apart_by_their_ids() -> None:
+    one, two, ada = ({"id": id, "title": title} for id, title in
+                     (("1", "João"), ("2", "João"), ("3", "Ada")))  # fmt: skip
+    for before, after, text in (
+        ({"Owner": [one]}, {"Owner": [two]}, "+ João (2), - João (1)"),
+        ({"Owner": [one]}, {"Owner": [ada]}, "+ Ada, - João"),
+        ({"Owner": []}, {"Owner": [one, two, ada]}, "+ João (1), + João (2), + Ada"),
+        (None, {"Owner": [one, two, ada]}, "João (1), João (2), Ada"),
+        ({"Owner": [one, two]}, None, "João (1), João (2)"),
+        (None, {"Owner": ["x", "x"]}, "x, x"),
+    ):
+        one_change = change("update", RowWrite("7", before, after))
+        target = {"key": "Id", "link_fields": ["Owner"]}
+        draft = replace(one_change.draft, target=target)
+        proposal = replace(one_change.proposal, draft=draft)
+        (row,) = read_rows(build_rows(replace(one_change, proposal=proposal)))
+        assert row.text == f"Owner: {text}"
+
+
 def test_a_proposal_shows_all_rows_and_a_decided_change_the_first() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
     card = CARDS.build(change("delete", *rows))
