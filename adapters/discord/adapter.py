@@ -119,7 +119,7 @@ class DiscordAdapter:
             queues.tasks,
         )  # fmt: skip
         self._catchup = CatchUp(self._intake, options.answer_age)
-        self._started_at = time.time()
+        self._session_began_at = time.time()
 
     # The port `Platform`.
 
@@ -176,8 +176,8 @@ class DiscordAdapter:
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its quotes, earlier messages and files, and sentences on what
-        could not be read. Raise PostRemoved if it was deleted before this process started."""
-        if message.sent_at < self._started_at:
+        could not be read. Raise PostRemoved if it was deleted before this session began."""
+        if message.sent_at < self._session_began_at:
             message = await self._intake.refresh(await self.connection.client(), message)
         return await self._context(message, pointed)
 
@@ -326,6 +326,7 @@ class DiscordAdapter:
 
     async def on_connect(self) -> None:
         """Start to read missed messages back, because a new session replays nothing."""
+        self._session_began_at = time.time()
         client = await self.connection.client()
         self.connection.on_connected()
         self._catchup.start(client)

@@ -205,6 +205,8 @@ class DiscordIntake:
             age = time.time() - message.created_at.timestamp()
             is_recent = age < MAX_EDITED_MESSAGE_AGE_SECONDS
             if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
+                key = events.event_key(message.channel.id, message.id)
+                await self.conversations.inbox.allow_again(key)
                 await self.on_message(client, message)
 
     async def refresh(self, client: discord.Client, message: Message) -> Message:
@@ -239,7 +241,7 @@ class DiscordIntake:
         if location.guild and events.is_withheld(message):
             # Discord withholds the content once our mention is edited out, so the message is no
             # longer for us.
-            await self.conversations.inbox.amend(key, None, may_return=True)
+            await self.conversations.inbox.amend(key, None)
             self.signs.marks.clear(turn_id(key))
             raise PostRemoved
         changed = events.to_message(message, location, self.locations, own_id(client))

@@ -80,16 +80,16 @@ class Inbox(Protocol):
     async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
         """Return when the messages with these event keys were stored, without unknown ones."""
 
-    async def amend(
-        self, event_key: str, message: Message | None, may_return: bool = False
-    ) -> AmendResult:
+    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """Apply an edit of a message, or its deletion (None).
 
         A deletion withdraws the message and blanks it in the transcript. "unstarted": the turn will
         use the new text, or never run. "started": too late for this turn. "unknown": no such event,
-        or an older version than the stored one. With `may_return`, a withdrawn message whose turn
-        has not begun can be accepted again.
+        or an older version than the stored one.
         """
+
+    async def allow_again(self, event_key: str) -> None:
+        """Delete a message that was withdrawn and not answered, so that it is accepted again."""
 
     async def requeue(self, turn: Turn, message: Message) -> bool:
         """Let the text of `message` wait for its turn as if it was typed now, instead of a turn

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol, TypeVar
 
 from core.base.errors import Forgotten, NotStored, TooManyDeliveries
@@ -199,12 +198,10 @@ class SqlInbox(SqlStore):
         rows = await self._database.read(lambda c: c.execute(sql, keys).fetchall(), single=True)
         return {row["event_key"]: row["created_at"] for row in rows}
 
-    async def amend(
-        self, event_key: str, message: Message | None, may_return: bool = False
-    ) -> AmendResult:
+    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
         turn had begun. An edit before that which makes the message a decision, or a decision a
-        message, counts as typed now. A message that `may_return` can be accepted again."""
+        message, counts as typed now."""
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
             seq, _, retyped = amended
@@ -214,13 +211,12 @@ class SqlInbox(SqlStore):
             if retyped:
                 self.enqueue(*retyped)
 
-        write = partial(
-            self._amend_message, event_key=event_key, message=message, may_return=may_return
-        )
-        return (await self._database.write(write, wake))[1]
+        return (
+            await self._database.write(lambda c: self._amend_message(c, event_key, message), wake)
+        )[1]
 
     def _amend_message(
-        self, connection: SqlConnection, event_key: str, message: Message | None, may_return: bool
+        self, connection: SqlConnection, event_key: str, message: Message | None
     ) -> tuple[int, AmendResult, Queued | None]:
         """Store an edited message or withdraw it (None). Return its `seq`, the result, and its new
         row if it needed one. An edit older than what is stored is ignored, as is an edit of a
@@ -238,8 +234,6 @@ class SqlInbox(SqlStore):
             return seq, "started", None
         if message is None:
             _withdraw_message(connection, seq, before, state)
-            if may_return and is_first_attempt:
-                connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
             return seq, "unstarted" if state in ("new", "withdrawn") else "started", None
         # A message that waits can be empty: a mention alone, or what an edit left of it.
         is_withdrawn = state == "withdrawn" or (
@@ -263,6 +257,15 @@ class SqlInbox(SqlStore):
         connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
         decides = grammar.is_decision(message)
         return message, *self.store_message(connection, message, decides, self._limits)
+
+    async def allow_again(self, event_key: str) -> None:
+        """Delete a message that was withdrawn and not answered, so that it is accepted again."""
+        await self._execute(
+            "DELETE FROM inbox WHERE event_key = ? AND state IN ('withdrawn', 'removed')"
+            " AND answer IS NULL AND NOT EXISTS (SELECT 1 FROM items WHERE items.seq = inbox.seq)"
+            " AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.seq = inbox.seq)",
+            event_key,
+        )
 
     async def requeue(self, turn: Turn, message: Message) -> bool:
         """Let the text of `message` wait for its turn as if it was typed now, instead of a turn

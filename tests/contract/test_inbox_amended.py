@@ -215,22 +215,28 @@ async def test_an_edit_of_a_decision_does_not_evade_a_limit(
     assert (await stores.inbox.accept(help)).refusal
 
 
-async def test_a_message_that_may_return_waits_again_if_it_had_not_begun(
+async def test_a_withdrawn_message_can_be_accepted_again_if_it_was_not_answered(
     stores: Embedded,
 ) -> None:
     worker, hello = Worker(stores, held=True).start(), says("hello")
-    first, think = says("think hard"), says("bye")
+    first, bye = says("think hard"), says("bye")
     running = await stores.inbox.accept(first)
     await worker.until(lambda: running.seq in worker.now)
-    for message in (hello, think):
+    for message in (hello, bye):
         await stores.inbox.accept(message)
-    for message, result in ((first, "started"), (hello, "unstarted"), (hello, "unknown")):
-        assert await stores.inbox.amend(message.event_key, None, may_return=True) == result
-    assert [(await stores.inbox.accept(one)).is_new for one in (first, hello)] == [False, True]
+    for message in (first, hello):
+        await stores.inbox.amend(message.event_key, None)
+    for message, is_new in ((first, False), (hello, True), (bye, False)):
+        await stores.inbox.allow_again(message.event_key)
+        assert (await stores.inbox.accept(message)).is_new == is_new
     for count in (2, 3):
         worker.let_go()
         await worker.until_begun(count)
     assert worker.said == ["think hard", "bye", "hello"]
+    await worker.until(lambda: running.seq in worker.ended)
+    await stores.journal.forget(first.address.conversation)
+    await stores.inbox.allow_again(first.event_key)
+    assert not (await stores.inbox.accept(first)).is_new
 
 
 async def test_a_message_that_is_edited_to_and_fro_runs_once_with_its_last_text(

@@ -83,6 +83,26 @@ async def test_a_mention_that_was_missed_is_answered_and_other_talk_is_not(
     assert len(ponte.model.asks) == 2
 
 
+async def test_edits_and_deletions_that_a_new_session_does_not_replay_count(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    ponte.model.say_in_steps({"first": ["one", " done"]})
+    await ponte.open()
+    await ana.say("first")
+    await ana.wait_for_text("one")
+    edited, deleted = [await ana.say(text) for text in ("helo", "swordfish")]
+    await ponte.wait_until_stored("swordfish")
+    discord.gateway.forget()
+    await ana.edit(edited, "hello")
+    await ana.delete(deleted)
+    await discord.wait_until(lambda: discord.gateway.identified == 2)
+    await ana.say("last")
+    await ponte.wait_until_stored("last")
+    ponte.model.go_on()
+    await ana.wait_for_text("You said: last")
+    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "hello", "last"]
+
+
 async def test_what_is_too_old_is_told_of_and_not_answered(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:

@@ -266,6 +266,28 @@ async def test_a_mention_that_is_edited_away_and_back_is_answered_once(
     assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third", "last"]
 
 
+async def test_a_mention_that_is_put_back_after_a_restart_is_answered_once(
+    ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    ponte.model.say_in_steps({"first": ["one", " done"]})
+    await ponte.open(threads=False)
+    await ana.mention("first", channel)
+    await ana.wait_for_text("one", channel)
+    second = await ana.mention("second", channel)
+    await ponte.wait_until_stored("second")
+    await ponte.close(0)
+    ponte.discord.gateway.forget()
+    await ana.edit(second, "never mind")
+    ponte.model.pauses = None
+    await ponte.open(threads=False)
+    await ana.ask("third", channel)
+    await ana.edit(second, f"<@{ponte.discord.world.me.id}> second again")
+    await ana.wait_for_text("You said: second again", channel)
+    await ana.ask("last", channel)
+    texts = [ask.input[-1].text for ask in ponte.model.asks]
+    assert texts == ["first", "first", "third", "second again", "last"]
+
+
 def marks(discord: FakeDiscord, method: str) -> int:
     """How often the bot put an hourglass on a message, or removed one."""
     return sum(one[0] == method for one in discord.rest.reactions)

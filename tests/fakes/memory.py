@@ -99,9 +99,7 @@ class MemoryInbox:
         messages = (row.message for row in self.rows.values())
         return {m.event_key: m.sent_at for m in messages if m.event_key in event_keys}
 
-    async def amend(
-        self, event_key: str, message: Message | None, may_return: bool = False
-    ) -> AmendResult:
+    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         row = next((r for r in self.rows.values() if r.message.event_key == event_key), None)
         if row is None or (message is not None and message.sent_at < row.message.sent_at):
             return "unknown"
@@ -114,6 +112,9 @@ class MemoryInbox:
             row.message = replace(row.message, text=text, attachments=files, sent_at=at)
         await self._tell()
         return "unstarted" if fresh else "started"
+
+    async def allow_again(self, event_key: str) -> None:
+        raise NotImplementedError
 
     async def requeue(self, turn: Turn, message: Message) -> bool:
         raise NotImplementedError
