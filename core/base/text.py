@@ -20,6 +20,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, cast
 
+import pydantic_core
+
 from core.base.i18n import say
 
 T = TypeVar("T")
@@ -323,6 +325,21 @@ def parse_json(raw: str | bytes | bytearray) -> Any:
         return make_storable(parsed) if halves else parsed
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def parse_arguments(arguments: str) -> Any:
+    """Return the JSON value of a call's arguments; {} for empty text, which some models send.
+
+    A call's effect, price and run all parse with this function. With two parsers, a text that only
+    one of them accepts would run at another price. Raise ValueError, also for what other parsers
+    refuse: NaN, numbers beyond a float, and halves of surrogate pairs.
+    """
+    try:
+        value = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
+        json.dumps(value, allow_nan=False)  # 1e999 is read as infinity
+    except TypeError as error:  # half of a surrogate pair
+        raise ValueError(str(error)) from None
+    return value
 
 
 class PieceJoiner:

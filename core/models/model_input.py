@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from core.base.errors import NotFound
 from core.base.openai import Json
+from core.base.text import parse_arguments
 from core.domain.messages import (
     CONTEXT_NAME,
     DOCUMENT_TYPE,
@@ -361,9 +361,10 @@ def _sendable_arguments(arguments: str) -> str:
     A model may write anything, and servers whose chat templates parse the arguments refuse the
     whole request (llama.cpp: HTTP 500, "Failed to parse tool call arguments as JSON").
     """
+    words = arguments.strip()
     try:
-        return arguments if isinstance(json.loads(arguments), dict) else "{}"
-    except (ValueError, RecursionError):
+        return words if words and isinstance(parse_arguments(words), dict) else "{}"
+    except ValueError:
         return "{}"
 
 

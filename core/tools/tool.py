@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.base.errors import SettingsError, ToolError
 from core.base.i18n import say
-from core.base.text import in_whole_characters, make_storable
+from core.base.text import in_whole_characters, make_storable, parse_arguments
 from core.domain.messages import Message, Usage
 from core.domain.ports import Tool, ToolSource
 from core.domain.records import (
@@ -275,8 +275,8 @@ class Parameters:
         """Return the checked values by name. Raise ToolError that names each wrong argument but no
         value."""
         try:
-            raw_values = _parse_arguments(arguments)
-        except (TypeError, ValueError) as error:  # TypeError: half of a surrogate pair
+            raw_values = parse_arguments(arguments)
+        except ValueError as error:
             raise ToolError(
                 "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
             ) from None
@@ -414,20 +414,10 @@ def _takes_null(schema: Mapping[str, Any]) -> bool:
 def read_text_argument(arguments: str, name: str) -> str:
     """Return a text argument of a call that is not checked yet; "" if it is missing."""
     try:
-        value = _parse_arguments(arguments).get(name)
-    except (AttributeError, TypeError, ValueError):
+        value = parse_arguments(arguments).get(name)
+    except (AttributeError, ValueError):
         return ""
     return value if isinstance(value, str) else ""
-
-
-def _parse_arguments(arguments: str) -> Any:
-    """Return the JSON value of a call's arguments; {} for empty text, which some models send.
-
-    A call's effect, price and run all parse with this function. With two parsers, a text that only
-    one of them accepts would run at another price. Raise ValueError, or TypeError for half of a
-    surrogate pair.
-    """
-    return pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
 
 
 MAX_OUTCOME_CHARACTERS = 16_000

@@ -342,15 +342,20 @@ async def test_reasoning_effort(make: Make, fake: FakeOpenAI) -> None:
     assert "reasoning_effort" not in last(fake)
 
 
+@pytest.mark.parametrize("arguments", ['{"a": ', '{"a": NaN}', '{"a": -1e999}', r'{"a": "\ud83d"}'])
 @pytest.mark.parametrize("level", ["responses", "chat"])
-async def test_broken_arguments_go_back_as_none(make: Make, fake: FakeOpenAI, level: Level) -> None:
-    """Chat templates parse what a model wrote; a half-written object would break them. llama.cpp
-    renders the input of the Responses API with a chat template, too."""
+async def test_broken_arguments_go_back_as_none(
+    make: Make, fake: FakeOpenAI, level: Level, arguments: str
+) -> None:
+    """Chat templates parse what a model wrote; a half-written object would break them, and JSON
+    that only Python accepts. llama.cpp renders the input of the Responses API with a chat template,
+    too."""
     talk = Talk(await make(level))
-    fake.say(Script(calls=(("tables", '{"a": '),)), "Sorry.")
+    fake.say(Script(calls=(("tables", arguments),)), "Sorry.")
     await talk.say("which tables?")
     if level == "chat":
         call = last(fake)["messages"][2]["tool_calls"][0]["function"]
     else:
         (call,) = [item for item in last(fake)["input"] if item["type"] == "function_call"]
-    assert call["arguments"] == "{}"
+    # Some servers send an object, in which half of a character is replaced before.
+    assert call["arguments"] in ("{}", '{"a": "\ufffd"}')

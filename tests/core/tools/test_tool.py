@@ -115,6 +115,7 @@ async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
         ("{", "bad_json", "EOF"),
         ("[1]", "bad_json", "it is an array"),
         ('{"table":NaN}', "bad_json", "expected"),
+        ('{"table":"T","filters":[{"field":"a","value":1e999}]}', "bad_json", "range"),
         ('{"table":"T","filters":[],"scene":1}', "bad_arguments", "`scene`: no such argument"),
         ('{"filters":[]}', "bad_arguments", "`table`: is missing"),
         ('{"table":"T","filters":[{"field":7}]}', "bad_arguments", "`filters.0.field`: "),
