@@ -277,6 +277,13 @@ def test_a_restore_that_cannot_move_the_data_is_told_and_finished_later(tmp_path
         assert (obstacle / "ponte.db").read_text() == "former"
 
 
+def test_the_next_backup_removes_the_folder_of_one_that_was_killed(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    (tmp_path / "backup-k1lled_0").mkdir()
+    with home.staging("backup") as first, home.staging("backup") as second:
+        assert set(tmp_path.iterdir()) == {first, second}
+
+
 def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
     for name in ("web-token", "ponte.sock"):
         (tmp_path / name).mkdir()
