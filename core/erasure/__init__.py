@@ -15,7 +15,7 @@ from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.markdown import escape_markdown, show_reason
-from core.base.text import clip_line
+from core.base.text import clip_line, is_secret_name
 from core.domain.changes import SHOWS_CHANGES_SQL, find_possible_changes, find_shown_changes
 from core.domain.messages import (
     CONTEXT_NAME,
@@ -470,9 +470,13 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
 
 
 def _hide_secrets(value: Any) -> Any:
-    """Return parsed JSON in which each secret field is replaced by whether it is set."""
+    """Return parsed JSON in which each secret field, also of a table's rows, is replaced by whether
+    it is set."""
     if isinstance(value, dict):
-        return {k: bool(v) if k in _SECRETS else _hide_secrets(v) for k, v in value.items()}
+        return {
+            name: bool(each) if name in _SECRETS or is_secret_name(name) else _hide_secrets(each)
+            for name, each in value.items()
+        }
     return [_hide_secrets(each) for each in value] if isinstance(value, list) else value
 
 

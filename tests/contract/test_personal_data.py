@@ -110,7 +110,8 @@ async def change_of(
 ) -> Change:
     """Asked for in that turn, and done where somebody decided."""
     author = turn.message.author
-    rows = (RowWrite("7", {"Name": f"old {value}"}, {"Name": value}),)
+    before = {"Name": f"old {value}", "Password": SECRET}
+    rows = (RowWrite("7", before, {"Name": value}),)
     drafted = Draft("memory", "update", {"table": "t1"}, f"People, {value}", rows)
     change = await ledger.propose(
         Proposal(
@@ -327,6 +328,7 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     ]  # fmt: skip
     assert found["tool_calls"][0]["outcome"]["text"] == "found aubergine one"
     assert [row["after"] for row in found["changed_rows"]] == [{"Name": "aubergine row"}]
+    assert [row["before"]["Password"] for row in found["changed_rows"]] == [True]
     assert [row["id"] for row in found["decisions"]] == [team.beas.id]
     text = json.dumps(found)
     assert SECRET not in text

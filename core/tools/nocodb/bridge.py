@@ -752,7 +752,9 @@ def _retype(text: str, old: object) -> object:
     """Return the text of a form as a value like `old`: a number, true or false, a list, or text."""
     if not isinstance(old, str):
         with suppress(ValueError):
-            return None if not text else json.loads(text)
+            value = json.loads(text) if text else None
+            json.dumps(value, allow_nan=False)  # NaN and 1e999 are no numbers of JSON
+            return value
     return text
 
 

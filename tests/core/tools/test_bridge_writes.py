@@ -124,6 +124,9 @@ async def test_a_person_changes_the_proposed_values_of_a_bridge() -> None:
         revised = await ask.source.rows.revise(change, {"Value": "12.5"}, changer)
         assert revised.rows[0].after == {"Status": "Lost", "Value": 12.5}
         assert revised.rows[0].before == {"Status": "Lead", "Value": 300}
+        for text in ("NaN", "1e999"):
+            revised = await ask.source.rows.revise(change, {"Value": text}, changer)
+            assert (revised.rows[0].after or {})["Value"] == text, "it is no number of JSON"
         made = await ask("create_record", record_data=[{"Name": "A"}, {"Name": "B", "Value": 5}])
         two = replace(change, proposal=replace(proposal, draft=made))
         revised = await ask.source.rows.revise(two, {"2.Value": "7"}, changer)
