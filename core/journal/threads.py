@@ -262,6 +262,12 @@ class SqlThreads(SqlStore):
         ]  # fmt: skip
 
     @query
+    def find_thread_id(self, connection: SqlConnection, conversation: str) -> str:
+        """Return the id of a conversation's current thread, "" if there is none."""
+        sql = "SELECT thread FROM conversations WHERE conversation = ?"
+        return select_value(connection, sql, conversation) or ""
+
+    @query
     def list_entries(
         self, connection: SqlConnection, conversation: str, thread: str = ""
     ) -> Sequence[HistoryEntry]:

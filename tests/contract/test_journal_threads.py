@@ -38,6 +38,8 @@ async def test_a_conversation_has_one_thread_until_a_new_one(stores: Embedded) -
     assert second.id != first.id
     heir = await stores.kill()
     assert (await heir.journal.current_thread("web:C1")).id == second.id
+    assert await heir.journal.find_thread_id("web:C1") == second.id
+    assert await heir.journal.find_thread_id("web:C2") == "", "a reader begins none"
     assert (await heir.journal.current_thread("web:C2")).id not in (first.id, second.id)
 
 
@@ -153,10 +155,12 @@ async def test_words_are_found_in_what_both_said(stores: Embedded) -> None:
         long.id, "needle", "…word ", " word ",
     )  # fmt: skip
     await talk(stores, "İstanbul and the haystack", "C4")
+    thread = await journal.find_thread_id("web:C1")
     (hit,) = (await journal.search("web", "HAYSTACK")).values()
     assert (hit.before, hit.match) == ("İstanbul and the ", "haystack"), "folding moved letters"
     await journal.forget("web:C1")
     assert await journal.search("web", "paulo") == {}
+    assert await journal.find_thread_id("web:C1") not in ("", thread)
 
 
 async def asked_again(engine: Embedded, old: Turn, text: str, person: Person = ANA) -> Turn:

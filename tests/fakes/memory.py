@@ -75,6 +75,7 @@ class MemoryInbox:
         self.rows = {} if rows is None else rows
         self.marks: dict[str, tuple[str, bool]] = {}
         self.spent: dict[int, Usage] = {}
+        self.forgotten: list[str] = []
         self.refusing = False
         self._handler: TurnHandler | None = None
         self._platforms: Collection[str] = ()
@@ -190,6 +191,11 @@ class MemoryInbox:
             del self.rows[seq]
         return len(old)
 
+    async def find_thread_id(self, conversation: str) -> str:
+        is_new = not any(self._of(seq) == conversation for seq in self.rows)
+        number = self.forgotten.count(conversation)
+        return "" if is_new and not number else f"thread{number}"
+
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
         replaced = {row.message.replaced_turn for row in rows if row.state != "new"}
@@ -245,6 +251,7 @@ class MemoryInbox:
     async def forget(self, conversation: str) -> None:
         for seq in [seq for seq in self.rows if self._of(seq) == conversation]:
             del self.rows[seq]
+        self.forgotten.append(conversation)
         await self._tell()
 
     def _start_next(self) -> None:

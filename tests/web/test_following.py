@@ -277,6 +277,30 @@ async def test_a_tab_that_was_away_reads_again_what_was_replaced(client: Client)
     assert names == ["message", "done", "reset", "ready"]
 
 
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_a_tab_that_was_away_reads_again_what_was_deleted(
+    ponte: WebPonte, client: Client, is_new: bool
+) -> None:
+    """Also if the tab saw the first message live, and if the conversation has gone on since."""
+    if not is_new:
+        await client.post("/chat", json={"message": "one"})
+    cursor = (await client.get("/conversations/main")).json()["cursor"]
+    async with following(client, last=cursor) as tab:
+        await until(tab, "ready")
+        if is_new:
+            await client.post("/chat", json={"message": "one"})
+            cursor = (await until(tab, "done"))[-1].id
+    await client.post("/chat", json={"message": "elsewhere", "conversation": "other"})
+    await ponte.inbox.forget("web:main")
+    for names in (["reset", "ready"], ["message", "done", "reset", "ready"]):
+        async with following(client, last=cursor) as tab:
+            assert [e.name for e in await until(tab, "ready")] == names
+        await client.post("/chat", json={"message": "two"})
+    cursor = (await client.get("/conversations/main")).json()["cursor"]
+    async with following(client, last=cursor) as tab:
+        assert [e.name for e in await until(tab, "ready")] == ["ready"]
+
+
 async def test_a_hundred_tabs_at_once(ponte: WebPonte) -> None:
     limits = httpx.Limits(max_connections=None)
     async with (
@@ -416,7 +440,7 @@ async def test_the_conversation_so_far(client: Client) -> None:
         ("assistant", "You said: **one**"),
     ]
     assert "<strong>" in said["messages"][1]["html"]
-    assert said["cursor"] == "1"
+    assert said["cursor"] == "1@thread0"
     empty = (await client.get("/conversations/never")).json()
     assert empty == {
         "conversation": "never", "messages": [], "cards": [], "cursor": "0",

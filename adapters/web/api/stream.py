@@ -37,7 +37,7 @@ RECONNECT_FRAME = b"retry: 500\n\n"
 KEEP_ALIVE_FRAME = b": still here\n\n"
 TRANSCRIPT_RESETTING_COMMANDS = ("new", "forget")
 """Commands after which the conversation has another transcript."""
-_CURSOR = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
+_CURSOR = re.compile(r"(\d{1,18}(?:\+\d{1,18}){0,200})(?:@(\w{1,64}))?", re.ASCII)
 
 
 async def stream_events(
@@ -197,12 +197,15 @@ class PageWriter:
 class ReadCursor:
     """The position up to which a tab has read: the `id:` of events and `Last-Event-ID`.
 
-    `12+14` means that the tab has seen the end of every turn up to seq 12, and of 14. Turn 13 still
-    runs: a decision overtakes the turn before it. A cursor holds no secret, and any process can
-    read it, also after a restart.
+    `12+14@ab` means that the tab has seen the end of every turn up to seq 12, and of 14, in the
+    thread "ab". Turn 13 still runs: a decision overtakes the turn before it. A cursor holds no
+    secret, and any process can read it, also after a restart.
     """
 
-    def __init__(self, base: int = 0, beyond: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, base: int = 0, beyond: frozenset[int] = frozenset(), thread: str = ""
+    ) -> None:
+        self.thread = thread
         self._base = base
         self._ended = set(beyond)
         self._open: set[int] = set()
@@ -210,15 +213,15 @@ class ReadCursor:
     @classmethod
     def parse(cls, text: str) -> ReadCursor | None:
         """Return the cursor that `text` stands for, or None if it is not one."""
-        if not _CURSOR.fullmatch(text):
+        if (found := _CURSOR.fullmatch(text)) is None:
             return None
-        base, *beyond = (int(number) for number in text.split("+"))
-        return cls(base, frozenset(beyond))
+        base, *beyond = (int(number) for number in found[1].split("+"))
+        return cls(base, frozenset(beyond), found[2] or "")
 
     @classmethod
-    def after(cls, entries: Sequence[HistoryEntry]) -> ReadCursor:
-        """Return the cursor of a tab that has read all of `entries`."""
-        cursor = cls()
+    def after(cls, entries: Sequence[HistoryEntry], thread: str) -> ReadCursor:
+        """Return the cursor of a tab that has read all of `entries` of `thread`."""
+        cursor = cls(thread=thread)
         for entry in entries:
             if _is_over(entry):
                 cursor.mark_ended(entry.seq)
@@ -245,7 +248,8 @@ class ReadCursor:
         base = min(self._open) - 1 if self._open else max(self._base, highest)
         beyond = sorted(seq for seq in self._ended if seq > base)
         # `parse` accepts no more. The end of an older one may then be sent twice.
-        return "+".join(map(str, [base, *beyond[-200:]]))
+        seen = "+".join(map(str, [base, *beyond[-200:]]))
+        return f"{seen}@{self.thread}" if self.thread else seen
 
 
 class ConversationEvents:
@@ -305,8 +309,10 @@ class ConversationEvents:
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
         """Yield from the journal the turns that ended unseen, and watch those that run. Yield a
-        `reset` if one of them replaced what the tab shows."""
-        resets = False
+        `reset` if one of them replaced what the tab shows, or if the thread is another one."""
+        thread = await self._journal.find_thread_id(self._key)
+        resets = bool(self._cursor.thread) and self._cursor.thread != thread
+        self._cursor.thread = thread
         for entry in await self._journal.list_entries(self._key):
             if _is_over(entry):
                 is_unseen = not (self._skips_ended or self._cursor.has_seen(entry.seq))
@@ -350,6 +356,8 @@ class ConversationEvents:
         if outcome := live.outcome:
             del self._writers[live.turn]
             self._cursor.mark_ended(live.seq)
+            if not self._cursor.thread:  # the first turn of a conversation begins its thread
+                self._cursor.thread = await self._journal.find_thread_id(self._key)
             async for event in writer.write_end(outcome, str(self._cursor)):
                 yield event
             if resets_transcript(live.message):

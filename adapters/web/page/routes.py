@@ -177,6 +177,7 @@ class ConversationRoutes(MessageRoutes):
         """Messages and cards so far, oldest first. `events` continues from `cursor`."""
         address = self._find_address(request)
         key = address.conversation
+        thread = await self.conversations.journal.find_thread_id(key)  # before its entries
         entries = await self.conversations.journal.list_entries(key)
         changed = {card.id: card for card in await self.board.changes(key)}
         answers_by_turn = {one.turn: one.answer for one in entries if one.answer is not None}
@@ -203,7 +204,7 @@ class ConversationRoutes(MessageRoutes):
             "conversation": address.channel,
             "messages": messages,
             "cards": list(cards.values()),
-            "cursor": str(ReadCursor.after(entries)),
+            "cursor": str(ReadCursor.after(entries, thread)),
         }
 
     @endpoint(

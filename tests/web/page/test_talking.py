@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import say
+from tests.web.page.browser import ask, say
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -67,6 +67,15 @@ async def test_a_restart_in_mid_answer_shows_it_once(ponte: WebPonte, page: Page
     await expect(page.locator(".body")).to_have_text(["Half of it, and the rest."])
     await expect(page.locator(".said .words")).to_have_text(["work"])
     await expect(page.locator("#notice")).to_be_empty()
+
+
+async def test_what_was_deleted_while_the_tab_was_away_is_gone(ponte: WebPonte, page: Page) -> None:
+    await ask(page, "secret")
+    await ponte.close()
+    ponte.rows.clear()
+    await ponte.open()
+    await expect(page.locator("#welcome")).to_be_visible()
+    await expect(page.locator("#log li")).to_have_count(0)
 
 
 async def test_a_message_written_while_the_server_is_away_is_one_turn(
