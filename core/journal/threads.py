@@ -396,10 +396,10 @@ class SqlThreads(SqlStore):
         return _history_entry_of(row)
 
     @query
-    def author(self, connection: SqlConnection, seq: int) -> str:
-        """Return the key of the person who sent the message of a turn, "" if there is no such
-        turn."""
-        return select_value(connection, "SELECT person FROM inbox WHERE seq = ?", seq) or ""
+    def message_of(self, connection: SqlConnection, seq: int) -> Message | None:
+        """Return the message of a turn, None if there is no such turn."""
+        message = select_value(connection, "SELECT message FROM inbox WHERE seq = ?", seq)
+        return decode_json(Message, message) if message else None
 
     @query
     def owner(self, connection: SqlConnection, conversation: str) -> str:

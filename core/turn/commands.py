@@ -72,6 +72,9 @@ MAX_APPROVAL_CARDS = 5
 Discord, which has five rows of buttons."""
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
+NEWER_MESSAGE_SECONDS = 10.0
+"""Seconds after which a message is newer than a `stop`, which Slack may deliver minutes late. The
+clocks of Ponte and of a platform may differ by less."""
 _ACTIONS: dict[str, ChangeAction] = {
     "approve": "approve", "change": "change", "deny": "deny", "undo": "undo",
     "again": "again",
@@ -406,16 +409,23 @@ class CommandService:
         """Stop the running turn of this conversation, or else the latest approved run that is
         waited for."""
         conversation = turn.message.address.conversation
+        find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)
+        running = await find_message(seq) if seq is not None else None
         # A message that was edited into `stop` while no Ponte ran is carried out in its turn.
-        if seq in (None, turn.seq):
+        if seq == turn.seq or (
+            running and running.sent_at > turn.message.sent_at + NEWER_MESSAGE_SECONDS
+        ):
+            seq = None
+        if seq is None:
             kinds = self.changes.approval.kinds
             awaited = [name for name, kind in kinds.items() if kind.has_end]
             waiting = await self.changes.ledger.list_waiting_runs(conversation, awaited)
             seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)
         if seq is None:
             return say("Nothing is running here.")
-        await self._check_owner(turn, await self.stores.journal.author(seq))
+        stopped = await find_message(seq)
+        await self._check_owner(turn, stopped.author.key if stopped else "")
         await self.stores.inbox.cancel(seq)
         return say("Stopped.")
 

@@ -178,3 +178,21 @@ async def test_an_edit_of_an_old_message_is_not_answered(tmp_path: Path) -> None
         await w.slack.deliveries.wait_for_deliveries()
         await w.ask("last")
         assert [ask.input[-1].text for ask in model.asks] == ["hello", "last"]
+
+
+async def test_a_stop_that_comes_late_stops_no_newer_message(tmp_path: Path) -> None:
+    """Slack sends a message again minutes later if the process was killed at the first attempt."""
+    model = Speaker("Done.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.clock.seconds_behind = 60.0
+        w.slack.deliveries.lost = []
+        late = w.slack.say(w.alice, w.dm, "stop")
+        lost, w.slack.deliveries.lost = w.slack.deliveries.lost, None
+        w.slack.workspace.clock.seconds_behind = 0.0
+        one = w.slack.say(w.alice, w.dm, "one")
+        await w.until(lambda: model.asks)
+        w.slack.deliveries.lost = lost
+        w.slack.deliveries.resend_lost()
+        assert (await w.slack.wait_for_answer(late)).text == "Nothing is running here."
+        model.finish()
+        assert (await w.slack.wait_for_answer(one)).text == "Done."
