@@ -448,11 +448,14 @@ class Approval:
         # A person who got a copy of the card has the rights of the place where it was asked for.
         there = change.proposal.address
         here = there if reached and there.platform == person.platform else address
-        verdict = await self.policy.may(person, here, *self.right_to_approve(change.draft))
-        if verdict.allowed:
+        linked = (("approve", *names) for names in change.draft.view.linked_tables)
+        rights = [self.right_to_approve(change.draft), *linked]
+        verdicts = [await self.policy.may(person, here, *needed) for needed in rights]
+        if all(verdict.allowed for verdict in verdicts):
             return
-        if verdict.rule:  # a denial by a rule also applies to the person's own changes
-            verdict.raise_if_denied()
+        for verdict in verdicts:
+            if verdict.rule:  # a denial by a rule also applies to the person's own changes
+                verdict.raise_if_denied()
         if named.names or named.count > 1:
             if not is_named:
                 raise NotAllowed(_NOT_NAMED, id=change.id)

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from core.base.http import HttpClient
 from core.changes.approval import Access, TableRule, TableRules
-from core.domain.messages import Answer
+from core.domain.messages import Answer, Person
 from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, says
@@ -124,6 +127,24 @@ async def test_links_that_rows_of_another_table_hold_need_its_approvers_too(
         change = {"id": "9", "fields": {"Customers": "3"}}
         (card,) = (await crm.mia_calls("k3", "update", table="Orders", changes=[change])).cards
         assert card.text.endswith("A designated approver must approve it.")
+
+
+@pytest.mark.parametrize(
+    ("rule", "person"),
+    [
+        (Rule("rule 1", frozenset({"slack:U1"}), deny=("approve:Orders",)), MEMBER),
+        (Rule("rule 1", frozenset({"slack:U2"}), allow=("approve:Customers",)), OTHER),
+    ],
+)
+async def test_who_may_not_approve_orders_links_none_from_the_other_table(
+    bot_home: BotHome, rule: Rule, person: Person
+) -> None:
+    policy = replace(RIGHTS, config=FixedConfig(rule_book=RuleBook((rule,))))
+    async with team(bot_home, "-", "ask", policy=policy) as crm:
+        arguments = {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["9"]}
+        (card,) = (await crm.mia_calls("k1", "link", **arguments)).cards
+        refused = await says(crm.ponte, f"approve {card.id}", "k2", person, clicked=True)
+        assert refused.code == "forbidden"
 
 
 async def test_own_links_need_no_approver_of_the_table_that_they_lead_to(bot_home: BotHome) -> None:
