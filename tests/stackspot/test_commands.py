@@ -106,6 +106,10 @@ async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: Sta
         (RunStatus("x", "RUNNING"), "is running the quick command…"),
         (RunStatus("x", "RUNNING", 0.999), "is running the quick command… 100 %"),
         (RunStatus("x", "ODD", None, (RunStep("A"),)), "is running the quick command… A"),
+        (
+            RunStatus("x", "RUNNING", None, (RunStep("@everyone <@1> https://evil.test/x"),)),
+            "is running the quick command… ＠everyone ‹@1> https[:]//evil[.]test/x",
+        ),
     ],
 )
 def test_progress_says_what_is_known(status: RunStatus, words: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from core.base.errors import BadInput, Refusal, ToolError
 from core.base.i18n import say
+from core.base.markdown import make_inert
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop, to_one_line, truncate_with_note
 from core.changes.kinds import Changer, Doing
@@ -144,7 +145,8 @@ def describe_progress(status: RunStatus) -> str:
     """Return a run's progress in words: "is running the quick command… 42 % · Summarise"."""
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
     doing = say(_WAITING if status.state == "CREATED" else _RUNNING)
-    details = " · ".join(each for each in (share, status.step) if each)
+    # StackSpot chose the step's name, and Discord shows progress as Markdown.
+    details = " · ".join(each for each in (share, make_inert(status.step)) if each)
     return f"{doing} {details}".strip()
 
 
