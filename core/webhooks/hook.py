@@ -17,7 +17,7 @@ import structlog
 
 from core.base.errors import OverBudget
 from core.base.markdown import escape_markdown
-from core.base.text import truncate, truncate_with_note
+from core.base.text import redact, truncate, truncate_with_note
 from core.chat.people import People
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer, Message
@@ -130,8 +130,9 @@ def fill_template(template: str, body: Any) -> str:
 
 
 def describe_body(body: Any) -> str:
-    """Return the body as text for the model, at most MAX_BODY_CHARACTERS of it."""
-    words = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    """Return the body as text for the model without secret fields and signed addresses, as of a row
+    that NocoDB sends; at most MAX_BODY_CHARACTERS of it."""
+    words = body if isinstance(body, str) else json.dumps(redact(body), ensure_ascii=False)
     return truncate_with_note(words, MAX_BODY_CHARACTERS)
 
 

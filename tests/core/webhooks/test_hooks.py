@@ -17,6 +17,7 @@ from core.webhooks.hook import (
     MAX_FIELD_CHARACTERS,
     Hook,
     HookKind,
+    describe_body,
     fill_template,
     find_field,
     unfillable_parts,
@@ -292,6 +293,15 @@ async def test_only_the_named_events_are_answered() -> None:
 def test_a_template_takes_only_fields_by_their_path(template: str, expected: str) -> None:
     body = {"a": 1, "rows": [{"b": "two"}], "obj": {"k": 1}, "flag": True, "long": "y" * 5_000}
     assert fill_template(template, body).replace("\\", "") == expected.replace("\\", "")
+
+
+def test_the_model_reads_no_secret_field_of_a_row_that_nocodb_sends() -> None:
+    file = {"title": "a.pdf", "signedPath": "dltemp/signed/a.pdf"}
+    row = {"Id": 2, "Name": "Ana", "Password": "hunter2", "Files": [file]}
+    words = describe_body({"type": "manual", "data": {"rows": [row]}})
+    assert "Ana" in words
+    assert "hunter2" not in words
+    assert "dltemp" not in words
 
 
 def test_a_weak_secret_is_named() -> None:
