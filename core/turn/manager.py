@@ -218,6 +218,9 @@ class ConversationManager:
                     # The answer is stored: posting needs no place, so another turn can begin.
                     self._inbox.leave_place(seq)
                 except PostRemoved:
+                    # A deleted message leaves no unfinished answer. A deleted post ends this, too.
+                    with suppress(PonteError):
+                        await reply.finish(Answer(""))
                     await self._journal.end_turn(run.turn, "removed")
                     self._count_end(run, "removed")
                 else:

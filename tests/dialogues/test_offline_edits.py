@@ -15,6 +15,7 @@ from tests.fakes.choices import make_choices, make_spending
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Post
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import Speaker
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -40,10 +41,13 @@ class Held(EchoModel):
 
 
 async def restart_after_edit(w: Workplace, post: Post, text: str) -> None:
-    """Restart Ponte, which never hears of this edit."""
+    """Restart Ponte, which never hears of this edit, or deletion ("")."""
     await w.stack.aclose()
     w.slack.deliveries.lost = []
-    w.slack.edit(post, text)
+    if text:
+        w.slack.edit(post, text)
+    else:
+        w.slack.remove(post)
     w.slack.deliveries.lost = None
     await w.restart()
 
@@ -111,3 +115,22 @@ async def test_a_decision_that_became_a_message_counts_against_a_limit(
         answer = await w.slack.wait_for_answer(help)
         assert answer.text.startswith("You can send 1 messages a minute")
         assert "two" not in model.texts
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+async def test_a_deleted_message_leaves_no_unfinished_answer(
+    tmp_path: Path, database: str, is_direct: bool
+) -> None:
+    model = Speaker("Half of it", " and the rest.")
+    async with workplace(tmp_path, Setting(model, postgres=database)) as w:
+        place = w.dm if is_direct else w.general
+        said = w.slack.say(w.alice, place, f"{w.slack.bot} hello")
+        await w.until(lambda: model.asks)
+        model.go()
+        await w.until(lambda: w.posts(place))
+        await w.stack.aclose()
+        model.finish()
+        await restart_after_edit(w, said, "")
+        await w.ask("bye", place)
+        assert [post.text for post in w.posts(place)] == ["Half of it and the rest."]
+        assert len(model.asks) == 2
