@@ -22,6 +22,7 @@ export function randomKey() {
 
 const NEAR = 120; // pixels from the end within which the page follows the newest text
 let sticking = true;
+let isScrollDue = false;
 
 function watch() {
   sticking = scrollY + innerHeight > document.documentElement.scrollHeight - NEAR;
@@ -35,11 +36,17 @@ export function scrollPage(top = document.documentElement.scrollHeight) {
   watch(); // no scroll event comes if the page was there already
 }
 
-/** Make a change, and stay at the end of the page if the reader was there. */
+/** Make a change, and stay at the end of the page if the reader was there. To scroll, the browser lays
+    out the page, so it scrolls once for all changes that are made together. */
 export function stick(change = () => {}) {
   const following = sticking;
   change();
-  if (following) scrollTo(0, document.documentElement.scrollHeight);
+  if (!following || isScrollDue) return;
+  isScrollDue = true;
+  queueMicrotask(() => {
+    isScrollDue = false;
+    scrollTo(0, document.documentElement.scrollHeight);
+  });
 }
 
 /** Whether an input method composes text with this key. Of the Enter that ends a composition, only

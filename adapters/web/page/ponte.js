@@ -156,6 +156,15 @@ function menu(shown) {
   $("menu").setAttribute("aria-expanded", String(shown));
 }
 
+/** On a phone, a tap beside the list of conversations closes it, and does nothing else. */
+function leaveMenu(event) {
+  const isOpen = document.body.classList.contains("menu") && $("menu").checkVisibility();
+  if (!isOpen || event.detail === 0 || event.target.closest("#side, #menu, dialog")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  menu(false);
+}
+
 /** Mark the words of a search in the conversation that is open, where the browser can. */
 async function highlight() {
   const words = conversations.searched();
@@ -240,6 +249,7 @@ function start() {
   addEventListener("searched", highlight);
   $("options").addEventListener("click", conversations.chooseCurrent);
   addEventListener("forgetting", (event) => sure(event.detail));
+  addEventListener("click", leaveMenu, true);
   addEventListener("click", enlarge);
   $("newest").addEventListener("click", () => { scrollPage(); $("log").lastElementChild?.querySelector(".at").focus({ preventScroll: true }); });
   const offerNewest = () => {

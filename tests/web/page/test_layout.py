@@ -189,6 +189,23 @@ async def test_a_new_conversation_opens_at_its_beginning(ponte: WebPonte, page: 
         await page.evaluate(TWO_FRAMES)
 
 
+async def test_a_long_conversation_is_laid_out_once(ponte: WebPonte, page: Page) -> None:
+    """Once for each message took 12 seconds for 300 messages."""
+    async with ponte.client() as client:
+        for number in range(30):
+            body = {"message": f"message {number}", "conversation": "long"}
+            await client.post("/chat", json=body)
+    await page.evaluate("""() => {
+        const scroll = scrollTo;
+        globalThis.scrolls = 0;
+        globalThis.scrollTo = (...to) => { scrolls += 1; scroll(...to); };
+    }""")
+    await page.evaluate("location.hash = 'long'")
+    await expect(page.locator("#log > li")).to_have_count(30)
+    await expect(page.locator(".body").last).to_be_in_viewport()
+    assert await page.evaluate("scrolls") < 10
+
+
 async def test_an_opened_conversation_shows_its_newest_answer_and_follows_it(
     ponte: WebPonte, page: Page
 ) -> None:

@@ -123,3 +123,10 @@ async def test_the_side_list_on_a_phone(ponte: WebPonte, tab: Page) -> None:
     await expect(tab.get_by_role("button", name="New conversation")).to_be_visible()
     await tab.keyboard.press("Escape")
     await expect(tab.locator("nav")).to_be_hidden()
+    await tab.fill("#text", "not yet")
+    await tab.get_by_role("button", name="Show conversations").click()
+    send = await tab.locator("#send").bounding_box()
+    assert send is not None
+    await tab.mouse.click(send["x"] + send["width"] - 5, send["y"] + 5)
+    await expect(tab.locator("nav")).to_be_hidden()
+    await expect(tab.locator("#text")).to_have_value("not yet")

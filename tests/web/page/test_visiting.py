@@ -174,4 +174,10 @@ async def test_right_to_left_text_is_unharmed(ponte: WebPonte, page: Page) -> No
     ponte.answers(Answer("שלום עולם"))
     await say(page, "again")
     await expect(page.locator(".body p").last).to_have_css("direction", "rtl")
+    ponte.answers(Answer("- שלום\n- עולם\n\n1. שלום\n\n> שלום\n\n- hello"))
+    await say(page, "a list")
+    for tag, direction in (("ul", "rtl"), ("ol", "rtl"), ("blockquote", "rtl"), ("ul", "ltr")):
+        part = page.locator(f".body {tag}:not([class])")
+        part = part.last if direction == "ltr" else part.first
+        await expect(part).to_have_css("direction", direction)
     await expect(page.locator("body")).to_have_css("direction", "ltr")
