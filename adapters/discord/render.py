@@ -10,14 +10,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import discord
 
 from adapters.discord.client import Interaction
+from core.base.commonmark import parse_blocks
 from core.base.i18n import plural, say
-from core.base.markdown import defang_for_discord, is_too_complex
+from core.base.markdown import defang_for_discord, encode_everybody_in_addresses, is_too_complex
 from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import (
     Fence,
@@ -114,11 +115,19 @@ _HEADING = re.compile(r" {0,3}#{4,6}\s+")
 _HEADING_END = re.compile(r"\s+#+\s*$")
 _INFO = re.compile(r"[\w+.#-]*")
 _TICKS = re.compile(r"`(?=``)")
-# What only Discord reads as markup: spoilers, and small text at the beginning of a line.
-_OWN_MARKUP = re.compile(r"(\\.)|\|(?=\|)|^-(?=# )", re.MULTILINE | re.DOTALL)
+# What only Discord reads as markup: spoilers, small text at the beginning of a line, and a quote of
+# all lines that follow. An address in angle brackets holds none.
+_OWN_MARKUP = re.compile(
+    r"(\\.|<https?://[^\s<>]*>)|\|(?=\|)|^-(?=# )|>(?=>> )", re.MULTILINE | re.DOTALL
+)
+_STRONG = re.compile(
+    r"(https?://\S*)|(?<![\w\\])__(?=[^\s_])((?:[^_]|_(?!_)){1,500})(?<!\s)__(?!\w)"
+)
+"""An address, or text that is bold in Markdown and underlined on Discord."""
+_QUOTE = re.compile(r" {0,3}>(?!>) ?")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
-_TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
+_TASK = re.compile(r"^(\s*(?:[-*+]|\d{1,9}[.)]) )\[([ xX])\] ")
 # Text that Discord turns into a mention or a command: reference.mdx#message-formatting.
 _MENTION = re.compile(
     r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:|t:-?\d|a?:\w+:\d)"
@@ -234,13 +243,35 @@ def to_discord(markdown: str) -> Rendered:
     complex to be read as Markdown stays unchanged, without link previews and mentions."""
     if is_too_complex(markdown):
         return Rendered(_prevent_previews(markdown))
-    lines = markdown.split("\n")
-    out: list[str] = []
     sheets: list[Sheet] = []
+    return Rendered("\n".join(_convert_lines(markdown, sheets)), tuple(sheets))
+
+
+def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -> list[str]:
+    """Return the lines of Markdown in Discord's format, and add the tables that become files to
+    `sheets`. `in_quote`: the lines are those of a quote, which contains no other one on Discord."""
+    lines = markdown.split("\n")
+    for token in reversed(parse_blocks(markdown)):
+        if token.level or not token.map:
+            continue
+        start, end = token.map
+        # Discord knows neither indented code nor headings with a line under them.
+        if token.type == "code_block":
+            mark = "`" * _LONGEST_MARK
+            lines[start:end] = [mark, *token.content.rstrip("\n").split("\n"), mark]
+        elif token.type == "heading_open" and token.markup in ("=", "-") and end == start + 2:
+            lines[start:end] = [f"{'#' * int(token.tag[1])} {lines[start].strip()}"]
+    out: list[str] = []
     fence: Fence | None = None
     at = 0
     while at < len(lines):
         line = lines[at]
+        if fence is None and not in_quote and _QUOTE.match(line):
+            quoted = list(takewhile(_QUOTE.match, lines[at:]))
+            at += len(quoted)
+            inner = "\n".join(_QUOTE.sub("", line, count=1) for line in quoted)
+            out += [f"> {line}" for line in _convert_lines(inner, sheets, in_quote=True)]
+            continue
         next_fence = fence_after_line(line, fence, _LONGEST_MARK)
         in_code = fence is not None or next_fence is not None
         table = None if in_code else read_table(lines[at : at + 2])  # its header and delimiter
@@ -259,19 +290,19 @@ def to_discord(markdown: str) -> Rendered:
             sheets.append(Sheet(name, table.csv()))
             text = table.excerpt(name)
         elif table.is_narrow:
-            out.append(table.code_block())
+            out += table.code_block().split("\n")
             continue
         else:
             text = table.records()
         # The cells are converted already, but Discord would still preview their addresses.
         out += [change_outside_code(line, _prevent_previews) for line in text.split("\n")]
-    return Rendered("\n".join(out), tuple(sheets))
+    return out
 
 
 def disable_markup(text: str) -> str:
     """Return text in which nothing mentions anybody and nothing is hidden. It is meant for text
     outside code."""
-    text = _OWN_MARKUP.sub(lambda m: m[1] or f"\\{m[0]}", text)
+    text = _OWN_MARKUP.sub(lambda m: m[1] or f"\\{m[0]}", encode_everybody_in_addresses(text))
     return _MENTION.sub(lambda m: m[0] + "\u200b", text)
 
 
@@ -641,6 +672,7 @@ def _convert_prose(text: str) -> str:
     text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
     text = _IMAGE.sub(lambda m: _spell_out_link(m[1], m[2]), text)
     text = _LINK.sub(lambda m: _spell_out_link(m[1], m[2]), text)
+    text = _STRONG.sub(lambda m: m[1] or f"**{m[2]}**", text)
     return _prevent_previews(_BREAK.sub("\n", text))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.base.commonmark import parse_blocks
-from core.base.markdown import defang, is_too_complex
+from core.base.markdown import defang, encode_everybody_in_addresses, is_too_complex
 from core.base.text import change_outside_code, to_one_line
 from core.changes.card_rows import NO_VALUE, FieldChange, read_rows, tabulate
 from core.domain.messages import Card
@@ -26,12 +26,14 @@ _EXACT = re.compile(
 """Exactly a control sequence of Slack, and not `List<@NonNull String>`."""
 _UNSURE = re.compile(r"\\`|<[^<>\s`]*`")
 """A backtick that may not begin or end code: an escaped one, and one in an address."""
-_AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
+_AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)(?!(?<=\w@)\w+\.[a-z]{2})", re.I)
+"""A mention of everybody. The domain of an e-mail address, such as `ana@here.com`, is none."""
 
 
 def neutralize(text: str) -> str:
     """Return the text with Slack's control sequences disabled, so that it notifies no person, group
     or channel."""
+    text = encode_everybody_in_addresses(text)
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
 
 

@@ -42,6 +42,9 @@ _ADDRESS = re.compile(
 _CHUNK = re.compile(r"[^\s<>\[\]`|]+")
 _WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
 _EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
+_EVERYBODY_IN_PATH = re.compile(
+    r"(https?://[^\s<>@]{1,500}[/=])@(?=(?:everyone|here|channel)\b)", re.IGNORECASE
+)
 _MARKUP = re.compile(r"([\\`*_\]<>|~#]|&(?=[#\w]{1,32};)|\$(?=[^$]{0,2000}\$))")
 _FORMULA = re.compile(
     r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
@@ -233,6 +236,12 @@ def make_inert(text: str) -> str:
     for mark, wide in (("||", "｜｜"), ("<!", "‹!"), ("<@", "‹@"), ("<#", "‹#")):
         words = words.replace(mark, wide)
     return _EVERYBODY.sub("＠", words)
+
+
+def encode_everybody_in_addresses(text: str) -> str:
+    """Return text with `@here` in the path of an address as `%40here`, which leads to the same page
+    and mentions nobody. An example is https://www.npmjs.com/package/@here/maps-api."""
+    return _EVERYBODY_IN_PATH.sub(r"\1%40", text)
 
 
 def defang_for_discord(text: str) -> str:

@@ -50,7 +50,33 @@ def test_mentions_and_commands_are_inert_outside_code() -> None:
     assert render_text("```\n@everyone <@1>\n```") == "```\n@everyone <@1>\n```"
 
 
+def test_what_discord_reads_differently_is_shown_as_markdown_means_it() -> None:
+    assert (
+        render_text("__bold__, x__y__z, __a b__ `__it__`") == "**bold**, x__y__z, **a b** `__it__`"
+    )
+    assert render_text("https://a.example/__x__/y") == "<https://a.example/__x__/y>"
+    assert render_text("try\n>>> print(1)\nthen") == "try\n\\>>> print(1)\nthen"
+    assert render_text("Total\n=====\nSub\n---\nx") == "# Total\n## Sub\nx"
+    code = "Run:\n\n    a || b\n    def f(*x, **y): __z__\n\nend"
+    assert render_text(code) == "Run:\n\n```\na || b\ndef f(*x, **y): __z__\n```\n\nend"
+
+
+def test_a_quote_holds_code_and_tables() -> None:
+    text = "> ```sh\n> npm i @here/x || y\n> ```\n>after\n>\n> -# x\nout"
+    quoted = "> ```sh\n> npm i @here/x || y\n> ```\n> after\n> \n> \\-# x\nout"
+    assert render_text(text) == quoted
+    table = "> | a | b |\n> |---|---|\n> | 1 | 2 |"
+    assert render_text(table) == "> ```\n> a  b\n> ─  ─\n> 1  2\n> ```"
+
+
+def test_addresses_stay_whole() -> None:
+    package = "https://www.npmjs.com/package/{}here/maps-api"
+    assert render_text(package.format("@")) == f"<{package.format('%40')}>"
+    assert render_text("https://a.example/?q=a||b") == "<https://a.example/?q=a||b>"
+
+
 def test_task_lists_become_boxes() -> None:
+    assert render_text("1. [ ] buy\n2) [x] done") == "1. ☐ buy\n2) ☑ done"
     assert render_text("- [ ] buy\n- [x] done") == "- ☐ buy\n- ☑ done"
 
 

@@ -50,6 +50,11 @@ def test_nobody_is_notified(text: str) -> None:
         ("`[a](javascript:b)`", "`[a](javascript:b)`"),
         ("```\n<b>&</b>\n```", "```\n<b>&</b>\n```"),
         ("a < b && c > d", "a < b && c > d"),
+        (
+            "[a](https://x.y/@here/z) https://x.y/@here",
+            "[a](https://x.y/%40here/z) https://x.y/%40here",
+        ),
+        ("to ana@here.com", "to ana@here.com"),
     ],
 )
 def test_markdown_stays_and_forgeries_go(text: str, posted: str) -> None:
