@@ -47,7 +47,7 @@ from contextlib import (
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from bot import __version__
 from bot.home import ASIDE_PREFIX, HomeUnusable, Start, sync_folder
@@ -86,6 +86,8 @@ BACKUP_NAMES = re.compile(
 """The names in a home that a backup contains."""
 _MAX_MANIFEST_BYTES = 64 << 20
 """Bytes of a manifest."""
+_MAX_EXTENDED_HEADER_BYTES = 64 << 10
+"""Bytes of a header beyond an entry's own 512; a backup's hold a long size at most."""
 _PIECE_BYTES = 1 << 20
 _SAYS_NOTHING = "its list of contents is missing"
 _GZIP_MARK = b"\x1f\x8b"
@@ -206,6 +208,20 @@ def extract_archive(
     return _read_archive(source, name, begin, put)
 
 
+class _ArchiveEntry(tarfile.TarInfo):
+    """An entry that fits into the memory: Python reads extended headers (PAX, GNU) whole, and a
+    small archive can hold gigabytes of them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the entry of a header. Raise tarfile.ReadError."""
+        entry = super().frombuf(buf, encoding, errors)
+        is_long = not entry.isreg() and entry.size > _MAX_EXTENDED_HEADER_BYTES
+        if is_long or entry.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("long header")
+        return entry
+
+
 def _read_archive(
     source: BinaryIO,
     name: str,
@@ -215,7 +231,7 @@ def _read_archive(
     try:
         with (
             gzip.GzipFile(fileobj=source, mode="rb") as zipped,
-            tarfile.open(fileobj=zipped, mode="r|") as tar,
+            tarfile.open(fileobj=zipped, mode="r|", tarinfo=_ArchiveEntry) as tar,
         ):
             manifest = _read_manifest(tar, name)
             begin(manifest)
@@ -236,7 +252,7 @@ def _read_archive(
                 raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))
             while zipped.read(_PIECE_BYTES):  # to its checksum
                 pass
-    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
         raise DamagedBackup(file=name, why=say("it is cut off")) from error
     return manifest
 
@@ -252,7 +268,7 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
         if values["format"] != FORMAT_VERSION:
             raise DifferentBackup(file=name, version=str(values["version"])[:40])
         return decode_json(Manifest, json.dumps(values))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING)) from error
 
 

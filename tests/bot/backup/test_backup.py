@@ -13,6 +13,7 @@ import re
 import shutil
 import sqlite3
 import tarfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -351,6 +352,41 @@ def test_a_hostile_or_damaged_archive_changes_nothing(
     assert {p for p in archive.parent.rglob("*") if ponte.home not in p.parents} <= {
         *outside, ponte.home
     }  # fmt: skip
+
+
+def _extended_header(size: int) -> bytes:
+    entry = tarfile.TarInfo("././@PaxHeader")
+    entry.type, entry.size = tarfile.XHDTYPE, size
+    return entry.tobuf(tarfile.GNU_FORMAT) + bytes(size)
+
+
+def _deep_manifest() -> bytes:
+    entry = tarfile.TarInfo(MANIFEST_NAME)
+    entry.size = 512 * 400
+    return entry.tobuf(tarfile.GNU_FORMAT) + b"[" * entry.size
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(lambda: _extended_header(32 << 20), id="one header of 32 MiB"),
+        pytest.param(lambda: _extended_header(0) * 5_000, id="many headers"),
+        pytest.param(_deep_manifest, id="a manifest that is nested deeply"),
+    ],
+)
+def test_headers_that_fill_the_memory_are_not_read(
+    ponte: Shell, tmp_path: Path, content: Callable[[], bytes]
+) -> None:
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(content()))
+    tracemalloc.start()
+    try:
+        assert ponte("restore", str(path)).code == 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ponte.err.startswith(f"{path} is damaged or is not a Ponte backup: ")
+    assert peak < 24 << 20
 
 
 def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> None:
