@@ -14,8 +14,9 @@ types. So content counts more than signs. The APIs translate what a server sends
 pieces of calls, whole messages, thoughts, sources, token counts and a reason for the end.
 
 A piece belongs to the call with its index, else with its id, else to the last call. Another id, or
-another tool's name, begins another call. The same index and id again begin another call only if the
-arguments so far are complete JSON.
+another tool's name, begins another call, unless it continues arguments that are incomplete. The
+same index and id again begin another call only if the arguments so far are complete JSON. If
+arguments are no JSON, and each piece repeats the one before, the last piece counts.
 
 An answer that ends without its last sign is whole if it has text, or calls with complete arguments.
 If the connection breaks, its text is kept and marked as broken off. Both avoid a second payment.
@@ -242,7 +243,10 @@ TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", r
 `tables<|channel|>json`."""
 MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
 """Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
-FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
+NO_ARGUMENTS = ("", "None", "undefined")
+"""Words for no arguments that are no JSON."""
+_ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
+"""Takes line breaks in texts, which models write into code."""
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
@@ -293,7 +297,8 @@ class CallPart:
     """A tool call whose pieces arrive.
 
     `is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
-    before it. `may_be_two`: it came twice. `carried`: fields that the server wants back.
+    before it. `may_be_two`: it came twice. `carried`: fields that the server wants back. `latest`:
+    the last piece of the arguments. `is_cumulative`: each piece begins with the one before.
     """
 
     index: object = None
@@ -304,6 +309,13 @@ class CallPart:
     is_whole: bool = False
     is_repeated: bool = False
     may_be_two: bool = False
+    latest: str = ""
+    is_cumulative: bool = True
+
+    def read_objects(self) -> list[str]:
+        """Return the JSON objects in the arguments; none if they are incomplete."""
+        objects = find_objects(self.arguments)
+        return objects or (find_objects(self.latest) if self.is_cumulative else [])
 
 
 Part = TextPart | CallPart | Item
@@ -356,8 +368,9 @@ class AnswerReader:
         cut = CUT_REASONS.get(self.finish, "")
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
         for call in () if cut else calls:
-            is_open = not self.finish or (self.finish == END_OF_STREAM and call.arguments.strip())
-            if not call.name or (is_open and not call.is_whole and not self._is_object(call)):
+            is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)
+            is_cut = not call.read_objects() or not (self.finish or call.arguments.strip())
+            if not call.name or (is_unsure and is_cut):
                 raise ModelServerFault("lost")
         answer = self._build(cut)
         if not self.finish and not answer.items:
@@ -438,9 +451,9 @@ class AnswerReader:
         """Add a piece of a call and return the call. `index` and `id` may be missing."""
         words = dump_arguments(arguments)
         self._count(len(name) + len(words))
-        call = self._find_call(index, id, name)
-        if call and (call.is_whole or self._is_object(call)):
-            if words.strip() and words == call.arguments and name in ("", call.name):
+        call = self._find_call(index, id, name, words)
+        if call and (call.is_whole or self._is_object(call)) and (call.name or words):
+            if words.strip() and name in ("", call.name) and is_same_json(words, call.arguments):
                 call.may_be_two = True
                 return call
             if name or id:
@@ -453,7 +466,10 @@ class AnswerReader:
         elif call.name not in self._tool_names and not call.arguments:
             call.name += name
         if call.arguments.strip() == "{}" and words:  # a place holder
-            call.arguments = ""
+            call.arguments = call.latest = ""
+        if words:
+            call.is_cumulative = call.is_cumulative and words.startswith(call.latest)
+            call.latest = words
         call.arguments += words
         return call
 
@@ -469,7 +485,8 @@ class AnswerReader:
         if call is None:
             for each in self.calls:
                 is_at_index = None in (index, each.index) or each.index == index
-                if is_at_index and (each.id, each.name, each.arguments) == (id, name, words):
+                is_same = is_at_index and (each.id, each.name) == (id, name)
+                if is_same and is_same_json(words, each.arguments):
                     each.may_be_two = True
                     return each
             self._count(len(name) + len(words))
@@ -535,7 +552,7 @@ class AnswerReader:
     def _find_text(self, message: object, part: object) -> TextPart | None:
         return next((text for text in self.texts if text.key == (message, part)), None)
 
-    def _find_call(self, index: object, id: str, name: str) -> CallPart | None:
+    def _find_call(self, index: object, id: str, name: str, words: str) -> CallPart | None:
         """Return the call to which a piece belongs, None for another call."""
         calls = self.calls[::-1]
         same_id = [call for call in calls if id and call.id == id]
@@ -544,14 +561,25 @@ class AnswerReader:
             # Another index means another call, unless only its id says where the piece belongs.
             call = next((c for c in same_id if not name or None in (index, c.index)), None)
             last = calls[0] if calls else None
+            if call is None and last and id and index is last.index is None:
+                return last if self._continues(last, name, words) else None
             if call is None and last and not id and (not name or index is last.index is None):
                 is_open = name in ("", last.name) and not self._is_object(last)
-                return last if not name or is_open else None
+                return last if not (name and last.name) or is_open else None
             return call
         if id and call.id not in ("", id):
-            return next((each for each in same_id if each.index == index), None)
+            if other := next((each for each in same_id if each.index == index), None):
+                return other
+            return call if self._continues(call, name, words) else None
         names = {name, call.name} - {""}
         return call if len(names) < 2 or not names <= set(self._tool_names) else None
+
+    def _continues(self, call: CallPart, name: str, words: str) -> bool:
+        """Return whether a piece with another id continues a call: some servers send a new id with
+        each piece."""
+        if not words.strip() or name not in ("", call.name) or self._is_object(call):
+            return False
+        return not name or not (call.arguments.strip() and words.lstrip().startswith("{"))
 
     def _add_call_part(self, call: CallPart) -> CallPart:
         if len(self.calls) >= MAX_CALLS_PER_ANSWER:
@@ -592,13 +620,15 @@ class AnswerReader:
             elif isinstance(part, Item):
                 items[len(items)] = part
             elif not cut and (part.arguments.strip() or not part.is_repeated):
-                name, words = self._offered_name(part.name), clean_arguments(part.arguments)
-                # Nine letters and digits, as Mistral demands (mistral-common,
-                # `InstructRequestValidator`). OpenAI accepts 64 characters.
-                id = base64.b32encode(os.urandom(6)).decode()[:9]
+                name, objects = self._offered_name(part.name), part.read_objects()
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
-                raw |= {"may_be_two": True} if part.may_be_two else {}
-                items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
+                is_repeated = len(objects) > len(set(objects))
+                raw |= {"may_be_two": True} if part.may_be_two or is_repeated else {}
+                for words in dict.fromkeys(objects) or (part.arguments,):
+                    # Nine letters and digits, as Mistral demands (mistral-common,
+                    # `InstructRequestValidator`). OpenAI accepts 64 characters.
+                    id = base64.b32encode(os.urandom(6)).decode()[:9]
+                    items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
         output = list(items.values())
         if not any(item.kind == "opaque" for item in output):
             output.sort(key=lambda item: item.kind == "call")
@@ -647,26 +677,47 @@ def dump_arguments(arguments: object) -> str:
 
 def read_arguments(raw: Json) -> object:
     """Return the arguments of a call, under any of the names that servers have for them."""
-    return next((raw[name] for name in ("arguments", "parameters", "input") if name in raw), None)
+    names = ("arguments", "parameters", "input", "args")
+    return next((raw[name] for name in names if raw.get(name) is not None), None)
 
 
-def clean_arguments(words: str) -> str:
-    """Return the arguments of a call without what servers and models put around the object: a code
-    block, a list, or another text of JSON."""
+def find_objects(words: str) -> list[str]:
+    """Return the JSON objects in the arguments of a call, without what servers and models put
+    around them: a code block, a list, another text of JSON, or words. None of them if one is cut.
+
+    There are several if a server sends several calls of one tool as one.
+    """
     for _ in range(MAX_WRAPPERS):
         words = words.strip().removeprefix("\ufeff")
-        if words.startswith("{"):
-            return words
         try:
-            match = FENCE.fullmatch(words)
-            value = match[1] if match else json.loads(words) if words not in ("", "None") else None
+            value = json.loads(words) if words not in NO_ARGUMENTS else None
         except (ValueError, RecursionError):
-            return words
+            break
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(value, dict):
+            return [words if words.startswith("{") else json.dumps(value, ensure_ascii=False)]
         if not value or not isinstance(value, str):
-            return "{}" if value in (None, "", []) else json.dumps(value, ensure_ascii=False)
+            return ["{}"] if not value else [words]
         words = value
-    return words
+    objects, at = list[str](), words.find("{")
+    while words.startswith("{", at):
+        try:
+            value, end = _ARGUMENTS_DECODER.raw_decode(words, at)
+        except (ValueError, RecursionError):
+            return []
+        if value or not objects:
+            objects = [each for each in objects if each != "{}"]
+            objects.append(json.dumps(value, ensure_ascii=False))
+        at = end + len(words[end:]) - len(words[end:].lstrip())
+    # More of an object may be missing.
+    return [] if words[at : at + 1] in (",", ":", '"') and objects else objects
+
+
+def is_same_json(words: str, other: str) -> bool:
+    """Return whether two texts are equal, or JSON with equal values."""
+    with suppress(ValueError, RecursionError):
+        return words == other or bool(json.loads(words) == json.loads(other))
+    return False
 
 
 def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:

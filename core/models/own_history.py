@@ -37,6 +37,7 @@ from core.models.answer_reader import (
     AnswerReader,
     ModelAnswer,
     dump_arguments,
+    is_same_json,
     read_arguments,
     read_text,
 )
@@ -453,10 +454,16 @@ class ChatCompletionsReader(AnswerReader):
         """Return whether a message at the end repeats the pieces before it."""
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
-        whole = [(each.get("name"), dump_arguments(each.get("arguments"))) for each in functions]
-        streamed_calls = [(call.name, call.arguments) for call in self.calls]
-        is_same = not streamed_calls or streamed_calls == whole[: len(streamed_calls)]
-        return is_same and self.starts_with_known_text(read_text(message.get("content")))
+        is_same = all(
+            call.name in ("", each.get("name"))
+            and is_same_json(call.arguments, dump_arguments(each.get("arguments")))
+            for call, each in zip(self.calls, functions, strict=False)
+        )
+        return (
+            is_same
+            and len(self.calls) <= len(calls)
+            and self.starts_with_known_text(read_text(message.get("content")))
+        )
 
     def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:
         self.add_carried(delta)
@@ -464,7 +471,7 @@ class ChatCompletionsReader(AnswerReader):
         events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))
         calls = read_calls(delta.get("tool_calls"))
         for number, piece in enumerate(calls):
-            function = read_object(piece.get("function")) or piece
+            function = {**piece, **read_object(piece.get("function"))}
             index = read_word(piece.get("index")) or (str(number) if len(calls) > 1 else None)
             name = read_word(function.get("name"))
             call = self.add_call(index, read_id(piece), name, read_arguments(function))
