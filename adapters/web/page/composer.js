@@ -15,11 +15,18 @@ let files = []; // those of the message that is edited have an address
 let replaces = ""; // the turn that what is written is to stand for
 let aside = { text: "", files: [] }; // what was in the box before that turn's text came into it
 let early = false; // sent before it was known where to
+const refused = new Map(); // event key → a message that was not sent, and why
 
 const touched = matchMedia("(pointer: coarse)"); // a keyboard on glass: Enter is a new line there
 
-/** What was typed before the first conversation was known stays, too. */
+/** What was typed before the first conversation was known stays, too. Without a conversation, nothing
+    is left of the person who was signed in before. */
 export function turnTo(id) {
+  if (!id) {
+    refused.clear();
+    files = [];
+    showFiles();
+  }
   if (id !== conversation) {
     const typed = conversation ? "" : $("text").value;
     replacing("");
@@ -114,9 +121,13 @@ function replacing(turn) {
   $("editing").hidden = !turn;
 }
 
-/** What is written is a message of its own if another one has come after the one to be changed. */
-export function checkReplaced() {
+/** The log was drawn again. What is written is a message of its own if another one has come after the
+    one to be changed, and messages that were not sent are shown again. */
+export function onDrawn() {
   if (!log.isLast(replaces)) replacing("");
+  for (const [said, error] of refused.values()) {
+    if (said.conversation === conversation) showUnsent(said, show(said), error);
+  }
 }
 
 /** Ask the last question again, or put it into the box to be changed. */
@@ -174,11 +185,16 @@ function unsent(said, shown, error) {
     notice(say("not_sent", { why: error.message }));
     return;
   }
-  const drawn = shown.item.isConnected ? shown : show(said); // the log may have been drawn again
+  refused.set(said.key, [said, error]);
+  showUnsent(said, shown.item.isConnected ? shown : show(said), error); // the log may have been drawn again
+}
+
+function showUnsent(said, drawn, error) {
   log.showTrouble({ turn: drawn.turn, message: say("not_sent", { why: error.message }) });
   const again = [0, 401, 408, 429].includes(error.status) || error.status >= 500;
   const button = make("button", { type: "button", class: "unsent", text: say(again ? "again" : "edit"), on: { click: () => {
     button.remove();
+    refused.delete(said.key);
     (again ? send : takeBack)(said, drawn);
     $("text").focus();
   } } });

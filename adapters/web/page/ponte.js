@@ -111,7 +111,7 @@ async function read(id) {
     if (current !== id) return;
     $("loading").hidden = true;
     log.showAll(body.messages);
-    composer.checkReplaced();
+    composer.onDrawn();
     opened = id;
     if (isOther) scrollPage();
     reconnected();

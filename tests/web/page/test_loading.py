@@ -134,6 +134,42 @@ async def test_a_refused_message_survives_a_page_that_was_drawn_again(page: Page
     await expect(page.locator("#text")).to_have_value("")
 
 
+async def test_a_message_that_was_not_sent_waits_in_its_conversation(
+    ponte: WebPonte, page: Page
+) -> None:
+    """After another conversation was open, and after the person has signed in again."""
+    await page.set_input_files("#files", file("a.txt", 3))
+    await page.context.clear_cookies()
+    await say(page, "precious")
+    await page.locator("#token").fill(ponte.token)
+    await page.press("#token", "Enter")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await expect(page.locator(".said .words")).to_have_text(["precious"])
+    await page.click("#new")
+    await expect(page.locator("#welcome")).to_be_visible()
+    await expect(page.locator(".said")).to_have_count(0)
+    await page.go_back()
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.locator(".body")).to_have_text(["You said: precious"])
+    await expect(page.locator(".said .files a")).to_have_text(["a.txt"])
+    await page.evaluate("dispatchEvent(new Event('reread'))")
+    await expect(page.locator(".said .words")).to_have_text(["precious"])
+
+
+async def test_nobody_finds_what_another_person_did_not_send(ponte: WebPonte, page: Page) -> None:
+    await page.context.clear_cookies()
+    await say(page, "precious")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await page.evaluate("localStorage.setItem('person', 'web:ana')")
+    await page.set_input_files("#files", file("a.txt", 3))
+    await page.locator("#token").fill(ponte.token)
+    await page.press("#token", "Enter")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await expect(page.locator("#welcome")).to_be_visible()
+    await expect(page.locator(".said")).to_have_count(0)
+    await expect(page.locator("#attached li")).to_have_count(0)
+
+
 async def test_a_notice_stays_until_it_is_no_longer_true(page: Page) -> None:
     """An error of reading ends with the next reading. A refused edit is still not sent."""
 
