@@ -10,7 +10,7 @@ from core.base.markdown import quote_inert
 from core.changes.kinds import TEXT_KEY, Kind
 from core.domain.changes import Change, Draft, FormField
 from core.domain.messages import ReplyTo, decode_json
-from core.schedules.schedule import SCHEDULE_CHANGED, read_row, read_state
+from core.schedules.schedule import SCHEDULE_CHANGED, read_progress, read_row
 from core.schedules.words import (
     build_schedule_title,
     describe_cost,
@@ -27,6 +27,8 @@ SCHEDULE_APPLIER = SCHEDULE_KIND
 """The name of the applier in the ledger."""
 WHEN_KEY = "When"
 """The key of the form's field for the time or rule."""
+ZONE_KEY = "Time zone"
+"""The key of the form's field for the time zone."""
 _EDIT = "Change schedule {id}: {what}"
 _DELETION = "Delete schedule {id}: {what}"
 
@@ -61,7 +63,11 @@ class ScheduleChange(Kind):
         draft = after or before
         if draft is None:
             return ""
-        lines = describe_times(draft, change.proposal.created_at)
+        _, runs = read_progress(write.applier_data)
+        is_recount = before and after and before.max_runs != after.max_runs
+        lines = describe_times(draft, change.proposal.created_at, 0 if is_recount else runs)
+        if is_recount and runs and draft.max_runs:
+            lines.append(say("Earlier runs do not count."))
         if after is None:
             lines.append(say("The schedule will be deleted with the list of its runs."))
         else:
@@ -78,7 +84,7 @@ class ScheduleChange(Kind):
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the text and the time, as the tool takes them; () for a deletion."""
+        """Return the text, the time and its zone, as the tool takes them; () for a deletion."""
         if (row := change.steps[0].write.after) is None:
             return ()
         draft = read_row(row)
@@ -86,6 +92,7 @@ class ScheduleChange(Kind):
         return [
             FormField(TEXT_KEY, say("Text"), "lines", draft.text),
             FormField(WHEN_KEY, say("When"), "text", when),
+            FormField(ZONE_KEY, say("Time zone"), "text", draft.time_zone),
         ]
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
@@ -95,8 +102,8 @@ class ScheduleChange(Kind):
             return [say(SCHEDULE_CHANGED)]
         is_undo = bool(change.proposal.undone_change)
         if change.state == "done" and step.write.after is not None and not is_undo:
-            is_paused = read_state(step.write.applier_data) == "paused"
-            return [describe_state(step.write.id, "paused" if is_paused else "active")]
+            state, _ = read_progress(step.write.applier_data)
+            return [describe_state(step.write.id, "paused" if state == "paused" else "active")]
         return super().describe_outcome(change, shows_names=shows_names)
 
 

@@ -148,7 +148,9 @@ class Schedules(SqlStore):
         most: int = 0,
     ) -> Schedule:
         """Store a new schedule, or replace the draft of the one that has the revision `former`. An
-        active one runs from now on. If it is stored as paused, one that exists keeps its state.
+        active one runs from now on. If it is stored as paused, one that exists keeps its state. The
+        count of its runs goes on, unless it had ended or gets another `max_runs`: then it is
+        `schedule.runs`.
 
         Raise BadSchedule if it has another revision, if it is never due again, or if these `people`
         (all keys of the owner) have `most` active and paused schedules; without people, nothing is
@@ -161,7 +163,9 @@ class Schedules(SqlStore):
         if people and schedule.state != "ended" and (before is None or before.state == "ended"):
             _check_count(connection, people, most)
         if before:
-            _update(connection, id, now, runs=0, revision=schedule.revision, **_draft_values(draft))
+            is_continued = before.state != "ended" and before.draft.max_runs == draft.max_runs
+            runs, revision = before.runs if is_continued else schedule.runs, schedule.revision
+            _update(connection, id, now, runs=runs, revision=revision, **_draft_values(draft))
         else:
             values = {
                 "id": id, "revision": schedule.revision, "person": schedule.owner.key,
@@ -169,7 +173,7 @@ class Schedules(SqlStore):
                 "conversation": schedule.address.conversation,
                 "reply_to": encode_json(schedule.reply_to), "locale": schedule.locale,
                 "state": "paused", "reason": "person", "created_at": now, "updated_at": now,
-                **_draft_values(draft),
+                "runs": schedule.runs, **_draft_values(draft),
             }  # fmt: skip
             names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608

@@ -104,17 +104,6 @@ def read_row(row: Mapping[str, Any]) -> ScheduleDraft:
     return decode_json(ScheduleDraft, json.dumps(row))
 
 
-def add_state(applier_data: str, state: ScheduleState) -> str:
-    """Return the `applier_data` of a change with the state of the schedule before it."""
-    return json.dumps({**json.loads(applier_data), "state": state})
-
-
-def read_state(applier_data: str) -> ScheduleState | None:
-    """Return the state that `add_state` added, None if there is none."""
-    state: ScheduleState | None = json.loads(applier_data).get("state")
-    return state
-
-
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """A stored schedule.
@@ -142,6 +131,20 @@ class Schedule:
     def address(self) -> Address:
         """The place of the schedule."""
         return self.reply_to.address
+
+
+def add_progress(applier_data: str, schedule: Schedule) -> str:
+    """Return the `applier_data` of a change with the state of the schedule before it, and the
+    number of its runs that count; none do once it has ended."""
+    runs = 0 if schedule.state == "ended" else schedule.runs
+    return json.dumps({**json.loads(applier_data), "state": schedule.state, "runs": runs})
+
+
+def read_progress(applier_data: str) -> tuple[ScheduleState | None, int]:
+    """Return the state and the number of runs that `add_progress` added; None and 0 if there are
+    none."""
+    values = json.loads(applier_data)
+    return values.get("state"), values.get("runs", 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from core.domain.records import Turn
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
 from core.people.rules import place_names
-from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY
+from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY, ZONE_KEY
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
     BadSchedule,
@@ -45,13 +45,13 @@ from core.schedules.schedule import (
     ScheduleLimits,
     ScheduleRun,
     ScheduleState,
-    add_state,
+    add_progress,
     check_draft,
     get_zone,
     make_row,
+    read_progress,
     read_row,
     read_rule,
-    read_state,
 )
 from core.schedules.words import (
     build_inert_title,
@@ -154,7 +154,8 @@ class ScheduleService:
         row = make_row(schedule.draft)
         after = (replaced.rows[0].after if replaced else None) or row
         target = {"revision": schedule.revision, "locale": schedule.locale}
-        write = RowWrite(schedule.id, row, after, encode_json(schedule.reply_to))
+        applier_data = add_progress(encode_json(schedule.reply_to), schedule)
+        write = RowWrite(schedule.id, row, after, applier_data)
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
 
@@ -486,12 +487,12 @@ class ScheduleApplier:
         (row,) = base.rows
         draft, to = read_row(row.after or {}), decode_json(ReplyTo, row.applier_data)
         text, when = values.get(TEXT_KEY, draft.text), values.get(WHEN_KEY, "").strip()
-        zone = get_zone(draft.time_zone)
+        zone = get_zone(values.get(ZONE_KEY, "").strip() or draft.time_zone)
         # A person wrote the new text. A model may have written the addresses of the former one.
         new = find_addresses(text)
         own = new - (find_addresses(draft.text) - set(draft.addresses))
         draft = replace(
-            draft, text=text, addresses=tuple(sorted(own)),
+            draft, text=text, addresses=tuple(sorted(own)), time_zone=zone.key,
             rule=read_rule(when, draft.rule, zone) if when else draft.rule,
         )  # fmt: skip
         draft = await service.check(draft, to.asker, to.address, is_new=row.before is None)
@@ -500,8 +501,8 @@ class ScheduleApplier:
     def revert(self, change: Change) -> Draft:
         """Return the draft that restores the schedule as it was before the change."""
         write = change.steps[0].write
-        state = read_state(write.applier_data)
-        target = {**change.draft.target, "revision": change.id, "state": state}
+        state, runs = read_progress(write.applier_data)
+        target = {**change.draft.target, "revision": change.id, "state": state, "runs": runs}
         row = replace(write, before=write.after, after=write.before)
         return replace(change.draft, target=target, rows=(row,))
 
@@ -515,7 +516,7 @@ class _ScheduleBatch:
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Return whether the schedule is as before the change, as after it, or otherwise. Its
-        state is added to the row, because an undo restores that."""
+        state and its runs are added to the row, because an undo restores them."""
         (row,) = rows
         row = replace(row, id=row.id or self.draft.change_id)
         try:
@@ -529,7 +530,7 @@ class _ScheduleBatch:
             return [RowCheck("after", row, current)]
         if row.before is None or schedule.revision != self.draft.target["revision"]:
             return [RowCheck("other", row, current)]
-        row = replace(row, applier_data=add_state(row.applier_data, schedule.state))
+        row = replace(row, applier_data=add_progress(row.applier_data, schedule))
         return [RowCheck("before", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
@@ -545,6 +546,7 @@ class _ScheduleBatch:
                 schedule = Schedule(
                     row.id, to.asker, to, read_row(row.after), self._state_after(row),
                     locale=target["locale"], revision=self.draft.change_id,
+                    runs=target.get("runs", 0),  # an undo has some
                 )  # fmt: skip
                 people = service.people.list_keys(to.asker.key)
                 most = service.config.schedule_limits.per_person
@@ -563,6 +565,6 @@ class _ScheduleBatch:
         former: ScheduleState | None = self.draft.target.get("state")
         if row.before is None:
             return former or "active"
-        if former is None and read_state(row.applier_data) == "ended":
+        if former is None and read_progress(row.applier_data)[0] == "ended":
             return "active"
         return "ended" if former == "ended" else "paused"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, time
 
 from core.base.i18n import babel_locale, format_date, plural, say, write_first_day
@@ -262,16 +263,19 @@ def build_inert_title(draft: ScheduleDraft) -> str:
     return escape_markdown(build_schedule_title(draft))
 
 
-def describe_times(draft: ScheduleDraft, now: float) -> list[str]:
-    """Return the lines with the rule, the zone, the next dates and the end."""
+def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
+    """Return the lines with the rule, the zone, the next dates and the end. `runs` is the number of
+    runs that have started."""
+    rest = replace(draft, max_runs=max(draft.max_runs - runs, 0))
+    has_more = rest.max_runs or not draft.max_runs
     lines = [say("When: {rule} ({zone}).", rule=describe_rule(draft), zone=draft.time_zone)]
     try:
-        dates = next_dates(draft, now)
+        dates = next_dates(rest, now) if has_more else []
     except BadSchedule:
         dates = []
     if draft.rule.cron and dates:
         lines.append(say("Next dates: {dates}.", dates="; ".join(map(describe_date, dates))))
-        if changes := find_clock_changes(draft, now):
+        if changes := find_clock_changes(rest, now):
             named = "; ".join(map(describe_date, changes))
             lines.append(say("When the clocks change: {dates}.", dates=named))
     if " LW " in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
@@ -280,7 +284,9 @@ def describe_times(draft: ScheduleDraft, now: float) -> list[str]:
         end = local_time(draft.ends_at, draft.time_zone)
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
-        lines.append(plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs))
+        words = plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs)
+        started = plural("{count} has started.", "{count} have started.", runs)
+        lines.append(f"{words} {started}" if runs else words)
     return lines
 
 
@@ -322,7 +328,7 @@ def describe_whole(schedule: Schedule, now: float) -> str:
     """Return a schedule with all of its text."""
     owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
     lines = [
-        *describe_times(schedule.draft, now),
+        *describe_times(schedule.draft, now, schedule.runs),
         f"{describe_place(schedule.address)} {say('Owner: {name}.', name=owner)}",
         describe_state(schedule.id, schedule.state, schedule.reason),
     ]

@@ -60,7 +60,7 @@ class Book:
         return await put_schedule(self.schedules, replace(TO, asker=owner), draft, "pt-BR")
 
     async def edit(self, one: Schedule, revision: str, draft: ScheduleDraft) -> Schedule:
-        edited = replace(one, draft=draft, revision=revision, state="active")
+        edited = replace(one, draft=draft, revision=revision, state="active", runs=0)
         return await self.schedules.put(edited, one.revision)
 
     async def advance(self, one: Schedule) -> ScheduleRun | None:
@@ -199,6 +199,22 @@ async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book)
     assert await book.schedules.list_matching(ScheduleFilter()) == []
     again = await book.edit(once, "change", replace(once.draft, rule=ScheduleRule("0 9 * * *")))
     assert (again.state, again.runs) == ("active", 0)
+    again = await book.edit(twice, "change", replace(twice.draft, text="Good evening!"))
+    assert (again.state, again.runs) == ("active", 0), "it had ended, so its runs count anew"
+
+
+async def test_an_edit_keeps_the_count_of_runs_unless_their_limit_changes(book: Book) -> None:
+    one = await book.start(replace(DAILY, max_runs=3))
+    await book.end_run(one)
+    edited = await book.edit(one, "text", replace(one.draft, text="Good evening!"))
+    assert edited.runs == 1
+    await book.end_run(edited)
+    edited = await book.edit(edited, "limit", replace(edited.draft, max_runs=2))
+    assert (edited.state, edited.runs) == ("active", 0)
+    back = await book.schedules.put(replace(one, revision="undo", runs=2), "limit")
+    assert (back.draft, back.runs) == (one.draft, 2), "an undo restores the count"
+    await book.end_run(back)
+    assert (await book.schedules.get(one.id)).state == "ended"
 
 
 async def test_a_run_of_a_schedule_that_changed_before_it_began_is_not_carried_out(

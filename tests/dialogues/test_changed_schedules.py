@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from core.schedules.schedule import ScheduleFilter, read_row
@@ -43,7 +44,12 @@ async def test_its_owner_changes_text_and_time(bot_home: BotHome) -> None:
         assert draft.addresses == ("https://e.example/asked", "https://e.example/typed")
         wrong = await says(ponte, f"change {card.id} When = 2026-99-99T10:00", "k4")
         assert wrong.text.startswith("Invalid date or time.")
-        await says(ponte, f"approve {card.id}.2", "k5", clicked=True)
+        wrong = await says(ponte, f"change {card.id} Time zone = Mars/Phobos", "kz1")
+        assert wrong.text.startswith("Time zone `Mars/Phobos` not found. Use a name such as")
+        assert (await draft_of(ponte, card.id)) == draft
+        await says(ponte, f"change {card.id} Time zone = Europe/Lisbon", "kz2")
+        draft = replace(draft, time_zone="Europe/Lisbon")
+        await says(ponte, f"approve {card.id}.3", "k5", clicked=True)
         (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.owner, stored.draft) == (MEMBER, draft)
         edited = DAILY | {"replaces": stored.id, "when": "11:00"}

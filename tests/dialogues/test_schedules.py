@@ -421,6 +421,36 @@ async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
             assert (draft.ends_at > 0, draft.max_runs) == expected, ends
 
 
+@also_on_postgres
+async def test_an_edit_says_which_runs_count(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as ponte:
+        store = ponte.engine.schedules.store
+
+        id = await add_schedule(ponte, "k1", ends="3")
+        schedule = await store.get(id)
+        await store.advance(schedule, DuePlan(schedule.next_due_at, schedule.next_due_at + 1))
+        shown = await says(ponte, f"schedule {id} show", "s1")
+        assert "Ends after 3 runs. 1 has started." in shown.text
+        edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
+        assert "Ends after 3 runs. 1 has started." in edit.text
+        (dates,) = re.findall("Next dates: .*", edit.text)
+        assert dates.count("Monday") == 2, "the two that are left"
+        await says(ponte, f"approve {edit.id}", "k3", clicked=True)
+        assert (await store.get(id)).runs == 1
+        limit = await proposed_card(ponte, "k4", ends="5", replaces=id)
+        assert "Ends after 5 runs.\nEarlier runs do not count." in limit.text
+        await says(ponte, f"approve {limit.id}", "k5", clicked=True)
+        assert (await store.get(id)).runs == 0
+        shown = await says(ponte, f"schedule {id} show", "s2")
+        assert "Ends after 5 runs.\n" in shown.text
+        await says(ponte, f"undo {limit.id}", "k6")
+        deletion = await proposed_card(ponte, "k7", kind="delete", what="", replaces=id)
+        await says(ponte, f"approve {deletion.id}", "k8", clicked=True)
+        await says(ponte, f"undo {deletion.id}", "k9")
+        restored = await store.get(id)
+        assert (restored.draft.max_runs, restored.runs) == (3, 1), "both undos restore the count"
+
+
 async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         store, to = ponte.engine.schedules.store, on_slack("", "x").reply_to
