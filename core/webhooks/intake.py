@@ -190,6 +190,7 @@ _UNKNOWN = Hook("", "secret", "", "", header="x-hook-secret")
 """Stands for a webhook that does not exist, so that its check takes as long."""
 _ERRORS = {
     "unauthorized": (401, "no webhook has this name, or the request is not signed with its secret"),
+    "compressed": (415, "the body is compressed; send it without Content-Encoding"),
     "no_delivery_id": (400, "the request has no delivery ID"),
     "too_many": (429, "the webhook gets too many requests"),
     "not_stored": (503, "the delivery could not be stored; send it again"),
@@ -226,6 +227,8 @@ class HookIntake:
                 self._warned[name] = minute
                 log.warning("webhook request has no valid signature", webhook=name)
             return _build_refusal("unauthorized")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            return _build_refusal("compressed")
         is_github = hook.kind == "github"
         event = headers.get("x-github-event", "") if is_github else ""
         if event == PING_EVENT:

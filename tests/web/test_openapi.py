@@ -82,7 +82,7 @@ def test_a_webhook_is_described_with_what_its_sender_gets() -> None:
     described = openapi.build_document([], [HOOKS_PATH])["paths"]["/hooks/{name}"]["post"]
     assert described["security"] == [], "its senders have no token of the page"
     assert [one["name"] for one in described["parameters"]] == ["name"]
-    statuses = ["200", "202", "400", "401", "404", "413", "429", "503"]
+    statuses = ["200", "202", "400", "401", "404", "413", "415", "429", "503"]
     assert sorted(described["responses"]) == statuses
 
 

@@ -36,7 +36,7 @@ STATUS_MEANINGS = {
     503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
 HOOK_SUMMARY = "Receive a webhook that `ponte.toml` configures"
-HOOK_STATUSES = (200, 202, 400, 401, 404, 413, 429, 503)
+HOOK_STATUSES = (200, 202, 400, 401, 404, 413, 415, 429, 503)
 PLATFORM_SUMMARY = "Receive the signed events of a chat platform"
 PLATFORM_STATUSES = (200, 401, 413)
 """The routes without a handler of this adapter: what they do, and the statuses of their answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -177,6 +178,14 @@ async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
     assert "hook:git:d-3" not in desk.inbox.stored
     nameless = encode_body({"object": "event"})
     assert (await desk.send("pay", from_stripe(nameless, NOW), nameless))[0] == 400
+
+
+async def test_a_compressed_body_is_refused_and_a_template_is_not_posted_empty() -> None:
+    desk, body = Desk(), gzip.compress(encode_body({"data": {"sum": 5}}))
+    status, told = await desk.send("row", {**from_nocodb(), "content-encoding": "gzip"}, body)
+    assert (status, told["error"]["code"], desk.inbox.stored) == (415, "compressed", {})
+    headers = {**from_nocodb(), "content-encoding": "identity"}
+    assert (await desk.send("row", headers, b"{}"))[0] == 202
 
 
 async def test_too_many_requests_and_a_full_disk_are_answered_so_that_the_sender_waits() -> None:
