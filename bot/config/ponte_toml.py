@@ -623,6 +623,8 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         config = adapter.validate_python(tomllib.loads(text), context={"faces": faces})
     except tomllib.TOMLDecodeError as error:
         raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
+    except RecursionError:
+        raise SettingsError("{lines}", lines=f"{path.name}:1: nested too deeply.") from None
     except ValidationError as error:
         faults = []
         for each in error.errors():

@@ -266,6 +266,7 @@ WRONG = [
     ("[tools.x]\naccess = 1", "2: 'access' is not known here; known are approvers, approvals"),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),
     ("a = 1\n\nb = [1,\n", "3: not TOML: "),
+    ("a = " + "[" * 20_000, "1: nested too deeply."),
 ]
 
 
