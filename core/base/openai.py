@@ -653,10 +653,11 @@ class _EventParser:
                 self.data += line + b"\n"
                 continue
             name, _, value = bytes(line).partition(b":")
-            value = value.strip()
+            # Some proxies write the name in capitals, or twice.
+            name, value = name.strip().lower(), value.strip().removeprefix(b"data:").strip()
             if name == b"event":
                 self._name = value.decode(errors="replace")
-            elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):  # some quote it
+            elif (value.strip(b'"') if name == b"data" else line).startswith(b"[DONE]"):
                 self.is_done = True
                 yield END_EVENT
             elif name == b"data" and not self.data and value.endswith(b"}"):
@@ -697,6 +698,8 @@ class _EventParser:
         error, status = value.get("error"), value.get("base_resp")
         if isinstance(status, dict) and status.get("status_code"):  # MiniMax
             error = status
+        if isinstance(error, dict) and not any(error.values()):
+            error = None
         is_error = self._name == "error" or "error" in (value.get("type"), value.get("object"))
         has_words = {"message", "msg", "detail", "errors", "error_msg"} & value.keys()
         if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):

@@ -52,20 +52,36 @@ from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
 from core.money.usage import parse_usage
 
-_NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")
-TAGS = {
-    **{f"<{name}>": f"</{name}>" for name in _NAMES},
-    "[think]": "[/think]",
-    "◁think▷": "◁/think▷",
-    "<|begin_of_thought|>": "<|end_of_thought|>",
-    "<|start_thinking|>": "<|end_thinking|>",
-    "<|channel>thought": "<channel|>",
-    "<|channel|>analysis<|message|>": "<|start|>assistant<|channel|>final<|message|>",
+_NAMES = (
+    "think", "thinking", "thought", "thoughts", "reasoning", "seed:think", "mm:think",
+    "antthinking", "thought_process", "scratchpad",
+)  # fmt: skip
+_FINAL = ("<|channel|>final<|message|>", "<|start|>assistant<|channel|>final<|message|>")
+TAGS: dict[str, tuple[str, ...]] = {
+    # Some models open one of these and close another.
+    **dict.fromkeys((f"<{name}>" for name in _NAMES), tuple(f"</{name}>" for name in _NAMES)),
+    "[think]": ("[/think]",),
+    "<|think|>": ("<|/think|>",),
+    "◁think▷": ("◁/think▷",),
+    "<|begin_of_thought|>": ("<|end_of_thought|>",),
+    "<|start_thinking|>": ("<|end_thinking|>",),
+    "<|channel>thought": ("<channel|>",),
+    "<|channel|>analysis<|message|>": ("<|end|>", *_FINAL),
+    "<|start|>assistant<|channel|>analysis<|message|>": ("<|end|>", *_FINAL),
 }
-"""The closing tag of each opening tag, in lower case."""
-_TAG = re.compile("|".join(map(re.escape, [*TAGS, *TAGS.values()])), re.IGNORECASE)
+"""The closing tags of each opening tag, in lower case."""
+_MARKS = (
+    *_FINAL, "<|channel|>commentary<|message|>",
+    "<|start|>assistant<|channel|>commentary<|message|>", "<|end|>", "<|return|>", "<|call|>",
+    "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end_of_turn|>",
+    "<end_of_turn>", "<｜end▁of▁sentence｜>", "<|begin_of_box|>", "<|end_of_box|>",
+)  # fmt: skip
+"""Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
+Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
+_ALL_TAGS = {*TAGS, *_MARKS, *(tag for closings in TAGS.values() for tag in closings)}
+_TAG = re.compile("|".join(map(re.escape, sorted(_ALL_TAGS))), re.IGNORECASE)
 _TAG_BEGIN = re.compile(r"[<\[◁]")
-_BEGINNINGS = frozenset(tag[:end] for tag in (*TAGS, *TAGS.values()) for end in range(1, len(tag)))
+_BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
 _MAX_TAG_CHARACTERS = max(map(len, _BEGINNINGS)) + 1
 _SPACE = re.compile(r"\s*")
 MAX_BLANK_CHARACTERS = 500
@@ -173,16 +189,22 @@ class GrowingAnswer:
         return len(text)
 
     def _read_tag(self, tag: str, after: str) -> None:
-        """Read a tag, which begins or ends a thought or is text. `after` is the next character."""
-        closing = TAGS.get(tag.lower())
+        """Read a tag, which begins or ends a thought, is a mark, or is text. `after` is the next
+        character."""
+        closings = TAGS.get(tag.lower(), ())
         is_code = self._fence is not None or self._ticks % 2 == 1
         # A sentence that mentions the tag.
         is_mention = self._last in tuple(" \"'(") and after in tuple(" \"').,")
-        if closing and self._is_line_blank and not is_code:
+        is_mark = tag.lower() in _MARKS and not (is_code or is_mention)
+        ends_thought = tag.lower() in _FINAL and not (self._is_blank or self.has_thoughts)
+        if is_mark and not ends_thought:
+            return
+        if closings and self._is_line_blank and not is_code:
             if self._is_blank:
                 self._parts.clear()
-            self._closing, self._thought = re.compile(re.escape(closing), re.I), [tag]
-        elif closing or is_code or self.has_thoughts or is_mention:
+            self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
+            self._thought = [tag]
+        elif closings or is_code or self.has_thoughts or is_mention:
             self._show(tag)
         else:
             self._parts.clear()
@@ -236,8 +258,10 @@ CARRIED_FIELD = re.compile(
 """Fields of a message or a call that a server wants back with the call: thoughts of DeepSeek and
 Moonshot, signatures of Gemini, and both from gateways. OpenRouter's and Groq's `reasoning` is not
 among them, because Groq refuses it."""
-THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text", "summary_text", "thought")
-"""Types of content parts that are thoughts (Mistral, gateways)."""
+CALL_PARTS = ("tool_use", "tool_call", "function_call")
+"""Types of content parts that are calls (gateways)."""
+HIDDEN_PART = re.compile("think|thought|reason|summary|analysis|^tool|^function")
+"""Types of content parts that are thoughts (Mistral, gateways), calls or results."""
 TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", re.DOTALL)
 """The forms in which models write the name of a tool: `functions.tables:0`, `tables()`,
 `tables<|channel|>json`."""
@@ -658,9 +682,9 @@ def read_text(content: object) -> str:
         return "".join(map(read_text, content))
     if not isinstance(content, dict):
         return read_word(content)
-    if content.get("type") in THOUGHT_PARTS:
+    if content.get("thought") is True or HIDDEN_PART.search(read_word(content.get("type"))):
         return ""
-    names = ("text", "refusal", "value", "content")
+    names = ("text", "refusal", "value", "content", "parts")
     return read_text(next((content[name] for name in names if content.get(name)), None))
 
 

@@ -31,6 +31,7 @@ from core.base.openai import (
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
 from core.models.answer_reader import (
+    CALL_PARTS,
     CUT_REASONS,
     END_OF_STREAM,
     ERROR_REASONS,
@@ -439,7 +440,8 @@ class ChatCompletionsReader(AnswerReader):
                 continue
             message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
             finish = read_word(choice.get("finish_reason")).lower()
-            events += self._read_pieces({"content": choice.get("text"), **delta})
+            beside = {"content": choice.get("text"), "tool_calls": choice.get("tool_calls")}
+            events += self._read_pieces({**beside, **delta})
             # Perplexity sends the whole message so far with each delta.
             is_whole = not delta and event.get("object") == "chat.completion"
             if message and (is_whole or (finish and self._is_whole(message))):
@@ -469,7 +471,9 @@ class ChatCompletionsReader(AnswerReader):
         self.add_carried(delta)
         self.add_sources(delta)
         events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))
-        calls = read_calls(delta.get("tool_calls"))
+        parts = read_objects(delta.get("content"))
+        calls = [part for part in parts if part.get("type") in CALL_PARTS]
+        calls = [*calls, *read_calls(delta.get("tool_calls"))]
         for number, piece in enumerate(calls):
             function = {**piece, **read_object(piece.get("function"))}
             index = read_word(piece.get("index")) or (str(number) if len(calls) > 1 else None)

@@ -237,6 +237,37 @@ CHAT: dict[str, tuple[object, str, Calls]] = {
         [("query", {"row": "a\nb"})]),
     "no arguments: false": (calls(tc(0, "a", "tables", False)), "", [("tables", {})]),
     "no arguments: undefined": (calls(tc(0, "a", "tables", "undefined")), "", [("tables", {})]),
+    "calls beside the delta": ([{"choices": [{"index": 0, "delta": {"content": ""},
+        "tool_calls": [tc(0, "a", "query", ONE)], "finish_reason": "tool_calls"}]}], "", BOTH[:1]),
+    "calls among the parts": ([chunk({"content": [{"type": "text", "text": "Hi"},
+        {"type": "tool_use", "id": "a", "name": "query", "input": {"row": 1}}]}),
+        chunk({}, "tool_use")], "Hi", BOTH[:1]),
+    **{f"a part that is not shown: {hidden}": (text([hidden, {"type": "text", "text": "Hello"}]),
+        "Hello", []) for hidden in (
+        {"text": "hm", "thought": True}, {"type": "reasoning_summary", "text": "hm"},
+        {"type": "analysis", "text": "hm"}, {"type": "tool_result", "content": "hm"})},
+    "parts in an object": (text({"parts": [{"text": "Hello"}]}), "Hello", []),
+    **{f"thoughts and marks: {words}": (text(words[:9], words[9:], finish=None), "Hello", [])
+        for words in (
+        "<think>x</thinking>Hello", "<thinking>x</think>\n\nHello", "<mm:think>x</mm:think>Hello",
+        "<antThinking>x</antThinking>Hello", "<|think|>x<|/think|>Hello", "Hello<|im_end|>",
+        "Hello<|eot_id|>", "Hello<|endoftext|>", "Hello<end_of_turn>", "Hello<｜end▁of▁sentence｜>",
+        "<think>x</think><|begin_of_box|>Hello<|end_of_box|>",
+        "<|channel|>final<|message|>Hello<|return|>", "<|channel|>final<|message|>Hello",
+        "<|start|>assistant<|channel|>analysis<|message|>x<|end|>Hello",
+        "<|channel|>analysis<|message|>x<|channel|>final<|message|>Hello<|return|>",
+        "<|channel|>commentary<|message|>Hello<|end|>", "Hello<|call|>",
+        "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>analysis<|message|>y"
+        "<|end|><|start|>assistant<|channel|>final<|message|>Hello<|return|>",
+        "x<|end|><|start|>assistant<|channel|>final<|message|>Hello")},
+    "marks in code and in a sentence": (text("`<|im_end|>` or (<|im_end|>)\n```\n<|end|>\n```"),
+        "`<|im_end|>` or (<|im_end|>)\n```\n<|end|>\n```", []),
+    "DONE without name": (sse(text("Hello", finish=None)[:1], done=False) + b"[DONE]\n", "Hello",
+        []),
+    **{f"the name {name!r}": (sse(text("Hello")).replace(b"data:", name), "Hello", [])
+        for name in (b"Data:", b"data :", b" data:", b"data: data:")},
+    "error without words": ([chunk({"content": "Hello"}, error={"code": 0, "message": ""}),
+        chunk({}, "stop", error={"code": None, "message": None})], "Hello", []),
     "chunk sent twice": ([e for e in calls(tc(0, "a", "query", ONE)) for _ in (1, 2)], "",
         BOTH[:1]),
 }  # fmt: skip
