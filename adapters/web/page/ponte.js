@@ -151,7 +151,9 @@ async function welcome(id) {
     make("button", { type: "button", text, on: { click: () => composer.submit(text) } }))));
 }
 
+/** Open or close the list of conversations on a phone. The focus stays where it can be seen. */
 function menu(shown) {
+  if (!shown && $("side").contains(document.activeElement) && $("menu").checkVisibility()) $("menu").focus();
   document.body.classList.toggle("menu", shown);
   $("menu").setAttribute("aria-expanded", String(shown));
 }
@@ -213,7 +215,7 @@ function enlarge(event) {
 /** Keys that act where nothing is being written. */
 function pressed(event) {
   if (isComposing(event)) return;
-  if (event.key === "Escape") menu(false);
+  if (event.key === "Escape" && !event.target.closest?.("dialog")) menu(false);
   const writing = event.target.closest?.("input, textarea, select, dialog");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
   const act = { "?": () => $("keys-list").showModal(), "/": () => { menu(true); $("search").focus(); }, n: () => go(randomKey()),
