@@ -312,16 +312,17 @@ def is_deeper(raw: bytes, depth: int) -> bool:
     return check_json(raw, len(raw), depth) == "deep"
 
 
-def parse_json(raw: str | bytes | bytearray) -> Any:
+def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
     """Parse untrusted JSON into values that can be stored.
 
+    `strict` refuses line breaks and other control characters in strings, as the standard does.
     Raises ValueError, also if the nesting exceeds Python's stack, and for bytes that are not UTF-8.
     `json.loads` would guess their encoding, but `check_json` counts bytes.
     """
     text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
     halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
     try:
-        parsed = json.loads(text)
+        parsed = json.loads(text, strict=strict)
         return make_storable(parsed) if halves else parsed
     except RecursionError:
         raise ValueError("nested too deeply") from None

@@ -489,11 +489,10 @@ def find_encoding(data: bytes) -> str:
         return "utf-16"
     if b"\0" in data:  # UTF-16 without a mark has one in each Latin character
         return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "")
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(data)
-    except UnicodeDecodeError:
-        return UNSURE_ENCODING
-    return "utf-8-sig"
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+    others = len(text) - len(text.encode("ascii", "ignore"))
+    # A log can have a few broken bytes. In another encoding, most bytes beyond ASCII are broken.
+    return "utf-8-sig" if 5 * text.count("\ufffd") <= others else UNSURE_ENCODING
 
 
 def decode_file_text(data: bytes) -> str:

@@ -115,6 +115,11 @@ def unfillable_parts(hook: Hook) -> Iterator[str]:
     yield from re.findall(r"\{[^{}]{0,40}|\}", _FIELD.sub("", hook.template))
 
 
+def has_fields(hook: Hook) -> bool:
+    """Return whether the webhook's template has a field."""
+    return _FIELD.search(hook.template) is not None
+
+
 def fill_template(template: str, body: Any) -> str:
     """Return the template with its fields filled from the body. Each value is one line, at most
     MAX_FIELD_CHARACTERS long, with its Markdown escaped. A missing field is empty."""

@@ -41,7 +41,6 @@ import structlog
 from core.base.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.base.text import check_json, clean_text, parse_json
 from core.domain.messages import (
-    UNSURE_ENCODING,
     Address,
     Message,
     MessageOrigin,
@@ -62,6 +61,7 @@ from core.webhooks.hook import (
     describe_body,
     fill_template,
     find_field,
+    has_fields,
     is_wanted,
 )
 
@@ -192,6 +192,7 @@ _ERRORS = {
     "unauthorized": (401, "no webhook has this name, or the request is not signed with its secret"),
     "compressed": (415, "the body is compressed; send it without Content-Encoding"),
     "no_delivery_id": (400, "the request has no delivery ID"),
+    "no_fields": (400, "the body is neither JSON nor a form, so it fills no field of the template"),
     "too_many": (429, "the webhook gets too many requests"),
     "not_stored": (503, "the delivery could not be stored; send it again"),
 }
@@ -237,6 +238,9 @@ class HookIntake:
         id = delivery_id(hook, headers, body, parsed)
         if not id:
             return _build_refusal("no_delivery_id")
+        if has_fields(hook) and not isinstance(parsed, (dict, list)):
+            log.warning("webhook body has no fields", webhook=name)
+            return _build_refusal("no_fields")
         if event and isinstance(parsed, dict):
             parsed = {EVENT_FIELD: event, **parsed}
         if not is_wanted(hook, parsed):
@@ -378,15 +382,13 @@ def _parse_content_type(content_type: str, body: bytes) -> EmailMessage:
 def _decode(content: bytes, charset: str | None) -> str:
     """Return the text of bytes. Senders name a wrong character set, or none: one that does not fit
     is replaced by that of `find_encoding`."""
-    encodings = [find_encoding(content) or "utf-8", UNSURE_ENCODING]
     with suppress(UnicodeError, LookupError):
         # Others are found by the bytes (UTF-16), or take minutes (punycode).
         if charset and b"x-b".decode(charset) == "x-b":
-            encodings.insert(0, charset)
-    for encoding in encodings:
-        with suppress(UnicodeError):
-            return content.decode(encoding).removeprefix("\ufeff")
-    return content.decode("utf-8", "replace")
+            return content.decode(charset).removeprefix("\ufeff")
+    # The space ends the last character, which `find_encoding` takes for an incomplete one.
+    encoding = find_encoding(content + b" ") or "utf-8"
+    return content.decode(encoding, "replace").removeprefix("\ufeff")
 
 
 def _parse_value(text: str) -> Any:
@@ -395,7 +397,8 @@ def _parse_value(text: str) -> Any:
     if check_json(body, MAX_VALUES, MAX_DEPTH):
         return text
     try:
-        return parse_json(body)
+        # NocoDB and others fill values into a text: their line breaks are not escaped.
+        return parse_json(body, strict=False)
     except ValueError:
         return text
 

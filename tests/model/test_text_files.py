@@ -77,6 +77,8 @@ def test_text_is_decoded_from_each_encoding(data: bytes) -> None:
         ("Ação".encode("mac-roman"), "cp1252"),
         ("Ação".encode()[:-1], "utf-8-sig"),
         (b"plain", "utf-8-sig"),
+        ("Ação, não, é, já, à, até\n".encode() + b"\xe9\n", "utf-8-sig"),
+        ("价格和数量，请参考下面的表格。公司名称、地址、电话".encode("gbk"), "cp1252"),
         (b"", "utf-8-sig"),
         (b"PK\x03\x04\x14\0\x06\0", ""),
         (b"SQLite format 3\0", ""),

@@ -236,6 +236,26 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     assert posted.origin.data == {"is_post": True}
 
 
+@pytest.mark.parametrize("body", [b"", b"<a>1</a>", b"{'id': 1}", b"id=1", b"null", b'"x"'])
+async def test_a_body_that_fills_no_field_of_a_template_is_refused_with_the_reason(
+    body: bytes,
+) -> None:
+    desk = Desk()
+    desk.hooks["row"] = replace(desk.hooks["row"], template="New: {id}", instruction="")
+    status, answer = await desk.send("row", from_nocodb(), body)
+    assert (status, answer["error"]["code"]) == (400, "no_fields")
+    assert not desk.inbox.stored
+
+
+async def test_line_breaks_and_single_broken_bytes_leave_the_fields_of_a_body_readable() -> None:
+    desk = Desk()
+    desk.hooks["row"] = replace(desk.hooks["row"], template="{id}: {a}", instruction="")
+    body = '{"id": 1, "a": "não é só\n isto à "}'.encode()
+    await desk.send("row", from_nocodb(), body.replace(b" isto", b" isto \xff"))
+    (message,) = desk.inbox.stored.values()
+    assert message.text == "1: não é só isto � à"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
 @pytest.mark.parametrize("charset", ["", "; charset=utf-8", "; charset={encoding}", "; charset=x"])
 async def test_a_body_in_another_encoding_is_read(encoding: str, charset: str) -> None:
