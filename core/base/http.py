@@ -43,6 +43,7 @@ import json
 import logging
 import re
 import ssl
+import time
 import urllib.parse
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -78,16 +79,19 @@ _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a Retry-After header, or None if there is none.
 
-    The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0.
+    The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0. Some
+    servers send a time with its unit ("45s"), or the moment in seconds since 1970.
     `headers` have lower-case names.
     """
     header = headers.get("retry-after", "").strip()
     if _SECONDS_PATTERN.fullmatch(header):
-        return min(float(header), MAX_PARSED_RETRY_AFTER_SECONDS)
+        seconds = float(header)
+        seconds -= time.time() if 1e9 <= seconds < 1e10 else 0
+        return min(max(0.0, seconds), MAX_PARSED_RETRY_AFTER_SECONDS)
     try:
         moment = email.utils.parsedate_to_datetime(header)
     except ValueError:
-        return None
+        return _as_seconds(header) if _SECONDS_PATTERN.match(header) else None
     # The zone "-0000" is UTC, too, but gives a moment without a zone.
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
@@ -608,7 +612,8 @@ MESSAGE_KEYS = frozenset({
 STATUS_KEYS = frozenset({"code", "status", "status_code", "statusCode", "http_status"})
 CODE_KEYS = frozenset({"code", "error_code", "status"})
 TYPE_KEYS = frozenset({"type", "error_type", "status"})
-WAIT_KEYS = frozenset({"retryDelay", "retry_after", "retry_after_seconds", "estimated_time"})
+WAIT_KEYS = frozenset({"retryDelay", "retry_after", "retryAfter", "estimated_time",
+                       "retry_after_seconds"})  # fmt: skip
 HTML_HEADING = re.compile(r"<(?:title|h1)[^>]*>([^<]*)", re.IGNORECASE)
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|m|h)(?![a-z])", re.IGNORECASE)

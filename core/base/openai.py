@@ -105,12 +105,13 @@ _UNKNOWN_MODEL = re.compile(
 _CONTAINER_GONE = re.compile(r"(?is)container.*(expired|not found|not exist|deleted|no longer)")
 _POLICY = re.compile(
     r"(?i)(?<!data )polic(y|ies)|moderation|content.?filter|invalid_prompt|safety(?!_identifier)"
-    r"|\bflagged\b|data_inspection|inappropriate|prohibited|\brisk\b|guardrail"
+    r"|敏感|不安全|\bflagged\b|data_inspection|inappropriate|prohibited|\brisk\b|guardrail"
 )
 _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds|balance|arrear", re.IGNORECASE)
 _QUOTA_WORDS = re.compile(
     r"(?i)insufficient (\w+ )?(balance|credit|fund)|credit balance|payment required"
-    r"|(out of|no|not enough|more) credits|(spend\w*|billing|budget) (hard )?(limit|cap)"
+    r"|余额不足|欠费|budget has been exceeded|(out of|no|not enough|more) credits"
+    r"|(spend\w*|billing|budget) (hard )?(limit|cap)"
 )
 """How servers say that the account has no credit, if they send no code."""
 _WRONG_KEY = re.compile(
@@ -118,12 +119,13 @@ _WRONG_KEY = re.compile(
     r"[ _-]?(key|token|credential|header)|provide (an? )?(valid )?api.?key"
     r"|(api|access)[ _-]?(key|token).{0,40}(not valid|invalid|expired|missing|incorrect"
     r"|not found|revoked|required|disabled)|authentication (fail|error|required)|unauthori[sz]ed"
-    r"|api_key_invalid|invalid (authentication|credential)|not authenticated"
+    r"|login fail|api_key_invalid|invalid (authentication|credential)|not authenticated"
 )
 _BUSY = re.compile(
     r"(?i)rate_?limit|overloaded|capacity_exceeded|resource_exhausted|too_many_requests|throttl"
 )
 """Codes of servers that receive too many requests."""
+_BUSY_WORDS = re.compile(r"(?i)overloaded|\brate.?limit|too many requests")
 _NO_TOOLS = re.compile(
     r"(?i)--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
     r"\b[^.]{0,30}(not|n't) (be |currently )?(support|enabled|allowed)|that support tool"
@@ -217,7 +219,9 @@ class ModelServerFault(Exception):
     @property
     def is_quota_exhausted(self) -> bool:
         """True if the account has no credit, so that a retry cannot help."""
-        named = self.status in (0, 400, 403, 429) and _QUOTA.search(f"{self.code} {self.type}")
+        words = f"{self.code} {self.type}"
+        is_known = self.status in (0, 400, 403, 429) and "throttl" not in words.lower()
+        named = is_known and _QUOTA.search(words)
         in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
         return self.status == 402 or bool(named or in_words)
 
@@ -232,7 +236,7 @@ class ModelServerFault(Exception):
     @property
     def is_unknown_model(self) -> bool:
         """True if the model does not exist, or not for this key."""
-        in_words = self.status in (400, 404) and self._says(_UNKNOWN_MODEL)
+        in_words = self.status in (400, 404, 410) and self._says(_UNKNOWN_MODEL)
         return self.code == "model_not_found" or (in_words and self.param in ("", "model"))
 
     @property
@@ -259,7 +263,7 @@ class ModelServerFault(Exception):
     @property
     def is_rate_limited(self) -> bool:
         """True if the server receives too many requests now."""
-        in_words = self.status in (0, 400, 503) and "overloaded" in self.message.lower()
+        in_words = self.status in (0, 400, 503) and _BUSY_WORDS.search(self.message) is not None
         named = _BUSY.search(f"{self.code} {self.type}") is not None
         return self.status in (429, 529) or named or in_words
 
@@ -696,6 +700,7 @@ class _EventParser:
         if not isinstance(value, dict):
             return
         error, status = value.get("error"), value.get("base_resp")
+        error = error or (value.get("error_message") and value)
         if isinstance(status, dict) and status.get("status_code"):  # MiniMax
             error = status
         if isinstance(error, dict) and not any(error.values()):
@@ -743,10 +748,9 @@ def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServ
     """Return the fault for a refused request. For an error in place of an answer, `status` is 0:
     the body's own counts, or 400."""
     request = headers.get("x-request-id", "")
-    try:  # OpenAI also sends the time in milliseconds
-        wait: float | None = max(0.0, float(headers["retry-after-ms"]) / 1000)
-    except (KeyError, ValueError):
-        wait = parse_retry_after(headers)
+    # OpenAI also sends the time in milliseconds.
+    wait = parse_retry_after({"retry-after": f"{headers.get('retry-after-ms', '')}ms"})
+    wait = parse_retry_after(headers) if wait is None else wait
     status = status or parse_fault_body(body).status or 400
     fault = ModelServerFault("refused", status=status, body=body, request=request, wait=wait)
     code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""

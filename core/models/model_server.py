@@ -446,7 +446,12 @@ class ModelServer:
             pause = LOADING_BACKOFF.seconds_after(tries["loading"])
             await self.client.sleep(max(pause, min(fault.wait or 0, LOADING_BACKOFF.max_seconds)))
             return True
-        if fault.kind in ("lost", "broken") and not (fault.code or fault.status or fault.may_pass):
+        is_unexplained = MODEL_ERRORS.find(fault).error is ModelDown
+        if (
+            fault.kind in ("lost", "broken")
+            and is_unexplained
+            and not (fault.code or fault.status or fault.may_pass)
+        ):
             # The answer ended early, and the server does not say why.
             tries["lost"] += 1
             return tries["lost"] == 1

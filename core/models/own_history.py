@@ -440,6 +440,7 @@ class ChatCompletionsReader(AnswerReader):
                 continue
             message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
             finish = read_word(choice.get("finish_reason")).lower()
+            self.error = read_object(choice.get("error")) or self.error
             beside = {"content": choice.get("text"), "tool_calls": choice.get("tool_calls")}
             events += self._read_pieces({**beside, **delta})
             # Perplexity sends the whole message so far with each delta.

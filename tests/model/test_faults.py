@@ -128,6 +128,12 @@ async def test_an_overloaded_server_is_asked_three_times(
     assert (len(question_bodies(fake)), len(waits)) == (4, 2)
 
 
+async def test_an_error_beside_a_choice(make: Make, fake: FakeOpenAI, waits: list[float]) -> None:
+    choice = {"index": 0, "finish_reason": "error", "error": {"code": 429, "message": "No."}}
+    error = GatewayError(200, {"choices": [choice]}, is_event=True)
+    assert type(await fails(make, fake, "chat", error)) is RateLimited
+
+
 @at_levels(errors.ANSWERED_BADLY)
 async def test_a_broken_server(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]

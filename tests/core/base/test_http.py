@@ -337,7 +337,8 @@ def test_a_proxys_password_is_not_shown() -> None:
     ("told", "seconds"),
     [
         ("30", 30.0), (" 1.5 ", 1.5), ("0", 0.0), ("", None), ("soon", None), ("-5", None),
-        ("٣", None), ("1e999", None), ("9" * 400, MAX_PARSED_RETRY_AFTER_SECONDS),
+        ("٣", None), ("1e999", None), ("45s", 45.0), ("45000ms", 45.0), ("1m12.5s", 72.5),
+        ("1000000000", 0.0), ("9" * 400, MAX_PARSED_RETRY_AFTER_SECONDS),
     ],
 )  # fmt: skip
 def test_retry_after_with_a_number_is_seconds(told: str, seconds: float | None) -> None:

@@ -169,6 +169,10 @@ WRONG_KEY = {
         400, {"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}
     ),
     "event": GatewayError(200, _error("Invalid API key", 401), is_event=True),
+    "event, text": GatewayError(200, {"error": "Incorrect API key provided"}, is_event=True),
+    "MiniMax": GatewayError(200, {"base_resp": {
+        "status_code": 1004, "status_msg": "login fail: Please carry the API secret key"}},
+        is_event=True),
 }  # fmt: skip
 NO_CREDIT = {
     "DeepSeek": GatewayError(402, _error("Insufficient Balance", "invalid_request_error")),
@@ -179,6 +183,10 @@ NO_CREDIT = {
     "xAI": GatewayError(403, {"code": "y", "error": "Your team ran out of credits."}),
     "event": GatewayError(200, _error("This request requires more credits", 402), is_event=True),
     "text": GatewayError(402, "Payment Required"),
+    "Zhipu": GatewayError(429, _error("余额不足或无可用资源包,请充值。", "1113")),
+    "LiteLLM": GatewayError(400, _error("Budget has been exceeded! Max budget: 5", "400", "x")),
+    "MiniMax": GatewayError(200, {"base_resp": {
+        "status_code": 1008, "status_msg": "insufficient balance"}}, is_event=True),
 }  # fmt: skip
 BUSY = {
     "seconds": (GatewayError(429, "slow down", {"retry-after": "90"}), 90),
@@ -189,6 +197,8 @@ BUSY = {
     "words": (GatewayError(429, _error("Rate limit reached. Please try again in 1m12.5s.")), 73),
     "Azure": (GatewayError(429, _error("Rate limited. Please retry after 59 seconds.", "429")), 59),
     "number": (GatewayError(429, {"detail": "Too many", "retry_after": 33}), 33),
+    "camel case": (GatewayError(429, {"error": "slow", "retryAfter": 34}), 34),
+    "unit": (GatewayError(429, "slow down", {"retry-after": "1m12s"}), 72),
     "event": (GatewayError(200, _error("Upstream is busy, retry in 40 seconds", 429),
                            is_event=True), 40),
 }  # fmt: skip
@@ -199,6 +209,9 @@ OVERLOADED = {
     "no time": GatewayError(429, "Too Many Requests"),
     "503": GatewayError(503, _error("The engine is currently overloaded", 503)),
     "event": GatewayError(200, _error("Overloaded", "overloaded_error"), is_event=True),
+    "MiniMax": GatewayError(200, {"base_resp": {"status_code": 1002, "status_msg": "rate limit"}},
+                            is_event=True),
+    "DashScope": GatewayError(429, {"code": "Throttling.RateQuota", "message": "No."}),
 }  # fmt: skip
 TOO_LONG = {
     "llama.cpp": GatewayError(400, _error(
@@ -237,6 +250,9 @@ TOO_LONG = {
     "nginx": GatewayError(413, _NGINX.format("413 Request Entity Too Large")),
     "OpenRouter": GatewayError(400, _error("Provider returned error", 400, metadata={
         "raw": json.dumps({"error": {"message": "maximum context length exceeded"}})})),
+    "vLLM, fields of an event": GatewayError(200, {
+        "id": "c1", "choices": None, "error_type": "BadRequestError", "error_message":
+        "This model's maximum context length is 4096 tokens."}, is_event=True),
 }  # fmt: skip
 FIELDS = {
     "OpenAI": lambda name: GatewayError(400, _error(f"Unknown parameter: '{name}'.")),
@@ -399,4 +415,5 @@ POLICY = {
         400, _error("Input data may contain inappropriate content.", "data_inspection_failed")
     ),
     "DeepSeek": GatewayError(400, _error("Content Exists Risk", "invalid_request_error")),
+    "Zhipu": GatewayError(400, _error("系统检测到输入内容可能包含不安全或敏感内容", "1301")),
 }
