@@ -303,7 +303,8 @@ def _embed_text(embed: discord.Embed) -> str:
     if embed.type != "rich":
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]
-    return text.clean_text("\n".join(filter(None, [embed.title, embed.description, *fields])))
+    lines = [embed.author.name, embed.title, embed.description, *fields, embed.footer.text]
+    return text.clean_text("\n".join(filter(None, lines)))
 
 
 def _component_texts(components: Iterable[Any]) -> Iterator[str]:

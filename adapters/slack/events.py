@@ -323,7 +323,8 @@ def _render_inline(element: Payload) -> str:
             url, label = str(element.get("url") or ""), escape(str(element.get("text") or ""))
             return f"<{url}|{label}>" if label else f"<{url}>"
         case _:
-            return escape(str(element.get("text") or element.get("fallback") or ""), quote=False)
+            texts = (element.get(name) for name in ("text", "fallback", "value"))  # of a color
+            return escape(str(next(filter(None, texts), "")), quote=False)
 
 
 def _read_text(value: Any) -> str:

@@ -106,10 +106,12 @@ async def test_an_alert_of_another_app_is_read(
     robot = discord.user("Grafana")
     robot.user.bot = True
     embed = {"type": "rich", "title": "Disk full", "description": "on db-1",
-             "fields": [{"name": "used", "value": "99 %"}]}  # fmt: skip
+             "fields": [{"name": "used", "value": "99 %"}],
+             "author": {"name": "Rui"}, "footer": {"text": "rule 7"}}  # fmt: skip
     alert = await robot.say("", channel, embeds=[embed])
     await ana.ask("what now?", channel, reply_to=alert)
-    assert "> 'Grafana': Disk full\n> on db-1\n> used: 99 %" in newest_input(ponte_with_content)[0]
+    quote = "> 'Grafana': Rui\n> Disk full\n> on db-1\n> used: 99 %\n> rule 7"
+    assert quote in newest_input(ponte_with_content)[0]
 
 
 async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(

@@ -51,8 +51,9 @@ SAID: list[tuple[Json, str]] = [
                                              {"type": "raw_text", "text": "b"}]]}]}, "a | b"),
     ({"blocks": [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
         {"type": "user", "user_id": "U1"}, {"type": "text", "text": " <b> "},
-        {"type": "emoji", "name": "wave"}, {"type": "channel", "channel_id": "C1"}]}]}]},
-     "<@U1> &lt;b&gt; :wave:<#C1>"),
+        {"type": "emoji", "name": "wave"}, {"type": "channel", "channel_id": "C1"},
+        {"type": "color", "value": "#F405B3"}]}]}]},
+     "<@U1> &lt;b&gt; :wave:<#C1>#F405B3"),
     ({"attachments": [{"fallback": "only this"}]}, "only this"),
     ({"attachments": [{"blocks": [{"type": "header", "text": {"text": "Alert"}}],
                        "fallback": "no"}]}, "Alert"),
