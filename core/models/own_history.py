@@ -216,7 +216,7 @@ class ResponsesReader(AnswerReader):
         elif kind in END_EVENTS or (not kind and "output" in event):
             return self._read_response(read_object(event.get("response")) or event, kind)
         elif kind in ("response.output_text.delta", "response.refusal.delta"):
-            return self.add_text(read_text(event.get("delta")), number, part)
+            return self.add_text(read_text(event.get("delta", event.get("text"))), number, part)
         elif kind in ("response.output_text.done", "response.refusal.done"):
             return self.add_whole_part(event, number, part)
         elif kind == "response.content_part.done":
@@ -263,9 +263,10 @@ class ResponsesReader(AnswerReader):
             parts = [content] if isinstance(content, str) else read_list(content)
             pairs = enumerate(parts)
             return [event for n, part in pairs for event in self.add_whole_part(part, number, n)]
-        if kind == "function_call":
-            id = read_id(item, "call_id") or read_id(item)
-            self.add_whole_call(number, id, read_word(item.get("name")), item.get("arguments"))
+        if kind in CALL_PARTS:
+            id, call = read_id(item, "call_id") or read_id(item), read_object(item.get("function"))
+            call = {**item, **call}
+            self.add_whole_call(number, id, read_word(call.get("name")), read_arguments(call))
         elif kind in ("reasoning", "compaction") and item.get("encrypted_content"):
             self.add_opaque(item)
         return ()

@@ -288,6 +288,12 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
         "item": function_call("a", "")}, {"type": "response.function_call_arguments.delta",
         "output_index": 0, "delta": ONE}, {"type": "response.function_call_arguments.done",
         "output_index": 0, "arguments": ONE}, COMPLETED], "", BOTH[:1]),
+    "call with a function": ([whole({"type": "tool_call", "call_id": "a", "function":
+        {"name": "query", "arguments": ONE}}), COMPLETED], "", BOTH[:1]),
+    "call with parameters": ([whole({"type": "function_call", "call_id": "a", "name": "query",
+        "parameters": {"row": 1}}), COMPLETED], "", BOTH[:1]),
+    "piece called text": ([{"type": "response.output_text.delta", "text": "Hello"}, COMPLETED],
+        "Hello", []),
     "delta as object": ([{"type": "response.output_item.added", "output_index": 0,
         "item": function_call("a", "")}, {"type": "response.function_call_arguments.delta",
         "output_index": 0, "delta": {"row": 1}}, COMPLETED], "", BOTH[:1]),
