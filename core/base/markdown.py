@@ -219,7 +219,7 @@ def defang(text: str) -> str:
 
 def quote_inert(text: str) -> str:
     """Return all of a text as a quote in which no platform hides, links or mentions anything."""
-    return "\n".join(f"> {line}".rstrip() for line in make_inert(text).split("\n"))
+    return "\n".join(f"> {line.rstrip()}" for line in make_inert(text).split("\n"))
 
 
 def show_reason(reason: str) -> str:

@@ -169,6 +169,9 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
         await ponte.approve(card, "Posted.")
         assert "Requested by Alice." in ponte.posts(bobs.id)[-1].visible_text
 
+        card = await ponte.ask(f"<#{sales.id}|general>", "First")
+        assert "Post to #sales" in card.visible_text, "the channel's own name, not what was written"
+
         # Rights are checked again at the approval. Unknown ones leave the card open.
         card = await ponte.ask(mention(sales), "Second")
         places[sales.id].members.remove(w.alice.id)

@@ -174,6 +174,11 @@ WRONG = [
         "3: 'allow': approve is given to people and groups alone, and discord:11 is a workspace, ",
     ),
     (
+        '[[rules]]\nwho = ["discord:12"]\nallow = ["approve"]\n'
+        '[quick_commands.deploy]\nwhere = ["discord:900:12"]',
+        "3: 'allow': approve is given to people and groups alone, and discord:12 is a workspace, ",
+    ),
+    (
         '[tables.Orders]\napprovers = ["slack:G1"]',
         "2: 'approvers': only people and groups approve, and slack:G1 is a workspace, ",
     ),

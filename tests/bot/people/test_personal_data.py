@@ -121,7 +121,7 @@ def test_of_a_recorded_home_all_of_one_person_is_exported(
     assert len(told["files"]) == people[person]["files"] > 0
     folder = tmp_path / "out" / "ana"
     assert ponte("person", "export", person, "--files", str(folder)).code == 0, ponte.err
-    assert str(folder) in ponte.out
+    assert f"Saved {folder}/person.json and {len(told['files'])} file" in ponte.out
     written = json.loads((folder / "person.json").read_text())
     assert written | {"exported": ""} == told | {"exported": ""}
     sizes = {row["id"][:8]: row["size"] for row in told["files"]}
