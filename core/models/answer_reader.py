@@ -362,7 +362,7 @@ class AnswerReader:
     ) -> None:
         self.has_ended = self.has_shown = False
         self.response = self.model = self.finish = ""
-        self.usage: object = None
+        self.usage: Json = {}
         self.error: Json | None = None
         """What the server says of a failed answer."""
         self.parts: list[Part] = []
@@ -535,6 +535,12 @@ class AnswerReader:
                  if value is not None and CARRIED_FIELD.fullmatch(name)}  # fmt: skip
         self._count(len(dump_arguments(carried)) if carried else 0)
         return carried
+
+    def add_usage(self, usage: object) -> None:
+        """Add token counts. A later count replaces an earlier one, unless it is empty or 0: some
+        servers tell input and output apart, others end with zeros."""
+        counts = read_object(usage).items()
+        self.usage |= {name: count for name, count in counts if count or name not in self.usage}
 
     def add_sources(self, fields: Json) -> None:
         """Add the sources that a chunk, a message or a part names outside its text."""

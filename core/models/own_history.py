@@ -244,7 +244,8 @@ class ResponsesReader(AnswerReader):
         elif status in ERROR_REASONS:
             self.finish, self.error = status, read_object(response.get("error")) or {"code": status}
         self.has_ended = True
-        self.model, self.usage = read_word(response.get("model")), response.get("usage")
+        self.model = read_word(response.get("model"))
+        self.add_usage(response.get("usage"))
         events = list(self.add_start(response))
         output = response.get("output") or response.get("output_text")
         items = read_objects({"content": output} if isinstance(output, str) else output)
@@ -431,7 +432,7 @@ class ChatCompletionsReader(AnswerReader):
             return ()
         self.model = read_word(event.get("model")) or self.model
         groq = read_object(event.get("x_groq"))
-        self.usage = event.get("usage") or groq.get("usage") or self.usage
+        self.add_usage(event.get("usage") or groq.get("usage"))
         self.add_sources(event)
         events = list(self.add_start(event))
         for choice in read_objects(event.get("choices")):
@@ -450,7 +451,7 @@ class ChatCompletionsReader(AnswerReader):
                 events += self.take_whole(functools.partial(self._read_pieces, message))
             elif message and not delta:
                 events += self._read_pieces(message)
-            self.usage = choice.get("usage") or self.usage  # Moonshot
+            self.add_usage(choice.get("usage"))  # Moonshot
             self.finish = self.finish if finish in ("", "null", "none") else finish
         return events
 

@@ -413,6 +413,26 @@ async def test_an_answer_that_reaches_its_limit_is_cut_whatever_the_server_says(
         assert (await talk.round()).is_truncated is is_cut
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        [{"prompt_tokens": 5, "completion_tokens": 300}, {"prompt_tokens": 0, "total_tokens": 0}],
+        [{"prompt_tokens": 5}, {"completion_tokens": 300}],
+        [{"prompt_tokens": 5, "completion_tokens": 1}, {"completion_tokens": 300}, None],
+        [{"prompt_tokens": 5, "completion_tokens": 0}, {"prompt_tokens": 5, "total_tokens": 305}],
+    ],
+)  # fmt: skip
+async def test_token_counts_of_several_chunks_are_put_together(
+    make: Make, fake: FakeOpenAI, later: list[object]
+) -> None:
+    """Some servers end with zeros, others tell input first and output last."""
+    serve(fake, [*text("Hello"), *({"choices": [], "usage": usage} for usage in later)])
+    talk = Talk(await make("chat"), tools=TOOLS)
+    talk.begin("hello")
+    usage = (await talk.round()).usage
+    assert (usage.input, usage.output, usage.is_estimated) == (5, 300, False)
+
+
 INCOMPLETE: dict[str, object] = {
     "a call cut in its arguments": calls(tc(0, "a", "query", '{"row"'), finish=None),
     "a call cut before its arguments": sse(calls(tc(0, "a", "query", ""))[:1], done=False),
