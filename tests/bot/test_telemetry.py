@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import threading
+import warnings
 
 import pytest
 import structlog
@@ -52,6 +53,12 @@ def test_a_secret_is_masked_wherever_it_stands(form: str, level: str) -> None:
     assert text.count("[secret]") >= 5
     for form_of_it in (SECRET, json.dumps(SECRET), "hun"):
         assert form_of_it not in text
+
+
+def test_a_warning_of_a_library_is_a_line_of_the_log() -> None:
+    written = logs()
+    warnings.showwarning(UserWarning(f"{SECRET} is old"), UserWarning, "library.py", 1)
+    assert "[secret] is old" in written.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from adapters.discord import presence, surface
 from adapters.discord.intake import DiscordThreads
 from adapters.discord.posts import DiscordFiles
+from core.base.errors import PonteError
 from core.chat.incoming import SIGN_AFTER_SECONDS
 from core.chat.reply import GrowingReply
 from core.domain.messages import Attachment, Post, ReplyTo
@@ -341,6 +342,18 @@ async def test_a_file_whose_address_has_expired_is_read_at_the_one_that_its_mess
     expired = Attachment("a.csv", "text/csv", 1, reference=reference)
     _, data = await DiscordFiles(live.adapter.connection.client).read(expired)
     assert data == b"1"
+
+
+async def test_a_file_that_no_message_has_any_more_is_an_error(
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """A file of a command was never in a message, so there is no newer address."""
+    message = await ana.say("look")
+    for where in ("", f"{message['channel_id']}/{message['id']}/1"):
+        reference = f"{where} {discord.api_url}/cdn/1/2/a.csv"
+        gone = Attachment("a.csv", "text/csv", 1, reference=reference)
+        with pytest.raises(PonteError):
+            await DiscordFiles(live.adapter.connection.client).read(gone)
 
 
 async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(

@@ -433,6 +433,15 @@ async def test_token_counts_of_several_chunks_are_put_together(
     assert (usage.input, usage.output, usage.is_estimated) == (5, 300, False)
 
 
+async def test_whole_calls_without_end_are_cut_off(make: Make, fake: FakeOpenAI) -> None:
+    items = [function_call(f"c{n}", json.dumps({"row": f"{n}" * 400_000})) for n in range(4)]
+    serve(fake, [whole(item, output_index=n) for n, item in enumerate(items)])
+    talk = Talk(await make("responses"), tools=TOOLS)
+    talk.begin("hello")
+    with pytest.raises(ModelError, match="more than the limit"):
+        await talk.round()
+
+
 INCOMPLETE: dict[str, object] = {
     "a call cut in its arguments": calls(tc(0, "a", "query", '{"row"'), finish=None),
     "a call cut before its arguments": sse(calls(tc(0, "a", "query", ""))[:1], done=False),
