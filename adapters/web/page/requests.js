@@ -1,0 +1,50 @@
+// The cards of the requests that wait for this person's decision, once they are asked for.
+
+import * as card from "./card.js";
+import { $, make } from "./element.js";
+import { request } from "./server.js";
+import { say } from "./words.js";
+
+/** Show the requests as they are now. Decisions are stored in `current`, the open conversation, where
+    the person cannot open that of a request. */
+export async function list(current) {
+  try {
+    const { approvals } = await request("/approvals");
+    const home = $("requests-list");
+    for (const one of approvals) {
+      if (!home.querySelector(`[data-card="${one.id}"]`)) home.append(item(one, current));
+    }
+    // What was decided stays in sight until the list is closed.
+    const open = home.querySelectorAll(".card[data-state=open]");
+    const waiting = new Set(approvals.map(({ id }) => id));
+    for (const old of open) {
+      if (waiting.has(old.dataset.card)) continue;
+      const hadFocus = old.contains(document.activeElement);
+      old.closest("li").remove();
+      if (hadFocus) $("requests").querySelector("form button").focus();
+    }
+    $("requests-none").hidden = home.children.length > 0;
+  } catch (error) {
+    $("requests-none").textContent = error.message;
+    $("requests-none").hidden = false;
+  }
+}
+
+function item(one, current) {
+  const made = make("li");
+  $("requests-list").append(made);
+  card.place(one, made, one.conversation ?? current);
+  if (one.conversation) {
+    made.append(make("a", { href: `#${one.conversation}`, text: say("approvals_open"),
+      on: { click: () => $("requests").close() } }));
+  }
+  return made;
+}
+
+export function show(current) {
+  $("requests-list").replaceChildren();
+  $("requests-none").textContent = say("approvals_none");
+  $("requests-none").hidden = true;
+  $("requests").showModal();
+  list(current);
+}
