@@ -143,12 +143,12 @@ def test_a_backup_takes_only_the_place_of_a_backup(
 ) -> None:
     file = tmp_path / "kept.tar.gz"
     plant(file, target)
-    before = file.lstat()
+    before = file.lstat()[:7]  # without the times: it is read
     assert home("backup", str(file)).code == 1
     assert home.err == (
         f"{file} exists and is not a backup. No backup was made. Choose another name.\n"
     )
-    assert (file.lstat(), is_untouched(target)) == (before, True)
+    assert (file.lstat()[:7], is_untouched(target)) == (before, True)
     file.unlink()
     for _ in range(2):
         assert home("backup", str(file)).code == 0, home.err
