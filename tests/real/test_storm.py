@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sqlite3
 from collections import defaultdict
+from contextlib import closing
 
 from core.domain.messages import Message
+from core.journal.turn_runner import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
@@ -49,9 +52,16 @@ async def test_random_kills_lose_and_repeat_no_answer(ctx: ToolContext) -> None:
     posts = defaultdict(list)
     for post in ctx.recorder.posts:
         posts[post.channel].append(post.source)
+    # Many kills in a row can hit one turn. Ponte gives it up, and says so in the next answer.
+    with closing(sqlite3.connect(ctx.victim.home / "ponte.db")) as connection:
+        sql = "SELECT event_key FROM inbox WHERE state = 'undeliverable' AND attempt >= ?"
+        rows = connection.execute(sql, (CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE,)).fetchall()
+    given_up = {key for (key,) in rows}
+    assert len(given_up) <= KILLS / 10
     for one, answer in zip(said, answers, strict=True):
         assert answer.status == "done", answer
-        assert ctx.recorder.visible(one.event_key) == list(answer.parts)
+        visible, parts = ctx.recorder.visible(one.event_key), list(answer.parts)
+        assert visible == (parts[: len(visible)] if one.event_key in given_up else parts)
     keys = [(post.source, post.key) for post in ctx.recorder.posts]
     assert len(keys) == len(set(keys)), "nothing was posted twice"
     for channel, sources in posts.items():
