@@ -195,13 +195,18 @@ async def refuse(message: Message) -> Receipt:
     raise NotStored("The database did not accept a connection.")
 
 
-async def test_a_mention_that_is_edited_away_is_taken_back(
-    ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
-) -> None:
+async def hold_first_answer(ponte: DiscordPonte, ana: DiscordPerson, channel: Channel) -> None:
+    """Open Ponte, and let the answer to "first" stop in the middle, so that others wait."""
     ponte.model.say_in_steps({"first": ["one", " done"]})
     await ponte.open(threads=False)
     await ana.mention("first", channel)
     await ana.wait_for_text("one", channel)
+
+
+async def test_a_mention_that_is_edited_away_is_taken_back(
+    ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    await hold_first_answer(ponte, ana, channel)
     queued = await ana.mention("second", channel)
     queued["mentions"] = []
     await ana.edit(queued, "never mind")
@@ -269,10 +274,7 @@ async def test_a_mention_that_is_edited_away_and_back_is_answered_once(
 async def test_a_mention_that_is_put_back_after_a_restart_is_answered_once(
     ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
-    ponte.model.say_in_steps({"first": ["one", " done"]})
-    await ponte.open(threads=False)
-    await ana.mention("first", channel)
-    await ana.wait_for_text("one", channel)
+    await hold_first_answer(ponte, ana, channel)
     second = await ana.mention("second", channel)
     await ponte.wait_until_stored("second")
     await ponte.close(0)
