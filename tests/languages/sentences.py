@@ -90,7 +90,7 @@ PLACED = {
     "mark_unserved": 1,
     "SafetyFinding": 1,
     "SandboxChoice": 1,
-    "_bad_call": 1,  # of core/tools/nocodb/bridge.py
+    "_bad_call": 1,  # of core/tools/nocodb/bridge_api.py
 }
 """Call → which of its arguments is said later."""
 _WHOLE = re.compile(r"[A-Z{`_*].* .*[^ .][.?!…:]_?", re.DOTALL)

@@ -32,6 +32,7 @@ from core.domain.records import Action, Effect, Health, ToolContext, Viewer
 from core.people.policy import ANY_TABLE
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, NamedTable, TableId
 from core.tools.nocodb.bridge_api import (
+    BRIDGE_ID_PATTERN,
     BRIDGE_READ_TOOLS,
     BRIDGE_TOOLS,
     BRIDGE_WRITE_TOOLS,
@@ -39,8 +40,11 @@ from core.tools.nocodb.bridge_api import (
     BridgeEffect,
     BridgeError,
     BridgeTool,
+    Data,
+    parse_write,
+    read_bridge_id,
 )
-from core.tools.nocodb.draft import Cells, DraftBuilder, check_most_rows
+from core.tools.nocodb.draft import Cells, DraftBuilder
 from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
 from core.tools.nocodb.filters import filter_error
@@ -63,8 +67,6 @@ MAX_PARALLEL_BRIDGE_CALLS = 4
 LISTING_TIMEOUT_SECONDS = 3.0
 """Timeout of each call that lists bases or tables to check the names in rules."""
 
-# The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
-BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
 _TABLE_ID = re.compile(r"m[a-z0-9]{14}", re.IGNORECASE)
 _FIELD_ID = re.compile(r"c[a-z0-9]{14}")
 _CONDITION = re.compile(r"\(\s*([^(),]+)(?:,\s*(\w*))?")
@@ -100,8 +102,6 @@ _PROPOSES = """\
 {tools} only propose: nothing is changed before a person approves it on a card, and that ends your \
 turn. Propose all that belongs together in one round, at most 100 rows each, with fields named as \
 the table names them. Links to other rows cannot be written. Never say that it is done."""
-
-Data = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,7 +491,7 @@ class BridgeSource:
             return await self.nocodb_read(ctx, tool, args)
         await self._hiding.check(ctx.viewer, tool, args)
         kind = next(each for each in _KINDS if each in tool)
-        write = _parse_write(entry, kind, args)
+        write = parse_write(entry, kind, args)
         table = await self._driver.describe_table(str(args["table_id"]))
         target = {"table_id": table.id, "key": table.key, "computed": sorted(table.computed)}
         key = Field("", table.key, "ID")
@@ -557,7 +557,7 @@ class BridgeSource:
         if self._base_id and "base_id" in entry.argument_names and not args.get("base_id"):
             args = {**args, "base_id": self._base_id}
         for name, value in args.items():
-            if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(_id_text(value)):
+            if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(read_bridge_id(value)):
                 raise ToolError(
                     "`{name}` is not an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
@@ -739,11 +739,6 @@ def _not_offered(sentence: str, **values: object) -> ToolError:
     return ToolError(sentence, code="not_offered", hint=hint, **values)
 
 
-def _id_text(value: object) -> str:
-    """Return an id as text; a number is accepted too. "" for anything else."""
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
 def _cells(data: Data) -> Cells:
     return [(Field("", name, ""), value) for name, value in data.items()]
 
@@ -756,67 +751,3 @@ def _retype(text: str, old: object) -> object:
             json.dumps(value, allow_nan=False)  # NaN and 1e999 are no numbers of JSON
             return value
     return text
-
-
-def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | list[Data]:
-    """Return rows by id, or the values of new rows. Raise ToolError with the tool's signature as
-    hint."""
-    unknown = args.keys() - set(tool.argument_names)
-    if unknown or not all(name in args for name in tool.argument_names):
-        raise _bad_call(tool, "an argument is missing or unknown")
-    if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
-        raise _bad_call(tool, "`table_id` is not a valid ID")
-    many = tool.name.startswith("bulk_")
-    if kind == "create":
-        records = args["records"] if many else args["record_data"]
-        rows = records if isinstance(records, list) else [records]
-        _check_count(tool, rows)
-        return [_parse_row_data(tool, row) for row in rows]
-    if many:
-        listed = args["records" if kind == "update" else "record_ids"]
-        if not isinstance(listed, list):
-            raise _bad_call(tool, "the rows must be a list")
-        pairs: list[tuple[str, Data]] = []
-        for one in listed:
-            rest: Data = {}
-            if kind == "delete":
-                id = one.get("id", one.get("Id")) if isinstance(one, dict) else one
-            else:
-                data = _parse_row_data(tool, one)
-                id = data.get("id", data.get("Id"))
-                rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
-                _parse_row_data(tool, rest)
-            pairs.append((_parse_row_id(tool, id), rest))
-    else:
-        data = _parse_row_data(tool, args["record_data"]) if kind == "update" else {}
-        pairs = [(_parse_row_id(tool, args["record_id"]), data)]
-    _check_count(tool, pairs)
-    if len(dict(pairs)) < len(pairs):
-        raise _bad_call(tool, "a row is listed twice")
-    return dict(pairs)
-
-
-def _parse_row_id(tool: BridgeTool, value: Any) -> str:
-    text = _id_text(value)
-    if not BRIDGE_ID_PATTERN.fullmatch(text):
-        raise _bad_call(tool, "a row has no valid ID")
-    return text
-
-
-def _parse_row_data(tool: BridgeTool, value: Any) -> Data:
-    if not isinstance(value, dict) or not value:
-        raise _bad_call(tool, "the data of a row must be an object with at least one field")
-    return value
-
-
-def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
-    if not rows:
-        raise _bad_call(tool, "no row is given")
-    check_most_rows(len(rows), hint="propose them in parts")
-
-
-def _bad_call(tool: BridgeTool, what: str) -> ToolError:
-    return ToolError(
-        "Invalid call to {tool}: {what}.", code="bad_arguments", hint=str(tool),
-        tool=tool.name, what=what,
-    )  # fmt: skip

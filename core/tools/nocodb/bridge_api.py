@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from core.base.errors import ToolError
 from core.base.http import (
     ErrorTable,
     HttpAnswer,
@@ -27,7 +28,9 @@ from core.base.http import (
 )
 from core.base.tasks import retry, wait_after_each
 from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
+from core.tools.nocodb.draft import check_most_rows
 
+Data = Mapping[str, Any]
 _LIST_ARGUMENTS = (
     'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
 )
@@ -35,6 +38,8 @@ _LIST_ARGUMENTS = (
 BRIDGE_CALL_TIMEOUT_SECONDS = 30.0
 """Timeout of one call of a tool."""
 
+# The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
+BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
 _LEADING_STATUS = re.compile(r"(?P<status>\d{3}): ")
 _UNREACHABLE = re.compile("Max retries exceeded|ConnectionPool")
 _PYTHON_SIGNATURE = re.compile(
@@ -307,3 +312,72 @@ class BridgeApi:
         return await self._http.get_json(
             f"{self._base_url}{path}", headers=self._headers, timeout=timeout
         )
+
+
+def read_bridge_id(value: object) -> str:
+    """Return an id as text; a number is accepted too. "" for anything else."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | list[Data]:
+    """Return the rows that a call of a write tool names, by id, or the values of new rows. Raise
+    ToolError with the tool's signature as hint."""
+    unknown = args.keys() - set(tool.argument_names)
+    if unknown or not all(name in args for name in tool.argument_names):
+        raise _bad_call(tool, "an argument is missing or unknown")
+    if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
+        raise _bad_call(tool, "`table_id` is not a valid ID")
+    many = tool.name.startswith("bulk_")
+    if kind == "create":
+        records = args["records"] if many else args["record_data"]
+        rows = records if isinstance(records, list) else [records]
+        _check_count(tool, rows)
+        return [_parse_row_data(tool, row) for row in rows]
+    if many:
+        listed = args["records" if kind == "update" else "record_ids"]
+        if not isinstance(listed, list):
+            raise _bad_call(tool, "the rows must be a list")
+        pairs: list[tuple[str, Data]] = []
+        for one in listed:
+            rest: Data = {}
+            if kind == "delete":
+                id = one.get("id", one.get("Id")) if isinstance(one, dict) else one
+            else:
+                data = _parse_row_data(tool, one)
+                id = data.get("id", data.get("Id"))
+                rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
+                _parse_row_data(tool, rest)
+            pairs.append((_parse_row_id(tool, id), rest))
+    else:
+        data = _parse_row_data(tool, args["record_data"]) if kind == "update" else {}
+        pairs = [(_parse_row_id(tool, args["record_id"]), data)]
+    _check_count(tool, pairs)
+    if len(dict(pairs)) < len(pairs):
+        raise _bad_call(tool, "a row is listed twice")
+    return dict(pairs)
+
+
+def _parse_row_id(tool: BridgeTool, value: Any) -> str:
+    text = read_bridge_id(value)
+    if not BRIDGE_ID_PATTERN.fullmatch(text):
+        raise _bad_call(tool, "a row has no valid ID")
+    return text
+
+
+def _parse_row_data(tool: BridgeTool, value: Any) -> Data:
+    if not isinstance(value, dict) or not value:
+        raise _bad_call(tool, "the data of a row must be an object with at least one field")
+    return value
+
+
+def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
+    if not rows:
+        raise _bad_call(tool, "no row is given")
+    check_most_rows(len(rows), hint="propose them in parts")
+
+
+def _bad_call(tool: BridgeTool, what: str) -> ToolError:
+    return ToolError(
+        "Invalid call to {tool}: {what}.", code="bad_arguments", hint=str(tool),
+        tool=tool.name, what=what,
+    )  # fmt: skip
