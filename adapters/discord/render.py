@@ -296,6 +296,8 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             text = table.records()
         # The cells are converted already, but Discord would still preview their addresses.
         out += [change_outside_code(line, _prevent_previews) for line in text.split("\n")]
+    if in_quote and fence is not None:  # Discord takes code that does not end in its quote for text
+        out.append("```")
     return out
 
 

@@ -50,6 +50,14 @@ def test_mentions_and_commands_are_inert_outside_code() -> None:
     assert render_text("```\n@everyone <@1>\n```") == "```\n@everyone <@1>\n```"
 
 
+def test_code_that_its_quote_leaves_open_ends_with_the_quote() -> None:
+    said = "> ```\n> @everyone https://evil.example ||x||\n\n> ````py\n> ```\nout ||y||"
+    assert render_text(said) == (
+        "> ```\n> @everyone https://evil.example ||x||\n> ```\n\n"
+        "> ```py\n> `\u200b``\n> ```\nout \\||y\\||"
+    )
+
+
 def test_what_discord_reads_differently_is_shown_as_markdown_means_it() -> None:
     assert (
         render_text("__bold__, x__y__z, __a b__ `__it__`") == "**bold**, x__y__z, **a b** `__it__`"
