@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 55_517
+MAX_CODE_LINES = 55_537
 MAX_FILES = 235
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15

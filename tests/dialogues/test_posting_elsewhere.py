@@ -329,6 +329,7 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     assert not made.get("components")
     for bad in ("@everyone", "https://evil", "](", "||"):
         assert bad not in made["content"], bad
+    assert quote.pop() == "> ```", "what leaves code open is closed in its quote"
     assert "".join(quote) in words_of(card).replace("\n", ""), "the card showed what is posted"
 
     # All tries of a call are lost, so the post is looked for: in the history, or in vain.

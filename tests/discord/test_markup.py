@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,23 @@ def test_code_that_its_quote_leaves_open_ends_with_the_quote() -> None:
         "> ```\n> @everyone https://evil.example ||x||\n> ```\n\n"
         "> ```py\n> `\u200b``\n> ```\nout \\||y\\||"
     )
+
+
+@pytest.mark.parametrize("length", [30, 2_500])
+@pytest.mark.parametrize("most", [2, 20])
+def test_code_in_a_quote_is_code_in_each_of_its_posts(length: int, most: int) -> None:
+    lines = [f"> {n} @everyone ||x|| https://evil.example {'y' * length}" for n in range(40)]
+    for at in (1, 17, 39):
+        said = "\n".join(["> ```", *lines[:at], "> ```", "out", *lines[at:], "> ```"])
+        parts = paginate(said, most).parts
+        assert max(map(len, parts)) <= LIMIT
+        for part in parts:
+            in_code = False
+            for line in part.split("\n"):
+                assert in_code or "@everyone" not in line, part
+                in_code = in_code != line.startswith("> ```")
+                assert not in_code or line.startswith("> "), part
+            assert not in_code
 
 
 def test_what_discord_reads_differently_is_shown_as_markdown_means_it() -> None:
