@@ -27,87 +27,17 @@ OUTSIDE_NAMES = frozenset({
 PRODUCT = ("adapters", "bot", "core")
 EVERYTHING = (*PRODUCT, "benchmarks", "tests")
 
-IRREGULAR_PARTICIPLES = frozenset(
-    [
-        "begun",
-        "bought",
-        "bound",
-        "broken",
-        "brought",
-        "built",
-        "caught",
-        "chosen",
-        "come",
-        "done",
-        "drawn",
-        "driven",
-        "eaten",
-        "fallen",
-        "felt",
-        "forgotten",
-        "found",
-        "given",
-        "gone",
-        "grown",
-        "heard",
-        "held",
-        "hidden",
-        "kept",
-        "known",
-        "laid",
-        "led",
-        "left",
-        "lent",
-        "lost",
-        "made",
-        "meant",
-        "met",
-        "paid",
-        "said",
-        "seen",
-        "sent",
-        "shown",
-        "slept",
-        "sold",
-        "sought",
-        "spent",
-        "spoken",
-        "stolen",
-        "stood",
-        "struck",
-        "sworn",
-        "taken",
-        "taught",
-        "thought",
-        "thrown",
-        "told",
-        "torn",
-        "understood",
-        "woken",
-        "won",
-        "worn",
-        "wound",
-        "written",
-    ]
-)
-NOT_PARTICIPLES = frozenset(
-    [
-        "bleed",
-        "breed",
-        "embed",
-        "exceed",
-        "feed",
-        "indeed",
-        "need",
-        "proceed",
-        "red",
-        "seed",
-        "shed",
-        "shred",
-        "speed",
-        "succeed",
-    ]
-)
+_PARTICIPLES = """
+begun bought bound broken brought built caught chosen come done drawn driven eaten fallen felt
+forgotten found given gone grown heard held hidden kept known laid led left lent lost made meant
+met paid said seen sent shown slept sold sought spent spoken stolen stood struck sworn taken
+taught thought thrown told torn understood woken won worn wound written
+"""
+IRREGULAR_PARTICIPLES = frozenset(_PARTICIPLES.split())
+_OTHER_WORDS = """
+bleed breed embed exceed feed indeed need proceed red seed shed shred speed succeed
+"""
+NOT_PARTICIPLES = frozenset(_OTHER_WORDS.split())
 
 
 @dataclass(frozen=True)

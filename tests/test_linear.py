@@ -41,6 +41,7 @@ from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import redact
 from core.commands import grammar, quick_commands
 from core.models.answer_reader import GrowingAnswer, remove_thoughts
+from core.people.rules import matches_pattern
 from core.tools.code import hosted
 from core.tools.code import hosted_api as hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
@@ -93,6 +94,7 @@ See https://example.org/x and mail a@example.com.
 
 """
 Work = Callable[[str], Any]
+PATTERNS = ("*a*a*a*a*b*", "*1*1*1*1*x", "*a.*2025", "a*r")
 
 
 def grow(said: str) -> str:
@@ -147,6 +149,7 @@ FUNCTIONS: dict[str, Work] = {
     "hosted: failed": hosted_response._TRACEBACK.search,
     "hosted: fenced": hosted._FENCED_CODE.fullmatch,
     "stackspot: json": parse_json_text,
+    "a rule's pattern": lambda said: [matches_pattern(one, said) for one in PATTERNS],
     "thoughts": remove_thoughts,
     "thoughts, as they stream in": grow,
 }

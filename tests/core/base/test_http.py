@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gzip
 import logging
-import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -293,13 +292,6 @@ def test_no_proxy_becomes_routes_without_a_proxy() -> None:
         "https://": "http://p:3128",
     }
     assert "p:3128" not in repr(proxies)
-
-
-@pytest.mark.starts_process
-async def test_the_library_is_imported_by_nobody_before_the_first_request() -> None:
-    code = "import core.base.http, sys; assert not {'httpx', 'httpcore'} & sys.modules.keys()"
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
-    assert await process.wait() == 0
 
 
 PROXIES = Proxies("http://secure:1", "http://plain:2", "internal.example, .corp,h:8080, [::1]")

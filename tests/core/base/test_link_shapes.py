@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 
 import pytest
@@ -229,27 +228,3 @@ def test_broken_addresses_can_be_read() -> None:
     assert defang(f"see {EVIL} or me@evil.test.") == (
         "see https[:]//evil[.]test/?q=secret or me[@]evil[.]test."
     )
-
-
-def count_calls(text: str) -> int:
-    count = 0
-
-    def profile(*_: object) -> None:
-        nonlocal count
-        count += 1
-
-    sys.setprofile(profile)
-    try:
-        TRUST.sanitize(text)
-    finally:
-        sys.setprofile(None)
-    return count
-
-
-def test_calls_grow_with_the_length_alone() -> None:
-    marks = ("`", "[", "](", "<", "a.bc ", "[a](b", "\\", "https://", "&#", "|a", "a@b", "> ")
-    count_calls("[a](b.cd)")  # imports the parser
-    counts = {
-        mark: [count_calls((mark * size)[:size]) for size in (5_000, 10_000)] for mark in marks
-    }
-    assert {mark: (a, b) for mark, (a, b) in counts.items() if b >= 2.6 * a + 1_000} == {}

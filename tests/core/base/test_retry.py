@@ -1,32 +1,13 @@
-"""One module repeats calls that failed: how long it waits, when it gives up; no other one does."""
+"""How calls that failed are repeated: how long it waits, and when it gives up."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from core.base.tasks import Backoff, retry, retry_blocking, wait_after_each
-
-ROOT = Path(__file__).parents[3]
-PERIODIC = {
-    "core/journal/jobs.py": {"_keep_beating", "_keep_sweeping"},
-    "core/store/processes.py": {"run"},
-    "core/tools/code/sandbox/process.py": {"watch_limits"},
-    "core/tools/code/session.py": {"_read_frames"},
-    "adapters/slack/people.py": {"_keep_listing"},
-}
-"""Loops that do something every few seconds, and go on after a failure."""
-POLLS = {
-    "core/models/conversations_api.py": {"fetch_response"},
-    "core/tools/code/hosted_api.py": {"poll_response"},
-    "core/tools/stackspot/client.py": {"wait"},
-}
-"""Loops that ask whether something has ended."""
 
 
 class Sleeper:
@@ -65,13 +46,11 @@ async def test_a_call_is_repeated_until_it_succeeds() -> None:
     assert sleep.slept == [1, 2, 4]
 
 
-@pytest.mark.parametrize("failed", [1, 3])
-async def test_the_last_error_is_raised_after_the_last_pause(failed: int) -> None:
-    sleep, failing = Sleeper(), Failing(9, OSError("away"))
-    pauses = [0.5] * failed
+async def test_the_last_error_is_raised_after_the_last_pause() -> None:
+    sleep, failing, pauses = Sleeper(), Failing(9, OSError("away")), [0.5, 0.5, 0.5]
     with pytest.raises(OSError, match="away"):
         await retry(failing, OSError, wait_after_each(pauses), sleep=sleep)
-    assert (failing.calls, sleep.slept) == (failed + 1, pauses)
+    assert (failing.calls, sleep.slept) == (4, pauses)
 
 
 async def test_other_errors_and_a_wait_of_none_end_it() -> None:
@@ -117,28 +96,3 @@ def test_a_thread_repeats_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(OSError):
         retry_blocking(Failing(9, OSError()).now, OSError, wait_after_each([1.0]))
     assert slept == [1, 2, 1]
-
-
-def test_no_other_loop_sleeps_and_repeats_what_failed() -> None:
-    found: dict[str, set[str]] = {}
-    for path, function in _loops_that_sleep_after_errors():
-        found.setdefault(path, set()).add(function)
-    assert found == {"core/base/tasks.py": {"retry", "retry_blocking"}, **PERIODIC, **POLLS}
-
-
-def _loops_that_sleep_after_errors() -> Iterator[tuple[str, str]]:
-    for path in (p for top in ("core", "adapters", "bot") for p in (ROOT / top).rglob("*.py")):
-        for function in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                loops = [n for n in ast.walk(function) if isinstance(n, ast.While | ast.For)]
-                if any(_sleeps(loop) and _handles_errors(loop) for loop in loops):
-                    yield str(path.relative_to(ROOT)), function.name
-
-
-def _sleeps(loop: ast.AST) -> bool:
-    calls = [node for node in ast.walk(loop) if isinstance(node, ast.Call)]
-    return any(ast.unparse(call.func).endswith("sleep") for call in calls)
-
-
-def _handles_errors(loop: ast.AST) -> bool:
-    return any(isinstance(node, ast.Try) and node.handlers for node in ast.walk(loop))

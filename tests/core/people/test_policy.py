@@ -283,36 +283,6 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     assert (await named.may(ANA, CHANNEL, "chat")).allowed
 
 
-class CountedText(str):
-    """A text that counts the characters which a search in it may look at."""
-
-    looked_at: int
-
-    def find(self, part: str, start: int = 0, end: int | None = None) -> int:  # type: ignore[override]
-        found = super().find(part, start, len(self) if end is None else end)
-        reached = found + len(part) if found >= 0 else len(self) if end is None else end
-        self.looked_at += reached - start
-        return found
-
-    def startswith(self, part: str) -> bool:  # type: ignore[override]
-        self.looked_at += len(part)
-        return super().startswith(part)
-
-    def endswith(self, part: str) -> bool:  # type: ignore[override]
-        self.looked_at += len(part)
-        return super().endswith(part)
-
-
-@pytest.mark.parametrize("pattern", ["*hr*2025", "*a*a*a*a*b*", "*hr*hr*hr*hr*x", "hr*r"])
-@pytest.mark.parametrize("length", [1_000, 100_000])
-def test_a_pattern_reads_a_name_once(pattern: str, length: int) -> None:
-    for unit in ("hr", "a", "hr2025"):
-        name = CountedText(unit * (length // len(unit)))
-        name.looked_at = 0
-        matches_pattern(pattern, name)
-        assert 0 < name.looked_at <= len(name) + len(pattern)
-
-
 @pytest.mark.parametrize(
     ("pattern", "name", "fits"),
     [

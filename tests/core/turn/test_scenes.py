@@ -166,17 +166,22 @@ class _Eraser(Scripted):
 
 
 async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) -> None:
+    """The thread has it before the call ends, so that a process that takes over goes on in it."""
     seen: list[str] = []
 
     async def act(ctx: ToolContext) -> Outcome:
         seen.append(ctx.thread.container)
         await ctx.turn.record_remote(Remote("container", "cntr_1"))
+        thread = await engine.conversations.threads.get("web:C1")
+        assert thread
+        assert thread.container == "cntr_1"
         return Outcome("ok", "done")
 
     model = _Eraser()
     async with _bot(tmp_path, model, _spending(act)) as (engine, _):
         await _ask(engine, make_message("go", "k1"))
-        await _ask(engine, make_message("go", "k2"))
+        assert (await _ask(engine, make_message("go", "k2"))).text == "done"
+        assert await engine.conversations.journal.list_remotes_to_erase() == []
         await _ask(engine, make_message("forget", "k3"))
         assert await model.erased.get() == Remote("container", "cntr_1")
     assert seen == ["", "cntr_1"]

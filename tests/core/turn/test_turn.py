@@ -23,7 +23,6 @@ from core.domain.records import (
     Health,
     ModelEvent,
     Outcome,
-    Remote,
     RoundCompleted,
     RoundOutput,
     RoundRequest,
@@ -34,7 +33,6 @@ from core.domain.records import (
     Turn,
     Viewer,
 )
-from core.models.demo_model import DemoModel
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.tools.tool import FunctionTool
@@ -151,41 +149,44 @@ async def _begin(engine: Engine, text: str = "go") -> Turn:
     return turn
 
 
-@pytest.mark.parametrize(
-    ("kinds", "names", "words"),
-    [
-        ({"text"}, ["a.pdf"], ["I can't read `a.pdf`. I read TEXT."]),
-        ({"text", "picture"}, ["b.xlsx", "c.png", "d.ogg"],
-         ["I can't read `b.xlsx`, `d.ogg`. I read TEXT, pictures (PNG, JPEG, WebP, GIF)."]),
-        ({"text", "picture", "pdf"}, ["a.pdf", "c.png", "e.csv"], []),
-        ({"text", "pdf"}, ["c.png", "f.zip", "g.heic"],
-         ["I can't read `c.png`, `f.zip`, `g.heic`. I read TEXT, PDF."]),
-        ({"text"}, ["latin.csv"], ["`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters "
-         "are wrong, send it as UTF-8."]),
-        ({"text"}, ["zip.txt"], ["I couldn't read `zip.txt`, so I answered without this file."]),
-        (None, ["a.pdf"], []),
-    ],
+TEXT_KINDS = "text (such as CSV, JSON, Markdown, code)"
+UNREAD_FILES: Sequence[tuple[str, str, str]] = (
+    ("text", "a.pdf", f"I can't read `a.pdf`. I read {TEXT_KINDS}."),
+    ("text picture", "b.xlsx c.png d.ogg",
+     f"I can't read `b.xlsx`, `d.ogg`. I read {TEXT_KINDS}, pictures (PNG, JPEG, WebP, GIF)."),
+    ("text picture pdf", "a.pdf c.png e.csv", ""),
+    ("text pdf", "c.png f.zip g.heic",
+     f"I can't read `c.png`, `f.zip`, `g.heic`. I read {TEXT_KINDS}, PDF."),
+    ("text", "latin.csv",
+     "`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."),
+    ("text", "zip.txt", "I couldn't read `zip.txt`, so I answered without this file."),
+    ("", "a.pdf", ""),
 )  # fmt: skip
-async def test_a_file_that_is_not_read_is_told(
-    tmp_path: Path, kinds: set[str] | None, names: Sequence[str], words: Sequence[str]
-) -> None:
+"""What the model reads ("": unknown), the files of a message, and the note under the answer."""
+
+
+async def test_a_file_that_is_not_read_is_told(tmp_path: Path) -> None:
     content = {"latin.csv": "Ação;Ł".encode("cp1250", "replace"), "zip.txt": b"PK\x03\x04\0\0"}
-    known = frozenset(kinds) if kinds else None
-    model = Scripted(_then([replace(_completed_with("done"), file_kinds=known)]))
+
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
+        kinds = frozenset(UNREAD_FILES[len(model.asks) - 1][0].split())
+        return [replace(_completed_with("done"), file_kinds=kinds or None)]
+
+    model = Scripted(script)
     async with _bot(tmp_path, model) as (engine, _):
-        message, given = make_message("look", "k1"), []
-        for name in names:
-            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            file = await engine.conversations.files.put(
-                "k1", name, kind, content.get(name, b"x"), message.author, "c"
+        for number, (_kinds, names, note) in enumerate(UNREAD_FILES):
+            message, given = make_message("look", f"k{number}", f"C{number}"), []
+            for name in names.split():
+                kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+                file = await engine.conversations.files.put(
+                    message.event_key, name, kind, content.get(name, b"x"), message.author, "c"
+                )
+                given.append(Attachment(name, kind, file.size, file.id))
+            receipt = await engine.conversations.inbox.accept(
+                replace(message, attachments=tuple(given))
             )
-            given.append(Attachment(name, kind, file.size, file.id))
-        message = replace(message, attachments=tuple(given))
-        receipt = await engine.conversations.inbox.accept(message)
-        answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
-    text = "text (such as CSV, JSON, Markdown, code)"
-    notes = "\n\n".join(f"_{one.replace('TEXT', text)}_" for one in words)
-    assert answer.text == (f"done\n\n{notes}" if notes else "done")
+            answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
+            assert answer.text == (f"done\n\n_{note}_" if note else "done")
 
 
 async def test_the_calls_of_a_round_run_side_by_side(tmp_path: Path) -> None:
@@ -303,47 +304,46 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
     assert "after 20 paid tool calls" in answer.text
 
 
-@pytest.mark.parametrize(
-    ("fault", "told"),
-    [
-        (ToolError("No such table.", code="no_table", hint="try Customers"), "try Customers"),
-        (RuntimeError("secret inside"), "the tool broke"),
-    ],
-)
-async def test_the_model_is_told_of_a_tools_fault_and_goes_on(
-    tmp_path: Path, fault: Exception, told: str
-) -> None:
-    async def look() -> str:
+async def test_the_model_is_told_of_a_tools_fault_and_goes_on(tmp_path: Path) -> None:
+    async def refuse() -> str:
         """Fails."""
-        raise fault
+        raise ToolError("No such table.", code="no_table", hint="try Customers")
 
-    model = Scripted(_then([RoundCompleted((_call("look"),))], [_completed_with("I could not.")]))
-    async with _bot(tmp_path, model, _tool(look)) as (engine, _):
+    async def fail() -> str:
+        """Fails."""
+        raise RuntimeError("secret inside")
+
+    calls = RoundCompleted((_call("refuse", 1), _call("fail", 2)))
+    model = Scripted(_then([calls], [_completed_with("I could not.")]))
+    async with _bot(tmp_path, model, _tool(refuse), _tool(fail)) as (engine, _):
         assert (await _answer(engine)).text == "I could not."
-    heard = model.asks[1].input[0].text
-    assert told in heard
-    assert "secret inside" not in heard
+    first, second = (item.text for item in model.asks[1].input)
+    assert "try Customers" in first
+    assert "the tool broke" in second
+    assert "secret inside" not in second
 
 
-@pytest.mark.parametrize(
-    ("effect", "status"),
-    [("read", "error"), ("write", "unknown"), ("spend", "unknown"), ("code", "unknown")],
-)
+EFFECTS: tuple[Effect, ...] = ("read", "write", "spend", "code")
+
+
 async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads(
-    tmp_path: Path, effect: Effect, status: str
+    tmp_path: Path,
 ) -> None:
     async def hang() -> str:
         """Never ends."""
         await asyncio.Event().wait()
         return ""
 
-    tool = FunctionTool(hang, effect=effect, doing="", patience=0.0)
-    model = Scripted(_then([RoundCompleted((_call("hang"),))], [_completed_with("sorry")]))
+    tools = [FunctionTool(hang, effect=e, doing="", patience=0.0, name=e) for e in EFFECTS]
+    calls = tuple(_call(effect, number) for number, effect in enumerate(EFFECTS))
+    model = Scripted(_then([RoundCompleted(calls)], [_completed_with("sorry")]))
     with capture_logs() as logs:
-        async with _bot(tmp_path, model, tool) as (engine, _):
+        async with _bot(tmp_path, model, *tools) as (engine, _):
             assert (await _answer(engine)).text == "sorry"
-    assert model.asks[1].input[0].text.startswith("error: no answer within 0 s")
-    assert [log["status"] for log in logs if log["event"] == "tool call ended"] == [status]
+    for item in model.asks[1].input:
+        assert item.text.startswith("error: no answer within 0 s")
+    ends = {log["tool"]: log["status"] for log in logs if log["event"] == "tool call ended"}
+    assert ends == {"read": "error", "write": "unknown", "spend": "unknown", "code": "unknown"}
 
 
 async def test_the_log_has_the_end_of_each_turn_with_its_facts(tmp_path: Path) -> None:
@@ -519,76 +519,35 @@ async def test_a_fault_in_mid_answer_keeps_what_was_said(tmp_path: Path) -> None
     assert (answer.status, answer.code) == ("failed", "model_down")
 
 
-@pytest.mark.parametrize(("effect", "runs"), [("read", 1), ("write", 1), ("spend", 0), ("code", 0)])
 async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
-    tmp_path: Path, effect: Effect, runs: int
-) -> None:
-    """A crash after the call's start: its outcome is unknown. A write only proposes, once."""
-    ran: list[str] = []
-
-    async def act() -> str:
-        """Acts."""
-        ran.append("again")
-        return "acted"
-
-    call = _call("act")
-    async with _bot(tmp_path, EchoModel(), _tool(act, effect)) as (engine, _):
-        turn, journal = await _begin(engine), engine.conversations.journal
-        await journal.record_user_message(turn, [Item("message", role="user", text="go")])
-        await journal.record_round(turn, RoundOutput(1, (call,), Usage(), "m"))
-        await journal.record_call_start(turn, ToolCall("c0", "act", "{}", effect))
-    model = Scripted(lambda ask: [_completed_with(ask.input[-1].text)])
-    async with _bot(tmp_path, model, _tool(act, effect)) as (engine, _):
-        answer = await _answer(engine)
-    assert len(ran) == runs
-    assert ("acted" if runs else "unknown") in answer.text
-    assert [ask.number for ask in model.asks] == [2], "the finished round is not asked again"
-
-
-async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path: Path) -> None:
-    """In words for a person, and not in those that tell a model what to do."""
-
-    async def run_python(code: str) -> str:
-        """Run Python."""
-        raise AssertionError("it is not run again")
-
-    tool = _tool(run_python, "code")
-    call = Item("call", call_id="c0", name="run_python", arguments='{"code": "1 + 1"}')
-    async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
-        journal, said = engine.conversations.journal, "run python 1 + 1"
-        turn = await _begin(engine, said)
-        await journal.record_user_message(turn, [Item("message", role="user", text=said)])
-        await journal.record_round(turn, RoundOutput(1, (call,), Usage(), "demo"))
-        begun = ToolCall("c0", "run_python", call.arguments, "code")
-        await journal.record_call_start(turn, begun)
-    async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
-        answer = await _answer(engine)
-    assert answer.text == (
-        "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
-        "on my own. Send it again if you need it."
-    )
-
-
-async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
     tmp_path: Path,
 ) -> None:
-    """The thread has it before the call ends, so that a process that takes over goes on in it."""
-    remote = Remote("container", "cntr_1")
+    """A crash after the calls' start: their outcome is unknown. A write only proposes, once."""
+    ran: list[str] = []
 
-    async def compute(ctx: ToolContext) -> str:
-        """Computes."""
-        await ctx.turn.record_remote(remote)
-        thread = await engine.conversations.threads.get("web:C1")
-        return f"in {thread.container if thread else None}"
+    async def act(ctx: ToolContext) -> str:
+        """Acts."""
+        ran.append(ctx.call.name)
+        return "acted"
 
-    model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("42")]))
-    async with _bot(tmp_path, model, _tool(compute)) as (engine, _):
+    tools = [_tool(act, effect, effect) for effect in EFFECTS]
+    calls = tuple(_call(effect, number) for number, effect in enumerate(EFFECTS))
+    async with _bot(tmp_path, EchoModel(), *tools) as (engine, _):
+        turn, journal = await _begin(engine), engine.conversations.journal
+        await journal.record_user_message(turn, [Item("message", role="user", text="go")])
+        await journal.record_round(turn, RoundOutput(1, calls, Usage(), "m"))
+        for call, effect in zip(calls, EFFECTS, strict=True):
+            await journal.record_call_start(turn, ToolCall(call.call_id, effect, "{}", effect))
+    model = Scripted(lambda ask: [_completed_with("done")])
+    async with _bot(tmp_path, model, *tools) as (engine, _):
         await _answer(engine)
-        assert model.asks[-1].input[-1].text == "in cntr_1"
-        journal = engine.conversations.journal
-        assert await journal.list_remotes_to_erase() == []
-        await journal.forget("web:C1")
-        assert await journal.list_remotes_to_erase() == [remote]
+    assert sorted(ran) == ["read", "write"]
+    (ask,) = model.asks
+    assert ask.number == 2, "the finished round is not asked again"
+    outputs = {item.call_id: item.text for item in ask.input if item.kind == "output"}
+    assert [outputs["c0"], outputs["c1"]] == ["acted", "acted"]
+    assert "unknown" in outputs["c2"]
+    assert "unknown" in outputs["c3"]
 
 
 class Corrected(Watched):
@@ -631,19 +590,6 @@ async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_l
         await journal.end_turn(turn, "done")
         await reply.was_corrected.wait()
     assert reply.answers == ["from the other process"]
-
-
-async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path) -> None:
-    async with _bot(tmp_path, EchoModel()) as (engine, _):
-        turn = await _begin(engine, "```python\nprint(1)\n```")
-        call = ToolCall("run_python", "run_python", "{}", "code")
-        await engine.conversations.journal.record_call_start(turn, call)
-    async with _bot(tmp_path, EchoModel()) as (engine, _):
-        answer = await engine.conversations.inbox.wait_for_answer(turn.seq)
-    assert (answer.status, answer.code) == ("failed", "unknown")
-    assert answer.text.startswith("I was interrupted while this code ran")
-    runs = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
-    assert [(run["event"], run["outcome"]) for run in runs] == [("tool-run", "unknown")]
 
 
 async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ from core.store.files import FolderBytes, SqlFiles
 from core.turn.run import Assistant, Retention
 from core.turn.upkeep import DAY_SECONDS, Upkeep
 from tests.contract.engines import Embedded
-from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
 from tests.contract.test_ledger import finish_change
 from tests.core.people.test_audit import DONE
@@ -177,14 +176,6 @@ async def test_what_was_changed_can_be_undone_for_seven_days(setup: UpkeepSetup)
     assert (await ledger.get(change.id)).has_lapsed
 
 
-async def test_a_question_that_waits_is_not_forgotten(setup: UpkeepSetup) -> None:
-    await talk(setup.engine, "old", "C1")
-    setup.clock.now += 40 * DAY_SECONDS
-    await setup.engine.inbox.accept(says("are you there?", "C1"))
-    await setup.upkeep(days=30).once()
-    assert await stored_texts(setup, "C1") == ["are you there?"]
-
-
 async def test_what_a_server_keeps_is_erased_when_it_can_be(setup: UpkeepSetup) -> None:
     turn = await talk(setup.engine, "old")
     for id in ("conv_1", "conv_2", "conv_3"):
@@ -216,19 +207,6 @@ async def test_one_duty_that_fails_does_not_keep_the_others(
     assert await stored_texts(setup, "C2") == ["old"]
     assert setup.model.erased == ["conv_1"]
     assert await setup.files.list_of_events("never accepted") == []
-
-
-async def test_what_is_forgotten_now_is_erased_now(setup: UpkeepSetup) -> None:
-    keeper = setup.upkeep()
-    running = asyncio.create_task(keeper.run())
-    turn = await talk(setup.engine, "secret")
-    await setup.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
-    await setup.engine.journal.forget("web:C1")
-    await keeper.request_round()
-    await setup.model.tried.wait()
-    running.cancel()
-    await asyncio.wait({running})
-    assert setup.model.erased == ["conv_1"]
 
 
 async def test_what_is_asked_for_during_a_round_is_done_after_it(
