@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from core.domain.messages import Person
-from core.domain.ports import Tool
-from core.domain.records import Health, Viewer
 from core.journal.inbox import SenderLimits
 from core.models.served_model import Level
 from core.money.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance
@@ -19,31 +17,15 @@ from core.tools.tool import tool
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import open_served_bot
 from tests.fakes.config import FixedConfig
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.gate import Gate
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
 BOB, OWNER = Person("web", "bob", name="Bob"), Person("web", "owner")
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
+Source = FixedTools
 PRICES = Prices({"gpt-6-luna": Price(1.0, 0.1, 1.25, 4.0, 2.0, 1.5)})
-OUTPUT_LIMIT_FIELDS = {"conversations": "max_output_tokens", "responses": "max_output_tokens",
-        "chat": "max_tokens"}  # fmt: skip
-
-
-class Source:
-    name = "looking"
-
-    def __init__(self, *tools: Tool) -> None:
-        self._tools = tools
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        return self._tools
-
-    async def health(self) -> Health:
-        return Health(self.name, "on")
-
-    async def close(self) -> None:
-        return None
 
 
 @tool(effect="read", doing="is looking…")
@@ -73,11 +55,7 @@ def cost(fake: FakeOpenAI) -> int:
 async def test_what_was_used_takes_the_place_of_what_was_held(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    allowed = [
-        Allowance(
-            "each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR, source="ponte.toml:3"
-        )
-    ]
+    allowed = [Allowance("each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR)]
     async with open_served_bot(
         bot_home, fake, allowed=allowed, prices=PRICES, level=level
     ) as ponte:
@@ -89,18 +67,11 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
     assert money == pytest.approx(spent.cost * NANODOLLARS_PER_DOLLAR, abs=2)
-    asked = fake.request_bodies("/chat/completions" if level == "chat" else "/responses")
-    assert [body.get(OUTPUT_LIMIT_FIELDS[level]) for body in asked[-2:]] == [MAX_OUTPUT_TOKENS] * 2
-
-
-async def test_without_an_allowance_nothing_bounds_an_answer(
-    bot_home: BotHome, fake: FakeOpenAI
-) -> None:
-    async with open_served_bot(
-        bot_home, fake, allowed=[Allowance("each person", turns=9)]
-    ) as ponte:
-        await ponte.ask("hello")
-    assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
+    path, limit = {"chat": ("/chat/completions", "max_tokens")}.get(
+        level, ("/responses", "max_output_tokens")
+    )
+    asked = fake.request_bodies(path)
+    assert [body.get(limit) for body in asked[-2:]] == [MAX_OUTPUT_TOKENS] * 2
 
 
 async def test_what_does_not_fit_is_refused_before_it_is_asked(
@@ -205,14 +176,14 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
 
 
 async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: FakeOpenAI) -> None:
+    """One of messages bounds no answer."""
     allowed = [Allowance("each person", turns=1, source="ponte.toml:9")]
     async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
         assert (await ponte.ask("hello")).status == "done"
-        refused = await ponte.ask("hello")
-        assert refused.text.startswith(
-            "You've reached your limit of 1 message a day. It resets on "
-        )
+        refused = (await ponte.ask("hello")).text
+        assert refused.startswith("You've reached your limit of 1 message a day. It resets on ")
         assert (await ponte.ask("hello", person=BOB)).status == "done"
+    assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
 
 
 async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOpenAI) -> None:
@@ -308,33 +279,23 @@ async def test_what_one_person_may_have_waiting(bot_home: BotHome) -> None:
         assert (await ponte.ask("m4")).status == "done"
 
 
-async def test_what_a_restart_finds_again_is_paid_for_once(
-    bot_home: BotHome, fake: FakeOpenAI
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_an_answer_that_a_restart_cut_off_is_paid_for_once(
+    bot_home: BotHome, fake: FakeOpenAI, is_lost: bool
 ) -> None:
-    """The answer was under way when the process ended; the server has it whole."""
+    """If the server lost it, too, it is asked again and reserved again."""
     allowed = [Allowance("each person", tokens=10**6)]
-    fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="commit"))
+    lost = Script(text="It is forty-two.", fail="hang", on_disconnect="nothing")
+    fake.say(lost if is_lost else replace(lost, on_disconnect="commit"))
     async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
         _, receipt = await ponte.send("hello")
         await fake.wait_for_failures()
         await ponte.engine.drain(0)
     async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
-        assert (await ponte.wait_for_answer(receipt)).text == "It is forty-two."
+        answer = (await ponte.wait_for_answer(receipt)).text
+        assert answer == ("You said: hello" if is_lost else "It is forty-two.")
         ((tokens, _),) = await read_counters(ponte)
-    assert [tokens] == [sum(used) for used in fake.used]
-
-
-async def test_a_request_that_is_sent_again_after_a_restart_is_reserved_again(
-    bot_home: BotHome, fake: FakeOpenAI
-) -> None:
-    """The answer was under way when the process ended, and the server lost it."""
-    allowed = [Allowance("each person", tokens=10**6)]
-    fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="nothing"))
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
-        _, receipt = await ponte.send("hello")
-        await fake.wait_for_failures()
-        await ponte.engine.drain(0)
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
-        assert (await ponte.wait_for_answer(receipt)).text == "You said: hello"
-    again = fake.request_bodies("/responses")[-1]
-    assert again["max_output_tokens"] == MAX_OUTPUT_TOKENS
+    if is_lost:
+        assert fake.request_bodies("/responses")[-1]["max_output_tokens"] == MAX_OUTPUT_TOKENS
+    else:
+        assert [tokens] == [sum(used) for used in fake.used]

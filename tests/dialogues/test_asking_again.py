@@ -28,10 +28,7 @@ async def again(ponte: RunningBot, old: Message, text: str, key: str) -> Answer:
 async def test_the_model_is_told_nothing_of_what_was_replaced(
     bot_home: BotHome, level: Level
 ) -> None:
-    async with (
-        FakeOpenAI(without=WITHOUT[level]) as fake,
-        open_served_bot(bot_home, fake) as ponte,
-    ):
+    async with FakeOpenAI(without=WITHOUT[level]) as fake, open_served_bot(bot_home, fake) as ponte:
         await ponte.ask("My name is Ana.")
         old, receipt = await ponte.send("My cat is Tibo.")
         await ponte.wait_for_answer(receipt)

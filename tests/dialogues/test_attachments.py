@@ -64,11 +64,28 @@ async def test_on_slack(tmp_path: Path) -> None:
         assert find_bytes(nocodb, files) == [CONTRACT, PDF]
         await here.decides(here.alice, card, "Undo", "Undone by Alice.")
         assert [file["title"] for file in customers[1]["Contract"]] == ["contract.txt"]
+        shared = here.shared_files()
+        here.team.openai.say(reading("contract.txt"), Script("Ten chairs.", match=SHOWN_TO_MODEL))
+        answer = await here.asks(READ)
+        assert answer.visible_text.startswith("Ten chairs.\n\nSource: Customers, row 1, ")
+        assert here.shared_files() == shared, "the person did not ask for the file"
+        sent = here.team.model_input()
+        assert "<file name='contract.txt'>\\nTen chairs, due in May.\\n</file>" in sent
+        assert "dltemp" not in sent, "nobody learns addresses of files"
+        assert "xc-token" not in nocodb.downloads[0]
 
 
 async def test_on_the_page(tmp_path: Path) -> None:
+    """A file of another conversation is not found."""
     async with page(tmp_path) as here:
-        here.team.openai.say(calls("note.csv"))
+        openai: FakeOpenAI = here.team.openai
+        openai.say(Script("No such file.", match="no file named note.csv"))
+        openai.say(calls("note.csv"), Script("Kept.", match="keep this"))
+        sent = [("file", ("note.csv", b"secret", "text/csv"))]
+        other = {"message": "keep this", "conversation": "other"}
+        assert (await here.client.post("/chat", data=other, files=sent)).status_code == 200
+        assert (await here.asks(ASK))["response"] == "No such file."
+        assert here.team.writes() == []
         card = await here.card(ASK, ("note.csv", b"a;b\n"))
         (row,) = card["rows"]
         (change,) = row["changes"]
@@ -83,36 +100,12 @@ async def test_on_the_page(tmp_path: Path) -> None:
         assert [file["title"] for file in files] == ["contract.txt"]
 
 
-async def test_a_file_of_another_conversation_is_not_found(tmp_path: Path) -> None:
-    async with page(tmp_path) as here:
-        openai: FakeOpenAI = here.team.openai
-        openai.say(calls("note.csv"), Script("No such file.", match="no file named note.csv"))
-        sent = [("file", ("note.csv", b"secret", "text/csv"))]
-        other = {"message": "keep this", "conversation": "other"}
-        openai.say(Script("Kept.", match="keep this"))
-        assert (await here.client.post("/chat", data=other, files=sent)).status_code == 200
-        assert (await here.asks(ASK))["response"] == "No such file."
-        assert here.team.writes() == []
-
-
 READ = "What does the contract of customer 1 say?"
 
 
 def reading(file: str) -> Script:
     call = json.dumps({"table": "Customers", "id": 1, "file": file})
     return Script(calls=(("nocodb_get", call),), match=READ)
-
-
-async def test_a_file_of_a_row_is_read_on_slack(tmp_path: Path) -> None:
-    async with channel(tmp_path) as here:
-        here.team.openai.say(reading("contract.txt"), Script("Ten chairs.", match=SHOWN_TO_MODEL))
-        answer = await here.asks(READ)
-        assert answer.visible_text.startswith("Ten chairs.\n\nSource: Customers, row 1, ")
-        assert here.shared_files() == [], "the person did not ask for the file"
-        sent = here.team.model_input()
-        assert "<file name='contract.txt'>\\nTen chairs, due in May.\\n</file>" in sent
-        assert "dltemp" not in sent, "nobody learns addresses of files"
-        assert "xc-token" not in here.team.nocodb.downloads[0]
 
 
 async def test_a_picture_and_a_workbook_of_a_row_on_the_page(tmp_path: Path) -> None:
@@ -182,8 +175,7 @@ async def test_the_bytes_of_the_card_are_uploaded(bot_home: BotHome) -> None:
             assert contract(nocodb) is None
 
 
-@also_on_postgres
-async def test_a_file_that_is_gone_is_not_attached(bot_home: BotHome) -> None:
+async def test_a_file_that_is_gone_or_refused_is_not_attached(bot_home: BotHome) -> None:
     async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
         card, file = await propose(ponte)
         await ponte.engine.conversations.files.delete(file.id)
@@ -191,11 +183,6 @@ async def test_a_file_that_is_gone_is_not_attached(bot_home: BotHome) -> None:
         assert "Nothing was changed." in told
         assert "The file `Orders.csv` was deleted after this request, so it was not" in told
         assert nocodb.write_calls == []
-        assert contract(nocodb) is None
-
-
-async def test_a_refused_upload_changes_nothing(bot_home: BotHome) -> None:
-    async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
         card, _ = await propose(ponte)
         nocodb.world.users[filled.OWNER].roles = dict.fromkeys([filled.CRM], "viewer")
         told = (await ponte.ask(f"approve {card.id}")).text
@@ -226,9 +213,15 @@ async def test_a_file_that_was_read_is_not_sent_after_a_restart(bot_home: BotHom
         assert len(nocodb.downloads) == 1, "it is not read again"
 
 
-@pytest.mark.parametrize(("lost", "told"), [("PATCH", " Done."), ("upload", "Nothing was chang")])
+@pytest.mark.parametrize(
+    ("lost", "told", "names", "writes"),
+    [
+        ("PATCH", " Done.", ["Orders.csv"], ["POST upload", "PATCH records"]),
+        ("upload", "Nothing was chang", [], ["POST upload"]),
+    ],
+)
 async def test_a_lost_answer_attaches_nothing_twice(
-    bot_home: BotHome, lost: str, told: str
+    bot_home: BotHome, lost: str, told: str, names: list[str], writes: list[str]
 ) -> None:
     async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
         card, _ = await propose(ponte)
@@ -238,15 +231,10 @@ async def test_a_lost_answer_attaches_nothing_twice(
         nocodb.drop("after")
         nocodb.release()
         assert told in (await ponte.wait_for_answer(receipt)).text
-        assert [file["title"] for file in contract(nocodb) or ()] == (
-            ["Orders.csv"] if lost == "PATCH" else []
-        )
-        assert [call.path.rpartition("/")[2] for call in nocodb.calls if call.method != "GET"] == (
-            ["upload", "records"] if lost == "PATCH" else ["upload"]
-        )
+        assert [file["title"] for file in contract(nocodb) or ()] == names
+        assert nocodb.write_calls == writes
 
 
-@also_on_postgres
 async def test_two_requests_of_one_message_add_to_one_row(bot_home: BotHome) -> None:
     """A model may attach two files by two calls. Each is undone alone."""
     async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
@@ -254,10 +242,8 @@ async def test_two_requests_of_one_message_add_to_one_row(bot_home: BotHome) -> 
         for table in ("Orders", "Customers"):
             query = json.dumps({"table": table, "export": "csv", "limit": 1})
             (file,) = (await ponte.ask(f"call nocodb_query {query}")).files
-            changes = [{"id": 2, "fields": {"Contract": file.id}}]
-            calls.append(
-                f"call nocodb_update {json.dumps({'table': 'Customers', 'changes': changes})}"
-            )
+            cells = {"table": "Customers", "changes": [{"id": 2, "fields": {"Contract": file.id}}]}
+            calls.append(f"call nocodb_update {json.dumps(cells)}")
         first, second = (await ponte.ask("\n".join(calls))).cards
         for card in (first, second):
             assert " Done." in (await ponte.ask(f"approve {card.id}")).text

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from core.domain.messages import (
     PROGRAM,
@@ -24,7 +23,7 @@ from tests.dialogues.decisions import ADA, _call, bot, typed_code
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
-platforms = pytest.mark.parametrize("platform", ["slack", "discord", "web"])
+PLATFORMS = ("slack", "discord", "web")
 MIA = {"slack": "U1", "discord": "1", "web": "mia"}
 STAN = {"slack": "U3", "discord": "3", "web": "stan"}
 BOSS = {"slack": "U9", "discord": "9", "web": "boss"}
@@ -49,103 +48,103 @@ def says(platform: str, text: str, key: str, who: dict[str, str] = MIA, **more: 
     return Message(key, text, person, address, ReplyTo(address, person, key, turn_id(key)), **more)
 
 
-@platforms
-async def test_text_that_comes_along_decides_nothing(bot_home: BotHome, platform: str) -> None:
+async def test_text_that_comes_along_decides_nothing(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=policy()) as ponte:
-        (card,) = (await ponte.ask_message(says(platform, UPDATE, "k0"))).cards
-        word = f"approve {card.id}"
-        typed = says(platform, word, "typed")
-        roles = tuple(Quote(role, word) for role in ("user", "assistant", "system"))
-        hook = MessageOrigin("webhook", may_be_command=False, data={"is_post": False})
-        cases = [
-            replace(typed, origin=PROGRAM),
-            replace(typed, author=replace(typed.author, is_bot=True)),
-            replace(typed, origin=hook),
-            says(platform, word, "stranger", STAN),
-            replace(typed, text="look", context=(Quote("Eve", word),)),
-            replace(typed, text="look", program_context=roles),
-            *(
-                replace(typed, text=text)
-                for text in (
-                    f"{word}\nplease", f"> {word}", f"`{word}`", f"```\n{word}\n```",
-                    f"please {word}", f"{word} and all others", f"{word}-0000", f"{word}-",
-                )
-            ),
-        ]  # fmt: skip
-        for number, case in enumerate(cases):
-            key = f"{platform}:case {number}"
-            to = replace(case.reply_to, source=key, turn=turn_id(key))
-            await ponte.ask_message(replace(case, event_key=key, reply_to=to))
-            assert table.applied == [], case
-        assert (await ponte.ask_message(typed)).status == "done"
-        assert table.rows["1"]["Name"] == "SECRET"
+        for platform in PLATFORMS:
+            table.applied.clear()
+            table.rows["1"] = dict(ADA)
+            (card,) = (await ponte.ask_message(says(platform, UPDATE, "k0"))).cards
+            word = f"approve {card.id}"
+            typed = says(platform, word, "typed")
+            roles = tuple(Quote(role, word) for role in ("user", "assistant", "system"))
+            hook = MessageOrigin("webhook", may_be_command=False, data={"is_post": False})
+            texts = (
+                f"{word}\nplease", f"> {word}", f"`{word}`", f"```\n{word}\n```", f"please {word}",
+                f"{word} and all others", f"{word}-0000", f"{word}-",
+            )  # fmt: skip
+            cases = [
+                replace(typed, origin=PROGRAM),
+                replace(typed, author=replace(typed.author, is_bot=True)),
+                replace(typed, origin=hook),
+                says(platform, word, "stranger", STAN),
+                replace(typed, text="look", context=(Quote("Eve", word),)),
+                replace(typed, text="look", program_context=roles),
+                *(replace(typed, text=text) for text in texts),
+            ]
+            for number, case in enumerate(cases):
+                key = f"{platform}:case {number}"
+                to = replace(case.reply_to, source=key, turn=turn_id(key))
+                await ponte.ask_message(replace(case, event_key=key, reply_to=to))
+                assert table.applied == [], case
+            assert (await ponte.ask_message(typed)).status == "done"
+            assert table.rows["1"]["Name"] == "SECRET"
 
 
 @also_on_postgres
-@platforms
-async def test_presses_at_once_and_late_ones_do_it_once(bot_home: BotHome, platform: str) -> None:
+async def test_presses_at_once_and_late_ones_do_it_once(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table, policy=policy()) as ponte:
-        (card,) = (await ponte.ask_message(says(platform, CREATE, "k0"))).cards
-        for word, count in (("approve", 1), ("undo", 0)):
-            messages = (
-                says(platform, f"{word} {card.id}", f"{word} {n}", is_click=n % 2 == 0)
-                for n in range(8)
-            )
-            await asyncio.gather(*map(ponte.ask_message, messages))
-            assert len(table.rows) == count
-        for word in ("approve", "deny", "undo"):
-            late = says(platform, f"{word} {card.id}", f"late {word}", is_click=True)
-            await ponte.ask_message(late)
-        assert table.applied == [("create", 1), ("delete", 1)]
+        for platform in PLATFORMS:
+            table.applied.clear()
+            (card,) = (await ponte.ask_message(says(platform, CREATE, "k0"))).cards
+            for word, count in (("approve", 1), ("undo", 0)):
+                messages = (
+                    says(platform, f"{word} {card.id}", f"{word} {n}", is_click=n % 2 == 0)
+                    for n in range(8)
+                )
+                await asyncio.gather(*map(ponte.ask_message, messages))
+                assert len(table.rows) == count
+            for word in ("approve", "deny", "undo"):
+                late = says(platform, f"{word} {card.id}", f"late {word}", is_click=True)
+                await ponte.ask_message(late)
+            assert table.applied == [("create", 1), ("delete", 1)], platform
 
 
-@platforms
-async def test_a_repeated_event_does_nothing_after_a_restart(
-    bot_home: BotHome, platform: str
-) -> None:
-    table, asked = MemoryTable(), says(platform, CREATE, "k0")
+async def test_a_repeated_event_does_nothing_after_a_restart(bot_home: BotHome) -> None:
+    table, asked = MemoryTable(), [says(platform, CREATE, "k0") for platform in PLATFORMS]
     async with bot(bot_home, table, policy=policy()) as ponte:
-        (card,) = (await ponte.ask_message(asked)).cards
-        press = says(platform, f"approve {card.id}", "k1", is_click=True)
-        await ponte.ask_message(press)
+        cards = [(await ponte.ask_message(each)).cards[0] for each in asked]
+        presses = [
+            says(platform, f"approve {card.id}", "k1", is_click=True)
+            for platform, card in zip(PLATFORMS, cards, strict=True)
+        ]
+        for press in presses:
+            await ponte.ask_message(press)
     async with bot(bot_home, table, policy=policy()) as ponte:
-        assert [one.id for one in (await ponte.ask_message(asked)).cards] == [card.id]
-        for text in (press.text, f"undo {card.id}"):
-            await ponte.ask_message(replace(press, text=text))
-    assert table.applied == [("create", 1)]
+        for message, card, press in zip(asked, cards, presses, strict=True):
+            assert [one.id for one in (await ponte.ask_message(message)).cards] == [card.id]
+            for text in (press.text, f"undo {card.id}"):
+                await ponte.ask_message(replace(press, text=text))
+    assert table.applied == [("create", 1)] * 3
 
 
-@platforms
-async def test_a_code_is_for_the_person_who_read_the_change(
-    bot_home: BotHome, platform: str
-) -> None:
+async def test_a_code_is_for_the_person_who_read_the_change(bot_home: BotHome) -> None:
     table = MemoryTable({str(number): dict(ADA) for number in range(1, 30)})
     rows = {str(number): {"Name": f"Row {number}"} for number in range(1, 30)}
     async with bot(bot_home, table, policy=policy()) as ponte:
-        asked = says(platform, _call("table_update", {"rows": rows}), "k0")
-        (card,) = (await ponte.ask_message(asked)).cards
-        read = await ponte.ask_message(says(platform, f"approve {card.id}", "k1", BOSS))
-        assert all(f"Row {number}" in read.text for number in range(1, 30))
-        for number, who in enumerate((MIA, STAN)):
-            coded = says(platform, f"approve {typed_code(read)}", f"c{number}", who)
-            assert (await ponte.ask_message(coded)).status == "failed"
-        assert table.applied == []
+        for platform in PLATFORMS:
+            asked = says(platform, _call("table_update", {"rows": rows}), "k0")
+            (card,) = (await ponte.ask_message(asked)).cards
+            read = await ponte.ask_message(says(platform, f"approve {card.id}", "k1", BOSS))
+            assert all(f"Row {number}" in read.text for number in range(1, 30))
+            for number, who in enumerate((MIA, STAN)):
+                coded = says(platform, f"approve {typed_code(read)}", f"c{number}", who)
+                assert (await ponte.ask_message(coded)).status == "failed"
+            assert table.applied == [], platform
 
 
-@platforms
-async def test_a_private_card_is_unknown_to_others(bot_home: BotHome, platform: str) -> None:
+async def test_a_private_card_is_unknown_to_others(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy()) as ponte:
-        asked = says(platform, UPDATE, "k0")
-        address = replace(asked.address, channel="D1", is_shared=False)
-        to = replace(asked.reply_to, address=address)
-        (card,) = (await ponte.ask_message(replace(asked, address=address, reply_to=to))).cards
-        for word in ("approve", "deny", "undo", "why"):
-            for click in (False, True):
+        for platform in PLATFORMS:
+            asked = says(platform, UPDATE, "k0")
+            address = replace(asked.address, channel="D1", is_shared=False)
+            to = replace(asked.reply_to, address=address)
+            (card,) = (await ponte.ask_message(replace(asked, address=address, reply_to=to))).cards
+            for word, click in itertools.product(("approve", "deny", "undo", "why"), (False, True)):
                 press = says(platform, f"{word} {card.id}", f"{word} {click}", STAN, is_click=click)
                 told = await ponte.ask_message(press)
-                assert ("SECRET" in told.text, told.cards) == (False, ())
-        for word in ("changes", "approvals"):
-            told = await ponte.ask_message(says(platform, word, word, STAN))
-            assert card.id not in told.text
+                assert ("SECRET" in told.text, told.cards) == (False, ()), platform
+            for word in ("changes", "approvals"):
+                told = await ponte.ask_message(says(platform, word, word, STAN))
+                assert card.id not in told.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
@@ -11,9 +11,7 @@ import pytest
 from bot.operations import forget_thread
 from bot.ponte import Ponte
 from core.base.errors import NotFound
-from core.domain.messages import Person
-from core.domain.ports import Tool
-from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest, Viewer
+from core.domain.records import Effect, ModelEvent, Outcome, RoundRequest
 from core.people.audit import OPERATOR
 from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
@@ -29,26 +27,21 @@ from tests.dialogues.decisions import (
     says,
 )
 from tests.dialogues.decisions import RIGHTS as ALLOWED
+from tests.dialogues.decisions import STRANGER as STAN
 from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.config import FixedConfig
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.quick_commands import RegisteredCommands
 
-STAN = Person("slack", "U3", "T1", "Stan")
 
-
-class Machine:
+class Machine(FixedTools):
     """A source with one tool, `work`, of this effect. Where it `holds`, it does not end."""
 
-    name = "machine"
-
     def __init__(self, effect: Effect, *, holds: bool = False) -> None:
-        self.effect = effect
-        self.holds = holds
         self.begun = asyncio.Event()
 
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         async def work(secret: str) -> str:
             """Works.
 
@@ -56,17 +49,11 @@ class Machine:
                 secret: a word
             """
             self.begun.set()
-            if self.holds:
+            if holds:
                 await asyncio.Event().wait()
             return f"worked on {secret}"
 
-        return [FunctionTool(work, effect=self.effect, doing="works…")]
-
-    async def health(self) -> Health:
-        return Health(self.name, "on")
-
-    async def close(self) -> None:
-        return None
+        super().__init__(FunctionTool(work, effect=effect, doing="works…"))
 
 
 WORK = 'call work {"secret": "hunter2"}'
@@ -87,10 +74,10 @@ def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
 async def test_a_tool_that_costs_is_a_run(bot_home: BotHome, effect: Effect, runs: int) -> None:
     async with bot_home.open(sources=[Machine(effect)], policy=ALLOWED) as ponte:
         await says(ponte, WORK, "k1")
-        found = await lines(ponte)
-        assert [audit_values(line, "tool", "outcome", "rule", "place") for line in found] == [
-            ("tool-run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
-        ] * runs
+        names = ("tool", "outcome", "rule", "place")
+        found = [audit_values(line, *names) for line in await lines(ponte)]
+    expected = ("tool-run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
+    assert found == [expected] * runs
 
 
 async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
@@ -101,12 +88,8 @@ async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
         await says(ponte, "stop", "k2")
         await ponte.wait_for_answer(receipt)
         (line,) = await lines(ponte)
-        assert audit_values(line, "tool", "outcome") == (
-            "tool-run",
-            MEMBER.key,
-            "work",
-            "interrupted",
-        )
+        told = audit_values(line, "tool", "outcome")
+        assert told == ("tool-run", MEMBER.key, "work", "interrupted")
 
 
 async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome) -> None:
@@ -213,51 +196,30 @@ async def test_who_is_over_an_allowance_is_refused(bot_home: BotHome) -> None:
 
 async def test_the_operator_forgets_a_conversation(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable(), policy=ALLOWED) as running_bot:
-        nobody: Any = None
-        ponte = Ponte(
-            nobody,
-            nobody,
-            nobody,
-            running_bot.engine,
-            nobody,
-            nobody,
-            nobody,
-            nobody,
-            nobody,
-            nobody,
-            nobody,
-            nobody,
-            nobody,
-        )
+        parts: list[Any] = [None] * 13
+        parts[3] = running_bot.engine
+        ponte = Ponte(*parts)
         card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
         await says(running_bot, f"approve {card.id}", "k2", BOSS)
         await forget_thread(ponte, "slack:T1:C1:tU1", OPERATOR)
         last = (await lines(running_bot))[-1]
-        assert audit_values(last, "place") == (
-            "conversation-forgotten",
-            "operator",
-            "slack:T1:C1:tU1",
-        )
+        expected = ("conversation-forgotten", "operator", "slack:T1:C1:tU1")
+        assert audit_values(last, "place") == expected
         assert (await lines(running_bot, person="slack:U1"))[0]["asker"] == MEMBER.key
         with pytest.raises(NotFound):
             await forget_thread(ponte, "slack:T1:C1:tU1", OPERATOR)
 
 
 async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:
+    """What was noted last is there after a stop."""
     async with bot_home.open(policy=ALLOWED) as ponte:
         await says(ponte, "hello", "k1")
         await says(ponte, "forget yes", "k2")
         (line,) = await lines(ponte)
-        assert audit_values(line, "place") == (
-            "conversation-forgotten",
-            MEMBER.key,
-            "slack:T1:C1:tU1",
-        )
-
-
-async def test_what_was_noted_last_is_there_after_a_stop(bot_home: BotHome) -> None:
-    async with bot_home.open(policy=ALLOWED) as ponte:
+        expected = ("conversation-forgotten", MEMBER.key, "slack:T1:C1:tU1")
+        assert audit_values(line, "place") == expected
         for number in range(20):
             ponte.engine.people.audit.note("tool-run", MEMBER, tool=f"t{number}")
     async with bot_home.open(policy=ALLOWED) as ponte:
-        assert [line["tool"] for line in await lines(ponte)] == [f"t{n}" for n in range(20)]
+        _, *noted = await lines(ponte)
+        assert [line["tool"] for line in noted] == [f"t{n}" for n in range(20)]

@@ -148,7 +148,6 @@ async def test_the_audit_log_says_what_came_too_late(bot_home: BotHome, action: 
         assert await list_audit_lines(ponte) == [("proposed", "U1", 1), *late[action]]
 
 
-@also_on_postgres
 async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
     async with bot(bot_home, editable(), policy=rights()) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
@@ -181,24 +180,17 @@ async def test_a_press_at_the_moment_of_expiry_approves_no_later_version(
         assert table.applied == []
 
 
-async def test_the_model_is_told_how_many_rows_a_changed_request_has(bot_home: BotHome) -> None:
-    table, model = editable(), EchoModel()
-    async with bot(bot_home, table, model=model, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
-        await says(ponte, f"change {card.id} Value = 8", "k2")
-        await says(ponte, "what now?", "k3")
-        note = model.asks[-1].input[0].text
-        assert f"Proposal {card.id} (update 1 row(s) in 'People'): Someone changed" in note
-
-
 async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> None:
-    table = editable(**{"2": dict(ADA)})
-    async with bot(bot_home, table, policy=rights()) as ponte:
+    table, model = editable(**{"2": dict(ADA)}), EchoModel()
+    async with bot(bot_home, table, model=model, policy=rights()) as ponte:
         rows = {"1": {"Name": "A"}, "2": {"Name": "B"}}
         card = await proposed_on_slack(ponte, "k1", "table_update", rows=rows)
         await says(ponte, f"change {card.id} 1.Name = {ADA['Name']}", "k2")
         await says(ponte, f"change {card.id} 2.Name = C", "k3")
-        done = await says(ponte, f"approve {card.id}", "k4")
+        await says(ponte, "what now?", "k4")
+        note = model.asks[-1].input[0].text
+        assert f"Proposal {card.id} (update 2 row(s) in 'People'): Someone changed" in note
+        done = await says(ponte, f"approve {card.id}", "k5")
         assert "Skipped" not in done.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == (ADA["Name"], "C")
         change = await ponte.engine.changes.ledger.get(card.id)
@@ -217,24 +209,24 @@ async def test_a_change_after_a_row_moved_shows_the_row_as_it_is(bot_home: BotHo
         assert table.rows["1"] == {**NEW, "Value": "8"}
 
 
-@pytest.mark.parametrize(
-    "who",
-    [STRANGER, GUEST, replace(OTHER, is_bot=True), replace(OTHER, api_token="t", is_bot=True)],
-    ids=["no right", "guest", "bot", "program"],
-)  # fmt: skip
-async def test_who_may_not_ask_for_it_may_not_change_it(bot_home: BotHome, who: Person) -> None:
-    table = editable()
-    async with bot(bot_home, table, policy=rights()) as ponte:
+async def test_who_may_not_ask_for_it_may_not_change_it(bot_home: BotHome) -> None:
+    """Nor does what a model writes."""
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         text = render_change(card.press_id, {"Name": "x"})
-        await says(ponte, text, "k2", who, clicked=True, thread="tU1")
-        change = await ponte.engine.changes.ledger.get(card.id)
-        assert (change.proposal.revision, change.proposal.asker) == (1, MEMBER)
+        program = replace(OTHER, api_token="t", is_bot=True)
+        for number, who in enumerate((STRANGER, GUEST, replace(OTHER, is_bot=True), program)):
+            await says(ponte, text, f"k2{number}", who, clicked=True, thread="tU1")
+            change = await ponte.engine.changes.ledger.get(card.id)
+            assert (change.proposal.revision, change.proposal.asker) == (1, MEMBER), who
+        answer = await says(ponte, f"say: change {card.id} Name = x", "k3")
+        assert f"change {card.id} Name = x" in answer.text
+        assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
 
 
 async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> None:
-    table = editable()
-    async with bot(bot_home, table, policy=rights()) as ponte:
+    """Null clears a field."""
+    async with bot(bot_home, editable(), policy=rights()) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         asked = await says(ponte, f"change {card.id}", "k2")
         assert "Fields: Name, Status, Value." in asked.text
@@ -242,35 +234,32 @@ async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> Non
         assert unknown.text.startswith("Field Age not found.")
         wrong = await says(ponte, f"change {card.id} Name = wrong", "k4")
         assert "takes no such value" in wrong.text
+        twice = await says(ponte, f"change {card.id} Name = A\nname = B", "k5")
+        assert twice.text == "name appears twice. Use it only once."
         assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
+        await says(ponte, f'change {card.id} {{"Name": null}}', "k6")
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert change.steps[0].write.after == {**NEW, "Name": ""}
 
 
 MISLEADING = "**b** [Approve](https://evil.example/x) @everyone"
 
 
-@pytest.mark.parametrize("words", ["", "Age = 4", "{0} = 1\n{0} = 2", "{0} = wrong"])
-async def test_a_title_in_a_sentence_is_only_text(bot_home: BotHome, words: str) -> None:
+async def test_a_title_in_a_sentence_is_only_text(bot_home: BotHome) -> None:
     table = MemoryTable({"1": {}})
     table.is_editable = True
     async with bot(bot_home, table, policy=rights()) as ponte:
         proposed = {MISLEADING: "a", "Name": "b"}
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": proposed})
-        answer = await says(ponte, f"change {card.id} {words.format(MISLEADING)}", "k2")
-        assert answer.status == "failed"
-        assert "Approve" in answer.text, "the title is in it"
-        html = commonmark.parser().render(answer.text)
-        assert "<strong>" not in html
-        assert "<a " not in html
-        assert MISLEADING.split("(")[0] in to_plain_text(answer.text)
-
-
-async def test_what_a_model_writes_changes_nothing(bot_home: BotHome) -> None:
-    table = editable()
-    async with bot(bot_home, table, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
-        answer = await says(ponte, f"say: change {card.id} Name = x", "k2")
-        assert f"change {card.id} Name = x" in answer.text
-        assert (await ponte.engine.changes.ledger.get(card.id)).proposal.revision == 1
+        for words in ("", "Age = 4", "{0} = 1\n{0} = 2", "{0} = wrong"):
+            text = f"change {card.id} {words.format(MISLEADING)}"
+            answer = await says(ponte, text, f"k2 {words}")
+            assert answer.status == "failed"
+            assert "Approve" in answer.text, "the title is in it"
+            html = commonmark.parser().render(answer.text)
+            assert "<strong>" not in html
+            assert "<a " not in html
+            assert MISLEADING.split("(")[0] in to_plain_text(answer.text)
 
 
 async def test_a_changed_proposal_is_read_before_a_typed_approval(bot_home: BotHome) -> None:
@@ -278,10 +267,8 @@ async def test_a_changed_proposal_is_read_before_a_typed_approval(bot_home: BotH
     async with bot(bot_home, table, policy=rights()) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         await says(ponte, f"change {card.id} Value = 8", "k2", OTHER, thread="tU1")
-        done = await approve_after_reading(
-            ponte, on_slack(f"approve {card.id}", "k3", BOSS, thread="tU1")
-        )
-        assert "Done." in done.text
+        typed = on_slack(f"approve {card.id}", "k3", BOSS, thread="tU1")
+        assert "Done." in (await approve_after_reading(ponte, typed)).text
         assert table.rows["1"]["Value"] == "8"
 
 
@@ -290,48 +277,36 @@ TITLES = ["Name", "name", " Name", "2.Status", "a=b", "{x", "two\nlines", "Statu
           "e\u0301", "a'\"\\`"]  # fmt: skip
 
 
-@pytest.mark.parametrize("title", TITLES)
-async def test_a_form_changes_the_field_with_exactly_this_title(
-    bot_home: BotHome, title: str
-) -> None:
+async def test_a_form_changes_the_field_with_exactly_this_title(bot_home: BotHome) -> None:
     table = MemoryTable({"1": {}})
     table.is_editable = True
     proposed = dict.fromkeys(TITLES, "old")
     async with bot(bot_home, table, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": proposed})
-        text = render_change(card.press_id, {title: "new\u2028 value"})
-        await says(ponte, text, "k2", clicked=True)
-        change = await ponte.engine.changes.ledger.get(card.id)
-        assert change.steps[0].write.after == {**proposed, title: "new\n value"}
-
-
-async def test_a_field_that_is_given_twice_changes_nothing_and_null_clears_one(
-    bot_home: BotHome,
-) -> None:
-    async with bot(bot_home, editable(), policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
-        twice = await says(ponte, f"change {card.id} Name = A\nname = B", "k2")
-        assert twice.text == "name appears twice. Use it only once."
-        await says(ponte, f'change {card.id} {{"Name": null}}', "k3")
-        change = await ponte.engine.changes.ledger.get(card.id)
-        assert change.steps[0].write.after == {**NEW, "Name": ""}
+        for number, title in enumerate(TITLES):
+            key = f"k{number}"
+            card = await proposed_on_slack(ponte, key, "table_update", rows={"1": proposed})
+            text = render_change(card.press_id, {title: "new\u2028 value"})
+            await says(ponte, text, f"{key} changed", clicked=True)
+            change = await ponte.engine.changes.ledger.get(card.id)
+            assert change.steps[0].write.after == {**proposed, title: "new\n value"}
 
 
 @also_on_postgres
-@pytest.mark.parametrize("channel", ["C1", "D1"])
-async def test_who_asked_first_can_still_deny_it(bot_home: BotHome, channel: str) -> None:
-    table = editable()
-    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
-        await says(ponte, f"change {card.id} Status = Lost", "k2", OTHER, thread="tU1")
-        third = Person("slack", "U7", "T1", "Tom")
-        assert (await says(ponte, f"deny {card.id}", "k3", third, thread="tU1")).code == "forbidden"
-        own = await says(ponte, f"approve {card.id}.2", "k4", clicked=True, thread="tU1")
-        assert own.code == "forbidden", "this gives no right to approve"
-        words = on_slack(f"deny {card.id}", "k5", channel=channel, shared=channel == "C1")
-        denied = await ponte.ask_message(words)
-        assert denied.text.startswith("Denied by Mia")
-        assert (await ponte.engine.changes.ledger.get(card.id)).state == "denied"
+async def test_who_asked_first_can_still_deny_it(bot_home: BotHome) -> None:
+    async with bot(bot_home, editable(), policy=rights(), rules=two("slack:S1")) as ponte:
+        for channel in ("C1", "D1"):
+            key = f"{channel} asked"
+            id = (await proposed_on_slack(ponte, key, "table_update", rows={"1": NEW})).id
+            await says(ponte, f"change {id} Status = Lost", f"{key} 2", OTHER, thread="tU1")
+            third = Person("slack", "U7", "T1", "Tom")
+            refused = await says(ponte, f"deny {id}", f"{key} 3", third, thread="tU1")
+            assert refused.code == "forbidden"
+            own = await says(ponte, f"approve {id}.2", f"{key} 4", clicked=True, thread="tU1")
+            assert own.code == "forbidden", "this gives no right to approve"
+            is_shared = channel == "C1"
+            denied = await says(ponte, f"deny {id}", f"{key} 5", channel=channel, shared=is_shared)
+            assert denied.text.startswith("Denied by Mia")
+            assert (await ponte.engine.changes.ledger.get(id)).state == "denied"
 
 
 async def test_the_asker_s_other_account_is_no_stranger(bot_home: BotHome) -> None:
@@ -339,9 +314,8 @@ async def test_the_asker_s_other_account_is_no_stranger(bot_home: BotHome) -> No
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         change = await ponte.engine.changes.ledger.get(card.id)
         accounts = {OTHER.key: MEMBER.key}
-        approval = replace(
-            ponte.engine.changes.approval, canonical_person=lambda key: accounts.get(key, key)
-        )
+        approval = ponte.engine.changes.approval
+        approval = replace(approval, canonical_person=lambda key: accounts.get(key, key))
         here = change.proposal.address
         await approval.check_approval(OTHER, here, change)
         await approval.check_denial(OTHER, here, change)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
-from core.domain.ports import Tool
-from core.domain.records import Health, Viewer
-from core.tools.tool import FunctionTool
+from core.tools.tool import tool
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
@@ -35,11 +33,15 @@ async def test_nothing_is_changed_before_a_person_approves(bot_home: BotHome) ->
 
 
 async def test_the_answer_is_the_card_and_not_the_models_words(bot_home: BotHome) -> None:
+    """Nobody need click for it to expire."""
     async with bot(bot_home, MemoryTable()) as ponte:
         answer = await ponte.ask('call table_create {"rows": [{"Name": "Ada"}]}')
         assert answer.text == "I've prepared this change for approval."
-        assert len(ponte.recorder.posts) == 1
-        assert f"⟦{answer.cards[0].id} open approve/deny⟧" in ponte.recorder.posts[0].text
+        (post,) = ponte.recorder.posts
+        assert f"⟦{answer.cards[0].id} open approve/deny⟧" in post.text
+        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
+        await ponte.engine.redraw.once()
+        assert f"⟦{answer.cards[0].id} expired ⟧" in post.text
 
 
 async def test_reads_of_the_same_round_still_run(bot_home: BotHome) -> None:
@@ -47,15 +49,12 @@ async def test_reads_of_the_same_round_still_run(bot_home: BotHome) -> None:
     async with bot(bot_home, table, model=model) as ponte:
         await ponte.ask('call table_delete {"ids": ["1"]}\ncall table_read {}')
         assert len(model.asks) == 1, "the turn ends there"
-        current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
-        items = [
-            entry.item
-            for entry in await ponte.engine.conversations.journal.transcript(current_thread.id)
-        ]
+        journal = ponte.engine.conversations.journal
+        thread = await journal.current_thread("web:C1")
+        items = [entry.item for entry in await journal.transcript(thread.id)]
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
 
 
-@also_on_postgres
 async def test_several_proposals_of_one_round_are_decided_each_for_itself(
     bot_home: BotHome,
 ) -> None:
@@ -72,14 +71,17 @@ async def test_several_proposals_of_one_round_are_decided_each_for_itself(
 
 
 async def test_a_denied_change_stays_denied(bot_home: BotHome) -> None:
-    table = MemoryTable()
-    async with bot(bot_home, table) as ponte:
+    """The model's next turn reads of it."""
+    table, model = MemoryTable(), EchoModel()
+    async with bot(bot_home, table, model=model) as ponte:
         card = await propose(ponte, "table_create", rows=[ADA])
         assert summary(await ponte.ask(f"deny {card.id}")) == "done: Denied by Ana."
         later = await ponte.ask(f"approve {card.id}")
         earlier = "This request was decided earlier, so nothing was done now."
         assert summary(later) == f"done: Denied by Ana. {earlier}"
         assert table.rows == {}
+        await ponte.ask("and?")
+        assert "Denied by Ana" in model.asks[-1].input[0].text
 
 
 async def test_a_second_click_says_what_the_first_one_did(bot_home: BotHome) -> None:
@@ -101,11 +103,9 @@ async def test_a_second_click_while_it_is_being_done(bot_home: BotHome) -> None:
         _, first = await ponte.send(f"approve {card.id}")
         await table.reached.wait()
         second = await ponte.ask(f"approve {card.id}")
-        assert "` was already approved and is in progress." in second.text
-        assert (
-            "` was already approved and is in progress."
-            in (await ponte.ask(f"undo {card.id}")).text
-        )
+        undo = await ponte.ask(f"undo {card.id}")
+        for told in (second, undo):
+            assert "` was already approved and is in progress." in told.text
         table.gate.set()
         assert "Done." in (await ponte.wait_for_answer(first)).text
     assert table.applied == [("create", 1)]
@@ -130,21 +130,6 @@ async def test_it_expires_after_a_day(bot_home: BotHome) -> None:
     assert PROPOSAL_LIFETIME_SECONDS == 24 * 3600
 
 
-@also_on_postgres
-async def test_nobody_need_click_for_it_to_expire(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as ponte:
-        card = await propose(ponte, "table_create", rows=[ADA])
-        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
-        await ponte.engine.redraw.once()
-        assert f"⟦{card.id} expired ⟧" in ponte.recorder.posts[0].text
-
-
-async def test_an_unknown_change_id_is_not_found(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable()) as ponte:
-        for word in ("approve", "deny", "undo"):
-            assert (await ponte.ask(f"{word} aaaaa2")).code == "not_found"
-
-
 async def test_the_command_changes_lists_the_changes_of_the_channel(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable()) as ponte:
         assert (await ponte.ask("changes")).text == "No changes yet."
@@ -155,6 +140,8 @@ async def test_the_command_changes_lists_the_changes_of_the_channel(bot_home: Bo
         said = f"- `{card.id}` Create 2 rows in People: waiting for approval. Requested by Ana, "
         assert line.startswith(said)
         assert (await ponte.ask("changes", channel="C2")).text == "No changes yet."
+        for word in ("approve", "deny", "undo"):
+            assert (await ponte.ask(f"{word} aaaaa2")).code == "not_found"
 
 
 @also_on_postgres
@@ -173,15 +160,6 @@ async def test_the_model_hears_of_it_in_its_next_turn(bot_home: BotHome) -> None
         await ponte.ask("and now?")
         assert len(model.asks[-1].input) == 1, "told once"
         assert told[0] in [item.text for item in await model.asks[-1].history()]
-
-
-async def test_the_next_turn_of_the_model_reads_a_denial(bot_home: BotHome) -> None:
-    model = EchoModel()
-    async with bot(bot_home, MemoryTable(), model=model) as ponte:
-        card = await propose(ponte, "table_create", rows=[ADA])
-        await ponte.ask(f"deny {card.id}")
-        await ponte.ask("and?")
-        assert "Denied by Ana" in model.asks[-1].input[0].text
 
 
 async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
@@ -210,14 +188,10 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
         await ponte.ask(f"deny {other.id}")
     told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     assert [(line["event"], line["change"] == card.id) for line in told] == [
-        ("change-proposed", True),
-        ("change-approved", True),
-        ("change-done", True),
-        ("change-undo-started", True),
-        ("change-done", False),
-        ("change-proposed", False),
+        ("change-proposed", True), ("change-approved", True), ("change-done", True),
+        ("change-undo-started", True), ("change-done", False), ("change-proposed", False),
         ("change-denied", False),
-    ]
+    ]  # fmt: skip
     assert told[2]["written_row_ids"] == ["1"]
     assert told[4]["undone_change"] == card.id
     assert len({line["asker"] for line in told}) == 1
@@ -230,36 +204,21 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
 
 
 async def test_a_stopped_turn_shows_what_it_had_proposed(bot_home: BotHome) -> None:
-    table, slow = MemoryTable(), Slow()
-    async with bot_home.open(sources=[table, slow], appliers=[table]) as ponte:
+    begun = asyncio.Event()
+
+    @tool(effect="read", doing="waits…")
+    async def wait() -> str:
+        """Waits."""
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    table = MemoryTable()
+    async with bot_home.open(sources=[table, FixedTools(wait)], appliers=[table]) as ponte:
         _, receipt = await ponte.send('call table_create {"rows": [{"Name": "Bo"}]}\ncall wait {}')
-        await slow.begun.wait()
+        await begun.wait()
         await ponte.ask("stop")
         stopped = await ponte.wait_for_answer(receipt)
         assert stopped.status == "stopped"
         await ponte.ask(f"approve {stopped.cards[0].id}")
         assert [row["Name"] for row in table.rows.values()] == ["Bo"]
-
-
-class Slow:
-    """A source whose one tool never ends by itself."""
-
-    name = "slow"
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        async def wait() -> str:
-            """Waits."""
-            self.begun.set()
-            await asyncio.Event().wait()
-            return ""
-
-        return [FunctionTool(wait, effect="read", doing="waits…")]
-
-    async def health(self) -> Health:
-        return Health("slow", "on")
-
-    async def close(self) -> None:
-        return None

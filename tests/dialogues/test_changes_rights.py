@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -11,7 +11,7 @@ from core.base.errors import StatusUnknown
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest, confirmation_code
 from core.domain.messages import PROGRAM, ChangeAction, Person, turn_id
-from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -29,85 +29,69 @@ from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
 
-ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
 
-
-async def test_the_asker_approves_their_own_small_change(bot_home: BotHome) -> None:
+async def test_deletes_and_many_rows_need_an_admin(bot_home: BotHome) -> None:
+    """The asker may always think better of it."""
     table = MemoryTable({"1": dict(ADA)})
+    many = [{"Name": f"N{n}"} for n in range(11)]
     async with bot(bot_home, table, policy=RIGHTS) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
-        assert (await says(ponte, f"approve {card.id}", "k2")).status == "done"
-        assert table.rows["1"]["Name"] == "A"
-
-
-@pytest.mark.parametrize(
-    ("tool", "arguments", "why"),
-    [
-        ("table_create", {"rows": ELEVEN}, "more than 10 rows"),
-        ("table_delete", {"ids": ["1"]}, "deletes rows"),
-    ],
-)
-async def test_deletes_and_many_rows_need_an_admin(
-    bot_home: BotHome, tool: str, arguments: dict[str, Any], why: str
-) -> None:
-    table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as ponte:
-        card = await proposed_on_slack(ponte, "k1", tool, **arguments)
-        assert card.text.endswith("An admin must approve it.")
-        refused = await says(ponte, f"approve {card.id}", "k2")
-        assert (refused.code, refused.is_private) == ("forbidden", True)
-        assert why in refused.text
-        assert table.applied == []
-        assert "Approved by Bea" in (await says(ponte, f"approve {card.id}", "k3", BOSS)).text
-        assert table.applied
+        for tool, arguments, why in (
+            ("table_create", {"rows": many}, "more than 10 rows"),
+            ("table_delete", {"ids": ["1"]}, "deletes rows"),
+        ):
+            table.applied.clear()
+            denied = await proposed_on_slack(ponte, f"{tool} 0", tool, **arguments)
+            told = (await says(ponte, f"deny {denied.id}", f"{tool} 1")).text
+            assert told == "Denied by Mia."
+            card = await proposed_on_slack(ponte, f"{tool} 2", tool, **arguments)
+            assert card.text.endswith("An admin must approve it.")
+            refused = await says(ponte, f"approve {card.id}", f"{tool} 3")
+            assert (refused.code, refused.is_private) == ("forbidden", True)
+            assert why in refused.text
+            assert table.applied == []
+            approved = await says(ponte, f"approve {card.id}", f"{tool} 4", BOSS)
+            assert "Approved by Bea" in approved.text
+            assert table.applied
 
 
 async def test_another_person_decides_nothing_for_you(bot_home: BotHome) -> None:
-    table = MemoryTable()
-    async with bot(bot_home, table, policy=RIGHTS) as ponte:
+    """Who clicks where the card stands is told why not, also in a channel without threads, where
+    each person has a conversation of their own."""
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         for word in ("approve", "deny"):
-            beside = on_slack(f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
-            refused = await ponte.ask_message(beside)
+            refused = await says(ponte, f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
             assert (refused.code, "Someone else requested" in refused.text) == ("forbidden", True)
         assert (await says(ponte, f"deny {card.id}", "k3")).text == "Denied by Mia."
         told = await says(ponte, f"approve {card.id}", "k4", OTHER, thread="tU1")
         assert told.text.startswith("Denied by Mia."), "it stands there for all to read"
+        asked = await says(ponte, 'call table_create {"rows": [{"Name": "A"}]}', "k5", thread="")
+        (card,) = asked.cards
+        clicked = await says(ponte, f"approve {card.id}", "k6", OTHER, thread="", clicked=True)
+        assert "Someone else requested" in clicked.text
 
 
-@pytest.mark.parametrize("clicked", [False, True])
 @pytest.mark.parametrize("state", ["open", "done", "undone", "denied", "expired"])
-async def test_a_card_that_is_not_yours_to_see_is_unknown(
-    bot_home: BotHome, state: str, clicked: bool
-) -> None:
+async def test_a_card_that_is_not_yours_to_see_is_unknown(bot_home: BotHome, state: str) -> None:
     """Elsewhere its id opens nothing: not its values, not that there is such a card."""
     table = MemoryTable()
+    words = {"done": ["approve"], "undone": ["approve", "undo"], "denied": ["deny"]}
     async with bot(bot_home, table, policy=RIGHTS) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
-        await _brought_to(ponte, bot_home, card.id, state)
+        for word in words.get(state, []):
+            await says(ponte, f"{word} {card.id}", f"brought {word}")
+        if state == "expired":
+            bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
         before = dict(table.rows)
-        for word in ("approve", "deny", "undo"):
-            for number, (who, channel) in enumerate([(OTHER, "C1"), (STRANGER, "C9")]):
-                key = f"{word}{number}"
-                asked = on_slack(
-                    f"{word} {card.id}", key, who, clicked=clicked, channel=channel, thread="t9"
-                )
-                told = await ponte.ask_message(asked)
-                no_such = on_slack(f"{word} aaaaa2", f"{key}n", who, clicked=clicked)
-                unknown = (await ponte.ask_message(no_such)).text.replace("aaaaa2", card.id)
-                assert (told.code, told.text, told.cards) == ("not_found", unknown, ())
+        for word, clicked, (who, channel) in itertools.product(
+            ("approve", "deny", "undo"), (False, True), ((OTHER, "C1"), (STRANGER, "C9"))
+        ):
+            key, text = f"{word}{clicked}{channel}", f"{word} {card.id}"
+            told = await says(ponte, text, key, who, clicked=clicked, channel=channel, thread="t9")
+            no_such = await says(ponte, f"{word} aaaaa2", f"{key}n", who, clicked=clicked)
+            unknown = no_such.text.replace("aaaaa2", card.id)
+            assert (told.code, told.text, told.cards) == ("not_found", unknown, ())
         assert table.rows == before
-
-
-async def _brought_to(ponte: RunningBot, bot_home: BotHome, id: str, state: str) -> None:
-    if state in ("done", "undone"):
-        await says(ponte, f"approve {id}", "b1")
-    if state == "undone":
-        await says(ponte, f"undo {id}", "b2")
-    if state == "denied":
-        await says(ponte, f"deny {id}", "b3")
-    if state == "expired":
-        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
 
 
 async def test_asker_approvers_and_admins_see_a_card_from_anywhere(bot_home: BotHome) -> None:
@@ -125,26 +109,15 @@ async def test_asker_approvers_and_admins_see_a_card_from_anywhere(bot_home: Bot
             assert "Approved by Otto" in told.text
 
 
-async def test_who_clicks_where_the_card_stands_is_told_why_not(bot_home: BotHome) -> None:
-    """In a channel without threads each person has a conversation of their own."""
-    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
-        asked = on_slack('call table_create {"rows": [{"Name": "A"}]}', "k1", thread="")
-        (card,) = (await ponte.ask_message(asked)).cards
-        clicked = on_slack(f"approve {card.id}", "k2", OTHER, thread="", clicked=True)
-        assert "Someone else requested" in (await ponte.ask_message(clicked)).text
-
-
-async def test_the_asker_may_always_think_better_of_it(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
-        assert (await says(ponte, f"deny {card.id}", "k2")).text == "Denied by Mia."
-
-
 async def test_who_may_not_write_is_not_even_offered_to_propose(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
+    """Who may and has no name stands on a shared card by their id."""
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as ponte:
         answer = await says(ponte, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER)
         assert "there is no tool 'table_create'" in answer.text
         assert answer.cards == ()
+        nameless, rows = replace(OTHER, name=""), {"1": {"Name": "A"}}
+        card = await proposed_on_slack(ponte, "k2", "table_update", nameless, rows=rows)
+        assert card.text.endswith("Waiting for U2 or an admin."), card.text
 
 
 async def test_from_another_workspace_or_surface_only_an_admin(bot_home: BotHome) -> None:
@@ -166,10 +139,8 @@ async def test_a_right_that_was_taken_away_meanwhile(bot_home: BotHome) -> None:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
     async with bot(bot_home, table, policy=allow_list()) as ponte:
         refused = await says(ponte, f"approve {card.id}", "k2")
-        assert (refused.code, "You don't have permission to change data here" in refused.text) == (
-            "forbidden",
-            True,
-        )
+        assert refused.code == "forbidden"
+        assert "You don't have permission to change data here" in refused.text
     assert table.applied == []
 
 
@@ -206,66 +177,54 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
         undone = await says(ponte, f"undo {card.id}", "k4", clicked=True)
         (old,) = undone.cards
         assert (old.id, old.state, old.actions) == (card.id, "undone", ())
-        undo = await ponte.engine.changes.ledger.get(
-            (await ponte.engine.changes.ledger.get(card.id)).undone_by
-        )
+        ledger = ponte.engine.changes.ledger
+        undo = await ledger.get((await ledger.get(card.id)).undone_by)
         assert undone.text == f"Undone (`{undo.id}`).", "one sentence; the card says the rest"
-        assert (undo.state, undo.draft.kind, undo.proposal.undone_change) == (
-            "done",
-            "delete",
-            card.id,
-        )
+        told = (undo.state, undo.draft.kind, undo.proposal.undone_change)
+        assert told == ("done", "delete", card.id)
 
 
-async def test_who_has_no_name_stands_on_a_shared_card_by_their_id(bot_home: BotHome) -> None:
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as ponte:
-        card = await proposed_on_slack(
-            ponte, "k1", "table_update", replace(OTHER, name=""), rows={"1": {"Name": "A"}}
-        )
-        assert card.text.endswith("Waiting for U2 or an admin."), card.text
-
-
-GROUP = frozenset({"S9"})
 """The group whose members are admins."""
 
 
-@pytest.mark.parametrize("action", ["approve", "deny", "undo"])
-@pytest.mark.parametrize("channel", ["C1", "C9"], ids=["at the card", "elsewhere"])
 async def test_while_it_is_not_known_whether_somebody_is_an_admin_they_decide_nothing(
-    bot_home: BotHome, action: ChangeAction, channel: str
+    bot_home: BotHome,
 ) -> None:
-    """Nor does Ponte answer that there is no such card."""
+    """Nor does Ponte answer that there is no such card, in its thread or elsewhere."""
     groups: list[frozenset[str] | None] = [None]
 
     async def find_groups(person: Person, max_age: float) -> frozenset[str] | None:
         return groups[0] if person == BOSS else frozenset()
 
-    clock = Clock(1.0)
-    policy = allow_list(
-        frozenset({"slack:U1", "slack:U9"}),
-        frozenset({"slack:S9"}),
-        {"slack": find_groups},
-        clock=clock,
-    )
-    table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy) as ponte:
-        id = (await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})).id
-        if action == "undo":
-            await says(ponte, f"approve {id}", "k2")
-        before = (await ponte.engine.changes.ledger.get(id)).state
-        thread = "tU1" if channel == "C1" else None
-        place = on_slack("", "x", BOSS, channel=channel, thread=thread).address
-        change = await ponte.engine.changes.ledger.get(id)
-        code = confirmation_code(id, BOSS, change.proposal.created_at)
-        decision = DecisionRequest(id, 4711, BOSS, place, code=code)
-        with pytest.raises(StatusUnknown):
-            await ponte.engine.changes.decisions.decide(action, decision)
-        assert (await ponte.engine.changes.ledger.get(id)).state == before
-        groups[0] = GROUP
-        clock.now += 300
-        assert (await ponte.engine.changes.decisions.decide(action, decision)).text
-        after = (await ponte.engine.changes.ledger.get(id)).state
-        assert after == {"approve": "done", "deny": "denied", "undo": "undone"}[action]
+    clock, writers = Clock(1.0), frozenset({"slack:U1", "slack:U9"})
+    lookups = {"slack": find_groups}
+    policy = allow_list(writers, frozenset({"slack:S9"}), lookups, clock=clock)
+    ends: tuple[tuple[ChangeAction, str], ...] = (
+        ("approve", "done"), ("deny", "denied"), ("undo", "undone"),
+    )  # fmt: skip
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as ponte:
+        ledger, decide = ponte.engine.changes.ledger, ponte.engine.changes.decisions.decide
+        for number, ((action, end), is_elsewhere) in enumerate(
+            itertools.product(ends, (False, True))
+        ):
+            groups[0] = None
+            clock.now += 300
+            key, rows = f"k{number}", {"1": {"Name": f"A{number}"}}
+            id = (await proposed_on_slack(ponte, key, "table_update", rows=rows)).id
+            if action == "undo":
+                await says(ponte, f"approve {id}", f"{key} approved")
+            change = await ledger.get(id)
+            here = on_slack("", "x", BOSS, thread="tU1")
+            place = on_slack("", "x", BOSS, channel="C9") if is_elsewhere else here
+            code = confirmation_code(id, BOSS, change.proposal.created_at)
+            decision = DecisionRequest(id, 4711 + number, BOSS, place.address, code=code)
+            with pytest.raises(StatusUnknown):
+                await decide(action, decision)
+            assert (await ledger.get(id)).state == change.state
+            groups[0] = frozenset({"S9"})
+            clock.now += 300
+            assert (await decide(action, decision)).text
+            assert (await ledger.get(id)).state == end, (action, is_elsewhere)
 
 
 async def test_while_it_is_not_known_whether_the_asker_may_still_ask_nothing_is_done(
@@ -295,28 +254,33 @@ async def test_while_it_is_not_known_whether_the_asker_may_still_ask_nothing_is_
 
 
 @also_on_postgres
-@pytest.mark.parametrize("platform", ["web", "terminal", "slack", "discord"])
-async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome, platform: str) -> None:
+async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome) -> None:
     """A pipe, a program or a bot sends what a person could have typed."""
-    owner = Person(platform, "owner" if platform in ("web", "terminal") else "U9", "T1", "Bea")
-    policy = allow_list(frozenset({"*"}), frozenset({owner.key, f"{platform}:{owner.id}"}))
-    table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=policy) as ponte:
-        asked = make_message('call table_delete {"ids": ["1"]}', "p0", "C1", owner)
-        asked = replace(asked, address=replace(asked.address, platform=platform, workspace="T1"))
-        (card,) = (await ponte.ask_message(asked)).cards
-        forged = (
-            replace(asked, origin=PROGRAM),
-            replace(asked, author=replace(owner, is_bot=True)),
+    owners = [
+        Person(platform, id, "T1", "Bea")
+        for platform, id in (
+            ("web", "owner"), ("terminal", "owner"), ("slack", "U9"), ("discord", "U9"),
         )
-        for number, said in enumerate(forged):
-            key = f"f{number}"
-            reply_to = replace(said.reply_to, source=key, turn=turn_id(key))
-            said = replace(said, event_key=key, text=f"approve {card.id}", reply_to=reply_to)
-            answer = await ponte.ask_message(said)
-            assert answer.text == f"You said: approve {card.id}", "the model answers"
-        assert table.rows == {"1": ADA}
-        typed = replace(asked, event_key="t", text=f"approve {card.id}")
-        typed = replace(typed, reply_to=replace(asked.reply_to, source="t", turn=turn_id("t")))
-        assert "Done." in (await ponte.ask_message(typed)).text
-        assert table.rows == {}
+    ]  # fmt: skip
+    admins = frozenset(name for one in owners for name in (one.key, f"{one.platform}:{one.id}"))
+    table = MemoryTable()
+    async with bot(bot_home, table, policy=allow_list(frozenset({"*"}), admins)) as ponte:
+        for owner in owners:
+            table.rows["1"] = dict(ADA)
+            platform = owner.platform
+            asked = make_message('call table_delete {"ids": ["1"]}', platform, "C1", owner)
+            address = replace(asked.address, platform=platform, workspace="T1")
+            asked = replace(asked, address=address)
+            (card,) = (await ponte.ask_message(asked)).cards
+            program = replace(asked, origin=PROGRAM)
+            robot = replace(asked, author=replace(owner, is_bot=True))
+            for number, said in enumerate((program, robot, asked)):
+                key = f"{platform}{number}"
+                reply_to = replace(said.reply_to, source=key, turn=turn_id(key))
+                said = replace(said, event_key=key, text=f"approve {card.id}", reply_to=reply_to)
+                answer = await ponte.ask_message(said)
+                if number < 2:
+                    assert answer.text == f"You said: approve {card.id}", "the model answers"
+                    assert table.rows == {"1": ADA}
+            assert "Done." in answer.text
+            assert table.rows == {}

@@ -10,6 +10,7 @@ import pytest
 
 from core.domain.records import Turn
 from core.journal.journal import Journal
+from tests.dialogues.test_code_slack import files_in, slack_settings
 from tests.dialogues.whole import whole
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -36,8 +37,9 @@ def last_input(fake: FakeOpenAI) -> str:
 
 
 async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOpenAI) -> None:
+    """Lost variables are told, and files put back."""
     async with whole(tmp_path, fake) as ponte:
-        fake.say(calls("plot('sales.csv')"), "Here is the plot.")
+        fake.say(calls("plot('sales.csv')"), "Here is the plot.", calls(TOTAL), "42 in all.")
         fake.runs(plot_script())
         answer = await ponte.ask("Plot sales by month.", sales_csv=SALES)
         assert answer["response"] == "Here is the plot."
@@ -47,58 +49,33 @@ async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOp
         assert await ponte.file(code) == b"plot('sales.csv')\n"
         (container,) = fake.containers.all.values()
         assert container.bytes_of["/mnt/data/sales.csv"] == SALES
-
-
-async def test_variables_live_on_between_questions(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with whole(tmp_path, fake) as ponte:
-        fake.say(calls("x = 20"), "Noted.", calls("print(x + 1)"), "21.")
-        await ponte.ask("x is 20")
-        assert (await ponte.ask("and one more?"))["response"] == "21."
-        assert "21" in last_input(fake)
-        assert fake.containers.created == 1
-
-
-async def test_lost_variables_are_told_and_files_put_back(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with whole(tmp_path, fake) as ponte:
-        fake.say(calls(TOTAL), "42 in all.", calls(TOTAL), "Still 42.")
-        await ponte.ask("How much?", sales_csv=SALES)
         fake.later += 25 * 60
-        answer = await ponte.ask("And again?")
+        answer = await ponte.ask("How much?")
         assert answer["response"] == (
-            "Still 42.\n\n_Python was restarted because it was idle for 20 minutes. Earlier "
+            "42 in all.\n\n_Python was restarted because it was idle for 20 minutes. Earlier "
             "variables are lost. The files of this conversation were restored._"
         )
         assert "Earlier variables are lost" in last_input(fake)
         assert fake.containers.created == 2
 
 
-async def test_the_next_process_goes_on_in_the_container(tmp_path: Path, fake: FakeOpenAI) -> None:
-    fake.say(calls("x = 20"), "Noted.", calls("print(x + 1)"), "21.")
+async def test_variables_live_on_until_they_are_forgotten(tmp_path: Path, fake: FakeOpenAI) -> None:
+    """Also in the next process. `forget` deletes the container, also one of an earlier process, and
+    what was asked."""
+    fake.say(calls("x = 20"), "Noted.", calls("print(x + 1)"), "21.", calls("print(x + 2)"), "22.")
     async with whole(tmp_path, fake) as ponte:
         await ponte.ask("x is 20")
-    async with whole(tmp_path, fake) as ponte:
         assert (await ponte.ask("and one more?"))["response"] == "21."
         assert "21" in last_input(fake)
-    assert fake.containers.created == 1
-
-
-async def test_forget_deletes_the_container_and_what_was_asked(
-    tmp_path: Path, fake: FakeOpenAI
-) -> None:
     async with whole(tmp_path, fake) as ponte:
-        fake.say(calls("x = 20"), "Noted.")
-        await ponte.ask("x is 20")
+        assert (await ponte.ask("and two more?"))["response"] == "22."
+        assert "'output': '22'" in last_input(fake)
+        assert fake.containers.created == 1
+    async with whole(tmp_path, fake) as ponte:
         await ponte.ask("forget")
         await fake.wait_until(lambda: not fake.responses and not fake.containers.all)
-
-
-async def test_forget_deletes_a_container_of_an_earlier_process(
-    tmp_path: Path, fake: FakeOpenAI
-) -> None:
-    fake.say(calls("x = 20"), "Noted.")
-    async with whole(tmp_path, fake) as ponte:
+        fake.say(calls("x = 20"), "Noted.")
         await ponte.ask("x is 20")
-    async with whole(tmp_path, fake) as ponte:
         await ponte.ask("forget")
         await fake.wait_until(lambda: not fake.responses and not fake.containers.all)
 
@@ -113,21 +90,27 @@ async def test_who_wants_nothing_stored_has_nothing_stored(
 
 
 async def test_a_code_block_alone_just_runs(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with whole(tmp_path, fake) as ponte:
+    """By the chosen model, which `status` names. A refusal tells the reason."""
+    async with whole(tmp_path, fake, ponte_code_model="gpt-6-sol") as ponte:
+        assert "hosted: gpt-6-sol at 127.0.0.1" in (await ponte.ask("status"))["response"]
         answer = await ponte.ask("```python\nprint(6 * 7)\n```")
         assert answer["response"] == "```\n42\n```"
+        assert fake.request_bodies("/responses")[-1]["model"] == "gpt-6-sol"
         answer = await ponte.ask("```python\n1 / 0\n```")
         assert "ZeroDivisionError: division by zero" in answer["response"]
-        usage = (await ponte.ask("usage"))["response"]
-        assert "2 messages" in usage
-
-
-async def test_other_code_than_asked_is_told(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with whole(tmp_path, fake) as ponte:
+        assert "2 messages" in (await ponte.ask("usage"))["response"]
         fake.runs(Script(runs=(Run(code="print(43)", logs="43\n"),)))
         answer = await ponte.ask("```python\nprint(42)\n```")
         assert "The code that ran differs from the code that was requested" in answer["response"]
         assert await ponte.file(answer["files"][0]) == b"print(43)\n"
+        for script, words in (
+            (Script(refusal="No."), "The model declined to run this code."),
+            (Script(status=400, param="tools[0].type", message="x"), "PONTE_CODE_MODEL"),
+            (Script(status=429, code="insufficient_quota", times=0), "no credit left"),
+        ):
+            fake.runs(script)
+            answer = await ponte.ask("```python\nprint(1)\n```")
+            assert (answer["status"], words in answer["response"]) == ("failed", True), words
 
 
 async def test_stop_ends_the_run_there_too(tmp_path: Path, fake: FakeOpenAI) -> None:
@@ -179,43 +162,13 @@ async def test_a_run_that_outlives_the_process_is_taken_up(
     assert len([a for a in fake.request_bodies("/responses") if a.get("tool_choice")]) == 2
 
 
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        (Script(status=429, code="insufficient_quota", times=0), "no credit left"),
-        (Script(refusal="No."), "The model declined to run this code."),
-        (Script(status=400, param="tools[0].type", message="x"), "PONTE_CODE_MODEL"),
-    ],
-)
-async def test_a_refused_hosted_run_tells_the_reason(
-    tmp_path: Path, fake: FakeOpenAI, script: Script, words: str
-) -> None:
-    async with whole(tmp_path, fake) as ponte:
-        fake.runs(script)
-        answer = await ponte.ask("```python\nprint(1)\n```")
-        assert (answer["status"], words in answer["response"]) == ("failed", True)
-
-
-async def test_status_says_which_one_is_on(tmp_path: Path, fake: FakeOpenAI) -> None:
-    async with whole(tmp_path, fake, ponte_code_model="gpt-6-sol") as ponte:
-        told = (await ponte.ask("status"))["response"]
-        assert "hosted: gpt-6-sol at 127.0.0.1" in told
-        await ponte.ask("```python\nprint(1)\n```")
-        assert fake.request_bodies("/responses")[-1]["model"] == "gpt-6-sol"
-
-
 async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
     tmp_path: Path, fake: FakeOpenAI
 ) -> None:
     async with FakeSlack() as slack:
         alice = slack.person("Alice")
         general = slack.channel("general", alice)
-        settings = {
-            "slack_bot_token": slack.bot_token,
-            "slack_app_token": slack.app_token,
-            "slack_api_url": slack.base_url,
-        }
-        async with whole(tmp_path, fake, **settings):
+        async with whole(tmp_path, fake, **slack_settings(slack)):
             await slack.deliveries.wait_until_connected()
             fake.say(calls("plot('sales.csv')"), "Here is the plot.")
             fake.runs(plot_script())
@@ -231,8 +184,3 @@ async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
             again = slack.say(alice, general, f"{slack.bot} and 1?", thread=said)
             post = await slack.wait_for_answer(again)
             assert "Python was restarted because it was idle for 20 minutes" in post.visible_text
-
-
-def files_in(slack: FakeSlack, channel: str, thread: str) -> list[tuple[str, bytes]]:
-    posts = slack.workspace.by_bot(channel, thread)
-    return [(file.name, file.data) for post in posts for file in post.files]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.fakes.openai import FakeOpenAI
@@ -14,23 +11,12 @@ from tests.fakes.slack import FakeSlack
 CSV = ("sales.csv", "text/csv", SALES)
 
 
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as slack:
-        yield slack
-
-
-@pytest.fixture
-async def fake(slack: FakeSlack, tmp_path: Path) -> AsyncIterator[FakeOpenAI]:
-    """The model's server, of a bot that is connected."""
-    settings = {
+def slack_settings(slack: FakeSlack) -> dict[str, str]:
+    return {
         "slack_bot_token": slack.bot_token,
         "slack_app_token": slack.app_token,
         "slack_api_url": slack.base_url,
     }
-    async with FakeOpenAI() as fake, sandboxed_ponte(tmp_path / "home", fake, **settings):
-        await slack.deliveries.wait_until_connected()
-        yield fake
 
 
 def files_in(slack: FakeSlack, channel: str, thread: str) -> list[tuple[str, bytes]]:
@@ -39,36 +25,29 @@ def files_in(slack: FakeSlack, channel: str, thread: str) -> list[tuple[str, byt
 
 
 async def test_a_table_goes_in_and_a_plot_comes_into_the_thread(
-    slack: FakeSlack, fake: FakeOpenAI
+    tmp_path: Path, fake: FakeOpenAI
 ) -> None:
-    alice = slack.person("Alice")
-    general = slack.channel("general", alice)
-    fake.say(calls(PLOT), "Sales went up.")
-    said = slack.say(alice, general, f"{slack.bot} plot this by month", files=[CSV])
-    assert "Sales went up." in (await slack.wait_for_answer(said)).visible_text
-    await slack.wait_until(lambda: files_in(slack, general.id, said.ts))
-    (name, plot), (code_name, code) = files_in(slack, general.id, said.ts)
-    assert (name.endswith(".png"), plot.startswith(PNG)) == (True, True)
-    assert (code_name.endswith(".py"), code.decode()) == (True, PLOT)
-    assert slack.workspace.complaints == []
-
-
-async def test_in_a_direct_message_a_code_block_just_runs(
-    slack: FakeSlack, fake: FakeOpenAI
-) -> None:
-    alice = slack.person("Alice")
-    dm = slack.dm(alice)
-    said = slack.say(alice, dm, "```python\nx = 6\nx * 7\n```")
-    assert "42" in (await slack.wait_for_answer(said)).visible_text
-    fake.say(calls("x + 1"), "Seven.")
-    said = slack.say(alice, dm, "and one more?")
-    assert "Seven." in (await slack.wait_for_answer(said)).visible_text
-    assert "'output': '7'" in str(fake.request_bodies("/responses")[-1]["input"])
-
-
-async def test_what_code_prints_mentions_nobody(slack: FakeSlack, fake: FakeOpenAI) -> None:
-    alice = slack.person("Alice")
-    dm = slack.dm(alice)
-    said = slack.say(alice, dm, f"```python\nprint('<!channel> <@{alice.id}> @here')\n```")
-    await slack.wait_for_answer(said)
-    assert slack.workspace.pings == []
+    """In a direct message a code block just runs, and what code prints mentions nobody."""
+    async with (
+        FakeSlack() as slack,
+        sandboxed_ponte(tmp_path / "home", fake, **slack_settings(slack)),
+    ):
+        await slack.deliveries.wait_until_connected()
+        alice = slack.person("Alice")
+        general, dm = slack.channel("general", alice), slack.dm(alice)
+        fake.say(calls(PLOT), "Sales went up.")
+        said = slack.say(alice, general, f"{slack.bot} plot this by month", files=[CSV])
+        assert "Sales went up." in (await slack.wait_for_answer(said)).visible_text
+        await slack.wait_until(lambda: files_in(slack, general.id, said.ts))
+        (name, plot), (code_name, code) = files_in(slack, general.id, said.ts)
+        assert (name.endswith(".png"), plot.startswith(PNG)) == (True, True)
+        assert (code_name.endswith(".py"), code.decode()) == (True, PLOT)
+        said = slack.say(alice, dm, "```python\nx = 6\nx * 7\n```")
+        assert "42" in (await slack.wait_for_answer(said)).visible_text
+        fake.say(calls("x + 1"), "Seven.")
+        said = slack.say(alice, dm, "and one more?")
+        assert "Seven." in (await slack.wait_for_answer(said)).visible_text
+        assert "'output': '7'" in str(fake.request_bodies("/responses")[-1]["input"])
+        said = slack.say(alice, dm, f"```python\nprint('<!channel> <@{alice.id}> @here')\n```")
+        await slack.wait_for_answer(said)
+        assert (slack.workspace.pings, slack.workspace.complaints) == ([], [])

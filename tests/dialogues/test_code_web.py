@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +13,8 @@ from core.base.errors import PonteError
 from core.tools.code.local import LOCAL_DESCRIPTION
 from tests.code import sandboxed
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
-from tests.dialogues.whole import Whole, whole
+from tests.dialogues.whole import whole
 from tests.fakes.openai import FakeOpenAI
-
-
-@pytest.fixture
-async def ponte(tmp_path: Path, fake: FakeOpenAI) -> AsyncIterator[Whole]:
-    async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
-        yield ponte
 
 
 def last_input(fake: FakeOpenAI) -> str:
@@ -28,52 +22,96 @@ def last_input(fake: FakeOpenAI) -> str:
     return str(fake.request_bodies("/responses")[-1]["input"])
 
 
-async def test_a_table_goes_in_and_a_plot_comes_out(ponte: Whole, fake: FakeOpenAI) -> None:
-    fake.say(calls(PLOT), "Sales went up.")
-    answer = await ponte.ask("Plot sales by month from this CSV", sales_csv=SALES)
-    assert answer["response"] == "Sales went up."
-    plot, code = answer["files"]
-    assert (plot["type"], code["type"]) == ("image/png", "text/x-python")
-    assert (await ponte.file(plot)).startswith(PNG)
-    assert (await ponte.file(code)).decode() == PLOT
-    assert f"[The person has: {plot['name']}]" in last_input(fake)
+async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOpenAI) -> None:
+    """Variables and files live on between questions."""
+    async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
+        fake.say(calls(PLOT), "Sales went up.")
+        answer = await ponte.ask("Plot sales by month from this CSV", sales_csv=SALES)
+        assert answer["response"] == "Sales went up."
+        plot, code = answer["files"]
+        assert (plot["type"], code["type"]) == ("image/png", "text/x-python")
+        png = await ponte.file(plot)
+        assert (png.startswith(PNG), int.from_bytes(png[16:20]) > 400) == (True, True), "its width"
+        assert (await ponte.file(code)).decode() == PLOT
+        assert f"[The person has: {plot['name']}]" in last_input(fake)
+        (tool,) = [
+            t for t in fake.request_bodies("/responses")[-1]["tools"] if t["name"] == "run_python"
+        ]
+        assert (tool["description"], tool["strict"]) == (LOCAL_DESCRIPTION, True)
+        fake.say(calls("sales = pd.read_csv('sales.csv')\nint(sales.total.sum())"), "73 in all.")
+        assert (await ponte.ask("How much in all?"))["response"] == "73 in all."
+        assert "'output': '73'" in last_input(fake)
 
 
-async def test_variables_and_files_live_on_between_questions(
-    ponte: Whole, fake: FakeOpenAI
+async def test_a_code_block_alone_just_runs(
+    tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake.say(calls("import pandas as pd\nsales = pd.read_csv('sales.csv')"), "Read.")
-    await ponte.ask("Read this", sales_csv=SALES)
-    fake.say(calls("int(sales.total.sum())"), "73 in all.")
-    assert (await ponte.ask("How much in all?"))["response"] == "73 in all."
-    assert "'output': '73'" in last_input(fake)
+    """It shares its state with the model's runs, and with no other conversation. The bot is not to
+    be seen. A stop ends the run and keeps the state; `forget` ends the kernel."""
+    monkeypatch.setenv("SECRET_OF_THE_TEST", "sesame")
+    async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
 
+        async def run(code: str, **more: Any) -> str:
+            answer = await ponte.ask(f"```python\n{code}\n```", **more)
+            assert answer["status"] == "done"
+            return str(answer["response"])
 
-async def test_a_code_block_alone_just_runs(ponte: Whole, fake: FakeOpenAI) -> None:
-    answer = await ponte.ask("```python\nx = 6\nprint('é <b> `')\nx * 7\n```")
-    assert answer["response"] == "```\né <b> `\n```\n\n```\n42\n```"
-    answer = await ponte.ask("```python\nx / 0\n```")
-    assert "ZeroDivisionError: division by zero" in answer["response"]
-    assert answer["status"] == "done"
-    assert fake.request_bodies("/responses") == []
-    answer = await ponte.ask(f"```python\n{PLOT}```", sales_csv=SALES)
-    assert [file["type"] for file in answer["files"]] == ["image/png"]
+        assert await run("x = 6\nprint('é <b> `')\nx * 7") == "```\né <b> `\n```\n\n```\n42\n```"
+        assert "ZeroDivisionError: division by zero" in await run("x / 0")
+        answer = await ponte.ask(f"```python\n{PLOT}```", sales_csv=SALES)
+        assert [file["type"] for file in answer["files"]] == ["image/png"]
+        assert fake.request_bodies("/responses") == []
 
+        fake.say(calls("x * 100"), "600.")
+        assert (await ponte.ask("A hundred times?"))["response"] == "600."
+        assert "'output': '600'" in last_input(fake)
 
-async def test_a_code_block_and_the_model_share_one_state(ponte: Whole, fake: FakeOpenAI) -> None:
-    await ponte.ask("```python\nrate = 0.23\n```")
-    fake.say(calls("rate * 100"), "23 %.")
-    assert (await ponte.ask("Which rate?"))["response"] == "23 %."
-    assert "'output': '23.0'" in last_input(fake)
+        code = "(dict(os.environ), pathlib.Path('/proc/1/environ').read_bytes())"
+        seen = await run(f"import os, pathlib; {code}")
+        assert ("sesame" in seen, "sk-test" in seen) == (False, False)
+        settings = str(Path(os.getcwd()) / "bot/settings.py")
+        assert "Error: [Errno" in await run(f"open({settings!r}).read()")
+
+        began = sandboxed.output(monkeypatch)
+        endless = "print('on', flush=True)\nwhile True: pass"
+        running = asyncio.create_task(ponte.ask(f"```python\n{endless}\n```"))
+        await began.wait()
+        assert (await ponte.ask("stop"))["response"] == "Stopped."
+        assert (await running)["status"] == "stopped"
+        assert await run("x") == "```\n6\n```"
+
+        assert len(sandboxed.kernels()) == 1
+        await ponte.ask("forget")
+        assert sandboxed.kernels() == set()
+        lost = await run("x")
+        assert ("NameError" in lost, "Python was restarted" in lost) == (True, False)
+
+        await run("open('secret', 'w').write('a')", conversation="a")
+        assert await run("import os; os.listdir()", conversation="b") == "```\n[]\n```"
 
 
 async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
-    tmp_path: Path, fake: FakeOpenAI
+    tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
+    """A run that the restart cut off is not run again by itself. The operator may replace what the
+    model is told of Python."""
+    code = "print('on', flush=True)\nimport time; time.sleep(600)"
+    asked = {"message": f"```python\n{code}\n```", "conversation": "c2", "event_key": "once"}
+    async with sandboxed_ponte(tmp_path / "home", fake, ponte_grace=0) as ponte:
         fake.say(calls("sales = open('sales.csv').read()"), "Read.")
         await ponte.ask("Read this", sales_csv=SALES)
-    async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
+        began = sandboxed.output(monkeypatch)
+        running = asyncio.create_task(ponte.web.post("/chat", json=asked))
+        await began.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert sandboxed.kernels() == set()
+    own = {"ponte_code_description": "Runs Python for the finance team."}
+    async with sandboxed_ponte(tmp_path / "home", fake, **own) as ponte:
+        again = (await ponte.web.post("/chat", json=asked)).json()
+        assert again["status"] == "failed"
+        told = "I was interrupted while this code ran, so its effects are unknown"
+        assert told in again["response"]
         fake.say(calls("print(open('sales.csv').readline())\nsales"), "It is gone.")
         answer = await ponte.ask("What was it?")
         assert answer["response"].startswith(
@@ -82,62 +120,6 @@ async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
         assert "month,total" in last_input(fake)
         assert "NameError: name" in last_input(fake)
         assert answer["files"] == []
-
-
-async def test_a_stop_ends_the_run_and_keeps_the_state(
-    ponte: Whole, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await ponte.ask("```python\nx = 5\n```")
-    began = sandboxed.output(monkeypatch)
-    code = "print('on', flush=True)\nwhile True: pass"
-    running = asyncio.create_task(ponte.ask(f"```python\n{code}\n```"))
-    await began.wait()
-    assert (await ponte.ask("stop"))["response"] == "Stopped."
-    assert (await running)["status"] == "stopped"
-    assert (await ponte.ask("```python\nx\n```"))["response"] == "```\n5\n```"
-
-
-async def test_forget_ends_the_kernel(ponte: Whole) -> None:
-    await ponte.ask("```python\nx = 5\n```")
-    assert len(sandboxed.kernels()) == 1
-    await ponte.ask("forget")
-    assert sandboxed.kernels() == set()
-    answer = await ponte.ask("```python\nx\n```")
-    assert "NameError" in answer["response"]
-    assert "Python was restarted" not in answer["response"]
-
-
-async def test_conversations_are_apart(ponte: Whole) -> None:
-    await ponte.ask("```python\nopen('secret', 'w').write('a')\n```", conversation="a")
-    answer = await ponte.ask("```python\nimport os; os.listdir()\n```", conversation="b")
-    assert answer["response"] == "```\n[]\n```"
-
-
-async def test_the_bot_is_not_to_be_seen(
-    ponte: Whole, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SECRET_OF_THE_TEST", "sesame")
-    code = "import os, pathlib; (dict(os.environ), pathlib.Path('/proc/1/environ').read_bytes())"
-    answer = await ponte.ask(f"```python\n{code}\n```")
-    assert "sesame" not in answer["response"]
-    assert "sk-test" not in answer["response"]
-    code = f"open({str(Path(os.getcwd()) / 'bot/settings.py')!r}).read()"
-    answer = await ponte.ask(f"```python\n{code}\n```")
-    assert "Error: [Errno" in answer["response"]
-
-
-async def test_the_model_is_told_what_it_can_do(ponte: Whole, fake: FakeOpenAI) -> None:
-    await ponte.ask("hello")
-    (tool,) = [
-        t for t in fake.request_bodies("/responses")[-1]["tools"] if t["name"] == "run_python"
-    ]
-    assert (tool["description"], tool["strict"]) == (LOCAL_DESCRIPTION, True)
-
-
-async def test_the_description_can_be_replaced(tmp_path: Path, fake: FakeOpenAI) -> None:
-    own = {"ponte_code_description": "Runs Python for the finance team."}
-    async with sandboxed_ponte(tmp_path / "home", fake, **own) as ponte:
-        await ponte.ask("hello")
         assert "finance team" in str(fake.request_bodies("/responses")[-1]["tools"])
 
 
@@ -164,24 +146,3 @@ async def test_where_no_sandbox_holds_nothing_runs(
         assert "I can't run code" in (await ponte.ask("```python\n1\n```"))["response"]
         await ponte.ask("hello")
         assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))
-
-
-async def test_a_run_that_a_restart_cut_off_is_not_run_again_by_itself(
-    tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = "print('on', flush=True)\nimport time; time.sleep(600)"
-    asked = {"message": f"```python\n{code}\n```", "conversation": "c1", "event_key": "once"}
-    async with sandboxed_ponte(tmp_path / "home", fake, ponte_grace=0) as ponte:
-        began = sandboxed.output(monkeypatch)
-        running = asyncio.create_task(ponte.web.post("/chat", json=asked))
-        await began.wait()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert sandboxed.kernels() == set()
-    async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
-        answer = (await ponte.web.post("/chat", json=asked)).json()
-        assert answer["status"] == "failed"
-        assert (
-            "I was interrupted while this code ran, so its effects are unknown"
-            in answer["response"]
-        )

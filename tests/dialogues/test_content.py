@@ -3,7 +3,6 @@ an apology, and nothing that was paid for is asked again."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ from core.base.errors import NotStored, ToolError, Unstorable
 from core.base.http import HttpClient
 from core.base.tasks import Backoff
 from core.domain.messages import Answer, decode_json, encode_json
+from core.domain.ports import ToolSource
 from core.domain.records import Outcome, RoundOutput, Turn
 from core.journal import journal as turns
 from core.models.served_model import Level
@@ -25,15 +25,16 @@ from core.turn.manager import MAX_FAILED_ATTEMPTS, ConversationManager
 from core.turn.run import TurnRun
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.openai import open_served_bot
-from tests.dialogues.test_allowances import PRICES, Source
+from tests.dialogues.test_allowances import PRICES
 from tests.fakes.bridge import FakeBridge
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.openai import FakeOpenAI, Script, events, hostile
 
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
 also_on_postgres_with_history = pytest.mark.parametrize(
     ("bot_home", "level"),
-    [*(("home", level) for level in LEVELS), ("postgres", "responses")],
+    [("home", "conversations"), ("postgres", "responses"), ("home", "chat")],
     indirect=["bot_home"],
 )
 """On Postgres with the kind of server for which Ponte stores the most."""
@@ -71,14 +72,36 @@ async def read_budget(ponte: RunningBot) -> tuple[int, int, int]:
 
 
 @also_on_postgres_with_history
-async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
-    bot_home: BotHome, fake: FakeOpenAI, level: Level
+async def test_half_an_emoji_in_a_response_is_replaced_and_asked_for_once(
+    bot_home: BotHome, fake: FakeOpenAI, level: Level, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_served_bot(bot_home, fake, level=level) as ponte:
-        fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
-        assert (await ponte.ask("hello")).text == f"Hello {REPLACEMENT}"
-        assert (await ponte.ask("again")).text == "And again."
-    assert calls_of_model(fake) == 2
+    """In an answer, a call's name and arguments, the id of the response, a refusal, and in
+    encrypted reasoning."""
+    whole = events.output_of
+
+    def break_reasoning(*given: Any) -> list[dict[str, Any]]:
+        items = whole(*given)
+        for item in items:
+            if item["type"] == "reasoning":
+                item.update(encrypted_content=f"gAA{HALF}", summary=[{"text": HALF}])
+        return items
+
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
+    asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
+    called = Script(calls=(asked, ("look", "{}")), id=f"id{HALF}")
+    async with open_served_bot(bot_home, fake, [FixedTools(look)], level=level) as ponte:
+        for script, answer, calls in (
+            (Script(text=f"Hello {HALF}", piece=3), f"Hello {REPLACEMENT}", 1),
+            ("And again.", "And again.", 2),
+            (called, f"No {REPLACEMENT}", 4),
+            (Script(text="Hello", reasoning=level == "responses"), "Hello", 5),
+            ("Yes.", "Yes.", 6),
+        ):
+            fake.say(script)
+            if script is called:
+                fake.say(Script(refusal=f"No {HALF}"))
+            assert (await ponte.ask("look")).text == answer
+            assert calls_of_model(fake) == calls
 
 
 @every_level
@@ -95,43 +118,6 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
     shown = [text for post in bot_home.recorder.posts for text in post.texts]
     assert not any(REPLACEMENT in text or HALF in text for text in shown)
     assert calls_of_model(fake) == 1
-
-
-@also_on_postgres_with_history
-async def test_half_an_emoji_anywhere_else_in_a_response(
-    bot_home: BotHome, fake: FakeOpenAI, level: Level
-) -> None:
-    """In a call's name and arguments, in the id of the response, in a refusal."""
-    asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
-    fake.say(
-        Script(calls=(asked, ("look", "{}")), id=f"id{HALF}"), Script(refusal=f"No {HALF}"), "Yes."
-    )
-    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as ponte:
-        answer = await ponte.ask("look")
-        assert answer.text == f"No {REPLACEMENT}"
-        assert (await ponte.ask("hello")).text == "Yes."
-    assert calls_of_model(fake) == 3
-
-
-@also_on_postgres
-async def test_half_an_emoji_in_encrypted_reasoning(
-    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = events.output_of
-
-    def break_reasoning(*given: Any) -> list[dict[str, Any]]:
-        items = whole(*given)
-        for item in items:
-            if item["type"] == "reasoning":
-                item.update(encrypted_content=f"gAA{HALF}", summary=[{"text": HALF}])
-        return items
-
-    monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
-    fake.say(Script(text="Hello", reasoning=True))
-    async with open_served_bot(bot_home, fake, level="responses") as ponte:
-        assert (await ponte.ask("hello")).text == "Hello"
-        assert (await ponte.ask("again")).text == "You said: again"
-    assert calls_of_model(fake) == 2
 
 
 @also_on_postgres_with_history
@@ -155,41 +141,26 @@ async def test_absurd_counts_are_settled_at_the_reservation(
     assert calls_of_model(fake) == len(counts)
 
 
-@also_on_postgres
 async def test_what_a_tool_says_is_stored(bot_home: BotHome, fake: FakeOpenAI) -> None:
-    fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
-    async with open_served_bot(bot_home, fake, [Source(look, rows)], level="chat") as ponte:
-        assert (await ponte.ask("look")).text == "Done."
-    outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
-               if m["role"] == "tool"]  # fmt: skip
-    assert f"no {REPLACEMENT}" in outputs[0]
-    assert f"Ada {REPLACEMENT}" in outputs[1]
-    assert calls_of_model(fake) == 2
-
-
-async def test_what_a_bridge_says_of_its_failure_is_stored(
-    bot_home: BotHome, fake: FakeOpenAI
-) -> None:
+    """And what a bridge says of its failure."""
     called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
+    fake.say(Script(calls=(("look", "{}"), ("rows", "{}"), called)), "Done.")
     async with FakeBridge() as bridge, HttpClient() as http:
-        source = BridgeSource(bridge.url, "", http)
-        async with open_served_bot(bot_home, fake, [source], level="chat") as ponte:
-            bridge.fail(9, 500, f"no such thing {HALF}")
-            fake.say(Script(calls=(called,)), "It failed.")
-            assert (await ponte.ask("list them")).text == "It failed."
-    told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
-    assert f"no such thing {REPLACEMENT}" in told
+        bridge.fail(9, 500, f"no such thing {HALF}")
+        sources: list[ToolSource] = [FixedTools(look, rows), BridgeSource(bridge.url, "", http)]
+        async with open_served_bot(bot_home, fake, sources, level="chat") as ponte:
+            assert (await ponte.ask("look")).text == "Done."
+    messages = fake.request_bodies("/chat/completions")[-1]["messages"]
+    outputs = [message["content"] for message in messages if message["role"] == "tool"]
+    for output, words in zip(outputs, ("no", "Ada", "no such thing"), strict=True):
+        assert f"{words} {REPLACEMENT}" in output
     assert calls_of_model(fake) == 2
 
 
 @also_on_postgres_with_history
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_once(
-    bot_home: BotHome,
-    fake: FakeOpenAI,
-    monkeypatch: pytest.MonkeyPatch,
-    level: Level,
-    calls: bool,
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, level: Level, calls: bool
 ) -> None:
     """Whatever it is that the database does not take."""
     add = turns._add_round
@@ -205,7 +176,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
         Script(text="poison", calls=asked, usage={"input": 1000, "cached": 0, "output": 10}), "Yes."
     )
     async with open_served_bot(
-        bot_home, fake, [Source(look)], allowed=ALLOWED, prices=PRICES, level=level
+        bot_home, fake, [FixedTools(look)], allowed=ALLOWED, prices=PRICES, level=level
     ) as ponte:
         one, receipt = await ponte.send("hello")
         answer = await ponte.wait_for_answer(receipt)
@@ -216,10 +187,7 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
     async with open_served_bot(bot_home, fake, level=level) as ponte:
-        assert (
-            await ponte.wait_for_answer(await ponte.engine.conversations.inbox.accept(one))
-            == answer
-        )
+        assert await ponte.ask_message(one) == answer
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
@@ -234,7 +202,7 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     bought: list[int] = []
     monkeypatch.setattr(turns, "encode_json", _refusing)
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
-    async with open_served_bot(bot_home, fake, [Source(buy)], level="chat") as ponte:
+    async with open_served_bot(bot_home, fake, [FixedTools(buy)], level="chat") as ponte:
         assert (await ponte.ask("buy it")).text == "It is not known."
         (call,) = await ponte.engine.people.budget._database.read(
             lambda c: c.execute("SELECT outcome FROM calls").fetchall()
@@ -251,36 +219,31 @@ def _refusing(value: object) -> str:
     return encode_json(value)
 
 
-@every_level
-@pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
+@pytest.mark.parametrize(
+    ("level", "calls"),
+    [("conversations", False), ("responses", True), ("chat", False), ("chat", True)],
+)
 async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing_twice(
-    bot_home: BotHome,
-    fake: FakeOpenAI,
-    monkeypatch: pytest.MonkeyPatch,
-    level: Level,
-    calls: bool,
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, level: Level, calls: bool
 ) -> None:
     """However often: it never counts as an attempt."""
     monkeypatch.setattr("core.turn.run.STORE_BACKOFF", Backoff(0.0))
-    refused, enough = 0, asyncio.Event()
+    refused = 0
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
-    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as ponte:
+    async with open_served_bot(bot_home, fake, [FixedTools(look)], level=level) as ponte:
         journal = ponte.engine.conversations.journal
         name = "record_round" if calls else "record_answer"
         write = getattr(journal, name)
 
         async def away(*given: Any) -> None:
             nonlocal refused
-            if not enough.is_set():
+            if refused < 20:
                 refused += 1
-                if refused == 20:
-                    enough.set()
                 raise NotStored
             await write(*given)
 
         monkeypatch.setattr(journal, name, away)
-        answer = await ponte.ask("hello")
-        assert answer.status == "done"
+        assert (await ponte.ask("hello")).status == "done"
     assert refused == 20
     assert calls_of_model(fake) == (2 if calls else 1)
 
@@ -332,7 +295,8 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
 async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its failures count as attempts, and the model is asked once."""
+    """Its failures count as attempts, but not those of a store that is unavailable. The model is
+    asked once."""
     monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
     prepare, tried = ConversationManager._disarm_and_split, 0
 
@@ -341,6 +305,9 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         if "poison" in run.turn.message.text:
             tried += 1
             raise RuntimeError("it cannot be split")
+        if "unavailable" in run.turn.message.text and tried <= MAX_FAILED_ATTEMPTS:
+            tried += 1
+            raise NotStored
         return await prepare(self, run, answer)
 
     monkeypatch.setattr(ConversationManager, "_disarm_and_split", breaks)
@@ -348,30 +315,12 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         one, receipt = await ponte.send("poison")
         answer = await ponte.wait_for_answer(receipt)
         assert (answer.status, answer.code, tried) == ("failed", "internal", MAX_FAILED_ATTEMPTS)
+        tried = 0
         fake.say("Well again.")
-        assert (await ponte.ask("again")).text == "Well again."
+        assert (await ponte.ask("unavailable")).text == "Well again."
+        assert tried == MAX_FAILED_ATTEMPTS + 1
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
-
-
-async def test_an_answer_is_not_given_up_while_the_store_is_unavailable(
-    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
-    prepare, failures = ConversationManager._disarm_and_split, MAX_FAILED_ATTEMPTS + 1
-
-    async def fail_to_read(self: Any, run: TurnRun, answer: Answer) -> Answer:
-        nonlocal failures
-        failures -= 1
-        if failures >= 0:
-            raise NotStored
-        return await prepare(self, run, answer)
-
-    monkeypatch.setattr(ConversationManager, "_disarm_and_split", fail_to_read)
-    fake.say("It works again.")
-    async with open_served_bot(bot_home, fake, level="chat") as ponte:
-        assert (await ponte.ask("hello")).text == "It works again."
-    assert calls_of_model(fake) == 1
 
 
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(

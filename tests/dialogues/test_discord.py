@@ -100,35 +100,71 @@ def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
 
 
 async def test_a_direct_message_is_answered(setup: SimcordSetup) -> None:
+    """It can be edited and deleted, and a long answer comes in parts that Discord takes. The slash
+    command and autocomplete are answered. A card is decided after a restart."""
     async with simcord.run(await setup.client()) as env:
         ana = env.create_user("ana")
-        await ana.send_dm("hello")
+        message = await ana.send_dm("hello")
         assert bot_messages(env, ana.dm_channel) == ["You said: hello"]
+        await ana.edit(message, "hello again")
+        (row,) = setup.inbox.rows.values()
+        assert row.message.text == "hello again"
+        await ana.delete(message)
+        assert not setup.inbox.rows[row.seq].message.text
+
+        before = len(bot_messages(env, ana.dm_channel))
+        await ana.send_dm("\n\n".join("x" * 640 for _ in range(3)))
+        (part,) = bot_messages(env, ana.dm_channel)[before:]
+        assert len(part) <= 2000
+        setup.long = "\n\n".join("y" * 1500 for _ in range(3))
+        await ana.send_dm("tell me")
+        parts = bot_messages(env, ana.dm_channel)[before + 1 :]
+        assert [part[:2] for part in parts] == ["yy", "yy", "yy"]
+
+        result = await ana.slash("ask", prompt="hello")
+        assert result.acknowledged
+        assert result.response is not None
+        assert result.response.content == "You said: hello"
+        assert await ana.autocomplete("quick-command", "slug", "su") == []
+
+        setup.heard.clear()
+        await ana.send_dm("change them")
+        asked = ana.dm_channel.last_message
+        await env.restart_bot(await setup.client())
+        result = await ana.click(asked, label="Approve")
+        assert result.acknowledged
+        assert setup.heard == ["change them", "approve abcde2"]
+        redrawn = ana.dm_channel.last_message
+        assert redrawn is not None
+        assert redrawn.embeds[0].title == "Changed 2 customers"
 
 
 async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(
     setup: SimcordSetup,
 ) -> None:
+    """A reply that mentions Ponte, a modal and the menu of a message are answered."""
     async with simcord.run(await setup.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
-        ana = guild.add_member(env.create_user("ana"))
+        ana, bob = (guild.add_member(env.create_user(name)) for name in ("ana", "bob"))
         await ana.send(channel, "just among us")
         await ana.send(channel, f"{at(env)} how many bolts?")
-        assert setup.heard == ["how many bolts?"]
-        (thread,) = guild_threads(env)
+        (thread,) = [thread for guild in env.bot.guilds for thread in guild.threads]
         assert thread.name == "how many bolts?"
+        await ana.send(channel, f"{at(env)} and nuts?", reply_to=channel.last_message)
+        assert setup.heard == ["how many bolts?", "and nuts?"]
 
+        opened = await ana.slash(channel, "ask")
+        assert opened.modal is not None
+        result = await ana.submit_modal(opened, {"prompt": "several\nlines"})
+        assert result.response is not None
+        assert result.response.content == "You said: several\nlines"
 
-async def test_a_reply_that_mentions_ponte_is_answered(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        guild = env.create_guild()
-        channel = guild.create_text_channel("general")
-        ana = guild.add_member(env.create_user("ana"))
-        await ana.send(channel, f"{at(env)} bolts?")
-        answer = channel.last_message
-        await ana.send(channel, f"{at(env)} and nuts?", reply_to=answer)
-        assert setup.heard == ["bolts?", "and nuts?"]
+        late = await bob.send(channel, "the bolts are late")
+        opened = await ana.context_menu(channel, "Ask Ponte", late)
+        await ana.submit_modal(opened, {"prompt": "why?", "quote": "the bolts are late"})
+        *_, row = setup.inbox.rows.values()
+        assert [quote.text for quote in row.message.context] == ["the bolts are late"]
 
 
 async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
@@ -164,86 +200,6 @@ async def test_with_the_intent_a_reply_and_a_thread_are_read(setup: SimcordSetup
         assert bot_messages(env, channel) == ["You said: is that so?"]
 
 
-async def test_the_slash_command_ask_is_answered(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        ana = env.create_user("ana")
-        result = await ana.slash("ask", prompt="hello")
-        assert result.acknowledged
-        assert result.response is not None
-        assert result.response.content == "You said: hello"
-
-
-async def test_a_card_is_decided_after_a_restart(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        ana = env.create_user("ana")
-        await ana.send_dm("change them")
-        message = ana.dm_channel.last_message
-        await env.restart_bot(await setup.client())
-        result = await ana.click(message, label="Approve")
-        assert result.acknowledged
-        assert setup.heard == ["change them", "approve abcde2"]
-        redrawn = ana.dm_channel.last_message
-        assert redrawn is not None
-        assert redrawn.embeds[0].title == "Changed 2 customers"
-
-
-async def test_a_long_answer_comes_in_parts_that_discord_takes(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        ana = env.create_user("ana")
-        await ana.send_dm("\n\n".join("x" * 640 for _ in range(3)))
-        parts = bot_messages(env, ana.dm_channel)
-        assert [len(part) <= 2000 for part in parts] == [True]
-        setup.long = "\n\n".join("y" * 1500 for _ in range(3))
-        await ana.send_dm("tell me")
-        assert [part[:2] for part in bot_messages(env, ana.dm_channel)[1:]] == ["yy", "yy", "yy"]
-
-
-async def test_a_modal_is_filled_in(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        guild = env.create_guild()
-        channel = guild.create_text_channel("general")
-        ana = guild.add_member(env.create_user("ana"))
-        opened = await ana.slash(channel, "ask")
-        assert opened.modal is not None
-        result = await ana.submit_modal(opened, {"prompt": "several\nlines"})
-        assert result.response is not None
-        assert result.response.content == "You said: several\nlines"
-
-
-async def test_the_message_menu(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        guild = env.create_guild()
-        channel = guild.create_text_channel("general")
-        ana = guild.add_member(env.create_user("ana"))
-        bob = guild.add_member(env.create_user("bob"))
-        late = await bob.send(channel, "the bolts are late")
-        opened = await ana.context_menu(channel, "Ask Ponte", late)
-        await ana.submit_modal(opened, {"prompt": "why?", "quote": "the bolts are late"})
-        (row,) = setup.inbox.rows.values()
-        assert [quote.text for quote in row.message.context] == ["the bolts are late"]
-
-
-async def test_autocomplete_is_answered(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        ana = env.create_user("ana")
-        assert await ana.autocomplete("quick-command", "slug", "su") == []
-
-
-async def test_an_edit_and_a_deletion(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client()) as env:
-        ana = env.create_user("ana")
-        message = await ana.send_dm("hello")
-        await ana.edit(message, "hello again")
-        (row,) = setup.inbox.rows.values()
-        assert row.message.text == "hello again"
-        await ana.delete(message)
-        assert not setup.inbox.rows[row.seq].message.text
-
-
 def at(env: simcord.Env) -> str:
     assert env.bot.user is not None
     return env.bot.user.mention
-
-
-def guild_threads(env: simcord.Env) -> list[discord.Thread]:
-    return [thread for guild in env.bot.guilds for thread in guild.threads]

@@ -57,9 +57,10 @@ async def texts_of_cards(journal: Journal, conversation: str) -> list[str]:
     return [card.text for one in entries if one.answer for card in one.answer.cards]
 
 
-@also_on_postgres
 @pytest.mark.parametrize(
-    ("forgets", "locale"), [("person", "en"), ("conversation", "en"), ("conversation", "fr")]
+    ("forgets", "locale", "bot_home"),
+    [("person", "en", "home"), ("conversation", "fr", "home"), ("conversation", "en", "postgres")],
+    indirect=["bot_home"],
 )
 async def test_a_change_that_was_read_out_elsewhere_is_forgotten_there_too(
     bot_home: BotHome, forgets: str, locale: str
@@ -110,11 +111,8 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
     made = make_choices(sources=[table], appliers=[table], policy=RIGHTS, rules=rules)
     async with bot_home.play(replace(made, code=CodeRunner(backend))) as ponte:
-        threads, files = (
-            ponte.engine.conversations.threads,
-            ponte.engine.conversations.files,
-        )
-        journal = ponte.engine.conversations.journal
+        stores = ponte.engine.conversations
+        threads, files, journal = stores.threads, stores.files, stores.journal
         both = on_slack("", "k1", BEA).address.conversation
         others = on_slack("", "k1", OTHER).address.conversation
         await says(ponte, "hello", "k1", replace(BEA, name="  "))

@@ -76,22 +76,17 @@ async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -
         assert (await ask_in_language(ponte, f"{approve} zzzzz2")).text == missing
         assert (await ask_in_language(ponte, forget)).text.startswith(forgotten)
         again = await ponte.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
-        assert again.text.startswith("Deleted this conversation (1 message)."), (
-            "the first one deleted the rest"
-        )
+        assert again.text.startswith("Deleted this conversation (1 message)."), "not the rest"
 
 
-@pytest.mark.parametrize("locale", CHANGED)
-async def test_a_card_has_dates_in_the_language_of_its_reader(
-    bot_home: BotHome, locale: str
-) -> None:
+async def test_a_card_has_dates_in_the_language_of_its_reader(bot_home: BotHome) -> None:
     table = MemoryTable({"1": {"Name": "Ada", "Status": "Lead", "Value": None}})
     after = '{"Name": "Ada", "Status": "Won", "Value": "2026-11-18"}'
     call = f'call table_update {{"rows": {{"1": {after}}}}}'
     async with bot(bot_home, table) as ponte:
-        asked = replace(make_message(call, "k1"), locale=locale)
-        (card,) = (await ponte.ask_message(asked)).cards
-        (row,) = read_rows(card.rows)
-        assert (row.name, sorted(row.text.split(" · "))) == (
-            "Ada", sorted(CHANGED[locale].split(" · ")),
-        )  # fmt: skip
+        for locale, changed in CHANGED.items():
+            asked = replace(make_message(call, locale), locale=locale)
+            (card,) = (await ponte.ask_message(asked)).cards
+            (row,) = read_rows(card.rows)
+            values = (row.name, sorted(row.text.split(" · ")))
+            assert values == ("Ada", sorted(changed.split(" · ")))

@@ -14,7 +14,7 @@ from tests.dialogues.decisions import bot, propose
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
-THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
+THREE = [{"Name": name} for name in ("one", "two", "three")]
 
 
 async def amend(ponte: RunningBot, message: Message, text: str) -> None:
@@ -22,8 +22,11 @@ async def amend(ponte: RunningBot, message: Message, text: str) -> None:
     await ponte.engine.conversations.inbox.amend(message.event_key, edited)
 
 
-@pytest.mark.parametrize("text", ["hello", "deny abc234", ""])
-@also_on_postgres
+@pytest.mark.parametrize(
+    ("text", "bot_home"),
+    [("hello", "postgres"), ("deny abc234", "home"), ("", "home"), ("", "postgres")],
+    indirect=["bot_home"],
+)
 async def test_an_approval_that_has_begun_is_completed(bot_home: BotHome, text: str) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
@@ -45,31 +48,32 @@ async def test_an_approval_that_has_begun_is_completed(bot_home: BotHome, text: 
 
 
 @pytest.mark.parametrize("is_put_back", [False, True])
-@pytest.mark.parametrize("text", ["again", "help", "stop", "quick-command hello", ""])
 @also_on_postgres
 async def test_a_turn_is_answered_as_it_was_asked_and_not_if_it_was_deleted(
-    bot_home: BotHome, text: str, is_put_back: bool
+    bot_home: BotHome, is_put_back: bool
 ) -> None:
-    reached = asyncio.Event()
+    texts, model = ("again", "help", "stop", "quick-command hello", ""), EchoModel()
 
     async def hold(ask: RoundRequest) -> None:
-        reached.set()
         await asyncio.Event().wait()
 
-    async with bot_home.open(EchoModel(gate=hold)) as ponte:
-        message, _ = await ponte.send("swordfish")
-        await reached.wait()
+    model.gate = hold
+    async with bot_home.open(model) as ponte:
+        messages = [(await ponte.send("swordfish", channel=f"C{text}"))[0] for text in texts]
+        await model.until(len(texts))
         if is_put_back:
             await ponte.engine.drain(0)
-        await amend(ponte, message, text)
+        for message, text in zip(messages, texts, strict=True):
+            await amend(ponte, message, text)
     model = EchoModel()
     async with bot_home.open(model) as ponte:
-        await ponte.ask("what did I say?")
-        history = [item.text for item in await model.asks[-1].history()]
-        posts = [post.text for post in ponte.recorder.posts]
-    if text:
-        assert history == ["swordfish", "You said: swordfish"]
-        assert posts == ["You said: swordfish", "You said: what did I say?"]
-    else:
-        assert history == ["[deleted by its author]"]
-        assert posts == ["You said: what did I say?"]
+        for text in texts:
+            await ponte.ask("what did I say?", channel=f"C{text}")
+            history = [item.text for item in await model.asks[-1].history()]
+            posts = [post.text for post in ponte.recorder.posts if post.channel == f"C{text}"]
+            if text:
+                assert history == ["swordfish", "You said: swordfish"], text
+                assert posts == ["You said: swordfish", "You said: what did I say?"]
+            else:
+                assert history == ["[deleted by its author]"]
+                assert posts == ["You said: what did I say?"]

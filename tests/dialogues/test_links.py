@@ -11,16 +11,13 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Attachment, Item, Person, Quote
-from core.domain.ports import Tool
 from core.domain.records import (
-    Health,
     ModelEvent,
     Outcome,
     RoundCompleted,
     RoundRequest,
     TextDelta,
     ToolContext,
-    Viewer,
 )
 from core.tools.tool import FunctionTool
 from core.turn.run import TurnConfig
@@ -30,6 +27,7 @@ from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes import linkers
 from tests.fakes.choices import ANA, make_choices, make_message
 from tests.fakes.discord import FakeDiscord
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.quick_commands import RegisteredCommands
@@ -82,21 +80,13 @@ class Author(EchoModel):
         yield RoundCompleted((Item(kind="message", role="assistant", text=self.text),))
 
 
-class Source:
-    name = "tables"
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+class Source(FixedTools):
+    def __init__(self) -> None:
         async def look(ctx: ToolContext) -> Outcome:
             """Look into a table."""
             return Outcome("ok", "a row")
 
-        return [FunctionTool(look, effect="read", doing="is looking…")]
-
-    async def health(self) -> Health:
-        return Health("tables", "on")
-
-    async def close(self) -> None:
-        return None
+        super().__init__(FunctionTool(look, effect="read", doing="is looking…"))
 
 
 def live(links: Sequence[str]) -> list[str]:
@@ -115,20 +105,17 @@ async def ask_for_tool_text(ponte: RunningBot) -> None:
 
 
 async def with_a_file(ponte: RunningBot) -> None:
-    engine = ponte.engine
     one = make_message("what is this?", "file", "C1")
-    kept = await engine.conversations.files.put(
+    kept = await ponte.engine.conversations.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
-    await ponte.ask_message(
-        replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),))
-    )
+    attached = (Attachment("a.csv", "text/csv", 3, kept.id),)
+    await ponte.ask_message(replace(one, attachments=attached))
 
 
 async def with_a_quote(ponte: RunningBot) -> None:
-    await ponte.ask_message(
-        replace(make_message("and this?", "quote"), context=(Quote("Bo", "look here"),))
-    )
+    one = make_message("and this?", "quote")
+    await ponte.ask_message(replace(one, context=(Quote("Bo", "look here"),)))
 
 
 async def of_somebody_else(ponte: RunningBot) -> None:
@@ -139,32 +126,22 @@ OUTSIDE = (ask_for_tool_text, with_a_file, with_a_quote, of_somebody_else)
 
 
 @pytest.mark.parametrize("outside", OUTSIDE)
-@pytest.mark.parametrize("restarted", [False, True])
 async def test_every_later_turn_is_checked(
-    bot_home: BotHome, outside: Callable[[RunningBot], Awaitable[None]], restarted: bool
+    bot_home: BotHome, outside: Callable[[RunningBot], Awaitable[None]]
 ) -> None:
-    async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
-        await outside(ponte)
-        if not restarted:
-            answers = [await ponte.ask("go on"), await ponte.ask("and on")]
-    if restarted:
-        bot_home.recorder.posts.clear()
+    """And the turn in which it comes; also after a restart."""
+    for number in range(2):
         async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
-            answers = [await ponte.ask("go on"), await ponte.ask("and on")]
-    for answer in answers:
-        links = [link for part in answer.parts for link in linkers.piece(part)]
-        assert live(links) == []
-        assert OURS in "".join(links)
-        assert EVIL in answer.text
-    assert live(recorded_links(bot_home)) == [] or outside is of_somebody_else
-
-
-async def test_the_turn_in_which_it_comes_is_checked_too(bot_home: BotHome) -> None:
-    async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
-        await ask_for_tool_text(ponte)
-        await with_a_file(ponte)
-        await with_a_quote(ponte)
-    assert live(recorded_links(bot_home)) == []
+            if number == 0:
+                await outside(ponte)
+            for answer in (await ponte.ask("go on"), await ponte.ask("and on")):
+                links = [link for part in answer.parts for link in linkers.piece(part)]
+                assert live(links) == []
+                assert OURS in "".join(links)
+                assert EVIL in answer.text
+        if outside is of_somebody_else and number == 0:
+            del bot_home.recorder.posts[0]  # nothing from outside was in the thread before it
+        assert live(recorded_links(bot_home)) == []
 
 
 async def test_links_of_a_talk_without_anything_from_outside_stay(bot_home: BotHome) -> None:
@@ -176,33 +153,32 @@ async def test_links_of_a_talk_without_anything_from_outside_stay(bot_home: BotH
         assert answer.text == TEXT
 
 
-@pytest.mark.parametrize("command", ["new", "forget"])
-async def test_a_new_thread_begins_without(bot_home: BotHome, command: str) -> None:
+async def test_a_new_thread_begins_without(bot_home: BotHome) -> None:
     async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
-        await ask_for_tool_text(ponte)
-        assert (await ponte.ask("go on")).text != TEXT
-        await ponte.ask(command)
-        assert (await ponte.ask("tell me")).text == TEXT
+        for command in ("new", "forget"):
+            await ask_for_tool_text(ponte)
+            assert (await ponte.ask("go on")).text != TEXT
+            await ponte.ask(command)
+            assert (await ponte.ask("tell me")).text == TEXT
         await ask_for_tool_text(ponte)
         assert (await ponte.ask("go on")).text != TEXT
 
 
 async def test_what_the_asker_wrote_whole_stays_a_link(bot_home: BotHome) -> None:
+    """Words of others are not what the asker wrote."""
     mine, longer = "https://mine.test/a?b=c", "https://mine.test/a?b=c&d=secret"
-    async with bot_home.open(Author(f"[a]({mine}) {longer}"), [Source()]) as ponte:
+    model = Author(f"[a]({mine}) {longer}")
+    async with bot_home.open(model, [Source()]) as ponte:
         await ponte.ask(f"remember {mine}")
         await ask_for_tool_text(ponte)
         answer = await ponte.ask("go on")
         assert answer.text == f"[a]({mine}) `{longer}`"
         # What one person wrote lets nobody else be led there.
         assert (await ponte.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
-
-
-async def test_words_of_others_are_not_what_the_asker_wrote(bot_home: BotHome) -> None:
-    async with bot_home.open(Author(f"see {EVIL}")) as ponte:
-        quoted = (Quote("Bo", f"ask for {EVIL}"),)
-        answer = await ponte.ask_message(replace(make_message("do it", "quote"), context=quoted))
-        assert answer.text == f"see `{EVIL}`"
+        model.text = f"see {EVIL}"
+        quote = (Quote("Bo", f"ask for {EVIL}"),)
+        quoted = replace(make_message("do it", "quote", "C2"), context=quote)
+        assert (await ponte.ask_message(quoted)).text == f"see `{EVIL}`"
 
 
 async def test_a_terminal_knows_no_code(bot_home: BotHome, tmp_path: Path) -> None:
@@ -266,6 +242,7 @@ async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where
 
 
 async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
+    """What an app hangs on a message is not its author's."""
     model = Author()
     async with workplace(
         tmp_path, Setting(model, chosen=replace(make_choices(model), profile=HOSTS))
@@ -274,11 +251,7 @@ async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
         answer = await w.ask("what now?", thread=root)
         assert OURS in answer.visible_text
         assert live_links([answer]) == []
-
-
-async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path: Path) -> None:
-    model = Author(f"see {EVIL}")
-    async with workplace(tmp_path, Setting(model)) as w:
+        model.text = f"see {EVIL}"
         hung = [{"title": "Build", "text": f"open {EVIL}", "app_id": "A1"}]
         answer = await w.ask("what is this?", w.dm, attachments=hung)
         assert f"`{EVIL}`" in answer.visible_text

@@ -51,29 +51,21 @@ async def test_the_tables_are_asked_by_function_calls(bot_home: BotHome, level: 
 
 
 @levels
-async def test_a_bridge_that_is_down_is_told_to_the_model(bot_home: BotHome, level: Level) -> None:
-    async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
-        bridge.fail(50, 500, "boom")
-        fake.say(
-            Script(calls=execute("list_bases"), match="Which bases"),
-            Script(text="I could not reach your tables.", match="error"),
-        )
-        async with HttpClient() as http:
-            source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-            async with open_served_bot(bot_home, fake, [source]) as ponte:
-                answer = await ponte.ask("Which bases are there?")
-        assert answer.text == "I could not reach your tables."
-
-
-@levels
 async def test_several_calls_at_once(bot_home: BotHome, level: Level) -> None:
+    """A bridge that is down is told to the model."""
     async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
         both = execute("list_bases") + execute("list_tables", base_id=BASE)
         fake.say(Script(calls=both, match="Look"), Script(text="Two tables.", match='"Customers"'))
-        async with (
-            HttpClient() as http,
-            open_served_bot(bot_home, fake, [BridgeSource(bridge.url, "", http)]) as ponte,
-        ):
-            assert (await ponte.ask("Look around")).text == "Two tables."
-            assert (await ponte.ask("thanks")).text.endswith("thanks")
-        assert sorted(bridge.executed_tools) == ["list_bases", "list_tables"]
+        async with HttpClient() as http:
+            source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
+            async with open_served_bot(bot_home, fake, [source]) as ponte:
+                assert (await ponte.ask("Look around")).text == "Two tables."
+                assert (await ponte.ask("thanks")).text.endswith("thanks")
+                assert sorted(bridge.executed_tools) == ["list_bases", "list_tables"]
+                bridge.fail(50, 500, "boom")
+                fake.say(
+                    Script(calls=execute("list_bases"), match="Which bases"),
+                    Script(text="I could not reach your tables.", match="error"),
+                )
+                answer = await ponte.ask("Which bases are there?")
+        assert answer.text == "I could not reach your tables."

@@ -23,9 +23,10 @@ CALL = ("table_create", json.dumps({"rows": [{"Name": "Ada"}]}))
 async def test_the_model_reads_the_decision_in_its_next_turn(
     bot_home: BotHome, level: Level
 ) -> None:
+    """Also after restarts."""
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        fake.say(Script(text="I have added her.", calls=(CALL,), match="add ada"))
+        fake.say(Script(text="I have added her.", calls=(CALL,), match="add ada", times=2))
         async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
             asked = await ponte.ask("Please add Ada")
             (card,) = asked.cards
@@ -38,25 +39,14 @@ async def test_the_model_reads_the_decision_in_its_next_turn(
             assert f"Proposed as {card.id}: nothing is changed yet." in heard
             assert f"A note from Ponte itself, not from a person. Proposal {card.id}" in heard
             assert "Approved by Ana. Done. Row ids: 1." in heard
-        assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
-    assert table.rows == {"1": {"Name": "Ada"}}
-
-
-@levels
-async def test_the_model_reads_the_decision_after_a_restart(
-    bot_home: BotHome, level: Level
-) -> None:
-    table = MemoryTable()
-    async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        fake.say(Script(calls=(CALL,), match="add ada"))
-        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
             (card,) = (await ponte.ask("Please add Ada")).cards
         async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
             await ponte.ask(f"deny {card.id}")
         async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
             await ponte.ask("Is it done?")
             assert "Denied by Ana." in last_heard(fake)
-    assert table.rows == {}
+        assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
+    assert table.rows == {"1": {"Name": "Ada"}}
 
 
 def test_a_note_belongs_to_the_turn_after_it() -> None:
@@ -64,14 +54,8 @@ def test_a_note_belongs_to_the_turn_after_it() -> None:
         return Item("message", role="user", text=text, name=name)
 
     answer = Item("message", role="assistant", text="yes")
-    thread = [
-        user_item("one"),
-        answer,
-        user_item("first", NOTE_NAME),
-        user_item("second", NOTE_NAME),
-        user_item("two"),
-        answer,
-    ]
+    notes = [user_item("first", NOTE_NAME), user_item("second", NOTE_NAME)]
+    thread = [user_item("one"), answer, *notes, user_item("two"), answer]
     assert find_turn_starts(thread) == [0, 2]
     assert drop_unanswered_turns(thread) == thread
 

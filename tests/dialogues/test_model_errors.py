@@ -32,15 +32,19 @@ REFUSALS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("script", "code", "words"), REFUSALS)
-async def test_refusals_are_worded(
-    bot_home: BotHome, script: Script, code: str, words: str
-) -> None:
+async def test_refusals_are_worded(bot_home: BotHome) -> None:
+    """A person whom OpenAI refuses reads it alone."""
     async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
-        fake.say(script)
-        answer = await ponte.ask("hello")
-        assert (answer.status, answer.code, answer.text) == ("failed", code, words)
-        assert (await ponte.ask("again")).text == "You said: again"
+        for script, code, words in REFUSALS:
+            fake.say(script)
+            answer = await ponte.ask("hello", channel=code)
+            assert (answer.status, answer.code, answer.text) == ("failed", code, words)
+            assert (await ponte.ask("again", channel=code)).text == "You said: again"
+        fake.say(
+            Script(status=400, code="identifier_blocked", message="This identifier is blocked.")
+        )
+        answer = await ponte.ask("hello", person=ANA, shared=True)
+        assert (answer.code, answer.is_private) == ("person_refused", True)
 
 
 async def test_a_silent_model_ends_the_turn_and_keeps_its_text(bot_home: BotHome) -> None:
@@ -87,12 +91,3 @@ async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(bot_home: Bot
         async with open_served_bot(bot_home, fake, key="sk-right", model="gpt-6-lunar") as ponte:
             answer = await ponte.ask("hello")
             assert "PONTE_MODEL setting. Did you mean `gpt-6-luna`?" in answer.text
-
-
-async def test_a_person_whom_openai_refuses_reads_it_alone(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
-        fake.say(
-            Script(status=400, code="identifier_blocked", message="This identifier is blocked.")
-        )
-        answer = await ponte.ask("hello", person=ANA, shared=True)
-        assert (answer.code, answer.is_private) == ("person_refused", True)

@@ -28,6 +28,7 @@ def last_heard(fake: FakeOpenAI) -> str:
 
 @levels
 async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level) -> None:
+    """Two messages at once are answered in order."""
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         async with open_served_bot(bot_home, fake) as ponte:
             await ponte.ask("My name is Ana and my cat is Tobi.")
@@ -38,18 +39,10 @@ async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level
             kept = await ponte.engine.conversations.threads.get(record.conversation)
             assert kept is not None
             assert kept.level == level
-        assert len(fake.conversations) == (level == "conversations")
-
-
-@levels
-async def test_two_messages_at_once_are_answered_in_order(bot_home: BotHome, level: Level) -> None:
-    async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        async with open_served_bot(bot_home, fake) as ponte:
-            _, first = await ponte.send("one")
-            _, second = await ponte.send("two")
-            answers = await asyncio.gather(
-                ponte.wait_for_answer(second), ponte.wait_for_answer(first)
-            )
+            assert len(fake.conversations) == (level == "conversations")
+            fake.most = 0
+            receipts = [(await ponte.send(text))[1] for text in ("one", "two")]
+            answers = await asyncio.gather(*map(ponte.wait_for_answer, reversed(receipts)))
         assert [answer.text.split()[-1] for answer in answers] == ["two", "one"]
         assert fake.most == 1, "never two answers at once in one conversation"
         assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
@@ -83,12 +76,16 @@ async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHo
 
 
 async def test_a_conversation_deleted_by_hand(bot_home: BotHome) -> None:
+    """A cut answer says so."""
     async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         await ponte.ask("My cat is Tobi.")
         fake.conversations.clear()
         answer = await ponte.ask("What is my cat called?")
         assert answer.text == "You said: What is my cat called?"
         assert "Tobi" in last_heard(fake)
+        fake.say(Script(text="The first half", incomplete="max_output_tokens"))
+        answer = await ponte.ask("Tell me all.")
+        assert answer.text.startswith("The first half\n\n_The answer stops here")
 
 
 async def test_stop_in_mid_stream_and_the_next_message_at_once(bot_home: BotHome) -> None:
@@ -110,6 +107,7 @@ async def test_stop_in_mid_stream_and_the_next_message_at_once(bot_home: BotHome
 
 
 async def test_forget_erases_what_the_server_has(bot_home: BotHome) -> None:
+    """And in mid-stream what comes late."""
     async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         await ponte.ask("My cat is Tobi.")
         fake.locked[next(iter(fake.conversations))] = 5
@@ -117,13 +115,7 @@ async def test_forget_erases_what_the_server_has(bot_home: BotHome) -> None:
         assert len(fake.conversations) == 2, "the first was given up"
         await ponte.ask("forget")
         await ponte.engine.upkeep.once()
-        assert fake.conversations == {}
-        assert fake.orphans == []
-        assert fake.responses == {}
-
-
-async def test_forget_in_mid_stream_erases_what_comes_late(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
+        assert (fake.conversations, fake.orphans, fake.responses) == ({}, [], {})
         fake.say(Script(text=LONG_ANSWER, fail="hang", match="cat"))
         await ponte.send("My cat is Tobi.")
         await fake.wait_for_failures()
@@ -132,9 +124,7 @@ async def test_forget_in_mid_stream_erases_what_comes_late(bot_home: BotHome) ->
         fake.release.set()
         await erasing
         await ponte.engine.upkeep.once()
-        assert fake.conversations == {}
-        assert fake.orphans == []
-        assert fake.responses == {}
+        assert (fake.conversations, fake.orphans, fake.responses) == ({}, [], {})
 
 
 async def test_each_person_is_a_pseudonym_and_named_in_company(bot_home: BotHome) -> None:
@@ -162,34 +152,21 @@ async def test_a_server_that_loses_its_apis_in_mid_thread(bot_home: BotHome, lev
         assert "Tobi" in last_heard(fake)
 
 
-async def test_a_cut_answer_says_so(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
-        fake.say(Script(text="The first half", incomplete="max_output_tokens"))
-        answer = await ponte.ask("Tell me all.")
-        assert answer.text.startswith("The first half\n\n_The answer stops here")
-
-
 async def test_a_broken_stream_keeps_its_text_and_says_so(bot_home: BotHome) -> None:
+    """A call that broke off leaves no half sentence."""
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
         open_served_bot(bot_home, fake) as ponte,
     ):
-        fake.say(Script(text="Half of it.", fail="drop", piece=20), LONG_ANSWER)
+        fake.say(Script(text="Half of it.", fail="drop", piece=20))
         await ponte.ask("Tell me.")
         (shown,) = bot_home.recorder.visible("k1")
         assert shown.startswith("Half of it.\n\n_I stopped here. The model's server stopped")
         assert len([body for body in fake.request_bodies("/responses") if "input" in body]) == 1
-
-
-async def test_a_call_that_broke_off_leaves_no_half_sentence(bot_home: BotHome) -> None:
-    async with (
-        FakeOpenAI(without={"conversations"}) as fake,
-        open_served_bot(bot_home, fake) as ponte,
-    ):
         call = ("tables", '{"a": "long arguments in pieces"}')
         fake.say(Script(text="Look.", calls=(call,), fail="drop", after=2), LONG_ANSWER)
         await ponte.ask("Tell me.")
-        assert bot_home.recorder.visible("k1") == [LONG_ANSWER]
+        assert bot_home.recorder.visible("k2") == [LONG_ANSWER]
 
 
 async def test_the_response_and_the_conversation_are_on_the_list(bot_home: BotHome) -> None:

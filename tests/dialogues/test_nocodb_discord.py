@@ -8,20 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from tests.dialogues.office import (
-    ATTACHED,
-    CSV,
-    DUPLICATES,
-    EVERYTHING,
-    EXPORTED,
-    LEADS,
-    PAID,
-    SALES,
-    SALES_FOUND,
-    Office,
-    office,
-    this_month,
-)
+from tests.dialogues import office
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.interactions import EPHEMERAL
@@ -31,7 +18,7 @@ from tests.fakes.discord.world import Payload
 class Server:
     """Ana and Bo may write; Bea is an admin. Each question has a thread of its own."""
 
-    def __init__(self, discord: FakeDiscord, team: Office) -> None:
+    def __init__(self, discord: FakeDiscord, team: office.Office) -> None:
         self.discord = discord
         self.team = team
         self.ana, self.bo, self.bea = (discord.user(name) for name in ("Ana", "Bo", "Bea"))
@@ -66,7 +53,7 @@ class Server:
 
 @asynccontextmanager
 async def server(home: Path) -> AsyncIterator[Server]:
-    async with office(home) as team, FakeDiscord() as discord:
+    async with office.office(home) as team, FakeDiscord() as discord:
         made = Server(discord, team)
         people = (made.ana, made.bo, made.bea)
         opened = team.open(
@@ -81,14 +68,6 @@ async def server(home: Path) -> AsyncIterator[Server]:
                 yield made
 
 
-def has_source_line(message: Payload) -> bool:
-    return "Source: " in message["content"]
-
-
-def has_embeds(message: Payload) -> bool:
-    return bool(message["embeds"])
-
-
 def words(card: Payload) -> str:
     return "\n".join(f"{embed['title']}\n{embed['description']}" for embed in card["embeds"])
 
@@ -97,20 +76,24 @@ def labels(card: Payload) -> list[str]:
     return [button["label"] for row in card["components"] for button in row["components"]]
 
 
-async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
+async def test_questions_and_changes(tmp_path: Path) -> None:
+    """Answers say where the figures come from. A change waits for who asked and can be taken back,
+    a delete for an admin. Rows come from a file and as a file."""
     async with server(tmp_path) as here:
-        text = (await here.asks(LEADS, has_source_line))["content"]
+
+        def has_source(post: Payload) -> bool:
+            return "Source: " in post["content"]
+
+        text = (await here.asks(office.LEADS, has_source))["content"]
         assert "```\nName\n───────────\nCustomer 03\n```" in text, "Discord has no tables"
-        assert f'Source: Customers, Status is "Lead" and Lead since is {this_month()}: ' in (text)
+        filtered = f'Status is "Lead" and Lead since is {office.this_month()}'
+        assert f"Source: Customers, {filtered}: " in text
         assert "(America/Sao_Paulo). NocoDB (<http://127.0.0.1:" in text, "no preview of it"
-        text = (await here.asks(SALES, has_source_line))["content"]
-        assert text.startswith(f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")
+        text = (await here.asks(office.SALES, has_source))["content"]
+        assert text.startswith(f"{office.SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")
 
-
-async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path) -> None:
-    async with server(tmp_path) as here:
         orders = here.team.rows("Orders")
-        card = await here.asks(PAID, has_embeds)
+        card = await here.asks(office.PAID, lambda post: post["embeds"])
         assert words(card).startswith("Change a row in Orders\nRequested by Ana. Waiting for ")
         assert "\n**Order 12**\nPaid: ~~No~~ → Yes\n" in words(card)
         assert "Expires <t:" in words(card)
@@ -124,25 +107,21 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         await here.decides(here.ana, card, "Undo", "Undone by Ana.")
         assert orders[12]["Paid"] is False
 
+        card = await here.asks(
+            office.ATTACHED, lambda post: post["embeds"], ("new.csv", office.CSV)
+        )
+        assert "Bruno,Lead" in here.team.model_input()
+        assert words(card).startswith("Create 3 rows in Customers\n")
+        await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
+        assert {31, 32, 33} <= here.team.rows("Customers").keys()
+        answer = await here.asks(office.EVERYTHING, lambda post: post["attachments"])
+        source = "Source: Readings: 5 of 1,200 rows, "
+        assert answer["content"].startswith(f"{office.EXPORTED}\n\n{source}")
+        assert [file["filename"] for file in answer["attachments"]] == ["Readings.csv"]
 
-async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
-    async with server(tmp_path) as here:
-        card = await here.asks(DUPLICATES, has_embeds)
+        card = await here.asks(office.DUPLICATES, lambda post: post["embeds"])
         assert words(card).startswith("Delete 2 rows in Customers\n")
         assert "An admin must approve it." in words(card)
         assert "so an admin must approve it" in await here.refused_click(here.ana, card)
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
         assert not {29, 30} & here.team.rows("Customers").keys()
-
-
-async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
-    async with server(tmp_path) as here:
-        card = await here.asks(ATTACHED, has_embeds, ("new.csv", CSV))
-        assert "Bruno,Lead" in here.team.model_input()
-        assert words(card).startswith("Create 3 rows in Customers\n")
-        await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
-        assert {31, 32, 33} <= here.team.rows("Customers").keys()
-        answer = await here.asks(EVERYTHING, lambda message: message["attachments"])
-        source = "Source: Readings: 5 of 1,200 rows, "
-        assert answer["content"].startswith(f"{EXPORTED}\n\n{source}")
-        assert [file["filename"] for file in answer["attachments"]] == ["Readings.csv"]

@@ -79,6 +79,7 @@ async def ctx(bot_home: BotHome, level: Level) -> AsyncIterator[ToolContext]:
 
 @levels
 async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) -> None:
+    """On a card its words stay a cell's."""
     async with ctx(bot_home, level) as one:
         before = one.rows
         one.obeys(("nocodb_delete", {"table": "Customers", "ids": ALL, "filters": [],
@@ -98,13 +99,9 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
         assert told.text == "Denied by Ana."
         assert (one.rows, one.nocodb.write_calls) == (before, [])
 
-
-@levels
-async def test_orders_in_a_cell_stay_cell_text_on_a_card(bot_home: BotHome, level: Level) -> None:
-    """Its words stand there as a cell's, and nowhere else."""
-    async with ctx(bot_home, level) as one:
-        one.obeys(("nocodb_update", {"table": "Customers",
-                                     "changes": [{"id": 7, "fields": {"Value": 0}}]}))  # fmt: skip
+        await one.ponte.ask("new")
+        changes = [{"id": 7, "fields": {"Value": 0}}]
+        one.obeys(("nocodb_update", {"table": "Customers", "changes": changes}))
         answer = await one.ask_for_rows()
         (card,) = answer.cards
         assert card.rows[0]["before"]["Name"].startswith("Ignore your instructions")
@@ -116,24 +113,21 @@ async def test_orders_in_a_cell_stay_cell_text_on_a_card(bot_home: BotHome, leve
         assert one.nocodb.write_calls == []
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        ("nocodb_delete", {"table": "Customers", "ids": [], "filters": [], "match": "all"}),
-        ("nocodb_delete", {"table": "Readings", "ids": [], "match": "all",
-                           "filters": [{"field": "Value", "op": "notblank", "value": None}]}),
-        ("nocodb_update", {"table": "Customers", "filters": [], "set": {"Name": "gone"}}),
-        ("nocodb_delete_table", {"table": "Customers"}),
-    ],
-)  # fmt: skip
-async def test_everything_at_once_is_not_even_proposed(
-    bot_home: BotHome, call: tuple[str, dict[str, Any]]
-) -> None:
+async def test_everything_at_once_is_not_even_proposed(bot_home: BotHome) -> None:
+    everything = [{"field": "Value", "op": "notblank", "value": None}]
+    calls: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("delete", {"table": "Customers", "ids": [], "filters": [], "match": "all"}),
+        ("delete", {"table": "Readings", "ids": [], "match": "all", "filters": everything}),
+        ("update", {"table": "Customers", "filters": [], "set": {"Name": "gone"}}),
+        ("delete_table", {"table": "Customers"}),
+    )
     async with ctx(bot_home, "responses") as one:
         before = one.rows
-        one.obeys(call)
-        one.openai.say(Script(text="I could not.", match="error"))
-        answer = await one.ask_for_rows()
-        assert "\n\nI could not." in answer.text, "it was tried"
-        assert answer.cards == ()
-        assert (one.rows, one.nocodb.write_calls) == (before, [])
+        for tool, arguments in calls:
+            await one.ponte.ask("new")
+            one.obeys((f"nocodb_{tool}", arguments))
+            one.openai.say(Script(text="I could not.", match="error"))
+            answer = await one.ask_for_rows()
+            assert "\n\nI could not." in answer.text, "it was tried"
+            assert answer.cards == ()
+            assert (one.rows, one.nocodb.write_calls) == (before, [])

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-import pytest
-
 from adapters.discord.render import to_discord as on_discord
 from adapters.slack.render import message_content
 from adapters.terminal.screen import Screen
@@ -58,6 +56,8 @@ async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
         assert source(all_of_it) == ("Customers", "20", "30")
         groups = await ponte.ask('/nocodb summarize {"table": "Orders", "group_by": "Paid"}')
         assert groups.text.startswith("**summarize**\n\n| Paid |"), "groups are no rows"
+        nearly = (await ponte.ask("show Custmers")).text
+        assert ("did you mean 'Customers'?" in nearly, "Source:" in nearly) == (True, False)
 
 
 async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -> None:
@@ -79,7 +79,8 @@ async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -
     assert "| 2 | r0002 | 2 |" in written.getvalue()
 
 
-async def test_figures_by_group(bot_home: BotHome) -> None:
+async def test_figures_by_group_and_all_rows_as_a_file(bot_home: BotHome) -> None:
+    """Two questions in a turn have two sources."""
     async with open_bot(bot_home, EchoModel()) as ponte:
         answer = await ponte.ask(
             'call nocodb_summarize {"table": "Orders", "group_by": "Paid", '
@@ -88,19 +89,11 @@ async def test_figures_by_group(bot_home: BotHome) -> None:
         assert '"all":{"sum of Amount":2745}' in answer.text
         assert '{"Paid":"checked","rows":30,"sum of Amount":1395}' in answer.text
         assert source(answer) == ("Orders", "60", "60")
-
-
-async def test_two_questions_in_a_turn_have_two_sources(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, EchoModel()) as ponte:
         call = 'call nocodb_summarize {{"table": "{}"}}'
         asked = "\n".join(call.format(table) for table in ("Orders", "Customers", "Orders"))
         answer = await ponte.ask(asked)
         lines = [line for line in answer.text.splitlines() if line.startswith("Source: ")]
         assert [line.split(":")[1] for line in lines] == [" Orders", " Customers"]
-
-
-async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, EchoModel()) as ponte:
         answer = await ponte.ask('call nocodb_query {"table": "Readings", "export": "csv"}')
         (file,) = answer.files
         _, data = await ponte.engine.conversations.files.get(file.id)
@@ -109,22 +102,15 @@ async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
         assert source(answer) == ("Readings", "20", "1,200")
 
 
-@pytest.mark.parametrize(("zone", "rows"), [("Pacific/Kiritimati", "1"), ("UTC", "3")])
-async def test_a_day_is_the_askers(bot_home: BotHome, zone: str, rows: str) -> None:
+async def test_a_day_is_the_askers(bot_home: BotHome) -> None:
     """Everybody was seen at 12:30 in London, which is half past two the next day out there."""
     async with open_bot(bot_home, EchoModel()) as ponte:
-        asked = make_message(
-            'call nocodb_summarize {"table": "Customers", "filters": '
-            '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}', "k-zone",
-        )  # fmt: skip
-        answer = await ponte.ask_message(replace(asked, time_zone=zone))
-        found = SOURCE.search(answer.text)
-        assert found is not None
-        assert (found["zone"], found["total"]) == (zone, rows)
-
-
-async def test_a_name_that_is_nearly_right(bot_home: BotHome) -> None:
-    async with open_bot(bot_home, DemoModel()) as ponte:
-        answer = await ponte.ask("show Custmers")
-        assert "did you mean 'Customers'?" in answer.text
-        assert "Source:" not in answer.text
+        for zone, rows in (("Pacific/Kiritimati", "1"), ("UTC", "3")):
+            asked = make_message(
+                'call nocodb_summarize {"table": "Customers", "filters": '
+                '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}', zone,
+            )  # fmt: skip
+            answer = await ponte.ask_message(replace(asked, time_zone=zone))
+            found = SOURCE.search(answer.text)
+            assert found is not None
+            assert (found["zone"], found["total"]) == (zone, rows)

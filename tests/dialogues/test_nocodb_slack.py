@@ -10,22 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from tests.dialogues.office import (
-    ATTACHED,
-    CSV,
-    DUPLICATES,
-    EVERYTHING,
-    EXPORTED,
-    LEADS,
-    LEADS_FOUND,
-    PAID,
-    SALES,
-    SALES_FOUND,
-    ZONE,
-    Office,
-    office,
-    this_month,
-)
+from tests.dialogues import office
 from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
 
 SOURCE = re.compile(
@@ -37,11 +22,11 @@ SOURCE = re.compile(
 class Channel:
     """Alice may write, Bob and Bea too; Bea is an admin."""
 
-    def __init__(self, slack: FakeSlack, team: Office) -> None:
+    def __init__(self, slack: FakeSlack, team: office.Office) -> None:
         self.slack = slack
         self.team = team
         self.alice, self.bob, self.bea = (
-            slack.person(name, tz=ZONE.key) for name in ("Alice", "Bob", "Bea")
+            slack.person(name, tz=office.ZONE.key) for name in ("Alice", "Bob", "Bea")
         )
         self.place: SlackChannel = slack.channel("general", self.alice, self.bob, self.bea)
 
@@ -69,7 +54,7 @@ class Channel:
 
 @asynccontextmanager
 async def channel(home: Path) -> AsyncIterator[Channel]:
-    async with office(home) as team, FakeSlack() as slack:
+    async with office.office(home) as team, FakeSlack() as slack:
         made = Channel(slack, team)
         people = (made.alice, made.bob, made.bea)
         settings: dict[str, Any] = {
@@ -86,25 +71,37 @@ async def channel(home: Path) -> AsyncIterator[Channel]:
 
 
 async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
+    """Rows come from a file and as a file."""
     async with channel(tmp_path) as here:
-        answer = await here.asks(LEADS)
-        text, source = answer.visible_text[: len(LEADS_FOUND)], SOURCE.search(answer.visible_text)
-        assert text == LEADS_FOUND
-        assert source is not None, answer.visible_text
-        assert source.groups() == (
-            f'Customers, Status is "Lead" and Lead since is {this_month()}', "1", "1",
-            ZONE.key,
-        )  # fmt: skip
-        answer = await here.asks(SALES)
-        assert answer.visible_text.startswith(
-            f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, "
+        answer = await here.asks(office.LEADS)
+        text, source = (
+            answer.visible_text[: len(office.LEADS_FOUND)],
+            SOURCE.search(answer.visible_text),
         )
+        assert text == office.LEADS_FOUND
+        assert source is not None, answer.visible_text
+        filtered = f'Customers, Status is "Lead" and Lead since is {office.this_month()}'
+        assert source.groups() == (filtered, "1", "1", office.ZONE.key)
+        answer = await here.asks(office.SALES)
+        expected = f"{office.SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, "
+        assert answer.visible_text.startswith(expected)
+
+        card = await here.asks(office.ATTACHED, ("new.csv", "text/csv", office.CSV))
+        assert "Bruno,Lead" in here.team.model_input()
+        assert "*Create 3 rows in Customers*" in card.visible_text
+        await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
+        assert {31, 32, 33} <= here.team.rows("Customers").keys()
+        answer = await here.asks(office.EVERYTHING)
+        assert answer.visible_text.startswith(
+            f"{office.EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, "
+        )
+        await here.slack.wait_until(lambda: "Readings.csv" in here.shared_files())
 
 
 async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         orders = here.team.rows("Orders")
-        card = await here.asks(PAID)
+        card = await here.asks(office.PAID)
         assert "*Change a row in Orders*\nRequested by Alice. " in card.visible_text
         assert "\nOrder 12\nPaid: No → Yes\n" in card.visible_text
         assert "Decide by <!date^" in card.visible_text
@@ -122,26 +119,3 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert "undone · <!date^" in card.visible_text.rpartition("Undone by Alice.")[2]
         assert card.visible_text.rstrip().endswith("`"), "the id is last"
         assert orders[12]["Paid"] is False
-
-
-async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
-    async with channel(tmp_path) as here:
-        card = await here.asks(DUPLICATES)
-        assert "*Delete 2 rows in Customers*" in card.visible_text
-        assert "An admin must approve it." in card.visible_text
-        assert "so an admin must approve it" in await here.refused_click(here.alice, card)
-        assert 29 in here.team.rows("Customers")
-        await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
-        assert not {29, 30} & here.team.rows("Customers").keys()
-
-
-async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
-    async with channel(tmp_path) as here:
-        card = await here.asks(ATTACHED, ("new.csv", "text/csv", CSV))
-        assert "Bruno,Lead" in here.team.model_input()
-        assert "*Create 3 rows in Customers*" in card.visible_text
-        await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
-        assert {31, 32, 33} <= here.team.rows("Customers").keys()
-        answer = await here.asks(EVERYTHING)
-        assert answer.visible_text.startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
-        await here.slack.wait_until(lambda: "Readings.csv" in here.shared_files())

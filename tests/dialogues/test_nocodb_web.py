@@ -9,27 +9,14 @@ from typing import Any
 
 import httpx
 
-from tests.dialogues.office import (
-    ATTACHED,
-    CSV,
-    DUPLICATES,
-    EVERYTHING,
-    EXPORTED,
-    LEADS,
-    PAID,
-    SALES,
-    SALES_FOUND,
-    Office,
-    office,
-    this_month,
-)
+from tests.dialogues import office
 from tests.fakes.link import parse_page_link
 
 
 class Page:
     """What the page asks of Ponte; the browser tells the reader's time zone."""
 
-    def __init__(self, client: httpx.AsyncClient, team: Office) -> None:
+    def __init__(self, client: httpx.AsyncClient, team: office.Office) -> None:
         self.client = client
         self.team = team
 
@@ -65,27 +52,28 @@ class Page:
 
 @asynccontextmanager
 async def page(home: Path) -> AsyncIterator[Page]:
-    async with office(home) as team, team.open(ponte_timezone="UTC") as app:
+    async with office.office(home) as team, team.open(ponte_timezone="UTC") as app:
         address, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as client:
             yield Page(client, team)
 
 
-async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
+async def test_questions_and_changes(tmp_path: Path) -> None:
+    """Answers say where the figures come from. A change waits for a click and can be taken back.
+    Whoever is at the page may delete and deny. Rows come from a file and as a file."""
     async with page(tmp_path) as here:
-        html = (await here.asks(LEADS))["html"]
+        html = (await here.asks(office.LEADS))["html"]
         assert "Customer 03</td>" in html
-        filtered = f'Status is "Lead" and Lead since is {this_month()}'
+        filtered = f'Status is "Lead" and Lead since is {office.this_month()}'
         assert f">Source: Customers, {filtered}: 1 of 1 row, " in html
         assert "(America/Sao_Paulo)." in html
         assert "/dashboard/#/nc/pcrmfake/m" in html
-        assert (await here.asks(SALES))["response"].startswith(f"{SALES_FOUND}\n\nSource: ")
+        assert (await here.asks(office.SALES))["response"].startswith(
+            f"{office.SALES_FOUND}\n\nSource: "
+        )
 
-
-async def test_a_change_waits_for_a_click_and_can_be_taken_back(tmp_path: Path) -> None:
-    async with page(tmp_path) as here:
-        orders = here.team.rows("Orders")
-        card = await here.card(PAID)
+        orders, customers = here.team.rows("Orders"), here.team.rows("Customers")
+        card = await here.card(office.PAID)
         row = {"Title": "Order 12", "Paid": False}
         assert card["title"] == "Change a row in Orders"
         assert card["rows"] == [
@@ -105,31 +93,25 @@ async def test_a_change_waits_for_a_click_and_can_be_taken_back(tmp_path: Path) 
         assert orders[12]["Paid"] is False
         assert (await here.reopened_card(card["id"]))["state"] == "undone"
 
-
-async def test_whoever_is_at_the_page_may_delete_and_deny(tmp_path: Path) -> None:
-    async with page(tmp_path) as here:
-        card = await here.card(DUPLICATES)
-        assert [row["after"] for row in card["rows"]] == [None, None]
-        assert "the rows get new IDs" in card["text"]
-        assert (await here.clicks("deny", card["id"]))["state"] == "denied"
-        assert {29, 30} <= here.team.rows("Customers").keys()
-        card = await here.card(DUPLICATES)
-        assert (await here.clicks("approve", card["id"]))["state"] == "done"
-        assert not {29, 30} & here.team.rows("Customers").keys()
-
-
-async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
-    async with page(tmp_path) as here:
-        card = await here.card(ATTACHED, ("new.csv", CSV))
+        card = await here.card(office.ATTACHED, ("new.csv", office.CSV))
         assert "Bruno,Lead" in here.team.model_input()
         assert [row["after"]["Name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]
         assert [row["name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]
         assert "Done." in (await here.clicks("approve", card["id"]))["text"]
-        assert {31, 32, 33} <= here.team.rows("Customers").keys()
-        answer = await here.asks(EVERYTHING)
+        assert {31, 32, 33} <= customers.keys()
+        answer = await here.asks(office.EVERYTHING)
         source = "Source: Readings: 5 of 1,200 rows, "
-        assert answer["response"].startswith(f"{EXPORTED}\n\n{source}")
+        assert answer["response"].startswith(f"{office.EXPORTED}\n\n{source}")
         (file,) = answer["files"]
         assert file["name"] == "Readings.csv"
         lines = (await here.client.get(file["url"])).text.splitlines()
         assert (len(lines), lines[-1]) == (1_201, "1200,r1200,1200")
+
+        card = await here.card(office.DUPLICATES)
+        assert [row["after"] for row in card["rows"]] == [None, None]
+        assert "the rows get new IDs" in card["text"]
+        assert (await here.clicks("deny", card["id"]))["state"] == "denied"
+        assert {29, 30} <= customers.keys()
+        card = await here.card(office.DUPLICATES)
+        assert (await here.clicks("approve", card["id"]))["state"] == "done"
+        assert not {29, 30} & customers.keys()

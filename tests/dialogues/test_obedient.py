@@ -11,13 +11,14 @@ from pathlib import Path
 from core.base.http import HttpClient
 from core.domain.messages import Item, Quote
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, RoundRequest, Viewer
+from core.domain.records import Effect, ModelEvent, RoundCompleted, RoundRequest
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.test_rights import book, policy
 from tests.fakes.config import FixedConfig
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -59,13 +60,12 @@ class Obedient(EchoModel):
         yield RoundCompleted(tuple(calls))
 
 
-class Bought:
+class Bought(FixedTools):
     """What must not happen."""
-
-    name = "bought"
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        super().__init__(self._tool("pay", "spend"), self._tool("run_python", "code"))
 
     def _tool(self, name: str, effect: Effect) -> Tool:
         async def run_tool() -> str:
@@ -74,15 +74,6 @@ class Bought:
             return "done"
 
         return FunctionTool(run_tool, effect=effect, doing="…", name=name)
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        return [self._tool("pay", "spend"), self._tool("run_python", "code")]
-
-    async def health(self) -> Health:
-        return Health(self.name, "on")
-
-    async def close(self) -> None:
-        """Nothing is held open here."""
 
 
 async def test_an_obedient_model_has_only_the_rights_of_the_asker(
