@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from bot.config.ponte_toml import Config
 from bot.doctor.checks import check_everything
@@ -20,6 +21,8 @@ from core.money.budget import Budget
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
 from tests.fakes.schedules import add_schedule
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TABS = ("", "/checks", "/usage", "/people", "/schedules", "/audit", "/config")
 ADMINS = "web:owner,terminal:owner,web:ana"
@@ -91,8 +94,15 @@ async def open_desk(home: Path, **settings: Any) -> AsyncIterator[Desk]:
         yield desk
 
 
-@pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path_factory.mktemp("desk") / "home") as desk:
+        yield desk
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """For a test that counts messages, or compares with a file that was not reloaded."""
     async with open_desk(tmp_path / "home") as desk:
         yield desk
 
@@ -168,6 +178,7 @@ async def test_a_form_of_another_site_or_session_does_nothing(desk: Desk) -> Non
 
 async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
     links = []
+    eve = httpx.AsyncClient(base_url=desk.address)
     for do in ("add", "renew"):
         page = await desk.send("owner", do, name="eve")
         assert page.status_code == 200
@@ -179,7 +190,6 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
         assert '<td class="amount" data-head="API tokens">0</td>' in again.text
         assert links[-1] not in again.text, "it is shown once"
         if do == "add":
-            eve = desk["stranger"]
             assert (await eve.post("/login", json={"token": links[0]})).status_code == 200
             assert (await eve.get("/me")).json()["name"] == "eve"
     ended = await eve.get("/me")
@@ -190,6 +200,7 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
     removed = await desk.send("owner", "remove", name="eve")
     assert (removed.status_code, "eve can no longer sign in" in removed.text) == (200, True)
     assert (await eve.get("/me")).status_code == 401
+    await eve.aclose()
     lines = (await desk.act("audit"))["lines"]
     done = [(one["event"], one["asker"]) for one in lines if one.get("person") == "web:eve"]
     assert done == [
@@ -264,7 +275,8 @@ async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) ->
     assert f'<td data-head="code">{turn["reason"]}</td>' in page.text
 
 
-async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None:
+async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> None:
+    desk = own_desk
     assert "The file has no errors." in (await desk["owner"].get("/admin/config")).text
     desk.config.write_text('[[allowances]]\nof = "nobody"\n[limits]\ntool_calls = "<i>"\n')
     for page in (
@@ -316,7 +328,8 @@ async def test_usage_by_day_begins_with_the_newest(
     assert "The costs of 2 calls are upper estimates" in page.partition("By channel")[0]
 
 
-async def test_the_checks_are_those_of_doctor(desk: Desk) -> None:
+async def test_the_checks_are_those_of_doctor(own_desk: Desk) -> None:
+    desk = own_desk
     page = (await desk["owner"].get("/admin/checks")).text
     plain = re.sub(r"</?code>", "`", page)
     settings = desk.team.settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -39,25 +38,23 @@ async def public_ponte() -> AsyncIterator[WebPonte]:
     await ponte.close()
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "", "10.0.0.9",
-     "localhost, evil", "[::1", "localhost:x", "evil.localhost", "ponte.localhost:8080"],
-)  # fmt: skip
-async def test_a_foreign_host_header_is_refused(client: Client, host: str) -> None:
+async def test_a_foreign_host_header_is_refused(client: Client) -> None:
     """DNS rebinding: a site lets a name of its own point to 127.0.0.1."""
-    said = await client.get("/", headers={"Host": host})
-    if said.status_code != 400:  # h11 itself refuses what is no Host at all
-        assert said.status_code == 403
-        assert said.json()["error"]["code"] == "foreign_origin"
-    assert "html" not in said.text
-
-
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "localhost.", "127.1.2.3"]
-)
-async def test_names_of_this_machine_are_ours(client: Client, host: str) -> None:
-    assert (await client.get("/", headers={"Host": host})).status_code == 200
+    for host in (
+        "evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "",
+        "10.0.0.9", "localhost, evil", "[::1", "localhost:x", "evil.localhost",
+        "ponte.localhost:8080",
+    ):  # fmt: skip
+        said = await client.get("/", headers={"Host": host})
+        if said.status_code != 400:  # h11 itself refuses what is no Host at all
+            assert said.status_code == 403, host
+            assert said.json()["error"]["code"] == "foreign_origin", host
+        assert "html" not in said.text, host
+    for host in ("localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "localhost.",
+                 "127.1.2.3"):  # fmt: skip
+        assert (await client.get("/", headers={"Host": host})).status_code == 200, host
+    for path in ("/healthz", "/readyz"):
+        assert (await client.get(path, headers={"Host": "10.1.2.3:8080"})).status_code == 200
 
 
 async def test_the_listen_host_and_the_public_url_are_ours() -> None:
@@ -73,19 +70,13 @@ def test_a_page_without_a_token_is_not_opened() -> None:
         TokenAuthentication("127.0.0.1", "", "", MemoryPageAccounts(), MemoryOwnerName())
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_health_answers_under_any_name(client: Client, path: str) -> None:
-    assert (await client.get(path, headers={"Host": "10.1.2.3:8080"})).status_code == 200
-
-
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost", "http://x"])
-async def test_another_site_cannot_ask(ponte: WebPonte, client: Client, origin: str) -> None:
-    said = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
-    assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
+async def test_another_site_cannot_ask_and_our_own_page_can(
+    ponte: WebPonte, client: Client
+) -> None:
+    for origin in ("https://evil.example", "null", "http://localhost", "http://x"):
+        said = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
+        assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin"), origin
     assert not ponte.rows
-
-
-async def test_our_own_page_may_ask(ponte: WebPonte, client: Client) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": ponte.web.address})
     assert said.status_code == 200
 
@@ -116,20 +107,20 @@ async def test_a_form_of_another_site_is_refused(ponte: WebPonte, client: Client
     assert not ponte.rows
 
 
-@pytest.mark.parametrize(
-    "path", ["/metrics", "/status", "/conversations/main", "/conversations/main/events", "/files/x",
-             "/quick-commands", "/nothing"]
-)  # fmt: skip
 @pytest.mark.parametrize("where", ["loopback", "beyond"])
 async def test_without_the_token_nothing_is_told(
-    ponte: WebPonte, public_ponte: WebPonte, path: str, where: str
+    ponte: WebPonte, public_ponte: WebPonte, where: str
 ) -> None:
-    async with (ponte if where == "loopback" else public_ponte).stranger() as client:
-        said = await client.get(path)
-        assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized")
-        for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
-            said = await client.get(path, headers={"Authorization": wrong})
-            assert said.status_code == 401
+    chosen = ponte if where == "loopback" else public_ponte
+    async with chosen.stranger() as client:
+        for path in ("/metrics", "/status", "/conversations/main", "/conversations/main/events",
+                     "/files/x", "/quick-commands", "/nothing"):  # fmt: skip
+            said = await client.get(path)
+            assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), path
+            for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
+                said = await client.get(path, headers={"Authorization": wrong})
+                assert said.status_code == 401, (path, wrong)
+            chosen.web.hub.visitors.auth._tries.clear()  # type: ignore[union-attr]
 
 
 async def test_the_page_itself_and_health_need_no_token(public_ponte: WebPonte) -> None:
@@ -254,15 +245,8 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     with pytest.raises(Unauthorized):
         await other.find_visitor(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
-    for forged in (
-        longer,
-        value[:-1] + ("0" if value[-1] != "0" else "1"),
-        value.rpartition("-")[0],
-        "",
-        "-",
-        "--",
-        "é-x-y",
-    ):
+    changed = value[:-1] + ("0" if value[-1] != "0" else "1")
+    for forged in (longer, changed, value.rpartition("-")[0], "", "-", "--", "é-x-y"):
         with pytest.raises(Unauthorized):
             await auth.login.find_visitor({"cookie": f"{auth.login.cookie}={forged}"}, "")
     auth.time = SESSION_SECONDS + 1
@@ -291,15 +275,10 @@ async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address
     assert await offer(TOKEN, "8.8.8.8", peer="6.6.6.6") == "TooManyTries", "nobody writes for it"
 
 
-async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:
-    ponte = WebPonte(home=tmp_path)
-    await ponte.open()
-    try:
-        async with ponte.terminal_client() as client:
-            headers = {"Host": "evil.example", "Origin": "https://evil.example"}
-            said = await client.post("/chat", json={"message": "x"}, headers=headers)
-            assert (await client.get("/metrics")).status_code == 200
-        assert said.status_code == 200
-        assert ponte.rows[1].message.author.key == "terminal:owner"
-    finally:
-        await ponte.close()
+async def test_the_socket_asks_for_nothing(ponte: WebPonte) -> None:
+    async with ponte.terminal_client() as client:
+        headers = {"Host": "evil.example", "Origin": "https://evil.example"}
+        said = await client.post("/chat", json={"message": "x"}, headers=headers)
+        assert (await client.get("/metrics")).status_code == 200
+    assert said.status_code == 200
+    assert ponte.rows[1].message.author.key == "terminal:owner"

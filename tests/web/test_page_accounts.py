@@ -196,45 +196,15 @@ def test_every_route_of_the_page_is_looked_at() -> None:
     assert known == ROUTES.keys()
 
 
-async def test_who_was_removed_gets_nothing(ponte_with_people: Inhabited) -> None:
-    rows = len(ponte_with_people.ponte.rows)
-    for route, (decision, ask) in ROUTES.items():
-        said = await ask(ponte_with_people.clients["gone"], ponte_with_people.theirs)
-        if route == ("GET", "/readyz"):
-            assert (said.status_code, said.json()) == (503, {"status": "not ready"})
-        elif decision == "open":
-            assert said.status_code == 200, route
-        else:
-            assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
-        ponte_with_people.ponte.web.hub.visitors.auth._tries.clear()  # type: ignore[union-attr]
-    assert len(ponte_with_people.ponte.rows) == rows
-
-
-async def test_a_person_reaches_only_their_own_data(ponte_with_people: Inhabited) -> None:
-    for route, (decision, ask) in ROUTES.items():
-        said = await ask(ponte_with_people.clients["ana"], ponte_with_people.theirs)
-        if route == ("GET", "/readyz"):
-            assert (said.status_code, said.json()) == (503, {"status": "not ready"})
-        elif decision in ("operator", "form", "program"):
-            assert (said.status_code, said.json()["error"]["code"]) == (403, "forbidden"), route
-        elif route != ("POST", "/login"):
-            assert said.status_code in (200, 201), route
-        assert not any(f"of {other}" in said.text for other in ("bia", "owner", "gone")), route
-
-
-@pytest.mark.parametrize("admins", [ADMINS, frozenset({"slack:U1"})], ids=["admin", "not admin"])
-async def test_the_owner_reaches_the_operators_routes(
-    ponte_with_people: Inhabited, admins: frozenset[str]
+async def test_the_owner_who_is_no_admin_reaches_the_operators_routes(
+    ponte_with_people: Inhabited,
 ) -> None:
-    ponte_with_people.ponte.policy = allow_list(admins=admins)
+    ponte_with_people.ponte.policy = allow_list(admins=frozenset({"slack:U1"}))
     await ponte_with_people.ponte.restart()
     for route, (decision, ask) in ROUTES.items():
-        said = await ask(ponte_with_people.clients["owner"], ponte_with_people.theirs)
-        if route == ("GET", "/readyz"):
-            assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
-        elif decision in ("operator", "form"):  # a form is refused without the value in it
-            assert said.status_code == (403 if decision == "form" else 200), route
-        assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
+        if decision in ("operator", "form"):  # a form is refused without the value in it
+            answer = await ask(ponte_with_people.clients["owner"], ponte_with_people.theirs)
+            assert answer.status_code == (403 if decision == "form" else 200), route
 
 
 @pytest.mark.parametrize("who", ["bia", "owner"])

@@ -18,12 +18,16 @@ from tests.web.web_ponte import Client, WebPonte
 
 __all__ = ["ponte_with_people"]
 
-KINDS = ("none", "revoked", "expired", "program", "owner's program", "person", "owner")
-STRANGERS = (401, 401, 401)
+KINDS = (
+    "none", "removed", "revoked", "expired", "program", "owner's program", "person", "owner",
+)  # fmt: skip
+STRANGERS = (401, 401, 401, 401)
+OTHERS = {"person": ("bia", "owner", "gone"), "owner": ("ana", "bia", "gone")}
+"""Whose words an answer must not have, by the kind of who asks."""
 ANSWERS: Mapping[str, tuple[int, ...]] = {
-    "open": (200,) * 7,
-    "sign in": (401,) * 7,  # `ROUTES` sends a wrong token, which no header makes right
-    "health": (503,) * 7,
+    "open": (200,) * 8,
+    "sign in": (401,) * 8,  # `ROUTES` sends a wrong token, which no header makes right
+    "health": (503,) * 8,
     "page": (*STRANGERS, 403, 403, 200, 200),
     "operator": (*STRANGERS, 403, 403, 403, 200),
     "form": (*STRANGERS, 403, 403, 403, 403),
@@ -44,9 +48,8 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
     }  # fmt: skip
     clients = {kind: ponte.person(token) for kind, token in tokens.items()}
     clients |= {"none": ponte.stranger()}
-    yield clients | {
-        "person": ponte_with_people.clients["ana"], "owner": ponte_with_people.clients["owner"]
-    }  # fmt: skip
+    theirs = {"removed": "gone", "person": "ana", "owner": "owner"}
+    yield clients | {kind: ponte_with_people.clients[name] for kind, name in theirs.items()}
     for client in clients.values():
         await client.aclose()
 
@@ -70,12 +73,20 @@ async def test_every_route_with_every_kind_of_token(
                 ]  # fmt: skip
                 ids |= {"notice": "owner-0"}
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
+            stored = len(ponte_with_people.ponte.rows)
             said = await ask(kinds[kind], ids)
             login._tries.clear()
             status = 200 if said.status_code == 201 else said.status_code
             assert status == expected, (route, kind, said.text)
-            if kind != "owner" and route == ("GET", "/readyz"):
-                assert said.json() == {"status": "not ready"}, kind
+            others = OTHERS.get(kind, ())
+            assert not any(f"of {other}" in said.text for other in others), (route, kind)
+            if expected in (401, 403):
+                code = {401: "unauthorized", 403: "forbidden"}[expected]
+                assert said.json()["error"]["code"] == code, (route, kind)
+                assert len(ponte_with_people.ponte.rows) == stored, (route, kind)
+            if route == ("GET", "/readyz"):
+                reasons = [{"name": "model", "words": "no answer"}]
+                assert said.json().get("reasons", []) == reasons * (kind == "owner"), kind
 
 
 async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited) -> None:

@@ -34,50 +34,49 @@ async def test_what_failed_is_tried_again_in_its_place(ponte: WebPonte, page: Pa
     ]
 
 
-async def test_the_last_answer_alone_can_be_asked_again(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        again = " again" if turn.message.replaced_turn else ""
-        return Answer(f"You said: {turn.message.text}{again}")
-
-    ponte.script = script
-    for text in ("one", "two"):
-        await say(page, text)
-        await expect(page.locator(".body").last).to_have_text(f"You said: {text}")
-    await expect(page.get_by_role("button", name="Ask again")).to_have_count(1)
-    await page.get_by_role("button", name="Ask again").click()
-    await expect(page.locator(".said .words")).to_have_text(["one", "two"])
-    await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two again"])
-    assert len(ponte.rows) == 3
-
-
-async def test_asking_again_keeps_the_earlier_answer(ponte: WebPonte, page: Page) -> None:
-    numbers = itertools.count(1)
+async def test_the_last_answer_alone_can_be_asked_again_and_keeps_the_earlier_ones(
+    ponte: WebPonte, page: Page
+) -> None:
+    numbers, bodies = itertools.count(1), page.locator(".body")
     ponte.answers(lambda _: Answer(f"Answer **{next(numbers)}**"))
-    await say(page, "how many?")
+    for number, text in enumerate(("one", "two"), 1):
+        await say(page, text)
+        await expect(bodies.last).to_have_text(f"Answer {number}")
     again = page.get_by_role("button", name="Ask again")
-    for number in (2, 3):
+    await expect(again).to_have_count(1)
+    for number in (3, 4):
         await again.click()
-        await expect(page.locator(".body")).to_have_text([f"Answer {number}"])
+        await expect(bodies).to_have_text(["Answer 1", f"Answer {number}"])
+    await expect(page.locator(".said .words")).to_have_text(["one", "two"])
+    assert [row.message.text for row in ponte.rows.values()] == ["one", "two", "two", "two"]
     await page.reload()
     button = page.get_by_role("button", name="Earlier answer")
     await button.click()
-    await expect(page.locator(".earlier strong")).to_have_text(["2", "1"])
+    await expect(page.locator(".earlier strong")).to_have_text(["3", "2"])
     await button.click()
     await expect(page.locator(".earlier")).to_have_count(0)
-    await expect(page.locator(".body")).to_have_text(["Answer 3"])
+    await expect(bodies).to_have_text(["Answer 1", "Answer 4"])
 
 
-async def test_a_file_alone_is_asked_about_again(ponte: WebPonte, page: Page) -> None:
+def csv_file(name: str) -> FilePayload:
+    return FilePayload(name=name, mimeType="text/csv", buffer=b"1")
+
+
+async def test_a_file_alone_is_asked_about_again_and_stays_if_a_change_is_refused(
+    ponte: WebPonte, page: Page
+) -> None:
     """What is written and attached meanwhile is not sent with it."""
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=422, json={"error": {"code": "x", "message": "Too much."}})
+
     ponte.answers(lambda turn: Answer("Again" if turn.message.replaced_turn else "First"))
-    names = page.locator("#attached bdi")
-    for name in ("a.csv", "b.csv"):
-        file = FilePayload(name=name, mimeType="text/csv", buffer=b"1")
-        await page.set_input_files("#files", file)
-        await expect(names).to_have_text([name])
-        if name == "a.csv":
-            await page.press("#text", "Enter")
-            await expect(page.locator(".body")).to_have_text(["First"])
+    names, sent = page.locator("#attached bdi"), page.locator(".said .files a")
+    await page.set_input_files("#files", csv_file("a.csv"))
+    await page.press("#text", "Enter")
+    await expect(page.locator(".body")).to_have_text(["First"])
+    await page.set_input_files("#files", csv_file("b.csv"))
+    await expect(names).to_have_text(["b.csv"])
     await page.fill("#text", "draft")
     await page.get_by_role("button", name="Ask again").click()
     await expect(page.locator(".body")).to_have_text(["Again"])
@@ -85,10 +84,18 @@ async def test_a_file_alone_is_asked_about_again(ponte: WebPonte, page: Page) ->
     await expect(names).to_have_text(["b.csv"])
     await expect(page.locator("#text")).to_have_value("draft")
     await expect(page.locator("#editing")).to_be_hidden()
-
-
-def csv_file(name: str) -> FilePayload:
-    return FilePayload(name=name, mimeType="text/csv", buffer=b"1")
+    await page.get_by_role("button", name="Edit").click()
+    await page.route("**/chat", refuse)
+    await say(page, "sum it")
+    await expect(page.locator("#notice")).to_have_text("Not sent: Too much.")
+    await expect(names).to_have_text(["a.csv"])
+    await expect(page.locator("#editing")).to_be_visible()
+    await page.unroute("**/chat")
+    await page.press("#text", "Enter")
+    await expect(page.locator(".said .words")).to_have_text(["sum it"])
+    await expect(sent).to_have_text(["a.csv"])
+    await expect(names).to_have_text(["b.csv"])
+    assert [one.name for one in ponte.rows[3].message.attachments] == ["a.csv"]
 
 
 async def test_a_file_is_dropped_from_a_message_and_another_added(
@@ -118,25 +125,6 @@ async def test_a_file_is_dropped_from_a_message_and_another_added(
     assert sent[1:] == [["old.csv", "right.csv"]] * 2
 
 
-async def test_a_message_keeps_its_files_if_its_change_is_refused(page: Page) -> None:
-    async def refuse(route: Route) -> None:
-        await route.fulfill(status=422, json={"error": {"code": "x", "message": "Too much."}})
-
-    await page.set_input_files("#files", csv_file("old.csv"))
-    await page.press("#text", "Enter")
-    await expect(page.locator(".body")).to_have_text("You said:")
-    await page.get_by_role("button", name="Edit").click()
-    await page.route("**/chat", refuse)
-    await say(page, "sum it")
-    await expect(page.locator("#notice")).to_have_text("Not sent: Too much.")
-    await expect(page.locator("#attached bdi")).to_have_text(["old.csv"])
-    await expect(page.locator("#editing")).to_be_visible()
-    await page.unroute("**/chat")
-    await page.press("#text", "Enter")
-    await expect(page.locator(".body")).to_have_text("You said: sum it")
-    await expect(page.locator(".said .files a")).to_have_text(["old.csv"])
-
-
 async def test_a_click_leaves_the_last_message_to_be_asked_again(
     ponte: WebPonte, page: Page
 ) -> None:
@@ -159,71 +147,49 @@ async def test_a_click_leaves_the_last_message_to_be_asked_again(
     await expect(page.locator(".body:visible")).to_have_text(["Again."])
 
 
-async def test_stop_leaves_the_last_message_to_be_asked_again(ponte: WebPonte, page: Page) -> None:
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    async def script(turn: Turn) -> Answer:
-        if turn.message.is_click:
-            stopped.set()
-            return Answer("Stopped.")
-        begun.set()
-        await stopped.wait()
-        return Answer("Half of it.", "stopped")
-
-    ponte.script = script
-    await say(page, "a long one")
-    await begun.wait()
-    await expect(page.get_by_role("button", name="Edit")).to_have_count(0)
-    await page.get_by_role("button", name="Stop").click()
-    await expect(page.locator(".body:visible")).to_have_text(["Half of it."])
-    for word in ("Edit", "Ask again"):
-        await expect(page.get_by_role("button", name=word)).to_have_count(1)
-
-
-async def test_ones_last_message_is_changed(page: Page) -> None:
+async def test_ones_last_message_is_changed_and_a_draft_outlives_it(page: Page) -> None:
+    text, editing = page.locator("#text"), page.locator("#editing")
     await ask(page, "helo")
     await page.press("#text", "ArrowUp")
-    await expect(page.locator("#text")).to_have_value("helo")
-    await expect(page.locator("#editing")).to_be_visible()
+    await expect(text).to_have_value("helo")
+    await expect(editing).to_be_visible()
     await page.press("#text", "Escape")
-    await expect(page.locator("#editing")).to_be_hidden()
-    await page.get_by_role("button", name="Edit").click()
-    await say(page, "hello")
-    await expect(page.locator(".said .words")).to_have_text(["hello"])
-    await expect(page.locator(".body")).to_have_text(["You said: hello"])
-    await expect(page.locator("#editing")).to_be_hidden()
-
-
-async def test_a_draft_outlives_the_change_of_a_message(page: Page) -> None:
-    await ask(page, "one")
+    await expect(editing).to_be_hidden()
     for key in ("Escape", "Enter"):
         await page.fill("#text", "draft")
         await page.get_by_role("button", name="Edit").click()
-        await expect(page.locator("#text")).to_have_value("one")
+        await expect(text).to_have_value("helo")
+        await page.fill("#text", "hello")
         await page.press("#text", key)
-        await expect(page.locator("#text")).to_have_value("draft")
+        await expect(text).to_have_value("draft")
+    await expect(page.locator(".said .words")).to_have_text(["hello"])
+    await expect(page.locator(".body")).to_have_text(["You said: hello"])
+    await expect(editing).to_be_hidden()
 
 
-@pytest.mark.parametrize("is_edit", [False, True])
-async def test_what_another_tab_sends_ends_the_change(page: Page, is_edit: bool) -> None:
+async def test_what_another_tab_sends_ends_the_change(page: Page) -> None:
+    """A new message, and then a change of the last one."""
     await ask(page, "one")
     other = await page.context.new_page()
     await visit(other, page.url)
-    await expect(other.locator(".body")).to_have_text("You said: one")
-    await page.press("#text", "ArrowUp")
-    await page.fill("#text", "mine")
-    if is_edit:
-        await other.press("#text", "ArrowUp")
-    await say(other, "theirs")
-    bodies = [*([] if is_edit else ["You said: one"]), "You said: theirs"]
-    await expect(page.locator(".body")).to_have_text(bodies)
-    if not is_edit:  # nothing is read again before the server refuses the change
+    bodies = ["You said: one"]
+    for is_edit in (False, True):
+        await expect(other.locator(".body")).to_have_text(bodies)
+        await page.press("#text", "ArrowUp")
+        await page.fill("#text", f"mine {is_edit}")
+        if is_edit:
+            await other.press("#text", "ArrowUp")
+        await say(other, "theirs")
+        bodies = [*(bodies[:-1] if is_edit else bodies), "You said: theirs"]
+        await expect(page.locator(".body")).to_have_text(bodies)
+        if not is_edit:  # nothing is read again before the server refuses the change
+            await page.press("#text", "Enter")
+            await expect(page.locator("#notice")).to_contain_text("Not sent")
+        await expect(page.locator("#editing")).to_be_hidden()
+        await expect(page.locator("#text")).to_have_value(f"mine {is_edit}")
         await page.press("#text", "Enter")
-        await expect(page.locator("#notice")).to_contain_text("Not sent")
-    await expect(page.locator("#editing")).to_be_hidden()
-    await expect(page.locator("#text")).to_have_value("mine")
-    await page.press("#text", "Enter")
-    await expect(page.locator(".body")).to_have_text([*bodies, "You said: mine"])
+        bodies.append(f"You said: mine {is_edit}")
+        await expect(page.locator(".body")).to_have_text(bodies)
 
 
 async def test_code_is_coloured_and_ones_own_is_shown_as_code(ponte: WebPonte, page: Page) -> None:

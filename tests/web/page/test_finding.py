@@ -152,15 +152,6 @@ async def test_a_conversation_that_is_read_late_neither_takes_the_focus_nor_clos
     searching.set()
     await expect(page.get_by_role("button", name="the last that is drawn")).to_be_visible()
     await expect(page.get_by_role("searchbox")).to_be_focused()
-    await expect(page.locator("nav")).to_be_visible()
-
-
-async def test_search_works_on_a_phone(page: Page) -> None:
-    await resize(page, 390)
-    await say(page, "about apples")
-    await expect(page.locator(".body")).to_have_count(1)
-    await page.get_by_role("button", name="Show conversations").click()
-    await page.get_by_role("searchbox").fill("apple")
     await expect(page.locator("nav mark")).to_have_text("apple")
     await page.locator("nav li a").click()
     await expect(page.locator("nav")).to_be_hidden()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from playwright.async_api import Page, expect
@@ -10,7 +11,7 @@ from playwright.async_api import Page, expect
 from core.domain.messages import Answer, Card, Person
 from core.people.notices import LINK_RENEWED
 from tests.fakes.card_rows import card_row
-from tests.web.page.browser import ask, say
+from tests.web.page.browser import ask, say, visit
 from tests.web.page.test_approvals import decides, waits
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -20,8 +21,8 @@ ROWS = (card_row({"City": "Lisbon"}, {"City": "Porto"}),)
 OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny"))
 DONE = Card("abc234", "change", "Update 1 row", "Done.", ROWS, ("undo",), "done")
 
-COMPOSED_ENTER = """([isComposing, keyCode]) => {
-    const options = { key: "Enter", isComposing, bubbles: true, cancelable: true };
+COMPOSED_KEY = """([key, isComposing, keyCode]) => {
+    const options = { key, isComposing, bubbles: true, cancelable: true };
     const event = new KeyboardEvent("keydown", options);
     Object.defineProperty(event, "keyCode", { value: keyCode });
     document.getElementById("text").dispatchEvent(event);
@@ -29,34 +30,24 @@ COMPOSED_ENTER = """([isComposing, keyCode]) => {
 }"""
 
 
-@pytest.mark.parametrize(("is_composing", "code"), [(False, 229), (True, 229), (True, 13)])
-async def test_an_enter_that_ends_a_composition_sends_nothing(
-    page: Page, is_composing: bool, code: int
-) -> None:
+async def test_no_key_of_a_composition_acts(page: Page) -> None:
     """Safari ends the composition first, so that only the key code 229 is left of it."""
-    await page.fill("#text", "日本")
-    assert not await page.evaluate(COMPOSED_ENTER, [is_composing, code])
-    await expect(page.locator("#text")).to_have_value("日本")
-    assert await page.evaluate(COMPOSED_ENTER, [False, 13])
-    await expect(page.locator(".said .words")).to_have_text(["日本"])
-
-
-@pytest.mark.parametrize("key", ["Escape", "ArrowUp"])
-async def test_no_other_key_of_a_composition_acts(page: Page, key: str) -> None:
+    text, editing = page.locator("#text"), page.locator("#editing")
     await ask(page, "first")
     await page.press("#text", "ArrowUp")
-    await expect(page.locator("#editing")).to_be_visible()
-    for is_composing, code in ((True, 27), (False, 229)):
-        await page.evaluate(
-            """([key, isComposing, keyCode]) => {
-                const event = new KeyboardEvent("keydown", { key, isComposing, bubbles: true });
-                Object.defineProperty(event, "keyCode", { value: keyCode });
-                document.getElementById("text").dispatchEvent(event);
-            }""",
-            [key, is_composing, code],
-        )
-        await expect(page.locator("#text")).to_have_value("first")
-        await expect(page.locator("#editing")).to_be_visible()
+    await expect(editing).to_be_visible()
+    for key, *code in itertools.product(("Escape", "ArrowUp"), (True, False), (27, 229)):
+        if code != [False, 27]:
+            await page.evaluate(COMPOSED_KEY, [key, *code])
+            await expect(text).to_have_value("first")
+            await expect(editing).to_be_visible()
+    await page.press("#text", "Escape")
+    for code in ([False, 229], [True, 229], [True, 13]):
+        await page.fill("#text", "日本")
+        assert not await page.evaluate(COMPOSED_KEY, ["Enter", *code])
+        await expect(text).to_have_value("日本")
+    assert await page.evaluate(COMPOSED_KEY, ["Enter", False, 13])
+    await expect(page.locator(".said .words")).to_have_text(["first", "日本"])
 
 
 async def test_the_focus_stays_on_the_card_that_a_key_decided(ponte: WebPonte, page: Page) -> None:
@@ -82,28 +73,20 @@ async def test_the_focus_stays_on_the_card_that_a_key_decided(ponte: WebPonte, p
     await expect(page.get_by_role("button", name="Undo")).to_be_focused()
 
 
-async def test_after_a_refusal_the_focus_is_on_the_same_button(ponte: WebPonte, page: Page) -> None:
-    ponte.answers(
-        Answer("Shall I?", cards=(OPEN,)),
-        click=Answer("An admin must decide this.", "failed", code="forbidden"),
-    )
-    await say(page, "rename")
+async def test_the_focus_stays_after_a_refusal_and_a_decision_of_others(
+    ponte: WebPonte, page: Page
+) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.is_click:
+            return Answer("An admin must decide this.", "failed", code="forbidden")
+        return Answer("Changed.", cards=(OPEN if turn.message.text == "ask" else DONE,))
+
+    ponte.script = script
+    await say(page, "ask")
     await page.locator(".card .deny").focus()
     await page.keyboard.press("Space")
     await expect(page.locator(".card .note")).to_have_text("An admin must decide this.")
     await expect(page.locator(".card .deny")).to_be_focused()
-
-
-async def test_a_card_that_others_decide_keeps_the_focus(ponte: WebPonte, page: Page) -> None:
-    ponte.answers(
-        lambda turn: (
-            Answer("Changed.", cards=(DONE,))
-            if turn.message.text != "ask"
-            else Answer("Shall I?", cards=(OPEN,))
-        )
-    )
-    await say(page, "ask")
-    await page.locator(".card .deny").focus()
     async with ponte.client() as client:
         await client.post("/chat", json={"message": "elsewhere", "conversation": "main"})
     await expect(page.locator(".card .state strong").first).to_have_text("done")
@@ -128,32 +111,29 @@ async def test_the_focus_stays_in_the_list_of_approvals(ponte: WebPonte, page: P
     await expect(page.locator("#requests form button")).to_be_focused()
 
 
-async def test_buttons_that_vanish_hand_the_focus_to_the_message_box(page: Page) -> None:
-    text = page.locator("#text")
-    await expect(page.locator("#tries button")).to_have_count(3)
-    await page.locator("#tries button").first.focus()
-    await page.keyboard.press("Enter")
-    await expect(page.locator("#welcome")).to_be_hidden()
-    await expect(text).to_be_focused()
-    again = page.get_by_role("button", name="Ask again").last
-    await again.focus()
-    await page.keyboard.press("Enter")
-    await expect(text).to_be_focused()
-
-
-async def test_a_closed_notice_hands_on_the_focus(ponte: WebPonte, page: Page) -> None:
+async def test_notices_and_buttons_that_vanish_hand_on_the_focus(
+    ponte: WebPonte, tab: Page
+) -> None:
     for _ in range(2):
         await ponte.notices.send(Person("web", "owner"), LINK_RENEWED)
-    await page.reload()
-    notices = page.locator("#person-notices button")
+    await visit(tab, ponte.link)
+    text, notices = tab.locator("#text"), tab.locator("#person-notices button")
     await expect(notices).to_have_count(2)
     await notices.first.focus()
-    await page.keyboard.press("Enter")
+    await tab.keyboard.press("Enter")
     await expect(notices).to_have_count(1)
     await expect(notices).to_be_focused()
-    await page.keyboard.press("Enter")
+    await tab.keyboard.press("Enter")
     await expect(notices).to_have_count(0)
-    await expect(page.locator("#text")).to_be_focused()
+    await expect(text).to_be_focused()
+    await expect(tab.locator("#tries button")).to_have_count(3)
+    await tab.locator("#tries button").first.focus()
+    await tab.keyboard.press("Enter")
+    await expect(tab.locator("#welcome")).to_be_hidden()
+    await expect(text).to_be_focused()
+    await tab.get_by_role("button", name="Ask again").last.focus()
+    await tab.keyboard.press("Enter")
+    await expect(text).to_be_focused()
 
 
 async def test_the_focus_in_the_list_of_conversations_survives_a_new_list(

@@ -44,19 +44,18 @@ async def answer_with(ponte: WebPonte, page: Page, answer: Answer) -> None:
     await expect(page.locator(".answer[aria-busy=false]").last).to_be_visible()
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-async def test_a_long_line_of_code_in_ones_own_message_scrolls_in_its_box(
-    page: Page, width: int
-) -> None:
-    await resize(page, width)
+async def test_a_long_line_of_code_in_ones_own_message_scrolls_in_its_box(page: Page) -> None:
     await say(page, CODE)
     await expect(page.locator(".answer[aria-busy=false]")).to_be_visible()
-    box = await page.locator(".said pre").bounding_box()
-    assert box
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= width
-    await expect(page.locator(".said pre")).to_be_in_viewport()
-    assert await page.locator(".said pre").evaluate("e => e.scrollWidth > e.clientWidth")
+    for width in WIDTHS:
+        await resize(page, width)
+        box = await page.locator(".said pre").bounding_box()
+        assert box
+        assert box["x"] >= 0, width
+        assert box["x"] + box["width"] <= width
+        await expect(page.locator(".said pre")).to_be_in_viewport()
+        overflow = "e => e.scrollWidth > e.clientWidth"
+        assert await page.locator(".said pre").evaluate(overflow), width
 
 
 COVERED = """({ selector }) => {
@@ -68,33 +67,30 @@ COVERED = """({ selector }) => {
 }"""
 
 
-@pytest.mark.parametrize("width", [390, 1280])
 async def test_no_part_of_an_answer_is_painted_over_the_page_s_bars(
-    ponte: WebPonte, page: Page, width: int
+    ponte: WebPonte, page: Page
 ) -> None:
     """Each sticky cell of a table is scrolled behind the header and behind the message box."""
-    await resize(page, width)
     lines = "\n".join(["| Name | Balance |", "| --- | --: |", *["| Ann | 1 |"] * 12])
     code = f"```python\nprint('{'x' * 300}')\n```"
     await answer_with(ponte, page, Answer(f"{lines}\n\n{code}", cards=(card_of(12),)))
     await page.locator(".card .table").wait_for()
-    await resize(page, width, 500)
     stuck = page.locator("#log thead th, #log tbody :is(td, th):first-child, #log .bar")
-    tops = await stuck.evaluate_all("all => all.map(e => e.getBoundingClientRect().top + scrollY)")
-    height = await page.evaluate("innerHeight")
-    for top in tops:
-        for place in (10, 40, height - 20, height - 60):
-            await page.evaluate("y => scrollTo(0, y)", top - place)
-            for bar in ("header", "#ask"):
-                covered = await page.evaluate(COVERED, {"selector": bar})
-                assert covered == [], (bar, top, place)
+    for width in (390, 1280):
+        await resize(page, width, 500)
+        top_of = "all => all.map(e => e.getBoundingClientRect().top + scrollY)"
+        height = await page.evaluate("innerHeight")
+        for top in await stuck.evaluate_all(top_of):
+            for place in (10, 40, height - 20, height - 60):
+                await page.evaluate("y => scrollTo(0, y)", top - place)
+                for bar in ("header", "#ask"):
+                    covered = await page.evaluate(COVERED, {"selector": bar})
+                    assert covered == [], (bar, top, place, width)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 async def test_a_first_column_shows_all_of_each_name_and_number(
-    ponte: WebPonte, page: Page, width: int
+    ponte: WebPonte, page: Page
 ) -> None:
-    await resize(page, width)
     tables = [
         "\n".join(["| No. | City |", "| --- | --- |", *[f"| {name} | Porto |"] * 3, "| 1 | x |"])
         for name in NAMES
@@ -105,47 +101,53 @@ async def test_a_first_column_shows_all_of_each_name_and_number(
     )
     await answer_with(ponte, page, Answer("\n\n".join(tables), cards=cards))
     await expect(page.locator(".card .table")).to_have_count(len(NAMES))
-    assert await page.locator("#log tr > *").evaluate_all(CUT) == []
     ellipsis = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"
-    assert await page.locator("#log tr > *").evaluate_all(ellipsis) == []
     split = """all => all.filter(e => {
         const range = document.createRange();
         range.selectNodeContents(e);
         return new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1;
     }).map(e => e.textContent)"""
-    numbers = page.locator("#log :is(td, th):first-child", has_text=NUMBER)
-    assert await numbers.count() == 6
-    assert await numbers.evaluate_all(split) == [], "a number is on one line"
-    await page.locator("#log .table").evaluate_all("all => all.forEach(e => e.scrollTo(60, 0))")
     moved = """all => all.map(e => {
         const [left, ...others] = [...e.rows].map(row => row.cells[0].getBoundingClientRect().left);
         return others.every(one => Math.abs(one - left) < 1);
     })"""
-    assert all(await page.locator("#log table").evaluate_all(moved)), "a column moves as one"
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    cells, tables_shown = page.locator("#log tr > *"), page.locator("#log .table")
+    numbers = page.locator("#log :is(td, th):first-child", has_text=NUMBER)
+    assert await numbers.count() == 6
+    for width in WIDTHS:
+        await resize(page, width)
+        await tables_shown.evaluate_all("all => all.forEach(e => e.scrollTo(0, 0))")
+        assert await cells.evaluate_all(CUT) == [], width
+        assert await cells.evaluate_all(ellipsis) == [], width
+        assert await numbers.evaluate_all(split) == [], ("a number is on one line", width)
+        await tables_shown.evaluate_all("all => all.forEach(e => e.scrollTo(60, 0))")
+        assert all(await page.locator("#log table").evaluate_all(moved)), "a column moves as one"
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("width", [320, 1280])
 async def test_long_words_stay_in_titles_cards_dialogs_and_forms(
-    ponte: WebPonte, page: Page, width: int
+    ponte: WebPonte, page: Page
 ) -> None:
-    await resize(page, width)
     await answer_with(ponte, page, Answer(f"# {WORD}\n\n- {WORD}", cards=(card_of(1, WORD),)))
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
     conversation = ponte.rows[1].message.address.conversation
     await ponte.inbox.set_listing(conversation, WORD, None)
     await page.reload()
     await expect(page.locator("#title")).to_have_text(WORD)
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    await expect(page.locator(".card")).to_be_visible()
+    for width in (320, 1280):
+        await resize(page, width)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await page.click("#options")
     await expect(page.locator("#conversation")).to_be_visible()
-    for dialog in await page.query_selector_all("dialog"):
-        fits = "e => { e.close(); e.showModal(); return e.scrollWidth <= e.clientWidth; }"
-        heading = await dialog.query_selector("h2, p, label")
-        if heading:
-            await heading.evaluate("(e, text) => { e.textContent = text; }", WORD)
-        assert await dialog.evaluate(fits), await dialog.get_attribute("id")
-        await dialog.evaluate("e => e.close()")
+    for width in (1280, 320):
+        await resize(page, width)
+        for dialog in await page.query_selector_all("dialog"):
+            fits = "e => { e.close(); e.showModal(); return e.scrollWidth <= e.clientWidth; }"
+            heading = await dialog.query_selector("h2, p, label")
+            if heading:
+                await heading.evaluate("(e, text) => { e.textContent = text; }", WORD)
+            assert await dialog.evaluate(fits), (await dialog.get_attribute("id"), width)
+            await dialog.evaluate("e => e.close()")
 
 
 async def test_a_printed_conversation_has_all_of_it_and_nothing_of_the_page(

@@ -26,38 +26,39 @@ def hold_until(ready: asyncio.Event) -> Callable[[Route], object]:
     return wait
 
 
-@pytest.mark.parametrize("stored", [True, False])
 async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_ones(
-    ponte: WebPonte, page: Page, stored: bool
+    ponte: WebPonte, page: Page
 ) -> None:
-    """`stored`: the message is in the list that arrives late, with a newer one of another tab."""
+    """First it is in the list that arrives late, with a newer one of another tab; then it is not
+    stored before the list arrives."""
+    words = page.locator(".said .words")
     async with ponte.client() as client:
-        for text in ("one", "two"):
-            await client.post("/chat", json={"message": text, "conversation": "old"})
-        ready, sent = asyncio.Event(), asyncio.Event()
-        await page.route("**/conversations/old?html=1", hold_until(ready))
-        if not stored:
-            await page.route("**/chat", hold_until(sent))
-        async with page.expect_request("**/conversations/old?html=1"):
-            await page.evaluate("location.hash = 'old'")
-        if stored:
-            async with page.expect_response("**/chat"):
+        for is_stored in (True, False):
+            old = f"old{is_stored}"
+            for text in ("one", "two"):
+                await client.post("/chat", json={"message": text, "conversation": old})
+            ready, sent = asyncio.Event(), asyncio.Event()
+            await page.route(f"**/conversations/{old}?html=1", hold_until(ready))
+            if not is_stored:
+                await page.route("**/chat", hold_until(sent))
+            async with page.expect_request(f"**/conversations/{old}?html=1"):
+                await page.evaluate(f"location.hash = '{old}'")
+            waiting = page.expect_response if is_stored else page.expect_request
+            async with waiting("**/chat"):
                 await say(page, "three")
-        else:
-            async with page.expect_request("**/chat"):
-                await say(page, "three")
-        await expect(page.locator(".said .words")).to_have_text(["three"])
-        await expect(page.locator("#list")).not_to_contain_text("No messages yet")
-        expected = ["one", "two", "three"]
-        if stored:
-            await client.post("/chat", json={"message": "four", "conversation": "old"})
-            expected.append("four")
-        ready.set()
-        await expect(page.locator(".said .words")).to_have_text(expected)
-        sent.set()
-        await expect(page.locator(".body")).to_have_text([f"You said: {text}" for text in expected])
-        await expect(page.locator(".said .words")).to_have_text(expected)
-        await expect(page.locator("#welcome")).to_be_hidden()
+            await expect(words).to_have_text(["three"])
+            await expect(page.locator("#list")).not_to_contain_text("No messages yet")
+            expected = ["one", "two", "three"]
+            if is_stored:
+                await client.post("/chat", json={"message": "four", "conversation": old})
+                expected.append("four")
+            ready.set()
+            await expect(words).to_have_text(expected)
+            sent.set()
+            bodies = [f"You said: {text}" for text in expected]
+            await expect(page.locator(".body")).to_have_text(bodies)
+            await expect(words).to_have_text(expected)
+            await expect(page.locator("#welcome")).to_be_hidden()
 
 
 async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(page: Page) -> None:
@@ -207,9 +208,8 @@ def file(name: str, size: int) -> FilePayload:
     return FilePayload(name=name, mimeType="text/plain", buffer=b"x" * size)
 
 
-@pytest.mark.parametrize("how", ["button", "drop", "paste"])
 async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
-    ponte: WebPonte, page: Page, how: str
+    ponte: WebPonte, page: Page
 ) -> None:
     sent: list[str] = []
 
@@ -217,28 +217,31 @@ async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
         sent.append(f"{request.method} {request.url}")
 
     page.on("request", on_request)
-    await page.evaluate(
-        """([how, size]) => {
-            const data = new DataTransfer(), text = document.getElementById("text");
-            data.items.add(new File(["ok"], "small.txt", { type: "text/plain" }));
-            data.items.add(new File([new Uint8Array(size)], "big.csv", { type: "text/csv" }));
-            if (how === "button") {
-                document.getElementById("files").files = data.files;
-                document.getElementById("files").dispatchEvent(new Event("change"));
-            } else if (how === "drop") {
-                text.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
-            } else {
-                const more = { clipboardData: data, bubbles: true };
-                text.dispatchEvent(new ClipboardEvent("paste", more));
-            }
-        }""",
-        [how, 30 * MiB],
-    )
     refusal = page.locator("#refused")
-    await expect(refusal).to_have_text(
-        "big.csv is too large (30 MB). The limit is 20 MB. Send a smaller file."
-    )
-    await expect(page.locator("#attached bdi")).to_have_text(["small.txt"])
+    for number, how in enumerate(("button", "drop", "paste"), 1):
+        await page.evaluate(
+            """([how, size]) => {
+                const data = new DataTransfer(), text = document.getElementById("text");
+                const big = new File([new Uint8Array(size)], "big.csv", { type: "text/csv" });
+                data.items.add(new File(["ok"], "small.txt", { type: "text/plain" }));
+                data.items.add(big);
+                if (how === "button") {
+                    document.getElementById("files").files = data.files;
+                    document.getElementById("files").dispatchEvent(new Event("change"));
+                } else if (how === "drop") {
+                    const more = { dataTransfer: data, bubbles: true };
+                    text.dispatchEvent(new DragEvent("drop", more));
+                } else {
+                    const more = { clipboardData: data, bubbles: true };
+                    text.dispatchEvent(new ClipboardEvent("paste", more));
+                }
+            }""",
+            [how, (30 + number) * MiB],
+        )
+        await expect(refusal).to_have_text(
+            f"big.csv is too large ({30 + number} MB). The limit is 20 MB. Send a smaller file."
+        )
+        await expect(page.locator("#attached bdi")).to_have_text(["small.txt"] * number)
     tops = "all => all.map(e => e.getBoundingClientRect().top)"
     boxes = await page.locator("#refused, #attached, #text, #keys").evaluate_all(tops)
     assert boxes == sorted(boxes), "above the message box"
@@ -272,22 +275,22 @@ async def test_too_many_files_and_too_many_bytes_are_refused_too(page: Page) -> 
     await expect(page.locator("#refused")).to_contain_text("Left out: 5.bin.")
 
 
-@pytest.mark.parametrize("status", [400, 403, 413, 415, 422])
-async def test_what_would_be_refused_again_can_be_edited_instead(page: Page, status: int) -> None:
+async def test_what_would_be_refused_again_can_be_edited_instead(page: Page) -> None:
     async def refuse(route: Route) -> None:
-        body = {"error": {"code": "x", "message": "Too much."}}
+        body = {"error": {"code": "x", "message": f"Too much ({status})."}}
         await route.fulfill(status=status, json=body)
 
-    await page.route("**/chat", refuse)
     await page.set_input_files("#files", file("a.txt", 3))
-    await say(page, "precious")
-    await expect(page.locator(".progress")).to_have_text("Not sent: Too much.")
-    await expect(page.get_by_role("button", name="Try again")).to_have_count(0)
-    await page.unroute("**/chat")
-    await page.locator(".unsent").click()
-    await expect(page.locator("#text")).to_have_value("precious")
-    await expect(page.locator("#text")).to_be_focused()
-    await expect(page.locator("#attached bdi")).to_have_text(["a.txt"])
-    await expect(page.locator(".said")).to_have_count(0)
+    for status in (400, 403, 413, 415, 422):
+        await page.route("**/chat", refuse)
+        await say(page, "precious")
+        await expect(page.locator(".progress")).to_have_text(f"Not sent: Too much ({status}).")
+        await expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+        await page.unroute("**/chat")
+        await page.locator(".unsent").click()
+        await expect(page.locator("#text")).to_have_value("precious")
+        await expect(page.locator("#text")).to_be_focused()
+        await expect(page.locator("#attached bdi")).to_have_text(["a.txt"])
+        await expect(page.locator(".said")).to_have_count(0)
     await page.press("#text", "Enter")
     await expect(page.locator(".body")).to_have_text("You said: precious")

@@ -44,44 +44,42 @@ PNG = bytes.fromhex(
 )
 
 
-async def test_plots_are_shown_and_other_files_are_links(ponte: WebPonte, page: Page) -> None:
+async def test_plots_are_shown_and_open_large_code_unfolds_and_other_files_are_links(
+    ponte: WebPonte, page: Page
+) -> None:
+    code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
+    made = {
+        "plot.png": ("image/png", PNG), "x.html": ("text/html", b"<script>"),
+        "code.py": ("text/x-python", code.encode()),
+    }  # fmt: skip
+
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author
-        plot = await ponte.files.put("e", "plot.png", "image/png", PNG, owner, where)
-        page_ = await ponte.files.put("e", "x.html", "text/html", b"<script>", owner, where)
-        return Answer("Here.", files=(plot, page_))
+        stored = [
+            await ponte.files.put("e", name, *each, owner, where) for name, each in made.items()
+        ]
+        return Answer("Here.", files=tuple(stored))
 
     ponte.script = script
     await say(page, "draw")
     image = page.get_by_role("img", name="plot.png")
     await expect(image).to_be_visible()
     assert await image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
-    async with page.expect_download() as download:
-        await page.get_by_role("link", name="x.html").click()
-    assert (await download.value).suggested_filename == "x.html"
-
-
-async def test_the_code_that_ran_unfolds_as_text(ponte: WebPonte, page: Page) -> None:
-    code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
-
-    async def script(turn: Turn) -> Answer:
-        where, owner = turn.message.address.conversation, turn.message.author
-        plot = await ponte.files.put("e", "plot.png", "image/png", PNG, owner, where)
-        ran = await ponte.files.put("e", "code.py", "text/x-python", code.encode(), owner, where)
-        return Answer("Here.", files=(plot, ran))
-
-    ponte.script = script
-    await say(page, "draw")
-    await expect(page.get_by_role("img", name="plot.png")).to_be_visible()
     shown = page.locator(".ran pre")
     await expect(shown).to_be_hidden()
     await page.get_by_text("Code that ran").click()
     await expect(shown).to_have_text(code)
     await expect(shown).to_be_visible()
     assert await page.title() != "owned"
-    async with page.expect_download() as download:
-        await page.get_by_role("link", name="code.py").click()
-    assert (await download.value).suggested_filename == "code.py"
+    for name in ("x.html", "code.py"):
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name=name).click()
+        assert (await download.value).suggested_filename == name
+    await image.click()
+    await expect(page.locator("#picture")).to_be_visible()
+    assert await page.locator("#large").evaluate("one => one.complete && one.naturalWidth") == 1
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#picture")).to_be_hidden()
 
 
 HOSTILE = """<img src=x onerror="document.title='owned'"> <script>document.title='owned'</script>
@@ -96,16 +94,8 @@ async def test_hostile_markdown_and_file_names_do_nothing(ponte: WebPonte, page:
 
     async def script(turn: Turn) -> Answer:
         await turn.show(HOSTILE)
-        cards = (
-            Card(
-                "abc234",
-                "change",
-                HOSTILE,
-                HOSTILE,
-                (card_row({HOSTILE: 1}, {}),),
-            ),
-        )
-        return Answer(HOSTILE, cards=cards, files=(File("f", name, "image/svg+xml", 1),))
+        card = Card("abc234", "change", HOSTILE, HOSTILE, (card_row({HOSTILE: 1}, {}),))
+        return Answer(HOSTILE, cards=(card,), files=(File("f", name, "image/svg+xml", 1),))
 
     ponte.script = script
     asked: list[str] = []
@@ -125,19 +115,3 @@ async def test_hostile_markdown_and_file_names_do_nothing(ponte: WebPonte, page:
     assert await page.locator("main img").count() == 0
     page.remove_listener("request", on_request)
     assert all(url.startswith(ponte.web.address) for url in asked)
-
-
-async def test_a_picture_opens_large_over_the_page(ponte: WebPonte, page: Page) -> None:
-    async def script(turn: Turn) -> Answer:
-        where, owner = turn.message.address.conversation, turn.message.author
-        return Answer("There.", files=(
-            await ponte.files.put("e", "plot.png", "image/png", PNG, owner, where),
-        ))  # fmt: skip
-
-    ponte.script = script
-    await say(page, "plot")
-    await page.get_by_role("img", name="plot.png").click()
-    await expect(page.locator("#picture")).to_be_visible()
-    assert await page.locator("#large").evaluate("one => one.complete && one.naturalWidth") == 1
-    await page.keyboard.press("Escape")
-    await expect(page.locator("#picture")).to_be_hidden()

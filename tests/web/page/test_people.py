@@ -56,14 +56,12 @@ async def test_the_owner_changes_their_name_on_the_page(ponte: WebPonte, tab: Pa
     assert [row.message.author.name for row in ponte.rows.values()] == ["Maya"]
 
 
-async def test_only_the_owner_is_offered_to_change_their_name(ponte: WebPonte, tab: Page) -> None:
+async def test_a_person_makes_and_revokes_api_tokens_and_cannot_change_the_owner_s_name(
+    ponte: WebPonte, tab: Page
+) -> None:
     await visit(tab, f"{ponte.web.address}/#token={ponte.people.add('ana')}")
     await expect(tab.locator("#who")).to_have_text("Signed in as ana")
     await expect(tab.locator("#my-name")).to_be_hidden()
-
-
-async def test_a_person_makes_and_revokes_api_tokens(ponte: WebPonte, tab: Page) -> None:
-    await visit(tab, f"{ponte.web.address}/#token={ponte.people.add('ana')}")
     await tab.get_by_role("button", name="API tokens").click()
     dialog = tab.get_by_role("dialog", name="API tokens")
     await dialog.get_by_role("textbox", name="What is the new token for?").fill("notebook")

@@ -24,10 +24,10 @@ REPORT = QuickCommand(
 )  # fmt: skip
 
 
-async def open_commands(ponte: WebPonte, page: Page, *commands: QuickCommand) -> None:
+async def open_commands(ponte: WebPonte, tab: Page, *commands: QuickCommand) -> None:
     ponte.board.known = list(commands)
-    await page.reload()
-    await page.get_by_role("button", name="Quick commands").click()
+    await visit(tab, ponte.link)
+    await tab.get_by_role("button", name="Quick commands").click()
 
 
 async def test_the_button_is_hidden_without_quick_commands(page: Page) -> None:
@@ -35,20 +35,20 @@ async def test_the_button_is_hidden_without_quick_commands(page: Page) -> None:
     await expect(page.locator("#quick")).to_be_hidden()
 
 
-async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, page: Page) -> None:
-    await open_commands(ponte, page, ECHO, REPORT)
-    await page.get_by_label("Quick command", exact=True).select_option("Report")
-    await page.get_by_role("button", name="Run", exact=True).click()
-    await expect(page.locator("#quick-form")).to_be_visible()  # the title is required
-    await page.get_by_label("title (required)").fill('A "big" one\\\nwith two lines')
-    await page.get_by_label("pages").fill("12.5")
-    await page.get_by_label("draft").select_option("yes")
-    await page.get_by_label("kind (required)").select_option("short")
-    await page.locator("#text").evaluate("text => text.value = 'draft'")
-    await page.get_by_role("button", name="Run", exact=True).click()
-    await expect(page.locator("#quick-form")).to_be_hidden()
-    await expect(page.locator(".body")).to_contain_text("You said: quick-command report")
-    await expect(page.locator("#text")).to_have_value("draft")
+async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, tab: Page) -> None:
+    await open_commands(ponte, tab, ECHO, REPORT)
+    await tab.get_by_label("Quick command", exact=True).select_option("Report")
+    await tab.get_by_role("button", name="Run", exact=True).click()
+    await expect(tab.locator("#quick-form")).to_be_visible()  # the title is required
+    await tab.get_by_label("title (required)").fill('A "big" one\\\nwith two lines')
+    await tab.get_by_label("pages").fill("12.5")
+    await tab.get_by_label("draft").select_option("yes")
+    await tab.get_by_label("kind (required)").select_option("short")
+    await tab.locator("#text").evaluate("text => text.value = 'draft'")
+    await tab.get_by_role("button", name="Run", exact=True).click()
+    await expect(tab.locator("#quick-form")).to_be_hidden()
+    await expect(tab.locator(".body")).to_contain_text("You said: quick-command report")
+    await expect(tab.locator("#text")).to_have_value("draft")
     (row,) = ponte.rows.values()
     command = parse_command(row.message.text)
     assert command
@@ -58,37 +58,31 @@ async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, page: Page) -> N
     })  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["hello", '{"no": json', "a=b is text", '"quoted', ""])
-async def test_free_text_stays_text(ponte: WebPonte, page: Page, text: str) -> None:
-    await open_commands(ponte, page, ECHO)
-    await page.get_by_label("Input").fill(text)
-    await page.get_by_role("button", name="Run", exact=True).click()
-    await expect(page.locator(".body")).to_contain_text("You said: quick-command echo")
-    (row,) = ponte.rows.values()
-    command = parse_command(row.message.text)
-    assert command
-    assert command.input == text
-
-
-async def test_a_file_goes_along(ponte: WebPonte, page: Page) -> None:
-    ponte.board.known = [ECHO]
-    await page.reload()
-    file: FilePayload = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
-    await page.locator("#files").set_input_files([file])
-    await page.get_by_role("button", name="Quick commands").click()
-    await page.get_by_role("button", name="Run", exact=True).click()
-    await expect(page.locator(".said .files")).to_contain_text("a.csv")
-
-
-async def test_escape_and_cancel_send_nothing(ponte: WebPonte, page: Page) -> None:
-    await open_commands(ponte, page, SUMMARY)
-    await expect(page.locator("#quick-form")).to_be_visible()
-    await page.keyboard.press("Escape")
-    await expect(page.locator("#quick-form")).to_be_hidden()
-    await page.get_by_role("button", name="Quick commands").click()
-    await page.get_by_role("button", name="Cancel").click()
-    await expect(page.locator("#quick-form")).to_be_hidden()
+async def test_escape_and_cancel_send_nothing_and_free_text_stays_text(
+    ponte: WebPonte, tab: Page
+) -> None:
+    form, opener = tab.locator("#quick-form"), tab.get_by_role("button", name="Quick commands")
+    await open_commands(ponte, tab, ECHO)
+    await expect(form).to_be_visible()
+    await tab.keyboard.press("Escape")
+    await expect(form).to_be_hidden()
+    await opener.click()
+    await tab.get_by_role("button", name="Cancel").click()
+    await expect(form).to_be_hidden()
     assert ponte.rows == {}
+    texts = ["hello", '{"no": json', "a=b is text", '"quoted', ""]
+    for number, text in enumerate(texts, 1):
+        await opener.click()
+        await tab.get_by_label("Input").fill(text)
+        await tab.get_by_role("button", name="Run", exact=True).click()
+        await expect(tab.locator(".body")).to_have_count(number)
+    commands = [parse_command(row.message.text) for row in ponte.rows.values()]
+    assert [command.input for command in commands if command] == texts
+    file: FilePayload = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
+    await tab.locator("#files").set_input_files([file])
+    await opener.click()
+    await tab.get_by_role("button", name="Run", exact=True).click()
+    await expect(tab.locator(".said .files a")).to_have_text(["a.csv"])
 
 
 async def test_quick_commands_are_in_the_language_of_the_browser(
@@ -120,15 +114,13 @@ async def test_the_result_of_one_that_was_approved_is_a_message(
     await expect(page.locator(".card .note")).to_have_text("")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_and_for_axe(ponte: WebPonte, axe_tab: Page, scheme: str) -> None:
-    source = axe_source()
-    ponte.board.known = [REPORT]
-    await resize(axe_tab, 390, 700, dark=scheme == "dark")
-    await visit(axe_tab, ponte.link)
-    await axe_tab.get_by_role("button", name="Quick commands").click()
+async def test_on_a_phone_and_for_axe(ponte: WebPonte, axe_tab: Page) -> None:
+    await resize(axe_tab, 390, 700)
+    await open_commands(ponte, axe_tab, REPORT)
     await expect(axe_tab.get_by_label("pages")).to_be_visible()
-    assert await findings(axe_tab, source) == []
+    for dark in (False, True):
+        await resize(axe_tab, 390, 700, dark=dark)
+        assert await findings(axe_tab, axe_source()) == []
     assert await axe_tab.evaluate("document.documentElement.scrollWidth") <= 390
     box = await axe_tab.locator("#quick-form").bounding_box()
     assert box

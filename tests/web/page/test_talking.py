@@ -90,7 +90,9 @@ async def test_a_message_written_while_the_server_is_away_is_one_turn(
     assert len(ponte.rows) == 1
 
 
-async def test_the_stop_button_ends_a_turn(ponte: WebPonte, page: Page) -> None:
+async def test_the_stop_button_ends_a_turn_which_can_be_asked_again(
+    ponte: WebPonte, page: Page
+) -> None:
     stopped = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -104,7 +106,11 @@ async def test_the_stop_button_ends_a_turn(ponte: WebPonte, page: Page) -> None:
     ponte.script = script
     await say(page, "work")
     await expect(page.locator(".body")).to_have_text("Working on")
+    for word in ("Edit", "Ask again"):
+        await expect(page.get_by_role("button", name=word)).to_have_count(0)
     await page.get_by_role("button", name="Stop").click()
     await expect(page.locator(".answer[data-status=stopped]")).to_be_visible()
     await expect(page.locator("#stop")).to_be_hidden()
     await expect(page.locator("li .answer:visible")).to_have_count(1)
+    for word in ("Edit", "Ask again"):
+        await expect(page.get_by_role("button", name=word)).to_have_count(1)

@@ -16,7 +16,9 @@ from tests.web.web_ponte import WebPonte
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_first_visit(ponte: WebPonte, tab: Page) -> None:
+async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
+    ponte: WebPonte, tab: Page
+) -> None:
     ponte.board.parts = [
         Health("model", "on", "the demo model; add OPENAI_API_KEY to .env to use a real one"),
         Health("nocodb", "failing", "it does not answer"),
@@ -29,15 +31,10 @@ async def test_the_first_visit(ponte: WebPonte, tab: Page) -> None:
     )
     await expect(tab.locator("#tries button")).to_have_count(3)
     await expect(tab.locator("#model code")).to_have_text("OPENAI_API_KEY=sk-…")
-    await tab.locator("#tries button").first.click()
-    await expect(tab.locator(".body")).to_have_text(re.compile("^You said: "))
-
-
-async def test_the_welcome_names_the_tables_and_what_will_work(ponte: WebPonte, tab: Page) -> None:
     ponte.board.parts = [Health("code", "on"), Health("nocodb", "on")]
     ponte.board.titles = ["Customers", "Orders"]
     ponte.board.known = [QuickCommand("explain", "Explain code")]
-    await visit(tab, ponte.link)
+    await tab.reload()
     await expect(tab.locator("#tables")).to_have_text("Tables you can ask about: Customers, Orders")
     await expect(tab.locator("#commands")).to_contain_text("Explain code")
     tries = tab.locator("#tries button")
@@ -47,6 +44,8 @@ async def test_the_welcome_names_the_tables_and_what_will_work(ponte: WebPonte, 
     ponte.board.is_demo = False
     await tab.reload()
     await expect(tries.first).to_have_text("Show me the newest rows of Customers.")
+    await tries.first.click()
+    await expect(tab.locator(".body")).to_have_text(re.compile("^You said: Show me the newest"))
 
 
 OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve", "deny"))
@@ -70,17 +69,8 @@ async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page
         reached.add(
             await page.evaluate("document.activeElement.id || document.activeElement.className")
         )
-    assert {
-        "search",
-        "options",
-        "new",
-        "approve",
-        "deny",
-        "text",
-        "attach",
-        "send",
-        "at",
-    } <= reached
+    named = "search options new approve deny text attach send at"
+    assert set(named.split()) <= reached
 
 
 async def test_one_click_opens_it_and_the_token_stays_nowhere(ponte: WebPonte, tab: Page) -> None:
@@ -116,29 +106,9 @@ async def test_a_link_pasted_into_an_open_page_signs_in(ponte: WebPonte, tab: Pa
     await ask(tab, "in")
 
 
-async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
-    ponte = WebPonte(token="s3cret-and-long-enough")
-    await ponte.open()
-    try:
-        await tab.goto(ponte.web.address)
-        await tab.get_by_label("Token", exact=True).fill("wrong")
-        await tab.get_by_role("dialog").get_by_role("button", name="Sign in").click()
-        await expect(tab.get_by_role("alert")).to_have_text("Invalid token.")
-        await tab.get_by_label("Token", exact=True).fill("s3cret-and-long-enough")
-        await tab.keyboard.press("Enter")
-        await expect(tab.get_by_role("dialog")).to_be_hidden()
-        await ask(tab, "in")
-        assert ponte.token not in str(await tab.context.cookies())
-    finally:
-        await tab.goto("about:blank")
-        await ponte.close()
-
-
-async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> None:
-    ponte = WebPonte(token="s3cret-and-long-enough")
-    await ponte.open()
+async def test_a_person_signs_in_without_the_link(ponte: WebPonte, tab: Page) -> None:
+    """A refusal from before it, which comes too late, does not ask them again."""
     came, go_on = asyncio.Event(), asyncio.Event()
-
     async with ponte.stranger() as stranger:
         refusal = await stranger.get("/quick-commands")
     assert refusal.status_code == 401
@@ -148,24 +118,25 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
         await go_on.wait()
         await route.fulfill(status=401, content_type="application/json", body=refusal.text)
 
-    try:
-        await tab.goto(ponte.web.address)
-        await expect(tab.get_by_role("dialog")).to_be_visible()
-        await tab.route("**/quick-commands", late, times=1)
-        script = await tab.locator("script").get_attribute("src") or ""
-        module = script.replace("ponte.js", "server.js")
-        asked = f"import('{module}').then(server => server.request('/quick-commands'))"
-        await tab.evaluate(f"window.refused = {asked}.catch(() => true), null")
-        await came.wait()
-        await tab.get_by_label("Token", exact=True).fill("s3cret-and-long-enough")
-        await tab.keyboard.press("Enter")
-        await expect(tab.get_by_role("dialog")).to_be_hidden()
-        go_on.set()
-        assert await tab.evaluate("window.refused") is True
-        await expect(tab.get_by_role("dialog")).to_be_hidden()
-    finally:
-        await tab.goto("about:blank")
-        await ponte.close()
+    dialog, token = tab.get_by_role("dialog"), tab.get_by_label("Token", exact=True)
+    await tab.goto(ponte.web.address)
+    await token.fill("wrong")
+    await dialog.get_by_role("button", name="Sign in").click()
+    await expect(tab.get_by_role("alert")).to_have_text("Invalid token.")
+    await tab.route("**/quick-commands", late, times=1)
+    script = await tab.locator("script").get_attribute("src") or ""
+    module = script.replace("ponte.js", "server.js")
+    asked = f"import('{module}').then(server => server.request('/quick-commands'))"
+    await tab.evaluate(f"window.refused = {asked}.catch(() => true), null")
+    await came.wait()
+    await token.fill(ponte.token)
+    await tab.keyboard.press("Enter")
+    await expect(dialog).to_be_hidden()
+    go_on.set()
+    assert await tab.evaluate("window.refused") is True
+    await expect(dialog).to_be_hidden()
+    await ask(tab, "in")
+    assert ponte.token not in str(await tab.context.cookies())
 
 
 async def test_right_to_left_text_is_unharmed(ponte: WebPonte, page: Page) -> None:
