@@ -7,6 +7,7 @@ import functools
 import importlib
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 import threading
@@ -21,10 +22,14 @@ import structlog
 import typer
 
 from bot import app
+from bot.backup import backup
 from bot.cli.main import main
+from bot.config.ponte_toml import Config
+from bot.home import Home, Start
 from bot.settings import Settings
 from tests.fakes import uvicorn_pauses
 from tests.fakes.holder import FakeHolder
+from tests.recorded.recorded_ponte import Json, put_home
 
 
 @pytest.fixture
@@ -92,6 +97,44 @@ def ponte(
     home = tmp_path / "home"
     monkeypatch.setenv("PONTE_HOME", str(home))
     return Shell(capsys, home)
+
+
+@pytest.fixture
+def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its proof takes half a second, for each command that takes the home."""
+    monkeypatch.setenv("PONTE_CODE", "off")
+
+
+@pytest.fixture(scope="session")
+def recorded_home(tmp_path_factory: pytest.TempPathFactory, recorded_today: Json) -> Path:
+    """A data folder with people of Slack, Discord and the page: turns and changes in every state.
+    A test works on a copy of it."""
+    folder = tmp_path_factory.mktemp("recorded") / "home"
+    put_home(recorded_today["home"], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recorded_archive(tmp_path_factory: pytest.TempPathFactory, recorded_home: Path) -> Path:
+    """A backup of that data folder."""
+    folder = tmp_path_factory.mktemp("archive")
+    home = Home(shutil.copytree(recorded_home, folder / "home"))
+    file = folder / "kept.tar.gz"
+    assert backup.backup(Start(Settings(ponte_home=home.path), Config(), home), str(file)) == 0
+    return file
+
+
+@pytest.fixture
+def ponte_with_home(ponte: Shell, recorded_home: Path) -> Shell:
+    """A home that keeps something."""
+    shutil.copytree(recorded_home, ponte.home)
+    return ponte
+
+
+@pytest.fixture
+def archive(ponte: Shell, recorded_archive: Path, tmp_path: Path) -> Path:
+    """A backup, and no home."""
+    return Path(shutil.copy(recorded_archive, tmp_path))
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from core.domain.messages import Address, Person
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
 
+pytestmark = pytest.mark.usefixtures("without_a_sandbox")
+
 ANA = Person("slack", "U1", "T1", "Ana")
 PAGE = {
     "lines": [
@@ -26,11 +28,6 @@ PAGE = {
     ],
     "next": "",
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PONTE_CODE", "off")
 
 
 def test_a_line_is_when_what_and_by_whom(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 from bot.cli import client
 from bot.home import Home
 from bot.ponte import Ponte
-from bot.settings import Settings
 from bot.stores import SCHEMA
 from core.base.http import HttpAnswer
 from core.commands.grammar import render_change
@@ -26,7 +24,7 @@ from core.store.database import SqliteDatabase
 from tests.bot.cli.test_client import PROGRESS, Server, run_over
 from tests.bot.conftest import Shell
 from tests.bot.doctor.test_doctor import doctor
-from tests.bot.test_process import ROOT, Machine
+from tests.bot.test_process import Machine
 from tests.fakes.holder import FakeHolder, chat_answer
 
 RULES = '[[rules]]\nwho = ["everybody"]\ndeny = ["code"]\n'
@@ -34,17 +32,6 @@ CARD = {
     "id": "abcde2", "kind": "change", "title": "Change a row", "text": "Approved.", "rows": [],
     "actions": ["undo"], "state": "done", "expires_at": None,
 }  # fmt: skip
-
-
-def start_process(machine: Machine, **more: str) -> subprocess.Popen[str]:
-    """`ponte run` in a Python of its own, as an operator starts it."""
-    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-    given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(machine.home), "PONTE_WEB_PORT": "0"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bot", "run"], cwd=machine.folder, text=True,
-        env=ours | given | {"PONTE_CODE": "off"} | more,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
 
 
 def test_commands_judge_the_running_ponte_wherever_they_are_typed(
@@ -116,37 +103,44 @@ async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checke
     assert told.parts["home"].startswith("ok    home: ")
 
 
-def is_loading(process: subprocess.Popen[str]) -> bool:
+def is_loading(pid: int) -> bool:
     """Whether the process has begun to load the modules of Ponte, which takes a second."""
-    return "pydantic_core" in Path(f"/proc/{process.pid}/maps").read_text()
+    return "pydantic_core" in Path(f"/proc/{pid}/maps").read_text()
 
 
 @pytest.mark.parametrize("moment", ["loading", "ponte.lock", "threads.db"])
-def test_a_stop_before_ponte_is_ready_is_no_failure(tmp_path: Path, moment: str) -> None:
+def test_a_stop_before_ponte_is_ready_is_no_failure(
+    tmp_path: Path, commands: str, moment: str
+) -> None:
     home = tmp_path / "home"
-    with start_process(Machine(tmp_path, home, "")) as process:
-        while not (is_loading(process) if moment == "loading" else (home / moment).exists()):
+    is_own_python = moment == "loading"
+    machine = Machine(tmp_path, home, "" if is_own_python else commands, {"PONTE_CODE": "off"})
+    with machine.start("run") as process:
+        while not (is_loading(process.pid) if is_own_python else (home / moment).exists()):
             time.sleep(0.001)
         process.terminate()
         _, err = process.communicate()
     assert (process.returncode, err) == (0, "")
 
 
-def test_a_stop_does_not_wait_for_a_platform_that_hangs(tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_a_platform_that_hangs(tmp_path: Path, commands: str) -> None:
     """Slack accepts the connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/api/"
         slack = {"SLACK_API_URL": url, "SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
-        process = start_process(Machine(tmp_path, tmp_path / "home", ""), **slack)
+        process = Machine(tmp_path, tmp_path / "home", commands, slack).start("run")
         with process, silent.accept()[0]:
             process.terminate()
             _, err = process.communicate()
     assert (process.returncode, "Traceback" in err) == (0, False)
 
 
-def test_every_line_of_a_log_in_json_is_json(tmp_path: Path) -> None:
-    (tmp_path / "ponte.toml").write_text(RULES)
-    with start_process(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
+def test_every_line_of_a_log_in_json_is_json(tmp_path: Path, commands: str) -> None:
+    """In a Python of its own, as an operator starts it. A start that fails is told so too."""
+    settings = {"PONTE_LOG": "json", "PONTE_CODE": "off"}
+    file = tmp_path / "ponte.toml"
+    file.write_text(RULES)
+    with Machine(tmp_path, tmp_path / "home", "", settings).start("run") as process:
         assert process.stderr is not None
         lines = []
         for line in process.stderr:
@@ -158,18 +152,14 @@ def test_every_line_of_a_log_in_json_is_json(tmp_path: Path) -> None:
     assert (process.returncode, out) == (0, "")
     lines += [json.loads(line) for line in err.splitlines()]
     (begun,) = [line for line in lines if line["event"] == "started"]
-    assert begun["config"] == str(tmp_path / "ponte.toml")
+    assert begun["config"] == str(file)
     assert begun["address"].startswith("http://127.0.0.1:")
     assert begun["version"]
     assert lines[-1]["event"] == "stopped"
-
-
-def test_a_start_that_fails_is_told_in_json_too(tmp_path: Path) -> None:
-    (tmp_path / "ponte.toml").write_text("[rules")
-    with start_process(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
-        out, err = process.communicate()
+    file.write_text("[rules")
+    code, out, err = Machine(tmp_path, tmp_path / "home", commands, settings).ponte("run")
     (line,) = [json.loads(line) for line in err.splitlines()]
-    assert (process.returncode, out, line["event"]) == (2, "", "failed")
+    assert (code, out, line["event"]) == (2, "", "failed")
     assert line["words"].startswith("ponte.toml:1")
 
 
@@ -228,19 +218,6 @@ def test_cards_are_printed_once_and_answers_without_markdown(
         ]
 
 
-def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -> None:
-    machine = Machine(tmp_path, tmp_path / "home", commands)
-    wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
-    with machine.running():
-        code, out, _ = machine.ponte("chat", typed=wish)
-        assert code == 0
-        id = out.split("ponte changes approve ")[1][:6]
-        code, out, err = machine.ponte("changes", "approve", id)
-    assert (code, err) == (0, "")
-    assert out.count("# Change a row") == 1
-    assert out.count(f"undo {id}") == out.count(f"ponte changes undo {id}") == 1
-
-
 async def test_a_request_is_changed_in_the_shell() -> None:
     """Each value is a line of the command. A new version is a success, and nothing else is."""
     typed: list[str] = []
@@ -291,6 +268,10 @@ def test_a_decision_that_changes_nothing_ends_with_1(tmp_path: Path, commands: s
         ]:  # fmt: skip
             shell = machine.ponte("changes", action, id)
             assert (shell[0], words in shell[1]) == (code, True), (action, shell)
+            if action == "approve" and not code:
+                assert (shell[1].count("# Change a row"), shell[2]) == (1, "")
+                assert shell[1].count(f"undo {id}") == shell[1].count(f"ponte changes undo {id}")
+                assert shell[1].count(f"undo {id}") == 1, "the way back is a command of the shell"
             if code:
                 code, out, _ = machine.ponte("changes", action, id, "--json")
                 assert (code, json.loads(out)["status"]) == (1, "failed")

@@ -13,7 +13,8 @@ from bot.stores import SCHEMA
 from tests.bot.conftest import Shell
 from tests.bot.test_process import ROOT
 from tests.docs.privacy import with_tables
-from tests.recorded.recorded_ponte import Json, put_home
+
+pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 
 TEXT = (ROOT / "docs" / "explanation" / "privacy.md").read_text("utf-8")
 
@@ -33,10 +34,9 @@ def test_it_has_the_declared_tables() -> None:
 
 
 def test_the_document_lists_every_file_of_a_home(
-    ponte: Shell, monkeypatch: pytest.MonkeyPatch, recorded_today: Json
+    ponte_with_home: Shell,
 ) -> None:
-    monkeypatch.setenv("PONTE_CODE", "off")
-    put_home(recorded_today["home"], ponte.home)
+    ponte = ponte_with_home
     assert ponte("status").code in (0, 1)
     found = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
     told = names("Files of the data folder, which only its user can open (mode 0700):")
@@ -56,13 +56,10 @@ WORDS = {
 }  # fmt: skip
 
 
-def test_each_command_in_it_runs(
-    ponte: Shell, monkeypatch: pytest.MonkeyPatch, recorded_today: Json
-) -> None:
+def test_each_command_in_it_runs(ponte_with_home: Shell) -> None:
     """On a recorded home, those that erase last; where it shows a command without what it takes,
     its help is asked for."""
-    monkeypatch.setenv("PONTE_CODE", "off")
-    put_home(recorded_today["home"], ponte.home)
+    ponte = ponte_with_home
     assert ponte("people", "add", "ana").code == 0, ponte.err
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         (key, conversation) = connection.execute(

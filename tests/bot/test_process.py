@@ -9,9 +9,9 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -39,10 +39,12 @@ class Machine:
     folder: Path
     home: Path
     commands: str
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *words: str, stdout: int | None = None) -> Process:
         ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
         given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(self.home), "PONTE_WEB_PORT": "0"}
+        given |= self.settings
         if self.commands:
             given["PONTE_CODE"] = "off"
             return Command(self.commands, words, ours | given, self.folder, stdout)
@@ -96,63 +98,52 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Machine:
     return Machine(tmp_path, tmp_path / name, commands)
 
 
-@pytest.fixture
-def running(machine: Machine) -> Iterator[Process]:
-    with machine.running() as (process, _):
-        yield process
-
-
 @pytest.mark.parametrize("machine", [OWN_PYTHON, TOO_LONG_NAME], indirect=True)
-def test_it_runs_answers_commands_and_drains(machine: Machine, running: Process) -> None:
-    code, out, err = machine.ponte("changes", "list")
-    assert (code, out, err) == (0, "No changes yet.\n", "")
-    code, _, err = machine.ponte("run")
-    assert (code, err) == (
-        1,
-        f"Another Ponte (process {running.pid}) is using {machine.home}. "
-        "Stop it, or set PONTE_HOME to another folder.\n",
-    )
-    running.send_signal(signal.SIGTERM)
-    _, err = running.communicate()
-    assert running.returncode == 0
+def test_it_runs_answers_commands_and_drains(machine: Machine) -> None:
+    """What it prints and logs never holds the token."""
+    with machine.running() as (process, printed):
+        token = (machine.home / "web-token").read_text().strip()
+        code, out, err = machine.ponte("changes", "list")
+        assert (code, out, err) == (0, "No changes yet.\n", "")
+        code, _, err = machine.ponte("run")
+        assert (code, err) == (
+            1,
+            f"Another Ponte (process {process.pid}) is using {machine.home}. "
+            "Stop it, or set PONTE_HOME to another folder.\n",
+        )
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
+        assert process.returncode == 0
     assert "Traceback" not in err
     assert not (machine.home / "ponte.sock").exists()
+    assert token not in "".join([*printed, out, err])
+    assert "`ponte link` prints the page's link with its token.\n" in printed
+    assert printed[-1].split()[-1].startswith("http://127.0.0.1:")
 
 
-def test_commands_after_a_kill_find_what_was_kept(machine: Machine, running: Process) -> None:
-    assert machine.ponte("changes", "list")[0] == 0
-    before = json.loads(machine.ponte("threads", "list", "--json")[1])
-    running.kill()
-    running.wait()
+def test_commands_are_answered_by_who_runs_and_alone_after_a_kill(machine: Machine) -> None:
+    with machine.running() as (process, _):
+        assert machine.ponte("changes", "list")[0] == 0
+        talk_through_pipes(machine)
+        before = json.loads(machine.ponte("threads", "list", "--json")[1])
+        process.kill()
+        process.wait()
     assert (machine.home / "ponte.sock").exists()
     assert json.loads(machine.ponte("threads", "list", "--json")[1]) == before
-    (kept,) = before
-    code, out, err = machine.ponte("threads", "forget", kept["conversation"], "--yes")
+    talk_through_pipes(machine)
+    kept = before[0]["conversation"]
+    code, out, err = machine.ponte("threads", "forget", kept, "--yes")
     assert (code, out[:8], err) == (0, "Deleted ", "")
     code, _, err = machine.ponte("threads", "show", "terminal:nobody")
     assert (code, err) == (1, "Not found: conversation.\n")
 
 
-def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
-    machine: Machine, running: Process
-) -> None:
-    for _ in range(2):
-        code, out, err = machine.ponte("chat", typed="hello\nsair\nnever said\n")
-        assert (code, err) == (0, "")
-        assert out.count("I'm Ponte's demo model") == 1
-        running.kill()
-        running.wait()
-
-
-def test_a_prompt_is_answered_by_who_runs_or_alone(machine: Machine, running: Process) -> None:
-    for _ in range(2):
-        code, out, err = machine.ponte("ask", "hello", typed="and this")
-        assert (code, out.count("I'm Ponte's demo model"), err) == (0, 1, "")
-        running.kill()
-        running.wait()
-
-
-def test_a_reader_of_an_answer_may_leave(machine: Machine, running: Process) -> None:
+def talk_through_pipes(machine: Machine) -> None:
+    """A reader of an answer may leave."""
+    code, out, err = machine.ponte("chat", typed="hello\nsair\nnever said\n")
+    assert (code, out.count("I'm Ponte's demo model"), err) == (0, 1, "")
+    code, out, err = machine.ponte("ask", "hello", typed="and this")
+    assert (code, out.count("I'm Ponte's demo model"), err) == (0, 1, "")
     reading, writing = os.pipe()
     os.close(reading)
     with machine.start("ask", "help", stdout=writing) as process:
@@ -161,11 +152,14 @@ def test_a_reader_of_an_answer_may_leave(machine: Machine, running: Process) -> 
         assert (process.wait(), err) == (1, "")
 
 
-def test_the_address_with_its_token_is_for_who_reads_a_terminal(
+def test_a_person_at_a_terminal_reads_where_settings_come_from_and_the_address_with_its_token(
     tmp_path: Path, commands: str
 ) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
+    (tmp_path / ".env").write_text("PONTE_MODEL_API=demo\n")
     with machine.at_a_terminal() as lines:
+        first = next(line for line in lines if line.startswith("Settings: "))
+        assert first == f"Settings: environment and {tmp_path / '.env'}\n"
         shown = next(line.split()[-1] for line in lines if line.startswith("Ponte is ready"))
         token = (machine.home / "web-token").read_text().strip()
         assert shown.endswith(f"/#token={token}")
@@ -175,27 +169,6 @@ def test_the_address_with_its_token_is_for_who_reads_a_terminal(
         assert httpx.get(f"{origin}/status").status_code == 401
         bearer = {"Authorization": f"Bearer {token}"}
         assert httpx.get(f"{origin}/status", headers=bearer).status_code == 200
-
-
-def test_a_log_never_holds_the_token(machine: Machine) -> None:
-    with machine.running() as (process, said):
-        token = (machine.home / "web-token").read_text().strip()
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate()
-    assert token not in "".join([*said, out, err])
-    assert "`ponte link` prints the page's link with its token.\n" in said
-    assert said[-1].split()[-1].startswith("http://127.0.0.1:")
-
-
-def test_the_start_screen_names_the_file_that_settings_are_read_from(
-    tmp_path: Path, commands: str
-) -> None:
-    machine = Machine(tmp_path, tmp_path / "home", commands)
-    (tmp_path / ".env").write_text("PONTE_MODEL_API=demo\n")
-    with machine.at_a_terminal() as lines:
-        first = next(line for line in lines if line.startswith("Settings: "))
-        assert first == f"Settings: environment and {tmp_path / '.env'}\n"
-        assert any(line.startswith("Ponte is ready") for line in lines)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="blocked: only root can give a file away")

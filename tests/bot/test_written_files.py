@@ -6,7 +6,6 @@ Somebody else on the machine may own the folder that a file goes to, or share it
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -15,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.settings import Settings
 from tests.bot.conftest import Shell
-from tests.recorded.recorded_ponte import Json, put_home
+from tests.fakes.forker import fork_server
 
 ROOT = Path(__file__).parents[2]
 SOMEBODY_ELSE = 65534
@@ -25,31 +23,21 @@ PERSON = "slack:T0PONTE:U000001"
 """Who has files in the recorded home."""
 
 
-@pytest.fixture(autouse=True)
-def usual_umask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PONTE_CODE", "off")
-
-
-@pytest.fixture(scope="module")
-def recorded_home(tmp_path_factory: pytest.TempPathFactory, recorded_today: Json) -> Path:
-    folder = tmp_path_factory.mktemp("recorded") / "home"
-    put_home(recorded_today["home"], folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 
 
 @pytest.fixture
-def home(ponte: Shell, recorded_home: Path) -> Shell:
-    shutil.copytree(recorded_home, ponte.home)
-    return ponte
+def home(ponte_with_home: Shell) -> Shell:
+    return ponte_with_home
 
 
 def run_in_shell(ponte: Shell, line: str) -> subprocess.CompletedProcess[str]:
     """A line as it is typed into a shell whose umask is the usual one."""
-    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
+    program = f'"{sys.executable}" -I -S {ROOT}/tests/commands.py {fork_server().address}'
     return subprocess.run(
-        ["sh", "-c", f'umask 022; ponte() {{ "{sys.executable}" -m bot "$@"; }}; {line}'],
+        ["sh", "-c", f'umask 022; ponte() {{ {program} "$@"; }}; {line}'],
         cwd=ponte.home.parent, capture_output=True, text=True, check=False,
-        env=ours | {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(ponte.home), "LC_ALL": "C"},
+        env=os.environ | {"LC_ALL": "C"},
     )  # fmt: skip
 
 
@@ -57,28 +45,21 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def test_a_backup_is_not_written_into_a_file_that_others_can_read(
+def test_a_backup_goes_only_to_a_file_that_others_cannot_read_or_through_a_pipe(
     home: Shell, tmp_path: Path
 ) -> None:
+    file = tmp_path / "kept.tar.gz"
     done = run_in_shell(home, "ponte backup - > kept.tar.gz")
     assert done.returncode == 1
     assert done.stderr == (
         "Other users can read the file that standard output goes to, and a backup contains the "
         "page's token. Specify a file name instead, for example `ponte backup ponte.tar.gz`.\n"
     )
-    assert (tmp_path / "kept.tar.gz").read_bytes() == b""
-
-
-def test_a_backup_is_written_into_a_file_that_is_closed_to_others(
-    home: Shell, tmp_path: Path
-) -> None:
+    assert file.read_bytes() == b""
+    file.unlink()
     done = run_in_shell(home, "umask 077; ponte backup - > kept.tar.gz")
     assert done.returncode == 0, done.stderr
-    assert mode(tmp_path / "kept.tar.gz") == 0o600
-    assert (tmp_path / "kept.tar.gz").stat().st_size > 1000
-
-
-def test_a_backup_goes_through_a_pipe(home: Shell) -> None:
+    assert (mode(file), file.stat().st_size > 1000) == (0o600, True)
     done = run_in_shell(home, "ponte backup - | cat > kept.tar.gz; wc -c < kept.tar.gz")
     assert int(done.stdout) > 1000, done.stderr
 
@@ -98,16 +79,14 @@ def _as_their_file(place: Path, target: Path) -> None:
     os.chown(place, SOMEBODY_ELSE, SOMEBODY_ELSE)
 
 
-Plant = Callable[[Path, Path], None]
-LINKS: list[Plant] = [
+PLANTED: list[Callable[[Path, Path], None]] = [
     lambda place, target: place.symlink_to(target),
     lambda place, target: place.symlink_to(target.with_name("made-by-the-link")),
     lambda place, target: place.hardlink_to(target),
+    lambda place, target: os.mkfifo(place),
+    *([_as_their_file] if os.geteuid() == 0 else []),
 ]
-PLANTED = [
-    *LINKS, lambda place, target: os.mkfifo(place),
-    pytest.param(_as_their_file, marks=pytest.mark.skipif(os.geteuid() != 0, reason="not root")),
-]  # fmt: skip
+"""What somebody else may put where a file is going to be written."""
 
 
 @pytest.fixture
@@ -125,31 +104,26 @@ def is_untouched(target: Path) -> bool:
     return (target.read_text(), mode(target), names) == ("precious", 0o644, ["file"])
 
 
-@pytest.mark.parametrize("plant", PLANTED)
-def test_a_backup_writes_into_nothing_that_was_there(
-    home: Shell, tmp_path: Path, target: Path, plant: Plant
-) -> None:
-    file = tmp_path / "kept.tar.gz"
-    plant(tmp_path / "kept.tar.gz.part", target)
-    assert home("backup", str(file)).code == 1
-    assert "No backup was made." in home.err
-    assert not file.exists()
-    assert is_untouched(target)
-
-
-@pytest.mark.parametrize("plant", PLANTED)
 def test_a_backup_takes_only_the_place_of_a_backup(
-    home: Shell, tmp_path: Path, target: Path, plant: Plant
+    home: Shell, tmp_path: Path, target: Path
 ) -> None:
-    file = tmp_path / "kept.tar.gz"
-    plant(file, target)
-    before = file.lstat()[:7]  # without the times: it is read
-    assert home("backup", str(file)).code == 1
-    assert home.err == (
-        f"{file} exists and is not a backup. No backup was made. Choose another name.\n"
-    )
-    assert (file.lstat()[:7], is_untouched(target)) == (before, True)
-    file.unlink()
+    """It writes into nothing that was there, not even before it has its name."""
+    file, part = tmp_path / "kept.tar.gz", tmp_path / "kept.tar.gz.part"
+    for number, plant in enumerate(PLANTED):
+        plant(part, target)
+        assert home("backup", str(file)).code == 1, number
+        assert "No backup was made." in home.err
+        assert not file.exists(), number
+        assert is_untouched(target), number
+        part.unlink()
+        plant(file, target)
+        before = file.lstat()[:7]  # without the times: it is read
+        assert home("backup", str(file)).code == 1, number
+        assert home.err == (
+            f"{file} exists and is not a backup. No backup was made. Choose another name.\n"
+        )
+        assert (file.lstat()[:7], is_untouched(target)) == (before, True), number
+        file.unlink()
     for _ in range(2):
         assert home("backup", str(file)).code == 0, home.err
     assert mode(file) == 0o600
@@ -166,33 +140,29 @@ def test_what_a_killed_backup_left_is_not_in_the_way(home: Shell, tmp_path: Path
     assert not left.exists()
 
 
-@pytest.mark.parametrize("plant", PLANTED)
 def test_an_export_writes_into_nothing_that_was_there(
-    home: Shell, tmp_path: Path, target: Path, plant: Plant
+    home: Shell, tmp_path: Path, target: Path
 ) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    plant(folder / "person.json", target)
-    assert home("person", "export", PERSON, "--files", str(folder)).code == 1
-    assert home.err == (
-        f"{folder}/person.json already exists, and an export does not overwrite files. "
-        "Choose another folder.\n"
-    )
-    assert is_untouched(target)
-    assert os.listdir(folder) == ["person.json"]
-
-
-@pytest.mark.parametrize("name", ["", "files"])
-def test_an_export_follows_no_link_to_a_folder(
-    home: Shell, tmp_path: Path, target: Path, name: str
-) -> None:
-    folder = tmp_path / "out"
-    if name:
+    """It follows no link to a folder."""
+    for number, plant in enumerate(PLANTED):
+        folder = tmp_path / f"out{number}"
         folder.mkdir()
-    (folder / name if name else folder).symlink_to(target.parent)
-    assert home("person", "export", PERSON, "--files", str(folder)).code == 1
-    assert str(folder) in home.err
-    assert is_untouched(target)
+        plant(folder / "person.json", target)
+        assert home("person", "export", PERSON, "--files", str(folder)).code == 1
+        assert home.err == (
+            f"{folder}/person.json already exists, and an export does not overwrite files. "
+            "Choose another folder.\n"
+        )
+        assert is_untouched(target), number
+        assert os.listdir(folder) == ["person.json"]
+        (folder / "person.json").unlink()
+    (tmp_path / "link").symlink_to(target.parent)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "files").symlink_to(target.parent)
+    for folder in (tmp_path / "link", tmp_path / "out"):
+        assert home("person", "export", PERSON, "--files", str(folder)).code == 1
+        assert str(folder) in home.err
+        assert is_untouched(target)
 
 
 def test_an_export_is_for_this_user_alone(home: Shell, tmp_path: Path) -> None:

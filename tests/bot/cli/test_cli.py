@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import typer
 
-from bot import __version__
 from bot.cli import main as cli
 from bot.home import Home
 from bot.operations import OPERATIONS
@@ -26,13 +25,6 @@ from tests.bot.conftest import RunningPonte, Shell
 from tests.fakes.holder import FakeHolder, chat_answer
 
 ROOT = Path(__file__).parents[3]
-
-
-def test_version_is_the_projects(ponte: Shell) -> None:
-    for words in ("version", "--version"):
-        assert ponte(words).out.split()[0] == __version__
-        assert ponte.code == 0
-    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -58,18 +50,6 @@ def test_status_is_one_line_a_part(
     assert ponte("status").out == f"{state:<8} slack      Socket Mode\n", ponte.err
     assert ponte.code == code
     assert json.loads(ponte("status", "--json").out) == parts
-
-
-def test_the_module_is_the_command(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bot", "version"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split()[0] == __version__
 
 
 @pytest.mark.parametrize(
@@ -377,7 +357,7 @@ def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.starts_process
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_no_file_takes_the_place_of_a_closed_standard_stream(tmp_path: Path, closed: str) -> None:
     """SQLite would write the database into it, and a library its errors into the database."""
     code = (

@@ -16,13 +16,9 @@ from tests.bot.conftest import Shell
 from tests.bot.test_process import Machine
 from tests.fakes.holder import FakeHolder
 
+pytestmark = pytest.mark.usefixtures("without_a_sandbox")
+
 LINK = re.compile(r"(http://127\.0\.0\.1:\d+)/#token=([A-Za-z0-9_-]{43})\n")
-
-
-@pytest.fixture(autouse=True)
-def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its proof would run, and be broken off, with each command that takes the home."""
-    monkeypatch.setenv("PONTE_CODE", "off")
 
 
 def token_of(link: str) -> str:

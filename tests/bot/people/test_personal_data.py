@@ -25,19 +25,8 @@ from bot.operation_results import ForgottenPerson
 from bot.operation_texts import TEXTS, View
 from tests.bot.conftest import RunningPonte, Shell
 from tests.bot.test_process import ROOT, Machine
-from tests.recorded.recorded_ponte import Json, put_home
 
-
-@pytest.fixture(autouse=True)
-def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PONTE_CODE", "off")
-
-
-@pytest.fixture
-def recorded_ponte(ponte: Shell, recorded_today: Json) -> Shell:
-    """A home with people of Slack, Discord and the page: turns and changes in every state."""
-    put_home(recorded_today["home"], ponte.home)
-    return ponte
+pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 
 
 def holding(home: Path, word: str) -> list[str]:
@@ -82,8 +71,8 @@ def sums(home: Path) -> list[tuple[Any, ...]]:
         ]  # fmt: skip
 
 
-def test_everybody_of_a_recorded_home_can_be_forgotten(recorded_ponte: Shell) -> None:
-    ponte = recorded_ponte
+def test_everybody_of_a_recorded_home_can_be_forgotten(ponte_with_home: Shell) -> None:
+    ponte = ponte_with_home
     people = list_people(ponte)
     platforms = {one["platform"] for one in people.values()}
     assert platforms >= {"slack", "discord", "web"}
@@ -102,9 +91,9 @@ def test_everybody_of_a_recorded_home_can_be_forgotten(recorded_ponte: Shell) ->
 
 
 def test_of_a_recorded_home_all_of_one_person_is_exported(
-    recorded_ponte: Shell, tmp_path: Path
+    ponte_with_home: Shell, tmp_path: Path
 ) -> None:
-    ponte = recorded_ponte
+    ponte = ponte_with_home
     while has_open_requests(ponte.home):  # they are old, and expire while commands run
         list_people(ponte)
     people = list_people(ponte)
@@ -198,8 +187,8 @@ main(sys.argv[1:])
 """Right after the rows are gone, before the file is written anew."""
 
 
-def test_killed_in_the_middle_it_is_ended_by_doing_it_again(recorded_ponte: Shell) -> None:
-    ponte = recorded_ponte
+def test_killed_in_the_middle_it_is_ended_by_doing_it_again(ponte_with_home: Shell) -> None:
+    ponte = ponte_with_home
     people = list_people(ponte)
     person = max(people, key=lambda k: people[k]["messages"] if k.startswith("slack") else 0)
     words, before = said_by(ponte.home)[person], sums(ponte.home)
@@ -238,11 +227,11 @@ def test_a_running_ponte_forgets_and_goes_on(tmp_path: Path, commands: str) -> N
         assert connection.execute(used).fetchone() == (3,)
 
 
-def test_a_list_for_people(recorded_ponte: Shell) -> None:
-    head, *lines = recorded_ponte("person", "list").out.splitlines()
+def test_a_list_for_people(ponte_with_home: Shell) -> None:
+    head, *lines = ponte_with_home("person", "list").out.splitlines()
     assert head.split("  ")[0].strip() == "name"
     assert head.split()[-5:] == ["messages", "files", "requests", "decisions", "person"]
-    found = list_people(recorded_ponte)
+    found = list_people(ponte_with_home)
     assert {line.split()[-1] for line in lines} == found.keys()
 
 
@@ -254,10 +243,10 @@ def test_a_day_on_which_nobody_was_seen_is_a_dash() -> None:
 
 
 def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(
-    recorded_ponte: Shell,
+    ponte_with_home: Shell,
 ) -> None:
     """Also somebody who never wrote; a keyed hash of their id is all that is left."""
-    ponte = recorded_ponte
+    ponte = ponte_with_home
     assert ponte("person", "list").code == 0
     row = "INSERT INTO directory VALUES ('slack', '', ?, ?, ?, '', '', 0, 0, 'T1', 1e12)"
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
