@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Command
-from tests.fakes.forker import ForkServer
+from tests.fakes.forker import fork_server
 
 ROOT = Path(__file__).parents[2]
 _PONTE = '#!/bin/sh\nexec {python} -I -S {root}/tests/commands.py {forker} "$@"\n'
@@ -42,18 +42,18 @@ def running_machine(folder: Path, **settings: str) -> Iterator[Machine]:
     """Run Ponte in a user's home folder with these settings in the environment."""
     programs = folder / "bin"
     programs.mkdir()
-    ponte = _PONTE.format(python=sys.executable, root=ROOT, forker=folder / "forker")
+    forker = fork_server().address
+    ponte = _PONTE.format(python=sys.executable, root=ROOT, forker=forker)
     for name, text in (("ponte", ponte), ("curl", _CURL)):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     environment = {
         "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "LANG": "C.UTF-8",
         "PONTE_WEB_PORT": "0", "PONTE_CODE": "off", **settings,
+        # The default. The process that forks has found its own user's folder.
+        "PONTE_HOME": f"{folder}/.local/share/ponte",
     }  # fmt: skip
-    with (
-        ForkServer(folder, environment) as forker,
-        Command(forker.address, ["run"], environment, folder) as process,
-    ):
+    with Command(forker, ["run"], environment, folder) as process:
         try:
             assert process.stdout
             ready = (line for line in process.stdout if line.startswith("Ponte is ready"))

@@ -229,18 +229,19 @@ def test_a_shell_s_lines_run(block: Block, request: pytest.FixtureRequest) -> No
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
 
 
-def statements(text: str) -> Iterator[str]:
+@cache
+def statements(text: str) -> list[str]:
     """Each command with the lines that belong to it, without comments."""
-    waiting = ""
+    waiting, complete = "", list[str]()
     for line in text.splitlines():
         waiting = f"{waiting}\n{line}" if waiting else line
         found = subprocess.run(["bash", "-n"], input=waiting, capture_output=True, text=True)
         if found.returncode == 0 and "here-document" not in found.stderr and line[-1:] != "\\":
             words = re.sub(r"(^|\s)#\s.*$", "", waiting) if "\n" not in waiting else waiting
-            if words.strip():
-                yield words.strip()
+            complete += [words.strip()] if words.strip() else []
             waiting = ""
     assert not waiting, f"not a shell's: {waiting}"
+    return complete
 
 
 def check(statement: str) -> None:
