@@ -22,8 +22,6 @@ from tests.fakes.openai.errors import GatewayError
 from tests.model.conftest import Make
 from tests.model.talk import TABLES, Talk
 
-LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
-every_level = pytest.mark.parametrize("level", LEVELS)
 SMALL = "my-model"
 
 
@@ -115,8 +113,10 @@ async def test_a_server_that_does_not_answer_delays_no_turn(
     assert model.context_size.source == "assumed"
 
 
-@every_level
-@pytest.mark.parametrize("kind", EXCEEDED)
+@pytest.mark.parametrize(
+    ("level", "kind"),
+    [*(("chat", kind) for kind in EXCEEDED), ("responses", "vLLM"), ("conversations", "vLLM")],
+)
 async def test_a_request_that_is_too_long_is_fitted_once(
     make: Make, fake: FakeOpenAI, level: Level, kind: str
 ) -> None:

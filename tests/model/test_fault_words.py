@@ -10,7 +10,6 @@ from core.base.errors import (
     ModelRefused,
     NoQuota,
     RateLimited,
-    TooLong,
     UnknownModel,
     WrongKey,
 )
@@ -141,45 +140,6 @@ CASES: list[tuple[str, int, object]] = [
             "rate_limit_error",
         ),
     ),
-    ("long", 400, e("Input length 9000 exceeds the maximum allowed token length 8192")),
-    ("long", 400, {"detail": "This model's max sequence length is 4096 tokens, got 5000"}),
-    (
-        "long",
-        400,
-        e(
-            "input length and `max_tokens` exceed context limit: 90402 + 116650 > 204648, "
-            "decrease input length or `max_tokens` and try again",
-            None,
-            "invalid_request_error",
-        ),
-    ),
-    ("long", 400, e("The prompt is too long: 41000, model maximum context length: 32768")),
-    ("long", 400, {"message": "too many total text bytes: 40000"}),
-    ("long", 400, e("Total tokens of image and text exceed max message tokens", None)),
-    ("long", 400, e("Range of input length should be [1, 30720]", "invalid_parameter_error")),
-    ("long", 400, {"error": "prompt length exceeds model's max length"}),
-    ("long", 413, {"detail": "Payload Too Large"}),
-    (
-        "long",
-        400,
-        e("Your input exceeds the context window of this model.", "context_length_exceeded"),
-    ),
-    ("long", 400, e("The number of tokens in your prompt (5000) exceeds the 4096 limit")),
-    (
-        "long",
-        400,
-        e("Please reduce the length of the messages or completion.", "context_length_exceeded"),
-    ),
-    (
-        "long",
-        422,
-        e("Requested token count exceeds the model's maximum context length of 131072 tokens"),
-    ),
-    ("long", 400, {"code": "InvalidParameter", "message": "Tokens in prompt exceeds max of 8192"}),
-    ("long", 500, e("Input prompt (9000 tokens) is too long and exceeds limit of 8192", 500)),
-    ("long", 400, "Message too long"),
-    ("long", 400, e("request too large")),
-    ("long", 400, e("exceeded model token limit: 8192 (requested: 9000)", "invalid_request_error")),
     (
         "policy",
         400,
@@ -343,7 +303,7 @@ CASES: list[tuple[str, int, object]] = [
     ),
 ]
 ERRORS: dict[str, type[ModelError]] = {
-    "key": WrongKey, "quota": NoQuota, "rate": RateLimited, "long": TooLong,
+    "key": WrongKey, "quota": NoQuota, "rate": RateLimited,
     "policy": ModelRefused, "model": UnknownModel, "endpoint": NoEndpoint, "down": ModelDown,
 }  # fmt: skip
 SENTENCES = {

@@ -27,14 +27,13 @@ from core.domain.records import Thread, ToolSpec
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script, errors
 from tests.fakes.openai.errors import GatewayError
-from tests.model.conftest import Make
+from tests.model.conftest import LEVELS, Make, every_level
 from tests.model.files import MemoryFiles
 from tests.model.talk import TABLES, Talk
 
 PNG = b"\x89PNG\r\n\x1a\n picture"
-LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
-every_level = pytest.mark.parametrize("level", LEVELS)
 Refuses = Callable[[Mapping[str, Any]], bool]
+SHORTENED = {n: errors.TOO_LONG[n] for n in ("llama.cpp", "llama.cpp, event", "nginx")}
 
 
 def each(errors: Mapping[str, Any]) -> pytest.MarkDecorator:
@@ -102,6 +101,7 @@ async def test_a_wait_that_the_server_names(
 ) -> None:
     told = await fails(make, fake, level, error[0])
     assert (type(told), told.values["seconds"], waits) == (RateLimited, error[1], [])
+    assert error[1] != 90 or "in 2 minutes" in told.words()
 
 
 @every_level
@@ -198,11 +198,10 @@ async def test_a_server_that_is_still_loading_is_asked_for_its_api_later(
     assert await talk_with(await make(None)).say("hello") == "You said: hello"
 
 
-@each({
+@at_levels({
     "message": {"code": 1113, "msg": "No."}, "detail": {"detail": "No."},
     "error": {"error": "No."}, "object": {"object": "error", "message": "No."},
 })  # fmt: skip
-@every_level
 async def test_an_error_in_place_of_an_answer_is_no_answer(
     make: Make, fake: FakeOpenAI, level: Level, error: object
 ) -> None:
@@ -264,13 +263,12 @@ async def test_a_limit_of_the_answer_has_two_names(
     assert question_bodies(fake)[-1]["max_completion_tokens"] == 16_000
 
 
-@every_level
 @pytest.mark.parametrize(
-    "words",
+    ("level", "words"),
     [
-        "{name} is too large: 16000. This model supports at most 4096 completion tokens",
-        "Invalid {name} value, the valid range of {name} is [1, 4096]",
-        "`{name}` must be less than or equal to `4,096`, the maximum value for this model",
+        ("conversations", "{name} is too large: 16000. This model supports at most 4096 tokens"),
+        ("responses", "Invalid {name} value, the valid range of {name} is [1, 4096]"),
+        ("chat", "`{name}` must be less than or equal to `4,096`, the maximum for this model"),
     ],
 )
 async def test_a_limit_of_the_answer_that_is_too_high(
@@ -319,8 +317,7 @@ def is_mixed(body: Mapping[str, Any]) -> bool:
     return len({bool(function.get("strict")) for function in functions}) > 1
 
 
-@every_level
-@each(errors.STRICT)
+@at_levels(errors.STRICT)
 async def test_strict_is_the_same_for_all_tools_where_a_server_wants_it(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -333,12 +330,11 @@ async def test_strict_is_the_same_for_all_tools_where_a_server_wants_it(
     assert len(question_bodies(fake)) == 3
 
 
-@every_level
 @pytest.mark.parametrize(
-    "words",
+    ("level", "words"),
     [
-        "Unknown name \"additionalProperties\" at 'tools[0].function_declarations[0].parameters'",
-        "schema keyword 'additionalProperties' is not supported",
+        ("responses", "Unknown name \"additionalProperties\" at 'tools[0].function.parameters'"),
+        ("chat", "schema keyword 'additionalProperties' is not supported"),
     ],
 )
 async def test_a_key_of_schemas_that_a_server_does_not_know(
@@ -375,7 +371,7 @@ async def test_roles_that_a_server_refuses(
     assert question_bodies(fake)[-1]["messages"][0]["content"].startswith("You are Ponte.")
 
 
-@at_levels(errors.TOO_LONG)
+@at_levels(SHORTENED)
 async def test_a_conversation_that_is_too_long_is_shortened(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -416,7 +412,7 @@ async def test_a_message_that_is_too_long_alone(
     assert len(question_bodies(fake)) == 2
 
 
-@at_levels(errors.TOO_LONG)
+@at_levels(SHORTENED)
 async def test_long_outputs_of_this_turn_are_shortened(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -429,8 +425,7 @@ async def test_long_outputs_of_this_turn_are_shortened(
     assert await talk.say("thanks") == "You're welcome."
 
 
-@every_level
-@each(errors.PICTURES)
+@at_levels(errors.PICTURES)
 async def test_a_picture_that_is_refused_is_left_out_with_a_note(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -444,15 +439,15 @@ async def test_a_picture_that_is_refused_is_left_out_with_a_note(
     assert len(question_bodies(fake)) == number + 1
 
 
-@at_levels(errors.PICTURES)
+@every_level
 async def test_a_picture_of_an_earlier_turn_that_is_refused(
-    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+    make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
     files = MemoryFiles()
     talk = talk_with(await make(level, files=files))
     await talk.say("What is this?", [files.add("a.png", "image/png", PNG)])
     talk.thread = talk_with(talk.model).thread  # another model's server, which must get all again
-    refuse(fake, error, contains("data:image"))
+    refuse(fake, errors.PICTURES["unnamed"], contains("data:image"))
     assert await talk.say("again") == "You said: again"
 
 
@@ -463,8 +458,7 @@ def has_calls(body: Mapping[str, Any]) -> bool:
     )
 
 
-@every_level
-@each({name: errors.REFUSED[name] for name in ("text", "list", "event")})
+@at_levels({name: errors.REFUSED[name] for name in ("text", "list", "event")})
 async def test_calls_that_a_server_does_not_take_back_are_told_in_words(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:

@@ -23,14 +23,13 @@ from core.money.usage import (
 )
 from tests.fakes.config import FixedConfig
 from tests.fakes.openai import FakeOpenAI, Script
-from tests.model.conftest import Make
+from tests.model.conftest import Make, every_level
 from tests.model.talk import Talk
 
-LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 COUNTED = {"input": 10_000, "cached": 4_000, "output": 1_000, "reasoning": 300}
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@every_level
 async def test_tokens_and_cost_of_a_round(make: Make, fake: FakeOpenAI, level: Level) -> None:
     talk = Talk(await make(level, official=True))
     fake.say(Script(text="Hello.", usage=COUNTED))
@@ -115,14 +114,11 @@ def test_a_cost_that_a_server_names(named: dict[str, object], cost: float | None
     assert parse_usage({"usage": {**WHOLE, **named}}).cost == pytest.approx(cost)
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("price", [None, Price(1.0, 1.0, 1.0, 1.0)])
-async def test_the_larger_cost_counts(
-    make: Make, fake: FakeOpenAI, level: Level, price: Price | None
-) -> None:
+async def test_the_larger_cost_counts(make: Make, fake: FakeOpenAI, price: Price | None) -> None:
     """A server's text can make an answer dearer, never cheaper."""
     prices = Prices({"gpt-6-luna": price} if price else {})
-    talk = Talk(await make(level, config=FixedConfig(price_list=prices)))
+    talk = Talk(await make("chat", config=FixedConfig(price_list=prices)))
     ours = 0.011 if price else None
     for named, cost in ((0.5, 0.5), (0.001, ours or 0.001), (-1.0, ours)):
         fake.say(Script(text="Hello.", usage={**COUNTED, "cost": named}))

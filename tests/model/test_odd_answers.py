@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import web
 
 from core.base.errors import ModelError
+from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Item
 from core.domain.records import RoundCompleted, TextDelta, TextWithdrawn
 from core.models.answer_reader import MAX_SOURCES
-from core.models.served_model import Level
+from core.models.model_server import ModelOptions
+from core.models.served_model import Level, ServedModel
 from tests.fakes.openai import FakeOpenAI
 from tests.model import more_odd_answers
 from tests.model.conftest import Make
@@ -358,17 +361,6 @@ def read_items(items: Sequence[Item]) -> tuple[str, Calls]:
     return "".join(texts), [(i.name, json.loads(i.arguments)) for i in items if i.kind == "call"]
 
 
-async def check_answer(
-    make: Make, fake: FakeOpenAI, level: Level, sent: tuple[object, str, Calls]
-) -> None:
-    body, text, wanted = sent
-    talk, completed = await ask(make, fake, level, body)
-    assert read_items(completed.items) == (text, wanted)
-    assert completed.broken is None
-    assert not completed.is_truncated
-    assert text.startswith(talk.text)
-
-
 async def test_an_equal_call_that_came_twice_is_marked(make: Make, fake: FakeOpenAI) -> None:
     """It runs once, and its output says so. Calls at two places are two."""
     twice = tc(0, "", "query", ONE)
@@ -586,11 +578,29 @@ async def test_sources_of_a_response(make: Make, fake: FakeOpenAI) -> None:
     assert completed.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
 
 
-@pytest.mark.parametrize("name", CHAT)
-async def test_a_chat_completion(make: Make, fake: FakeOpenAI, name: str) -> None:
-    await check_answer(make, fake, "chat", CHAT[name])
-
-
-@pytest.mark.parametrize("name", RESPONSES)
-async def test_a_response(make: Make, fake: FakeOpenAI, name: str) -> None:
-    await check_answer(make, fake, "responses", RESPONSES[name])
+async def test_each_answer_is_read_as_it_was_meant(fake: FakeOpenAI) -> None:
+    """A new model reads each of them, since a model's later answers depend on its earlier ones."""
+    client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url))
+    both: tuple[tuple[Level, dict[str, tuple[object, str, Calls]]], ...]
+    both = ("chat", CHAT), ("responses", RESPONSES)
+    wanted: dict[str, object] = {}
+    found: dict[str, object] = {}
+    for level, name in ((level, name) for level, cases in both for name in cases):
+        body, words, asked = dict(both)[level][name]
+        serve(fake, body)
+        fake.requests.clear()
+        model = ServedModel(client, ModelOptions(), level=level, record_remote=AsyncMock())
+        talk, answer = Talk(model, tools=TOOLS), f"{level}: {name}"
+        wanted[answer] = (words, asked, None, False, 1)
+        talk.begin("hello")
+        try:
+            completed = await talk.round()
+        except ModelError as error:
+            found[answer] = error.words()
+            continue
+        ends = completed.broken, completed.is_truncated, len(fake.requests)
+        found[answer] = (*read_items(completed.items), *ends)
+        if not words.startswith(talk.text):
+            found[answer] = f"showed {talk.text!r}"
+    await client.close()
+    assert found == wanted

@@ -16,11 +16,9 @@ from core.models.served_model import Level
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import LONG_ANSWER, Disconnect, Failure
-from tests.model.conftest import SILENCE_SECONDS, Make
+from tests.model.conftest import SILENCE_SECONDS, Make, every_level
 from tests.model.talk import Talk
 
-LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
-every_level = pytest.mark.parametrize("level", LEVELS)
 own_history = pytest.mark.parametrize("level", ["responses", "chat"])
 
 

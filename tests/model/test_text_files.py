@@ -1,4 +1,4 @@
-"""A table that somebody attached reaches the model on every level, whoever saved it."""
+"""A table that somebody attached reaches the model, whoever saved it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import json
 import pytest
 
 from core.domain.messages import decode_file_text, find_encoding, is_text
-from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
 from tests.model.files import MemoryFiles
 from tests.model.talk import Talk
-from tests.model.test_input import every_level, last
+from tests.model.test_input import last
 
 CSV = "Nome;Situação\nAna;Lead\nJosé;Ganho\n"
 
 
-@every_level
 @pytest.mark.parametrize(
     ("name", "type"),
     [
@@ -32,21 +30,12 @@ CSV = "Nome;Situação\nAna;Lead\nJosé;Ganho\n"
     ],
 )
 async def test_a_table_reaches_the_model(
-    make: Make, fake: FakeOpenAI, level: Level, name: str, type: str
+    make: Make, fake: FakeOpenAI, name: str, type: str
 ) -> None:
     files = MemoryFiles()
-    talk = Talk(await make(level, files=files))
+    talk = Talk(await make("responses", files=files))
     await talk.say("Add these from the file.", [files.add(name, type, CSV.encode())])
     assert "Nome;Situação\\nAna;Lead\\nJosé;Ganho" in json.dumps(last(fake), ensure_ascii=False)
-
-
-@every_level
-async def test_a_workbook_is_named_and_not_read(make: Make, fake: FakeOpenAI, level: Level) -> None:
-    files = MemoryFiles()
-    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    book = files.add("new.xlsx", kind, b"PK\x03\x04")
-    await Talk(await make(level, files=files)).say("Add these.", [book])
-    assert "of a kind that you cannot read" in json.dumps(last(fake))
 
 
 @pytest.mark.parametrize(
@@ -95,3 +84,5 @@ def test_the_beginning_of_a_longer_one() -> None:
 def test_binary_files_are_not_text() -> None:
     assert not is_text("application/vnd.ms-excel", "old.xls")
     assert not is_text("application/zip", "new.csv.zip")
+    workbook = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    assert not is_text(workbook, "new.xlsx")

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from core.base.errors import TooLong
 from core.base.openai import ModelServerFault
 from core.models.context_size import told_size
-from core.models.model_server import is_too_long
+from core.models.model_server import ModelOptions, explain_fault, is_too_long
 
 WORDS = [
     (400, "This model's maximum context length is 128000 tokens. However, your "
@@ -74,6 +75,17 @@ WORDS = [
     (400, "Input tokens exceed the configured limit of 272000 tokens. Your messages "
      "resulted in 300000 tokens.", 272000),
     (400, "token limit exceeded", 0),
+    (400, "Input length 9000 exceeds the maximum allowed token length 8192", 8192),
+    (400, "This model's max sequence length is 4096 tokens, got 5000", 4096),
+    (400, "too many total text bytes: 40000", 0),
+    (400, "Total tokens of image and text exceed max message tokens", 0),
+    (400, "prompt length exceeds model's max length", 0),
+    (400, "The number of tokens in your prompt (5000) exceeds the 4096 limit", 0),
+    (400, "Tokens in prompt exceeds max of 8192", 8192),
+    (500, "Input prompt (9000 tokens) is too long and exceeds limit of 8192", 8192),
+    (400, "Message too long", 0),
+    (400, "request too large", 0),
+    (413, "Payload Too Large", 0),
     (400, "上下文长度超过限制", 0),
 ]  # fmt: skip
 """HTTP status, text, and the size in it; 0 if it names none."""
@@ -99,7 +111,7 @@ def fault_of(message: str, status: int = 400, code: str = "") -> ModelServerFaul
 @pytest.mark.parametrize(("status", "message", "size"), WORDS)
 def test_words(status: int, message: str, size: int) -> None:
     fault = fault_of(message, status)
-    assert is_too_long(fault)
+    assert type(explain_fault(fault, ModelOptions())) is TooLong
     assert told_size(fault, 10**9) == size
     assert told_size(fault, 100) == 0, "a request that was smaller was refused for another reason"
 

@@ -13,7 +13,6 @@ from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
 from tests.model.talk import Talk
 
-LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 PAGE = "<!DOCTYPE html>\n<html><head><title>Welcome</title></head><body>a, b: c</body></html>"
 NO_API = "has no OpenAI API at this URL. Check the OPENAI_BASE_URL setting"
 BODIES: dict[str, tuple[str, str]] = {
@@ -63,14 +62,14 @@ def respond(
     return paths
 
 
-@pytest.mark.parametrize("api", LEVELS)
+@pytest.mark.parametrize("level", ["conversations", "chat"])
 @pytest.mark.parametrize("name", BODIES)
 async def test_what_is_no_answer_is_asked_for_once(
-    make: Make, fake: FakeOpenAI, waits: list[float], api: Level, name: str
+    make: Make, fake: FakeOpenAI, waits: list[float], level: Level, name: str
 ) -> None:
     body, words = BODIES[name]
     paths = respond(fake, body)
-    talk = Talk(await make(api))
+    talk = Talk(await make(level))
     with pytest.raises(ModelError, match=words):
         await talk.say("hello")
     assert (len(paths), waits) == (1, [])
