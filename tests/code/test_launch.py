@@ -39,25 +39,34 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("session", ["same session", "own session"])
-async def test_children_of_a_program_end_with_it(session: str, tmp_path: Path) -> None:
-    told = tmp_path / "child"
+async def start_with_child(folder: Path, session: str) -> tuple[asyncio.Task[Any], int]:
+    """Start a program and return its start, and a file descriptor of the child that it made."""
+    told = folder / "child"
     os.mkfifo(told)
 
     def command(ends: ProgramEnds) -> list[str]:
         return [sys.executable, "-c", BEGINS, str(told), session]
 
     starting = asyncio.create_task(
-        launch(command, environment={}, folder=tmp_path, user=None), name="launch"
+        launch(command, environment={}, folder=folder, user=None), name="launch"
     )
-    child = os.pidfd_open(int(await asyncio.to_thread(told.read_text)))
-    starting.cancel()
+    return starting, os.pidfd_open(int(await asyncio.to_thread(told.read_text)))
+
+
+async def check_end(starting: asyncio.Task[Any], child: int) -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     # readable once it has ended, which is a moment after it closed its pipes
     ended, _, _ = await asyncio.to_thread(select.select, [child], [], [], 60.0)
     os.close(child)
     assert ended
+
+
+@pytest.mark.parametrize("session", ["same session", "own session"])
+async def test_children_of_a_program_end_with_it(session: str, tmp_path: Path) -> None:
+    starting, child = await start_with_child(tmp_path, session)
+    starting.cancel()
+    await check_end(starting, child)
 
 
 async def test_a_start_that_is_cancelled_while_the_process_is_made_leaves_none(
@@ -72,24 +81,11 @@ async def test_a_start_that_is_cancelled_while_the_process_is_made_leaves_none(
         return made[0]
 
     monkeypatch.setattr("core.tools.code.sandbox.process.start_program", start_slowly)
-    told = tmp_path / "child"
-    os.mkfifo(told)
-
-    def command(ends: ProgramEnds) -> list[str]:
-        return [sys.executable, "-c", BEGINS, str(told), "own session"]
-
-    starting = asyncio.create_task(
-        launch(command, environment={}, folder=tmp_path, user=None), name="launch"
-    )
-    child = os.pidfd_open(int(await asyncio.to_thread(told.read_text)))
+    starting, child = await start_with_child(tmp_path, "own session")
     starting.cancel()
     await asyncio.sleep(0)
     going_on.set()
-    with pytest.raises(asyncio.CancelledError):
-        await starting
-    ended, _, _ = await asyncio.to_thread(select.select, [child], [], [], 60.0)
-    os.close(child)
-    assert ended
+    await check_end(starting, child)
     assert made[0].returncode is not None
 
 
