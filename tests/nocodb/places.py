@@ -13,6 +13,10 @@ from core.tools.nocodb.api import NocoApi, NocoError, TableApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.sample.base import SampleApi
 
+without_nocodb = pytest.mark.parametrize("table_place", ["fake", "sample"], indirect=True)
+only_fake = pytest.mark.parametrize("place", ["fake"], indirect=True)
+"""Both are for tests of Ponte's own part, where no answer of a real NocoDB is new."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -23,7 +23,7 @@ from core.tools.nocodb.summarize import build_read_tools
 from tests.core.tools.scene import make_tool_context
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
-from tests.nocodb.places import Place, refusal
+from tests.nocodb.places import Place, only_fake, refusal
 from tests.nocodb.write_tools import ANA, HERE, MemoryFiles, WriteTools
 
 PDF = b"%PDF-1.4 receipt"
@@ -82,15 +82,6 @@ def card_values(tools: WriteTools) -> dict[str, str]:
     return {one["field"]: f"{one['before']} -> {one['after']}" for one in row["changes"]}
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_file_keeps_its_name_type_and_size(own_place: Place, name: str) -> None:
-    api = own_place.api()
-    stored = await api.upload_file(name, "text/csv", b"a;b\n", by="slack:U1")
-    assert (stored["size"], stored["mimetype"]) == (4, "text/csv")
-    assert stored["path"].startswith("download/")
-    assert stored["signedPath"].startswith("dltemp/")
-
-
 async def test_uploads_that_are_refused(own_place: Place, place: Place) -> None:
     viewer = NocoApi(place.url, place.viewer, place.http, pauses=())
     refused = await refusal(viewer.upload_file("a.txt", "text/plain", b"a"))
@@ -133,6 +124,7 @@ async def test_files_are_added_and_an_undo_restores_the_former_list(tools: Write
     assert titles(await tools.cell("Customers", "2", "Contract")) == ["receipt.pdf"]
 
 
+@only_fake
 async def test_a_value_of_another_field_is_never_uploaded(tools: WriteTools) -> None:
     """Even one with all keys of a file of a draft."""
     file = tools.files.add("secret.txt", "text/plain", b"paid")
@@ -146,6 +138,7 @@ async def test_a_value_of_another_field_is_never_uploaded(tools: WriteTools) -> 
     assert upload.await_count == 0
 
 
+@only_fake
 async def test_the_card_names_the_files_there_and_the_new_one(tools: WriteTools) -> None:
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     tools.files.add("note.txt", "text/plain", b"paid")
@@ -174,6 +167,7 @@ async def test_a_new_row_with_a_file(tools: WriteTools) -> None:
     assert [one.state for one in (await tools.undone(change)).steps] == ["done"]
 
 
+@only_fake
 async def test_one_file_goes_into_each_row_that_filters_select(tools: WriteTools) -> None:
     tools.files.add("terms.txt", "text/plain", b"terms")
     filters = [{"field": "Name", "op": "contains", "value": "Customer 1"}]
@@ -186,8 +180,10 @@ async def test_one_file_goes_into_each_row_that_filters_select(tools: WriteTools
     "other.pdf", "/etc/passwd", {"file": "f1", "sha256": "0", "title": "x", "path": "download/x"},
     [{"url": "http://127.0.0.1/x", "title": "x"}], 7, ["receipt.pdf", "other.pdf"],
 ])  # fmt: skip
-async def test_only_files_of_the_conversation_can_be_named(own_place: Place, named: object) -> None:
-    tools = WriteTools.of(own_place)
+async def test_only_files_of_the_conversation_can_be_named(
+    fake: FakeNocoDB, http: Any, named: object
+) -> None:
+    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     error = await tools.error_of_call(
         "nocodb_update", changes=[{"id": 2, "fields": {"Contract": named}}]
@@ -196,6 +192,7 @@ async def test_only_files_of_the_conversation_can_be_named(own_place: Place, nam
     assert "'receipt.pdf' (id f1, 16 bytes)" in error.hint
 
 
+@only_fake
 async def test_of_several_files_with_one_name_the_id_decides(own_place: Place) -> None:
     tools = WriteTools.of(own_place)
     tools.files.add("receipt.pdf", "application/pdf", PDF)
@@ -232,6 +229,7 @@ async def test_a_file_that_is_not_the_approved_one_is_not_uploaded(
     assert fake.write_calls == []
 
 
+@only_fake
 async def test_a_file_that_was_added_meanwhile_is_kept(tools: WriteTools) -> None:
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     tools.files.add("note.txt", "text/plain", b"paid")
@@ -248,6 +246,7 @@ async def test_a_file_that_was_added_meanwhile_is_kept(tools: WriteTools) -> Non
     assert [step.state for step in (await tools.undone(first)).steps] == ["changed"]
 
 
+@only_fake
 async def test_files_are_not_cleared_if_another_was_added(tools: WriteTools) -> None:
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     fields = {"Contract": None}
@@ -258,6 +257,7 @@ async def test_files_are_not_cleared_if_another_was_added(tools: WriteTools) -> 
     assert titles(await tools.cell("Customers", "1", "Contract"))[1:] == ["receipt.pdf"]
 
 
+@only_fake
 async def test_the_same_file_of_two_requests_is_attached_once(tools: WriteTools) -> None:
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     fields = {"Contract": "receipt.pdf"}
@@ -304,22 +304,26 @@ async def test_after_a_crash_the_row_tells_whether_the_file_is_attached(
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_a_file_of_a_row_is_read_as_it_was_stored(own_place: Place, name: str) -> None:
-    stored = await own_place.api().upload_file(name, "text/csv", b"a;b\n")
-    await put(own_place, [{**stored, "title": name}])
-    reader = Reader(own_place)
-    row = (await reader.read(None)).text
-    shown = clean_text(name)
-    assert json.loads(row)["row"]["Contract"] == f"{shown} (4 B)"
-    outcome = await reader.read(shown)
-    assert outcome.shows_files
-    assert [(f.type, f.size) for f in outcome.files] == [("text/csv", 4)]
-    assert reader.files.stored[outcome.files[0].id][1] == b"a;b\n"
-    assert "Source: Customers, row 2, " in outcome.sources[0]
+async def test_a_file_of_a_row_is_read_as_it_was_stored(own_place: Place) -> None:
+    """Its name, type and size stay, whatever the name."""
+    for name in NAMES:
+        stored = await own_place.api().upload_file(name, "text/csv", b"a;b\n", by="slack:U1")
+        assert (stored["size"], stored["mimetype"]) == (4, "text/csv")
+        assert stored["path"].startswith("download/")
+        assert stored["signedPath"].startswith("dltemp/")
+        await put(own_place, [{**stored, "title": name}])
+        reader = Reader(own_place)
+        row = (await reader.read(None)).text
+        shown = clean_text(name)
+        assert json.loads(row)["row"]["Contract"] == f"{shown} (4 B)"
+        outcome = await reader.read(shown)
+        assert outcome.shows_files
+        assert [(f.type, f.size) for f in outcome.files] == [("text/csv", 4)]
+        assert reader.files.stored[outcome.files[0].id][1] == b"a;b\n"
+        assert "Source: Customers, row 2, " in outcome.sources[0]
 
 
-@pytest.mark.parametrize("file", [
+ELSEWHERE = [
     {"url": "http://169.254.169.254/latest"}, {"url": "https://evil.example/x", "path": ""},
     {"path": "http://169.254.169.254/latest"}, {"path": "//169.254.169.254/latest"},
     {"path": "download/../api/v1/health"}, {"path": "download/x/../../api/v1/health"},
@@ -327,13 +331,17 @@ async def test_a_file_of_a_row_is_read_as_it_was_stored(own_place: Place, name: 
     {"path": "download/..\\x", "code": "file_gone"},
     {"path": "download/none", "code": "file_gone"},
     {"path": "download/%2e%2e/api/v1/health", "code": "file_gone"}, {"path": ""},
-])  # fmt: skip
-async def test_only_nocodbs_own_paths_are_read(own_place: Place, file: dict[str, str]) -> None:
+]  # fmt: skip
+
+
+async def test_only_nocodbs_own_paths_are_read(own_place: Place) -> None:
     """NocoDB signs whatever path a cell has, and passes on whatever address."""
-    file = {**file}
-    code = file.pop("code", "file_elsewhere")
-    await put(own_place, [{"title": "x.txt", "mimetype": "text/plain", "size": 3, **file}])
-    assert (await Reader(own_place).refusal("x.txt")).code == code
+    reader = Reader(own_place)
+    for file in ELSEWHERE:
+        cell = {"title": "x.txt", "mimetype": "text/plain", "size": 3, **file}
+        code = cell.pop("code", "file_elsewhere")
+        await put(own_place, [cell])
+        assert (await reader.refusal("x.txt")).code == code, file
 
 
 async def test_no_other_host_and_no_redirect(fake: FakeNocoDB, http: Any) -> None:

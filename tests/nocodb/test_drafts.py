@@ -88,63 +88,60 @@ async def test_any_quote_names_one_row(own_write_tools: WriteTools) -> None:
         assert [(row.before or {})["Name"] for row in draft.rows] == [name]
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [
-        ("nocodb_update", {"filters": [], "set": {"Value": 1}}),
-        ("nocodb_update", {"set": {"Value": 1}}),
-        ("nocodb_update", {"filters": [{"field": "Name", "op": "notblank", "value": None}]}),
-        ("nocodb_update", {}),
-        ("nocodb_update", {"changes": [{"id": 1, "fields": {}}]}),
-        ("nocodb_delete", {}),
-        ("nocodb_delete", {"ids": [], "filters": []}),
-        ("nocodb_delete", {"ids": ["../1"]}),
-        ("nocodb_create", {"rows": []}),
-        ("nocodb_create", {"rows": [{}]}),
-        ("nocodb_create", {"rows": [{"Name": None}]}),
-        ("nocodb_link", {"id": 1, "link_field": "Orders"}),
-        ("nocodb_link", {"id": 1, "link_field": "Orders", "add": [3], "remove": [3]}),
-    ],
-)
-async def test_a_write_without_filters_or_ids_is_refused(
-    write_tools: WriteTools, tool: str, arguments: dict[str, Any]
-) -> None:
-    assert (await write_tools.error_of_call(tool, **arguments)).code == "bad_arguments"
+VAGUE_WRITES: list[tuple[str, dict[str, Any]]] = [
+    ("nocodb_update", {"filters": [], "set": {"Value": 1}}),
+    ("nocodb_update", {"set": {"Value": 1}}),
+    ("nocodb_update", {"filters": [{"field": "Name", "op": "notblank", "value": None}]}),
+    ("nocodb_update", {}),
+    ("nocodb_update", {"changes": [{"id": 1, "fields": {}}]}),
+    ("nocodb_delete", {}),
+    ("nocodb_delete", {"ids": [], "filters": []}),
+    ("nocodb_delete", {"ids": ["../1"]}),
+    ("nocodb_create", {"rows": []}),
+    ("nocodb_create", {"rows": [{}]}),
+    ("nocodb_create", {"rows": [{"Name": None}]}),
+    ("nocodb_link", {"id": 1, "link_field": "Orders"}),
+    ("nocodb_link", {"id": 1, "link_field": "Orders", "add": [3], "remove": [3]}),
+]
 
 
-@pytest.mark.parametrize(
-    ("fields", "code", "hint"),
-    [
-        ({"Statu": "Lead"}, "unknown_field", "did you mean 'Status'?"),
-        ({"Colour": "red"}, "unknown_field", "Name"),
-        ({"Status": "lead"}, "unknown_option", "did you mean 'Lead'?"),
-        ({"Tags": ["vip", "NEW"]}, "unknown_option", "did you mean 'new'?"),
-        ({"Total": 3}, "computed_field", "leave them out"),
-        ({"Id": 3}, "computed_field", "leave them out"),
-        ({"CreatedAt": "2026-11-20"}, "computed_field", "leave them out"),
-        ({"Since": "20/11/2026"}, "bad_value", ""),
-        ({"Since": "2026-02-30"}, "bad_value", ""),
-        ({"Seen": "tomorrow"}, "bad_value", ""),
-        ({"Value": "1,5"}, "bad_value", ""),
-        ({"Value": True}, "bad_value", ""),
-        ({"Active": "maybe"}, "bad_value", ""),
-        ({"Email": "ana at example"}, "bad_value", ""),
-        ({"Name": {"a": 1}}, "bad_value", ""),
-        ({"Contract": [{"path": "/etc/passwd"}]}, "unknown_file", ""),
-        ({"Name": "a", "name": "b"}, "bad_arguments", ""),
-        ({"Orders": [999]}, "not_found", ""),
-        ({"Orders": ["Order 01 "]}, "bad_arguments", ""),
-    ],
-)
-async def test_what_nocodb_would_ignore_guess_or_refuse(
-    write_tools: WriteTools, fields: dict[str, Any], code: str, hint: str
-) -> None:
-    for tool, arguments in (
-        ("nocodb_update", {"changes": [{"id": 3, "fields": fields}]}),
-        ("nocodb_create", {"rows": [fields]}),
-    ):
-        refused = await write_tools.error_of_call(tool, **arguments)
-        assert (refused.code, hint in refused.hint) == (code, True), refused.hint
+async def test_a_write_without_filters_or_ids_is_refused(write_tools: WriteTools) -> None:
+    for tool, arguments in VAGUE_WRITES:
+        error = await write_tools.error_of_call(tool, **arguments)
+        assert error.code == "bad_arguments", (tool, arguments)
+
+
+BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
+    ({"Statu": "Lead"}, "unknown_field", "did you mean 'Status'?"),
+    ({"Colour": "red"}, "unknown_field", "Name"),
+    ({"Status": "lead"}, "unknown_option", "did you mean 'Lead'?"),
+    ({"Tags": ["vip", "NEW"]}, "unknown_option", "did you mean 'new'?"),
+    ({"Total": 3}, "computed_field", "leave them out"),
+    ({"Id": 3}, "computed_field", "leave them out"),
+    ({"CreatedAt": "2026-11-20"}, "computed_field", "leave them out"),
+    ({"Since": "20/11/2026"}, "bad_value", ""),
+    ({"Since": "2026-02-30"}, "bad_value", ""),
+    ({"Seen": "tomorrow"}, "bad_value", ""),
+    ({"Value": "1,5"}, "bad_value", ""),
+    ({"Value": True}, "bad_value", ""),
+    ({"Active": "maybe"}, "bad_value", ""),
+    ({"Email": "ana at example"}, "bad_value", ""),
+    ({"Name": {"a": 1}}, "bad_value", ""),
+    ({"Contract": [{"path": "/etc/passwd"}]}, "unknown_file", ""),
+    ({"Name": "a", "name": "b"}, "bad_arguments", ""),
+    ({"Orders": [999]}, "not_found", ""),
+    ({"Orders": ["Order 01 "]}, "bad_arguments", ""),
+]
+
+
+async def test_what_nocodb_would_ignore_guess_or_refuse(write_tools: WriteTools) -> None:
+    for fields, code, hint in BAD_FIELDS:
+        changes = [{"id": 3, "fields": fields}]
+        for refused in (
+            await write_tools.error_of_call("nocodb_update", changes=changes),
+            await write_tools.error_of_call("nocodb_create", rows=[fields]),
+        ):
+            assert (refused.code, hint in refused.hint) == (code, True), (fields, refused.hint)
 
 
 async def test_rows_that_are_not_there_and_rows_that_come_twice(write_tools: WriteTools) -> None:

@@ -20,7 +20,7 @@ from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, add_links, fresh
-from tests.nocodb.places import Place
+from tests.nocodb.places import Place, only_fake, without_nocodb
 from tests.nocodb.reader import Reader
 from tests.real.nocodb.seed import call as call_nocodb
 from tests.real.nocodb.seed import customer, order
@@ -92,6 +92,7 @@ async def test_orders_by_a_field_of_their_customer(shop: Reader) -> None:
     assert " rows): 60 of 60 rows" in shop.last.sources[0]
 
 
+@without_nocodb
 async def test_the_sum_of_linked_rows_by_a_field_of_ones_own(shop: Reader) -> None:
     """NocoDB lists 25 linked rows in a cell, and customer 2 has 40."""
     told = await shop.summary(
@@ -120,6 +121,7 @@ async def test_customers_without_an_order_this_year_and_with_one(shop: Reader) -
     assert told["total"] == 0
 
 
+@without_nocodb
 async def test_one_linked_row_must_fit_all_filters(shop: Reader) -> None:
     """Order 45 is due in October and not paid, 44 is paid and due in September."""
     due, paid = ("Orders.Due", "eq", "2026-09"), ("Orders.Paid", "eq", True)
@@ -132,6 +134,7 @@ async def test_one_linked_row_must_fit_all_filters(shop: Reader) -> None:
     assert "no Orders: Due is 2026-09 and Paid is checked" in shop.last.sources[0]
 
 
+@without_nocodb
 async def test_filters_choose_the_linked_rows_of_the_figures(shop: Reader) -> None:
     told = await shop.summary(
         "Customers", ("Orders.Amount", "sum"), group_by="Name",
@@ -141,6 +144,7 @@ async def test_filters_choose_the_linked_rows_of_the_figures(shop: Reader) -> No
     assert by(told, "Name", "sum of Orders.Amount") == {"Customer 02": (total(*late),)}
 
 
+@without_nocodb
 async def test_filters_on_the_one_row_that_a_link_leads_to(shop: Reader) -> None:
     orders = "Orders", ("Customers.Status", "neq", "Lost")
     assert await shop.ids(*orders) == [1, 2, *range(43, 61)]
@@ -149,6 +153,7 @@ async def test_filters_on_the_one_row_that_a_link_leads_to(shop: Reader) -> None
     assert len(await shop.ids("Orders", ("Customers.Name", "blank", None))) == 15
 
 
+@without_nocodb
 @pytest.mark.parametrize(
     ("filters", "match"),
     [
@@ -165,6 +170,7 @@ async def test_what_can_be_read_in_two_ways_is_refused(
     assert caught.value.code == "bad_filter"
 
 
+@without_nocodb
 async def test_no_figures_of_rows_that_are_filtered_out(reader: Reader) -> None:
     with pytest.raises(ToolError) as caught:
         await reader.summary(
@@ -185,6 +191,7 @@ async def test_fields_of_linked_rows_are_columns(shop: Reader) -> None:
     assert amounts[1] == ""
 
 
+@without_nocodb
 async def test_columns_of_linked_rows_are_in_a_file(shop: Reader) -> None:
     fields = ["id", "Customers.Status", "Customers.Orders.Amount"]
     with pytest.raises(ToolError, match=r"`Orders\.Amount` not found"):
@@ -224,6 +231,7 @@ async def test_columns_of_all_linked_rows_say_so(
     assert format_display_row(record, [field], None) == ["C7, C8"]
 
 
+@without_nocodb
 async def test_columns_of_linked_rows_go_with_a_filter_on_them(shop: Reader) -> None:
     told = await shop.query(
         "Orders", ("Customers.Status", "eq", "Lead"), fields=["Customers.Status"]
@@ -233,11 +241,13 @@ async def test_columns_of_linked_rows_go_with_a_filter_on_them(shop: Reader) -> 
     }  # fmt: skip
 
 
+@without_nocodb
 async def test_rows_are_not_sorted_by_fields_of_linked_rows(reader: Reader) -> None:
     with pytest.raises(ToolError, match="can't be sorted"):
         await reader.query("Customers", sort=[{"field": "Orders.Amount", "direction": "asc"}])
 
 
+@without_nocodb
 @pytest.mark.parametrize("name", ["Orders.Amont", "Order.Amount", "Orders.", ".Amount", "Name.x"])
 async def test_a_name_that_leads_nowhere_is_told(reader: Reader, name: str) -> None:
     with pytest.raises(ToolError) as caught:
@@ -290,6 +300,7 @@ async def test_a_row_with_several_links_counts_in_each_group_and_it_says_so(
     assert by(told, "Labels.Status", "rows", "sum of Amount")["Active"] == (2, total(1, 2))
 
 
+@only_fake
 async def test_a_linked_row_is_summed_once(labelled_orders: Reader) -> None:
     """Customer 1 has two of the orders."""
     told = await labelled_orders.summary(

@@ -9,7 +9,7 @@ import pytest
 from core.domain.changes import Change
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
-from tests.nocodb.places import Place
+from tests.nocodb.places import Place, only_fake
 from tests.nocodb.test_attachments import Reader, attach, put, titles
 from tests.nocodb.write_tools import WriteTools
 
@@ -43,6 +43,7 @@ async def test_a_row_is_renamed_and_gets_a_file_and_a_link(tools: WriteTools) ->
     assert await tools.image("Customers", "2") == before
 
 
+@only_fake
 async def test_a_file_that_is_named_twice_is_attached_once(tools: WriteTools) -> None:
     file = tools.files.add("a.txt", "text/plain", b"a")
     await attach(tools, "a.txt", file.id, "A.TXT")

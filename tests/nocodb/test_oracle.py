@@ -11,10 +11,9 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoRecord
+from tests.fakes.nocodb import filled
 from tests.nocodb.places import Place
 from tests.nocodb.reader import Reader
 
@@ -241,14 +240,12 @@ def group_values(kind: str, cell: Any) -> list[Any]:
     return list(cell) if isinstance(cell, list) else [cell]
 
 
-@pytest.mark.parametrize("seed", [1])
-async def test_every_figure_is_what_plain_python_computes(
-    own_table_place: Place, seed: int
-) -> None:
-    random = Random(seed)
+async def test_every_figure_is_what_plain_python_computes(own_table_place: Place) -> None:
+    random = Random(1)
     world = await fill(own_table_place, random)
+    is_real = not own_table_place.sample and own_table_place.token != filled.OWNER
     reader = Reader(own_table_place.tables, own_table_place.schemas(), now=NEW_YEAR)
-    for _ in range(25):
+    for _ in range(8 if is_real else 25):  # a real NocoDB takes a second for each
         table = random.choice(("Customers", "Orders"))
         link, other = LINKS[table]
         paths = {**KINDS[table], **{f"{link}.{name}": kind for name, kind in KINDS[other].items()}}

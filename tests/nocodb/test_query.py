@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,7 +27,6 @@ from tests.nocodb.places import Place
 from tests.nocodb.reader import Reader
 from tests.real.nocodb.seed import customer, order
 
-Filters = tuple[tuple[str, str, object], ...]
 CUSTOMERS = {number: customer(number) for number in range(1, 31)}
 ORDERS = {number: order(number) for number in range(1, 61)}
 
@@ -37,57 +36,58 @@ def reader(table_place: Place) -> Reader:
     return Reader(table_place.tables, table_place.schemas())
 
 
-@pytest.mark.parametrize(
-    ("filters", "match", "fits"),
-    [
-        ([("Name", "eq", "Customer 07")], "all", lambda row: row["Name"] == "Customer 07"),
-        ([("Name", "contains", "MER 1")], "all", lambda row: "mer 1" in row["Name"]),
-        ([("Name", "not_contains", "1")], "all", lambda row: "1" not in row["Name"]),
-        ([("Status", "eq", "lead")], "all", lambda row: row["Status"] == "Lead"),
-        ([("Status", "neq", "Lead")], "all", lambda row: row["Status"] != "Lead"),
-        ([("Status", "in", ["Lead", "Lost"])], "all", lambda row: row["Status"] != "Active"),
-        ([("Tags", "eq", "vip")], "all", lambda row: row["Tags"]),
-        ([("Tags", "neq", "new")], "all", lambda row: not row["Tags"]),
-        ([("Tags", "blank", None)], "all", lambda row: not row["Tags"]),
-        ([("Value", "gt", "210.0")], "all", lambda row: row["Value"] > 210),
-        ([("Value", "between", [21, 42])], "all", lambda row: 21 <= row["Value"] <= 42),
-        ([("Value", "in", [10.5, "21"])], "all", lambda row: row["Value"] in (10.5, 21)),
-        ([("Value", "neq", 10.5)], "all", lambda row: row["Value"] != 10.5),
-        ([("Active", "eq", True)], "all", lambda row: row["Active"]),
-        ([("Active", "neq", "true")], "all", lambda row: not row["Active"]),
-        ([("Since", "eq", "2026-03")], "all", lambda row: row["Since"][:7] == "2026-03"),
-        ([("Since", "neq", "2026-03")], "all", lambda row: row["Since"][:7] != "2026-03"),
-        ([("Since", "gt", "this_month")], "all", lambda row: row["Since"] > "2026-11-30"),
-        ([("Since", "lte", "2026-02")], "all", lambda row: row["Since"] < "2026-03-01"),
-        ([("Since", "between", ["2026-02-10", "2026-04"])], "all",
-         lambda row: "2026-02-10" <= row["Since"] < "2026-05"),
-        ([("Seen", "eq", "2026-11-05")], "all", lambda row: row["Seen"][:10] == "2026-11-05"),
-        ([("Seen", "gte", "2026-11-05T13:30")], "all",
-         lambda row: row["Seen"] >= "2026-11-05 12:30"),
-        ([("Seen", "gte", "2026-11-05T13:31")], "all",
-         lambda row: row["Seen"] > "2026-11-05 12:31"),
-        ([("Seen", "lt", "2026-11-05T12:30:00Z")], "all",
-         lambda row: row["Seen"] < "2026-11-05 12:30"),
-        ([("Notes", "blank", None)], "all", lambda row: not row["Notes"]),
-        ([("Notes", "contains", "in two\nli")], "all", lambda row: False),
-        ([("Notes", "contains", ",\nin two")], "all", lambda row: row["Notes"]),
-        ([("Contract", "notblank", None)], "all", lambda row: row["Name"] == "Customer 01"),
-        ([("Orders", "notblank", None)], "all", lambda row: row["Name"] == "Customer 01"),
-        ([("Orders", "eq", "Order 02")], "all", lambda row: row["Name"] == "Customer 01"),
-        ([("Orders", "neq", "Order 02")], "all", lambda row: row["Name"] != "Customer 01"),
-        ([("CreatedAt", "gte", "2026-01-01")], "all", lambda row: True),
-        ([("CreatedAt", "lt", "2026-01-01")], "all", lambda row: False),
-        ([("Status", "eq", "Lead"), ("Active", "eq", True)], "all",
-         lambda row: row["Status"] == "Lead" and row["Active"]),
-        ([("Status", "eq", "Lead"), ("Since", "neq", "2026-03"), ("Value", "lt", 20)], "any",
-         lambda row: row["Status"] == "Lead" or row["Since"][:7] != "2026-03" or row["Value"] < 20),
-    ],
-)  # fmt: skip
-async def test_filters_find_what_they_say(
-    reader: Reader, filters: Filters, match: str, fits: Callable[[dict[str, Any]], object]
-) -> None:
-    expected = [number for number, row in CUSTOMERS.items() if fits(row)]
-    assert await reader.ids("Customers", *filters, match=match) == expected
+FILTERS: list[tuple[Sequence[tuple[str, str, object]], str, Callable[[dict[str, Any]], object]]] = [
+    ([("Name", "eq", "Customer 07")], "all", lambda row: row["Name"] == "Customer 07"),
+    ([("Name", "contains", "MER 1")], "all", lambda row: "mer 1" in row["Name"]),
+    ([("Name", "not_contains", "1")], "all", lambda row: "1" not in row["Name"]),
+    ([("Status", "eq", "lead")], "all", lambda row: row["Status"] == "Lead"),
+    ([("Status", "neq", "Lead")], "all", lambda row: row["Status"] != "Lead"),
+    ([("Status", "in", ["Lead", "Lost"])], "all", lambda row: row["Status"] != "Active"),
+    ([("Tags", "eq", "vip")], "all", lambda row: row["Tags"]),
+    ([("Tags", "neq", "new")], "all", lambda row: not row["Tags"]),
+    ([("Tags", "blank", None)], "all", lambda row: not row["Tags"]),
+    ([("Value", "gt", "210.0")], "all", lambda row: row["Value"] > 210),
+    ([("Value", "between", [21, 42])], "all", lambda row: 21 <= row["Value"] <= 42),
+    ([("Value", "in", [10.5, "21"])], "all", lambda row: row["Value"] in (10.5, 21)),
+    ([("Value", "neq", 10.5)], "all", lambda row: row["Value"] != 10.5),
+    ([("Active", "eq", True)], "all", lambda row: row["Active"]),
+    ([("Active", "neq", "true")], "all", lambda row: not row["Active"]),
+    ([("Since", "eq", "2026-03")], "all", lambda row: row["Since"][:7] == "2026-03"),
+    ([("Since", "neq", "2026-03")], "all", lambda row: row["Since"][:7] != "2026-03"),
+    ([("Since", "gt", "this_month")], "all", lambda row: row["Since"] > "2026-11-30"),
+    ([("Since", "lte", "2026-02")], "all", lambda row: row["Since"] < "2026-03-01"),
+    ([("Since", "between", ["2026-02-10", "2026-04"])], "all",
+     lambda row: "2026-02-10" <= row["Since"] < "2026-05"),
+    ([("Seen", "eq", "2026-11-05")], "all", lambda row: row["Seen"][:10] == "2026-11-05"),
+    ([("Seen", "gte", "2026-11-05T13:30")], "all",
+     lambda row: row["Seen"] >= "2026-11-05 12:30"),
+    ([("Seen", "gte", "2026-11-05T13:31")], "all",
+     lambda row: row["Seen"] > "2026-11-05 12:31"),
+    ([("Seen", "lt", "2026-11-05T12:30:00Z")], "all",
+     lambda row: row["Seen"] < "2026-11-05 12:30"),
+    ([("Notes", "blank", None)], "all", lambda row: not row["Notes"]),
+    ([("Notes", "contains", "in two\nli")], "all", lambda row: False),
+    ([("Notes", "contains", ",\nin two")], "all", lambda row: row["Notes"]),
+    ([("Contract", "notblank", None)], "all", lambda row: row["Name"] == "Customer 01"),
+    ([("Orders", "notblank", None)], "all", lambda row: row["Name"] == "Customer 01"),
+    ([("Orders", "eq", "Order 02")], "all", lambda row: row["Name"] == "Customer 01"),
+    ([("Orders", "neq", "Order 02")], "all", lambda row: row["Name"] != "Customer 01"),
+    ([("CreatedAt", "gte", "2026-01-01")], "all", lambda row: True),
+    ([("CreatedAt", "lt", "2026-01-01")], "all", lambda row: False),
+    ([("Status", "eq", "Lead"), ("Active", "eq", True)], "all",
+     lambda row: row["Status"] == "Lead" and row["Active"]),
+    ([("Status", "eq", "Lead"), ("Since", "neq", "2026-03"), ("Value", "lt", 20)], "any",
+     lambda row: row["Status"] == "Lead" or row["Since"][:7] != "2026-03" or row["Value"] < 20),
+]  # fmt: skip
+
+
+async def test_filters_find_what_they_say(reader: Reader) -> None:
+    found, expected = {}, {}
+    for filters, match, fits in FILTERS:
+        question = f"{match} of {filters}"
+        found[question] = await reader.ids("Customers", *filters, match=match)
+        expected[question] = [number for number, row in CUSTOMERS.items() if fits(row)]
+    assert found == expected
 
 
 async def test_a_page_tells_how_many_there_are(reader: Reader) -> None:
@@ -263,9 +263,8 @@ async def test_a_withheld_column_cannot_be_guessed_at(fake: FakeNocoDB, http: Ht
     assert row["API token"] == "[withheld]"
 
 
-@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Sao_Paulo"])
 async def test_a_moment_that_means_never_does_not_close_its_table(
-    fake: FakeNocoDB, http: HttpClient, zone: str
+    fake: FakeNocoDB, http: HttpClient
 ) -> None:
     """It is beyond the years of Python in some zones, and is then told in UTC."""
     customers = next(
@@ -274,12 +273,12 @@ async def test_a_moment_that_means_never_does_not_close_its_table(
     customers.rows[1]["Seen"] = "9999-12-31 23:59:59+00:00"
     customers.rows[2]["Seen"] = "0001-01-01 00:00:00+00:00"
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
-    now = datetime(2026, 11, 20, 14, tzinfo=ZoneInfo(zone))
-    reader = Reader(api, Schemas(api, filled.CRM), now)
-    for form in (None, "csv", "xlsx", "json"):
-        rows = (await reader.query("Customers", export=form))["rows"]
-        assert rows[0]["Seen"].startswith("9999-12-31")
-        assert rows[1]["Seen"].startswith("0001-01-01")
-    answer = await reader.summary("Customers", ("Seen", "max"), ("Seen", "min"), group_by="Seen")
-    assert answer["all"]["max of Seen"].startswith("9999-12-31")
-    assert answer["all"]["min of Seen"].startswith("0001-01-01")
+    figures = ("Seen", "max"), ("Seen", "min")
+    for zone in ("Asia/Tokyo", "America/Sao_Paulo"):
+        now = datetime(2026, 11, 20, 14, tzinfo=ZoneInfo(zone))
+        reader = Reader(api, Schemas(api, filled.CRM), now)
+        for form in (None, "csv", "xlsx", "json"):
+            rows = (await reader.query("Customers", limit=2, export=form))["rows"]
+            assert [row["Seen"][:10] for row in rows] == ["9999-12-31", "0001-01-01"]
+        answer = await reader.summary("Customers", *figures, group_by="Seen")
+        assert [day[:10] for day in answer["all"].values()] == ["9999-12-31", "0001-01-01"]

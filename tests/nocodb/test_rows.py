@@ -11,7 +11,7 @@ import pytest
 from core.base.errors import ToolError
 from core.domain.changes import RowWrite
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE
-from tests.nocodb.places import Place
+from tests.nocodb.places import Place, without_nocodb
 from tests.nocodb.write_tools import WriteTools
 
 WHOLE = {
@@ -48,6 +48,7 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
     assert await write_tools.image("Customers", "31") is None
 
 
+@without_nocodb
 async def test_only_cells_that_still_hold_it_are_given_back(write_tools: WriteTools) -> None:
     changes = [change(1, Name="X", Value=1), change(2, Name="X", Value=2)]
     done = await write_tools.write("nocodb_update", changes=changes)
@@ -145,6 +146,7 @@ async def test_a_link_to_one_row_is_replaced_and_given_back(write_tools: WriteTo
     assert await write_tools.links("Orders", "3", "Customers") == []
 
 
+@without_nocodb
 async def test_a_row_that_found_another_owner_is_not_taken_from_it(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_link", id=2, link_field="Orders", add=[9])
     await write_tools.write("nocodb_link", id=3, link_field="Orders", add=[9])
@@ -160,6 +162,7 @@ async def test_a_file_that_was_removed_is_given_back(write_tools: WriteTools) ->
     assert await write_tools.image("Customers", "1") == before
 
 
+@without_nocodb
 async def test_an_undo_can_be_undone(write_tools: WriteTools) -> None:
     deleted = await write_tools.write("nocodb_delete", ids=[1])
     undone = await write_tools.undone(deleted)
@@ -185,6 +188,7 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
     assert {step.write.id for step in first.steps} == {"31", "32"}
 
 
+@without_nocodb
 async def test_a_row_that_was_found_stays_found_while_the_others_are_looked_for(
     write_tools: WriteTools,
 ) -> None:
@@ -195,6 +199,7 @@ async def test_a_row_that_was_found_stays_found_while_the_others_are_looked_for(
     assert [(one.state, one.write.id) for one in seen] == [("after", "31"), ("before", "")]
 
 
+@without_nocodb
 async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: WriteTools) -> None:
     done = await write_tools.write("nocodb_update", changes=[change(1, Value=1)])
     await write_tools.write("nocodb_update", changes=[change(1, Value=2)])
@@ -204,6 +209,7 @@ async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: 
         write_tools.rows.revert(replace(done, steps=(step,)))
 
 
+@without_nocodb
 async def test_ten_rows_in_a_call(write_tools: WriteTools) -> None:
     rows = [change(n, Value=1000 + n) for n in range(1, 31)]
     draft = await write_tools.draft("nocodb_update", changes=rows)
