@@ -50,12 +50,6 @@ def test_a_fault_is_where_a_marker_fits(tmp_path: Path, monkeypatch: pytest.Monk
     compile(product.read_text(), product, "exec")
 
 
-def test_an_id_with_its_parameters_in_another_order_stands_for_its_function() -> None:
-    there = {"a.py::test_a[x-y]", "a.py::test_a[x-z]", "a.py::test_b"}
-    asked = ["a.py::test_a[y-x]", "a.py::test_a[z-x]", "a.py::test_b", "a.py::test_of_before"]
-    assert faults.find_tests(asked, there) == ["a.py::test_a", "a.py::test_b"]
-
-
 def test_a_fault_whose_tests_did_not_run_is_not_found_and_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,25 +79,3 @@ def test_a_fault_whose_tests_did_not_run_is_not_found_and_is_repeated(
         "", "FAILED test_a",
     ]  # fmt: skip
     assert product.read_text() == "a = 1\nb = 2\n"
-
-
-def test_all_tests_of_the_sandbox_run_for_a_line_that_runs_inside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    product = tmp_path / "core" / "tools" / "code" / "kernel" / "kernel.py"
-    tests = tmp_path / "tests" / "code"
-    for folder in (product.parent, tests):
-        folder.mkdir(parents=True)
-    product.write_text("a = 1\n")
-    (tests / "test_a.py").touch()
-    path = str(product.relative_to(tmp_path))
-    (tmp_path / "hits").touch()
-    ran: list[list[str]] = []
-    monkeypatch.setattr(faults, "ROOT", tmp_path)
-    monkeypatch.setattr(
-        faults, "collect_tests", lambda files: {f"{file}::test_b" for file in files}
-    )
-    monkeypatch.setattr(faults, "run", lambda tests, workers: ran.append(tests))
-    made = [faults.Fault(path, 1, 4, 5, "1", "(2)", "constant")]
-    faults.check(made, tmp_path / "hits", tmp_path / "results.json", workers=0)
-    assert ran[0] == ["tests/code/test_a.py::test_b"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.dialogues.office import LEADS, PAID
-from tests.guard.scenes import CHATS, scene
+from tests.guard.scenes import ALL, CHATS, SCENES, Play, Scene, scene
 from tests.guard.scenes_hooks import ask, tell
 from tests.guard.scenes_schedules import TO_NINE, start
 from tests.guard.stage import Stage
@@ -18,44 +18,29 @@ def _ask(s: Stage, text: str) -> Any:
     return act
 
 
-async def _crash(s: Stage, method: str, text: str = LEADS, **more: Any) -> None:
-    await s.crash(method, _ask(s, text), **more)
-    await s.say("alice", "Did it work?")
+CRASHES = {
+    "after_it_began": ("begin", True, LEADS),
+    "after_the_message_was_recorded": ("record_user_message", True, LEADS),
+    "after_a_round": ("record_round", True, LEADS),
+    "after_a_call": ("record_call_end", True, LEADS),
+    "before_the_answer_is_stored": ("record_answer", False, LEADS),
+    "after_the_answer_is_stored": ("record_answer", True, LEADS),
+    "before_the_end": ("end_turn", False, LEADS),
+    "of_a_quick_command": ("record_call_start", True, "quick-command explain a bridge"),
+    "of_a_command": ("record_answer", False, "usage"),
+}
+"""Dialogue → the step of the journal at which the power is lost, whether after it, and the text."""
 
 
-@scene()
-async def crash_after_it_began(s: Stage) -> None:
-    await _crash(s, "begin")
+def _play_crash(method: str, after: bool, text: str) -> Play:
+    async def play(s: Stage) -> None:
+        await s.crash(method, _ask(s, text), after=after)
+        await s.say("alice", "Did it work?")
+
+    return play
 
 
-@scene()
-async def crash_after_the_message_was_recorded(s: Stage) -> None:
-    await _crash(s, "record_user_message")
-
-
-@scene()
-async def crash_after_a_round(s: Stage) -> None:
-    await _crash(s, "record_round")
-
-
-@scene()
-async def crash_after_a_call(s: Stage) -> None:
-    await _crash(s, "record_call_end")
-
-
-@scene()
-async def crash_before_the_answer_is_stored(s: Stage) -> None:
-    await _crash(s, "record_answer", after=False)
-
-
-@scene()
-async def crash_after_the_answer_is_stored(s: Stage) -> None:
-    await _crash(s, "record_answer")
-
-
-@scene()
-async def crash_before_the_end(s: Stage) -> None:
-    await _crash(s, "end_turn", after=False)
+SCENES.update({f"crash_{name}": Scene(_play_crash(*each), ALL) for name, each in CRASHES.items()})
 
 
 @scene()
@@ -65,21 +50,11 @@ async def crash_of_a_proposal(s: Stage) -> None:
 
 
 @scene()
-async def crash_of_a_quick_command(s: Stage) -> None:
-    await _crash(s, "record_call_start", "quick-command explain a bridge")
-
-
-@scene()
 async def crash_of_an_approval(s: Stage) -> None:
     await s.say("alice", PAID)
     id = s.newest("changes")
     await s.crash("record_answer", _ask(s, f"approve {id}"), after=False)
     await s.say("alice", "changes")
-
-
-@scene()
-async def crash_of_a_command(s: Stage) -> None:
-    await _crash(s, "record_answer", "usage", after=False)
 
 
 def _later(s: Stage) -> Any:

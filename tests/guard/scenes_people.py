@@ -166,55 +166,50 @@ async def a_turn_is_stopped(s: Stage) -> None:
     await s.say("alice", "And now?")
 
 
-@scene()
-async def a_second_message_waits(s: Stage) -> None:
+async def _wait_behind(s: Stage, text: str) -> None:
+    """Write while the model thinks about an earlier message."""
     s.office.openai.say(Script("At last.", match="Think long", held=True))
     await s.say("alice", "Think long", settles=False)
     await s.until_asked("Think long")
-    await s.say("alice", "I wait", settles=False)
-    await s.say("alice", "help", settles=False)
-    await s.step("while it thinks", open_turns=2)
+    await s.say("alice", text, settles=False)
+    await s.until(lambda: len(s.rows("SELECT 1 FROM inbox")) == 3)
+
+
+async def _think(s: Stage) -> None:
     s.office.openai.release.set()
     await s.step("it has thought")
+
+
+@scene()
+async def a_second_message_waits(s: Stage) -> None:
+    await _wait_behind(s, "I wait")
+    await s.say("alice", "help", settles=False)
+    await s.step("while it thinks", open_turns=2)
+    await _think(s)
 
 
 @scene(CHATS)
 async def a_waiting_message_is_edited(s: Stage) -> None:
-    s.office.openai.say(Script("At last.", match="Think long", held=True))
-    await s.say("alice", "Think long", settles=False)
-    await s.until_asked("Think long")
-    await s.say("alice", "Do it wrongly", settles=False)
-    await s.until(lambda: len(s.rows("SELECT 1 FROM inbox")) == 3)
+    await _wait_behind(s, "Do it wrongly")
     await s.edit("Do it rightly")
     await s.step("edited", open_turns=2)
-    s.office.openai.release.set()
-    await s.step("it has thought")
+    await _think(s)
 
 
 @scene(CHATS)
 async def an_edit_makes_a_command(s: Stage) -> None:
-    s.office.openai.say(Script("At last.", match="Think long", held=True))
-    await s.say("alice", "Think long", settles=False)
-    await s.until_asked("Think long")
-    await s.say("alice", "hulp", settles=False)
-    await s.until(lambda: len(s.rows("SELECT 1 FROM inbox")) == 3)
+    await _wait_behind(s, "hulp")
     await s.edit("help")
     await s.step("edited", open_turns=2)
-    s.office.openai.release.set()
-    await s.step("it has thought")
+    await _think(s)
 
 
 @scene(CHATS)
 async def a_waiting_message_is_withdrawn(s: Stage) -> None:
-    s.office.openai.say(Script("At last.", match="Think long", held=True))
-    await s.say("alice", "Think long", settles=False)
-    await s.until_asked("Think long")
-    await s.say("alice", "Never mind", settles=False)
-    await s.until(lambda: len(s.rows("SELECT 1 FROM inbox")) == 3)
+    await _wait_behind(s, "Never mind")
     await s.surface.delete()
     await s.step("deleted", open_turns=1)
-    s.office.openai.release.set()
-    await s.step("it has thought")
+    await _think(s)
 
 
 @scene(CHATS)
