@@ -12,10 +12,9 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.sources import PRODUCT, ROOT, parse, walk_nodes
+
 OUTSIDE_NAMES = frozenset({
     "attachment_size_limit", "TS", "UsersListArguments", "timeout_keep_alive", "sun_path", "1", "2",
     "insufficient_quota", "abc234", "ponte_next", "synchronous_commit", "ponte_try_lock",
@@ -24,7 +23,6 @@ OUTSIDE_NAMES = frozenset({
 })  # fmt: skip
 """Names of other programs, of fields that others send and of SQL functions that docstrings quote.
 """
-PRODUCT = ("adapters", "bot", "core")
 EVERYTHING = (*PRODUCT, "benchmarks", "tests")
 
 _PARTICIPLES = """
@@ -50,12 +48,6 @@ class Definition:
     line: int
 
 
-@cache
-def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a file, which all checks of a process share."""
-    return ast.parse(path.read_text())
-
-
 def read_definitions(folders: Iterable[str]) -> Iterator[Definition]:
     """Return every function, class and module constant of the product's folders, and every
     function of the others: their many files are searched by line, which takes a tenth as long."""
@@ -66,7 +58,7 @@ def read_definitions(folders: Iterable[str]) -> Iterator[Definition]:
                 yield from _find_functions(path.read_text(), place)
                 continue
             tree = parse(path)
-            for node in ast.walk(tree):
+            for node in walk_nodes(tree):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                     yield Definition("function", node.name, place, node.lineno)
                 elif isinstance(node, ast.ClassDef):
@@ -165,7 +157,7 @@ def find_docstring_problems(folders: Iterable[str] = PRODUCT) -> list[DocstringF
     classes = {
         node.name: _read_class(node)
         for tree in trees.values()
-        for node in ast.walk(tree)
+        for node in walk_nodes(tree)
         if isinstance(node, ast.ClassDef)
     }
     return [
@@ -186,8 +178,8 @@ def find_unknown_names(folders: Iterable[str] = PRODUCT) -> list[str]:
         known.update(re.findall(r"[A-Za-z_]\w*", code), path.parts, [path.stem])
         exceptions.update(re.findall(r"^class (\w+)", code, re.MULTILINE))
     found = []
-    for path, text in texts:
-        for node in ast.walk(ast.parse(text)):
+    for path, _ in texts:
+        for node in walk_nodes(parse(path)):
             if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
                 continue
             words, place = str(node.value.value), f"{path.relative_to(ROOT)}:{node.lineno}"

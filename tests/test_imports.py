@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+from tests.sources import ROOT, list_sources, parse, walk_nodes
+
 PACKAGES = ("bot", "adapters", "core")
 
 PLACES: dict[str, str | tuple[str, ...]] = {
@@ -50,8 +51,7 @@ HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn",
 
 @functools.cache
 def sources() -> dict[str, ast.Module]:
-    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    return {str(path.relative_to(ROOT)): ast.parse(path.read_bytes()) for path in paths}
+    return {str(path.relative_to(ROOT)): parse(path) for path in list_sources()}
 
 
 @functools.cache
@@ -68,7 +68,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
         for target in each.targets
         if isinstance(target, ast.Name)
     }
-    for node in ast.walk(tree):
+    for node in walk_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -108,7 +108,7 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
              "config/quick_registry", "config/ponte_toml")  # fmt: skip
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):
-        told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}
+        told = {n.value for n in walk_nodes(sources()[path]) if isinstance(n, ast.Constant)}
         assert told & names == set(), path
 
 
@@ -197,7 +197,7 @@ def test_only_the_settings_read_the_environment() -> None:
         path
         for path, tree in sources().items()
         if not path.startswith(INSIDE)
-        for node in ast.walk(tree)
+        for node in walk_nodes(tree)
         if (isinstance(node, ast.Attribute | ast.Name) and _name(node) in ("environ", "environb"))
         or (isinstance(node, ast.Attribute | ast.Name) and _name(node) in ("getenv", "getenvb"))
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and "env" in ast.unparse(node))
@@ -253,7 +253,7 @@ def test_core_knows_no_platform_by_name() -> None:
         f"{path}:{node.lineno}"
         for path, tree in sources().items()
         if path.startswith("core/")
-        for node in ast.walk(tree)
+        for node in walk_nodes(tree)
         if isinstance(node, ast.Constant) and node.value in ("slack", "discord", "web", "terminal")
     ]
     assert named == []

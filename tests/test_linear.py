@@ -100,8 +100,8 @@ PATTERNS = ("*a*a*a*a*b*", "*1*1*1*1*x", "*a.*2025", "a*r")
 def grow(said: str) -> str:
     """Read an answer in small pieces."""
     growing = GrowingAnswer()
-    for at in range(0, len(said), 5):
-        growing.add(said[at : at + 5])
+    for at in range(0, len(said), 24):
+        growing.add(said[at : at + 24])
     growing.end()
     return growing.text
 
@@ -130,7 +130,6 @@ FUNCTIONS: dict[str, Work] = {
     ),
     "redaction": Redaction(["a secret of ours"]).of,
     "slack: markdown": slack.safe_markdown,
-    "slack: plain": slack.to_plain_text,
     "slack: parts": lambda said: slack.split_answer(said, 500),
     "slack: content": slack.message_content,
     "slack: plainly": slack.plain_message,
@@ -139,7 +138,6 @@ FUNCTIONS: dict[str, Work] = {
     "slack: readable": lambda said: slack.to_readable(said, {"U2": "Ana"}, "U1"),
     "slack: fit": lambda said: slack.cut_unescaped(said, 500),
     "discord: pages": lambda said: discord.paginate(said),
-    "discord: render": discord.to_discord,
     "discord: inert": discord.disable_markup,
     "discord: columns": discord.count_columns,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
@@ -153,9 +151,9 @@ FUNCTIONS: dict[str, Work] = {
     "thoughts": remove_thoughts,
     "thoughts, as they stream in": grow,
 }
-AT_MOST_ONE_POST = ("slack: plain", "slack: content", "slack: plainly")
+AT_MOST_ONE_POST = ("slack: content", "slack: plainly")
 """Functions that never get more than one post of Slack's holds."""
-MARKDOWN_READERS = ("tamed links", "discord: pages", "discord: render", "web: html")
+MARKDOWN_READERS = ("tamed links", "discord: pages", "web: html")
 
 
 @pytest.fixture(autouse=True)

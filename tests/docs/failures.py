@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator
 
 from tests.languages import sentences as catalogue
-from tests.languages.sentences import ROOT, Sources, parse_sources, walk_nodes
+from tests.languages.sentences import ROOT, Sources, parse_sources
+from tests.sources import walk_nodes
 
 TOLD = frozenset(
     {

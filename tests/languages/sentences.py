@@ -19,6 +19,8 @@ from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
 
+from tests.sources import list_sources, parse, walk_nodes
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "core" / "locale"
 CATALOGUE_DATE = datetime(2026, 11, 22, tzinfo=UTC)
@@ -99,18 +101,11 @@ NO_WORDS = re.compile(r"\s|SELECT |\{\w+\}$|[/{].* \{json\}$|response\.|\{what\}
 Key = str | tuple[str, str]
 
 
-@functools.cache
-def walk_nodes(node: ast.AST) -> list[ast.AST]:
-    """Return what `ast.walk` yields. The same trees are walked about ten times."""
-    return list(ast.walk(node))
-
-
 class Sources:
     """The parsed product: its constants by file and name, and the names of its errors."""
 
     def __init__(self) -> None:
-        paths = [path for top in ("adapters", "bot", "core") for path in (ROOT / top).rglob("*.py")]
-        self.trees = {path: ast.parse(path.read_text("utf-8")) for path in sorted(paths)}
+        self.trees = {path: parse(path) for path in list_sources()}
         page = ROOT / "adapters/web/page/sentences.json"
         self.trees[page] = ast.parse(f"PAGE_SENTENCES = {page.read_text('utf-8')}")
         self.file = Path()

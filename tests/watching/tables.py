@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.observability import metrics
 from tests.docs.reference import with_section
+from tests.sources import list_sources, parse, walk_nodes
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -63,16 +64,15 @@ class Alert:
 def events() -> Sequence[Event]:
     """Every warning and error of ours, by log and words."""
     found: set[Event] = set()
-    for package in ("bot", "adapters", "core"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            found |= set(_events(ast.parse(path.read_bytes()), str(path.relative_to(ROOT))))
+    for path in list_sources():
+        found |= set(_events(parse(path), str(path.relative_to(ROOT))))
     found |= {Event(log, "background task failed", "error") for log in _owners()}
     return sorted(found, key=lambda event: (event.logger, event.words))
 
 
 def _events(tree: ast.Module, path: str) -> Iterator[Event]:
     logs = dict(_logs(tree))
-    for node in ast.walk(tree):
+    for node in walk_nodes(tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         owner, level = node.func.value, LEVELS.get(node.func.attr, "")
@@ -88,7 +88,7 @@ def _events(tree: ast.Module, path: str) -> Iterator[Event]:
 
 def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Names of loggers in a file, as they are written there, and of the logs."""
-    for node in ast.walk(tree):
+    for node in walk_nodes(tree):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             called = node.value
             if ast.unparse(called.func) == "structlog.get_logger":
@@ -97,11 +97,8 @@ def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 def _owners() -> set[str]:
     """The logs of `core.base.tasks.BackgroundTasks`."""
-    owners = set()
-    for package in ("bot", "adapters", "core"):
-        for path in (ROOT / package).rglob("*.py"):
-            owners |= set(re.findall(r'\bBackgroundTasks\("(\w+)"\)', path.read_text()))
-    return owners
+    texts = (path.read_text() for path in list_sources())
+    return {name for text in texts for name in re.findall(r'\bBackgroundTasks\("(\w+)"\)', text)}
 
 
 def _constant(node: ast.expr) -> str:

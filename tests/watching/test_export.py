@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,6 @@ from core.observability import metrics, tracing
 if TYPE_CHECKING:
     from tests.watching.collector import Collector
 
-ROOT = Path(__file__).parents[2]
 pytest.importorskip("opentelemetry.sdk", reason="needs OpenTelemetry (make .venv/ready-to-test)")
 
 
@@ -141,16 +139,12 @@ def test_a_secret_of_the_environment_goes_to_no_address_of_a_file(
         load()
 
 
-def test_without_the_packages_the_setting_says_what_is_missing() -> None:
-    script = (
-        "import sys; sys.modules['opentelemetry'] = None\n"
-        "from bot.settings import Settings\nfrom bot.tracing import Traces\n"
-        "assert Traces.from_settings(Settings()) is None\n"
-        "try: Traces.from_settings(Settings(otel_exporter_otlp_endpoint='http://localhost:4318'))\n"
-        "except Exception as error: print(type(error).__name__, error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith("SettingsError OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
-    assert "requirements-otel.txt" in done.stdout
+def test_without_the_packages_the_setting_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
+    assert Traces.from_settings(Settings()) is None
+    with pytest.raises(SettingsError) as caught:
+        Traces.from_settings(settings("http://localhost:4318"))
+    assert str(caught.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
+    assert "requirements-otel.txt" in str(caught.value)
