@@ -12,7 +12,6 @@ import pytest
 
 from tests.names import (
     EVERYTHING,
-    PRODUCT,
     Definition,
     find_docstring_problems,
     find_participles,
@@ -21,6 +20,7 @@ from tests.names import (
     is_participle,
     read_definitions,
 )
+from tests.sources import PRODUCT
 
 PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """(path, function) → the reason for its name."""
