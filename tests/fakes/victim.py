@@ -1,8 +1,8 @@
 """A complete bot that tests kill: the embedded engine between a recording platform and its tables.
 
 `python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | "--nocodb=URL TOKEN BASE"]
-[--model URL] [--die-after-accept N] [--die-at-commit N:before|inside|after] [--grace S]`
-prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
+[--model URL] [--die-after-accept N] [--die-at-commit N:before|inside|after] [--grace S]
+[--uncounted NAME...]` prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
 `POST /answers` waits for an answer that was asked for before. SIGTERM drains.
 """
 
@@ -57,16 +57,17 @@ UPKEEP = ("SqlFiles.sweep", "SqlInbox.purge", "in_batches")
 
 class Fragile(SqliteDatabase):
     """Dies at the commit `number`, counted from the first event on. Commits of upkeep alone, which
-    come when they come, do not count."""
+    come when they come, do not count, and none of those `uncounted` by name."""
 
     number, moment, events = 0, "", 0
+    uncounted = UPKEEP
     _commits = 0
 
     def _commit(self, batch: list[Any]) -> None:
         works = [getattr(job.work, "__qualname__", "") for job in batch]
-        is_upkeep = all(work.startswith(UPKEEP) for work in works)
-        Fragile._commits += bool(Fragile.events) and not is_upkeep
-        last = Fragile._commits == Fragile.number > 0
+        counts = Fragile.events and not all(work.startswith(self.uncounted) for work in works)
+        Fragile._commits += bool(counts)
+        last = counts and Fragile._commits == Fragile.number
         if last and self.moment == "inside":
             self._connection.execute("BEGIN IMMEDIATE")
             for job in batch:
@@ -189,6 +190,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)
     parser.add_argument("--die-at-commit", default="0:")
+    parser.add_argument("--uncounted", nargs="*", default=())
     parser.add_argument("--grace", type=float, default=2.0)
     return parser.parse_args(arguments)
 
@@ -197,6 +199,7 @@ if __name__ == "__main__":
     asked = parse_arguments(sys.argv[1:])
     number, Fragile.moment = asked.die_at_commit.split(":")
     Fragile.number = int(number)
+    Fragile.uncounted += tuple(asked.uncounted)
     vars(stores_module)["SqliteDatabase"] = Fragile
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(

@@ -2,7 +2,8 @@
 
 Each command runs in copies of one data folder. In each, the bot dies at another commit of the
 event: just before it, so that what happened since the commit before is there. `PONTE_STORM`, as in
-`make storm`, adds the death inside a commit and just after it.
+`make storm`, adds the death inside a commit and just after it, and the commits with which every
+turn begins and ends (`test_kill_model.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from tests.real.conftest import ToolContext
 from tests.real.storm import ledger
 from tests.real.test_kill_applying import propose
 
-MOMENTS = ("before", "inside", "after") if "PONTE_STORM" in os.environ else ("before",)
+IS_STORM = "PONTE_STORM" in os.environ
+MOMENTS = ("before", "inside", "after") if IS_STORM else ("before",)
+OF_EVERY_TURN = () if IS_STORM else ("SqlInbox.accept", "Journal.begin", "Journal.end_turn")
 MAX_COMMITS = 40
 WRITTEN_BEFORE = {"change-revised", "change-approved"}
 """Lines that come first: they are written again if the bot dies before what they announce."""
@@ -65,7 +68,8 @@ class Trial:
         self._rows[:] = copy.deepcopy(self._rows_before)
         calls = len(ctx.bridge.calls)
         message = make_message(self.text, f"{moment} {number}")
-        await victim.start("--die-at-commit", f"{number}:{moment}")
+        dies = ("--die-at-commit", f"{number}:{moment}", "--uncounted", *OF_EVERY_TURN)
+        await victim.start(*dies)
         with suppress(aiohttp.ClientError):  # it is dead
             if await ctx.people.deliver(message):
                 await ctx.people.answer(message)
