@@ -192,12 +192,12 @@ async def run(kills: int, seed: int) -> int:
             await storm.begin()
             for done in range(0, kills, PART):
                 await storm.blow(storm.choose_faults(min(PART, kills - done)))
-                tally, wrong, unfinished = made.tally(), made.wrong(), made.open()
+                wrong, unfinished = made.wrong(), made.open()
                 now = time.strftime("%H:%M:%S")
                 signs = list(made.slack.workspace.sessions.values()).count("processing")
-                print(f"{now} seed {seed}, {dict(storm.happened)}\n    {tally}; {signs} threads of "
-                      "Slack look as if a turn were in progress", flush=True)  # fmt: skip
-                if wrong or unfinished or not tally.is_clean:
+                print(f"{now} seed {seed}, {dict(storm.happened)}\n    {made.describe_posts()}; "
+                      f"{signs} threads of Slack look busy", flush=True)  # fmt: skip
+                if wrong or unfinished:
                     print("WRONG:", *wrong, f"{unfinished} unfinished", made.last_lines(), sep="\n")
                     return 1
             ended = [await machine.terminate() for machine in made.machines]

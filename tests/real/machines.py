@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
 import signal
@@ -55,25 +54,12 @@ output = 4.0
 
 
 class Machine:
-    """One process with a home of its own; `kill` is a real SIGKILL.
+    """One process with a home of its own; `kill` is a real SIGKILL."""
 
-    `checkout` is the folder of another version of Ponte, with its own `.venv`, that it runs.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        role: str,
-        folder: Path,
-        settings: dict[str, str],
-        checkout: Path | None = None,
-    ) -> None:
-        self.name = name
-        self.role = role
-        self.settings = settings
+    def __init__(self, name: str, role: str, folder: Path, settings: dict[str, str]) -> None:
+        self.name, self.role, self.settings = name, role, settings
         self.home = folder / name
-        self.checkout = checkout
-        self._process: forker.Process | asyncio.subprocess.Process | None = None
+        self._process: forker.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self.lines: list[str] = []
         """What it said, of all its lives."""
@@ -95,16 +81,9 @@ class Machine:
     async def start(self, **more: str) -> None:
         """Raises AssertionError where it does not come to be ready."""
         env = {**clean_environment(), **self.settings, "PONTE_HOME": str(self.home), **more}
-        if self.checkout:
-            self._process = await asyncio.create_subprocess_exec(
-                self.checkout / ".venv/bin/python", "-m", "tests.real.machine", self.role,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=env,
-                cwd=self.checkout,
-            )  # fmt: skip
-        else:
-            self._process = await forker.start(
-                "tests.real.machine", self.role, stderr=asyncio.subprocess.STDOUT, env=env
-            )
+        self._process = await forker.start(
+            "tests.real.machine", self.role, stderr=asyncio.subprocess.STDOUT, env=env
+        )
         assert self._process.stdout
         ready = asyncio.Event()
         self._reading = asyncio.create_task(self._read(self._process.stdout, ready))
@@ -232,35 +211,6 @@ class DiscordTalk(Talk):
         return [one["content"] for one in world.messages_by(world.me.id, self.person.dm.id)]
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Counts of what people see, compared with what they asked."""
-
-    messages: int
-    answers: int
-    apologies: int
-    refusals: int
-    """Messages on Discord that were not stored, and whose senders were asked to repeat them."""
-    lost: int
-    """Messages without an answer, apology or refusal, and approved rows that were not written and
-    of which nobody was told that the result is unknown."""
-    doubled: int
-    """Answers to a message that already has one, and rows that were written again."""
-    disordered: int
-    """Answers above which the answer to a later message stands."""
-
-    @property
-    def is_clean(self) -> bool:
-        return not (self.lost or self.doubled or self.disordered)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.messages} messages, {self.answers} answers, {self.apologies} apologies, "
-            f"{self.refusals} refusals; "
-            f"{self.lost} lost, {self.doubled} doubled, {self.disordered} disordered"
-        )
-
-
 @dataclass
 class Cluster:
     postgres: Postgres
@@ -379,31 +329,15 @@ class Cluster:
         shown = "\n".join(answer for talk in self.talks for answer in talk.answers())
         return [name for name in self.rows if not written[name]], shown.count("Result unknown:")
 
-    def tally(self) -> Tally:
-        """Count what is lost, doubled and disordered; `wrong` names each of them."""
-        accepted = self._stored_words()
-        missing, unknown = self._missing_rows()
-        lost, disordered = max(0, len(missing) - unknown), 0
-        doubled = sum(count - 1 for count in self.created_rows().values())
-        told, answers = Counter[str](), 0
-        for talk in self.talks:
-            kinds = [next((k for k in (APOLOGY, REFUSAL) if k in a), "") for a in talk.answers()]
-            shown = [a for a, kind in zip(talk.answers(), kinds, strict=True) if not kind]
-            matches = [[q for q in talk.asked if is_answer_to(q, answer)] for answer in shown]
-            per_question = Counter(question for found in matches for question in found)
-            unanswered = sum(not per_question[question] for question in talk.asked)
-            others = len(kinds) - len(shown)
-            lost += max(0, unanswered - others)
-            doubled += sum(count - 1 for count in per_question.values())
-            doubled += max(0, others - unanswered)
-            places = [accepted.index(found[0]) for found in matches if found]
-            disordered += sum(later < earlier for earlier, later in itertools.pairwise(places))
-            answers += len(shown)
-            told.update(kinds)
-        messages = sum(len(talk.asked) for talk in self.talks)
-        return Tally(messages, answers, told[APOLOGY], told[REFUSAL], lost, doubled, disordered)
+    def describe_posts(self) -> str:
+        """Count what people see."""
+        answers = [answer for talk in self.talks for answer in talk.answers()]
+        asked = sum(len(talk.asked) for talk in self.talks)
+        apologies, refusals = (sum(w in a for a in answers) for w in (APOLOGY, REFUSAL))
+        return f"{asked} messages, {len(answers)} posts: {apologies} apologies, {refusals} refusals"
 
     def wrong(self) -> list[str]:
+        """What is lost, doubled or disordered: answers, approved rows, and the books."""
         accepted = self._stored_words()
         found = [words for talk in self.talks for words in talk.wrong(accepted)]
         written = self.created_rows()

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from bot.settings import Settings
-from core.base.errors import NotStored
 from tests.bot.test_process import ROOT
 from tests.fakes.choices import make_message
 from tests.fakes.recorder import Recorder
@@ -133,7 +132,3 @@ def test_an_operator_sees_a_full_disk_and_its_end(tmp_path: Path) -> None:
     assert run.process.returncode == 0
     assert "could not commit to the database" in log
     assert "the database can be written again" in log
-
-
-async def test_the_refusal_tells_that_it_was_not_taken() -> None:
-    assert "I couldn't save your message" in NotStored().words()

@@ -71,11 +71,7 @@ class Team:
 
 @asynccontextmanager
 async def team(
-    bot_home: BotHome,
-    url: str,
-    token: str,
-    base: Base,
-    bot_token: str = "",
+    bot_home: BotHome, url: str, token: str, base: Base, bot_token: str = ""
 ) -> AsyncIterator[Team]:
     async with FaultyProxy(url) as proxy, HttpClient() as http:
         source = NocoSource(

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.messages import Answer
 from tests.dialogues.stackspot import asks
 from tests.fakes.choices import make_message
 from tests.fakes.stackspot import FakeStackSpot, Trouble
@@ -24,11 +23,26 @@ async def start(ctx: ToolContext, stackspot: FakeStackSpot) -> None:
     await ctx.victim.start("--stackspot", stackspot.url)
 
 
-async def killed_while_waiting(
-    ctx: ToolContext, stackspot: FakeStackSpot, text: str, kills: int = 2
-) -> Answer:
-    """It is asked, begins, dies in the middle of its polling each time, and ends in the end."""
-    asked = make_message(text, "asked")
+async def propose(ctx: ToolContext) -> str:
+    """Return what approves a command that waits for a person."""
+    (card,) = (await ctx.people.ask(make_message(asks("translate-all", "it"), "k1"))).cards
+    return f"approve {card.id}"
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "kills"),
+    [
+        ("quick-command explain a bridge", "explain: a bridge", 2),
+        (asks("explain", "a bridge"), "You said: explain: a bridge", 1),
+        ("approve", "Approved by Ana. Done.\n\ntranslate-all: it", 1),
+    ],
+)
+async def test_one_that_dies_while_it_polls(
+    ctx: ToolContext, stackspot: FakeStackSpot, text: str, end: str, kills: int
+) -> None:
+    """A typed command, a model's call, and an approved proposal."""
+    await start(ctx, stackspot)
+    asked = make_message(await propose(ctx) if text == "approve" else text, "asked")
     stackspot.held = True
     await ctx.people.say(asked)
     for _ in range(kills):
@@ -36,30 +50,9 @@ async def killed_while_waiting(
         await ctx.victim.kill()
         await start(ctx, stackspot)
     stackspot.held = False
-    return await ctx.people.answer(asked)
-
-
-async def test_a_typed_command(ctx: ToolContext, stackspot: FakeStackSpot) -> None:
-    await start(ctx, stackspot)
-    answer = await killed_while_waiting(ctx, stackspot, "quick-command explain a bridge")
-    assert answer.text == "explain: a bridge"
+    assert (await ctx.people.answer(asked)).text == end
     assert stackspot.count("create") == 1
-    assert ctx.recorder.visible("asked") == ["explain: a bridge"]
-
-
-async def test_a_models_call(ctx: ToolContext, stackspot: FakeStackSpot) -> None:
-    await start(ctx, stackspot)
-    answer = await killed_while_waiting(ctx, stackspot, asks("explain", "a bridge"))
-    assert answer.text == "You said: explain: a bridge"
-    assert stackspot.count("create") == 1
-
-
-async def test_an_approved_proposal(ctx: ToolContext, stackspot: FakeStackSpot) -> None:
-    await start(ctx, stackspot)
-    (card,) = (await ctx.people.ask(make_message(asks("translate-all", "it"), "k1"))).cards
-    answer = await killed_while_waiting(ctx, stackspot, f"approve {card.id}")
-    assert answer.text == "Approved by Ana. Done.\n\ntranslate-all: it"
-    assert stackspot.count("create") == 1
+    assert len(ctx.recorder.visible("asked")) == 1
 
 
 @pytest.mark.parametrize("text", ["quick-command explain a", asks("explain", "a"), "approve"])
@@ -68,11 +61,8 @@ async def test_one_whose_beginning_was_not_recorded(
 ) -> None:
     """StackSpot has begun it, but its answer was never read: nobody can tell, so nobody repeats."""
     await start(ctx, stackspot)
-    if text == "approve":
-        (card,) = (await ctx.people.ask(make_message(asks("translate-all", "a"), "k1"))).cards
-        text = f"approve {card.id}"
+    asked = make_message(await propose(ctx) if text == "approve" else text, "asked")
     stackspot.fail("create", Trouble("hang", after=True))
-    asked = make_message(text, "asked")
     await ctx.people.say(asked)
     await stackspot.wait_for_requests("create")
     await ctx.victim.kill()

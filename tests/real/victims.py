@@ -29,7 +29,6 @@ class Victim:
         self._arguments = [str(home), platform, *(["--bridge", bridge] if bridge else [])]
         self._process: asyncio.subprocess.Process | forker.Process | None = None
         self.url = ""
-        self.kills = 0
 
     async def start(self, *more: str) -> None:
         module, arguments = "tests.fakes.victim", [*self._arguments, *more]
@@ -54,7 +53,6 @@ class Victim:
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
-        self.kills += 1
 
     async def terminate(self) -> int:
         return await self._end(signal.SIGTERM)
@@ -62,7 +60,6 @@ class Victim:
     async def wait_for_exit(self) -> None:
         assert self._process
         await self._process.wait()
-        self.kills += 1
 
     async def _end(self, by: signal.Signals) -> int:
         assert self._process

@@ -143,11 +143,7 @@ class Interactions:
             event["guild_id"] = str(guild.id)
             event["guild"] = {"id": str(guild.id), "locale": "en-US", "features": []}
             permissions = str(guild.permissions)
-            event["member"] = {
-                "user": user.payload,
-                "permissions": permissions,
-                **user.member(),
-            }
+            event["member"] = {"user": user.payload, "permissions": permissions, **user.member()}
         await self.rest.gateway.send("INTERACTION_CREATE", lambda _: event)
         return exchange
 

@@ -10,11 +10,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import web
 
 from tests.fakes.openai import odd
-from tests.fakes.openai.errors import (
-    OpenAIErrorResponse,
-    unknown_model,
-    unknown_parameter,
-)
+from tests.fakes.openai.errors import OpenAIErrorResponse, unknown_model, unknown_parameter
 from tests.fakes.openai.items import new_id, tokens, total
 from tests.fakes.openai.schemas import check_choice, check_tools
 from tests.fakes.openai.script import Script

@@ -71,9 +71,7 @@ def missing_output(call_id: str) -> OpenAIErrorResponse:
 
 def no_call(call_id: str) -> OpenAIErrorResponse:
     return OpenAIErrorResponse(
-        400,
-        f"No tool call found for function call output with call_id {call_id}.",
-        param="input",
+        400, f"No tool call found for function call output with call_id {call_id}.", param="input"
     )
 
 

@@ -199,10 +199,7 @@ FIELDS: Mapping[str, list[Json]] = {
         {"title": "Paid", "type": "Checkbox"},
         {"title": "Due", "type": "Date"},
     ],
-    "Readings": [
-        {"title": "Label", "type": _TEXT},
-        {"title": "Value", "type": "Number"},
-    ],
+    "Readings": [{"title": "Label", "type": _TEXT}, {"title": "Value", "type": "Number"}],
 }
 ATTACHMENT = {
     "contentType": "text/plain",
