@@ -2,8 +2,8 @@
 
 `python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | "--nocodb=URL TOKEN BASE"]
 [--model URL] [--die-after-accept N] [--die-at-commit N:before|inside|after] [--grace S]
-[--uncounted NAME...]` prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
-`POST /answers` waits for an answer that was asked for before. SIGTERM drains.
+[--uncounted NAME...]` prints its own URL. The platform sends it messages (`POST /events`): 200 is
+the acknowledgement. `POST /answers` waits for an answer that was asked for before. SIGTERM drains.
 """
 
 from __future__ import annotations
