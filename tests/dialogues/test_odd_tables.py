@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import json
 import re
@@ -68,6 +67,10 @@ TABLES: dict[str, RowsResult] = {
     "HTML": texts("<b>x</b><script>alert(1)</script>", "&lt;b&gt; &amp; &#65;", "<!-- x -->"),
     "pipes": texts("a|b||c", r"a\|b", "|", "| --- |"),
     "markup": texts("*a* _b_ ~~c~~ #d", "1. e", "- f", "[table: r1]", "g\tb", "'h"),
+    "dollars and fences": texts(
+        "–", "$x^2$ and $y$", "R$ 1.234,56 US$ 3", "https://a.example/b|c?d=e_f", "@everyone",
+        "null", "<!channel>", "x" * 5000, "```", "``a``", "\\ \\| \\`",
+    ),
     "formulas": texts("=1+1", "@SUM(1)", "+cmd", "-2+3"),
     "ids": texts("12345678901234567890", "007", "1e5", "1234567890123456"),
     "null": make_table([RowColumn("Name"), RowColumn("Size", "number")], [("", None), ("", None)]),
@@ -80,13 +83,13 @@ TABLES: dict[str, RowsResult] = {
     "moments": times(
         "moment", "2026-11-20T09:30:00-03:00", "1899-01-01T00:00:00", "1900-02-28T12:00:05"
     ),
-    "1 MB": texts("x" * 1_000_000),
-    "20,000 rows": make_table(
+    "300 kB": texts("x" * 300_000),
+    "5,000 rows": make_table(
         [RowColumn("Name"), RowColumn("Size", "number")],
-        *([(f"row {n}", None), (str(n), n)] for n in range(20_000)),
+        *([(f"row {n}", None), (str(n), n)] for n in range(5_000)),
     ),
 }  # fmt: skip
-LARGE = {"1 MB", "20,000 rows"}
+LARGE = {"300 kB", "5,000 rows"}
 
 
 class TableParser(HTMLParser):
@@ -112,7 +115,6 @@ class TableParser(HTMLParser):
             self.cells[-1][-1] += data
 
 
-@functools.lru_cache(1)
 def make_answer(name: str) -> Answer:
     rows = TABLES[name]
     text = f"{rows.to_markdown()}\n\nThe end."
@@ -177,21 +179,21 @@ def flatten(text: str) -> str:
     return re.sub(r"[\s\\`'\u200b\u2060]|\*\*", "", text)
 
 
-@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_arrives_with_all_its_values(name: str, surface: str) -> None:
-    rows = TABLES[name]
-    shown = SURFACES[surface](make_answer(name))
-    expected = [[" ".join(cell.split()) for cell in row] for row in rows.rows]
-    if isinstance(shown, list):
-        empty = "–" if surface == "slack" else ""
-        assert shown[1:] == [[cell or empty for cell in row] for row in expected]
-        return
-    text = flatten(shown)
-    assert "Theend." in text
-    for row in expected[:: 1_000 if name in LARGE else 1]:
-        for cell in row:
-            assert flatten(cell) in text, cell[:100]
+def test_a_table_arrives_with_all_its_values(name: str) -> None:
+    answer = make_answer(name)
+    expected = [[" ".join(cell.split()) for cell in row] for row in TABLES[name].rows]
+    for surface, show in SURFACES.items():
+        shown = show(answer)
+        if isinstance(shown, list):
+            empty = "–" if surface == "slack" else ""
+            assert shown[1:] == [[cell or empty for cell in row] for row in expected], surface
+            continue
+        text = flatten(shown)
+        assert "Theend." in text, surface
+        for row in expected[:: 250 if name in LARGE else 1]:
+            for cell in row:
+                assert flatten(cell) in text, (surface, cell[:100])
 
 
 def read_file(rows: RowsResult, form: Any) -> Cells:
@@ -236,7 +238,7 @@ def test_a_file_holds_all_values(name: str, form: str) -> None:
     _, cells = TABLES[name].to_export()
     with use_locale("pt-BR"):
         found = read_file(TABLES[name], form)
-    if (name, form) == ("1 MB", "xlsx"):
+    if (name, form) == ("300 kB", "xlsx"):
         assert str(found[0][0]).startswith("x" * 32_000)
         assert len(str(found[0][0])) == MAX_XLSX_CELL_UNITS
         return

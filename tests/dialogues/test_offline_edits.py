@@ -18,12 +18,6 @@ from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Speaker
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest) -> str:
-    """ "" for `ponte.db`, or the URL of a Postgres."""
-    return "" if request.param == "sqlite" else str(request.getfixturevalue("migrated_postgres"))
-
-
 class Held(EchoModel):
     """Answers no text of `held`."""
 
@@ -62,10 +56,10 @@ async def restart_after_edit(w: Workplace, post: Post, text: str) -> None:
     ],
 )
 async def test_a_waiting_message_that_became_a_command_is_carried_out_in_its_turn(
-    tmp_path: Path, database: str, word: str, answer: str
+    tmp_path: Path, word: str, answer: str
 ) -> None:
     model = Held("one")
-    async with workplace(tmp_path, Setting(model, postgres=database)) as w:
+    async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.dm, "one")
         await w.until(lambda: model.asks)
         two = w.slack.say(w.alice, w.dm, "two")
@@ -79,10 +73,12 @@ async def test_a_waiting_message_that_became_a_command_is_carried_out_in_its_tur
         assert model.texts == ["one", "one", "three"]
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 async def test_a_decision_that_became_a_message_waits_for_its_turn(
-    tmp_path: Path, database: str
+    tmp_path: Path, request: pytest.FixtureRequest, engine: str
 ) -> None:
     model = Held("one")
+    database = "" if engine == "sqlite" else request.getfixturevalue("migrated_postgres")
     async with workplace(tmp_path, Setting(model, postgres=database)) as w:
         one = w.slack.say(w.alice, w.dm, "one")
         await w.until(lambda: model.asks)
@@ -99,13 +95,13 @@ async def test_a_decision_that_became_a_message_waits_for_its_turn(
 
 
 async def test_a_decision_that_became_a_message_counts_against_a_limit(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
     monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
     model = Held("one")
     chosen = make_choices(model, spending=make_spending(intake=SenderLimits(per_minute=1)))
-    async with workplace(tmp_path, Setting(chosen=chosen, postgres=database)) as w:
+    async with workplace(tmp_path, Setting(chosen=chosen)) as w:
         w.slack.say(w.alice, w.dm, "one")
         await w.until(lambda: model.asks)
         await w.bot.engine.drain(0)
@@ -119,10 +115,10 @@ async def test_a_decision_that_became_a_message_counts_against_a_limit(
 
 @pytest.mark.parametrize("is_direct", [False, True])
 async def test_a_deleted_message_leaves_no_unfinished_answer(
-    tmp_path: Path, database: str, is_direct: bool
+    tmp_path: Path, is_direct: bool
 ) -> None:
     model = Speaker("Half of it", " and the rest.")
-    async with workplace(tmp_path, Setting(model, postgres=database)) as w:
+    async with workplace(tmp_path, Setting(model)) as w:
         place = w.dm if is_direct else w.general
         said = w.slack.say(w.alice, place, f"{w.slack.bot} hello")
         await w.until(lambda: model.asks)

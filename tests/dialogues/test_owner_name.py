@@ -5,18 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.dialogues.office import PAID, office
 from tests.fakes.link import parse_page_link
 
-REQUESTED = {
-    "en": "Requested by you.", "pt-BR": "Solicitação sua.", "fr": "Demande faite par vous.",
-}  # fmt: skip
 
-
-@pytest.mark.parametrize("locale", REQUESTED)
-async def test_the_owner_has_a_name_everywhere(tmp_path: Path, locale: str) -> None:
+async def test_the_owner_has_a_name_everywhere(tmp_path: Path) -> None:
     async with office(tmp_path / "home") as made:
         async with made.open() as app:
             page, bearer = parse_page_link(app.links()[1])
@@ -24,9 +18,9 @@ async def test_the_owner_has_a_name_everywhere(tmp_path: Path, locale: str) -> N
                 await web.patch("/me", json={"name": "Maya"})
         async with made.open() as app:
             page, bearer = parse_page_link(app.links()[1])
-            headers = {**bearer, "Accept-Language": locale}
+            headers = {**bearer, "Accept-Language": "pt-BR"}
             async with httpx.AsyncClient(base_url=page, headers=headers, timeout=20) as web:
                 said = (await web.post("/chat", json={"message": PAID})).json()
-        assert REQUESTED[locale] in said["cards"][0]["text"]
+        assert "Solicitação sua." in said["cards"][0]["text"]
         assert "The asker is 'Maya'" in made.model_input()
         assert "without a name" not in made.model_input()

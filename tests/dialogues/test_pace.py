@@ -54,7 +54,6 @@ async def test_an_answer_that_waits_for_its_channels_pace(
         await check_other_channel_is_answered(ponte, waits, free)
 
 
-@also_on_postgres
 async def test_a_person_of_whom_the_platform_says_nothing_yet(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,7 +72,6 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
         await check_other_channel_is_answered(ponte, asked, known)
 
 
-@also_on_postgres
 async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

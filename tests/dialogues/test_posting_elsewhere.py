@@ -19,14 +19,7 @@ import pytest
 from core.base.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable
 from core.changes.kinds import Changer
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
-from core.domain.messages import (
-    PERSON,
-    Address,
-    MessageOrigin,
-    Person,
-    ReplyTo,
-    encode_json,
-)
+from core.domain.messages import PERSON, Address, MessageOrigin, Person, ReplyTo, encode_json
 from core.domain.ports import Messenger
 from core.domain.records import Viewer
 from core.people.rules import Rule, RuleBook

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-import pytest
 
 from bot.config.ponte_toml import Config, LimitsConfig
 from tests.dialogues.whole import Whole, whole
@@ -20,10 +19,7 @@ async def later(ponte: Whole, text: str, **more: str) -> httpx.Response:
     )
 
 
-@pytest.mark.parametrize("conversation", ["main", "other"])
-async def test_a_message_over_the_limit_is_refused_at_once(
-    tmp_path: Path, conversation: str
-) -> None:
+async def test_a_message_over_the_limit_is_refused_at_once(tmp_path: Path) -> None:
     """It takes no place in the conversation, so nothing could show it later."""
     async with FakeOpenAI() as fake, whole(tmp_path, fake) as ponte:
         ponte.app.live.current = Config(limits=LimitsConfig(waiting_per_person=1))
@@ -32,8 +28,10 @@ async def test_a_message_over_the_limit_is_refused_at_once(
         await fake.wait_for_failures()
         accepted = await later(ponte, "two")
         assert (accepted.status_code, accepted.json()["status"]) == (202, "accepted")
-        for _ in ("first", "a repeat"):
-            refused = await later(ponte, "three", conversation=conversation, event_key="k")
+        for conversation in ("main", "main", "other", "other"):  # the first time, and a repeat
+            refused = await later(
+                ponte, "three", conversation=conversation, event_key=f"k-{conversation}"
+            )
             assert refused.status_code == 429
             assert refused.json()["error"]["code"] == "too_many"
             assert (
@@ -64,8 +62,7 @@ async def test_a_typed_command_is_asked_again(tmp_path: Path) -> None:
         for text in ("help", "status", "hello again"):
             shown = await ponte.ask("status")
             again = await ponte.web.post(
-                "/chat",
-                json={"message": text, "conversation": "c1", "replaces": shown["turn"]},
+                "/chat", json={"message": text, "conversation": "c1", "replaces": shown["turn"]}
             )
             assert again.status_code == 200, (text, again.text)
             assert again.json()["status"] == "done", text

@@ -11,7 +11,7 @@ from adapters.discord import render as discord_render
 from adapters.slack import render as slack_render
 from core.commands.grammar import parse_command, split_change_id
 from core.domain.messages import Card
-from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, bot, propose
 from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
@@ -34,7 +34,6 @@ def test_the_first_revision_is_not_named() -> None:
     assert Card("abc234", "proposal", "Title", "Text", revision=3).press_id == "abc234.3"
 
 
-@also_on_postgres
 async def test_a_press_of_another_revision_does_nothing(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table) as ponte:

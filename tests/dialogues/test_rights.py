@@ -291,9 +291,8 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
         assert "Order 12" in member.text
 
 
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [
+async def test_the_command_why_names_the_rule(bot_home: BotHome, tmp_path: Path) -> None:
+    cases = [
         ("approve", "`approve`: denied by the rule `ponte.toml:9`."),
         ("read", "`read`: allowed, because PONTE_ALLOW names"),
         ("administer", "`administer`: denied. Only an admin"),
@@ -301,15 +300,12 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
         ("table_update", "- `propose`: allowed, because PONTE_ALLOW names"),
         ("nothing_such", "Not found. Specify the ID of a change, the name of a tool, or"),
         ("abcde2", "Not found. Specify the ID of a change, the name of a tool, or"),
-    ],
-)
-async def test_the_command_why_names_the_rule(
-    bot_home: BotHome, tmp_path: Path, asked: str, words: str
-) -> None:
+    ]
     chosen = policy()
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=chosen) as ponte:
         chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
-        assert words in (await says(ponte, f"why {asked}", "k1")).text
+        for asked, words in cases:
+            assert words in (await says(ponte, f"why {asked}", asked)).text
 
 
 async def test_why_of_a_name_that_is_too_long(bot_home: BotHome, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 
 
-@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("name", ["slack", "web"])
 async def test_a_right_is_checked_again_when_a_change_is_applied(
     bot_home: BotHome, name: str
 ) -> None:

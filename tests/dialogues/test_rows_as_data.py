@@ -8,7 +8,6 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -194,39 +193,10 @@ def test_rows_are_stored_with_the_call_and_the_answer() -> None:
     assert decode_json(Answer, encode_json(answer)) == answer
 
 
-ODD_CELLS = [
-    "", "–", "emoji 👩‍👩‍👧 🇧🇷", "עברית 12 عربي", "a|b||c", "<b>bold</b> <script>alert(1)</script>",
-    "&lt;b&gt; &amp; &#65;", "a*b*c _d_ ~~e~~ `f` #g", "$x^2$ and $y$", "R$ 1.234,56 US$ 3",
-    "\\ \\| \\`", "[x](https://evil.example)", "https://a.example/b|c?d=e_f", "1. item", "- item",
-    "007", "1e5", "=1+1", "@everyone <!channel>", "x" * 5000, "null", "```", "``a``", "a\tb",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("cell", ODD_CELLS)
-def test_no_value_changes_on_any_platform(cell: str) -> None:
-    rows = make_rows(cell, "next", numbers=(-0.5, 10**30))
-    answer = make_answer(rows)
-    plain = " ".join(cell.split())
-    content = message_content(answer.text, placed=answer.placed)
-    blocks.check_message(content["blocks"], "chat.postMessage")
-    table = next(block for block in content["blocks"] if block["type"] == "data_table")
-    seen = re.sub(r"\u2060|\[(?=[.:]\])|(?<=\[[.:])\]", "", table["rows"][1][0]["text"])
-    assert "](" in cell or seen == (plain or "–"), "a link in Markdown is disabled"
-    assert table["rows"][2][1] == {"type": "raw_text", "text": str(10**30)}, "too large for a float"
-    page = to_html(answer.text, answer.placed)
-    first = re.search(r"<td[^>]*>(.*?)</td>", page, re.DOTALL)
-    assert first
-    assert unescape(re.sub("<[^>]*>", "", first[1])) == plain
-    assert 'data-value="-0.5"' in page
-    discord = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", to_discord(answer.text).text)
-    if len(cell) < 20 and "\\" not in cell and "`" not in cell and "@" not in cell:
-        assert plain in discord
-    written = io.StringIO()
-    Screen(written).show_answer(
-        {"response": answer.text, "status": "done", "cards": [], "files": []}
-    )
-    assert "next" in written.getvalue()
-    assert str(10**30) in written.getvalue()
+def test_a_number_too_large_for_a_float_is_text_on_slack() -> None:
+    answer = make_answer(make_rows("a", numbers=(10**30,)))
+    table = message_content(answer.text, placed=answer.placed)["blocks"][1]
+    assert table["rows"][1][1] == {"type": "raw_text", "text": str(10**30)}
 
 
 @pytest.mark.parametrize(("columns", "count"), [(200, 2), (20, 99), (3, 100), (1, 1), (21, 1)])
@@ -334,30 +304,26 @@ def make_chart(kind: Any, labels: int, names: int, values: Any = lambda n: n + 1
 
 @pytest.mark.parametrize("kind", ["bar", "line", "area", "pie"])
 @pytest.mark.parametrize(
-    ("labels", "names"), [(1, 1), (12, 1), (20, 1), (20, 6), (20, 12), (50, 2)]
-)
-@pytest.mark.parametrize(
     "values",
     [
         lambda n: n + 1.0, lambda n: 0.0, lambda n: -n - 1.0, lambda n: None, lambda n: 2.0**53,
         lambda n: 5e-324 * n, lambda n: 1e-9 * n,
     ],
 )  # fmt: skip
-def test_every_chart_arrives_on_every_platform(
-    kind: Any, labels: int, names: int, values: Any
-) -> None:
-    data = make_chart(kind, labels, 1 if kind == "pie" else names, values)
-    text = f"Before\n\n{data.to_markdown()}\n\nAfter"
-    placed = (Placed(data.to_markdown(), data),)
-    content = message_content(text, placed=placed)
-    if any(block["type"] == "data_visualization" for block in content["blocks"]):
-        blocks.check_message(content["blocks"], "chat.postMessage")
-    else:
-        assert content["blocks"] == [{"type": "markdown", "text": safe_markdown(text)}]
-    page = to_html(text, placed)
-    root = ElementTree.fromstring(re.search(r"<svg.*</svg>", page, re.DOTALL)[0])  # type: ignore[index]
-    assert root.get("role") == "img"
-    assert page.count("<tr>") == labels + 1
-    assert not re.search("nan|inf|0{20}", page)
-    assert page.startswith("<p")
-    assert len(to_discord(text).text.splitlines()) >= labels
+def test_every_chart_arrives_on_every_platform(kind: Any, values: Any) -> None:
+    for labels, names in ((1, 1), (12, 1), (20, 1), (20, 6), (20, 12), (50, 2)):
+        data = make_chart(kind, labels, 1 if kind == "pie" else names, values)
+        text = f"Before\n\n{data.to_markdown()}\n\nAfter"
+        placed = (Placed(data.to_markdown(), data),)
+        content = message_content(text, placed=placed)
+        if any(block["type"] == "data_visualization" for block in content["blocks"]):
+            blocks.check_message(content["blocks"], "chat.postMessage")
+        else:
+            assert content["blocks"] == [{"type": "markdown", "text": safe_markdown(text)}]
+        page = to_html(text, placed)
+        root = ElementTree.fromstring(re.search(r"<svg.*</svg>", page, re.DOTALL)[0])  # type: ignore[index]
+        assert root.get("role") == "img"
+        assert page.count("<tr>") == labels + 1
+        assert not re.search("nan|inf|0{20}", page)
+        assert page.startswith("<p")
+        assert len(to_discord(text).text.splitlines()) >= labels

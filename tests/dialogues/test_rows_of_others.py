@@ -31,9 +31,8 @@ from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
-on_each_engine = pytest.mark.parametrize("bot_home", ["home", "postgres"], indirect=True)
 levels = pytest.mark.parametrize("level", list(WITHOUT))
-places = pytest.mark.parametrize("platform", ["slack", "discord", "web"])
+places = pytest.mark.parametrize("platform", ["slack", "web"])
 INVOICE = "INV-"
 """How the numbers of invoices begin. Nothing else contains it."""
 PRODUCT = "Coffee mug"
@@ -149,9 +148,14 @@ async def thread(
         yield Thread(ponte, fake, policy, platform, sandbox)
 
 
-@on_each_engine
-@places
-@levels
+@pytest.mark.parametrize(
+    ("bot_home", "platform", "level"),
+    [
+        *(("home", platform, level) for platform in ("slack", "web") for level in WITHOUT),
+        ("postgres", "discord", "conversations"),
+    ],
+    indirect=["bot_home"],
+)
 async def test_rows_of_a_table_stay_with_those_who_may_read_it(
     bot_home: BotHome, platform: str, level: Level
 ) -> None:
@@ -240,10 +244,7 @@ async def test_code_has_variables_and_files_of_its_own(bot_home: BotHome, platfo
         assert list(one.sandbox.runs.values()) == [4, 1, 1]
 
 
-@on_each_engine
-async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(
-    bot_home: BotHome,
-) -> None:
+async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(bot_home: BotHome) -> None:
     bot_home.home.mkdir(exist_ok=True)
     api = open_sample_base(bot_home.home, "UTC")
     driver = SampleDriver(api)

@@ -84,7 +84,6 @@ async def set_state(ponte: RunningBot, id: str, state: ScheduleState) -> None:
         await (store.pause(id, "person") if state == "paused" else store.resume(id))
 
 
-@also_on_postgres
 async def test_only_its_owner_approves_it(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         card = await proposed_card(ponte, "k1")
@@ -197,7 +196,6 @@ async def test_a_time_that_has_passed_or_a_full_list_leaves_the_card_open(
         assert (await schedules.store.get(card.id)).state == "active"
 
 
-@also_on_postgres
 async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         store = ponte.engine.schedules.store
@@ -223,7 +221,6 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
         assert (former_again.draft, former_again.state) == (before.draft, "paused")
 
 
-@also_on_postgres
 async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         store = ponte.engine.schedules.store
@@ -246,7 +243,6 @@ async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) ->
         assert "already undone" in kept.text
 
 
-@also_on_postgres
 @pytest.mark.parametrize("state", ["active", "paused", "ended"])
 async def test_a_change_and_its_undo_keep_the_state_that_holds_when_they_are_made(
     bot_home: BotHome, state: ScheduleState
@@ -421,7 +417,6 @@ async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
             assert (draft.ends_at > 0, draft.max_runs) == expected, ends
 
 
-@also_on_postgres
 async def test_an_edit_says_which_runs_count(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         store = ponte.engine.schedules.store
@@ -487,7 +482,6 @@ async def test_a_word_approves_a_long_schedule_only_after_all_of_it(bot_home: Bo
         assert (await store.get(id)).state == "active"
 
 
-@also_on_postgres
 async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         store = ponte.engine.schedules.store
@@ -547,7 +541,6 @@ async def test_a_schedule_of_another_place_is_not_shown_to_the_readers_of_a_chan
         assert not (await says(ponte, f"schedule {public} pause", "k6")).is_private
 
 
-@also_on_postgres
 async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
     bot_home: BotHome,
 ) -> None:

@@ -115,16 +115,6 @@ async def test_who_does_not_read_along_is_asked_in_a_direct_message(tmp_path: Pa
         assert len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 1
 
 
-async def test_a_denial_closes_every_copy(tmp_path: Path) -> None:
-    async with team(tmp_path) as t:
-        card = await t.asks()
-        carol, dora = await t.copies("Carol", "Dora")
-        await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
-        await t.until(lambda: are_decided(card, carol, dora))
-        assert all(" Bob." in post.visible_text for post in (card, carol, dora))
-    assert t.table.applied == []
-
-
 async def test_an_administrator_presses_in_vain_where_only_approvers_decide(tmp_path: Path) -> None:
     async with team(tmp_path, approvers_only=True) as t:
         card = await t.asks()

@@ -19,7 +19,7 @@ READS = ("users.info", "usergroups.list", "conversations.replies", "conversation
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 
 
-@pytest.mark.parametrize("where", ["channel", "dm", "thread", "dm thread", "with a file"])
+@pytest.mark.parametrize("where", ["thread", "dm thread", "with a file"])
 async def test_nothing_is_asked_before_the_acknowledgement(tmp_path: Path, where: str) -> None:
     async with workplace(tmp_path) as w:
         new = w.slack.person("Newcomer")

@@ -14,7 +14,7 @@ from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.slack.bot import Setting, workplace
 
 
-async def test_a_mention_is_answered_in_its_thread(tmp_path: Path) -> None:
+async def test_a_mention_is_answered_in_a_thread_that_goes_on_without_one(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} how are you?")
         answer = await w.slack.wait_for_answer(said)
@@ -22,12 +22,6 @@ async def test_a_mention_is_answered_in_its_thread(tmp_path: Path) -> None:
         await w.slack.deliveries.wait_for_deliveries()
         assert len(w.slack.finished_answers(said)) == 1
         assert all(delivery.attempts == 1 for delivery in w.slack.deliveries.all)
-
-
-async def test_a_thread_goes_on_without_a_mention(tmp_path: Path) -> None:
-    async with workplace(tmp_path) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.wait_for_answer(said)
         more = w.slack.say(w.alice, w.general, "and two", thread=said)
         assert (await w.slack.wait_for_answer(more)).visible_text == "You said: and two"
 

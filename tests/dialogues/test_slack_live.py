@@ -39,7 +39,7 @@ async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path
         assert w.calls("assistant.threads.setStatus") == []
 
 
-@pytest.mark.parametrize("error", ["not_authorized", "feature_disabled", "missing_scope"])
+@pytest.mark.parametrize("error", ["not_authorized", "missing_scope"])
 async def test_where_there_are_no_sessions_a_status_shows_what_is_done(
     tmp_path: Path, error: str
 ) -> None:
@@ -59,9 +59,7 @@ async def test_where_there_are_no_sessions_a_status_shows_what_is_done(
         assert f"sessions: {error}" in (await w.bot.slack.health()).words
 
 
-async def test_no_session_is_tried_after_slack_refused_to_end_one(
-    tmp_path: Path,
-) -> None:
+async def test_no_session_is_tried_after_slack_refused_to_end_one(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")

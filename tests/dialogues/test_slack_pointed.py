@@ -42,14 +42,13 @@ def files(ask: RoundRequest) -> list[str]:
     return [file.name for item in ask.input for file in item.files]
 
 
-@pytest.mark.parametrize("question", ["what now?", ""])
-async def test_an_alert_whose_text_is_empty_is_read(tmp_path: Path, question: str) -> None:
+async def test_an_alert_whose_text_is_empty_is_read(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
-        root = alert(w, w.general)
-        await w.ask(question, thread=root)
-        assert [words for words in ALERT if words not in input_text(model.asks[0])] == []
-        assert "'Alerts':" in input_text(model.asks[0])
+        for question in ("what now?", ""):
+            await w.ask(question, thread=alert(w, w.general))
+            assert [words for words in ALERT if words not in input_text(model.asks[-1])] == []
+            assert "'Alerts':" in input_text(model.asks[-1])
 
 
 async def test_an_alert_within_a_thread_is_read_too(tmp_path: Path) -> None:

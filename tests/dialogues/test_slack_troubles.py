@@ -37,7 +37,7 @@ async def test_a_call_that_goes_wrong_costs_no_answer_and_makes_no_second(
     async with workplace(tmp_path) as w:
         w.slack.api.faults.add("chat.postMessage", how, 3)
         w.slack.api.faults.add("chat.startStream", how, 3)
-        await ask_and_check_answers(w, [w.general, w.dm, w.slack.channel("other", w.alice)], 6)
+        await ask_and_check_answers(w, [w.general, w.dm, w.slack.channel("other", w.alice)], 3)
 
 
 async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_again(
@@ -57,9 +57,7 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_agai
         assert inbox.refused == 2
 
 
-async def test_a_broken_connection_is_replaced_and_nothing_is_lost(
-    tmp_path: Path,
-) -> None:
+async def test_a_broken_connection_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         w.slack.say(w.alice, w.dm, "warm up")
         w.slack.deliveries.drop()
@@ -75,7 +73,9 @@ async def test_a_third_of_all_events_twice_makes_no_second_answer(tmp_path: Path
     async with workplace(tmp_path) as w:
         w.slack.deliveries.twice = 0.3
         places = [w.slack.channel(str(number), w.alice) for number in range(10)]
-        await ask_and_check_answers(w, places, 40)
+        await ask_and_check_answers(w, places, 30)
+        assert w.slack.api.calls["auth.test"] == 1, "the bot's identity is asked once"
+        assert w.slack.api.calls["users.info"] == 0, "she was listed"
 
 
 async def test_a_busy_channel_is_met_at_slacks_pace(tmp_path: Path) -> None:
@@ -91,14 +91,6 @@ async def test_every_event_is_acknowledged_also_those_nobody_asked_for(tmp_path:
         w.slack.say(w.alice, w.general, "topic", subtype="channel_topic")
         await w.slack.deliveries.wait_for_deliveries()
         assert [d.attempts for d in w.slack.deliveries.all] == [1] * 5
-
-
-async def test_the_identity_of_the_bot_is_asked_once(tmp_path: Path) -> None:
-    async with workplace(tmp_path) as w:
-        places = [w.slack.channel(str(number), w.alice) for number in range(20)]
-        await ask_and_check_answers(w, places, 60)
-        assert w.slack.api.calls["auth.test"] == 1
-        assert w.slack.api.calls["users.info"] == 0, "she was listed"
 
 
 async def test_blocks_that_slack_refuses_cost_only_the_layout(tmp_path: Path) -> None:
@@ -133,16 +125,11 @@ def growing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PASSING = [
     ("chat.update", "update_failed"),
-    ("chat.update", "external_channel_migrating"),
     ("chat.startStream", "messaging_processing_failed"),
     ("chat.appendStream", "messaging_processing_failed"),
-    ("chat.postMessage", "team_added_to_org"),
     ("chat.postMessage", "token_revoked"),
-    ("chat.postMessage", "account_inactive"),
-    ("chat.postMessage", "org_login_required"),
     ("chat.postMessage", "service_unavailable"),
     ("chat.stopStream", "fatal_error"),
-    ("files.completeUploadExternal", "token_expired"),
 ]
 
 
@@ -225,9 +212,8 @@ async def wait_for_turn_end(w: Workplace, said: Post) -> None:
     await w.bot.engine.conversations.inbox.wait_for_answer(seq)
 
 
-@pytest.mark.parametrize("error", ["?the_moon_is_full", "ekm_access_denied"])
 async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
-    tmp_path: Path, error: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
     thinking = asyncio.Semaphore(0)
@@ -236,7 +222,7 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
         await thinking.acquire()
 
     async with workplace(tmp_path, Setting(EchoModel(gate=think))) as w:
-        w.slack.api.faults.add("agents.sessions.setStatus", error, 0)
+        w.slack.api.faults.add("agents.sessions.setStatus", "?the_moon_is_full", 0)
         for number in range(5):
             said = w.slack.say(w.alice, w.slack.channel(str(number), w.alice),
                                f"{w.slack.bot} hello")  # fmt: skip
@@ -247,7 +233,7 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
             thinking.release()
             await w.slack.wait_for_answer(said)
         assert w.slack.api.calls["agents.sessions.setStatus"] == 3
-        assert f"sessions: {error.removeprefix('?')}" in (await w.bot.slack.health()).words
+        assert "sessions: the_moon_is_full" in (await w.bot.slack.health()).words
 
 
 async def test_an_answer_to_what_was_deleted_does_not_stand_in_the_channel(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from bot.config.ponte_toml import Config
 from core.base.errors import NotStored
 from core.domain.messages import Answer, Message, Person
-from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack, says
 from tests.dialogues.stackspot import Bot, asks
 from tests.fakes.choices import make_message
@@ -60,7 +60,6 @@ async def answer(ponte: RunningBot, seq: int) -> Answer:
     return await ponte.engine.conversations.inbox.wait_for_answer(seq)
 
 
-@also_on_postgres
 async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
     model = EchoModel()
     async with bot.open(model) as ponte:
@@ -97,7 +96,6 @@ async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
             assert LEFT in (await answer(ponte, seq)).text
 
 
-@also_on_postgres
 async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
     async with bot.open() as ponte:
         first = await approve_run(ponte, bot, "one")

@@ -59,11 +59,6 @@ async def test_a_file_and_the_threads_root_are_inputs(tmp_path: Path) -> None:
         w.slack.say(w.bob, w.general, "again", thread=root)
         reply = mention_bot(w, "quick-command explain", root)
         assert (await w.slack.wait_for_answer(reply)).visible_text == "explain: The build is red"
-        png = ("a.png", "image/png", b"\x89PNG\0")
-        refused = await w.slack.wait_for_answer(
-            mention_bot(w, "quick-command explain", files=[png])
-        )
-        assert "`a.png` is not a text file" in refused.visible_text
 
 
 async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
@@ -93,31 +88,6 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Pa
         await w.until(lambda: not card.buttons)
         assert "Approved by Alice. Done." in card.visible_text
         assert fake.count("create") == 1
-
-
-async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
-    async with workplace_with_stackspot(tmp_path) as (w, fake):
-        fake.go(Run(result="word " * 4000))
-        asked = mention_bot(w, "quick-command explain x")
-        await w.slack.wait_for_answer(asked)
-        await w.until(
-            lambda: any(p.files for p in w.slack.workspace.by_bot(w.general.id, asked.ts))
-        )
-        (post,) = [p for p in w.slack.workspace.by_bot(w.general.id, asked.ts) if p.files]
-        assert (post.files[0].name, post.files[0].data) == ("explain.md", b"word " * 4000)
-
-
-async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
-    async with workplace_with_stackspot(tmp_path) as (w, fake):
-        fake.held = True
-        asked = mention_bot(w, "quick-command explain x")
-        await fake.wait_for_requests("status")
-        mention_bot(w, "stop", asked)
-        await w.until(
-            lambda: any(
-                "may still finish it" in p.visible_text for p in w.slack.finished_answers(asked)
-            )
-        )
 
 
 async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from adapters.web.hub import WebAdapter
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.choices import Choices, open_engine
-from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot_parts import stackspot_choices
 from tests.fakes.web_surfaces import make_page
 from tests.web.web_ponte import TOKEN, events
@@ -58,37 +57,6 @@ async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> No
     assert (await client.get("/quick-commands?conversation=../x")).status_code == 404
 
 
-async def test_a_quick_command_streams_its_progress_and_result(
-    client: httpx.AsyncClient, stackspot: FakeStackSpot
-) -> None:
-    stackspot.held = True
-    stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
-    asked = {"message": "quick-command explain a bridge"}
-    headers = {"Accept": "text/event-stream"}
-    shown: list[str] = []
-    async with client.stream("POST", "/chat", json=asked, headers=headers) as answer:
-        async for event in events(answer):
-            shown.append(event.data.get("text") or event.data.get("response", ""))
-            stackspot.held = "90 %" not in "".join(shown)
-    assert "Ponte is running the quick command… 90 % · Waits" in shown
-    assert shown[-1] == "explain: a bridge"
-
-
-async def test_a_file_is_the_input(client: httpx.AsyncClient) -> None:
-    files = {"file": ("a.csv", b"a;b", "text/csv")}
-    sent = {"message": "quick-command explain"}
-    body = (await client.post("/chat", data=sent, files=files)).json()
-    assert body["response"] == "explain: a;b"
-
-
-async def test_a_long_result_is_a_file(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
-    stackspot.go(Run(result=json.dumps(list(range(5000)))))
-    body = (await client.post("/chat", json={"message": "quick-command explain x"})).json()
-    (file,) = body["files"]
-    assert (file["name"], file["type"]) == ("explain.json", "application/json")
-    assert (await client.get(file["url"])).json() == list(range(5000))
-
-
 async def test_approval_by_a_click(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
     card = (await client.post("/chat", json={"message": asks("close-month")})).json()["cards"][0]
     assert card["title"] == "Run Close the month"
@@ -100,17 +68,22 @@ async def test_approval_by_a_click(client: httpx.AsyncClient, stackspot: FakeSta
     assert stackspot.count("create") == 1
 
 
-async def test_an_approved_run_shows_how_far_it_is(
+async def test_a_typed_and_an_approved_run_stream_their_progress_and_result(
     client: httpx.AsyncClient, stackspot: FakeStackSpot
 ) -> None:
     card = (await client.post("/chat", json={"message": asks("close-month")})).json()["cards"][0]
-    stackspot.held = True
-    shown: list[str] = []
-    asked = {"message": f"approve {card['id']}"}
-    headers = {"Accept": "text/event-stream"}
-    async with client.stream("POST", "/chat", json=asked, headers=headers) as answer:
-        async for event in events(answer):
-            shown.append(event.data.get("text") or event.data.get("response", ""))
-            stackspot.held = "90 %" not in "".join(shown)
-    assert "Ponte is running the quick command… 90 % · Waits" in shown
-    assert shown[-1] == "Approved by owner. Done.\n\nclose-month:"
+    for message, result in {
+        "quick-command explain a bridge": "explain: a bridge",
+        f"approve {card['id']}": "Approved by owner. Done.\n\nclose-month:",
+    }.items():
+        stackspot.held = True
+        shown: list[str] = []
+        headers = {"Accept": "text/event-stream"}
+        async with client.stream(
+            "POST", "/chat", json={"message": message}, headers=headers
+        ) as answer:
+            async for event in events(answer):
+                shown.append(event.data.get("text") or event.data.get("response", ""))
+                stackspot.held = "90 %" not in "".join(shown)
+        assert "Ponte is running the quick command… 90 % · Waits" in shown
+        assert shown[-1] == result

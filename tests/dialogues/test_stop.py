@@ -11,7 +11,7 @@ import pytest
 from core.base.errors import NotStored
 from core.domain.messages import Answer, Person
 from core.domain.records import RoundRequest, Turn
-from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
@@ -40,7 +40,6 @@ async def _begin_turn(
     return receipt.seq
 
 
-@also_on_postgres
 async def test_stop_ends_the_turn_and_the_next_one_starts(bot_home: BotHome) -> None:
     gate = Gate()
     async with bot_home.open(EchoModel(gate=gate)) as ponte:
@@ -65,7 +64,6 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(bot_home: BotH
         assert (await ponte.engine.conversations.inbox.wait_for_answer(seq)).status == "stopped"
 
 
-@also_on_postgres
 async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(
     bot_home: BotHome,
 ) -> None:
@@ -82,7 +80,6 @@ async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(
         assert bot_home.recorder.visible(queued.event_key) == ["You said: second wording"]
 
 
-@also_on_postgres
 async def test_a_deleted_message_is_dropped_or_blanked(bot_home: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)
@@ -132,7 +129,6 @@ async def test_what_could_not_be_posted_is_told_with_the_next_message(bot_home: 
     assert not bot_home.recorder.visible(one.event_key)
 
 
-@also_on_postgres
 async def test_forget_erases_what_was_said_and_what_runs(bot_home: BotHome) -> None:
     gate = Gate()
     model = EchoModel(gate=gate)

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.base.i18n import say, use_locale
-from core.models.demo_model import (
-    TOUR,
-    TourStep,
-    find_tour_step,
-)
+from core.models.demo_model import TOUR, TourStep, find_tour_step
 from tests.dialogues.test_sample import owner
 
 WORDS = {

@@ -14,7 +14,7 @@ from core.domain.messages import Item, Quote
 from core.domain.ports import ToolSource
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import BOSS, on_slack, proposed_on_slack, says
 from tests.dialogues.test_approvals import rights
 from tests.dialogues.test_changed_cards import NEW, editable
@@ -47,7 +47,6 @@ async def everything(ponte: RunningBot) -> object:
     return await ponte.engine.changes.ledger.list_of_conversation("", 20)
 
 
-@also_on_postgres
 @pytest.mark.parametrize("way", ["answer", "argument", "quote", "cell", "reference"])
 async def test_what_a_model_writes_is_no_decision(bot_home: BotHome, way: str) -> None:
     model, table = TypingModel(), editable(**{"2": dict(NEW), "3": dict(NEW)})

@@ -124,23 +124,17 @@ COUNTED = {"input": 10_000, "cached": 0, "output": 1_000}
 COST = {1: 14_000_000, 10: 140_000_000}
 
 
-@every_level
 @pytest.mark.parametrize(
-    ("models", "times"),
+    ("level", "models", "times"),
     [
-        ({"gpt-6-luna": CHEAP}, 1),
-        ({"other": CHEAP}, 1),
-        ({"gpt-6-luna": CHEAP, "other": DEAR}, 10),
-        ({"gpt-6-luna": DEAR, "other": CHEAP}, 10),
+        ("chat", {"gpt-6-luna": CHEAP}, 1),
+        ("chat", {"other": CHEAP}, 1),
+        *((level, {"gpt-6-luna": CHEAP, "other": DEAR}, 10) for level in LEVELS),
+        ("chat", {"gpt-6-luna": DEAR, "other": CHEAP}, 10),
     ],
-    ids=["requested known", "reported known", "reported dearer", "requested dearer"],
 )
 async def test_another_models_name_is_charged_at_the_higher_price(
-    bot_home: BotHome,
-    fake: FakeOpenAI,
-    level: Level,
-    models: Mapping[str, Price],
-    times: int,
+    bot_home: BotHome, fake: FakeOpenAI, level: Level, models: Mapping[str, Price], times: int
 ) -> None:
     fake.say(Script(text="Hi.", model="other", usage=COUNTED))
     allowed = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]

@@ -49,32 +49,26 @@ def orders(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("text", "plain"),
-    [
-        (NAMES, NAMES),
-        (JSON, JSON),
-        (ESCAPED, ESCAPED),
-        (CODE, CODE.replace("`df.to_csv('report.csv')`", "df.to_csv('report.csv')")),
-        (UNCLOSED, UNCLOSED),
-        (LINKED, LINKED.replace("`", "")),
-        (f"see {EVIL} and [x]({EVIL})", f"see {EVIL} and x ({EVIL})"),
-        (f'**See** [x]({EVIL} "a title")', f'See x ({EVIL} "a title")'),
-        (f"[it][1]\n\n[1]: {EVIL}", f"it ({EVIL})\n\n[1]: {EVIL}"),
-        (f"![a *chart*]({EVIL}) and <{EVIL}>", f"a *chart* ({EVIL}) and {EVIL}"),
-        (r"~~R\$ 100~~ **R\$ 90**", "~~R$ 100~~ R$ 90"),
-        ("| `a` | **b** |\n| --- | --- |\n| 1 | 2 |", "| a | b |\n| --- | --- |\n| 1 | 2 |"),
-    ],
-)
 async def test_a_pipe_gets_all_that_the_model_wrote(
-    tmp_path: Path, fake: FakeOpenAI, orders: Path, text: str, plain: str
+    tmp_path: Path, fake: FakeOpenAI, orders: Path
 ) -> None:
-    fake.say(text, text)
+    texts = {
+        **{text: text for text in (NAMES, JSON, ESCAPED, UNCLOSED)},
+        CODE: CODE.replace("`df.to_csv('report.csv')`", "df.to_csv('report.csv')"),
+        LINKED: LINKED.replace("`", ""),
+        f"see {EVIL} and [x]({EVIL})": f"see {EVIL} and x ({EVIL})",
+        f'**See** [x]({EVIL} "a title")': f'See x ({EVIL} "a title")',
+        f"[it][1]\n\n[1]: {EVIL}": f"it ({EVIL})\n\n[1]: {EVIL}",
+        f"![a *chart*]({EVIL}) and <{EVIL}>": f"a *chart* ({EVIL}) and {EVIL}",
+        r"~~R\$ 100~~ **R\$ 90**": "~~R$ 100~~ R$ 90",
+        "| `a` | **b** |\n| --- | --- |\n| 1 | 2 |": "| a | b |\n| --- | --- |\n| 1 | 2 |",
+    }
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        out = await run_terminal(
-            tmp_path / "home", io.StringIO(f"look @{orders}\nand again\n"), io.StringIO()
-        )
-    assert out == f"{plain}\n{plain}\n"
+        for text, plain in texts.items():
+            fake.say(text, text)
+            asked = io.StringIO(f"look @{orders}\nand again\n")
+            out = await run_terminal(tmp_path / "home", asked, io.StringIO())
+            assert out == f"{plain}\n{plain}\n"
 
 
 async def test_a_terminal_breaks_the_address_that_it_would_link(

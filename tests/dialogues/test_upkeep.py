@@ -60,7 +60,6 @@ async def _grow_old(ponte: RunningBot, channel: str, days: float) -> None:
     )
 
 
-@also_on_postgres
 async def test_idle_conversations_are_forgotten_and_others_kept(bot_home: BotHome) -> None:
     model = EchoModel()
     async with bot_home.open(model) as ponte:
@@ -175,7 +174,6 @@ async def test_status_says_after_how_many_days(bot_home: BotHome) -> None:
         assert "Conversations here are deleted after 1 day without activity." in told.text
 
 
-@also_on_postgres
 async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome) -> None:
     model = Erasing()
     conversation = Remote("conversation", "conv_1")
@@ -194,7 +192,6 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome)
     assert set(model.erased) == {conversation}
 
 
-@also_on_postgres
 async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
     model = Erasing()
     model.down = True
@@ -229,7 +226,6 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome
     assert model.erased == [Remote("response", "resp_1")]
 
 
-@also_on_postgres
 async def test_a_file_whose_message_never_came_is_swept(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

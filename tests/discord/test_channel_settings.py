@@ -171,7 +171,8 @@ async def test_a_command_and_the_stop_button_belong_to_the_channels_conversation
     await scene.ana.mention("tell me", scene.general)
     scene.ponte.model.go_on()
     seen = await scene.ana.wait_for_messages(
-        lambda seen: seen and seen[-1]["components"], scene.general
+        lambda seen: seen and "Once" in seen[-1]["content"] and seen[-1]["components"],
+        scene.general,
     )
     await scene.ana.click(seen[-1], "Stop")
     await scene.ana.wait_for_text("Stopped", scene.general)

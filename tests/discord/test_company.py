@@ -19,17 +19,6 @@ def count(discord: FakeDiscord, words: str) -> int:
     return len([message for message in said if message["content"] == words])
 
 
-async def test_with_message_content_a_follow_up_needs_no_mention(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
-) -> None:
-    discord.grant_message_content()
-    await ponte.open(message_content=True)
-    thread = await thread_of(discord, await ana.mention("bolts?", channel))
-    await ana.wait_for_text("You said: bolts?", thread)
-    await ana.say("and nuts?", thread)
-    await ana.wait_for_text("You said: and nuts?", thread)
-
-
 async def test_our_own_role_is_a_mention_and_another_is_none(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
@@ -55,7 +44,7 @@ async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
     await ana.ask("how many bolts?", channel)
 
 
-async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
+async def test_a_follow_up_needs_no_mention_until_a_second_one_joins_in_which_is_said_once(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
@@ -64,12 +53,14 @@ async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_s
     await ponte.open(message_content=True)
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
+    await ana.say("and nuts?", thread)
+    await ana.wait_for_text("You said: and nuts?", thread)
     await bob.say("I know that", thread)
     await bob.wait_for_text(intake.DISCORD_WAITS_FOR_MENTION, thread)
     await ana.say("do you?", thread)
     await bob.ask("what do you say?", thread)
     assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
-    assert len(ponte.model.asks) == 2
+    assert len(ponte.model.asks) == 3
     await ponte.close()
     await ponte.open()
     await ana.say("still there?", thread)
@@ -142,20 +133,6 @@ async def test_a_mention_in_a_channel_that_the_cache_lacks(
     channel = discord.text_channel(guild, "new")
     await ana.ask("here?", channel)
     assert ponte.model.asks[0].thread.conversation.startswith(f"discord:{guild.id}:{channel.id}")
-
-
-async def test_a_reply_to_somebody_else_brings_their_words_as_context(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    bob = discord.user("Bob")
-    discord.grant_message_content()
-    channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
-    await ponte.open(message_content=True, threads=False)
-    said = await bob.say("the bolts are late", channel)
-    await ana.ask("is that so?", channel, reply_to=said)
-    context, question = ponte.model.asks[0].input
-    assert "> 'Bob': the bolts are late" in context.text
-    assert question.text == "is that so?"
 
 
 async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(

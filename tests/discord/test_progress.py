@@ -318,20 +318,6 @@ async def test_model_text_mentions_nobody_and_fetches_nothing(
     assert answer["allowed_mentions"]["parse"] == []
 
 
-async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read(
-    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
-) -> None:
-    large = b"x" * (21 * 1024 * 1024)
-    await ana.ask("look", files=[("relatório.csv", b"a,b\n1,2\n"), ("film.mp4", large)])
-    item = live.model.asks[0].input[-1]
-    assert [file.name for file in item.files] == ["relatório.csv"]
-    assert "film.mp4 could not be fetched" in item.text
-    _, data = await live.engine.conversations.files.get(item.files[0].id)
-    assert data == b"a,b\n1,2\n"
-    # On its arrival, and again in the turn if that had not ended yet. Never the large one.
-    assert discord.downloads in (1, 2)
-
-
 async def test_a_file_whose_address_has_expired_is_read_at_the_one_that_its_message_has_now(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:

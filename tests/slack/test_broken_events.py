@@ -31,25 +31,29 @@ async def check_alive(w: Workplace) -> None:
     assert (await w.bot.slack.health()).state == "on"
 
 
-@pytest.mark.parametrize("odd", [
+ODD: tuple[Json, ...] = (
     {"files": [{"id": "F1", "size": "large"}]}, {"edited": 7}, {"edited": {"ts": "never"}},
     {"app_context": {"entities": [None]}}, {"ts": None}, {"bot_id": [1]},
     {"app_context": "x"},
-])  # fmt: skip
+)  # fmt: skip
+
+
 async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
-    tmp_path: Path, odd: Json, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with workplace(tmp_path) as w:
-        before = count_failed()
-        delivery = w.slack.event(message(w, "hello", **odd))
-        await w.slack.deliveries.wait_for_deliveries()
-        assert delivery.attempts == 1
-        assert count_failed() == before + 1
-        assert "event failed" in capsys.readouterr().out
-        if "bot_id" not in odd:
-            await w.until(lambda: w.whispers(w.dm))
-            assert [p.text for p in w.whispers(w.dm)] == [EVENT_FAILED]
-        assert "1 event failed" in (await w.bot.slack.health()).words
+        before, told = count_failed(), 0
+        for number, odd in enumerate(ODD, 1):
+            ts = f"17000000{number:02}.000100"
+            delivery = w.slack.event(message(w, "hello", **{"ts": ts, "event_ts": ts, **odd}))
+            await w.slack.deliveries.wait_for_deliveries()
+            assert delivery.attempts == 1, odd
+            assert count_failed() == before + number, odd
+            assert "event failed" in capsys.readouterr().out, odd
+            told += "bot_id" not in odd
+            await w.until(lambda: len(w.whispers(w.dm)) == told)  # noqa: B023
+        assert {p.text for p in w.whispers(w.dm)} == {EVENT_FAILED}
+        assert f"{len(ODD)} events failed" in (await w.bot.slack.health()).words
         await check_alive(w)
 
 

@@ -130,15 +130,15 @@ async def test_a_form_that_is_not_known_in_time_is_not_opened(
         assert w.slack.workspace.views == []
 
 
-@pytest.mark.parametrize("forged", ["change:17", "Secret", "change:4"])
-async def test_a_forged_form_is_refused(tmp_path: Path, forged: str) -> None:
+async def test_a_forged_form_is_refused(tmp_path: Path) -> None:
     async with card_shown(tmp_path) as (w, _, inbox, card):
         view = await open_form(w, card)
-        typed = {"type": "plain_text_input", "value": "x" * 2_000_000 if forged[-1] == "4" else "x"}
-        state = {"values": {forged: {"value": typed}}}
-        sent = w.slack.submit(w.alice, view, {}, {"view": view | {"state": state}})
-        await sent.acked.wait()
-        assert "couldn't read this form" in str(sent.response["errors"])
+        for forged, value in {"change:17": "x", "Secret": "x", "change:4": "x" * 2_000_000}.items():
+            typed = {"type": "plain_text_input", "value": value}
+            state = {"values": {forged: {"value": typed}}}
+            sent = w.slack.submit(w.alice, view, {}, {"view": view | {"state": state}})
+            await sent.acked.wait()
+            assert "couldn't read this form" in str(sent.response["errors"]), forged
         assert inbox.messages == []
 
 

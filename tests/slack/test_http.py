@@ -74,31 +74,22 @@ async def test_slacks_first_handshake_is_answered(tmp_path: Path) -> None:
         assert (status, json.loads(answer)) == (200, {"challenge": "abc"})
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        sign("another secret", CHALLENGE),
-        sign(SECRET, CHALLENGE + b" "),
-        sign(SECRET, CHALLENGE, at=time.time() - 3600),
-        sign(SECRET, CHALLENGE, at=time.time() + 3600),
-        {**sign(SECRET, CHALLENGE), "X-Slack-Request-Timestamp": "now"},
-        *(
-            {**sign(SECRET, CHALLENGE), "X-Slack-Request-Timestamp": odd}
-            for odd in ("", "²", "٣", "-1", "1e9", "9" * 5000, "0" * 5000, "17 18", "1_0", "NaN")
-        ),
-        *(
-            {**sign(SECRET, CHALLENGE), "X-Slack-Signature": odd}
-            for odd in ("", "v0=", "é", "v0=" + "é" * 64, "v1=" + "0" * 64, "x" * 100_000)
-        ),
-    ],
-)
-async def test_a_request_that_is_not_slacks_is_refused(
-    tmp_path: Path, headers: dict[str, str]
-) -> None:
+async def test_a_request_that_is_not_slacks_is_refused(tmp_path: Path) -> None:
+    right, now = sign(SECRET, CHALLENGE), time.time()
+    times = ("now", "", "²", "٣", "-1", "1e9", "9" * 5000, "0" * 5000, "17 18", "1_0", "NaN")
+    signatures = ("", "v0=", "é", "v0=" + "é" * 64, "v1=" + "0" * 64, "x" * 100_000)
     async with workplace(tmp_path, Setting(http=True)) as w:
-        status, answer = await post(w.bot.slack, CHALLENGE, **headers)
-        assert (status == 401, b"abc" in answer) == (True, False)
+        for headers in (
+            {},
+            sign("another secret", CHALLENGE),
+            sign(SECRET, CHALLENGE + b" "),
+            sign(SECRET, CHALLENGE, at=now - 3600),
+            sign(SECRET, CHALLENGE, at=now + 3600),
+            *({**right, "X-Slack-Request-Timestamp": odd} for odd in times),
+            *({**right, "X-Slack-Signature": odd} for odd in signatures),
+        ):
+            status, answer = await post(w.bot.slack, CHALLENGE, **headers)
+            assert (status, b"abc" in answer) == (401, False), headers
 
 
 async def test_nothing_is_made_of_a_body_before_its_signature_is_checked(
@@ -113,12 +104,12 @@ async def test_nothing_is_made_of_a_body_before_its_signature_is_checked(
             assert (await post(w.bot.slack, body, **headers))[0] == 401
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"{", b"payload=%7B", b"[" * 100_000])
-async def test_nonsense_is_refused_without_a_trace(tmp_path: Path, body: bytes) -> None:
+async def test_nonsense_is_refused_without_a_trace(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(http=True)) as w:
-        status, _ = await post(w.bot.slack, body, **sign(SECRET, body))
-        assert status in (400, 404)
-        assert (await post(w.bot.slack, body))[0] in (400, 401)
+        for body in (b"", b"\xff\xfe", b"{", b"payload=%7B", b"[" * 100_000):
+            status, _ = await post(w.bot.slack, body, **sign(SECRET, body))
+            assert status in (400, 404), body[:9]
+            assert (await post(w.bot.slack, body))[0] in (400, 401), body[:9]
 
 
 async def test_over_a_socket_there_is_no_such_route(tmp_path: Path) -> None:

@@ -230,13 +230,13 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
     chance = random.Random(5)
     slack.deliveries.twice = 0.3
     alice = slack.person("Alice")
-    places = [slack.channel(str(number), alice) for number in range(6)]
-    places += [slack.dm(alice) for _ in range(3)]
+    places = [slack.channel(str(number), alice) for number in range(4)]
+    places += [slack.dm(alice) for _ in range(2)]
     roots = [(place, slack.say(alice, place, f"{slack.bot} root")) for place in places]
     said: list[tuple[SlackChannel, Post, list[str]]] = [
         (place, root, ["root"]) for place, root in roots
     ]
-    for kill in range(8):
+    for kill in range(6):
         await victim.start()
         for place, root, asked in said:
             words = "tell 20" if chance.random() < 0.2 else f"{kill} {place.name}"

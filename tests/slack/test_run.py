@@ -42,34 +42,23 @@ async def until_ready(process: forker.Process) -> str:
     raise AssertionError(told)
 
 
-async def test_ponte_run_answers_over_socket_mode(tmp_path: Path) -> None:
-    async with FakeSlack() as slack:
-        env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
-        alice = slack.person("Alice")
-        general, dm = slack.channel("general", alice), slack.dm(alice)
-        async with ponte("run", env=env) as process:
-            assert "Socket Mode" in await until_ready(process)
-            said = slack.say(alice, general, f"{slack.bot} status")
-            assert "Answers: available" in (await slack.wait_for_answer(said)).visible_text
-            direct = slack.say(alice, dm, "hello")
-            assert (await slack.wait_for_answer(direct)).thread_ts == direct.ts
-            await slack.deliveries.wait_for_deliveries()
-            process.terminate()
-            assert await process.wait() == 0
-        assert all(delivery.attempts == 1 for delivery in slack.deliveries.all)
-
-
-async def test_a_channels_own_way_is_the_files_also_after_a_reload(tmp_path: Path) -> None:
+async def test_ponte_run_answers_over_socket_mode_as_its_file_says_also_after_a_reload(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "ponte.toml"
     async with FakeSlack() as slack:
         alice = slack.person("Alice")
-        general = slack.channel("general", alice)
+        general, dm = slack.channel("general", alice), slack.dm(alice)
         where = f'[channels."slack:{TEAM}:{general.id}"]\n'
         file.write_text(f"{where}answer_everything = true\n")
         slack.api.scopes = ["chat:write"]
         env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token, PONTE_CONFIG=str(file))
         async with ponte("run", env=env) as process:
-            assert "channels:history, groups:history is missing" in await until_ready(process)
+            told = await until_ready(process)
+            assert "Socket Mode" in told
+            assert "channels:history, groups:history is missing" in told
+            direct = slack.say(alice, dm, "hello")
+            assert (await slack.wait_for_answer(direct)).thread_ts == direct.ts
             said = slack.say(alice, general, "help")
             assert "quick-command" in (await slack.wait_for_answer(said)).visible_text
             file.write_text(f"{where}threads = false\nretention_days = 7\n")
@@ -84,6 +73,11 @@ async def test_a_channels_own_way_is_the_files_also_after_a_reload(tmp_path: Pat
                 "Conversations here are deleted after 7 days without activity."
                 in status.visible_text
             )
+            assert "Answers: available" in status.visible_text
+            await slack.deliveries.wait_for_deliveries()
+            process.terminate()
+            assert await process.wait() == 0
+        assert all(delivery.attempts == 1 for delivery in slack.deliveries.all)
 
 
 async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:

@@ -44,29 +44,18 @@ async def test_no_such_command_and_no_such_agent(fake: FakeStackSpot, stackspot:
     assert str(agent).startswith("StackSpot found no agent 01NOBODY for this account.")
 
 
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (400, "bad_input"),
-        (403, "not_allowed"),
-        (405, "misplaced"),
-        (302, "misplaced"),
-        (413, "bad_input"),
-        (422, "bad_input"),
-        (501, "down"),
-    ],
-)
-async def test_each_refusal_has_its_words(
-    fake: FakeStackSpot, stackspot: StackSpot, status: int, code: str
-) -> None:
-    fake.answer("create", status, body={"code": "X_1", "details": "too <b>long</b>"})
-    error = await error_of(stackspot.create("echo", "a"))
-    assert error.code == code
-    assert str(error).endswith(".")
-    assert "{" not in str(error)
-    assert fake.count("create") == 1
-    if code in ("bad_input", "not_allowed"):
-        assert f"(status {status}: X_1: too <b>long</b>)" in str(error)
+async def test_each_refusal_has_its_words(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    for number, (status, code) in enumerate({
+        400: "bad_input", 403: "not_allowed", 405: "misplaced", 302: "misplaced",
+        413: "bad_input", 422: "bad_input", 501: "down",
+    }.items(), 1):  # fmt: skip
+        fake.answer("create", status, body={"code": "X_1", "details": "too <b>long</b>"})
+        error = await error_of(stackspot.create("echo", "a"))
+        assert (error.code, fake.count("create")) == (code, number), status
+        assert str(error).endswith(".")
+        assert "{" not in str(error)
+        if code in ("bad_input", "not_allowed"):
+            assert f"(status {status}: X_1: too <b>long</b>)" in str(error)
 
 
 async def test_an_unreachable_server_is_down(clock: SteppedClock) -> None:
