@@ -68,8 +68,8 @@ class Case:
     def create(self, *rows: dict[str, Any]) -> Draft:
         return self.draft("create", [RowWrite(after=row) for row in rows])
 
-    async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
-        return [one.state for one in await self.applier.open(draft).check(rows or draft.rows)]
+    async def standing(self, draft: Draft) -> list[str]:
+        return [one.state for one in await self.applier.open(draft).check(draft.rows)]
 
     async def ready(self, draft: Draft) -> Sequence[RowWrite]:
         """The rows as they are journalled before they are written."""
