@@ -55,17 +55,15 @@ class FileStore:
         return path
 
 
-@pytest.mark.parametrize(
-    ("type", "safe"),
-    [("Text/CSV; charset=utf-8", "text/csv"), ("", BYTES), ("csv", BYTES), ("a/b/c", BYTES),
-     ("text/csv\r\nX-Evil: 1", BYTES), ("text/plain, SHA-256 0123) approved", BYTES),
-     ("text/\u65e5\u672c", BYTES), ("text/" + "x" * 128, BYTES), ("image/x_y", "image/x_y"),
-     (SLIDES, SLIDES)],
-)  # fmt: skip
-async def test_a_type_is_safe_in_headers_and_on_cards(
-    drawer: FileStore, type: str, safe: str
-) -> None:
-    assert (await drawer.files.put("e1", "a", type, b"a", ANA, "web:C1")).type == safe
+async def test_a_type_is_safe_in_headers_and_on_cards(folder: FileStore) -> None:
+    for type, safe in (
+        ("Text/CSV; charset=utf-8", "text/csv"), ("", BYTES), ("csv", BYTES), ("a/b/c", BYTES),
+        ("text/csv\r\nX-Evil: 1", BYTES), ("text/plain, SHA-256 0123) approved", BYTES),
+        ("text/\u65e5\u672c", BYTES), ("text/" + "x" * 128, BYTES), ("image/x_y", "image/x_y"),
+        (SLIDES, SLIDES),
+    ):  # fmt: skip
+        file = await folder.files.put(f"e {type}", "a", type, b"a", ANA, "web:C1")
+        assert file.type == safe, type
 
 
 @pytest.fixture
@@ -85,12 +83,6 @@ async def test_a_file_comes_back_as_it_was(drawer: FileStore) -> None:
     assert await drawer.files.get(file.id) == (file, PLOT)
     assert await drawer.files.conversation_of(file.id) == "web:C1"
     assert await drawer.files.list_of_events("e1") == [file]
-
-
-async def test_the_next_process_has_it(drawer: FileStore) -> None:
-    file = await drawer.put()
-    heir = FileStore(await drawer.engine.kill())
-    assert await heir.files.get(file.id) == (file, PLOT)
 
 
 async def test_the_same_bytes_and_name_of_one_event_are_one_file(drawer: FileStore) -> None:
@@ -142,29 +134,23 @@ async def test_bytes_that_a_table_lacks_are_not_found(on_postgres: Shared) -> No
         await stored.discard("../ponte.db")
 
 
-@pytest.mark.parametrize(
-    ("name", "kept"),
-    [
-        ("../../etc/passwd", "passwd"),
-        ("..", "file"),
-        ("", "file"),
-        ("a\x00b\n.png", "ab_.png"),
-        ("gnp.\u202egpj.exe", "gnp.gpj.exe"),
-    ],
-)
-async def test_a_hostile_name_leads_nowhere(folder: FileStore, name: str, kept: str) -> None:
-    file = await folder.put(name=name)
-    assert file.name == kept
-    assert folder.one().parent.parent == folder.folder
-    assert folder.one().name == file.id
+async def test_a_hostile_name_leads_nowhere(folder: FileStore) -> None:
+    for name, kept in {
+        "../../etc/passwd": "passwd", "..": "file", "": "file", "a\x00b\n.png": "ab_.png",
+        "gnp.\u202egpj.exe": "gnp.gpj.exe",
+    }.items():  # fmt: skip
+        file = await folder.put(name=name)
+        assert file.name == kept, name
+        assert folder.one().parent.parent == folder.folder, name
+        assert folder.one().name == file.id, name
+        await folder.files.delete(file.id)
 
 
-@pytest.mark.parametrize("id", ["../ponte.db", "..", "/etc/passwd", "", "ab/../../ponte.db", "%"])
-async def test_a_hostile_id_leads_nowhere(folder: FileStore, id: str) -> None:
-    with pytest.raises(NotFound):
-        await folder.files.get(id)
-    with pytest.raises(NotFound):
-        await folder.files.discard(id)
+async def test_a_hostile_id_leads_nowhere(folder: FileStore) -> None:
+    for id in ("../ponte.db", "..", "/etc/passwd", "", "ab/../../ponte.db", "%"):
+        for use in (folder.files.get, folder.files.discard):
+            with pytest.raises(NotFound):
+                pytest.fail(f"{id} was found: {await use(id)}")
     assert (folder.engine.home / "ponte.db").exists()
 
 
@@ -229,15 +215,6 @@ async def test_a_sweep_takes_what_was_never_accepted(drawer: FileStore) -> None:
     assert await drawer.files.get(kept.id) == (kept, PLOT)
 
 
-async def test_a_sweep_takes_bytes_without_a_row(folder: FileStore) -> None:
-    await folder.put()
-    await folder.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
-    folder.one().with_suffix(".4711.1").write_bytes(b"half")
-    assert await folder.files.sweep(time.time() - 3600) == 0
-    assert await folder.files.sweep(time.time() + 3600) == 2
-    assert await folder.stored_bytes() == []
-
-
 async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(folder: FileStore) -> None:
     await folder.put()
     await folder.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
@@ -251,11 +228,12 @@ async def test_there_may_be_no_folder_yet(drawer: FileStore) -> None:
     await drawer.files.discard("abcdef")
 
 
-async def test_a_large_file_comes_back_whole(drawer: FileStore) -> None:
+async def test_a_large_file_comes_back_whole_in_the_next_process(drawer: FileStore) -> None:
     large = bytes(range(256)) * (3 * PIECE_BYTES // 256) + b"the end"
-    for data in (large, b""):
-        file = await drawer.put(data, event=f"e{len(data)}")
-        assert (await drawer.files.get(file.id))[1] == data
+    files = [(await drawer.put(data, event=f"e{len(data)}"), data) for data in (large, b"")]
+    heir = FileStore(await drawer.engine.kill())
+    for file, data in files:
+        assert await heir.files.get(file.id) == (file, data)
 
 
 async def test_bytes_without_a_row_are_swept(drawer: FileStore) -> None:
@@ -267,7 +245,11 @@ async def test_bytes_without_a_row_are_swept(drawer: FileStore) -> None:
     await drawer.engine.database.write(
         lambda c: c.execute("DELETE FROM files WHERE event_key = 'e2'").close()
     )
+    half = 0
+    if not isinstance(drawer.engine, Shared):
+        half = 1
+        next(drawer.folder.iterdir()).joinpath("cd" * 16).with_suffix(".4711.1").write_bytes(b"x")
     assert await drawer.files.sweep(time.time() - 3600) == 0
     await drawer.engine.inbox.accept(replace(says("look"), event_key="e1"))
-    assert await drawer.files.sweep(time.time() + 3600) == 1
+    assert await drawer.files.sweep(time.time() + 3600) == 1 + half
     assert await drawer.stored_bytes() == [PLOT]

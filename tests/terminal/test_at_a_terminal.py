@@ -119,36 +119,35 @@ async def ponte(tmp_path: Path) -> AsyncIterator[WebPonte]:
 
 
 async def test_a_line_can_be_edited_and_brought_back(ponte: WebPonte, tmp_path: Path) -> None:
+    ponte.board.parts, ponte.board.titles = [Health("sample", "on")], ["Invoices"]
     async with at_a_terminal(ponte, tmp_path) as terminal:
+        assert "Try one of these\n  Which invoices are overdue?\n" in terminal.plain
         terminal.type(f"helo{LEFT}l\r")
         await terminal.until("You said: hello")
         terminal.type(f"{UP} again\r")
         await terminal.until("You said: hello again")
     async with at_a_terminal(ponte, tmp_path) as terminal:
+        assert "Try one of these" not in terminal.plain, "it is no new conversation"
         terminal.type(f"{UP}{UP}\r")
         await terminal.until("You said: hello\n")
     assert [row.message.text for row in ponte.rows.values()] == ["hello", "hello again", "hello"]
 
 
-async def test_a_new_conversation_begins_with_suggestions(ponte: WebPonte, tmp_path: Path) -> None:
-    ponte.board.parts, ponte.board.titles = [Health("sample", "on")], ["Invoices"]
-    async with at_a_terminal(ponte, tmp_path) as terminal:
-        assert "Try one of these\n  Which invoices are overdue?\n" in terminal.plain
-        terminal.type("hello\r")
-        await terminal.until("You said: hello")
-    async with at_a_terminal(ponte, tmp_path) as terminal:
-        assert "Try one of these" not in terminal.plain
-
-
-async def test_alt_enter_makes_a_new_line(ponte: WebPonte, tmp_path: Path) -> None:
+async def test_lines_are_completed_and_alt_enter_makes_a_new_one(
+    ponte: WebPonte, tmp_path: Path
+) -> None:
+    (tmp_path / "sales-of-may.csv").write_text("a,b\n1,2\n")
     async with at_a_terminal(ponte, tmp_path) as terminal:
         assert "Alt-Enter: new line" in terminal.plain
-        terminal.type("first\x1b\rsecond\r")
-        await terminal.until("You said: first")
-        terminal.type("\x1b[200~pasted\nlines\x1b[201~\r")
-        await terminal.until("You said: pasted")
-    texts = [row.message.text for row in ponte.rows.values()]
-    assert texts == ["first\nsecond", "pasted\nlines"]
+        await terminal.says("usa\t", "You said: usage")
+        await terminal.says("look at @sal\t", "You said: look at @sales-of-may.csv")
+        await terminal.says("and @nothing-here.csv", "nothing-here.csv not found. Nothing was sent")
+        await terminal.says("first\x1b\rsecond", "You said: first")
+        await terminal.says("\x1b[200~pasted\nlines\x1b[201~", "You said: pasted")
+    messages = [row.message for row in ponte.rows.values()]
+    assert [(one.text, len(one.attachments)) for one in messages] == [
+        ("usage", 0), ("look at @sales-of-may.csv", 1), ("first\nsecond", 0), ("pasted\nlines", 0),
+    ]  # fmt: skip
 
 
 async def test_a_saved_file_is_a_link(ponte: WebPonte, tmp_path: Path) -> None:
@@ -169,19 +168,6 @@ async def test_a_saved_file_is_a_link(ponte: WebPonte, tmp_path: Path) -> None:
     link = f"\x1b]8;;{address}\x1b\\ponte-files/my plot.png\x1b]8;;\x1b\\"
     assert f"  [my plot.png, 1 kB] {link}\r\n" in terminal.written
     assert saved.read_bytes() == b"a plot"
-
-
-async def test_commands_and_files_are_completed(ponte: WebPonte, tmp_path: Path) -> None:
-    (tmp_path / "sales-of-may.csv").write_text("a,b\n1,2\n")
-    async with at_a_terminal(ponte, tmp_path) as terminal:
-        terminal.type("usa\t\r")
-        await terminal.until("You said: usage")
-        terminal.type("look at @sal\t\r")
-        await terminal.until("You said: look at @sales-of-may.csv")
-        terminal.type("and @nothing-here.csv\r")
-        await terminal.until("File nothing-here.csv not found. Nothing was sent.")
-    files = [one.message.attachments for one in ponte.rows.values()]
-    assert [len(one) for one in files] == [0, 1]
 
 
 async def test_markdown_is_drawn_when_its_block_has_ended(ponte: WebPonte, tmp_path: Path) -> None:
@@ -231,29 +217,23 @@ async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
         await terminal.until("You said: second")
 
 
-async def test_it_says_for_how_long_it_works(ponte: WebPonte, tmp_path: Path) -> None:
+async def test_it_says_for_how_long_it_works_and_ends_with_0_after_a_failure(
+    ponte: WebPonte, tmp_path: Path
+) -> None:
     seen = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
+        if seen.is_set():
+            return Answer("The model's server is not responding.", "failed", code="model_down")
         await turn.show(doing="is reading the tables…")
         await seen.wait()
         return Answer("There.")
 
     ponte.script = script
-    async with at_a_terminal(ponte, tmp_path, "1") as terminal:
+    async with at_a_terminal(ponte, tmp_path, "1") as terminal:  # looks at the exit code
         terminal.type("tables?\r")
         await terminal.until(" s · Ponte is reading the tables…")
         seen.set()
         await terminal.until("There.")
-
-
-async def test_a_person_who_has_read_of_a_failure_leaves_with_0(
-    ponte: WebPonte, tmp_path: Path
-) -> None:
-    async def script(turn: Turn) -> Answer:
-        return Answer("The model's server is not responding.", "failed", code="model_down")
-
-    ponte.script = script
-    async with at_a_terminal(ponte, tmp_path) as terminal:  # looks at the exit code
         terminal.type("hello\r")
         await terminal.until("is not responding")
