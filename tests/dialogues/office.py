@@ -13,12 +13,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from bot.compose import compose
 from bot.config.ponte_toml import Config
 from bot.doctor.checks import check_everything
-from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
+from tests.dialogues.whole import run_composed
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable, Json
@@ -59,14 +58,8 @@ class Office:
             "ponte_grace": 1, "ponte_code": "off", "ponte_titles": "off", **settings,
         })  # fmt: skip
         self.settings = given
-        home = Home(self.home)
-        with home.take():
-            app = await compose(given, config or Config(), home, check=check_everything)
-            await app.start()
-            try:
-                yield app
-            finally:
-                await app.stop()
+        async with run_composed(given, config, check=check_everything) as app:
+            yield app
 
     def table(self, title: str) -> FakeTable:
         tables = self.nocodb.world.bases[filled.CRM].tables.values()

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.base.openai import ModelEndpoint, ModelServerClient
-from core.changes.approval import TableRules
-from core.changes.kinds import Applier
 from core.domain.messages import File
 from core.domain.ports import ToolSource
 from core.domain.records import Remote
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
-from core.money.allowances import Allowance
 from core.money.usage import Prices
-from core.people.policy import Policy
-from core.tools.code.source import CodeRunner
-from core.turn.run import TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.config import FixedConfig
 
@@ -45,16 +39,12 @@ async def open_served_bot(
     model: str = "gpt-6-luna",
     key: str = "sk-test",
     silence: float = 5.0,
-    appliers: Sequence[Applier] = (),
-    allowed: Sequence[Allowance] = (),
     prices: Prices | None = None,
     level: Level | None = None,
-    profile: TurnConfig | None = None,
-    policy: Policy | None = None,
-    code: CodeRunner | None = None,
-    rules: TableRules | None = None,
+    **more: Any,
 ) -> AsyncIterator[RunningBot]:
-    """Wired as the composition root does it: the stores come to be after the model."""
+    """Wired as the composition root does it: the stores come to be after the model. `more` are
+    arguments of `BotHome.open`."""
     bots: list[RunningBot] = []
 
     async def read(file: str) -> tuple[File, bytes]:
@@ -67,29 +57,13 @@ async def open_served_bot(
         return None
 
     priced = prices or Prices()
-    made = ServedModel(
-        ModelServerClient(ModelEndpoint(key, fake.base_url), sleep=no_pause),
-        ModelOptions(
-            model=model,
-            secret=b"a secret of the tests",
-            silence_seconds=silence,
-            config=FixedConfig(price_list=priced),
-        ),
-        level=level,
-        read=read,
-        record_remote=late,
-    )
-    async with bot_home.open(
-        made,
-        sources,
-        policy,
-        profile=profile,
-        appliers=appliers,
-        allowed=allowed,
-        prices=priced,
-        code=code,
-        rules=rules,
-    ) as ponte:
+    options = ModelOptions(
+        model=model, secret=b"a secret of the tests", silence_seconds=silence,
+        config=FixedConfig(price_list=priced),
+    )  # fmt: skip
+    client = ModelServerClient(ModelEndpoint(key, fake.base_url), sleep=no_pause)
+    made = ServedModel(client, options, level=level, read=read, record_remote=late)
+    async with bot_home.open(made, sources, prices=priced, **more) as ponte:
         bots.append(ponte)
         try:
             yield ponte

@@ -81,9 +81,7 @@ async def place(
 @pytest.mark.parametrize(
     ("platform", "bot_home"), [("discord", "home"), ("slack", "postgres")], indirect=["bot_home"]
 )
-async def test_a_run_posts_an_address_of_the_model_as_text(
-    bot_home: BotHome, platform: str
-) -> None:
+async def test_a_run_posts_addresses_of_the_model_as_text(bot_home: BotHome, platform: str) -> None:
     async with place(bot_home, platform) as one:
         id = await one.schedule("post", f"Read {EVIL} now")
         await one.say("new")  # a thread without text from outside
@@ -93,14 +91,12 @@ async def test_a_run_posts_an_address_of_the_model_as_text(
 
 
 @pytest.mark.parametrize(
-    ("level", "platform", "bot_home"),
+    ("level", "platform"),
     [
-        ("conversations", "slack", "postgres"), ("responses", "discord", "home"),
-        ("chat", "web", "home"),
+        ("conversations", "slack"), ("responses", "discord"), ("chat", "web"),
     ],
-    indirect=["bot_home"],
 )  # fmt: skip
-async def test_after_a_run_its_addresses_are_not_its_owners(
+async def test_a_run_s_addresses_are_not_its_owners(
     bot_home: BotHome, platform: str, level: Level
 ) -> None:
     async with place(bot_home, platform, level) as one:
@@ -114,7 +110,7 @@ async def test_after_a_run_its_addresses_are_not_its_owners(
 
 
 @pytest.mark.parametrize(("kind", "platform"), [("post", "slack"), ("ask", "web")])
-async def test_an_address_of_the_owner_stays_a_link(
+async def test_the_owner_s_address_stays_a_link(
     bot_home: BotHome, platform: str, kind: str
 ) -> None:
     """Also in a new thread, and after an edit."""

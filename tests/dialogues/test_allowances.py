@@ -52,7 +52,7 @@ def cost(fake: FakeOpenAI) -> int:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-async def test_what_was_used_takes_the_place_of_what_was_held(
+async def test_what_was_used_replaces_what_was_held(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     allowed = [Allowance("each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR)]
@@ -74,7 +74,7 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
     assert [body.get(limit) for body in asked[-2:]] == [MAX_OUTPUT_TOKENS] * 2
 
 
-async def test_what_does_not_fit_is_refused_before_it_is_asked(
+async def test_what_does_not_fit_is_refused_and_not_asked(
     bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
@@ -132,9 +132,7 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
     assert cost(fake) <= NANODOLLARS_PER_DOLLAR // 20
 
 
-async def test_a_hundred_at_once_spend_no_more_than_there_is(
-    bot_home: BotHome, fake: FakeOpenAI
-) -> None:
+async def test_a_hundred_at_once_spend_what_there_is(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [
         Allowance("together", turns=10, who=frozenset({"everybody"})),
         Allowance("everybody", tokens=10**6),
@@ -199,7 +197,7 @@ async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOp
     assert "You've reached your limit of 5 messages a day" in told[-1]
 
 
-async def test_what_an_answer_used_decides_and_not_what_was_reserved_for_it(
+async def test_what_was_used_counts_and_not_what_was_held(
     bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     """The upper bound of a short answer would be most of this allowance."""
@@ -212,9 +210,7 @@ async def test_what_an_answer_used_decides_and_not_what_was_reserved_for_it(
     assert (words in first, words in second) == (False, True)
 
 
-async def test_most_of_what_all_share_is_told_to_an_admin(
-    bot_home: BotHome, fake: FakeOpenAI
-) -> None:
+async def test_most_of_what_all_share_is_told_an_admin(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
     async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:

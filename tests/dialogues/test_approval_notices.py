@@ -85,9 +85,7 @@ def direct_posts(ponte: RunningBot) -> list[RecordedPost]:
     return [post for post in ponte.recorder.posts if post.channel == f"D{APPROVER.id}"]
 
 
-async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
-    bot_home: BotHome,
-) -> None:
+async def test_an_approver_is_asked_once_known_to_be_no_guest(bot_home: BotHome) -> None:
     is_guest: list[bool | None] = [None]
 
     async def find_guest(person: Person, max_age: float) -> bool | None:
@@ -106,19 +104,6 @@ async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
         assert await ponte.engine.redraw.once() == 0
         (copy,) = direct_posts(ponte)
         assert copy.text.startswith("Mia requested this in another conversation. You can decide")
-
-
-async def test_an_approvers_copy_shows_the_version_that_was_changed(bot_home: BotHome) -> None:
-    async with team(bot_home) as (ponte, _):
-        id = await ask(ponte)
-        await ponte.engine.redraw.once()
-        changed = await says(ponte, f"change {id} Name = B", "change")
-        assert "Saved the new values of" in changed.text
-        await ponte.engine.redraw.once()
-        assert len(direct_posts(ponte)) == 1, "the copy is redrawn, and no second one is posted"
-        (copy,) = await ponte.engine.conversations.outbox.list_copies(id)
-        change = await ponte.engine.changes.ledger.get(id)
-        assert (change.proposal.revision, copy.drawn_version) == (2, change.version)
 
 
 async def test_what_was_decided_meanwhile_is_not_sent_to_an_approver(bot_home: BotHome) -> None:
@@ -143,9 +128,10 @@ async def test_nobody_is_reminded_of_a_card_that_they_do_not_have(bot_home: BotH
         assert await outbox.list_unposted() == []
 
 
-async def test_a_process_that_lost_its_lease_posts_no_notices(
+async def test_an_approvers_copy_shows_the_version_that_was_changed(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A process that lost its lease posts no notices."""
     is_lost = [True]
 
     def check_ownership() -> None:
@@ -153,7 +139,7 @@ async def test_a_process_that_lost_its_lease_posts_no_notices(
             raise TakenOver
 
     async with team(bot_home) as (ponte, _):
-        await ask(ponte)
+        id = await ask(ponte)
         monkeypatch.setattr(ponte.engine.conversations.journal, "check_ownership", check_ownership)
         with pytest.raises(TakenOver):
             await ponte.engine.redraw.once()
@@ -161,11 +147,16 @@ async def test_a_process_that_lost_its_lease_posts_no_notices(
         is_lost[0] = False
         assert await ponte.engine.redraw.once() == 0
         assert len(direct_posts(ponte)) == 1
+        changed = await says(ponte, f"change {id} Name = B", "change")
+        assert "Saved the new values of" in changed.text
+        await ponte.engine.redraw.once()
+        assert len(direct_posts(ponte)) == 1, "the copy is redrawn, and no second one is posted"
+        (copy,) = await ponte.engine.conversations.outbox.list_copies(id)
+        change = await ponte.engine.changes.ledger.get(id)
+        assert (change.proposal.revision, copy.drawn_version) == (2, change.version)
 
 
-async def test_a_copy_that_could_not_be_redrawn_is_redrawn_in_the_next_round(
-    bot_home: BotHome,
-) -> None:
+async def test_a_copy_that_could_not_be_redrawn_is_redrawn_later(bot_home: BotHome) -> None:
     """And a card after the pause that the platform asked for."""
     async with team(bot_home) as (ponte, _):
         id = await ask(ponte)

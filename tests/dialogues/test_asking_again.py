@@ -25,7 +25,7 @@ async def again(ponte: RunningBot, old: Message, text: str, key: str) -> Answer:
 
 
 @levels
-async def test_the_model_is_told_nothing_of_what_was_replaced(
+async def test_the_model_hears_nothing_of_what_was_replaced(
     bot_home: BotHome, level: Level
 ) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake, open_served_bot(bot_home, fake) as ponte:

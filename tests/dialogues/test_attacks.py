@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from core.domain.messages import (
     PROGRAM,
@@ -18,7 +21,7 @@ from core.domain.messages import (
     turn_id,
 )
 from core.people.policy import Policy
-from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, _call, bot, typed_code
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
@@ -81,11 +84,15 @@ async def test_text_that_comes_along_decides_nothing(bot_home: BotHome) -> None:
             assert table.rows["1"]["Name"] == "SECRET"
 
 
-@also_on_postgres
-async def test_presses_at_once_and_late_ones_do_it_once(bot_home: BotHome) -> None:
+@pytest.mark.parametrize(
+    ("platforms", "bot_home"), [(PLATFORMS, "home"), (["slack"], "postgres")], indirect=["bot_home"]
+)
+async def test_presses_at_once_and_late_ones_do_it_once(
+    bot_home: BotHome, platforms: Sequence[str]
+) -> None:
     table = MemoryTable()
     async with bot(bot_home, table, policy=policy()) as ponte:
-        for platform in PLATFORMS:
+        for platform in platforms:
             table.applied.clear()
             (card,) = (await ponte.ask_message(says(platform, CREATE, "k0"))).cards
             for word, count in (("approve", 1), ("undo", 0)):

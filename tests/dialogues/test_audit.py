@@ -154,9 +154,7 @@ async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(bot_home: 
         ]
 
 
-async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
-    bot_home: BotHome,
-) -> None:
+async def test_a_right_that_went_meanwhile_is_refused_at_the_call(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
 
     class Slow(EchoModel):

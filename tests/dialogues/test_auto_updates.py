@@ -103,9 +103,7 @@ async def test_the_limit_of_an_hour_holds_for_all_conversations(bot_home: BotHom
         assert last == ["done", "open"], "an undone update counts"
 
 
-async def test_a_person_who_is_not_named_gets_a_card_in_the_thread_of_one_who_is(
-    bot_home: BotHome,
-) -> None:
+async def test_who_is_not_named_gets_a_card_in_the_thread_of_one_who_is(bot_home: BotHome) -> None:
     async with bot(bot_home, people(), policy=RIGHTS, rules=rules()) as ponte:
         assert (await says(ponte, update(1), "k1", thread="t1")).cards[0].state == "done"
         program = replace(MEMBER, is_bot=True)

@@ -83,7 +83,7 @@ async def test_on_the_page_only_who_may_decide_has_the_button(bot_home: BotHome)
         assert (anas.state, anas.actions) == ("done", ())
 
 
-async def test_a_shared_post_keeps_its_buttons_and_a_direct_message_shows_what_may_be_used_there(
+async def test_only_a_shared_post_has_buttons_that_its_reader_may_not_use(
     bot_home: BotHome,
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +18,7 @@ from core.base.markdown import to_plain_text
 from core.changes.ledger import SqlLedger
 from core.commands.grammar import render_change
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DecisionRequest
-from core.domain.messages import Person
+from core.domain.messages import Card, Person
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
@@ -42,6 +44,16 @@ def editable(**rows: dict[str, str]) -> MemoryTable:
     table = MemoryTable({"1": {**ADA, "Value": "1"}, **rows})
     table.is_editable = True
     return table
+
+
+@asynccontextmanager
+async def proposed_card(
+    bot_home: BotHome, table: MemoryTable, values: Mapping[str, str] = NEW
+) -> AsyncIterator[tuple[RunningBot, Card]]:
+    """Mia asks for new values of the first row."""
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        rows = {"1": values}
+        yield ponte, await proposed_on_slack(ponte, "k1", "table_update", rows=rows)
 
 
 @also_on_postgres
@@ -82,8 +94,7 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
 @also_on_postgres
 async def test_two_change_it_at_once(bot_home: BotHome) -> None:
     table = editable()
-    async with bot(bot_home, table, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, table) as (ponte, card):
         answers = await asyncio.gather(*(
             says(ponte, render_change(card.press_id, {"Name": who.name}), f"k-{who.id}", who,
                  clicked=True, thread="tU1")
@@ -149,8 +160,7 @@ async def test_the_audit_log_says_what_came_too_late(bot_home: BotHome, action: 
 
 
 async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
-    async with bot(bot_home, editable(), policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, editable()) as (ponte, card):
         lifecycle, ledger = ponte.engine.changes.lifecycle, ponte.engine.changes.ledger
         change = await ledger.get(card.id)
         for state, who in (("expired", None), ("expired", None), ("denied", BOSS)):
@@ -163,8 +173,7 @@ async def test_a_press_at_the_moment_of_expiry_approves_no_later_version(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, close = editable(), SqlLedger.close
-    async with bot(bot_home, table, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, table) as (ponte, card):
         await ponte.stop_redrawing()
 
         async def change_before_close(*args: Any) -> Change:
@@ -199,8 +208,7 @@ async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> 
 
 async def test_a_change_after_a_row_moved_shows_the_row_as_it_is(bot_home: BotHome) -> None:
     table = editable()
-    async with bot(bot_home, table, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, table) as (ponte, card):
         table.rows["1"]["Status"] = "Elsewhere"
         await says(ponte, f"change {card.id} Value = 8", "k2")
         (shown,) = await ponte.engine.changes.views.cards([card.id])
@@ -211,8 +219,7 @@ async def test_a_change_after_a_row_moved_shows_the_row_as_it_is(bot_home: BotHo
 
 async def test_who_may_not_ask_for_it_may_not_change_it(bot_home: BotHome) -> None:
     """Nor does what a model writes."""
-    async with bot(bot_home, editable(), policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, editable()) as (ponte, card):
         text = render_change(card.press_id, {"Name": "x"})
         program = replace(OTHER, api_token="t", is_bot=True)
         for number, who in enumerate((STRANGER, GUEST, replace(OTHER, is_bot=True), program)):
@@ -226,8 +233,7 @@ async def test_who_may_not_ask_for_it_may_not_change_it(bot_home: BotHome) -> No
 
 async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> None:
     """Null clears a field."""
-    async with bot(bot_home, editable(), policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, editable()) as (ponte, card):
         asked = await says(ponte, f"change {card.id}", "k2")
         assert "Fields: Name, Status, Value." in asked.text
         unknown = await says(ponte, f"change {card.id} Age = 4", "k3")
@@ -248,9 +254,8 @@ MISLEADING = "**b** [Approve](https://evil.example/x) @everyone"
 async def test_a_title_in_a_sentence_is_only_text(bot_home: BotHome) -> None:
     table = MemoryTable({"1": {}})
     table.is_editable = True
-    async with bot(bot_home, table, policy=rights()) as ponte:
-        proposed = {MISLEADING: "a", "Name": "b"}
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": proposed})
+    values = {MISLEADING: "a", "Name": "b"}
+    async with proposed_card(bot_home, table, values) as (ponte, card):
         for words in ("", "Age = 4", "{0} = 1\n{0} = 2", "{0} = wrong"):
             text = f"change {card.id} {words.format(MISLEADING)}"
             answer = await says(ponte, text, f"k2 {words}")
@@ -264,8 +269,7 @@ async def test_a_title_in_a_sentence_is_only_text(bot_home: BotHome) -> None:
 
 async def test_a_changed_proposal_is_read_before_a_typed_approval(bot_home: BotHome) -> None:
     table = editable()
-    async with bot(bot_home, table, policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, table) as (ponte, card):
         await says(ponte, f"change {card.id} Value = 8", "k2", OTHER, thread="tU1")
         typed = on_slack(f"approve {card.id}", "k3", BOSS, thread="tU1")
         assert "Done." in (await approve_after_reading(ponte, typed)).text
@@ -310,8 +314,7 @@ async def test_who_asked_first_can_still_deny_it(bot_home: BotHome) -> None:
 
 
 async def test_the_asker_s_other_account_is_no_stranger(bot_home: BotHome) -> None:
-    async with bot(bot_home, editable(), policy=rights()) as ponte:
-        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
+    async with proposed_card(bot_home, editable()) as (ponte, card):
         change = await ponte.engine.changes.ledger.get(card.id)
         accounts = {OTHER.key: MEMBER.key}
         approval = ponte.engine.changes.approval

@@ -55,9 +55,7 @@ async def test_reads_of_the_same_round_still_run(bot_home: BotHome) -> None:
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
 
 
-async def test_several_proposals_of_one_round_are_decided_each_for_itself(
-    bot_home: BotHome,
-) -> None:
+async def test_several_proposals_of_one_round_are_decided_one_by_one(bot_home: BotHome) -> None:
     table = MemoryTable({"1": ADA})
     async with bot(bot_home, table) as ponte:
         answer = await ponte.ask(

@@ -76,9 +76,7 @@ async def test_an_answer_that_was_lost_after_the_write_is_looked_for(
     assert len(table.applied) == 1, "and not repeated"
 
 
-async def test_a_write_whose_answer_was_lost_is_repeated_once_if_it_has_not_happened(
-    bot_home: BotHome,
-) -> None:
+async def test_a_lost_write_is_repeated_once_if_it_has_not_happened(bot_home: BotHome) -> None:
     """But a create never is."""
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
     async with bot(bot_home, table) as ponte:

@@ -11,7 +11,7 @@ from core.base.errors import StatusUnknown
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest, confirmation_code
 from core.domain.messages import PROGRAM, ChangeAction, Person, turn_id
-from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -187,9 +187,7 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
 """The group whose members are admins."""
 
 
-async def test_while_it_is_not_known_whether_somebody_is_an_admin_they_decide_nothing(
-    bot_home: BotHome,
-) -> None:
+async def test_while_it_is_unknown_who_is_an_admin_they_decide_nothing(bot_home: BotHome) -> None:
     """Nor does Ponte answer that there is no such card, in its thread or elsewhere."""
     groups: list[frozenset[str] | None] = [None]
 
@@ -227,9 +225,7 @@ async def test_while_it_is_not_known_whether_somebody_is_an_admin_they_decide_no
             assert (await ledger.get(id)).state == end, (action, is_elsewhere)
 
 
-async def test_while_it_is_not_known_whether_the_asker_may_still_ask_nothing_is_done(
-    bot_home: BotHome,
-) -> None:
+async def test_nothing_is_done_while_the_askers_right_is_unknown(bot_home: BotHome) -> None:
     is_guest: list[bool | None] = [False]
 
     async def find_guest(person: Person, max_age: float) -> bool | None:
@@ -253,7 +249,6 @@ async def test_while_it_is_not_known_whether_the_asker_may_still_ask_nothing_is_
         assert "Done." in (await ponte.engine.changes.decisions.decide("approve", decision)).text
 
 
-@also_on_postgres
 async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome) -> None:
     """A pipe, a program or a bot sends what a person could have typed."""
     owners = [

@@ -10,9 +10,7 @@ from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.openai import FakeOpenAI
 
 
-async def test_a_table_goes_in_and_a_plot_comes_back(
-    tmp_path: Path, discord: FakeDiscord, fake: FakeOpenAI
-) -> None:
+async def test_a_plot_comes_back(tmp_path: Path, discord: FakeDiscord, fake: FakeOpenAI) -> None:
     """A code block just runs. Who is not allowed runs nothing."""
     bo, eve = (DiscordPerson(discord, discord.world.user(name)) for name in ("Bo", "Eve"))
     settings = {

@@ -80,9 +80,7 @@ async def test_variables_live_on_until_they_are_forgotten(tmp_path: Path, fake: 
         await fake.wait_until(lambda: not fake.responses and not fake.containers.all)
 
 
-async def test_who_wants_nothing_stored_has_nothing_stored(
-    tmp_path: Path, fake: FakeOpenAI
-) -> None:
+async def test_where_nothing_is_to_be_stored_nothing_is(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake, ponte_model_api="responses") as ponte:
         fake.say(calls("print(1)"), "One.")
         assert (await ponte.ask("one?"))["response"] == "One."
@@ -162,9 +160,7 @@ async def test_a_run_that_outlives_the_process_is_taken_up(
     assert len([a for a in fake.request_bodies("/responses") if a.get("tool_choice")]) == 2
 
 
-async def test_in_slack_a_table_goes_in_and_a_plot_comes_into_the_thread(
-    tmp_path: Path, fake: FakeOpenAI
-) -> None:
+async def test_in_slack_a_plot_comes_into_the_thread(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with FakeSlack() as slack:
         alice = slack.person("Alice")
         general = slack.channel("general", alice)

@@ -24,9 +24,7 @@ def files_in(slack: FakeSlack, channel: str, thread: str) -> list[tuple[str, byt
     return [(file.name, file.data) for post in posts for file in post.files]
 
 
-async def test_a_table_goes_in_and_a_plot_comes_into_the_thread(
-    tmp_path: Path, fake: FakeOpenAI
-) -> None:
+async def test_a_plot_of_a_table_comes_into_the_thread(tmp_path: Path, fake: FakeOpenAI) -> None:
     """In a direct message a code block just runs, and what code prints mentions nobody."""
     async with (
         FakeSlack() as slack,

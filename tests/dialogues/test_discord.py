@@ -139,9 +139,7 @@ async def test_a_direct_message_is_answered(setup: SimcordSetup) -> None:
         assert redrawn.embeds[0].title == "Changed 2 customers"
 
 
-async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(
-    setup: SimcordSetup,
-) -> None:
+async def test_a_mention_gets_a_thread_and_other_talk_is_left_alone(setup: SimcordSetup) -> None:
     """A reply that mentions Ponte, a modal and the menu of a message are answered."""
     async with simcord.run(await setup.client()) as env:
         guild = env.create_guild()
@@ -167,9 +165,7 @@ async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(
         assert [quote.text for quote in row.message.context] == ["the bolts are late"]
 
 
-async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
-    setup: SimcordSetup,
-) -> None:
+async def test_a_reply_to_what_is_withheld_says_how_to_show_it(setup: SimcordSetup) -> None:
     client = await setup.client(NO_THREADS)
     async with simcord.run(client, approved_intents=discord.Intents.default()) as env:
         guild = env.create_guild()

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -16,9 +16,11 @@ from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.messages import Person
 from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.change_form import FormBoard
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
+from tests.fakes.discord.people import fields
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.notices import notify
@@ -226,3 +228,42 @@ async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(team: T
     await team.cleo.say(f"approve {code}", team.cleo.dm)
     await team.discord.wait_until(lambda: are_decided(card, copy))
     assert team.table.rows == {}
+
+
+async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the button over the form to the approval."""
+    board = FormBoard()
+    assert team.ponte.choices is not None
+    team.ponte.choices = replace(team.ponte.choices, board=board)
+    await team.restart()
+    monkeypatch.setattr(board, "find_form", team.ponte.engine.changes.views.find_form)
+    team.table.is_editable = True
+    values = {"Name": "Ada L.", "Status": "Won", "Value": "7"}
+    await team.ana.mention(f"call table_update {json.dumps({'rows': {'1': values}})}", team.channel)
+    await team.discord.wait_until(lambda: team.cards(team.channel))
+    (card,) = team.cards(team.channel)
+    opened = await (await team.ana.click(card, "Change…")).wait_for_ack()
+    inputs = opened.data["components"]
+    status = next(
+        item["custom_id"]
+        for label, item in zip(inputs, fields(inputs), strict=True)
+        if label["label"] == "Status"
+    )
+
+    async def submit(value: str) -> Any:
+        return await (await team.ana.submit(opened, **{status: value})).wait_for_ack()
+
+    await submit("Lost")
+    await team.discord.wait_until(
+        lambda: "Version 2, changed by Ana." in card["embeds"][0]["description"]
+    )
+    assert "Lost" in card["embeds"][0]["description"]
+    assert len(team.cards(team.channel)) == 1
+    assert "This version was replaced" in (await submit("Open")).data["content"]
+    await (await team.cleo.click(card, "Approve")).wait_for_ack()
+    await team.discord.wait_until(lambda: team.table.applied)
+    await team.discord.wait_until(lambda: "Done." in card["embeds"][0]["description"])
+    assert team.table.rows["1"]["Status"] == "Lost"
+    assert (await submit("Open")).ephemeral

@@ -297,9 +297,7 @@ async def parse_events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, di
             yield name, json.loads(value)
 
 
-async def test_no_piece_of_the_event_stream_links_anything_else(
-    tmp_path: Path, fake: FakeOpenAI
-) -> None:
+async def test_no_piece_of_the_stream_links_anything_else(tmp_path: Path, fake: FakeOpenAI) -> None:
     fake.say(TEXT, TEXT, TEXT)
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
         first = await ponte.ask("Look", orders_csv=b"a,b\n1,2\n")

@@ -41,9 +41,7 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     return took
 
 
-async def test_no_callback_takes_long(
-    bot_home: BotHome, callbacks: list[tuple[float, str]]
-) -> None:
+async def test_no_callback_is_long(bot_home: BotHome, callbacks: list[tuple[float, str]]) -> None:
     model = EchoModel()
     long_message = "word " * 400_000
     begun = time.thread_time()
@@ -63,7 +61,7 @@ async def test_no_callback_takes_long(
     assert max(callbacks)[0] < most, max(callbacks)
 
 
-async def test_sqlite_is_never_called_on_the_loop(
+async def test_sqlite_is_not_used_on_the_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: set[int] = set()

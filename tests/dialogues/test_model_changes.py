@@ -20,9 +20,7 @@ CALL = ("table_create", json.dumps({"rows": [{"Name": "Ada"}]}))
 
 
 @levels
-async def test_the_model_reads_the_decision_in_its_next_turn(
-    bot_home: BotHome, level: Level
-) -> None:
+async def test_the_model_reads_the_decision_next_turn(bot_home: BotHome, level: Level) -> None:
     """Also after restarts."""
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
@@ -61,9 +59,7 @@ def test_a_note_belongs_to_the_turn_after_it() -> None:
 
 
 @pytest.mark.parametrize("kinds", [{"one_id"}, {"one_id", "one_index"}, {"no_ids"}, {"all"}])
-async def test_two_changes_with_one_id_of_the_server_are_two_cards(
-    bot_home: BotHome, kinds: set[str]
-) -> None:
+async def test_two_changes_with_one_id_are_two_cards(bot_home: BotHome, kinds: set[str]) -> None:
     """Each card applies its own row (llama.cpp, Kimi, Bedrock: one id for every call)."""
     table = MemoryTable()
     calls = tuple(("table_create", json.dumps({"rows": [{"Name": n}]})) for n in ("Ada", "Bob"))

@@ -60,9 +60,7 @@ async def test_a_silent_model_ends_the_turn_and_keeps_its_text(bot_home: BotHome
 
 
 @pytest.mark.parametrize("level", list(WITHOUT))
-async def test_calls_that_a_server_refuses_do_not_end_the_conversation(
-    bot_home: BotHome, level: Level
-) -> None:
+async def test_refused_calls_do_not_end_the_conversation(bot_home: BotHome, level: Level) -> None:
     """DeepSeek and Gemini refuse calls without their thoughts (continue#11711, mastra#12592)."""
     table = MemoryTable()
     text = "The `reasoning_content` in the thinking mode must be passed back to the API."

@@ -1,5 +1,5 @@
-"""What the operator of a bot on NocoDB finds in the log, and what people are told of a token that
-is taken away."""
+"""What the operator of a bot on NocoDB finds in the log, what people are told of a token that is
+taken away, and how many calls a write makes."""
 
 from __future__ import annotations
 
@@ -71,3 +71,19 @@ async def test_the_log_tells_what_happened_and_nothing_of_the_rows(bot_home: Bot
     for expected in (("tool call refused", "unknown_field"), ("change recorded", 9)):
         assert expected in told
     assert {line["written_rows"] for line in lines if line.get("state") == "done"} == {9}
+
+
+async def test_an_approved_one_row_write_makes_four_calls(bot_home: BotHome) -> None:
+    """The description, the rows, the write, the rows again. It made six: three descriptions."""
+    writes: tuple[tuple[str, dict[str, Any], str], ...] = (
+        ("update", {"changes": [{"id": 1, "fields": {"Value": 7}}]}, "PATCH"),
+        ("create", {"rows": [{"Value": 7}]}, "POST"),
+        ("delete", {"ids": ["1"]}, "DELETE"),
+    )
+    async with open_bot(bot_home, nocodb := FakeNocoDB()) as ponte:
+        for tool, arguments, method in writes:
+            (card,) = (await calls(ponte, tool, **{"table": "Readings", **arguments})).cards
+            nocodb.calls.clear()
+            assert "Done." in (await ponte.ask(f"approve {card.id}")).text
+            made = [(call.method, "/meta/" in call.path) for call in nocodb.calls]
+            assert made == [("GET", True), ("GET", False), (method, False), ("GET", False)]

@@ -76,9 +76,7 @@ class Bought(FixedTools):
         return FunctionTool(run_tool, effect=effect, doing="…", name=name)
 
 
-async def test_an_obedient_model_has_only_the_rights_of_the_asker(
-    bot_home: BotHome, tmp_path: Path
-) -> None:
+async def test_obedience_gives_only_the_asker_s_rights(bot_home: BotHome, tmp_path: Path) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
     chosen.config = FixedConfig(rule_book=book(RULES, tmp_path))
     async with FakeNocoDB() as nocodb, HttpClient() as http:

@@ -54,26 +54,27 @@ class Whole:
 
 
 @asynccontextmanager
-async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[Whole]:
-    chosen = Settings.model_validate(
-        {
-            "openai_api_key": "sk-test",
-            "openai_base_url": fake.base_url,
-            "ponte_home": home,
-            "ponte_web_port": 0,
-            "ponte_grace": 0.5,
-            "ponte_code": "hosted",
-            "ponte_titles": "off",
-            **settings,
-        }
-    )
-    owner = Home(chosen.ponte_home)
-    with owner.take():
-        app = await compose(chosen, Config(), owner)
+async def run_composed(
+    settings: Settings, config: Config | None = None, **more: Any
+) -> AsyncIterator[Ponte]:
+    """Run Ponte as `ponte run` does; `more` are arguments of `compose`."""
+    home = Home(settings.ponte_home)
+    with home.take():
+        app = await compose(settings, config or Config(), home, **more)
         await app.start()
         try:
-            page, bearer = parse_page_link(app.links()[1])
-            async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
-                yield Whole(app, web)
+            yield app
         finally:
             await app.stop()
+
+
+@asynccontextmanager
+async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[Whole]:
+    chosen = {
+        "openai_api_key": "sk-test", "openai_base_url": fake.base_url, "ponte_home": home,
+        "ponte_web_port": 0, "ponte_grace": 0.5, "ponte_code": "hosted", "ponte_titles": "off",
+    }  # fmt: skip
+    async with run_composed(Settings.model_validate({**chosen, **settings})) as app:
+        page, bearer = parse_page_link(app.links()[1])
+        async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
+            yield Whole(app, web)
