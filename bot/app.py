@@ -22,7 +22,7 @@ from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
 from core.base.errors import HomeTaken, SettingsError
-from core.base.i18n import LANGUAGE, READER_IS_OWNER
+from core.base.i18n import LANGUAGE, READER_IS_OWNER, TIME_ZONE
 from core.domain.records import DoctorFinding, ModelRequests
 
 log = structlog.get_logger("process")
@@ -42,6 +42,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
+    TIME_ZONE.set(settings.ponte_timezone)
     READER_IS_OWNER.set(True)
     set_up_logging(settings, quiet=quiet)
     if settings.env_file.why and quiet:  # `run` says it on its start screen

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
 
-from adapters.terminal.screen import DownloadedFile, LineEditor, Screen
+from adapters.terminal.screen import DownloadedFile, LineEditor, Screen, local_zone
 from core.base.errors import PonteError, TooLarge
 from core.base.http import HttpAnswer, HttpClient, HttpError
-from core.base.i18n import LANGUAGE, find_zone, format_size, say
+from core.base.i18n import LANGUAGE, format_size, say
 from core.base.private_files import create_file, has_content, open_folder
 from core.base.tasks import retry, wait_after_each
 from core.base.text import clean_text, fence_after_line, safe_file_name
@@ -235,14 +235,6 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
         except OSError as error:
             raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
     return attachments
-
-
-def local_zone() -> str:
-    """Return the IANA name of this machine's time zone; "" if it is unknown or UTC, which is what
-    servers and containers have before somebody chooses one."""
-    name = os.environ.get("TZ", "").lstrip(":")
-    name = (name or os.path.realpath("/etc/localtime")).rpartition("zoneinfo/")[2]
-    return name if name not in ("UTC", "Etc/UTC") and find_zone(name) else ""
 
 
 STREAM_TIMEOUT_SECONDS = 60.0

@@ -10,7 +10,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 from urllib.parse import quote
@@ -28,7 +28,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from core.base.i18n import LANGUAGE, format_moment, say, use_locale
+from core.base.i18n import LANGUAGE, TIME_ZONE, find_zone, format_moment, say, use_locale
 from core.base.markdown import (
     defang_for_terminal,
     ended_blocks_length,
@@ -123,6 +123,14 @@ _SIMPLER = {
 """The type of a token that rich draws, by the type of one that it draws otherwise or not at all."""
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+
+
+def local_zone() -> str:
+    """Return the IANA name of this machine's time zone; "" if it is unknown or UTC, which is what
+    servers and containers have before somebody chooses one."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    name = (name or os.path.realpath("/etc/localtime")).rpartition("zoneinfo/")[2]
+    return name if name not in ("UTC", "Etc/UTC") and find_zone(name) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +293,9 @@ class Screen:
         is_open, last = card["state"] == "open", ""
         if moment := card.get("expires_at" if is_open else "decided_at"):
             # In the time zone of this machine, which is the reader's.
-            when = format_moment(datetime.fromtimestamp(moment, UTC).astimezone())
+            zone = local_zone()
+            at = datetime.fromtimestamp(moment, find_zone(zone or TIME_ZONE.get()))
+            when = format_moment(at) if zone else f"{format_moment(at)} ({TIME_ZONE.get()})"
             last = f"{say('Expires on {when}.', when=when) if is_open else when} "
         self._card_line(4, f"{last}({card['id']})")
         if card["actions"]:

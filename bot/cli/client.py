@@ -18,10 +18,9 @@ from adapters.terminal.chat import (
     InterruptHandler,
     Quit,
     headers_for,
-    local_zone,
     turn_stream,
 )
-from adapters.terminal.screen import DownloadedFile, Screen
+from adapters.terminal.screen import DownloadedFile, Screen, local_zone
 from bot.home import Start
 from bot.operations import OPERATIONS
 from core.base.errors import PonteError, SettingsError

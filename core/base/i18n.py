@@ -90,6 +90,8 @@ LOCALES: tuple[Locale, ...] = get_args(Locale)
 """The supported locales."""
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
 """The locale of the current task. Tasks that it starts inherit it."""
+TIME_ZONE: ContextVar[str] = ContextVar("time_zone", default="UTC")
+"""PONTE_TIMEZONE of this process, for an operator whose machine has no time zone or UTC."""
 READER_IS_OWNER: ContextVar[bool] = ContextVar("reader_is_owner", default=False)
 """Whether the owner of this Ponte reads the text of the current task. `say` then uses
 `OWNER_SENTENCES`."""

@@ -26,7 +26,7 @@ from adapters.terminal.screen import (
     split_rows,
 )
 from core.base.errors import Forgotten
-from core.base.i18n import use_locale
+from core.base.i18n import TIME_ZONE, use_locale
 from core.domain.messages import Answer, Card, File
 from tests.fakes.card_rows import card_row
 from tests.fakes.keyboard import Keyboard
@@ -212,11 +212,22 @@ async def test_a_person_sees_the_answer_grow_and_leaves_with_ctrl_c(ponte: WebPo
     hands.stdin.close()
 
 
-async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
+@pytest.mark.parametrize(
+    ("machine", "expires"),
+    [
+        ("America/Sao_Paulo", "Nov 21, 2026, 2:05\u202fPM."),
+        ("UTC", "Nov 21, 2026, 6:05\u202fPM (Europe/Paris)."),  # PONTE_TIMEZONE
+    ],
+)
+async def test_cards_say_what_to_type(
+    ponte: WebPonte, machine: str, expires: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", machine)
+    TIME_ZONE.set("Europe/Paris")
     card = Card(
         "abc234", "proposal", "Update 1 row", "In Customers\nof Sales", actions=("approve", "deny"),
         rows=(card_row({"Name": "Ann", "Age": 3}, {"Name": "Ann", "Age": 4}),),
-        expires_at=datetime.fromisoformat("2026-11-21 14:05").timestamp(),
+        expires_at=datetime.fromisoformat("2026-11-21T17:05Z").timestamp(),
     )  # fmt: skip
     plot = File("f", "plot.png", "image/png", 5_000)
     ponte.answers(Answer("Shall I?", cards=(card,), files=(plot,)))
@@ -227,7 +238,7 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
         "    In Customers",
         "    of Sales",
         "    Ann: Age: 3 → 4",
-        "    Expires on Nov 21, 2026, 2:05\u202fPM. (abc234)",
+        f"    Expires on {expires} (abc234)",
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]
