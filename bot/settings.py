@@ -197,7 +197,6 @@ class Settings(
     environment."""
 
     _file: EnvFile = PrivateAttr(EnvFile())
-    _notes: tuple[str, ...] = PrivateAttr(())
 
     ponte_grace: float = setting(
         20.0,
@@ -237,7 +236,7 @@ class Settings(
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on misspelt names, unreadable lines and corrected values."""
-        return self._notes
+        return tuple(_list_notes(self))  # in the reader's language, which is known after loading
 
     @property
     def proxies(self) -> Proxies:
@@ -279,7 +278,6 @@ def load(faces: Faces = FACES) -> Settings:
         settings = environment(**values)
         filed = (getattr(settings, name) for name in _names_from_file(settings))
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
-        settings._notes = tuple(_list_notes(settings))
     except ValidationError as error:
         lines = "\n".join(_describe_error(environment, fault) for fault in error.errors())
     except (OSError, UnicodeDecodeError) as error:

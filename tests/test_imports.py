@@ -204,7 +204,7 @@ def test_only_the_settings_read_the_environment() -> None:
     ]
     # `ponte --help` speaks the reader's language, before there are settings, and the terminal sends
     # the zone of the person's shell, which is not the server's.
-    assert set(reading) <= {"bot/settings.py", "bot/cli/main.py", "adapters/terminal/chat.py"}
+    assert set(reading) <= {"bot/settings.py", "bot/cli/main.py", "adapters/terminal/screen.py"}
 
 
 def _name(node: ast.Attribute | ast.Name) -> str:

@@ -391,7 +391,10 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
             )
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
-        raise BadInput("--keep needs a folder. Specify a folder for the backups instead of a file.")
+        raise BadInput(
+            "--keep needs a folder, and {file} is not one. Create it, or leave out --keep.",
+            file=file,
+        )
     now = datetime.now(UTC)
     path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
     if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):

@@ -35,7 +35,7 @@ from core.models import MODEL_INTEGRATION
 from core.money.budget import count_estimates
 from core.store.database import check_free_space, check_schema, inspect_file
 
-NO_ANSWER_SENTENCE = "the server did not respond ({why})"
+NO_ANSWER_SENTENCE = "the server did not respond ({why}). Check the network and HTTPS_PROXY."
 NO_ANSWER_AT_SENTENCE = "{address} did not respond ({why}). Check {setting} and the network."
 CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
 RUNNING_SENTENCE = "process {pid} is running with {home}; these are its settings"

@@ -104,7 +104,7 @@ _INVOICES: Mapping[str, Any] = {
 
 _LAST = "That was the last step. To use a real model, add `{line}` to `.env` and restart Ponte."
 _NO_INVOICE = "Invoice {number} not found. To see the first ones, type `show Invoices`."
-KEY_LINE = "OPENAI_API_KEY=your key"
+KEY_LINE = "OPENAI_API_KEY=sk-…"
 _NONE_OVERDUE = "No invoices are overdue anymore. `ponte sample reset` restores the sample tables."
 _UNCLEAR_CHANGE = (
     "I did not understand which change you mean. I can mark one invoice as paid: type `{oldest}`, "

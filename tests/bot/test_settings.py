@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 from bot.integrations import FACES
 from bot.settings import EnvFile, Settings, load
 from core.base.errors import SettingsError
+from core.base.i18n import use_locale
 from core.integrations import plain_value
 from core.people.rules import DailyTurns
 
@@ -110,6 +111,9 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> N
     settings = load()
     assert (settings.ponte_model, settings.ponte_locale) == ("m", "fr")
     assert settings.notes == (f"line 4 of {path} is ignored; write NAME=value",)
+    with use_locale("fr"):  # doctor knows its language only after it has loaded the settings
+        (words,) = settings.notes
+    assert words.startswith(f"la ligne 4 de {path}")
 
 
 def test_nothing_set_is_a_demo_on_loopback(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             return Health("nocodb", "on", "through its REST API")
         if own.nocodb_url:
             return Health("nocodb", "failing", "NOCODB_TOKEN is missing. NocoDB needs it.")
-        return Health("nocodb", "off", "set NOCODB_URL")
+        return Health("nocodb", "failing" if own.nocodb_token else "off", "set NOCODB_URL")
 
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry

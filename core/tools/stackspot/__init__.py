@@ -98,7 +98,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
         missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
         if any(pair):
-            return Health("stackspot", "off", say("incomplete: {name} is missing", name=missing))
+            words = say("incomplete: {name} is missing", name=missing)
+            return Health("stackspot", "failing", words)
         return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
 
     def build(

@@ -612,6 +612,7 @@ def test_a_folder_keeps_the_newest(ponte_with_home: Shell, tmp_path: Path) -> No
     assert len(left) == 3
     assert (folder / left[-1]).stat().st_size, "the newest is this one"
     assert ponte_with_home("backup", "--keep", "2", str(tmp_path / "one.tar.gz")).code == 1
+    assert "one.tar.gz is not one. Create it" in ponte_with_home.err
 
 
 def test_what_cannot_be_backed_up_is_told(

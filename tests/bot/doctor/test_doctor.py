@@ -353,13 +353,11 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "part", "words"),
     [
-        ({"stackspot_client_id": "id"}, "stackspot", "incomplete: STACKSPOT_CLIENT_SECRET is"),
-        ({"stackspot_client_secret": "s"}, "stackspot", "incomplete: STACKSPOT_CLIENT_ID is"),
         ({"ponte_code": "off"}, "code", "PONTE_CODE is off"),
         ({"ponte_web": "off"}, "web", "PONTE_WEB is off"),
     ],
 )
-async def test_what_is_half_set_is_off_and_says_why(
+async def test_what_is_switched_off_is_off_and_says_why(
     tmp_path: Path, given: dict[str, str], part: str, words: str
 ) -> None:
     told = await doctor(tmp_path, **given)
@@ -378,6 +376,9 @@ async def test_what_is_half_set_is_off_and_says_why(
         ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Slack needs it."),
         ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Slack needs it."),
         ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
+        ({"nocodb_token": "t"}, "nocodb", "set NOCODB_URL"),
+        ({"stackspot_client_id": "id"}, "stackspot", "incomplete: STACKSPOT_CLIENT_SECRET is"),
+        ({"stackspot_client_secret": "s"}, "stackspot", "incomplete: STACKSPOT_CLIENT_ID is"),
     ],
 )
 async def test_a_half_set_service_is_a_failure(
