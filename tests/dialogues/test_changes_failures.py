@@ -27,7 +27,7 @@ async def test_a_row_that_was_changed_since_or_is_gone_is_left_alone(bot_home: B
         table.rows["1"]["Name"] = "somebody's own"
         told = (await ponte.ask(f"approve {card.id}")).text
         assert "Partly done: 1 of 2 rows." in told
-        assert "Skipped because they changed after the request: 1." in told
+        assert "Skipped because they changed after the request: ID 1." in told
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("somebody's own", "Y")
         calls = list(table.applied)
         del table.rows["1"]
@@ -52,7 +52,7 @@ async def test_a_field_that_the_table_ignores_without_a_word(bot_home: BotHome) 
     async with bot(bot_home, table) as ponte:
         rows = [{"Name": "Ada", "Colour": "red"}]
         told = await propose_and_approve(ponte, "table_create", rows=rows)
-        assert "Saved, but the table shows other values for Colour: 1." in told
+        assert "Saved, but the table shows other values for Colour: ID 1." in told
         assert table.rows == {"1": {"Name": "Ada"}}
         table.faults.breaks = 1
         assert "Result unknown:" in await propose_and_approve(ponte, "table_create", rows=[ADA])
@@ -94,7 +94,7 @@ async def test_a_lost_write_is_repeated_once_if_it_has_not_happened(bot_home: Bo
             assert len(table.applied) == 2
         table.faults.lose = ["before", "before"]
         told = await propose_and_approve(ponte, "table_update", rows={"2": {"Name": "X"}})
-        assert "Result unknown: 2." in told
+        assert "Result unknown: ID 2." in told
     assert len(table.applied) == 4
 
 

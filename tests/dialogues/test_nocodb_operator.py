@@ -46,9 +46,9 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(bot_home: Bo
         (card,) = (await calls(ponte, "update", changes=changes)).cards
         told = (await ponte.ask(f"approve {card.id}")).text
         assert "Partly done: 10 of 12 rows." in told
-        assert "Saved, but could not be verified: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
+        assert "Saved, but could not be verified: ID 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
         assert (
-            "Rejected: 11, 12. They could not be read again, so nothing was written. NocoDB "
+            "Rejected: ID 11, 12. They could not be read again, so nothing was written. NocoDB "
             "rejected the token. Check the NOCODB_TOKEN setting." in told
         )
 

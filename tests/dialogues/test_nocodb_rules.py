@@ -65,7 +65,7 @@ async def test_a_hidden_table_stays_unseen_when_rows_that_link_to_it_go(bot_home
         (relation,) = customers.relations.values()
         relation.add(customers, 2, 1)
         told.append((await crm.ponte.ask(f"undo {card.id}")).text)
-        assert "the table shows other values for a link that is not shown here: 31." in told[-1]
+        assert "the table shows other values for a link that is not shown here: ID 31." in told[-1]
         told.extend(str(each) for each in await crm.ponte.engine.changes.views.find_latest(""))
         assert relation.of(customers, 31) == [2], "of the two orders one has found another owner"
     assert not [words for words in told if "Order" in words]

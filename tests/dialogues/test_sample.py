@@ -108,7 +108,7 @@ async def test_a_row_that_changed_since_the_card_is_left_alone(tmp_path: Path) -
         first, second = await here.card(PAY), await here.card(PAY.replace("Paid", "Cancelled"))
         await here.click("approve", first["id"])
         told = await here.click("approve", second["id"])
-        assert "Skipped because they changed after the request: 3." in told["text"]
+        assert "Skipped because they changed after the request: ID 3." in told["text"]
         assert here.status(3) == "Paid"
 
 

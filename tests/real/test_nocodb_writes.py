@@ -137,7 +137,7 @@ async def test_a_create_whose_answer_was_lost_is_looked_for_and_never_repeated(c
     card = await crm.proposes("create", table="Customers", rows=rows)
     crm.proxy.drop("after")
     told = await crm.approves(card)
-    lacking = "Saved, but the table shows other values for Orders (without Order 08): 31."
+    lacking = "Saved, but the table shows other values for Orders (without Order 08): ID 31."
     assert lacking in told
     card = await crm.proposes("create", table="Customers", rows=[{"Name": "Lost"}])
     crm.proxy.drop("before")
@@ -154,7 +154,7 @@ async def test_a_row_that_changed_is_left_alone(crm: Team) -> None:
     await crm.does("delete", table="Customers", ids=[4])
     told = await crm.approves(card)
     assert "Partly done: 1 of 3 rows." in told
-    assert "Skipped because they changed after the request: 3, 4." in told
+    assert "Skipped because they changed after the request: ID 3, 4." in told
     rows = crm.rows("Customers")
     assert (rows["1"]["Status"], rows["3"]["Status"]) == ("Lost", "Active")
 
@@ -212,7 +212,7 @@ async def test_a_viewers_token(bot_home: BotHome, real_nocodb: Seeded) -> None:
                                   changes=[{"id": 1, "fields": {"Name": "X"}}])  # fmt: skip
     async with team(bot_home, real_nocodb.url, real_nocodb.token, crm, real_nocodb.viewer) as one:
         told = await one.approves(card)
-        assert "Rejected: 1. Ponte's NocoDB user has the Viewer role" in told
+        assert "Rejected: ID 1. Ponte's NocoDB user has the Viewer role" in told
         assert one.rows("Customers")["1"]["Name"] == "Customer 01"
         await one.running_bot.ask("what can you do?")
         offered = {tool.name for tool in one.model.asks[-1].tools}
@@ -230,7 +230,7 @@ async def test_a_table_that_was_changed_meanwhile(crm: Team) -> None:
     notes = next(field["id"] for field in fields if field["title"] == "Notes")
     call(f"{path}/fields/{notes}", {"title": "Remarks"}, method="PATCH", xc_token=crm.token)
     told = await crm.approves(card)
-    assert "Rejected: 1. The table Customers changed after this request (Notes)." in told
+    assert "Rejected: ID 1. The table Customers changed after this request (Notes)." in told
     assert crm.rows("Customers")["1"]["Remarks"] is None
 
 
@@ -249,12 +249,12 @@ async def test_an_undo_gives_back_what_a_changed_table_still_takes(crm: Team) ->
     created = await crm.does("create", table="Customers", rows=[{"Name": "New", "Email": "e@x.de"}])
     lose(crm, "Customers", "Notes")
     told = await crm.undoes(updated)
-    assert "Skipped because they changed after the request: 3." in told
+    assert "Skipped because they changed after the request: ID 3." in told
     row = crm.rows("Customers")["3"]
     assert (row["Name"], row["Email"]) == ("Customer 03", "c03@example.com")
     assert "Undone (" in await crm.undoes(created)
     told = await crm.undoes(deleted)
-    assert "the table shows other values for Notes: 32." in told
+    assert "the table shows other values for Notes: ID 32." in told
     rows = crm.rows("Customers")
     assert (rows["31"]["Name"], rows["32"]["Name"]) == ("Customer 01", "Customer 07")
     assert crm.orders_of("31") == {"1", "2"}

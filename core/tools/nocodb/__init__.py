@@ -278,7 +278,10 @@ class RowsKind(Kind):
             if not steps:
                 continue
             # Row names are content of the table, which not everybody in the place may see.
-            rows = _join_names(name_rows(change, steps) if shows_names else _list_ids(steps))
+            names = name_rows(change, steps) if shows_names else []
+            ids = _join_names(_list_ids(steps))
+            # "Rejected: 3." would read as a count.
+            rows = _join_names(names) or (f"ID {ids}" if ids else "")
             # Rows that could not be created have neither a name nor an id.
             count = len(steps)
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)

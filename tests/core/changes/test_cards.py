@@ -198,7 +198,7 @@ def test_the_note_for_the_model_holds_nothing_out_of_the_rows() -> None:
 def test_only_the_card_names_rows_by_their_values() -> None:
     one = end_change(change("update", *UPDATE), "done", "changed", "changed")
     assert "A (2), A (3)" in CARDS.build(one).text
-    assert "after the request: 2, 3." in CARDS.describe_outcome(one)
+    assert "after the request: ID 2, 3." in CARDS.describe_outcome(one)
     assert "A (2)" not in CARDS.build_note(one)
 
 
