@@ -16,6 +16,7 @@ from core.commands.grammar import (
     parse_command,
     render_command,
 )
+from core.commands.quick_commands import Inputs
 from tests.fakes.choices import make_message
 
 TRICKY = st.text(st.sampled_from("ab=\"'\\{}[]:,1 \n“”`~"), max_size=60)
@@ -32,10 +33,9 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=6,
 )
+WORDS = ["help", "status", "new", "forget", "stop", "usage", "changes"]
 COMMANDS = st.one_of(
-    st.sampled_from(["help", "status", "new", "forget", "stop", "usage", "changes"]).map(
-        TypedCommand
-    ),
+    st.sampled_from(WORDS).map(TypedCommand),
     st.builds(
         TypedCommand,
         st.sampled_from(["approve", "deny", "undo"]),
@@ -57,6 +57,13 @@ COMMANDS = st.one_of(
 )
 
 
+NESTED: Inputs = {"r": [1, 2.5], "d": {"a": None}}
+
+
+def quick_command(slug: str, input: Inputs = "") -> TypedCommand:
+    return TypedCommand("quick-command", slug=slug, input=input)
+
+
 @pytest.mark.parametrize(
     ("text", "command"),
     [
@@ -68,38 +75,16 @@ COMMANDS = st.one_of(
         ("schedules 2", TypedCommand("schedules", id="2")),
         ("agendamento abc234 Retomar", TypedCommand("schedule", id="abc234", slug="resume")),
         ("planification abc234 exécuter", TypedCommand("schedule", id="abc234", slug="run")),
-        ("schedule abc234 pause it", None),
-        ("schedule abc234 start", None),
-        ("schedules 0", None),
         ("forget", TypedCommand("forget")),
         ("forget Yes", TypedCommand("forget", confirmed=True)),
         ("approve abc234", TypedCommand("approve", id="abc234")),
         ("/Deny ABC234", TypedCommand("deny", id="abc234")),
-        (
-            "recusar ABC234.2 Too early,\nask again",
-            TypedCommand("deny", id="abc234.2", reason="Too early,\nask again"),
-        ),
+        ("recusar ABC234.2 No,\nwait", TypedCommand("deny", id="abc234.2", reason="No,\nwait")),
         ("undo  zzzzz7", TypedCommand("undo", id="zzzzz7")),
-        ("approve please", None),
-        ("quick-command explain", TypedCommand("quick-command", slug="explain")),
-        (
-            "/quick-command a-1_b hello there",
-            TypedCommand("quick-command", slug="a-1_b", input="hello there"),
-        ),
-        (
-            'quick-command report day=monday tone="very dry" empty=',
-            TypedCommand(
-                "quick-command",
-                slug="report",
-                input={"day": "monday", "tone": "very dry", "empty": ""},
-            ),
-        ),
-        (
-            'quick-command report {"rows": [1, 2.5], "deep": {"a": null}}',
-            TypedCommand(
-                "quick-command", slug="report", input={"rows": [1, 2.5], "deep": {"a": None}}
-            ),
-        ),
+        ("quick-command explain", quick_command("explain")),
+        ("/quick-command a-1_b hello there", quick_command("a-1_b", "hello there")),
+        ('quick-command b a=1 c="d e" f=', quick_command("b", {"a": "1", "c": "d e", "f": ""})),
+        ('quick-command b {"r": [1, 2.5], "d": {"a": null}}', quick_command("b", NESTED)),
         ("```python\nprint(1)\n```", TypedCommand(RUN_PYTHON, code="print(1)")),
         ("~~~~py\nif x:\n    ```\n~~~~\n", TypedCommand(RUN_PYTHON, code="if x:\n    ```")),
     ],
@@ -108,65 +93,38 @@ def test_a_typed_command_is_parsed(text: str, command: TypedCommand) -> None:
     assert parse_command(text) == command
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "   ",
-        "stop doing that please",
-        "help me with the orders",
-        "help!",
-        "new table for customers",
-        "forget it",
-        "approve",
-        "approve abc23",
-        "approve abc239",
-        "approve abc234 now",
-        "status?",
-        "/ help",
-        "//help",
-        "please stop",
-        "quick-commands are nice",
-        "run-python",
-        "```\nprint(1)\n```",
-        "```js\nalert(1)\n```",
-        "```python\n```",
-        "```python\nprint(1)\n```\nwhy does it fail?",
-        "```python\na\n```\n```python\nb\n```",
-        "```python\nnever closed",
-    ],
+FOR_THE_MODEL = """
+stop doing that please | help me with the orders | help! | new table for customers | forget it |
+approve | approve please | approve abc23 | approve abc239 | approve abc234 now | status? | / help |
+//help | please stop | quick-commands are nice | run-python | schedule abc234 pause it |
+schedule abc234 start | schedules 0
+"""
+CODE_FOR_THE_MODEL = (
+    "```\nprint(1)\n```",
+    "```js\nalert(1)\n```",
+    "```python\n```",
+    "```python\nprint(1)\n```\nwhy does it fail?",
+    "```python\na\n```\n```python\nb\n```",
+    "```python\nnever closed",
 )
-def test_a_message_for_the_model(text: str) -> None:
-    assert parse_command(text) is None
-    assert not is_decision_text(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "at_once"),
-    [
-        ("stop", True),
-        ("/approve abc234", True),
-        ("deny abc234", True),
-        (f"refuser abc234 {'because ' * 50}", True),
-        (f"deny that {'because ' * 50}", False),
-        (f"approve abc234 {'because ' * 50}", False),
-        ("undo abc234", True),
-        ("forget", True),
-        ("forget yes", True),
-        ("help", True),
-        ("status", True),
-        ("usage", True),
-        ("changes", True),
-        ("new", False),
-        ("quick-command explain x", False),
-        ("quick-command Not!", False),
-        ("quick-command explain x=1 and", False),
-        ("```python\n1\n```", False),
-        ("stop" + " " * 5000, True),
-    ],
-)
-def test_decisions_never_wait(text: str, at_once: bool) -> None:
-    assert is_decision_text(text) is at_once
+def test_a_message_for_the_model() -> None:
+    for text in ("", "   ", *map(str.strip, FOR_THE_MODEL.split("|")), *CODE_FOR_THE_MODEL):
+        assert parse_command(text) is None, text
+        assert not is_decision_text(text), text
+
+
+AT_ONCE = "stop|/approve abc234|deny abc234|undo abc234|forget|forget yes|help|status|usage|changes"
+LATER = "new|quick-command explain x|quick-command Not!|quick-command e x=1 and|```python\n1\n```"
+
+
+def test_decisions_never_wait() -> None:
+    because = "because " * 50
+    now = [*AT_ONCE.split("|"), f"refuser abc234 {because}", "stop" + " " * 5000]
+    later = [*LATER.split("|"), f"deny that {because}", f"approve abc234 {because}"]
+    assert [text for text in now if not is_decision_text(text)] == []
+    assert [text for text in later if is_decision_text(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -206,8 +164,3 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
 def test_a_decision_has_at_most_176_characters() -> None:
     assert is_decision_text(f"{'approve':170}abc234")
     assert not is_decision_text(f"{'approve':171}abc234")
-
-
-def test_two_megabytes_are_no_decision() -> None:
-    assert not is_decision_text("stop " * 400_000)
-    assert parse_command("stop " * 400_000) is None

@@ -74,9 +74,23 @@ class Bot:
         await self.engine.schedules.scheduler.start_due_runs()
         (run,) = await self.store.list_runs(one.id, 1)
         assert run.seq, run
-        answer = await self.engine.conversations.inbox.wait_for_answer(run.seq)
+        answer = await self.answer(run.seq)
         await self.engine.schedules.scheduler.start_due_runs()
         return (await self.store.list_runs(one.id, 1))[0], answer
+
+    async def say(self, text: str) -> int:
+        """Send a message of Ana in the place; return its number."""
+        message = Message(text, text, ANA, PLACE, replace(TO, turn=turn_id(text)))
+        return (await self.engine.conversations.inbox.accept(message)).seq
+
+    async def answer(self, seq: int) -> Answer:
+        return await self.engine.conversations.inbox.wait_for_answer(seq)
+
+    async def only_run(self, one: Schedule) -> ScheduleRun:
+        """Return the only run of a schedule when it has its answer."""
+        (run,) = await self.store.list_runs(one.id)
+        await self.answer(run.seq)
+        return (await self.store.list_runs(one.id))[0]  # type: ignore[no-any-return]
 
     async def update(self, one: Schedule, column: str, value: str) -> None:
         """Change the stored schedule, past all checks."""
@@ -88,6 +102,30 @@ class Bot:
 
     async def notices(self, person: Person = ANA) -> list[str]:
         return [one.kind for one in await self.engine.notices.list_waiting(person)]
+
+
+def fail_to_answer(ask: RoundRequest) -> Any:
+    raise ModelDown
+
+
+def make_writer(told: list[str], before: dict[str, object] | None) -> tuple[Scripted, FunctionTool]:
+    """Return a tool that proposes a row, and a model that calls it once in each turn and adds to
+    `told` what it is told."""
+
+    async def write(ctx: ToolContext) -> Outcome:
+        """Write."""
+        row = RowWrite("1" if before else "", before, {"Value": 2})
+        kind = "update" if before else "create"
+        return await ctx.turn.propose(Draft("memory", kind, {}, "People", (row,)))
+
+    def script(ask: RoundRequest) -> Any:
+        outputs = [item.text for item in ask.input if item.kind == "output"]
+        told.extend(outputs)
+        call = Item("call", call_id="c1", name="write", arguments="{}")
+        done = Item("message", role="assistant", text="ok")
+        return [RoundCompleted((done,) if outputs else (call,))]
+
+    return Scripted(script), FunctionTool(write, effect="write", doing="", name="write")
 
 
 @asynccontextmanager
@@ -107,14 +145,8 @@ async def open_bot(
     spending = make_spending(
         allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})
     )
-    choices = make_choices(
-        model or EchoModel(),
-        [Tools(*tools)],
-        policy,
-        [MemoryTable()],
-        spending=spending,
-        rules=tables,
-    )
+    parts = [Tools(*tools)], policy, [MemoryTable()]
+    choices = make_choices(model or EchoModel(), *parts, spending=spending, rules=tables)
     found = limits or ScheduleLimits()
     engine = await open_engine(home, replace(choices, clock=clock, schedule_limits=found))
     engine.platforms.replies["web"] = lambda to, posts: reply
@@ -155,23 +187,19 @@ async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Pat
     """Its cost does not grow with each run, and who asks about its answer is understood."""
     model = EchoModel()
     async with open_bot(tmp_path, model) as bot:
-        inbox, threads = bot.engine.conversations.inbox, bot.engine.conversations.threads
-
-        async def say(text: str) -> None:
-            message = Message(text, text, ANA, PLACE, replace(TO, turn=turn_id(text)))
-            await inbox.wait_for_answer((await inbox.accept(message)).seq)
+        threads = bot.engine.conversations.threads
 
         async def read(number: int) -> list[str]:
             ask = model.asks[number]
             return [item.text for item in (*await ask.history(), *ask.input)]
 
-        await say("hello")
+        await bot.answer(await bot.say("hello"))
         own = await threads.get(PLACE.conversation)
         ask = await bot.start(replace(DAILY, kind="ask", text="report"))
         for _ in range(2):
             await bot.run(ask)
         assert await threads.get(PLACE.conversation) == own, "people continue their own memory"
-        await say("and why?")
+        await bot.answer(await bot.say("and why?"))
         assert await read(1) == await read(2) == ["report"]
         assert await read(3) == [
             "hello", "You said: hello", "report", "You said: report", "report", "You said: report",
@@ -183,9 +211,8 @@ async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Pat
 async def test_a_schedule_never_runs_another_command_than_a_quick_command(tmp_path: Path) -> None:
     """Not even if its stored text is another one, as after a change by hand."""
     async with open_bot(tmp_path) as bot:
-        message = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
-        inbox, journal = bot.engine.conversations.inbox, bot.engine.conversations.journal
-        await inbox.wait_for_answer((await inbox.accept(message)).seq)
+        journal = bot.engine.conversations.journal
+        await bot.answer(await bot.say("hello"))
         one = await bot.start(replace(DAILY, kind="command", text="quick-command nothing"))
         for what in ("forget yes", "hello"):
             await bot.update(one, "text", what)
@@ -238,15 +265,12 @@ async def test_an_allowance_of_each_schedule_counts_its_runs_alone(tmp_path: Pat
         second = await bot.start(replace(DAILY, kind="ask", text="the other"))
         assert (await bot.run(first))[0].state == "done"
         (other,) = await bot.store.list_runs(second.id)
-        answer = await bot.engine.conversations.inbox.wait_for_answer(other.seq)
+        answer = await bot.answer(other.seq)
         assert answer.text == "You said: the other", "it has its own count"
         assert (await bot.run(first))[0].reason == "allowance"
 
 
 async def test_three_failures_in_a_row_pause_and_are_reported(tmp_path: Path) -> None:
-    def fail_to_answer(ask: RoundRequest) -> Any:
-        raise ModelDown
-
     async with open_bot(tmp_path, Scripted(fail_to_answer)) as bot:
         ask = await bot.start(replace(DAILY, kind="ask"))
         for _ in range(3):
@@ -256,20 +280,9 @@ async def test_three_failures_in_a_row_pause_and_are_reported(tmp_path: Path) ->
 
 
 async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
-    async def write(ctx: ToolContext) -> Outcome:
-        """Write."""
-        row = RowWrite("", None, {"Value": 1})
-        return await ctx.turn.propose(Draft("memory", "create", {}, "People", (row,)))
-
-    def script(ask: RoundRequest) -> Any:
-        call = Item("call", call_id="c1", name="write", arguments="{}")
-        done = Item("message", role="assistant", text="ok")
-        has_called = any(item.kind == "output" for item in ask.input)
-        return [RoundCompleted((done,) if has_called else (call,))]
-
-    tool = FunctionTool(write, effect="write", doing="", name="write")
+    model, tool = make_writer([], None)
     tables = TableRules({"people": TableRule("auto")})
-    async with open_bot(tmp_path, Scripted(script), tool, tables=tables) as bot:
+    async with open_bot(tmp_path, model, tool, tables=tables) as bot:
         _, answer = await bot.run(await bot.start(replace(DAILY, kind="ask")))
         assert [card.state for card in answer.cards] == ["open"], answer
 
@@ -277,22 +290,9 @@ async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
 async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
     tmp_path: Path,
 ) -> None:
-    async def write(ctx: ToolContext) -> Outcome:
-        """Write."""
-        row = RowWrite("1", {"Value": 1}, {"Value": 2})
-        return await ctx.turn.propose(Draft("memory", "update", {}, "People", (row,)))
-
-    call = Item("call", call_id="c1", name="write", arguments="{}")
-    told: list[str] = []
-
-    def script(ask: RoundRequest) -> Any:
-        outputs = [item.text for item in ask.input if item.kind == "output"]
-        told.extend(outputs)
-        done = Item("message", role="assistant", text="ok")
-        return [RoundCompleted((done,) if outputs else (call,))]
-
-    tool = FunctionTool(write, effect="write", doing="", name="write")
-    async with open_bot(tmp_path, Scripted(script), tool) as bot:
+    told = list[str]()
+    model, tool = make_writer(told, {"Value": 1})
+    async with open_bot(tmp_path, model, tool) as bot:
         ask = await bot.start(replace(DAILY, kind="ask"))
         run, answer = await bot.run(ask)
         assert len(answer.cards) == 1, answer
@@ -352,8 +352,7 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
     async with open_bot(tmp_path) as bot:
         room: Any = Room()
         bot.engine.platforms.messengers["web"] = room
-        admins = frozenset(["web:bo"])
-        bot.engine.people.policy.admins = admins
+        bot.engine.people.policy.admins = frozenset(["web:bo"])
         for is_reader, is_busy, state in (
             (None, False, "done"), (True, True, "unknown"), (True, False, "done"),
             (False, False, "rights"),
@@ -363,11 +362,8 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
             run, _ = await bot.run(one)
             expected = ("done", "") if state == "done" else ("skipped", state)
             assert (run.state, run.reason) == expected, is_reader
-            (shown,) = [
-                entry
-                for entry in await bot.engine.conversations.journal.list_entries(PLACE.conversation)
-                if entry.seq == run.seq
-            ]
+            entries = await bot.engine.conversations.journal.list_entries(PLACE.conversation)
+            (shown,) = [entry for entry in entries if entry.seq == run.seq]
             assert shown.message.reply_to.source == "since:1", "it answers no message"
             if state == "unknown":
                 assert await bot.notices() == ["schedule-unknown"]
@@ -418,8 +414,7 @@ async def test_the_owner_of_page_and_terminal_is_one_person(tmp_path: Path) -> N
         room: Any = Room()
         room.is_reader = False
         bot.engine.platforms.messengers["web"] = room
-        admins = frozenset(["terminal:owner"])
-        bot.engine.people.policy.admins = admins
+        bot.engine.people.policy.admins = frozenset(["terminal:owner"])
         run, _ = await bot.run(await bot.start(by=owner))
         assert (run.state, run.reason) == ("skipped", "rights")
         for person in (owner, Person("web", "owner")):
@@ -455,7 +450,7 @@ async def test_the_owner_is_notified_of_missed_runs_and_of_one_that_an_earlier_r
         assert (skipped.state, skipped.reason, skipped.seq) == ("skipped", "busy", 0)
         assert await bot.notices() == ["schedule-busy"]
         gate.release()
-        await bot.engine.conversations.inbox.wait_for_answer(begun.seq)
+        await bot.answer(begun.seq)
         assert len(model.asks) == 1
 
 
@@ -466,20 +461,17 @@ async def test_a_run_that_waits_does_not_begin_after_its_schedule_was_paused(
     gate = Gate()
     model = EchoModel(gate=lambda ask: gate.wait())
     async with open_bot(tmp_path, model) as bot:
-        inbox = bot.engine.conversations.inbox
-        ask = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
-        first = await inbox.accept(ask)
+        first = await bot.say("hello")
         await gate.wait_until_reached()
         one = await bot.start()
         bot.clock.now = one.next_due_at
         await bot.engine.schedules.scheduler.start_due_runs()
         await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
         gate.release()
-        await inbox.wait_for_answer(first.seq)
-        (run,) = await bot.store.list_runs(one.id)
-        assert (await inbox.wait_for_answer(run.seq)).text == ""
-        (run,) = await bot.store.list_runs(one.id)
+        await bot.answer(first)
+        run = await bot.only_run(one)
         assert (run.state, run.reason) == ("skipped", "changed")
+        assert (await bot.answer(run.seq)).text == ""
 
 
 @pytest.mark.usefixtures("stops_scheduler")
@@ -500,24 +492,19 @@ async def test_a_schedule_whose_time_zone_is_unknown_now_pauses_and_others_run(
         await schedules.scheduler.start_due_runs()
         paused = await bot.store.get(first.id)
         assert (paused.state, paused.reason) == ("paused", "failures")
-        (run,) = await bot.store.list_runs(second.id)
-        assert (await bot.engine.conversations.inbox.wait_for_answer(run.seq)).status == "done"
+        assert (await bot.answer((await bot.only_run(second)).seq)).status == "done"
 
 
 @pytest.mark.usefixtures("stops_scheduler")
 async def test_a_run_that_ended_is_reported_in_utc_once_its_time_zone_is_unknown(
     tmp_path: Path,
 ) -> None:
-    def fail_to_answer(ask: RoundRequest) -> Any:
-        raise ModelDown
-
     async with open_bot(tmp_path, Scripted(fail_to_answer)) as bot:
         one = await bot.start(replace(DAILY, kind="ask"))
         scheduler = bot.engine.schedules.scheduler
         bot.clock.now = one.next_due_at
         await scheduler.start_due_runs()
-        (run,) = await bot.store.list_runs(one.id)
-        await bot.engine.conversations.inbox.wait_for_answer(run.seq)
+        await bot.only_run(one)
         await bot.update(one, "time_zone", "Mars/Base")
         await scheduler.start_due_runs()
         (notice,) = await bot.engine.notices.list_waiting(ANA)
@@ -551,8 +538,7 @@ async def test_a_due_schedule_runs_once_its_store_works_again(
                 await scheduler.start_due_runs()
         assert (await bot.store.get(one.id)).state == "active", "it was not paused"
         await scheduler.start_due_runs()
-        (run,) = await bot.store.list_runs(one.id)
-        assert (await bot.engine.conversations.inbox.wait_for_answer(run.seq)).status == "done"
+        assert (await bot.answer((await bot.only_run(one)).seq)).status == "done"
 
 
 @pytest.mark.usefixtures("stops_scheduler")
@@ -575,9 +561,8 @@ async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_wit
         known = True
         bot.clock.now += HOUR
         await scheduler.start_due_runs()
-        (run,) = await bot.store.list_runs(one.id)
+        run = await bot.only_run(one)
         assert (run.due_at, run.is_late) == (one.next_due_at, True)
-        await bot.engine.conversations.inbox.wait_for_answer(run.seq)
         await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
         await scheduler.start_due_runs()
         assert await scheduler.start_due_runs() is None, "it waits to be woken"
