@@ -120,12 +120,8 @@ async def test_a_write_that_takes_effect_after_the_row_was_read_back_is_done() -
     table.is_late = True
     wanted = change("A", ["Name"])
     ended = await make_runner(table, NullLedger(wanted)).run(wanted)
-    assert (ended.state, ended.steps[0].state, table.value, table.written) == (
-        "done",
-        "done",
-        "A",
-        1,
-    )
+    assert (ended.state, ended.steps[0].state) == ("done", "done")
+    assert (table.value, table.written) == ("A", 1)
 
 
 async def test_after_a_stop_no_further_batch_begins_and_the_next_process_goes_on() -> None:

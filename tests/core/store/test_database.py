@@ -79,6 +79,10 @@ class Held:
         await self._task
 
 
+def remove_all(connection: SqlConnection) -> None:
+    connection.execute("DELETE FROM notes").close()
+
+
 def note(text: str) -> Any:
     def work(connection: SqlConnection) -> str:
         connection.execute("INSERT INTO notes VALUES (?)", (text,))
@@ -134,9 +138,8 @@ async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: SqliteDat
 
 async def test_a_write_is_in_the_file_when_it_returns(database: SqliteDatabase) -> None:
     await database.write(note("kept"))
-    other = sqlite3.connect(database.path)
-    assert other.execute("SELECT text FROM notes").fetchall() == [("kept",)]
-    other.close()
+    with closing(sqlite3.connect(database.path)) as other:
+        assert other.execute("SELECT text FROM notes").fetchall() == [("kept",)]
 
 
 async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: SqliteDatabase) -> None:
@@ -153,18 +156,8 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
     def store_too_large(connection: SqlConnection) -> None:
         connection.execute("INSERT INTO notes VALUES (?)", (2**63,))
 
-    results = await together(
-        database,
-        note("a"),
-        half,
-        note("b"),
-        wrong,
-        note("c"),
-        note("a"),
-        raise_memory_error,
-        note("d"),
-        store_too_large,
-    )
+    works = [note("a"), half, note("b"), wrong, note("c"), note("a"), raise_memory_error, note("d")]
+    results = await together(database, *works, store_too_large)
     kinds = [type(result) for result in results]
     assert kinds == [str, ValueError, str, sqlite3.OperationalError,
                      str, sqlite3.IntegrityError, MemoryError, str, Unstorable]  # fmt: skip
@@ -286,7 +279,7 @@ async def test_a_read_that_fails_is_worded(database: SqliteDatabase) -> None:
     with pytest.raises(NotStored, match=r"Cannot use .*/ponte\.db: no such table: nowhere"):
         await database.read(lambda c: c.execute("SELECT * FROM nowhere").fetchall())
     with pytest.raises(NotStored, match="readonly"):
-        await database.read(lambda c: c.execute("DELETE FROM notes").close())
+        await database.read(remove_all)
     with pytest.raises(Unstorable):
         await database.read(lambda c: c.execute("SELECT ?", (2**63,)).fetchall())
 
@@ -341,13 +334,10 @@ def bytes_of(folder: Path) -> bytes:
 
 async def test_what_was_deleted_leaves_the_log_of_writes(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
-    await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('a secret')").close())
-    await database.write(lambda c: c.execute("DELETE FROM notes").close())
+    await database.write(note("a secret"))
+    await database.write(remove_all)
     assert b"a secret" in bytes_of(tmp_path)
-    await asyncio.gather(
-        database.scrub(),
-        database.write(lambda c: c.execute("INSERT INTO notes VALUES ('new')").close()),
-    )
+    await asyncio.gather(database.scrub(), database.write(note("new")))
     assert b"a secret" not in bytes_of(tmp_path)
     await database.close()
 
@@ -373,8 +363,8 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
 
 async def test_what_a_killed_process_deleted_goes_with_the_next_start(tmp_path: Path) -> None:
     first = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
-    await first.write(lambda c: c.execute("INSERT INTO notes VALUES ('a secret')").close())
-    await first.write(lambda c: c.execute("DELETE FROM notes").close())
+    await first.write(note("a secret"))
+    await first.write(remove_all)
     assert b"a secret" in bytes_of(tmp_path)
     heir = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     assert b"a secret" not in bytes_of(tmp_path)
@@ -384,11 +374,11 @@ async def test_what_a_killed_process_deleted_goes_with_the_next_start(tmp_path: 
 
 async def test_what_another_process_reads_cannot_be_cut_off(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
-    await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('one')").close())
+    await database.write(note("one"))
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM notes").fetchall()
-        await database.write(lambda c: c.execute("DELETE FROM notes").close())
+        await database.write(remove_all)
         database._connection.execute("PRAGMA busy_timeout=10")
         with pytest.raises(NotStored, match="another process reads it"):
             await database.scrub()
@@ -403,7 +393,7 @@ async def test_a_store_that_refuses_says_so_until_it_works_again(
     assert (await database.health()).state == "on"
     database._connection.execute("PRAGMA query_only=ON")
     with pytest.raises(NotStored):
-        await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('a')").close())
+        await database.write(note("a"))
     ill = await database.health()
     assert (ill.name, ill.state) == ("database", "failing")
     assert "attempt to write a readonly database" in ill.words
