@@ -77,38 +77,26 @@ async def test_it_says_what_it_is_and_what_one_line_adds() -> None:
     assert "OPENAI_API_KEY=" in answer
     for words in ("history", "list tables", "show TABLE", "run python", "/nocodb TOOL {json}"):
         assert words in answer
-
-
-async def test_it_streams_words_and_completes_with_the_same_text() -> None:
-    chat = Chat(DemoModel)
-    answer = await chat.says("hello")
     assert len(chat.deltas) > 10
-    assert "".join(chat.deltas) == answer
+    assert "".join(chat.deltas) == answer, "it streams the text with which it completes"
 
 
-async def test_list_tables_over_the_bridge() -> None:
+async def test_tables_over_the_bridge() -> None:
     async with open_bridge_chat() as (chat, bridge):
         answer = await chat.says("List tables")
         assert "Tables: 2" in answer
         assert f"**Customers** (`{CUSTOMERS}`)" in answer
         assert bridge.executed_tools == ["list_bases", "list_tables"]
-        assert parse_calls(chat.calls)[1] == (
-            "nocodb_execute",
-            {"tool": "list_tables", "args": {"base_id": BASE}},
-        )
-
-
-async def test_show_a_table() -> None:
-    async with open_bridge_chat() as (chat, bridge):
+        list_tables = {"tool": "list_tables", "args": {"base_id": BASE}}
+        assert parse_calls(chat.calls)[1] == ("nocodb_execute", list_tables)
         answer = await chat.says("show customers")
         total = len(bridge.api.rows[CUSTOMERS])
         assert f"**Customers**: showing 20 of {total} rows." in answer
         assert len([line for line in answer.split("\n") if line.startswith("|")]) == 22
-        assert len(chat.calls) == 3
-
-
-async def test_a_table_that_is_not_there() -> None:
-    async with open_bridge_chat() as (chat, _):
+        ids = [call.call_id for call in chat.calls]
+        assert len(ids) == len(set(ids)) == 3
+        again = [item for ask in chat.asks for item in await chat.complete(ask)]
+        assert [item.call_id for item in again if item.kind == "call"] == ids, "asked again"
         answer = await chat.says("show Custommers")
         assert answer == "Table Custommers not found. Available tables: Customers, Orders."
 
@@ -127,9 +115,8 @@ async def test_the_bridge_called_by_hand() -> None:
         args = json.dumps({"table_id": CUSTOMERS, "record_id": 1})
         assert (await chat.says(f"/nocodb get_record {args}")).startswith("```json\n{\n")
         assert "Type `/nocodb TOOL {json}`" in await chat.says("/nocodb list_bases {oops")
-        assert "does more than is allowed through the bridge" in await chat.says(
-            '/nocodb delete_base {"base_id": "p1"}'
-        )
+        answer = await chat.says('/nocodb delete_base {"base_id": "p1"}')
+        assert "does more than is allowed through the bridge" in answer
 
 
 async def test_without_tools_it_says_what_to_set() -> None:
@@ -155,30 +142,28 @@ async def test_a_tool_that_fails_is_told_in_words() -> None:
     assert await chat.says("list tables") == "That didn't work: The bridge is asleep."
 
 
-async def test_one_base_of_two_fails() -> None:
+def list_bases_tool(count: int, locked: str = "") -> Tool:
+    """Return a bridge with so many bases of one table each; one is locked."""
+
     async def nocodb_execute(tool: str, args: dict[str, str]) -> object:
         """Read tables."""
         if tool == "list_bases":
-            return [{"id": "p1", "title": "One"}, {"id": "p2", "title": "Two"}]
-        if args["base_id"] == "p2":
+            return [{"id": f"p{number}", "title": f"Base {number}"} for number in range(count)]
+        if args["base_id"] == locked:
             raise ToolError("It is locked.")
-        return [{"id": "m1", "title": "Cats"}]
+        return [{"id": f"m{args['base_id']}", "title": f"Cats {args['base_id']}"}]
 
-    tool = FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
-    assert await Chat(DemoModel, [tool]).says("list tables") == (
-        "Tables: 1\n\n- **Cats** (`m1`)\n\nI couldn't read the base Two: It is locked."
+    return FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
+
+
+async def test_one_base_of_two_fails() -> None:
+    assert await Chat(DemoModel, [list_bases_tool(2, "p1")]).says("list tables") == (
+        "Tables: 1\n\n- **Cats p0** (`mp0`)\n\nI couldn't read the base Base 1: It is locked."
     )
 
 
 async def test_of_many_bases_the_first_are_read_and_the_answer_says_so() -> None:
-    async def nocodb_execute(tool: str, args: dict[str, str]) -> object:
-        """Read tables."""
-        if tool == "list_bases":
-            return [{"id": f"p{number}", "title": f"Base {number}"} for number in range(30)]
-        return [{"id": f"m{args['base_id']}", "title": f"Cats {args['base_id']}"}]
-
-    tool = FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
-    chat = Chat(DemoModel, [tool])
+    chat = Chat(DemoModel, [list_bases_tool(30)])
     answer = await chat.says("list tables")
     read = len(chat.calls) - 1
     assert read < 30
@@ -196,10 +181,8 @@ async def test_a_step_of_the_tour_that_cannot_read_says_why(said: str) -> None:
 async def test_a_payment_that_cannot_be_proposed_says_why() -> None:
     chat = Chat(DemoModel, sample_tools(reads=True, changes=False))
     assert await chat.says(PAY_SENTENCE) == "That didn't work: It is locked."
-    assert parse_calls(chat.calls)[1] == (
-        "nocodb_update",
-        {"table": "Invoices", "changes": [{"id": "7", "fields": {"Status": "Paid"}}]},
-    )
+    paid = {"table": "Invoices", "changes": [{"id": "7", "fields": {"Status": "Paid"}}]}
+    assert parse_calls(chat.calls)[1] == ("nocodb_update", paid)
 
 
 def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
@@ -329,15 +312,6 @@ async def test_quoted_context_is_not_what_was_asked() -> None:
     assert await chat.says("history") == "This conversation has no earlier messages."
 
 
-async def test_the_same_round_asked_again_is_the_same() -> None:
-    async with open_bridge_chat() as (chat, _):
-        await chat.says("show Customers")
-        ids = [call.call_id for call in chat.calls]
-        assert len(set(ids)) == 3
-        again = [item for ask in chat.asks for item in await chat.complete(ask)]
-        assert [item.call_id for item in again if item.kind == "call"] == ids
-
-
 @pytest.mark.parametrize("odd", ["", "null", "[1]", "text", '{"list": 1}', '{"list": [1, null]}'])
 async def test_the_demo_model_accepts_any_tool_result(odd: str) -> None:
     value = json.loads(odd) if odd.startswith(("{", "[", "n")) else odd
@@ -354,40 +328,34 @@ async def test_it_keeps_nothing_anywhere() -> None:
     await model.close()
 
 
-@pytest.mark.parametrize(
-    ("outcome", "told"),
-    [
-        (RESULT_UNKNOWN, "I was interrupted while this code ran, so its effects are unknown"),
-        (_CALLS_USED_UP.format(count=20, costly="", what="them"), "has used up its 20 tool calls"),
-        (
-            _OVER_BUDGET.format(why="No allowance is left."),
-            "That didn't work: not run. No allowance",
-        ),
-        (_RESULT_LOST, "its result could not be stored and is lost"),
-    ],
-)
-async def test_words_that_are_meant_for_a_model_are_not_repeated(outcome: str, told: str) -> None:
-    """As an outcome is found after a kill, or where a limit is reached."""
-    answer = await Chat(DemoModel, [python(outcome.replace("{", "{{"))]).says("run python 1 + 1")
-    assert told in answer
-    for words in ("to you", "tell the person", "do not repeat", "answer now", "error:"):
-        assert words not in answer
+OUTCOMES_FOR_A_MODEL = {
+    RESULT_UNKNOWN: "I was interrupted while this code ran, so its effects are unknown",
+    _CALLS_USED_UP.format(count=20, costly="", what="them"): "has used up its 20 tool calls",
+    _OVER_BUDGET.format(why="No money is left."): "That didn't work: not run. No money",
+    _RESULT_LOST: "its result could not be stored and is lost",
+}
+CHANGES_FOR_A_MODEL = {
+    _DONE_BEFORE.format(id="abc234"): "done already, as abc234",
+    NOTE_TEMPLATE.format(words="Proposal abc234: Done."): "Proposal abc234: Done.",
+}
 
 
-@pytest.mark.parametrize(
-    ("outcome", "shown"),
-    [
-        (_DONE_BEFORE.format(id="abc234"), "done already, as abc234"),
-        (NOTE_TEMPLATE.format(words="Proposal abc234: Done."), "Proposal abc234: Done."),
-    ],
-)
-async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, shown: str) -> None:
-    """Of one that was done before a kill, or that a rule allowed."""
+async def test_words_that_are_meant_for_a_model_are_not_repeated() -> None:
+    """As an outcome is found after a kill, or where a limit is reached; and as it is told of a
+    change that was done before a kill, or that a rule allowed."""
+    answers = list[str]()
+    for outcome, words in OUTCOMES_FOR_A_MODEL.items():
+        chat = Chat(DemoModel, [python(outcome.replace("{", "{{"))])
+        answers.append(await chat.says("run python 1 + 1"))
+        assert words in answers[-1]
     asked = '/nocodb create_record {"table_id": "m1", "record_data": {"Name": "A"}}'
-    answer = await Chat(DemoModel, [execute({"create_record": outcome})]).says(asked)
-    assert shown in answer
-    for words in ("to you", "tell the person", "A note from Ponte", "not from a person"):
-        assert words not in answer
+    for outcome, words in CHANGES_FOR_A_MODEL.items():
+        answers.append(await Chat(DemoModel, [execute({"create_record": outcome})]).says(asked))
+        assert words in answers[-1]
+    for words in ("to you", "tell the person", "do not repeat", "answer now", "error:"):
+        assert words not in str(answers)
+    for words in ("A note from Ponte", "not from a person"):
+        assert words not in str(answers)
 
 
 def test_a_note_for_the_model_is_not_shown_to_people() -> None:

@@ -60,23 +60,13 @@ def test_the_model_reads_name_description_and_arguments() -> None:
     assert query.spec.name == "query"
     assert query.spec.description == "Read rows of a table.\n\nRows come in pages."
     assert list(properties) == ["table", "filters", "match", "sort", "limit", "fields"]
-    assert properties["table"] == {
-        "type": "string",
-        "description": "title or id of the table, as the list of tables tells it",
-    }
-    assert properties["limit"] == {
-        "type": ["integer", "null"],
-        "description": "rows in a page",
-        "minimum": 1,
-        "maximum": 50,
-    }
-    assert properties["match"] == {
-        "anyOf": [{"enum": ["all", "any"], "type": "string"}, {"type": "null"}]
-    }
-
-
-def test_what_it_says_obeys_the_strict_rules() -> None:
-    assert breaches(query.spec) == []
+    words = "title or id of the table, as the list of tables tells it"
+    assert properties["table"] == {"type": "string", "description": words}
+    limit = {"type": ["integer", "null"], "description": "rows in a page"}
+    assert properties["limit"] == {**limit, "minimum": 1, "maximum": 50}
+    texts = {"enum": ["all", "any"], "type": "string"}
+    assert properties["match"] == {"anyOf": [texts, {"type": "null"}]}
+    assert breaches(query.spec) == [], "the strict rules"
     assert json.loads(json.dumps(query.spec.parameters)) == query.spec.parameters
 
 
