@@ -101,15 +101,15 @@ def test_a_clipped_text_fits(text: str, limit: int) -> None:
         ("...", "file"),
         ("", "file"),
         ("/", "file"),
-        ("x" * 300 + ".tar.gz", "x" * 93 + ".tar.gz"[:7]),
     ],
 )
 def test_file_names(name: str, safe: str) -> None:
-    if len(name) > 100:
-        assert len(safe_file_name(name)) == 100
-        assert safe_file_name(name).endswith(".gz")
-    else:
-        assert safe_file_name(name) == safe
+    assert safe_file_name(name) == safe
+
+
+def test_a_long_file_name_keeps_its_ending() -> None:
+    assert len(safe_file_name("x" * 300 + ".tar.gz")) == 100
+    assert safe_file_name("x" * 300 + ".tar.gz").endswith(".gz")
 
 
 @given(ANYTHING)

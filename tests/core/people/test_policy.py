@@ -267,8 +267,6 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
 
 
 MATCHES = "orders=orders|*=|**=x|hr*=hr|*hr=the hr|*h*25=h25|*h*25=old h of 25|a*b*a=aba|a*c=a\nc"
-    "orders=orders|*=|**=x|hr*=hr|*hr=the hr|*h*25=h25|*h*25=old h of 25|a*b*a=aba|a*b*c=a\nb\nc"
-)
 OTHERS = "orders=orders 2|hr*=the hr|*hr=hr 5|*h*25=h 25 b|hr*hr=hr|a*ba*a=aba|a.c=abc|[ab]?=a1"
 
 
