@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from core.base.http import HttpClient
+from core.tools.nocodb.api import NocoApi
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeBase
 from tests.nocodb.places import Place
 from tests.nocodb.sample import make_sample_base
+from tests.nocodb.write_tools import WriteTools
 from tests.real.nocodb.seed import Seeded
 
 
@@ -24,6 +27,22 @@ async def http() -> AsyncIterator[HttpClient]:
 async def fake() -> AsyncIterator[FakeNocoDB]:
     async with FakeNocoDB() as server:
         yield server
+
+
+@pytest.fixture
+def base(fake: FakeNocoDB) -> FakeBase:
+    """The base of the fake, in which tests change tables."""
+    return fake.world.bases[filled.CRM]
+
+
+@pytest.fixture
+def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
+    return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
+
+
+@pytest.fixture
+def api(fake: FakeNocoDB, http: HttpClient) -> NocoApi:
+    return NocoApi(fake.origin, filled.OWNER, http, pauses=())
 
 
 @pytest.fixture(params=["fake", "real"])

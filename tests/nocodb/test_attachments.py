@@ -21,7 +21,6 @@ from core.domain.records import Outcome, Viewer
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.summarize import build_read_tools
 from tests.core.tools.scene import make_tool_context
-from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.places import Place, only_fake, refusal
 from tests.nocodb.write_tools import ANA, HERE, MemoryFiles, WriteTools
@@ -176,14 +175,14 @@ async def test_one_file_goes_into_each_row_that_filters_select(tools: WriteTools
     assert titles(await tools.cell("Customers", "15", "Contract")) == ["terms.txt"]
 
 
+@only_fake
 @pytest.mark.parametrize("named", [
     "other.pdf", "/etc/passwd", {"file": "f1", "sha256": "0", "title": "x", "path": "download/x"},
     [{"url": "http://127.0.0.1/x", "title": "x"}], 7, ["receipt.pdf", "other.pdf"],
 ])  # fmt: skip
 async def test_only_files_of_the_conversation_can_be_named(
-    fake: FakeNocoDB, http: Any, named: object
+    tools: WriteTools, named: object
 ) -> None:
-    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     error = await tools.error_of_call(
         "nocodb_update", changes=[{"id": 2, "fields": {"Contract": named}}]
@@ -206,11 +205,11 @@ async def test_of_several_files_with_one_name_the_id_decides(own_place: Place) -
     assert [f["size"] for f in await tools.cell("Customers", "2", "Contract")] == [5]
 
 
+@only_fake
 @pytest.mark.parametrize("how", ["deleted", "changed"])
 async def test_a_file_that_is_not_the_approved_one_is_not_uploaded(
-    fake: FakeNocoDB, http: Any, how: str
+    tools: WriteTools, fake: FakeNocoDB, how: str
 ) -> None:
-    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     file = tools.files.add("receipt.pdf", "application/pdf", PDF)
     tools.files.add("note.txt", "text/plain", b"paid")
     names = ["note.txt", "receipt.pdf"]
@@ -268,10 +267,10 @@ async def test_the_same_file_of_two_requests_is_attached_once(tools: WriteTools)
     assert titles(await tools.cell("Customers", "2", "Contract")) == ["receipt.pdf"]
 
 
+@only_fake
 async def test_a_file_that_nocodb_cut_is_not_attached(
-    fake: FakeNocoDB, http: Any, monkeypatch: pytest.MonkeyPatch
+    tools: WriteTools, fake: FakeNocoDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     fields = {"Contract": "receipt.pdf"}
     draft = await tools.draft("nocodb_update", changes=[{"id": 2, "fields": fields}])
@@ -285,11 +284,9 @@ async def test_a_file_that_nocodb_cut_is_not_attached(
     assert fake.write_calls == []
 
 
-async def test_after_a_crash_the_row_tells_whether_the_file_is_attached(
-    fake: FakeNocoDB, http: Any
-) -> None:
+@only_fake
+async def test_after_a_crash_the_row_tells_whether_the_file_is_attached(tools: WriteTools) -> None:
     """The draft alone is known then: it has no path of the uploaded file."""
-    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     tools.files.add("receipt.pdf", "application/pdf", PDF)
     fields = {"Contract": "receipt.pdf"}
     draft = await tools.draft("nocodb_update", changes=[{"id": 1, "fields": fields}])
@@ -344,8 +341,8 @@ async def test_only_nocodbs_own_paths_are_read(own_place: Place) -> None:
         assert (await reader.refusal("x.txt")).code == code, file
 
 
-async def test_no_other_host_and_no_redirect(fake: FakeNocoDB, http: Any) -> None:
-    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
+@only_fake
+async def test_no_other_host_and_no_redirect(place: Place, fake: FakeNocoDB) -> None:
     await put(place, [{"title": "x.txt", "size": 23, "path": "download/contract.txt",
                        "signedPath": f"{fake.origin}/dltemp/x"}])  # fmt: skip
     reader = Reader(place)
@@ -357,18 +354,20 @@ async def test_no_other_host_and_no_redirect(fake: FakeNocoDB, http: Any) -> Non
     assert (caught.value.code, len(fake.downloads)) == ("file_gone", 2)
 
 
+@only_fake
 @pytest.mark.parametrize("size", [(20 << 20) + 1, 3, None])
-async def test_a_file_over_the_limit_is_not_read(fake: FakeNocoDB, http: Any, size: object) -> None:
+async def test_a_file_over_the_limit_is_not_read(
+    place: Place, fake: FakeNocoDB, size: object
+) -> None:
     """Whatever size the cell names."""
-    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
     fake.world.files["download/big"] = b"a" * ((20 << 20) + 1)
     await put(place, [{"title": "big.txt", "path": "download/big", "size": size}])
     assert (await Reader(place).refusal("big.txt")).code == "too_large"
     assert len(fake.downloads) == (size != (20 << 20) + 1)
 
 
-async def test_a_name_that_the_row_does_not_have(fake: FakeNocoDB, http: Any) -> None:
-    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
+@only_fake
+async def test_a_name_that_the_row_does_not_have(place: Place) -> None:
     reader = Reader(place)
     with pytest.raises(ToolError) as caught:
         await reader.read("nope.txt", row=1)
@@ -376,8 +375,8 @@ async def test_a_name_that_the_row_does_not_have(fake: FakeNocoDB, http: Any) ->
     assert (await reader.read("CONTRACT.txt", row=1)).files[0].size == 23
 
 
-async def test_of_files_with_one_name_the_last_is_read(fake: FakeNocoDB, http: Any) -> None:
-    place = Place(fake.origin, filled.OWNER, "", filled.CRM, "", http)
+@only_fake
+async def test_of_files_with_one_name_the_last_is_read(place: Place, fake: FakeNocoDB) -> None:
     for number in (1, 2):
         fake.world.files[f"download/{number}"] = b"a" * number
     await put(place, [{"title": "a", "path": f"download/{n}", "size": n} for n in (1, 2)])

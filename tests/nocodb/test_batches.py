@@ -9,21 +9,14 @@ import pytest
 
 from bot.integrations import KINDS
 from core.base.errors import ToolError, WriteUnsure
-from core.base.http import HttpClient
 from core.changes.apply import ChangeRunner
 from core.changes.cards import CardBuilder
 from core.changes.ledger import SqlLedger
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
-from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
-from tests.fakes.nocodb.tables import Relation, add_links
+from tests.fakes.nocodb.tables import FakeBase, Relation, add_links
 from tests.fakes.null_ledger import NullLedger
 from tests.nocodb.write_tools import ANA, HERE, WriteTools
-
-
-@pytest.fixture
-def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
-    return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
 
 
 def count_descriptions(fake: FakeNocoDB) -> int:
@@ -91,7 +84,7 @@ async def test_a_description_that_could_not_be_read_is_asked_for_again(
 
 
 async def test_a_table_that_changed_between_two_batches(
-    write_tools: WriteTools, fake: FakeNocoDB
+    write_tools: WriteTools, base: FakeBase
 ) -> None:
     draft = await write_tools.draft("nocodb_update", changes=changes(*range(1, 21)))
     first, second = draft.rows[:10], draft.rows[10:]
@@ -99,9 +92,8 @@ async def test_a_table_that_changed_between_two_batches(
     await batch.check(first)
     await batch.write(first)
     await batch.check(first)
-    tables = fake.world.bases[filled.CRM].tables.values()
-    table = next(each for each in tables if each.title == "Customers")
-    value = next(field for field in table.fields if field.title == "Value")
+    value = base.table("Customers").find("Value")
+    assert value
     value.title = "Worth"
     with pytest.raises(ToolError) as caught:
         await write_tools.rows.open(draft).check(second)
@@ -132,9 +124,9 @@ async def test_an_empty_cell_that_has_been_filled_keeps_its_row(write_tools: Wri
 
 
 @pytest.fixture
-def readings(fake: FakeNocoDB) -> Relation:
+def readings(base: FakeBase) -> Relation:
     """Customer 5 has Readings 1 to 250."""
-    relation = add_links(fake.world.bases[filled.CRM], "Customers", "Reads", "Readings", "mm")
+    relation = add_links(base, "Customers", "Reads", "Readings", "mm")
     relation.pairs = [(5, number) for number in range(1, 251)]
     return relation
 

@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import Draft
-from tests.fakes.nocodb import filled
-from tests.fakes.nocodb.server import FakeNocoDB
-from tests.fakes.nocodb.tables import FakeField
-from tests.nocodb.places import Place
+from tests.fakes.nocodb.tables import FakeBase, FakeField
+from tests.nocodb.places import Place, only_fake
 from tests.nocodb.write_tools import WriteTools
 
 
@@ -237,15 +234,15 @@ async def test_a_table_that_may_only_be_read(place: Place) -> None:
     assert refused.code == "read_only", "a link is written there too"
 
 
+@only_fake
 @pytest.mark.parametrize("tool", ["nocodb_update", "nocodb_delete"])
 async def test_a_withheld_column_cannot_be_guessed_at_by_proposing(
-    fake: FakeNocoDB, http: HttpClient, tool: str
+    write_tools: WriteTools, base: FakeBase, tool: str
 ) -> None:
     """Whether a row fits would tell what it holds."""
-    orders = next(t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Orders")
+    orders = base.table("Orders")
     orders.fields.append(FakeField("csecret", "Senha", "SingleLineText"))
     orders.rows[1]["Senha"] = "abc123"
-    write_tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     change = {"set": {"Title": "x"}} if tool == "nocodb_update" else {}
     for guess in ("abc", "abd"):
         secret = {"field": "senha", "op": "contains", "value": guess}

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from core.base.errors import ToolError
-from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi, NocoRecord, TableApi
@@ -19,7 +18,7 @@ from core.tools.nocodb.schema import Schemas
 from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
-from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, add_links, fresh
+from tests.fakes.nocodb.tables import FakeBase, FakeField, add_links, fresh
 from tests.nocodb.places import Place, only_fake, without_nocodb
 from tests.nocodb.reader import Reader
 from tests.real.nocodb.seed import call as call_nocodb
@@ -51,22 +50,12 @@ async def link(
 
 
 @pytest.fixture
-def fake_base(fake: FakeNocoDB) -> FakeBase:
-    return fake.world.bases[filled.CRM]
-
-
-@pytest.fixture
-def read_fake(fake: FakeNocoDB, http: HttpClient) -> Callable[..., Reader]:
+def read_fake(api: NocoApi) -> Callable[..., Reader]:
     def make(rules: TableRules | None = None, most: int = 5_000) -> Reader:
-        api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
         config = FixedConfig(rules) if rules else FixedConfig()
         return Reader(api, Schemas(api, filled.CRM, config=config), most=most)
 
     return make
-
-
-def table_of(base: FakeBase, title: str) -> FakeTable:
-    return next(each for each in base.tables.values() if each.title == title)
 
 
 def total(*numbers: int) -> int | str:
@@ -213,11 +202,11 @@ async def test_the_id_of_a_linked_row_is_a_column(shop: Reader) -> None:
 
 
 async def test_columns_of_all_linked_rows_say_so(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     """NocoDB cuts a cell at 5 or at 25 rows, and Ponte reads the others. Blank ones are left out,
     and all columns have one order."""
-    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    customers, orders = base.table("Customers"), base.table("Orders")
     down = customers.find("Orders")
     assert down
     customers.relations[down.id].pairs = [(1, number) for number in (9, 8, 10, 7, 6)]
@@ -311,9 +300,9 @@ async def test_a_linked_row_is_summed_once(labelled_orders: Reader) -> None:
 
 
 async def test_links_of_very_many_rows_are_not_read_one_by_one(
-    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+    fake: FakeNocoDB, base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
-    relation = add_links(fake_base, "Readings", "Tags", "Customers", "mm")
+    relation = add_links(base, "Readings", "Tags", "Customers", "mm")
     relation.pairs = [(number, 1) for number in range(1, 1_001)]
     with pytest.raises(ToolError, match="too many rows link to several in Tags"):
         await read_fake().summary("Readings", group_by="Tags.Name")
@@ -325,9 +314,9 @@ async def test_links_of_very_many_rows_are_not_read_one_by_one(
 
 
 async def test_two_links_between_two_tables_are_not_mixed_up(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
-    relation = add_links(fake_base, "Customers", "Referred", "Orders", "hm")
+    relation = add_links(base, "Customers", "Referred", "Orders", "hm")
     relation.pairs = [(1, 10), (5, 11), (5, 1)]
     told = await read_fake().summary("Customers", ("Referred", "sum"), ("Referred", "count"))
     assert told["all"] == {"sum of Referred": 3, "count of Referred": 3}
@@ -342,18 +331,18 @@ async def test_two_links_between_two_tables_are_not_mixed_up(
 
 
 async def test_linked_rows_are_read_once_and_only_as_far_as_needed(
-    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+    fake: FakeNocoDB, base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     reader = read_fake()
     await reader.schemas.describe_all(Viewer())
     fake.calls.clear()
     await reader.query("Customers", ("Orders.Due", "eq", "2026-02"), ("Orders.Paid", "eq", False))
-    tables = {table.id: table.title for table in fake_base.tables.values()}
+    tables = {table.id: table.title for table in base.tables.values()}
     paths = [call.path.split("/") for call in fake.calls]
     assert [(tables[path[5]], path[6]) for path in paths] == [
         ("Orders", "count"), ("Orders", "records"), ("Customers", "count"), ("Customers", "records")
     ]  # fmt: skip
-    own = table_of(fake_base, "Customers").fields[0].id
+    own = base.table("Customers").fields[0].id
     assert f'({own},in,"1")' in fake.calls[-1].query["where"], "NocoDB returns only those it needs"
     fake.calls.clear()
     await reader.summary("Orders", ("Customers.Value", "sum"), where=(("Amount", "lt", 5),))
@@ -361,7 +350,7 @@ async def test_linked_rows_are_read_once_and_only_as_far_as_needed(
 
 
 async def test_more_linked_rows_than_are_read(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     """No customer is said to have no order for an order that was not read."""
     reader = read_fake(most=50)
@@ -374,10 +363,10 @@ async def test_more_linked_rows_than_are_read(
 
 
 async def test_rows_deleted_between_two_pages_are_noticed(
-    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+    fake: FakeNocoDB, base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     """A deleted row of the first page moves one of the second onto the first, which was read."""
-    table = table_of(fake_base, "Readings")
+    table = base.table("Readings")
     fake.after_pages = [lambda: table.delete(1)]
     told = await read_fake().summary("Readings", ("Value", "median"))
     assert (told["total"], told["all"]) == (1_199, {"median of Value": 601})
@@ -391,9 +380,9 @@ async def test_rows_deleted_between_two_pages_are_noticed(
 
 
 async def test_rows_added_between_two_pages_are_not_counted_twice(
-    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+    fake: FakeNocoDB, base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
-    orders = table_of(fake_base, "Readings")
+    orders = base.table("Readings")
 
     def add() -> None:  # it comes first, and moves the last row of the first page
         rows = dict(orders.rows)
@@ -406,9 +395,9 @@ async def test_rows_added_between_two_pages_are_not_counted_twice(
 
 
 async def test_a_linked_row_that_is_deleted_meanwhile_has_no_value(
-    fake: FakeNocoDB, fake_base: FakeBase, read_fake: Callable[..., Reader]
+    fake: FakeNocoDB, base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
-    fake.after_pages = [lambda: table_of(fake_base, "Customers").rows.pop(1)]
+    fake.after_pages = [lambda: base.table("Customers").rows.pop(1)]
     told = await read_fake().summary("Orders", ("Amount", "sum"), group_by="Customers.Status")
     assert by(told, "Customers.Status", "rows") == {"(empty)": (60,)}
 
@@ -421,9 +410,9 @@ async def expect_withheld(calls: Sequence[Callable[[], Awaitable[Any]]]) -> None
 
 
 async def test_hidden_tables_and_fields_are_not_reached_over_links(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
-    orders = table_of(fake_base, "Orders")
+    orders = base.table("Orders")
     orders.fields.append(FakeField(fresh("c"), "Password", "SingleLineText"))
     hidden = read_fake(TableRules({"Orders": TableRule("hidden")}))
     calls: list[Callable[[], Awaitable[Any]]] = [
@@ -446,10 +435,10 @@ async def test_hidden_tables_and_fields_are_not_reached_over_links(
 
 
 async def test_rows_that_go_by_a_secret_are_no_groups(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     """The name of a linked row is its first field, and that may be a secret."""
-    next(f for f in table_of(fake_base, "Customers").fields if f.title == "Name").title = "Token"
+    next(f for f in base.table("Customers").fields if f.title == "Name").title = "Token"
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: read_fake().summary("Orders", group_by="Customers"),
         lambda: read_fake().query("Orders", ("Customers", "contains", "7")),
@@ -461,9 +450,9 @@ async def test_rows_that_go_by_a_secret_are_no_groups(
 
 
 async def test_a_row_does_not_show_the_secret_names_of_its_linked_rows(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
-    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    customers, orders = base.table("Customers"), base.table("Orders")
     orders.display.title, down = "Token", customers.find("Orders")
     assert down
     customers.relations[down.id].pairs = [(1, 3), (1, 4)]
@@ -476,10 +465,10 @@ async def test_a_row_does_not_show_the_secret_names_of_its_linked_rows(
 
 
 async def test_a_lookup_of_many_rows_may_lack_some(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     """NocoDB cuts it at 25, as it cuts links."""
-    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
+    customers, orders = base.table("Customers"), base.table("Orders")
     down, title = customers.find("Orders"), orders.find("Title")
     assert down
     assert title
@@ -499,13 +488,13 @@ async def test_the_source_tells_that_groups_are_cut(read_fake: Callable[..., Rea
 
 
 async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
-    fake_base: FakeBase, read_fake: Callable[..., Reader]
+    base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     """Orders show a number of their customer, which is summed over Readings: hidden for this
     person. The lookup itself leads to a table that is not."""
-    relation = add_links(fake_base, "Customers", "Readings", "Readings", "hm")
-    customers, orders = table_of(fake_base, "Customers"), table_of(fake_base, "Orders")
-    value, up = table_of(fake_base, "Readings").find("Value"), orders.find("Customers")
+    relation = add_links(base, "Customers", "Readings", "Readings", "hm")
+    customers, orders = base.table("Customers"), base.table("Orders")
+    value, up = base.table("Readings").find("Value"), orders.find("Customers")
     assert value is not None
     assert up is not None
     sum_of_value = {"related_field_id": relation.down.id, "rollup_function": "sum",
@@ -534,14 +523,14 @@ async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
     "behind", ["formula", "formula_by_id", "code", "barcode", "count", "display"]
 )
 async def test_no_computed_field_shows_what_is_hidden(
-    fake_base: FakeBase, read_fake: Callable[..., Reader], behind: str
+    base: FakeBase, read_fake: Callable[..., Reader], behind: str
 ) -> None:
     """`Total` sums Orders, which are hidden for this person: formulas and codes of it are, too, at
     any depth, as are counts of such fields and links that name rows by one."""
-    customers, readings = table_of(fake_base, "Customers"), table_of(fake_base, "Readings")
+    customers, readings = base.table("Customers"), base.table("Readings")
     total = customers.find("Total")
     assert total
-    relation = add_links(fake_base, "Readings", "Readers", "Customers", "mm")
+    relation = add_links(base, "Readings", "Readers", "Customers", "mm")
     relation.pairs = [(1, 1)]
     computed = {
         "formula": ("Formula", {"formula": 'CONCAT("{x}", {Total})'}),

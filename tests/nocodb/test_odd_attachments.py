@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from core.domain.changes import Change
-from tests.fakes.nocodb import filled
-from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeBase
 from tests.nocodb.places import Place, only_fake
 from tests.nocodb.test_attachments import Reader, attach, put, titles
 from tests.nocodb.write_tools import WriteTools
@@ -21,11 +18,6 @@ def tools(own_place: Place) -> WriteTools:
 
 def states(change: Change) -> list[str]:
     return [step.state for step in change.steps]
-
-
-def find_rows(fake: FakeNocoDB) -> dict[int, dict[str, Any]]:
-    tables = fake.world.bases[filled.CRM].tables.values()
-    return next(table.rows for table in tables if table.title == "Customers")
 
 
 async def test_a_row_is_renamed_and_gets_a_file_and_a_link(tools: WriteTools) -> None:
@@ -59,20 +51,21 @@ async def test_the_files_of_others_stay_as_they_are(tools: WriteTools, own_place
     assert (first["icon"], first["path"], second["title"]) == ("mdi-file", stored["path"], "a.txt")
 
 
+@only_fake
 @pytest.mark.parametrize("cell", ["old text", {"path": "download/x", "title": "x"}, 7, True])
 async def test_a_cell_that_holds_no_list_is_left_alone(
-    fake: FakeNocoDB, http: Any, cell: object
+    tools: WriteTools, base: FakeBase, cell: object
 ) -> None:
     """NocoDB 0.301.3 returns the text of a text field that was changed to one of files."""
-    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     tools.files.add("a.txt", "text/plain", b"a")
-    find_rows(fake)[2]["Contract"] = cell
+    base.table("Customers").rows[2]["Contract"] = cell
     fields = {"Contract": "a.txt"}
     error = await tools.error_of_call("nocodb_update", changes=[{"id": 2, "fields": fields}])
     assert error.code == "bad_value"
     assert "in row 2, it does not hold files" in str(error)
 
 
+@only_fake
 @pytest.mark.parametrize(
     ("file", "shown"),
     [({"title": "x", "size": 10**400}, "x (1,099,511,627,776 MiB)"),
@@ -81,15 +74,17 @@ async def test_a_cell_that_holds_no_list_is_left_alone(
      ({"title": "\ud800", "size": 1e30}, "\ufffd"), (None, ""), ("text", "text")],
 )  # fmt: skip
 async def test_an_odd_entry_is_shown_and_kept(
-    fake: FakeNocoDB, http: Any, file: object, shown: str
+    tools: WriteTools, place: Place, base: FakeBase, file: object, shown: str
 ) -> None:
     file = {"path": "download/contract.txt", **file} if isinstance(file, dict) else file
-    find_rows(fake)[2]["Contract"] = [file, {"title": "y", "path": "download/contract.txt"}]
-    reader = Reader(Place(fake.origin, filled.OWNER, "", filled.CRM, "", http))
+    base.table("Customers").rows[2]["Contract"] = [
+        file,
+        {"title": "y", "path": "download/contract.txt"},
+    ]
+    reader = Reader(place)
     assert f'"Contract":"{shown}, y"' in (await reader.read(None)).text
     assert (await reader.read("y")).files[0].size == 23
-    tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     tools.files.add("a.txt", "text/plain", b"a")
     change = await attach(tools, "a.txt")
     assert states(change) == ["done"]
-    assert titles(find_rows(fake)[2]["Contract"])[-2:] == ["y", "a.txt"]
+    assert titles(base.table("Customers").rows[2]["Contract"])[-2:] == ["y", "a.txt"]

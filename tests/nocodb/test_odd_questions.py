@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 
 from core.base.errors import ToolError
-from core.base.http import HttpClient
 from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import compute_figure
 from tests.fakes.nocodb import filled
-from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, add_links, fresh
 from tests.nocodb.places import Place
 from tests.nocodb.reader import Reader
@@ -25,22 +23,8 @@ from tests.nocodb.tables import PARIS
 
 
 @pytest.fixture
-def base(fake: FakeNocoDB) -> FakeBase:
-    return fake.world.bases[filled.CRM]
-
-
-@pytest.fixture
-def api(fake: FakeNocoDB, http: HttpClient) -> NocoApi:
-    return NocoApi(fake.origin, filled.OWNER, http, pauses=())
-
-
-@pytest.fixture
 def reader(api: NocoApi) -> Reader:
     return Reader(api, Schemas(api, filled.CRM))
-
-
-def table_of(base: FakeBase, title: str) -> FakeTable:
-    return next(each for each in base.tables.values() if each.title == title)
 
 
 def rename(table: FakeTable, title: str, new: str) -> FakeField:
@@ -73,7 +57,7 @@ async def test_ids_are_counted_and_are_groups(table_place: Place) -> None:
 async def test_linked_fields_are_found_by_the_names_that_own_fields_have(
     base: FakeBase, reader: Reader, name: str
 ) -> None:
-    up = table_of(base, "Orders").find("Customers")
+    up = base.table("Orders").find("Customers")
     assert up
     name = name.format(id=up.id)
     assert groups(await reader.summary("Orders", group_by=name)) == {"(empty)": 58, "Active": 2}
@@ -89,7 +73,7 @@ async def test_names_of_any_characters(
     base: FakeBase, reader: Reader, link: str, title: str
 ) -> None:
     """The name of one link may begin that of another."""
-    orders, customers = table_of(base, "Orders"), table_of(base, "Customers")
+    orders, customers = base.table("Orders"), base.table("Customers")
     add_links(base, "Orders", "A", "Readings", "mm")
     rename(customers, "Status", title)
     if link != "A":
@@ -103,7 +87,7 @@ async def test_names_of_any_characters(
 
 
 async def test_a_group_by_a_field_called_rows(base: FakeBase, reader: Reader) -> None:
-    rename(table_of(base, "Customers"), "Status", "rows")
+    rename(base.table("Customers"), "Status", "rows")
     told = await reader.summary("Customers", group_by="rows")
     assert [(row["rows (field)"], row["rows"]) for row in told["rows"]] == [
         ("Active", 10), ("Lead", 10), ("Lost", 10),
@@ -123,7 +107,7 @@ async def test_a_name_of_very_many_dots_is_refused_at_once(reader: Reader, name:
 async def test_long_texts_with_one_beginning_are_groups_of_their_own(
     base: FakeBase, reader: Reader
 ) -> None:
-    rows = table_of(base, "Customers").rows
+    rows = base.table("Customers").rows
     for id, name in ((3, "A" * 90), (4, "A" * 90 + "b"), (5, "(empty)"), (6, None), (7, "A" * 90)):
         rows[id]["Name"] = name
     told = groups(await reader.summary("Customers", group_by="Name"))
@@ -162,10 +146,10 @@ async def test_links_of_linked_rows_are_not_counted_as_rows(reader: Reader) -> N
 async def test_different_linked_rows_of_one_title_are_different_values(
     base: FakeBase, reader: Reader
 ) -> None:
-    customers = table_of(base, "Customers")
-    up = table_of(base, "Orders").find("Customers")
+    customers = base.table("Customers")
+    up = base.table("Orders").find("Customers")
     assert up
-    table_of(base, "Orders").relations[up.id].pairs += [(2, 3), (2, 4), (3, 5)]
+    base.table("Orders").relations[up.id].pairs += [(2, 3), (2, 4), (3, 5)]
     for id in (1, 2):
         customers.rows[id]["Name"] = "Ana"
     told = await reader.summary("Orders", ("Customers", "unique"))
@@ -189,7 +173,7 @@ def test_different_values(type: str, cells: list[object], expected: int) -> None
 
 
 async def test_figures_of_huge_and_tiny_numbers(base: FakeBase, reader: Reader) -> None:
-    rows = table_of(base, "Customers").rows
+    rows = base.table("Customers").rows
     for row in rows.values():
         row["Value"] = None
     rows[1]["Value"], rows[2]["Value"], rows[3]["Value"] = 1e300, 1e-300, -1e300
@@ -219,7 +203,7 @@ async def test_counts_are_of_all_rows_however_many(api: NocoApi) -> None:
 
 async def test_durations_are_summed_exactly(base: FakeBase, reader: Reader) -> None:
     """NocoDB adds them up as floats: 0.1 + 0.2 are 0.30000000000000004 there."""
-    customers = table_of(base, "Customers")
+    customers = base.table("Customers")
     customers.fields.append(FakeField(fresh("c"), "Time", "Duration"))
     for id, seconds in ((1, 0.1), (2, 0.2)):
         customers.rows[id]["Time"] = seconds
@@ -228,7 +212,7 @@ async def test_durations_are_summed_exactly(base: FakeBase, reader: Reader) -> N
 
 
 async def test_a_sum_that_json_would_round_is_computed_here(base: FakeBase, reader: Reader) -> None:
-    rows = table_of(base, "Readings").rows
+    rows = base.table("Readings").rows
     for id, row in rows.items():
         row["Value"] = 2**53 - 1 if id <= 3 else None
     told = await reader.summary("Readings", ("Value", "sum"))
@@ -237,7 +221,7 @@ async def test_a_sum_that_json_would_round_is_computed_here(base: FakeBase, read
 
 async def test_a_rating_of_no_stars_is_none(base: FakeBase, reader: Reader) -> None:
     """NocoDB's own figures leave 0 out, but a cell that nobody rated is 0, not null."""
-    customers = table_of(base, "Customers")
+    customers = base.table("Customers")
     customers.fields.append(FakeField(fresh("c"), "Stars", "Rating"))
     for id, row in customers.rows.items():
         row["Stars"] = {1: 3, 2: 5}.get(id, 0)
@@ -292,7 +276,7 @@ async def test_the_source_says_among_how_many_rows_ponte_looked(
     base: FakeBase, api: NocoApi
 ) -> None:
     reader = Reader(api, Schemas(api, filled.CRM), most=50)
-    for id, row in table_of(base, "Orders").rows.items():
+    for id, row in base.table("Orders").rows.items():
         row["Title"] = "100 %" if id % 20 == 0 else "all"
     told = await reader.query("Orders", ("Title", "contains", "%"))
     assert told["total_at_least"] == 2

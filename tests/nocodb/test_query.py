@@ -15,14 +15,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.base.errors import ToolError
-from core.base.http import HttpClient
 from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.tool import MAX_OUTCOME_CHARACTERS
 from tests.fakes.nocodb import filled
-from tests.fakes.nocodb.server import FakeNocoDB
-from tests.fakes.nocodb.tables import FakeField
+from tests.fakes.nocodb.tables import FakeBase, FakeField
 from tests.nocodb.places import Place
 from tests.nocodb.reader import Reader
 from tests.real.nocodb.seed import customer, order
@@ -243,12 +241,11 @@ async def test_orders_in_a_cell_stay_data(own_table_place: Place) -> None:
     assert "evil.example" not in line.replace("`https://evil.example/?q=…`", "")
 
 
-async def test_a_withheld_column_cannot_be_guessed_at(fake: FakeNocoDB, http: HttpClient) -> None:
+async def test_a_withheld_column_cannot_be_guessed_at(base: FakeBase, api: NocoApi) -> None:
     """Filters, groups and orders would tell what `withheld` hides."""
-    orders = next(t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Orders")
+    orders = base.table("Orders")
     orders.fields.append(FakeField("csecret", "API token", "SingleLineText"))
     orders.rows[1]["API token"] = "sk-123"
-    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     reader = Reader(api, Schemas(api, filled.CRM))
     secret = {"field": "API token", "op": "contains", "value": "sk-1"}
     calls: list[tuple[str, dict[str, object]]] = [
@@ -264,15 +261,12 @@ async def test_a_withheld_column_cannot_be_guessed_at(fake: FakeNocoDB, http: Ht
 
 
 async def test_a_moment_that_means_never_does_not_close_its_table(
-    fake: FakeNocoDB, http: HttpClient
+    base: FakeBase, api: NocoApi
 ) -> None:
     """It is beyond the years of Python in some zones, and is then told in UTC."""
-    customers = next(
-        t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Customers"
-    )
+    customers = base.table("Customers")
     customers.rows[1]["Seen"] = "9999-12-31 23:59:59+00:00"
     customers.rows[2]["Seen"] = "0001-01-01 00:00:00+00:00"
-    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     figures = ("Seen", "max"), ("Seen", "min")
     for zone in ("Asia/Tokyo", "America/Sao_Paulo"):
         now = datetime(2026, 11, 20, 14, tzinfo=ZoneInfo(zone))

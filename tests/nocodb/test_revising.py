@@ -10,23 +10,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.base.errors import ToolError
-from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.changes.kinds import Changer
 from core.domain.changes import Change, ChangeStep, Draft, FormField, Proposal
 from core.domain.records import Viewer
 from core.tools.nocodb import ROW_KINDS
 from tests.fakes.config import FixedConfig
-from tests.fakes.nocodb import filled
-from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeBase
 from tests.nocodb.write_tools import ANA, HERE, ZONE, WriteTools
 
 CHANGER = Changer(ANA, HERE, Viewer(), ZoneInfo(ZONE))
-
-
-@pytest.fixture
-def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
-    return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
 
 
 def proposed_change(draft: Draft) -> Change:
@@ -116,12 +109,9 @@ async def test_a_link_of_a_new_row_by_id_by_name_and_none(
         await revise(write_tools, draft, Orders="Order 999")
 
 
-async def test_a_row_that_moved_is_shown_as_it_is(
-    write_tools: WriteTools, fake: FakeNocoDB
-) -> None:
+async def test_a_row_that_moved_is_shown_as_it_is(write_tools: WriteTools, base: FakeBase) -> None:
     draft = await update_draft(write_tools, Status="Lead", Value="12.5")
-    tables = fake.world.bases[filled.CRM].tables.values()
-    customers = next(table for table in tables if table.title == "Customers")
+    customers = base.table("Customers")
     customers.rows[4]["Value"] = 99
     made = await revise(write_tools, draft)
     assert (made.rows[0].before or {})["Value"] == 99
@@ -194,13 +184,13 @@ async def test_a_field_of_a_new_row_can_be_emptied_and_filled_again(
 
 
 async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
-    write_tools: WriteTools, fake: FakeNocoDB
+    write_tools: WriteTools, base: FakeBase
 ) -> None:
     """The request stays as it is, and takes values that its table has now."""
     draft = await update_draft(write_tools, Status="Lead", Value="12.5")
-    tables = fake.world.bases[filled.CRM].tables.values()
-    customers = next(table for table in tables if table.title == "Customers")
-    status = next(field for field in customers.fields if field.title == "Status")
+    customers = base.table("Customers")
+    status = customers.find("Status")
+    assert status
     status.options = {"choices": [{"title": "Prospect"}, {"title": "Lost"}]}
     write_tools.schemas.drop()
     with pytest.raises(ToolError, match="Status has no option `Lead`"):

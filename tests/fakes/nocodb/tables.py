@@ -227,6 +227,10 @@ class FakeBase:
     def source(self) -> str:
         return f"b{self.id}"
 
+    def table(self, title: str) -> FakeTable:
+        """Return the table of this title."""
+        return next(each for each in self.tables.values() if each.title == title)
+
     def to_json(self) -> Json:
         source = {"id": self.source, "is_meta": int(not self.foreign), "is_local": 0}
         return {"id": self.id, "title": self.title, "sources": [source]}
@@ -248,7 +252,7 @@ def link_tables(one: FakeTable, many: FakeTable) -> Relation:
 def add_links(base: FakeBase, here: str, title: str, there: str, kind: str) -> Relation:
     """Add a link as a person does it in NocoDB: of type Links, with its other end, whose name is
     numbered if it is taken. `kind` is hm or mm."""
-    one, many = (next(t for t in base.tables.values() if t.title == n) for n in (here, there))
+    one, many = base.table(here), base.table(there)
     down = FakeField(fresh("c"), title, "Links",
                      {"relation_type": kind, "related_table_id": many.id})  # fmt: skip
     back = f"{one.title}1" if many.find(one.title) else one.title
