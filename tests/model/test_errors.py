@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from core.base.errors import (
-    ModelError,
     NoKey,
     NoQuota,
     PersonRefused,
@@ -37,15 +36,6 @@ async def test_no_quota_is_told_at_once(
 
 
 @every_level
-async def test_a_short_retry_after_is_waited_for(
-    make: Make, fake: FakeOpenAI, waits: list[float], level: Level
-) -> None:
-    fake.say(Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "7"}), "Now.")
-    assert await Talk(await make(level)).say("hello") == "Now."
-    assert waits == [7.0]
-
-
-@every_level
 async def test_a_wrong_key_is_never_shown(make: Make, fake: FakeOpenAI, level: Level) -> None:
     fake.key = "another"
     model = await make(level, key=KEY)
@@ -70,10 +60,7 @@ async def test_an_unknown_model_names_the_setting_and_the_nearest(
 async def test_no_key_at_openai(make: Make) -> None:
     with pytest.raises(NoKey, match="OPENAI_API_KEY"):
         await Talk(await make(official=True, key="")).say("hello")
-
-
-async def test_no_key_where_none_is_needed(make: Make) -> None:
-    assert await Talk(await make("chat", key="")).say("hello")
+    assert await Talk(await make("chat", key="")).say("hello"), "other servers may need none"
 
 
 @every_level
@@ -94,35 +81,6 @@ async def test_a_blocked_person_is_told_alone(make: Make, fake: FakeOpenAI, leve
     assert await Talk(model).say("hello")
     assert "safety_identifier" in fake.requests[-1].body
     assert (await model.health()).state == "on"
-
-
-@every_level
-async def test_a_refusal_without_a_name_is_worded(
-    make: Make, fake: FakeOpenAI, level: Level
-) -> None:
-    fake.say(Script(status=400, message=f"Something odd about {KEY}"))
-    with pytest.raises(ModelError) as caught:
-        await Talk(await make(level)).say("hello")
-    assert caught.value.words() == (
-        "The model's server rejected the request (HTTP 400). Contact the person who runs Ponte."
-    )
-
-
-@every_level
-async def test_a_conversation_that_became_too_long_goes_on(
-    make: Make, fake: FakeOpenAI, level: Level
-) -> None:
-    """Its beginning is left out, cut at a person's message."""
-    fake.context = 1_500
-    talk = Talk(await make(level))
-    fake.say(Script(calls=(("tables", "{}"),), match="words 5"))
-    fake.say(Script(text="an answer " * 20, times=0))
-    for number in range(12):
-        assert await talk.say(f"words {number} " * 30)
-    if level != "conversations":
-        last = fake.requests[-1].body.get("input") or fake.requests[-1].body["messages"][1:]
-        assert last[0]["role"] == "user"
-        assert len(last) < 20
 
 
 async def test_openai_is_asked_to_cut_by_itself(make: Make, fake: FakeOpenAI) -> None:

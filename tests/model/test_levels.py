@@ -196,12 +196,7 @@ class TestAimock:
 
     @pytest.mark.parametrize(
         ("chaos", "error"),
-        [
-            ("--chaos-drop", ModelDown),
-            ("--chaos-malformed", ModelDown),
-            ("--chaos-disconnect", ModelDown),
-            ("--chaos-ratelimit", RateLimited),
-        ],
+        [("--chaos-malformed", ModelDown), ("--chaos-ratelimit", RateLimited)],
     )
     async def test_its_chaos_is_worded(
         self, make: Make, tmp_path: Path, chaos: str, error: type[Exception]

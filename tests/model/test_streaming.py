@@ -58,14 +58,18 @@ async def test_text_that_was_shown_is_kept_and_paid_once(
 
 @every_level
 @pytest.mark.parametrize("fail", [*BROKEN, "failed"])
-async def test_an_error_in_a_call_is_asked_again(
+async def test_an_answer_with_an_error_in_a_call_is_withdrawn_and_asked_for_again(
     make: Make, fake: FakeOpenAI, level: Level, fail: Failure
 ) -> None:
     talk = Talk(await make(level))
     call = ("tables", '{"a": "long arguments in pieces"}')
-    fake.say(Script(calls=(call,), fail=fail, after=2, on_disconnect="nothing"), LONG_ANSWER)
+    cut = Script(text="Look.", calls=(call,), fail=fail, after=2, on_disconnect="nothing")
+    fake.say(cut, LONG_ANSWER)
     assert await talk.say("Tell me.") == LONG_ANSWER
     assert count_requests(fake) == 2
+    # A response that failed as a whole shows no text before.
+    assert any(isinstance(event, TextWithdrawn) for event in talk.heard) or fail == "failed"
+    assert talk.text == LONG_ANSWER
 
 
 @every_level
@@ -77,19 +81,6 @@ async def test_an_error_with_a_code_of_its_own_is_told_after_the_text(
     fake.say(replace(broken, on_disconnect="nothing"))
     talk.begin("Tell me.")
     assert "no credit left" in str((await talk.round()).broken)
-
-
-@every_level
-async def test_what_was_shown_of_an_answer_that_is_asked_for_again_is_withdrawn(
-    make: Make, fake: FakeOpenAI, level: Level
-) -> None:
-    talk = Talk(await make(level))
-    call = ("tables", '{"a": "long arguments in pieces"}')
-    cut = Script(text="Look.", calls=(call,), fail="drop", after=2, on_disconnect="nothing")
-    fake.say(cut, LONG_ANSWER)
-    assert await talk.say("Tell me.") == LONG_ANSWER
-    assert any(isinstance(event, TextWithdrawn) for event in talk.heard)
-    assert talk.text == LONG_ANSWER
 
 
 @every_level
