@@ -80,6 +80,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
         assert ready.status_code == 200, "it answers, by the rules that it has read"
 
 
+@pytest.mark.usefixtures("without_a_sandbox")
 def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell) -> None:
     ponte.home.mkdir(mode=0o700)
     Path("ponte.toml").write_text(RULES)
@@ -191,6 +192,7 @@ async def test_a_home_that_cannot_be_used_is_not_ok(
     assert (await doctor(dangling)).parts["home"].startswith("FAIL")
 
 
+@pytest.mark.usefixtures("without_a_sandbox")
 def test_doctor_names_the_extra_of_a_driver_that_is_missing(
     ponte: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from core.base.errors import BadInput, Expired, NotAllowed, NotFound, PonteError
 from core.commands.grammar import parse_command
 from core.domain.changes import ChangeForm, FormField
@@ -49,24 +47,17 @@ async def test_the_form_is_asked_for_in_the_place_and_name_of_the_reader(ponte: 
     assert ponte.web.hub.visitors.owns(person, address.conversation)
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (NotFound(what="card"), 404), (NotAllowed("No."), 403),
-        (Expired(id="abc234"), 410), (BadInput("It can't be changed."), 400),
-    ],
-)  # fmt: skip
-async def test_a_refusal_has_its_status_and_words(
-    ponte: WebPonte, client: Client, error: PonteError, status: int
-) -> None:
-    ponte.board.forms["abc234"] = error
-    answer = await client.get("/cards/abc234/form")
-    assert (answer.status_code, answer.json()["error"]["message"]) == (status, error.words())
-
-
-@pytest.mark.parametrize("path", ["abc234.2/form", "ABC/form", "abc234/form?conversation=a/b"])
-async def test_other_ids_and_conversations_are_not_found(client: Client, path: str) -> None:
-    assert (await client.get(f"/cards/{path}")).status_code == 404
+async def test_a_refusal_has_its_status_and_words(ponte: WebPonte, client: Client) -> None:
+    errors: dict[PonteError, int] = {
+        NotFound(what="card"): 404, NotAllowed("No."): 403, Expired(id="abc234"): 410,
+        BadInput("It can't be changed."): 400,
+    }  # fmt: skip
+    for error, status in errors.items():
+        ponte.board.forms["abc234"] = error
+        answer = await client.get("/cards/abc234/form")
+        assert (answer.status_code, answer.json()["error"]["message"]) == (status, error.words())
+    for path in ("abc234.2/form", "ABC/form", "abc234/form?conversation=a/b"):
+        assert (await client.get(f"/cards/{path}")).status_code == 404, path
 
 
 async def test_the_values_are_sent_as_one_command(ponte: WebPonte, client: Client) -> None:

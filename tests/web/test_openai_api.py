@@ -310,16 +310,16 @@ WRONG: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("param", WRONG)
 async def test_what_would_need_another_answer_is_refused(
-    ponte: WebPonte, ai: openai.AsyncOpenAI, param: str
+    ponte: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
-    body = {"model": "ponte", "messages": HELLO, **WRONG[param]}
-    with pytest.raises(openai.BadRequestError) as refused:
-        await ai.post("/chat/completions", body=body, cast_to=httpx.Response)
-    assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
-    assert f"`{param}` is not supported" in refused.value.message
-    assert refused.value.type == "invalid_request_error"
+    for param, fields in WRONG.items():
+        body = {"model": "ponte", "messages": HELLO, **fields}
+        with pytest.raises(openai.BadRequestError) as refused:
+            await ai.post("/chat/completions", body=body, cast_to=httpx.Response)
+        assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
+        assert f"`{param}` is not supported" in refused.value.message
+        assert refused.value.type == "invalid_request_error", param
     assert ponte.rows == {}
 
 
@@ -332,57 +332,46 @@ async def test_what_only_tunes_a_model_is_passed_over(ai: openai.AsyncOpenAI) ->
     assert got.choices[0].message.content == "You said: Hello"
 
 
-@pytest.mark.parametrize(
-    ("messages", "status"),
-    [
-        ([], 400),
-        ([{"role": "assistant", "content": "Hello"}], 400),
-        ([{"role": "user", "content": " "}], 422),
-        ([{"role": "user", "content": "x" * 2_000_000}], 413),
-        ([{"role": "user", "content": [{"type": "image_url",
-          "image_url": {"url": "data:image/png;base64,?"}}]}], 400),
-        ([{"role": "user", "content": [{"type": "image_url",
-          "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}] * 11}], 400),
-    ],
-    ids=["none", "not the user's", "empty", "too long", "no base64", "too many files"],
-)  # fmt: skip
-async def test_messages_that_say_nothing_are_refused(
-    ponte: WebPonte, messages: Sequence[Any], status: int
-) -> None:
+def one_picture(data: str, count: int = 1) -> Sequence[Any]:
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    return [{"role": "user", "content": [part] * count}]
+
+
+SAY_NOTHING: Mapping[str, tuple[Sequence[Any], int]] = {
+    "none": ([], 400), "not the user's": ([{"role": "assistant", "content": "Hello"}], 400),
+    "empty": ([{"role": "user", "content": " "}], 422),
+    "too long": ([{"role": "user", "content": "x" * 2_000_000}], 413),
+    "no base64": (one_picture("?"), 400), "too many files": (one_picture(PIXEL, 11), 400),
+}  # fmt: skip
+INVALID: Sequence[tuple[Any, str | None, str]] = [
+    ({}, "messages", "`messages` is missing."),
+    ({"messages": []}, "messages", "`messages` is empty."),
+    ({"messages": "Hello"}, "messages", "`messages` has an invalid value or the wrong type."),
+    ({"messages": HELLO, "stream": "yes"}, "stream", "`stream` has an invalid value"),
+    ({"messages": [{"content": "x"}]}, "messages[0].role", "`messages[0].role` is missing."),
+    ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content",
+     "`messages[0].content` has an invalid value"),
+    ({"messages": ["x"]}, "messages[0]", "`messages[0]` has an invalid value"),
+    ([], None, "it is not a JSON object."),
+    ({"messages": HELLO, **{f"f{n}": 1 for n in range(100)}}, None, "more than 100 fields."),
+]  # fmt: skip
+
+
+async def test_an_invalid_body_is_refused_in_words(ponte: WebPonte) -> None:
     async with ponte.program() as client:
-        asked = {"model": "ponte", "messages": messages}
-        got = await client.post("/v1/chat/completions", json=asked)
-    assert (got.status_code, set(got.json()["error"])) == (
-        status, {"message", "type", "param", "code"},
-    )  # fmt: skip
+        for case, (messages, status) in SAY_NOTHING.items():
+            asked = {"model": "ponte", "messages": messages}
+            got = await client.post("/v1/chat/completions", json=asked)
+            fields = {"message", "type", "param", "code"}
+            assert (got.status_code, set(got.json()["error"])) == (status, fields), case
+        for body, param, words in INVALID:
+            got = await client.post("/v1/chat/completions", json=body)
+            error = got.json()["error"]
+            assert (got.status_code, error["param"]) == (400, param), words
+            assert error["message"].startswith("Invalid request: "), words
+            assert words in error["message"]
+            assert not {"Input", "Field", "Value error", "pydantic"} & set(error["message"].split())
     assert ponte.rows == {}
-
-
-@pytest.mark.parametrize(
-    ("body", "param", "words"),
-    [
-        ({}, "messages", "`messages` is missing."),
-        ({"messages": []}, "messages", "`messages` is empty."),
-        ({"messages": "Hello"}, "messages", "`messages` has an invalid value or the wrong type."),
-        ({"messages": HELLO, "stream": "yes"}, "stream", "`stream` has an invalid value"),
-        ({"messages": [{"content": "x"}]}, "messages[0].role", "`messages[0].role` is missing."),
-        ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content",
-         "`messages[0].content` has an invalid value"),
-        ({"messages": ["x"]}, "messages[0]", "`messages[0]` has an invalid value"),
-        ([], None, "it is not a JSON object."),
-        ({"messages": HELLO, **{f"f{n}": 1 for n in range(100)}}, None, "more than 100 fields."),
-    ],
-)  # fmt: skip
-async def test_an_invalid_body_is_refused_in_words(
-    ponte: WebPonte, body: Any, param: str | None, words: str
-) -> None:
-    async with ponte.program() as client:
-        got = await client.post("/v1/chat/completions", json=body)
-    error = got.json()["error"]
-    assert (got.status_code, error["param"]) == (400, param)
-    assert error["message"].startswith("Invalid request: ")
-    assert words in error["message"]
-    assert not {"Input", "Field", "Value error", "pydantic"} & set(error["message"].split())
 
 
 async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> None:
@@ -404,7 +393,7 @@ async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> 
     assert len(ponte.rows) == 1
 
 
-FAILURES = [
+FAILURES: Sequence[tuple[str, type[openai.APIStatusError], str]] = [
     ("forbidden", openai.PermissionDeniedError, "permission_error"),
     ("too_many", openai.RateLimitError, "rate_limit_error"),
     ("rate_limited", openai.RateLimitError, "rate_limit_error"),
@@ -420,20 +409,19 @@ STATUSES = {"not_known_here": 500, "model": 502}
 
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize(("code", "error", "kind"), FAILURES, ids=[each[0] for each in FAILURES])
 async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
-    ponte: WebPonte, ai: openai.AsyncOpenAI, streams: bool, code: str,
-    error: type[openai.APIStatusError], kind: str,
-) -> None:  # fmt: skip
-    ponte.answers(Answer("In words.", "failed", code=code))
-    with pytest.raises(error, match=r"In words\.") as told:
-        await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
-    assert told.value.type == kind
-    assert code not in STATUSES or told.value.status_code == STATUSES[code]
-    assert told.value.code == openai_api.OPENAI_CODES.get(code, code)
-    waits = told.value.status_code in (429, 503)
-    assert ("retry-after" in told.value.response.headers) is waits
-    assert len(ponte.rows) == 1
+    ponte: WebPonte, ai: openai.AsyncOpenAI, streams: bool
+) -> None:
+    for number, (code, error, kind) in enumerate(FAILURES, 1):
+        ponte.answers(Answer("In words.", "failed", code=code))
+        with pytest.raises(error, match=r"In words\.") as told:
+            await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
+        assert told.value.type == kind, code
+        assert code not in STATUSES or told.value.status_code == STATUSES[code], code
+        assert told.value.code == openai_api.OPENAI_CODES.get(code, code)
+        waits = told.value.status_code in (429, 503)
+        assert ("retry-after" in told.value.response.headers) is waits, code
+        assert len(ponte.rows) == number, code
 
 
 async def test_a_failure_in_the_middle_is_an_event(ponte: WebPonte, ai: openai.AsyncOpenAI) -> None:
@@ -532,11 +520,8 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
 async def test_cards_and_files_come_as_text_with_their_address(
     ponte: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
-    async def proposes(turn: Turn) -> Answer:
-        made = File("f1", "report.csv", "text/csv", 10)
-        return Answer("One change waits.", cards=(CARD,), files=(made,))
-
-    ponte.script = proposes
+    made = File("f1", "report.csv", "text/csv", 10)
+    ponte.answers(Answer("One change waits.", cards=(CARD,), files=(made,)))
     got = await ai.chat.completions.create(model="ponte", messages=HELLO)
     said = ponte.rows[1].message
     page = f"{ponte.web.address}/#{said.address.channel}/{said.turn}"
@@ -546,18 +531,6 @@ async def test_cards_and_files_come_as_text_with_their_address(
         f"Decide on the page: {page}\n\n"
         f"Files: report.csv. Sign in to the page to open them: {page}"
     )
-
-
-@pytest.mark.parametrize(
-    "words", ["approve abc234", "deny abc234", "/undo abc234", "aprovar k2k2k2"]
-)
-async def test_nothing_is_decided_in_words(ponte: WebPonte, words: str) -> None:
-    async with ponte.program(**{"Accept-Language": "pt-BR"}) as client:
-        asked = {"model": "ponte", "messages": [{"role": "user", "content": words}]}
-        got = await client.post("/v1/chat/completions", json=asked)
-    assert (got.status_code, got.json()["error"]["code"]) == (400, "decided_elsewhere")
-    assert "/#" in got.json()["error"]["message"]
-    assert ponte.rows == {}
 
 
 async def test_nobody_comes_into_another_s_conversation(

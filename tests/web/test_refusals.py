@@ -25,31 +25,34 @@ JSON = {"Content-Type": "application/json"}
 LATER = {"Prefer": "respond-async"}
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "code"),
-    [
-        ("{", 400, "bad_request"),
-        ("[" * 100_000, 400, "bad_request"),
-        ('"hello"', 400, "bad_request"),
-        ("{}", 400, "bad_request"),
-        ('{"message": 5}', 400, "bad_request"),
-        ('{"message": "x", "admin": true}', 400, "bad_request"),
-        ('{"message": "x", "conversation": "../x"}', 400, "bad_request"),
-        ('{"message": "x", "conversation": "x\\n"}', 400, "bad_request"),
-        ('{"message": "x", "event_key": ""}', 400, "bad_request"),
-        (b'{"message": "\xff"}', 400, "bad_request"),
-        ('{"message": ""}', 422, "empty"),
-        ('{"message": " \\n\\u200b "}', 422, "empty"),
-        (json.dumps({"message": "x" * http_io.MAX_TEXT_BYTES}), 413, "too_large"),
-        (json.dumps({"message": "é" * (http_io.MAX_TEXT_BYTES // 2)}), 413, "too_large"),
-    ],
-)
-async def test_a_body_that_cannot_be_taken(
-    ponte: WebPonte, client: Client, body: Any, status: int, code: str
-) -> None:
-    said = await client.post("/chat", content=body, headers=JSON)
-    assert error_of(said) == (status, code)
+BODIES: list[tuple[str | bytes, int, str]] = [
+    ("{", 400, "bad_request"), ("[" * 100_000, 400, "bad_request"),
+    ('"hello"', 400, "bad_request"), ("{}", 400, "bad_request"),
+    ('{"message": 5}', 400, "bad_request"), ('{"message": "x", "admin": true}', 400, "bad_request"),
+    ('{"message": "x", "conversation": "../x"}', 400, "bad_request"),
+    ('{"message": "x", "conversation": "x\\n"}', 400, "bad_request"),
+    ('{"message": "x", "event_key": ""}', 400, "bad_request"),
+    (b'{"message": "\xff"}', 400, "bad_request"),
+    ('{"message": ""}', 422, "empty"), ('{"message": " \\n\\u200b "}', 422, "empty"),
+    (json.dumps({"message": "x" * http_io.MAX_TEXT_BYTES}), 413, "too_large"),
+    (json.dumps({"message": "é" * (http_io.MAX_TEXT_BYTES // 2)}), 413, "too_large"),
+]  # fmt: skip
+
+
+async def test_a_body_that_cannot_be_taken(ponte: WebPonte, client: Client) -> None:
+    for body, status, code in BODIES:
+        said = await client.post("/chat", content=body, headers=JSON)
+        assert error_of(said) == (status, code), body[:60]
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        # a form of another site could send these without asking (CORS simple requests)
+        said = await client.post(
+            "/chat", content='{"message": "x"}', headers={"Content-Type": kind}
+        )
+        assert error_of(said) == (415, "unsupported_media_type"), kind
     assert not ponte.rows
+    english = await client.post("/chat", json={"message": ""})
+    message = "Your message is empty. Type a question, or `help`."
+    assert english.json()["error"]["message"] == message
 
 
 async def test_nearly_two_megabytes_are_taken(client: Client) -> None:
@@ -85,44 +88,23 @@ async def test_a_body_without_a_length_is_cut_off_too(ponte: WebPonte) -> None:
     writer.close()
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_only_json_and_forms_with_files_come_in(client: Client, kind: str) -> None:
-    """A form of another site could send the others without asking (CORS simple requests)."""
-    said = await client.post("/chat", content='{"message": "x"}', headers={"Content-Type": kind})
-    assert error_of(said) == (415, "unsupported_media_type")
-
-
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/", "/page/none.js"]
-)
-async def test_unknown_paths_are_not_found(client: Client, path: str) -> None:
-    assert error_of(await client.get(path)) == (404, "not_found")
-
-
-async def test_another_method_is_not_allowed(client: Client) -> None:
+async def test_unknown_paths_and_other_methods_are_refused(client: Client) -> None:
+    for path in ("/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/", "/page/none.js"):
+        assert error_of(await client.get(path)) == (404, "not_found"), path
     said = await client.get("/chat")
     assert error_of(said) == (405, "method_not_allowed")
     assert said.headers["allow"] == "POST"
 
 
 async def test_a_full_disk_takes_nothing(ponte: WebPonte, client: Client) -> None:
+    body = {"message": "x", "event_key": "k"}
     ponte.inbox.refusing = True
-    said = await client.post("/chat", json={"message": "x", "event_key": "k"})
-    assert error_of(said) == (503, "not_stored")
-    assert said.headers["retry-after"]
+    for accept in ("application/json", "text/event-stream"):
+        said = await client.post("/chat", json=body, headers={"Accept": accept})
+        assert error_of(said) == (503, "not_stored"), accept
+        assert said.headers["retry-after"]
     ponte.inbox.refusing = False
-    again = await client.post("/chat", json={"message": "x", "event_key": "k"})
-    assert again.json()["response"] == "You said: x"
-
-
-async def test_a_full_disk_is_told_to_who_wants_a_stream_too(
-    ponte: WebPonte, client: Client
-) -> None:
-    ponte.inbox.refusing = True
-    said = await client.post(
-        "/chat", json={"message": "x"}, headers={"Accept": "text/event-stream"}
-    )
-    assert error_of(said) == (503, "not_stored")
+    assert (await client.post("/chat", json=body)).json()["response"] == "You said: x"
 
 
 async def test_a_ponte_that_stops_takes_nothing(ponte: WebPonte, client: Client) -> None:
@@ -131,15 +113,6 @@ async def test_a_ponte_that_stops_takes_nothing(ponte: WebPonte, client: Client)
     assert error_of(said) == (503, "not_stored")
     assert (await client.get("/readyz")).status_code == 503
     assert not ponte.rows
-
-
-async def test_refusals_are_worded_in_the_language_of_the_browser(
-    client: Client,
-) -> None:
-    english = await client.post("/chat", json={"message": ""})
-    assert english.json()["error"]["message"] == (
-        "Your message is empty. Type a question, or `help`."
-    )
 
 
 async def test_a_broken_part_is_an_error_without_details(

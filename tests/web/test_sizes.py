@@ -53,18 +53,18 @@ def request_with_field(pieces: bytes, count: int) -> bytes:
 
 
 TOO_MUCH: dict[str, Callable[[], bytes]] = {
-    "objects": lambda: request_with_field(b"{},", 1_500_000),
-    "numbers": lambda: request_with_field(b"0,", 2_000_000),
-    "texts": lambda: request_with_field(b'"",', 1_500_000),
-    "fields": lambda: request_with_field(b'{"a":0},', 500_000),
-    "messages": lambda: b'{"messages":[' + b"{}," * 1_500_000 + b"{}]}",
-    "nested lists": lambda: b'{"messages":' + b"[" * 4_500_000,
-    "nested objects": lambda: b'{"a":' * 900_000,
-    "closing": lambda: b"]" * 4_500_000,
-    "texts in a row": lambda: b'""' * 2_000_000,
-    "halves of texts": lambda: b'"a\\" ' * 900_000,
+    "objects": lambda: request_with_field(b"{},", 500_000),
+    "numbers": lambda: request_with_field(b"0,", 800_000),
+    "texts": lambda: request_with_field(b'"",', 500_000),
+    "fields": lambda: request_with_field(b'{"a":0},', 200_000),
+    "messages": lambda: b'{"messages":[' + b"{}," * 500_000 + b"{}]}",
+    "nested lists": lambda: b'{"messages":' + b"[" * 1_500_000,
+    "nested objects": lambda: b'{"a":' * 300_000,
+    "closing": lambda: b"]" * 1_500_000,
+    "texts in a row": lambda: b'""' * 800_000,
+    "halves of texts": lambda: b'"a\\" ' * 300_000,
 }
-"""Some 4.5 MB each: a copy of one would be seen beside the limit of 1 MiB."""
+"""Some 1.5 MB each: a copy of one would be seen beside the limit of 1 MiB."""
 FEW_VALUES = 10_000
 """A limit that is reached in a tenth of the time that the real one takes."""
 

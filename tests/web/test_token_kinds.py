@@ -135,6 +135,7 @@ async def test_what_a_program_may_not_say(ponte: WebPonte) -> None:
             said = await client.post("/v1/chat/completions", json=completion_request(words))
             error = said.json()["error"]
             assert (said.status_code, error["code"]) == (400, "decided_elsewhere"), words
+            assert "abc234" not in words or "/#" in error["message"], "where it is decided"
         assert ponte.rows == {}
         for words in ("help", "status", "reload", "approve my plan"):
             said = await client.post("/v1/chat/completions", json=completion_request(words))

@@ -163,6 +163,7 @@ def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
     assert check_approver("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
 
 
+@pytest.mark.usefixtures("without_a_sandbox")
 def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> None:
     def check_approver(person: str, *more: str) -> tuple[bool, str]:
         words = '"slack:U7"]\napprovers_only = true'

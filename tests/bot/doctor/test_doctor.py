@@ -162,21 +162,19 @@ async def test_a_model_that_no_list_names_is_not_refused(
     assert told.parts["model"].startswith("ok    model: the server responds but does not list")
 
 
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
+async def test_a_gateway_without_a_list_says_what_is_wrong(
+    tmp_path: Path, server: ModelServer
+) -> None:
+    """Only its Chat Completions check the key. The address is right."""
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    server.status = 404
+    for status, words in (
         (401, "the server rejected OPENAI_API_KEY (HTTP 401)"),
         (307, "the server responded with HTTP 307"),
         (503, "the server responded with HTTP 503"),
-    ],
-)
-async def test_a_gateway_without_a_list_says_what_is_wrong(
-    tmp_path: Path, server: ModelServer, status: int, words: str
-) -> None:
-    """Only its Chat Completions check the key. The address is right."""
-    server.status, server.chat_status = 404, status
-    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
-    assert (await doctor(tmp_path, **given)).parts["model"] == f"FAIL  model: {words}"
+    ):
+        server.chat_status = status
+        assert (await doctor(tmp_path, **given)).parts["model"] == f"FAIL  model: {words}"
 
 
 async def test_llama_cpp_answers_under_any_name(tmp_path: Path, server: ModelServer) -> None:
@@ -243,7 +241,7 @@ async def test_what_a_version_of_nocodb_lacks_has_a_line(
     }
 
 
-@pytest.mark.parametrize("version", ["0.301.3", "2026.09.0", "2026.11.2-rc.1", "next"])
+@pytest.mark.parametrize("version", ["2026.11.2-rc.1", "next"])
 async def test_the_version_is_told_as_nocodb_writes_it(tmp_path: Path, version: str) -> None:
     """npm counts 0.301.3, Docker 2026.09.0, and npm's package tells none."""
     async with FakeNocoDB(version=version) as nocodb:
@@ -350,43 +348,27 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert words in told.parts["home"]
 
 
-@pytest.mark.parametrize(
-    ("given", "part", "words"),
-    [
-        ({"ponte_code": "off"}, "code", "PONTE_CODE is off"),
-        ({"ponte_web": "off"}, "web", "PONTE_WEB is off"),
-    ],
-)
-async def test_what_is_switched_off_is_off_and_says_why(
-    tmp_path: Path, given: dict[str, str], part: str, words: str
-) -> None:
-    told = await doctor(tmp_path, **given)
-    assert told.code == 0
-    assert told.parts[part].startswith(f"off   {part}: {words}")
+HALF_SET = [
+    ({"stackspot_client_id": "id"}, "FAIL", "incomplete: STACKSPOT_CLIENT_SECRET is"),
+    ({"stackspot_client_secret": "s"}, "FAIL", "incomplete: STACKSPOT_CLIENT_ID is"),
+    ({"ponte_code": "off"}, "off", "PONTE_CODE is off"),
+    ({"ponte_web": "off"}, "off", "PONTE_WEB is off"),
+    ({"slack_bot_token": "xoxb-1"}, "FAIL", "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is mi"),
+    ({"slack_app_token": "xapp-1"}, "FAIL", "SLACK_BOT_TOKEN is missing. Slack needs it."),
+    ({"slack_signing_secret": "s"}, "FAIL", "SLACK_BOT_TOKEN is missing. Slack needs it."),
+    ({"nocodb_url": "https://tables.example.com"}, "FAIL", "NOCODB_TOKEN is missing"),
+    ({"nocodb_token": "t"}, "FAIL", "set NOCODB_URL"),
+]
 
 
-@pytest.mark.parametrize(
-    ("given", "part", "words"),
-    [
-        (
-            {"slack_bot_token": "xoxb-1"},
-            "slack",
-            "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing",
-        ),
-        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Slack needs it."),
-        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Slack needs it."),
-        ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
-        ({"nocodb_token": "t"}, "nocodb", "set NOCODB_URL"),
-        ({"stackspot_client_id": "id"}, "stackspot", "incomplete: STACKSPOT_CLIENT_SECRET is"),
-        ({"stackspot_client_secret": "s"}, "stackspot", "incomplete: STACKSPOT_CLIENT_ID is"),
-    ],
-)
-async def test_a_half_set_service_is_a_failure(
-    tmp_path: Path, given: dict[str, str], part: str, words: str
+@pytest.mark.parametrize(("given", "mark", "words"), HALF_SET)
+async def test_what_is_half_set_is_off_or_a_failure_and_says_why(
+    tmp_path: Path, given: dict[str, str], mark: str, words: str
 ) -> None:
     told = await doctor(tmp_path, **given)
-    assert told.code == 1
-    assert told.parts[part].startswith(f"FAIL  {part}: {words}")
+    part = next(iter(given)).removeprefix("ponte_").partition("_")[0]
+    assert told.code == (mark == "FAIL")
+    assert told.parts[part].startswith(f"{mark:<4}  {part}: {words}")
 
 
 @pytest.mark.parametrize(
@@ -410,6 +392,7 @@ async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
     assert "all checks passed" in told.parts["code"]
 
 
+@pytest.mark.usefixtures("without_a_sandbox")
 def test_the_file_of_settings_is_named(ponte: Shell) -> None:
     ponte("doctor")
     assert "ok    settings: environment; no .env file here\n" in ponte.out

@@ -62,6 +62,7 @@ def needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "_read_requirements", lambda: given)
 
 
+@pytest.mark.usefixtures("without_a_sandbox")
 def test_doctor_names_the_folder_of_a_complete_installation(ponte: Shell) -> None:
     found = inspect_installation({"postgres"})
     assert found.is_complete

@@ -48,7 +48,7 @@ async def tab(shared_tab: Page) -> AsyncIterator[Page]:
     """An empty tab without cookies. A script error or a blocked resource fails the test.
 
     All tests use the same one, because a new tab costs a second of processor time. A test that
-    changes what cannot be reset (the clock, touch, the language) opens a context of its own.
+    changes what cannot be reset (the clock, touch) opens a context of its own.
     """
     async with _clean(shared_tab) as page:
         yield page
@@ -95,6 +95,7 @@ async def _clean(page: Page) -> AsyncIterator[Page]:
     page.on("console", on_console)
     yield page
     await page.unroute_all(behavior="ignoreErrors")
+    await page.set_extra_http_headers({})
     for other in page.context.pages:
         if other is not page:
             await other.close()

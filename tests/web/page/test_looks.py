@@ -113,7 +113,6 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     await page.fill("#search", "show")
     await expect(page.locator(".hit")).to_have_count(1)
     await check("search")
-    await page.set_extra_http_headers({})
 
 
 async def test_the_side_list_on_a_phone(ponte: WebPonte, tab: Page) -> None:

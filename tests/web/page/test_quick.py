@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Browser, FilePayload, Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from core.commands.grammar import parse_command
 from core.domain.messages import Answer, Card
@@ -86,16 +86,14 @@ async def test_escape_and_cancel_send_nothing_and_free_text_stays_text(
 
 
 async def test_quick_commands_are_in_the_language_of_the_browser(
-    ponte: WebPonte, browser: Browser
+    ponte: WebPonte, tab: Page
 ) -> None:
+    await tab.set_extra_http_headers({"Accept-Language": "pt-BR"})
     ponte.board.known = [SUMMARY]
-    context = await browser.new_context(locale="pt-BR")
-    page = await context.new_page()
-    await visit(page, ponte.link)
-    await page.locator("#quick").click()
-    await expect(page.locator("#quick-slug")).to_have_text("Resumo diário")
-    await expect(page.locator("#quick-about")).to_have_text("O que aconteceu hoje")
-    await context.close()
+    await visit(tab, ponte.link)
+    await tab.locator("#quick").click()
+    await expect(tab.locator("#quick-slug")).to_have_text("Resumo diário")
+    await expect(tab.locator("#quick-about")).to_have_text("O que aconteceu hoje")
 
 
 async def test_the_result_of_one_that_was_approved_is_a_message(
