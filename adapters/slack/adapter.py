@@ -125,6 +125,7 @@ class SlackAdapter:
         self._connecting: asyncio.Task[None] | None = None
         self.is_open = False
         """Whether the adapter accepts events."""
+        self._warned_minute = 0
         self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
@@ -165,12 +166,19 @@ class SlackAdapter:
         if self._app is None or not self.is_open:
             return 503, {}, b""
         try:
-            return await connection.dispatch(
+            answer = await connection.dispatch(
                 self._app, self._take, self._credentials.signing_secret, headers, body
             )
         except Exception as error:  # in Bolt, before it looks at the event
             self.on_failure(error, {})
             return 200, {}, b""
+        # With a wrong secret or clock, nothing else would tell why Ponte does not answer. Anybody
+        # can send such requests, so they must not fill the log.
+        minute, is_signed = int(time.time() // 60), "x-slack-signature" in map(str.lower, headers)
+        if answer[0] == 401 and is_signed and self._warned_minute != minute:
+            self._warned_minute = minute
+            log.warning("request has no valid signature")
+        return answer
 
     async def health(self) -> Health:
         """Return the state of the connection, the features and scopes that are missing, and how

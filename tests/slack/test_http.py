@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from adapters.slack.adapter import SlackAdapter
 from tests.fakes.slack.delivery import sign
@@ -74,11 +76,22 @@ async def test_slacks_first_handshake_is_answered(tmp_path: Path) -> None:
         assert (status, json.loads(answer)) == (200, {"challenge": "abc"})
 
 
-async def test_a_request_that_is_not_slacks_is_refused(tmp_path: Path) -> None:
+async def test_a_request_that_is_not_slacks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right, now = sign(SECRET, CHALLENGE), time.time()
     times = ("now", "", "²", "٣", "-1", "1e9", "9" * 5000, "0" * 5000, "17 18", "1_0", "NaN")
     signatures = ("", "v0=", "é", "v0=" + "é" * 64, "v1=" + "0" * 64, "x" * 100_000)
     async with workplace(tmp_path, Setting(http=True)) as w:
+        monkeypatch.setattr("adapters.slack.adapter.time", SimpleNamespace(time=lambda: now))
+        with capture_logs() as logs:
+            await post(w.bot.slack, CHALLENGE)
+            assert not logs, "it is not Slack's"
+            for _ in "twice":
+                forged = sign("another secret", CHALLENGE)
+                lower = {name.lower(): value for name, value in forged.items()}  # as uvicorn does
+                assert (await post(w.bot.slack, CHALLENGE, **lower))[0] == 401
+        assert [one["event"] for one in logs] == ["request has no valid signature"]
         for headers in (
             {},
             sign("another secret", CHALLENGE),
