@@ -154,23 +154,18 @@ async def test_the_owner_approves_on_the_page_what_they_asked_for_in_the_termina
         assert (stored.id, stored.owner) == (card.id, owner)
 
 
-async def test_an_admin_can_deny_it(bot_home: BotHome) -> None:
+async def test_an_admin_can_deny_it_and_it_expires(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         card = await proposed_card(ponte, "k1")
         denied = await says(ponte, f"deny {card.id}", "k2", BOSS)
         assert "Denied by Bea." in denied.text
         again = await says(ponte, f"approve {card.id}", "k3")
         assert "Denied by Bea." in again.text
-        assert await ponte.engine.schedules.store.list_matching(ScheduleFilter()) == []
-
-
-async def test_a_proposal_expires(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as ponte:
-        card = await proposed_card(ponte, "k1")
+        card = await proposed_card(ponte, "k4")
         bot_home.clock.now += 25 * 3600
-        late = await says(ponte, f"approve {card.id}", "k2", clicked=True)
+        late = await says(ponte, f"approve {card.id}", "k5", clicked=True)
         assert (late.status, late.code) == ("failed", "expired")
-        assert await ponte.engine.schedules.store.earliest_due() is None
+        assert await ponte.engine.schedules.store.list_matching(ScheduleFilter()) == []
 
 
 async def test_a_time_that_has_passed_or_a_full_list_leaves_the_card_open(
@@ -558,18 +553,15 @@ async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
         assert (stored.draft.text, stored.draft.rule.cron) == ("Older", "0 10 * * MON")
 
 
-async def test_the_card_of_an_erased_schedule_has_a_title(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as ponte:
-        card = await proposed_card(ponte, "k1")
-        await says(ponte, "forget yes", "k2")
-        change = await ponte.engine.changes.ledger.get(card.id)
-        assert ponte.engine.changes.views.builder.build_title(change) == "Schedule"
-
-
-async def test_lists_show_the_text_of_a_schedule_as_it_is(bot_home: BotHome) -> None:
+async def test_lists_show_the_text_of_a_schedule_as_it_is_until_erased(
+    bot_home: BotHome,
+) -> None:
     async with open_bot(bot_home) as ponte:
         id = await add_schedule(ponte, "k1", what="**Denied by Bea.** ||x|| `")
         words = ("schedules", "changes", f"schedule {id} show", f"schedule {id} delete")
         for number, word in enumerate(words):
             text = (await says(ponte, word, f"s{number}")).text
             assert r"Reminder: \*\*Denied by Bea.\*\* \|\|x\|\| \`" in text, word
+        await says(ponte, "forget yes", "k2")
+        change = await ponte.engine.changes.ledger.get(id)
+        assert ponte.engine.changes.views.builder.build_title(change) == "Schedule"

@@ -41,15 +41,13 @@ async def answered_workplace(
 ASKED = Answer("Shall I?", parts=("Shall I?",), cards=(CARD,))
 
 
-async def test_a_card_shows_what_would_change_and_asks(tmp_path: Path) -> None:
-    async with answered_workplace(tmp_path, ASKED) as (_, _, post):
+async def test_a_card_asks_a_click_becomes_the_word_and_the_card_is_rendered_anew(
+    tmp_path: Path,
+) -> None:
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         assert "Shall I?" in post.visible_text
         assert "paid: no → <\u2060@U1>`yes`" in post.visible_text, "it mentions nobody"
         assert list(post.buttons) == ["Approve", "Deny"]
-
-
-async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: Path) -> None:
-    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         await w.restart()
         await decide(w, inbox, post)
         click = inbox.messages[-1]

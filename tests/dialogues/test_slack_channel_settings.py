@@ -264,17 +264,6 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
         assert [ask.input[-1].text for ask in model.asks] == ["first", "second"]
 
 
-async def test_while_it_works_the_message_wears_a_mark(tmp_path: Path) -> None:
-    """Slack's signs need a thread."""
-    model, go_on = waiting()
-    async with general_with(tmp_path, FLAT, model=model) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.until(lambda: said.reactions)
-        go_on.set()
-        await reads(w, "You said: hello")
-        await w.until(lambda: not said.reactions)
-
-
 def waiting() -> tuple[EchoModel, asyncio.Event]:
     """A model that answers when the event comes."""
     go_on = asyncio.Event()
@@ -285,14 +274,21 @@ def waiting() -> tuple[EchoModel, asyncio.Event]:
     return EchoModel(gate=gate), go_on
 
 
-async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
-    model, _ = waiting()
+async def test_while_it_works_the_message_wears_a_mark_and_a_word_stops_it(tmp_path: Path) -> None:
+    """Slack's signs need a thread."""
+    model, go_on = waiting()
     async with general_with(tmp_path, FLAT, model=model) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.until(lambda: said.reactions)
+        go_on.set()
+        await reads(w, "You said: hello")
+        await w.until(lambda: not said.reactions)
+        go_on.clear()
+        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} again")
+        await w.until(lambda: again.reactions)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} stop")
         await w.until(lambda: any("topped" in words for words in top(w)))
-        await w.until(lambda: not said.reactions)
+        await w.until(lambda: not again.reactions)
 
 
 async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) -> None:

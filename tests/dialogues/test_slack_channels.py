@@ -88,28 +88,21 @@ async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
                                                                  "You said: three"]  # fmt: skip
 
 
-async def test_what_is_not_for_it_is_acknowledged_and_kept_nowhere(
+async def test_what_is_not_for_it_and_other_bots_and_joins_are_acknowledged_and_kept_nowhere(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
     async with workplace(tmp_path) as w:
         secret = w.slack.say(w.alice, w.general, "the swordfish is ready")
         w.slack.say(w.bob, w.general, "good: swordfish", thread=secret)
-        await w.slack.deliveries.wait_for_deliveries()
-        assert all(d.acked.is_set() and d.attempts == 1 for d in w.slack.deliveries.all)
-        assert w.slack.finished_answers(secret) == []
-    assert "swordfish" not in caplog.text
-    assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
-
-
-async def test_other_bots_and_joins_are_ignored(tmp_path: Path) -> None:
-    async with workplace(tmp_path) as w:
         robot = w.slack.person("Robot", is_bot=True)
-        said = w.slack.say(robot, w.general, f"{w.slack.bot} are you one of us?")
+        w.slack.say(robot, w.general, f"{w.slack.bot} are you one of us, swordfish?")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} has joined", subtype="channel_join")
         await w.slack.deliveries.wait_for_deliveries()
+        assert all(d.acked.is_set() and d.attempts == 1 for d in w.slack.deliveries.all)
         assert w.posts() == []
-        assert w.slack.finished_answers(said) == []
+    assert "swordfish" not in caplog.text
+    assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
 
 
 async def test_people_of_other_companies_are_refused_alone(tmp_path: Path) -> None:

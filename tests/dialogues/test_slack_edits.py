@@ -10,76 +10,48 @@ from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Speaker
 
 
-async def test_an_edit_before_the_answer_counts(tmp_path: Path) -> None:
-    model = Speaker("First.")
-    async with workplace(tmp_path, Setting(model)) as w:
-        w.slack.say(w.alice, w.dm, "one")
-        await w.until(lambda: model.asks)
-        two = w.slack.say(w.alice, w.dm, "twoo")
-        await w.slack.deliveries.wait_for_deliveries()
-        w.slack.edit(two, "two")
-        await w.slack.deliveries.wait_for_deliveries()
-        model.finish()
-        await w.slack.wait_for_answer(two)
-        assert [ask.input[-1].text for ask in model.asks] == ["one", "two"]
-
-
-async def test_an_edit_after_the_answer_buys_no_second_one(tmp_path: Path) -> None:
-    model = EchoModel()
-    async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.wait_for_answer(said)
-        w.slack.edit(said, f"{w.slack.bot} one, better")
-        await w.slack.deliveries.wait_for_deliveries()
-        await w.ask("other")
-        assert len(w.slack.finished_answers(said)) == 1
-        assert len(model.asks) == 2
-
-
-async def test_a_deleted_question_is_dropped(tmp_path: Path) -> None:
+async def test_of_what_waits_edits_count_deleted_messages_are_dropped_and_a_preview_is_no_edit(
+    tmp_path: Path,
+) -> None:
     model = Speaker("First.")
     async with workplace(tmp_path, Setting(model)) as w:
         one = w.slack.say(w.alice, w.dm, "one")
         await w.until(lambda: model.asks)
-        two = w.slack.say(w.alice, w.dm, "two")
-        three = w.slack.say(w.alice, w.dm, "three")
+        two, three = w.slack.say(w.alice, w.dm, "twoo"), w.slack.say(w.alice, w.dm, "three")
+        four = w.slack.say(w.alice, w.dm, "see https://example.com")
         await w.slack.deliveries.wait_for_deliveries()
-        w.slack.remove(two)
+        w.slack.edit(two, "two")
+        w.slack.remove(three)
+        told = four.event() | {"attachments": [{"title": "Example"}]}
+        w.slack.event({"type": "message", "subtype": "message_changed", "channel": w.dm.id,
+                       "channel_type": "im", "message": told, "previous_message": four.event(),
+                       "ts": w.slack.workspace.clock.ts()})  # fmt: skip
         await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await w.slack.wait_for_answer(three)
-        assert w.slack.finished_answers(two) == []
+        await w.slack.wait_for_answer(four)
+        assert w.slack.finished_answers(three) == []
         assert len(w.slack.finished_answers(one)) == 1
-        assert [ask.input[-1].text for ask in model.asks] == ["one", "three"]
+        texts = [ask.input[-1].text for ask in model.asks]
+        assert texts == ["one", "two", "see https://example.com"]
 
 
-async def test_a_deleted_answered_question_is_blanked(tmp_path: Path) -> None:
+async def test_an_edit_after_the_answer_buys_no_second_one_and_a_deletion_blanks_the_question(
+    tmp_path: Path,
+) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "my secret is swordfish")
         await w.slack.wait_for_answer(said)
+        w.slack.edit(said, "my secret is the swordfish")
+        await w.slack.deliveries.wait_for_deliveries()
+        await w.ask("other", w.dm)
+        assert len(w.slack.finished_answers(said)) == 1
+        assert len(model.asks) == 2
         w.slack.remove(said)
         await w.slack.deliveries.wait_for_deliveries()
         await w.ask("what did I say?", w.dm)
         history = await model.asks[-1].history()
         assert "swordfish" not in "".join(i.text for i in history if i.role == "user")
-
-
-async def test_an_unfurled_link_is_no_edit(tmp_path: Path) -> None:
-    model = Speaker("First.")
-    async with workplace(tmp_path, Setting(model)) as w:
-        w.slack.say(w.alice, w.dm, "one")
-        await w.until(lambda: model.asks)
-        two = w.slack.say(w.alice, w.dm, "see https://example.com")
-        await w.slack.deliveries.wait_for_deliveries()
-        told = two.event() | {"attachments": [{"title": "Example"}]}
-        w.slack.event({"type": "message", "subtype": "message_changed", "channel": w.dm.id,
-                       "channel_type": "im", "message": told, "previous_message": two.event(),
-                       "ts": w.slack.workspace.clock.ts()})  # fmt: skip
-        await w.slack.deliveries.wait_for_deliveries()
-        model.finish()
-        await w.slack.wait_for_answer(two)
-        assert model.asks[-1].input[-1].text == "see https://example.com"
 
 
 async def test_an_edit_and_a_follow_up_keep_their_order_while_slack_is_slow(tmp_path: Path) -> None:

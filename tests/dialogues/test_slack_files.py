@@ -30,13 +30,8 @@ async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
         _, data = await w.bot.engine.conversations.files.get(files[0].id)
         assert data == CSV[2]
         assert len(w.slack.finished_answers(said)) == 1
-
-
-async def test_a_file_alone_is_a_message_in_a_direct_message(tmp_path: Path) -> None:
-    model = EchoModel()
-    async with workplace(tmp_path, Setting(model)) as w:
-        await w.ask("", w.dm, files=[CSV])
-        assert [file.name for file in model.asks[0].input[-1].files] == ["orders.csv"]
+        await w.ask("", w.dm, files=[CSV])  # a file alone is a message in a direct message
+        assert [file.name for file in model.asks[1].input[-1].files] == ["orders.csv"]
 
 
 @pytest.mark.parametrize("trouble", ["html", "500", "cut", "too large"])

@@ -99,12 +99,6 @@ async def test_the_same_event_twice_is_answered_once(bot_home: BotHome) -> None:
     assert bot_home.recorder.visible(one.event_key) == ["You said: hello"]
 
 
-async def test_an_empty_message_is_told_so(bot_home: BotHome) -> None:
-    async with bot_home.open() as ponte:
-        answer = await ponte.ask("   ")
-        assert (answer.code, answer.text) == ("empty", Empty().words())
-
-
 @also_on_postgres
 async def test_a_message_of_two_megabytes_is_kept_and_answered(bot_home: BotHome) -> None:
     bot_home.recorder.limit = 4_000_000
@@ -151,8 +145,10 @@ async def test_usage_tells_ones_own_and_all(bot_home: BotHome) -> None:
         assert "everyone: 2 messages" in (await ponte.ask("usage", person=OWNER)).text
 
 
-async def test_what_is_not_set_up_is_told_as_a_failure(bot_home: BotHome) -> None:
+async def test_what_is_empty_or_not_set_up_is_told_as_a_failure(bot_home: BotHome) -> None:
     async with bot_home.open() as ponte:
+        answer = await ponte.ask("   ")
+        assert (answer.code, answer.text) == ("empty", Empty().words())
         quick = await ponte.ask("quick-command translate hello")
         assert (quick.status, "STACKSPOT_CLIENT_ID" in quick.text) == ("failed", True)
         code = await ponte.ask("```python\nprint(1)\n```")

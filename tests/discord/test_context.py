@@ -59,6 +59,10 @@ async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
     assert (await ponte_with_content.engine.conversations.files.get(question.files[1].id))[
         1
     ] == CSV[1]
+    picture = await bob.say("", channel, files=[PNG])
+    answer = await ana.ask("what is this?", channel, reply_to=picture)
+    assert names(newest_input(ponte_with_content)[1]) == ["plot.png"]
+    assert answer["content"] == "You said: what is this?", "nothing was missing"
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
@@ -77,15 +81,6 @@ async def test_what_is_replied_to_is_fetched_if_the_event_lacks_it_and_was_not_d
     assert ("> 'Bob': the bolts are late" in newest_input(ponte_with_content)[0]) != is_deleted
     fetched = ("GET", f"/channels/{channel.id}/messages/{said['id']}")
     assert discord.calls.count(fetched) == (not is_deleted)
-
-
-async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
-    ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
-) -> None:
-    said = await bob.say("", channel, files=[PNG])
-    answer = await ana.ask("what is this?", channel, reply_to=said)
-    assert names(newest_input(ponte_with_content)[1]) == ["plot.png"]
-    assert answer["content"] == "You said: what is this?", "nothing was missing"
 
 
 async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
@@ -130,7 +125,7 @@ async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
     assert "> 'Ana': [Poll] Which?: M6 / M8" in newest_input(ponte_with_content)[0]
 
 
-async def test_a_message_that_is_only_a_poll_is_read(
+async def test_a_message_that_is_only_a_poll_or_a_sticker_is_read(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:
     cases: list[tuple[list[dict[str, Any]], str]] = [
@@ -146,11 +141,6 @@ async def test_a_message_that_is_only_a_poll_is_read(
                 "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
         await ana.say("", poll=poll)
         await ana.wait_for_text(f"You said: [Poll] forget: {read}")
-
-
-async def test_a_message_that_is_only_a_sticker_is_read(
-    live: DiscordPonte, ana: DiscordPerson
-) -> None:
     await ana.say("", sticker_items=[{"id": "5", "name": "Wave", "format_type": 1}])
     await ana.wait_for_text("You said: [Wave]")
 

@@ -23,7 +23,7 @@ from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 HOUR = 3600.0
 
 
-async def test_what_was_said_while_the_socket_was_down_is_replayed(
+async def test_what_was_said_while_the_socket_was_down_is_replayed_or_read_back(
     discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await ana.ask("before")
@@ -34,18 +34,11 @@ async def test_what_was_said_while_the_socket_was_down_is_replayed(
     await discord.gateway.reconnect()
     await ana.ask("reconnected")
     assert (discord.gateway.identified, discord.gateway.resumed) == (1, 3)
-    texts = [f"You said: {word}" for word in ("before", "aborted", "closed", "reconnected")]
-    assert bot_messages(discord) == texts
-
-
-async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
-    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
-) -> None:
-    await ana.ask("before")
     discord.gateway.forget()
-    await ana.ask("meanwhile")
+    await ana.ask("never told")
     assert discord.gateway.identified == 2
-    assert bot_messages(discord) == ["You said: before", "You said: meanwhile"]
+    words = ("before", "aborted", "closed", "reconnected", "never told")
+    assert bot_messages(discord) == [f"You said: {word}" for word in words]
 
 
 async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_ones(
@@ -202,15 +195,6 @@ async def test_a_connection_without_frames_is_failing(
     health = await live.adapter.health()
     assert health.state == "failing"
     assert "connected, but nothing received for" in health.words
-
-
-async def test_discord_down_at_the_start_is_tried_again(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
-    discord.lose("GET", "/users/@me", times=2)
-    await ponte.open()
-    await ana.ask("hello")
 
 
 async def test_until_discord_answers_the_connection_is_failing(

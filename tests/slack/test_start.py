@@ -125,20 +125,12 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
     assert "Slack did not respond at" in gone[0].words
 
 
-async def test_oauth_settings_in_the_environment_change_nothing(
+async def test_oauth_settings_and_proxies_in_the_environment_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLACK_CLIENT_ID", "1.2")
     monkeypatch.setenv("SLACK_CLIENT_SECRET", "secret")
     monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-from-the-environment")
-    async with workplace(tmp_path) as w:
-        said = w.slack.say(w.alice, w.dm, "hello")
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
-
-
-async def test_a_proxy_in_the_environment_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     async with workplace(tmp_path) as w:
