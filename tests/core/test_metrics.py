@@ -29,9 +29,7 @@ def test_what_alerts_count_from_is_there_before_it_happens() -> None:
     metrics.count_turn("somewhere", "done", -1.0)
     lines = metrics.render_metrics().splitlines()
     assert 'ponte_turns_total{platform="somewhere",status="undeliverable"} 0.0' in lines
-    assert (
-        'ponte_turn_duration_seconds_sum{platform="somewhere"} 0.0' in lines
-    )  # a clock was set back
+    assert 'ponte_turn_duration_seconds_sum{platform="somewhere"} 0.0' in lines, "a clock set back"
     for name in ("ponte_duplicate_posts_total", 'ponte_trace_spans_total{outcome="lost"}'):
         assert any(line.startswith(name) for line in lines)
 

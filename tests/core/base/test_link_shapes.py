@@ -143,30 +143,24 @@ def test_growing_text_is_checked_in_every_piece() -> None:
 
 
 def _find_links_while_it_grows(shape: str) -> list[str]:
-    text, growing = (
-        clean_text(f"First.\n\nWell, {shape} now, and `code` too.\n\nLast."),
-        GrowingMarkdown(),
-    )
-    links, before = list[str](), ""
-    for end in range(1, len(text) + 1):
+    text = clean_text(f"First.\n\nWell, {shape} now, and `code` too.\n\nLast.")
+    growing, links, before = GrowingMarkdown(), list[str](), ""
+    for end in range(len("First."), len(text) + 1):
         shown = growing.render(text[:end], TRUST)
         if shown == before:
             continue  # it has been checked
         before = shown
         (*_, part) = TRUST.split_sanitized(shown, lambda whole: split_answer(whole))[1] or ("",)
-        links += [
-            *linkers.piece(shown),
-            *linkers.slack(safe_markdown(part[: settled_length(part)])),
-        ]
+        links += linkers.piece(shown)
+        links += linkers.slack(safe_markdown(part[: settled_length(part)]))
         for part in TRUST.split_sanitized(shown, lambda whole: paginate(whole).parts)[1]:
             links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 
 
 def test_growing_text_mostly_goes_on_from_what_was_shown() -> None:
-    text = clean_text(
-        "\n\n".join([*(f"See {EVIL} and https://example.com/x, {n}." for n in range(5)), *CODE])
-    )
+    paragraphs = [f"See {EVIL} and https://example.com/x, {n}." for n in range(5)]
+    text = clean_text("\n\n".join([*paragraphs, *CODE]))
     growing, told = GrowingMarkdown(), ""
     for end in range(1, len(text) + 1):
         shown = growing.render(text[:end], TRUST)
@@ -216,11 +210,8 @@ def test_checking_twice_changes_nothing_more(text: str) -> None:
 
 def test_an_address_that_was_written_whole() -> None:
     said = "see (https://mine.test/a?b=c), [x](https://also.test/1) and <https://third.test>."
-    assert find_addresses(said) >= {
-        "https://mine.test/a?b=c",
-        "https://also.test/1",
-        "https://third.test",
-    }
+    written = {"https://mine.test/a?b=c", "https://also.test/1", "https://third.test"}
+    assert find_addresses(said) >= written
     assert not any(link in find_addresses(said) for link in ("https://mine.test", "third.test"))
 
 

@@ -80,20 +80,11 @@ def test_only_allowed_links_stay_links(said: str, shown: str) -> None:
     assert TRUST.sanitize(said) == shown
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://example.com.evil.test/",
-        "https://evil.test/example.com",
-        "https://example.com@evil.test/",
-        "https://notexample.com/",
-        "javascript:alert(1)",
-        "data:text/html,x",
-        "https://[::1",
-    ],
-)
-def test_a_host_that_only_looks_like_ours(url: str) -> None:
-    assert not TRUST.allows(url)
+def test_a_host_that_only_looks_like_ours() -> None:
+    hosts = "example.com.evil.test/|evil.test/example.com|example.com@a.test/|notexample.com/|[::1"
+    urls = [f"https://{host}" for host in hosts.split("|")]
+    for url in (*urls, "javascript:alert(1)", "data:text/html,x"):
+        assert not TRUST.allows(url), url
 
 
 @given(st.text(max_size=200))

@@ -124,10 +124,8 @@ def test_a_cell_that_excel_cannot_hold_says_that_it_is_cut() -> None:
     assert cell.endswith("[cut: Excel's limit is 32767 characters]")
     assert MAX_XLSX_CELL_UNITS - 2 < len(cell.encode("utf-16-le")) / 2 <= MAX_XLSX_CELL_UNITS
     for form in ("csv", "json"):
-        assert (
-            "😀" * 500_000
-            in encode_table([ExportColumn("x")], [["😀" * 500_000]], form).data.decode()
-        )
+        data = encode_table([ExportColumn("x")], [["😀" * 500_000]], form).data
+        assert "😀" * 500_000 in data.decode()
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx", "json"])

@@ -100,9 +100,8 @@ def test_no_link_shape_becomes_a_link_in_a_terminal(around: str) -> None:
 
 def test_a_terminal_shows_what_stands_between_angles() -> None:
     """HTML is no HTML there, and nothing of it is left out."""
-    assert _ANSI.sub("", render_markdown("A List<String> and <div>x</div>")) == (
-        "A List<String> and <div>x</div>"
-    )
+    text = "A List<String> and <div>x</div>"
+    assert _ANSI.sub("", render_markdown(text)) == text
 
 
 def live(text: str, trust: Trust) -> list[str]:
@@ -160,10 +159,8 @@ def test_the_last_check_allows_a_written_address_and_no_other() -> None:
 
 def test_a_card_s_values_are_changed_only_where_they_would_be_links() -> None:
     value = f"c01@evil.test, report.csv, see {EVIL}"
-    assert (
-        defang_for_terminal(value)
-        == "c01@evil.test, report.csv, see https[:]//evil[.]test/?q=secret"
-    )
+    shown = "c01@evil.test, report.csv, see https[:]//evil[.]test/?q=secret"
+    assert defang_for_terminal(value) == shown
     assert defang_for_discord(value) == defang_for_terminal(value)
     assert defang_for_terminal("[x](report.csv) discord.gg/x") == "[x](report.csv) discord.gg/x"
     for shape in SHAPES:

@@ -13,7 +13,12 @@ from core.base.errors import StatusUnknown
 from core.domain.messages import Address, Person
 from core.domain.records import Action
 from core.people import policy as policies
-from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_RIGHT_NAME_CHARACTERS, Policy
+from core.people.policy import (
+    MAX_CONFIRMED_AGE_SECONDS,
+    MAX_RIGHT_NAME_CHARACTERS,
+    DailyCaps,
+    Policy,
+)
 from core.people.rules import (
     DEFAULT_REASONS,
     GUEST_DECISION_REASON,
@@ -213,7 +218,7 @@ async def test_daily_caps(
 
     policy = allow_list(frozenset(allow.split(",")) - {""}, frozenset(), {"discord": roles})
     place = SERVER if person is BIA else CHANNEL
-    assert await policies.DailyCaps(chosen).cap_for(person, place, policy) == cap
+    assert await DailyCaps(chosen).cap_for(person, place, policy) == cap
 
 
 GUESTS = [
