@@ -100,8 +100,8 @@ PATTERNS = ("*a*a*a*a*b*", "*1*1*1*1*x", "*a.*2025", "a*r")
 def grow(said: str) -> str:
     """Read an answer in small pieces."""
     growing = GrowingAnswer()
-    for at in range(0, len(said), 24):
-        growing.add(said[at : at + 24])
+    for at in range(0, len(said), 5):
+        growing.add(said[at : at + 5])
     growing.end()
     return growing.text
 
