@@ -44,24 +44,21 @@ def test_a_translated_command_works_in_every_language(
             assert parse_command(typed) == meant, (locale, current)
 
 
-@pytest.mark.parametrize("locale", LOCALES)
-def test_english_commands_work_in_every_language(locale: str) -> None:
-    with use_locale(locale):
-        for typed in ("help", "stop", "forget", "forget yes", "new", "approve abc234"):
-            assert parse_command(typed) is not None
+def test_english_commands_work_in_every_language() -> None:
+    for locale in LOCALES:
+        with use_locale(locale):
+            for typed in ("help", "stop", "forget", "forget yes", "new", "approve abc234"):
+                assert parse_command(typed) is not None, locale
 
 
-@pytest.mark.parametrize(
-    ("locale", "asked"),
-    [
-        ("fr", "nouveau"), ("fr", "nouvelle"), ("fr", "oublier"), ("fr", "oublie ça"),
-        ("fr", "aide-moi avec la table"), ("fr", "annuler la commande"), ("fr", "arrêter cela"),
-        ("pt-BR", "novo"), ("pt-BR", "esquecer"), ("pt-BR", "esqueça isso"),
-        ("pt-BR", "aprovar o pedido"), ("pt-BR", "uso de CPU"), ("pt-BR", "ajuda com isto"),
-    ],
-)  # fmt: skip
-def test_a_word_that_could_be_a_question_is_no_command(locale: str, asked: str) -> None:
-    assert parse_command(asked) is None
+QUESTIONS = """
+nouveau | nouvelle | oublier | oublie ça | aide-moi avec la table | annuler la commande |
+arrêter cela | novo | esquecer | esqueça isso | aprovar o pedido | uso de CPU | ajuda com isto
+"""
+
+
+def test_a_word_that_could_be_a_question_is_no_command() -> None:
+    assert [text for text in QUESTIONS.split("|") if parse_command(text.strip())] == []
 
 
 def test_a_translated_stop_does_not_wait() -> None:

@@ -68,22 +68,18 @@ def a_tool(name: str, effect: Effect = "read") -> Tool:
     return FunctionTool(nothing, effect=effect, doing="…", name=name)
 
 
-async def test_a_turn_is_offered_what_its_asker_may_use() -> None:
-    box = Toolbox(
-        [Shelf("a", a_tool("look"), a_tool("change", "write")), Shelf("b", a_tool("see"))]
-    )
-    assert [tool.spec.name for tool in await box.tools(Held("chat", "read"))] == ["look", "see"]
-    assert [tool.spec.name for tool in await box.tools(Held("propose"))] == ["change"]
-    assert await box.tools(Held("chat")) == []
-    assert [tool.spec.name for tool in await box.tools(Held("read", but="tool:look"))] == ["see"]
-
-
-async def test_a_source_may_change_what_it_offers() -> None:
-    shelf = Shelf("a")
-    box = Toolbox([shelf])
-    assert await box.tools(Held("read")) == []
-    shelf.offered = (a_tool("look"),)
-    assert (await box.find("look")).spec.name == "look"
+async def test_a_turn_is_offered_what_its_asker_may_use_and_the_sources_have_now() -> None:
+    shelf = Shelf("a", a_tool("look"), a_tool("change", "write"))
+    box = Toolbox([shelf, Shelf("b", a_tool("see"))])
+    for rights, names in (
+        (Held("chat", "read"), ["look", "see"]),
+        (Held("propose"), ["change"]),
+        (Held("chat"), []),
+        (Held("read", but="tool:look"), ["see"]),
+    ):
+        assert [tool.spec.name for tool in await box.tools(rights)] == names
+    shelf.offered = (a_tool("search"),)
+    assert (await box.find("search")).spec.name == "search"
 
 
 async def test_an_unknown_name_is_told_the_nearest_one() -> None:
@@ -99,17 +95,14 @@ async def test_two_tools_with_one_name_are_a_settings_error() -> None:
         await box.tools(Held("read"))
 
 
-async def test_a_broken_source_does_not_hide_the_others_nor_tell_its_address() -> None:
-    shelves = [Shelf("a", breaks=True), Shelf("b")]
-    box = Toolbox(shelves)
-    assert await box.health() == [Health("a", "failing", "ConnectionError"), Health("b", "on")]
-    await box.close()
-    assert all(shelf.closed for shelf in shelves)
-
-
-async def test_a_source_that_hangs_does_not_hold_up_the_others(
+async def test_a_source_that_breaks_or_hangs_does_not_hide_the_others_nor_tell_its_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("core.tools.tool.SOURCE_HEALTH_TIMEOUT_SECONDS", 0.02)
-    box = Toolbox([Shelf("a", hangs=True), Shelf("b")])
-    assert [health.state for health in await box.health()] == ["failing", "on"]
+    shelves = [Shelf("a", breaks=True), Shelf("b"), Shelf("c", hangs=True)]
+    box = Toolbox(shelves)
+    first, second, third = await box.health()
+    assert (first, second) == (Health("a", "failing", "ConnectionError"), Health("b", "on"))
+    assert third.state == "failing"
+    await box.close()
+    assert all(shelf.closed for shelf in shelves)

@@ -106,14 +106,15 @@ class Bench:
         denied = (Rule("2", deny=(right,)),) if right else ()
         self.config.rule_book = replace(book, rules=(book.rules[0], *denied))
 
-    async def _from_person(self, text: str, late: float, quote: str, deny: str) -> int:
+    async def _from_person(
+        self, text: str, late: float, quote: str, deny: str, name: str = "person", **more: Any
+    ) -> int:
         self._take(deny)
-        return await self._accept(self._make("person", text, late, quote))
+        message = replace(self._make(name, text, late, quote), **more)
+        return (await self.engine.conversations.inbox.accept(message)).seq
 
     async def _from_program(self, text: str, late: float, quote: str, deny: str) -> int:
-        self._take(deny)
-        message = replace(self._make("program", text, late, quote), origin=PROGRAM)
-        return await self._accept(message)
+        return await self._from_person(text, late, quote, deny, "program", origin=PROGRAM)
 
     async def _from_schedule(self, text: str, late: float, quote: str, deny: str) -> int:
         to = self._make("schedule", text, late, quote).reply_to
@@ -152,9 +153,6 @@ class Bench:
             key, text, author, to.address, to, context=quotes, sent_at=self.clock.now - late
         )
 
-    async def _accept(self, message: Message) -> int:
-        return (await self.engine.conversations.inbox.accept(message)).seq
-
 
 @asynccontextmanager
 async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterator[Bench]:
@@ -188,6 +186,9 @@ async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterat
     yield bench
     await engine.drain(5)
     await engine.close()
+
+
+Probe = Callable[[Bench, str], Awaitable[str]]
 
 
 async def begins(bench: Bench, origin: str) -> str:
@@ -280,14 +281,12 @@ async def preface(bench: Bench, origin: str) -> str:
     }[sentence]  # fmt: skip
 
 
-async def automatic(bench: Bench, origin: str) -> str:
-    (card,) = (await bench.send(origin, ADD)).cards
-    return {"done": "is applied", "open": "waits for a person"}[card.state]
+def proposing(text: str) -> Probe:
+    async def propose(bench: Bench, origin: str) -> str:
+        (card,) = (await bench.send(origin, text)).cards
+        return {"done": "is applied", "open": "waits for a person"}[card.state]
 
-
-async def automatic_update(bench: Bench, origin: str) -> str:
-    (card,) = (await bench.send(origin, ALONE)).cards
-    return {"done": "is applied", "open": "waits for a person"}[card.state]
+    return propose
 
 
 async def approver(bench: Bench, origin: str) -> str:
@@ -309,7 +308,6 @@ async def follows(bench: Bench, origin: str) -> str:
     return "the scheduler is woken" if woken else "nothing"
 
 
-Probe = Callable[[Bench, str], Awaitable[str]]
 EVERY_RIGHT = ", ".join(ALL_RIGHTS)
 TABLE: dict[str, tuple[Probe, tuple[str, ...]]] = {
     "without an allowance": (begins, ("is refused", "is refused", "is skipped", "is skipped")),
@@ -337,10 +335,10 @@ TABLE: dict[str, tuple[Probe, tuple[str, ...]]] = {
     "notes under an answer two hours later": (notes, ("none", "none", "that it is late", "none")),
     "preface": (preface, ("none", "none", "a schedule sent it", "a webhook brought it")),
     "a new row where `access` is `auto`": (
-        automatic, ("is applied", "is applied", "waits for a person", "waits for a person"),
+        proposing(ADD), ("is applied", "is applied", "waits for a person", "waits for a person"),
     ),
     "an update that `auto_people` make alone": (
-        automatic_update, ("is applied", *["waits for a person"] * 3),
+        proposing(ALONE), ("is applied", *["waits for a person"] * 3),
     ),
     "who approves a change of one row": (approver, (*["the account or an admin"] * 3, "an admin")),
     "may propose schedules": (proposes_schedule, ("yes", "no", "no", "no")),

@@ -23,7 +23,7 @@ from core.domain.records import (
 )
 from core.tools.tool import FunctionTool
 from core.turn.context import zone_of
-from tests.core.turn.test_turn import Scripted, _begin, _bot, _call, _completed_with, _then
+from tests.core.turn.test_turn import Scripted, _begin, _bot, _call, _completed_with
 from tests.fakes.choices import ANA, make_message
 
 Act = Callable[[ToolContext], Awaitable[Outcome]]
@@ -85,31 +85,25 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
     assert fresh == []
 
 
-async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
-    lines = iter([("_Orders_",), ("_Orders_", "_Customers_")])
+async def test_sources_stand_once_under_the_answer_and_are_no_answer(tmp_path: Path) -> None:
+    lines = iter([("_Orders_",), ("_Orders_", "_Customers_"), ("_Orders_",)])
 
     async def look() -> Outcome:
         """Looks."""
         return Outcome("ok", "rows", sources=next(lines))
 
-    model = Scripted(
-        _then([RoundCompleted((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
-    )
+    def script(ask: RoundRequest) -> Sequence[ModelEvent]:
+        is_first = len(model.asks) <= 2
+        calls = (_call("look", 1), _call("look", 2)) if is_first else (_call("look", 1),)
+        said = _completed_with("12 rows" if is_first else "")
+        return [RoundCompleted(calls) if ask.number == 1 else said]
+
+    model = Scripted(script)
     tool = FunctionTool(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _ask(engine, make_message("go", "k1"))
-    assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
-
-
-async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Path) -> None:
-    async def look() -> Outcome:
-        """Looks."""
-        return Outcome("ok", "rows", sources=("_Orders_",))
-
-    model = Scripted(_then([RoundCompleted((_call("look"),))], [_completed_with("")]))
-    tool = FunctionTool(look, effect="read", doing="")
-    async with _bot(tmp_path, model, tool) as (engine, _):
-        answer = await _ask(engine, make_message("go", "k1"))
+        assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
+        answer = await _ask(engine, make_message("go", "k2"))
     assert answer.text == "The model returned an empty answer. Ask again."
 
 
