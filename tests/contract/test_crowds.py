@@ -192,9 +192,9 @@ async def test_a_crowd_of_new_people_is_answered(crowd: Crowd) -> None:
 
 @pytest.mark.parametrize("database", [pytest.param("", id="embedded"), "postgres"], indirect=True)
 async def test_a_restart_in_the_middle_of_a_crowd_loses_and_refuses_nobody(crowd: Crowd) -> None:
-    await crowd.write_directly(40)
+    await crowd.write_directly(35)
     await crowd.restart()
-    await crowd.write(40)
+    await crowd.write(15)
     await crowd.all_answered()
 
 

@@ -74,7 +74,13 @@ def record(request: pytest.FixtureRequest) -> Json:
     return record
 
 
-@pytest.fixture(params=["home", "postgres"])
+GOES_ON = [("today", "home"), *((one, place) for one in RELEASES for place in ("home", "postgres"))]
+STOPS = [("today", "postgres"), *((release, "home") for release in RELEASES)]
+"""Records with the databases that they are opened on. tests/bot/backup/test_migrate.py moves a row
+of each table of today to Postgres."""
+
+
+@pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
     if request.param == "home":
         return ""
@@ -117,6 +123,7 @@ async def here(record: Json, then: None, tmp_path: Path, database: str) -> Async
         yield here
 
 
+@pytest.mark.parametrize(("record", "database"), GOES_ON, indirect=True)
 async def test_turns_cards_and_forms_go_on(here: Found) -> None:
     """One after the other in one home, which takes long to open. The turns count what nobody
     pressed yet, so they are first."""
@@ -276,6 +283,7 @@ async def submit_the_forms_on_discord(here: Found) -> None:
     assert "The build is red" in here.team.model_input()
 
 
+@pytest.mark.parametrize(("record", "database"), STOPS, indirect=True)
 async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> None:
     words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)
     thinks = Script("never", fail="hang", match=HANGS, times=0)
