@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,43 +82,27 @@ async def people(request: pytest.FixtureRequest) -> AsyncIterator[People]:
         yield People(cast(CodeBackend, backend))
 
 
-def file(name: str, data: bytes) -> InputFile:
-    async def read() -> bytes:
-        return data
-
-    return InputFile(f"id of {name}", name, "text/csv", len(data), read)
-
-
-async def test_it_is_offered_and_says_where_it_is(people: People) -> None:
+async def test_a_run_returns_what_was_printed_shown_and_failed(people: People) -> None:
     assert await people.backend.is_available()
     health = await people.backend.health()
     assert (health.name, health.state) == ("code", "on")
     assert health.words.startswith(people.backend.name)
     assert len(people.backend.description) > 100
 
-
-async def test_what_is_printed_comes_back(people: People) -> None:
     ran = await people.run("print('olá', '日本')")
     assert (ran.printed, ran.error, ran.fault) == ("olá 日本\n", "", "")
     assert (ran.reset, ran.is_state_lost, ran.changed_code, ran.left_out) == (False, False, "", ())
-
-
-async def test_the_last_expression_is_shown(people: People) -> None:
     ran = await people.run("x = 6\nx * 7")
-    assert (ran.printed + ran.value).strip() == "42"
+    assert (ran.printed + ran.value).strip() == "42", "the last expression"
     assert (await people.run("x = 1")).printed == ""
 
-
-async def test_a_failure_is_told_after_what_was_printed(people: People) -> None:
-    ran = await people.run("print('before')\n1 / 0")
+    ran = await people.run("n = 1\nprint('before')\n1 / 0")
     assert ran.printed == "before\n"
     assert ran.error.startswith("Traceback (most recent call last):")
     assert ran.error.strip().endswith("ZeroDivisionError: division by zero")
-
-
-@pytest.mark.parametrize("code", ["x = = 1", "if True:\npass"])
-async def test_code_that_is_none_is_an_error(people: People, code: str) -> None:
-    assert "Error: " in (await people.run(code)).error
+    for code in ("x = = 1", "if True:\npass"):
+        assert "Error: " in (await people.run(code)).error
+    assert (await people.run("print(n)")).printed == "1\n", "state outlives a failure"
 
 
 async def test_state_lives_within_a_thread_and_stays_in_it(people: People) -> None:
@@ -127,24 +111,21 @@ async def test_state_lives_within_a_thread_and_stays_in_it(people: People) -> No
     ran = await people.run("print(double(n))")
     assert ran.printed == "42\n"
     assert "NameError" in (await people.run("n", thread="t2")).error
-
-
-async def test_a_turn_with_a_memory_of_its_own_has_none_of_the_thread(people: People) -> None:
-    await people.run("n = 21")
-    assert "NameError" in (await people.run("n", own_memory="t1.turn")).error
+    assert "NameError" in (await people.run("n", own_memory="t1.turn")).error, "a turn's own memory"
     await people.run("n = 1", own_memory="t1.turn")
     await people.backend.forget("t1.turn")
     assert (await people.run("print(n)")).printed == "21\n"
     assert "NameError" in (await people.run("n", own_memory="t1.turn")).error
 
 
-async def test_state_outlives_a_failure(people: People) -> None:
-    await people.run("n = 1\nraise ValueError('no')")
-    assert (await people.run("print(n)")).printed == "1\n"
-
-
 async def test_files_go_in_and_come_out(people: People) -> None:
-    sales = file("sales.csv", b"month,total\n1,20\n2,22\n")
+    reads: list[str] = []
+
+    async def read() -> bytes:
+        reads.append("once")
+        return b"month,total\n1,20\n2,22\n"
+
+    sales = InputFile("f1", "sales.csv", "text/csv", 23, read)
     code = (
         "rows = open('sales.csv').read().split()[1:]\n"
         "total = sum(int(row.split(',')[1]) for row in rows)\n"
@@ -158,34 +139,19 @@ async def test_files_go_in_and_come_out(people: People) -> None:
     ]
     again = await people.run("print(open('total.txt').read())", sales)
     assert (again.printed, again.output_files) == ("42\n", ()), "what was there is not made again"
-
-
-async def test_a_file_is_read_once(people: People) -> None:
-    reads: list[str] = []
-
-    async def read() -> bytes:
-        reads.append("once")
-        return b"1"
-
-    one = InputFile("f1", "one.csv", "text/csv", 1, read)
-    for _ in range(2):
-        assert (await people.run("print(open('one.csv').read())", one)).printed == "1\n"
+    assert (await people.run("print(len(open('sales.csv').read()))", sales)).printed == "23\n"
     assert reads == ["once"]
 
 
-async def test_threads_run_side_by_side(people: People) -> None:
-    threads = [f"t{n}" for n in range(3)]
-    code = "print(sum(range({n}00)))"
-    both: Sequence[RunResult] = await asyncio.gather(
-        *(people.run(code.format(n=n), thread=t) for n, t in enumerate(threads, 1))
-    )
-    assert [ran.printed for ran in both] == ["4950\n", "19900\n", "44850\n"]
-
-
-async def test_runs_of_a_thread_keep_their_order(people: People) -> None:
+async def test_threads_run_side_by_side_and_runs_of_one_in_order(people: People) -> None:
     await people.run("seen = []")
-    await asyncio.gather(*(people.run(f"seen.append({n})") for n in range(4)))
-    assert (await people.run("print(seen)")).printed == "[0, 1, 2, 3]\n"
+    code = "print(sum(range({n}00)))"
+    *others, _, _, _ = await asyncio.gather(
+        *(people.run(code.format(n=n), thread=f"t{n}") for n in (2, 3)),
+        *(people.run(f"seen.append({n})") for n in range(3)),
+    )
+    assert [ran.printed for ran in others] == ["19900\n", "44850\n"]
+    assert (await people.run("print(seen)")).printed == "[0, 1, 2]\n"
 
 
 async def test_a_stop_ends_the_run_and_the_next_one_says_what_it_cost(people: People) -> None:
@@ -202,7 +168,11 @@ async def test_a_stop_ends_the_run_and_the_next_one_says_what_it_cost(people: Pe
 
 
 async def test_forgetting_leaves_nothing(people: People) -> None:
-    await people.run("n = 1; open('n.txt', 'w').write('1')", file("a.csv", b"a"))
+    async def read() -> bytes:
+        return b"a"
+
+    given = InputFile("f1", "a.csv", "text/csv", 1, read)
+    await people.run("n = 1; open('n.txt', 'w').write('1')", given)
     await people.run("n = 2", thread="t2")
     await people.backend.forget("t1")
     await people.backend.forget("never there")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.base.errors import NotFound, Superseded, TakenOver
-from core.domain.messages import Answer, Attachment, Item, Post, Quote, Usage, encode_json
+from core.domain.messages import Answer, Attachment, Item, Message, Post, Quote, Usage, encode_json
 from core.domain.records import Outcome, Provenance, Round, RoundOutput, ToolCall, Turn
 from core.journal.journal import Journal
 from core.money.budget import Budget
@@ -101,15 +101,16 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(stores: Embed
     assert (await heir.journal.provenance("gone", ana, turn.seq)).has_outside_text
 
 
-@pytest.mark.parametrize("files", [False, True])
-async def test_a_file_or_a_quote_is_from_outside(stores: Embedded, files: bool) -> None:
-    turn = await begin_turn(stores)
-    brought = (Attachment("a.csv", "text/csv", 3),) if files else ()
-    quoted = () if files else (Quote("Bo", "look"),)
-    told = replace(turn.message, attachments=brought, context=quoted)
-    await stores.journal.record_user_message(replace(turn, message=told), [HELLO])
-    ana = turn.message.author.key
-    assert (await stores.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text
+async def test_a_file_or_a_quote_is_from_outside(stores: Embedded) -> None:
+    for channel, more in {
+        "C1": {"attachments": (Attachment("a.csv", "text/csv", 3),)},
+        "C2": {"context": (Quote("Bo", "look"),)},
+    }.items():
+        turn = await begin_turn(stores, channel=channel)
+        told: Message = replace(turn.message, **more)  # type: ignore[arg-type]
+        await stores.journal.record_user_message(replace(turn, message=told), [HELLO])
+        ana = turn.message.author.key
+        assert (await stores.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text, more
 
 
 async def test_a_begin_whose_caller_left_counts_once(stores: Embedded) -> None:
@@ -183,64 +184,35 @@ async def test_a_turn_that_answers_leaves_no_call_open(stores: Embedded) -> None
     assert [entry.item for entry in entries] == [HELLO, LOOK, lost, said]
 
 
-async def test_what_was_heard_is_written_once(stores: Embedded) -> None:
-    turn = await begin_turn(stores)
-    for _ in range(2):
-        await stores.journal.record_user_message(turn, [HELLO])
-    assert (await again(stores, turn.seq)).items == (HELLO,)
-
-
-async def test_a_round_is_written_once(stores: Embedded) -> None:
-    turn = await begin_turn(stores)
+async def test_a_question_a_round_and_an_outcome_are_written_once(stores: Embedded) -> None:
+    turn, journal = await begin_turn(stores), stores.journal
     await stores.budget.reserve(turn)
     for _ in range(2):
-        await stores.journal.record_round(turn, RoundOutput(1, (SAID,), USAGE, "m"))
-    assert (await again(stores, turn.seq)).items == (SAID,)
+        await journal.record_user_message(turn, [HELLO])
+        await journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
+    assert (await again(stores, turn.seq)).items == (HELLO, LOOK)
     assert (await stores.budget.usage_today()).usage == USAGE
-    await stores.journal.record_round(turn, RoundOutput(2, (SAID,), USAGE, "m"))
+    await journal.record_round(turn, RoundOutput(2, (SAID,), USAGE, "m"))
     assert (await stores.budget.usage_today()).usage.input == 20
-
-
-async def test_the_first_outcome_of_a_call_stands(stores: Embedded) -> None:
-    turn, journal = await begin_turn(stores), stores.journal
-    await journal.record_round(turn, RoundOutput(1, (LOOK,), USAGE, "m"))
-    await journal.record_call_start(turn, CALL)
-    await journal.record_call_end(turn, "c1", Outcome("ok", "3 rows"))
-    await journal.record_call_start(turn, CALL)
-    await journal.record_call_end(turn, "c1", Outcome("error", "late"))
+    for outcome in (Outcome("ok", "3 rows"), Outcome("error", "late")):
+        await journal.record_call_start(turn, CALL)
+        await journal.record_call_end(turn, "c1", outcome)
     found = await again(stores, turn.seq)
-    assert [item.text for item in found.items] == ["", "3 rows"]
-    assert found.calls[0].outcome == Outcome("ok", "3 rows")
+    assert [item.text for item in found.items] == ["hello", "", "hi", "3 rows"]
+    assert found.calls[0].outcome == Outcome("ok", "3 rows"), "the first one stands"
 
 
-async def test_a_removed_post_stays_removed(stores: Embedded) -> None:
-    turn, journal = await begin_turn(stores), stores.journal
-    await journal.record_posting(turn, 1, "k1")
-    await journal.record_posted(turn, 1, "p1")
-    assert await journal.seq_of_post("p1") == turn.seq
-    await journal.record_post_removal("p1")
-    await journal.record_posting(turn, 1, "k1")
-    await journal.record_posted(turn, 1, "p2")
-    assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p1", "removed"),)
-
-
-async def test_a_process_whose_turn_another_one_has_records_no_post(stores: Embedded) -> None:
-    turn, journal = await begin_turn(stores), stores.journal
-    await journal.record_posting(turn, 1, "k1")
-    later = await Journal(stores.database, "another").begin(turn.seq)
-    assert later
-    with pytest.raises(TakenOver):
-        await journal.record_posted(turn, 1, "p1")
-    await journal.record_posted(later, 1, "p2")
-    assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p2", "posted"),)
-
-
-async def test_a_post_that_is_known_is_not_in_doubt_again(stores: Embedded) -> None:
+async def test_a_post_that_is_known_or_removed_is_not_in_doubt_again(stores: Embedded) -> None:
     turn, journal = await begin_turn(stores), stores.journal
     await journal.record_posting(turn, 1, "k1")
     await journal.record_posted(turn, 1, "p1")
     await journal.record_posting(turn, 1, "k1")
     assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p1", "posted"),)
+    assert await journal.seq_of_post("p1") == turn.seq
+    await journal.record_post_removal("p1")
+    await journal.record_posting(turn, 1, "k1")
+    await journal.record_posted(turn, 1, "p2")
+    assert (await again(stores, turn.seq)).posts == (Post(1, "k1", "p1", "removed"),)
 
 
 async def test_an_end_erases_the_token_and_keeps_a_late_edit(stores: Embedded) -> None:
@@ -309,16 +281,12 @@ async def test_an_older_attempt_writes_nothing(stores: Embedded) -> None:
     await assert_superseded(heir, turn, TakenOver)
 
 
-async def test_a_forgotten_turn_writes_nothing(stores: Embedded) -> None:
-    turn = await begin_turn(stores)
-    await stores.journal.forget(turn.message.address.conversation)
-    await assert_superseded(stores, turn)
-
-
-async def test_a_turn_that_ended_writes_nothing(stores: Embedded) -> None:
-    turn = await begin_turn(stores)
-    await stores.journal.end_turn(turn, "removed")
-    await assert_superseded(stores, turn)
+async def test_a_turn_that_ended_or_was_forgotten_writes_nothing(stores: Embedded) -> None:
+    ended, forgotten = await begin_turn(stores), await begin_turn(stores, channel="C2")
+    await stores.journal.end_turn(ended, "removed")
+    await stores.journal.forget(forgotten.message.address.conversation)
+    for turn in (ended, forgotten):
+        await assert_superseded(stores, turn)
 
 
 async def assert_superseded(

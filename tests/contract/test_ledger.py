@@ -57,7 +57,7 @@ async def open_(ledger: SqlLedger, call: str = "c1") -> Change:
     return await ledger.propose(proposal(call))
 
 
-async def test_a_proposal_is_kept_whole(ledger: SqlLedger) -> None:
+async def test_a_proposal_is_kept_whole_and_once(ledger: SqlLedger) -> None:
     asked = replace(proposal(), origin=replace(PROGRAM, is_attended=False, per_minute=3))
     change = await ledger.propose(asked)
     assert change == await ledger.get(asked.id)
@@ -66,19 +66,10 @@ async def test_a_proposal_is_kept_whole(ledger: SqlLedger) -> None:
     assert {step.state for step in change.steps} == {"waiting"}
     with pytest.raises(NotFound):
         await ledger.get("zzzzz2")
-
-
-async def test_a_call_proposes_once(ledger: SqlLedger) -> None:
-    first = await open_(ledger)
-    assert await ledger.propose(replace(proposal(), draft=draft(ROWS[0]))) == first
-    assert (await open_(ledger, "c2")).id != first.id
-
-
-async def test_an_id_is_never_given_twice(ledger: SqlLedger) -> None:
-    first = await open_(ledger)
-    second = await ledger.propose(replace(proposal("c2"), id=first.id))
-    assert second.id != first.id
-    assert (await ledger.get(first.id)).proposal == first.proposal
+    assert await ledger.propose(replace(proposal(), draft=draft(ROWS[0]))) == change, "one call"
+    second = await ledger.propose(replace(proposal("c2"), id=asked.id))
+    assert second.id != asked.id, "an id is never given twice"
+    assert (await ledger.get(asked.id)).proposal == asked
 
 
 async def test_one_event_claims_it(ledger: SqlLedger) -> None:
@@ -94,20 +85,18 @@ async def test_one_event_claims_it(ledger: SqlLedger) -> None:
     assert (await ledger.get(id)).state == "applying"
 
 
-async def test_nobody_claims_what_has_expired(ledger: SqlLedger) -> None:
-    id = (await open_(ledger)).id
-    assert (await ledger.claim(id, 8, ANA, 200.0)).state == "expired"
-    assert (await ledger.claim(id, 8, ANA, 100.0)).state == "expired"
-
-
-async def test_what_is_denied_stays_denied(ledger: SqlLedger) -> None:
-    id = (await open_(ledger)).id
+async def test_what_is_denied_or_has_expired_is_not_claimed(ledger: SqlLedger) -> None:
+    id, old = (await open_(ledger)).id, (await open_(ledger, "c2")).id
     denied = await ledger.close(id, "denied", BOB, "", 150.0)
     assert (denied.state, denied.decider) == ("denied", BOB)
+    assert await ledger.list_overdue(199.0) == []
+    assert [change.id for change in await ledger.list_overdue(200.0)] == [old]
     assert await ledger.claim(id, 8, ANA, 151.0) == denied
     with pytest.raises(Superseded):
         await ledger.close(id, "expired", None, "", 152.0)
     assert await ledger.get(id) == denied
+    assert (await ledger.claim(old, 8, ANA, 200.0)).state == "expired"
+    assert (await ledger.claim(old, 8, ANA, 100.0)).state == "expired"
 
 
 async def test_a_denial_gets_its_reason_at_once_or_once_later(
@@ -198,13 +187,6 @@ async def test_the_newest_first_of_a_conversation_or_of_all(ledger: SqlLedger) -
     other = await ledger.propose(proposal("x", conversation=Address("web", "C2")))
     assert [c.id for c in await ledger.list_of_conversation("web:C1", 2)] == [ids[2], ids[1]]
     assert [c.id for c in await ledger.list_of_conversation("", 9)] == [other.id, *reversed(ids)]
-
-
-async def test_expired_proposals_are_overdue(ledger: SqlLedger) -> None:
-    open_id = (await open_(ledger)).id
-    await ledger.close((await open_(ledger, "c2")).id, "denied", ANA, "", 150.0)
-    assert [c.id for c in await ledger.list_overdue(200.0)] == [open_id]
-    assert await ledger.list_overdue(199.0) == []
 
 
 async def test_a_card_is_to_be_drawn_when_it_moved(ledger: SqlLedger) -> None:

@@ -98,18 +98,13 @@ def talk(model: Model) -> Talk:
 
 async def test_it_speaks_in_pieces_and_ends_with_the_whole(talk: Talk) -> None:
     answer = await talk.say("hello")
-    pieces = [event for event in talk.heard if isinstance(event, TextDelta)]
+    pieces = [n for n, event in enumerate(talk.heard) if isinstance(event, TextDelta)]
     assert len(pieces) > 1
     assert talk.text == answer
     assert isinstance(talk.heard[-1], RoundCompleted)
     assert sum(isinstance(event, RoundCompleted) for event in talk.heard) == 1
-
-
-async def test_a_name_for_the_response_comes_before_any_word(talk: Talk) -> None:
-    await talk.say("hello")
-    first = next(n for n, event in enumerate(talk.heard) if isinstance(event, TextDelta))
-    began = [n for n, event in enumerate(talk.heard) if isinstance(event, ResponseStarted)]
-    assert all(n < first for n in began)
+    names = [n for n, event in enumerate(talk.heard) if isinstance(event, ResponseStarted)]
+    assert all(n < pieces[0] for n in names), "a name for the response comes before any word"
 
 
 async def test_it_calls_a_tool_and_answers_from_its_outcome(talk: Talk) -> None:
@@ -144,7 +139,7 @@ async def test_a_round_from_before_a_crash_is_answered(talk: Talk) -> None:
     assert completed.items[-1].text
 
 
-async def test_a_model_reports_its_health_name_and_level(
+async def test_it_reports_its_health_erases_what_is_not_there_and_may_be_closed_twice(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.models.served_model.HEALTH_WAIT_SECONDS", 60.0)
@@ -153,16 +148,7 @@ async def test_a_model_reports_its_health_name_and_level(
     assert health.words
     assert model.name
     assert model.level in ("conversations", "responses", "chat", "demo")
-
-
-async def test_what_is_not_there_is_erased(model: Model) -> None:
-    if isinstance(model, DemoModel):
-        assert not await model.erase(Remote("conversation", "conv_none"))
-        return
-    assert await model.erase(Remote("conversation", "conv_none"))
-    assert await model.erase(Remote("response", "resp_none"))
-
-
-async def test_it_may_be_closed_twice(model: Model) -> None:
+    for remote in (Remote("conversation", "conv_none"), Remote("response", "resp_none")):
+        assert await model.erase(remote) is not isinstance(model, DemoModel)
     await model.close()
     await model.close()

@@ -156,7 +156,11 @@ class Team:
 
 @pytest.fixture
 async def team(stores: Embedded) -> Team:
-    engine, ledger = stores, SqlLedger(stores.database)
+    return await make_team(stores)
+
+
+async def make_team(engine: Embedded) -> Team:
+    ledger = SqlLedger(engine.database)
     await talk(engine, "aubergine one", ANA, DIRECT)
     first = await talk(engine, "aubergine two", ANA, CHANNEL)
     hers = await change_of(ledger, first, BEA, "aubergine row")
@@ -315,6 +319,12 @@ async def test_who_is_known_and_a_key_may_be_written_in_three_ways(team: Team) -
 
 async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     persons = persons_of(team.engine)
+    await team.engine.inbox.accept(says("it waits", BEA, BEAS))
+    (row,) = (await persons.read_rows(await persons.find(BEA.key), "messages"))[-1:]
+    assert row["message"]["reply_to"]["token"] is True
+    await SqlPageAccounts(team.engine.database).add("web:ana", hash_token("her token"))
+    (row,) = await persons.read_rows(await persons.find("web:ana"), "page_account")
+    assert (row["person"], row["token"]) == ("web:ana", True), "only that there is one"
     who = await persons.find(ANA.key)
     assert (set(who.names), set(who.ids)) == ({"Ana Lima"}, {"UANA77", DIRECT})
     counts = await persons.count_rows(who)
@@ -335,12 +345,7 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     assert "my own affairs" not in text
     assert found["messages"][0]["message"]["reply_to"].get("token", False) is False
 
-
-async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_the_known(
-    team: Team,
-) -> None:
-    persons = persons_of(team.engine)
-    assert ZOE.key not in [one["person"] for one in await persons.list_people()]
+    assert ZOE.key not in [one["person"] for one in await persons.list_people()], "only listed"
     who = await persons.find("slack:UZOE99")
     assert (who.key, set(who.names)) == (ZOE.key, {"Zoe Dias"})
     assert await persons.count_rows(who) == {"platform_profile": 2}
@@ -349,20 +354,6 @@ async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_th
     await persons.erase(who)
     with pytest.raises(UnknownPerson):
         await persons.find(ZOE.key)
-
-
-async def test_a_waiting_message_shows_no_token(stores: Embedded) -> None:
-    await stores.inbox.accept(says("hello", ANA, DIRECT))
-    persons = persons_of(stores)
-    (row,) = await persons.read_rows(await persons.find(ANA.key), "messages")
-    assert row["message"]["reply_to"]["token"] is True
-
-
-async def test_of_a_page_account_only_that_it_exists(stores: Embedded) -> None:
-    people, persons = SqlPageAccounts(stores.database), persons_of(stores)
-    await people.add("web:ana", hash_token("her token"))
-    (row,) = await persons.read_rows(await persons.find("web:ana"), "page_account")
-    assert (row["person"], row["token"]) == ("web:ana", True)
 
 
 async def test_a_long_export_comes_in_pages(
@@ -396,6 +387,8 @@ async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
     engine, persons = team.engine, persons_of(team.engine)
     before = await everything(engine)
     assert all(word in before for word in ANAS_WORDS)
+    assert await engine.journal.list_remotes_to_erase() == []
+    thread = await engine.journal.current_thread("slack:T1:C1:1.1")
     who = await forget(engine, ANA.key)
     assert await persons.count_rows(who) == {}
     with pytest.raises(UnknownPerson):
@@ -412,39 +405,15 @@ async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
         r for r in await engine.budget.report("person") if r["name"] == FORGOTTEN_PERSON.key
     ]
     assert (nobodys["turns"], nobodys["cost"]) == (2, 1.0)
+    await check_what_was_decided(team)
+    await check_the_thread_goes_on(engine, thread.id)
     for word in ANAS_WORDS:
         assert not await engine.holds(word), word
 
 
-async def test_an_erasure_does_not_read_all_turns(
-    team: Team, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody else can write meanwhile. With a million turns, reading all took half a minute."""
-    if isinstance(team.engine, Shared):
-        return  # others can write, and a small table is read whole
-    scans = list[str]()
-    execute = SqliteStatements.execute
-
-    def explain(self: SqliteStatements, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        for row in self.raw.execute(f"EXPLAIN QUERY PLAN {sql}", parameters):
-            if re.match("SCAN (inbox|items|calls|posts|rounds|usage|spendings)", row["detail"]):
-                scans.append(f"{row['detail']}: {sql}")
-        return execute(self, sql, parameters)
-
-    monkeypatch.setattr(SqliteStatements, "execute", explain)
-    persons = persons_of(team.engine)
-    ana = await persons.find(ANA.key)
-    scans.clear()  # who is known is looked up in all tables, without a transaction
-    for conversation in (*(await persons.find_conversations(ana)).alone, "slack:T1:C1:1.1"):
-        await team.engine.database.write(partial(forget_changes, conversation=conversation))
-    assert (await persons.erase(ana)).rows
-    assert [scan for scan in scans if "inbox_shows_changes" not in scan] == []
-    assert scans, "answers with cards are looked through"
-
-
-async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(team: Team) -> None:
+async def check_what_was_decided(team: Team) -> None:
+    """What others decided for her is gone, and what she decided names nobody."""
     engine, ledger = team.engine, SqlLedger(team.engine.database)
-    await forget(engine, ANA.key)
     ids = [change.id for change in await ledger.list_of_conversation("", 10)]
     assert team.hers.id not in ids
     beas = await ledger.get(team.beas.id)
@@ -461,28 +430,52 @@ async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(tea
     assert listed.cards[0].text == "Approved by –."
 
 
-async def test_a_name_that_begins_with_another_one_of_hers_is_replaced_whole(team: Team) -> None:
-    engine = team.engine
-    await talk(engine, "aubergine three", replace(ANA, name="Ana"), DIRECT)
-    await forget(engine, ANA.key)
-    shown = await engine.journal.list_entries("slack:T1:C1:1.1")
-    answers = [one.answer.text for one in shown if one.answer]
-    assert "1. Bea's row, approved by –." in answers
-
-
-async def test_a_thread_with_others_goes_on_without_her(team: Team) -> None:
-    engine = team.engine
-    thread = await engine.journal.current_thread("slack:T1:C1:1.1")
-    assert await engine.journal.list_remotes_to_erase() == []
-    await forget(engine, ANA.key)
-    assert (await engine.journal.current_thread("slack:T1:C1:1.1")).id == thread.id
-    texts = [entry.item.text for entry in await engine.journal.transcript(thread.id)]
+async def check_the_thread_goes_on(engine: Embedded, thread: str) -> None:
+    assert (await engine.journal.current_thread("slack:T1:C1:1.1")).id == thread
+    texts = [entry.item.text for entry in await engine.journal.transcript(thread)]
     assert "what did she mean?" in texts
     assert "re: what did she mean?" in texts
     erasing = {remote.id for remote in await engine.journal.list_remotes_to_erase()}
     assert erasing >= {"conv_C1", "conv_DA", "conv_DB"}, "all that held or told of her"
     turn = await talk(engine, "and now?", BEA, CHANNEL)
-    assert turn.thread == thread.id
+    assert turn.thread == thread
+
+
+async def test_an_erasure_does_not_read_all_turns(
+    sqlite: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else can write meanwhile. With a million turns, reading all took half a minute."""
+    await make_team(sqlite)
+    scans = list[str]()
+    execute = SqliteStatements.execute
+
+    def explain(self: SqliteStatements, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        for row in self.raw.execute(f"EXPLAIN QUERY PLAN {sql}", parameters):
+            if re.match("SCAN (inbox|items|calls|posts|rounds|usage|spendings)", row["detail"]):
+                scans.append(f"{row['detail']}: {sql}")
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(SqliteStatements, "execute", explain)
+    persons = persons_of(sqlite)
+    ana = await persons.find(ANA.key)
+    scans.clear()  # who is known is looked up in all tables, without a transaction
+    for conversation in (*(await persons.find_conversations(ana)).alone, "slack:T1:C1:1.1"):
+        await sqlite.database.write(partial(forget_changes, conversation=conversation))
+    assert (await persons.erase(ana)).rows
+    assert [scan for scan in scans if "inbox_shows_changes" not in scan] == []
+    assert scans, "answers with cards are looked through"
+
+
+async def test_a_name_that_begins_with_another_one_of_hers_is_replaced_whole(
+    sqlite: Embedded,
+) -> None:
+    engine = sqlite
+    await make_team(engine)
+    await talk(engine, "aubergine three", replace(ANA, name="Ana"), DIRECT)
+    await forget(engine, ANA.key)
+    shown = await engine.journal.list_entries("slack:T1:C1:1.1")
+    answers = [one.answer.text for one in shown if one.answer]
+    assert "1. Bea's row, approved by –." in answers
 
 
 async def test_a_turn_under_way_can_write_nothing_any_more(stores: Embedded) -> None:
