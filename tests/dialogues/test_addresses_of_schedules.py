@@ -92,10 +92,8 @@ async def test_a_run_posts_addresses_of_the_model_as_text(bot_home: BotHome, pla
 
 @pytest.mark.parametrize(
     ("level", "platform"),
-    [
-        ("conversations", "slack"), ("responses", "discord"), ("chat", "web"),
-    ],
-)  # fmt: skip
+    [("conversations", "slack"), ("responses", "discord"), ("chat", "web")],
+)
 async def test_a_run_s_addresses_are_not_its_owners(
     bot_home: BotHome, platform: str, level: Level
 ) -> None:

@@ -55,10 +55,8 @@ def cost(fake: FakeOpenAI) -> int:
 async def test_what_was_used_replaces_what_was_held(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    allowed = [Allowance("each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR)]
-    async with open_served_bot(
-        bot_home, fake, allowed=allowed, prices=PRICES, level=level
-    ) as ponte:
+    limits = [Allowance("each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR)]
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES, level=level) as ponte:
         for text in ("hello", "again"):
             assert (await ponte.ask(text)).text.endswith(text)
         ((tokens, money),) = await read_counters(ponte)
@@ -77,11 +75,11 @@ async def test_what_was_used_replaces_what_was_held(
 async def test_what_does_not_fit_is_refused_and_not_asked(
     bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
-    allowed = [
+    limits = [
         Allowance("each channel", tokens=MIN_OUTPUT_TOKENS, source="ponte.toml:4", per="month"),
         Allowance("everybody", tokens=10**6),
     ]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         answer = await ponte.ask("hello")
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
@@ -96,8 +94,8 @@ async def test_what_does_not_fit_is_refused_and_not_asked(
 
 
 async def test_an_answer_is_as_long_as_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:
-    allowed = [Allowance("each person", tokens=15_000)]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+    limits = [Allowance("each person", tokens=15_000)]
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         fake.say(Script(text="word " * 60_000, piece=20_000))
         answer = await ponte.ask("tell me all")
         ((tokens, _),) = await read_counters(ponte)
@@ -113,11 +111,11 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It obeys a hostile page: look again, for ever."""
-    allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 20)]
+    limits = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 20)]
     usage = {"output": 900}
     fake.say(Script(text="I look. ", calls=(("look", "{}"),), times=0, usage=usage))
     async with open_served_bot(
-        bot_home, fake, [Source(look)], allowed=allowed, prices=PRICES, level=level
+        bot_home, fake, [Source(look)], allowed=limits, prices=PRICES, level=level
     ) as ponte:
         answer = await ponte.ask("look again, for ever")
         assert answer.status == "done"
@@ -133,11 +131,11 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
 
 
 async def test_a_hundred_at_once_spend_what_there_is(bot_home: BotHome, fake: FakeOpenAI) -> None:
-    allowed = [
+    limits = [
         Allowance("together", turns=10, who=frozenset({"everybody"})),
         Allowance("everybody", tokens=10**6),
     ]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         people = [Person("web", f"p{n}") for n in range(100)]
         answers = await asyncio.gather(
             *(ponte.ask("hi", f"C{n}", person) for n, person in enumerate(people))
@@ -154,10 +152,8 @@ async def test_a_hundred_at_once_spend_what_there_is(bot_home: BotHome, fake: Fa
 async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    allowed = [Allowance("each person", tokens=10**6)]
-    async with open_served_bot(
-        bot_home, fake, allowed=allowed, prices=PRICES, level=level
-    ) as ponte:
+    limits = [Allowance("each person", tokens=10**6)]
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES, level=level) as ponte:
         fake.say(Script(status=400, code="content_policy_violation"))
         assert (await ponte.ask("hello")).code == "refused"
         assert await read_counters(ponte) == [(0, 0)]
@@ -175,8 +171,8 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
 
 async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: FakeOpenAI) -> None:
     """One of messages bounds no answer."""
-    allowed = [Allowance("each person", turns=1, source="ponte.toml:9")]
-    async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
+    limits = [Allowance("each person", turns=1, source="ponte.toml:9")]
+    async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
         assert (await ponte.ask("hello")).status == "done"
         refused = (await ponte.ask("hello")).text
         assert refused.startswith("You've reached your limit of 1 message a day. It resets on ")
@@ -185,10 +181,10 @@ async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: Fake
 
 
 async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOpenAI) -> None:
-    allowed = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
+    limits = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
     told = []
     for _ in range(2):  # over a restart, too
-        async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+        async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
             for number in range(3):
                 answer = await ponte.ask(f"hello {number}")
                 told.append(answer.text)
@@ -201,8 +197,8 @@ async def test_what_was_used_counts_and_not_what_was_held(
     bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     """The upper bound of a short answer would be most of this allowance."""
-    allowed = [Allowance("each person", tokens=20_000)]
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+    limits = [Allowance("each person", tokens=20_000)]
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         first = (await ponte.ask("hello")).text
         fake.say(Script(text="word " * 20_000, piece=20_000))
         second = (await ponte.ask("tell me all")).text
@@ -211,9 +207,9 @@ async def test_what_was_used_counts_and_not_what_was_held(
 
 
 async def test_most_of_what_all_share_is_told_an_admin(bot_home: BotHome, fake: FakeOpenAI) -> None:
-    allowed = [Allowance("everybody", turns=5)]
+    limits = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
-    async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
+    async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
         said = [(await ponte.ask("hello", person=person)).text for person in people]
         refused = await ponte.ask("hello", person=OWNER)
     words = "_Together, everyone has used 5 messages of the shared limit of 5 messages a day. "
@@ -222,11 +218,11 @@ async def test_most_of_what_all_share_is_told_an_admin(bot_home: BotHome, fake: 
 
 
 async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:
-    allowed = [
+    limits = [
         Allowance("each person", money=NANODOLLARS_PER_DOLLAR, tokens=10**6),
         Allowance("everybody", "month", turns=100),
     ]
-    async with open_served_bot(bot_home, fake, allowed=allowed) as ponte:
+    async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
         await ponte.ask("hello", person=OWNER)
         own = (await ponte.ask("usage", person=BOB)).text
         all_ = (await ponte.ask("usage", person=OWNER)).text
@@ -280,14 +276,14 @@ async def test_an_answer_that_a_restart_cut_off_is_paid_for_once(
     bot_home: BotHome, fake: FakeOpenAI, is_lost: bool
 ) -> None:
     """If the server lost it, too, it is asked again and reserved again."""
-    allowed = [Allowance("each person", tokens=10**6)]
+    limits = [Allowance("each person", tokens=10**6)]
     lost = Script(text="It is forty-two.", fail="hang", on_disconnect="nothing")
     fake.say(lost if is_lost else replace(lost, on_disconnect="commit"))
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         _, receipt = await ponte.send("hello")
         await fake.wait_for_failures()
         await ponte.engine.drain(0)
-    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as ponte:
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         answer = (await ponte.wait_for_answer(receipt)).text
         assert answer == ("You said: hello" if is_lost else "It is forty-two.")
         ((tokens, _),) = await read_counters(ponte)

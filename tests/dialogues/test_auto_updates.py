@@ -25,10 +25,8 @@ from tests.fakes.nocodb.server import FakeNocoDB
 RULE = TableRule("auto", auto_fields=frozenset({"status"}), auto_people=frozenset({"slack:U1"}))
 
 
-def people(rows: int = 30) -> MemoryTable:
-    table = MemoryTable(
-        {str(id): {"Name": f"N{id}", "Status": "Lead"} for id in range(1, rows + 1)}
-    )
+def people() -> MemoryTable:
+    table = MemoryTable({str(id): {"Name": f"N{id}", "Status": "Lead"} for id in range(1, 31)})
     table.target = {"choice_fields": ["Status", "Paid"]}
     return table
 
@@ -157,9 +155,8 @@ async def test_the_types_are_those_of_the_table(bot_home: BotHome) -> None:
     rule = TableRule("auto", auto_fields=fields, auto_people=frozenset({"slack:U1"}))
     table_rules = TableRules({"Customers": rule})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
-        source = NocoSource(
-            nocodb.origin, filled.EDITOR, http, config=FixedConfig(table_rules), pauses=()
-        )
+        config = FixedConfig(table_rules)
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, config=config, pauses=())
         async with bot_home.open(
             sources=[source], appliers=[source.rows], rules=table_rules, policy=RIGHTS
         ) as ponte:

@@ -44,23 +44,19 @@ async def test_the_answer_is_the_card_and_not_the_models_words(bot_home: BotHome
         assert f"⟦{answer.cards[0].id} expired ⟧" in post.text
 
 
-async def test_reads_of_the_same_round_still_run(bot_home: BotHome) -> None:
+async def test_several_proposals_of_one_round_are_decided_one_by_one(bot_home: BotHome) -> None:
+    """Reads of the same round still run."""
     table, model = MemoryTable({"1": ADA}), EchoModel()
     async with bot(bot_home, table, model=model) as ponte:
-        await ponte.ask('call table_delete {"ids": ["1"]}\ncall table_read {}')
+        answer = await ponte.ask(
+            'call table_create {"rows": [{"Name": "Bo"}]}\ncall table_delete {"ids": ["1"]}\n'
+            "call table_read {}"
+        )
         assert len(model.asks) == 1, "the turn ends there"
         journal = ponte.engine.conversations.journal
         thread = await journal.current_thread("web:C1")
         items = [entry.item for entry in await journal.transcript(thread.id)]
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
-
-
-async def test_several_proposals_of_one_round_are_decided_one_by_one(bot_home: BotHome) -> None:
-    table = MemoryTable({"1": ADA})
-    async with bot(bot_home, table) as ponte:
-        answer = await ponte.ask(
-            'call table_create {"rows": [{"Name": "Bo"}]}\ncall table_delete {"ids": ["1"]}'
-        )
         create, delete = answer.cards
         await ponte.ask(f"deny {create.id}")
         assert table.rows == {"1": ADA}
@@ -82,30 +78,23 @@ async def test_a_denied_change_stays_denied(bot_home: BotHome) -> None:
         assert "Denied by Ana" in model.asks[-1].input[0].text
 
 
-async def test_a_second_click_says_what_the_first_one_did(bot_home: BotHome) -> None:
-    table = MemoryTable()
-    async with bot(bot_home, table) as ponte:
-        card = await propose(ponte, "table_create", rows=[ADA])
-        first = await ponte.ask(f"approve {card.id}")
-        for again in ("approve", "deny", "approve"):
-            assert (await ponte.ask(f"{again} {card.id}")).text == first.text
-        assert table.applied == [("create", 1)]
-
-
 @also_on_postgres
 async def test_a_second_click_while_it_is_being_done(bot_home: BotHome) -> None:
+    """Afterwards it says what the first one did."""
     table = MemoryTable()
     table.gate = asyncio.Event()
     async with bot(bot_home, table) as ponte:
         card = await propose(ponte, "table_create", rows=[ADA])
         _, first = await ponte.send(f"approve {card.id}")
         await table.reached.wait()
-        second = await ponte.ask(f"approve {card.id}")
-        undo = await ponte.ask(f"undo {card.id}")
-        for told in (second, undo):
+        for word in ("approve", "undo"):
+            told = await ponte.ask(f"{word} {card.id}")
             assert "` was already approved and is in progress." in told.text
         table.gate.set()
-        assert "Done." in (await ponte.wait_for_answer(first)).text
+        done = (await ponte.wait_for_answer(first)).text
+        assert "Done." in done
+        for again in ("approve", "deny", "approve"):
+            assert (await ponte.ask(f"{again} {card.id}")).text == done
     assert table.applied == [("create", 1)]
 
 

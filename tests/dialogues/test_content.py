@@ -125,10 +125,8 @@ async def test_absurd_counts_are_settled_at_the_reservation(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     counts = [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]]
-    allowed = [Allowance("each person", tokens=10**7, money=10 * NANODOLLARS_PER_DOLLAR)]
-    async with open_served_bot(
-        bot_home, fake, allowed=allowed, prices=PRICES, level=level
-    ) as ponte:
+    limits = [Allowance("each person", tokens=10**7, money=10 * NANODOLLARS_PER_DOLLAR)]
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES, level=level) as ponte:
         tokens = money = 0
         for count in counts:
             fake.say(Script(text="Hello", usage={"output": count}))

@@ -145,16 +145,13 @@ async def test_every_later_turn_is_checked(
 
 
 async def test_links_of_a_talk_without_anything_from_outside_stay(bot_home: BotHome) -> None:
+    """A new thread begins without."""
     async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
         assert (await ponte.ask("tell me")).text == TEXT
         assert (await ponte.ask("tell me more")).text == TEXT
         told = Quote("Slack", "The person is looking at the channel C1.", is_note=True)
         answer = await ponte.ask_message(replace(make_message("this", "ours"), context=(told,)))
         assert answer.text == TEXT
-
-
-async def test_a_new_thread_begins_without(bot_home: BotHome) -> None:
-    async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
         for command in ("new", "forget"):
             await ask_for_tool_text(ponte)
             assert (await ponte.ask("go on")).text != TEXT

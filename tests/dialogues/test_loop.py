@@ -83,10 +83,9 @@ async def test_sqlite_is_not_used_on_the_loop(
     async with bot_home.open() as ponte:
         for text in ("hello", "status", "new", "hello again", "usage", "forget"):
             await ponte.ask(text)
-        file = await ponte.engine.conversations.files.put(
-            "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
-        )
-        await ponte.engine.conversations.files.get(file.id)
+        files = ponte.engine.conversations.files
+        file = await files.put("k9", "a.txt", "text/plain", b"x", ANA, "web:C1")
+        await files.get(file.id)
         await ponte.engine.upkeep.once()
     assert threads, "it did see calls"
     assert threading.get_ident() not in threads
@@ -104,10 +103,9 @@ async def files_opened_on_loop(home: Path) -> list[str]:
         sys.addaudithook(watch)
         for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
             await ponte.ask(text)
-        file = await ponte.engine.conversations.files.put(
-            "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
-        )
-        await ponte.engine.conversations.files.get(file.id)
+        files = ponte.engine.conversations.files
+        file = await files.put("k9", "a.txt", "text/plain", b"x", ANA, "web:C1")
+        await files.get(file.id)
         await ponte.ask("forget")
         return list(seen)
 

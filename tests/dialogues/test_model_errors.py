@@ -40,9 +40,7 @@ async def test_refusals_are_worded(bot_home: BotHome) -> None:
             answer = await ponte.ask("hello", channel=code)
             assert (answer.status, answer.code, answer.text) == ("failed", code, words)
             assert (await ponte.ask("again", channel=code)).text == "You said: again"
-        fake.say(
-            Script(status=400, code="identifier_blocked", message="This identifier is blocked.")
-        )
+        fake.say(Script(status=400, code="identifier_blocked", message="It is blocked."))
         answer = await ponte.ask("hello", person=ANA, shared=True)
         assert (answer.code, answer.is_private) == ("person_refused", True)
 

@@ -107,14 +107,21 @@ async def test_stop_in_mid_stream_and_the_next_message_at_once(bot_home: BotHome
 
 
 async def test_forget_erases_what_the_server_has(bot_home: BotHome) -> None:
-    """And in mid-stream what comes late."""
+    """What cannot be erased now is on a list, and in mid-stream what comes late is erased."""
     async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
         await ponte.ask("My cat is Tobi.")
         fake.locked[next(iter(fake.conversations))] = 5
         await ponte.ask("What is my cat called?")
         assert len(fake.conversations) == 2, "the first was given up"
+        journal = ponte.engine.conversations.journal
+        conversations = {Remote("conversation", id) for id in fake.conversations}
+        responses = {Remote("response", id) for id in fake.responses}
+        fake.ill = 503
         await ponte.ask("forget")
+        assert set(await journal.list_remotes_to_erase()) == conversations | responses
+        fake.ill = 0
         await ponte.engine.upkeep.once()
+        assert await journal.list_remotes_to_erase() == []
         assert (fake.conversations, fake.orphans, fake.responses) == ({}, [], {})
         fake.say(Script(text=LONG_ANSWER, fail="hang", match="cat"))
         await ponte.send("My cat is Tobi.")
@@ -167,18 +174,3 @@ async def test_a_broken_stream_keeps_its_text_and_says_so(bot_home: BotHome) -> 
         fake.say(Script(text="Look.", calls=(call,), fail="drop", after=2), LONG_ANSWER)
         await ponte.ask("Tell me.")
         assert bot_home.recorder.visible("k2") == [LONG_ANSWER]
-
-
-async def test_the_response_and_the_conversation_are_on_the_list(bot_home: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as ponte:
-        await ponte.ask("hello")
-        kept = {
-            *(Remote("conversation", id) for id in fake.conversations),
-            *(Remote("response", id) for id in fake.responses),
-        }
-        fake.ill = 503
-        await ponte.ask("forget")
-        assert set(await ponte.engine.conversations.journal.list_remotes_to_erase()) == kept
-        fake.ill = 0
-        await ponte.engine.upkeep.once()
-        assert await ponte.engine.conversations.journal.list_remotes_to_erase() == []

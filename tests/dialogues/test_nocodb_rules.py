@@ -46,9 +46,8 @@ async def team(
 ) -> AsyncIterator[Team]:
     rules = TableRules({table: TableRule(access, frozenset(approvers))})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
-        source = NocoSource(
-            nocodb.origin, filled.EDITOR, http, config=FixedConfig(rules), pauses=()
-        )
+        config = FixedConfig(rules)
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, config=config, pauses=())
         opened = bot_home.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
         async with opened as ponte:
             yield Team(ponte, nocodb)
@@ -109,9 +108,7 @@ async def test_links_that_another_table_holds_need_its_approvers_too(bot_home: B
     async with team(bot_home, "Orders", "ask", "slack:U2") as crm:
         calls: dict[str, dict[str, object]] = {
             "link": {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["1"]},
-            "update": {
-                "table": "Customers", "changes": [{"id": "2", "fields": {"Orders": ["1"]}}],
-            },
+            "update": {"table": "Customers", "changes": [{"id": "2", "fields": {"Orders": ["1"]}}]},
             "create": {"table": "Customers", "rows": [{"Name": "Eve", "Orders": ["5"]}]},
         }  # fmt: skip
         (relation,) = crm.table("Customers").relations.values()

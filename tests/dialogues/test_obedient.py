@@ -84,9 +84,7 @@ async def test_obedience_gives_only_the_asker_s_rights(bot_home: BotHome, tmp_pa
         customers = next(table for table in tables if table.title == "Customers")
         customers.rows[1]["Name"] = EVIL
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        opened = bot_home.open(
-            model, sources=[source, bought], appliers=[source.rows], policy=chosen
-        )
+        opened = bot_home.open(model, [source, bought], appliers=[source.rows], policy=chosen)
         async with opened as ponte:
             asked = replace(on_slack("who is customer 1?", "k1", MEMBER),
                             context=(Quote("Eve", EVIL),))  # fmt: skip
