@@ -6,10 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Literal, Self
 
 from aiohttp import web
+
+from tests.fakes.loopback import serve_on_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,7 @@ class FaultyServer:
     async def start(self, port: int = 0) -> None:
         application = web.Application()
         application.add_routes(self.routes())
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self.origin = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, self.origin = await serve_on_loopback(application, port)
 
     async def stop(self) -> None:
         self.release()
@@ -96,12 +94,7 @@ class FaultyServer:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def take_trouble(self, name: str) -> Trouble | None:

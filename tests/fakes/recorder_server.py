@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from core.base.errors import PlatformBusy, PostRemoved, Undeliverable
+from tests.fakes.loopback import serve_on_loopback
 from tests.fakes.recorder import AnswerLost, Recorder
 
 Gate = Callable[[str, int], Awaitable[None]]
@@ -80,12 +81,8 @@ async def serve(recorder: Recorder, gate: Gate | None = None) -> AsyncIterator[s
 
     app = web.Application()
     app.router.add_post("/{name}", call)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0]
+    runner, origin = await serve_on_loopback(app)
     try:
-        yield f"http://{host}:{port}"
+        yield origin
     finally:
         await runner.cleanup()

@@ -42,6 +42,7 @@ from core.store.database import SqliteDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.choices import make_choices, make_spending, open_engine
+from tests.fakes.loopback import serve_on_loopback
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
@@ -168,10 +169,8 @@ async def main(
             app = web.Application()
             app.router.add_post("/events", intake.event)
             app.router.add_post("/answers", intake.answer)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            print("http://{}:{}".format(*runner.addresses[0]), flush=True)
+            runner, origin = await serve_on_loopback(app)
+            print(origin, flush=True)
             await done.wait()
             await engine.drain(grace)
             await runner.cleanup()

@@ -1,7 +1,7 @@
 """A strict Discord on the wire: REST, gateway, interactions and CDN, on loopback.
 
 `async with FakeDiscord() as discord:` runs it in this process; `python -m tests.fakes.discord`
-runs it as its own, driven by the same verbs over HTTP.
+runs it as its own.
 """
 
 from tests.fakes.discord.interactions import Exchange

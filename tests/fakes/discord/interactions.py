@@ -42,7 +42,6 @@ class Exchange:
     largest: int
     """Bytes of one file in an answer, as the interaction tells."""
     kind: int | None = None
-    acked_after: float = 0.0
     ephemeral: bool = False
     data: Payload = field(default_factory=dict)
     original: Payload | None = None
@@ -157,7 +156,6 @@ class Interactions:
             raise DiscordErrorResponse(40060)
         data = payload.get("data") or {}
         self._check(exchange, payload["type"], data, files)
-        exchange.acked_after = now - exchange.at
         exchange.kind, exchange.data = payload["type"], data
         flags = data.get("flags", 0) & EPHEMERAL
         exchange.ephemeral = bool(flags)

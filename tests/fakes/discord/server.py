@@ -17,6 +17,7 @@ from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.rest import Rest, answer
 from tests.fakes.discord.world import FORUM, GROUP, TEXT, Channel, Guild, Payload, World
 from tests.fakes.gate import Gate
+from tests.fakes.loopback import serve_on_loopback
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 Handler = Any  # aiohttp's own name for it is private
@@ -44,24 +45,15 @@ class FakeDiscord:
         app.add_routes(self.interactions.routes())
         app.add_routes([web.get("/gateway", self.gateway.handle)])
         app.add_routes([web.get("/cdn/attachments/{channel}/{file}/{name}", self._download)])
-        self.extend(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
-        await site.start()
-        port = self._runner.addresses[0][1]
-        self.rest.base = f"http://127.0.0.1:{port}"
+        self._runner, self.rest.base = await serve_on_loopback(app, self._port)
         self.api_url = f"{self.rest.base}/api/v10"
-        self.gateway_url = self.gateway.url = f"ws://127.0.0.1:{port}/gateway"
+        self.gateway_url = self.gateway.url = f"ws{self.rest.base.removeprefix('http')}/gateway"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.gateway.abort()
         if self._runner is not None:
             await self._runner.cleanup()
-
-    def extend(self, app: web.Application) -> None:
-        """More routes, for the fake as a process."""
 
     @web.middleware
     async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -115,9 +115,3 @@ class Scripts:
                     self._left[index] = (script, times - 1 if times else 0)
                 return script
         return otherwise or Script(text=f"You said: {heard}")
-
-
-def script_from_json(row: dict[str, Any]) -> Script:
-    """A script from JSON."""
-    calls = tuple((name, arguments) for name, arguments in row.pop("calls", ()))
-    return Script(calls=calls, **row)

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from tests.fakes.openai import chat, containers, control, conversations, responses
+from tests.fakes.loopback import serve_on_loopback
+from tests.fakes.openai import chat, containers, conversations, responses
 from tests.fakes.openai.context import Refused, model_entry, native_answer
 from tests.fakes.openai.errors import OpenAIErrorResponse, no_endpoint, unknown_model, wrong_key
 from tests.fakes.openai.items import has_lone_surrogate
@@ -29,14 +30,11 @@ class FakeOpenAI(State):
         app = web.Application(middlewares=[_answering], client_max_size=64 * 2**20)
         app[STATE] = self
         app.add_routes(routes)
-        control.add_routes(app, self)
-        self._runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
-        )
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        for named, answer in ROUTES.items():
+            method, path = named.split()
+            app.router.add_route(method, path, _handle(answer))
+        self._runner, origin = await serve_on_loopback(app, port, cancels=True)
+        self.base_url = f"{origin}/v1"
 
     async def close(self) -> None:
         self.release.set()
@@ -105,19 +103,55 @@ async def _body(request: web.Request) -> Json:
     return {"file": file.filename, "size": len(data)}
 
 
-@routes.get("/v1/models")
-async def _models(request: web.Request) -> web.StreamResponse:
-    state = request.app[STATE]
+def _list_models(state: State, request: web.Request) -> Json:
     models = [model_entry(state.kind, name, state.context) for name in state.models]
-    return web.json_response({"object": "list", "data": models})
+    return {"object": "list", "data": models}
 
 
-@routes.get("/v1/models/{id}")
-async def _one_model(request: web.Request) -> web.StreamResponse:
+def _describe_model(state: State, request: web.Request) -> Json:
     name = request.match_info["id"]
-    if name not in request.app[STATE].models:
+    if name not in state.models:
         raise unknown_model(name)
-    return web.json_response(model_entry("", name, 0))
+    return model_entry("", name, 0)
+
+
+def _add_file(state: State, request: web.Request) -> Json:
+    return containers.add_file(state, request.match_info["id"], *request[UPLOADED])
+
+
+ROUTES: dict[str, Callable[[State, web.Request], Json]] = {
+    "GET /v1/models": _list_models,
+    "GET /v1/models/{id}": _describe_model,
+    "POST /v1/conversations": lambda s, r: conversations.create(s, r[BODY]),
+    "GET /v1/conversations/{id}": lambda s, r: conversations.retrieve(s, r.match_info["id"]),
+    "POST /v1/conversations/{id}":
+        lambda s, r: conversations.update(s, r.match_info["id"], r[BODY]),
+    "DELETE /v1/conversations/{id}": lambda s, r: conversations.delete(s, r.match_info["id"]),
+    "GET /v1/conversations/{id}/items":
+        lambda s, r: conversations.list_items(s, r.match_info["id"], r.query),
+    "POST /v1/conversations/{id}/items":
+        lambda s, r: conversations.add_items(s, r.match_info["id"], r[BODY]),
+    "DELETE /v1/conversations/{id}/items/{item}":
+        lambda s, r: conversations.delete_item(s, r.match_info["id"], r.match_info["item"]),
+    "GET /v1/responses/{id}":
+        lambda s, r: responses.retrieve(s, r.match_info["id"], r.query.getall("include[]", [])),
+    "DELETE /v1/responses/{id}": lambda s, r: responses.delete(s, r.match_info["id"]),
+    "POST /v1/containers": lambda s, r: containers.create(s, r[BODY]),
+    "GET /v1/containers/{id}": lambda s, r: containers.retrieve(s, r.match_info["id"]),
+    "DELETE /v1/containers/{id}": lambda s, r: containers.delete(s, r.match_info["id"]),
+    "POST /v1/containers/{id}/files": _add_file,
+    "GET /v1/containers/{id}/files":
+        lambda s, r: containers.list_files(s, r.match_info["id"], r.query),
+    "GET /_fake/seen": lambda s, r: {"most": s.most},
+}  # fmt: skip
+"""Those that answer with JSON, by method and path. The last one is for benchmarks/model.py."""
+
+
+def _handle(answer: Callable[[State, web.Request], Json]) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return web.json_response(answer(request.app[STATE], request))
+
+    return handle
 
 
 @routes.get("/{path:props|api/ps|api/v0/models|v1/model/info}")
@@ -127,93 +161,14 @@ async def _native(request: web.Request) -> web.StreamResponse:
     return native_answer(state.kind, request.path, state.models, state.context, state.loads)
 
 
-@routes.post("/v1/conversations")
-async def _new_conversation(request: web.Request) -> web.StreamResponse:
-    return web.json_response(conversations.create(request.app[STATE], request[BODY]))
-
-
-@routes.get("/v1/conversations/{id}")
-async def _conversation(request: web.Request) -> web.StreamResponse:
-    return web.json_response(conversations.retrieve(request.app[STATE], request.match_info["id"]))
-
-
-@routes.post("/v1/conversations/{id}")
-async def _update(request: web.Request) -> web.StreamResponse:
-    id = request.match_info["id"]
-    return web.json_response(conversations.update(request.app[STATE], id, request[BODY]))
-
-
-@routes.delete("/v1/conversations/{id}")
-async def _delete(request: web.Request) -> web.StreamResponse:
-    return web.json_response(conversations.delete(request.app[STATE], request.match_info["id"]))
-
-
-@routes.get("/v1/conversations/{id}/items")
-async def _items(request: web.Request) -> web.StreamResponse:
-    id = request.match_info["id"]
-    return web.json_response(conversations.list_items(request.app[STATE], id, request.query))
-
-
-@routes.post("/v1/conversations/{id}/items")
-async def _add_items(request: web.Request) -> web.StreamResponse:
-    id = request.match_info["id"]
-    return web.json_response(conversations.add_items(request.app[STATE], id, request[BODY]))
-
-
-@routes.delete("/v1/conversations/{id}/items/{item}")
-async def _delete_item(request: web.Request) -> web.StreamResponse:
-    id, item = request.match_info["id"], request.match_info["item"]
-    return web.json_response(conversations.delete_item(request.app[STATE], id, item))
-
-
 @routes.post("/v1/responses")
 async def _respond(request: web.Request) -> web.StreamResponse:
     return await responses.create(request.app[STATE], request, request[BODY])
 
 
-@routes.get("/v1/responses/{id}")
-async def _response(request: web.Request) -> web.StreamResponse:
-    include = request.query.getall("include[]", [])
-    id = request.match_info["id"]
-    return web.json_response(responses.retrieve(request.app[STATE], id, include))
-
-
-@routes.delete("/v1/responses/{id}")
-async def _forget_response(request: web.Request) -> web.StreamResponse:
-    return web.json_response(responses.delete(request.app[STATE], request.match_info["id"]))
-
-
 @routes.post("/v1/chat/completions")
 async def _chat(request: web.Request) -> web.StreamResponse:
     return await chat.create(request.app[STATE], request, request[BODY])
-
-
-@routes.post("/v1/containers")
-async def _new_container(request: web.Request) -> web.StreamResponse:
-    return web.json_response(containers.create(request.app[STATE], request[BODY]))
-
-
-@routes.get("/v1/containers/{id}")
-async def _container(request: web.Request) -> web.StreamResponse:
-    return web.json_response(containers.retrieve(request.app[STATE], request.match_info["id"]))
-
-
-@routes.delete("/v1/containers/{id}")
-async def _forget_container(request: web.Request) -> web.StreamResponse:
-    return web.json_response(containers.delete(request.app[STATE], request.match_info["id"]))
-
-
-@routes.post("/v1/containers/{id}/files")
-async def _add_file(request: web.Request) -> web.StreamResponse:
-    name, data = request[UPLOADED]
-    id = request.match_info["id"]
-    return web.json_response(containers.add_file(request.app[STATE], id, name, data))
-
-
-@routes.get("/v1/containers/{id}/files")
-async def _files(request: web.Request) -> web.StreamResponse:
-    id = request.match_info["id"]
-    return web.json_response(containers.list_files(request.app[STATE], id, request.query))
 
 
 @routes.get("/v1/containers/{id}/files/{file}/content")

@@ -12,11 +12,9 @@ from .server import FakeSlack
 async def main(port: int) -> None:
     async with FakeSlack(port) as slack:
         told = {
-            "SLACK_API_URL": slack.base_url,
-            "SLACK_BOT_TOKEN": slack.bot_token,
+            "SLACK_API_URL": slack.base_url, "SLACK_BOT_TOKEN": slack.bot_token,
             "SLACK_APP_TOKEN": slack.app_token,
-            "control": f"{slack.origin}/control/",
-        }
+        }  # fmt: skip
         print(json.dumps(told), flush=True)
         await asyncio.Event().wait()
 

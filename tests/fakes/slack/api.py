@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from tests.fakes.faulty import drop_connection
 from tests.fakes.gate import Gate
 
 from . import chat, files, reads, reference, streams, views
@@ -100,7 +101,7 @@ class WebApi:
             await hold.wait()
         fault = self.faults.take(method)
         if fault and fault.how == "cut":
-            return cut_off(request)
+            return drop_connection(request)
         try:
             if fault and fault.how != "lost":
                 raise _refusal(fault)
@@ -112,7 +113,7 @@ class WebApi:
                 self._check_name(method, refused.error, fault)
             return _error_response(refused)
         if fault:
-            return cut_off(request)
+            return drop_connection(request)
         headers = {"x-oauth-scopes": ",".join(self.scopes)}
         return web.json_response({"ok": True, **body}, headers=headers)
 
@@ -185,10 +186,3 @@ def _error_response(refused: SlackErrorResponse) -> web.Response:
     headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
     body = {"ok": False, "error": refused.error}
     return web.json_response(body, status=refused.status, headers=headers)
-
-
-def cut_off(request: web.Request) -> web.Response:
-    """Drop the connection instead of answering."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()

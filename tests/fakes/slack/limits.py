@@ -14,18 +14,15 @@ from collections import defaultdict, deque
 from .records import SlackErrorResponse
 from .reference import METHOD_TIERS, TIERS
 
-_HISTORY = ("conversations.replies", "conversations.history")
 POSTS = ("chat.postMessage", "chat.startStream")
 BURST = 5
 
 
 class Limits:
-    """`history_per_minute` is 1 for commercially distributed apps outside the Marketplace
-    (docs.slack.dev/apis/web-api/rate-limits)."""
+    """Of one workspace; `on` switches them all."""
 
     def __init__(self, on: bool = True) -> None:
         self.on = on
-        self.history_per_minute = TIERS[3]
         self._calls: dict[str, deque[float]] = defaultdict(deque)
         self._posts: dict[str, tuple[float, float]] = {}
 
@@ -40,8 +37,6 @@ class Limits:
 
     def _check_minute(self, method: str) -> None:
         most = TIERS[METHOD_TIERS[method]]
-        if method in _HISTORY:
-            most = min(most, self.history_per_minute)
         now = time.monotonic()
         calls = self._calls[method]
         while calls and now - calls[0] > 60:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
+from tests.fakes.faulty import drop_connection
+from tests.fakes.loopback import serve_on_loopback
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
-from .api import WebApi, cut_off
-from .control import Control
+from .api import WebApi
 from .delivery import Deliveries
 from .hooks import respond
 from .people import PeopleActions
@@ -62,18 +62,11 @@ class FakeSlack(PeopleActions):
         app.router.add_post("/upload/{id}", self._upload)
         app.router.add_get("/files-pri/{id}/{name:.*}", self._download)
         app.router.add_post("/response/{id}", self._response)
-        app.router.add_post("/control/{verb}", Control(self).handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
-        await site.start()
-        self._port = self._runner.addresses[0][1]
-        self._origin = self.workspace.origin = f"http://127.0.0.1:{self._port}"
+        self._runner, self._origin = await serve_on_loopback(app, self._port)
+        self.workspace.origin = self._origin
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.deliveries.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -157,7 +150,7 @@ class FakeSlack(PeopleActions):
         if fault and fault.how == "html":
             return web.Response(text="<html>Sign in to Slack</html>", content_type="text/html")
         if fault and fault.how == "cut":
-            return cut_off(request)
+            return drop_connection(request)
         if request.headers.get("Authorization") != f"Bearer {self.api.token}":
             return web.Response(status=302, headers={"Location": f"{self._origin}/login"})
         if file is None or fault:

@@ -34,10 +34,3 @@ class Run:
     @classmethod
     def of(cls, *statuses: str, result: str | None = None) -> Run:
         return cls(tuple(Look(status) for status in statuses), result)
-
-
-def run_from_json(row: Json) -> Run:
-    """A Run from JSON: `looks` are [status, share, step], shortened at will."""
-    looks = tuple(Look(*look) for look in row.get("looks", ())) or RUNS
-    steps = row.get("steps")
-    return Run(looks, row.get("result"), None if steps is None else tuple(steps))

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from tests.fakes.stackspot import control, rules
+from tests.fakes.loopback import serve_on_loopback
+from tests.fakes.stackspot import rules
 from tests.fakes.stackspot.ids import new_ulid
 from tests.fakes.stackspot.rules import StackSpotErrorResponse
 from tests.fakes.stackspot.script import Json, Run
@@ -34,13 +35,7 @@ class FakeStackSpot(State):
         app.router.add_post(f"{commands}/create-execution/{{slug}}", _handler("create", _create))
         app.router.add_get(f"{commands}/callback/{{id}}", _handler("status", _callback))
         app.router.add_post("/v1/agent/{agent}/chat", _handler("agent", _chat))
-        control.add_routes(app, self)
-        self._runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
-        )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._runner, self.url = await serve_on_loopback(app, port, cancels=True)
 
     async def close(self) -> None:
         self.release.set()

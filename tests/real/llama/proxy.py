@@ -11,6 +11,8 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from tests.fakes.loopback import serve_on_loopback
+
 Json = dict[str, Any]
 AddFields = Callable[[Json], Mapping[str, Any]]
 TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -80,12 +82,8 @@ class RecordingProxy:
         self._session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
         application = web.Application(client_max_size=64 * 2**20)
         application.add_routes([web.route("*", "/{rest:.*}", self._pass_on)])
-        self._runner = web.AppRunner(
-            application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
-        )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        self._runner, origin = await serve_on_loopback(application, cancels=True)
+        self.base_url = f"{origin}/v1"
         return self
 
     async def __aexit__(self, *_: object) -> None:
