@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +21,12 @@ from tests.fakes.recorder import Recorder
 from tests.fakes.recorder_server import serve
 from tests.real.victims import People, Victim
 
+RUN_EACH = """
+import json, sys
+from bot.cli.main import main
+for words in json.loads(sys.argv[1]):
+    print("\\0", main(words), sep="", end="\\0")
+"""
 SCRIPT = (
     'mount -t tmpfs -o size=16m tmpfs {home} && head -c 13m /dev/zero > {home}/filler && exec "$@"'
 )
@@ -80,18 +88,21 @@ class OperatedPonte:
         token = Path(f"/proc/{self.process.pid}/root{home}/web-token").read_text().strip()
         self.headers = {"Authorization": f"Bearer {token}"}
 
-    def _start(self, *words: str) -> subprocess.Popen[str]:
+    def _start(self, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         return subprocess.Popen(
             words, cwd=self.home.parent, env=self._environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def ponte(self, *words: str) -> tuple[int, str]:
-        """Run a command where the disk is mounted. Return its exit code and all output."""
+    def run_commands(self, *commands: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """Run commands where the disk is mounted, in one process. Return the exit code and all
+        output of each."""
         inside = ["nsenter", "--preserve-credentials", "-U", "-m", "-t", str(self.process.pid)]
-        with self._start(*inside, sys.executable, "-m", "bot", *words) as process:
-            out, err = process.communicate()
-        return process.returncode, out + err
+        python = [sys.executable, "-u", "-c", RUN_EACH, json.dumps(commands)]
+        with self._start(*inside, *python, stderr=subprocess.STDOUT) as process:
+            out, _ = process.communicate()
+        *parts, _ = out.split("\0")
+        return ((int(code), said) for said, code in zip(parts[::2], parts[1::2], strict=True))
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, headers=self.headers, timeout=60)
@@ -110,22 +121,23 @@ def test_an_operator_sees_a_full_disk_and_its_end(tmp_path: Path) -> None:
             while rest.write(bytes(4096)):
                 pass
 
-        code, said = run.ponte("ask", "x" * 100_000)
+        asked, status, doctor = run.run_commands(["ask", "x" * 100_000], ["status"], ["doctor"])
+        code, said = asked
         assert (code, "couldn't save your message" in said) == (1, True), said
         assert "is saved" not in said
         ready = run.get("/readyz")
         assert ready.status_code == 503
         assert [reason["name"] for reason in ready.json()["reasons"]] == ["database"]
         assert 'ponte_part_up{part="database"} 0.0' in run.get("/metrics").text
-        code, said = run.ponte("status")
+        code, said = status
         assert (code, "failing  database   cannot save messages" in said) == (1, True), said
-        code, said = run.ponte("doctor")
+        code, said = doctor
         assert (code, "FAIL  database: " in said, "FAIL  home: " in said) == (1, True, True), said
 
         (inside / "rest").unlink()
         assert run.get("/readyz").status_code == 200, "nobody has written since"
         assert 'ponte_part_up{part="database"} 1.0' in run.get("/metrics").text
-        assert run.ponte("doctor")[0] == run.ponte("ask", "hello")[0] == 0
+        assert [code for code, _ in run.run_commands(["doctor"], ["ask", "hello"])] == [0, 0]
     finally:
         run.process.terminate()
         _, log = run.process.communicate()

@@ -21,10 +21,8 @@ from tests.real.conftest import ToolContext
 COMMITS = range(1, 8)
 """In the first turn of a thread, its acceptance among them."""
 STORM = [(number, moment) for moment in ("before", "inside", "after") for number in COMMITS]
-MOMENTS = STORM if "PONTE_STORM" in os.environ else [
-    (1, "after"), (3, "before"), (3, "inside"), (3, "after"), (4, "before"), (4, "after"),
-    (5, "before"), (5, "after"), (6, "before"), (6, "after"), (7, "before"), (7, "after"),
-]  # fmt: skip
+CHOSEN = [(1, "after"), (3, "inside"), *((n, m) for n in COMMITS[2:] for m in ("before", "after"))]
+MOMENTS = STORM if "PONTE_STORM" in os.environ else CHOSEN
 """Between the first commits, and within one, nothing happens outside of the database: to die there
 is to die before the commit."""
 READ = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 1}})

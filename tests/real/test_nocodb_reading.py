@@ -50,9 +50,7 @@ def _random_text() -> str:
 VALUES = tuple(dict.fromkeys([*AWKWARD, *(_random_text() for _ in range(40))]))
 
 
-BREAKING_OUT = (
-    ")~or(Id,gt,0", ")~or(Id,gt,0)~or(Id,eq,", ",x)~or(Id,gt,0)~or(Id,eq,", "a,b"
-)  # fmt: skip
+BREAKING_OUT = (")~or(Id,gt,0", ")~or(Id,gt,0)~or(Id,eq,", ",x)~or(Id,gt,0)~or(Id,eq,", "a,b")
 
 
 @dataclass(frozen=True)

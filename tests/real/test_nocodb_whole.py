@@ -16,10 +16,9 @@ from tests.real.test_whole import bearer_of, doctor, ponte
 
 
 def settings(home: Path, nocodb: Seeded, base: Base) -> Mapping[str, str]:
-    return {
-        "PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "NOCODB_URL": nocodb.url,
-        "NOCODB_TOKEN": nocodb.token, "NOCODB_BASE_ID": base.id,
-    }  # fmt: skip
+    ours = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0"}
+    table = {"NOCODB_TOKEN": nocodb.token, "NOCODB_BASE_ID": base.id}
+    return {**ours, **table, "NOCODB_URL": nocodb.url}
 
 
 @asynccontextmanager

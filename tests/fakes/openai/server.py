@@ -18,6 +18,7 @@ STATE = web.AppKey("state", State)
 BODY = web.RequestKey("body", dict)
 UPLOADED = web.RequestKey("uploaded", tuple)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Callable[[State, web.Request], Json]
 routes = web.RouteTableDef()
 
 
@@ -30,7 +31,8 @@ class FakeOpenAI(State):
         app = web.Application(middlewares=[_answering], client_max_size=64 * 2**20)
         app[STATE] = self
         app.add_routes(routes)
-        for named, answer in ROUTES.items():
+        with_id = {named: _pass_id(answer) for named, answer in WITH_ID.items()}
+        for named, answer in {**WITHOUT_ID, **with_id}.items():
             method, path = named.split()
             app.router.add_route(method, path, _handle(answer))
         self._runner, origin = await serve_on_loopback(app, port, cancels=True)
@@ -108,46 +110,50 @@ def _list_models(state: State, request: web.Request) -> Json:
     return {"object": "list", "data": models}
 
 
-def _describe_model(state: State, request: web.Request) -> Json:
-    name = request.match_info["id"]
+def _describe_model(state: State, name: str, request: web.Request) -> Json:
     if name not in state.models:
         raise unknown_model(name)
     return model_entry("", name, 0)
 
 
-def _add_file(state: State, request: web.Request) -> Json:
-    return containers.add_file(state, request.match_info["id"], *request[UPLOADED])
+def _retrieve_response(state: State, id: str, request: web.Request) -> Json:
+    return responses.retrieve(state, id, request.query.getall("include[]", []))
 
 
-ROUTES: dict[str, Callable[[State, web.Request], Json]] = {
+def _delete_item(state: State, id: str, request: web.Request) -> Json:
+    return conversations.delete_item(state, id, request.match_info["item"])
+
+
+CONVERSATION, CONTAINER = "/v1/conversations/{id}", "/v1/containers/{id}"
+WITHOUT_ID: dict[str, Answer] = {
     "GET /v1/models": _list_models,
-    "GET /v1/models/{id}": _describe_model,
     "POST /v1/conversations": lambda s, r: conversations.create(s, r[BODY]),
-    "GET /v1/conversations/{id}": lambda s, r: conversations.retrieve(s, r.match_info["id"]),
-    "POST /v1/conversations/{id}":
-        lambda s, r: conversations.update(s, r.match_info["id"], r[BODY]),
-    "DELETE /v1/conversations/{id}": lambda s, r: conversations.delete(s, r.match_info["id"]),
-    "GET /v1/conversations/{id}/items":
-        lambda s, r: conversations.list_items(s, r.match_info["id"], r.query),
-    "POST /v1/conversations/{id}/items":
-        lambda s, r: conversations.add_items(s, r.match_info["id"], r[BODY]),
-    "DELETE /v1/conversations/{id}/items/{item}":
-        lambda s, r: conversations.delete_item(s, r.match_info["id"], r.match_info["item"]),
-    "GET /v1/responses/{id}":
-        lambda s, r: responses.retrieve(s, r.match_info["id"], r.query.getall("include[]", [])),
-    "DELETE /v1/responses/{id}": lambda s, r: responses.delete(s, r.match_info["id"]),
     "POST /v1/containers": lambda s, r: containers.create(s, r[BODY]),
-    "GET /v1/containers/{id}": lambda s, r: containers.retrieve(s, r.match_info["id"]),
-    "DELETE /v1/containers/{id}": lambda s, r: containers.delete(s, r.match_info["id"]),
-    "POST /v1/containers/{id}/files": _add_file,
-    "GET /v1/containers/{id}/files":
-        lambda s, r: containers.list_files(s, r.match_info["id"], r.query),
-    "GET /_fake/seen": lambda s, r: {"most": s.most},
-}  # fmt: skip
-"""Those that answer with JSON, by method and path. The last one is for benchmarks/model.py."""
+    "GET /_fake/seen": lambda s, r: {"most": s.most},  # for benchmarks/model.py
+}
+WITH_ID: dict[str, Callable[[State, str, web.Request], Json]] = {
+    "GET /v1/models/{id}": _describe_model,
+    f"GET {CONVERSATION}": lambda s, id, r: conversations.retrieve(s, id),
+    f"POST {CONVERSATION}": lambda s, id, r: conversations.update(s, id, r[BODY]),
+    f"DELETE {CONVERSATION}": lambda s, id, r: conversations.delete(s, id),
+    f"GET {CONVERSATION}/items": lambda s, id, r: conversations.list_items(s, id, r.query),
+    f"POST {CONVERSATION}/items": lambda s, id, r: conversations.add_items(s, id, r[BODY]),
+    f"DELETE {CONVERSATION}/items/{{item}}": _delete_item,
+    "GET /v1/responses/{id}": _retrieve_response,
+    "DELETE /v1/responses/{id}": lambda s, id, r: responses.delete(s, id),
+    f"GET {CONTAINER}": lambda s, id, r: containers.retrieve(s, id),
+    f"DELETE {CONTAINER}": lambda s, id, r: containers.delete(s, id),
+    f"POST {CONTAINER}/files": lambda s, id, r: containers.add_file(s, id, *r[UPLOADED]),
+    f"GET {CONTAINER}/files": lambda s, id, r: containers.list_files(s, id, r.query),
+}
+"""The paths that answer with JSON, by method and path."""
 
 
-def _handle(answer: Callable[[State, web.Request], Json]) -> Handler:
+def _pass_id(answer: Callable[[State, str, web.Request], Json]) -> Answer:
+    return lambda state, request: answer(state, request.match_info["id"], request)
+
+
+def _handle(answer: Answer) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         return web.json_response(answer(request.app[STATE], request))
 

@@ -11,11 +11,8 @@ from .server import FakeSlack
 
 async def main(port: int) -> None:
     async with FakeSlack(port) as slack:
-        told = {
-            "SLACK_API_URL": slack.base_url, "SLACK_BOT_TOKEN": slack.bot_token,
-            "SLACK_APP_TOKEN": slack.app_token,
-        }  # fmt: skip
-        print(json.dumps(told), flush=True)
+        tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
+        print(json.dumps({"SLACK_API_URL": slack.base_url, **tokens}), flush=True)
         await asyncio.Event().wait()
 
 

@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -88,22 +88,27 @@ def find_leftovers(runtime: RuntimeFolder) -> str:
     return f"{found} {folders}" if found or folders else ""
 
 
-async def main() -> None:
+async def prove(backend: str, python: Path, runtime: RuntimeFolder) -> tuple[Sandbox, str]:
+    """Return the sandbox, and why it does not hold here, or ""."""
+    sandbox: Sandbox = (Bubblewrap if backend == "bubblewrap" else Landlock)(runtime)
+    return sandbox, await prove_sandbox(sandbox, python)
+
+
+async def main(
+    attack_all: Callable[[Sandbox, Path, RuntimeFolder], Awaitable[dict[str, str]]],
+) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("backend", choices=("bubblewrap", "landlock"))
     parser.add_argument("python", type=Path)
     arguments = parser.parse_args()
     runtime = RuntimeFolder()
     try:
-        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
-        failure = await prove_sandbox(sandbox, arguments.python)
-        if failure:
-            print(json.dumps({"blocked": failure}))
-            return
-        print(json.dumps(await every(sandbox, arguments.python, runtime)))
+        sandbox, failure = await prove(arguments.backend, arguments.python, runtime)
+        done = {} if failure else await attack_all(sandbox, arguments.python, runtime)
+        print(json.dumps(done or {"blocked": failure}))
     finally:
         runtime.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(every))

@@ -17,10 +17,9 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
-from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.sandbox import RUNTIME_PREFIX, RuntimeFolder
 from tests.real.sandbox.attacks import endings
+from tests.real.sandbox.driver import prove
 from tests.real.sandbox.session import HANG_SECONDS, STUB, Stub
 
 STARTED, BLOCKED = b"started\n", b"blocked: "
@@ -28,8 +27,7 @@ STARTED, BLOCKED = b"started\n", b"blocked: "
 
 async def bot(backend: str, python: Path) -> None:
     runtime = RuntimeFolder()
-    sandbox: Sandbox = (Bubblewrap if backend == "bubblewrap" else Landlock)(runtime)
-    failure = await prove_sandbox(sandbox, python)
+    sandbox, failure = await prove(backend, python, runtime)
     if failure:
         print(f"{BLOCKED.decode()}{failure}", flush=True)
         runtime.close()
@@ -41,16 +39,8 @@ async def bot(backend: str, python: Path) -> None:
 
 
 def kill(backend: str, python: Path) -> dict[str, str]:
-    command = [
-        sys.executable,
-        "-B",
-        "-m",
-        "tests.real.sandbox.start",
-        "tests.real.sandbox.orphans",
-        backend,
-        str(python),
-        "bot",
-    ]
+    start = ("-m", "tests.real.sandbox.start", "tests.real.sandbox.orphans")
+    command = [sys.executable, "-B", *start, backend, str(python), "bot"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
         assert victim.stdout is not None
         said = victim.stdout.readline()

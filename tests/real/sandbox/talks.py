@@ -5,22 +5,19 @@ Started like `driver.py`, and like it attacks nothing before the harmless probe 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import inspect
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 from core.tools.code import session as sessions
 from core.tools.code.port import RunResult
-from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.sandbox import MiB, RuntimeFolder
 from core.tools.code.session import KernelSession
 from tests.real.sandbox.attacks import talk
-from tests.real.sandbox.driver import OUTSIDE, attacks, find_leftovers
+from tests.real.sandbox.driver import OUTSIDE, attacks, find_leftovers, main
 from tests.real.sandbox.scenery import Scenery, scenery
 from tests.real.sandbox.session import HANG_SECONDS, LIMITS
 
@@ -92,20 +89,5 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
     return results
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("backend", choices=("bubblewrap", "landlock"))
-    parser.add_argument("python", type=Path)
-    arguments = parser.parse_args()
-    runtime = RuntimeFolder()
-    try:
-        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
-        failure = await prove_sandbox(sandbox, arguments.python)
-        done = await every(sandbox, arguments.python, runtime) if not failure else {}
-        print(json.dumps(done or {"blocked": failure}))
-    finally:
-        runtime.close()
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(every))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from core.tools.code.port import RunResult
-from core.tools.code.sandbox.barriers import Bubblewrap, Landlock, prove_sandbox
 from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.sandbox import RuntimeFolder, SandboxLimits
 from core.tools.code.session import KernelSession
 from tests.code import sandboxed
+from tests.real.sandbox.driver import prove
 from tests.real.sandbox.pythons import sandbox_python
 
 PLAIN = {
@@ -123,8 +123,7 @@ str(pd.Timestamp('2026-07-01', tz='UTC').tz_convert('Europe/Paris'))
 async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     sandboxed.require(request.param)
     runtime = RuntimeFolder()
-    sandbox: Sandbox = (Bubblewrap if request.param == "bubblewrap" else Landlock)(runtime)
-    failure = await prove_sandbox(sandbox, sandbox_python())
+    sandbox, failure = await prove(request.param, sandbox_python(), runtime)
     if failure:
         sandboxed.skip_blocked(failure)
     yield sandbox

@@ -52,17 +52,7 @@ def times_outside(outside: Outside) -> str:
 
 
 def write_to_system(outside: Outside) -> str:
-    for folder in (
-        "/",
-        "/usr",
-        "/usr/bin",
-        "/usr/lib",
-        "/etc",
-        "/dev",
-        "/proc",
-        "/var/tmp",
-        "/run",
-    ):
+    for folder in ("", "/usr", "/usr/bin", "/usr/lib", "/etc", "/dev", "/proc", "/var/tmp", "/run"):
         if said := _writes(folder + "/ponte-attack"):
             return said
     return ""

@@ -165,16 +165,7 @@ def user_of_files(outside: Outside) -> str:
 
 
 def new_namespaces(outside: Outside) -> str:
-    for flag in (
-        0x20000,
-        0x80,
-        0x02000000,
-        0x04000000,
-        0x08000000,
-        0x10000000,
-        0x20000000,
-        0x40000000,
-    ):
+    for flag in (0x20000, 0x80, *(1 << bit for bit in range(25, 31))):
         if libc.unshare(flag) == 0:
             return f"has a namespace {flag:#x}"
     return ""
@@ -193,12 +184,8 @@ def namespaces_of_others(outside: Outside) -> str:
 
 
 def more_limits(outside: Outside) -> str:
-    for kind in (
-        resource.RLIMIT_AS,
-        resource.RLIMIT_CPU,
-        resource.RLIMIT_FSIZE,
-        resource.RLIMIT_NOFILE,
-    ):
+    kinds = ("AS", "CPU", "FSIZE", "NOFILE")
+    for kind in (getattr(resource, f"RLIMIT_{name}") for name in kinds):
         try:
             resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         except (OSError, ValueError):

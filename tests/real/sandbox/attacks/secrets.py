@@ -128,12 +128,9 @@ def file_by_handle(outside: Outside) -> str:
     libc = ctypes.CDLL(None, use_errno=True)
     handle, mount = ctypes.create_string_buffer(128), ctypes.c_int()
     handle[0] = b"x"
-    if (
-        libc.name_to_handle_at(-100, outside["folder"].encode(), handle, ctypes.byref(mount), 0)
-        == 0
-    ):
-        return "got a handle of a file outside"
-    return ""
+    path = outside["folder"].encode()
+    got = libc.name_to_handle_at(-100, path, handle, ctypes.byref(mount), 0) == 0
+    return "got a handle of a file outside" if got else ""
 
 
 def folders_of_others(outside: Outside) -> str:
@@ -142,20 +139,10 @@ def folders_of_others(outside: Outside) -> str:
             names = set(os.listdir(folder))
         except OSError:
             continue
-        if foreign := names - {
-            "bin",
-            "lib",
-            "lib32",
-            "lib64",
-            "libx32",
-            "sbin",
-            "usr",
-            "tmp",
-            "work",
-        }:
-            foreign -= {"dev", "proc", "ponte", "etc"} | set(outside["python"].split("/"))
-            if foreign:
-                return f"listed {folder}: {foreign}"
+        ours = {"bin", "lib", "lib32", "lib64", "libx32", "sbin", "usr", "tmp", "work"}
+        ours |= {"dev", "proc", "ponte", "etc", *outside["python"].split("/")}
+        if foreign := names - ours:
+            return f"listed {folder}: {foreign}"
     return ""
 
 
