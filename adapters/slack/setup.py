@@ -188,7 +188,11 @@ async def check(
             )
         elif signing_secret:
             results.append(
-                Health("slack http", "on", say("requests at /slack/events are verified"))
+                Health(
+                    "slack http",
+                    "on",
+                    say("waits for Slack at /slack/events, which doctor cannot test"),
+                )
             )
         else:
             words = say("set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)")

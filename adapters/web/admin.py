@@ -157,6 +157,7 @@ class AdminView:
             raise UnknownPath
         body = await tabs[tab]()
         title = f"{say('Administration')} – {say(TAB_TITLES[tab])}"
+        times = say("Times are in {zone} (PONTE_TIMEZONE).", zone=self._zone)
         links = ""
         for name, words in TAB_TITLES.items():
             path = f"/admin/{name}" if name else "/admin"
@@ -171,7 +172,7 @@ class AdminView:
             '<link rel="stylesheet" href="/page/admin.css"><body class="admin">'
             f'<header><h1>{escape(say("Administration"))}</h1><a href="/">Ponte</a></header>'
             f'<nav aria-label="{escape(say("Administration"))}"><ul>{links}</ul></nav>'
-            f"<main>{notice}{body}</main></body></html>"
+            f'<main>{notice}{body}<p class="hint">{escape(times)}</p></main></body></html>'
         )
         # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch
         # standard, "append a request `Origin` header"), which is refused as another site's.

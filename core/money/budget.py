@@ -363,7 +363,10 @@ class Budget(SqlStore):
                 " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
             )
         else:
-            column = {"person": "person", "channel": "place", "day": "day"}[by]
+            # A place without a workspace, as `web::ID`, is one of many conversations: of the page.
+            column = "CASE WHEN place LIKE '%::%' THEN"
+            column += " rtrim(rtrim(place, replace(place, ':', '')), ':') ELSE place END"
+            column = {"person": "person", "channel": column, "day": "day"}[by]
             sql = (
                 f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
                 " sum((SELECT sum(is_upper_bound) FROM spendings WHERE spendings.seq = usage.seq))"

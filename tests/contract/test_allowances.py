@@ -260,6 +260,8 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(stores: Embedded)
         turn = await begin_turn(stores, person)
         assert await record_question(stores, budget, turn) is None
         await record_answer(stores, turn, Usage(1000, 0, 50))
+    (row,) = await budget.report("channel")
+    assert (row["name"], row["turns"]) == ("web", 2), "not a row for each conversation"
     rules = (
         Allowance("each person", "month", tokens=10**6),
         Allowance("each channel", tokens=10**6, where=frozenset({"web"})),

@@ -267,8 +267,8 @@ def _first(docstring: str) -> str:
 
 def _shell() -> Iterator[str]:
     yield (
-        "Exit codes: 0 success, 1 failure, 2 wrong usage or settings. `--help` shows this in the "
-        "language of `PONTE_LOCALE`. `ponte --install-completion` completes commands in your "
+        "Exit codes: 0 success, 1 failure, 2 wrong usage or settings. `--help` shows this in your "
+        "shell's language (`LANG`). `ponte --install-completion` completes commands in your "
         "shell. Commands that show, list or change something take `--json`."
     )
     commands = list(_commands(typer.main.get_command(cli)))

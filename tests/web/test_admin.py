@@ -125,6 +125,7 @@ async def test_only_the_owner_and_admins_read_it(desk: Desk) -> None:
             if status == 200:
                 policy = page.headers["content-security-policy"]
                 assert policy.startswith("default-src 'none'; style-src 'self'; "), tab
+                assert "Times are in America/Sao_Paulo (PONTE_TIMEZONE)." in page.text, tab
                 assert "<script" not in page.text, tab
                 assert "style=" not in page.text, tab
                 assert page.headers["cache-control"] == "no-store", tab
