@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from core.base.errors import ToolError
 from core.base.http import HttpClient
 from core.tools.nocodb.api import NocoApi, NocoError, TableApi
 from core.tools.nocodb.schema import Schemas
@@ -44,6 +45,13 @@ class Place:
 
 
 async def refusal(asked: Awaitable[object]) -> NocoError:
-    with pytest.raises(NocoError) as caught:
+    error = await catch_error(asked)
+    assert isinstance(error, NocoError)
+    return error
+
+
+async def catch_error(asked: Awaitable[object]) -> ToolError:
+    """Return the error that is raised, of NocoDB or of a tool itself."""
+    with pytest.raises(ToolError) as caught:
         await asked
     return caught.value

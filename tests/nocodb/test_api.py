@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.base.errors import ToolError
 from core.base.http import HttpAnswer
 from core.domain.records import Viewer
 from core.tools.nocodb.api import (
@@ -20,7 +19,7 @@ from core.tools.nocodb.api import (
     TableId,
 )
 from core.tools.nocodb.schema import TableDescription
-from tests.nocodb.places import Place, refusal
+from tests.nocodb.places import Place, catch_error, refusal
 
 
 async def customers(place: Place) -> tuple[NocoApi, TableDescription]:
@@ -172,9 +171,8 @@ async def test_values_that_nocodb_refuses(own_place: Place) -> None:
         ({"Orders": [{"id": 3}]}, "nocodb_failed"),
     ]
     for fields, code in refused:
-        with pytest.raises(ToolError) as caught:
-            await api.update_rows(table.at, [NocoRecord("1", fields)])
-        assert caught.value.code == code, fields
+        error = await catch_error(api.update_rows(table.at, [NocoRecord("1", fields)]))
+        assert error.code == code, fields
     # It reads a day as Americans write it: this is why only ISO days are ever sent.
     (written,) = await api.update_rows(table.at, [NocoRecord("1", {"Since": "03/04/2026"})])
     assert written.fields["Since"] == "2026-03-04"
@@ -265,18 +263,14 @@ async def test_unknown_tokens_bases_and_tables_are_reported(place: Place) -> Non
     assert (wrong.code, "NOCODB_TOKEN" in str(wrong)) == ("nocodb_token", True)
     base = await refusal(api.list_tables("pnope"))
     assert (base.code, "NOCODB_BASE_ID" in str(base)) == ("wrong_base", True)
-    assert (
-        await refusal(api.fetch_page(TableId(place.base, "mnope"), PageQuery()))
-    ).code == "unknown_table"
-    assert (
-        await refusal(api.fetch_page(TableId(place.other, table.id), PageQuery()))
-    ).code == "unknown_table"
-    assert (
-        await refusal(api.fetch_page(table.at, PageQuery(fields=["Nope"])))
-    ).code == "unknown_field"
-    assert (
-        await refusal(api.fetch_page(table.at, PageQuery(sort=[SortField("Nope")])))
-    ).code == "unknown_field"
+    error = await refusal(api.fetch_page(TableId(place.base, "mnope"), PageQuery()))
+    assert error.code == "unknown_table"
+    error = await refusal(api.fetch_page(TableId(place.other, table.id), PageQuery()))
+    assert error.code == "unknown_table"
+    error = await refusal(api.fetch_page(table.at, PageQuery(fields=["Nope"])))
+    assert error.code == "unknown_field"
+    error = await refusal(api.fetch_page(table.at, PageQuery(sort=[SortField("Nope")])))
+    assert error.code == "unknown_field"
     assert api.drift_count == 4
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.base.errors import ToolError, WriteUnsure
+from core.base.errors import WriteUnsure
 from core.base.http import HttpClient
 from core.base.tasks import Pacer
 from core.domain.records import Viewer
@@ -18,6 +18,7 @@ from core.tools.nocodb.schema import Schemas
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.nocodb.places import catch_error, refusal
 
 Write = Callable[[NocoApi, TableId], Awaitable[object]]
 
@@ -72,10 +73,9 @@ async def test_a_repeated_failure_is_reported_without_secrets(
     fake: FakeNocoDB, api: NocoApi, at: TableId
 ) -> None:
     fake.fail(3, 500, {"message": f"Something failed at https://db.internal/x {'t' * 40}"})
-    with pytest.raises(NocoError) as caught:
-        await api.count_rows(at)
-    assert caught.value.code == "nocodb_failed"
-    assert caught.value.hint == "Something failed at (address) (withheld)"
+    error = await refusal(api.count_rows(at))
+    assert error.code == "nocodb_failed"
+    assert error.hint == "Something failed at (address) (withheld)"
     fake.drop("before", 3)
     with pytest.raises(NocoError, match="Cannot reach NocoDB"):
         await api.count_rows(at)
@@ -126,16 +126,14 @@ async def test_a_write_whose_answer_was_lost_is_never_sent_again(
 async def test_a_write_that_was_refused_is_sure(
     fake: FakeNocoDB, api: NocoApi, at: TableId
 ) -> None:
-    with pytest.raises(NocoError) as caught:
-        await api.update_rows(at, [NocoRecord("1", {"Status": "Nope"})])
-    assert not caught.value.unsure
+    error = await refusal(api.update_rows(at, [NocoRecord("1", {"Status": "Nope"})]))
+    assert not error.unsure
 
 
 async def test_a_write_that_never_left_is_sure(http: HttpClient, at: TableId) -> None:
     nowhere = NocoApi("http://127.0.0.1:1", "token", http, pauses=())
-    with pytest.raises(NocoError) as caught:
-        await nowhere.delete_rows(at, ["1"])
-    assert (caught.value.code, caught.value.unsure) == ("nocodb_down", False)
+    error = await refusal(nowhere.delete_rows(at, ["1"]))
+    assert (error.code, error.unsure) == ("nocodb_down", False)
 
 
 async def test_a_create_that_tells_no_rows_is_unsure(
@@ -176,9 +174,7 @@ async def test_an_answer_without_its_content_is_unreadable(
     fake: FakeNocoDB, api: NocoApi, at: TableId, call: Write, answer: object
 ) -> None:
     fake.fail(1, 200, answer)
-    with pytest.raises(NocoError) as caught:
-        await call(api, at)
-    assert caught.value.code == "nocodb_unreadable"
+    assert (await refusal(call(api, at))).code == "nocodb_unreadable"
 
 
 @pytest.mark.parametrize("answer", [{"fields": []}, {"id": "m1", "fields": None}])
@@ -188,9 +184,8 @@ async def test_a_description_without_its_fields_is_unreadable(
     schemas = Schemas(api, filled.CRM)
     await schemas.visible_tables(Viewer())
     fake.fail(1, 200, answer)
-    with pytest.raises(NocoError) as caught:
-        await schemas.describe_table(Viewer(), "Customers")
-    assert caught.value.code == "nocodb_unreadable"
+    error = await refusal(schemas.describe_table(Viewer(), "Customers"))
+    assert error.code == "nocodb_unreadable"
     assert (await schemas.describe_table(Viewer(), "Customers")).title == "Customers"
 
 
@@ -229,9 +224,8 @@ async def test_no_error_holds_the_token_or_the_address(
 ) -> None:
     for status in (400, 401, 403, 404, 422, 429, 500, 503):
         fake.fail(3, status, {"message": f"at {fake.origin} with {filled.OWNER * 3}"})
-        with pytest.raises(ToolError) as caught:
-            await api.fetch_record(at, "1")
-        told = f"{caught.value!r} {caught.value} {caught.value.hint}"
+        error = await catch_error(api.fetch_record(at, "1"))
+        told = f"{error!r} {error} {error.hint}"
         assert filled.OWNER not in told
         assert fake.origin not in told
         fake.clear_troubles()

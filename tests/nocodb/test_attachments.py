@@ -22,7 +22,7 @@ from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.summarize import build_read_tools
 from tests.core.tools.scene import make_tool_context
 from tests.fakes.nocodb.server import FakeNocoDB
-from tests.nocodb.places import Place, only_fake, refusal
+from tests.nocodb.places import Place, catch_error, only_fake, refusal
 from tests.nocodb.write_tools import ANA, HERE, MemoryFiles, WriteTools
 
 PDF = b"%PDF-1.4 receipt"
@@ -47,10 +47,9 @@ class Reader:
         return await self._get.run(ctx, json.dumps(call))
 
     async def refusal(self, file: str) -> ToolError:
-        with pytest.raises(ToolError) as caught:
-            await self.read(file)
+        error = await catch_error(self.read(file))
         assert self.files.stored == {}
-        return caught.value
+        return error
 
 
 async def put(place: Place, cell: list[dict[str, Any]], row: int = 2) -> None:
@@ -349,9 +348,8 @@ async def test_no_other_host_and_no_redirect(place: Place, fake: FakeNocoDB) -> 
     assert (await reader.read("x.txt")).files[0].size == 23
     assert all("xc-token" not in headers for headers in fake.downloads)
     fake.moved = f"{fake.origin}/download/contract.txt"
-    with pytest.raises(ToolError) as caught:
-        await reader.read("x.txt")
-    assert (caught.value.code, len(fake.downloads)) == ("file_gone", 2)
+    error = await catch_error(reader.read("x.txt"))
+    assert (error.code, len(fake.downloads)) == ("file_gone", 2)
 
 
 @only_fake
@@ -369,9 +367,8 @@ async def test_a_file_over_the_limit_is_not_read(
 @only_fake
 async def test_a_name_that_the_row_does_not_have(place: Place) -> None:
     reader = Reader(place)
-    with pytest.raises(ToolError) as caught:
-        await reader.read("nope.txt", row=1)
-    assert (caught.value.code, caught.value.hint) == ("unknown_file", "contract.txt (23 B)")
+    error = await catch_error(reader.read("nope.txt", row=1))
+    assert (error.code, error.hint) == ("unknown_file", "contract.txt (23 B)")
     assert (await reader.read("CONTRACT.txt", row=1)).files[0].size == 23
 
 

@@ -16,6 +16,7 @@ from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeBase, Relation, add_links
 from tests.fakes.null_ledger import NullLedger
+from tests.nocodb.places import catch_error
 from tests.nocodb.write_tools import ANA, HERE, WriteTools
 
 
@@ -95,9 +96,7 @@ async def test_a_table_that_changed_between_two_batches(
     value = base.table("Customers").find("Value")
     assert value
     value.title = "Worth"
-    with pytest.raises(ToolError) as caught:
-        await write_tools.rows.open(draft).check(second)
-    assert caught.value.code == "drift"
+    assert (await catch_error(write_tools.rows.open(draft).check(second))).code == "drift"
 
 
 async def test_a_lost_answer_is_looked_for_on_the_same_description(

@@ -19,7 +19,7 @@ from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeBase, FakeField, add_links, fresh
-from tests.nocodb.places import Place, only_fake, without_nocodb
+from tests.nocodb.places import Place, catch_error, only_fake, without_nocodb
 from tests.nocodb.reader import Reader
 from tests.real.nocodb.seed import call as call_nocodb
 from tests.real.nocodb.seed import customer, order
@@ -154,9 +154,8 @@ async def test_filters_on_the_one_row_that_a_link_leads_to(shop: Reader) -> None
 async def test_what_can_be_read_in_two_ways_is_refused(
     reader: Reader, filters: tuple[tuple[str, str, object], ...], match: str
 ) -> None:
-    with pytest.raises(ToolError) as caught:
-        await reader.query("Customers", *filters, match=match)
-    assert caught.value.code == "bad_filter"
+    error = await catch_error(reader.query("Customers", *filters, match=match))
+    assert error.code == "bad_filter"
 
 
 @without_nocodb
@@ -239,9 +238,7 @@ async def test_rows_are_not_sorted_by_fields_of_linked_rows(reader: Reader) -> N
 @without_nocodb
 @pytest.mark.parametrize("name", ["Orders.Amont", "Order.Amount", "Orders.", ".Amount", "Name.x"])
 async def test_a_name_that_leads_nowhere_is_told(reader: Reader, name: str) -> None:
-    with pytest.raises(ToolError) as caught:
-        await reader.summary("Customers", group_by=name)
-    assert caught.value.code == "unknown_field"
+    assert (await catch_error(reader.summary("Customers", group_by=name))).code == "unknown_field"
 
 
 async def test_rows_with_one_title_are_two_groups(shop: Reader, own_table_place: Place) -> None:
@@ -404,9 +401,7 @@ async def test_a_linked_row_that_is_deleted_meanwhile_has_no_value(
 
 async def expect_withheld(calls: Sequence[Callable[[], Awaitable[Any]]]) -> None:
     for make in calls:
-        with pytest.raises(ToolError) as caught:
-            await make()
-        assert caught.value.code == "withheld"
+        assert (await catch_error(make())).code == "withheld"
 
 
 async def test_hidden_tables_and_fields_are_not_reached_over_links(
@@ -421,10 +416,9 @@ async def test_hidden_tables_and_fields_are_not_reached_over_links(
         lambda: hidden.query("Customers", ("Orders.Amount", "gt", 5)),
     ]
     for make in calls:
-        with pytest.raises(ToolError) as caught:
-            await make()
-        assert caught.value.code == "unknown_field"
-        assert "Amount" not in (caught.value.hint or "")
+        error = await catch_error(make())
+        assert error.code == "unknown_field"
+        assert "Amount" not in (error.hint or "")
     reader = read_fake()
     calls = [
         lambda: reader.summary("Customers", ("Orders.Password", "unique")),
@@ -514,9 +508,7 @@ async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
         lambda: hidden.query("Orders", ("Their readings", "gt", 5)),
     ]
     for make in calls:
-        with pytest.raises(ToolError) as caught:
-            await make()
-        assert caught.value.code == "unknown_field"
+        assert (await catch_error(make())).code == "unknown_field"
 
 
 @pytest.mark.parametrize(
