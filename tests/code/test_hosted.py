@@ -34,13 +34,6 @@ async def test_a_container_reaches_no_network_and_names_nobody(bench: Bench) -> 
     assert made["name"] == "ponte"
 
 
-async def test_state_lives_from_run_to_run_in_one_container(bench: Bench) -> None:
-    await bench.run("x = 20")
-    ran = await bench.run("x + 1")
-    assert ran.printed == "21\n"
-    assert (bench.fake.containers.created, len(bench.containers)) == (1, 1)
-
-
 async def test_a_container_is_used_again_below_nineteen_idle_minutes(bench: Bench) -> None:
     for idle in (0, 18.9, 18.9):
         bench.fake.later += idle * 60

@@ -12,7 +12,7 @@ from core.base.errors import ToolError
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.tools.code.hosted import MAX_CODE_CHARACTERS, HostedBackend
 from tests.code.conftest import Make
-from tests.code.hosted import Bench, Official
+from tests.code.hosted import Bench
 from tests.core.tools.scene import ctx
 from tests.fakes.openai import Script, hostile
 from tests.fakes.openai.script import Run
@@ -75,11 +75,6 @@ async def test_a_traceback_is_separated_from_the_output(
     bench.fake.runs(Script(runs=(Run(logs=logs),)))
     ran = await bench.run("1")
     assert (ran.printed, ran.error) == (printed, error)
-
-
-async def test_code_without_output_ran_all_the_same(bench: Bench) -> None:
-    ran = await bench.run("x = 1")
-    assert (ran.printed, ran.error, ran.output_files, ran.left_out) == ("", "", (), ())
 
 
 async def test_a_run_that_the_server_broke_off_is_told(bench: Bench) -> None:
@@ -229,10 +224,6 @@ async def test_a_person_goes_by_a_pseudonym_at_openai_alone(make: Make) -> None:
     assert theirs["safety_identifier"] == "pseudonym of 19"
     assert theirs["reasoning"] == {"effort": "low"}
     assert {"safety_identifier", "reasoning", "stream_options"} & set(others) == set()
-
-
-def test_only_openais_own_address_is_official() -> None:
-    assert Official("k").is_official
 
 
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(

@@ -122,7 +122,6 @@ CHAT: dict[str, tuple[object, str, Calls]] = {
     "arguments as object": (calls(tc(0, "a", "query", {"row": 1})), "", BOTH[:1]),
     "arguments as empty object": (calls(tc(0, "a", "tables", {})), "", [("tables", {})]),
     "arguments null": (calls(tc(0, "a", "tables", None)), "", [("tables", {})]),
-    "arguments missing": (calls(tc(0, "a", "tables", ...)), "", [("tables", {})]),
     "two objects of arguments with one id": (
         calls(tc(0, "", "query", {"row": 1}), tc(0, "", "query", {"row": 2})), "", BOTH),
     "content as list": (
@@ -160,7 +159,6 @@ CHAT: dict[str, tuple[object, str, Calls]] = {
          {"choices": [], "usage": {"prompt_tokens": 3}}], done=False),
         "Hello", []),
     "finish reasons of others": (text("Hello", finish="COMPLETE"), "Hello", []),
-    "eos": (text("Hello", finish="eos_token"), "Hello", []),
     "calls with stop": (calls(tc(0, "a", "query", ONE), finish="stop"), "", BOTH[:1]),
     "empty finish reason in every chunk": (
         [chunk({"content": "Hel"}, ""), chunk({"content": "lo"}, ""), chunk({}, "stop")],
@@ -190,9 +188,6 @@ CHAT: dict[str, tuple[object, str, Calls]] = {
          for piece, so_far, finish in (
              ("", "", None), ("Hel", "Hel", None), ("lo", "Hello", None), ("", "Hello", "stop"))],
         "Hello", []),
-    "calls in the last chunk with the reason": (
-        [chunk({"content": "", "tool_calls": [tc(0, "a", "query", ONE), tc(1, "b", "query", TWO)]},
-               "tool_calls")], "", BOTH),
     "one object of calls in pieces": (
         [chunk({"tool_calls": tc(0, "", "query", '{"row"')}),
          chunk({"tool_calls": tc(0, "", None, ": 1}")}), chunk({"content": ""}, "eos_token")],
