@@ -121,21 +121,21 @@ async def test_a_redelivery_after_a_crash_is_recognised(engine: Engine) -> None:
 
 async def test_messages_of_one_conversation_keep_their_order(engine: Engine) -> None:
     worker = Worker(engine).start()
-    texts = [f"{n}" for n in range(30)]
+    texts = [f"{n}" for n in range(12)]
     for text in texts:
         await engine.inbox.accept(says(text))
-    await worker.until_ended(30)
+    await worker.until_ended(12)
     assert worker.said == texts
 
 
 async def test_the_next_process_keeps_the_order_too(engine: Engine) -> None:
-    for n in range(30):
+    for n in range(15):
         await engine.inbox.accept(says(f"C{n % 5} {n}", f"C{n % 5}"))
     worker = Worker(await engine.kill()).start()
-    await worker.until_ended(30)
+    await worker.until_ended(15)
     for channel in range(5):
         heard = [said for said in worker.said if said.startswith(f"C{channel} ")]
-        assert heard == [f"C{channel} {n}" for n in range(channel, 30, 5)]
+        assert heard == [f"C{channel} {n}" for n in range(channel, 15, 5)]
 
 
 async def test_a_hundred_conversations_go_on_at_once(engine: Engine) -> None:

@@ -52,7 +52,7 @@ async def test_nothing_of_what_was_said_is_left(stores: Embedded) -> None:
     assert not await stores.holds(TOPIC)
 
 
-async def test_a_new_generation_begins(stores: Embedded) -> None:
+async def test_a_new_generation_begins_from_nothing(stores: Embedded) -> None:
     old = await begin_turn(stores)
     forgot = await stores.journal.forget("web:C1")
     assert (forgot.generation, forgot.running) == (1, (old.seq,))
@@ -62,6 +62,9 @@ async def test_a_new_generation_begins(stores: Embedded) -> None:
     turn = await talk(stores, "hello again")
     assert (turn.generation, turn.thread) == (1, thread.id)
     assert (await stores.journal.forget("web:C1")).generation == 2
+    assert await stores.journal.list_entries("web:C1") == []
+    assert await stores.journal.transcript(turn.thread) == []
+    assert await stores.journal.owner("web:C1") == ""
 
 
 async def test_waiting_messages_are_withdrawn(stores: Embedded) -> None:
@@ -91,14 +94,6 @@ async def test_the_command_itself_goes_on(stores: Embedded) -> None:
     await stores.journal.record_answer(turn, Answer("Forgotten."))
     await stores.journal.end_turn(turn, "done")
     assert (await stores.journal.history_entry(turn.id)).state == "done"
-
-
-async def test_the_conversation_starts_from_nothing(stores: Embedded) -> None:
-    old = await talk(stores, "one")
-    await stores.journal.forget("web:C1")
-    assert await stores.journal.list_entries("web:C1") == []
-    assert await stores.journal.transcript(old.thread) == []
-    assert await stores.journal.owner("web:C1") == ""
 
 
 async def test_older_threads_go_too_also_where_their_rows_were_purged(stores: Embedded) -> None:
@@ -142,6 +137,7 @@ async def test_what_servers_keep_is_listed_for_erasing(stores: Embedded) -> None
 
 
 async def test_an_id_that_comes_late_is_listed_too(stores: Embedded) -> None:
+    """From a forgotten turn, or from an older attempt."""
     journal, turn = stores.journal, await begin_turn(stores)
     await journal.forget("web:C1")
     await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
@@ -154,16 +150,13 @@ async def test_an_id_that_comes_late_is_listed_too(stores: Embedded) -> None:
     assert await journal.list_remotes_to_erase() == []
     await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
-
-
-async def test_the_response_of_an_older_attempt_is_listed_too(stores: Embedded) -> None:
-    turn = await begin_turn(stores)
+    older = await begin_turn(stores, channel="C2")
     heir = await stores.kill()
-    await again(heir, turn.seq)
+    await again(heir, older.seq)
     with pytest.raises(Superseded):
-        await heir.journal.record_response(turn, 1, "resp_1")
-    await heir.journal.forget(turn.message.address.conversation)
-    assert await heir.journal.list_remotes_to_erase() == [Remote("response", "resp_1")]
+        await heir.journal.record_response(older, 1, "resp_2")
+    await heir.journal.forget("web:C2")
+    assert Remote("response", "resp_2") in await heir.journal.list_remotes_to_erase()
 
 
 async def test_erasing_is_tried_again_but_not_for_ever(stores: Embedded) -> None:
@@ -246,8 +239,10 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded)
 
 async def test_a_spare_conversation_is_its_first_threads(stores: Embedded) -> None:
     """Made for nobody it is not erased while the process runs; taken, it goes with its thread."""
-    journal, spare = stores.journal, Remote("conversation", "c1")
-    await journal.record_remote("", spare)
+    journal = stores.journal
+    spare, late = Remote("conversation", "c1"), Remote("conversation", "c2")
+    for remote in (spare, late):
+        await journal.record_remote("", remote)
     assert await journal.list_remotes_to_erase() == []
     thread = await journal.current_thread("web:C1")
     other = await journal.current_thread("web:C2")
@@ -257,6 +252,8 @@ async def test_a_spare_conversation_is_its_first_threads(stores: Embedded) -> No
     assert await journal.list_remotes_to_erase() == [], "the first one has it"
     await journal.forget("web:C1")
     assert await journal.list_remotes_to_erase() == [spare]
+    await journal.record_remote(thread.id, late)
+    assert set(await journal.list_remotes_to_erase()) == {spare, late}, "it comes too late"
 
 
 async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
@@ -268,12 +265,3 @@ async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     heir = await open_engine(tmp_path, make_choices(EchoModel()))
     assert await heir.conversations.journal.list_remotes_to_erase() == [left]
     await heir.close()
-
-
-async def test_a_spare_that_comes_to_a_forgotten_thread_is_erased(stores: Embedded) -> None:
-    journal, spare = stores.journal, Remote("conversation", "c1")
-    await journal.record_remote("", spare)
-    thread = await journal.current_thread("web:C1")
-    await journal.forget("web:C1")
-    await journal.record_remote(thread.id, spare)
-    assert await journal.list_remotes_to_erase() == [spare]

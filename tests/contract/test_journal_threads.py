@@ -89,11 +89,6 @@ async def test_a_person_reads_one_thread_again(stores: Embedded) -> None:
     assert [s.message.text for s in await journal.list_entries("web:C1", old.thread)] == ["one"]
 
 
-async def test_a_message_shows_before_any_turn_began(stores: Embedded) -> None:
-    await stores.inbox.accept(says("waits"))
-    assert [s.message.text for s in await stores.journal.list_entries("web:C1")] == ["waits"]
-
-
 async def test_a_thread_belongs_to_who_began_it(stores: Embedded) -> None:
     journal = stores.journal
     assert await journal.owner("web:C1") == ""

@@ -48,8 +48,11 @@ async def fetch_job(connection: Connection) -> tuple[int, int | None]:
     return read, given[0] if given else None
 
 
-@pytest.mark.parametrize("statistics", ["none", "of the empty table", "right"])
-@pytest.mark.parametrize("conversations", [WAITING_JOB_COUNT, 100])
+@pytest.mark.parametrize(
+    ("statistics", "conversations"),
+    [("none", WAITING_JOB_COUNT), ("none", 100), ("of the empty table", WAITING_JOB_COUNT),
+     ("right", 100)],
+)  # fmt: skip
 async def test_a_fetch_reads_little_of_a_long_queue(
     connection: Connection, statistics: str, conversations: int
 ) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -14,16 +12,14 @@ from core.base.errors import NotStored, PlatformBusy, PostRemoved, Superseded, U
 from core.base.tasks import Backoff
 from core.chat import reply
 from core.chat.reply import GrowingReply, TurnPosts
-from core.domain.messages import Answer, File, Person, Progress, ReplyTo, decode_json, encode_json
+from core.domain.messages import Answer, File, Progress, ReplyTo, decode_json, encode_json
 from core.domain.ports import AnswerPart
 from tests.contract.engines import Embedded
-from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
 from tests.fakes.choices import make_message
 from tests.fakes.gate import Gate
 from tests.fakes.posts import KeptPosts
 from tests.fakes.recorder import LIMIT, Faults, Recorder, RecordingSurface
-from tests.fakes.recorder_server import serve
 
 TO = make_message("hello", "m1").reply_to
 FILES = (File("f1", "plot.png", "image/png", 9), File("f2", "rows.csv", "text/csv", 9))
@@ -366,27 +362,24 @@ async def test_progress_that_comes_after_the_answer_is_dropped(place: Place) -> 
     assert place.visible == ["hi"]
 
 
-@pytest.mark.starts_process
-async def test_another_process_brings_out_the_rest(sqlite: Embedded) -> None:
+async def test_another_process_brings_out_the_rest(stores: Embedded) -> None:
     """Of three parts the first is posted, the second's answer was lost, the third is missing."""
-    asked = replace(says("hello"), author=Person("web", "ana"))
-    turn = await again(sqlite, (await sqlite.inbox.accept(asked)).seq)
-    await sqlite.journal.record_answer(turn, answer("one", "two", "three"))
-    recorder, posts = Recorder(), TurnPosts(sqlite.journal, turn)
+    turn = await begin_turn(stores)
+    await stores.journal.record_answer(turn, answer("one", "two", "three"))
+    recorder, posts = Recorder(), TurnPosts(stores.journal, turn)
     surface = RecordingSurface(recorder, turn.message.reply_to)
     for number, part in enumerate(("one", "two"), 1):
         await posts.record_posting(number, f"{turn.id}:{number}")
         await surface.post(f"{turn.id}:{number}", AnswerPart(number, part))
     await posts.record_posted(1, "p1")
-    await sqlite.close()
-    async with serve(recorder) as url:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.fakes.poster", sqlite.home, url, str(turn.seq)
-        )
-        assert await child.wait() == 0
+    heir = await stores.kill()
+    turn = await again(heir, turn.seq)
+    assert turn.answer
+    surface = RecordingSurface(recorder, turn.message.reply_to)
+    await GrowingReply(surface, TurnPosts(heir.journal, turn), turn.id).finish(turn.answer)
+    await heir.journal.end_turn(turn, turn.answer.status)
     assert recorder.visible(turn.message.reply_to.source) == ["one", "two", "three"]
     assert recorder.calls.count("post") == 3
-    heir = await sqlite.beside()
     assert (await heir.journal.history_entry(turn.id)).state == "done"
 
 

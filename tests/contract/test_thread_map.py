@@ -84,20 +84,15 @@ async def test_a_record_comes_back_as_it_was(stored_threads: ThreadMap) -> None:
     assert [thread.id for thread in await stored_threads.items()] == ["t3"]
 
 
-async def test_a_record_outlives_the_process(tmp_path: Path) -> None:
-    threads = await FileThreadMap.open(tmp_path / "threads.db")
+async def test_a_record_outlives_the_process_as_json(
+    threads: FileThreadMap, tmp_path: Path
+) -> None:
     await threads.put(FULL)
     heir = await FileThreadMap.open(tmp_path / "threads.db")
     assert await heir.get(FULL.conversation) == FULL
     await heir.close()
-    await threads.close()
-
-
-async def test_a_record_is_json_and_never_code(threads: ThreadMap, tmp_path: Path) -> None:
-    await threads.put(FULL)
-    with sqlite3.connect(tmp_path / "threads.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "threads.db")) as connection:
         key, value = connection.execute("SELECT * FROM threads").fetchone()
-    connection.close()
     assert key == FULL.conversation
     assert json.loads(value)["participants"] == list(FULL.participants)
 

@@ -67,7 +67,7 @@ async def test_one_event_told_to_two_is_one_row(two: Two) -> None:
 async def test_nothing_is_written_after_it_was_forgotten(two: Two) -> None:
     """However the two fall: the round is there and erased, or refused."""
     ours, theirs = two
-    for number in range(4 * ROUNDS):
+    for number in range(2 * ROUNDS):
         turn = await begin_turn(ours, channel=f"C{number}")
         secret = Item("message", role="assistant", text=f"secret {number}")
         said, _ = await asyncio.gather(
