@@ -19,7 +19,8 @@ async def read_health(home: Path, **settings: Any) -> tuple[int, list[str], dict
     async with office(home) as team, team.open(**settings) as app:
         page, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=page, headers=bearer) as client:
-            ready = await client.get("/readyz")
+            while ": checking" in (ready := await client.get("/readyz")).text:
+                pass  # the first check has not ended
             parts = (await client.get("/status")).json()["parts"]
     reasons = [reason["name"] for reason in ready.json()["reasons"]]
     return ready.status_code, reasons, {part["name"]: part["state"] for part in parts}

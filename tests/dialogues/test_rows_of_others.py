@@ -31,7 +31,6 @@ from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
-levels = pytest.mark.parametrize("level", list(WITHOUT))
 places = pytest.mark.parametrize("platform", ["slack", "web"])
 INVOICE = "INV-"
 """How the numbers of invoices begin. Nothing else contains it."""
@@ -179,8 +178,9 @@ async def test_rows_of_a_table_stay_with_those_who_may_read_it(
         assert "And what do you know?" in one.last_heard()
 
 
-@places
-@levels
+@pytest.mark.parametrize(
+    ("platform", "level"), [*(("slack", level) for level in WITHOUT), ("web", "conversations")]
+)
 async def test_what_they_may_read_themselves_stays(
     bot_home: BotHome, platform: str, level: Level
 ) -> None:

@@ -22,7 +22,7 @@ from bot.config.ponte_toml import Config, read_config
 from bot.home import Home, Start
 from bot.settings import Settings
 from core.base.errors import PonteError
-from core.tools.sample import SAMPLE_FILE, SAMPLE_INTEGRATION, open_sample_base
+from core.tools.sample import SAMPLE_FILE, open_sample_base
 from tests.fakes.link import parse_page_link
 
 PAY = (
@@ -193,26 +193,6 @@ async def test_only_the_owner_is_offered_them(tmp_path: Path) -> None:
             assert told.startswith("No tables are available here.")
             assert (await guest.get("/welcome")).json()["tables"] == []
         assert not (tmp_path / SAMPLE_FILE).exists()
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"nocodb_url": "https://nocodb.example.com"},
-        {"nocodb_token": "t"},
-        {"nocodb_url": "https://bridge.example.com/execute"},
-        {"slack_bot_token": "xoxb-1"},
-        {"slack_app_token": "xapp-1"},
-        {"discord_token": "t"},
-        {"database_url": "postgresql://localhost/ponte"},
-    ],
-)
-def test_they_are_off_where_anything_real_is_configured(given: dict[str, str]) -> None:
-    settings = Settings.model_validate({**ALONE, **given})
-    assert not SAMPLE_INTEGRATION.is_used(settings, settings)
-    assert SAMPLE_INTEGRATION.summary(settings, settings) is None
-    alone = Settings.model_validate(ALONE)
-    assert SAMPLE_INTEGRATION.is_used(alone, alone)
 
 
 async def test_a_backup_holds_them(tmp_path: Path) -> None:

@@ -134,6 +134,12 @@ async def test_on_discord_ana_asks_and_bruno_approves(tmp_path: Path) -> None:
     [
         ({}, True),
         ({"ponte_sample": "off"}, False),
+        ({"nocodb_url": "https://nocodb.example.com"}, False),
+        ({"nocodb_token": "t"}, False),
+        ({"nocodb_url": "https://bridge.example.com/execute"}, False),
+        ({"slack_app_token": "xapp-1"}, False),
+        ({"discord_token": "t"}, False),
+        ({"database_url": "postgresql://localhost/ponte"}, False),
         ({"slack_bot_token": "xoxb-1"}, False),
         ({"slack_bot_token": "xoxb-1", "ponte_sample": "on"}, True),
         ({"discord_token": "t", "ponte_sample": "on"}, True),
@@ -141,6 +147,7 @@ async def test_on_discord_ana_asks_and_bruno_approves(tmp_path: Path) -> None:
         ({"ponte_sample": "on", "database_url": "postgresql://localhost/ponte"}, False),
     ],
 )
-def test_a_base_or_postgres_ends_the_offer(given: dict[str, str], used: bool) -> None:
+def test_anything_real_ends_the_offer(given: dict[str, str], used: bool) -> None:
     settings = Settings.model_validate({**ALONE, **given})
     assert SAMPLE_INTEGRATION.is_used(settings, settings) is used
+    assert (SAMPLE_INTEGRATION.summary(settings, settings) is not None) is used

@@ -28,7 +28,7 @@ from core.schedules.schedule import (
     ScheduleState,
     read_row,
 )
-from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack, says
 from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.schedules import LateScheduleSource, put_schedule
@@ -303,8 +303,11 @@ async def test_a_new_proposal_replaces_an_open_one(bot_home: BotHome) -> None:
         assert (stored.id, stored.draft.rule.cron) == (second.id, "0 10 * * MON")
 
 
-@also_on_postgres
-@pytest.mark.parametrize("is_written", [True, False])
+@pytest.mark.parametrize(
+    ("bot_home", "is_written"),
+    [("home", True), ("home", False), ("postgres", True)],
+    indirect=["bot_home"],
+)
 async def test_a_crash_before_the_record_makes_one_schedule(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch, is_written: bool
 ) -> None:

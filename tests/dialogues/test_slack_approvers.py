@@ -140,15 +140,12 @@ async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
         )
         assert t.table.applied == []
         await t.w.restart()
-        typed = t.w.slack.say(t.people["Dora"], t.direct("Dora"), dora_says(dora))
+        word = f"approve {dora.buttons['Approve']['value']}"
+        typed = t.w.slack.say(t.people["Dora"], t.direct("Dora"), word)
         await t.until(lambda: are_decided(card, carol, dora))
         assert "Approved by Carol, Dora" in (await t.w.slack.wait_for_answer(typed)).visible_text
         assert "Approved by Carol, Dora" in carol.visible_text
     assert t.table.rows == {}
-
-
-def dora_says(copy: Post) -> str:
-    return f"approve {copy.buttons['Approve']['value']}"
 
 
 async def test_a_copy_whose_answer_was_lost_is_not_made_twice(tmp_path: Path) -> None:

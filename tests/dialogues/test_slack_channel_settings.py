@@ -15,6 +15,7 @@ from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
 from core.domain.records import RoundRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
+from tests.dialogues.test_slack_channels import everything_in
 from tests.fakes.models import EchoModel
 from tests.fakes.places import FixedAddressingSettings
 from tests.fakes.posts import KeptPosts
@@ -349,7 +350,3 @@ async def answer_with_file(w: Workplace, words: str) -> Answer:
     name, who = f"{words}.csv", Person("slack", w.alice.id, "T0PONTE")
     file = await files.put(words, name, "text/csv", words.encode(), who, "slack:C1")
     return Answer(words, parts=(words,), files=(file,))
-
-
-def everything_in(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

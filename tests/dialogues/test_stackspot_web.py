@@ -9,10 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.hub import WebAdapter
-from bot.engine import Engine
 from tests.dialogues.stackspot import asks
-from tests.fakes.choices import Choices, open_engine
+from tests.fakes.choices import open_engine
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot_parts import stackspot_choices
 from tests.fakes.web_surfaces import make_page
@@ -23,7 +21,10 @@ from tests.web.web_ponte import TOKEN, events
 async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
         chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))
-        engine, web = await serve_web(tmp_path, chosen)
+        engine = await open_engine(tmp_path, chosen)
+        web = make_page(engine, TOKEN)
+        engine.start()
+        await web.start()
         yield await stack.enter_async_context(
             httpx.AsyncClient(
                 base_url=web.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20
@@ -33,14 +34,6 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
         await engine.drain(1)
         await web.close()
         await engine.close()
-
-
-async def serve_web(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
-    engine = await open_engine(home, chosen)
-    web = make_page(engine, TOKEN)
-    engine.start()
-    await web.start()
-    return engine, web
 
 
 async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> None:

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from core.changes.approval import Access, TableRule, TableRules
-from core.domain.messages import Person
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import (
     ADA,
@@ -19,19 +18,10 @@ from tests.dialogues.decisions import (
     proposed_on_slack,
     says,
 )
-from tests.fakes.choices import allow_list
+from tests.dialogues.test_rights import CLERK, policy
 from tests.fakes.memory_table import MemoryTable
 
-CLERK = Person("slack", "U5", "T1", "Cleo")
-
-
-async def _groups(person: Person, max_age: float) -> frozenset[str]:
-    return frozenset({"S1"} if person == CLERK else ())
-
-
-RIGHTS = allow_list(
-    frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}), {"slack": _groups}
-)
+RIGHTS = policy()
 
 
 def rules(access: Access = "ask", *approvers: str) -> TableRules:

@@ -100,18 +100,14 @@ async def test_the_same_event_twice_is_answered_once(bot_home: BotHome) -> None:
 
 
 @also_on_postgres
-async def test_a_message_of_two_megabytes_is_kept_and_answered(bot_home: BotHome) -> None:
+async def test_control_characters_reach_nobody_and_two_megabytes_are_stored(
+    bot_home: BotHome,
+) -> None:
     bot_home.recorder.limit = 4_000_000
-    async with bot_home.open() as ponte:
-        answer = await ponte.ask("x" * 2_000_000)
-        assert len(answer.text) > 2_000_000
-
-
-@also_on_postgres
-async def test_control_characters_reach_nobody(bot_home: BotHome) -> None:
     async with bot_home.open() as ponte:
         answer = await ponte.ask("red \x1b[31mtext\x00 \u202eevil")
         assert answer.text == "You said: red text evil"
+        assert len((await ponte.ask("x" * 2_000_000)).text) > 2_000_000
 
 
 async def test_who_may_not_is_told_why_and_alone(bot_home: BotHome) -> None:

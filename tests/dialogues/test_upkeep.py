@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -238,8 +237,4 @@ async def test_a_file_whose_message_never_came_is_swept(
         assert (await files.get(kept.id))[1] == b"a"
         with pytest.raises(NotFound):
             await files.get(lost.id)
-        assert not (_blob(bot_home.home, lost.id)).exists()
-
-
-def _blob(home: Path, file: str) -> Path:
-    return home / "files" / file[:2] / file
+        assert not (bot_home.home / "files" / lost.id[:2] / lost.id).exists()

@@ -106,6 +106,12 @@ async def post_cards(ponte: DiscordPonte, ana: DiscordPerson, *cards: Card) -> P
     return next(m for m in seen if m["embeds"])
 
 
+async def click_approve(ponte: DiscordPonte, ana: DiscordPerson) -> tuple[Payload, Exchange]:
+    """Ana clicks *Approve* on an open card. Return its message and the acknowledged click."""
+    message = await post_cards(ponte, ana, OPEN)
+    return message, await (await ana.click(message, "Approve")).wait_for_ack()
+
+
 def labels(message: Payload) -> list[list[str]]:
     return [[b["label"] for b in row["components"]] for row in message["components"]]
 
@@ -221,8 +227,7 @@ async def test_a_click_after_a_restart_is_taken(
 async def test_who_may_not_decide_is_told_alone(
     ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    click = await (await ana.click(message, "Approve")).wait_for_ack()
+    message, click = await click_approve(ponte, ana)
     await deciding.answer(
         Answer("You may not.", status="failed", parts=("You may not.",), is_private=True)
     )
@@ -233,8 +238,7 @@ async def test_who_may_not_decide_is_told_alone(
 async def test_no_part_of_a_long_private_outcome_is_posted_in_the_channel(
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    click = await (await ana.click(message, "Approve")).wait_for_ack()
+    _, click = await click_approve(ponte, ana)
     posted = len(discord.world.messages_by(discord.world.me.id))
     parts = ("Your limit is used up.", "It resets on Monday.")
     await deciding.answer(Answer("", status="failed", parts=parts, is_private=True))
@@ -248,8 +252,7 @@ async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
     is_expired_here: bool,
 ) -> None:  # fmt: skip
     """A token that has expired by our own clock is not sent."""
-    message = await post_cards(ponte, ana, OPEN)
-    await (await ana.click(message, "Approve")).wait_for_ack()
+    message, _ = await click_approve(ponte, ana)
     discord.clock.advance(3600)
     expires = {"token_expires_at": 1.0} if is_expired_here else {}
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)), **expires)
@@ -261,8 +264,7 @@ async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
 async def test_a_private_outcome_after_the_clicks_token_is_undeliverable(
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    await (await ana.click(message, "Approve")).wait_for_ack()
+    await click_approve(ponte, ana)
     before = len(discord.world.messages_by(discord.world.me.id))
     discord.clock.advance(3600)
     with pytest.raises(Undeliverable, match="the click's token is over"):
@@ -273,8 +275,7 @@ async def test_a_private_outcome_after_the_clicks_token_is_undeliverable(
 async def test_a_card_whose_embed_a_moderator_removed_is_drawn_again(
     ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    await (await ana.click(message, "Approve")).wait_for_ack()
+    message, _ = await click_approve(ponte, ana)
     message["embeds"] = []
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
     assert [embed["title"] for embed in message["embeds"]] == ["Changed 2 customers"]
@@ -283,8 +284,7 @@ async def test_a_card_whose_embed_a_moderator_removed_is_drawn_again(
 async def test_a_card_that_changes_after_the_answer_to_its_click_is_redrawn(
     ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    await (await ana.click(message, "Approve")).wait_for_ack()
+    message, _ = await click_approve(ponte, ana)
     reply = await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
     assert labels(message) == [["Undo"]]
     undone = replace(DONE, state="undone", actions=(), decided_at=1_800_000_000.5)
@@ -297,8 +297,7 @@ async def test_a_card_that_changes_after_the_answer_to_its_click_is_redrawn(
 async def test_an_answer_for_everybody_to_a_click_grows_in_a_post_with_its_files(
     ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    await (await ana.click(message, "Approve")).wait_for_ack()
+    message, _ = await click_approve(ponte, ana)
     reply = await deciding.work("one")
     await ana.wait_for_text("one")
     file = await ponte.engine.conversations.files.put(
@@ -315,8 +314,7 @@ async def test_an_answer_for_everybody_to_a_click_grows_in_a_post_with_its_files
 async def test_an_outcome_on_the_card_has_no_place_for_files(
     ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    await (await ana.click(message, "Approve")).wait_for_ack()
+    message, _ = await click_approve(ponte, ana)
     file = await ponte.engine.conversations.files.put(
         "t", "plot.png", "image/png", b"png", Person("discord", str(ana.id)), "c"
     )
@@ -331,8 +329,7 @@ async def test_an_answer_to_a_click_where_ponte_may_not_post_is_for_the_person_a
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     """Ponte is not a member there. The token of the click is valid."""
-    message = await post_cards(ponte, ana, OPEN)
-    click = await (await ana.click(message, "Approve")).wait_for_ack()
+    _, click = await click_approve(ponte, ana)
     discord.refuse("POST", "/channels/*/messages", 403, 50001)
     await deciding.answer(Answer("", parts=("Undone.",), has_own_post=True))
     assert whispers(click) == ["Undone."]
@@ -341,8 +338,7 @@ async def test_an_answer_to_a_click_where_ponte_may_not_post_is_for_the_person_a
 async def test_a_card_that_was_deleted_meanwhile_is_let_go(
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(ponte, ana, OPEN)
-    await (await ana.click(message, "Approve")).wait_for_ack()
+    message, _ = await click_approve(ponte, ana)
     await ana.delete(message)
     discord.clock.advance(3600)
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)))

@@ -231,7 +231,7 @@ async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
     assert await scene.ponte.adapter.membership(ana, DAY) == frozenset({"77"}), "asked again"
 
 
-async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
+async def test_people_and_roles_have_names_for_cards_and_a_channel_a_title(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
     ana = f"discord:{scene.ana.id}"
     labels = scene.ponte.adapter.labels
@@ -240,15 +240,14 @@ async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
     assert await labels([ana, "discord:77", "discord:4711"]) == named
     scene.discord.refuse("GET", "/users/*", 403, 40333)
     assert await labels([ana, "discord:77"]) == {"discord:77": buyers}
-
-
-async def test_a_channel_has_a_title_for_those_who_are_elsewhere(scene: Scene) -> None:
-    await scene.open(FixedAddressingSettings())
     title = scene.ponte.adapter.title
     here = Address("discord", str(scene.general.id), str(scene.guild.id), is_shared=True)
     assert await title(here) == f"#{scene.general.name} ({scene.guild.name})"
-    assert await title(Address("discord", str(scene.general.id))) == ""
-    assert await title(Address("discord", "77", str(scene.guild.id), is_shared=True)) == ""
+    for elsewhere in (
+        Address("discord", str(scene.general.id)),
+        Address("discord", "77", str(scene.guild.id), is_shared=True),
+    ):
+        assert await title(elsewhere) == ""
 
 
 async def test_who_left_the_server_has_left(scene: Scene) -> None:

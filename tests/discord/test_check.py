@@ -34,25 +34,19 @@ async def test_the_invitation_asks_for_what_the_adapter_uses() -> None:
     assert PERMISSIONS.value == 309237763136
 
 
-async def test_a_wrong_token(discord: FakeDiscord) -> None:
+async def test_missing_commands_a_wrong_token_and_a_wrong_address_are_named(
+    discord: FakeDiscord,
+) -> None:
+    assert "ponte run" in (await check_discord(discord))["discord commands"][1]
     discord.refuse("GET", "/users/@me", 401)
-    found = await check_discord(discord)
-    assert found["discord token"][0] == "failing"
-    assert "DISCORD_TOKEN" in found["discord token"][1]
+    state, words = (await check_discord(discord))["discord token"]
+    assert (state, "DISCORD_TOKEN" in words) == ("failing", True)
+    discord.lose("GET", "/users/@me", times=9)
+    state, words = (await check_discord(discord))["discord"]
+    assert (state, "DISCORD_API_URL" in words) == ("failing", True)
 
 
 async def test_an_intent_that_was_not_granted(discord: FakeDiscord) -> None:
     assert (await check_discord(discord, message_content=True))["discord intents"][0] == "failing"
     discord.grant_message_content()
     assert (await check_discord(discord, message_content=True))["discord intents"][0] == "on"
-
-
-async def test_no_commands_yet(discord: FakeDiscord) -> None:
-    assert "ponte run" in (await check_discord(discord))["discord commands"][1]
-
-
-async def test_discord_is_not_there(discord: FakeDiscord) -> None:
-    discord.lose("GET", "/users/@me", times=9)
-    state, words = (await check_discord(discord))["discord"]
-    assert state == "failing"
-    assert "DISCORD_API_URL" in words

@@ -110,29 +110,22 @@ async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
     assert ponte.model.asks[0].input[-1].text == "hello"
 
 
-async def test_a_mention_in_a_thread_that_the_cache_lacks(
+async def test_a_mention_in_a_thread_or_a_channel_that_the_cache_lacks(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    """It was archived when Ponte started: the session does not name it."""
+    """The thread was archived when Ponte started: the session does not name it."""
     guild = discord.guild("Bolts", ana)
     channel = discord.text_channel(guild, "general")
-    await ponte.open()
+    await ponte.open(threads=False)
     thread = discord.world.channel(
         type=11, name="old", guild=guild, parent=channel.id, owner=discord.world.me.id
     )
     await ana.ask("still here?", thread)
     conversation = ponte.model.asks[0].thread.conversation
     assert conversation == f"discord:{guild.id}:{channel.id}:{thread.id}"
-
-
-async def test_a_mention_in_a_channel_that_the_cache_lacks(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    guild = discord.guild("Bolts", ana)
-    await ponte.open(threads=False)
-    channel = discord.text_channel(guild, "new")
-    await ana.ask("here?", channel)
-    assert ponte.model.asks[0].thread.conversation.startswith(f"discord:{guild.id}:{channel.id}")
+    new = discord.text_channel(guild, "new")
+    await ana.ask("here?", new)
+    assert ponte.model.asks[1].thread.conversation.startswith(f"discord:{guild.id}:{new.id}")
 
 
 async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(

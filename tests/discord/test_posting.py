@@ -167,9 +167,10 @@ async def test_a_file_that_does_not_fit_beside_the_others_is_named(
     assert "`1.png` (5 B) doesn't fit" in large["content"]
 
 
-async def test_a_file_that_was_erased_before_it_was_posted_is_named(
+async def test_an_answer_without_text_names_its_files_and_erased_ones_are_named(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:
+    """Discord refuses an empty message."""
     reply, _ = await reply_to_ana(live, ana)
     (file,) = await store_files(live, "kept.png")
     gone = replace(file, id="gone", name="gone.png")
@@ -177,12 +178,6 @@ async def test_a_file_that_was_erased_before_it_was_posted_is_named(
     answer = await ana.wait_for_text("here\n")
     assert "`gone.png`" in answer["content"]
     assert [one["filename"] for one in answer["attachments"]] == ["kept.png"]
-
-
-async def test_an_answer_without_text_names_its_files_or_says_that_it_has_no_text(
-    live: DiscordPonte, ana: DiscordPerson
-) -> None:
-    """Discord refuses an empty message."""
     reply, _ = await reply_to_ana(live, ana)
     await reply.finish(Answer("", parts=("",), files=await store_files(live, "a.png", "b.png")))
     answer = await ana.wait_for_text("`a.png`, `b.png`")

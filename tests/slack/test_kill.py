@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -77,14 +77,29 @@ async def wait_for_story(slack: FakeSlack, said: Post, *questions: str) -> None:
     await slack.wait_until(lambda: " ".join(texts(slack, said)).split() == whole, 60)
 
 
-async def wait_for_story_or_exit(
-    slack: FakeSlack, said: Post, question: str, exited: asyncio.Task[None]
-) -> None:
-    """A busy machine shows a story in fewer calls than the one at which the process is killed. It
-    is told again then."""
-    told = asyncio.create_task(wait_for_story(slack, said, question))
-    await asyncio.wait({exited, told}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+async def ask_until_killed(
+    slack: FakeSlack, victim: Victim, ask: Callable[[], Post], question: str, method: str, nth: int
+) -> list[Post]:
+    """Ask until the process is killed at the nth call of this method. Return the messages.
+
+    A busy machine shows a story in fewer calls. It is told again then."""
+    calls, asked = 0, list[Post]()
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            victim.kill()
+
+    slack.after[method] = count
+    exited = asyncio.create_task(victim.wait_for_exit())
+    while calls < nth and not exited.done():
+        asked.append(ask())
+        told = asyncio.create_task(wait_for_story(slack, asked[-1], question))
+        await asyncio.wait({exited, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+    await exited
+    return asked
 
 
 @pytest.mark.parametrize(
@@ -100,30 +115,20 @@ async def wait_for_story_or_exit(
 async def test_after_the_effect_and_before_its_record(
     slack: FakeSlack, victim: Victim, method: str, nth: int, question: str
 ) -> None:
-    calls = 0
-
-    def count() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == nth:
-            victim.kill()
-
     alice = slack.person("Alice")
     general = slack.channel("general", alice)
     await victim.start()
-    slack.after[method] = count
-    if method == "conversations.replies":  # it dies again while it looks for its own post
+    is_looking = method == "conversations.replies"
+    if is_looking:  # it dies again while it looks for its own post
         slack.after["chat.postMessage"] = victim.kill
-    asked = []
-    exited = asyncio.create_task(victim.wait_for_exit())
-    while calls < nth and not exited.done():
-        asked.append(slack.say(alice, general, f"{slack.bot} {question}"))
-        await wait_for_story_or_exit(slack, asked[-1], question, exited)
-    await exited
+
+    def ask() -> Post:
+        return slack.say(alice, general, f"{slack.bot} {question}")
+
+    asked = await ask_until_killed(slack, victim, ask, question, method, nth)
     slack.after.pop("chat.postMessage", None)
-    looking = method == "conversations.replies"
-    await victim.start(ready=not looking)
-    if looking:
+    await victim.start(ready=not is_looking)
+    if is_looking:
         await victim.wait_for_exit()
         await victim.start()
     for said in asked:
@@ -187,24 +192,14 @@ async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) 
 async def test_in_the_middle_of_a_stream(
     slack: FakeSlack, victim: Victim, method: str, nth: int
 ) -> None:
-    calls = 0
-
-    def count() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == nth:
-            victim.kill()
-
     alice = slack.person("Alice")
     dm = slack.dm(alice)
     await victim.start()
-    slack.after[method] = count
-    asked = []
-    exited = asyncio.create_task(victim.wait_for_exit())
-    while calls < nth:
-        asked.append(slack.say(alice, dm, "tell 120"))
-        await wait_for_story_or_exit(slack, asked[-1], "tell 120", exited)
-    await exited
+
+    def ask() -> Post:
+        return slack.say(alice, dm, "tell 120")
+
+    asked = await ask_until_killed(slack, victim, ask, "tell 120", method, nth)
     await victim.start()
     for said in asked:
         await wait_for_story(slack, said, "tell 120")
