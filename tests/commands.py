@@ -52,11 +52,12 @@ def run_program(address: str, words: Sequence[str]) -> int:
 
 
 class Command:
-    """A command that runs. `stdout` is where its output goes; None for a pipe that is read here."""
+    """A command that runs. `stdout` is where its output goes; None for a pipe that is read here.
+    `module` runs it: `bot`, or one that calls it in a special way."""
 
     def __init__(
         self, address: str, words: Sequence[str], environment: Mapping[str, str], folder: Path,
-        stdout: int | None = None,
+        stdout: int | None = None, module: str = "bot",
     ) -> None:  # fmt: skip
         self.returncode: int | None = None
         input, stdin = os.pipe()
@@ -64,7 +65,7 @@ class Command:
         errors, error = os.pipe()
         assert written is not None
         self._connection = send_request(
-            address, "bot", words, [input, written, error], environment, str(folder)
+            address, module, words, [input, written, error], environment, str(folder)
         )
         for ours in (input, error, *([written] if output is not None else [])):
             os.close(ours)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
-import sys
 from pathlib import Path
 
 from core.base.errors import BadInput
 from core.commands.grammar import parse_command
+from tests.commands import Command
 from tests.dialogues.plotting import PNG, sandboxed_ponte
 from tests.docs.conftest import Machine, running_machine
 from tests.docs.test_documents import blocks
+from tests.fakes.forker import fork_server
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
@@ -38,21 +38,15 @@ def read_lines(tutorial: str) -> list[str]:
     return "".join(read_texts(tutorial, "chat")).splitlines()
 
 
-AT_A_KEYBOARD = """
-import sys
-sys.stdin.isatty = lambda: True
-sys.argv = ["ponte", "chat"]
-from bot.__main__ import main
-sys.exit(main())
-"""
-"""`ponte chat` whose input counts as typed by a person, since lines of a pipe are no commands."""
-
-
 def type_lines(machine: Machine, *lines: str) -> str:
-    chat = shlex.join([sys.executable, "-c", AT_A_KEYBOARD])
-    done = machine.run(f"printf '%s\\n' {shlex.join(lines)} | {chat}")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    command = Command(
+        fork_server().address, ["chat"], machine.environment, machine.folder,
+        module="tests.docs.keyboard",
+    )  # fmt: skip
+    with command:
+        out, err = command.communicate("".join(f"{line}\n" for line in lines))
+    assert command.returncode == 0, err
+    return out
 
 
 def test_each_tutorial_with_something_to_type_has_a_test() -> None:

@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import struct
-import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ import httpx
 from playwright.async_api import FilePayload, Page, expect
 
 from bot.config.ponte_toml import TableConfig
+from tests.fakes import forker
 from tests.fakes.discord.people import fields
 from tests.fakes.discord.world import Payload
 from tests.fakes.hook_senders import encode_body, from_nocodb
@@ -379,10 +379,8 @@ async def doctor_at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Pictu
         f"NOCODB_URL={studio.nocodb.origin}\nNOCODB_TOKEN=another\nPONTE_HOME={folder}/home\n"
     )
     (folder / ".env").chmod(0o600)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", "doctor", cwd=folder, stdout=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PONTE_WEB_PORT": "0"},
-    )  # fmt: skip
+    env = {"PATH": os.environ["PATH"], "PONTE_WEB_PORT": "0"}
+    process = await forker.start("bot", "doctor", cwd=folder, env=env)
     output = (await process.communicate())[0]
     text = output.decode().replace(str(folder), "/srv/ponte")
     text = re.sub(r"Ponte \S+ in \S+, with all \d+", "Ponte 0.1.0 in /opt/ponte, with all 29", text)
@@ -485,10 +483,10 @@ def _terminal(lines: list[list[Json]], title: str, width: int) -> Json:
 async def terminal(studio: Studio) -> AsyncIterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.terminal.talk", str(studio.home / "ponte.sock"),
-        stdin=theirs, stdout=theirs, stderr=theirs, cwd=studio.home.parent, start_new_session=True,
-        env={**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT), "TZ": ZONE.key},
+    process = await forker.start(
+        "tests.terminal.talk", str(studio.home / "ponte.sock"), cwd=studio.home.parent,
+        env={**os.environ, "TERM": "xterm", "TZ": ZONE.key},
+        stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
     seen = Terminal(ours)

@@ -32,8 +32,7 @@ from core.tools.sample import open_sample_base
 from core.tools.sample.base import SampleSource
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import StackSpotSource
-from tests.bot.conftest import Shell
-from tests.bot.test_process import Machine
+from tests.bot.conftest import RunningPonte, Shell
 from tests.fakes.code import FakeBackend
 from tests.fakes.config import FixedConfig
 from tests.fakes.quick_commands import RegisteredCommands
@@ -218,15 +217,21 @@ def test_policy_check_names_them_beside_its_answer(ponte: Shell) -> None:
     assert ponte.err.splitlines() == TOLD
 
 
-def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
-    machine = Machine(tmp_path, tmp_path / "home", commands)
-    with machine.running() as (running, _):
-        (tmp_path / "ponte.toml").write_text(FILE)
-        code, out, _ = machine.ponte("reload")
-        assert (code, out.splitlines()) == (0, [f"Reloaded {tmp_path}/ponte.toml.", *TOLD])
-        running.terminate()
-        _, err = running.communicate()
-        assert "config contains unknown names" in err
+async def test_a_reload_names_them(running_ponte: RunningPonte, tmp_path: Path) -> None:
+    file = tmp_path / "ponte.toml"
+    file.write_text(FILE)
+    assert await running_ponte.run("reload") == [f"Reloaded {file}.", *TOLD]
+
+
+def test_a_reload_logs_them(tmp_path: Path) -> None:
+    file = tmp_path / "ponte.toml"
+    file.write_text(FILE)
+    settings = Settings(ponte_config=file, ponte_home=tmp_path)
+    reloader = Reloader(settings, LiveConfig(Config()), cast(Audit, None), Alone())
+    with structlog.testing.capture_logs() as logged:
+        reloader.reload()
+    event = "config contains unknown names"
+    assert [line["problems"] for line in logged if line["event"] == event] == [TOLD]
 
 
 async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path) -> None:

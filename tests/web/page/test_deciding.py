@@ -35,6 +35,8 @@ async def test_a_card_is_decided_and_every_tab_sees_by_whom(ponte: WebPonte, pag
     await expect(card.locator("ins")).to_have_text("Porto")
     await card.get_by_role("button", name="Approve").click()
     for tab in (page, other):
+        await expect(tab.locator(".said .words").first).to_have_text("rename Ann")
+        await expect(tab.locator(".body").first).to_have_text("Shall I?")
         await expect(tab.locator(".card")).to_have_count(1)
         await expect(tab.locator(".card .words")).to_have_text("Approved by the owner.")
         await expect(tab.locator(".card .note")).to_have_text("Updated 1 row.")
@@ -42,20 +44,6 @@ async def test_a_card_is_decided_and_every_tab_sees_by_whom(ponte: WebPonte, pag
         await expect(tab.get_by_role("button", name="Approve")).to_have_count(0)
         await expect(tab.locator(".answer:visible")).to_have_count(1)
     assert ponte.rows[2].message.text == "approve abc234"
-
-
-async def test_who_denied_a_card_says_why_in_a_form(ponte: WebPonte, page: Page) -> None:
-    denied = replace(OPEN, text="Denied by you.", actions=("reason",), state="denied")
-    told = replace(denied, text="Denied by you: “Too early.”", actions=())
-    ponte.answers(Answer("Shall I?", cards=(denied,)), click=Answer("Denied.", cards=(told,)))
-    await say(page, "rename Ann")
-    card = page.locator(".card")
-    await card.get_by_role("button", name="Say why").click()
-    await page.locator("#reason textarea").fill("Too early.")
-    await page.locator("#reason").get_by_role("button", name="Send").click()
-    await expect(card.locator(".words")).to_have_text("Denied by you: “Too early.”")
-    await expect(card.get_by_role("button")).to_have_count(0)
-    assert ponte.rows[2].message.text == "deny abc234 Too early."
 
 
 async def test_a_card_says_for_whom_it_waits(ponte: WebPonte, page: Page) -> None:

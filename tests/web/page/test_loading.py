@@ -247,8 +247,12 @@ async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
     assert boxes == sorted(boxes), "above the message box"
     row = await page.locator("#attach, #text, #send").evaluate_all(tops)
     assert max(row) - min(row) < 10, "side by side"
+    await page.get_by_role("button", name="Remove small.txt").first.click()
     await ask(page, "see")
     await expect(refusal).to_be_empty()
+    await expect(page.locator(".said .files a")).to_have_text(["small.txt"] * 2)
+    await expect(page.locator("#attached bdi")).to_have_count(0)
+    assert [one.name for one in ponte.rows[1].message.attachments] == ["small.txt"] * 2
     page.remove_listener("request", on_request)
     assert [one for one in sent if one.startswith("POST")] == [f"POST {ponte.web.address}/chat"]
 

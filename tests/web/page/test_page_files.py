@@ -7,35 +7,10 @@ from playwright.async_api import FilePayload, Page, Request, expect
 
 from core.domain.messages import Answer, Card, File
 from tests.fakes.card_rows import card_row
-from tests.web.page.browser import ask, say
+from tests.web.page.browser import say
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def test_files_by_button_drop_and_paste(ponte: WebPonte, page: Page) -> None:
-    await page.set_input_files(
-        "#files", FilePayload(name="a.csv", mimeType="text/csv", buffer=b"1")
-    )
-    for kind in ("drop", "paste"):
-        await page.evaluate(
-            """kind => {
-                const data = new DataTransfer();
-                data.items.add(new File(["x"], `${kind}.txt`, { type: "text/plain" }));
-                const event = kind === "drop"
-                  ? new DragEvent(kind, { dataTransfer: data, bubbles: true })
-                  : new ClipboardEvent(kind, { clipboardData: data, bubbles: true });
-                document.getElementById("text").dispatchEvent(event);
-            }""",
-            kind,
-        )
-    names = page.locator("#attached bdi")
-    await expect(names).to_have_text(["a.csv", "drop.txt", "paste.txt"])
-    await page.get_by_role("button", name="Remove drop.txt").click()
-    await ask(page, "see")
-    await expect(page.locator(".said .files a")).to_have_text(["a.csv", "paste.txt"])
-    await expect(names).to_have_count(0)
-    assert [a.name for a in ponte.rows[1].message.attachments] == ["a.csv", "paste.txt"]
 
 
 PNG = bytes.fromhex(

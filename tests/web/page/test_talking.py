@@ -36,16 +36,6 @@ async def test_text_streams_in_and_is_rendered(ponte: WebPonte, page: Page) -> N
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
 
 
-async def test_two_tabs_show_the_same(ponte: WebPonte, page: Page) -> None:
-    other = await page.context.new_page()
-    await other.goto(f"{ponte.web.address}/#main")
-    await expect(other.locator("#welcome")).to_be_visible()
-    await say(page, "hello")
-    for tab in (page, other):
-        await expect(tab.locator(".said .words")).to_have_text(["hello"])
-        await expect(tab.locator(".body")).to_have_text(["You said: hello"])
-
-
 async def test_a_restart_in_mid_answer_shows_it_once(ponte: WebPonte, page: Page) -> None:
     begun = asyncio.Event()
 
