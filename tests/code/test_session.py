@@ -139,6 +139,7 @@ POISON = [
 ]
 
 
+@one_sandbox
 @pytest.mark.parametrize("code", POISON)
 async def test_what_breaks_the_interpreter_does_not_reach_the_next_run(
     session: KernelSession, code: str

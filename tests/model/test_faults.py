@@ -79,19 +79,15 @@ async def fails(make: Make, fake: FakeOpenAI, level: Level, error: GatewayError)
     return caught.value
 
 
-@at_levels(errors.WRONG_KEY)
-async def test_a_wrong_key(
-    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
-) -> None:
-    assert type(await fails(make, fake, level, error)) is WrongKey
-    assert (len(question_bodies(fake)), waits) == (2, [])
-
-
-@at_levels(errors.NO_CREDIT)
-async def test_no_credit(
-    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
-) -> None:
-    assert type(await fails(make, fake, level, error)) is NoQuota
+@at_levels({
+    **{f"key, {name}": (WrongKey, error) for name, error in errors.WRONG_KEY.items()},
+    **{f"credit, {name}": (NoQuota, error) for name, error in errors.NO_CREDIT.items()},
+})  # fmt: skip
+async def test_a_wrong_key_and_no_credit_are_told_at_once(
+    make: Make, fake: FakeOpenAI, level: Level, error: tuple[type[ModelError], GatewayError],
+    waits: list[float],
+) -> None:  # fmt: skip
+    assert type(await fails(make, fake, level, error[1])) is error[0]
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 

@@ -242,7 +242,7 @@ async def test_memory_stays_within_100_mb_of_the_idle_process(fake: FakeOpenAI) 
         **EXCESS, "event": lambda: hostile.streams(hostile.endless_short_lines),
         "error": lambda: hostile.error_body(128 * MB),
     }  # fmt: skip
-    levels = ("conversations", "chat")
+    levels = ("conversations", "chat")  # responses alone are read by the same code
     fake.say(*["Hello."] * len(levels))
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CHILD, fake.base_url, *levels, cwd=ROOT,

@@ -78,7 +78,7 @@ async def test_each_kind_of_chat_completions(make: Make, fake: FakeOpenAI, kind:
     await check_kinds(make, fake, "chat", {kind})
 
 
-@pytest.mark.parametrize("kind", [*RESPONSES_ONLY, *odd.BYTE_KINDS, "all"])
+@pytest.mark.parametrize("kind", [*RESPONSES_ONLY, "json", "json_list", "json_lines", "all"])
 async def test_each_kind_of_responses(make: Make, fake: FakeOpenAI, kind: str) -> None:
     await check_kinds(make, fake, "responses", {kind})
 
