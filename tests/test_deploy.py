@@ -92,7 +92,9 @@ def reaches_the_engine(name: str) -> bool:
     return kept
 
 
-def test_what_the_image_is_made_of_is_there() -> None:
+def test_what_the_image_is_made_of_reaches_the_engine_and_nothing_else() -> None:
+    private = [".env", ".git", ".venv", "ponte.toml", "tests", "docs", "dist", "deploy", "home"]
+    assert [name for name in private if reaches_the_engine(name)] == []
     assert {"bot", "adapters", "core", "requirements*.txt"} <= set(copied_paths())
     for pattern in copied_paths():
         found = [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
@@ -102,11 +104,6 @@ def test_what_the_image_is_made_of_is_there() -> None:
     for pins in (default, "requirements-build.txt"):
         assert reaches_the_engine(pins)
         assert (ROOT / pins).exists()
-
-
-def test_nothing_else_reaches_the_engine() -> None:
-    private = [".env", ".git", ".venv", "ponte.toml", "tests", "docs", "dist", "deploy", "home"]
-    assert [name for name in private if reaches_the_engine(name)] == []
 
 
 def test_the_image_runs_as_nobody_else() -> None:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po, write_po
@@ -312,16 +313,9 @@ def read(language: str) -> Catalog:
 
 
 def update(language: str) -> Catalog:
-    old, fresh = (
-        read(language),
-        Catalog(
-            locale=language,
-            project="Ponte",
-            fuzzy=False,
-            header_comment="# Ponte's sentences.",
-            creation_date=CATALOGUE_DATE,
-        ),
-    )
+    old, heading = read(language), "# Ponte's sentences."
+    about: dict[str, Any] = {"header_comment": heading, "creation_date": CATALOGUE_DATE}
+    fresh = Catalog(locale=language, project="Ponte", fuzzy=False, **about)
     for key, files in sorted(sentences().items(), key=lambda pair: (min(pair[1]), str(pair[0]))):
         id = key if isinstance(key, str) else key[0]
         known = old.get(id)

@@ -28,12 +28,8 @@ RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 LEVELS = {"warning": "warning", "error": "error", "exception": "error", "critical": "error"}
 BY_PLATFORM = "*"
 """The log of whichever platform it is."""
-SHARED_METRICS = (
-    "ponte_processes",
-    "ponte_proposals",
-    "ponte_oldest_queued_message_seconds",
-    "ponte_queued_messages",
-)
+_SHARED = "processes proposals oldest_queued_message_seconds queued_messages"
+SHARED_METRICS = tuple(f"ponte_{name}" for name in _SHARED.split())
 """Metrics read from the database, so that all processes on one Postgres report equal values."""
 _ROW = re.compile(r"^- (`[^`]+`(?:, `[^`]+`)*): (.*)$", re.MULTILINE)
 
@@ -165,10 +161,7 @@ def known_events(page: str) -> Mapping[str, str]:
 def updated_pages() -> Mapping[Path, str]:
     """Return each page with its table as the code has it now."""
     events_page = PAGES["events"].read_text("utf-8")
-    made = {
-        "metrics": metric_rows(),
-        "events": event_rows(known_events(events_page)),
-    }
+    made = {"metrics": metric_rows(), "events": event_rows(known_events(events_page))}
     return {
         path: with_section(path.read_text("utf-8"), name, made[name])
         for name, path in PAGES.items()

@@ -39,14 +39,8 @@ def test_each_span_attribute_is_documented(name: str) -> None:
 
 
 def test_spans_that_are_told_are_made() -> None:
-    code = "".join(
-        (tables.ROOT / "core" / each).read_text()
-        for each in (
-            "observability/tracing.py",
-            "turn/rounds.py",
-            "turn/manager.py",
-        )
-    )
+    files = ("observability/tracing.py", "turn/rounds.py", "turn/manager.py")
+    code = "".join((tables.ROOT / "core" / each).read_text() for each in files)
     spans = PAGE[PAGE.index("## Traces") : PAGE.index("## Alerts")]
     told = set(re.findall(r"`((?:gen_ai|ponte)\.(?!slack)[a-z_.]+)`", spans))
     assert len(told) > 15

@@ -105,11 +105,8 @@ def test_an_hourly_schedule_runs_each_hour_that_passes() -> None:
 
 def test_each_day_has_one_run_from_wherever_the_next_one_is_computed() -> None:
     """Also from inside the hour that occurs twice, where the time of day was earlier already."""
-    for zone, day in (
-        (NEW_YORK, "2027-11-07"),
-        (LORD_HOWE, "2027-04-04"),
-        (NEW_YORK, "2027-03-14"),
-    ):
+    days = ((NEW_YORK, "2027-11-07"), (LORD_HOWE, "2027-04-04"), (NEW_YORK, "2027-03-14"))
+    for zone, day in days:
         for cron in ("30 1 * * *", "45 1 * * *", "0 2 * * *", "30 2 * * *"):
             begin = instant(f"{day}T00:00:00", zone)
             first = next_after(ScheduleRule(cron), zone, begin - 1)

@@ -218,6 +218,15 @@ async def test_a_round_cap_ends_a_loop_with_words(tmp_path: Path) -> None:
     assert len(model.asks) == MAX_ROUNDS
 
 
+def _make_spend(ran: list[int]) -> Fn:
+    async def spend(n: int) -> str:
+        """Costs."""
+        ran.append(n)
+        return "spent"
+
+    return spend
+
+
 @pytest.mark.parametrize(
     ("effect", "most", "costly"), [("spend", 20, True), ("code", 20, True), ("read", 60, False)]
 )
@@ -226,18 +235,12 @@ async def test_a_turn_cannot_spend_without_end(
 ) -> None:
     """More calls are not run, however many rounds ask for them; model and person are told."""
     ran: list[int] = []
-
-    async def spend(n: int) -> str:
-        """Costs."""
-        ran.append(n)
-        return "spent"
-
     rounds = [
         [RoundCompleted(tuple(_call("spend", n, n=n) for n in range(begun, begun + 35)))]
         for begun in (0, 35)
     ]
     model = Scripted(_then(*rounds, [_completed_with("I did what I could.")]))
-    async with _bot(tmp_path, model, _tool(spend, effect)) as (engine, _):
+    async with _bot(tmp_path, model, _tool(_make_spend(ran), effect)) as (engine, _):
         answer = await _answer(engine)
     assert sorted(ran) == list(range(most))
     told = [item.text for one in model.asks[1:] for item in one.input]
@@ -249,15 +252,11 @@ async def test_a_turn_cannot_spend_without_end(
 
 
 async def test_calls_that_only_propose_cost_nothing(tmp_path: Path) -> None:
-    async def propose(n: int) -> str:
-        """Proposes."""
-        return "proposed"
-
     class Proposing(FunctionTool):
         def only_proposes(self, arguments: str) -> bool:
             return True
 
-    tool = Proposing(propose, effect="spend", doing="", name="propose")
+    tool = Proposing(_make_spend([]), effect="spend", doing="", name="propose")
     calls = tuple(_call("propose", n, n=n) for n in range(25))
     model = Scripted(_then([RoundCompleted(calls)], [_completed_with("Done.")]))
     async with _bot(tmp_path, model, tool) as (engine, _):
@@ -267,11 +266,7 @@ async def test_calls_that_only_propose_cost_nothing(tmp_path: Path) -> None:
 async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> None:
     ran: list[int] = []
     reached, never = asyncio.Event(), asyncio.Event()
-
-    async def spend(n: int) -> str:
-        """Costs."""
-        ran.append(n)
-        return "spent"
+    tool = _tool(_make_spend(ran), "spend")
 
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         if ask.number == 3:
@@ -279,18 +274,15 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
         first = 15 * (ask.number - 1)
         return [RoundCompleted(tuple(_call("spend", n, n=n) for n in range(first, first + 15)))]
 
-    async def gate(ask: RoundRequest) -> None:
-        if ask.number == 2:
-            reached.set()
-            await never.wait()
-
     class Gated(Scripted):
         async def ask(self, ask: RoundRequest) -> Any:
-            await gate(ask)
+            if ask.number == 2:
+                reached.set()
+                await never.wait()
             async for event in super().ask(ask):
                 yield event
 
-    async with _bot(tmp_path, Gated(script), _tool(spend, "spend")) as (engine, _):
+    async with _bot(tmp_path, Gated(script), tool) as (engine, _):
         await engine.conversations.inbox.accept(make_message("go", "k1"))
         await reached.wait()
         await engine.drain(0)
@@ -298,7 +290,7 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
             lambda c: [tuple(row) for row in c.execute("SELECT state, attempt FROM inbox")]
         )
         assert states == [("new", 0)], "a drain counts no attempt"
-    async with _bot(tmp_path, Scripted(script), _tool(spend, "spend")) as (engine, _):
+    async with _bot(tmp_path, Scripted(script), tool) as (engine, _):
         answer = await _answer(engine)
     assert sorted(ran) == list(range(20))
     assert "after 20 paid tool calls" in answer.text
@@ -388,14 +380,6 @@ async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
         assert (await _answer(engine)).text == "done"
         spent = (await engine.people.budget.usage_today()).usage
     assert (spent.cost or 0.0) == pytest.approx(0.032 if fault else 0.0)
-
-
-async def test_an_answer_that_ends_without_its_end_is_told_as_incomplete(tmp_path: Path) -> None:
-    model = Scripted(_then([TextDelta("So far")]))
-    async with _bot(tmp_path, model) as (engine, _):
-        answer = await _answer(engine)
-    assert answer.text == f"So far\n\n{ModelDown().words()}"
-    assert (answer.status, answer.code) == ("failed", "model_down")
 
 
 async def test_an_answer_that_was_broken_off_says_why_and_is_kept(tmp_path: Path) -> None:
@@ -504,19 +488,20 @@ async def test_a_tool_that_is_not_there_and_arguments_that_are_wrong(tmp_path: P
     assert "table" in wrong.text
 
 
-async def test_a_fault_in_mid_answer_keeps_what_was_said(tmp_path: Path) -> None:
+async def test_a_fault_in_mid_answer_or_a_missing_end_keeps_what_was_said(tmp_path: Path) -> None:
+    said = Item("message", role="assistant", text="So far")
+
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
+        if ask.seq == 1:
+            return [TextDelta("So far")]
         if ask.number == 1:
-            return [
-                TextDelta("So far"),
-                RoundCompleted((Item("message", role="assistant", text="So far"), _call("nope"))),
-            ]
+            return [TextDelta("So far"), RoundCompleted((said, _call("nope")))]
         raise ModelDown
 
     async with _bot(tmp_path, Scripted(script)) as (engine, _):
-        answer = await _answer(engine)
-    assert answer.text == f"So far\n\n{ModelDown().words()}"
-    assert (answer.status, answer.code) == ("failed", "model_down")
+        for answer in (await _answer(engine), await _answer(engine, key="k2")):
+            assert answer.text == f"So far\n\n{ModelDown().words()}"
+            assert (answer.status, answer.code) == ("failed", "model_down")
 
 
 async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
@@ -610,6 +595,5 @@ async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Pat
         assert (await engine.conversations.inbox.wait_for_answer(receipt.seq)).status == "stopped"
         current_thread = await engine.conversations.journal.current_thread("web:C1")
         journal = engine.conversations.journal
-        outputs = [e.item.text for e in await journal.transcript(current_thread.id)
-                   if e.item.kind == "output"]  # fmt: skip
-    assert outputs == ["written"]
+        items = [entry.item for entry in await journal.transcript(current_thread.id)]
+    assert [item.text for item in items if item.kind == "output"] == ["written"]

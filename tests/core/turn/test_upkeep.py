@@ -79,16 +79,9 @@ class UpkeepSetup:
         threads = cast(Any, AsyncMock())
         config = FixedConfig()
         config.retention = Retention(days, audit=audit_days)
-        people = People(
-            unused,
-            Budget(
-                engine.database, config, no_daily_caps, ZoneInfo("UTC"), is_meant=means_everybody
-            ),
-            audit or unused,
-            self.directory,
-            unused,
-            unused,
-        )
+        zone = ZoneInfo("UTC")
+        budget = Budget(engine.database, config, no_daily_caps, zone, is_meant=means_everybody)
+        people = People(unused, budget, audit or unused, self.directory, unused, unused)
         return Upkeep(
             Conversations(engine.inbox, engine.journal, threads, self.files, unused, unused),
             people,
