@@ -91,10 +91,8 @@ class JournalMachine(EngineMachine):
     @rule(pick=picks)
     def record_question(self, pick: int) -> None:
         turn, row = self.pick(pick)
-        if (
-            self.check_write(turn, self.engine.journal.record_user_message(turn, [HEARD]))
-            and not row.items
-        ):
+        wrote = self.check_write(turn, self.engine.journal.record_user_message(turn, [HEARD]))
+        if wrote and not row.items:
             row.items.append(HEARD)
 
     @some_began
@@ -203,10 +201,9 @@ class JournalMachine(EngineMachine):
             assert [entry.item for entry in entries if entry.seq == row.seq] == row.items
 
     async def stored_states(self) -> dict[int, tuple[str, int]]:
+        statement = "SELECT seq, state, attempt FROM inbox"
         return await self.engine.database.read(
-            lambda c: {
-                r[0]: (r[1], r[2]) for r in c.execute("SELECT seq, state, attempt FROM inbox")
-            }
+            lambda c: {r[0]: (r[1], r[2]) for r in c.execute(statement)}
         )
 
     def pick(self, number: int) -> tuple[Turn, Row]:
