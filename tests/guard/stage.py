@@ -159,7 +159,7 @@ class Stage:
     # What people and programs do
 
     async def say(self, who: str, text: str, *, settles: bool = True, **more: Any) -> None:
-        """Write to Ponte (`Surface.say`). `settles`: wait until all is done."""
+        """Write to Ponte (`SlackSurface.say`). `settles`: wait until all is done."""
         await self.surface.say(who, text, waits=settles, **more)
         if settles:
             await self.step(f"{who}: {text}")

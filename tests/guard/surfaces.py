@@ -1,13 +1,15 @@
 """The same acts of people on Slack, on Discord and on the page, and what stands there afterwards.
 
 `alice` and `bob` may write, `bea` is an admin, `stan` may nothing, `gus` is a guest of Slack.
+`talk` names a thread or conversation; a name that is new begins one. People press the newest button
+with a label, and edit or delete the newest message.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 from pydantic import SecretStr
@@ -20,47 +22,6 @@ from tests.guard.services import Json, NotedRequest, NotingDiscord, NotingSlack
 
 FileBytes = tuple[str, bytes]
 NAMES = ("alice", "bob", "bea", "stan")
-
-
-class Surface(Protocol):
-    """A platform with five people, one channel and direct messages."""
-
-    name: str
-    place: str
-    """The channel as ponte.toml names it."""
-
-    def key(self, who: str) -> str:
-        """Return the person's key as settings and ponte.toml name it."""
-
-    def settings(self) -> Json:
-        """Return the settings that connect Ponte to it."""
-
-    async def wait_until_connected(self) -> None:
-        """Wait until Ponte is connected."""
-
-    async def say(
-        self, who: str, text: str, *, dm: bool = False, files: Sequence[FileBytes] = (),
-        talk: str = "", waits: bool = True,
-    ) -> None:  # fmt: skip
-        """Write to Ponte. `talk` names a thread or conversation; a name that is new begins one."""
-
-    async def press(self, who: str, label: str) -> None:
-        """Press the newest button with that label."""
-
-    async def edit(self, text: str) -> None:
-        """Change the text of the newest message."""
-
-    async def delete(self) -> None:
-        """Delete the newest message."""
-
-    async def wait_for_acknowledgements(self) -> None:
-        """Wait until Ponte has acknowledged all events."""
-
-    def list_requests(self) -> list[NotedRequest]:
-        """Return what Ponte answered to requests of people."""
-
-    async def list_visible(self) -> list[Any]:
-        """Return what stands there, oldest first."""
 
 
 class SlackSurface:

@@ -490,7 +490,9 @@ async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
         await bridge.stop()
 
 
-async def test_a_rule_for_a_table_that_is_not_there_is_told_in_its_health() -> None:
+async def test_a_rule_for_a_table_that_is_not_there_is_told_in_its_health(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = FixedConfig(TableRules({"Custmers": TableRule("hidden")}))
     async with asking(FakeBridge(), config=config) as source:
         health = await source.health()
@@ -498,41 +500,32 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told_in_its_health() -> N
         rules = {"Customers": TableRule("hidden"), ORDERS: TableRule("read")}
         config.table_rules = TableRules(rules)
         assert (await source.health()).state == "on"
+    config.table_rules = TableRules({"Custmers": TableRule("hidden")})
     async with asking(FakeBridge(patched=False), config=config) as source:
-        config.table_rules = TableRules({"Custmers": TableRule("hidden")})
         assert (await source.health()).state == "on", "it cannot list its tables"
-
-
-async def test_a_list_that_goes_on_is_no_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    bridge, rules = FakeBridge(), TableRules({"Custmers": TableRule("hidden")})
-    whole = bridge.api.list_tables
-
-    def first_page(base_id: str) -> Any:
-        return {**whole(base_id), "pageInfo": {"isLastPage": False}}
-
-    monkeypatch.setattr(bridge.api, "list_tables", first_page)
-    async with asking(bridge, config=FixedConfig(rules)) as source:
-        assert (await source.health()).state == "on"
-
-
-@pytest.mark.parametrize("listed", [{"tables": ["Orders"]}, {"list": {"Orders": {}}}])
-async def test_a_list_of_tables_in_an_unknown_form_shows_no_hidden_one(
-    monkeypatch: pytest.MonkeyPatch, listed: object
-) -> None:
-    bridge, config = FakeBridge(), FixedConfig(TableRules({"Orders": TableRule("hidden")}))
-    monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: listed)
+    bridge = FakeBridge()
+    page = {**bridge.api.list_tables(BASE), "pageInfo": {"isLastPage": False}}
+    monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: page)
     async with asking(bridge, config=config) as source:
-        told = await error_of_call(source, "list_tables", base_id=BASE)
-        assert told["code"] == "bridge_unreadable"
-        config.table_rules = TableRules({})
-        assert await execute(source, "list_tables", base_id=BASE) == listed
+        assert (await source.health()).state == "on", "its list goes on"
 
 
-async def test_a_list_of_bare_titles_shows_no_hidden_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    bridge, rules = FakeBridge(), TableRules({"orders": TableRule("hidden")})
-    monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: ["Customers", "Orders", 7])
-    async with asking(bridge, config=FixedConfig(rules)) as source:
-        assert await execute(source, "list_tables", base_id=BASE) == ["Customers"]
+async def test_a_list_of_tables_in_another_form_shows_no_hidden_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bridge, config = FakeBridge(), FixedConfig()
+    hidden = TableRules({"orders": TableRule("hidden")})
+    async with asking(bridge, config=config) as source:
+        for listed in ({"tables": ["Orders"]}, {"list": {"Orders": {}}}):
+            monkeypatch.setattr(bridge.api, "list_tables", lambda base_id, tables=listed: tables)
+            config.table_rules = hidden
+            error = await error_of_call(source, "list_tables", base_id=BASE)
+            assert error["code"] == "bridge_unreadable"
+            config.table_rules = TableRules()
+            assert await execute(source, "list_tables", base_id=BASE) == listed
+        monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: ["Customers", "Orders", 7])
+        config.table_rules = hidden
+        assert await execute(source, "list_tables", base_id=BASE) == ["Customers"], "bare titles"
 
 
 async def test_turns_of_a_new_process_wait_for_the_first_list(
