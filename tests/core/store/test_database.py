@@ -122,6 +122,11 @@ async def test_nothing_of_sqlite_runs_on_the_event_loop(
 
 
 async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: SqliteDatabase) -> None:
+    """A write is in the file when it returns."""
+    await database.write(note("kept"))
+    with closing(sqlite3.connect(database.path)) as other:
+        assert other.execute("SELECT text FROM notes").fetchall() == [("kept",)]
+
     def pragmas(connection: SqlConnection) -> list[object]:
         names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
         return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
@@ -134,12 +139,6 @@ async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: SqliteDat
     await held.release()
     assert await shared == ["wal", 2, 1, 1]
     await beside
-
-
-async def test_a_write_is_in_the_file_when_it_returns(database: SqliteDatabase) -> None:
-    await database.write(note("kept"))
-    with closing(sqlite3.connect(database.path)) as other:
-        assert other.execute("SELECT text FROM notes").fetchall() == [("kept",)]
 
 
 async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: SqliteDatabase) -> None:
@@ -339,6 +338,12 @@ async def test_what_was_deleted_leaves_the_log_of_writes(tmp_path: Path) -> None
     assert b"a secret" in bytes_of(tmp_path)
     await asyncio.gather(database.scrub(), database.write(note("new")))
     assert b"a secret" not in bytes_of(tmp_path)
+    await database.write(note("a secret"))
+    await database.write(remove_all)
+    assert b"a secret" in bytes_of(tmp_path)
+    heir = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
+    assert b"a secret" not in bytes_of(tmp_path), "a killed process's go with the next start"
+    await heir.close()
     await database.close()
 
 
@@ -359,17 +364,6 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
     left = bytes_of(tmp_path)
     assert (b"secret" in left, b"public" in left) == (False, True)
     await database.close()
-
-
-async def test_what_a_killed_process_deleted_goes_with_the_next_start(tmp_path: Path) -> None:
-    first = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
-    await first.write(note("a secret"))
-    await first.write(remove_all)
-    assert b"a secret" in bytes_of(tmp_path)
-    heir = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
-    assert b"a secret" not in bytes_of(tmp_path)
-    await heir.close()
-    await first.close()
 
 
 async def test_what_another_process_reads_cannot_be_cut_off(tmp_path: Path) -> None:
