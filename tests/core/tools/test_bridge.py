@@ -503,7 +503,8 @@ async def test_a_list_of_tables_in_another_form_shows_no_hidden_one(
     bridge, config = FakeBridge(), FixedConfig()
     hidden = TableRules({"orders": TableRule("hidden")})
     async with asking(bridge, config=config) as source:
-        for listed in ({"tables": ["Orders"]}, {"list": {"Orders": {}}}):
+        lists: list[object] = [{"tables": ["Orders"]}, {"list": {"Orders": {}}}]
+        for listed in lists:
             monkeypatch.setattr(bridge.api, "list_tables", lambda base_id, tables=listed: tables)
             config.table_rules = hidden
             error = await error_of_call(source, "list_tables", base_id=BASE)
