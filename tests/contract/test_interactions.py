@@ -93,15 +93,10 @@ LIMITS = InteractionLimits(60.0, 60.0)
 ASK = InteractionRequest("hello")
 
 
-async def test_it_is_stored_before_it_is_acknowledged() -> None:
+async def test_it_is_stored_before_it_is_acknowledged_and_a_repeat_counts_once() -> None:
     setting = InteractionSetting()
     assert await setting.kit.submit(setting.interaction(LIMITS), ASK)
     assert setting.events == ["learned", "stored", "acknowledged"]
-
-
-async def test_a_repeat_counts_once() -> None:
-    setting = InteractionSetting()
-    assert await setting.kit.submit(setting.interaction(LIMITS), ASK)
     assert not await setting.kit.submit(setting.interaction(LIMITS), ASK)
 
 

@@ -109,27 +109,19 @@ async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> N
 
 
 async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None:
+    """Turns, and a decision, which runs beside them."""
     ours, theirs = two
     doomed = Worker(ours, held=True).start()
-    receipts = [await theirs.inbox.accept(says(f"{n}")) for n in range(3)]
-    await doomed.until_begun(1)
+    texts = ("0", "1", "2", "help")
+    receipts = [await theirs.inbox.accept(says(text)) for text in texts]
+    await doomed.until_begun(2)
     heir = await ours.kill()
     worker = Worker(theirs).start()
     answers = [await heir.inbox.wait_for_answer(receipt.seq) for receipt in receipts]
-    assert [answer.text for answer in answers] == ["re: 0", "re: 1", "re: 2"]
-    assert worker.said == ["0", "1", "2"]
+    assert [answer.text for answer in answers] == [f"re: {text}" for text in texts]
+    assert [text for text in worker.said if text != "help"] == ["0", "1", "2"]
     turn = await theirs.journal.history_entry(receipts[0].turn)
     assert turn.state == "done"
-
-
-async def test_a_decision_of_a_dead_process_is_taken_over_too(two: Two) -> None:
-    ours, theirs = two
-    doomed = Worker(ours, held=True).start()
-    receipt = await theirs.inbox.accept(says("help"))
-    await doomed.until_begun(1)
-    heir = await ours.kill()
-    Worker(theirs).start()
-    assert (await heir.inbox.wait_for_answer(receipt.seq)).text == "re: help"
 
 
 async def test_a_job_that_outlived_its_turn_gives_its_conversation_free(two: Two) -> None:
@@ -189,17 +181,6 @@ async def _freeze(engine: Shared) -> None:
     await asyncio.gather(*engine.database._running, return_exceptions=True)
     await engine.age_signs_of_life(engine.jobs)
     engine.jobs.own.seen_at -= 3600
-
-
-async def test_what_is_put_back_at_a_drain_is_the_next_ones(two: Two) -> None:
-    ours, theirs = two
-    leaving = Worker(ours, held=True).start()
-    receipt = await ours.inbox.accept(says("hello"))
-    await leaving.until_begun(1)
-    await ours.jobs.drain(0)
-    staying = Worker(theirs).start()
-    assert (await theirs.inbox.wait_for_answer(receipt.seq)).text == "re: hello"
-    assert staying.began == [receipt.seq]
 
 
 async def _row(engine: Shared, seq: int) -> SqlRow:

@@ -328,12 +328,7 @@ async def test_after_a_restore_all_schedules_are_paused(book: Book) -> None:
 
 async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     mine, theirs = await book.start(), await book.start(owner=BO)
-    run = await book.run_due(mine)
-    await book.schedules.skip(run.seq, "rights", "rights")
-    notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
-    await book.schedules.record_reported(run.event_key, [(BO, notice)])
-    outbox = Outbox(book.engine.database)
-    assert len(await outbox.list_person_notices(BO.key)) == 1
+    outbox = await skip_with_a_notice(book, mine)
     people = SqlPersonalData(book.engine.database, str)
     who = people.by_key(ANA.key)
     counts = await people.count_rows(who)
@@ -346,15 +341,20 @@ async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     assert await outbox.list_person_notices(BO.key) == []
 
 
-async def test_notices_about_runs_go_with_them(book: Book) -> None:
-    """Afterwards nothing would say whose runs they were about."""
-    mine = await book.start(replace(DAILY, max_runs=1))
-    run = await book.run_due(mine)
+async def skip_with_a_notice(book: Book, one: Schedule) -> Outbox:
+    """Bo is notified that a due run of the schedule was skipped."""
+    run = await book.run_due(one)
     await book.schedules.skip(run.seq, "rights")
     notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
     await book.schedules.record_reported(run.event_key, [(BO, notice)])
     outbox = Outbox(book.engine.database)
     assert len(await outbox.list_person_notices(BO.key)) == 1
+    return outbox
+
+
+async def test_notices_about_runs_go_with_them(book: Book) -> None:
+    """Afterwards nothing would say whose runs they were about."""
+    outbox = await skip_with_a_notice(book, await book.start(replace(DAILY, max_runs=1)))
     assert await book.schedules.purge(book.clock.now + DAY) == 1
     assert await outbox.list_person_notices(BO.key) == []
 

@@ -15,8 +15,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import gethostname
 
-import pytest
-
 from core.domain.messages import Answer
 from core.domain.records import Health
 from tests.fakes import forker
@@ -108,14 +106,6 @@ async def at_a_terminal(ponte: WebPonte, folder: Path, *more: str) -> AsyncItera
             await process.wait()
         asyncio.get_running_loop().remove_reader(ours)
         os.close(ours)
-
-
-@pytest.fixture
-async def ponte(tmp_path: Path) -> AsyncIterator[WebPonte]:
-    ponte = WebPonte(home=tmp_path)
-    await ponte.open()
-    yield ponte
-    await ponte.close()
 
 
 async def test_a_line_can_be_edited_and_brought_back(ponte: WebPonte, tmp_path: Path) -> None:

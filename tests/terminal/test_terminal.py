@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -65,14 +65,6 @@ class Hands:
 
     def end(self) -> None:
         os.close(self._writing)
-
-
-@pytest.fixture
-async def ponte(tmp_path: Path) -> AsyncIterator[WebPonte]:
-    ponte = WebPonte(home=tmp_path)
-    await ponte.open()
-    yield ponte
-    await ponte.close()
 
 
 async def run_piped(ponte: WebPonte, text: str, locale: str = "en") -> tuple[int, str]:
