@@ -39,6 +39,8 @@ pytestmark = pytest.mark.timeout(900)
 """A machine with much else to do may compute one token in a second."""
 LEVELS: tuple[Level, ...] = ("responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
+"""For what this server does otherwise over each API. The rest goes over the one that Ponte chooses:
+`tests/model` has both for all."""
 WORD = {"type": "string", "pattern": "^[a-z]{12,24}$"}
 BRIEF = {"response_format": {"type": "json_schema", "json_schema": {"schema": WORD}}}
 """The answer is a word in quotation marks."""
@@ -213,13 +215,10 @@ async def test_a_call_runs_once_and_its_result_is_answered(
         assert json.dumps(exchange.body).count("The code of Lisbon is 351.") == 1
 
 
-@every_level
-async def test_a_call_that_is_cut_never_runs(
-    home: BotHome, proxy: RecordingProxy, level: Level
-) -> None:
+async def test_a_call_that_is_cut_never_runs(home: BotHome, proxy: RecordingProxy) -> None:
     """Over the Responses API the server calls it completed."""
     codes, proxy.add_fields = Codes(), lambda body: {**call_first(body), "max_tokens": 20}
-    async with open_bot(home, proxy, level, sources=[codes]) as running_bot:
+    async with open_bot(home, proxy, "responses", sources=[codes]) as running_bot:
         assert (await running_bot.ask("What is the code of Lisbon?")).text
         proxy.add_fields = answer_briefly
         assert (await running_bot.ask("hello")).status == "done"
@@ -227,13 +226,10 @@ async def test_a_call_that_is_cut_never_runs(
     assert codes.cities == []
 
 
-@every_level
-async def test_a_stop_frees_the_server(
-    home: BotHome, proxy: RecordingProxy, level: Level, origin: str
-) -> None:
+async def test_a_stop_frees_the_server(home: BotHome, proxy: RecordingProxy, origin: str) -> None:
     """This answer ends only when Ponte hangs up."""
     proxy.add_fields = lambda body: ENDLESS
-    async with open_bot(home, proxy, level) as running_bot:
+    async with open_bot(home, proxy, "responses") as running_bot:
         _, receipt = await running_bot.send("Count")
         await proxy.text_began.wait()
         await running_bot.ask("stop")
@@ -244,16 +240,15 @@ async def test_a_stop_frees_the_server(
         assert (await running_bot.ask("And now?")).status == "done"
 
 
-@every_level
 async def test_the_conversation_goes_on_after_the_server_died(
-    home: BotHome, origin: str, level: Level, tmp_path: Path
+    home: BotHome, origin: str, tmp_path: Path
 ) -> None:
     """It dies within an answer, and another one takes its place."""
     with ExitStack() as stack:
         dying = stack.enter_context(server.llama(tmp_path))
         async with (
             RecordingProxy(dying, lambda body: ENDLESS) as proxy,
-            open_bot(home, proxy, level) as running_bot,
+            open_bot(home, proxy, "responses") as running_bot,
         ):
             _, receipt = await running_bot.send("Count")
             await proxy.text_began.wait()
@@ -304,11 +299,8 @@ async def test_an_answer_that_is_cut_says_so(home: BotHome, proxy: RecordingProx
     assert answer.text != text
 
 
-@every_level
-async def test_what_does_not_fit_is_left_out(
-    home: BotHome, proxy: RecordingProxy, level: Level
-) -> None:
-    async with open_bot(home, proxy, level) as running_bot:
+async def test_what_does_not_fit_is_left_out(home: BotHome, proxy: RecordingProxy) -> None:
+    async with open_bot(home, proxy, "responses") as running_bot:
         await running_bot.ask(f"First {LONG_TEXT}")
         second = await running_bot.ask(f"Second {LONG_TEXT}")
         third = await running_bot.ask("Third")
@@ -365,20 +357,18 @@ async def test_an_invalid_request_is_worded_and_the_next_one_answered(
     assert "grammar" not in refused.text, "the server's text"
 
 
-@every_level
-async def test_a_server_that_takes_no_tools_is_worded_at_once(
-    home: BotHome, origin: str, level: Level, tmp_path: Path
-) -> None:
+async def test_a_server_that_takes_no_tools_is_worded_at_once(origin: str, tmp_path: Path) -> None:
     with server.llama(tmp_path, takes_tools=False) as plain:
-        async with (
-            RecordingProxy(plain, answer_briefly) as proxy,
-            open_bot(home, proxy, level, sources=[Codes()]) as running_bot,
-        ):
-            refused = await running_bot.ask("hello")
-    assert refused.status == "failed"
-    assert "--jinja" in refused.text
-    assert "tools param" not in refused.text, "the server's text"
-    assert [exchange.status for exchange in proxy.answers] == [500]
+        for level in LEVELS:
+            async with (
+                RecordingProxy(plain, answer_briefly) as proxy,
+                open_bot(BotHome(tmp_path / level), proxy, level, sources=[Codes()]) as running_bot,
+            ):
+                refused = await running_bot.ask("hello")
+            assert refused.status == "failed"
+            assert "--jinja" in refused.text
+            assert "tools param" not in refused.text, "the server's text"
+            assert [exchange.status for exchange in proxy.answers] == [500]
 
 
 async def test_a_name_that_it_does_not_have_is_its_only_model(
@@ -388,12 +378,9 @@ async def test_a_name_that_it_does_not_have_is_its_only_model(
         assert (await running_bot.ask("hello")).status == "done"
 
 
-@every_level
-async def test_a_picture_is_left_out(
-    make_talk: Callable[..., Talk], proxy: RecordingProxy, level: Level
-) -> None:
+async def test_a_picture_is_left_out(make_talk: Callable[..., Talk], proxy: RecordingProxy) -> None:
     files = MemoryFiles()
-    talk = make_talk(level, files)
+    talk = make_talk("responses", files)
     assert await talk.say("What is this?", [files.add("cat.png", "image/png", PNG)])
     assert await talk.say("Thank you")
     assert [exchange.status for exchange in proxy.answers] == [500, 200, 200]

@@ -49,7 +49,7 @@ def test_the_methods_that_are_called_are_those_that_the_double_knows() -> None:
 
 def test_rates_are_those_of_the_pages() -> None:
     assert {method: reference.TIERS[reference.METHOD_TIERS[method]] for method in TIERS} == TIERS
-    assert set(reference.METHOD_TIERS) - set(TIERS) == {"views.update", "apps.connections.open"}
+    assert set(reference.METHOD_TIERS) - set(TIERS) == {"apps.connections.open"}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ WRITES: dict[str, tuple[Method, tuple[str, ...]]] = {
     "agents.sessions.setStatus": (streams.set_session_status, ("channel_id", "status")),
     "conversations.open": (reads.open_direct, ()),
     "views.open": (views.views_open, ("trigger_id", "view")),
-    "views.update": (views.views_update, ("view",)),
     "views.publish": (views.views_publish, ("user_id", "view")),
     "files.completeUploadExternal": (files.complete_upload, ("files",)),
 }

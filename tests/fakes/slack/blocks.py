@@ -55,8 +55,7 @@ data-visualization-block: characters of a title and an axis, and of a label and 
 CHART_SERIES, CHART_LINES, CHART_POINTS = 12, 6, 20
 """Series (segments of a pie); series of a line chart by one client library; points of a series."""
 _MESSAGE_BLOCKS = {"markdown", "section", "context", "divider", "actions", "header",
-                   "context_actions", "rich_text", "table", "data_table",
-                   "data_visualization"}  # fmt: skip
+                   "rich_text", "table", "data_table", "data_visualization"}  # fmt: skip
 _VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input"}
 TOO_LONG = {"chat.update": "msg_too_long", "chat.postEphemeral": "msg_too_long"}
 """What a method says of too many bytes in blocks; the others say `msg_blocks_too_long`."""

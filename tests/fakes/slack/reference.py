@@ -108,9 +108,6 @@ METHODS: dict[str, frozenset[str]] = {
             duplicate_external_id exchanged_trigger_id expired_trigger_id invalid_trigger_id
             view_too_large
             """,
-        "views.update": """
-            duplicate_external_id hash_conflict not_found view_too_large
-            """,
         "views.publish": """
             duplicate_external_id hash_conflict missing_profile_id not_enabled not_implemented
             view_too_large
@@ -206,7 +203,7 @@ limits of chat.postMessage, auth.test and assistant.threads.setStatus special: t
 METHOD_TIERS = {
     "chat.postEphemeral": 4, "chat.update": 3, "chat.delete": 3,
     "chat.startStream": 2, "chat.appendStream": 4, "chat.stopStream": 2,
-    "agents.sessions.setStatus": 3, "views.open": 4, "views.update": 4, "views.publish": 4,
+    "agents.sessions.setStatus": 3, "views.open": 4, "views.publish": 4,
     "files.completeUploadExternal": 4, "files.getUploadURLExternal": 4, "files.info": 4,
     "reactions.add": 3, "reactions.remove": 2, "users.info": 4, "users.list": 2,
     "usergroups.list": 2,

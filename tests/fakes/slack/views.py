@@ -18,15 +18,6 @@ def views_open(workspace: Workspace, args: Json) -> Json:
     return {"view": opened}
 
 
-def views_update(workspace: Workspace, args: Json) -> Json:
-    check_view(args["view"])
-    for index, view in enumerate(workspace.views):
-        if view["id"] == args.get("view_id"):
-            workspace.views[index] = {**args["view"], "id": view["id"], "hash": "2"}
-            return {"view": workspace.views[index]}
-    raise SlackErrorResponse("not_found")
-
-
 def views_publish(workspace: Workspace, args: Json) -> Json:
     check_view(args["view"])
     if args["user_id"] not in workspace.people:
