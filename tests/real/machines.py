@@ -379,11 +379,9 @@ async def cluster(
         }  # fmt: skip
         (folder / "ponte.toml").write_text(config)
         if "slack" in platforms:
-            settings |= {"SLACK_API_URL": slack.base_url, "SLACK_BOT_TOKEN": slack.bot_token,
-                         "SLACK_APP_TOKEN": slack.app_token}  # fmt: skip
+            settings |= slack.settings
         if "discord" in platforms:
-            settings |= {"DISCORD_TOKEN": discord.token, "DISCORD_API_URL": discord.api_url,
-                         "DISCORD_GATEWAY_URL": discord.gateway_url}  # fmt: skip
+            settings |= discord.settings
         names = Counter[str]()
         machines = []
         for role in roles:

@@ -110,12 +110,11 @@ async def test_the_operator_sees_and_undoes_it_on_the_command_line(tmp_path: Pat
 
 async def test_in_slack_by_a_click_on_the_post(tmp_path: Path) -> None:
     async with FakeBridge() as bridge, FakeSlack() as slack:
-        tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
         ana, bob = slack.person("Ana"), slack.person("Bob")
-        rights = {"SLACK_API_URL": slack.base_url, "PONTE_ALLOW": f"slack:{ana.id}"}
+        rights = {"PONTE_ALLOW": f"slack:{ana.id}"}
         general = slack.channel("general", ana, bob)
         ask = asking("create_record", record_data={"Name": "Zoé"})
-        async with page(bridge, tmp_path, **tokens, **rights):
+        async with page(bridge, tmp_path, **slack.settings, **rights):
             post = await slack.wait_for_answer(slack.say(ana, general, f"{slack.bot} {ask}"))
             await slack.wait_until(lambda: list(post.buttons) == ["Approve", "Change…", "Deny"])
             await slack.click(bob, post, "Approve").acked.wait()

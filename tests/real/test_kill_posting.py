@@ -17,8 +17,7 @@ async def test_a_post_whose_answer_nobody_heard_is_not_made_again(tmp_path: Path
         ana = slack.person("Ana")
         general, sales = slack.channel("general", ana), slack.channel("sales", ana)
         machine = Machine("bot", "run", tmp_path, {
-            "SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token,
-            "SLACK_API_URL": slack.base_url, "PONTE_ALLOW": f"slack:{ana.id}",
+            **slack.settings, "PONTE_ALLOW": f"slack:{ana.id}",
             "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model.base_url, "PONTE_CODE": "off",
             "PONTE_WEB_PORT": "0",
         })  # fmt: skip

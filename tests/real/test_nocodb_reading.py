@@ -47,7 +47,7 @@ def _random_text() -> str:
     return "".join(_RANDOM.choices("\"'\\%_,()~ aand|\n", k=_RANDOM.randint(1, 12)))
 
 
-VALUES = tuple(dict.fromkeys([*AWKWARD, *(_random_text() for _ in range(40))]))
+VALUES = tuple(dict.fromkeys([*AWKWARD, *(_random_text() for _ in range(20))]))
 
 
 BREAKING_OUT = (")~or(Id,gt,0", ")~or(Id,gt,0)~or(Id,eq,", ",x)~or(Id,gt,0)~or(Id,eq,", "a,b")

@@ -1,6 +1,6 @@
 """kill -9 at random moments, while people write and the platform redelivers.
 
-`PONTE_STORM` (kills, default 6) makes it a long one: `make storm`.
+`PONTE_STORM` (kills, default 4) makes it a long one: `make storm`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 
-KILLS = int(os.environ.get("PONTE_STORM", "6"))
+KILLS = int(os.environ.get("PONTE_STORM", "4"))
 CONVERSATIONS = 8
 
 

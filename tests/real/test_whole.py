@@ -51,12 +51,8 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
         settings = {
             "PONTE_HOME": str(tmp_path / "home"),
             "PONTE_WEB_PORT": "0",
-            "SLACK_API_URL": slack.base_url,
-            "SLACK_BOT_TOKEN": slack.bot_token,
-            "SLACK_APP_TOKEN": slack.app_token,
-            "DISCORD_TOKEN": discord.token,
-            "DISCORD_API_URL": discord.api_url,
-            "DISCORD_GATEWAY_URL": discord.gateway_url,
+            **slack.settings,
+            **discord.settings,
             "NOCODB_URL": bridge.url,
         }
         async with ponte(settings) as (_, lines), HttpClient() as http:
@@ -78,15 +74,7 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
 
 async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
     async with FakeSlack() as slack, FakeDiscord() as discord:
-        settings = {
-            "PONTE_HOME": str(tmp_path / "home"),
-            "SLACK_API_URL": slack.base_url,
-            "SLACK_BOT_TOKEN": slack.bot_token,
-            "SLACK_APP_TOKEN": slack.app_token,
-            "DISCORD_TOKEN": discord.token,
-            "DISCORD_API_URL": discord.api_url,
-            "DISCORD_GATEWAY_URL": discord.gateway_url,
-        }
+        settings = {"PONTE_HOME": str(tmp_path / "home"), **slack.settings, **discord.settings}
         code, told = await doctor(settings)
         assert code == 1
         assert re.search(r"FAIL  slack scope: missing: .*chat:write \(answer\)", told)

@@ -13,9 +13,9 @@ from tests.fakes.discord.server import FakeDiscord
 
 async def main(port: int) -> None:
     async with FakeDiscord(port=port) as discord:
-        print(f"DISCORD_TOKEN={discord.token}")
-        print(f"DISCORD_API_URL={discord.api_url}")
-        print(f"DISCORD_GATEWAY_URL={discord.gateway_url}", flush=True)
+        print(
+            *(f"{name}={value}" for name, value in discord.settings.items()), sep="\n", flush=True
+        )
         await asyncio.Event().wait()
 
 

@@ -39,6 +39,12 @@ class FakeDiscord:
         self._port = port
         self._runner: web.AppRunner | None = None
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of a Ponte that uses this Discord."""
+        addresses = {"DISCORD_API_URL": self.api_url, "DISCORD_GATEWAY_URL": self.gateway_url}
+        return {"DISCORD_TOKEN": self.token, **addresses}
+
     async def __aenter__(self) -> FakeDiscord:
         app = web.Application(middlewares=[self._meet], client_max_size=64 * 1024 * 1024)
         app.add_routes(self.rest.routes())

@@ -11,8 +11,7 @@ from .server import FakeSlack
 
 async def main(port: int) -> None:
     async with FakeSlack(port) as slack:
-        tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
-        print(json.dumps({"SLACK_API_URL": slack.base_url, **tokens}), flush=True)
+        print(json.dumps(slack.settings), flush=True)
         await asyncio.Event().wait()
 
 

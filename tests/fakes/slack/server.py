@@ -54,6 +54,12 @@ class FakeSlack(PeopleActions):
     def origin(self) -> str:
         return self._origin
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings of a Ponte in this workspace."""
+        tokens = {"SLACK_BOT_TOKEN": self.bot_token, "SLACK_APP_TOKEN": self.app_token}
+        return {"SLACK_API_URL": self.base_url, **tokens}
+
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/api/{method}", self._api)
