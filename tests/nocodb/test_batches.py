@@ -93,9 +93,7 @@ async def test_a_table_that_changed_between_two_batches(
     await batch.check(first)
     await batch.write(first)
     await batch.check(first)
-    value = base.table("Customers").find("Value")
-    assert value
-    value.title = "Worth"
+    base.table("Customers").field("Value").title = "Worth"
     assert (await catch_error(write_tools.rows.open(draft).check(second))).code == "drift"
 
 

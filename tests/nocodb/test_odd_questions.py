@@ -27,8 +27,7 @@ def reader(api: NocoApi) -> Reader:
 
 
 def rename(table: FakeTable, title: str, new: str) -> FakeField:
-    field = table.find(title)
-    assert field
+    field = table.field(title)
     field.title = new
     for row in table.rows.values():
         row[new] = row.get(title)
@@ -56,8 +55,7 @@ async def test_ids_are_counted_and_are_groups(table_place: Place) -> None:
 async def test_linked_fields_are_found_by_the_names_that_own_fields_have(
     base: FakeBase, reader: Reader, name: str
 ) -> None:
-    up = base.table("Orders").find("Customers")
-    assert up
+    up = base.table("Orders").field("Customers")
     name = name.format(id=up.id)
     assert groups(await reader.summary("Orders", group_by=name)) == {"(empty)": 58, "Active": 2}
     assert await reader.ids("Orders", (name, "eq", "active")) == [1, 2]
@@ -145,8 +143,7 @@ async def test_different_linked_rows_of_one_title_are_different_values(
     base: FakeBase, reader: Reader
 ) -> None:
     customers = base.table("Customers")
-    up = base.table("Orders").find("Customers")
-    assert up
+    up = base.table("Orders").field("Customers")
     base.table("Orders").relations[up.id].pairs += [(2, 3), (2, 4), (3, 5)]
     for id in (1, 2):
         customers.rows[id]["Name"] = "Ana"

@@ -185,8 +185,7 @@ async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
     """The request stays as it is, and takes values that its table has now."""
     draft = await update_draft(write_tools, Status="Lead", Value="12.5")
     customers = base.table("Customers")
-    status = customers.find("Status")
-    assert status
+    status = customers.field("Status")
     status.options = {"choices": [{"title": "Prospect"}, {"title": "Lost"}]}
     write_tools.schemas.drop()
     with pytest.raises(ToolError, match="Status has no option `Lead`"):

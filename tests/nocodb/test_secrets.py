@@ -79,9 +79,7 @@ async def test_a_secret_link_is_no_oracle(
     write_tools: WriteTools, tables: dict[str, FakeTable]
 ) -> None:
     """Whether a link is new, or whom a row belongs to, would tell what the field holds."""
-    up = tables["Orders"].find("Customers")
-    assert up
-    up.title = "Token"
+    tables["Orders"].field("Customers").title = "Token"
     calls: list[tuple[str, dict[str, Any]]] = [
         ("nocodb_link", {"id": 1, "link_field": "Token", "add": [1]}),
         ("nocodb_link", {"id": 1, "link_field": "Token", "remove": [1]}),
@@ -133,8 +131,7 @@ async def test_fields_that_read_a_secret_are_withheld_too(
     write_tools: WriteTools, tables: dict[str, FakeTable]
 ) -> None:
     customers, orders = tables["Customers"], tables["Orders"]
-    down = customers.find("Orders")
-    assert down
+    down = customers.field("Orders")
     add_field(orders, "Check", "Formula", formula='CONCAT({Title}, "-", {Senha})')
     add_field(orders, "Code", "QrCode", qrcode_value_field_id="ccheck")
     add_field(orders, "Plain", "Formula", formula="{Title}")

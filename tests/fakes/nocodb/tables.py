@@ -91,6 +91,12 @@ class FakeTable:
         """By id or title; names are case-sensitive."""
         return next((each for each in self.fields if name in (each.id, each.title)), None)
 
+    def field(self, name: str) -> FakeField:
+        """Return the field that must be there."""
+        found = self.find(name)
+        assert found
+        return found
+
     def to_json(self, base: FakeBase) -> Json:
         return {
             "id": self.id,
