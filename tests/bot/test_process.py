@@ -91,16 +91,10 @@ class Machine:
                 process.kill()
 
 
-@pytest.fixture(params=["home", TOO_LONG_NAME])
-def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Machine:
-    name = str(request.param)
-    commands = "" if name == OWN_PYTHON else request.getfixturevalue("commands")
-    return Machine(tmp_path, tmp_path / name, commands)
-
-
-@pytest.mark.parametrize("machine", [OWN_PYTHON, TOO_LONG_NAME], indirect=True)
-def test_it_runs_answers_commands_and_drains(machine: Machine) -> None:
+@pytest.mark.parametrize("name", [OWN_PYTHON, TOO_LONG_NAME])
+def test_it_runs_answers_commands_and_drains(tmp_path: Path, commands: str, name: str) -> None:
     """What it prints and logs never holds the token."""
+    machine = Machine(tmp_path, tmp_path / name, "" if name == OWN_PYTHON else commands)
     with machine.running() as (process, printed):
         token = (machine.home / "web-token").read_text().strip()
         code, out, err = machine.ponte("changes", "list")
@@ -121,7 +115,10 @@ def test_it_runs_answers_commands_and_drains(machine: Machine) -> None:
     assert printed[-1].split()[-1].startswith("http://127.0.0.1:")
 
 
-def test_commands_are_answered_by_who_runs_and_alone_after_a_kill(machine: Machine) -> None:
+def test_commands_are_answered_by_who_runs_and_alone_after_a_kill(
+    tmp_path: Path, commands: str
+) -> None:
+    machine = Machine(tmp_path, tmp_path / TOO_LONG_NAME, commands)
     with machine.running() as (process, _):
         assert machine.ponte("changes", "list")[0] == 0
         talk_through_pipes(machine)

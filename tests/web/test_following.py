@@ -29,28 +29,6 @@ from tests.web.web_ponte import (
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
-async def test_two_tabs_see_the_same(ponte: WebPonte, client: Client) -> None:
-    begun = asyncio.Event()
-
-    async def script(turn: Turn) -> Answer:
-        await turn.show("On it")
-        await begun.wait()
-        return Answer("Done.")
-
-    ponte.script = script
-    async with following(client) as one, following(client) as two:
-        await until(one, "ready"), await until(two, "ready")
-        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
-        first, second = await until(one, "delta"), await until(two, "delta")
-        begun.set()
-        first += await until(one, "done")
-        second += await until(two, "done")
-    assert first == second
-    assert [event.name for event in first] == ["message", "delta", "done"]
-    assert first[0].data["text"] == "go"
-    assert first[-1].data["response"] == "Done."
-
-
 async def test_another_conversation_hears_nothing(client: Client) -> None:
     async with following(client, "other") as other:
         await until(other, "ready")
@@ -138,11 +116,7 @@ async def test_what_ended_while_a_tab_was_away_is_told(client: Client) -> None:
     assert [e.name for e in seen] == ["message", "done", "message", "done", "ready"]
     async with following(client, query=f"?after={seen[-1].id}") as tab:
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
-
-
-async def test_a_cursor_that_is_none_starts_now(client: Client) -> None:
-    await client.post("/chat", json={"message": "one"})
-    async with following(client, last="'; DROP TABLE") as tab:
+    async with following(client, last="'; DROP TABLE") as tab:  # no cursor: it starts now
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
@@ -301,29 +275,41 @@ async def test_a_tab_that_was_away_reads_again_what_was_deleted(
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
-async def test_a_hundred_tabs_at_once(ponte: WebPonte) -> None:
-    limits = httpx.Limits(max_connections=None)
+async def test_a_hundred_tabs_at_once_see_the_same(ponte: WebPonte) -> None:
+    begun = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show("On it")
+        await begun.wait()
+        return Answer("Done.")
+
+    ponte.script = script
+    headers, limits = parse_page_link(ponte.link)[1], httpx.Limits(max_connections=None)
     async with (
         httpx.AsyncClient(
-            base_url=ponte.web.address,
-            limits=limits,
-            timeout=30,
-            headers=parse_page_link(ponte.link)[1],
+            base_url=ponte.web.address, limits=limits, timeout=30, headers=headers
         ) as client,
         asyncio.TaskGroup() as group,
     ):
-        here = asyncio.Barrier(101)
+        here, grown = asyncio.Barrier(101), asyncio.Barrier(101)
 
-        async def tab() -> Event:
+        async def tab() -> list[Event]:
             async with following(client) as stream:
                 await until(stream, "ready")
                 await here.wait()
-                return (await until(stream, "done"))[-1]
+                seen = await until(stream, "delta")
+                await grown.wait()
+                return seen + await until(stream, "done")
 
         tabs = [group.create_task(tab()) for _ in range(100)]
         await here.wait()
-        await client.post("/chat", json={"message": "all"}, headers=RESPOND_LATER_HEADERS)
-    assert {task.result().data["response"] for task in tabs} == {"You said: all"}
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
+        await grown.wait()
+        begun.set()
+    first, *others = (task.result() for task in tabs)
+    assert all(seen == first for seen in others)
+    assert [event.name for event in first] == ["message", "delta", "done"]
+    assert (first[0].data["text"], first[-1].data["response"]) == ("go", "Done.")
 
 
 async def test_a_tab_at_another_process_sees_a_turn_as_it_happens(ponte: WebPonte) -> None:
@@ -420,9 +406,8 @@ async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
 async def test_a_stream_ends_when_the_server_stops(
     ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        server, "SHUTDOWN_GRACE_SECONDS", 600
-    )  # the server would wait as long for a stream
+    # The server would wait as long for a stream.
+    monkeypatch.setattr(server, "SHUTDOWN_GRACE_SECONDS", 600)
     await ponte.restart()
     async with ponte.client() as client, following(client) as tab:
         await until(tab, "ready")

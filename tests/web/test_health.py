@@ -43,13 +43,12 @@ async def test_not_ready_says_why_to_whom_it_trusts(ponte: WebPonte, client: Cli
     assert (stranger.status_code, stranger.json()) == (503, {"status": "not ready"})
 
 
-async def test_metrics_are_prometheus_text(client: Client) -> None:
+async def test_the_operator_reads_metrics_and_what_is_connected(
+    ponte: WebPonte, client: Client
+) -> None:
     said = await client.get("/metrics")
     assert said.text == "ponte_up 1\n"
     assert said.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-
-
-async def test_the_page_reads_what_is_connected(ponte: WebPonte, client: Client) -> None:
     ponte.board.parts = [Health("model", "on", "demo model")]
     said = await client.get("/status")
     assert said.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}

@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from core.domain.messages import Answer
 from tests.web.web_ponte import Client, Turn, WebPonte, events
 
 
-@pytest.mark.parametrize("text", ["two", ""])
-async def test_a_repeat_gets_the_first_answer(ponte: WebPonte, client: Client, text: str) -> None:
-    first = await client.post(
-        "/chat", json={"message": "one", "event_key": "k", "conversation": "a"}
-    )
-    again = await client.post(
-        "/chat", json={"message": text, "event_key": "k", "conversation": "b"}
-    )
-    assert again.json() == first.json()
-    assert again.json()["conversation"] == "a"
-    assert [row.message.event_key for row in ponte.rows.values()] == ["web:k"]
-
-
-async def test_two_at_once_are_one_turn(ponte: WebPonte, client: Client) -> None:
-    said = {"message": "one", "event_key": "k"}
+async def test_a_repeat_gets_the_first_answer(ponte: WebPonte, client: Client) -> None:
+    """Two at once are one turn. Later ones get its answer, whatever they say, also as a stream."""
+    said = {"message": "one", "event_key": "k", "conversation": "a"}
     both = await asyncio.gather(client.post("/chat", json=said), client.post("/chat", json=said))
-    assert both[0].json() == both[1].json()
-    assert len(ponte.rows) == 1
-
-
-async def test_a_repeat_as_a_stream(client: Client) -> None:
-    first = await client.post("/chat", json={"message": "one", "event_key": "k"})
+    first = both[0].json()
+    assert (both[1].json(), first["conversation"]) == (first, "a")
+    for text in ("two", ""):
+        body = said | {"message": text, "conversation": "b"}
+        assert (await client.post("/chat", json=body)).json() == first
     headers = {"Accept": "text/event-stream"}
-    async with client.stream(
-        "POST", "/chat", json={"message": "two", "event_key": "k"}, headers=headers
-    ) as response:
+    async with client.stream("POST", "/chat", json=body, headers=headers) as response:
         seen = [event async for event in events(response)]
     assert [event.name for event in seen] == ["progress", "delta", "done"]
-    assert seen[-1].data == first.json()
+    assert seen[-1].data == first
+    assert [row.message.event_key for row in ponte.rows.values()] == ["web:k"]
 
 
 async def test_a_repeat_after_a_restart_waits_for_the_same_turn(ponte: WebPonte) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 
-import pytest
-
 from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 from tests.web.web_ponte import Client, WebPonte
 
@@ -45,18 +43,16 @@ async def test_the_page_and_its_words_are_compressed(ponte: WebPonte) -> None:
     assert gzip.decompress(body) == (PAGE_FOLDER / "ponte.css").read_bytes()
 
 
-async def test_who_cannot_decompress_gets_the_bytes_as_they_are(ponte: WebPonte) -> None:
+async def test_other_clients_and_other_versions_get_the_bytes_as_they_are(
+    ponte: WebPonte,
+) -> None:
+    """A tab that is open during an update asks for files of the former version, to be asked for
+    again."""
     async with ponte.stranger(**{"Accept-Encoding": "identity"}) as client:
         answer = await client.get("/page/ponte.css")
-    assert "content-encoding" not in answer.headers
-
-
-async def test_files_of_another_version_are_not_kept(ponte: WebPonte) -> None:
-    """A tab that is open during an update asks for files of the former version."""
-    async with ponte.stranger() as client:
+        assert "content-encoding" not in answer.headers
         answer = await client.get("/page/0123456789abcdef/options.js")
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-cache"
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
 
 
 async def test_nothing_that_may_hold_a_secret_is_compressed(client: Client) -> None:
@@ -72,8 +68,8 @@ async def test_nothing_that_may_hold_a_secret_is_compressed(client: Client) -> N
         assert "content-encoding" not in answer.headers, path
 
 
-@pytest.mark.parametrize("name", [one for one in FILES if one.endswith(".js")])
-def test_scripts_refer_to_files_of_their_own_version(name: str) -> None:
-    text = (PAGE_FOLDER / name).read_text("utf-8")
-    absolute = set(re.findall(r'"(/page/[^"]+\.\w+)"', text))
-    assert absolute <= {"/page/words.json", "/page/worker.js", "/page/ponte.svg"}
+def test_scripts_refer_to_files_of_their_own_version() -> None:
+    for name in (one for one in FILES if one.endswith(".js")):
+        text = (PAGE_FOLDER / name).read_text("utf-8")
+        absolute = set(re.findall(r'"(/page/[^"]+\.\w+)"', text))
+        assert absolute <= {"/page/words.json", "/page/worker.js", "/page/ponte.svg"}, name
