@@ -218,18 +218,6 @@ async def test_a_containers_price_is_counted_on_every_server(
     )
 
 
-async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_nothing(
-    bot_home: BotHome, fake: FakeOpenAI
-) -> None:
-    prices = Prices({"gpt-6-luna": CHEAP}, official=False)
-    fake.say(ASKS, SAYS)
-    fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED))
-    async with hosted_bot(bot_home, fake, prices) as ponte:
-        await ponte.ask("one?")
-        ((_, money),) = await read_counters(ponte)
-    assert money == TWO_ROUNDS + COST[1]
-
-
 @pytest.mark.parametrize(
     "outcome",
     [
@@ -262,13 +250,28 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
     assert held <= money - TWO_ROUNDS < held + NANODOLLARS_PER_DOLLAR // 1000
 
 
-async def test_a_run_that_the_server_refused_costs_nothing(
-    bot_home: BotHome, fake: FakeOpenAI
+@pytest.mark.parametrize(
+    ("prices", "run", "cost"),
+    [
+        (
+            Prices({"gpt-6-luna": CHEAP}, official=False),
+            Script(text="done", runs=(Run(logs="1"),), usage=COUNTED),
+            COST[1],
+        ),
+        (
+            Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False),
+            Script(status=400, code="invalid_prompt"),
+            0,
+        ),
+    ],
+    ids=["no price for containers", "refused"],
+)
+async def test_a_container_costs_nothing_without_a_price_or_if_the_server_refused_the_run(
+    bot_home: BotHome, fake: FakeOpenAI, prices: Prices, run: Script, cost: int
 ) -> None:
-    prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
-    fake.runs(Script(status=400, code="invalid_prompt"))
+    fake.runs(run)
     async with hosted_bot(bot_home, fake, prices) as ponte:
         await ponte.ask("one?")
         ((_, money),) = await read_counters(ponte)
-    assert money == TWO_ROUNDS
+    assert money == TWO_ROUNDS + cost

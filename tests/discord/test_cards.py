@@ -117,12 +117,15 @@ def labels(message: Payload) -> list[list[str]]:
 
 
 async def test_a_card_shows_what_would_change(live: DiscordPonte, ana: DiscordPerson) -> None:
-    message = await post_cards(live, ana, OPEN)
+    long = (card_row(None, {"whole": "v" * 200}), card_row(None, {"cut": "v" * 201}))
+    message = await post_cards(live, ana, replace(OPEN, rows=(*ROWS, *long)))
     (embed,) = message["embeds"]
     assert embed["title"] == "Change 2 customers"
     assert "**4**\ncity: ~~Porto~~ → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
+    assert f"whole: {'v' * 200}\n" in embed["description"]
+    assert f"cut: {'v' * 199}…\n" in embed["description"]
     assert embed["footer"]["text"] == "waiting for approval · abcde2"
     assert labels(message) == [["Approve", "Deny"]]
 
@@ -147,14 +150,12 @@ def describe_rows(rows: tuple[dict[str, Any], ...]) -> str:
     return str(build_embed(replace(OPEN, rows=rows)).description)
 
 
-@pytest.mark.parametrize(
-    ("more", "words"), [(0, ""), (1, "…and 1 more row."), (2, "…and 2 more rows.")]
-)
-def test_rows_that_a_card_does_not_show_are_counted(more: int, words: str) -> None:
-    rows = tuple(card_row(None, {"id": str(number)}) for number in range(DISCORD_CARD_ROWS + more))
-    text = describe_rows(rows)
-    assert text.count("more row") == bool(more)
-    assert words in text
+def test_rows_that_a_card_does_not_show_are_counted() -> None:
+    for more, words in enumerate(("", "…and 1 more row.", "…and 2 more rows.")):
+        count = DISCORD_CARD_ROWS + more
+        text = describe_rows(tuple(card_row(None, {"id": str(number)}) for number in range(count)))
+        assert text.count("more row") == bool(more)
+        assert words in text
 
 
 def test_three_narrow_rows_are_a_table_on_discord() -> None:
@@ -181,16 +182,6 @@ def test_values_in_a_table_are_inert() -> None:
     text = describe_rows(tuple({**row, "changes": [change]} for row in NAMED))
     assert text.count("```") == 2
     assert "@everyone" not in text.replace("``` @", "```@") or text.index("@") < text.rindex("```")
-
-
-async def test_a_long_value_is_cut_to_200_characters(
-    live: DiscordPonte, ana: DiscordPerson
-) -> None:
-    rows = (card_row(None, {"whole": "v" * 200}), card_row(None, {"cut": "v" * 201}))
-    message = await post_cards(live, ana, replace(OPEN, rows=rows))
-    description = message["embeds"][0]["description"]
-    assert f"whole: {'v' * 200}\n" in description
-    assert f"cut: {'v' * 199}…\n" in description
 
 
 async def test_an_answer_is_drawn_once() -> None:
@@ -224,25 +215,15 @@ async def test_a_click_after_a_restart_is_taken(
     assert deciding.taken[0].text == "deny abcde2"
 
 
-async def test_who_may_not_decide_is_told_alone(
-    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
-) -> None:
-    message, click = await click_approve(ponte, ana)
-    await deciding.answer(
-        Answer("You may not.", status="failed", parts=("You may not.",), is_private=True)
-    )
-    assert whispers(click) == ["You may not."]
-    assert labels(message) == [["Approve", "Deny"]]
-
-
-async def test_no_part_of_a_long_private_outcome_is_posted_in_the_channel(
+async def test_who_may_not_decide_is_told_alone_in_each_part_of_the_outcome(
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    _, click = await click_approve(ponte, ana)
+    message, click = await click_approve(ponte, ana)
     posted = len(discord.world.messages_by(discord.world.me.id))
     parts = ("Your limit is used up.", "It resets on Monday.")
     await deciding.answer(Answer("", status="failed", parts=parts, is_private=True))
     assert whispers(click) == list(parts)
+    assert labels(message) == [["Approve", "Deny"]]
     assert len(discord.world.messages_by(discord.world.me.id)) == posted
 
 
