@@ -149,7 +149,7 @@ Conversation = Annotated[str, ShellArgument(
 
 @operation("status", prepares=True, example="--json")
 async def list_parts(ponte: Ponte) -> Sequence[Health]:
-    """Show the status of each part of Ponte. Exits with code 1 if any part is failing."""
+    """Show each part of the running Ponte. Exits with code 1 if none runs, or a part is failing."""
     return await ponte.board.health()
 
 

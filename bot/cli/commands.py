@@ -287,7 +287,13 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
                 return code
             page_arguments["after"] = page["next"]
 
-    return ask_holder(print_answer if own.is_chat else print_pages, inputs, prepares=own.prepares)
+    show = print_answer if own.is_chat else print_pages
+    code = ask_holder(show, inputs, prepares=own.prepares)
+    if name == "status" and not is_running and inputs.settings.database_url is None:
+        # The parts are those of this command's own Ponte, which answers nobody.
+        words = "Ponte is not running with {home}. Start it with `ponte run`."
+        raise PonteError(words, home=inputs.home.path)
+    return code
 
 
 def list_values(name: str, field: str) -> Sequence[str]:

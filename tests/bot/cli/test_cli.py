@@ -37,10 +37,17 @@ def test_a_shell_completes_it(tmp_path: Path) -> None:
     assert done.stdout.split() == ["forget"]
 
 
+def test_status_fails_if_no_ponte_runs(ponte: Shell) -> None:
+    assert ponte("status").code == 1
+    assert "on       database   SQLite\n" in ponte.out
+    assert ponte.err == f"Ponte is not running with {ponte.home}. Start it with `ponte run`.\n"
+
+
 @pytest.mark.parametrize(("state", "code"), [("on", 0), ("off", 0), ("failing", 1)])
 def test_status_is_one_line_a_part(
-    ponte: Shell, fake_holder: FakeHolder, state: str, code: int
+    ponte: Shell, fake_holder: FakeHolder, state: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bot.home.Home.is_served", lambda _: True)
     parts = [{"name": "slack", "state": state, "words": "Socket Mode"}]
     fake_holder.results["status"] = parts
     assert ponte("status").out == f"{state:<8} slack      Socket Mode\n", ponte.err
@@ -372,6 +379,7 @@ def test_no_file_takes_the_place_of_a_closed_standard_stream(tmp_path: Path, clo
 def test_an_encoding_that_lacks_a_character_costs_only_that_character(
     ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bot.home.Home.is_served", lambda _: True)
     fake_holder.results["status"] = [{"name": "slack", "state": "on", "words": "conexão – ok"}]
     written = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="latin-1"))
@@ -383,6 +391,7 @@ def test_who_reads_a_list_may_hang_up(
     ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in `ponte status | head`. Short output is written at the end of the command."""
+    monkeypatch.setattr("bot.home.Home.is_served", lambda _: True)
     parts = [{"name": "slack", "state": "on", "words": ""}]
     fake_holder.results["status"] = parts
     read, write = os.pipe()
