@@ -38,7 +38,7 @@ async def open_served_bot(
     *,
     model: str = "gpt-6-luna",
     key: str = "sk-test",
-    silence: float = 5.0,
+    silence: float = 60.0,
     prices: Prices | None = None,
     level: Level | None = None,
     **more: Any,

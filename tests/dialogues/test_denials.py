@@ -7,7 +7,7 @@ from pathlib import Path
 from core.domain.changes import MAX_REASON_CHARACTERS
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, RIGHTS, bot, proposed_on_slack, says
-from tests.dialogues.test_discord_approvers import Team
+from tests.dialogues.test_discord_approvers import Team, button_labels
 from tests.dialogues.test_discord_approvers import team as team
 from tests.dialogues.test_slack_approvers import team as slack_team
 from tests.fakes.memory_table import MemoryTable
@@ -87,9 +87,7 @@ async def test_on_slack_a_form_asks_why_and_the_asker_is_told(tmp_path: Path) ->
 async def test_on_discord_a_form_asks_why_also_after_a_restart(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
     await (await team.cleo.click(copy, "Deny")).wait_for_ack()
-    await team.discord.wait_until(
-        lambda: [b["label"] for r in copy["components"] for b in r["components"]] == ["Say why…"]
-    )
+    await team.discord.wait_until(lambda: button_labels(copy) == ["Say why…"])
     form = await team.cleo.click(copy, "Say why…")
     await form.wait_for_ack()
     await team.restart()

@@ -55,6 +55,11 @@ class Team:
         await self.discord.wait_until(lambda: self.cards(self.cleo.dm))
         return self.cards(self.cleo.dm)[0]
 
+    async def decide(self, label: str, card: Payload, *redrawn: Payload) -> None:
+        """Cleo presses a button; all of these are redrawn."""
+        await (await self.cleo.click(card, label)).wait_for_ack()
+        await self.discord.wait_until(lambda: are_decided(*(redrawn or (card,))))
+
     async def restart(self) -> None:
         await self.ponte.close()
         await self.ponte.open()
@@ -79,10 +84,15 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     await ponte.close()
 
 
+def button_labels(card: Payload) -> list[str]:
+    return [button["label"] for row in card["components"] for button in row["components"]]
+
+
 def are_decided(*cards: Payload) -> bool:
-    labels = {b["label"] for card in cards for row in card["components"] for b in row["components"]}
-    return not labels & {"Approve", "Deny"} and all(
-        "In progress" not in card["embeds"][0]["description"] for card in cards
+    return not any(
+        {"Approve", "Deny"} & {*button_labels(card)}
+        or "In progress" in card["embeds"][0]["description"]
+        for card in cards
     )
 
 
@@ -92,8 +102,7 @@ async def test_who_is_named_is_asked_in_a_direct_message(team: Team) -> None:
     assert "general (Bolts)" in copy["content"]
     assert copy["embeds"][0]["title"] == card["embeds"][0]["title"]
     await team.restart()
-    await (await team.cleo.click(copy, "Approve")).wait_for_ack()
-    await team.discord.wait_until(lambda: are_decided(card, copy))
+    await team.decide("Approve", copy, card, copy)
     assert "Approved by Cleo" in card["embeds"][0]["description"]
     assert team.table.rows == {}
     assert len(team.own(team.cleo.dm)) == 1
@@ -102,9 +111,7 @@ async def test_who_is_named_is_asked_in_a_direct_message(team: Team) -> None:
 async def test_a_copy_whose_answer_was_lost_is_not_made_twice(team: Team) -> None:
     team.discord.lose("POST", f"/channels/{team.cleo.dm.id}/messages", times=3)
     await team.asks()
-    copy = await team.copy()
-    await (await team.cleo.click(copy, "Deny")).wait_for_ack()
-    await team.discord.wait_until(lambda: are_decided(copy))
+    await team.decide("Deny", await team.copy())
     assert len(team.own(team.cleo.dm)) == 1
     assert team.table.applied == []
 
@@ -148,8 +155,7 @@ async def test_an_administrator_presses_in_vain_where_only_approvers_decide(team
     card, copy = await team.asks(), await team.copy()
     pressed = await team.ana.click(card, "Approve")
     await pressed.wait_until(lambda e: "Only a designated approver" in str(e.followups))
-    await (await team.cleo.click(copy, "Approve")).wait_for_ack()
-    await team.discord.wait_until(lambda: are_decided(card))
+    await team.decide("Approve", copy, card)
     assert "Approved by Cleo" in card["embeds"][0]["description"]
 
 
@@ -160,8 +166,7 @@ async def test_an_approver_in_the_channel_gets_no_direct_message(team: Team) -> 
     await team.discord.wait_until(
         lambda: any(path.endswith(f"/members/{team.cleo.id}") for _, path in team.discord.calls)
     )
-    await (await team.cleo.click(card, "Approve")).wait_for_ack()
-    await team.discord.wait_until(lambda: are_decided(card))
+    await team.decide("Approve", card)
     assert team.own(team.cleo.dm) == []
 
 
@@ -170,9 +175,8 @@ async def test_approvals_in_a_direct_message_lists_cards_with_buttons(team: Team
     cards = []
     for number in range(1, 8):
         team.table.rows[str(number)] = {"Name": "Ada @everyone"}
-        await team.ana.mention(
-            f"call table_delete {json.dumps({'ids': [str(number)]})}", team.channel
-        )
+        call = f"call table_delete {json.dumps({'ids': [str(number)]})}"
+        await team.ana.mention(call, team.channel)
         await team.discord.wait_until(lambda: len(team.cards(team.channel)) == number)  # noqa: B023
         await team.discord.wait_until(lambda: len(team.cards(team.cleo.dm)) == number)  # noqa: B023
         cards = team.cards(team.channel)
@@ -181,18 +185,14 @@ async def test_approvals_in_a_direct_message_lists_cards_with_buttons(team: Team
     listed = team.own(team.cleo.dm)[-1]
     assert listed["content"].startswith("7 requests are waiting for you.")
     assert listed["content"].count("requested by Ana") == 2
-    assert [[button["label"] for button in row["components"]] for row in listed["components"]] == [
-        ["Approve", "Deny"]
-    ] * 5
+    assert button_labels(listed) == ["Approve", "Deny"] * 5
     assert "@everyone" not in json.dumps([listed["content"], listed["embeds"]])
-    await (await team.cleo.click(listed, "Deny")).wait_for_ack()
-    await team.discord.wait_until(lambda: are_decided(cards[0]))
+    await team.decide("Deny", listed, cards[0])
     await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listed["embeds"][0]))
     copies = team.cards(team.cleo.dm)
     await (await team.cleo.click(copies[1], "Deny")).wait_for_ack()
     await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listed["embeds"][1]))
-    buttons = [[button["label"] for button in row["components"]] for row in listed["components"]]
-    assert buttons.count(["Approve", "Deny"]) == 3
+    assert button_labels(listed).count("Approve") == button_labels(listed).count("Deny") == 3
     assert team.table.applied == []
 
 
@@ -216,9 +216,7 @@ async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(team: T
     await team.discord.wait_until(lambda: team.cards(team.channel))
     (card,), copy = team.cards(team.channel), await team.copy()
     (id,) = re.findall(r"type `approve (\w+)`", card["embeds"][0]["description"])
-    for post in (card, copy):
-        buttons = [button["label"] for row in post["components"] for button in row["components"]]
-        assert buttons == ["Deny"]
+    assert button_labels(card) == button_labels(copy) == ["Deny"]
     await team.cleo.say(f"approve {id}", team.cleo.dm)
     await team.discord.wait_until(lambda: "END20 " in str(team.own(team.cleo.dm)))
     read = "".join(message["content"] for message in team.own(team.cleo.dm))

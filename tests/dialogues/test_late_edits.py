@@ -67,13 +67,15 @@ async def test_a_turn_is_answered_as_it_was_asked_and_not_if_it_was_deleted(
             await amend(ponte, message, text)
     model = EchoModel()
     async with bot_home.open(model) as ponte:
-        for text in texts:
-            await ponte.ask("what did I say?", channel=f"C{text}")
-            history = [item.text for item in await model.asks[-1].history()]
+        for number, text in enumerate(texts, 1):
+            question = f"what did I say in {number}?"
+            await ponte.ask(question, channel=f"C{text}")
+            ask = next(ask for ask in model.asks if ask.input[-1].text == question)
+            history = [item.text for item in await ask.history()]
             posts = [post.text for post in ponte.recorder.posts if post.channel == f"C{text}"]
             if text:
                 assert history == ["swordfish", "You said: swordfish"], text
-                assert posts == ["You said: swordfish", "You said: what did I say?"]
+                assert posts == ["You said: swordfish", f"You said: {question}"]
             else:
                 assert history == ["[deleted by its author]"]
-                assert posts == ["You said: what did I say?"]
+                assert posts == [f"You said: {question}"]

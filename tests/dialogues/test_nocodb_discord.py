@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from tests.dialogues import office
+from tests.dialogues.test_discord_approvers import button_labels
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.interactions import EPHEMERAL
@@ -43,7 +44,7 @@ class Server:
         await click.wait_until(lambda click: click.followups)
         (told,) = click.followups
         assert told["flags"] & EPHEMERAL
-        assert {*labels(card)} - {"Change…"} == {"Approve", "Deny"}
+        assert {*button_labels(card)} - {"Change…"} == {"Approve", "Deny"}
         return str(told["content"])
 
     async def decides(self, someone: DiscordPerson, card: Payload, label: str, shown: str) -> None:
@@ -70,10 +71,6 @@ async def server(home: Path) -> AsyncIterator[Server]:
 
 def words(card: Payload) -> str:
     return "\n".join(f"{embed['title']}\n{embed['description']}" for embed in card["embeds"])
-
-
-def labels(card: Payload) -> list[str]:
-    return [button["label"] for row in card["components"] for button in row["components"]]
 
 
 async def test_questions_and_changes(tmp_path: Path) -> None:
@@ -103,7 +100,7 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
         await second.wait_for_ack()
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
-        assert labels(card) == ["Undo"]
+        assert button_labels(card) == ["Undo"]
         await here.decides(here.ana, card, "Undo", "Undone by Ana.")
         assert orders[12]["Paid"] is False
 
