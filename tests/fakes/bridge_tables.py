@@ -79,18 +79,11 @@ class NocoDBAPI:
     def list_columns(self, table_id: str) -> Row:
         self._need_patch(f"/tables/{table_id}/columns")
         self._table(table_id, "/columns")
-        return {
-            "list": [
-                {
-                    "id": f"c{n}",
-                    "column_name": f"db_{n}",
-                    "title": n,
-                    "uidt": _kind(n),
-                    "pk": n == self.key,
-                }
-                for n in self.fields[table_id]
-            ]
-        }
+        columns: list[Row] = [
+            {"id": f"c{n}", "column_name": f"db_{n}", "title": n, "uidt": _kind(n)}
+            for n in self.fields[table_id]
+        ]
+        return {"list": [{**column, "pk": column["title"] == self.key} for column in columns]}
 
     def list_records(
         self,
@@ -270,13 +263,8 @@ def _customers() -> list[Row]:
         {"Id": n, "Name": name, "Status": _STATUS[n % 3], "Value": n * 100, "Contract": None}
         for n, name in enumerate(names, 1)
     ]
-    rows[0]["Contract"] = [
-        {
-            "title": "contract.pdf",
-            "size": 2048,
-            "signedPath": "dltemp/signed-by-nocodb/contract.pdf",
-        }
-    ]
+    signed = "dltemp/signed-by-nocodb/contract.pdf"
+    rows[0]["Contract"] = [{"title": "contract.pdf", "size": 2048, "signedPath": signed}]
     return rows
 
 

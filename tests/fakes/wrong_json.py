@@ -7,18 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 MISSING = object()
-WRONG: tuple[Any, ...] = (
-    MISSING,
-    None,
-    "x",
-    -1,
-    [],
-    {},
-    [None],
-    True,
-    "2026-13-40T00:00:00",
-    {"id": None},
-)
+_OTHERS: tuple[Any, ...] = ("x", -1, [], {}, [None], True, "2026-13-40T00:00:00", {"id": None})
+WRONG: tuple[Any, ...] = (MISSING, None, *_OTHERS)
 Path = tuple[Any, ...]
 
 

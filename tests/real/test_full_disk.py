@@ -37,18 +37,18 @@ def _within(home: Path) -> list[str]:
     return ["unshare", "-rm", "sh", "-c", SCRIPT.format(home=home), "sh"]
 
 
-def _possible(home: Path) -> bool:
-    try:
-        return subprocess.run([*_within(home), "true"], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder over which a disk can be mounted."""
     home = tmp_path / "home"
     home.mkdir()
-    if not _possible(home):
-        pytest.skip("blocked: this kernel lets nobody mount in a user namespace (unshare -rm)")
+    with suppress(FileNotFoundError):
+        if subprocess.run([*_within(home), "true"], capture_output=True).returncode == 0:
+            return home
+    pytest.skip("blocked: this kernel lets nobody mount in a user namespace (unshare -rm)")
+
+
+async def test_a_full_disk_takes_nothing_and_loses_nothing(home: Path) -> None:
     recorder = Recorder(limit=100_000)
     timeout = aiohttp.ClientTimeout(total=60)
     async with serve(recorder) as platform, aiohttp.ClientSession(timeout=timeout) as session:
@@ -108,11 +108,7 @@ class OperatedPonte:
         return httpx.get(self.url + path, headers=self.headers, timeout=60)
 
 
-def test_an_operator_sees_a_full_disk_and_its_end(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    if not _possible(home):
-        pytest.skip("blocked: this kernel lets nobody mount in a user namespace (unshare -rm)")
+def test_an_operator_sees_a_full_disk_and_its_end(home: Path) -> None:
     run = OperatedPonte(home)
     inside = Path(f"/proc/{run.process.pid}/root{home}")
     try:

@@ -19,14 +19,8 @@ SELECT, TEXT_INPUT, CHECKBOX = 3, 4, 23
 CONTENT, NONCE, EMBEDS = 2000, 25, 10
 # resources/message.mdx#embed-object-embed-limits: each, and over all embeds of a message.
 EMBED = {"title": 256, "description": 4096}
-EMBED_FIELDS, FIELD_NAME, FIELD_VALUE, FOOTER, AUTHOR, IN_ALL_EMBEDS = (
-    25,
-    256,
-    1024,
-    2048,
-    256,
-    6000,
-)
+EMBED_FIELDS, FIELD_NAME, FIELD_VALUE = 25, 256, 1024
+FOOTER, AUTHOR, IN_ALL_EMBEDS = 2048, 256, 6000
 # reference.mdx#uploading-files: of one file, where nobody boosts or pays. Bots have no more (#8572)
 # but by the server's boosts (#2037): support.discord.com, Server Boosting FAQ, levels 2 and 3.
 FILE = 10 * MIB

@@ -321,28 +321,14 @@ LOADING = {
         503, {"error": "Model x/y is currently loading", "estimated_time": 12.0}
     ),
 }
+_FAILED_CALL = "Failed to call a function. Please adjust your prompt."
+_FAILED_KIND = ("tool_use_failed", "invalid_request_error")
+_SEE = " See 'failed_generation' for more details."
+_GROQ_CALL = _error(_FAILED_CALL + _SEE, *_FAILED_KIND, failed_generation="<function=q>")
+_GROQ_EVENT = _error(_FAILED_CALL, *_FAILED_KIND, failed_generation="x", status_code=400)
 BAD_CALL = {
-    "Groq": GatewayError(
-        400,
-        _error(
-            "Failed to call a function. Please adjust your prompt. See 'failed_generation' for "
-            "more details.",
-            "tool_use_failed",
-            "invalid_request_error",
-            failed_generation="<function=q>",
-        ),
-    ),
-    "Groq, event": GatewayError(
-        200,
-        _error(
-            "Failed to call a function. Please adjust your prompt.",
-            "tool_use_failed",
-            "invalid_request_error",
-            failed_generation="x",
-            status_code=400,
-        ),
-        is_event=True,
-    ),
+    "Groq": GatewayError(400, _GROQ_CALL),
+    "Groq, event": GatewayError(200, _GROQ_EVENT, is_event=True),
     "llama.cpp": GatewayError(500, _error("Failed to parse tool call arguments as JSON", 500)),
 }
 ANSWERED_BADLY = {
@@ -365,26 +351,16 @@ REFUSED = {
     "HTML": GatewayError(400, _NGINX.format("400 Bad Request")),
     "event": GatewayError(200, {"error": {"code": 400, "message": "odd"}}, is_event=True),
 }
+_NO_SYSTEM = "Unsupported value: 'messages[0].role' does not support 'system' with this model."
+_ALTERNATE = (
+    "After the (optional) system message(s), user and assistant roles should be alternating."
+)
 ROLES = {
-    "OpenAI": GatewayError(
-        400,
-        _error(
-            "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
-            "unsupported_value",
-        ),
-    ),
+    "OpenAI": GatewayError(400, _error(_NO_SYSTEM, "unsupported_value")),
     "Gemma": GatewayError(500, _error("System role not supported", 500)),
     "Mixtral": GatewayError(424, {"error": "Conversation roles must alternate user/assistant/..."}),
     "LM Studio": GatewayError(400, {"error": "Only user and assistant roles are supported!"}),
-    "Perplexity": GatewayError(
-        400,
-        _error(
-            "After the (optional) system message(s), user and assistant roles should be "
-            "alternating.",
-            400,
-            "invalid_message",
-        ),
-    ),
+    "Perplexity": GatewayError(400, _error(_ALTERNATE, 400, "invalid_message")),
 }
 STRICT = {
     "mixed": GatewayError(400, {
@@ -397,21 +373,16 @@ STRICT = {
     "unknown name": GatewayError(400, [{"error": {"code": 400, "message":
         "Unknown name \"strict\" at 'tools[0].function': Cannot find field."}}]),
 }  # fmt: skip
+_FLAGGED = 'The chosen model requires moderation and your input was flagged for "x"'
+_FILTERED = (
+    "The response was filtered due to the prompt triggering Azure OpenAI's content management "
+    "policy."
+)
+_IMPROPER = "Input data may contain inappropriate content."
 POLICY = {
-    "OpenRouter": GatewayError(
-        403, _error('The chosen model requires moderation and your input was flagged for "x"', 403)
-    ),
-    "Azure": GatewayError(
-        400,
-        _error(
-            "The response was filtered due to the prompt triggering Azure OpenAI's content "
-            "management policy.",
-            "content_filter",
-        ),
-    ),
-    "Alibaba": GatewayError(
-        400, _error("Input data may contain inappropriate content.", "data_inspection_failed")
-    ),
+    "OpenRouter": GatewayError(403, _error(_FLAGGED, 403)),
+    "Azure": GatewayError(400, _error(_FILTERED, "content_filter")),
+    "Alibaba": GatewayError(400, _error(_IMPROPER, "data_inspection_failed")),
     "DeepSeek": GatewayError(400, _error("Content Exists Risk", "invalid_request_error")),
     "Zhipu": GatewayError(400, _error("系统检测到输入内容可能包含不安全或敏感内容", "1301")),
 }
