@@ -19,7 +19,6 @@ ALLOWED = {
     "bot/test_operators.py": "looks until a process has reached a moment, without a limit",
     "contract/test_processes.py": "a database that takes a while, on the loop's clock",
     "dialogues/test_loop.py": "CPU time of the thread, in a ratio",
-    "guard/stage.py": "looks until nothing moves; it counts looks, and a slow machine looks less",
     "real/schedule_machine.py": "polls a database that a killed process left, without a limit",
     "fakes/models.py": "EchoModel's delay lets turns overlap; their order must not depend on it",
     "fakes/openai/chat.py": "Script.seconds, for people who look at an answer that grows",
