@@ -52,8 +52,7 @@ NEXT = Schema(
 )  # fmt: skip
 """The next version: a column, a table for both engines, and a table for Postgres."""
 BROKEN = replace(
-    NEXT,
-    migrations=(*SCHEMA.migrations, replace(NEXT.migrations[-1], script="CREATE NONSENSE")),
+    NEXT, migrations=(*SCHEMA.migrations, replace(NEXT.migrations[-1], script="CREATE NONSENSE"))
 )
 INSERT = "INSERT INTO conversations (conversation, thread, used_at) VALUES ('web:one', 'thread', 1)"
 

@@ -21,16 +21,7 @@ from core.base.text import split_text
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.messages import (
-    Address,
-    Answer,
-    Attachment,
-    Card,
-    File,
-    Message,
-    Person,
-    ReplyTo,
-)
+from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, ReplyTo
 from core.domain.ports import AnswerPart, PostJournal, Reply, StatusBoard
 from core.domain.records import Health, ToolContext
 from core.integrations import (

@@ -151,11 +151,7 @@ async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
     steps = list(process.steps)
     assert len(steps) > 5
     for number in range(len(steps) + 1):
-        asks, posts, ended = (
-            len(room.office.model.asks),
-            await room.count_answers(),
-            mails.ended,
-        )
+        asks, posts, ended = (len(room.office.model.asks), await room.count_answers(), mails.ended)
         process.restart(ends_after=number)
         seq = await room.store(f"m{number}", SHOP, ADD)
         await process.lost.wait()
