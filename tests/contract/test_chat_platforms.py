@@ -201,17 +201,3 @@ async def test_no_answer_is_lost_to_its_length(room: Room) -> None:
     room.model.script["tell me"] = [text]
     await room.ana_asks("tell me")
     await room.reads(letters_of(text))
-
-
-OWN_FILES = {"slack": {"change_form", "data_blocks", "row_blocks"}, "discord": {"state"}}
-"""Files for which the other platform has no counterpart."""
-
-
-def test_the_packages_have_the_same_files() -> None:
-    """Whoever knows one package finds everything in the other one."""
-    adapters = Path(__file__).parents[2] / "adapters"
-    slack, discord = (
-        {path.stem for path in (adapters / name).glob("*.py")} - own
-        for name, own in OWN_FILES.items()
-    )
-    assert slack == discord

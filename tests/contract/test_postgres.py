@@ -128,7 +128,8 @@ async def _wait_for_both(both: asyncio.Barrier) -> None:
     await both.abort()
 
 
-async def test_what_one_statement_cannot_have_is_no_reason_to_try_again(url: str) -> None:
+async def test_a_wrong_statement_is_not_tried_again_and_odd_text_is_kept(url: str) -> None:
+    """Postgres has no room for a zero character."""
     database = await open_database(url)
     tries = 0
 
@@ -140,11 +141,6 @@ async def test_what_one_statement_cannot_have_is_no_reason_to_try_again(url: str
     with pytest.raises(psycopg.errors.UndefinedTable):
         await database.write(write)
     assert tries == 1
-    await database.close()
-
-
-async def test_text_is_kept_as_it_came_but_for_what_postgres_has_no_room_for(url: str) -> None:
-    database = await open_database(url)
     words = "%s ? :name \\ ' é 🌉 \0 \u2028"
     insert = "INSERT INTO audit (line) VALUES (?) RETURNING line"
     kept = await database.write(lambda c: c.execute(insert, (words,)).fetchone())

@@ -72,18 +72,6 @@ class Terminal:
         self._came.set()
 
 
-async def test_a_character_may_come_in_two_reads() -> None:
-    ours, theirs = os.pipe()
-    terminal = Terminal(ours)
-    for part in (b"\xe2\x82", b"\xac"):
-        os.write(theirs, part)
-        terminal._read()
-    assert terminal.written == "\N{EURO SIGN}"
-    asyncio.get_running_loop().remove_reader(ours)
-    os.close(ours)
-    os.close(theirs)
-
-
 @asynccontextmanager
 async def at_a_terminal(ponte: WebPonte, folder: Path, *more: str) -> AsyncIterator[Terminal]:
     assert ponte.home is not None
