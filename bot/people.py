@@ -34,6 +34,7 @@ from core.erasure import KnownPerson, SqlPersonalData
 from core.journal.jobs import Peers
 from core.people.audit import Audit
 from core.people.page_accounts import (
+    NOT_INVITED_SENTENCE,
     SqlOwnerName,
     SqlPageAccounts,
     hash_token,
@@ -114,7 +115,7 @@ class PageAccountService(SqlPageAccounts):
         """
         platform, _, id = person.partition(":")
         if id != OWNER_ID and await self.find(person) is None:
-            raise NotFound(what=id)
+            raise NotFound(NOT_INVITED_SENTENCE, name=id)
         if not 0 <= days <= MAX_API_TOKEN_DAYS:
             raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
         text, now = new_api_token(), time.time()

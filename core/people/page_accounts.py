@@ -60,6 +60,10 @@ ENDED_SESSIONS_TABLE = TableDeclaration(
     columns=(text("session"), real("expires_at")), key=("session",),
 )  # fmt: skip
 
+NOT_INVITED_SENTENCE = (
+    "No one called {name} is invited to the page. `ponte people list` shows who is."
+)
+
 
 class PageAccounts(Protocol):
     """The named accounts of a surface that belongs to the owner, in addition to the owner."""
@@ -182,7 +186,7 @@ class SqlPageAccounts(SqlStore):
         token's hash. Raises NotFound."""
         ended = _read_token(connection, person)
         if not ended:
-            raise NotFound(what=_name_of(person))
+            raise NotFound(NOT_INVITED_SENTENCE, name=_name_of(person))
         connection.execute("UPDATE people SET token = ? WHERE person = ?", (token, person)).close()
         _notify(connection, person, LINK_RENEWED, id=ended)
 
@@ -209,7 +213,7 @@ class SqlPageAccounts(SqlStore):
             return select_values(connection, unfinished, person) if ended else None
 
         if (turns := await self._database.write(write)) is None:
-            raise NotFound(what=_name_of(person))
+            raise NotFound(NOT_INVITED_SENTENCE, name=_name_of(person))
         return turns
 
     async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
