@@ -351,7 +351,7 @@ async def preview_hook(
 
     config = start.config
     if name not in config.hooks:
-        raise NotFound("Webhook {name} not found in ponte.toml.", name=name)
+        raise NotFound("Webhook {name} not found in ponte.toml. Check the name.", name=name)
     hook = config.hooks[name].hook(name, start.settings.variable)
     author, place, text, quoted, is_answered = preview_delivery(hook, body.encode())
     kinds = config.rule_book.stand_ins[author.platform].rights

@@ -84,7 +84,7 @@ def test_a_webhook_is_tried_without_a_post(
     assert "'sender.login' must be a text in quotes" in ponte.err
     (tmp_path / "ponte.toml").write_text(HOOKS)
     assert ponte("hooks", "test", "other").code == 1
-    assert ponte.err == "Webhook other not found in ponte.toml.\n"
+    assert ponte.err == "Webhook other not found in ponte.toml. Check the name.\n"
     assert ponte("hooks", "test", "deploys", "--body", str(tmp_path / "none")).code == 2
     assert "Cannot read the file" in ponte.err
     assert not ponte.home.exists()
