@@ -353,6 +353,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
         run = (await ponte.engine.schedules.store.list_runs(id))[0]
         answer = await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "Post the *report*" in answer.text
+        await ponte.engine.schedules.store.settle_runs()
         assert "done" in await read(f"schedule {id} show", "k8")
         assert "Only Mia" in await read(f"schedule {id} delete", "k9", person=OTHER, thread="tU1")
         assert "Deleted." in await read(f"schedule {id} delete", "k10")
