@@ -13,9 +13,10 @@ from core.domain.records import RoundRequest
 from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from core.turn.run import TurnConfig
-from tests.core.turn.test_turn import Tools, Watched
+from tests.core.turn.test_turn import Watched
 from tests.fakes.choices import allow_list, make_choices, make_message, open_engine
 from tests.fakes.config import FixedConfig
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
 
 TURNS = 20
@@ -46,7 +47,7 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
         Config(channels={"web": ChannelConfig(model="old-model", instructions="Old channel.")}),
         TurnConfig(instructions="Be brief."),
     )
-    made = replace(make_choices(model, [Tools(tool)], policy), config=config)
+    made = replace(make_choices(model, [FixedTools(tool)], policy), config=config)
     engine = await open_engine(tmp_path, made)
     engine.platforms.replies["web"] = lambda to, posts: Watched()
     engine.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,11 @@ from adapters.slack.people import SlackPeople
 from core.base.errors import StatusUnknown
 from core.domain.messages import Answer, Card
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
+from core.domain.records import Effect, Outcome, QuickCommand, ToolContext
 from core.people.rules import GUEST_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Json, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
@@ -216,7 +216,7 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         "adapters.slack.adapter.SlackPeople", partial(SlackPeople, clock=lambda: now[0])
     )
     model = EchoModel()
-    tools = [Shelf(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]
+    tools = [FixedTools(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]
     chosen = make_choices(model, tools, allow_list())
     async with workplace(tmp_path, Setting(chosen=chosen)) as w:
         ask = f"{w.slack.bot} hello"
@@ -248,24 +248,6 @@ def _tool(name: str, effect: Effect) -> Tool:
 
     run.__name__ = name
     return FunctionTool(run, effect=effect, doing="is at it…")
-
-
-class Shelf:
-    """A source of these tools."""
-
-    name = "shelf"
-
-    def __init__(self, *tools: Tool) -> None:
-        self._tools = tools
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        return self._tools
-
-    async def health(self) -> Health:
-        return Health("shelf", "on")
-
-    async def close(self) -> None:
-        return None
 
 
 async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Path) -> None:

@@ -37,10 +37,11 @@ from core.schedules.schedule import (
 from core.schedules.words import describe_schedule, describe_whole
 from core.tools.tool import FunctionTool
 from core.turn.origins import PauseReason
-from tests.core.turn.test_turn import Scripted, Tools, Watched
+from tests.core.turn.test_turn import Scripted, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending, open_engine
 from tests.fakes.clock import Clock
 from tests.fakes.config import FixedConfig
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -145,7 +146,7 @@ async def open_bot(
     spending = make_spending(
         allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})
     )
-    parts = [Tools(*tools)], policy, [MemoryTable()]
+    parts = [FixedTools(*tools)], policy, [MemoryTable()]
     choices = make_choices(model or EchoModel(), *parts, spending=spending, rules=tables)
     found = limits or ScheduleLimits()
     engine = await open_engine(home, replace(choices, clock=clock, schedule_limits=found))

@@ -23,10 +23,11 @@ from core.tools.tool import FunctionTool
 from core.turn.context import NO_TABLES_SENTENCE
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, WebhookOrigin
 from core.webhooks.intake import HookIntake
-from tests.core.turn.test_turn import Tools, Watched
+from tests.core.turn.test_turn import Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending, open_engine
 from tests.fakes.clock import Clock
 from tests.fakes.config import FixedConfig
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -166,7 +167,7 @@ async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterat
     table.target = {"choice_fields": ["Status"]}
     table_rule = TableRule("auto", auto_fields=frozenset({"Status"}), auto_people=PEOPLE)
     source = LateScheduleSource()
-    effects = Tools(*map(make_tool, ("read", "write", "spend", "code", "chat")))
+    effects = FixedTools(*map(make_tool, ("read", "write", "spend", "code", "chat")))
     choices = make_choices(
         model, [table, source, effects], policy, [table],
         rules=TableRules({"people": table_rule}),

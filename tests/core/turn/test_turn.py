@@ -20,7 +20,6 @@ from core.domain.messages import Answer, Attachment, Card, Item, Post, Progress,
 from core.domain.ports import Model, Tool
 from core.domain.records import (
     Effect,
-    Health,
     ModelEvent,
     Outcome,
     RoundCompleted,
@@ -31,7 +30,6 @@ from core.domain.records import (
     ToolCall,
     ToolContext,
     Turn,
-    Viewer,
 )
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
@@ -39,6 +37,7 @@ from core.tools.tool import FunctionTool
 from core.turn import manager
 from core.turn.rounds import MAX_ROUNDS, MAX_SHOWN_SOURCES
 from tests.fakes.choices import make_choices, make_message, make_spending, open_engine
+from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
 
 Script = Callable[[RoundRequest], Sequence[ModelEvent]]
@@ -54,22 +53,6 @@ class Scripted(EchoModel):
         self.asks.append(ask)
         for event in self._script(ask):
             yield event
-
-
-class Tools:
-    name = "tests"
-
-    def __init__(self, *tools: Tool) -> None:
-        self._tools = tools
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        return self._tools
-
-    async def health(self) -> Health:
-        return Health("tests", "on")
-
-    async def close(self) -> None:
-        return None
 
 
 class Watched:
@@ -126,7 +109,7 @@ async def _bot(
     prices: Prices | None = None,
 ) -> AsyncIterator[tuple[Engine, Watched]]:  # fmt: skip
     spending = make_spending(allowances=allowances, prices=prices)
-    chosen = make_choices(model, [Tools(*tools)], spending=spending)
+    chosen = make_choices(model, [FixedTools(*tools)], spending=spending)
     engine, reply = await open_engine(home, chosen), Watched()
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
