@@ -99,9 +99,6 @@ _STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
 _AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN, "approved": _GREEN}
 
-_QUOTED_FENCE = "> ```"
-_QUOTED_CODE_ROOM = 2 * len(_QUOTED_FENCE) + 4
-"""Characters that opening and closing code in a quote takes in a post."""
 _LONGEST_MARK = 16
 """A longer run of backticks or tildes is text and begins no code block."""
 _TARGET = r"\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
@@ -118,10 +115,11 @@ _HEADING = re.compile(r" {0,3}#{4,6}\s+")
 _HEADING_END = re.compile(r"\s+#+\s*$")
 _INFO = re.compile(r"[\w+.#-]*")
 _TICKS = re.compile(r"`(?=``)")
-# What only Discord reads as markup: spoilers, small text at the beginning of a line, and a quote of
-# all lines that follow. An address in angle brackets holds none.
+# What only Discord reads as markup: spoilers, code that begins within a line, small text at its
+# beginning, and a quote of all lines that follow. An address in angle brackets holds none.
 _OWN_MARKUP = re.compile(
-    r"(\\.|<https?://[^\s<>]*>)|\|(?=\|)|^-(?=# )|>(?=>> )", re.MULTILINE | re.DOTALL
+    r"(\\.|<https?://[^\s<>]*>)|\|(?=\|)|`(?=``)|~(?=~~)|^-(?=# )|>(?=>> )",
+    re.MULTILINE | re.DOTALL,
 )
 _STRONG = re.compile(
     r"(https?://\S*)|(?<![\w\\])__(?=[^\s_])((?:[^_]|_(?!_)){1,500})(?<!\s)__(?!\w)"
@@ -273,7 +271,11 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             quoted = list(takewhile(_QUOTE.match, lines[at:]))
             at += len(quoted)
             inner = "\n".join(_QUOTE.sub("", line, count=1) for line in quoted)
-            out += [f"> {line}" for line in _convert_lines(inner, sheets, in_quote=True)]
+            # Code is shown outside its quote: `split_text` closes it in each post.
+            for converted in _convert_lines(inner, sheets, in_quote=True):
+                next_fence = fence_after_line(converted, fence, _LONGEST_MARK)
+                out.append(converted if fence or next_fence else f"> {converted}")
+                fence = next_fence
             continue
         next_fence = fence_after_line(line, fence, _LONGEST_MARK)
         in_code = fence is not None or next_fence is not None
@@ -299,7 +301,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             text = table.records()
         # The cells are converted already, but Discord would still preview their addresses.
         out += [change_outside_code(line, _prevent_previews) for line in text.split("\n")]
-    if in_quote and fence is not None:  # Discord takes code that does not end in its quote for text
+    if fence is not None:  # Discord takes code without an end for text
         out.append("```")
     return out
 
@@ -315,34 +317,14 @@ def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
     """Return an answer as at least one and at most `most` parts. If it needs more, the last part
     names the file that contains the whole answer. The only part of an empty text is empty."""
     rendered = to_discord(markdown)
-    limit = LIMIT - (_QUOTED_CODE_ROOM if _QUOTED_FENCE in rendered.text else 0)
-    parts = split_text(rendered.text, limit)
+    parts = split_text(rendered.text, LIMIT) or ("",)
     if len(parts) <= most:
-        return DiscordPages(_close_quoted_code(parts) or ("",), rendered.sheets)
+        return DiscordPages(parts, rendered.sheets)
     note = say("*The full answer is in {name}.*", name=f"`{WHOLE}`")
     # The last part is cut again, to make room for the note.
-    last = split_text(parts[most - 1], limit - _NOTE_ROOM)[0]
-    *visible_parts, last = _close_quoted_code([*parts[: most - 1], last])
-    visible_parts.append(f"{last}\n\n{note}")
-    return DiscordPages(tuple(visible_parts), (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
-
-
-def _close_quoted_code(parts: Sequence[str]) -> tuple[str, ...]:
-    """Return the posts of an answer with code in a quote closed at the end of each post, and opened
-    again in the next one. Discord shows code without an end as text."""
-    closed_parts, is_open = list[str](), False
-    for part in parts:
-        if is_open and part.startswith(_QUOTED_FENCE):  # nothing of the code is left
-            part = part.removeprefix(_QUOTED_FENCE).removeprefix("\n")
-        elif is_open:  # a long line is cut without the sign of the quote
-            part = f"{_QUOTED_FENCE}\n{part if part.startswith('> ') else f'> {part}'}"
-        fence: Fence | None = None
-        for line in part.split("\n"):
-            text = line.removeprefix("> ")
-            fence = fence_after_line(text, fence, _LONGEST_MARK) if text != line else None
-        is_open = fence is not None
-        closed_parts.append(f"{part}\n{_QUOTED_FENCE}" if is_open else part)
-    return tuple(closed_parts)
+    last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
+    visible_parts = (*parts[: most - 1], f"{last}\n\n{note}")
+    return DiscordPages(visible_parts, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
 
 
 def read_table(lines: list[str]) -> TextTable | None:

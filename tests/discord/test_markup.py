@@ -51,29 +51,38 @@ def test_mentions_and_commands_are_inert_outside_code() -> None:
     assert render_text("```\n@everyone <@1>\n```") == "```\n@everyone <@1>\n```"
 
 
-def test_code_that_its_quote_leaves_open_ends_with_the_quote() -> None:
-    said = "> ```\n> @everyone https://evil.example ||x||\n\n> ````py\n> ```\nout ||y||"
+def test_code_that_is_left_open_ends_with_its_quote_or_text() -> None:
+    said = "> ```\n> @everyone https://evil.example ||x||\n\n> ````py\n> ```\nout ||y||\n~~~\n@here"
     assert render_text(said) == (
-        "> ```\n> @everyone https://evil.example ||x||\n> ```\n\n"
-        "> ```py\n> `\u200b``\n> ```\nout \\||y\\||"
+        "```\n@everyone https://evil.example ||x||\n```\n\n"
+        "```py\n`\u200b``\n```\nout \\||y\\||\n```\n@here\n```"
     )
 
 
-@pytest.mark.parametrize("length", [30, 2_500])
+HIDDEN = "@everyone ||x|| https://evil.example"
+
+
 @pytest.mark.parametrize("most", [2, 20])
-def test_code_in_a_quote_is_code_in_each_of_its_posts(length: int, most: int) -> None:
-    lines = [f"> {n} @everyone ||x|| https://evil.example {'y' * length}" for n in range(40)]
-    for at in (1, 17, 39):
-        said = "\n".join(["> ```", *lines[:at], "> ```", "out", *lines[at:], "> ```"])
-        parts = paginate(said, most).parts
-        assert max(map(len, parts)) <= LIMIT
-        for part in parts:
-            in_code = False
-            for line in part.split("\n"):
-                assert in_code or "@everyone" not in line, part
-                in_code = in_code != line.startswith("> ```")
-                assert not in_code or line.startswith("> "), part
-            assert not in_code
+@pytest.mark.parametrize(
+    "said",
+    [
+        "\n".join(["> ```", *[f"> {HIDDEN} {'y' * 30}"] * 60, "> ```", "out"]),
+        "\n".join(["> ```", *[f"> {HIDDEN} {'y' * 2_500}"] * 5, "> ```", "out"]),
+        f"> - a\n>   ```\n> {'y' * 4_500}\n> {HIDDEN}\n>   ```",
+        f"> ~~~\n> {'y ' * 2_500}\n> {HIDDEN}\n> ~~~",
+        f"> {'w ' * 900}\n> ```\n>\n> {'x' * 2_600}\n> {HIDDEN}\n> ```",
+        "\n".join(["`" * 17, "> ```", *[f"> {HIDDEN}"] * 90, "> ```"]),
+        "\n".join(["~" * 20, "> ```", *[f"> {HIDDEN}"] * 90, "> ```"]),
+        f"> ```\n{'> ' + 'q' * 98}\n" * 20 + "> ```",
+    ],
+)
+def test_code_in_a_quote_is_code_in_each_of_its_posts(said: str, most: int) -> None:
+    for part in paginate(said, most).parts:
+        assert part.strip()
+        assert len(part) <= LIMIT
+        outside, *blocks = re.split(r"^ *```", part, flags=re.MULTILINE)
+        assert len(blocks) % 2 == 0, part
+        assert not MENTIONS.search(outside + "".join(blocks[1::2])), part
 
 
 def test_what_discord_reads_differently_is_shown_as_markdown_means_it() -> None:
@@ -87,12 +96,12 @@ def test_what_discord_reads_differently_is_shown_as_markdown_means_it() -> None:
     assert render_text(code) == "Run:\n\n```\na || b\ndef f(*x, **y): __z__\n```\n\nend"
 
 
-def test_a_quote_holds_code_and_tables() -> None:
+def test_code_and_tables_stand_beside_their_quote() -> None:
     text = "> ```sh\n> npm i @here/x || y\n> ```\n>after\n>\n> -# x\nout"
-    quoted = "> ```sh\n> npm i @here/x || y\n> ```\n> after\n> \n> \\-# x\nout"
+    quoted = "```sh\nnpm i @here/x || y\n```\n> after\n> \n> \\-# x\nout"
     assert render_text(text) == quoted
     table = "> | a | b |\n> |---|---|\n> | 1 | 2 |"
-    assert render_text(table) == "> ```\n> a  b\n> ─  ─\n> 1  2\n> ```"
+    assert render_text(table) == "```\na  b\n─  ─\n1  2\n```"
 
 
 def test_addresses_stay_whole() -> None:
