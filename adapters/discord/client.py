@@ -376,7 +376,8 @@ def complete_polls(value: Any) -> None:
         if isinstance(option, dict):
             option.setdefault("text", "")
         for inner in value.values():
-            complete_polls(inner)
+            if isinstance(inner, (dict, list)):
+                complete_polls(inner)
 
 
 class ChannelQueues:

@@ -14,7 +14,7 @@ import structlog
 
 from adapters.discord import render
 from adapters.discord.client import FilesTooLarge, attempt, history, own_id
-from adapters.discord.render import LIMIT, Sheet, paginate
+from adapters.discord.render import LIMIT, DiscordPages, Sheet, paginate
 from core.base import text
 from core.base.errors import PonteError, PostRemoved, Undeliverable
 from core.base.i18n import format_size, say
@@ -193,12 +193,20 @@ class Renderer:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._last_pages: tuple[str, DiscordPages] | None = None
         self._last_rendering: tuple[Answer, Rendering] | None = None
+
+    def paginate(self, text: str) -> DiscordPages:
+        """Return the text as posts. Those of the last text are kept."""
+        last = self._last_pages
+        if last is None or last[0] != text:
+            last = self._last_pages = text, paginate(text, self._most)
+        return last[1]
 
     async def rendering(self, answer: Answer) -> Rendering:
         """Return the embeds, buttons and files of an answer's last post."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
-            pages = await run_off_loop(lambda text: paginate(text, self._most), answer.text)
+            pages = await run_off_loop(self.paginate, answer.text)
             view = render.build_buttons(answer.cards) if answer.cards else None
             embeds = render.build_embeds(answer.cards)
             self._last_rendering = answer, Rendering(embeds, view, pages.sheets)

@@ -27,7 +27,7 @@ from adapters.discord.client import (
 )
 from adapters.discord.intake import DiscordThreads
 from adapters.discord.presence import DiscordSigns
-from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup, paginate
+from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup
 from adapters.discord.state import Acks, OriginalResponse, Token
 from core.base.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
@@ -72,7 +72,7 @@ class DiscordSurface:
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one message. A longer text is cut; the last
         part names the file that contains all of it."""
-        return paginate(text, self.max_posts).parts
+        return self._renderer.paginate(text).parts
 
     async def seconds_until_growth(self) -> float:
         """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""

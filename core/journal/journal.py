@@ -82,22 +82,17 @@ def _current_turn_transaction(
 
     @functools.wraps(method)
     async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> T:
-        def write_if_current(connection: SqlConnection) -> T:
-            current = _read_current(connection, turn)
-            if current is None:
-                raise Superseded
-            return method(journal, connection, current, turn, *args, **options)
-
-        result = await journal._database.write(write_if_current)
-        journal.check_ownership()
-        return result
+        return await journal._write_if_current(
+            turn, lambda c, current: method(journal, c, current, turn, *args, **options)
+        )
 
     return write
 
 
 class Journal(SqlThreads):
     """The durable record of turns and threads. Each method is one transaction, durable on return;
-    but a power failure may undo `begin` and `end_turn`, which the next start then repeats.
+    but a power failure may undo `begin`, `end_turn` and a `record_user_message` that reserved no
+    money. The next start then repeats them.
 
     A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
     belongs to another process now. A full disk raises NotStored.
@@ -140,21 +135,51 @@ class Journal(SqlThreads):
             lambda c: _begin_turn(c, seq, self._owner), repeatable=True
         )
 
-    @_current_turn_transaction
-    def record_user_message(
+    async def _write_if_current(
+        self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T], *, repeatable: bool = False
+    ) -> T:
+        """Run `work` with the turn's row of `current_turns`, as `_current_turn_transaction` says.
+        `repeatable` is that of `Database.write`."""
+
+        def write(connection: SqlConnection) -> T:
+            current = _read_current(connection, turn)
+            if current is None:
+                raise Superseded
+            return work(connection, current)
+
+        result = await self._database.write(write, repeatable=repeatable)
+        self.check_ownership()
+        return result
+
+    async def record_user_message(
         self,
-        connection: SqlConnection,
-        current: SqlRow,
         turn: Turn,
         items: Sequence[Item],
         reserve: TransactionStep | None = None,
+        *,
+        pays: bool = True,
     ) -> RecordedMessage:
         """Add the person's message to the transcript, once. Return the turn's items, and the
         origin of the texts in its thread.
 
         Notes about changes that the thread has not received yet come first. `reserve` runs in the
-        same transaction; if it raises, nothing is stored. Raises Superseded.
+        same transaction; if it raises, nothing is stored. `pays`: it may reserve money. Raises
+        Superseded.
         """
+        return await self._write_if_current(
+            turn,
+            lambda c, current: self._record_user_message(c, current, turn, items, reserve),
+            repeatable=not pays,
+        )
+
+    def _record_user_message(
+        self,
+        connection: SqlConnection,
+        current: SqlRow,
+        turn: Turn,
+        items: Sequence[Item],
+        reserve: TransactionStep | None,
+    ) -> RecordedMessage:
         message = turn.message
         quoted = any(not quote.is_note for quote in message.context)
         quoted = quoted or any(one.name == "assistant" for one in message.program_context)

@@ -412,7 +412,7 @@ class ConversationManager:
             reserve = await budget.make_reservation(run.turn, call)
             cleaned_message = replace(message, text=cleaned_text)
             items = prompt.build_items(cleaned_message, files, missing)
-            recorded = await self._journal.record_user_message(run.turn, items, reserve)
+            recorded = await self._journal.record_user_message(run.turn, items, reserve, pays=pays)
             run.turn = replace(run.turn, items=recorded.items)
             provenance = recorded.provenance
             first, counts = reserve.grant, reserve.counts

@@ -32,7 +32,9 @@ from core.domain.records import (
     Turn,
 )
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.money.budget import SqlReservation
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
+from core.store.database import SqlConnection
 from core.tools.tool import FunctionTool
 from core.turn import manager
 from core.turn.rounds import MAX_ROUNDS, MAX_SHOWN_SOURCES
@@ -170,6 +172,33 @@ async def test_a_file_that_is_not_read_is_told(tmp_path: Path) -> None:
             )
             answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
             assert answer.text == (f"done\n\n_{note}_" if note else "done")
+
+
+@pytest.mark.usefixtures("durable_sqlite")
+@pytest.mark.parametrize(
+    ("allowances", "least"), [([Allowance("each person", turns=9)], 1), (ALLOWANCES, 2)]
+)
+async def test_only_reserved_money_waits_for_the_disk(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    allowances: Sequence[Allowance],
+    least: int,
+) -> None:
+    """In SQLite's mode 1 (NORMAL), a power failure may undo what was stored before the request."""
+    reserve, modes = SqlReservation.__call__, list[int]()
+
+    def note_mode(self: SqlReservation, connection: SqlConnection) -> None:
+        reserve(self, connection)
+        modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    monkeypatch.setattr(SqlReservation, "__call__", note_mode)
+    model = Scripted(lambda ask: [_completed_with("done")])
+    model.level = "chat"  # the demo model costs nothing
+    async with _bot(tmp_path, model, allowances=allowances) as (engine, _):
+        for key in ("k1", "k2", "k3"):  # another write may share the transaction of one
+            await _answer(engine, key=key)
+    assert len(modes) == 3
+    assert min(modes) == least
 
 
 async def test_the_calls_of_a_round_run_side_by_side(tmp_path: Path) -> None:
