@@ -5,9 +5,11 @@ Times are in seconds since the epoch and sizes in bytes, unless a name says othe
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
@@ -271,7 +273,7 @@ class ForgetResult:
     """The ids of every thread that the conversation had."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ToolSpec:
     """The description of a tool for the model. `parameters` is the JSON schema of an object."""
 
@@ -279,6 +281,12 @@ class ToolSpec:
     description: str
     parameters: Mapping[str, Any]
     strict: bool = True
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of all that the model is told about the tool."""
+        text = self.name + self.description + json.dumps(dict(self.parameters))
+        return len(text.encode(errors="replace"))
 
 
 class RequestPayment(Protocol):

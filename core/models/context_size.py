@@ -9,7 +9,6 @@ instructions. So nothing is sent that may not fit.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -313,11 +312,8 @@ def _without_descriptions(schema: Any) -> Any:
 
 
 def tool_tokens(tools: Iterable[ToolSpec]) -> int:
-    """Return the estimated tokens of tools."""
-    return sum(
-        16 + count_tokens(tool.name + tool.description + json.dumps(tool.parameters))
-        for tool in tools
-    )
+    """Return the estimated tokens of tools: three bytes each, as in `count_tokens`."""
+    return sum(16 - -tool.size // 3 for tool in tools)
 
 
 def fit_request(

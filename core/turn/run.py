@@ -4,7 +4,6 @@ that every turn uses, the cost that it reserves, and writes that outlast a failu
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -196,10 +195,8 @@ class TurnPayment:
 def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]) -> int:
     """Return an upper bound of the input tokens beside the thread: one token for each byte of the
     instructions, the preface and the descriptions of tools."""
-    texts = [instructions, preface]
-    for tool in tools:
-        texts += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
-    return sum(len(each.encode()) + _TOKENS_AROUND_EACH for each in texts)
+    sizes = [len(instructions.encode()), len(preface.encode()), *(t.spec.size for t in tools)]
+    return sum(sizes) + _TOKENS_AROUND_EACH * (2 + 3 * len(tools))
 
 
 class ChannelSettings(Protocol):
