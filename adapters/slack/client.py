@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import structlog
 
 from adapters.slack.render import Json
-from core.base.errors import NotStored, PlatformBusy, SettingsError
+from core.base.errors import NotSent, NotStored, PlatformBusy, SettingsError
 from core.base.http import Proxies, parse_retry_after
 from core.base.tasks import Backoff, BoundedDict, retry
 from core.journal.jobs import SharedPace
@@ -234,7 +234,7 @@ class InDoubt(Exception):
         return str(self)
 
 
-class Unsent(InDoubt):
+class Unsent(InDoubt, NotSent):
     """No connection was made, so the call did nothing and may be repeated."""
 
 

@@ -515,6 +515,9 @@ class WebReply:
     async def wait_for_updates(self) -> None:
         return None
 
+    async def settle_posts(self) -> None:
+        return None
+
     async def finish(self, answer: Answer) -> None:
         self._hub.finish_turn(self._conversation, self._turn, answer)
 

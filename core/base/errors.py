@@ -350,6 +350,10 @@ class PlatformBusy(PonteError):
         self.seconds = seconds
 
 
+class NotSent(Exception):
+    """A call to a platform had no effect, so it may be repeated."""
+
+
 class SettingsError(PonteError):
     """A setting is wrong. The process exits with code 2."""
 

@@ -17,8 +17,16 @@ from typing import Any
 import structlog
 
 from core.base import text
-from core.base.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
-from core.base.tasks import Backoff, retry
+from core.base.errors import (
+    NotSent,
+    NotStored,
+    PlatformBusy,
+    PonteError,
+    PostRemoved,
+    Superseded,
+    Undeliverable,
+)
+from core.base.tasks import Backoff, cancel_all, retry
 from core.domain.messages import Answer, Post, Progress
 from core.domain.ports import AnswerPart, PostJournal, Surface
 from core.domain.records import Turn
@@ -82,6 +90,8 @@ MAX_DELIVERY_SECONDS = 3600.0
 conversation mentions it."""
 LATE_POST_SECONDS = 60.0
 """Seconds that `correct_late_posts` waits for posts that are still under way."""
+SETTLE_SECONDS = 2.0
+"""Seconds that posts under way have to end before another process continues the turn."""
 WHOLE_ANSWER_SECONDS = 0.5
 """An answer that is complete within this time is posted once. If it grew, it would need an
 additional edit."""
@@ -99,10 +109,9 @@ class GrowingReply:
         self._known: dict[int, Post] = {}
         """The journalled posts by number, once `_load_posts` has read them."""
         self._is_loaded = False
-        self._inherited: set[int] = set()
-        """Numbers of the posts that an earlier process requested and this one has not found yet."""
-        self._arrived = 0.0
-        """The time at which the requests of that process have arrived, on the monotonic clock."""
+        self._arrivals: dict[int, float] = {}
+        """By number of a post with an unknown outcome that was not found yet: when its request must
+        have arrived, on the monotonic clock."""
         self._shown: dict[int, str] = {}
         """The text that this process posted last in each part."""
         self._made: dict[int, str] = {}
@@ -209,6 +218,20 @@ class GrowingReply:
                         id,
                         AnswerPart(number, text_of_part, ends, is_final=True, placed=answer.placed),
                     )
+
+    async def settle_posts(self) -> None:
+        """Record or cancel the posts under way, because another process continues the turn."""
+        self._is_finishing = True
+        tasks = [*self._making.values(), *filter(None, [self._worker])]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+        finally:
+            # Such a post may still wait for a rate limit. The other process could not find it.
+            await cancel_all(tasks)
+        for number, id in self._made.items():
+            if (post := self._known.get(number)) and not post.id:
+                await self._record_post(post, id)
 
     async def wait_for_updates(self) -> None:
         """Wait for updates under way, then remove the signs of activity."""
@@ -342,12 +365,15 @@ class GrowingReply:
         continues and its id is stored in `_made`, so that the post is never made twice."""
         task = self._making[number] = asyncio.create_task(call)
 
-        def keep_id(task: asyncio.Task[str]) -> None:
+        def note_outcome(task: asyncio.Task[str]) -> None:
             del self._making[number]
-            if not task.cancelled() and not task.exception():
+            error = None if task.cancelled() else task.exception()
+            if not task.cancelled() and not error:
                 self._made[number] = task.result()
+            elif not isinstance(error, (PonteError, NotSent)):  # with these, nothing was posted
+                self._expect_arrival(number)
 
-        task.add_done_callback(keep_id)
+        task.add_done_callback(note_outcome)
         return await asyncio.shield(task)
 
     async def _made_here(self, number: int) -> str:
@@ -359,15 +385,20 @@ class GrowingReply:
     async def _find_post(self, post: Post) -> str | None:
         """Return the id of a post that may have been made; None if it was not.
 
-        The request of an earlier process may still be under way when this one starts. So a post
-        that is not there is looked for again once that request must have arrived.
+        The request of an earlier process, or one whose response was lost, may still be under way.
+        So a post that is not there is looked for again once its request must have arrived.
         """
         id = await self._surface.find(post.number, post.key)
-        if id is None and post.number in self._inherited:
-            await asyncio.sleep(self._arrived - time.monotonic())
+        if id is None and post.number in self._arrivals:
+            await asyncio.sleep(self._arrivals[post.number] - time.monotonic())
             id = await self._surface.find(post.number, post.key)
-        self._inherited.discard(post.number)
+        self._arrivals.pop(post.number, None)
         return id
+
+    def _expect_arrival(self, number: int) -> None:
+        """Note that the request of a post may still be under way, if the platform has such."""
+        if self._surface.arrival_seconds:
+            self._arrivals[number] = time.monotonic() + self._surface.arrival_seconds
 
     async def _record_intent(self, number: int) -> Post:
         """Journal the key of a post before the post is made."""
@@ -402,7 +433,7 @@ class GrowingReply:
         if not self._is_loaded:
             self._known = {post.number: post for post in await self._posts.list_posts()}
             self._is_loaded = True
-            if self._surface.arrival_seconds:
-                self._inherited = {post.number for post in self._known.values() if not post.id}
-                self._arrived = time.monotonic() + self._surface.arrival_seconds
+            for post in self._known.values():
+                if not post.id:
+                    self._expect_arrival(post.number)
         return self._known

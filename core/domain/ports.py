@@ -253,6 +253,10 @@ class Reply(Protocol):
     async def wait_for_updates(self) -> None:
         """Wait until all updates that `show` started have ended."""
 
+    async def settle_posts(self) -> None:
+        """Record the posts under way or cancel them, so that nothing is posted from now on. Another
+        process continues the turn. Nothing else may be called afterwards but `wait_for_updates`."""
+
     async def finish(self, answer: Answer) -> None:
         """Post the answer durably. Calling it again posts nothing twice.
 
@@ -442,7 +446,7 @@ class QuickCommands(Protocol):
 
 
 ARRIVAL_SECONDS = 5.0
-"""Seconds that a post may take to appear after the process that requested it has died."""
+"""Seconds that a post may take to appear after its process has died or its response was lost."""
 
 
 class Platform(Protocol):
@@ -584,7 +588,7 @@ class Surface(Protocol):
 
     - PostRemoved if a person deleted the post;
     - Undeliverable if the platform refuses for good;
-    - PlatformBusy if the call must be repeated later;
+    - PlatformBusy if the call must be repeated later, or NotSent, which had no effect either;
     - any other exception if the outcome of the call is unknown.
     """
 
@@ -593,7 +597,7 @@ class Surface(Protocol):
     interval: float
     """Seconds between two edits of one post."""
     arrival_seconds: float
-    """Seconds after which a request of a process that died has taken effect or never will; 0.0 if
+    """Seconds after which a request with an unknown outcome has taken effect or never will; 0.0 if
     the platform makes one post of two with the same key."""
 
     def split(self, text: str) -> tuple[str, ...]:

@@ -208,7 +208,7 @@ class ConversationManager:
                 try:
                     run.earlier_proposal = await origin.check_start(turn)
                 except asyncio.CancelledError:
-                    await self._put_back_unless_stopped(turn)
+                    await self._put_back_unless_stopped(run)
                     raise RunSkipped("changed") from None
                 await reply.show(Progress())
                 try:
@@ -306,13 +306,13 @@ class ConversationManager:
             return _with_notes(await self._answer_message(run), notes)
         except asyncio.CancelledError:
             await self._store_last_round(run)
-            await self._put_back_unless_stopped(run.turn)
+            await self._put_back_unless_stopped(run)
             elsewhere = run.rounds is not None and run.rounds.may_finish_elsewhere
             notice = say(_STOPPED_HERE if elsewhere else "_Stopped._")
             cards = await run.rounds.cards() if run.rounds else ()
             return Answer(f"{run.visible_text}\n\n{notice}".strip(), status="stopped", cards=cards)
         except Draining:
-            await self._journal.put_back(run.turn)
+            await self._put_back(run)
             raise asyncio.CancelledError from None
         except (PostRemoved, Superseded, NotStored, _Requeued):
             raise
@@ -618,7 +618,7 @@ class ConversationManager:
             except asyncio.CancelledError:
                 # The held post would be saved with the turn's end, which does not come now.
                 await run.posts.keep()
-                await self._put_back_unless_stopped(run.turn)
+                await self._put_back_unless_stopped(run)
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "", **facts: str) -> None:
         """Record the end of a turn in the log, in metrics and in its trace. The log also gets
@@ -666,11 +666,16 @@ class ConversationManager:
             with suppress(Superseded, NotStored, Unstorable):
                 await self._journal.record_round(run.turn, last)
 
-    async def _put_back_unless_stopped(self, turn: Turn) -> None:
+    async def _put_back(self, run: TurnRun) -> None:
+        """Return the turn to the queue, once nothing more is posted here."""
+        await run.reply.settle_posts()
+        await self._journal.put_back(run.turn)
+
+    async def _put_back_unless_stopped(self, run: TurnRun) -> None:
         """Return the turn to the queue and raise CancelledError, unless a person stopped it. In
         that case, undo the cancellation of this task, so that it can still post the answer."""
-        if not self._inbox.is_stopped(turn.seq):
-            await self._journal.put_back(turn)
+        if not self._inbox.is_stopped(run.turn.seq):
+            await self._put_back(run)
             raise asyncio.CancelledError
         if task := asyncio.current_task():
             task.uncancel()

@@ -148,13 +148,18 @@ async def test_a_process_that_dies_after_the_effect_is_followed_by_one_that_look
     assert place.calls("post") == 1
 
 
+@pytest.mark.parametrize("is_own", [False, True])
 @pytest.mark.parametrize("made", ["late", "never"])
-async def test_a_request_that_may_outlive_its_process_is_waited_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch, made: str
+async def test_a_request_with_an_unknown_outcome_is_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch, made: str, is_own: bool
 ) -> None:
-    """A platform may handle a request after the next process has looked for its post."""
+    """A platform may handle a request after its post was looked for: that of a process that died,
+    or an own one that got no response."""
     monkeypatch.setattr(RecordingSurface, "arrival_seconds", 0.001)
-    await place.posts.record_posting(1, place.reply().first_key)
+    if is_own:
+        place.recorder.faults = Faults(lose_before=1)
+    else:
+        await place.posts.record_posting(1, place.reply().first_key)
     find = place.recorder.find
 
     async def find_before_it_is_made(source: str, key: str) -> str | None:
@@ -283,6 +288,47 @@ async def test_a_post_that_was_under_way_when_its_turn_was_stopped_is_not_made_t
     await second
     assert place.visible == ["stopped"]
     assert (place.calls("post"), place.calls("find")) == (1, 0)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+async def test_a_post_under_way_ends_before_another_process_continues(
+    place: Place, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Its id is recorded. If it takes too long, it is cancelled and never made."""
+    monkeypatch.setattr(reply, "SETTLE_SECONDS", seconds)
+    own, gate = place.reply(), hold_posts(place, monkeypatch)
+    first = asyncio.create_task(own.finish(answer("hi")))
+    await gate.wait_until_reached()
+    first.cancel()
+    await asyncio.wait({first})
+    settling = asyncio.create_task(own.settle_posts())
+    if seconds:
+        await asyncio.sleep(0)
+        gate.release()
+    await settling
+    assert [post.id for post in place.posts.posts.values()] == (["p1"] if seconds else [""])
+    gate.release()
+    await place.reply().finish(answer("hi"))
+    assert place.visible == ["hi"]
+    assert (place.calls("post"), place.calls("find")) == (1, 0 if seconds else 1)
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+async def test_progress_under_way_ends_before_another_process_continues(
+    place: Place, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+) -> None:
+    monkeypatch.setattr(reply, "SETTLE_SECONDS", 0.0 if is_slow else 3600.0)
+    own, gate = place.reply(), hold_posts(place, monkeypatch)
+    await own.show(Progress("h"))
+    await gate.wait_until_reached()
+    if not is_slow:
+        gate.release()
+    await own.settle_posts()
+    gate.release()
+    await own.wait_for_updates()
+    await place.reply().finish(answer("hi"))
+    assert place.visible == ["hi"]
+    assert (place.calls("post"), place.calls("find")) == (1, int(is_slow))
 
 
 async def test_a_post_that_arrives_after_the_turn_was_taken_over_is_deleted(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.connection import PING_SECONDS
+from adapters.slack.surface import SlackSurface
 from core.domain.messages import turn_id
 from core.domain.records import RoundRequest
 from tests.fakes.loop_clock import LoopClock, run_ready
@@ -15,6 +16,12 @@ from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Says, Speaker, WatchedInbox
+
+
+@pytest.fixture(autouse=True)
+def quick_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The double of Slack has handled a request when its response is lost."""
+    monkeypatch.setattr(SlackSurface, "arrival_seconds", 0.001)
 
 
 async def ask_and_check_answers(w: Workplace, places: list[SlackChannel], messages: int) -> None:

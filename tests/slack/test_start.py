@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackOptions
 from adapters.slack.setup import SCOPE_PURPOSES, check
+from adapters.slack.surface import SlackSurface
 from core.base.errors import SettingsError
 from core.base.http import Proxies
+from core.chat import reply
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
@@ -102,6 +105,23 @@ async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: P
             lambda: [a.visible_text for a in w.slack.finished_answers(said)] == ["One two three."]
         )
         assert len(w.calls("chat.stopStream")) == ended + 1, "before the first edit"
+
+
+async def test_a_post_that_waits_for_a_rate_limit_is_left_to_the_next_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reply, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(SlackSurface, "arrival_seconds", 0.0)
+    async with workplace(tmp_path, Setting(grace=0.0)) as w:
+        w.slack.api.faults.add("chat.postMessage", "429", 1, retry_after=1)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.until(lambda: w.slack.api.refusals["chat.postMessage"])
+        await w.restart()
+        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        old_posts = {task for task in asyncio.all_tasks() if "Surface.post" in repr(task)}
+        if old_posts:
+            await asyncio.wait(old_posts)
+        assert len(w.posts()) == 1
 
 
 async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:

@@ -72,6 +72,9 @@ class Watched:
     async def wait_for_updates(self) -> None:
         return None
 
+    async def settle_posts(self) -> None:
+        return None
+
     async def finish(self, answer: Answer) -> None:
         return None
 
