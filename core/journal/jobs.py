@@ -218,6 +218,8 @@ log = structlog.get_logger("jobs")
 T = TypeVar("T")
 MAX_WORKER_TURNS, MAX_WORKER_DECISIONS = 100, 20
 """How many turns, and how many decisions, may work in one process at the same time."""
+MAX_WRITE_SECONDS = 60.0
+"""Seconds that a process which drains waits for the turns that outlive their cancellation."""
 ADMISSION_WAIT_SECONDS = 0.3
 """Seconds that a worker keeps a place for a turn whose author the platform has not reported yet."""
 RECHECK_SECONDS = 5.0
@@ -418,6 +420,10 @@ class Jobs(TurnExecutor):
         for task in self._worker_tasks:
             task.cancel()
         await super().drain(grace)
+        # A write is never cancelled. Until it has ended, this process counts as alive, so that no
+        # other one makes the write again.
+        if writing := self._handlers():
+            await asyncio.wait(writing, timeout=MAX_WRITE_SECONDS)
         if self._worker_tasks:
             await asyncio.wait(self._worker_tasks, timeout=RECANCEL_SECONDS)
         await cancel_all(self._worker_tasks)

@@ -114,14 +114,31 @@ async def test_a_worker_that_has_ended_looks_for_no_job(
     assert times == 1
 
 
+@pytest.mark.parametrize("is_writing", [False, True])
 async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
-    on_postgres: Shared,
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch, is_writing: bool
 ) -> None:
-    """A turn may take PONTE_GRACE seconds to end, which is longer than LEASE_SECONDS."""
-    worker = Worker(on_postgres, held=True).start("web")
+    """A turn may take PONTE_GRACE seconds to end, which is longer than LEASE_SECONDS. A write ends
+    even later, because it is not cancelled. Another process would make it a second time."""
+    worker = Worker(on_postgres, held=True)
+    handle = worker.handle
+
+    async def outlive_cancellation(seq: int) -> None:
+        write = asyncio.create_task(handle(seq))
+        try:
+            await asyncio.shield(write)
+        except asyncio.CancelledError:
+            await asyncio.wait({write})
+            raise
+
+    if is_writing:
+        monkeypatch.setattr(worker, "handle", outlive_cancellation)
+        monkeypatch.setattr("core.journal.turn_runner.CANCELLED_TURN_SECONDS", 0.0)
+        monkeypatch.setattr("core.journal.jobs.RECANCEL_SECONDS", 0.0)
+    worker.start("web")
     await on_postgres.inbox.accept(says("one"))
     await worker.until_begun(1)
-    draining = asyncio.create_task(on_postgres.jobs.drain(60))
+    draining = asyncio.create_task(on_postgres.jobs.drain(0 if is_writing else 60))
     await on_postgres.jobs._draining.wait()
     for _ in range(3):
         before = await last_sign_of_life(on_postgres)
@@ -129,6 +146,7 @@ async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
             assert not draining.done()
     worker.let_go()
     await draining
+    assert worker.said == ["one"]
 
 
 async def last_sign_of_life(engine: Shared) -> datetime:
