@@ -106,7 +106,9 @@ _CELL_LINK = re.compile(rf"!?\[([^\[\]]*)\]{_TARGET}")
 _IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
 _LINK = re.compile(rf"(?<!!)\[([^\[\]]+)\]{_TARGET}")
 # Discord fetches an address to make its preview. A tool's text could leak data in that address.
-_BARE_URL = re.compile(r"(?<![<\w])https?://[^\s<>]*[^\s<>.,;:!?'\"()\[\]*_~|]")
+_URL = re.compile(r"(?<!\\)<https?://[^\s<>]+>|https?://[^\s<>`]*[^\s<>`.,;:!?'\"()\[\]*_~|]")
+_MAX_URL_CHARACTERS = 1000
+"""A longer address might be cut between two posts, so it is no link."""
 _PIPE = re.compile(r"(?<!\\)\|")
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
@@ -115,12 +117,13 @@ _HEADING = re.compile(r" {0,3}#{4,6}\s+")
 _HEADING_END = re.compile(r"\s+#+\s*$")
 _INFO = re.compile(r"[\w+.#-]*")
 _TICKS = re.compile(r"`(?=``)")
-# What only Discord reads as markup: spoilers, code that begins within a line, small text at its
-# beginning, and a quote of all lines that follow. An address in angle brackets holds none.
+# What only Discord reads as markup: spoilers, small text at the beginning of a line, and a quote of
+# all lines that follow. An address in angle brackets holds none.
 _OWN_MARKUP = re.compile(
-    r"(\\.|<https?://[^\s<>]*>)|\|(?=\|)|`(?=``)|~(?=~~)|^-(?=# )|>(?=>> )",
-    re.MULTILINE | re.DOTALL,
+    r"(\\.|<https?://[^\s<>]*>)|\|(?=\|)|^-(?=# )|>(?=>> )", re.MULTILINE | re.DOTALL
 )
+# Discord begins code at any of these, and ends it in another line.
+_STRAY_CODE = re.compile(r"(\\.|<https?://[^\s<>]*>)|`|~(?=~~)", re.DOTALL)
 _STRONG = re.compile(
     r"(https?://\S*)|(?<![\w\\])__(?=[^\s_])((?:[^_]|_(?!_)){1,500})(?<!\s)__(?!\w)"
 )
@@ -131,7 +134,7 @@ _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _TASK = re.compile(r"^(\s*(?:[-*+]|\d{1,9}[.)]) )\[([ xX])\] ")
 # Text that Discord turns into a mention or a command: reference.mdx#message-formatting.
 _MENTION = re.compile(
-    r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:|t:-?\d|a?:\w+:\d)"
+    r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:|t:-?\d|a?:\w+:\d|sound:\d)"
 )
 
 # components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
@@ -264,7 +267,12 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             lines[start:end] = [f"{'#' * int(token.tag[1])} {lines[start].strip()}"]
     out: list[str] = []
     fence: Fence | None = None
-    at = 0
+    at = code_start = 0
+
+    def end_code() -> None:
+        if not "".join(out[code_start:]).strip():
+            out.append("\u200b")  # Discord takes the end of an empty block for its content
+
     while at < len(lines):
         line = lines[at]
         if fence is None and not in_quote and _QUOTE.match(line):
@@ -272,7 +280,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             at += len(quoted)
             inner = "\n".join(_QUOTE.sub("", line, count=1) for line in quoted)
             # Code is shown outside its quote: `split_text` closes it in each post.
-            for converted in _convert_lines(inner, sheets, in_quote=True):
+            for converted in "\n".join(_convert_lines(inner, sheets, in_quote=True)).split("\n"):
                 next_fence = fence_after_line(converted, fence, _LONGEST_MARK)
                 out.append(converted if fence or next_fence else f"> {converted}")
                 fence = next_fence
@@ -281,7 +289,10 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
         in_code = fence is not None or next_fence is not None
         table = None if in_code else read_table(lines[at : at + 2])  # its header and delimiter
         if table is None:
+            if fence is not None and next_fence is None:
+                end_code()
             out.append(_convert_line(line, fence, next_fence))
+            code_start = len(out) if fence is None else code_start
             fence = next_fence
             at += 1
             continue
@@ -302,6 +313,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
         # The cells are converted already, but Discord would still preview their addresses.
         out += [change_outside_code(line, _prevent_previews) for line in text.split("\n")]
     if fence is not None:  # Discord takes code without an end for text
+        end_code()
         out.append("```")
     return out
 
@@ -672,7 +684,9 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
         return _TICKS.sub("`\u200b", line)
     # It reads only one word as the language, and shows any other text as a line of code.
     info = "" if before else fence.info.strip()
-    return f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
+    code = f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
+    marker = "" if before else line.partition(fence.mark)[0].rstrip()  # of a list item
+    return f"{marker}\n{code}" if marker else code
 
 
 def _convert_prose(text: str) -> str:
@@ -690,7 +704,13 @@ def _spell_out_link(label: str, url: str) -> str:
 
 
 def _prevent_previews(text: str) -> str:
-    return disable_markup(_BARE_URL.sub(r"<\g<0>>", text))
+    text = _STRAY_CODE.sub(lambda m: m[1] or f"\\{m[0]}", _URL.sub(_bracket_url, text))
+    return disable_markup(text)
+
+
+def _bracket_url(match: re.Match[str]) -> str:
+    url = match[0].strip("<>")
+    return f"<{url}>" if len(url) <= _MAX_URL_CHARACTERS else url.replace(":", ":\u200b", 1)
 
 
 def _build_view(items: Iterable[discord.ui.Item[Any]]) -> discord.ui.View:

@@ -55,6 +55,7 @@ _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 _TICKS = re.compile("`+")
+_ESCAPED_TICKS = re.compile(r"(?<!\\)(\\*)(`+)")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
 _SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
 _WORD = re.compile(r"(?<=\S)(?=[ \t])")
@@ -180,17 +181,18 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each code span of a text that contains no code blocks.
 
     A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
-    6.1).
+    6.1). A backslash before a run takes its first backtick out of it, unless it is inside a span.
     """
     # The runs by their length: to search the text for each run would take quadratic time.
-    runs = [run.span() for run in _TICKS.finditer(text)]
+    runs = [(run.start(2), run.end(2), len(run[1]) % 2) for run in _ESCAPED_TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
-    for start, end in runs:
+    for start, end, _ in runs:
         places[end - start].append(start)
     at = 0
-    for start, end in runs:
+    for start, end, escaped in runs:
         if start < at:
             continue
+        start += escaped
         same = places[end - start]
         while same and same[0] <= start:
             same.popleft()

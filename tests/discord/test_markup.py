@@ -85,6 +85,28 @@ def test_code_in_a_quote_is_code_in_each_of_its_posts(said: str, most: int) -> N
         assert not MENTIONS.search(outside + "".join(blocks[1::2])), part
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        # Discord would pair these backticks with those of the code.
+        ("Wrap it in ``` and see `@here`.", r"Wrap it in \`\`\` and see `@here`."),
+        ("`a\nb` https://a.example `c`", "\\`a\nb` https://a.example `c\\`"),
+        (r"\`https://a.example` x", r"\`<https://a.example>\` x"),
+        (r"a\``b` c", r"a\``b` c"),
+        ("```\n```\n\n```\n@here\n```", "```\n\u200b\n```\n\n```\n@here\n```"),
+        ("```sh", "```sh\n\u200b\n```"),
+        ("1. ```sh\n   ls\n   ```\n2. end", "1.\n   ```sh\n   ls\n   ```\n2. end"),
+        ("> a<br>b", "> a\n> b"),
+        ("xhttps://a.example", "x<https://a.example>"),
+        (r"\<https://a.example/b>", r"\<<https://a.example/b>>"),
+        ("[x](<https://a.example/a b>)", "[x](<<https://a.example/a> b>)"),
+        (f"https://a.example/{'a' * 1000}", f"https:\u200b//a.example/{'a' * 1000}"),
+    ],
+)
+def test_discord_reads_as_code_and_as_address_what_is_meant(said: str, shown: str) -> None:
+    assert render_text(said) == shown
+
+
 def test_what_discord_reads_differently_is_shown_as_markdown_means_it() -> None:
     assert (
         render_text("__bold__, x__y__z, __a b__ `__it__`") == "**bold**, x__y__z, **a b** `__it__`"
