@@ -3,6 +3,7 @@ the result."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import json
@@ -74,7 +75,8 @@ class OperationService:
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
         names = await ponte.engine.people.find_names(sorted(keys)) if keys else {}
         view = View(ponte.zone, names, arguments)
-        return describe_result(text, result, view, as_json=as_json)
+        # Thousands of rows take seconds.
+        return await asyncio.to_thread(describe_result, text, result, view, as_json=as_json)
 
     def list_forms(self) -> Sequence[Json]:
         """Return the forms of operations of the operator's page that are commands too."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -185,13 +186,6 @@ def _dollars(cost: Any, view: View) -> str:
     return "–" if cost is None else i18n.format_money(float(cost))
 
 
-def _unique_person(key: Any, view: View) -> str:
-    """Return a person's name, with the key if somebody else has the same name."""
-    name = _person(key, view)
-    is_shared = sum(one == view.names.get(key) for one in view.names.values()) > 1
-    return f"{name} ({to_one_line(key)})" if is_shared else name
-
-
 def _usage_rows(name: ListColumn, times: ListColumn) -> Callable[[Any, View], Iterable[str]]:
     return _list(
         "Nothing has been used yet.", name, times, ListColumn("tokens", "", _tokens),
@@ -201,7 +195,7 @@ def _usage_rows(name: ListColumn, times: ListColumn) -> Callable[[Any, View], It
 
 _MESSAGES, _CALLS = ListColumn("messages", "turns", _number), ListColumn("calls", "calls", _number)
 _USAGE_ROWS = {
-    "person": _usage_rows(ListColumn("person", "name", _unique_person), _MESSAGES),
+    "person": _usage_rows(ListColumn("person", "name", _person), _MESSAGES),
     "channel": _usage_rows(ListColumn("channel", "name"), _MESSAGES),
     "model": _usage_rows(ListColumn("model", "name"), _CALLS),
     "tool": _usage_rows(ListColumn("tool", "name"), _CALLS),
@@ -211,9 +205,12 @@ _USAGE_ROWS = {
 
 def format_usage(report: Row, view: View) -> Iterator[str]:
     """Yield the first day of the report, headings, and a line for each row: its name, messages or
-    calls, tokens, US dollars; then the limits if the report has them."""
+    calls, tokens, US dollars; then the limits if the report has them. People with the same name are
+    shown with their keys."""
     yield say("Usage since {day}:", day=_day_or_never(report["since"], view))
     names = {key: name for row in report["rows"] if (name := view.names.get(key := row["name"]))}
+    counts = Counter(names.values())
+    names = {key: f"{name} ({key})" if counts[name] > 1 else name for key, name in names.items()}
     yield from _USAGE_ROWS[report["by"]](report["rows"], replace(view, names=names))
     if estimated := sum(int(row.get("estimated") or 0) for row in report["rows"]):
         yield describe_estimates(estimated)

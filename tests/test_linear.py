@@ -17,6 +17,7 @@ import gc
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from adapters.slack import render as slack
 from adapters.terminal.chat import _WORD
 from adapters.web.page.render import to_html
 from bot.logs import Redaction
+from bot.operation_texts import View, format_usage
 from core.base import markdown, text
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, withhold_secrets
@@ -106,6 +108,14 @@ def grow(said: str) -> str:
     return growing.text
 
 
+def report_usage(said: str) -> list[str]:
+    """A report on many people of one name."""
+    row = {"turns": 1, "input": 2, "cost": None, "estimated": 0}
+    rows = [row | {"name": f"slack:U{n}"} for n in range(len(said) // 20)]
+    names = {str(each["name"]): "Ana" for each in rows}
+    return list(format_usage({"by": "person", "since": "", "rows": rows}, View(UTC, names)))
+
+
 FUNCTIONS: dict[str, Work] = {
     "clean": text.clean_text,
     "clip": lambda said: text.truncate_with_note(said, 500),
@@ -150,6 +160,7 @@ FUNCTIONS: dict[str, Work] = {
     "a rule's pattern": lambda said: [matches_pattern(one, said) for one in PATTERNS],
     "thoughts": remove_thoughts,
     "thoughts, as they stream in": grow,
+    "usage of people": report_usage,
 }
 AT_MOST_ONE_POST = ("slack: content", "slack: plainly")
 """Functions that never get more than one post of Slack's holds."""
