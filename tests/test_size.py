@@ -14,7 +14,7 @@ from tests.sources import list_sources, parse, walk_nodes
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 55_627
+MAX_CODE_LINES = 55_621
 MAX_FILES = 235
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15

@@ -268,13 +268,9 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
     out: list[str] = []
     fence: Fence | None = None
     at = code_start = 0
-
-    def end_code() -> None:
-        if not "".join(out[code_start:]).strip():
-            out.append("\u200b")  # Discord takes the end of an empty block for its content
-
-    while at < len(lines):
-        line = lines[at]
+    while at < len(lines) or fence is not None:
+        # Discord takes code without an end for text.
+        line = fence.closing if fence is not None and at == len(lines) else lines[at]
         if fence is None and not in_quote and _QUOTE.match(line):
             quoted = list(takewhile(_QUOTE.match, lines[at:]))
             at += len(quoted)
@@ -289,8 +285,8 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
         in_code = fence is not None or next_fence is not None
         table = None if in_code else read_table(lines[at : at + 2])  # its header and delimiter
         if table is None:
-            if fence is not None and next_fence is None:
-                end_code()
+            if fence and not next_fence and not "".join(out[code_start:]).strip():
+                out.append("\u200b")  # Discord takes the end of an empty block for its content
             out.append(_convert_line(line, fence, next_fence))
             code_start = len(out) if fence is None else code_start
             fence = next_fence
@@ -312,9 +308,6 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             text = table.records()
         # The cells are converted already, but Discord would still preview their addresses.
         out += [change_outside_code(line, _prevent_previews) for line in text.split("\n")]
-    if fence is not None:  # Discord takes code without an end for text
-        end_code()
-        out.append("```")
     return out
 
 
@@ -333,7 +326,6 @@ def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
     if len(parts) <= most:
         return DiscordPages(parts, rendered.sheets)
     note = say("*The full answer is in {name}.*", name=f"`{WHOLE}`")
-    # The last part is cut again, to make room for the note.
     last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
     visible_parts = (*parts[: most - 1], f"{last}\n\n{note}")
     return DiscordPages(visible_parts, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
