@@ -7,7 +7,6 @@ be longer than a block id, or alike.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date
@@ -39,7 +38,6 @@ _MAX_BLOCKS, _MAX_FORM_BYTES = 98, 200_000
 """Blocks of the inputs and their headers, and bytes of all of them. Slack allows 100 blocks in a
 view, of which one says what was left out, and refuses a view of more than 250 KB
 (docs.slack.dev/reference/views, reference/methods/views.open)."""
-_NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
 
 
 def build_change_form(form: ChangeForm, memory: Json) -> Json:
@@ -95,9 +93,6 @@ def _build_element(field: FormField) -> Json:
         fits = all(o.strip() and escaped_size(o) <= MAX_OPTION_VALUE_BYTES for o in field.options)
         if fits and 0 < len(field.options) <= MAX_OPTIONS:
             return _build_choice("static_select", field.options, value, field.options)
-    if field.type == "number" and (not value or _NUMBER.fullmatch(value)):
-        initial = {"initial_value": value} if value else {}
-        return {"type": "number_input", "is_decimal_allowed": True} | initial
     if field.type == "date":
         with suppress(ValueError):
             initial = {"initial_date": date.fromisoformat(value).isoformat()} if value else {}

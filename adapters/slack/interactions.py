@@ -467,7 +467,7 @@ def _find_missing(command: QuickCommand | None, typed_command: TypedCommand) -> 
     if command is None:
         return ""
     try:
-        check_inputs(command, typed_command.input)
+        check_inputs(command, typed_command.input, is_typed=True)
     except BadInput as error:
         return error.words()
     return ""

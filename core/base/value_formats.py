@@ -1,4 +1,5 @@
-"""How the values of a column are written for people: currency, decimals, percent, duration, date.
+"""How values are written for people, and read as they type them: currency, decimals, percent,
+duration, date.
 
 A format is a short text that can be stored: "" for values as they are, else a kind and its
 settings, separated by spaces: `number 2` (decimal places), `plain 2` (without thousands
@@ -7,16 +8,23 @@ separators), `currency BRL 2`, `percent 1`, `duration h:mm:ss` (of seconds), `da
 The column decides what is shown; the reader's language decides the separators and the order of a
 date, so that all dates on one screen have one form. No value is rounded: a value with more decimal
 places than its column shows all of them.
+
+What people type is read in the form of their language, as it is shown, and in ISO 8601. What two
+usual forms read differently is not read: `1.234` in French may be 1234. A model writes ISO 8601.
 """
 
 from __future__ import annotations
 
 import decimal
+import re
+import unicodedata
 from collections.abc import Iterable
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
-from core.base.i18n import babel_locale, format_date, format_moment
+from core.base.i18n import LOCALES, babel_locale, format_date, format_moment, say
+from core.base.text import fold_to_letters
 
 NUMBER_KINDS = frozenset({"number", "plain", "currency", "percent", "duration"})
 """Formats of columns whose values are numbers. They are aligned to the right."""
@@ -24,6 +32,16 @@ MAX_DIGITS = 400
 """Digits of a number before or after the decimal sign; more are text. Floats have up to 325."""
 
 MAX_FIXED_PLACES = 6
+_PLAIN_NUMBER = re.compile(r"[-+]?(\d+\.(\d{1,2}|\d{4,})|0\.\d+)", re.ASCII)
+"""Three decimal places may be a thousand in another language."""
+_DAY = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}", re.ASCII)
+_HOUR = re.compile(r"\b(\d{1,2}) ?h ?(\d\d)?\b", re.ASCII)
+"""The French `14h30` and `14 h`."""
+_MOMENT = re.compile(
+    r"(.+?)(?:,| at| as| a)? (\d{1,2})(:\d\d(?::\d\d)?)(?: ?([ap])\.?m\.?)?"
+    r"(?: ?(z|utc|gmt)?([+-]\d\d:?\d\d)?)?",
+    re.ASCII,
+)
 
 
 def format_kind(format: str | None) -> str:
@@ -143,3 +161,74 @@ def spreadsheet_format(format: str, locale: str | None = None) -> str:
         case "number" | "plain":
             return digits if places else f"{digits}.###############".rstrip(".#")
     return "General"
+
+
+def parse_typed_number(text: str, format: str = "", locale: str | None = None) -> Decimal | None:
+    """Return the number in a text, with or without the sign of its format. Spaces separate
+    thousands in every language."""
+    text = _simplify(text)
+    for sign in re.split(r"[\d.,:]+", _simplify(format_amount(Decimal(0), format, locale))):
+        text = text.replace(sign.strip(), "")
+    text = re.sub(r"^([-+]) | $", r"\1", text.lstrip())
+    sample = _simplify(format_amount(Decimal("1234.5"), "number", locale))
+    group, point = sample[1], sample[5]
+    whole = rf"\d+|[1-9]\d{{0,2}}([{group} ])\d{{3}}(\2\d{{3}})*"
+    if re.fullmatch(rf"[-+]?({whole})([{point}]\d+)?", text, re.ASCII):
+        return Decimal(text.replace(" ", "").replace(group, "").replace(point, "."))
+    return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else None
+
+
+def parse_typed_day(text: str, today: date, locale: str | None = None) -> date | None:
+    """Return the day in a text: `2026-12-24`, `24/12/2026` (month first in English), a written date
+    or a word such as `tomorrow`."""
+    from babel.dates import get_month_names
+
+    words, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
+    near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
+    if words in (names := [fold_to_letters(_simplify(name)) for name in near_days]):
+        return today + timedelta(names.index(words) - 1)
+    letters = re.findall(r"[a-z]{3,}", words)
+    months = [month for month, name in get_month_names("wide", locale=cldr).items()
+              if any(map(fold_to_letters(name).startswith, letters))]  # fmt: skip
+    numbers = [int(number) for number in re.findall(r"\d+", words)]
+    with suppress(ValueError):
+        if _DAY.fullmatch(words):
+            first, second, year = numbers
+            return date(year, first, second) if cldr == "en" else date(year, second, first)
+        if len(months) == 1 and len(numbers) == 2:
+            return date(max(numbers), months[0], min(numbers))
+        return date.fromisoformat(words)
+    return None
+
+
+def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> datetime | None:
+    """Return the moment in a text: a day as in `parse_typed_day`, then a time such as `14:30`,
+    `2:30 PM` or `14h30`, perhaps with an offset such as `UTC-03:00`. Otherwise it is in the zone of
+    `now`. A day alone is its first moment."""
+    iso = _simplify(text)
+    words = _HOUR.sub(lambda each: f"{each[1]}:{each[2] or '00'}", fold_to_letters(iso))
+    match = _MOMENT.fullmatch(words)
+    day = parse_typed_day(match[1] if match else words, now.date(), locale)
+    if match and day:
+        hour = int(match[2])
+        if match[4]:
+            hour = hour % 12 + 12 * (match[4] == "p") if 1 <= hour <= 12 else 24
+        iso = f"{day}T{hour:02}{match[3]}{match[6] or ('Z' if match[5] else '')}"
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(f"{day}" if day and not match else iso)
+        return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+    return None
+
+
+def parse_typed_truth(text: str) -> bool | None:
+    """Return the truth value that a text names, in any of the languages."""
+    word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
+    names |= {fold_to_letters(say(name, each)): name == "Yes" for each in LOCALES
+              for name in ("Yes", "No")}  # fmt: skip
+    return names.get(word)
+
+
+def _simplify(text: str) -> str:
+    """Return the text with plain spaces, digits, minus signs and apostrophes."""
+    text = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
+    return " ".join(text.replace("’", "'").split())

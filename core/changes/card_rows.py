@@ -239,6 +239,15 @@ def _format(value: Any, format: str | None) -> str:
     return words
 
 
+def guess_input_type(value: Any) -> str:
+    """Return the type of the input for a value of a field that is not known."""
+    if isinstance(value, str):
+        return (
+            "date" if _DATE.fullmatch(value) else "moment" if _MOMENT.fullmatch(value) else "text"
+        )
+    return {bool: "checkbox", int: "number", float: "number"}.get(type(value), "text")
+
+
 def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str]) -> Cells | None:
     """Return one side ("before" or "after") of all steps of a row. Lists of links are
     concatenated."""

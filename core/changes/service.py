@@ -6,16 +6,14 @@ of its own: it claims the proposal, which is then applied.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
 
 from core.base.errors import (
     AuditRefused,
     BadInput,
     Expired,
-    GivenTwice,
     NotAllowed,
     NotFound,
     OverBudget,
@@ -24,13 +22,13 @@ from core.base.errors import (
 )
 from core.base.i18n import LANGUAGE, say
 from core.base.markdown import escape_markdown
-from core.base.text import clean_text, clip_line, fold_case
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
 from core.changes.approval import Approval
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
 from core.changes.kinds import Applier, Changer, CheckedApplier, EditableApplier
 from core.changes.ledger import SqlLedger
+from core.changes.typed_fields import match_values, name_field
 from core.domain.changes import (
     MAX_PROPOSAL_ROWS,
     NO_PROPOSAL_SENTENCE,
@@ -247,12 +245,10 @@ _READ_ELSEWHERE = (
 )
 _EARLIER = "This request was decided earlier, so nothing was done now."
 _REVISED = "Saved the new values of `{id}`."
+_REVISED_ROWS = "Saved the new values of `{id}` in {rows} rows."
 _REVISED_NOTE = "Someone changed the values. The request is waiting for approval."
-_NO_VALUES = "Write the new values, one per line: `Field = value`. Fields: {names}."
-_NO_FIELD = "Field {field} not found. Fields: {names}."
 _NOT_AGAIN = "`{id}` can't be proposed again. Write what you want changed in a message."
 _REPEATED = "`{id}` was already proposed again as `{new}`."
-_MAX_LISTED_FIELDS = 12
 _NOT_AS_SHOWN = (
     "Nothing was approved, because these requests were changed or decided, or have expired: "
     "{ids}. See the newest cards."
@@ -478,8 +474,15 @@ class Decisions:
         if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
         await self.approval.check_change(person, decision.address, change, reached)
-        draft = await self._revise(change, _match_values(fields, decision.values), decision)
         now = self.lifecycle.clock()
+        # A form is in the language of its reader, but they type beside a card in the asker's.
+        locales = {LANGUAGE.get()} if decision.is_click else {LANGUAGE.get(), proposal.locale}
+        typed_at = datetime.fromtimestamp(now, decision.zone)
+        values = match_values(fields, decision.values, typed_at, locales)
+        draft = await self._revise(change, values, decision, fields)
+        count = len({each.row for each in fields if each.key in values})
+        if count > 1:
+            words = say(_REVISED_ROWS, id=change.id, rows=count)
         revised = replace(
             proposal, draft=draft, asker=person, revision=proposal.revision + 1,
             revision_seqs=f"{proposal.revision_seqs} {decision.seq} ", created_at=now,
@@ -501,8 +504,9 @@ class Decisions:
         return await self.views.describe_state(change, decision, words)
 
     async def _revise(
-        self, change: Change, values: Mapping[str, str], decision: DecisionRequest
-    ) -> Draft:
+        self, change: Change, values: Mapping[str, str], decision: DecisionRequest,
+        fields: Sequence[FormField] = (),
+    ) -> Draft:  # fmt: skip
         """Return the draft with these values, read again with the person's rights."""
         applier, person = self.appliers.get(change.draft.applier), decision.person
         if not isinstance(applier, EditableApplier):
@@ -513,6 +517,9 @@ class Decisions:
         try:
             draft = await applier.revise(change, values, changer)
         except ToolError as error:  # it names fields, options and rows
+            for field in fields:
+                if field.key == error.values.get("key"):
+                    error.values["field"] = name_field(field)
             words = escape_markdown(error.words())
             raise ToolError("{words}", code=error.code, words=words) from error
         await self.approval.check_draft(person, address, draft)
@@ -635,30 +642,6 @@ class Decisions:
 def _has_approved(change: Change, person: Person) -> bool:
     """Return whether this account of the person is among those that approved the change."""
     return person.key in [consent.person.key for consent in change.consents]
-
-
-def _match_values(fields: Sequence[FormField], values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values by the keys of the form, as text. Raise BadInput for an unknown field, and
-    if there is none."""
-    exact = {clean_text(each.key): each.key for each in fields}  # as in the text of a command
-    keys = {fold_case(name.strip()): key for name, key in exact.items()} | exact
-    names = ", ".join(_show_name(each.key) for each in fields[:_MAX_LISTED_FIELDS])
-    if not values:
-        raise BadInput(_NO_VALUES, names=names)
-    matched: dict[str, str] = {}
-    for name, value in values.items():
-        if (key := keys.get(name) or keys.get(fold_case(name.strip()))) is None:
-            raise BadInput(_NO_FIELD, field=_show_name(name), names=names)
-        if key in matched:
-            raise GivenTwice(key=_show_name(name))
-        text = "" if value is None else json.dumps(value, ensure_ascii=False)
-        matched[key] = value if isinstance(value, str) else text
-    return matched
-
-
-def _show_name(name: str) -> str:
-    """Return the name of a field, which is untrusted, for a sentence in an answer."""
-    return escape_markdown(clip_line(name))
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:

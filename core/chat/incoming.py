@@ -15,7 +15,6 @@ it notifies the person at once.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import (
     Awaitable,
     Callable,
@@ -27,7 +26,6 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any, Protocol
 
 import structlog
@@ -386,7 +384,6 @@ FORM_UNREADABLE = "I couldn't read this form. Open it again."
 FORM_UNCHANGED = "You didn't change any values."
 MAX_FORM_VALUE_CHARACTERS = 4000
 """Characters of one value of a form. No platform has an input that takes more."""
-_NUMBER = re.compile(r"-?\d{1,100}(\.\d{1,100})?")
 _MAX_NAMED_FIELDS = 5
 _NOT_IN_FORM = "Not in this form: {names}. To change one of them, type `change {id} {example}`."
 
@@ -424,14 +421,10 @@ def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, st
 
 
 def _normalize(field: FormField, value: str) -> object:
-    """Return a value for a comparison. Platforms change the line ends and the outer spaces of a
-    text and the zeros of a number, and an empty checkbox is not ticked."""
-    value = value.replace("\r\n", "\n").strip()
-    if field.type == "checkbox":
-        return value == "true"
-    if field.type == "number" and _NUMBER.fullmatch(value):
-        return Decimal(value)
-    return value
+    """Return a value for a comparison. Platforms change the line ends and the spaces of a text, and
+    an empty checkbox is not ticked."""
+    value = value.replace("\r\n", "\n").replace("\u202f", " ").replace("\xa0", " ").strip()
+    return value == "true" if field.type == "checkbox" else value
 
 
 RESTARTING = "I'm about to restart. Try again in a minute."
@@ -577,7 +570,8 @@ class Interactions:
                 person, address = interaction.person, interaction.address
                 if words := await self._find_refusal(interaction, "chat"):
                     return words
-                return await self.board.find_form(press_id, person, address)
+                with use_locale(interaction.locale):
+                    return await self.board.find_form(press_id, person, address)
         except TimeoutError:
             return say(FORM_LATE, interaction.locale)
         except PonteError as error:

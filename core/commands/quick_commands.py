@@ -27,6 +27,7 @@ from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.markdown import escape_markdown
 from core.base.text import clean_text, make_code_block, run_off_loop, split_text
+from core.base.value_formats import format_value, parse_typed_number, parse_typed_truth
 from core.domain.messages import File, Message, too_large
 from core.domain.records import QuickCommand
 
@@ -56,7 +57,6 @@ _WORD = re.compile(r"\S{1,40}")
 _DEEPEST = 32
 """The deepest nesting of a JSON input."""
 _NUMBER = re.compile(r"[+-]?\d{1,300}(?P<fraction>(\.\d{1,300})?([eE][+-]?\d{1,3})?)")
-_WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 _NO_OBJECT = (
     "This looks like JSON but is not valid (line {line}, column {column}). Fix it, use "
@@ -74,7 +74,7 @@ _TAKES = "`{slug}` has these inputs: {names}. Example: {example}."
 _MISSING = "`{slug}` also needs {names}. Example: {example}."
 _UNKNOWN = "`{slug}` has no input `{name}`. Its inputs are: {names}."
 _WRONG = {
-    "number": "{name} must be a number, for example {name}=12.5.",
+    "number": "{name} must be a number, for example {name}={number}.",
     "boolean": "{name} must be true or false, for example {name}=true.",
     "choice": "{name} must have one of these values: {choices}.",
     "text": '{name} must be text, for example {name}="some words".',
@@ -158,12 +158,13 @@ def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return inputs
 
 
-def check_inputs(command: QuickCommand, inputs: Inputs) -> Inputs:
+def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = False) -> Inputs:
     """Return the inputs in the form that `command` needs: free text under its only name, numbers as
     numbers.
 
     The registry's types are text, number, boolean and choice (with `choices`). Values from
-    key=value are text, so "12.5" becomes a number and "yes" a boolean here. A command without
+    key=value are text, so "12.5" becomes a number and "yes" a boolean here. With `is_typed`, a
+    person wrote them, so the text of a number is in the form of their language. A command without
     declared inputs accepts anything. The BadInput that it raises explains what to correct.
     """
     if not command.inputs:
@@ -191,13 +192,19 @@ def check_inputs(command: QuickCommand, inputs: Inputs) -> Inputs:
         if kind == "choice":
             checked = value if value in choices else None
         elif kind == "number":
+            if is_typed and isinstance(value, str):
+                number = parse_typed_number(value)
+                value = number if number is None else f"{number:f}"
             checked = _number(value)
         elif kind == "boolean":
-            checked = value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
+            checked = value if isinstance(value, bool) else parse_typed_truth(str(value))
         elif isinstance(value, str):
             checked = value
         if checked is None:
-            raise BadInput(_WRONG.get(kind, _WRONG["text"]), name=name, choices=", ".join(choices))
+            raise BadInput(
+                _WRONG.get(kind, _WRONG["text"]), name=name, choices=", ".join(choices),
+                number=format_value(12.5, ""),
+            )  # fmt: skip
         checked_inputs[name] = checked
     return checked_inputs
 

@@ -335,10 +335,12 @@ class FormField:
 
     - `key`: the field's title; where the proposal has several rows, the row's number on the card
       comes first: `2.Status`.
-    - `value`: the proposed value as a person types it: `2026-11-20`, `12.5`, `true`; several
-      options or links as `A, B`; "" for none.
-    - `options`: those of a single select. A multi select, a link and a person are `text`.
+    - `value`: the proposed value as a person types it: `2026-11-20`, `true`; a number as the card
+      shows it, in the language of the current task; several options or links as `A, B`; "" for
+      none.
+    - `options`: those of a select. A multi select, a link and a person are `text`.
     - `row`: the row's number and name; "" where the proposal has one row.
+    - `format`: how a number is written (`core/base/value_formats.py`).
     """
 
     key: str
@@ -347,6 +349,7 @@ class FormField:
     value: str = ""
     options: tuple[str, ...] = ()
     row: str = ""
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

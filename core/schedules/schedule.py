@@ -462,7 +462,7 @@ def read_time(words: str, zone: ZoneInfo) -> float:
         at = moment.timestamp()
     except (ValueError, OverflowError) as error:
         raise ToolError(
-            "Invalid date or time.", hint=f"{error}; write it as 2026-11-24T14:00"
+            "Invalid date or time. Write it as 2026-11-24 14:00.", hint=str(error)
         ) from None
     if datetime.fromtimestamp(at, moment.tzinfo) != moment:
         raise ToolError(

@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -22,6 +23,7 @@ from core.base.errors import NotAllowed, NotFound, NotStored, StatusUnknown, Too
 from core.base.i18n import plural, say
 from core.base.markdown import find_addresses
 from core.base.tasks import BackgroundTasks, Backoff, retry
+from core.base.value_formats import parse_typed_moment
 from core.changes.kinds import TEXT_KEY, Batch, Changer
 from core.changes.service import ChangeService
 from core.chat.approval_notices import PersonNoticeService
@@ -488,6 +490,9 @@ class ScheduleApplier:
         draft, to = read_row(row.after or {}), decode_json(ReplyTo, row.applier_data)
         text, when = values.get(TEXT_KEY, draft.text), values.get(WHEN_KEY, "").strip()
         zone = get_zone(values.get(ZONE_KEY, "").strip() or draft.time_zone)
+        now = datetime.fromtimestamp(service.clock(), zone)
+        if moment := parse_typed_moment(when, now):
+            when = f"{moment:%Y-%m-%dT%H:%M:%S}" if moment.tzinfo is zone else moment.isoformat()
         # A person wrote the new text. A model may have written the addresses of the former one.
         new = find_addresses(text)
         own = new - (find_addresses(draft.text) - set(draft.addresses))

@@ -194,7 +194,7 @@ class QuickCommandHandler:
             whole = await quick_commands.collect_inputs(
                 quick, inputs, message, attached, ctx.files.read
             )
-            inputs = check_inputs(quick, whole)
+            inputs = check_inputs(quick, whole, is_typed=True)
         await self.people.budget.reserve(turn)
         await self.journal.record_call_start(turn, call)
         paid = PaidRun("quick_commands", quick.slug)

@@ -65,7 +65,7 @@ async def test_only_changed_values_are_sent_and_answered_on_the_card(
 ) -> None:
     message = await post_cards(deciding.ponte, ana, CARD)
     opened = await open_form(ana, message)
-    values: dict[str, object] = {"0": "Paid", "1": "12.5", "2": "", "3": True}
+    values: dict[str, object] = {"0": "Paid", "1": "12.50", "2": "", "3": True}
     sent = await (await ana.submit(opened, **values)).wait_for_ack()
     assert sent.kind == DEFER_UPDATE
     (stored,) = deciding.taken

@@ -204,5 +204,5 @@ async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
     for row in customers.rows.values():
         row["Status"] = None
     write_tools.schemas.drop()
-    with pytest.raises(ToolError, match="Status: it holds numbers"):
+    with pytest.raises(ToolError, match="Status must be a number"):
         await revise(write_tools, draft, Value="9")

@@ -57,7 +57,7 @@ async def test_the_button_opens_a_form_and_stores_nothing(tmp_path: Path) -> Non
         assert board.presses == ["abc234.2"]
         kinds = [block["element"]["type"] for block in inputs(view)]
         assert kinds == [
-            "static_select", "number_input", "datepicker", "checkboxes", "plain_text_input",
+            "static_select", "plain_text_input", "datepicker", "checkboxes", "plain_text_input",
         ]  # fmt: skip
         notes = "*Notes* <!channel> @everyone"
         assert inputs(view)[4]["label"] == {"type": "plain_text", "text": notes}
@@ -68,7 +68,7 @@ async def test_only_changed_values_are_sent(tmp_path: Path) -> None:
     async with card_shown(tmp_path) as (w, _, inbox, card):
         view = await open_form(w, card)
         ids = [block["block_id"] for block in inputs(view)]
-        values = {ids[0]: "Paid", ids[1]: "12.5", ids[2]: "", ids[3]: "true"}
+        values = {ids[0]: "Paid", ids[1]: "12.50", ids[2]: "", ids[3]: "true"}
         sent = w.slack.submit(w.alice, view, values)
         await sent.acked.wait()
         assert sent.response == {}

@@ -71,7 +71,8 @@ class CardState(TypedDict):
 
 class CardFormField(TypedDict):
     """An input of the form of a card. `key` names its value. `row` is the name of its row, "" if
-    there is one row. `value` is as a person types it: `2026-11-20`, `12.5`, `true`."""
+    there is one row. `value` is as a person types it: `2026-11-20`, `true`, or a number in the
+    reader's language: `1,234.50`."""
 
     key: str
     label: str

@@ -5,7 +5,7 @@ import { isComposing, make } from "./element.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
-const TYPES = { number: "number", date: "date", moment: "datetime-local", checkbox: "checkbox" };
+const TYPES = { date: "date", moment: "datetime-local", checkbox: "checkbox" };
 
 await new Promise((resolve) => {
   const href = new URL("change.css", import.meta.url);
@@ -90,7 +90,7 @@ function inputOf({ type, value, options }) {
   const made = type === "lines" ? make("textarea", { rows: "3", dir: "auto" })
     : make("input", { type: TYPES[type] ?? "text", step: "any", dir: type === "text" && "auto" });
   write(made, value);
-  if (value && !read(made)) made.type = "text"; // a number or date that browsers do not read
+  if (value && !read(made)) made.type = "text"; // a date that browsers do not read
   write(made, value);
   return made;
 }

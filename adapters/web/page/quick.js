@@ -22,7 +22,7 @@ function choose() {
 }
 
 function fieldOf({ type, required, choices }, marks) {
-  if (type === "number") return make("input", { type: "number", step: "any", ...marks });
+  if (type === "number") return make("input", { inputmode: "decimal", ...marks });
   if (type === "text") return make("textarea", { rows: "2", ...marks });
   const pairs = type === "boolean" ? [["true", say("yes")], ["false", say("no")]] : choices.map((one) => [one, one]);
   return make("select", marks, ...(required ? [] : [make("option", { value: "", text: "–" })]),

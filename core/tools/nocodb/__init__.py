@@ -14,7 +14,8 @@ from pydantic import AfterValidator, SecretStr, model_validator
 from core.base.errors import PonteError
 from core.base.i18n import plural, say
 from core.base.text import clip_line, fold_case, to_one_line
-from core.changes.card_rows import name_rows
+from core.base.value_formats import format_value
+from core.changes.card_rows import guess_input_type, name_rows
 from core.changes.kinds import Kind
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
@@ -322,13 +323,19 @@ class _EditableRows(RowsKind):
                 # Rows can have one name, or none. The number is that of the key.
                 named = f"{number}. {row_name}".strip()
                 key, row = (title, "") if len(rows) == 1 else (f"{number}.{title}", named)
+                format = draft.view.formats.get(title)
+                if format is None:  # a bridge does not describe its fields
+                    kind = guess_input_type(value)
                 kind = "text" if kind == "link" else kind
-                fields.append(FormField(key, title, kind, _type_value(value), tuple(options), row))
+                text = _type_value(value, format or "")
+                fields.append(FormField(key, title, kind, text, tuple(options), row, format or ""))
         return fields
 
 
-def _type_value(value: Any) -> str:
+def _type_value(value: Any, format: str) -> str:
     """Return a proposed value as a person types it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return format_value(value, format)
     if isinstance(value, list):
         titles = (one.get("title", one) if isinstance(one, Mapping) else one for one in value)
         return ", ".join(map(str, titles))

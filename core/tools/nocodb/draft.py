@@ -117,7 +117,7 @@ class DraftBuilder:
                 if files := after[field.title]:  # they are added to those that the row has
                     old = snapshot.get(field.title)
                     if not isinstance(old, list | None):  # the text of a field that held text
-                        raise value_error(field, f"in row {id}, it does not hold files")
+                        raise value_error(field, "{field} does not hold files in row {id}.", id=id)
                     before = {**schema.display_cell(snapshot), field.title: old}
                     apart.append(RowWrite(id, before, {field.title: [*(old or ()), *files]}))
                     del after[field.title]
@@ -241,7 +241,7 @@ def _input_type(field: Field) -> str:
     """Return the `FormField.type` of a field; "" for links and files."""
     if field.is_link or field.type == "Attachment":
         return "" if field.type == "Attachment" else "link"
-    by_type = {"LongText": "lines", "SingleSelect": "select", "Duration": "text"}
+    by_type = {"LongText": "lines", "SingleSelect": "select"}
     by_kind = {"check": "checkbox", "day": "date", "moment": "moment", "number": "number"}
     return by_type.get(field.type) or by_kind.get(field.kind, "text")
 
@@ -465,12 +465,19 @@ class WriteTools:
         for number, write in enumerate(proposed, 1):
             cells = dict(write.after or {})
             for name, old in cells.items():
-                new = values.get(name if len(proposed) == 1 else f"{number}.{name}")
-                words = [word for each in (new or "").split(",") if (word := each.strip())]
-                if new is not None and draft.target["inputs"][name][0] == "link":
-                    cells[name] = await self._find_link_ids(changer, layout.field(name), words, old)
-                elif new is not None:
-                    cells[name] = words if isinstance(old, list) else new
+                key = name if len(proposed) == 1 else f"{number}.{name}"
+                if (new := values.get(key)) is None:
+                    continue
+                field, words = layout.field(name), [each.strip() for each in new.split(",")]
+                try:
+                    if draft.target["inputs"][name][0] == "link":
+                        cells[name] = await self._find_link_ids(changer, field, new, old)
+                    else:
+                        cells[name] = list(filter(None, words)) if isinstance(old, list) else new
+                        parse_value(field, cells[name], changer.zone)
+                except ToolError as error:
+                    error.values["key"] = key
+                    raise
             rows.append((write.id, cells))
         schema = TableSchema.of(layout)
         parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
@@ -483,13 +490,18 @@ class WriteTools:
         return (await update)[0]
 
     async def _find_link_ids(
-        self, changer: Changer, field: Field, words: Sequence[str], proposed: Sequence[RowImage]
+        self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]
     ) -> Sequence[str]:
-        """Return the ids in a form's links: titles of rows that the proposal links to, titles of
-        other rows, or ids. Raise ToolError."""
+        """Return the ids in a form's links: rows that the proposal links to as the form or the card
+        shows them, titles of other rows, or ids. Raise ToolError."""
         known: dict[str, list[str]] = {}  # several proposed rows can have one title
-        for row in proposed:
-            known.setdefault(str(row["title"]), []).append(str(row["id"]))
+        for row in proposed or ():
+            title, id = str(row["title"]), str(row["id"])
+            known.setdefault(title, []).append(id)
+            known[f"{title} ({id})"] = [id]
+        # A title can have commas.
+        titles = "|".join(re.escape(title) for title in sorted(known, key=len, reverse=True))
+        words = re.findall(rf"\s*({titles or '(?!)'}|[^,]*[^,\s])\s*(?:,|$)", text)
         ids = [known[word].pop(0) if known.get(word) else "" for word in words]
         others = [word for word, id in zip(words, ids, strict=True) if not id]
         titled = await self._find_titled_rows(changer, field, others)

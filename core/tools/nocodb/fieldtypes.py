@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
 from functools import partial
 from typing import Any, Literal
 
@@ -45,11 +46,11 @@ _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 # NocoDB takes year 26 for 2026.
 _DAY = re.compile(r"[1-9]\d{3}-\d{2}-\d{2}")
 _MOMENT = re.compile(
-    r"[1-9]\d{3}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?"
+    r"[1-9]\d{3}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2}(:\d{2})?)?)?"
 )
 _TIME = re.compile(r"(?P<hour>\d{2}):(?P<minute>\d{2})(:(?P<second>\d{2}))?")
 _STORED_TIME = re.compile(r"\d{2}:\d{2}:\d{2}")
-_LENGTH = re.compile(r"(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(:(?P<seconds>[0-5]\d))?")
+_LENGTH = re.compile(r"(?P<hours>\d{1,7}):(?P<minutes>[0-5]\d)(:(?P<seconds>[0-5]\d(\.\d{1,9})?))?")
 _MAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>.]+")
 _URL = re.compile(r"(https?://)?[^\s/:@][^\s/:@.]*\.[^\s]+|https?://[^\s]+", re.IGNORECASE)
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -177,45 +178,49 @@ def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
         return bool(value)
     truth = _TRUTH.get(str(value).strip().lower())
     if truth is None:
-        raise value_error(field, "it is a checkbox: true or false")
+        raise value_error(field, "{field} must be true or false.")
     return truth
 
 
 def parse_text(field: Field, value: object, zone: Zone = None) -> str:
     """Return a text field's value. Raise ToolError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise value_error(field, "it holds text")
+        raise value_error(field, "{field} must be text.")
     text = str(value)
     if len(text) > _LONGEST:
-        raise value_error(field, f"at most {_LONGEST:,} characters fit")
+        raise value_error(field, "{field} can have at most {count} characters.", count=_LONGEST)
     return text
 
 
 def _parse_number(field: Field, value: object, zone: Zone = None, unit: str = "") -> int | float:
     text = str(value).strip().removesuffix(unit).rstrip()
     if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text)):
-        raise value_error(field, "it holds numbers, written as 1234.5")
+        raise value_error(field, "{field} must be a number, as in 1234.5.")
     number = value if isinstance(value, int | float) else float(text) if "." in text else int(text)
     if abs(number) >= EXACT:
-        raise value_error(field, "NocoDB would round so large a number")
+        raise value_error(field, "{field} is too large: NocoDB would round it.")
     return number
 
 
 def _parse_whole(
-    field: Field, value: object, zone: Zone = None, *, among: range | None = None, what: str = ""
+    field: Field, value: object, zone: Zone = None, *, among: range | None = None, rule: str = ""
 ) -> int:
-    """Return a whole number. `among`: those that the field holds; `what` says so in words."""
+    """Return a whole number. `among`: the numbers that the field holds; `rule` says so."""
     number = _parse_number(field, value)
     if number != int(number):
-        raise value_error(field, "it holds whole numbers")
+        raise value_error(field, "{field} must be a whole number.")
     if among is not None and int(number) not in among:
-        raise value_error(field, what)
+        raise value_error(field, rule)
     return int(number)
 
 
 _parse_percent = partial(_parse_number, unit="%")
-_parse_rating = partial(_parse_whole, among=range(11), what="it is a rating, from 0 to 10")
-_parse_year = partial(_parse_whole, among=range(1000, 10_000), what="it is a year of four digits")
+_parse_rating = partial(
+    _parse_whole, among=range(11), rule="{field} must be a rating from 0 to 10."
+)
+_parse_year = partial(
+    _parse_whole, among=range(1000, 10_000), rule="{field} must be a year of four digits."
+)
 
 
 def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
@@ -223,17 +228,17 @@ def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
     match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         if (seconds := _parse_number(field, value)) < 0:
-            raise value_error(field, "it holds no negative durations")
+            raise value_error(field, "{field} can't be a negative duration.")
         return seconds
     minutes = int(match["hours"]) * 60 + int(match["minutes"])
-    return minutes * 60 + int(match["seconds"] or 0)
+    return _parse_number(field, str(minutes * 60 + Decimal(match["seconds"] or 0)))
 
 
 def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
     if isinstance(value, str) and _DAY.fullmatch(value.strip()):
         with suppress(ValueError):
             return date.fromisoformat(value.strip()).isoformat()
-    raise value_error(field, "it holds days, written as 2026-11-20")
+    raise value_error(field, "{field} must be a day, as in 2026-11-20.")
 
 
 def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
@@ -245,7 +250,7 @@ def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
             # seconds, as zones had them before 1914 and later.
             in_utc, offset = moment.astimezone(UTC), moment.utcoffset() or timedelta()
             return (in_utc if offset.seconds % 60 else moment).isoformat(" ")
-    raise value_error(field, "it holds moments, written as 2026-11-20 14:30")
+    raise value_error(field, "{field} must be a date and time, as in 2026-11-20 14:30.")
 
 
 def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
@@ -254,24 +259,24 @@ def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
         with suppress(ValueError):
             hour, minute, second = (int(part or 0) for part in match.group(1, 2, "second"))
             return time(hour, minute, second).isoformat()
-    raise value_error(field, "it holds times, written as 14:30")
+    raise value_error(field, "{field} must be a time, as in 14:30.")
 
 
 def _parse_address(
-    field: Field, value: object, zone: Zone = None, *, form: re.Pattern[str], what: str
+    field: Field, value: object, zone: Zone = None, *, form: re.Pattern[str], rule: str
 ) -> str:
-    """Return a text of that form. `what` says in words what the field holds."""
+    """Return a text of that form. `rule` is the sentence on it."""
     address = parse_text(field, value).strip()
     if not form.fullmatch(address):
-        raise value_error(field, what)
+        raise value_error(field, rule)
     return address
 
 
 _parse_mail = partial(
-    _parse_address, form=_MAIL, what="it holds mail addresses, written as ana@example.com"
+    _parse_address, form=_MAIL, rule="{field} must be an email address, as in ana@example.com."
 )
 _parse_url = partial(
-    _parse_address, form=_URL, what="it holds a web address, written as https://example.com/page"
+    _parse_address, form=_URL, rule="{field} must be a web address, as in https://example.com/page."
 )
 
 
@@ -284,10 +289,9 @@ def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     near = near or difflib.get_close_matches(text, field.options, 1)
     guesses = " or ".join(repr(each) for each in near[:3])
     raise ToolError(
-        "{field} has no option `{value}`.",
-        code="unknown_option",
-        hint=f"did you mean {guesses}?" if near else f"it has {', '.join(field.options[:30])}",
-        field=field.title, value=text[:64],
+        "{field} has no option `{value}`. Options: {options}.",
+        code="unknown_option", hint=f"did you mean {guesses}?" if near else "",
+        field=field.title, value=text[:64], options=", ".join(field.options[:30]),
     )  # fmt: skip
 
 
@@ -308,7 +312,7 @@ def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
     try:
         return _sort_json(value)
     except (ValueError, RecursionError):
-        raise value_error(field, "it holds JSON") from None
+        raise value_error(field, "{field} must be JSON, as in [1, 2].") from None
 
 
 def _sort_json(value: object) -> str:
@@ -319,17 +323,14 @@ def _sort_json(value: object) -> str:
 def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
     """Return the new files among those of a draft: those that are to be uploaded."""
     if not isinstance(value, list):
-        raise value_error(field, "it holds files of this conversation, by their names")
+        raise value_error(field, "{field} must be the names of files in this conversation.")
     return list(filter(is_new_file, value))
 
 
-def value_error(field: Field, why: str) -> ToolError:
+def value_error(field: Field, sentence: str, **values: object) -> ToolError:
     """Return the error for a value that the field cannot hold."""
-    return ToolError(
-        "Invalid value for the field {field}: {why}.",
-        code="bad_value", hint="ask the person where you are not sure",
-        field=field.title, why=why,
-    )  # fmt: skip
+    hint = "ask the person where you are not sure"
+    return ToolError(sentence, code="bad_value", hint=hint, field=field.title, **values)
 
 
 def _keep_value(cell: Any) -> Any:

@@ -13,6 +13,7 @@ from core.base.errors import PonteError
 from core.base.http import HttpClient, Proxies
 from core.base.i18n import say
 from core.base.text import clean_text, clip_line, make_code_block, truncate_with_note
+from core.base.value_formats import format_value
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField
 from core.domain.records import Health
@@ -214,9 +215,9 @@ class QuickCommandRun(Kind):
 
 def _type_input(value: Any) -> str:
     """Return an input as a person types it."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else format_value(value, "")
 
 
 QUICK_COMMAND_RUN = QuickCommandRun()

@@ -120,7 +120,7 @@ async def test_a_person_changes_the_proposed_values_of_a_bridge() -> None:
         change = Change(proposal, steps=steps)
         fields = ROW_KINDS["update"].form_fields(change)
         assert [(one.key, one.type, one.value) for one in fields] == [
-            ("Status", "text", "Lost"), ("Value", "text", "9")
+            ("Status", "text", "Lost"), ("Value", "number", "9")
         ]  # fmt: skip
         changer = Changer(ADA, proposal.address, Viewer(), UTC)
         revised = await ask.source.rows.revise(change, {"Value": "12.5"}, changer)

@@ -1,0 +1,132 @@
+"""Reads the values that a person types for the fields of a proposal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from core.base.errors import BadInput, GivenTwice
+from core.base.i18n import format_date, format_moment, say
+from core.base.markdown import escape_markdown
+from core.base.text import clean_text, clip_line, fold_case, fold_to_letters
+from core.base.value_formats import (
+    decimal_places,
+    format_kind,
+    format_value,
+    parse_typed_day,
+    parse_typed_moment,
+    parse_typed_number,
+    parse_typed_truth,
+)
+from core.domain.changes import FormField
+
+_NO_VALUES = "Write the new values, one per line: `Field = value`. Fields: {names}."
+_NO_FIELD = "Field {field} not found. Fields: {names}."
+_WRONG_VALUE = "{field} can't be “{value}”. Write it as {form}."
+_MAX_LISTED_FIELDS = 12
+
+
+def match_values(
+    fields: Sequence[FormField],
+    values: Mapping[str, Any],
+    now: datetime,
+    locales: Collection[str],
+) -> dict[str, str]:
+    """Return the values by the keys of the form, as text: numbers as in `1234.5`, days and moments
+    in ISO 8601. A name without the number of a row is the field of all rows.
+
+    `locales` are the languages in which a typed value may be written: that of the person and that
+    of the card that they see. Raise BadInput for an unknown field, if there is none, and for a
+    value that cannot be read or that two languages read differently.
+    """
+    names = ", ".join(_show_name(each.key) for each in fields[:_MAX_LISTED_FIELDS])
+    if not values:
+        raise BadInput(_NO_VALUES, names=names)
+    matched: dict[str, str] = {}
+    for name, value in values.items():
+        if not (named_fields := _find_fields(fields, name)):
+            raise BadInput(_NO_FIELD, field=_show_name(name), names=names)
+        # JSON has one form of numbers.
+        text = "" if value is None else json.dumps(value, ensure_ascii=False)
+        for field in named_fields:
+            if field.key in matched:
+                raise GivenTwice(key=_show_name(name))
+            is_text = isinstance(value, str)
+            matched[field.key] = _read_text(field, value, now, locales) if is_text else text
+    return matched
+
+
+def name_field(field: FormField) -> str:
+    """Return the name of a field, and of its row if there are several. It is untrusted text."""
+    return f"{field.label} ({field.row})" if field.row else field.label
+
+
+def _find_fields(fields: Sequence[FormField], name: str) -> Sequence[FormField]:
+    """Return the fields with this key or label, as it is written, in any case, or by its letters
+    alone; () if several labels match."""
+    for form in (clean_text, lambda text: fold_case(text.strip()), fold_to_letters):
+        for kind in ("key", "label"):
+            matching = [each for each in fields if form(getattr(each, kind)) == form(name)]
+            if matching:
+                return matching if len({each.label for each in matching}) == 1 else ()
+    return ()
+
+
+def _read_text(field: FormField, text: str, now: datetime, locales: Collection[str]) -> str:
+    """Return the value that a person typed as a text for drafts."""
+    if not text.strip():
+        return text
+    if field.options:
+        titles = [text] if field.type == "select" else text.split(",")
+        return ", ".join(_find_option(field, title.strip()) for title in titles)
+    values = {_parse_text(field, text, now, locale) for locale in locales} - {None}
+    if len(values) == 1:
+        return str(values.pop())
+    raise BadInput(
+        _WRONG_VALUE, field=_show_name(name_field(field)), value=_show_name(text),
+        form=_write_example(field, now),
+    )  # fmt: skip
+
+
+def _find_option(field: FormField, title: str) -> str:
+    """Return the option with these letters, else the title: the table may have new options."""
+    letters = fold_to_letters(title)
+    matching = [each for each in field.options if fold_to_letters(each) == letters]
+    return matching[0] if len(matching) == 1 and title not in field.options else title
+
+
+def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str | None:
+    value: object = text
+    match field.type:
+        case "number" if ":" not in text:  # a duration
+            value = parse_typed_number(text, field.format, locale)
+        case "date":
+            value = parse_typed_day(text, now.date(), locale)
+        case "moment":
+            value = parse_typed_moment(text, now, locale)
+        case "checkbox":
+            truth = parse_typed_truth(text)
+            value = truth if truth is None else str(truth).lower()
+    return value if value is None else f"{value}"
+
+
+def _write_example(field: FormField, now: datetime) -> str:
+    """Return a value of the field's type as the person can write it. No other language reads it
+    differently."""
+    match field.type:
+        case "number":
+            plain = f"plain {decimal_places(field.format)}"
+            examples = {"": "5", "duration": "1:30"}
+            return examples.get(format_kind(field.format)) or format_value(1234, plain)
+        case "date":
+            return format_date(now)
+        case "moment":
+            return format_moment(now)
+    return f"{say('Yes')} / {say('No')}"
+
+
+def _show_name(name: str) -> str:
+    """Return the name of a field, which is untrusted, for a sentence in an answer."""
+    return escape_markdown(clip_line(name))
