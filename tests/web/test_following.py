@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import httpx
@@ -22,6 +22,7 @@ from tests.web.web_ponte import (
     NoPosts,
     Turn,
     WebPonte,
+    events,
     following,
     until,
 )
@@ -354,6 +355,72 @@ async def test_the_answer_of_a_process_that_took_the_turn_over_is_the_one_that_t
         await until(tab, "ready")
         await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         assert (await until(tab, "done"))[-1].data["response"] == "Of the other process."
+
+
+async def test_one_stream_follows_several_conversations_from_their_cursors(
+    ponte: WebPonte, client: Client
+) -> None:
+    """Also one of them twice, as two tabs do."""
+    free = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "slow":
+            await turn.show("So far")
+            await free.wait()
+        return Answer(f"Answer to {turn.message.text}")
+
+    ponte.script = script
+    await client.post("/chat", json={"message": "one", "conversation": "a"})
+    cursor = (await client.get("/conversations/a")).json()["cursor"]
+    await client.post("/chat", json={"message": "two", "conversation": "a"})
+    params = {"html": "1", "follow": [f"a:{cursor}", "b:", "a"]}
+    async with client.stream("GET", "/events", params=params) as response:
+        stream = events(response)
+        seen = [event for _ in range(3) for event in await until_ready(stream)]
+        for conversation in ("b", "a"):
+            body = {"message": "slow", "conversation": conversation}
+            await client.post("/chat", json=body, headers=RESPOND_LATER_HEADERS)
+        while sum(event.name.endswith(".delta") for event in seen) < 3:
+            seen.append(await anext(stream))
+        free.set()
+        while sum(event.name.endswith(".done") for event in seen) < 4:
+            seen.append(await anext(stream))
+        follower_count = ponte.web.hub._streams
+    by_number = {
+        number: [
+            (event.name.partition(".")[2], event.data.get("text") or event.data.get("response"))
+            for event in seen
+            if event.name.startswith(f"{number}.")
+        ]
+        for number in range(3)
+    }
+    slow = [("message", "slow"), ("delta", "So far"), ("done", "Answer to slow")]
+    missed = [("message", "two"), ("done", "Answer to two"), ("ready", None)]
+    assert by_number == {0: [*missed, *slow], 1: [("ready", None), *slow],
+                         2: [("ready", None), *slow]}  # fmt: skip
+    assert all(event.id for event in seen if event.name.endswith((".done", ".ready")))
+    assert follower_count == 3
+    await client.get("/healthz")
+    assert ponte.web.hub._streams == 0
+
+
+async def until_ready(stream: AsyncIterator[Event]) -> list[Event]:
+    """Return the events up to the next `ready` of any followed conversation."""
+    seen: list[Event] = []
+    while not seen or not seen[-1].name.endswith(".ready"):
+        seen.append(await anext(stream))
+    return seen
+
+
+async def test_a_stream_of_several_is_refused_as_a_whole(
+    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "MAX_OPEN_STREAMS", 1)
+    for second, status in (("no/name", 404), ("b", 429)):
+        assert (await client.get(f"/events?follow=a:&follow={second}:")).status_code == status
+        assert ponte.web.hub._streams == 0
+    assert (await client.head("/events?follow=a:")).status_code == 200
+    assert (await client.get("/events")).content == b""
 
 
 async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(

@@ -99,14 +99,18 @@ def post(path: str, **body: Any) -> Ask:
     return lambda client, ids: client.post(path.format_map(ids), json=body)
 
 
-async def head_of_stream(client: Client, ids: Mapping[str, str]) -> httpx.Response:
-    path = "/conversations/{conversation}/events?after=0".format_map(ids)
-    async with client.stream("GET", path) as response:
-        if response.status_code != 200:
-            await response.aread()
-            return response
-        told = await until(events(response), "ready")
-        return httpx.Response(200, json=[event.data for event in told])
+def head_of_stream(path: str, last: str = "ready") -> Ask:
+    """Return a request for the events of the stream up to the one called `last`."""
+
+    async def ask(client: Client, ids: Mapping[str, str]) -> httpx.Response:
+        async with client.stream("GET", path.format_map(ids)) as response:
+            if response.status_code != 200:
+                await response.aread()
+                return response
+            told = await until(events(response), last)
+            return httpx.Response(200, json=[event.data for event in told])
+
+    return ask
 
 
 async def file_of_table(client: Client, ids: Mapping[str, str]) -> httpx.Response:
@@ -169,7 +173,11 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/turns/{turn}"): ("page", get("/turns/{turn}")),
     ("GET", "/turns/{turn}/usage"): ("page", get("/turns/{turn}/usage")),
     ("GET", "/turns/{turn}/tables/{number}"): ("page", file_of_table),
-    ("GET", "/conversations/{id}/events"): ("page", head_of_stream),
+    ("GET", "/conversations/{id}/events"): (
+        "page",
+        head_of_stream("/conversations/{conversation}/events?after=0"),
+    ),
+    ("GET", "/events"): ("page", head_of_stream("/events?follow={conversation}:0", "0.ready")),
     ("GET", "/files/{id}"): ("page", get("/files/{file}")),
     ("GET", "/openapi.json"): ("page", get("/openapi.json")),
     ("GET", "/v1/models"): ("program", get("/v1/models")),

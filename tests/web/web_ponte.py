@@ -223,6 +223,14 @@ class WebPonte:
         """Those that are open on the page's port."""
         return self.web._server._server.server_state.connections  # type: ignore[no-any-return]
 
+    @property
+    def stream_connections(self) -> int:
+        """The number of connections on which an event stream is being answered."""
+        return sum(
+            one._phase == "answer" and one.scope["path"].endswith("/events")
+            for one in self.connections
+        )
+
     def client(self, **headers: str) -> httpx.AsyncClient:
         """A script's, with the token as its bearer."""
         return self.stranger(**{"Authorization": f"Bearer {self.token}", **headers})

@@ -20,6 +20,7 @@ from adapters.web.hub import Follower, Hub, LiveTurn
 from adapters.web.page.render import GrowingHtml, render
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.i18n import say
+from core.base.tasks import cancel_all
 from core.changes.card_rows import read_rows
 from core.commands import grammar
 from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, Progress
@@ -62,6 +63,24 @@ async def stream_events(
             yield event
         if not source.has_ended:
             await follower.pause(source.interval_seconds)
+
+
+async def merge_streams(streams: Sequence[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
+    """Yield the events of all streams as they come, until all have ended.
+
+    The name of an event gets the number of its stream, as in `0.delta`.
+    """
+    reads = {asyncio.ensure_future(anext(one, b"")): n for n, one in enumerate(streams)}
+    try:
+        while reads:
+            done, _ = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+            for read in done:
+                number = reads.pop(read)
+                if event := await read:
+                    yield event.replace(b"event: ", b"event: %d." % number, 1)
+                    reads[asyncio.ensure_future(anext(streams[number], b""))] = number
+    finally:
+        await cancel_all(reads)
 
 
 class TurnWriter(Protocol):
@@ -276,15 +295,14 @@ class ConversationEvents:
         self._writers: dict[str, PageWriter] = {}
 
     async def begin(self) -> AsyncIterator[bytes]:
-        """Yield the missed turns, then a `ready` event."""
+        """Yield the missed turns, then a `ready` event with the last count of requests."""
         yield RECONNECT_FRAME
         async for event in self._catch_up():
             yield event
-        ready = {"conversation": self._conversation}
+        self._requests = self._hub.requests.waiting_for(self._person)
+        ready = {"conversation": self._conversation, "requests": len(self._requests)}
         yield format_event("ready", ready, str(self._cursor))
         self._hub.requests.refresh(self._person)
-        async for event in self._write_requests():
-            yield event
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
         """Yield the events for changed turns. `missed`: changes may have been lost, so the journal

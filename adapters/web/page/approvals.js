@@ -12,12 +12,11 @@ export function turnTo(conversation) {
   current = conversation;
 }
 
-/** Show how many there are: the event stream tells it when that changes. A new stream begins with
-    none (`isNew`). */
-export function count(number, isNew = false) {
+/** Show how many there are: the event stream tells it when it begins (`isFirst`) and when that changes. */
+export function count(number, isFirst = false) {
   $("approvals").hidden = number === 0 && !$("requests").open;
   $("approvals-count").textContent = number;
-  if (!isNew) notices.onRequests(number);
+  notices.onRequests(number, isFirst);
   $("approvals").setAttribute("aria-label", say("approvals_count", { count: number }));
   if ($("requests").open) requests(({ list }) => list(current));
 }

@@ -87,7 +87,7 @@ function draw(card, conversation) {
   for (const action of card.actions) {
     const text = say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
     buttons.append(make("button", { type: "button", class: action, "data-action": action, text, "aria-label": label,
-      on: { click: ({ currentTarget }) => (action === "reason" ? askWhy : decide)(card.id, action, conversation, currentTarget) } }));
+      on: { click: ({ currentTarget }) => decide(card.id, action, conversation, currentTarget) } }));
   }
   return drawn;
 }
@@ -168,22 +168,11 @@ function cell(...content) {
   return made;
 }
 
-/** Open the form for the reason of a denial, and send it. */
-function askWhy(id, _action, conversation, button) {
-  $("reason-cancel").onclick = () => $("reason").close();
-  $("reason").querySelector("form").onsubmit = (event) => {
-    event.preventDefault();
-    $("reason").close();
-    decide(id, "deny", conversation, button, { reason: $("why").value });
-  };
-  $("why").value = "";
-  $("reason").showModal();
-}
-
 /** Shows at once what was decided; the event stream then brings the card as it stands. `more` goes with the
     request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
 export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
+  if (action === "reason") return (await import("./reason.js")).open(id, conversation, button);
   if (action === "change" && !more.values) {
     tell(id, "");
     return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));

@@ -76,6 +76,11 @@ export function download(turn, number, form) {
 }
 
 export function widen(frame) {
+  if (!$("wide")) {
+    document.body.append(make("dialog", { id: "wide", "aria-labelledby": "wide-title" },
+      make("form", { method: "dialog" }, make("h2", { id: "wide-title", text: say("table") }), make("button", { text: say("close") })),
+      make("div", { id: "wide-table" })));
+  }
   const copy = frame.cloneNode(true);
   $("wide-table").replaceChildren(copy);
   $("wide").showModal();

@@ -16,9 +16,10 @@ export function onAnswer(conversation) {
   notify("notice_answer", `answer-${conversation}`, `/#${conversation}`);
 }
 
-export function onRequests(count) {
-  if (count > waiting) notify("notice_request", "request", `/${location.hash}`);
-  waiting = count;
+/** `isFirst`: a new stream tells how many wait. It may not have counted them yet. */
+export function onRequests(count, isFirst) {
+  if (count > waiting && !isFirst) notify("notice_request", "request", `/${location.hash}`);
+  if (count || !isFirst) waiting = count;
 }
 
 function notify(word, tag, address) {

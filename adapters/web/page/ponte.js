@@ -14,6 +14,7 @@ import { say, translate } from "./words.js";
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
 let current = "";
 let commands = [];
+let ownName = "";
 let opened = ""; // the conversation that is drawn
 
 async function linked() {
@@ -39,7 +40,7 @@ async function introduce() {
   }
   localStorage.setItem("person", person);
   $("who").textContent = say("signed_in", { name });
-  $("own-name").value = name;
+  ownName = name;
   $("my-name").hidden = !owner;
   $("admin").hidden = !operates;
   $("me").hidden = false;
@@ -116,7 +117,7 @@ async function read(id) {
     if (isOther) scrollPage();
     reconnected();
     highlight();
-    stream.follow(id, body.cursor, () => read(id));
+    stream.follow(id, body.cursor);
     commands = (await request(`/quick-commands?conversation=${id}`)).commands;
     $("quick").hidden = commands.length === 0;
     await welcome(id);
@@ -212,13 +213,17 @@ function enlarge(event) {
   $("picture").showModal();
 }
 
+async function showShortcuts() {
+  (await import("./shortcuts.js")).open();
+}
+
 /** Keys that act where nothing is being written. */
 function pressed(event) {
   if (isComposing(event)) return;
   if (event.key === "Escape" && !event.target.closest?.("dialog")) menu(false);
   const writing = event.target.closest?.("input, textarea, select, dialog");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { "?": () => $("keys-list").showModal(), "/": () => { menu(true); $("search").focus(); }, n: () => go(randomKey()),
+  const act = { "?": showShortcuts, "/": () => { menu(true); $("search").focus(); }, n: () => go(randomKey()),
     w: () => $("text").focus() }[event.key];
   if (!act) return;
   event.preventDefault();
@@ -243,7 +248,7 @@ function start() {
   addEventListener("reread", () => read(current));
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("leave").addEventListener("click", leave);
-  $("my-name").addEventListener("click", async () => (await import("./naming.js")).open(introduce));
+  $("my-name").addEventListener("click", async () => (await import("./naming.js")).open(ownName, introduce));
   $("my-tokens").addEventListener("click", async () => (await import("./tokens.js")).open());
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", conversations.changed);
@@ -260,7 +265,7 @@ function start() {
   addEventListener("scroll", offerNewest, { passive: true });
   new ResizeObserver(offerNewest).observe(document.body);
   $("newest").append(icon("down"));
-  $("shortcuts").addEventListener("click", () => $("keys-list").showModal());
+  $("shortcuts").addEventListener("click", showShortcuts);
   $("sure").addEventListener("close", () => $("sure").returnValue === "forget" && forget());
   $("signin").addEventListener("cancel", (event) => event.preventDefault());
   $("signin").querySelector("form").addEventListener("submit", enter);

@@ -54,16 +54,26 @@ function quoted(text) {
   return `"${text.replace(/[\\"]/g, "\\$&")}"`;
 }
 
-$("quick-slug").addEventListener("change", choose);
-$("quick-cancel").addEventListener("click", () => $("quick-form").close());
-$("quick-form").querySelector("form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  $("quick-form").close();
-  run();
-  $("text").focus();
-});
+function draw() {
+  const dialog = make("dialog", { id: "quick-form", "aria-labelledby": "quick-title" }, make("form", { on: { submit: (event) => {
+    event.preventDefault();
+    dialog.close();
+    run();
+    $("text").focus();
+  } } },
+    make("h2", { id: "quick-title", text: say("quick_title") }),
+    make("label", { for: "quick-slug", text: say("quick_which") }),
+    make("select", { id: "quick-slug", on: { change: choose } }),
+    make("p", { id: "quick-about", dir: "auto" }),
+    make("div", { id: "quick-inputs" }),
+    make("p", { class: "hint", text: say("quick_files") }),
+    make("button", { type: "button", text: say("cancel"), on: { click: () => dialog.close() } }),
+    make("button", { type: "submit", text: say("quick_run") })));
+  document.body.append(dialog);
+}
 
 export function open(those) {
+  if (!$("quick-form")) draw();
   commands = those;
   $("quick-slug").replaceChildren(...commands.map(({ slug, title }) => make("option", { value: slug, text: title })));
   choose();

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -218,17 +218,31 @@ class ConversationRoutes(MessageRoutes):
     async def events(self, request: Request) -> Response:
         """Stream the events of the conversation after `Last-Event-ID`. Browsers that cannot send
         that header use `?after=`."""
-        address = self._find_address(request)
-        if request.method == "HEAD":
-            return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
-        person = visitor_of(request).person
-        cursor = ReadCursor.parse(last)
-        events = ConversationEvents(self.hub, address, cursor, http_io.wants_html(request), person)
+        id = str(request.path_params["id"])
         with ExitStack() as stack:
-            follow = self.hub.follow(address.conversation, visitor_of(request))
-            follower = stack.enter_context(follow)
-            return http_io.EventStream(stream.stream_events(follower, events), stack.pop_all())
+            events = self._follow(request, id, last, stack)
+            return http_io.EventStream(events, stack.pop_all())
+
+    @endpoint(
+        "GET",
+        "/events",
+        media=(http_io.EVENT_STREAM_TYPE,),
+        refuses=(404, 429, 503),
+        query={
+            "follow": "a conversation, a colon and a cursor (default: now); can be repeated",
+            **http_io.HTML_QUERY,
+        },
+    )
+    async def events_of_several(self, request: Request) -> Response:
+        """Stream the events of several conversations. The name of an event begins with the number
+        of its `follow`, as in `0.delta`."""
+        with ExitStack() as stack:
+            streams = []
+            for followed in request.query_params.getlist("follow"):
+                id, _, cursor = followed.partition(":")
+                streams.append(self._follow(request, id, cursor, stack))
+            return http_io.EventStream(stream.merge_streams(streams), stack.pop_all())
 
     @endpoint("GET", "/approvals", refuses=(503,))
     async def approvals(self, request: Request) -> answers.RequestList:
@@ -272,10 +286,23 @@ class ConversationRoutes(MessageRoutes):
         own = self.visitors.address_person(visitor_of(request).person)
         return await self.conversations.journal.list_conversations(self.visitors.auth.platform, own)
 
-    def _find_address(self, request: Request) -> Address:
-        """Return the address of the conversation in the path, which is one of the reader's. Raise
-        NotFound."""
-        id = str(request.path_params["id"])
+    def _follow(
+        self, request: Request, id: str, cursor: str, stack: ExitStack
+    ) -> AsyncIterator[bytes]:
+        """Return the events of a conversation after `cursor`. `stack` closes the stream."""
+        address, visitor = self._find_address(request, id), visitor_of(request)
+        if request.method == "HEAD":
+            return stream.merge_streams([])
+        events = ConversationEvents(
+            self.hub, address, ReadCursor.parse(cursor), http_io.wants_html(request), visitor.person
+        )
+        follower = stack.enter_context(self.hub.follow(address.conversation, visitor))
+        return stream.stream_events(follower, events)
+
+    def _find_address(self, request: Request, id: str | None = None) -> Address:
+        """Return the address of the conversation `id`, by default that in the path. It is one of
+        the reader's. Raise NotFound."""
+        id = str(request.path_params["id"]) if id is None else id
         if not http_io.ID_PATTERN.fullmatch(id):
             raise NotFound(what="conversation")
         return self.visitors.address_of(visitor_of(request).person, id)

@@ -1,5 +1,5 @@
-// One event stream for the conversation that is open. It goes on from its cursor after a lost
-// connection, also after a restart of the server, so every answer is shown once.
+// The events of the conversation that is open. They go on from its cursor after a lost connection,
+// also after a restart of the server, so every answer is shown once.
 
 import * as approvals from "./approvals.js";
 import { notice, reconnected } from "./element.js";
@@ -8,72 +8,98 @@ import * as notices from "./notices.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
-const HIDDEN_FOR = 30000; // milliseconds until a hidden tab gives back its connection: a browser
-const AGAIN = 1500; //        opens six to one site (HTTP/1.1), for all tabs together
+const HIDDEN_FOR = 30000; // milliseconds until a hidden tab that awaits nothing stops following
+const REPEAT = 2000; // milliseconds until the connection is told again what to follow
+const handlers = {
+  message: log.showMessage, progress: log.showProgress, delta: log.showText, card: log.showCard,
+  done: log.showAnswer, requests: ({ count }) => approvals.count(count), error: log.showTrouble, ready,
+  lost: () => notice(say("offline"), true), refused,
+};
+let port = null; // to connection.js
+let isShared = true; // whether all tabs use that connection
+let isKeeper = false; // of tabs with a connection each, the one that keeps it while it is hidden
+let isSilent = false;
+let shownAt = Date.now();
+let followed = { key: 0, conversation: "", cursor: "" };
 
-let source = null;
-let address = "";
-let cursor = "";
-let waiting = 0;
-
-export function follow(conversation, from, reset) {
-  leave();
-  address = `/conversations/${conversation}/events?html=1`;
-  cursor = from;
-  connect(reset);
+export function follow(conversation, cursor) {
+  followed = { key: followed.key + 1, conversation, cursor };
+  send();
 }
 
 export function leave() {
-  clearTimeout(waiting);
-  source?.close();
-  source = null;
-  address = "";
+  follow("", "");
 }
 
-function connect(reset) {
-  const mine = new EventSource(`${address}&after=${encodeURIComponent(cursor)}`);
-  source = mine;
-  const handlers = {
-    message: log.showMessage, progress: log.showProgress, delta: log.showText, card: log.showCard,
-    done: log.showAnswer, requests: ({ count }) => approvals.count(count), error: log.showTrouble, ready: begin, reset,
-  };
-  for (const [name, handle] of Object.entries(handlers)) {
-    mine.addEventListener(name, (event) => {
-      if (mine !== source) return;
-      if (event.lastEventId) cursor = event.lastEventId;
-      if (event.data) handle(JSON.parse(event.data));
-      else lost(mine, reset);
-    });
+/** A new stream begins with the last count of requests. */
+function ready({ requests }) {
+  reconnected();
+  approvals.count(requests, true);
+}
+
+/** Nobody is signed in: the answer opens the dialog. */
+function refused() {
+  followed.conversation = "";
+  request("/me").catch(() => {});
+}
+
+/** Reach the connection of all tabs. Without shared workers, as in Chrome on Android, this tab has its own. */
+function open() {
+  port?.postMessage({});
+  try {
+    const worker = new SharedWorker(new URL("connection.js", import.meta.url));
+    worker.onerror = openOwn;
+    listen(worker.port);
+  } catch {
+    openOwn();
   }
 }
 
-/** A new stream sends the number of waiting requests only if there are some. */
-function begin() {
-  reconnected();
-  approvals.count(0, true);
+async function openOwn() {
+  const { port1, port2 } = new MessageChannel();
+  isShared = false;
+  listen(port1);
+  await import("./connection.js");
+  globalThis.onconnect({ ports: [port2] });
 }
 
-/** The browser tries again by itself, unless the server answered and refused. */
-function lost(mine, reset) {
-  notice(say("offline"), true);
-  if (mine.readyState !== EventSource.CLOSED) return;
-  waiting = setTimeout(async () => {
-    try {
-      await request("/me");
-      if (mine === source) connect(reset);
-    } catch (error) {
-      if (error.status !== 401 && mine === source) lost(mine, reset);
-    }
-  }, AGAIN);
+function listen(to) {
+  port = to;
+  port.onmessage = ({ data: { key, event, cursor, data } }) => {
+    isSilent = false;
+    if (key !== followed.key) return;
+    followed.cursor = cursor ?? followed.cursor;
+    handlers[event]?.(JSON.parse(data ?? null));
+  };
+  send();
+}
+
+/** Send what is followed, or nothing while the tab is hidden and may rest. */
+function send() {
+  if (!document.hidden) shownAt = Date.now();
+  const awaits = log.running() || notices.wanted();
+  const mayFollow = isShared ? awaits || Date.now() - shownAt < HIDDEN_FOR : awaits && isKeeper;
+  port.postMessage(!document.hidden || mayFollow ? followed : {});
+}
+
+/** The worker may have crashed. A new one goes on from the cursor. */
+function repeat() {
+  if (isSilent) open();
+  isSilent = true;
+  send();
+}
+
+/** Tabs with a connection each could use up the browser's six. Of the hidden ones, the last keeps its own. */
+function turn() {
+  if (!document.hidden || isShared || isKeeper || !navigator.locks) return send();
+  const hold = () => { isKeeper = true; send(); return new Promise(() => {}); };
+  return navigator.locks.request("hidden", { steal: true }, hold).catch(() => { isKeeper = false; send(); });
 }
 
 export function start(reset) {
-  document.addEventListener("visibilitychange", () => {
-    clearTimeout(waiting);
-    if (!address) return;
-    if (!document.hidden && !source) connect(reset);
-    if (document.hidden && source && !log.running() && !notices.wanted()) {
-      waiting = setTimeout(() => { source?.close(); source = null; }, HIDDEN_FOR);
-    }
-  });
+  handlers.reset = reset;
+  open();
+  setInterval(repeat, REPEAT);
+  document.addEventListener("visibilitychange", turn);
+  addEventListener("pagehide", () => port.postMessage({}));
 }

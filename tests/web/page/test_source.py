@@ -12,9 +12,9 @@ LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "tokens.css", "naming.js", "options.js",
     "highlight.js", "code.js", "details.js", "details.css", "change.js", "change.css",
     "admin.css", "print.css", "data.css", "quick.js", "plain.html",
-    "requests.js", "worker.js",
+    "requests.js", "worker.js", "shortcuts.js", "reason.js",
 }  # fmt: skip
-"""Files that the first view does not need: for formulas, for code, for tables and charts, for five
+"""Files that the first view does not need: for formulas, for code, for tables and charts, for seven
 dialogs, for a search, for an answer's cost, for changing a proposal, for the operator's page, for
 printing, and for notifications."""
 
