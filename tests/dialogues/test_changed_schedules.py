@@ -6,11 +6,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from core.schedules.schedule import ScheduleFilter, read_row
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, proposed_on_slack, says
+from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack, proposed_on_slack, says
 from tests.dialogues.test_schedule_cards import DAILY as DAILY_POST
 from tests.fakes.schedules import LateScheduleSource
 
@@ -58,6 +60,25 @@ async def test_its_owner_changes_text_and_time(bot_home: BotHome) -> None:
         await says(ponte, f"approve {edit.id}.2", "k8", clicked=True)
         (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
         assert (stored.draft.text, stored.draft.rule.cron) == ("Lunch", "0 11 * * *")
+
+
+async def test_when_is_typed_in_the_form_of_the_reader(bot_home: BotHome) -> None:
+    async with scheduling(bot_home) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "schedule_propose", **DAILY)
+        for number, (locale, text, when) in enumerate([
+            ("pt-BR", "Quando = 24/12/2027 às 14h30", "2027-12-24 14:30"),
+            ("pt-BR", "quando = sexta-feira, 24 de dezembro de 2027, 08:00", "2027-12-24 08:00"),
+            ("fr", "quand = 24 déc. 2027 9 h", "2027-12-24 09:00"),
+            ("en", "When = 12/24/2027 2:30 PM", "2027-12-24 14:30"),
+        ]):  # fmt: skip
+            message = replace(on_slack(f"change {card.id} {text}", f"w{number}"), locale=locale)
+            answer = await ponte.ask_message(message)
+            draft = await draft_of(ponte, card.id)
+            at = datetime.fromtimestamp(draft.rule.run_at, ZoneInfo(draft.time_zone))
+            assert f"{at:%Y-%m-%d %H:%M}" == when, answer.text
+        message = replace(on_slack(f"alterar {card.id} quando = logo", "w9"), locale="pt-BR")
+        answer = await ponte.ask_message(message)
+        assert answer.text == "Data ou hora inválida. Escreva como 2026-11-24 14:00."
 
 
 async def test_a_denied_one_is_proposed_again(bot_home: BotHome) -> None:

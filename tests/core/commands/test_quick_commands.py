@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.base.errors import BadInput
+from core.base.i18n import use_locale
 from core.commands import quick_commands
 from core.commands.quick_commands import (
     MAX_RESULT_CHARACTERS,
@@ -125,6 +126,27 @@ def test_invalid_inputs_are_refused_with_a_hint(
     with pytest.raises(BadInput) as told:
         check_inputs(command, given_input)
     assert words in told.value.words()
+
+
+@pytest.mark.parametrize(
+    ("locale", "text", "rows"),
+    [("pt-BR", "1.234", 1234), ("pt-BR", "1.234,5", 1234.5), ("fr", "1 234,5", 1234.5),
+     ("en", "1,234", 1234), ("fr", "1.234", None), ("en", "1.234", 1.234)],
+)  # fmt: skip
+def test_a_number_that_a_person_typed_is_in_the_form_of_their_language(
+    locale: str, text: str, rows: float | None
+) -> None:
+    with use_locale(locale):
+        given_input = {"day": "m", "full": "oui", "rows": text}
+        if rows is None:
+            with pytest.raises(BadInput) as caught:
+                check_inputs(REPORT, given_input, is_typed=True)
+            assert caught.value.words().endswith("rows=12,5.")
+        else:
+            checked = check_inputs(REPORT, given_input, is_typed=True)
+            assert checked == {"day": "m", "full": True, "rows": rows}
+        assert check_inputs(REPORT, {"day": "m", "rows": "1.234"}) == {"day": "m", "rows": 1.234}
+        assert check_inputs(REPORT, {"day": "m", "rows": 1.234}, is_typed=True)["rows"] == 1.234  # type: ignore[index]
 
 
 def test_a_command_without_declared_inputs_takes_anything() -> None:
