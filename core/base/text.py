@@ -462,7 +462,7 @@ def safe_file_name(name: str) -> str:
     It has no separators, control characters or leading dots. It has at most 100 characters and
     keeps its extension.
     """
-    base = re.split(r"[/\\]", clean_text(name).rstrip("/\\ \n\t"))[-1]
+    base = re.split(r"[/\\]", compose_letters(clean_text(name)).rstrip("/\\ \n\t"))[-1]
     base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
     stem, dot, extension = base.rpartition(".")
     if not stem or len(extension) > 16:
@@ -483,8 +483,13 @@ def safe_media_type(type: str) -> str:
 
 def fold_case(text: str) -> str:
     """Return a form for comparison that ignores case and how an accent is encoded (Unicode NFC)."""
-    text = limit_combining_marks(text)
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return unicodedata.normalize("NFC", compose_letters(text).casefold())
+
+
+def compose_letters(text: str) -> str:
+    """Return the text with each accent in its letter (Unicode NFC). Names of files and texts from a
+    Mac have them apart."""
+    return unicodedata.normalize("NFC", limit_combining_marks(text))
 
 
 def limit_combining_marks(text: str) -> str:

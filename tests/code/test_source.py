@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 
@@ -51,6 +52,16 @@ async def test_files_go_in_under_names_of_their_own() -> None:
     backend = FakeBackend()
     await call(backend, "1", folder)
     assert backend.given == {"a-1.csv": b"1", "b.csv": b"2", "a-2.csv": b"3", "a.csv": b"4"}
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("code_form", ["NFC", "NFD"])
+async def test_a_name_with_accents_is_opened_in_either_form(form: str, code_form: str) -> None:
+    folder, backend = MemoryContextFiles(), FakeBackend()
+    folder.add(unicodedata.normalize(form, "rapport été.csv"), b"1")
+    await call(backend, unicodedata.normalize(code_form, "open('rapport été.csv')"), folder)
+    assert list(backend.given) == ["rapport été.csv"]
+    assert backend.ran == ["open('rapport été.csv')"]
 
 
 async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None:

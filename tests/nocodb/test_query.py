@@ -224,7 +224,10 @@ async def test_letters_beyond_ascii_have_a_case_too(own_table_place: Place) -> N
     )
     reader = Reader(api, schemas)
     told = await reader.query("Orders", ("Title", "contains", "São Paulo"))
-    assert (told["total"], [row["Title"] for row in told["rows"]]) == (3, titles[:3])
+    assert (told["total"], [row["Title"] for row in told["rows"]]) == (
+        3,
+        ["SÃO PAULO", "são paulo", "São Paulo"],
+    )
     told = await reader.query("Orders", ("Title", "not_contains", "São P"), ("Id", "gt", 60))
     assert [row["Title"] for row in told["rows"]] == ["Sampaulo"]
 

@@ -110,6 +110,20 @@ async def test_a_link_of_a_new_row_by_id_by_name_and_none(
         await revise(write_tools, draft, Orders="Order 999")
 
 
+async def test_a_link_is_found_by_a_title_in_either_form(
+    write_tools: WriteTools, base: FakeBase
+) -> None:
+    orders = base.table("Orders")
+    title = next(name for name, value in orders.rows[9].items() if value == "Order 09")
+    orders.rows[9][title], orders.rows[8][title] = "Cafe\u0301, grand", "Café"
+    draft = await write_tools.draft("nocodb_create", rows=[{"Name": "Zoe", "Orders": [9]}])
+    for text, ids in {
+        "Café, grand": ["9"], "Cafe\u0301, grand (9), 7": ["9", "7"], "Cafe\u0301": ["8"],
+    }.items():  # fmt: skip
+        made = await revise(write_tools, draft, Orders=text)
+        assert [each["id"] for each in (made.rows[0].after or {})["Orders"]] == ids
+
+
 async def test_a_row_that_moved_is_shown_as_it_is(write_tools: WriteTools, base: FakeBase) -> None:
     draft = await update_draft(write_tools, Status="Lead", Value="12.5")
     customers = base.table("Customers")

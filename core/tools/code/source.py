@@ -6,6 +6,7 @@ This module also words a run's result for the model, and for a person who ran co
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -118,7 +119,10 @@ class CodeRunner:
         source = source if source.strip() else find_python_block(message)
         if not source.strip():
             raise ToolError(NO_CODE_GIVEN, code="bad_arguments", hint="pass the code as `code`")
-        ran = await self.backend.run(ctx, source, await list_input_files(ctx))
+        inputs = await list_input_files(ctx)
+        for file in inputs:  # its name has composed letters in the work folder
+            source = source.replace(unicodedata.normalize("NFD", file.name), file.name)
+        ran = await self.backend.run(ctx, source, inputs)
         if ctx.files is None:
             return CodeRun(ran, ())
         keep = ctx.files.save

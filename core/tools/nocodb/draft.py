@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
-from core.base.text import fold_case, is_secret_name, to_one_line
+from core.base.text import compose_letters, fold_case, is_secret_name, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.ports import Tool
@@ -495,8 +495,9 @@ class WriteTools:
         """Return the ids in a form's links: rows that the proposal links to as the form or the card
         shows them, titles of other rows, or ids. Raise ToolError."""
         known: dict[str, list[str]] = {}  # several proposed rows can have one title
+        text = compose_letters(text)
         for row in proposed or ():
-            title, id = str(row["title"]), str(row["id"])
+            title, id = compose_letters(str(row["title"])), str(row["id"])
             known.setdefault(title, []).append(id)
             known[f"{title} ({id})"] = [id]
         # A title can have commas.
@@ -532,7 +533,8 @@ class WriteTools:
             selection = RowSelection.of(table, filters, "all", now, self._filters_rows)
             rows = await self._reading.fetch_all(selection, ColumnChoice((display,)))
             for row in rows.records:
-                ids.setdefault(str(row.fields.get(display.title)), []).append(row.id)
+                title = compose_letters(str(row.fields.get(display.title)))
+                ids.setdefault(title, []).append(row.id)
         return ids
 
     async def _find_writable_table(

@@ -26,6 +26,7 @@ from core.base.spreadsheets import Cell
 from core.base.text import (
     WITHHELD_MARK,
     clean_text,
+    compose_letters,
     fold_to_letters,
     is_secret_name,
     redact,
@@ -631,15 +632,15 @@ def parse_day(cell: object) -> date | None:
 
 
 def cell_texts(cell: object) -> tuple[str, ...]:
-    """Return all texts that represent the cell: its text, or the titles of links, files and
-    people."""
+    """Return all texts that represent the cell, in composed letters: its text, or the titles of
+    links, files and people."""
     if cell is None:
         return ()
     if isinstance(cell, list | tuple):
         return tuple(text for each in cell for text in cell_texts(each))
     if isinstance(cell, Mapping):
-        return (cell_title(cell),)
-    return (str(cell).lower() if isinstance(cell, bool) else str(cell),)
+        return (compose_letters(cell_title(cell)),)
+    return (str(cell).lower() if isinstance(cell, bool) else compose_letters(str(cell)),)
 
 
 def cell_title(cell: Mapping[str, object]) -> str:
@@ -663,7 +664,7 @@ def people_texts(cell: object) -> tuple[str, ...]:
     them."""
     each = cell if isinstance(cell, list) else [cell]
     texts = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
-    return tuple(text for text in texts if isinstance(text, str) and text)
+    return tuple(compose_letters(text) for text in texts if isinstance(text, str) and text)
 
 
 def format_row(

@@ -8,6 +8,7 @@ Ponte asks for more rows and checks the cells itself.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,7 +20,7 @@ import pydantic
 
 from core.base.errors import ToolError
 from core.base.i18n import say
-from core.base.text import fold_case, fold_to_letters, to_one_line
+from core.base.text import compose_letters, fold_case, fold_to_letters, to_one_line
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
@@ -33,7 +34,7 @@ Node accepts 16 kB of headers by default
 """
 
 _QUOTES = "\"'"
-_BARE_VALUE = re.compile(r"(?![ ])[\w .:@+/-]*[\w.]")
+_BARE_VALUE = re.compile(r"(?![ ])[\w\u0300-\u036f .:@+/-]*[\w\u0300-\u036f.]")
 _RESERVED = {"null", "empty", "notnull", "notempty", "blank", "notblank", "true", "false"}
 """Words that have another meaning in NocoDB's filters without quotes."""
 
@@ -464,7 +465,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
     """Return a condition on texts, options, people or links. Raise ToolError."""
     parsed: list[str] = []
     for operand in operands:
-        text = str(operand).lower() if isinstance(operand, bool) else str(operand)
+        text = str(operand).lower() if isinstance(operand, bool) else compose_letters(str(operand))
         if not text and op != "in":
             raise filter_error(f"`{op}` of nothing fits everything; `blank` finds empty cells")
         # An option may be written in another case or without accents, but `contains` looks for a
@@ -499,7 +500,16 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
     if people:
         where = None  # NocoDB's filters know people by ids, and we by name and address
     elif all(map(_find_quote, values)) and not is_loose:
-        where, is_exact = build_clause(field.id, by[op], *values), True
+        # NocoDB compares bytes, and a cell can have its accents composed or apart.
+        forms = values if field.options else dict.fromkeys(
+            form for text in values for form in (text, unicodedata.normalize("NFD", text))
+        )  # fmt: skip
+        if field.options or op == "in":
+            where = build_clause(field.id, by[op], *forms)
+        else:
+            join = all_of if op in ("neq", "not_contains") else any_of
+            where = join([build_clause(field.id, by[op], form) for form in forms])
+        is_exact = True
     elif field.kind != "options" and op in ("eq", "contains") and pattern:
         where = build_clause(field.id, "like", pattern)
     return FilterCondition(field, op, values, where, is_exact, holds)

@@ -98,6 +98,7 @@ def test_a_clipped_text_fits(text: str, limit: int) -> None:
         ('he"llo<b>.html', "he_llo_b_.html"),
         ("photo\u202egnp.exe", "photognp.exe"),
         ("données été.csv", "données été.csv"),
+        ("rapport e\u0301te\u0301.csv", "rapport été.csv"),
         ("...", "file"),
         ("", "file"),
         ("/", "file"),
