@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from bot.home import Start
 from bot.operation_texts import TEXTS, ResultText, View, format_plainly
 from bot.operations import OPERATIONS, Operation
 from bot.ponte import Ponte
-from core.base.errors import NotAllowed
+from core.base.errors import BadInput, NotAllowed, SettingsError
 from core.base.i18n import say
 from core.domain.messages import Person
 from core.people.audit import OPERATOR
@@ -30,6 +30,7 @@ from core.schedules.service import to_json as schedule_json
 
 Json = Mapping[str, Any]
 _PLAIN_TEXT = ResultText(format_plainly)
+_NEWER = "{file} is newer than what runs; `ponte reload` takes it over."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,12 @@ class OperationService:
         checked = {name: getattr(model, name) for name in operation.parameters}
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
-        subject = ponte.inputs if operation.needs == "settings" else ponte
+        subject: Start | Ponte = ponte
+        if operation.needs == "settings":  # a check is of the file as it is now
+            try:
+                subject = replace(ponte.inputs, config=ponte.reloader.read_file())
+            except SettingsError as error:  # a finding of the check, not a wrong setting here
+                raise BadInput("{faults}", faults=error.words()) from None
         result = await operation.function(subject, **checked)
         if operation.event:
             audit, facts = ponte.engine.people.audit, operation.facts(result)
@@ -76,7 +82,11 @@ class OperationService:
         names = await ponte.engine.people.find_names(sorted(keys)) if keys else {}
         view = View(ponte.zone, names, arguments)
         # Thousands of rows take seconds.
-        return await asyncio.to_thread(describe_result, text, result, view, as_json=as_json)
+        shown = await asyncio.to_thread(describe_result, text, result, view, as_json=as_json)
+        live = ponte.live.current
+        if self._find_operation(name).needs == "settings" and ponte.reloader.read_file() != live:
+            shown["notes"].append(say(_NEWER, file=ponte.settings.ponte_config.name))
+        return shown
 
     def list_forms(self) -> Sequence[Json]:
         """Return the forms of operations of the operator's page that are commands too."""

@@ -12,6 +12,7 @@ from typing import cast, get_args
 
 from adapters.web import WEB
 from bot.config.ponte_toml import Config
+from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import misspelt_names
 from bot.home import Start
 from bot.integrations import collect_rights as platform_rights
@@ -230,6 +231,10 @@ async def _judge_right(
             return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
     else:
         verdict = await policy.may(who, where, right, *([name] if name else []))
+    if right == "command" and name in config.quick_commands:
+        registry = QuickCommandRegistry(config, policy.is_named, policy=policy)
+        if refusal := await registry.refuse(who, where, name):
+            return RightVerdict(asked, False, f"[quick_commands] {name}", refusal.words())
     book = policy.config.rule_book
     rules = {rule.source: _describe_rule(rule) for rule in book.rules}
     for place, rule in book.channels.items():

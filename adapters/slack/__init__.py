@@ -128,7 +128,9 @@ class Slack(ChatIntegration[SlackSettings]):
     place_ids = "[TECGD][A-Z0-9]*"
     lists_people = True
     # Slack Connect brings people of other workspaces into a shared channel.
-    rights = PlatformRights(frozenset({"chat", "read", "code", "spend"}), own_workspace=True)
+    rights = PlatformRights(
+        frozenset({"chat", "read", "code", "spend"}), own_workspace=True, group_prefix="S"
+    )
 
     def summary(self, own: SlackSettings, shared: SharedSettings) -> Health:
         """Return whether Slack is on and how events arrive, or which setting is missing. No service

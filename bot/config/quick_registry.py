@@ -101,12 +101,20 @@ class QuickCommandRegistry:
             if slugs:
                 raise UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
             raise UnknownCommand(_NONE_HERE, slug=slug)
-        if not _may_run_here(command, address):
-            raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
-        if not await self._is_theirs(command, person, address):
-            raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
+        if refusal := await self.refuse(person, address, slug):
+            raise refusal
         (await self._judge_right(person, address, slug)).raise_if_denied()
         return _public_record(slug, command)
+
+    async def refuse(self, person: Person, address: Address, slug: str) -> NotAllowed | None:
+        command = self._config.quick_commands.get(slug)
+        if command is None:
+            return None
+        if not _may_run_here(command, address):
+            return NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
+        if not await self._is_theirs(command, person, address):
+            return NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
+        return None
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         if self._run is not None:

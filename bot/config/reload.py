@@ -147,12 +147,17 @@ class Reloader:
     def check(self) -> Sequence[str]:
         """Return the faults of the file as it is now, each with its line, and misspelt names. The
         live configuration does not change."""
-        is_chosen = "ponte_config" in self._settings.model_fields_set
         try:
-            config = self._read(required=is_chosen or self._live.current.path is not None)
+            config = self.read_file()
         except SettingsError as error:
             return error.words().splitlines()
         return misspelt_names(config, self._settings)
+
+    def read_file(self) -> Config:
+        """Return the file as it is now, and leave the live configuration as it is. Raise
+        SettingsError."""
+        is_chosen = "ponte_config" in self._settings.model_fields_set
+        return self._read(required=is_chosen or self._live.current.path is not None)
 
     def _read(self, *, required: bool) -> Config:
         path, faces = self._settings.ponte_config, self._settings.faces

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from core.base.errors import NotFound, PonteError
+from core.base.errors import NotAllowed, NotFound, PonteError
 from core.domain.changes import ChangeForm, DisplayName, PendingRequest
 from core.domain.messages import (
     Address,
@@ -440,6 +440,10 @@ class QuickCommands(Protocol):
         Raises UnknownCommand with the nearest slug, and NotAllowed if the person or place has no
         right to it.
         """
+
+    async def refuse(self, person: Person, address: Address, slug: str) -> NotAllowed | None:
+        """Return why the registry does not let this person run the command there; None if it does,
+        or does not have it. Raises StatusUnknown."""
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         """Run the command with this slug and return its outcome. Raises ToolError."""

@@ -611,6 +611,8 @@ class Policy:
                 return True
             if person.workspace and id == person.workspace:
                 return reading == "all" or known.is_member
+        if not id.startswith(own.group_prefix):
+            return False
         return None if known.groups is None else name in known.groups
 
     def _is_home(self, person: Person, address: Address) -> bool:
@@ -680,7 +682,8 @@ class Policy:
             return False
         named = [names, self.admins, self.allow, *self.config.rule_book.groups.values()]
         named += [rule.who for rule in self.config.rule_book.rules]
-        return any(name.startswith(f"{platform}:") for names in named for name in names)
+        group = f"{platform}:{self.platforms.get(platform, NO_RIGHTS).group_prefix}"
+        return any(name.startswith(group) for names in named for name in names)
 
     async def _look_up_groups(
         self, person: Person, max_age: float, seconds: float

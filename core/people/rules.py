@@ -75,7 +75,8 @@ class PlatformRights:
     there. `stranger_cap` is the daily cap of each person that PONTE_ALLOW does not name.
     `links_code`: the platform turns addresses inside code into links. `links_names`: the platform
     links host names and e-mail addresses that have no scheme. `has_room`: a card has room for
-    any number of rows and characters.
+    any number of rows and characters. `group_prefix`: the beginning of the id of every group; a
+    name with another one means no group.
     """
 
     default_rights: frozenset[Action] = frozenset()
@@ -87,6 +88,7 @@ class PlatformRights:
     links_code: bool = False
     links_names: bool = True
     has_room: bool = False
+    group_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +324,12 @@ def explain_verdict(verdict: Verdict) -> str:
     if verdict.allowed:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
         return say(words, right=verdict.right, rule=verdict.rule)
-    words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
-    reason = verdict.words()
-    return say(words, right=verdict.right, rule=verdict.rule, reason=reason)
+    if verdict.rule:
+        words = "`{right}`: denied by the rule `{rule}`."
+        return say(words, right=verdict.right, rule=verdict.rule)
+    return explain_denial(verdict.right, verdict.words())
+
+
+def explain_denial(right: str, reason: str) -> str:
+    """Return a sentence that says why a right is denied, where no rule has a name."""
+    return say(_DENIED_SENTENCE, right=right, reason=reason)

@@ -286,7 +286,7 @@ class CommandService:
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
                 words = await explain_right(
-                    self.people.policy, self.changes, self.assistant.toolbox, turn, command.id
+                    self.people.policy, self.changes, self.assistant, turn, command.id
                 )
                 return Answer(words, is_private=True)
             case "new":

@@ -16,8 +16,8 @@ from core.changes.service import ChangeService
 from core.domain.changes import Change, DecisionRequest
 from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
 from core.people.policy import Policy
-from core.people.rules import check_right_name, explain_verdict, is_right
-from core.tools.tool import Toolbox
+from core.people.rules import check_right_name, explain_denial, explain_verdict, is_right
+from core.turn.run import Assistant
 
 _NOTHING = (
     "Not found. Specify the ID of a change, the name of a tool, or a permission such as `read`, "
@@ -34,20 +34,23 @@ _APPROVES_ASKER = "The person who requested it or an admin can decide."
 
 
 async def explain_right(
-    policy: Policy, changes: ChangeService, toolbox: Toolbox, turn: Turn, subject: str
+    policy: Policy, changes: ChangeService, assistant: Assistant, turn: Turn, subject: str
 ) -> str:
     """Return which rules apply to `subject`: the id of a change, the name of a tool, or a right.
-    Raise NotFound, and BadInput for a right to one thing that is not given for one thing."""
+    Raise NotFound, StatusUnknown, and BadInput for a right to one thing that is not given for one
+    thing."""
     person, address = turn.message.author, turn.message.address
     if is_right(subject):
         right, _, name = subject.partition(":")
         if name and right == "approve":
             approval = changes.approval
             return explain_verdict(await approval.judge_approver(person, address, name))
+        if right == "command" and (refusal := await assistant.quick.refuse(person, address, name)):
+            return explain_denial(subject, refusal.words())
         return explain_verdict(await policy.may(person, address, right, *((name,) if name else ())))
     check_right_name(subject)
     try:
-        tool = await toolbox.find(subject)
+        tool = await assistant.toolbox.find(subject)
     except ToolError:
         return await _explain_change(policy, changes, turn, subject)
     verdicts = [

@@ -163,6 +163,11 @@ class RunningPonte:
         assert (ponte.code, ponte.err) == (0, "")
         return ponte.out.splitlines()
 
+    async def check(self, *words: str) -> tuple[int, str, str]:
+        """Return the exit code, the output and the errors of a command."""
+        ponte = await asyncio.to_thread(self._ponte, *words)
+        return ponte.code, ponte.out, ponte.err
+
     async def fail(self, *words: str) -> tuple[int, str]:
         """Return the exit code and the errors of a command that prints no result."""
         ponte = await asyncio.to_thread(self._ponte, *words)

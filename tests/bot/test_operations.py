@@ -232,3 +232,27 @@ def test_the_version_names_the_commit_of_a_checkout(ponte: Shell) -> None:
         assert f'\nversion = "{number}"\n' in (ROOT / "pyproject.toml").read_text()
         if git.returncode == 0:
             assert git.stdout.startswith(commit.strip("()").removesuffix("-dirty"))
+
+
+async def test_checks_beside_a_running_ponte_read_the_file_as_it_is_now(
+    running_ponte: RunningPonte, tmp_path: Path
+) -> None:
+    file = tmp_path / "ponte.toml"
+    file.write_text(HOOKS)
+    await running_ponte.run("reload")
+    newer = "ponte.toml is newer than what runs; `ponte reload` takes it over."
+    policy = ("policy", "check", "--person", "slack:T1:U1", "--right", "chat")
+    assert newer not in (await running_ponte.check(*policy))[2]
+    file.write_text(
+        HOOKS.replace("pushed:", "sent:") + '\n[[rules]]\nwho = ["slack:U1"]\ndeny = ["chat"]\n'
+    )
+    for words, expected in ((policy, "deny chat"), (("hooks", "test", "deploys"), "sent:")):
+        code, shown, notes = await running_ponte.check(*words)
+        assert (code, expected in shown, newer in notes) == (0, True, True), shown
+    await running_ponte.run("reload")
+    assert newer not in (await running_ponte.check(*policy))[2]
+    broken_line = len(HOOKS.splitlines()) + 1
+    file.write_text(f"{HOOKS}nonsense\n")
+    for words in (policy, ("hooks", "test", "deploys")):
+        code, shown, notes = await running_ponte.check(*words)
+        assert (code, shown, f"ponte.toml:{broken_line}" in notes) == (1, "", True), notes

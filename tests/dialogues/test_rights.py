@@ -37,6 +37,7 @@ from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.quick_commands import RegisteredCommands
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
 
@@ -306,6 +307,14 @@ async def test_the_command_why_names_the_rule(bot_home: BotHome, tmp_path: Path)
         chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
         for asked, words in cases:
             assert words in (await says(ponte, f"why {asked}", asked)).text
+
+
+async def test_why_names_what_the_registry_says(bot_home: BotHome) -> None:
+    quick = RegisteredCommands(elsewhere=frozenset({"echo"}))
+    async with bot_home.open(quick=quick, policy=policy()) as ponte:
+        denied = await says(ponte, "why command:echo", "k1")
+        assert denied.text.startswith("`command:echo`: denied. `echo` can't be run in this channel")
+        assert "allowed" in (await says(ponte, "why command:sum", "k2")).text
 
 
 async def test_why_of_a_name_that_is_too_long(bot_home: BotHome, tmp_path: Path) -> None:

@@ -51,14 +51,16 @@ class RegisteredCommands:
     async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return [one for one in self.commands if one.slug not in self.elsewhere]
 
+    async def refuse(self, person: Person, address: Address, slug: str) -> NotAllowed | None:
+        words = (
+            "`{slug}` can't be run in this channel. Its channels are set in ponte.toml (`where`)."
+        )
+        return NotAllowed(words, slug=slug) if slug in self.elsewhere else None
+
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         known = {one.slug: one for one in self.commands}
-        if slug in self.elsewhere:
-            raise NotAllowed(
-                "`{slug}` can't be run in this channel. Its channels are set in ponte.toml "
-                "(`where`).",
-                slug=slug,
-            )
+        if refusal := await self.refuse(person, address, slug):
+            raise refusal
         if slug in known:
             return known[slug]
         near = difflib.get_close_matches(slug, known, 1) or list(known)

@@ -75,6 +75,25 @@ def test_what_somebody_may_do_and_which_rule_says_so(ponte: Shell) -> None:
     assert outsider["chat"] == (False, "none")
 
 
+def test_a_quick_command_has_places_and_people_of_its_own(ponte: Shell) -> None:
+    Path("ponte.toml").write_text(
+        '[quick_commands.resumo]\nby = ["slack:U1", "slack:S1"]\nwhere = ["slack:T1:C2"]\n'
+    )
+    there = ("--channel", "slack:T1:C2", "--right", "command:resumo", "--json")
+
+    def check(person: str, *more: str) -> tuple[bool, str]:
+        (line,) = json.loads(ponte("policy", "check", "--person", person, *more).out)
+        return line["allowed"], line["rule"]
+
+    by_registry = (False, "[quick_commands] resumo")
+    assert check("slack:T1:U1", *there) == (True, "default")
+    assert check("slack:T1:U2", *there) == by_registry
+    assert check("slack:T1:U2", *there, "--group", "slack:S1") == (True, "default")
+    assert check("slack:T1:U1", "--channel", "slack:T1:C3", *there[2:]) == by_registry
+    ponte("policy", "check", "--person", "slack:T1:U2", *there[:-1])
+    assert "Ask an admin to add you to `by` in ponte.toml." in ponte.out
+
+
 def test_each_line_explains_itself(ponte: Shell) -> None:
     Path("ponte.toml").write_text(FILE)
     told = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out

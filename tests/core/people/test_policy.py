@@ -168,8 +168,9 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
     assert not (await policy.may(ANA, CHANNEL, "administer")).allowed
     assert (await policy.may(WEB, PAGE, "propose")).allowed
     assert directory.asked == 0
-    assert policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "propose") is None
-    assert policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "chat") is not None
+    denied = policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "propose")
+    assert denied is not None
+    assert not denied.allowed
 
 
 async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,6 +547,23 @@ async def test_a_group_that_was_not_told_in_time_is_asked_for_again_at_once() ->
     policy = allow_list(frozenset({"slack:S5"}), memberships={"slack": groups})
     assert (await policy.may(ANA, CHANNEL, "propose")).is_unknown
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed
+
+
+async def test_a_rule_about_one_person_asks_nobody_for_groups() -> None:
+    """Slack does not report user groups to an app without the scope usergroups:read."""
+
+    async def find_no_groups(person: Person, max_age: float) -> None:
+        return None
+
+    policy = allow_list(frozenset({"slack:T1", "slack:C9"}), memberships={"slack": find_no_groups})
+    denied = Rule("ponte.toml:3", frozenset({"slack:U2", "slack:W3"}), deny=("chat",))
+    policy.config = FixedConfig(rule_book=RuleBook((denied,)))
+    assert (await policy.may(ANA, CHANNEL, "chat")).allowed
+    other = Person("slack", "U2", "T1")
+    assert (await policy.may(other, CHANNEL, "chat")).rule == "ponte.toml:3"
+    group = Rule("ponte.toml:4", frozenset({"slack:S5"}), deny=("chat",))
+    policy.config = FixedConfig(rule_book=RuleBook((denied, group)))
+    assert (await policy.may(ANA, CHANNEL, "chat")).is_unknown, "it may be a group of hers"
 
 
 async def test_a_look_up_that_nobody_waits_for_is_finished_for_a_later_call() -> None:
