@@ -14,11 +14,11 @@ export function turnTo(conversation) {
 
 /** Show how many there are: the event stream tells it when it begins (`isFirst`) and when that changes. */
 export function count(number, isFirst = false) {
-  $("approvals").hidden = number === 0 && !$("requests").open;
+  $("approvals").hidden = number === 0 && !$("requests")?.open;
   $("approvals-count").textContent = number;
   notices.onRequests(number, isFirst);
   $("approvals").setAttribute("aria-label", say("approvals_count", { count: number }));
-  if ($("requests").open) requests(({ list }) => list(current));
+  if ($("requests")?.open) requests(({ list }) => list(current));
 }
 
 async function requests(act) {
@@ -28,8 +28,4 @@ async function requests(act) {
 export function start() {
   $("approvals").prepend(icon("approve"));
   $("approvals").addEventListener("click", () => requests(({ show }) => show(current)));
-  $("requests").addEventListener("close", () => {
-    $("requests-list").replaceChildren();
-    $("approvals").hidden = $("approvals-count").textContent === "0";
-  });
 }

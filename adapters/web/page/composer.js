@@ -10,6 +10,7 @@ const MAX_FILE_BYTES = 20 * 1024 * 1024;
 const MAX_UPLOAD_BYTES = 100 * 1024 * 1024; // of all files of a message
 const MAX_FILES = 10;
 const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is sent once more
+const boxes = new Map(); // conversation → what waits in its box besides the text: the next three
 let conversation = "";
 let files = []; // those of the message that is edited have an address
 let replaces = ""; // the turn that what is written is to stand for
@@ -19,19 +20,25 @@ const refused = new Map(); // event key → a message that was not sent, and why
 
 const touched = matchMedia("(pointer: coarse)"); // a keyboard on glass: Enter is a new line there
 
-/** What was typed before the first conversation was known stays, too. Without a conversation, nothing
-    is left of the person who was signed in before. */
+/** What waits in the box stays with its conversation, or comes into the first one that is opened.
+    Without a conversation, nothing is left of the person who was signed in before. */
 export function turnTo(id) {
-  if (!id) {
-    refused.clear();
-    files = [];
-    showFiles();
-  }
   if (id !== conversation) {
     const typed = conversation ? "" : $("text").value;
-    replacing("");
+    if (conversation) {
+      boxes.set(conversation, { files, replaces, aside });
+      ({ files, replaces, aside } = boxOf(id));
+    }
     conversation = id;
     $("text").value = typed || (localStorage.getItem(draft()) ?? "");
+    $("editing").hidden = !replaces;
+    showFiles();
+  }
+  if (!id) {
+    refused.clear();
+    boxes.clear();
+    files = [];
+    showFiles();
   }
   keepDraft();
   fit();
@@ -39,6 +46,10 @@ export function turnTo(id) {
     early = false;
     sendBox();
   }
+}
+
+function boxOf(id) {
+  return boxes.get(id) ?? { files: [], replaces: "", aside: { text: "", files: [] } };
 }
 
 /** What is written and not sent yet outlives the page, for each conversation. */
@@ -101,6 +112,8 @@ function show(said) {
 
 /** The key makes it one turn, however often it is sent. */
 async function send(said, shown, tries = 0) {
+  const lost = await unreadable(said.files);
+  if (lost.length) return unsent(said, shown, Object.assign(new Error(complaint(lost)), { status: 400 }));
   try {
     const { turn } = await request("/chat", body(said));
     log.name(said.key, turn);
@@ -109,6 +122,16 @@ async function send(said, shown, tries = 0) {
     if (passing && tries < AGAIN.length) setTimeout(() => send(said, shown, tries + 1), AGAIN[tries]);
     else unsent(said, shown, error);
   }
+}
+
+/** The files that the browser cannot read: it would only say that there was no connection. */
+async function unreadable(all) {
+  const reads = await Promise.allSettled(all.map((file) => isNew(file) && file.slice(0, 1).arrayBuffer()));
+  return all.filter((_, number) => reads[number].status === "rejected");
+}
+
+function complaint(lost) {
+  return say("unreadable", { names: lost.map(({ name }) => name).join(", ") });
 }
 
 /** Say what is written in place of that turn; "" is none. */
@@ -175,6 +198,8 @@ function unsent(said, shown, error) {
   if (said.conversation !== conversation) {
     const key = `draft ${said.conversation}`;
     localStorage.setItem(key, [said.text, localStorage.getItem(key)].filter(Boolean).join("\n\n"));
+    const box = boxOf(said.conversation);
+    boxes.set(said.conversation, { ...box, files: [...box.files, ...said.files.filter(isNew)] });
     notice(say("not_sent", { why: error.message }));
     return;
   }
@@ -239,6 +264,24 @@ function attach(more) {
   showFiles();
   $("refused").textContent = refusals.join(" ");
   $("text").focus();
+  dropUnreadable(files);
+}
+
+/** Take away what cannot be read, such as a folder, and say so. */
+async function dropUnreadable(all) {
+  const lost = await unreadable(all);
+  if (!lost.length || files !== all) return;
+  files = files.filter((file) => !lost.includes(file));
+  const refusals = [$("refused").textContent, complaint(lost)];
+  showFiles();
+  $("refused").textContent = refusals.join(" ").trim();
+}
+
+/** Whether text was copied: cells of a spreadsheet come with a picture of themselves, and files with
+    their names as text. */
+function hasText(data) {
+  const text = data.getData("text/plain").trim();
+  return text && (data.types.includes("text/html") || ![...data.files].every(({ name }) => text.includes(name)));
 }
 
 function showFiles() {
@@ -280,9 +323,10 @@ export function start() {
     sendBox();
   });
   text.addEventListener("paste", (event) => {
-    if (event.clipboardData.files.length === 0) return;
+    const { files: pasted } = event.clipboardData;
+    if (pasted.length === 0 || hasText(event.clipboardData)) return;
     event.preventDefault();
-    attach(event.clipboardData.files);
+    attach(pasted);
   });
   $("attach").addEventListener("click", () => $("files").click());
   $("files").addEventListener("change", () => { attach($("files").files); $("files").value = ""; });

@@ -183,14 +183,7 @@ function leaveSearch() {
   $("text").focus();
 }
 
-let forgetting = "";
-
-function sure(id) {
-  forgetting = id;
-  $("sure").showModal();
-}
-
-async function forget() {
+async function forget(forgetting) {
   if (forgetting === current) stream.leave();
   try {
     await conversations.forget(forgetting);
@@ -255,7 +248,7 @@ function start() {
   $("search").addEventListener("keydown", (event) => event.key === "Escape" && !isComposing(event) && leaveSearch());
   addEventListener("searched", highlight);
   $("options").addEventListener("click", conversations.chooseCurrent);
-  addEventListener("forgetting", (event) => sure(event.detail));
+  addEventListener("forgetting", (event) => forget(event.detail));
   addEventListener("click", leaveMenu, true);
   addEventListener("click", enlarge);
   $("newest").addEventListener("click", () => { scrollPage(); $("log").lastElementChild?.querySelector(".at").focus({ preventScroll: true }); });
@@ -266,7 +259,6 @@ function start() {
   new ResizeObserver(offerNewest).observe(document.body);
   $("newest").append(icon("down"));
   $("shortcuts").addEventListener("click", showShortcuts);
-  $("sure").addEventListener("close", () => $("sure").returnValue === "forget" && forget());
   $("signin").addEventListener("cancel", (event) => event.preventDefault());
   $("signin").querySelector("form").addEventListener("submit", enter);
   addEventListener("keydown", pressed);

@@ -2,6 +2,7 @@
 // person would type, so that it is stored, shown and repeated like any message.
 
 import { submit, takeFiles } from "./composer.js";
+import { draw, form } from "./dialogs.js";
 import { $, make } from "./element.js";
 import { say } from "./words.js";
 
@@ -34,10 +35,12 @@ function chosen() {
 }
 
 function run() {
+  dialog.close();
   const { slug, inputs } = chosen();
   const fields = [...$("quick-inputs").querySelectorAll("textarea, input, select")];
   const given = fields.map((field) => [field.name, field.value]).filter(([, value]) => value.trim());
   submit(`quick-command ${slug} ${inputs.length > 0 ? named(given) : plain(given[0]?.[1] ?? "")}`, { files: takeFiles() });
+  $("text").focus();
 }
 
 /** As core/commands/quick_commands.py reads it. */
@@ -54,28 +57,16 @@ function quoted(text) {
   return `"${text.replace(/[\\"]/g, "\\$&")}"`;
 }
 
-function draw() {
-  const dialog = make("dialog", { id: "quick-form", "aria-labelledby": "quick-title" }, make("form", { on: { submit: (event) => {
-    event.preventDefault();
-    dialog.close();
-    run();
-    $("text").focus();
-  } } },
-    make("h2", { id: "quick-title", text: say("quick_title") }),
-    make("label", { for: "quick-slug", text: say("quick_which") }),
-    make("select", { id: "quick-slug", on: { change: choose } }),
-    make("p", { id: "quick-about", dir: "auto" }),
-    make("div", { id: "quick-inputs" }),
-    make("p", { class: "hint", text: say("quick_files") }),
-    make("button", { type: "button", text: say("cancel"), on: { click: () => dialog.close() } }),
-    make("button", { type: "submit", text: say("quick_run") })));
-  document.body.append(dialog);
-}
+const dialog = draw("quick-form", say("quick_title"), form(run, "quick_run",
+  make("label", { for: "quick-slug", text: say("quick_which") }),
+  make("select", { id: "quick-slug", on: { change: choose } }),
+  make("p", { id: "quick-about", dir: "auto" }),
+  make("div", { id: "quick-inputs" }),
+  make("p", { class: "hint", text: say("quick_files") })));
 
 export function open(those) {
-  if (!$("quick-form")) draw();
   commands = those;
   $("quick-slug").replaceChildren(...commands.map(({ slug, title }) => make("option", { value: slug, text: title })));
   choose();
-  $("quick-form").showModal();
+  dialog.showModal();
 }

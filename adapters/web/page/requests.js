@@ -1,9 +1,17 @@
 // The cards of the requests that wait for this person's decision, once they are asked for.
 
 import * as card from "./card.js";
+import { closing, draw } from "./dialogs.js";
 import { $, make } from "./element.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
+
+const dialog = draw("requests", say("approvals_title"), make("p", { id: "requests-none", role: "status", hidden: true }),
+  make("ul", { id: "requests-list" }), closing());
+dialog.addEventListener("close", () => {
+  $("requests-list").replaceChildren();
+  $("approvals").hidden = $("approvals-count").textContent === "0";
+});
 
 /** Show the requests as they are now. Decisions are stored in `current`, the open conversation, where
     the person cannot open that of a request. */
@@ -21,7 +29,7 @@ export async function list(current) {
       if (waiting.has(old.dataset.card)) continue;
       const hadFocus = old.contains(document.activeElement);
       old.closest("li").remove();
-      if (hadFocus) $("requests").querySelector("form button").focus();
+      if (hadFocus) dialog.querySelector("form button").focus();
     }
     $("requests-none").hidden = home.children.length > 0;
   } catch (error) {
@@ -36,7 +44,7 @@ function item(one, current) {
   card.place(one, made, one.conversation ?? current);
   if (one.conversation) {
     made.append(make("a", { href: `#${one.conversation}`, text: say("approvals_open"),
-      on: { click: () => $("requests").close() } }));
+      on: { click: () => dialog.close() } }));
   }
   return made;
 }
@@ -45,6 +53,6 @@ export function show(current) {
   $("requests-list").replaceChildren();
   $("requests-none").textContent = say("approvals_none");
   $("requests-none").hidden = true;
-  $("requests").showModal();
+  dialog.showModal();
   list(current);
 }

@@ -1,5 +1,6 @@
 // The person's API tokens: a list, a new one that is shown once, and revoking.
 
+import { closing, draw } from "./dialogs.js";
 import { $, make } from "./element.js";
 import { post, request } from "./server.js";
 import { locale, say } from "./words.js";
@@ -36,30 +37,23 @@ async function attempt(act) {
   await act().catch((error) => { $("tokens-trouble").textContent = error.message; });
 }
 
-/** The dialog, drawn when it is first opened, so that the page is smaller. */
-function draw() {
-  const dialog = make("dialog", { id: "tokens", "aria-labelledby": "tokens-title" },
-    make("h2", { id: "tokens-title", text: say("api_tokens") }),
-    make("p", { text: say("api_tokens_why") }),
-    make("ul", { id: "tokens-list" }),
-    make("form", { id: "tokens-new", on: { submit: (event) => { event.preventDefault(); attempt(create); } } },
-      make("label", { for: "token-name", text: say("token_for") }),
-      make("input", { id: "token-name", dir: "auto", maxlength: 60, autocomplete: "off" }),
-      make("button", { type: "submit", text: say("token_create") })),
-    make("p", { id: "tokens-made", role: "status", hidden: true },
-      make("label", { for: "token-text", text: say("token_once") }), make("input", { id: "token-text", readonly: true })),
-    make("p", { id: "tokens-trouble", role: "alert" }),
-    make("form", { method: "dialog" }, make("button", { text: say("close") })));
-  dialog.addEventListener("close", () => {
-    $("token-text").value = ""; // it is shown once
-    $("tokens-made").hidden = true;
-  });
-  document.head.append(make("link", { rel: "stylesheet", href: new URL("tokens.css", import.meta.url) }));
-  document.body.append(dialog);
-}
+const dialog = draw("tokens", say("api_tokens"),
+  make("p", { text: say("api_tokens_why") }),
+  make("ul", { id: "tokens-list" }),
+  make("form", { id: "tokens-new", on: { submit: (event) => { event.preventDefault(); attempt(create); } } },
+    make("label", { for: "token-name", text: say("token_for") }),
+    make("input", { id: "token-name", dir: "auto", maxlength: 60, autocomplete: "off" }),
+    make("button", { type: "submit", text: say("token_create") })),
+  make("p", { id: "tokens-made", role: "status", hidden: true },
+    make("label", { for: "token-text", text: say("token_once") }), make("input", { id: "token-text", readonly: true })),
+  make("p", { id: "tokens-trouble", role: "alert" }),
+  closing());
+dialog.addEventListener("close", () => {
+  $("token-text").value = ""; // it is shown once
+  $("tokens-made").hidden = true;
+});
 
 export async function open() {
-  if (!$("tokens")) draw();
-  $("tokens").showModal();
+  dialog.showModal();
   await attempt(show);
 }

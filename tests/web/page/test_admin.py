@@ -38,6 +38,10 @@ async def test_it_is_accessible_and_fits(desk: Desk, axe_tab: Page) -> None:
             root = "document.documentElement"
             too_wide = f"{root}.scrollWidth > {root}.clientWidth"
             assert not await axe_tab.evaluate(too_wide), (path, width)
+            smallest = await axe_tab.locator("input, select, textarea").evaluate_all(
+                "all => Math.min(16, ...all.map(one => parseFloat(getComputedStyle(one).fontSize)))"
+            )
+            assert smallest == 16, (path, "a phone zooms in on smaller letters")
             if dark == bool(number % 2):
                 assert await findings(axe_tab, source) == [], (path, width, dark)
 
