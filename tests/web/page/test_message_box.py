@@ -26,7 +26,8 @@ PASTE = """entries => {
         if (type.startsWith("text/")) data.setData(type, content);
         else data.items.add(new File(["bytes"], content, { type }));
     }
-    const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+    const options = { clipboardData: data, bubbles: true, cancelable: true };
+    const event = new ClipboardEvent("paste", options);
     document.getElementById("text").dispatchEvent(event);
     return event.defaultPrevented;
 }"""
