@@ -270,7 +270,7 @@ TURN_BACKOFF = Backoff(0.2, max_seconds=30.0)
 KEEP_PLACE_SECONDS = 0.05
 """Seconds that a turn keeps its place while Ponte looks up its author. The look-up of a known
 author takes a few milliseconds."""
-DECISIONS_FIRST_SECONDS = 30.0
+DECISIONS_FIRST_SECONDS = 5.0
 """Seconds for which unfinished decisions of an earlier process run before turns start beside
 them."""
 CANCELLED_TURN_SECONDS = 5.0
@@ -280,9 +280,19 @@ MAX_CRASHES_ALONE = 2
 MAX_CRASHES_ALONE_WITH_OTHERS = 5
 """The value of MAX_CRASHES_ALONE if other turns crashed alone, too. Then something outside may end
 the process, such as an operator or the kernel when memory runs out."""
-RUN_ALONE_SECONDS = 60.0
+MAX_CRASHES = 20
+"""Crashes of the process during a turn, alone or not, after which Ponte gives the turn up."""
+RUN_ALONE_SECONDS = 5.0
 """Seconds that other turns wait for a turn that runs alone, and that it waits for those under way.
 After that they run side by side, and a crash is not blamed on it."""
+MAX_SUSPECT_SECONDS = 60.0
+"""Further seconds that turns which are to run alone wait for the one before them."""
+LONG_WAIT_SECONDS, OTHERS_FIRST_SECONDS = 2.0, 1.0
+"""If a turn has waited LONG_WAIT_SECONDS, other turns may begin for OTHERS_FIRST_SECONDS before the
+next turn runs alone."""
+WAITING_TURN_SQL = (
+    "SELECT 1 FROM inbox WHERE is_decision = 0 AND state = 'new' AND created_at < ? LIMIT 1"
+)
 Admit = Callable[[int, float], Awaitable[bool]]
 """Takes a turn's `seq` and a number of seconds. Waits at most that long until the turn may begin,
 and returns whether it may."""
@@ -440,12 +450,18 @@ class TurnExecutor(SqlStore):
         """Run a turn with no other turn beside it, and return what `run_turn` returns.
 
         It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A
-        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS.
+        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS,
+        and those that have waited begin before the next turn runs alone.
         """
         self._current.setdefault(seq, None)
         async with self._one_alone:
-            self.places.shut()
+            self.places.shut()  # at once: no job may be fetched meanwhile
             try:
+                if await self._is_anyone_waiting():
+                    self.places.open()
+                    self.leave_place(seq)
+                    await self._sleep_unless_draining(OTHERS_FIRST_SECONDS)
+                    self.places.shut()
                 is_alone = await self._wait_until_quiet(seq) and await self._try_to_record(
                     begin_alone, seq
                 )
@@ -458,7 +474,22 @@ class TurnExecutor(SqlStore):
             finally:
                 self.places.open()
             self.leave_place(seq)
-        return await work
+            await asyncio.wait({work}, timeout=MAX_SUSPECT_SECONDS)
+        try:
+            return await work
+        finally:
+            self.places.end(seq)
+
+    async def _is_anyone_waiting(self) -> bool:
+        """Return whether a turn that has not begun has waited for LONG_WAIT_SECONDS."""
+        before = time.time() - LONG_WAIT_SECONDS
+        with suppress(NotStored):
+            return bool(
+                await self._database.read(
+                    lambda connection: connection.execute(WAITING_TURN_SQL, (before,)).fetchone()
+                )
+            )
+        return False
 
     def _end_cancellation(self, seq: int) -> None:
         """Let the present task go on after the runner cancelled its handler. It ends all the same
@@ -645,11 +676,11 @@ class LocalRunner(TurnExecutor):
                 return
             _, sender = self._since.pop(seq)
             metrics.queued.dec()
-            if seq in self._suspects:
+            if seq not in self._suspects:
+                self.places.begin(seq)
+            elif not self._one_alone.locked():
                 # Its task starts later. No other turn may begin until then.
                 self.places.shut()
-            else:
-                self.places.begin(seq)
             self._turns[sender.conversation] = seq
             self._start(self._take_turn(seq, sender.conversation))
 
@@ -699,7 +730,8 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
         (seq, row["created_at"]),
     ).fetchone()
     # `solo_crashes` counts this run in advance. `end_alone` lowers it if the process survives.
-    if deaths < (MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE):
+    limit = MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE
+    if deaths < limit and row["attempt"] < MAX_CRASHES:
         connection.execute("UPDATE inbox SET solo_crashes = solo_crashes + 1 WHERE seq = ?", (seq,))
     elif row["state"] in ("answered", "posting") or (
         is_given_up and deaths >= MAX_CRASHES_ALONE_WITH_OTHERS + MAX_CRASHES_ALONE

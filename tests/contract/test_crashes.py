@@ -8,10 +8,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from core.domain.messages import Answer
+from core.domain.messages import Answer, Message
 from core.domain.records import CRASHED_REASON
 from core.journal import turn_runner
-from core.journal.turn_runner import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE, TurnExecutor
+from core.journal.turn_runner import (
+    CRASHES_BEFORE_ALONE,
+    MAX_CRASHES,
+    MAX_CRASHES_ALONE,
+    TurnExecutor,
+)
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 
@@ -93,13 +98,17 @@ class Lives:
 
 async def crashed_often(engine: Embedded, text: str) -> tuple[Embedded, int]:
     """A process in which that message's turn runs alone; and the message's number."""
-    receipt = await engine.inbox.accept(says(text))
+    engine, (seq,) = await all_crashed_often(engine, says(text))
+    return engine, seq
+
+
+async def all_crashed_often(engine: Embedded, *messages: Message) -> tuple[Embedded, list[int]]:
+    """A process in which these messages' turns run alone; and their numbers."""
+    seqs = [(await engine.inbox.accept(message)).seq for message in messages]
     for _ in range(CRASHES_BEFORE_ALONE):
-        life = Life(engine, lambda *_: True)
-        life.start("web")
-        await life.dead.wait()
+        await Worker(engine, held=True).start("web").until_begun(len(messages))
         engine = await engine.kill()
-    return engine, receipt.seq
+    return engine, seqs
 
 
 @pytest.mark.parametrize("poisons", [(7,), (3, 8)], ids=["one", "two"])
@@ -183,7 +192,10 @@ async def test_an_apology_that_ends_the_process_is_given_up_too(stores: Embedded
     assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
 
 
-async def test_others_wait_while_a_suspect_runs_and_no_longer(stores: Embedded) -> None:
+async def test_others_wait_while_a_suspect_runs_and_no_longer(
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 600.0)
     engine, suspect = await crashed_often(stores, "poison")
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
@@ -221,6 +233,51 @@ async def test_a_suspect_waits_for_the_others_only_so_long(
     await worker.until_begun(1)
     assert worker.began == [suspect]
     assert await column(engine, "solo_crashes", suspect) == 0, "it does not run alone"
+
+
+async def test_suspect_decisions_hold_nobody_once_they_ended(
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 600.0)
+    decisions = [says("help", f"C{number}") for number in range(2)]
+    engine, suspects = await all_crashed_often(stores, *decisions)
+    worker = Worker(engine).start("web")
+    await worker.until_ended(2)
+    assert sorted(worker.ended) == suspects
+    other = await engine.inbox.accept(says("hello", "C5"))
+    await worker.until(lambda: other.seq in worker.ended)
+    runner = engine.inbox._runner
+    assert isinstance(runner, TurnExecutor)
+    await runner.places.wait_until_quiet()
+
+
+async def test_who_waited_for_a_suspect_comes_before_the_next_one(
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 600.0)
+    monkeypatch.setattr(turn_runner, "LONG_WAIT_SECONDS", 0.0)
+    engine, suspects = await all_crashed_often(stores, says("one", "C1"), says("two", "C2"))
+    worker = Worker(engine, held=True).start("web")
+    await worker.until_begun(1)
+    (first,), (second,) = worker.began, set(suspects) - set(worker.began)
+    others = [(await engine.inbox.accept(says("hello", f"C{n}"))).seq for n in (3, 4)]
+    worker.let_go(first)
+    await worker.until_begun(3)
+    assert sorted(worker.began[1:]) == others
+    worker.let_go(*others)
+    await worker.until_begun(4)
+    assert worker.began[3] == second
+    assert await column(engine, "solo_crashes", second) == 1, "it runs alone"
+
+
+async def test_a_turn_with_very_many_crashes_is_given_up(stores: Embedded) -> None:
+    """Even if it never crashed alone, because it crashes late."""
+    engine, suspect = await crashed_often(stores, "slow poison")
+    sql = f"UPDATE inbox SET attempt = {MAX_CRASHES} WHERE seq = ?"
+    await engine.database.write(lambda connection: connection.execute(sql, (suspect,)).close())
+    lives = Lives(engine, lambda *_: False)
+    await lives.live([suspect], 1)
+    assert lives.given_up == ["slow poison"]
 
 
 async def test_a_suspect_that_waits_can_be_stopped(stores: Embedded) -> None:
