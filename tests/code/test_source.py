@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from typing import Literal
 
 import pytest
 
@@ -56,7 +57,9 @@ async def test_files_go_in_under_names_of_their_own() -> None:
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize("code_form", ["NFC", "NFD"])
-async def test_a_name_with_accents_is_opened_in_either_form(form: str, code_form: str) -> None:
+async def test_a_name_with_accents_is_opened_in_either_form(
+    form: Literal["NFC", "NFD"], code_form: Literal["NFC", "NFD"]
+) -> None:
     folder, backend = MemoryContextFiles(), FakeBackend()
     folder.add(unicodedata.normalize(form, "rapport été.csv"), b"1")
     await call(backend, unicodedata.normalize(code_form, "open('rapport été.csv')"), folder)
@@ -131,6 +134,31 @@ async def test_long_output_is_cut_in_its_middle_and_comes_whole_as_a_file() -> N
     assert "characters …]" in outcome.text
     (whole,) = [file for file in folder.files if file.name == "output.txt"]
     assert folder.data[whole.id].decode() == printed
+
+
+FONT = "findfont: Font family 'Arial' not found."
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        (f"{FONT}\n" * 161, f"{FONT} (×161)"),
+        (f"a\n{FONT}\n{FONT}\nb\n", f"a\n{FONT}\n{FONT}\nb"),
+        ("".join(f"w.py:1: UserWarning: {FONT}\n  plot()\nstep {n}\n" for n in range(30)),
+         f"w.py:1: UserWarning: {FONT} (×30)\n  plot() (×30)\n"
+         + "\n".join(f"step {n}" for n in range(30))),
+        ("".join(f"\r{n:3}%|{'#' * 60}" for n in range(101)) + "\ndone", f"100%|{'#' * 60}\ndone"),
+        ("10%\r20%\r", "20%"), ("a\r\nb\r\n", "a\nb"), ("0\n" * 5_000, "0 (×5000)"),
+        ("x\n\n\n\n\ny", "x\n\n\n\n\ny"),
+        ("".join(f"{n}\n\n" for n in range(30)), "\n\n".join(map(str, range(30)))),
+        ("name  value\n a 1\n" * 5 + "end", "name  value\n a 1\n" * 5 + "end"),
+    ],
+)  # fmt: skip
+async def test_equal_lines_and_progress_are_shown_once(printed: str, shown: str) -> None:
+    folder = MemoryContextFiles()
+    outcome = await call(FakeBackend(lambda code: RunResult(printed)), "f()", folder)
+    assert outcome.text == shown
+    assert "output.txt" not in [file.name for file in folder.files]
 
 
 @pytest.mark.parametrize("code", ["```python\nprint(1)\n```", "\n```\nprint(1)\n```\n", "print(1)"])

@@ -4,6 +4,7 @@ and linked like composed ones."""
 from __future__ import annotations
 
 import unicodedata
+from typing import Literal
 
 import pytest
 
@@ -32,7 +33,7 @@ async def count(reader: Reader, *filters: tuple[str, str, object]) -> int:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-async def test_either_form_finds_both(own_table_place: Place, form: str) -> None:
+async def test_either_form_finds_both(own_table_place: Place, form: Literal["NFC", "NFD"]) -> None:
     reader = await fill(own_table_place)
 
     def spell(text: str) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.base import text
 from core.base.errors import ToolError
@@ -33,6 +34,8 @@ RUN_PYTHON_TOOL = "run_python"
 RUNNING_PYTHON = "is running Python…"
 MAX_SHOWN_CHARACTERS = 3_000
 """Characters of output in a person's answer. The rest comes as a file."""
+MAX_EQUAL_LINES = 20
+"""Equal lines of one output that are shown one by one: several tables have equal headers."""
 _RESERVED_CHARACTERS = 1_000
 """Characters that are reserved for everything except the output."""
 
@@ -95,6 +98,21 @@ def cut_middle(printed: str, max_characters: int) -> str:
     return f"{printed[:head]}\n[… {len(printed) - head - tail:,} characters …]\n{printed[-tail:]}"
 
 
+def shorten_output(printed: str) -> str:
+    """Return what was printed as a terminal shows it: of a line that overwrites itself, such as
+    progress, the last state. A line that comes again and again is there once, with its count."""
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in printed.split("\n")]
+    counts = {line: count for line, count in Counter(lines).items()
+              if line and count > MAX_EQUAL_LINES}  # fmt: skip
+    shown_lines: list[str] = []
+    for line in lines:
+        if count := counts.get(line, 1):
+            shown_lines.append(line if count == 1 else f"{line} (×{count})")
+        if line in counts:
+            counts[line] = 0
+    return "\n".join(shown_lines)
+
+
 @dataclass(frozen=True, slots=True)
 class CodeRun:
     """A run's result with its stored files. `code` is the code itself as a file."""
@@ -123,6 +141,7 @@ class CodeRunner:
         for file in inputs:  # its name has composed letters in the work folder
             source = source.replace(unicodedata.normalize("NFD", file.name), file.name)
         ran = await self.backend.run(ctx, source, inputs)
+        ran = replace(ran, printed=shorten_output(ran.printed))
         if ctx.files is None:
             return CodeRun(ran, ())
         keep = ctx.files.save
