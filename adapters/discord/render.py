@@ -18,7 +18,12 @@ import discord
 from adapters.discord.client import Interaction
 from core.base.commonmark import parse_blocks
 from core.base.i18n import plural, say
-from core.base.markdown import defang_for_discord, encode_everybody_in_addresses, is_too_complex
+from core.base.markdown import (
+    BREAK,
+    defang_for_discord,
+    encode_everybody_in_addresses,
+    is_too_complex,
+)
 from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import (
     Fence,
@@ -111,7 +116,6 @@ _MAX_URL_CHARACTERS = 1000
 """A longer address might be cut between two posts, so it is no link."""
 _PIPE = re.compile(r"(?<!\\)\|")
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _BOLD = re.compile(r"(?<!\w)(\*\*|__|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
 _HEADING = re.compile(r" {0,3}#{4,6}\s+")
 _HEADING_END = re.compile(r"\s+#+\s*$")
@@ -640,7 +644,7 @@ def _split_cells(line: str) -> tuple[str, ...]:
 
     def drop_markup(text: str) -> str:
         # A code block shows bold and links as they are written, and a cell has one line.
-        return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", _BREAK.sub(" ", text)))
+        return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", BREAK.sub(" ", text)))
 
     texts = (cell.replace("\\|", "|").strip() for cell in cells)
     return tuple(change_outside_code(text, drop_markup) for text in texts)
@@ -686,7 +690,7 @@ def _convert_prose(text: str) -> str:
     text = _IMAGE.sub(lambda m: _spell_out_link(m[1], m[2]), text)
     text = _LINK.sub(lambda m: _spell_out_link(m[1], m[2]), text)
     text = _STRONG.sub(lambda m: m[1] or f"**{m[2]}**", text)
-    return _prevent_previews(_BREAK.sub("\n", text))
+    return _prevent_previews(BREAK.sub("\n", text))
 
 
 def _spell_out_link(label: str, url: str) -> str:

@@ -16,7 +16,13 @@ from adapters.slack import row_blocks
 from adapters.slack.data_blocks import MAX_OF_KIND, build_data_block
 from adapters.slack.row_blocks import CARD_BLOCK, neutralize, neutralize_markdown
 from core.base.i18n import say
-from core.base.markdown import defang, length_before_open_address
+from core.base.markdown import (
+    BREAK,
+    defang,
+    free_stress,
+    length_before_open_address,
+    nest_items,
+)
 from core.base.text import (
     MAX_CHARACTER_SIZE,
     MIN_PART_CHARACTERS,
@@ -183,11 +189,15 @@ def safe_markdown(text: str) -> str:
         url = match["url"]
         return f"<{url}>" if _may_link(url) else f"`{url}`"
 
-    pieces = []
+    pieces, text = list[str](), nest_items(text)
     for start, end, is_code in _split_code(text):
         piece = text[start:end]
         if not is_code:
+            piece = free_stress(piece)
             piece = _ANGLED.sub(render_angled_link, _LINK.sub(render_link, piece))
+            # The row of a table is one line.
+            lines = [BREAK.sub(" " if "|" in line else "\n", line) for line in piece.split("\n")]
+            piece = "\n".join(lines)
         pieces.append(piece)
     return neutralize_markdown("".join(pieces))
 
@@ -212,7 +222,7 @@ def settled_length(text: str) -> int:
 
 def to_plain_text(text: str) -> str:
     """Return a Markdown text without its markup, escaped for a message's `text`."""
-    text = without_links_in_code(text)
+    text = BREAK.sub(" ", without_links_in_code(text))
     words = _MARKS.sub("", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
     original_words = set(text.split())  # removed markup may join words into an address
     if not original_words.issuperset(words.split()):

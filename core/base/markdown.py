@@ -46,6 +46,20 @@ _EVERYBODY_IN_PATH = re.compile(
     r"(https?://[^\s<>@]{1,500}[/=])@(?=(?:everyone|here|channel)\b)", re.IGNORECASE
 )
 _MARKUP = re.compile(r"([\\`*_\]<>|~#]|&(?=[#\w]{1,32};)|\$(?=[^$]{0,2000}\$))")
+BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+"""The line break that a model writes into a cell of a table, as GitHub shows it."""
+HAIR_SPACE = "\u200a"
+_IDEOGRAPH = "[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+_STRESS = re.compile(
+    rf"((?<={_IDEOGRAPH}))?\*\*(?=\S)[^*\n]{{1,1000}}?(?<=\S)\*\*((?={_IDEOGRAPH}))?"
+)
+_NUMBERED_ITEM = re.compile(
+    r"^[ \t]*(?P<mark>`{3,}|~{3,})(?:.|\n)*?(?:^[ \t]*(?P=mark)|\Z)"
+    r"|^(?P<item>(?P<indent> *)(?P<number>\d{1,9}[.)] ).*)(?P<below>(?:\n+(?P=indent)  +\S.*)+)",
+    re.MULTILINE,
+)
+"""A code block, or a numbered item with the indented lines below it."""
+_NESTED_ITEM = re.compile(r"\n+( +)(?:[-*+]|\d{1,9}[.)]) ")
 _FORMULA = re.compile(
     r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
 )
@@ -150,7 +164,8 @@ def to_plain_text(text: str) -> str:
             continue
         words, target, label_start = "", "", 0
         for part in token.children or ():
-            words += "\n" if part.type in ("softbreak", "hardbreak") else part.content
+            text_part = BREAK.sub("\0", part.content) if part.type == "text" else part.content
+            words += "\n" if part.type in ("softbreak", "hardbreak") else text_part
             if part.type in ("s_open", "s_close"):
                 words += part.markup
             elif part.type == "link_open":
@@ -166,8 +181,34 @@ def to_plain_text(text: str) -> str:
         for number, (source, result) in enumerate(zip(sources, results, strict=True), token.map[0]):
             # The parser removes the backslash before a `|` in the cell of a table.
             in_cell = source.replace("|", r"\|")
+            result = result.replace("\0", " " if "|" in lines[number] else "\n")
             lines[number] = lines[number].replace(source, result).replace(in_cell, result)
     return "\n".join(lines)
+
+
+def nest_items(text: str) -> str:
+    """Return Markdown in which items that a model nests by two spaces below a numbered one belong
+    to it. CommonMark wants three, and else begins another list (0.31, section 5.2)."""
+
+    def indent(match: re.Match[str]) -> str:
+        if not (below := match["below"]):
+            return match[0]
+        nested = _NESTED_ITEM.match(below)
+        spaces = len(match["indent"] + match["number"]) - len(nested[1]) if nested else 0
+        return match["item"] + nest_items(below.replace("\n", "\n" + " " * spaces))
+
+    return _NUMBERED_ITEM.sub(indent, text)
+
+
+def free_stress(text: str) -> str:
+    """Return Markdown without code in which hair spaces enclose stress beside a Chinese, Japanese
+    or Korean letter. CommonMark sees no end of it after a punctuation mark (0.31, section 6.2)."""
+    return _STRESS.sub(
+        lambda each: (
+            each[0] if each[1] is each[2] is None else f"{HAIR_SPACE}{each[0]}{HAIR_SPACE}"
+        ),
+        text,
+    )
 
 
 def _is_json(text: str) -> bool:

@@ -65,7 +65,7 @@ export function cells(table) {
     return /["\n\r\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return [...table.querySelectorAll("tr")]
-    .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join("\t")).join("\r\n");
+    .map((row) => [...row.cells].map((cell) => quoted(cell.innerText)).join("\t")).join("\r\n");
 }
 
 /** Download a table of an answer. The file is named after the conversation, if the server gives it no name. */

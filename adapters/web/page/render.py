@@ -27,7 +27,15 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from adapters.web.page.chart import draw_chart
-from core.base.markdown import ended_blocks_length, is_too_complex, split_web_addresses
+from core.base.markdown import (
+    BREAK,
+    HAIR_SPACE,
+    ended_blocks_length,
+    free_stress,
+    is_too_complex,
+    nest_items,
+    split_web_addresses,
+)
 from core.base.spreadsheets import Cell, ExportColumn
 from core.domain.rows import Chart, Placed, RowsResult, split_placed
 
@@ -50,12 +58,19 @@ def enable_markup(markdown: MarkdownIt) -> None:
     `footnote_reference`, and list items with the attribute `class`."""
     markdown.inline.ruler.before("escape", "math_inline", _parse_inline_math)
     markdown.inline.ruler.before("link", "footnote_reference", _parse_footnote_reference)
+    markdown.inline.ruler.before("autolink", "line_break", _parse_line_break)
     options: RuleOptionsType = {"alt": ["paragraph", "blockquote", "list"]}
     markdown.block.ruler.before("fence", "math_block", _parse_block_math, options)
     markdown.block.ruler.before("reference", "footnote", _parse_footnote, options)
+    markdown.core.ruler.before("block", "loosened", _loosen)
     markdown.core.ruler.after("block", "footnotes", _append_footnotes)
     markdown.core.ruler.after("inline", "tasks", _mark_tasks)
     markdown.core.ruler.after("inline", "addresses", _link_addresses)
+
+
+def _loosen(state: StateCore) -> None:
+    """Read lists and stress as models mean them."""
+    state.src = free_stress(nest_items(state.src))
 
 
 def _parse_inline_math(state: StateInline, silent: bool) -> bool:
@@ -134,6 +149,14 @@ def _parse_footnote_reference(state: StateInline, silent: bool) -> bool:
     return True
 
 
+def _parse_line_break(state: StateInline, silent: bool) -> bool:
+    if match := BREAK.match(state.src, state.pos):
+        state.pos = match.end()
+        if not silent:
+            state.push("hardbreak", "br", 0)
+    return match is not None
+
+
 def _append_footnotes(state: StateCore) -> None:
     """Append a numbered list of the footnotes. Their text is parsed with the rest."""
     notes = state.env.get("footnotes")
@@ -166,7 +189,11 @@ def _link_addresses(state: StateCore) -> None:
 
 
 def _mark_tasks(state: StateCore) -> None:
-    """Show `[ ]` and `[x]` at the beginning of a list item as boxes."""
+    """Show `[ ]` and `[x]` at the beginning of a list item as boxes. Remove hair spaces, which only
+    end stress."""
+    for token in state.tokens:
+        for part in (token, *(token.children or ())):
+            part.content = part.content.replace(HAIR_SPACE, "")
     for item, paragraph, inline in zip(
         state.tokens, state.tokens[1:], state.tokens[2:], strict=False
     ):
@@ -229,6 +256,7 @@ class GrowingHtml:
         """
         if "]:" in text or is_too_complex(text):
             return await render(text)
+        text = nest_items(text)
         if not text.startswith(self._source):
             self._source = self._html = ""
         tail = text[len(self._source) :]
@@ -309,7 +337,12 @@ def _read_markdown_tables(text: str) -> list[ExportSource]:
         elif token.type == "tr_open":
             tables[-1].append([])
         elif token.type == "inline" and tokens[at - 1].type in ("th_open", "td_open"):
-            tables[-1][-1].append("".join(each.content for each in token.children or ()))
+            tables[-1][-1].append(
+                "".join(
+                    "\n" if each.type == "hardbreak" else each.content
+                    for each in token.children or ()
+                )
+            )
     return [([ExportColumn(str(title)) for title in head], rows, "") for head, *rows in tables]
 
 
