@@ -102,7 +102,8 @@ _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
 _MARKS = re.compile(
-    r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
+    r"\\([!-/:-@[-`{-~])"  # escaped marks, which stay
+    r"|(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
     r"|^[ \t]*#{1,6}[ \t]+|^[ \t]*(?:`{3,}|~{3,})[^\n]*\n?|`"  # headings, code
     r"|^(?=[ \t:|-]*-{3})[ \t:|-]+$\n?",  # rules, the line under a table's head
     re.M,
@@ -223,7 +224,7 @@ def settled_length(text: str) -> int:
 def to_plain_text(text: str) -> str:
     """Return a Markdown text without its markup, escaped for a message's `text`."""
     text = BREAK.sub(" ", without_links_in_code(text))
-    words = _MARKS.sub("", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
+    words = _MARKS.sub(r"\1", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
     original_words = set(text.split())  # removed markup may join words into an address
     if not original_words.issuperset(words.split()):
         words = _WORD.sub(
@@ -477,7 +478,7 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
 
 def card_text(card: Card) -> str:
     """Return a card as plain text, for notifications and screen readers."""
-    return to_plain_text(defang(f"{card.title}\n{card.text}"))
+    return escape_text(defang(f"{card.title}\n{card.text}")[:PLAIN_TEXT_CHARACTERS])
 
 
 async def home_view(board: StatusBoard, policy: Policy, person: Person, where: Address) -> Json:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
+    card_text,
     escape_text,
     safe_markdown,
     settled_length,
@@ -15,6 +16,8 @@ from adapters.slack.render import (
     to_plain_text,
     to_readable,
 )
+from core.base.markdown import escape_cell, escape_markdown
+from core.domain.messages import Card
 
 PIECES = st.lists(
     st.sampled_from([
@@ -96,6 +99,10 @@ def test_plain_text_has_no_marks_and_fits() -> None:
     text = "# Title\n\n**bold** and _it_ `code` snake_case [docs](https://x.y)\n\n```py\nx = 1\n```"
     assert to_plain_text(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
     assert len(to_plain_text("word " * 5000)) <= 3000
+    name = "line_items #7 [x]*y* `z` ~a~ \\b | c"
+    assert to_plain_text(f"Paid: {escape_markdown(name)}") == f"Paid: {name}"
+    assert to_plain_text(f"Paid: {escape_cell(name)}") == f"Paid: {name}"
+    assert card_text(Card("abc234", "proposal", name, f"For {name}.")) == f"{name}\nFor {name}."
     assert to_plain_text("") == "…"
 
 
