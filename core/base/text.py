@@ -757,7 +757,7 @@ _SECRET_NAMES = {
     *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
 WITHHELD_MARK = "[withheld]"
-"""Replaces a secret in `redact`."""
+"""Replaces a secret in `redact`, in the language of the current task."""
 
 
 def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
@@ -773,7 +773,7 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        name: WITHHELD_MARK if each and _fold_name(name) in secrets else redact(each, secrets)
+        name: say(WITHHELD_MARK) if each and _fold_name(name) in secrets else redact(each, secrets)
         for name, each in value.items()
         if _fold_name(name) not in _SIGNED_URL_NAMES
     }

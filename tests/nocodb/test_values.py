@@ -14,7 +14,7 @@ from core.base.i18n import use_locale
 from core.base.text import redact
 from core.domain.messages import Person
 from core.tools.nocodb.api import NocoApi, NocoRecord
-from core.tools.nocodb.fieldtypes import Field, format_row
+from core.tools.nocodb.fieldtypes import Field, export_row, format_display_row, format_row
 from core.tools.nocodb.read import (
     SelectedRows,
     TableQuestion,
@@ -83,6 +83,15 @@ def test_links_that_may_lack_some_say_so(count: int, cut: bool) -> None:
 @pytest.mark.parametrize("name", ["Senha", "mot de passe", "Contraseña", "CLÉ API", "pass-phrase"])
 def test_a_secret_is_one_in_other_languages_too(name: str) -> None:
     assert redact({name: "x", "Nome": "Ana"}) == {name: "[withheld]", "Nome": "Ana"}
+
+
+@pytest.mark.parametrize(("locale", "mark"), [("pt-BR", "[oculto]"), ("fr", "[masqué]")])
+def test_a_secret_is_withheld_in_the_language_of_its_reader(locale: str, mark: str) -> None:
+    field, record = Field("c1", "Senha", "SingleLineText"), NocoRecord("1", {"Senha": "x"})
+    with use_locale(locale):
+        assert redact({"senha": "x"}) == {"senha": mark}
+        assert format_display_row(record, [field], None) == [mark]
+        assert export_row(record, [field], None) == [mark]
 
 
 def test_a_secret_column_is_withheld() -> None:

@@ -575,7 +575,7 @@ def cell_of(record: NocoRecord, field: Field) -> object:
 def open_cell(record: NocoRecord, field: Field) -> object:
     """Return a field's cell without signed addresses, or a mark if the field is secret."""
     cell = record.fields.get(field.title)
-    return WITHHELD_MARK if cell and field.is_secret else redact(cell)
+    return say(WITHHELD_MARK) if cell and field.is_secret else redact(cell)
 
 
 def lists_linked_rows(cell: object) -> bool:
