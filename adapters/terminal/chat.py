@@ -7,7 +7,6 @@ It serves a person at a terminal, or a script through a pipe. At a terminal, Ctr
 from __future__ import annotations
 
 import asyncio
-import codecs
 import errno
 import itertools
 import json
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
 
 from adapters.terminal.screen import DownloadedFile, LineEditor, Screen, local_zone
-from core.base.errors import PonteError, TooLarge
+from core.base.errors import BadInput, PonteError, TooLarge
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import LANGUAGE, format_size, say
 from core.base.private_files import create_file, has_content, open_folder
@@ -112,6 +111,14 @@ class InterruptHandler:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def decode_input(data: bytes) -> str | None:
+    """Return the text of bytes from a pipe or file, or None if they are not UTF-8 text."""
+    with suppress(UnicodeDecodeError):
+        text = data.decode("utf-8-sig")
+        return None if "\0" in text else text
+    return None
+
+
 class PipeInput:
     """Reads lines from a pipe or a file without blocking the event loop.
 
@@ -123,18 +130,24 @@ class PipeInput:
 
     def __init__(self, stdin: TextIO) -> None:
         self._stdin = stdin
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._text = ""
+        self._data = b""
         self._ended = False
 
     async def read_line(self) -> str | None:
-        """Return the next line without its end, or None at the end of the input."""
-        while "\n" not in self._text and not self._ended:
+        """Return the next line without its end, or None at the end of the input. Raise BadInput if
+        it is not text in UTF-8."""
+        while b"\n" not in self._data and not self._ended:
             data = await self._read()
             self._ended = not data
-            self._text += self._decoder.decode(data, final=not data)
-        line, newline, self._text = self._text.partition("\n")
-        return line.removesuffix("\r") if line or newline else None
+            self._data += data
+        line, newline, self._data = self._data.partition(b"\n")
+        text = decode_input(line)
+        if text is None:
+            raise BadInput(
+                "Standard input is not UTF-8 text. The rest of it was not sent. Convert it to "
+                "UTF-8 first."
+            )
+        return text.removesuffix("\r") if line or newline else None
 
     async def _read(self) -> bytes:
         """Return the next bytes, b"" at the end of the input."""

@@ -98,7 +98,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     `@name` in `text` attaches that file, as in `ponte chat`; on standard input it does not, because
     that may be somebody else's text.
     """
-    from adapters.terminal.chat import read_attachments
+    from adapters.terminal.chat import decode_input, read_attachments
     from adapters.terminal.screen import Screen
 
     piped = ""
@@ -110,14 +110,11 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
                 "--file, or send a part of it.",
                 limit=i18n.format_size(MAX_PROMPT_BYTES),
             )
-        try:
-            piped = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            piped = "\0"
-        if "\0" in piped:
+        if (decoded := decode_input(data)) is None:
             raise BadInput(
                 "Standard input is not UTF-8 text. Nothing was sent. Send it as a file with --file."
             )
+        piped = decoded
     prompt = "\n\n".join(filter(None, (text.strip(), piped.strip())))
     if not prompt and not files:
         raise BadInput("The prompt is empty.")

@@ -119,6 +119,23 @@ async def test_a_pipe_whose_message_failed_exits_1(ponte: WebPonte, tmp_path: Pa
     assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
 
 
+@pytest.mark.parametrize(
+    "data", ["caf\xe9\nthree\n".encode("latin-1"), "one\n".encode("utf-16"), b"a\0b\n"]
+)
+async def test_bytes_of_a_pipe_that_are_no_utf_8_are_refused(ponte: WebPonte, data: bytes) -> None:
+    assert ponte.home is not None
+    reading, writing = os.pipe()
+    os.write(writing, b"\xef\xbb\xbfone\r\nd\xc3\xa9j\xc3\xa0\n" + data)
+    os.close(writing)
+    out = io.StringIO()
+    with os.fdopen(reading) as stdin:
+        code = await chat.chat(ponte.home / "ponte.sock", stdin, out)
+    refusal = "Standard input is not UTF-8 text. The rest of it was not sent."
+    assert code == 1
+    assert out.getvalue().startswith(f"You said: one\nYou said: déjà\n{refusal}")
+    assert [row.message.text for row in ponte.rows.values()] == ["one", "déjà"]
+
+
 async def test_some_words_end_the_session(ponte: WebPonte) -> None:
     for word in ("sair", "exit", "quit", "EXIT", "/exit", "/quit", "quitter"):
         code, out = await run_piped(ponte, f"one\n{word}\nnever asked\n")
