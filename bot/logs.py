@@ -38,6 +38,7 @@ _TOKENS = re.compile(
     | [\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}     # Discord: bot token
     | eyJ[\w-]{8,}(?:\.[\w-]+){0,4}              # a JSON web token (StackSpot, NocoDB)
     | (?<=Bearer[ ])[\w.~+/=-]{8,}
+    | (?<=Authorization':[ ]'Basic[ ])[\w+/=]+  # a proxy's user and password, in base64
     | (?<=://)[^\s/@:"]+:[^\s/@"]+(?=@)        # user:password in a URL
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -156,7 +156,10 @@ class _SharedSettings(SettingsPart):
 
     https_proxy: ProxyUrl | None = setting(None, "proxy for https:// addresses")
     http_proxy: ProxyUrl | None = setting(None, "proxy for http:// addresses")
-    no_proxy: str = setting("", "hosts to connect to without a proxy; comma-separated")
+    no_proxy: str = setting(
+        "",
+        "hosts to connect to without a proxy, and ranges such as 10.0.0.0/8; comma-separated",
+    )
     ponte_home: FullPath = setting(
         user_data_path("ponte"), "data folder of Ponte", "a folder's path"
     )

@@ -91,7 +91,8 @@ class DiscordAdapter:
         self._options = options
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         self._leading: asyncio.Task[None] | None = None
-        self.connection = GatewayConnection(token, self.make_client, self.on_failure)
+        proxy = options.proxies.name_for(options.api_url)
+        self.connection = GatewayConnection(token, self.make_client, self.on_failure, proxy)
         client = self.connection.client
         state = self.state = DiscordState(peers)
         self.failures = incoming.FailedEvents(PLATFORM)

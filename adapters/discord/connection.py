@@ -19,6 +19,7 @@ from discord.http import Route
 
 from adapters.discord.client import IN_DOUBT, DiscordClient
 from core.base.errors import SettingsError
+from core.base.http import add_proxy
 from core.base.i18n import say
 from core.base.tasks import Backoff, retry
 from core.domain.records import Health
@@ -59,14 +60,15 @@ class GatewayConnection:
 
     `make_client` builds a new SDK client for each attempt to connect, because a closed client
     cannot be used again. `on_failure` is called with an exception that nobody expected, before
-    Ponte connects again.
+    Ponte connects again. `proxy` is the name of the proxy that is used.
     """
 
     def __init__(
         self, token: str, make_client: Callable[[], DiscordClient],
-        on_failure: Callable[[Exception, str], None],
+        on_failure: Callable[[Exception, str], None], proxy: str = "",
     ) -> None:  # fmt: skip
         self._on_failure = on_failure
+        self._proxy = proxy
         self._token = token
         self._make_client = make_client
         self._listens = True
@@ -164,7 +166,7 @@ class GatewayConnection:
 
         def wait(error: Exception, failed: int) -> float:
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
-            self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
+            self._trouble = say(UNREACHABLE, "en", why=add_proxy(type(error).__name__, self._proxy))
             if not isinstance(error, errors):  # a fault of the SDK or of Ponte
                 self._on_failure(error, "connection")
             log.warning(

@@ -9,7 +9,7 @@ import discord
 from adapters.discord import connection
 from adapters.discord.client import IN_DOUBT, intents
 from adapters.discord.interactions import ASK_MENU
-from core.base.http import Proxies
+from core.base.http import Proxies, add_proxy
 from core.base.i18n import say
 from core.domain.records import Health
 
@@ -74,7 +74,11 @@ async def check(
     except discord.LoginFailure:
         return [Health("discord token", "failing", say(connection.LOGIN_REFUSED))]
     except (discord.HTTPException, *IN_DOUBT) as error:
-        words = say(DISCORD_NO_ANSWER, url=api_url, error=type(error).__name__)
+        words = say(
+            DISCORD_NO_ANSWER,
+            url=api_url,
+            error=add_proxy(type(error).__name__, proxies.name_for(api_url)),
+        )
         return [Health("discord", "failing", words)]
 
 

@@ -24,7 +24,7 @@ import structlog
 
 from adapters.slack.render import Json
 from core.base.errors import NotSent, NotStored, PlatformBusy, SettingsError
-from core.base.http import Proxies, parse_retry_after
+from core.base.http import Proxies, add_proxy, parse_retry_after
 from core.base.tasks import Backoff, BoundedDict, retry
 from core.journal.jobs import SharedPace
 
@@ -644,7 +644,8 @@ class SlackApi:
             ) as answer:
                 yield answer
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
-            raise InDoubt(type(error).__name__) from None
+            name = self._proxies.name_for(url)
+            raise InDoubt(add_proxy(type(error).__name__, name)) from None
 
     async def _send_once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
@@ -667,11 +668,15 @@ class SlackApi:
                 self.refused = failure.error
             raise failure from None
         except self._aiohttp.ClientConnectorError as error:
-            raise Unsent(f"{method}: {type(error).__name__}") from None
+            raise Unsent(self._describe_failure(method, error)) from None
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
-            raise InDoubt(f"{method}: {type(error).__name__}") from None
+            raise InDoubt(self._describe_failure(method, error)) from None
         self.refused = ""
         return answer
+
+    def _describe_failure(self, method: str, error: Exception) -> str:
+        name = self._proxies.name_for(self.base_url)
+        return add_proxy(f"{method}: {type(error).__name__}", name)
 
 
 def sdk_log() -> logging.Logger:

@@ -51,7 +51,8 @@ _TRANSLATED_VALUES = frozenset({"cause", "what", "why"})
 class PonteError(Exception):
     """The base class of all errors, with a stable `code` and a translatable sentence.
 
-    `values` fill the placeholders of the sentence. `{time}` stands for `seconds` in words.
+    `values` fill the placeholders of the sentence. `{time}` stands for `seconds` in words. `proxy`
+    is named in a sentence of its own.
     """
 
     code = "internal"
@@ -74,7 +75,10 @@ class PonteError(Exception):
         }
         if "{time}" in self.sentence:
             values["time"] = format_duration(float(str(self.values["seconds"])))
-        return say(self.sentence, **{**self.values, **values})
+        words = say(self.sentence, **{**self.values, **values})
+        if proxy := self.values.get("proxy"):
+            words += " " + say("The request went through the proxy {proxy}.", proxy=proxy)
+        return words
 
     def __str__(self) -> str:
         try:

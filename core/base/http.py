@@ -73,6 +73,8 @@ _UNSENT = (
     *("ConnectError", "ConnectTimeout", "PoolTimeout"),
     *("ProxyError", "LocalProtocolError", "UnsupportedProtocol", "InvalidURL"),
 )
+PROXY_STATUSES = (403, 407, 502, 503, 504)
+"""HTTP statuses that a proxy sends if it refuses a request or does not reach the server."""
 _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
@@ -102,8 +104,8 @@ class Proxies:
     """Proxy URLs by the scheme of the request.
 
     URLs may contain a password, so `repr` omits them. `no` is NO_PROXY, a comma-separated list of
-    hosts that are reached directly. `example.com` includes its subdomains, `host:port` is one port
-    only, and `*` is every host.
+    hosts that are reached directly. `example.com` includes its subdomains, `10.0.0.0/8` is a range
+    of addresses, `host:port` is one port only, and `*` is every host.
     """
 
     https: str = field(default="", repr=False)
@@ -114,52 +116,58 @@ class Proxies:
         """Return the proxy's URL for this request, or None for a direct connection."""
         parts = urlsplit(url)
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
+        try:
+            port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        except ValueError:  # it is no address
+            return None
         host = (parts.hostname or "").lower()
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        for entry in map(str.lower, self._direct()):
-            # An IPv6 address has colons, too, but not only one.
-            name, colon, entry_port = entry.rpartition(":")
-            has_port = bool(colon) and entry_port.isdecimal() and ":" not in name
-            if has_port and int(entry_port) != port:
-                continue
-            name = (name if has_port else entry).removeprefix("*").removeprefix(".").strip("[]")
-            if entry == "*" or host == name or host.endswith("." + name):
-                return None
-        return proxy or None
+        if not proxy or any(_includes(entry, host, port) for entry in self.no.lower().split(",")):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
 
-    def routes(self) -> dict[str, str]:
-        """Return proxies by URL pattern, "" for a direct connection.
+    def name_for(self, url: str) -> str:
+        """Return the host and port of the proxy for this request, or "" for a direct connection."""
+        address = (self.for_url(url) or "").partition("://")[2]
+        return address.rpartition("@")[2].partition("/")[0]
 
-        The most specific pattern applies.
-        """
-        direct = self._direct()
-        if "*" in direct:
-            return {}
-        routes = {}
-        for entry in direct:
-            # A name includes its subdomains. An IP address matches only itself.
-            host = entry.lstrip(".").strip("[]")
-            if host.count(":") > 1:
-                host = f"[{host}]"
-            elif not host.replace(".", "").replace(":", "").isdigit():
-                host = f"*{host}"
-            routes[f"all://{host}"] = ""
-        for scheme, proxy in (("http://", self.http), ("https://", self.https)):
-            if proxy:
-                routes[scheme] = proxy if "://" in proxy else f"http://{proxy}"
-        return routes
 
-    def _direct(self) -> list[str]:
-        return [host.strip() for host in self.no.split(",") if host.strip()]
+def add_proxy(reason: str, proxy: str) -> str:
+    """Return why a request failed, with the name of the proxy that it went through, if any."""
+    return f"{reason}, proxy {proxy}" if proxy else reason
+
+
+def _includes(entry: str, host: str, port: int) -> bool:
+    """Return whether an entry of NO_PROXY includes this host and port."""
+    entry = entry.strip()
+    name, colon, entry_port = entry.rpartition(":")
+    # An IPv6 address has colons, too.
+    if colon and entry_port.isdecimal() and (":" not in name or name.endswith("]")):
+        if int(entry_port) != port:
+            return False
+        entry = name
+    name = entry.removeprefix("*").removeprefix(".").strip("[]")
+    with suppress(ValueError):
+        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+    return entry == "*" or (bool(name) and (host == name or host.endswith(f".{name}")))
 
 
 class HttpError(Exception):
-    """A failed request. `sent`: it may have reached the server, so it may have had its effect."""
+    """A failed request. `sent`: it may have reached the server, so it may have had its effect.
+
+    `proxy` is the host and port of the proxy that may have caused the failure.
+    """
 
     def __init__(self, reason: str, *, sent: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+        self.proxy = ""
+
+    def name_proxy(self, proxy: str) -> None:
+        """Add the proxy that was used, if any, to the reason."""
+        self.proxy = proxy
+        self.reason = add_proxy(self.reason, proxy)
+        self.args = (self.reason,)
 
 
 class HttpDown(HttpError):
@@ -200,6 +208,10 @@ class HttpAnswer(HttpError):
             return parse_json(self.text)
         except ValueError:
             return None
+
+    def name_proxy(self, proxy: str) -> None:
+        if self.status in PROXY_STATUSES and self.json is None:
+            super().name_proxy(proxy)
 
 
 class RequestOptions(TypedDict, total=False):
@@ -296,7 +308,7 @@ class HttpClient:
     async def _fetch(
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float, cap: int = 0
     ) -> bytes:
-        try:
+        with self._name_proxy(url):
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
                 self._open_response(method, url, sent, timeout) as answer,
@@ -307,8 +319,6 @@ class HttpClient:
                     if len(data) > (cap or self._cap):
                         raise HttpTooLarge(f"more than {cap or self._cap:,} bytes")
                 return bytes(data)
-        except TimeoutError:
-            raise HttpTimeout("deadline") from None
 
     @contextlib.asynccontextmanager
     async def stream_lines(
@@ -329,8 +339,18 @@ class HttpClient:
         HttpTooLarge. Raises HttpError, also while lines are read.
         """
         options = {"json": body, "data": form, "files": files, "headers": headers}
-        async with self._open_response(method, url, options, silence) as answer:
-            yield _split_lines(answer.aiter_bytes(), self._cap)
+        with self._name_proxy(url):
+            async with self._open_response(method, url, options, silence) as answer:
+                yield _split_lines(answer.aiter_bytes(), self._cap)
+
+    @contextlib.contextmanager
+    def _name_proxy(self, url: str) -> Iterator[None]:
+        try:
+            yield
+        except (HttpError, TimeoutError) as error:
+            failure = error if isinstance(error, HttpError) else HttpTimeout("deadline")
+            failure.name_proxy("" if self._socket else self._proxies.name_for(url))
+            raise failure from None
 
     @contextlib.asynccontextmanager
     async def _open_response(
@@ -425,12 +445,23 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
         transport = library.AsyncHTTPTransport(uds=socket, verify=False)  # no TLS there
         return library, library.AsyncClient(transport=transport, headers=headers, trust_env=False)
     authorities = load_tls_context()
-    mounts = {
-        pattern: library.AsyncHTTPTransport(proxy=proxy, verify=authorities) if proxy else None
-        for pattern, proxy in proxies.routes().items()
-    }
+    transports: dict[str | None, Any] = {}
+
+    class ProxyTransport(library.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+        """Sends each request through the proxy for its address. The library knows no ranges."""
+
+        async def handle_async_request(self, request: Any) -> Any:
+            proxy = proxies.for_url(str(request.url))
+            if proxy not in transports:
+                transports[proxy] = library.AsyncHTTPTransport(proxy=proxy, verify=authorities)
+            return await transports[proxy].handle_async_request(request)
+
+        async def aclose(self) -> None:
+            for transport in transports.values():
+                await transport.aclose()
+
     return library, library.AsyncClient(
-        verify=authorities, mounts=mounts, headers=headers, trust_env=False
+        transport=ProxyTransport(), headers=headers, trust_env=False
     )
 
 
@@ -587,6 +618,8 @@ class ErrorTable(Generic[E]):
         row = self.find(failure)
         if row.values:
             values |= row.values(failure)
+        if proxy := getattr(failure, "proxy", ""):
+            values["proxy"] = proxy
         if not isinstance(row.error, str):
             sentence = (row.sentence,) if row.sentence else ()
             return cast(E, row.error(*sentence, **values))

@@ -40,7 +40,9 @@ from core.base.http import (
     CONNECT_TIMEOUT_SECONDS,
     MAX_ERROR_BODY_BYTES,
     MAX_PARSED_RETRY_AFTER_SECONDS,
+    PROXY_STATUSES,
     Proxies,
+    add_proxy,
     parse_fault_body,
     parse_retry_after,
 )
@@ -202,11 +204,22 @@ class ModelServerFault(Exception):
         self.message = fault.message or message
         self.is_page = isinstance(body, str) and body.startswith("<")
         """The body is HTML or XML, as web servers send it."""
+        self.proxy = ""
+        """The host and port of the proxy that may have caused the failure."""
+        self._is_json = not isinstance(body, str) or body.startswith(("{", "["))
         wait = fault.wait if wait is None else wait
         self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
         named = self.code or self.type
         name = named if IDENTIFIER.fullmatch(named) else ""
         super().__init__(f"{kind} {self.status or ''} {name} {request}".strip())
+
+    def name_proxy(self, proxy: str) -> None:
+        """Add the proxy that was used, if any, unless it is the server itself that responded."""
+        is_unanswered = self.kind in ("unsent", "lost", "foreign")
+        is_refused = self.kind == "refused" and self.status in PROXY_STATUSES and not self._is_json
+        if is_unanswered or is_refused:
+            self.proxy = proxy
+            self.args = (add_proxy(str(self), proxy),)
 
     def _says(self, pattern: re.Pattern[str]) -> bool:
         return pattern.search(f"{self.code} {self.type} {self.message}") is not None
@@ -304,8 +317,7 @@ class ModelServerClient:
     ) -> None:
         self.place = place
         self.sleep = sleep
-        proxy = place.proxies.for_url(place.base_url)
-        self._proxy = f"http://{proxy}" if proxy and "://" not in proxy else proxy
+        self._proxy = place.proxies.for_url(place.base_url)
         self._sdk: openai.AsyncOpenAI | None = None
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -361,7 +373,7 @@ class ModelServerClient:
         """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
         sdk = await self.load_sdk()
         files, answer_bytes = sdk.containers.files.with_streaming_response, bytearray()
-        with _translate_errors():
+        with self._translate_errors():
             async with (
                 asyncio.timeout(FILE_DEADLINE_SECONDS),
                 files.create(
@@ -380,7 +392,7 @@ class ModelServerClient:
         """
         sdk = await self.load_sdk()
         content, data = sdk.containers.files.content.with_streaming_response, bytearray()
-        with _translate_errors():
+        with self._translate_errors():
             async with (
                 asyncio.timeout(FILE_DEADLINE_SECONDS),
                 content.retrieve(
@@ -432,6 +444,15 @@ class ModelServerClient:
                 raise _refusal(0, response.headers, answer)
             return make_storable(answer)
 
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            with _translate_errors():
+                yield
+        except ModelServerFault as fault:
+            fault.name_proxy(self.place.proxies.name_for(self.place.base_url))
+            raise
+
     @asynccontextmanager
     async def _send(
         self,
@@ -472,7 +493,7 @@ class ModelServerClient:
         if body is not None:
             words = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
             data = words.encode(errors="replace")
-        with _translate_errors():
+        with self._translate_errors():
             async with (
                 asyncio.timeout(deadline),
                 self._session.request(

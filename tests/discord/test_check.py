@@ -46,6 +46,15 @@ async def test_missing_commands_a_wrong_token_and_a_wrong_address_are_named(
     assert (state, "DISCORD_API_URL" in words) == ("failing", True)
 
 
+async def test_a_proxy_that_does_not_respond_is_named(discord: FakeDiscord) -> None:
+    proxies = Proxies(http="http://u:hunter2@127.0.0.1:9")
+    url = discord.api_url
+    (found,) = await check(discord.token, url, discord.gateway_url, False, proxies)
+    assert "ClientProxyConnectionError, proxy 127.0.0.1:9)" in found.words
+    around = Proxies(http=proxies.http, no="127.0.0.0/8")
+    assert (await check(discord.token, url, discord.gateway_url, False, around))[0].state == "on"
+
+
 async def test_an_intent_that_was_not_granted(discord: FakeDiscord) -> None:
     assert (await check_discord(discord, message_content=True))["discord intents"][0] == "failing"
     discord.grant_message_content()

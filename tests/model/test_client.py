@@ -22,6 +22,7 @@ from core.base.openai import (
     ModelServerFault,
     seconds_before_retry,
 )
+from core.models.model_server import ModelOptions, explain_fault
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.proxy import ForwardProxy
 
@@ -221,12 +222,43 @@ async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
     with pytest.raises(ModelServerFault) as caught:
         await client.get("/models")
     assert "hunter2" not in repr(caught.value)
-    await client.close()
-    around = ModelServerClient(
-        ModelEndpoint(KEY, fake.base_url, Proxies(http=proxies.http, no="127.0.0.1"))
+    assert str(caught.value) == "unsent, proxy 127.0.0.1:9"
+    assert str(explain_fault(caught.value, ModelOptions())) == (
+        "The model's server is not responding. Your message is saved. Try again in a minute. The "
+        "request went through the proxy 127.0.0.1:9."
     )
-    assert await around.get("/models")
-    await around.close()
+    await client.close()
+    for no_proxy in ("127.0.0.1", "127.0.0.0/8"):
+        place = ModelEndpoint(KEY, fake.base_url, Proxies(http=proxies.http, no=no_proxy))
+        around = ModelServerClient(place)
+        assert await around.get("/models")
+        await around.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "names_proxy"),
+    [
+        (503, "<html>no route</html>", True), (407, "", True), (403, "Forbidden", True),
+        (200, "<html>Please sign in</html>", True), (503, '{"error": {"message": "x"}}', False),
+        (400, "<html>bad</html>", False),
+    ],
+)  # fmt: skip
+async def test_an_error_names_the_proxy_unless_the_server_itself_responded(
+    fake: FakeOpenAI, status: int, body: str, names_proxy: bool
+) -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text=body)
+
+    fake.hostile, fake.hostile_at = refuse, {"/models"}
+    async with ForwardProxy() as proxy:
+        place = ModelEndpoint(KEY, fake.base_url, Proxies(http=proxy.url))
+        client = ModelServerClient(place, sleep=_no_sleep)
+        with pytest.raises(ModelServerFault) as caught:
+            await client.get("/models")
+        await client.close()
+        name = proxy.url.removeprefix("http://")
+    assert (name in str(caught.value)) is names_proxy
+    assert (name in str(explain_fault(caught.value, ModelOptions()))) is names_proxy
 
 
 async def test_an_answer_is_streamed_through_a_proxy(fake: FakeOpenAI) -> None:

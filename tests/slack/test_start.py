@@ -143,6 +143,9 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
         assert "SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET" in neither[-1].words
     gone = await check(BOT_TOKEN, APP_TOKEN, "", "http://127.0.0.1:9/api/", Proxies())
     assert "Slack did not respond at" in gone[0].words
+    for dead in ("http://u:hunter2@127.0.0.1:9", "http://127.0.0.1:9"):
+        gone = await check(BOT_TOKEN, APP_TOKEN, "", "http://10.0.0.1/api/", Proxies(http=dead))
+        assert "(auth.test: ClientProxyConnectionError, proxy 127.0.0.1:9)" in gone[0].words
 
 
 async def test_oauth_settings_and_proxies_in_the_environment_change_nothing(

@@ -258,6 +258,31 @@ async def test_a_proxy_is_asked_except_for_named_hosts() -> None:
     assert asked[0].startswith("GET http://db.example/execute ")
 
 
+async def test_an_error_names_the_proxy_that_may_have_caused_it() -> None:
+    """Not where the server itself responded, nor where none was used."""
+    page, _ = says("503 Service Unavailable", b"<h1>No route</h1>", "Content-Type: text/html")
+    answer, _ = says("503 Service Unavailable", b'{"msg": "busy"}')
+    async with server(page) as by, server(answer) as also_by:
+        dead = "http://user:hunter2@127.0.0.1:9"
+        for proxy, reason in (
+            (dead, "ConnectError, proxy 127.0.0.1:9"),
+            (by, f"HTTP 503, proxy {by.removeprefix('http://')}"),
+            (also_by, "HTTP 503"),
+        ):
+            async with HttpClient(proxies=Proxies(http=proxy)) as http:
+                with pytest.raises(HttpError) as caught:
+                    await http.get_json("http://10.0.0.1/")
+            assert (caught.value.reason, str(caught.value)) == (reason, reason)
+        async with HttpClient(proxies=Proxies(http=dead, no="127.0.0.0/8")) as http:
+            with pytest.raises(HttpError) as caught:
+                await http.get_json("http://127.0.0.1:9/")
+            assert caught.value.reason == "ConnectError"
+            with pytest.raises(HttpError) as caught:
+                async with http.stream_lines("GET", "http://10.0.0.1/"):
+                    pass
+            assert caught.value.proxy == "127.0.0.1:9"
+
+
 async def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     serve, _ = says("200 OK", b'"direct"')
@@ -276,22 +301,21 @@ async def test_requests_are_logged_by_their_callers_alone(caplog: pytest.LogCapt
     assert "secret" not in caplog.text
 
 
-def test_no_proxy_becomes_routes_without_a_proxy() -> None:
-    assert "hunter2" not in repr(Proxies("http://u:hunter2@p"))
+def test_a_proxy_is_named_without_its_password() -> None:
+    proxies = Proxies("http://u:p@ss/w@p.example:3128/", "p:8080", ".corp")
+    assert "p@ss" not in repr(proxies)
+    assert proxies.name_for("https://a") == "p.example:3128"
+    assert proxies.name_for("http://a") == "p:8080"
+    assert proxies.name_for("http://a.corp") == ""
+    assert proxies.for_url("http://a") == "http://p:8080"
     assert Proxies("http://p", "http://p", "*").for_url("https://a") is None
     assert Proxies().for_url("https://a") is None
-    assert Proxies(https="p:3128", no="*").routes() == {}
-    proxies = Proxies(https="p:3128", no=".corp.example,::1, 10.0.0.1:80")
-    assert proxies.routes() == {
-        "all://*corp.example": "",
-        "all://[::1]": "",
-        "all://10.0.0.1:80": "",
-        "https://": "http://p:3128",
-    }
-    assert "p:3128" not in repr(proxies)
 
 
-PROXIES = Proxies("http://secure:1", "http://plain:2", "internal.example, .corp,h:8080, [::1]")
+DIRECT = (
+    "internal.example, .corp,h:8080, [::1], 10.0.0.0/8, 192.168.1.7/24,fd00::/8,[2001:db8::2]:81"
+)
+PROXIES = Proxies("http://secure:1", "http://plain:2", f"{DIRECT}, 300.0.0.0/8,,")
 
 
 @pytest.mark.parametrize(
@@ -307,6 +331,16 @@ PROXIES = Proxies("http://secure:1", "http://plain:2", "internal.example, .corp,
         ("http://h:8080/", None),
         ("http://h/", "http://plain:2"),
         ("http://[::1]:3000/", None),
+        ("http://10.255.0.1:8080/v1", None),
+        ("https://10.1.2.3/", None),
+        ("http://11.0.0.1/", "http://plain:2"),
+        ("http://192.168.1.200/", None),
+        ("http://192.168.2.1/", "http://plain:2"),
+        ("http://[fd12::1]/", None),
+        ("http://[0:0:0:0:0:0:0:1]/", None),
+        ("http://[2001:db8::2]:81/", None),
+        ("http://[2001:db8::2]/", "http://plain:2"),
+        ("http://10.example/", "http://plain:2"),
     ],
 )
 def test_no_proxy_is_kept_to(url: str, proxy: str | None) -> None:
