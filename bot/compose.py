@@ -131,7 +131,7 @@ async def compose(
         approval = Approval(policy, KINDS, live, canonical_person)
         owner = OwnerName(SqlOwnerName(database), peers)
         await owner.load()
-        accounts = PageAccountService(database, peers, audit)
+        accounts = PageAccountService(database, peers)
 
         async def caps(person: Person, address: Address) -> tuple[int, int]:
             daily_caps = DailyCaps(settings.ponte_daily_turns)
@@ -199,7 +199,7 @@ async def compose(
         )  # fmt: skip
         closing.push_async_callback(ponte.closing.aclose)
         hooks = ConfiguredHooks(
-            settings, live, engine.platforms.messengers, engine.conversations.inbox, audit
+            settings, live, engine.platforms.messengers, engine.conversations.inbox
         )
         routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
         for face in used:

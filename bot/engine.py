@@ -86,7 +86,7 @@ class Engine:
         appliers = {applier.name: applier for applier in (*tools.appliers, posts)}
         builder = CardBuilder(approval.kinds)
         lifecycle = ChangeLifecycle(
-            ledger, ChangeRunner(ledger, appliers, builder, clock), builder, people.audit,
+            ledger, ChangeRunner(ledger, appliers, builder, clock), builder,
             self._note_card_change, clock, people.budget,
         )  # fmt: skip
         views = ChangeViews(ledger, approval, builder, clock, outbox, platforms, people.owner)
@@ -125,8 +125,9 @@ class Engine:
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Resume turns that an earlier process left, and run every message from now on."""
+    def start(self, *, logs_audit: bool = False) -> None:
+        """Resume turns that an earlier process left, and run every message from now on.
+        `logs_audit`: lines of the audit log also appear in the log."""
 
         async def on_change_moved(_: str) -> None:
             self._note_card_change()
@@ -141,6 +142,9 @@ class Engine:
             asyncio.create_task(peers.lead("redraw", self.redraw.run), name="redraw"),
             asyncio.create_task(self.schedules.run(), name="schedules"),
         ]
+        if logs_audit:
+            copying = peers.lead("audit-log", self.people.audit.copy_to_log)
+            self._tasks.append(asyncio.create_task(copying, name="audit-log"))
 
     def _note_card_change(self) -> None:
         self._redraw_due.set()

@@ -61,12 +61,6 @@ class OperationService:
             except SettingsError as error:  # a finding of the check, not a wrong setting here
                 raise BadInput("{faults}", faults=error.words()) from None
         result = await operation.function(subject, **checked)
-        if operation.event:
-            audit, facts = ponte.engine.people.audit, operation.facts(result)
-            if operation.right == "own":  # who may sign in: the owner hears of a missing line
-                await audit.write_note(operation.event, actor, **facts)
-            else:  # it is done, so a line that is refused does not make it fail
-                audit.note(operation.event, actor, **facts)
         return to_json(result)
 
     async def describe(

@@ -65,11 +65,10 @@ class Operation:
     `right`: an admin may do it, or only the owner (`own`). `in_shell`: it is a command as it is.
     `needs`: a running Ponte, any process that holds the home, or only the settings; then its first
     parameter is a `Start`. `confirm` is asked in the shell before it runs, below the result of the
-    operation `preview` with the same arguments. `example` has arguments for its help. `event` is
-    written to the audit log once it is done, with the `facts` of its result; a service writes lines
-    that must come first, or that people cause too. `shown_by` is the command that shows whether it
-    was done, "" if it changes nothing. `overview` are the arguments of a text for
-    somebody who gives none. `prepares`: the model's server is checked if this command starts Ponte
+    operation `preview` with the same arguments. `example` has arguments for its help. `shown_by` is
+    the command that shows whether it was done, "" if it changes nothing. `overview` are the
+    arguments of a text for somebody who gives none. `prepares`: the model's server is checked if
+    this command starts Ponte
     for itself. `is_chat`: its result is an answer, which the shell draws as in a chat.
     """
 
@@ -83,8 +82,6 @@ class Operation:
     confirm: str = ""
     preview: str = ""
     example: str = ""
-    event: str = ""
-    facts: Callable[[Any], Json] = lambda result: {}
     shown_by: str = ""
     overview: Json = field(default_factory=dict)
     prepares: bool = False
@@ -121,10 +118,8 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         own = Operation(name, function, **more)
-        if own.is_secret and (own.admin_page or own.event):
-            raise ValueError(
-                f"{name}: the operator's page and the audit log must not show a secret"
-            )
+        if own.is_secret and own.admin_page:
+            raise ValueError(f"{name}: the operator's page must not show a secret")
         OPERATIONS[name] = own
         return function
 
@@ -163,14 +158,10 @@ async def list_turns(
     return [turn for turn in turns if turn.failed or not failed]
 
 
-@operation(
-    "reload", admin_page=True, needs="running", event="config-reloaded",
-    shown_by="audit --event config-reloaded",
-    facts=lambda done: {"file": done.file.rpartition("/")[2]},
-)  # fmt: skip
-async def reload_config(ponte: Ponte) -> results.Reload:
+@operation("reload", admin_page=True, needs="running", shown_by="audit --event config-reloaded")
+async def reload_config(ponte: Ponte, actor: Person) -> results.Reload:
     """Apply the current ponte.toml to the running Ponte, without interrupting any answer."""
-    return await ponte.reloader.reload_everywhere()
+    return await ponte.reloader.reload_everywhere(actor)
 
 
 @operation("config check", admin_page=True, in_shell=False)
@@ -305,7 +296,7 @@ async def read_audit_log(
     event: Annotated[str, ShellOption("Only this event, for example change-approved.")] = "",
     after: str = "",
 ) -> Json:
-    """Show who did what, which rule allowed it, and who approved it."""
+    """Show who did what, which rule allowed it, and who approved it, newest first."""
     from bot.reports import parse_moment
 
     lines, following = await ponte.engine.people.audit.read(
@@ -363,12 +354,14 @@ async def preview_hook(
 
 
 @operation(
-    "sample reset", event="sample-reset", example="--yes", shown_by="audit --event sample-reset",
+    "sample reset", example="--yes", shown_by="audit --event sample-reset",
     confirm="Restore the sample tables? All changes to them will be lost.",
 )  # fmt: skip
-async def reset_sample(ponte: Ponte) -> Json:
+async def reset_sample(ponte: Ponte, actor: Person) -> Json:
     """Restore the sample tables to their original rows. This cannot be undone."""
-    return {"withdrawn": await ponte.reset_sample()}
+    withdrawn = await ponte.reset_sample()
+    ponte.engine.people.audit.note("sample-reset", actor)
+    return {"withdrawn": withdrawn}
 
 
 @operation("link", is_secret=True, in_shell=False)
@@ -412,22 +405,15 @@ async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person)
     """Delete a conversation. This can't be undone."""
     entries, engine = await ponte.list_entries(conversation), ponte.engine
     where = entries[0].message.address if entries else None
-    await engine.people.audit.write_note("conversation-forgotten", actor, where)
-    messages = await engine.upkeep.forget(conversation)
+    messages = await engine.upkeep.forget(conversation, actor, where)
     return {"messages": messages, "remains": engine.upkeep.remains_notice}
 
 
-_PERSON_FACT: Callable[[Any], Json] = lambda done: {"person": done.person}  # noqa: E731
-
-
-@operation(
-    "people add", right="own", admin_page=True, example="ana", event="person-added",
-    facts=_PERSON_FACT, shown_by="people list",
-)  # fmt: skip
-async def add_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
+@operation("people add", right="own", admin_page=True, example="ana", shown_by="people list")
+async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
     """Let a person use the page. Prints their sign-in link once."""
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    token = await ponte.accounts.invite(person)
+    token = await ponte.accounts.invite(person, actor)
     earlier = await ponte.engine.conversations.journal.list_conversations_of(person.key)
     return ponte.sign_in_link(person, page, token, len(earlier))
 
@@ -442,13 +428,13 @@ async def list_accounts(ponte: Ponte) -> Rows:
 
 
 @operation(
-    "people renew", right="own", admin_page=True, example="ana", event="person-link-renewed",
-    facts=_PERSON_FACT, shown_by="audit --event person-link-renewed",
+    "people renew", right="own", admin_page=True, example="ana",
+    shown_by="audit --event person-link-renewed",
 )  # fmt: skip
-async def renew_person(ponte: Ponte, name: PersonName) -> results.SignInLink:
+async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    return ponte.sign_in_link(person, page, await ponte.accounts.renew_link(person))
+    return ponte.sign_in_link(person, page, await ponte.accounts.renew_link(person, actor))
 
 
 @operation(
@@ -506,13 +492,12 @@ async def revoke_api_token(
 
 @operation(
     "people remove", right="own", admin_page=True, confirm="Remove {name} from the page?",
-    example="ana", event="person-removed", shown_by="people list",
-    facts=lambda removed: {"person": removed["person"]},
+    example="ana", shown_by="people list",
 )  # fmt: skip
-async def remove_person(ponte: Ponte, name: PersonName) -> Json:
+async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     """Remove a person from the page. Their sessions end, and Ponte stops working for them."""
     person = ponte.accounts.person(name)
-    await ponte.accounts.remove(person.key)
+    await ponte.accounts.remove(person.key, actor)
     return {"name": name, "person": person.key}
 
 
@@ -530,39 +515,34 @@ async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
 
 _ON_SCHEDULE: Json = {
     "admin_page": True, "example": "abc234", "shown_by": "schedules show {id}",
-    "facts": lambda one: {"address": one.address, "person": one.owner.key, "schedule": one.id},
 }  # fmt: skip
 
 
-@operation("schedules pause", event="schedule-paused", **_ON_SCHEDULE)
-async def pause_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
+@operation("schedules pause", **_ON_SCHEDULE)
+async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Schedule:
     """Pause a schedule until someone resumes it."""
-    return await ponte.engine.schedules.store.pause(id.lower(), "person")
+    return await ponte.engine.schedules.store.pause(id.lower(), "person", actor)
 
 
-@operation("schedules resume", event="schedule-resumed", **_ON_SCHEDULE)
-async def resume_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
+@operation("schedules resume", **_ON_SCHEDULE)
+async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Schedule:
     """Resume a paused schedule. Runs that were due in the meantime are skipped."""
-    return await ponte.engine.schedules.store.resume(id.lower())
+    return await ponte.engine.schedules.store.resume(id.lower(), actor)
 
 
-@operation("schedules run", event="schedule-run-requested", **_ON_SCHEDULE)
-async def run_schedule(ponte: Ponte, id: ScheduleId, once: str = "") -> Schedule:
+@operation("schedules run", **_ON_SCHEDULE)
+async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Schedule:
     """Run a schedule now, with its owner's permissions. Its times do not change."""
     store = ponte.engine.schedules.store
-    schedule = await store.get(id.lower())
     # The same event, such as a form that is sent twice, starts one run.
-    await store.run_now(schedule.id, once or secrets.token_hex(8))
-    return schedule
+    await store.run_now(id.lower(), once or secrets.token_hex(8), actor)
+    return await store.get(id.lower())
 
 
-@operation(
-    "schedules delete", event="schedule-deleted", confirm="Delete the schedule {id}?",
-    **_ON_SCHEDULE,
-)  # fmt: skip
-async def delete_schedule(ponte: Ponte, id: ScheduleId) -> Schedule:
+@operation("schedules delete", confirm="Delete the schedule {id}?", **_ON_SCHEDULE)
+async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Schedule:
     """Delete a schedule."""
-    return await ponte.engine.schedules.store.delete(id.lower())
+    return await ponte.engine.schedules.store.delete(id.lower(), by=actor)
 
 
 @operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS)

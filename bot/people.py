@@ -32,7 +32,7 @@ from core.domain.ports import ChatPlatform
 from core.domain.records import ApiToken
 from core.erasure import KnownPerson, SqlPersonalData
 from core.journal.jobs import Peers
-from core.people.audit import Audit
+from core.people.audit import OPERATOR
 from core.people.page_accounts import (
     NOT_INVITED_SENTENCE,
     SqlOwnerName,
@@ -80,9 +80,8 @@ class PageAccountService(SqlPageAccounts):
     Every process is notified of each change.
     """
 
-    def __init__(self, database: Database, peers: Peers, audit: Audit) -> None:
+    def __init__(self, database: Database, peers: Peers) -> None:
         super().__init__(database)
-        self._audit = audit
         self.on_left = _ignore_departure
         """Called with the key of each person whose account is removed, and the turns that run for
         them."""
@@ -113,7 +112,7 @@ class PageAccountService(SqlPageAccounts):
         `by` is the owner who does it for them; they get a notice. None: they do it themselves.
         Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
         """
-        platform, _, id = person.partition(":")
+        id = person.partition(":")[2]
         if id != OWNER_ID and await self.find(person) is None:
             raise NotFound(NOT_INVITED_SENTENCE, name=id)
         if not 0 <= days <= MAX_API_TOKEN_DAYS:
@@ -122,9 +121,7 @@ class PageAccountService(SqlPageAccounts):
         name = to_one_line(name, MAX_API_TOKEN_NAME_CHARACTERS)
         expires = now + 86_400 * days if days else 0.0
         token = ApiToken(secrets.token_hex(4), person, hash_token(text), name, now, expires)
-        await self.add_api_token(token, notifies=by is not None)
-        actor = by or Person(platform, id)
-        await self._audit.write_note("api-token-added", actor, person=person, api_token=token.id)
+        await self.add_api_token(token, by)
         return token, text
 
     async def revoke_api_token(
@@ -134,30 +131,27 @@ class PageAccountService(SqlPageAccounts):
 
         Requests that it began end. Raise NotFound.
         """
-        token = await self.delete_api_token(id, person, notifies=by is not None)
+        token = await self.delete_api_token(id, person, by)
         await self._notify_all()
-        platform, _, name = token.person.partition(":")
-        actor = by or Person(platform, name)
-        await self._audit.write_note("api-token-revoked", actor, person=token.person, api_token=id)
         return token
 
-    async def invite(self, person: Person) -> str:
+    async def invite(self, person: Person, by: Person = OPERATOR) -> str:
         """Create an account and return its token. Raise NameTaken, NotStored."""
         token = new_token()
-        await self.add(person.key, hash_token(token))
+        await self.add(person.key, hash_token(token), by)
         return token
 
-    async def renew_link(self, person: Person) -> str:
+    async def renew_link(self, person: Person, by: Person = OPERATOR) -> str:
         """Return a new token; the one before and its sessions end. Raise NotFound."""
         token = new_token()
-        await self.renew(person.key, hash_token(token))
+        await self.renew(person.key, hash_token(token), by)
         await self._notify_all()
         return token
 
-    async def remove(self, person: str) -> Sequence[int]:
+    async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:
         """Delete an account and end what its person began. Return the `seq` of the ended turns.
         Raise NotFound."""
-        turns = await super().remove(person)
+        turns = await super().remove(person, by)
         await self._notify_all()
         await self.on_left(person, turns)
         return turns
@@ -289,8 +283,8 @@ class PersonalDataService:
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere.
 
-        Raise UnknownPerson, AmbiguousPerson or AuditRefused before anything is erased, and
-        StillApplying before rows are.
+        Raise UnknownPerson or AmbiguousPerson before anything is erased, and StillApplying before
+        rows are.
         """
         who = await self.data.find(person)
         counts = await self.data.count_rows(who)

@@ -249,7 +249,7 @@ class Ponte:
         `prepares`: what only a turn needs is made ready now: the model's server is checked, and the
         sandbox is proven. Else the first turn waits for it.
         """
-        self.engine.start()
+        self.engine.start(logs_audit=self.settings.ponte_log == "json")
         await self.surfaces.start()
         self.live.add_own_addresses(self.links()[0])
         for start in self.background_starts if prepares else ():

@@ -148,8 +148,7 @@ class _SharedSettings(SettingsPart):
     )
     ponte_audit_days: int = setting(
         0,
-        "delete lines of the audit log after this many days; 0 keeps them (in a data "
-        "folder, the newest 100 MB)",
+        "delete lines of the audit log after this many days; 0 keeps the newest 100 MB",
         "a whole number of days",
         ge=0,
     )

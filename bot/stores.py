@@ -39,14 +39,7 @@ from core.journal.turn_rows import (
     THREADS_TABLE,
 )
 from core.money.budget import COUNTERS_TABLE, HOLDS_TABLE, SPENDINGS_TABLE, USAGE_TABLE
-from core.people.audit import (
-    AUDIT_KEYS_TABLE,
-    AUDIT_TABLE,
-    Audit,
-    FileAuditLines,
-    SqlPseudonyms,
-    TableAuditLines,
-)
+from core.people.audit import AUDIT_KEYS_TABLE, AUDIT_TABLE, Audit, import_audit_files
 from core.people.directory import DIRECTORY_TABLE, ERASED_PEOPLE_TABLE
 from core.people.page_accounts import API_TOKENS_TABLE, ENDED_SESSIONS_TABLE, PEOPLE_TABLE
 from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
@@ -82,6 +75,15 @@ MIGRATIONS = (
         "CREATE INDEX inbox_shows_changes ON inbox (seq) WHERE (answer LIKE '%\"cards\":%'"
         " OR answer LIKE '% ______-____`%' OR answer LIKE '%- `______`%');"
         "CREATE INDEX usage_place ON usage (place, person)",
+    ),
+    Migration(  # the audit log in a table on SQLite, too; Postgres has had the table
+        "e931e94a8039fdd7.dce535032bb70fb0",
+        "CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " line TEXT NOT NULL);"
+        "ALTER TABLE audit ADD COLUMN size INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE audit ADD COLUMN is_logged INTEGER NOT NULL DEFAULT 0;"
+        "UPDATE audit SET is_logged = 1;"
+        "CREATE INDEX audit_unlogged ON audit (id) WHERE is_logged = 0",
     ),
 )
 """Changes since version 1."""
@@ -138,11 +140,9 @@ class Stores:
             SqliteDatabase.open(home / "ponte.db", SCHEMA), FileThreadMap.open(home / "threads.db")
         )
         await database.write(erase_spare_remotes)
-        lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
-        return cls(
-            database, threads, FolderBytes(home / "files"), Audit(lines, keys), database.health,
-            Alone(database),
-        )  # fmt: skip
+        await import_audit_files(database, home)
+        files, audit = FolderBytes(home / "files"), Audit(database)
+        return cls(database, threads, files, audit, database.health, Alone(database))
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
@@ -151,8 +151,7 @@ class Stores:
         database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
-        lines, keys = TableAuditLines(database), SqlPseudonyms(database)
-        threads, audit = SqlThreadMap(database), Audit(lines, keys)
+        threads, audit = SqlThreadMap(database), Audit(database)
         return cls(database, threads, PieceBytes(database), audit, jobs.health, jobs)
 
     async def secret(self, name: str, own: bytes) -> bytes:

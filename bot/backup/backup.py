@@ -2,8 +2,7 @@
 
 The moment is that of one read transaction on `ponte.db`. Files are written before their rows and
 removed after them, so they are linked right after the transaction. If one is missing, its
-conversation was forgotten meanwhile, and a new moment is taken. The audit log is copied last,
-because a line is written before the action that it describes. `threads.db` is left out (see
+conversation was forgotten meanwhile, and a new moment is taken. `threads.db` is left out (see
 `bot/backup/backup.py`).
 
 A backup shows one moment. Work that was unfinished then has most likely ended since: the message
@@ -69,7 +68,6 @@ from core.domain.messages import Answer, decode_json, encode_json
 from core.integrations import ChatIntegration, describe_read_error
 from core.journal.journal import Journal
 from core.journal.turn_rows import IS_OPEN
-from core.people import audit
 from core.people.audit import OPERATOR
 from core.schedules.rows import close_schedules
 from core.store import schema as snapshot
@@ -83,7 +81,7 @@ BACKUP_NAMES = re.compile(
     r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?"
     r"|pseudonyms\.key|web-token|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
-"""The names in a home that a backup contains."""
+"""The names in a home that a backup contains. A home of Ponte 0.1.0 has the audit log in files."""
 _MAX_MANIFEST_BYTES = 64 << 20
 """Bytes of a manifest."""
 _MAX_EXTENDED_HEADER_BYTES = 64 << 10
@@ -508,15 +506,6 @@ def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) ->
         with suppress(NotStored):  # damaged sample tables must not prevent a backup
             snapshot.copy_database(sample, staged / SAMPLE_FILE)
     try:
-        # The newest log file comes first. If the log is rotated meanwhile, the same file appears
-        # again under its next name and is skipped. A line that is being written is left out.
-        inodes = set()
-        for path in reversed(audit.list_audit_files(home / "audit.log")):
-            with path.open("rb") as file:
-                if (inode := os.fstat(file.fileno()).st_ino) not in inodes:
-                    inodes.add(inode)
-                    whole = file.read()
-                    (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
         for name in _SMALL_FILES:
             with suppress(FileNotFoundError):
                 shutil.copyfile(home / name, staged / name)

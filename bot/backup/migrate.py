@@ -6,6 +6,7 @@ read. At the end it compares the numbers of rows on both sides.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -78,21 +79,6 @@ async def migrate(settings: Settings, home: Home) -> int:
                     missing_count += 1
             lost = f", {missing_count} of which the home has no bytes any more"
             sys.stdout.write(f"  bytes of files: {len(ids)}{lost if missing_count else ''}\n")
-            lines = [
-                line
-                for path in list_audit_files(home.path / "audit.log")  # the oldest first
-                for line in path.read_text(errors="replace").split("\n")
-                if line
-            ]
-
-            def write_audit_log(connection: SqlConnection) -> None:
-                """Write the lines, unless the database has an audit log already."""
-                if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
-                    sql = "INSERT INTO audit (line) VALUES (?)"
-                    connection.executemany(sql, [(line,) for line in lines])
-
-            await theirs.database.write(write_audit_log)
-            sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
             for table in SCHEMA.copy_tables:
                 select = f"SELECT count(*) FROM {table.name}"  # noqa: S608 - ours
                 count = partial(select_value, sql=select)
@@ -113,6 +99,8 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
                 source, copy = sqlite3.connect(home / name), sqlite3.connect(Path(copies) / name)
                 with closing(source), closing(copy):
                     source.backup(copy)
+        for path in list_audit_files(home / "audit.log"):  # of Ponte 0.1.0
+            shutil.copy(path, copies)
         stores = await Stores.open_in_home(Path(copies), keeps=False)
         # The files are read where they are: only the databases are copied.
         ours = replace(stores, file_bytes=FolderBytes(home / "files"))

@@ -20,6 +20,7 @@ from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.i18n import say
 from core.base.text import fold_case
+from core.domain.messages import Person
 from core.domain.records import Health
 from core.integrations import ToolIntegration
 from core.journal.jobs import Peers
@@ -142,7 +143,7 @@ class Reloader:
     def on_hangup(self) -> None:
         """Handle SIGHUP. A wrong file changes nothing, and the log says why."""
         if self._try_to_reload():
-            self._audit.note("config-reloaded", OPERATOR, file=self._settings.ponte_config.name)
+            self._note_reload(OPERATOR)
 
     def check(self) -> Sequence[str]:
         """Return the faults of the file as it is now, each with its line, and misspelt names. The
@@ -169,12 +170,16 @@ class Reloader:
         """Return which file is in force."""
         return check_file(self._live.current, self._settings.ponte_config)
 
-    async def reload_everywhere(self) -> Reload:
+    async def reload_everywhere(self, by: Person) -> Reload:
         """Reload here, and have other processes read their own files. Raise SettingsError."""
         later = self.reload()
+        self._note_reload(by)
         await self._peers.notify("reload", "")
         misspelt = misspelt_names(self._live.current, self._settings)
         return Reload(str(self._settings.ponte_config), later, misspelt)
+
+    def _note_reload(self, by: Person) -> None:
+        self._audit.note("config-reloaded", by, file=self._settings.ponte_config.name)
 
     async def _on_peer(self, _: str) -> None:
         self._try_to_reload()

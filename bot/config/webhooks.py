@@ -12,7 +12,6 @@ from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.i18n import say
 from core.domain.ports import Inbox, Messenger
-from core.people.audit import Audit
 from core.webhooks.hook import Hook, unfillable_parts
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ class ConfiguredHooks:
     config: LiveConfig
     messengers: Mapping[str, Messenger]
     inbox: Inbox
-    audit: Audit
     _intake: HookIntake | None = field(default=None, init=False)
 
     @property
@@ -57,7 +55,7 @@ class ConfiguredHooks:
         if self._intake is None:
             from core.webhooks.intake import HookIntake
 
-            self._intake = HookIntake(self._find, self.messengers, self.inbox, self.audit)
+            self._intake = HookIntake(self._find, self.messengers, self.inbox)
         return await self._intake.receive(name, headers, body)
 
     def _find(self, name: str) -> Hook | None:

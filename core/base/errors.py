@@ -14,7 +14,6 @@ PonteError
 │   └── Expired            nobody decided on the proposal in time
 ├── NotStored              the disk or database is unavailable or full: nothing was accepted
 ├── Unstorable             the database rejects these values: a repetition cannot help
-├── AuditRefused           the audit log cannot be written: nothing was changed
 ├── ModelError             the model cannot answer
 │   ├── NoKey · WrongKey · UnknownModel · NoQuota · RateLimited · ModelDown
 │   ├── ModelSilent · TooLong · ModelRefused · Interrupted · TooManyRounds
@@ -403,13 +402,3 @@ def is_refusal(code: str) -> bool:
     """Return whether an answer with this error code denies the person a right or an allowance, or
     could not check it."""
     return code in REFUSALS or code == StatusUnknown.code
-
-
-class AuditRefused(PonteError):
-    """The audit log cannot be written. `path` is its file, `cause` the error text of the system."""
-
-    code = "audit"
-    sentence = (
-        "I couldn't write the audit log ({cause}), so nothing was changed. Once {path} is "
-        "writable, decide again."
-    )

@@ -23,10 +23,6 @@ from typing import Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 OWNER_SENTENCES = {
-    "The audit log could not be written ({cause}). Contact the person who runs Ponte.": (
-        "The audit log could not be written ({cause}). Check the disk and the permissions of the "
-        "data folder."
-    ),
     "The model's server rejected the request ({reason}). Contact the person who runs Ponte.": (
         "The model's server rejected the request ({reason}). Check PONTE_MODEL and "
         "OPENAI_BASE_URL, or run `ponte doctor`."

@@ -25,8 +25,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core.base.errors import AuditRefused, Draining, Superseded, ToolError, WriteUnsure
-from core.base.i18n import say
+from core.base.errors import Draining, Superseded, ToolError, WriteUnsure
 from core.changes.cards import CardBuilder
 from core.changes.kinds import Applier, Batch, Doing, Kind, WatchedBatch
 from core.changes.ledger import SqlLedger
@@ -43,7 +42,6 @@ from core.domain.changes import (
 from core.domain.messages import Person
 from core.money.budget import Budget
 from core.observability import metrics
-from core.people.audit import Audit
 
 log = structlog.get_logger("changes")
 _GONE = "The system for this change is no longer connected."
@@ -362,7 +360,6 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
 
 SHOW_APPLYING_SECONDS = 1.0
 """Seconds after which the card shows that its change is being applied."""
-_UNAUDITED = "The audit log could not be written ({cause}). Contact the person who runs Ponte."
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +373,6 @@ class ChangeLifecycle:
     ledger: SqlLedger
     runner: ChangeRunner
     builder: CardBuilder
-    audit: Audit
     on_change: Callable[[], None]
     clock: Callable[[], float] = time.time
     purse: Budget | None = None
@@ -391,11 +387,11 @@ class ChangeLifecycle:
         note, revision = self.builder.build_note(closed), change.proposal.revision
         try:
             result = await self.ledger.close(
-                change.id, state, decider, note, self.clock(), revision, reason
+                change.id, state, decider, note, self.clock(), revision, reason, rule
             )
         except Superseded:
             return await self.ledger.get(change.id)
-        await self.record_event(result.state, result, rule)
+        self.note_event(result.state, result)
         return result
 
     async def add_reason(self, change: Change, reason: str) -> Change:
@@ -416,35 +412,23 @@ class ChangeLifecycle:
     async def end_abandoned(self, change: Change) -> Change:
         """End a change that its event did not finish, and return it."""
         ended = await self.runner.settle(change)
-        await self.record_event(ended.state, ended)
+        self.note_event(ended.state, ended)
         return ended
 
-    async def apply(
-        self, change: Change, rule: str, doing: Doing | None = None
-    ) -> tuple[Change, str]:
-        """Apply a claimed change to its end. Return it, and a sentence if its end could not be
-        written to the audit log ("" otherwise).
-
-        The audit log gets its line before the first write: if that fails, reopen the change and
-        raise AuditRefused. On Draining and NotStored, the same event continues later.
-        """
-        if change.is_untouched and not change.proposal.undone_change:
-            try:
-                await self.audit.write("change-approved", change, rule)
-            except AuditRefused:
-                await self.ledger.release(change.id, change.decision_seq)
-                raise
+    async def apply(self, change: Change, doing: Doing | None = None) -> Change:
+        """Apply a claimed change to its end, and return it. On Draining and NotStored, the same
+        event continues later."""
         # Most changes end before this delay, and their card needs only one edit.
         redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)
         try:
             ended = await self.runner.run(change, doing)
         finally:
             redraw.cancel()
-        return ended, await self.record_event(ended.state, ended)
+        self.note_event(ended.state, ended)
+        return ended
 
-    async def record_event(self, event: str, change: Change, rule: str = "") -> str:
-        """Log, count and audit an event. Return a sentence if the audit log could not be written;
-        else ""."""
+    def note_event(self, event: str, change: Change) -> None:
+        """Log and count an event, and have the card drawn again."""
         log.info(
             "change recorded", change=change.id, state=event, kind=change.draft.kind,
             rows=change.draft.row_count,
@@ -452,12 +436,6 @@ class ChangeLifecycle:
         )  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
         self.on_change()
-        try:
-            await self.audit.write(f"change-{event}", change, rule)
-        except AuditRefused as error:
-            log.error("could not write to the audit log", error=str(error))
-            return say(_UNAUDITED, cause=error.values["cause"])
-        return ""
 
     async def reserve_payment(self, change: Change, seq: int) -> None:
         """Reserve the cost of a run before it begins, charged to its asker. Raise OverBudget."""

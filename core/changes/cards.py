@@ -514,15 +514,15 @@ class ChangeViews:
         return await self.approval.still_counts(consent, change, reached)
 
     async def describe_state(
-        self, change: Change, decision: DecisionRequest, unaudited: str = ""
+        self, change: Change, decision: DecisionRequest, note: str = ""
     ) -> Answer:
-        """Return the answer that describes the state of the change."""
+        """Return the answer that describes the state of the change, and ends with the note."""
         if change.state == "applying":
             words = [say(_IN_PROGRESS, id=change.id)]
         else:
             count = self.approval.approvers(change.proposal).count if change.consents else 1
             words = [self.builder.describe_outcome(await self.without_void(change), count)]
-        answer = await self.build_answer([*words, unaudited], [change], decision)
+        answer = await self.build_answer([*words, note], [change], decision)
         # A card says itself how to undo it.
         if not answer.cards and self.builder.is_undoable(change):
             return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")

@@ -43,6 +43,7 @@ from core.domain.messages import (
 )
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 from core.people import notices as outbox
+from core.people.audit import add_change_line
 from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,
@@ -115,7 +116,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         )
     for row in rows:
         if row["state"] == "open":
-            _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
+            _withdraw(connection, row["id"])
         outbox.forget_notices(connection, row["id"])
         connection.execute(
             "UPDATE changes SET erasure_reason = ? WHERE id = ?", (_FORGOTTEN, row["id"])
@@ -145,12 +146,17 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
     """Withdraw those proposals of the turn that nobody has decided."""
     sql = "SELECT id FROM changes WHERE seq = ? AND state = 'open'"
     for id in select_values(connection, sql, seq):
-        _set_state(connection, id, "withdrawn", ended_at=time.time())
+        _withdraw(connection, id)
+
+
+def _withdraw(connection: SqlConnection, id: str) -> None:
+    _set_state(connection, id, "withdrawn", ended_at=time.time())
+    add_change_line(connection, "withdrawn", _get_change(connection, id))
 
 
 class SqlLedger(SqlStore):
     """The stored proposals, their decisions, and the result of each row. Each method is one
-    transaction.
+    transaction, which also writes the line of the audit log. `rule` is the rule that allowed it.
 
     Methods with an `id` raise NotFound. Methods with a `seq` act only for the event with that
     `seq`.
@@ -173,6 +179,7 @@ class SqlLedger(SqlStore):
         *,
         asks_nobody: bool = False,
         updates_per_hour: int | None = None,
+        rule: str = "",
     ) -> Change:
         """Store an open proposal and return it, or return the one that this call stored before.
 
@@ -195,7 +202,9 @@ class SqlLedger(SqlStore):
             proposal = replace(proposal, is_decided_by_policy=allowed)
         # 'never' suppresses all notices, 'asked' only the first one (core/people/notices.py).
         last_notice = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
-        return _insert(connection, Change(proposal), last_notice)
+        change = _insert(connection, Change(proposal), last_notice)
+        add_change_line(connection, "proposed", change, rule)
+        return change
 
     async def get(self, id: str) -> Change:
         """Return a change by its id. Raise NotFound."""
@@ -210,23 +219,34 @@ class SqlLedger(SqlStore):
         decider: Person,
         now: float,
         revision: int = 1,
+        rule: str = "",
     ) -> Change:
         """Begin to apply this revision of an open proposal for the event `seq`, or expire it if it
         is too old. Return the change. A second caller gets the change as the first one left it."""
         change = _get_locked(connection, id)
         if change.proposal.revision != revision:
             return change
-        if change.state == "open" and change.proposal.expires_at <= now:
+        if change.state != "open":
+            return change
+        if change.proposal.expires_at <= now:
             _set_state(connection, id, "expired", ended_at=now)
-        elif change.state == "open":
-            _set_state(
-                connection, id, "applying", decision_seq=seq, **_decision_columns(decider, now)
-            )
-        return _get_change(connection, id)
+            event, rule = "expired", ""
+        else:
+            by = _decision_columns(decider, now)
+            _set_state(connection, id, "applying", decision_seq=seq, **by)
+            event = "approved"
+        change = _get_change(connection, id)
+        add_change_line(connection, event, change, rule)
+        return change
 
     @transaction
     def consent(
-        self, connection: SqlConnection, id: str, consent: Consent, revision: int = 1
+        self,
+        connection: SqlConnection,
+        id: str,
+        consent: Consent,
+        revision: int = 1,
+        rule: str = "",
     ) -> Change:
         """Store that a person approves this revision of an open proposal, in place of their earlier
         approval. Return the change. A decided, expired or replaced one stays as it is."""
@@ -242,6 +262,9 @@ class SqlLedger(SqlStore):
                 (id, consent.person.key, person, address, consent.approved_at),
             )
             _set_state(connection, id, "open")
+            if consent.person.key not in [one.person.key for one in change.consents]:
+                by_them = replace(change, decider=consent.person)
+                add_change_line(connection, "consent-added", by_them, rule)
         return _get_change(connection, id)
 
     @transaction
@@ -281,6 +304,7 @@ class SqlLedger(SqlStore):
         now: float,
         revision: int = 1,
         reason: str = "",
+        rule: str = "",
     ) -> Change:
         """Give this revision of an open proposal this final state, and store `note` for the model's
         next turn. `reason` is that of a denial. Return the change. Raise Superseded if another
@@ -292,7 +316,9 @@ class SqlLedger(SqlStore):
         _set_state(connection, id, state, ended_at=now, **by)
         _add_note(connection, change, note)
         _put_reason(connection, change, decider, reason)
-        return _get_change(connection, id)
+        change = _get_change(connection, id)
+        add_change_line(connection, state, change, rule)
+        return change
 
     @transaction
     def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
@@ -308,7 +334,13 @@ class SqlLedger(SqlStore):
 
     @transaction
     def revise(
-        self, connection: SqlConnection, proposal: Proposal, note: str, *, asks_nobody: bool
+        self,
+        connection: SqlConnection,
+        proposal: Proposal,
+        note: str,
+        *,
+        asks_nobody: bool,
+        rule: str = "",
     ) -> Change:
         """Store the next revision of an open proposal, without the approvals of the former one, and
         `note` for the model's next turn. Return the change: as it was if it has expired, or if
@@ -334,11 +366,19 @@ class SqlLedger(SqlStore):
         _put_steps(connection, replace(change, proposal=proposal), proposal.draft.steps)
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
-        return _get_change(connection, change.id)
+        change = _get_change(connection, change.id)
+        add_change_line(connection, "revised", change, rule)
+        return change
 
     @transaction
     def propose_again(
-        self, connection: SqlConnection, proposal: Proposal, former_id: str, *, asks_nobody: bool
+        self,
+        connection: SqlConnection,
+        proposal: Proposal,
+        former_id: str,
+        *,
+        asks_nobody: bool,
+        rule: str = "",
     ) -> Change:
         """Store an open proposal that repeats a denied, expired or failed one. Return it, or the
         one that an earlier call stored. Raise Superseded if the former one's rows were erased."""
@@ -350,6 +390,7 @@ class SqlLedger(SqlStore):
         change = _insert(connection, Change(proposal), "asked" if asks_nobody else "")
         sql = "UPDATE changes SET repeated_by = ?, version = version + 1 WHERE id = ?"
         connection.execute(sql, (change.id, former_id))
+        add_change_line(connection, "proposed", change, rule)
         return change
 
     @transaction
@@ -360,7 +401,12 @@ class SqlLedger(SqlStore):
 
     @transaction
     def undo(
-        self, connection: SqlConnection, proposal: Proposal, decider: Person, now: float
+        self,
+        connection: SqlConnection,
+        proposal: Proposal,
+        decider: Person,
+        now: float,
+        rule: str = "",
     ) -> Change:
         """Begin to undo the change `proposal.undoes`. Return the change that undoes it, or the one
         that an earlier call began."""
@@ -375,6 +421,7 @@ class SqlLedger(SqlStore):
         )
         new_change = _insert(connection, begun)
         _set_state(connection, original.id, original.state, undone_by=new_change.id)
+        add_change_line(connection, "undo-started", original, rule, decider)
         return new_change
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
@@ -406,6 +453,7 @@ class SqlLedger(SqlStore):
                 else:
                     new_state = "undone" if state == "done" else original.state
                     _set_state(connection, original.id, new_state)
+            add_change_line(connection, state, _get_change(connection, id))
             if change.is_forgotten:
                 _erase_contents(connection, id)
         return _get_change(connection, id)

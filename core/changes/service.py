@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.base.errors import (
-    AuditRefused,
     BadInput,
     Expired,
     NotAllowed,
@@ -118,19 +117,19 @@ class Proposals:
         )
         asks_nobody = not self.approval.to_be_asked(Change(proposal))
         per_hour = self.approval.rule_for(draft).auto_per_hour
+        rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
         change = await self.lifecycle.ledger.propose(
-            proposal, asks_nobody=asks_nobody, updates_per_hour=per_hour
+            proposal, asks_nobody=asks_nobody, updates_per_hour=per_hour, rule=rule
         )
         if change.proposal.created_at == proposal.created_at:
-            rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
-            await self.lifecycle.record_event("proposed", change, rule)
+            self.lifecycle.note_event("proposed", change)
         if not policy_rule or not change.proposal.is_decided_by_policy:
             return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
         change = await self.lifecycle.ledger.claim(
-            change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock()
+            change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock(), rule=policy_rule
         )
         if change.state == "applying" and change.decision_seq == ctx.seq:
-            change, _ = await self.lifecycle.apply(change, policy_rule)
+            change = await self.lifecycle.apply(change)
         note = self.lifecycle.builder.build_note(change)
         return Outcome("ok" if change.state == "done" else "error", note, proposal=change.id)
 
@@ -191,31 +190,28 @@ class Undo:
                 raise ToolError("The system where the change was made is no longer connected.")
             draft = applier.revert(change)
             rule = await approval.rule_of(decision.person, decision.address, change)
-            # Before the first write: if the audit log cannot be written, nothing is undone.
-            await self.lifecycle.audit.write("change-undo-started", change, rule, decision.person)
             now = self.views.clock()
             proposal = replace(
                 change.proposal, id=new_change_id(), draft=draft, asker=decision.person,
                 seq=decision.seq, call_id="undo", locale=LANGUAGE.get(), created_at=now,
                 expires_at=now, undone_change=change.id, revision=1,
             )  # fmt: skip
-            undo = await self.views.ledger.undo(proposal, decision.person, now)
+            undo = await self.views.ledger.undo(proposal, decision.person, now, rule)
         # Another event undoes it, or this one cannot. An undo of this very event goes on: it was
         # delivered again, or its process crashed.
         if undo is None or undo.decision_seq != decision.seq:
             return await self._not_undone(change, undo, decision)
-        unaudited = ""
         if undo.state == "applying":
-            undo, unaudited = await self.lifecycle.apply(undo, "")
+            undo = await self.lifecycle.apply(undo)
         change = await self.views.ledger.get(change.id)
         has_failed = undo.state == "failed"
         first = change.proposal.undone_change
         sentence = _NOT_UNDONE if has_failed else _REDONE if first else _UNDONE
         words = [say(sentence, id=(change if has_failed else undo).id, change=first)]
         if undo.state == "done":  # the card of `change` says the rest
-            return await self.views.build_answer([*words, unaudited], [change], decision)
+            return await self.views.build_answer(words, [change], decision)
         words.append(self.views.builder.describe_outcome(undo))
-        return await self.views.build_answer([*words, unaudited], [undo, change], decision)
+        return await self.views.build_answer(words, [undo, change], decision)
 
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest
@@ -277,8 +273,8 @@ class Decisions:
         """Approve, change, deny or undo a change, or propose it again. Return the answer for the
         person.
 
-        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,
-        ToolError, Draining or NotStored.
+        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, ToolError,
+        Draining or NotStored.
         """
         if action == "approve":  # before the change is read, so that the answer reveals nothing
             self.approval.check_no_program(decision)
@@ -337,8 +333,7 @@ class Decisions:
             words = ""
             try:
                 await self.decide("approve", request)
-            except (AuditRefused, Expired, NotAllowed, NotFound, OverBudget, StatusUnknown,
-                    ToolError) as error:  # fmt: skip
+            except (Expired, NotAllowed, NotFound, OverBudget, StatusUnknown, ToolError) as error:
                 words = error.words()
             change = await self.views.without_void(await self.ledger.get(request.id))
             count = self.approval.approvers(change.proposal).count
@@ -415,21 +410,13 @@ class Decisions:
         if change.state == "open":
             if (answer := await self._check_approval(change, decision, reached)) is not None:
                 return answer
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
             count = self.approval.approvers(change.proposal).count
             if count > 1 or change.consents:
                 before = await self.views.without_void(change)
                 consent = Consent(decision.person, decision.address, self.lifecycle.clock())
-                is_new = not _has_approved(change, consent.person)
-                with_theirs = replace(change, decider=consent.person, decision_seq=decision.seq)
-                rule = await self.approval.rule_of(consent.person, consent.address, change)
-                if is_new:
-                    # The audit log comes first: if it cannot be written, the approval is not
-                    # recorded.
-                    await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
                 revision = change.proposal.revision
-                change = await self.ledger.consent(change.id, consent, revision)
-                if is_new and not _has_approved(change, consent.person):
-                    await self.lifecycle.audit.write("change-consent-not-added", with_theirs, rule)
+                change = await self.ledger.consent(change.id, consent, revision, rule)
                 self.lifecycle.on_change()
                 if change.proposal.revision != revision:
                     return await self._answer_replaced(change, decision)
@@ -448,19 +435,17 @@ class Decisions:
             await self.lifecycle.reserve_payment(change, decision.seq)
             revision = change.proposal.revision
             change = await self.ledger.claim(
-                change.id, decision.seq, decision.person, self.lifecycle.clock(), revision
+                change.id, decision.seq, decision.person, self.lifecycle.clock(), revision, rule
             )
             if change.decision_seq != decision.seq:  # another event claimed it first
                 await self.lifecycle.settle_payment(change, decision.seq)
             if change.proposal.revision != revision:
                 return await self._answer_replaced(change, decision)
-        unaudited = ""
         if change.state == "applying" and change.decision_seq == decision.seq:
-            rule = await self.approval.rule_of(decision.person, decision.address, change)
-            change, unaudited = await self.lifecycle.apply(change, rule, decision.show_progress)
+            change = await self.lifecycle.apply(change, decision.show_progress)
             await self.lifecycle.settle_payment(change, decision.seq)
         is_undo = change.proposal.undone_change and change.decision_seq != decision.seq
-        note = say(_EARLIER) if change.state == "denied" or is_undo else unaudited
+        note = say(_EARLIER) if change.state == "denied" or is_undo else ""
         return await self.views.describe_state(change, decision, note)
 
     async def _change(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
@@ -492,14 +477,11 @@ class Decisions:
         revised = replace(revised, has_named_approvers=named)
         after = Change(revised, steps=draft.steps)
         rule = await self.approval.rule_of_draft(person, proposal.address, draft)
-        # The audit log comes first: if it cannot be written, the proposal stays as it was.
-        await self.lifecycle.audit.write("change-revised", after, rule)
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
         asks_nobody = not self.approval.to_be_asked(after)
-        change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody)
+        change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody, rule=rule)
         self.lifecycle.on_change()
         if not change.proposal.is_revised_by(decision.seq):
-            await self.lifecycle.audit.write("change-not-revised", after, rule)
             return await self._answer_replaced(change, decision)
         return await self.views.describe_state(change, decision, words)
 
@@ -546,10 +528,12 @@ class Decisions:
             named = self.approval.names_approvers(proposal)
             proposal = replace(proposal, has_named_approvers=named)
             asks_nobody = not self.approval.to_be_asked(Change(proposal))
-            new = await self.ledger.propose_again(proposal, change.id, asks_nobody=asks_nobody)
+            rule = await self.approval.rule_of_draft(person, address, draft)
+            new = await self.ledger.propose_again(
+                proposal, change.id, asks_nobody=asks_nobody, rule=rule
+            )
             if new.proposal.seq == decision.seq:
-                rule = await self.approval.rule_of_draft(person, address, draft)
-                await self.lifecycle.record_event("proposed", new, rule)
+                self.lifecycle.note_event("proposed", new)
         else:
             new = await self.ledger.get(change.repeated_by)
         if new.proposal.seq != decision.seq:  # another event did

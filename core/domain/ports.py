@@ -59,6 +59,7 @@ from core.domain.rows import Placed
 
 TransactionStep = Callable[[Any], None]
 """Runs on a connection, as part of another store's transaction."""
+NO_STEP: TransactionStep = lambda connection: None  # noqa: E731
 
 TurnHandler = Callable[[int], Coroutine[Any, Any, None]]
 """Handles a stored message, given by its `seq`.
@@ -74,7 +75,7 @@ class Inbox(Protocol):
     messages wait for their turn.
     """
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
         """Store the message; it is durable on return. Raise NotStored if nothing was stored."""
 
     async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:

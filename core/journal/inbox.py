@@ -17,6 +17,7 @@ from core.base.errors import Forgotten, NotStored, TooManyDeliveries
 from core.base.tasks import BoundedDict
 from core.commands import grammar
 from core.domain.messages import Answer, Item, Message, decode_json, encode_json
+from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,
@@ -112,9 +113,10 @@ class SqlInbox(SqlStore):
     def _limits(self) -> SenderLimits:
         return self._config.sender_limits if self._config else SenderLimits()
 
-    async def accept(self, message: Message) -> Receipt:
-        """Store the message and queue it. It is durable on return. Raise NotStored or
-        TooManyDeliveries if nothing was stored."""
+    async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
+        """Store the message and queue it. It is durable on return. `also` runs in the same
+        transaction, if the message is new. Raise NotStored or TooManyDeliveries if nothing was
+        stored."""
         decides = grammar.is_decision(message)
         limits, waiting = self._limits, 0
 
@@ -123,12 +125,17 @@ class SqlInbox(SqlStore):
             waiting = self.enqueue(message, *receipt_and_decision)
 
         # Without limits, and unless the message is known, this is one statement.
-        single = not limits.has_any and not message.origin.per_minute
+        single = not limits.has_any and not message.origin.per_minute and also is NO_STEP
+
+        def store(connection: SqlConnection) -> tuple[Receipt, bool]:
+            receipt, decides_now = self.store_message(connection, message, decides, limits)
+            if receipt.is_new:
+                also(connection)
+            return receipt, decides_now
+
         with metrics.store_seconds.labels(message.address.platform).time():
             try:
-                receipt, _ = await self._database.write(
-                    lambda c: self.store_message(c, message, decides, limits), take, single=single
-                )
+                receipt, _ = await self._database.write(store, take, single=single)
             except NotStored:
                 metrics.store_failures.inc()
                 raise

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from core.base.errors import Superseded, TakenOver
 from core.changes import ledger as changes
 from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
-from core.domain.ports import TransactionStep
+from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,
@@ -266,9 +266,16 @@ class Journal(SqlThreads):
 
     @_current_turn_transaction
     def record_call_end(
-        self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, outcome: Outcome
+        self,
+        connection: SqlConnection,
+        current: SqlRow,
+        turn: Turn,
+        call_id: str,
+        outcome: Outcome,
+        also: TransactionStep = NO_STEP,
     ) -> None:
         """Record the outcome of a tool call and settle its cost, unless it was recorded before.
+        `also` runs in the same transaction.
 
         If the transcript contains the call, append its output there.
         """
@@ -279,6 +286,7 @@ class Journal(SqlThreads):
         ).fetchone()
         if changed is None:
             return
+        also(connection)
         name = outcome.paid or changed["name"]
         budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
         # A command that a person typed has no call in the transcript.
@@ -483,9 +491,15 @@ class Journal(SqlThreads):
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE post = ?", time.time(), post
         )
 
-    async def forget(self, conversation: str) -> ForgetResult:
-        """Blank a conversation, raise its generation, and mark its remote objects for erasure."""
-        return await self._database.write(lambda c: threads.forget_conversation(c, conversation))
+    @transaction
+    def forget(
+        self, connection: SqlConnection, conversation: str, also: TransactionStep = NO_STEP
+    ) -> ForgetResult:
+        """Blank a conversation, raise its generation, and mark its remote objects for erasure.
+        `also` runs in the same transaction."""
+        forgot = threads.forget_conversation(connection, conversation)
+        also(connection)
+        return forgot
 
     @query
     def list_recent_turns(self, connection: SqlConnection) -> Sequence[TurnSummary]:

@@ -1,40 +1,44 @@
-"""The audit log: an append-only list of JSON lines, in files or in a table that several processes
-share, and the pseudonyms of the people in them.
+"""The audit log: an append-only table of JSON lines, and the pseudonyms of the people in them.
 
 A line records a proposal, a decision, a change, a run that costs money, a refusal, or an action of
 the operator. It contains ids and counts: who asked, which rule allowed it, who decided, and what
 was done. It never contains values of rows or texts of messages.
 
+A line is written in the transaction of what it records, so neither exists without the other.
+
 People appear under a pseudonym that only the audit log uses. Forgetting a person destroys the link
-to the pseudonym: the lines remain, but no longer identify anybody. A line can occur twice after a
-crash between the line and the ledger.
+to the pseudonym: the lines remain, but no longer identify anybody.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import errno
-import itertools
 import json
-import os
 import re
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from core.base.errors import AuditRefused, NotStored
+from core.base.errors import PonteError
 from core.base.tasks import BackgroundTasks
 from core.domain.changes import Change
 from core.domain.messages import Address, Person
-from core.store.database import SqlConnection, SqlStore, in_batches, query, select_value
-from core.store.tables import Index, TableDeclaration, integer, text
+from core.domain.ports import TransactionStep
+from core.store.database import (
+    ROWS_PER_TRANSACTION,
+    Database,
+    SqlConnection,
+    SqlStore,
+    in_batches,
+    query,
+    select_value,
+)
+from core.store.tables import Index, TableDeclaration, count, integer, text
 
 log = structlog.get_logger("audit")
 OPERATOR = Person("operator", "")
@@ -51,6 +55,14 @@ Such an id is made up by people, for example an e-mail address, and is the value
 """
 PERSON_FACTS = ("asker", "decider", "undo_asker", "person")
 """Facts that hold the key of a person."""
+MAX_AUDIT_LOG_CHARACTERS = 100_000_000
+"""The size of all lines at which the oldest ones are deleted."""
+MAX_PAGE_LINES = 500
+"""The largest number of lines in a page."""
+MAX_SCANNED_LINES = 5000
+"""The largest number of lines that one page reads, so that it holds others up only briefly."""
+LOG_INTERVAL_SECONDS = 5.0
+"""Seconds between two looks for lines that are not in the log yet."""
 AUDIT_KEYS_TABLE = TableDeclaration(
     name="audit_keys", whose="person",
     not_exported="the section `audit` has the lines that it leads to",
@@ -60,73 +72,25 @@ AUDIT_KEYS_TABLE = TableDeclaration(
     key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
 )  # fmt: skip
 AUDIT_TABLE = TableDeclaration(
-    name="audit", whose="person", shared=True, not_exported="the section `audit` has the lines",
+    name="audit", whose="person", not_exported="the section `audit` has the lines",
     erased="its lines name nobody once their `audit_keys` are deleted",
-    contents="Postgres: as `audit.log` below",
-    kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever",
-    columns=(integer("id"), text("line")), key=("id",), generates_key=True,
+    contents="who asked, decided and did what, by random keys and ids",
+    kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever; the newest 100 MB",
+    # `size`: the characters of this line and of all before it. `is_logged`: it was written to the
+    # JSON log.
+    columns=(integer("id"), text("line"), count("size"), count("is_logged")), key=("id",),
+    indexes=(Index("audit_unlogged", "id", where="is_logged = 0"),),
+    generates_key=True, never_reuses_keys=True,
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    """A page of lines, oldest first. `next` is the start of the next page, or "" at the end."""
+class Audit(SqlStore):
+    """The audit log of an installation. Methods raise NotStored."""
 
-    lines: Sequence[str]
-    next: str = ""
-
-
-class Audit:
-    """The audit log of an installation.
-
-    Lines are written one by one, in the order of the calls.
-    """
-
-    def __init__(
-        self,
-        lines: AuditLines,
-        keys: SqlPseudonyms,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._lines = lines
-        self._keys = keys
-        self._now = now
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._lock = asyncio.Lock()
         self._background = BackgroundTasks("audit")
-
-    async def write(
-        self, event: str, change: Change, rule: str = "", undo_asker: Person | None = None
-    ) -> None:
-        """Append a line about a change; it is durable on return. Raises AuditRefused."""
-        line = self._start_line(event)
-        proposal, draft, view = change.proposal, change.draft, change.draft.view
-        # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
-        channel = view.place if view.place.count(":") == 2 else ""
-        row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
-        line |= {
-            "change": change.id,
-            "revision": proposal.revision,
-            "undone_change": proposal.undone_change,
-            "state": change.state,
-            "asker": proposal.asker.key,
-            "decider": change.decider.key if change.decider else "",
-            "undo_asker": undo_asker.key if undo_asker else "",
-            "rule": rule,
-            "place": place_of(proposal.address),
-            "api_token": proposal.asker.api_token,
-            "system": draft.applier,
-            "kind": draft.kind,
-            "table": view.table_id or channel,
-            "command": view.slug,
-            "row_count": len(change.rows),
-            "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in row_ids],
-            "unknown_rows": [
-                number
-                for number, steps in enumerate(change.rows, 1)
-                if any(step.state == "unknown" for step in steps)
-            ],
-        }
-        await self._write_durably(line)
 
     def note(
         self,
@@ -137,45 +101,55 @@ class Audit:
         person: str = "",
         **facts: str,
     ) -> None:
-        """Append a line in the background. A failure is only logged."""
-        self._background.start(
-            self._append_or_log(self._note_line(event, asker, address, person, facts))
-        )
+        """Write a line in the background, after those noted before. A failure is only logged."""
+        step = audit_step(event, asker, address, person=person, **facts)
+        self._background.start(self._write_or_log(event, step))
 
     async def write_note(
-        self, event: str, asker: Person, address: Address | None = None, *, person: str = "",
+        self,
+        event: str,
+        asker: Person,
+        address: Address | None = None,
+        *,
+        person: str = "",
         **facts: str,
-    ) -> None:  # fmt: skip
-        """Append a line with the facts of `note`; it is durable on return. Raises AuditRefused."""
-        await self._write_durably(self._note_line(event, asker, address, person, facts))
+    ) -> None:
+        """Write a line in a transaction of its own."""
+        step = audit_step(event, asker, address, person=person, **facts)
+        # Tasks start in the order of their creation: this line comes after those noted before.
+        await asyncio.create_task(self._write(step))
 
     async def forget(self, person: str) -> None:
         """Destroy the link between the person (a key) and their lines.
 
-        Waits for pending lines first, because a line could create a pseudonym again. Raises
-        NotStored.
+        Waits for pending lines first, because a line could create a pseudonym again.
         """
         await asyncio.create_task(self._wait_for_pending())
-        await self._keys.destroy(person)
+        await self._execute("DELETE FROM audit_keys WHERE person = ?", person)
 
     async def read(
-        self, after: str = "", *, since: str = "", until: str = "", person: str = "",
+        self,
+        before: str = "",
+        *,
+        since: str = "",
+        until: str = "",
+        person: str = "",
         event: str = "",
-    ) -> tuple[Sequence[Mapping[str, Any]], str]:  # fmt: skip
-        """Return a page of lines, oldest first, and the start of the next page ("" at the end).
+    ) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """Return a page of lines, newest first, and the start of the next page ("" at the end).
 
         Pseudonyms are replaced by person keys, except for forgotten people. `since` (inclusive) and
         `until` (exclusive) are moments in the format of the lines. `person` is a key, a pseudonym,
-        or `platform:ID`. Raises NotStored.
+        or `platform:ID`.
         """
         await asyncio.create_task(self._wait_for_pending())
-        people = await self._keys.list_people()
-        theirs = [json.dumps(person)]
+        people = await self._list_people()
+        names = [json.dumps(person)]
         for pseudonym, key in people.items():
             parts = key.split(":")
             # A person may be named without their workspace, as in `slack:U1`.
             if person in (key, f"{parts[0]}:{parts[-1]}"):
-                theirs.append(f'"{pseudonym}"')
+                names.append(f'"{pseudonym}"')
 
         def is_wanted(line: str) -> bool:
             # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
@@ -184,56 +158,78 @@ class Audit:
                 since <= at
                 and (not until or at < until)
                 and (not event or f'"event": {json.dumps(event)}' in line)
-                and (not person or any(name in line for name in theirs))
+                and (not person or any(name in line for name in names))
             )
 
-        page = await self._lines.page(after, is_wanted)
-        entries = (_replace_people(_parse_line(line), people) for line in page.lines)
-        return [line for line in entries if line], page.next
+        lines, following = await self._read_page(int(before or 1 << 62), is_wanted)
+        return [_replace_people(json.loads(line), people) for line in lines], following
 
-    async def purge(self, before: datetime) -> int:
-        """Delete the lines written before that moment. Return how many. Raises NotStored."""
-        first = before.astimezone(UTC).isoformat(timespec="milliseconds")
-        async with self._lock:
+    @query
+    def _read_page(
+        self, connection: SqlConnection, before: int, is_wanted: Callable[[str], bool]
+    ) -> tuple[Sequence[str], str]:
+        """Return the newest wanted lines with a number below `before`, and where the next page
+        begins ("" at the end)."""
+        sql = "SELECT id, line FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"
+        rows = connection.execute(sql, (before, MAX_SCANNED_LINES)).fetchall()
+        hits = [row for row in rows if is_wanted(row["line"])]
+        page = hits[:MAX_PAGE_LINES]
+        last = page[-1] if len(hits) > len(page) else rows[-1] if rows else None
+        has_more = last is not None and (len(hits) > len(page) or len(rows) == MAX_SCANNED_LINES)
+        return [row["line"] for row in page], str(last["id"]) if last and has_more else ""
+
+    @query
+    def _list_people(self, connection: SqlConnection) -> Mapping[str, str]:
+        """Return everybody's key by their pseudonym."""
+        rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
+        return {row["pseudonym"]: row["person"] for row in rows}
+
+    @in_batches
+    def purge(self, connection: SqlConnection, before: str = "") -> int:
+        """Delete the lines written before that moment (in the format of the lines), and the oldest
+        ones over MAX_AUDIT_LOG_CHARACTERS. Return how many there were."""
+        total = select_value(connection, "SELECT size FROM audit ORDER BY id DESC LIMIT 1") or 0
+        return connection.execute(
+            "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?)"
+            " AND (substr(line, 9, 29) < ? OR size <= ?)",
+            (ROWS_PER_TRANSACTION, before, total - MAX_AUDIT_LOG_CHARACTERS),
+        ).rowcount
+
+    async def copy_to_log(self) -> None:
+        """Write each new line to the log, until cancelled. A line can be logged twice after a
+        crash; its number tells."""
+        while True:
             try:
-                # An incomplete line has no time, and counts as old.
-                return await self._lines.purge(
-                    lambda line: str(_parse_line(line).get("at", "")) < first
-                )
-            except OSError as error:
-                raise NotStored from error
+                while await self.log_new_lines():
+                    pass
+            except PonteError as error:
+                log.warning("could not copy the audit log to this log", error=str(error))
+            await asyncio.sleep(LOG_INTERVAL_SECONDS)
+
+    async def log_new_lines(self) -> int:
+        """Write the oldest lines that are not in the log yet to the log. Return how many."""
+        rows = await self._database.read(
+            lambda c: c.execute(
+                "SELECT id, line FROM audit WHERE is_logged = 0 ORDER BY id LIMIT ?",
+                (ROWS_PER_TRANSACTION,),
+            ).fetchall()
+        )
+        for row in rows:
+            line = json.loads(row["line"])
+            log.info("audit", number=row["id"], audit_event=line.pop("event"), **line)
+        ids = [(row["id"],) for row in rows]
+        sql = "UPDATE audit SET is_logged = 1 WHERE id = ?"
+        if ids:
+            await self._database.write(lambda c: c.executemany(sql, ids))
+        return len(rows)
 
     async def close(self) -> None:
-        """Write the pending lines, waiting up to `AUDIT_CLOSE_SECONDS`, and close the storage."""
+        """Write the pending lines, waiting up to `AUDIT_CLOSE_SECONDS`."""
         await self._background.close(AUDIT_CLOSE_SECONDS)
-        await self._lines.close()
 
-    def _start_line(self, event: str) -> dict[str, object]:
-        return {"at": self._now().isoformat(timespec="milliseconds"), "event": event}
-
-    def _note_line(
-        self, event: str, asker: Person, address: Address | None, person: str,
-        facts: Mapping[str, str],
-    ) -> Mapping[str, object]:  # fmt: skip
-        line = self._start_line(event) | {"asker": asker.key, "person": person}
-        line |= {name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()}
-        place = place_of(address) if address else ""
-        return line | {"place": place, "api_token": asker.api_token}
-
-    async def _write_durably(self, line: Mapping[str, object]) -> None:
-        try:
-            # Tasks start in the order of their creation. As a task, this line comes after the lines
-            # of earlier `note` calls.
-            await asyncio.create_task(self._append(line))
-        except (OSError, NotStored) as error:
-            raise AuditRefused(path=self._lines.name, cause=_cause_of(error)) from None
-
-    async def _append(self, line: Mapping[str, object]) -> None:
-        """Replace people by pseudonyms and store the line. Raises OSError, NotStored."""
+    async def _write(self, step: TransactionStep) -> None:
         async with self._lock:
-            people = {str(line[name]) for name in PERSON_FACTS if ":" in str(line.get(name, ""))}
-            pseudonyms = await self._keys.assign(people) if people else {}
-            await self._lines.append(json.dumps(_replace_people(line, pseudonyms)))
+            await self._database.write(step)
 
     async def _wait_for_pending(self) -> None:
         """Wait until all lines noted so far are written. Callers start it as a task, because tasks
@@ -241,13 +237,93 @@ class Audit:
         async with self._lock:
             pass
 
-    async def _append_or_log(self, line: Mapping[str, object]) -> None:
+    async def _write_or_log(self, event: str, step: TransactionStep) -> None:
         try:
-            await self._append(line)
-        except (OSError, NotStored) as error:
-            log.error(
-                "could not write to the audit log", lost_event=line["event"], error=_cause_of(error)
-            )
+            await self._write(step)
+        except PonteError as error:
+            log.error("could not write to the audit log", lost_event=event, error=str(error))
+
+
+def audit_step(
+    event: str,
+    asker: Person,
+    address: Address | None = None,
+    *,
+    person: str = "",
+    **facts: str,
+) -> TransactionStep:
+    """Return a step that writes a line, for the transaction of what the line records."""
+    fields = {
+        "at": _format_now(),
+        "event": event,
+        "asker": asker.key,
+        "person": person,
+        "api_token": asker.api_token,
+        **{name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()},
+        "place": place_of(address) if address else "",
+    }
+    return lambda connection: _insert_line(connection, fields)
+
+
+def add_change_line(
+    connection: SqlConnection,
+    event: str,
+    change: Change,
+    rule: str = "",
+    undo_asker: Person | None = None,
+) -> None:
+    """Write a line about a change, in the transaction of what it records."""
+    proposal, draft, view = change.proposal, change.draft, change.draft.view
+    # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
+    channel = view.place if view.place.count(":") == 2 else ""
+    row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
+    fields = {
+        "at": _format_now(),
+        "event": f"change-{event}",
+        "change": change.id,
+        "revision": proposal.revision,
+        "undone_change": proposal.undone_change,
+        "state": change.state,
+        "asker": proposal.asker.key,
+        "decider": change.decider.key if change.decider else "",
+        "undo_asker": undo_asker.key if undo_asker else "",
+        "rule": rule,
+        "place": place_of(proposal.address),
+        "api_token": proposal.asker.api_token,
+        "system": draft.applier,
+        "kind": draft.kind,
+        "table": view.table_id or channel,
+        "command": view.slug,
+        "row_count": len(change.rows),
+        "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in row_ids],
+        "unknown_rows": [
+            number
+            for number, steps in enumerate(change.rows, 1)
+            if any(step.state == "unknown" for step in steps)
+        ],
+    }
+    _insert_line(connection, fields)
+
+
+def _format_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _insert_line(connection: SqlConnection, fields: Mapping[str, object]) -> None:
+    """Replace people by pseudonyms, and store the line."""
+    people = {str(fields[name]) for name in PERSON_FACTS if ":" in str(fields.get(name, ""))}
+    line = json.dumps(_replace_people(fields, assign_pseudonyms(connection, sorted(people))))
+    _insert_lines(connection, (line,))
+
+
+def _insert_lines(
+    connection: SqlConnection, lines: Iterable[str], *, is_logged: bool = False
+) -> None:
+    connection.executemany(
+        "INSERT INTO audit (line, is_logged, size) SELECT :line, :is_logged, :length"
+        " + coalesce((SELECT size FROM audit ORDER BY id DESC LIMIT 1), 0)",
+        [{"line": line, "length": len(line), "is_logged": int(is_logged)} for line in lines],
+    )
 
 
 def place_of(address: Address) -> str:
@@ -261,14 +337,6 @@ def place_of(address: Address) -> str:
     return ":".join(filter(None, parts))
 
 
-def _parse_line(line: str) -> Mapping[str, Any]:
-    try:
-        fields: Mapping[str, Any] = json.loads(line)
-    except ValueError:
-        return {}  # incomplete, because the machine went down
-    return fields
-
-
 def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
     """Return the line with people replaced by their entry in `known`, and without empty values."""
     return {
@@ -278,200 +346,21 @@ def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Map
     }
 
 
-def _cause_of(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-
-
-MAX_AUDIT_FILE_BYTES = 10_000_000
-"""The size in bytes at which the file is rotated."""
-MAX_ROTATED_FILES = 9
-"""The number of rotated files beside the current one. `audit.log.1` is the newest of them."""
-MAX_PAGE_LINES = 500
-"""The largest number of lines in a page."""
-MAX_SCANNED_LINES = 5000
-"""The largest number of lines that one page reads, because writers wait that long."""
-
-
-class FileAuditLines:
-    """The lines in `audit.log` and its rotated files. One thread reads and writes them, so the
-    event loop never waits for the disk."""
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        max_bytes: int = MAX_AUDIT_FILE_BYTES,
-        max_rotated: int = MAX_ROTATED_FILES,
-    ) -> None:
-        self._path = path
-        self._max_bytes = max_bytes
-        self._max_rotated = max_rotated
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
-
-    @property
-    def name(self) -> str:
-        """Return the path of the current file, for an operator who has to make room there."""
-        return str(self._path)
-
-    async def append(self, line: str) -> None:
-        """Append a line; it is durable on return. Raise OSError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._append, line)
-
-    async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
-        """Return the next wanted lines after the place `after`: a file's inode and an offset in
-        bytes, as in `INODE:OFFSET`. A file keeps its inode when it is rotated."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._page, after, is_wanted)
-
-    async def purge(self, is_old: Callable[[str], bool]) -> int:
-        """Drop the old lines at the beginning of the log, and return how many there were. A file
-        that loses some of its lines is replaced completely or not at all."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._purge, is_old)
-
-    async def close(self) -> None:
-        """Wait for the thread's last write, and end it."""
-        await asyncio.to_thread(self._thread.shutdown)
-
-    def _append(self, line: str) -> None:
-        data = f"{line}\n".encode(errors="replace")
-        size = self._path.stat().st_size if self._path.is_file() else 0
-        if size and size + len(data) > self._max_bytes:
-            path, numbers = self._path, range(1, self._max_rotated + 1)
-            names = [path, *(path.with_name(f"{path.name}.{n}") for n in numbers)]
-            # From the oldest to the newest, so that none is overwritten before it moves on.
-            for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
-                if newer.exists():
-                    newer.replace(older)
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        size = os.fstat(file).st_size
-        try:
-            if os.write(file, data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file)
-        except OSError:
-            os.ftruncate(file, size)  # half a line would spoil the next one
-            raise
-        finally:
-            os.close(file)
-
-    def _purge(self, is_old: Callable[[str], bool]) -> int:
-        purged_count = 0
-        for path in list_audit_files(self._path):
-            with path.open(encoding="utf-8", errors="replace") as file:
-                lines = [line.rstrip("\n") for line in file]
-            remaining_lines = list(itertools.dropwhile(is_old, lines))
-            purged_count += len(lines) - len(remaining_lines)
-            if not remaining_lines:
-                path.unlink()
-                continue
-            if len(remaining_lines) < len(lines):
-                # Written beside the file and renamed, so that it is replaced completely or not.
-                beside = path.with_name("audit.new")
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-                with open(os.open(beside, flags, 0o600), "w") as new_file:
-                    new_file.writelines(f"{line}\n" for line in remaining_lines)
-                    new_file.flush()
-                    os.fsync(new_file.fileno())
-                beside.replace(path)
-            break  # all later files are newer
-        return purged_count
-
-    def _page(self, after: str, wanted: Callable[[str], bool]) -> AuditPage:
-        page_lines, scanned_count = list[str](), 0
-        inode, _, offset = after.partition(":")
-        paths = list_audit_files(self._path)
-        inodes = [str(path.stat().st_ino) for path in paths]
-        # If the file of `after` was purged meanwhile, it was the oldest one.
-        first = inodes.index(inode) if inode in inodes else 0
-        for path, number in list(zip(paths, inodes, strict=True))[first:]:
-            with path.open("rb") as file:
-                file.seek(int(offset) if number == inode else 0)
-                for data in file:
-                    scanned_count += 1
-                    line = data.decode(errors="replace").rstrip("\n")
-                    if wanted(line):
-                        page_lines.append(line)
-                    if len(page_lines) == MAX_PAGE_LINES or scanned_count == MAX_SCANNED_LINES:
-                        return AuditPage(page_lines, f"{number}:{file.tell()}")
-        return AuditPage(page_lines)
-
-
-class TableAuditLines(SqlStore):
-    """The lines in the table `audit` of a database that several processes share."""
-
-    name = "the table audit"
-    """The name of the log in messages to the operator."""
-
-    async def append(self, line: str) -> None:
-        """Append a line. Raise NotStored."""
-        await self._execute("INSERT INTO audit (line) VALUES (?)", line)
-
-    @query
-    def page(
-        self, connection: SqlConnection, after: str, is_wanted: Callable[[str], bool]
-    ) -> AuditPage:
-        """Return the next wanted lines after the place `after`, which is a row's id."""
-        rows = connection.execute(
-            "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
-            (int(after or 0), MAX_SCANNED_LINES),
-        ).fetchall()
-        hits = [row for row in rows if is_wanted(row["line"])]
-        # The next page begins after the last line of this one, or after the last one that was read.
-        more = len(rows) == MAX_SCANNED_LINES or len(hits) > MAX_PAGE_LINES
-        last = (
-            hits[MAX_PAGE_LINES - 1] if len(hits) > MAX_PAGE_LINES else rows[-1] if rows else None
-        )
-        lines = [row["line"] for row in hits[:MAX_PAGE_LINES]]
-        return AuditPage(lines, str(last["id"]) if more and last else "")
-
-    @in_batches
-    def purge(self, connection: SqlConnection, is_old: Callable[[str], bool]) -> int:
-        """Delete the old lines at the beginning of the log, and return how many there were."""
-        rows = connection.execute(
-            "SELECT id, line FROM audit ORDER BY id LIMIT ?", (MAX_SCANNED_LINES,)
-        ).fetchall()
-        old = [row["id"] for row in itertools.takewhile(lambda r: is_old(r["line"]), rows)]
-        if old:
-            connection.execute("DELETE FROM audit WHERE id <= ?", (old[-1],)).close()
-        return len(old)
-
-    async def close(self) -> None:
-        """Do nothing: the owner of the database closes it."""
-
-
-AuditLines = FileAuditLines | TableAuditLines
-"""The storage of the lines."""
-
-
-class SqlPseudonyms(SqlStore):
-    """The pseudonyms of people in the audit log, in the table `audit_keys`."""
-
-    async def assign(self, people: Collection[str]) -> Mapping[str, str]:
-        """Return the pseudonyms of these people by their keys, and create those that are missing.
-        Raise NotStored."""
-        sorted_people = sorted(people)  # one order of locks in every transaction
-        pseudonyms = await self._database.read(lambda c: _find_pseudonyms(c, sorted_people))
-        if all(person in pseudonyms for person in sorted_people):
-            return pseudonyms
-        return await self._database.write(lambda c: _make_pseudonyms(c, sorted_people))
-
-    @query
-    def list_people(self, connection: SqlConnection) -> Mapping[str, str]:
-        """Return everybody's key by their pseudonym. Raise NotStored."""
-        rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
-        return {row["pseudonym"]: row["person"] for row in rows}
-
-    async def destroy(self, person: str) -> None:
-        """Delete the pseudonyms of a person (a key). Nobody can tell any more which lines are
-        theirs. Raise NotStored."""
-        await self._execute("DELETE FROM audit_keys WHERE person = ?", person)
-
-
-def list_audit_files(path: Path) -> list[Path]:
-    """Return the log's files, the oldest first."""
-    older = [one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdigit()]
-    older.sort(key=lambda one: -int(one.suffix[1:]))
-    return [each for each in (*older, path) if each.is_file()]
+def assign_pseudonyms(connection: SqlConnection, people: Sequence[str]) -> Mapping[str, str]:
+    """Return the pseudonyms of these people by their keys, and create those that are missing. The
+    order of `people` must be the same in every transaction, because each new one is locked."""
+    pseudonyms = _find_pseudonyms(connection, people)
+    missing = [person for person in people if person not in pseudonyms]
+    # Locked first, so that two processes never give one person two pseudonyms.
+    for person in missing:
+        connection.lock_key(f"audit:{person}")
+    pseudonyms |= _find_pseudonyms(connection, missing)
+    for person in missing:
+        if person not in pseudonyms:
+            pseudonyms[person] = f"p-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
+            sql = "INSERT INTO audit_keys (pseudonym, person) VALUES (?, ?)"
+            connection.execute(sql, (pseudonyms[person], person))
+    return pseudonyms
 
 
 def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
@@ -484,17 +373,35 @@ def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
     return pseudonyms
 
 
-def _make_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
-    """Return the pseudonyms of all these people, and create those that are missing."""
-    # Locked first, so that two processes never give one person two pseudonyms.
-    for person in people:
-        connection.lock_key(f"audit:{person}")
-    pseudonyms = _find_pseudonyms(connection, people)
-    for person in people:
-        if person not in pseudonyms:
-            pseudonyms[person] = f"p-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
-            connection.execute(
-                "INSERT INTO audit_keys (pseudonym, person) VALUES (?, ?)",
-                (pseudonyms[person], person),
-            )
-    return pseudonyms
+async def import_audit_files(database: Database, home: Path) -> None:
+    """Move the lines of Ponte 0.1.0's `audit.log` files into the table, then delete the files."""
+    files = list_audit_files(home / "audit.log")
+
+    def write(connection: SqlConnection) -> None:
+        # With lines in the table, an earlier start was killed before it deleted the files.
+        if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
+            _insert_lines(connection, _read_lines(files), is_logged=True)  # a collector had them
+
+    if files:
+        await database.write(write)
+        for path in files:
+            path.unlink()
+
+
+def _read_lines(files: Sequence[Path]) -> Iterator[str]:
+    """Yield the complete lines of the files."""
+    for path in files:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    json.loads(line)
+                except ValueError:  # incomplete, because the machine went down
+                    continue
+                yield line.rstrip("\n")
+
+
+def list_audit_files(path: Path) -> list[Path]:
+    """Return the files of the audit log of Ponte 0.1.0, the oldest first."""
+    older = [one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdigit()]
+    older.sort(key=lambda one: -int(one.suffix[1:]))
+    return [each for each in (*older, path) if each.is_file()]

@@ -17,6 +17,7 @@ from typing import Protocol
 from core.base.errors import BadInput, NotFound
 from core.domain.messages import Person
 from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
+from core.people.audit import OPERATOR, audit_step
 from core.people.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice, put_person_notice
 from core.people.rules import OWNER_ID
 from core.store.database import (
@@ -172,16 +173,23 @@ def hash_token(token: str) -> str:
 
 
 class SqlPageAccounts(SqlStore):
-    """The accounts of the page, by the key of their person. Each method is one transaction."""
-
-    async def add(self, person: str, token: str) -> None:
-        """Add an account. `token` is the hash of its token. Raises NameTaken."""
-        sql = "INSERT INTO people (person, token, added_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-        if not await self._execute(sql, person, token, time.time()):
-            raise NameTaken(name=_name_of(person))
+    """The accounts of the page, by the key of their person. Each method is one transaction, which
+    also writes the line of the audit log."""
 
     @transaction
-    def renew(self, connection: SqlConnection, person: str, token: str) -> None:
+    def add(
+        self, connection: SqlConnection, person: str, token: str, by: Person = OPERATOR
+    ) -> None:
+        """Add an account. `token` is the hash of its token. Raises NameTaken."""
+        sql = "INSERT INTO people (person, token, added_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        if not connection.execute(sql, (person, token, time.time())).rowcount:
+            raise NameTaken(name=_name_of(person))
+        audit_step("person-added", by, person=person)(connection)
+
+    @transaction
+    def renew(
+        self, connection: SqlConnection, person: str, token: str, by: Person = OPERATOR
+    ) -> None:
         """Replace the token of an account, and store a notice to its person. `token` is the new
         token's hash. Raises NotFound."""
         ended = _read_token(connection, person)
@@ -189,10 +197,12 @@ class SqlPageAccounts(SqlStore):
             raise NotFound(NOT_INVITED_SENTENCE, name=_name_of(person))
         connection.execute("UPDATE people SET token = ? WHERE person = ?", (token, person)).close()
         _notify(connection, person, LINK_RENEWED, id=ended)
+        audit_step("person-link-renewed", by, person=person)(connection)
 
-    async def remove(self, person: str) -> Sequence[int]:
+    async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:
         """Delete an account with its API tokens and waiting notices. Who has its token can read
-        that the access was removed. Return the `seq` of its unfinished turns, the latest first.
+        that the access was removed. Without `by`, the audit log gets no line. Return the `seq` of
+        its unfinished turns, the latest first.
 
         Raises NotFound.
         """
@@ -206,6 +216,8 @@ class SqlPageAccounts(SqlStore):
                     "DELETE FROM outbox WHERE person = ? AND kind = 'person'", (person,)
                 ).close()
                 _notify(connection, person, ACCESS_REMOVED, id=ended)
+                if by is not None:
+                    audit_step("person-removed", by, person=person)(connection)
             unfinished = (
                 "SELECT seq FROM inbox WHERE person = ? AND is_decision = 0"  # noqa: S608
                 f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC"
@@ -281,10 +293,13 @@ class SqlPageAccounts(SqlStore):
 
     @transaction
     def add_api_token(
-        self, connection: SqlConnection, token: ApiToken, *, notifies: bool = False
+        self,
+        connection: SqlConnection,
+        token: ApiToken,
+        by: Person | None = None,
     ) -> None:
-        """Store an API token, and delete those of the person that have expired. `notifies`: store a
-        notice to the person. Raises TooManyApiTokens."""
+        """Store an API token, and delete those of the person that have expired. `by`: somebody else
+        does it, and the person gets a notice. Raises TooManyApiTokens."""
         columns = (
             token.id, token.person, token.token_hash, token.name, token.added_at, token.expires_at,
         )  # fmt: skip
@@ -301,8 +316,7 @@ class SqlPageAccounts(SqlStore):
             " VALUES (?, ?, ?, ?, ?, ?)",
             columns,
         ).close()
-        if notifies:
-            _notify(connection, token.person, "api-token-added", name=token.name or token.id)
+        _record_token_event(connection, "api-token-added", token, by)
 
     @query
     def list_api_tokens(self, connection: SqlConnection, person: str = "") -> Sequence[ApiToken]:
@@ -318,18 +332,18 @@ class SqlPageAccounts(SqlStore):
 
     @transaction
     def delete_api_token(
-        self, connection: SqlConnection, id: str, person: str = "", *, notifies: bool = False
+        self, connection: SqlConnection, id: str, person: str = "", by: Person | None = None
     ) -> ApiToken:
-        """Delete an API token, of that person if one is given, and return it. `notifies`: store a
-        notice to its person. Raises NotFound."""
+        """Delete an API token, of that person if one is given, and return it. `by`: somebody else
+        does it, and the person gets a notice. Raises NotFound."""
         theirs = "id = ? AND ? IN (person, '')"
         select = f"{_SELECT_API_TOKENS} WHERE {theirs}"
         if (row := connection.execute(select, (id, person)).fetchone()) is None:
             raise NotFound(what="API token")
         connection.execute(f"DELETE FROM api_tokens WHERE {theirs}", (id, person)).close()  # noqa: S608
-        if notifies:
-            _notify(connection, row["person"], "api-token-revoked", name=row["name"] or row["id"])
-        return _api_token_of(row)
+        token = _api_token_of(row)
+        _record_token_event(connection, "api-token-revoked", token, by)
+        return token
 
     async def record_api_token_use(self, id: str, day: str) -> None:
         """Record that an API token was used on `day` (UTC), unless a later day is recorded."""
@@ -350,6 +364,17 @@ def _notify(
     if name != OWNER_ID:
         notice = PersonNotice.new(id or secrets.token_hex(8), kind, **values)
         put_person_notice(connection, Person(platform, name), notice)
+
+
+def _record_token_event(
+    connection: SqlConnection, event: str, token: ApiToken, by: Person | None
+) -> None:
+    """Write a line to the audit log, and store a notice to the person if somebody else did it."""
+    if by is not None:
+        _notify(connection, token.person, event, name=token.name or token.id)
+    platform, _, name = token.person.partition(":")
+    actor = by or Person(platform, name)
+    audit_step(event, actor, person=token.person, api_token=token.id)(connection)
 
 
 def _api_token_of(row: SqlRow) -> ApiToken:

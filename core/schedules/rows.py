@@ -14,11 +14,20 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.base.errors import NotFound, OverBudget
-from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
+from core.domain.messages import (
+    Answer,
+    Message,
+    Person,
+    ReplyTo,
+    decode_json,
+    encode_json,
+)
+from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import FINAL_STATES, Receipt
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Alone, Peers
 from core.journal.turn_rows import OPEN_STATE_LIST
+from core.people.audit import audit_step
 from core.people.notices import PersonNotice, put_person_notice
 from core.schedules.schedule import (
     KEPT_RUNS,
@@ -93,7 +102,8 @@ def _schedule_transaction(
 class Schedules(SqlStore):
     """All schedules and their runs. Each method is one transaction, durable on return. Methods that
     change a schedule raise NotFound, and BadSchedule if its state does not allow the change. They
-    check no rights.
+    check no rights. If something changes, a line of the audit log says that the person `by` did it.
+    Without `by`, Ponte itself does it, without a line.
 
     `clock` returns the time in seconds since the epoch. Due times are compared with the clock that
     all `peers` share. `destination` returns where a post that answers no message goes
@@ -181,6 +191,8 @@ class Schedules(SqlStore):
             _update(connection, id, now, state="ended", reason="", next_due_at=0)
         elif schedule.state == "active" or (before and before.state == "active"):
             _activate_schedule(connection, schedule, now)
+        owner = schedule.owner
+        _add_audit_line(connection, "schedule-written", schedule, owner, schedule.revision)
         return _schedule_of(_find_row(connection, id))
 
     @transaction
@@ -189,22 +201,43 @@ class Schedules(SqlStore):
         _check_count(connection, people, most)
 
     @_schedule_transaction
-    def pause(self, connection: SqlConnection, id: str, reason: PauseReason) -> Schedule:
+    def pause(
+        self,
+        connection: SqlConnection,
+        id: str,
+        reason: PauseReason,
+        by: Person | None = None,
+    ) -> Schedule:
         """Pause an active schedule."""
-        if _lock_live_schedule(connection, id).state == "active":
+        schedule = _lock_live_schedule(connection, id)
+        if schedule.state == "active":
             _pause_schedule(connection, id, reason, self._clock())
+            _add_audit_line(connection, "schedule-paused", schedule, by)
         return _schedule_of(_find_row(connection, id))
 
     @_schedule_transaction
-    def resume(self, connection: SqlConnection, id: str) -> Schedule:
+    def resume(
+        self,
+        connection: SqlConnection,
+        id: str,
+        by: Person | None = None,
+    ) -> Schedule:
         """Let a paused schedule run again. Due times during the pause are not caught up."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
             _activate_schedule(connection, schedule, self._clock())
+            _add_audit_line(connection, "schedule-resumed", schedule, by)
         return _schedule_of(_find_row(connection, id))
 
     @_schedule_transaction
-    def delete(self, connection: SqlConnection, id: str, revision: str = "") -> Schedule:
+    def delete(
+        self,
+        connection: SqlConnection,
+        id: str,
+        revision: str = "",
+        by: Person | None = None,
+        change: str = "",
+    ) -> Schedule:
         """Delete a schedule with its runs and the notices about them. A run that has not begun is
         then not carried out. Raise BadSchedule if it has another revision than `revision`, if that
         is set."""
@@ -213,9 +246,10 @@ class Schedules(SqlStore):
             raise BadSchedule(SCHEDULE_CHANGED)
         _delete_runs(connection, "schedule = ?", (id,))
         connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
+        _add_audit_line(connection, "schedule-deleted", schedule, by, change)
         return schedule
 
-    async def run_now(self, id: str, once: str) -> ScheduleRun:
+    async def run_now(self, id: str, once: str, by: Person | None = None) -> ScheduleRun:
         """Queue a run now, once for each event that asks for it."""
         now = self._clock()
         event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
@@ -227,6 +261,7 @@ class Schedules(SqlStore):
                 return _run_of(row), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
+            _add_audit_line(connection, "schedule-run-requested", schedule, by)
             return self._queue_run(connection, schedule, now, event_key, False)
 
         run, _ = await self._database.write(write, then=self._enqueue)
@@ -333,7 +368,12 @@ class Schedules(SqlStore):
 
     @_schedule_transaction
     def skip(
-        self, connection: SqlConnection, seq: int, reason: SkipReason, pause: PauseReason = ""
+        self,
+        connection: SqlConnection,
+        seq: int,
+        reason: SkipReason,
+        pause: PauseReason = "",
+        line: TransactionStep = NO_STEP,
     ) -> None:
         """Record that the run of the turn `seq` is not carried out. With `pause`, pause its
         schedule."""
@@ -345,6 +385,8 @@ class Schedules(SqlStore):
         ).fetchone()
         if row and pause:
             _pause_schedule(connection, row["schedule"], pause, now)
+        if row:
+            line(connection)
 
     @query
     def is_current(self, connection: SqlConnection, seq: int) -> bool:
@@ -589,6 +631,19 @@ def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
     if row is None:
         raise NotFound("Schedule {id} not found.", id=id)
     return row
+
+
+def _add_audit_line(
+    connection: SqlConnection,
+    event: str,
+    schedule: Schedule,
+    by: Person | None,
+    change: str = "",
+) -> None:
+    """Write a line about what a person did with a schedule; nothing if Ponte itself did it."""
+    if by is not None:
+        facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}
+        audit_step(event, by, schedule.address, **facts)(connection)
 
 
 def _lock_schedule(connection: SqlConnection, id: str) -> Schedule:

@@ -36,6 +36,7 @@ from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer, Message, Person
 from core.domain.ports import Messenger
 from core.domain.records import Turn
+from core.people.audit import audit_step
 from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
@@ -236,12 +237,10 @@ class ScheduleOrigin(Origin):
 
     async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
         """Record that the run is not carried out."""
-        message = turn.message
-        await self.schedules.skip(turn.seq, skipped.reason, skipped.pause)
-        self.people.audit.note(
-            "schedule-run-skipped", message.author, message.address,
-            schedule=message.origin.id, reason=skipped.reason,
-        )  # fmt: skip
+        message, reason = turn.message, skipped.reason
+        facts = {"schedule": message.origin.id, "reason": reason}
+        line = audit_step("schedule-run-skipped", message.author, message.address, **facts)
+        await self.schedules.skip(turn.seq, reason, skipped.pause, line)
 
     def on_end(self) -> None:
         """Wake the scheduler, which records the result of the run."""

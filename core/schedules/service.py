@@ -163,34 +163,24 @@ class ScheduleService:
 
     async def pause(self, id: str, by: Person, address: Address) -> Schedule:
         """Pause the schedule until somebody resumes it. Raise NotFound, NotAllowed, BadSchedule."""
-        before = await self._get_managed(id, by, address)
-        paused = await self.schedules.pause(id, "person")
-        if before.state != "paused":
-            self._note_event("schedule-paused", paused, by, address)
-        return paused
+        await self._get_managed(id, by, address)
+        return await self.schedules.pause(id, "person", by)
 
     async def resume(self, id: str, by: Person, address: Address) -> Schedule:
         """Let a paused schedule run again, from now on. Raise NotFound, NotAllowed, BadSchedule."""
-        before = await self._get_managed(id, by, address)
-        resumed = await self.schedules.resume(id)
-        if before.state != "active":
-            self._note_event("schedule-resumed", resumed, by, address)
-        return resumed
+        await self._get_managed(id, by, address)
+        return await self.schedules.resume(id, by)
 
     async def run_now(self, id: str, by: Person, address: Address, once: str) -> ScheduleRun:
         """Run the schedule once, now, with its owner's rights. `once` is the key of the event that
         asked for it: the same event runs it once. Raise NotFound, NotAllowed, BadSchedule."""
-        schedule = await self._get_managed(id, by, address)
-        run = await self.schedules.run_now(id, once)
-        self._note_event("schedule-run-requested", schedule, by, address)
-        return run
+        await self._get_managed(id, by, address)
+        return await self.schedules.run_now(id, once, by)
 
     async def delete(self, id: str, by: Person, address: Address) -> Schedule:
         """Delete the schedule with the list of its runs. Raise NotFound, NotAllowed."""
         await self._get_managed(id, by, address)
-        deleted = await self.schedules.delete(id)
-        self._note_event("schedule-deleted", deleted, by, address)
-        return deleted
+        return await self.schedules.delete(id, by=by)
 
     async def list_page(
         self, by: Person, address: Address, page: int
@@ -253,13 +243,11 @@ class ScheduleService:
         """Return a schedule that the person may see. Raise NotFound, NotAllowed for a program."""
         schedule = await self.get(id, by, address)
         if by.is_bot:
-            self._note_event("schedule-refused", schedule, by, address)
+            self.people.audit.note(
+                "schedule-refused", by, address, person=schedule.owner.key, schedule=schedule.id
+            )
             raise NotAllowed("A program can't start, change or delete a schedule.")
         return schedule
-
-    def _note_event(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
-        """Write a line into the audit log."""
-        self.people.audit.note(event, by, address, person=schedule.owner.key, schedule=schedule.id)
 
 
 def _check_readers(place: Address, here: Address) -> None:
@@ -546,7 +534,8 @@ class _ScheduleBatch:
         to = decode_json(ReplyTo, row.applier_data)
         try:
             if row.after is None:
-                await service.schedules.delete(row.id, former)
+                change = self.draft.change_id
+                await service.schedules.delete(row.id, former, to.asker, change)
             else:
                 schedule = Schedule(
                     row.id, to.asker, to, read_row(row.after), self._state_after(row),
@@ -558,9 +547,6 @@ class _ScheduleBatch:
                 await service.schedules.put(schedule, former, people, most)
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error
-        event = "schedule-deleted" if row.after is None else "schedule-written"
-        asker, audit, change = to.asker, service.people.audit, self.draft.change_id
-        audit.note(event, asker, to.address, person=asker.key, schedule=row.id, change=change)
         return rows
 
     def _state_after(self, row: RowWrite) -> ScheduleState:

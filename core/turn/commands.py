@@ -48,7 +48,7 @@ from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_p
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles, has_tables
 from core.turn.explanations import describe_parts, explain_right
-from core.turn.run import Assistant
+from core.turn.run import Assistant, until_stored
 from core.turn.upkeep import Upkeep
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ class CodeCommand:
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
-                _audit_run(self.people.audit, turn, RUN_PYTHON_TOOL, rule, "unknown")
+                await _audit_run(self.people.audit, turn, RUN_PYTHON_TOOL, rule, "unknown")
                 return Answer(say(_CODE_LOST), status="failed", code="unknown")
             if self.assistant.code is None or not await self.assistant.code.backend.is_available():
                 raise NotFound(_NO_SANDBOX)
@@ -184,7 +184,7 @@ class QuickCommandHandler:
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
-                note("unknown")
+                await note("unknown")
                 return Answer(say(_QUICK_LOST), status="failed", code="unknown")
         ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
         inputs = command.input
@@ -395,8 +395,8 @@ class CommandService:
             return say(
                 "This will delete this conversation for everyone. To confirm, type `forget yes`."
             )
-        forgot = await self.upkeep.forget(conversation)
-        self.people.audit.note("conversation-forgotten", turn.message.author, turn.message.address)
+        author, address = turn.message.author, turn.message.address
+        forgot = await self.upkeep.forget(conversation, author, address)
         deleted = plural(
             "Deleted this conversation ({count} message).",
             "Deleted this conversation ({count} messages).",
@@ -580,14 +580,19 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
     return verdicts[0].rule
 
 
-def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
+async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
     """Write a run and its outcome to the audit log."""
-    message = turn.message
-    audit.note("tool-run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
+    message, facts = turn.message, {"tool": name, "rule": rule, "outcome": outcome}
+    if outcome == "interrupted":  # the turn is being cancelled, so nothing may be awaited
+        audit.note("tool-run", message.author, message.address, **facts)
+        return
+    await until_stored(
+        lambda: audit.write_note("tool-run", message.author, message.address, **facts)
+    )
 
 
 async def _run_and_audit(
-    name: str, note: Callable[[str], None], run: Awaitable[T], how: Callable[[T], str]
+    name: str, note: Callable[[str], Awaitable[None]], run: Awaitable[T], how: Callable[[T], str]
 ) -> T:
     """Await a run and return its result. `note` is called with its outcome, which `how` takes from
     the result. The run counts as a call of the tool `name` in metrics and traces."""
@@ -601,7 +606,7 @@ async def _run_and_audit(
             outcome = "error"
             raise
         finally:
-            note(outcome)
+            await note(outcome)
             metrics.tool_calls.labels(name, outcome).inc()
             span.note("ponte.tool.outcome", outcome)
             if outcome == "error":

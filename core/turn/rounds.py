@@ -40,7 +40,7 @@ from core.chat.incoming import describe_unread_kinds
 from core.chat.people import Conversations, People
 from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
-from core.domain.ports import Tool
+from core.domain.ports import NO_STEP, Tool
 from core.domain.records import (
     INTERRUPTED_TEXT,
     RIGHT_OF_EFFECT,
@@ -63,6 +63,7 @@ from core.domain.rows import Chart, RowsResult, place_results
 from core.journal.journal import Journal
 from core.money.usage import PaidRun
 from core.observability import metrics, tracing
+from core.people.audit import audit_step
 from core.tools.tool import cap_text, outcome_of_error, price_of_call
 from core.turn.run import Assistant, ModelBriefing, TurnRun, store_thread, until_stored
 
@@ -143,6 +144,8 @@ class ToolCalls:
         self._started: set[str] = set()
         """The ids of calls that are journalled as started in the same transaction as their round.
         """
+        self._runs: dict[str, str] = {}
+        """The rule that allowed a call that can cost money, by the ids of the calls that began."""
         self._is_stopping = False
         self._numbers: dict[str, int] = {}
         self._costly_numbers: dict[str, int] = {}
@@ -224,7 +227,7 @@ class ToolCalls:
         ):
             outcome = Outcome("unknown", RESULT_UNKNOWN)
             if tool:
-                self._audit("tool-run", tool=item.name, outcome=outcome.status)
+                self._runs[item.call_id] = ""
         else:
             call = self._build_call(item)
             async with self._parallel_calls:
@@ -236,15 +239,26 @@ class ToolCalls:
                     if outcome.status in ("error", "unknown"):
                         span.fail(self._codes.pop(item.call_id, outcome.status))
         try:
-            await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
+            await self._record_end(item, outcome)
         except Unstorable:
             log.exception("could not store a tool result", tool=item.name)
             outcome = Outcome("unknown", _RESULT_LOST, usage=outcome.usage, paid=outcome.paid)
-            await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
+            await self._record_end(item, outcome)
         self.outcomes[item.call_id] = outcome
         metrics.tool_calls.labels(name, outcome.status).inc()
         log.info("tool call ended", tool=name, status=outcome.status)
         return outcome
+
+    async def _record_end(self, item: Item, outcome: Outcome) -> None:
+        """Record the outcome of a call. A run that can cost money is written to the audit log in
+        the same transaction."""
+        message, line = self._run.turn.message, NO_STEP
+        if item.call_id in self._runs and outcome.status != "proposed":
+            facts = {"tool": item.name, "outcome": outcome.status, "rule": self._runs[item.call_id]}
+            line = audit_step("tool-run", message.author, message.address, **facts)
+        await until_stored(
+            lambda: self._journal.record_call_end(self._run.turn, item.call_id, outcome, line)
+        )
 
     def _count_call(self, item: Item) -> None:
         """Number a call, in total and among costly calls. Calls are numbered in transcript order,
@@ -298,14 +312,13 @@ class ToolCalls:
                 metrics.limits.labels(error.limit).inc()
                 self._audit("action-refused", reason=error.code, tool=call.name)
                 return Outcome("error", _OVER_BUDGET.format(why=error))
-        ended = "interrupted"
+        self._runs[call.call_id] = rule
         try:
             outcome = await self._attempt(tool, call)
-            ended = outcome.status
-            return self._with_cost(call, outcome, paid) if paid else outcome
-        finally:
-            if ended != "proposed":
-                self._audit("tool-run", tool=call.name, outcome=ended, rule=rule)
+        except (asyncio.CancelledError, PostRemoved, Superseded):  # the call gets no record
+            self._audit("tool-run", tool=call.name, outcome="interrupted", rule=rule)
+            raise
+        return self._with_cost(call, outcome, paid) if paid else outcome
 
     def _with_cost(self, call: ToolCall, outcome: Outcome, paid: PaidRun) -> Outcome:
         """Return the outcome with the cost of the run, if it was begun. The cost of a container run

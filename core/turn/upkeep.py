@@ -16,9 +16,11 @@ from core.base.errors import PonteError
 from core.changes.service import ChangeService
 from core.chat.people import Conversations, People
 from core.domain.changes import UNDO_LIFETIME_SECONDS
-from core.domain.messages import Address
+from core.domain.messages import Address, Person
+from core.domain.ports import NO_STEP
 from core.domain.records import ForgetResult
 from core.journal.jobs import Peers
+from core.people.audit import audit_step
 from core.store.database import Database
 from core.turn.run import Assistant, TurnConfigs
 
@@ -56,9 +58,13 @@ class Upkeep:
         none."""
         return self.database.remains_notice
 
-    async def forget(self, conversation: str) -> int:
-        """Erase a conversation. Return how many messages it had."""
-        forgot = await self.conversations.journal.forget(conversation)
+    async def forget(
+        self, conversation: str, by: Person | None = None, at: Address | None = None
+    ) -> int:
+        """Erase a conversation, as the person `by` asked in `at`. Return how many messages it had.
+        Without `by`, the audit log gets no line."""
+        line = audit_step("conversation-forgotten", by, at) if by else NO_STEP
+        forgot = await self.conversations.journal.forget(conversation, line)
         return await self._clean_up(conversation, forgot)
 
     async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
@@ -142,14 +148,12 @@ class Upkeep:
         await self.database.remove_old_copies()
 
     async def _purge_logs_and_people(self) -> None:
-        """Remove old rows of people and old audit lines. Audit lines are removed by whole days
-        (UTC), so that a file is rewritten at most once a day."""
+        """Remove old rows of people, and audit lines that are old or too many."""
         await self.people.directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
-        if days := self.config.retention.audit:
-            today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-            line_count = await self.people.audit.purge(today - timedelta(days=days))
-            if line_count:
-                log.info("deleted old audit lines", count=line_count)
+        days = self.config.retention.audit
+        before = (datetime.now(UTC) - timedelta(days=days)).isoformat() if days else ""
+        if line_count := await self.people.audit.purge(before):
+            log.info("deleted old audit lines", count=line_count)
 
     async def erase(self) -> None:
         """Erase objects that servers still store for forgotten conversations. Log those that cannot

@@ -52,7 +52,7 @@ from core.domain.messages import (
 )
 from core.domain.ports import Inbox, Messenger
 from core.observability import metrics
-from core.people.audit import Audit
+from core.people.audit import audit_step
 from core.webhooks.hook import (
     EVENT_FIELD,
     HOOK_PLATFORM,
@@ -209,7 +209,6 @@ class HookIntake:
     find: Callable[[str], Hook | None]
     messengers: Mapping[str, Messenger]
     inbox: Inbox
-    audit: Audit
     clock: Callable[[], float] = time.time
     _warned: dict[str, int] = field(default_factory=dict, init=False)
     """The minute in which a wrong signature was last logged, by webhook."""
@@ -275,7 +274,8 @@ class HookIntake:
                     key, text, author, to.address, to, sent_at=self.clock(), origin=origin,
                     context=() if hook.template else (Quote(author.name, quoted),),
                 )  # fmt: skip
-                receipt = await self.inbox.accept(message)
+                line = audit_step("webhook-received", author, to.address, turn=message.turn)
+                receipt = await self.inbox.accept(message, line)
         except TooManyDeliveries:
             metrics.limits.labels("webhook").inc()
             # Deliveries are counted by minutes of the clock.
@@ -287,8 +287,6 @@ class HookIntake:
                 name = type(error).__name__
                 log.warning("could not store a webhook delivery", webhook=hook.name, error=name)
             return _build_refusal("not_stored", RETRY_SECONDS)
-        if receipt.is_new:
-            self.audit.note("webhook-received", author, to.address, turn=message.turn)
         return _build_answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )

@@ -41,7 +41,7 @@ def test_the_document_lists_every_file_of_a_home(
     found = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
     told = names("Files of the data folder, which only its user can open (mode 0700):")
     assert found - told == set()
-    assert {"audit.log", "files"} <= told
+    assert {"ponte.db", "files"} <= told
 
 
 def commands() -> list[str]:

@@ -11,6 +11,7 @@ from core.base.errors import NotStored
 from core.base.tasks import BackgroundTasks
 from core.chat.incoming import InteractionLimits, InteractionRequest, Interactions
 from core.domain.messages import Address, Message, Person
+from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import Receipt, Verdict
 from core.people.policy import Policy
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_message
@@ -27,7 +28,7 @@ class RecordedInbox:
         self._trouble = trouble
         self._keys: set[str] = set()
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
         if self._trouble == "full":
             raise NotStored
         if self._trouble == "slow":

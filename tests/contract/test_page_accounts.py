@@ -15,7 +15,7 @@ from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Address, Answer, Message, Person
 from core.domain.records import EndedToken
 from core.journal.jobs import Alone
-from core.people.audit import OPERATOR, Audit, FileAuditLines, SqlPseudonyms
+from core.people.audit import OPERATOR
 from core.people.notices import LINK_RENEWED, Outbox, PersonNotice, put_person_notice
 from core.people.page_accounts import (
     MAX_API_TOKENS,
@@ -111,8 +111,7 @@ def _message(text: str, place: Address) -> Message:
 
 def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
-    audit = Audit(FileAuditLines(engine.home / "audit.log"), SqlPseudonyms(engine.database))
-    service = PageAccountService(engine.database, peers, audit)
+    service = PageAccountService(engine.database, peers)
 
     async def stop_turns(person: str, turns: Sequence[int]) -> None:
         for seq in turns:

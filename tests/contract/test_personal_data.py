@@ -38,7 +38,7 @@ from core.erasure import (
     UnknownPerson,
 )
 from core.journal.jobs import Alone
-from core.people.audit import SqlPseudonyms
+from core.people.audit import Audit, assign_pseudonyms
 from core.people.directory import SqlDirectory
 from core.people.notices import Outbox
 from core.people.page_accounts import SqlPageAccounts, hash_token
@@ -186,7 +186,7 @@ async def make_team(engine: Embedded) -> Team:
     await files.put(event, "aubergine.txt", "text/plain", b"aubergine bytes", ANA,
                     first.message.address.conversation)  # fmt: skip
     await files.put(own.message.event_key, "b.txt", "text/plain", b"beas", BEA, "slack:T1:DBEA88")
-    await SqlPseudonyms(engine.database).assign([ANA.key, BEA.key])
+    await engine.database.write(lambda c: assign_pseudonyms(c, [ANA.key, BEA.key]))
     people = [
         PlatformMember(p.id, scope, p.key, p.name)
         for p in (ANA, BEA, ZOE)
@@ -378,7 +378,7 @@ async def forget(engine: Embedded, key: str) -> KnownPerson:
         await engine.journal.forget(conversation)
     await persons.erase(who)
     await engine.database.scrub(whole=True)
-    await SqlPseudonyms(engine.database).destroy(who.key)
+    await Audit(engine.database).forget(who.key)
     await engine.database.scrub()
     return who
 

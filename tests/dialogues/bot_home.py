@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +90,12 @@ class BotHome:
         self.clock = Clock(time.time())
         self._numbers = itertools.count(1)
         self._works = True
+
+    def read_audit_lines(self) -> list[dict[str, Any]]:
+        """Return the lines of the audit log as they are stored in the home, oldest first."""
+        with closing(sqlite3.connect(self.home / "ponte.db")) as connection:
+            rows = connection.execute("SELECT line FROM audit ORDER BY id").fetchall()
+        return [json.loads(line) for (line,) in rows]
 
     def taking(self) -> BotHome:
         """Return another process of this bot, which receives events and runs no turns."""

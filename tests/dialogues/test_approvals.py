@@ -87,8 +87,8 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
         assert done.text.startswith("Approved by Cleo, Carl *C*. Done.")
         assert table.rows["1"]["Name"] == "A"
         assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k6", CLERK)).text
-    told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
-    decisions = [one for one in told if one["event"].startswith("change-")][:5]
+    lines = bot_home.read_audit_lines()
+    decisions = [one for one in lines if one["event"].startswith("change-")][:5]
     events = ["proposed", "consent-added", "consent-added", "approved", "done"]
     assert [one["event"] for one in decisions] == [f"change-{event}" for event in events]
     cleo, carl, *rest = (one["decider"] for one in decisions[1:])
@@ -147,16 +147,16 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
         assert done.text.startswith("Approved by Cleo. Done.")
         assert (await says(ponte, f"undo {card.id}", "u1", BOSS)).code == "forbidden"
         assert "Undone (`" in (await says(ponte, f"undo {card.id}", "u2", CLERK)).text
-    told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
-    (approved,) = (one for one in told if one["event"] == "change-approved")
+    lines = bot_home.read_audit_lines()
+    (approved,) = (one for one in lines if one["event"] == "change-approved")
     assert approved["rule"] == "tables.People.approvers"
     both = TableRules({"people": replace(own, approvers=FINANCE | {"slack:U9"}, approvals=2)})
     async with bot(bot_home, table, policy=policy, rules=both) as ponte:
         card = await proposed_on_slack(ponte, "k3", "table_delete", ids=["1"])
         first = await says(ponte, f"approve {card.id}", "k4", BOSS)
         assert first.text.startswith("1 of 2 approvals, by Bea."), "named, as an administrator"
-    told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
-    (given,) = (one for one in told if one["event"] == "change-consent-added")
+    lines = bot_home.read_audit_lines()
+    (given,) = (one for one in lines if one["event"] == "change-consent-added")
     assert given["rule"] == "tables.People.approvers", "not as an administrator"
     askers = TableRules({"people": replace(own, approvers=frozenset({"asker"}), approvals=2)})
     async with bot(bot_home, table, policy=policy, rules=askers) as ponte:

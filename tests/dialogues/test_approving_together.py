@@ -52,7 +52,7 @@ async def test_one_press_approves_them_in_their_order(bot_home: BotHome) -> None
         again = await says(ponte, press(cards), "k3", clicked=True)
         assert again.status == "failed"
         assert all(card.id in again.text for card in cards)
-        audit_lines, _ = await ponte.engine.people.audit.read()
+        audit_lines = (await ponte.engine.people.audit.read())[0][::-1]
     assert len(table.applied) == 3
     decided = [(line["change"], line["event"]) for line in audit_lines[3:]]
     events = ("change-approved", "change-done")

@@ -60,10 +60,10 @@ WORK = 'call work {"secret": "hunter2"}'
 
 
 async def lines(ponte: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
-    found, after = await ponte.engine.people.audit.read(**wanted)
-    assert not after
+    found, following = await ponte.engine.people.audit.read(**wanted)
+    assert not following
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
-    return list(found)
+    return [*found[::-1]]
 
 
 def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:

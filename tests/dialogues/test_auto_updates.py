@@ -50,7 +50,7 @@ async def test_a_named_person_updates_a_named_field_and_can_undo_it(bot_home: Bo
         assert [table.rows[id]["Status"] for id in "123"] == ["Won", "Won", "Lead"]
         why = (await says(ponte, f"why {card.id}", "k2")).text
         assert "- `tables.People.auto_people`\n" in why
-        lines, _ = await ponte.engine.people.audit.read()
+        lines = (await ponte.engine.people.audit.read())[0][::-1]
         assert [(each["event"], each.get("rule", "")) for each in lines][1:3] == [
             ("change-approved", "tables.People.auto_people"), ("change-done", ""),
         ]  # fmt: skip

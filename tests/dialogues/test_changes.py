@@ -173,21 +173,21 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
         await ponte.ask(f"undo {card.id}")
         other = await propose(ponte, "table_create", rows=[ADA])
         await ponte.ask(f"deny {other.id}")
-    told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
-    assert [(line["event"], line["change"] == card.id) for line in told] == [
+    lines = bot_home.read_audit_lines()
+    assert [(line["event"], line["change"] == card.id) for line in lines] == [
         ("change-proposed", True), ("change-approved", True), ("change-done", True),
         ("change-undo-started", True), ("change-done", False), ("change-proposed", False),
         ("change-denied", False),
     ]  # fmt: skip
-    assert told[2]["written_row_ids"] == ["1"]
-    assert told[4]["undone_change"] == card.id
-    assert len({line["asker"] for line in told}) == 1
-    assert told[1]["decider"] == told[3]["undo_asker"] == told[0]["asker"]
-    assert [line.get("rule", "") for line in told] == [
+    assert lines[2]["written_row_ids"] == ["1"]
+    assert lines[4]["undone_change"] == card.id
+    assert len({line["asker"] for line in lines}) == 1
+    assert lines[1]["decider"] == lines[3]["undo_asker"] == lines[0]["asker"]
+    assert [line.get("rule", "") for line in lines] == [
         "PONTE_ADMINS", "PONTE_ADMINS", "", "PONTE_ADMINS", "", "PONTE_ADMINS", "PONTE_ADMINS",
     ]  # fmt: skip
-    kept = (bot_home.home / "audit.log").read_text()
-    assert ("Ada" in kept, "web:owner" in kept) == (False, False)
+    text = json.dumps(lines)
+    assert ("Ada" in text, "web:owner" in text) == (False, False)
 
 
 async def test_a_stopped_turn_shows_what_it_had_proposed(bot_home: BotHome) -> None:

@@ -146,16 +146,17 @@ async def test_a_request_has_at_least_one_row_and_not_too_many(bot_home: BotHome
             assert (words in told.text, told.cards) == (True, ()), told.text
 
 
-async def test_without_an_audit_log_nothing_is_changed(bot_home: BotHome) -> None:
+async def test_without_its_audit_line_nothing_is_changed(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table) as ponte:
         card = await propose(ponte, "table_create", rows=[ADA])
-        log = bot_home.home / "audit.log"
-        log.unlink()
-        log.mkdir()
-        refused = await ponte.ask(f"approve {card.id}")
-        assert (refused.status, refused.code) == ("failed", "audit")
-        assert "Is a directory" in refused.text
+        database = ponte.engine.stores.database
+        await database.write(
+            lambda c: c.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END"
+            ).close()
+        )
+        assert (await ponte.ask(f"approve {card.id}")).status == "failed"
         assert table.applied == []
-        log.rmdir()
+        await database.write(lambda c: c.execute("DROP TRIGGER refuse").close())
         assert "Done." in (await ponte.ask(f"approve {card.id}")).text

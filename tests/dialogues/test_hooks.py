@@ -107,11 +107,10 @@ async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
             rules=config.table_rules, allowed=config.turn_allowances,
         )  # fmt: skip
         async with opened as ponte:
-            inbox, audit = ponte.engine.conversations.inbox, ponte.engine.people.audit
             platform: Any = {"slack": Platform()}
             hooks = {name: own.hook(name, lambda _: PLAIN_SECRET)
                      for name, own in config.hooks.items()}  # fmt: skip
-            intake = HookIntake(hooks.get, platform, inbox, audit)
+            intake = HookIntake(hooks.get, platform, ponte.engine.conversations.inbox)
             yield Office(ponte, nocodb, model, bought, intake, chosen)
 
 
@@ -139,7 +138,7 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
         approved = await there.decide(f"approve {typed_code(read)}", BOSS, 3)
         assert "approve" not in approved.text, approved.text
         assert [call.method for call in there.nocodb.calls if call.method != "GET"], approved.text
-        lines, _ = await there.ponte.engine.people.audit.read()
+        lines = (await there.ponte.engine.people.audit.read())[0][::-1]
         received = [line["asker"] for line in lines if line["event"] == "webhook-received"]
         assert received == ["hook:ask"]
 
@@ -163,7 +162,7 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
         posts = len(there.ponte.recorder.posts)
         assert (await there.deliver("ask", {"id": "2"})).status == "stopped"
         assert len(there.ponte.recorder.posts) == posts, "no refusals fill the channel"
-        lines, _ = await there.ponte.engine.people.audit.read()
+        lines = (await there.ponte.engine.people.audit.read())[0][::-1]
         refused = [line["asker"] for line in lines if line["event"] == "action-refused"]
         assert refused[-1:] == ["hook:ask"]
         mine = await says(there.ponte, "hello", "k9")

@@ -13,7 +13,7 @@ from bot.engine import Engine
 from bot.stores import Stores
 from core.chat.incoming import ConfiguredPlaces
 from core.domain.messages import Item, Message
-from core.domain.ports import Inbox, Tool
+from core.domain.ports import NO_STEP, Inbox, Tool, TransactionStep
 from core.domain.records import (
     Health,
     ModelEvent,
@@ -143,8 +143,8 @@ class DiscordPonte:
         self.engine = await open_engine(self.home, given, stores)
         accept = self.engine.conversations.inbox.accept
 
-        async def accept_and_record(message: Message) -> Receipt:
-            receipt = await accept(message)
+        async def accept_and_record(message: Message, also: TransactionStep = NO_STEP) -> Receipt:
+            receipt = await accept(message, also)
             self.taken.append(message.text)
             await self.discord.world.notify()
             return receipt

@@ -24,7 +24,7 @@ from core.changes.cards import describe_whole, is_short
 from core.chat.approval_notices import LABELS
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
-from core.domain.ports import Inbox, Reply
+from core.domain.ports import NO_STEP, Inbox, Reply, TransactionStep
 from core.domain.records import Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.card_rows import card_row
@@ -56,9 +56,9 @@ class Deciding:
     def before(self, inbox: Inbox) -> Inbox:
         accept = inbox.accept
 
-        async def catch_click(message: Message) -> Receipt:
+        async def catch_click(message: Message, also: TransactionStep = NO_STEP) -> Receipt:
             if not message.is_click:
-                return await accept(message)
+                return await accept(message, also)
             async with self.came:
                 self.taken.append(message)
                 self.came.notify_all()

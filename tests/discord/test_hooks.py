@@ -32,12 +32,8 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
     }  # fmt: skip
     ponte.policy.config = FixedConfig(rule_book=hook_rules(dict.fromkeys(hooks, "crew")))
     await ponte.open(threads=True)
-    inbox, audit, platforms = (
-        ponte.engine.conversations.inbox,
-        ponte.engine.people.audit,
-        {"discord": ponte.adapter},
-    )
-    intake = HookIntake(hooks.get, platforms, inbox, audit)
+    inbox, platforms = ponte.engine.conversations.inbox, {"discord": ponte.adapter}
+    intake = HookIntake(hooks.get, platforms, inbox)
     discord.lose("POST", MESSAGES)  # the posts of each are made, and their answers lost
     body = encode_body({"id": "1", "text": "@everyone **hi** https://evil.example"})
     for name in ("ask", "tell", "ask", "tell"):
@@ -71,12 +67,8 @@ async def test_equal_posts_of_two_webhooks_are_both_made(
     await ponte.open()
 
     async def receive(id: str) -> int:
-        inbox, audit, platforms = (
-            ponte.engine.conversations.inbox,
-            ponte.engine.people.audit,
-            {"discord": ponte.adapter},
-        )
-        intake = HookIntake({"tell": hook}.get, platforms, inbox, audit)
+        inbox, platforms = ponte.engine.conversations.inbox, {"discord": ponte.adapter}
+        intake = HookIntake({"tell": hook}.get, platforms, inbox)
         body = encode_body({"id": id, "text": "bolts"})
         _, _, reply = await intake.receive("tell", from_nocodb(), body)
         return (

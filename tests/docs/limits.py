@@ -116,7 +116,7 @@ LIMITS: dict[str, list[Limit]] = {
     "Records": [
         ("snapshots before a migration", "core.store.schema:MAX_SNAPSHOTS"),
         ("age of a snapshot", "core.store.schema:SNAPSHOT_LIFETIME_SECONDS"),
-        ("one file of the audit log", "core.people.audit:MAX_AUDIT_FILE_BYTES"),
+        ("the audit log, in characters", "core.people.audit:MAX_AUDIT_LOG_CHARACTERS"),
         ("age of guest status, groups and roles for chat and reads",
          "core.people.policy:MAX_STALE_SECONDS"),
     ],

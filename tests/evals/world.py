@@ -177,8 +177,7 @@ class World:
 
     async def read_audit(self) -> Sequence[Mapping[str, Any]]:
         """Return the lines of the audit log."""
-        lines, _ = await self._engine.people.audit.read()
-        return lines
+        return (await self._engine.people.audit.read())[0][::-1]
 
     async def read_cost(self) -> float:
         """Return the cost of the case so far in US dollars, also of quick commands."""

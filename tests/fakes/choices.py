@@ -119,7 +119,7 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
     await load_parsers()
     database, spending = stores.database, made.spending
     owner: Any = SimpleNamespace(current="")
-    accounts = PageAccountService(database, stores.peers, stores.audit)
+    accounts = PageAccountService(database, stores.peers)
     budget = Budget(
         database, spending.config, spending.caps, ZoneInfo(made.profile.zone),
         spending.canonical_person, is_meant=spending.is_meant,

@@ -24,7 +24,7 @@ from core.domain.messages import (
     Person,
     Usage,
 )
-from core.domain.ports import TurnHandler
+from core.domain.ports import NO_STEP, TransactionStep, TurnHandler
 from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,
@@ -84,7 +84,7 @@ class MemoryInbox:
         self._stopped: set[int] = set()
         self._draining = asyncio.Event()
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
         if self.refusing:
             raise NotStored
         for row in self.rows.values():

@@ -14,6 +14,7 @@ from typing import Any
 from bot.engine import Engine
 from bot.stores import Stores
 from core.domain.messages import Address, Message, Person, ReplyTo
+from core.domain.ports import TransactionStep
 from core.domain.records import Receipt
 from core.webhooks.hook import Hook
 from core.webhooks.intake import HookIntake
@@ -34,8 +35,7 @@ class Platform:
 async def deliver(engine: Engine) -> tuple[int, dict[str, str]]:
     """Send the delivery, as GitHub does again and again. Return status and body of the answer."""
     platform: Any = {"web": Platform()}
-    inbox, audit = engine.conversations.inbox, engine.people.audit
-    intake = HookIntake({HOOK.name: HOOK}.get, platform, inbox, audit)
+    intake = HookIntake({HOOK.name: HOOK}.get, platform, engine.conversations.inbox)
     status, _, body = await intake.receive(HOOK.name, from_github(BODY, "delivery 1"), BODY)
     return status, json.loads(body)
 
@@ -46,8 +46,8 @@ async def die_after_storing(home: Path, url: str) -> None:
     engine = await open_engine(home, make_choices(), stores)
     accept = engine.conversations.inbox.accept
 
-    async def accept_and_die(message: Message) -> Receipt:
-        await accept(message)
+    async def accept_and_die(message: Message, also: TransactionStep) -> Receipt:
+        await accept(message, also)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import json
 import os
 import secrets
 import sqlite3
@@ -117,7 +118,9 @@ async def test_killed_in_the_middle_nothing_half_is_left(
     home, other, path = tmp_path / "home", tmp_path / "other", tmp_path / "kept.tar.gz"
     put_home(recorded_today["home"], home)
     # Nothing that can be packed: a pipe does not take half of it.
-    (home / "audit.log").write_text("".join(f"{secrets.token_hex(100)}\n" for _ in range(5_000)))
+    with closing(sqlite3.connect(home / "ponte.db")) as connection, connection:
+        rows = [(json.dumps({"at": "", "event": secrets.token_hex(100)}),) for _ in range(5_000)]
+        connection.executemany("INSERT INTO audit (line) VALUES (?)", rows)
     async with start_ponte(home, "backup", "-") as process:  # it waits, as nobody reads on
         assert process.stdout
         await process.stdout.readexactly(PIPE_HOLDS)
@@ -135,14 +138,13 @@ async def test_killed_in_the_middle_nothing_half_is_left(
         os.close(reading)
         with os.fdopen(writing, "wb", 0) as pipe:
             await asyncio.to_thread(pipe.write, whole[: len(whole) // 2])
-            await until(other, "restore-*/audit.log")
+            await until(other, "restore-*/ponte.db")
             process.kill()
     assert not (other / "ponte.db").exists()
-    assert not (other / "audit.log").exists()
     (tmp_path / "whole").write_bytes(whole)
     with (tmp_path / "whole").open("rb") as file:
         await ponte(other, "restore", "-", stdin=file.fileno())
-    assert {entry.name for entry in other.iterdir()} >= {"ponte.db", "audit.log", "files"}
+    assert {entry.name for entry in other.iterdir()} >= {"ponte.db", "files"}
     assert list(other.glob("restore-*")) == []
     events = "SELECT event_key FROM inbox ORDER BY event_key"
     assert column(other, events) == column(home, events)

@@ -25,6 +25,7 @@ import time_machine
 from bot import operations
 from core.domain.messages import Person
 from core.journal.kernels import KernelRows
+from core.people.audit import OPERATOR
 from tests.dialogues.office import ATTACHED, CSV, DUPLICATES, EVERYTHING, LEADS
 from tests.fakes.discord.world import Payload
 from tests.fakes.hook_senders import encode_body, from_nocodb
@@ -211,14 +212,14 @@ async def other_rows(day: Day) -> None:
     await day.decides(await day.slack_card("schedule", STAND_UP), "Approve", "Approved by")
     (schedule,) = await operations.list_schedules(ponte)
     day.names["schedule"] = schedule["id"]
-    await operations.run_schedule(ponte, schedule["id"])
+    await operations.run_schedule(ponte, schedule["id"], OPERATOR)
     card = await day.slack_card("consented", READING)
     await day.decides(card, "Approve", "1 of 2", who="Bob")
     headers, body = from_nocodb(), encode_body({"id": "b1"})
     hook = await here.page.post("/hooks/builds", content=body, headers=dict(headers))
     assert hook.status_code == 202, hook.text
     owner = Person("web", "owner")
-    link = await operations.add_person(ponte, "eva")
+    link = await operations.add_person(ponte, "eva", OPERATOR)
     await operations.create_api_token(ponte, "eva", "script", actor=owner)
     async with httpx.AsyncClient(base_url=here.page.base_url) as browser:
         (await browser.post("/login", json={"token": link.token})).raise_for_status()

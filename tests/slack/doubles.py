@@ -8,7 +8,7 @@ from typing import Any
 
 from core.base.errors import NotStored
 from core.domain.messages import Card, Item, Message, Post
-from core.domain.ports import Inbox
+from core.domain.ports import NO_STEP, Inbox, TransactionStep
 from core.domain.records import (
     Health,
     ModelEvent,
@@ -87,11 +87,11 @@ class WatchedInbox:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inbox, name)
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
         if self.refused < self.times:
             self.refused += 1
             raise NotStored
-        receipt = await self._inbox.accept(message)
+        receipt = await self._inbox.accept(message, also)
         self.messages.append(message)
         return receipt
 

@@ -121,16 +121,12 @@ async def test_whoever_asks_under_a_webhooks_post_is_answered_with_their_own_rig
     access.config = FixedConfig(rule_book=hook_rules({"tell": "crew"}))
     setting = Setting(chosen=make_choices(model, policy=access))
     async with workplace(tmp_path, setting) as there:
-        inbox, audit, platforms = (
-            there.bot.engine.conversations.inbox,
-            there.bot.engine.people.audit,
-            {"slack": there.bot.slack},
-        )
+        inbox, platforms = there.bot.engine.conversations.inbox, {"slack": there.bot.slack}
         hook = Hook(
             "tell", "secret", PLAIN_SECRET, "slack", TEAM, there.general.id,
             template="New order: {text}", header="X-Hook-Secret", id_field="id",
         )  # fmt: skip
-        intake = HookIntake({"tell": hook}.get, platforms, inbox, audit)
+        intake = HookIntake({"tell": hook}.get, platforms, inbox)
         order = encode_body({"id": "1", "text": "42 chairs"})
         assert (await intake.receive("tell", from_nocodb(), order))[0] == 202
         posts = there.slack.workspace

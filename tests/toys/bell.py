@@ -18,10 +18,7 @@ async def list_bells(ponte: Ponte) -> Sequence[Mapping[str, Any]]:
     return [{"bell": "front", "tone": 440}, {"bell": "back", "tone": 220}]
 
 
-@operation(
-    "bell ring", admin_page=True, event="bell-rung", confirm="Ring the {bell} bell?",
-    example="front --times 2",
-)  # fmt: skip
+@operation("bell ring", admin_page=True, confirm="Ring the {bell} bell?", example="front --times 2")
 async def ring(
     ponte: Ponte,
     bell: Annotated[str, ShellArgument("Which bell.", ("bell list", "bell"))],
@@ -30,6 +27,7 @@ async def ring(
     actor: Person,
 ) -> Mapping[str, Any]:
     """Ring a bell."""
+    ponte.engine.people.audit.note("bell-rung", actor)
     return {"bell": bell, "sound": "ding " * times, "by": actor.key}
 
 

@@ -135,7 +135,7 @@ async def test_a_mail_has_the_rights_of_its_sender(room: Mailroom) -> None:
     assert (refused.code, refused.is_private) == ("forbidden", False)
     assert (await room.office.posts())[-1] == refused.text
     assert len(room.office.model.asks) == asked
-    lines, _ = await room.office.engine.people.audit.read()
+    lines = (await room.office.engine.people.audit.read())[0][::-1]
     assert [one["asker"] for one in lines if one["event"] == "action-refused"] == [
         f"mail:{STRANGER}"
     ]

@@ -25,7 +25,7 @@ from core.changes.approval import Approvers, TableRule
 from core.domain.messages import Address
 from core.money.allowances import Allowance
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
-from core.people.audit import Audit
+from core.people.audit import OPERATOR, Audit
 from core.people.rules import Rule
 from core.schedules.schedule import ScheduleLimits
 from tests.fakes.peers import ConnectedPeers
@@ -495,6 +495,6 @@ async def test_a_reload_in_one_process_reaches_the_others(tmp_path: Path) -> Non
         reloaders.append(Reloader(settings, live[-1], audit, peers))
         file.write_text("[limits]\ntool_calls = 7\n" if number < 2 else "[limits]\nwhat = 7\n")
     before = live[2].current
-    await reloaders[0].reload_everywhere()
+    await reloaders[0].reload_everywhere(OPERATOR)
     assert [one.current.limits.tool_calls for one in live[:2]] == [7, 7]
     assert live[2].current is before

@@ -57,7 +57,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     )  # fmt: skip
     ponte("audit", "--person", "web:ana", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
-    assert events == ["person-added", "person-link-renewed"]
+    assert events == ["person-link-renewed", "person-added"]
     assert ponte("people", "remove", "ana").code == 2
     assert stored_tokens(ponte.home) != {}
     assert "Add --yes" in ponte.err
@@ -94,7 +94,7 @@ def test_api_tokens_are_made_listed_and_revoked(ponte: Shell) -> None:
     )  # fmt: skip
     ponte("audit", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
-    assert events == ["api-token-added", "api-token-added", "api-token-revoked"]
+    assert events == ["api-token-revoked", "api-token-added", "api-token-added"]
 
 
 @pytest.mark.parametrize(

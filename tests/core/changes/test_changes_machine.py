@@ -177,12 +177,6 @@ async def has_not_reached(change: str, person: str) -> bool:
     return False
 
 
-class NoAudit:
-    async def write(self, *_: object, **__: object) -> None: ...
-
-    def note(self, *_: object, **__: object) -> None: ...
-
-
 class Machine(RuleBasedStateMachine):
     """The walks on SQLite, each in a folder of its own."""
 
@@ -221,8 +215,7 @@ class Machine(RuleBasedStateMachine):
         appliers = {self.table.name: self.table}
         builder = CardBuilder(KINDS)
         runner = ChangeRunner(self.ledger, appliers, builder, self.clock)
-        audit: Any = NoAudit()
-        parts = self.ledger, runner, builder, audit, lambda: None, self.clock
+        parts = self.ledger, runner, builder, lambda: None, self.clock
         self.lifecycle = ChangeLifecycle(*parts)
         approval = Approval(allow_list(KEYS), KINDS, FixedConfig(RULES))
         no: Any = SimpleNamespace(current="", has_reached=has_not_reached)

@@ -3,19 +3,19 @@ name."""
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from structlog.testing import capture_logs
 
-from bot.stores import SCHEMA
-from core.base.errors import AuditRefused, NotStored
+from bot.stores import SCHEMA, Stores
+from core.base.errors import NotStored
 from core.domain.changes import (
     POLICY_PERSON,
     Change,
@@ -27,7 +27,7 @@ from core.domain.changes import (
 )
 from core.domain.messages import Address, Person
 from core.people import audit
-from core.people.audit import OPERATOR, Audit, FileAuditLines, SqlPseudonyms, place_of
+from core.people.audit import OPERATOR, Audit, add_change_line, place_of
 from core.store.database import SqliteDatabase
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")
@@ -40,39 +40,40 @@ PROPOSAL = Proposal("abcde2", DRAFT, ANA, HERE, 3, "c1", "t1", 0, "en", 0.0, 1.0
 DONE = Change(PROPOSAL, "done", (ChangeStep(1, ROW, "done"),), POLICY_PERSON, decision_seq=3)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.at = datetime(2026, 11, 20, 8, 29, tzinfo=UTC)
+class Log(Audit):
+    """An audit log, a line of which can be written about a change alone. Each line is written a
+    minute after the one before."""
 
-    def __call__(self) -> datetime:
-        self.at += timedelta(minutes=1)
-        return self.at
+    def __init__(self, database: SqliteDatabase, clock: time_machine.Traveller) -> None:
+        super().__init__(database)
+        self.database, self.clock = database, clock
+
+    async def write(
+        self, event: str, change: Change, rule: str = "", undo_asker: Person | None = None
+    ) -> None:
+        self.clock.shift(60)
+        await self.database.write(lambda c: add_change_line(c, event, change, rule, undo_asker))
+
+    async def read_stored(self) -> list[dict[str, Any]]:
+        """Return the lines as they are stored, oldest first."""
+        sql = "SELECT line FROM audit ORDER BY id"
+        rows = await self.database.read(lambda c: c.execute(sql).fetchall())
+        return [json.loads(row["line"]) for row in rows]
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    made = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
-    yield made
-    await made.close()
+async def log(tmp_path: Path) -> AsyncIterator[Log]:
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
+    with time_machine.travel(datetime(2026, 11, 20, 8, 29, tzinfo=UTC), tick=False) as clock:
+        log = Log(database, clock)
+        yield log
+    await log.close()
+    await database.close()
 
 
-@pytest.fixture
-async def log(database: SqliteDatabase, tmp_path: Path) -> AsyncIterator[Audit]:
-    files = FileAuditLines(tmp_path / "audit.log", max_bytes=1000, max_rotated=2)
-    made = Audit(files, SqlPseudonyms(database), Clock())
-    yield made
-    await made.close()
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-async def test_an_audit_line_has_all_its_fields(
-    log: Audit, database: SqliteDatabase, tmp_path: Path
-) -> None:
-    await log.write("change-done", DONE, "ponte.toml:3")
-    (line,) = lines(tmp_path / "audit.log")
+async def test_an_audit_line_has_all_its_fields(log: Log) -> None:
+    await log.write("done", DONE, "ponte.toml:3")
+    (line,) = await log.read_stored()
     ana = line["asker"]
     assert line == {
         "at": "2026-11-20T08:30:00.000+00:00", "event": "change-done", "change": "abcde2",
@@ -82,18 +83,17 @@ async def test_an_audit_line_has_all_its_fields(
     }  # fmt: skip
     assert ana.startswith("p-")
     assert len(ana) == 18
-    assert (tmp_path / "audit.log").stat().st_mode & 0o777 == 0o600
-    await log.write("change-approved", replace(DONE, decider=BIA))
-    later = lines(tmp_path / "audit.log")[1]
+    await log.write("approved", replace(DONE, decider=BIA))
+    later = (await log.read_stored())[1]
     assert later["asker"] == ana, "of one person always the same"
     assert later["decider"] not in (ana, BIA.key)
 
 
-async def test_a_key_that_people_made_up_is_a_cell_s_value(log: Audit, tmp_path: Path) -> None:
+async def test_a_key_that_people_made_up_is_a_cell_s_value(log: Log) -> None:
     ids = ("12", "ana@example.com", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "Ana")
     steps = tuple(ChangeStep(n, RowWrite(id), "done") for n, id in enumerate(ids, 1))
-    await log.write("change-done", replace(DONE, steps=steps))
-    (line,) = lines(tmp_path / "audit.log")
+    await log.write("done", replace(DONE, steps=steps))
+    (line,) = await log.read_stored()
     assert line["written_row_ids"] == ["12", "-", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "-"]
 
 
@@ -101,14 +101,14 @@ async def test_a_key_that_people_made_up_is_a_cell_s_value(log: Audit, tmp_path:
     ("state", "fact"), [("done", "written_row_ids"), ("unknown", "unknown_rows")]
 )
 async def test_a_row_counts_once_whatever_is_written_in_it(
-    log: Audit, tmp_path: Path, state: StepState, fact: str
+    log: Log, state: StepState, fact: str
 ) -> None:
     writes = (RowWrite("7", {"Name": ""}), RowWrite("8"), RowWrite("7", {"Age": 1}), RowWrite("9"))
     steps = tuple(ChangeStep(n, write, state) for n, write in enumerate(writes, 1))
     steps = (*steps[:3], replace(steps[3], state="failed"))
-    for event in ("change-proposed", "change-undo-started", "change-denied", "change-partial"):
+    for event in ("proposed", "undo-started", "denied", "partial"):
         await log.write(event, replace(DONE, steps=steps))
-    for line in lines(tmp_path / "audit.log"):
+    for line in await log.read_stored():
         assert line["row_count"] == 3
         assert line[fact] == (["7", "8"] if state == "done" else [1, 2])
 
@@ -121,102 +121,87 @@ def test_a_place_tells_of_no_person() -> None:
     assert place_of(Address("web", "abc", person="ana")) == "web:direct"
 
 
-async def test_what_is_noted_stands_in_the_order_it_came_in(log: Audit, tmp_path: Path) -> None:
+async def test_notes_are_written_in_their_order(log: Log) -> None:
     log.note("action-refused", ANA, HERE, right="spend", rule="")
     log.note("tool-run", BIA, HERE, tool="t" * 300, outcome="ok")
-    await log.write("change-done", DONE)
     log.note("config-reloaded", OPERATOR)
     await log.close()
-    told = lines(tmp_path / "audit.log")
-    events = [line["event"] for line in told]
-    assert events == ["action-refused", "tool-run", "change-done", "config-reloaded"]
-    assert sorted(line["at"] for line in told) == [line["at"] for line in told]
-    assert told[1]["tool"] == "t" * 200
-    assert told[3] == {"at": told[3]["at"], "event": "config-reloaded", "asker": "operator"}
+    lines = await log.read_stored()
+    events = [line["event"] for line in lines]
+    assert events == ["action-refused", "tool-run", "config-reloaded"]
+    assert lines[1]["tool"] == "t" * 200
+    assert lines[2] == {"at": lines[2]["at"], "event": "config-reloaded", "asker": "operator"}
 
 
-async def test_who_is_forgotten_is_named_no_more(
-    log: Audit, database: SqliteDatabase, tmp_path: Path
-) -> None:
-    await log.write("change-done", replace(DONE, decider=BIA))
+async def test_a_token_has_its_id_whoever_made_it(log: Log) -> None:
+    await log.write_note("api-token-added", OPERATOR, person=ANA.key, api_token="1f0c9a2b")
+    await log.write_note("action-refused", replace(ANA, api_token="2e"), HERE, right="spend")
+    assert [line["api_token"] for line in await log.read_stored()] == ["1f0c9a2b", "2e"]
+
+
+async def test_a_forgotten_person_is_named_no_more(log: Log, tmp_path: Path) -> None:
+    await log.write("done", replace(DONE, decider=BIA))
     log.note("action-refused", ANA, HERE, right="spend")
     assert [line["asker"] for line in (await log.read())[0]] == [ANA.key, ANA.key]
     await log.write_note("person-forgotten", OPERATOR, person=ANA.key)
     await log.forget(ANA.key)
-    pseudonym = lines(tmp_path / "audit.log")[0]["asker"]
-    told, _ = await log.read()
-    assert [line["event"] for line in told] == ["change-done", "action-refused", "person-forgotten"]
-    assert [told[0]["asker"], told[1]["asker"], told[2]["person"]] == [pseudonym] * 3
-    assert told[0]["decider"] == BIA.key
+    pseudonym = (await log.read_stored())[0]["asker"]
+    lines, _ = await log.read()
+    assert [line["event"] for line in lines] == [
+        "person-forgotten",
+        "action-refused",
+        "change-done",
+    ]
+    assert [lines[2]["asker"], lines[1]["asker"], lines[0]["person"]] == [pseudonym] * 3
+    assert lines[2]["decider"] == BIA.key
     assert (await log.read(person=ANA.key))[0] == []
     assert len((await log.read(person=pseudonym))[0]) == 3
-    await database.close()
-    kept = (tmp_path / "ponte.db").read_bytes() + (tmp_path / "audit.log").read_bytes()
-    assert (BIA.key.encode() in kept, ANA.key.encode() in kept) == (True, False)
+    await log.database.scrub()
+    content = (tmp_path / "ponte.db").read_bytes()
+    assert (BIA.key.encode() in content, ANA.key.encode() in content) == (True, False)
 
 
-async def test_what_is_asked_for_is_found(log: Audit) -> None:
+async def test_lines_are_found_by_time_person_and_event(log: Log) -> None:
     await log.write("one", DONE)
     await log.write("two", replace(DONE, decider=BIA))
     await log.write("three", DONE, undo_asker=BIA)
-    log.note("four", OPERATOR, file="ponte.toml")
+    log.clock.shift(60)
+    await log.write_note("change-four", OPERATOR, file="ponte.toml")
     for wanted, found in (
-        ({}, "one two three four"),
-        ({"since": "2026-11-20T08:31:00.000+00:00"}, "two three four"),
-        ({"until": "2026-11-20T08:32:00.000+00:00"}, "one two"),
-        ({"person": "slack:T1:U2"}, "two three"),
-        ({"person": "slack:U2"}, "two three"),
+        ({}, "four three two one"),
+        ({"since": "2026-11-20T08:31:00.000+00:00"}, "four three two"),
+        ({"until": "2026-11-20T08:32:00.000+00:00"}, "two one"),
+        ({"person": "slack:T1:U2"}, "three two"),
+        ({"person": "slack:U2"}, "three two"),
         ({"person": "slack:T2:U2"}, ""),
         ({"person": "operator"}, "four"),
-        ({"event": "two"}, "two"),
-        ({"event": "two", "person": "slack:U1"}, "two"),
-        ({"event": 'one", "asker'}, ""),
+        ({"event": "change-two"}, "two"),
+        ({"event": "change-two", "person": "slack:U1"}, "two"),
+        ({"event": 'change-one", "asker'}, ""),
         ({"person": "slack:U1", "since": "2026-11-20T08:32"}, "three"),
     ):
-        told, after = await log.read(**wanted)
-        assert ([line["event"] for line in told], after) == (found.split(), ""), wanted
+        lines, following = await log.read(**wanted)
+        events = [line["event"].removeprefix("change-") for line in lines]
+        assert (events, following) == (found.split(), ""), wanted
 
 
-async def test_it_is_appended_to_and_rotated_by_its_size(log: Audit, tmp_path: Path) -> None:
-    for number in range(12):
-        await log.write(f"event {number}", DONE)
-    kept = [tmp_path / name for name in ("audit.log.2", "audit.log.1", "audit.log")]
-    assert not (tmp_path / "audit.log.3").exists()
-    assert all(path.stat().st_size <= 1000 for path in kept)
-    events = [line["event"] for path in kept for line in lines(path)]
-    assert events == [f"event {n}" for n in range(12 - len(events), 12)]
+async def test_the_oldest_lines_make_room(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    await log.write("0", DONE)
+    length = len(json.dumps((await log.read_stored())[0]))
+    monkeypatch.setattr(audit, "MAX_AUDIT_LOG_CHARACTERS", 5 * length)
+    monkeypatch.setattr(audit, "ROWS_PER_TRANSACTION", 2)
+    for number in range(1, 9):
+        await log.write(str(number), DONE)
+    assert await log.purge() == 4
+    assert [line["event"] for line in await log.read_stored()] == [
+        f"change-{n}" for n in range(4, 9)
+    ]
+    assert await log.purge() == 0
 
 
-async def test_it_is_read_in_pages_while_it_rotates(
-    log: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(audit, "MAX_PAGE_LINES", 2)
-    (tmp_path / "audit.log.bak").write_text("no file of ours")
-    for number in range(6):
-        await log.write(f"event {number}", DONE)
-    found, after = await log.read()
-    for number in range(6, 9):
-        await log.write(f"event {number}", DONE)
-    first = found[0]["event"]
-    while after:
-        more, after = await log.read(after)
-        found = [*found, *more]
-    events = [line["event"] for line in found]
-    assert events == [f"event {n}" for n in range(int(first[-1]), 9)]
-
-
-async def test_an_incomplete_last_line_is_skipped(log: Audit, tmp_path: Path) -> None:
-    await log.write("one", DONE)
-    with (tmp_path / "audit.log").open("a") as file:
-        file.write('{"at": "2026-11-20T08:30:00.000+00:00", "event": "on')
-    assert [line["event"] for line in (await log.read())[0]] == ["one"]
-
-
-async def test_a_refused_write_is_worded(log: Audit, tmp_path: Path) -> None:
-    (tmp_path / "audit.log").mkdir()
-    with pytest.raises(AuditRefused, match="Is a directory"):
-        await log.write("change-done", DONE)
-    with pytest.raises(AuditRefused, match="Is a directory"):
+async def test_a_line_that_cannot_be_stored_fails_or_is_logged(log: Log) -> None:
+    await log.database.close()
+    with pytest.raises(NotStored):
         await log.write_note("person-forgotten", OPERATOR, person=ANA.key)
     with capture_logs() as logs:
         log.note("tool-run", ANA, HERE, tool="t")
@@ -226,14 +211,77 @@ async def test_a_refused_write_is_worded(log: Audit, tmp_path: Path) -> None:
     ]
 
 
-async def test_old_lines_that_cannot_be_deleted_are_an_error(
-    log: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(path: Path) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
+async def test_each_line_is_logged_with_its_number(log: Log) -> None:
+    """A collector of the log reads each line. After a crash it may read one twice."""
+    await log.write("done", DONE)
+    with capture_logs() as logs:
+        assert await log.log_new_lines() == 1
+        await log.write("undo-started", DONE)
+        await log.write_note("config-reloaded", OPERATOR, file="ponte.toml")
+        assert await log.log_new_lines() == 2
+        assert await log.log_new_lines() == 0
+    assert [(one["event"], one["audit_event"], one["number"]) for one in logs] == [
+        ("audit", "change-done", 1),
+        ("audit", "change-undo-started", 2),
+        ("audit", "config-reloaded", 3),
+    ]
+    first = (await log.read_stored())[0]
+    logged = {name: logs[0][name] for name in first if name != "event"}
+    assert logged == {name: value for name, value in first.items() if name != "event"}
 
-    await log.write("one", DONE)
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(NotStored):
-        await log.purge(datetime.now(UTC) + timedelta(days=1))
-    assert len(lines(tmp_path / "audit.log")) == 1
+
+def write_files(home: Path) -> list[str]:
+    """Write the audit log as Ponte 0.1.0 did: two files, and a line that was cut off. Return the
+    complete lines."""
+    lines = [
+        json.dumps(
+            {"at": f"2026-11-20T08:3{n}:00.000+00:00", "event": f"event-{n}", "asker": "p-a"}
+        )
+        for n in range(4)
+    ]
+    (home / "audit.log.1").write_text(f"{lines[0]}\n{lines[1]}\n")
+    (home / "audit.log").write_text(f"{lines[2]}\n{lines[3]}\n{lines[3][:40]}")
+    (home / "audit.log.bak").write_text("not a file of ours")
+    return lines
+
+
+def list_files(home: Path) -> list[str]:
+    return [path.name for path in home.glob("audit*")]
+
+
+async def read_stored(home: Path) -> list[str]:
+    stores = await Stores.open_in_home(home)
+    try:
+        sql = "SELECT line FROM audit ORDER BY id"
+        rows = await stores.database.read(lambda c: c.execute(sql).fetchall())
+        assert await stores.audit.log_new_lines() == 0, "a collector had them from the files"
+        return [row["line"] for row in rows]
+    finally:
+        await stores.close()
+
+
+async def test_the_files_of_an_older_ponte_become_rows(tmp_path: Path) -> None:
+    lines = write_files(tmp_path)
+    assert await read_stored(tmp_path) == lines
+    assert list_files(tmp_path) == ["audit.log.bak"]
+    assert await read_stored(tmp_path) == lines
+
+
+@pytest.mark.parametrize("deleted_count", [0, 1])
+async def test_a_start_that_was_killed_before_it_deleted_the_files_repeats_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted_count: int
+) -> None:
+    lines, unlink = write_files(tmp_path), Path.unlink
+    remaining = [True] * deleted_count
+
+    def kill(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith("audit.log") and not (remaining and remaining.pop()):
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", kill)
+        with pytest.raises(KeyboardInterrupt):
+            await Stores.open_in_home(tmp_path)
+    assert await read_stored(tmp_path) == lines
+    assert list_files(tmp_path) == ["audit.log.bak"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from unittest.mock import AsyncMock
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 from structlog.testing import capture_logs
 
 from core.base.errors import ModelDown, NotStored
@@ -23,7 +23,7 @@ from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.records import PlatformMember, Remote
 from core.journal.jobs import Alone
 from core.money.budget import Budget
-from core.people.audit import Audit, FileAuditLines, SqlPseudonyms
+from core.people.audit import Audit
 from core.people.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
 from core.turn.run import Assistant, Retention
@@ -31,7 +31,6 @@ from core.turn.upkeep import DAY_SECONDS, Upkeep
 from tests.contract.engines import Embedded
 from tests.contract.test_journal_threads import ANA, talk
 from tests.contract.test_ledger import finish_change
-from tests.core.people.test_audit import DONE
 from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
 from tests.fakes.models import EchoModel
 
@@ -120,23 +119,20 @@ async def test_people_whom_their_platform_no_longer_confirms_are_deleted(
     assert [member.id for member in left] == ["U2"]
 
 
-async def test_old_audit_lines_are_removed_by_whole_days(
-    setup: UpkeepSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_old_audit_lines_are_removed(setup: UpkeepSetup) -> None:
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    path, clock = tmp_path / "audit.log", [noon]
-    log = Audit(FileAuditLines(path), SqlPseudonyms(setup.engine.database), lambda: clock[0])
-    monkeypatch.setattr("core.turn.upkeep.datetime", SimpleNamespace(now=lambda zone: noon))
-    for days in (400, 31, 30, 0):
-        clock[0] = noon - timedelta(days=days, hours=days and 1)
-        await log.write("done", DONE, f"rule {days}")
-    with capture_logs() as logs:
-        await setup.upkeep().once()
-        assert len(path.read_text().splitlines()) == 4, "they are kept for ever by default"
+    log = Audit(setup.engine.database)
+    for days in (400, 31, 29, 0):
+        with time_machine.travel(noon - timedelta(days=days), tick=False):
+            await log.write_note(f"day {days}", ANA)
+    with capture_logs() as logs, time_machine.travel(noon, tick=False):
+        await setup.upkeep(audit=log).once()
+        lines, _ = await log.read()
+        assert len(lines) == 4, "they are kept for ever by default"
         for _ in range(2):
             await setup.upkeep(audit=log, audit_days=30).once()
-    left = [json.loads(line)["rule"] for line in path.read_text().splitlines()]
-    assert left == ["rule 30", "rule 0"]
+    lines, _ = await log.read()
+    assert [line["event"] for line in lines] == ["day 0", "day 29"]
     removed = [line["count"] for line in logs if line["event"] == "deleted old audit lines"]
     assert removed == [2], "the log mentions it only if there were any"
     await log.close()

@@ -12,6 +12,7 @@ import pytest
 
 from core.base.errors import NotStored, TooManyDeliveries
 from core.domain.messages import Address, Message, Person, ReplyTo
+from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import Receipt
 from core.webhooks.hook import (
     MAX_BODY_CHARACTERS,
@@ -64,34 +65,30 @@ class Storing:
     def __init__(self) -> None:
         self.stored: dict[str, Message] = {}
         self.is_full = self.has_too_many = False
+        self.audited = list[str]()
+        """The webhooks of new messages that came with a step for their transaction."""
 
     async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
         return {key: self.stored[key].sent_at for key in event_keys if key in self.stored}
 
-    async def accept(self, message: Message) -> Receipt:
+    async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
         if self.has_too_many:
             raise TooManyDeliveries
         if self.is_full:
             raise NotStored
         is_new = message.event_key not in self.stored
+        if is_new and also is not NO_STEP:
+            self.audited.append(message.author.key)
         self.stored.setdefault(message.event_key, message)
         return Receipt(len(self.stored), message.turn, is_new)
 
 
-class Noted:
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def note(self, event: str, asker: Person, *_: Any, **facts: str) -> None:
-        self.lines.append((event, asker.key))
-
-
 class Desk:
     def __init__(self) -> None:
-        self.now, self.inbox, self.audit, self.hooks = NOW, Storing(), Noted(), dict(HOOKS)
-        services: Any = ({"slack": Letters()}, self.inbox, self.audit)
-        platforms, inbox, audit = services
-        self.intake = HookIntake(self.hooks.get, platforms, inbox, audit, lambda: self.now)
+        self.now, self.inbox, self.hooks = NOW, Storing(), dict(HOOKS)
+        services: Any = ({"slack": Letters()}, self.inbox)
+        platforms, inbox = services
+        self.intake = HookIntake(self.hooks.get, platforms, inbox, lambda: self.now)
 
     async def send(self, name: str, headers: Headers, body: bytes) -> tuple[int, Any]:
         status, self.headers, told = await self.intake.receive(name, headers, body)
@@ -176,7 +173,7 @@ async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
         assert (status, told["status"]) == (202, expected), number
     keys = ["hook:git:d-1", "hook:git:d-2", "hook:pay:evt_1", "hook:std:msg_1", "hook:row:evt_1"]
     assert [*desk.inbox.stored][:5] == keys
-    assert desk.audit.lines.count(("webhook-received", "hook:git")) == 2
+    assert desk.inbox.audited.count("hook:git") == 2
     odd = "x" * 500 + "\n"
     await desk.send("git", from_github(event, odd), event)
     assert len([*desk.inbox.stored][-1]) < 100, "an odd id is stored as its digest"
