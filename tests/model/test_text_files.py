@@ -86,3 +86,17 @@ def test_binary_files_are_not_text() -> None:
     assert not is_text("application/zip", "new.csv.zip")
     workbook = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
     assert not is_text(workbook, "new.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("data", "is_unsure"),
+    [("名前;価格".encode("shift-jis"), True), ("Привет".encode("cp1251"), True),
+     (CSV.encode("cp1252"), True), (CSV.encode(), False), (b"plain", False)],
+)  # fmt: skip
+async def test_the_model_is_told_that_a_text_may_be_misread(
+    make: Make, fake: FakeOpenAI, data: bytes, is_unsure: bool
+) -> None:
+    files = MemoryFiles()
+    talk = Talk(await make("responses", files=files))
+    await talk.say("What does it say?", [files.add("a.csv", "text/csv", data)])
+    assert ("whose encoding is not known" in json.dumps(last(fake))) is is_unsure
