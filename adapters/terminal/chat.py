@@ -133,7 +133,7 @@ class PipeInput:
         self._data = b""
         self._ended = False
 
-    async def read_line(self) -> str | None:
+    async def read_line(self, in_code: bool = False) -> str | None:
         """Return the next line without its end, or None at the end of the input. Raise BadInput if
         it is not text in UTF-8."""
         while b"\n" not in self._data and not self._ended:
@@ -173,8 +173,9 @@ class LineSource(Protocol):
 
     shows_prompt: bool
 
-    async def read_line(self) -> str | None:
-        """Return the next message without its line break, or None at the end of the input."""
+    async def read_line(self, in_code: bool = False) -> str | None:
+        """Return the next message without its line break, or None at the end of the input.
+        `in_code`: the line is part of a code block that is open."""
 
 
 @dataclass(frozen=True)
@@ -418,6 +419,9 @@ class TerminalChat:
         except PonteError as error:
             self._fail(error.words())
             return
+        head, _, block = text.partition("\n")
+        if files and not _WORD.sub("", head).strip() and block.startswith(("```", "~~~")):
+            text = block  # with nothing beside it, it runs without a model
         body = {
             "message": text, "conversation": "main", "event_key": key, "time_zone": local_zone(),
         }  # fmt: skip
@@ -494,14 +498,18 @@ def disable_echo() -> Iterator[None]:
 
 async def _read_message(source: LineSource) -> str | None:
     """Return a line, or all lines of a code block if the line begins one. Return None at the end of
-    the input."""
+    the input, and "" for a block that a person discards."""
     text = await source.read_line()
-    if text is None or not text.lstrip().startswith(("```", "~~~")):
-        return text
+    if text is None:
+        return None
     lines, fence = text.split("\n"), None
     for line in lines:
         fence = fence_after_line(line, fence, len(line))
-    while fence is not None and (more := await source.read_line()) is not None:
+    while fence is not None:
+        if (more := await source.read_line(in_code=True)) is None:
+            if source.shows_prompt:
+                return ""
+            break
         lines.append(more)
         fence = fence_after_line(more, fence, len(more))
     return "\n".join(lines)

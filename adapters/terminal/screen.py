@@ -67,14 +67,18 @@ class LineEditor:
             history=history, completer=CommandCompleter(slugs), complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE, reserve_space_for_menu=0,
             multiline=True, key_bindings=keys,
-            placeholder=FormattedText([("fg:ansibrightblack", say("Alt-Enter: new line"))]),
             prompt_continuation=" " * get_cwidth(self._message),
         )  # fmt: skip
 
-    async def read_line(self) -> str | None:
+    async def read_line(self, in_code: bool = False) -> str | None:
         """Return the next message, or None after Ctrl-C or Ctrl-D. It may have several lines."""
+        hint = say("Close the code with ```, or press Ctrl-C to discard it.")
+        hint = hint if in_code else say("Alt-Enter: new line")
         try:
-            return await self._session.prompt_async(self._message, handle_sigint=False)
+            return await self._session.prompt_async(
+                "… " if in_code else self._message, handle_sigint=False,
+                placeholder=FormattedText([("fg:ansibrightblack", hint)]),
+            )  # fmt: skip
         except (EOFError, KeyboardInterrupt):
             return None
 

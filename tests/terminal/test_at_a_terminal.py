@@ -215,3 +215,19 @@ async def test_it_says_for_how_long_it_works_and_ends_with_0_after_a_failure(
         await terminal.until("There.")
         terminal.type("hello\r")
         await terminal.until("is not responding")
+
+
+async def test_an_open_code_block_is_seen_and_can_be_left(ponte: WebPonte, tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text("a,b\n1,2\n")
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        terminal.type("```python\r")
+        await terminal.until("Close the code with ```, or press Ctrl-C to discard it.")
+        await terminal.until("… ")
+        await terminal.says("x = 1\r\x03", "x = 1")
+        await terminal.says("hello", "You said: hello")
+        terminal.type("@sales.csv\x1b\r```python\x1b\rprint(1)\r```\r")
+        await terminal.until("You said: ```python")
+    texts = [row.message.text for row in ponte.rows.values()]
+    assert texts == ["hello", "```python\nprint(1)\n```"]
+    *_, last = ponte.rows.values()
+    assert [one.name for one in last.message.attachments] == ["sales.csv"]
