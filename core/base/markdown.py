@@ -164,7 +164,7 @@ def to_plain_text(text: str) -> str:
             continue
         words, target, label_start = "", "", 0
         for part in token.children or ():
-            text_part = BREAK.sub("\0", part.content) if part.type == "text" else part.content
+            text_part = BREAK.sub(" ", part.content) if part.type == "text" else part.content
             words += "\n" if part.type in ("softbreak", "hardbreak") else text_part
             if part.type in ("s_open", "s_close"):
                 words += part.markup
@@ -181,7 +181,6 @@ def to_plain_text(text: str) -> str:
         for number, (source, result) in enumerate(zip(sources, results, strict=True), token.map[0]):
             # The parser removes the backslash before a `|` in the cell of a table.
             in_cell = source.replace("|", r"\|")
-            result = result.replace("\0", " " if "|" in lines[number] else "\n")
             lines[number] = lines[number].replace(source, result).replace(in_cell, result)
     return "\n".join(lines)
 

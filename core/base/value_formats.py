@@ -185,7 +185,7 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
 
     words, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
     near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
-    if words in (names := [fold_to_letters(_simplify(name)) for name in near_days]):
+    if words in (names := list(map(fold_to_letters, near_days))):
         return today + timedelta(names.index(words) - 1)
     letters = re.findall(r"[a-z]{3,}", words)
     months = [month for month, name in get_month_names("wide", locale=cldr).items()
@@ -231,4 +231,4 @@ def parse_typed_truth(text: str) -> bool | None:
 def _simplify(text: str) -> str:
     """Return the text with plain spaces, digits, minus signs and apostrophes."""
     text = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
-    return " ".join(text.replace("’", "'").split())
+    return " ".join(text.replace("'", "’").split())

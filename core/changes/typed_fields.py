@@ -79,8 +79,11 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
     if not text.strip():
         return text
     if field.options:
-        titles = [text] if field.type == "select" else text.split(",")
-        return ", ".join(_find_option(field, title.strip()) for title in titles)
+        titles = map(str.strip, [text] if field.type == "select" else text.split(","))
+        options = {fold_to_letters(each): each for each in field.options}
+        options |= dict(zip(field.options, field.options, strict=True))
+        # The table may have new options.
+        return ", ".join(options.get(t) or options.get(fold_to_letters(t), t) for t in titles)
     values = {_parse_text(field, text, now, locale) for locale in locales} - {None}
     if len(values) == 1:
         return str(values.pop())
@@ -88,13 +91,6 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
         _WRONG_VALUE, field=_show_name(name_field(field)), value=_show_name(text),
         form=_write_example(field, now),
     )  # fmt: skip
-
-
-def _find_option(field: FormField, title: str) -> str:
-    """Return the option with these letters, else the title: the table may have new options."""
-    letters = fold_to_letters(title)
-    matching = [each for each in field.options if fold_to_letters(each) == letters]
-    return matching[0] if len(matching) == 1 and title not in field.options else title
 
 
 def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str | None:

@@ -27,7 +27,12 @@ from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.markdown import escape_markdown
 from core.base.text import clean_text, make_code_block, run_off_loop, split_text
-from core.base.value_formats import format_value, parse_typed_number, parse_typed_truth
+from core.base.value_formats import (
+    format_value,
+    parse_number,
+    parse_typed_number,
+    parse_typed_truth,
+)
 from core.domain.messages import File, Message, too_large
 from core.domain.records import QuickCommand
 
@@ -56,7 +61,6 @@ _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"\S{1,40}")
 _DEEPEST = 32
 """The deepest nesting of a JSON input."""
-_NUMBER = re.compile(r"[+-]?\d{1,300}(?P<fraction>(\.\d{1,300})?([eE][+-]?\d{1,3})?)")
 
 _NO_OBJECT = (
     "This looks like JSON but is not valid (line {line}, column {column}). Fix it, use "
@@ -192,10 +196,7 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
         if kind == "choice":
             checked = value if value in choices else None
         elif kind == "number":
-            if is_typed and isinstance(value, str):
-                number = parse_typed_number(value)
-                value = number if number is None else f"{number:f}"
-            checked = _number(value)
+            checked = _number(value, is_typed)
         elif kind == "boolean":
             checked = value if isinstance(value, bool) else parse_typed_truth(str(value))
         elif isinstance(value, str):
@@ -313,11 +314,12 @@ def _example(slug: str, names: list[str]) -> str:
     return f"`quick-command {slug} {pairs}`"
 
 
-def _number(value: Any) -> int | float | None:
+def _number(value: Any, is_typed: bool) -> int | float | None:
     """Return the finite number in the value; None if it is none."""
     if isinstance(value, str):
-        match = _NUMBER.fullmatch(value.strip())
-        value = (float(value) if match["fraction"] else int(value)) if match else None
+        number = parse_typed_number(value) if is_typed else parse_number(value)
+        if number is not None:
+            value = float(number) if number.as_tuple().exponent else int(number)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if isinstance(value, int) or math.isfinite(value) else None

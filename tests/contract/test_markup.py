@@ -56,12 +56,8 @@ def test_a_break_in_a_cell_is_no_tag(tag: str) -> None:
 def test_a_break_in_prose_is_a_line(tag: str) -> None:
     text = f"Line one{tag}Line two, `a{tag}b`"
     assert re.sub("<br>\n?", "\n", to_html(text)).startswith('<p dir="auto">Line one\nLine two')
-    for words in (
-        safe_markdown(text),
-        convert_markdown(text),
-        to_plain_text(text),
-        draw(text),
-    ):
+    assert to_plain_text(text).startswith("Line one Line two, a<")
+    for words in (safe_markdown(text), convert_markdown(text), draw(text)):
         assert words.split("\n")[0].rstrip() == "Line one"
         assert f"a{tag}b" in words
     block = f"```html\n{text}\n```"

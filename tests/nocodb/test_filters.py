@@ -105,7 +105,7 @@ def test_any_of_several_is_a_group() -> None:
     [
         ("Nome", "eq", "x", "unknown_field", "did you mean 'Name'?"),
         ("Stage", "eq", "Leed", "unknown_option", "did you mean 'Lead'?"),
-        ("Stage", "eq", "xyz", "unknown_option", ""),
+        ("Stage", "eq", "xyz", "unknown_option", "it has Lead, Won, Lost"),
         ("Value", "gt", "abc", "bad_filter", ""),
         ("Value", "gt", True, "bad_filter", ""),
         ("Value", "gt", "1e99", "bad_filter", ""),

@@ -288,11 +288,11 @@ def parse_option(field: Field, value: object, zone: Zone = None) -> str:
         return text
     near = [each for each in field.options if fold_to_letters(each) == fold_to_letters(text)]
     near = near or difflib.get_close_matches(text, field.options, 1)
-    guesses = " or ".join(repr(each) for each in near[:3])
+    guesses, options = " or ".join(map(repr, near[:3])), ", ".join(field.options[:30])
     raise ToolError(
         "{field} has no option `{value}`. Options: {options}.",
-        code="unknown_option", hint=f"did you mean {guesses}?" if near else "",
-        field=field.title, value=text[:64], options=", ".join(field.options[:30]),
+        code="unknown_option", hint=f"did you mean {guesses}?" if near else f"it has {options}",
+        field=field.title, value=text[:64], options=options,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ import pydantic
 from core.base.errors import ToolError
 from core.base.i18n import say
 from core.base.text import compose_letters, fold_case, fold_to_letters, to_one_line
+from core.base.value_formats import parse_typed_truth
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
@@ -82,7 +83,6 @@ _NUMBER_OPS: tuple[Op, ...] = (*_ORDER_OPS, "in", *_BLANK_OPS)
 _DATE_OPS: tuple[Op, ...] = (*_ORDER_OPS, *_BLANK_OPS)
 _CHECK_OPS: tuple[Op, ...] = ("eq", "neq", *_BLANK_OPS)
 
-_TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 FILTER_GUIDE = (
@@ -534,7 +534,7 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         _require_operator(field, op, _CHECK_OPS)
         checked = op == "notblank"  # an empty checkbox is one that is not checked
         if values:
-            truth = _TRUTH.get(str(values[0]).strip().lower())
+            truth = parse_typed_truth(str(values[0]))
             if truth is None:
                 raise filter_error(f"{field.title} is a checkbox: its value is true or false")
             checked = truth == (op == "eq")

@@ -97,6 +97,7 @@ def test_what_cannot_be_read_is_told(text: str, words: str) -> None:
         ),
         ({"day": "m", "full": False}, {"day": "m", "full": False}),
         ({"day": "m", "rows": 7}, {"day": "m", "rows": 7}),
+        ({"day": "m", "rows": "0"}, {"day": "m", "rows": 0}),
     ],
 )
 def test_valid_inputs_are_accepted(given_input: Any, checked: Any) -> None:
@@ -131,7 +132,7 @@ def test_invalid_inputs_are_refused_with_a_hint(
 @pytest.mark.parametrize(
     ("locale", "text", "rows"),
     [("pt-BR", "1.234", 1234), ("pt-BR", "1.234,5", 1234.5), ("fr", "1 234,5", 1234.5),
-     ("en", "1,234", 1234), ("fr", "1.234", None), ("en", "1.234", 1.234)],
+     ("en", "1,234", 1234), ("fr", "1.234", None), ("en", "1.234", 1.234), ("fr", "0", 0)],
 )  # fmt: skip
 def test_a_number_that_a_person_typed_is_in_the_form_of_their_language(
     locale: str, text: str, rows: float | None
