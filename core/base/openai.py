@@ -127,7 +127,11 @@ _BUSY = re.compile(
     r"(?i)rate_?limit|overloaded|capacity_exceeded|resource_exhausted|too_many_requests|throttl"
 )
 """Codes of servers that receive too many requests."""
-_BUSY_WORDS = re.compile(r"(?i)overloaded|\brate.?limit|too many requests")
+_BUSY_WORDS = re.compile(
+    r"(?i)overloaded|\brate.?limit|too many requests|throttl|频率|限流|稍后|\bslow down\b"
+    r"|\b(wait|try again|retry)\b.{0,30}\b(before|later|moment|minutes?|seconds?|shortly)\b"
+    r"|\b(tokens|requests) per (second|minute|hour|day)\b"
+)
 _NO_TOOLS = re.compile(
     r"(?i)--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
     r"\b[^.]{0,30}(not|n't) (be |currently )?(support|enabled|allowed)|that support tool"
@@ -276,7 +280,9 @@ class ModelServerFault(Exception):
     @property
     def is_rate_limited(self) -> bool:
         """True if the server receives too many requests now."""
-        in_words = self.status in (0, 400, 503) and _BUSY_WORDS.search(self.message) is not None
+        in_words = (
+            self.status in (0, 400, 422, 503) and _BUSY_WORDS.search(self.message) is not None
+        )
         named = _BUSY.search(f"{self.code} {self.type}") is not None
         return self.status in (429, 529) or named or in_words
 
@@ -304,7 +310,7 @@ class ModelServerFault(Exception):
             return False
         if self.status >= 500:
             return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
-        if self.status not in (0, 400):
+        if self.status not in (0, 400, 422):
             return self.status in (408, 409, 425, 429, 498)
         return self.kind == "unsent" or self.code == "server_error" or self.is_rate_limited
 

@@ -241,16 +241,23 @@ MAX_ANSWER_CHARACTERS = 1_000_000
 """Characters of one answer, with its calls' arguments: about eight times what models can write."""
 MAX_CALLS_PER_ANSWER = 256
 """Calls in one answer."""
-CUT_REASONS: dict[str, CutReason] = {
-    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
-    **dict.fromkeys(("content_filter", "safety", "sensitive", "recitation"), "filter"),
-}
-"""Why an answer ends early, by the server's word for it in lower case."""
-ERROR_REASONS = (
-    "error", "abort", "failed", "cancelled", "network_error", "insufficient_system_resource",
-    "malformed_function_call",
-)  # fmt: skip
-"""Words of servers for an answer that failed (vLLM, DeepSeek, Zhipu, Gemini, OpenRouter)."""
+AnswerEnd = Literal["whole", "length", "filter", "failed", "unknown"]
+END_WORDS: tuple[tuple[AnswerEnd, re.Pattern[str]], ...] = (
+    (
+        "failed",
+        re.compile(
+            "error|fail|abort|cancel|time_?d?_?out|exception|overload|unavailable|malformed"
+            "|rate_?limit|throttl|quota|insufficient|interrupt|internal|network|unexpected"
+        ),
+    ),
+    ("filter", re.compile("filter|safety|sensitive|recitation|prohibit|block|spii|refus|policy")),
+    ("length", re.compile("length|max|limit|context|budget|trunc|incomplete|unfinished")),
+    (
+        "whole",
+        re.compile("stop|end|eos|complete|finish|done|success|tool|function|call|unspecified"),
+    ),
+)
+"""What a server's word for the end of an answer, in lower case, means. The first one counts."""
 CARRIED_FIELD = re.compile(
     r"extra_content|provider_specific_fields|reasoning_(content|details|opaque)|thinking_blocks"
     r"|\w*signature\w*"
@@ -384,13 +391,16 @@ class AnswerReader:
     def read_answer(self) -> ModelAnswer:
         """Return the answer after a clean end. Raise ModelServerFault if it failed or is
         incomplete."""
-        if self.error is not None or self.finish in ERROR_REASONS:
+        if self._has_failed:
             fault = ModelServerFault("broken", body=self.error or {"message": self.finish})
             if rescued_answer := self.rescue(fault):
                 return rescued_answer
             raise fault
-        cut = CUT_REASONS.get(self.finish, "")
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
+        end = classify_end(self.finish)
+        cut: CutReason = end if end in ("length", "filter") else ""
+        if end == "unknown" and not calls:
+            cut = "length"  # nobody can tell whether text is whole
         for call in () if cut else calls:
             is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)
             is_cut = not call.read_objects() or not (self.finish or call.arguments.strip())
@@ -401,11 +411,14 @@ class AnswerReader:
             raise ModelServerFault("lost")
         return answer
 
+    @property
+    def _has_failed(self) -> bool:
+        return self.error is not None or classify_end(self.finish) == "failed"
+
     def rescue(self, fault: ModelServerFault) -> ModelAnswer | None:
         """Return what stays of the answer after a fault: all of it if its last sign came, or its
         text; None if nothing does."""
-        is_failed = self.error is not None or self.finish in ERROR_REASONS
-        if self.finish and not is_failed and self.parts:
+        if self.finish and not self._has_failed and self.parts:
             with suppress(ModelServerFault):
                 return self.read_answer()
         if fault.kind not in KEPT_ON_FAULTS or self.calls:
@@ -680,6 +693,12 @@ class AnswerReader:
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
         return next((each for each in self._tool_names if each.lower() == bare), name)
+
+
+def classify_end(reason: str) -> AnswerEnd:
+    """Return what a server's word for the end of an answer means; no word is no doubt."""
+    found = (end for end, words in END_WORDS if words.search(reason))
+    return next(found, "unknown" if reason else "whole")
 
 
 def read_text(content: object) -> str:

@@ -9,6 +9,7 @@ instructions. So nothing is sent that may not fit.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -134,7 +135,8 @@ class ContextSizes:
         self.listed: Json = {}
         """What the server lists at `/models`."""
         self._told: dict[str, int] = {}
-        self._refused: dict[str, int] = {}
+        self._refused: dict[str, tuple[int, float]] = {}
+        """What the server refused more than, and until when that counts (monotonic seconds)."""
         self._scales: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._asked_at: dict[str, float] = {}
@@ -155,8 +157,9 @@ class ContextSizes:
             size = ContextSize(tokens, "table")
         else:
             size = ContextSize(self._setting or ASSUMED_CONTEXT_TOKENS, "assumed")
-        refused = self._refused.get(model, size.tokens)
-        return ContextSize(refused, "server") if refused < size.tokens else size
+        refused, until = self._refused.get(model, (size.tokens, 0.0))
+        is_refused = refused < size.tokens and time.monotonic() < until
+        return ContextSize(refused, "server") if is_refused else size
 
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
         """Ask the server for the size of a model, unless it told it lately, and wait so long for
@@ -194,9 +197,10 @@ class ContextSizes:
         if (scale := self.scale(model)) > 1:
             self._scales[model] = max(scale * 0.8, 1.0)
 
-    def record_refusal(self, model: str, tokens: int) -> None:
-        """Record that a server refuses more than `tokens`."""
-        self._refused[model] = min(tokens, self.of(model).tokens)
+    def record_refusal(self, model: str, tokens: int, *, is_guess: bool = False) -> None:
+        """Record that a server refuses more than `tokens`. A guess counts for a while only."""
+        until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess else math.inf
+        self._refused[model] = min(tokens, self.of(model).tokens), until
 
     async def _ask(self, model: str) -> None:
         """Ask all paths where servers tell the size. A model that is not loaded yet is asked for

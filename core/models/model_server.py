@@ -204,9 +204,11 @@ def is_too_long(fault: ModelServerFault) -> bool:
     if fault.lacks_tools or fault.is_policy_refusal:
         return False
     is_named = fault.code in ("context_length_exceeded", "string_above_max_length")
-    words = f"{fault.code} {fault.type} {fault.message}"
-    in_words = fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(words) is not None
-    return fault.status == 413 or is_named or in_words
+    if fault.status == 413 or is_named:
+        return True
+    # "Too many tokens, please wait before trying again." (Bedrock)
+    words = "" if fault.is_rate_limited else f"{fault.code} {fault.type} {fault.message}"
+    return fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(words) is not None
 
 
 def is_locked(fault: ModelServerFault) -> bool:

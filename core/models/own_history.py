@@ -32,11 +32,10 @@ from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
 from core.models.answer_reader import (
     CALL_PARTS,
-    CUT_REASONS,
     END_OF_STREAM,
-    ERROR_REASONS,
     AnswerReader,
     ModelAnswer,
+    classify_end,
     dump_arguments,
     is_same_json,
     read_arguments,
@@ -149,7 +148,8 @@ class RoundHistory:
         if self.omission:
             server.omissions[self._full_request.thread.id] = min(self.omission, FAILED_TURNS)
         if self._halved_tokens >= MIN_REQUEST_TOKENS and not server.official:
-            server.sizes.record_refusal(self.model, self._halved_tokens * 4 // 3)
+            most = self._halved_tokens * 4 // 3
+            server.sizes.record_refusal(self.model, most, is_guess=True)
         elif usage and not usage.is_estimated:
             server.sizes.record_count(self.model, self._estimated_tokens, usage.input)
 
@@ -238,11 +238,12 @@ class ResponsesReader(AnswerReader):
     def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
         status = read_word(response.get("status")) or kind.removeprefix("response.")
         reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
-        self.finish = "stop"
+        # Some servers repeat the status of the first event in the last one.
+        self.finish = "stop" if status in ("queued", "in_progress") else status
         if status == "incomplete":
-            self.finish = reason if reason in CUT_REASONS else "length"
-        elif status in ERROR_REASONS:
-            self.finish, self.error = status, read_object(response.get("error")) or {"code": status}
+            self.finish = reason if classify_end(reason) == "filter" else "length"
+        elif classify_end(status) == "failed":
+            self.error = read_object(response.get("error")) or {"code": status}
         self.has_ended = True
         self.model = read_word(response.get("model"))
         self.add_usage(response.get("usage"))

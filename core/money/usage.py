@@ -240,6 +240,12 @@ def context_window(model: str) -> int | None:
     return CONTEXT_WINDOW_TOKENS.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
 
 
+CACHE_READS = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+"""Fields with the input from the server's cache (OpenAI and Moonshot, DeepSeek, Anthropic)."""
+CACHE_WRITES = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+"""Fields with the input that the server wrote to its cache."""
+
+
 def parse_usage(response: Mapping[str, Any]) -> Usage:
     """Return the token counts of a response, in the field names of either OpenAI API.
 
@@ -251,13 +257,21 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     input = _find_count(usage, "input_tokens", "prompt_tokens")
     output = _find_count(usage, "output_tokens", "completion_tokens")
     details = _find_details(usage, "input_tokens_details", "prompt_tokens_details")
-    cached = _find_count(details, "cached_tokens") or 0
-    cache_writes = _find_count(details, "cache_write_tokens", "cache_creation_tokens") or 0
+    cached = _find_largest((usage, details), *CACHE_READS)
+    cache_writes = _find_largest((usage, details), *CACHE_WRITES)
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
     reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
     total = _find_count(usage, "total_tokens") or 0
     if output and reasoning > output:  # it is not part of the output (xAI)
         output += reasoning
+    # Anthropic's fields, which gateways pass on, count what its input lacks. LiteLLM adds them to
+    # the input, as its total shows.
+    from_cache = cached + cache_writes
+    is_excess = cached > (input or 0) and bool(total or _find_count(usage, *CACHE_READS))
+    lacks_cache = is_excess or CACHE_READS[-1] in usage or CACHE_WRITES[-1] in usage
+    is_counted = not total or total - (input or 0) - (output or 0) >= from_cache
+    if input is not None and lacks_cache and is_counted:
+        input += from_cache
     if input:
         # Some servers count thoughts in the total alone (xAI, Gemini, Mistral).
         output = max(output or 0, total - input) or output
@@ -282,6 +296,11 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
         cost=max(plausible_costs, default=None),
         is_estimated=not input or output is None,
     )
+
+
+def _find_largest(places: Iterable[Mapping[str, Any]], *names: str) -> int:
+    """Return the largest plausible count under these names in any of these objects, 0 if none."""
+    return max(_find_count(place, *names) or 0 for place in places)
 
 
 def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:

@@ -124,6 +124,23 @@ async def test_an_overloaded_server_is_asked_three_times(
     assert (len(question_bodies(fake)), len(waits)) == (4, 2)
 
 
+@at_levels(errors.THROTTLED)
+async def test_a_throttled_request_is_waited_for_and_nothing_is_left_out(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    model = await make(level)
+    talk, size = talk_with(model), model.context_size
+    await talk.say("words " * 5_000)
+    fake.requests.clear()
+    remaining = [error, error]
+    fake.refuses = lambda body: remaining.pop() if remaining else None
+    assert await talk.say("hello") == "You said: hello"
+    bodies = question_bodies(fake)
+    assert (len(bodies), len(waits)) == (3, 2)
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert model.context_size == size
+
+
 async def test_an_error_beside_a_choice(make: Make, fake: FakeOpenAI, waits: list[float]) -> None:
     choice = {"index": 0, "finish_reason": "error", "error": {"code": 429, "message": "No."}}
     error = GatewayError(200, {"choices": [choice]}, is_event=True)

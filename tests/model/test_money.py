@@ -89,6 +89,22 @@ def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
         ({**WHOLE, "input_tokens_details": {"cached_tokens": -1}}, Usage(100, output=20)),
         ({**WHOLE, "input_tokens_details": {"cache_write_tokens": 101}},
          Usage(100, output=20, cache_writes=100)),
+        ({"prompt_tokens": 12, "completion_tokens": 5, "cache_read_input_tokens": 10_000,
+          "total_tokens": 10_017}, Usage(10_012, 10_000, 5)),  # Portkey
+        ({**WHOLE, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 50},
+         Usage(1_050, 900, 20, cache_writes=50)),  # Anthropic
+        ({**WHOLE, "cache_read_input_tokens": 90, "total_tokens": 120},
+         Usage(100, 90, 20)),  # LiteLLM
+        ({**WHOLE, "cached_tokens": 60, "total_tokens": 120}, Usage(100, 60, 20)),  # Moonshot
+        ({**WHOLE, "prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40},
+         Usage(100, 60, 20)),  # DeepSeek
+        ({**WHOLE, "cached_tokens": 150}, Usage(250, 150, 20)),
+        ({**WHOLE, "input_tokens_details": {"cached_tokens": 150}, "total_tokens": 270},
+         Usage(250, 150, 20)),
+        ({**WHOLE, "input_tokens_details": {"cached_tokens": 150}, "total_tokens": 120},
+         Usage(100, output=20)),  # Grok on Azure
+        ({**WHOLE, "cached_tokens": 60, "total_tokens": 300}, Usage(100, 60, 200)),
+        ({**WHOLE, "cache_read_input_tokens": -1, "total_tokens": 120}, Usage(100, output=20)),
         ({**WHOLE, "input_tokens_details": [7], "output_tokens_details": "x"}, Usage(100, 0, 20)),
     ],
 )  # fmt: skip

@@ -401,6 +401,33 @@ async def test_an_answer_that_reaches_its_limit_is_cut_whatever_the_server_says(
 
 
 @pytest.mark.parametrize(
+    ("word", "is_cut", "fault"),
+    [
+        ("model_context_window_exceeded", True, ""), ("MAX_TOKENS", True, ""),
+        ("token_limit", True, ""), ("pause_turn", True, ""), ("something_new", True, ""),
+        ("ThrottlingException", False, "broken"), ("upstream_timeout", False, "broken"),
+        ("internal_server_error", False, "broken"), ("rate_limit_exceeded", False, "broken"),
+        ("end_turn", False, ""), ("stop_sequence", False, ""), ("eos_token", False, ""),
+        ("COMPLETE", False, ""), ("finish_reason_unspecified", False, ""),
+    ],
+)  # fmt: skip
+async def test_a_word_for_the_end_that_is_not_openais(
+    make: Make, fake: FakeOpenAI, word: str, is_cut: bool, fault: str
+) -> None:
+    """An unknown one after text may mean that half of it is missing."""
+    serve(fake, [chunk({"content": "Half a sen"}), chunk({}, word)])
+    talk = Talk(await make("chat"), tools=TOOLS)
+    talk.begin("hello")
+    completed = await talk.round()
+    assert [item.text for item in completed.items] == ["Half a sen"]
+    assert (completed.is_truncated, bool(completed.broken)) == (is_cut, bool(fault))
+    serve(fake, [*calls(tc(0, "a", "query", ONE), finish=None), chunk({}, word)])
+    if not fault and word in ("pause_turn", "something_new", "COMPLETE"):
+        talk.begin("and now?")
+        assert [item.name for item in (await talk.round()).items] == ["query"], "whole calls run"
+
+
+@pytest.mark.parametrize(
     "later",
     [
         [{"prompt_tokens": 5, "completion_tokens": 300}, {"prompt_tokens": 0, "total_tokens": 0}],

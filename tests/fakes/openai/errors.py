@@ -211,6 +211,21 @@ OVERLOADED = {
                             is_event=True),
     "DashScope": GatewayError(429, {"code": "Throttling.RateQuota", "message": "No."}),
 }  # fmt: skip
+THROTTLED = {
+    "Bedrock": GatewayError(
+        200, _error("Too many tokens, please wait before trying again."), is_event=True
+    ),
+    "Bedrock, 400": GatewayError(400, _error("Too many tokens, please wait before trying again.")),
+    "per minute": GatewayError(
+        400, _error("The limit of 30000 input tokens per minute is exceeded. Slow down.")
+    ),
+    "later": GatewayError(
+        422, _error("Request exceeds the token limit of your tier, try again later")
+    ),
+    "Zhipu": GatewayError(400, _error("您的账户已达到速率限制，请稍后再试", 1302)),
+}
+"""Too many requests in the words of a request that is too long. Such a server takes the same
+request a little later."""
 TOO_LONG = {
     "llama.cpp": GatewayError(400, _error(
         "the request exceeds the available context size. try increasing the context size", 400,
