@@ -23,6 +23,7 @@ from core.changes.approval import Approval
 from core.chat.people import Conversations
 from core.domain.messages import (
     CONTEXT_NAME,
+    Answer,
     Attachment,
     File,
     Item,
@@ -46,7 +47,10 @@ from core.domain.records import (
 from core.people.policy import ANY_TABLE
 
 Show = Callable[[Progress], Awaitable[None]]
-LEFT_OUT = "I left out earlier results in this conversation that you don't have permission to read."
+LEFT_OUT = (
+    "I left out earlier results in this conversation that you don't have permission to read. What "
+    "was posted stays visible here."
+)
 """The sentence for the person if `ReadableThread` lacks something."""
 FETCH_TIMEOUT_SECONDS = 10.0
 """Seconds that a turn waits for each of its files; all of them are downloaded at the same time."""
@@ -62,6 +66,14 @@ class ReadableThread:
     items: Sequence[Item]
     files: frozenset[str]
     memory: str
+
+
+def _remove_placed(answer: Answer) -> str:
+    """Return the text of an answer without the rows and charts that were placed in it."""
+    text = answer.text
+    for each in answer.placed:
+        text = text.replace(each.text, f"[{LEFT_OUT}]")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +103,15 @@ class ToolContexts:
     ) -> ReadableThread | None:
         """Return what the asker may read of the turn's thread; None if they may read all of it.
 
-        Of a turn with anything else, they may read the answer as it was posted. Items that only the
+        Of a turn with anything else, they may read the answer as it was posted, without the rows
+        and charts that were placed in it. Items that only the
         model's server can read (reasoning, summaries) may hold anything and are all left out.
         """
         if all(self.may_know(rights, needs) for needs in provenance.needs):
             return None
         message, items = turn.message, list[Item]()
         history = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
-        answers = {one.seq: one.answer.text for one in history
+        answers = {one.seq: _remove_placed(one.answer) for one in history
                    if one.state in ("done", "stopped") and one.answer}  # fmt: skip
         entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):

@@ -178,6 +178,25 @@ async def test_rows_of_a_table_stay_with_those_who_may_read_it(
         assert "And what do you know?" in one.last_heard()
 
 
+@places
+async def test_rows_that_were_placed_in_an_answer_are_left_out_too(
+    bot_home: BotHome, platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.ANSWERED", f"{ANSWERED}\n\n[table:r1]\n\nThat is all.")
+    async with thread(bot_home, platform) as one:
+        shown = await one.ask("Which invoices are there?", "boss")
+        assert INVOICE in shown.text
+        assert shown.placed
+        answer = await one.ask("And what do you know?", "member")
+        heard = one.last_heard()
+        assert INVOICE not in heard
+        assert "Most of them are paid." in heard
+        assert "That is all." in heard
+        assert f"{NOTE} What was posted stays visible here." in answer.text
+        await one.ask("And you?", "boss")
+        assert INVOICE in one.last_heard()
+
+
 @pytest.mark.parametrize(
     ("platform", "level"), [*(("slack", level) for level in WITHOUT), ("web", "conversations")]
 )
