@@ -280,11 +280,9 @@ class ModelServerFault(Exception):
     @property
     def is_rate_limited(self) -> bool:
         """True if the server receives too many requests now."""
-        in_words = (
-            self.status in (0, 400, 422, 503) and _BUSY_WORDS.search(self.message) is not None
-        )
-        named = _BUSY.search(f"{self.code} {self.type}") is not None
-        return self.status in (429, 529) or named or in_words
+        in_words = self.status in (0, 400, 422, 503) and _BUSY_WORDS.search(self.message)
+        named = _BUSY.search(f"{self.code} {self.type}")
+        return self.status in (429, 529) or bool(named or in_words)
 
     @property
     def is_container_gone(self) -> bool:

@@ -496,6 +496,8 @@ class AnswerReader:
             if name or id:
                 call = self._add_call_part(CallPart(index, id, name or call.name))
                 call.is_repeated = True
+        if not call and not (id or name or words):  # an empty field beside the text (Snowflake)
+            return CallPart(index)
         call = call or self._add_call_part(CallPart(index, id))
         call.id = call.id or id
         if not call.name or name.startswith(call.name):
@@ -513,6 +515,8 @@ class AnswerReader:
     def add_whole_call(self, index: object, id: str, name: str, arguments: object) -> CallPart:
         """Add a whole call whose pieces may have come before, and return it."""
         words = dump_arguments(arguments)
+        if not (id or name or words):
+            return CallPart(index)
         open_calls = [call for call in reversed(self.calls) if not call.is_whole]
         at_index = (each for each in open_calls if each.index == index is not None)
         call = next((each for each in at_index if not id or each.id in ("", id)), None)

@@ -396,14 +396,22 @@ class ModelServer:
             return ("none" if is_gpt_6 else "low") if self.official else ""
         return self.options.effort or ("low" if self.official else "")
 
-    def tool_definition(self, tool: ToolSpec) -> Json:
-        """Return a tool's name, description and schema; `strict` only if it is sent as strict."""
-        is_refused = "strict" in self._refused_fields or tool.name in self._loose_tools
-        definition: Json = {"name": tool.name, "description": tool.description}
-        definition["parameters"] = dict(tool.parameters)
-        if tool.strict and not is_refused:
-            definition["strict"] = True
-        return definition
+    def define_tools(self, tools: Sequence[ToolSpec]) -> list[Json]:
+        """Return the tools' names, descriptions and schemas; `strict` only if it is sent as strict.
+
+        Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
+        (RooCodeInc/Roo-Code issue 10334).
+        """
+        takes_strict = "strict" not in self._refused_fields
+        takes_strict = takes_strict and (self.official or all(tool.strict for tool in tools))
+        definitions = list[Json]()
+        for tool in tools:
+            schema = {"parameters": dict(tool.parameters)}
+            definition: Json = {"name": tool.name, "description": tool.description, **schema}
+            if takes_strict and tool.strict and tool.name not in self._loose_tools:
+                definition["strict"] = True
+            definitions.append(definition)
+        return definitions
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
         """Change future requests after a refusal. Return whether the same question may work now."""

@@ -399,7 +399,7 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
         **server.user_pseudonyms(ask),
     }
     if ask.tools:
-        definitions = [server.tool_definition(tool) for tool in ask.tools]
+        definitions = server.define_tools(ask.tools)
         body["tools"] = [{"type": "function", "strict": False, **each} for each in definitions]
     if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}
@@ -519,7 +519,7 @@ class ChatCompletionsApi(OwnHistoryApi):
             **server.user_pseudonyms(ask),
         }
         if ask.tools:
-            functions = [server.tool_definition(tool) for tool in ask.tools]
+            functions = server.define_tools(ask.tools)
             body["tools"] = [{"type": "function", "function": each} for each in functions]
         # gpt-6-luna accepts function tools over this API only without reasoning (its model page).
         takes_none = bool(ask.tools) and model.startswith("gpt-6")

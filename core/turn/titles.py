@@ -130,6 +130,8 @@ class TitleMaker:
         if completed is None:
             return ""
         metrics.count_model_call(completed.usage, name)
+        if completed.is_truncated or completed.broken:  # it may end within a thought
+            return ""
         return "\n".join(item.text for item in completed.items if item.role == "assistant")
 
 

@@ -166,3 +166,15 @@ async def test_the_demo_model_gives_titles_too(tmp_path: Path) -> None:
         await ponte.ask("Again")
         listed = await titles(ponte, fake, 0)
         assert listed == ["How are you today"]
+
+
+async def test_a_title_that_was_cut_is_none(tmp_path: Path) -> None:
+    """Its text may be the beginning of a thought."""
+    cut = Script("We need a title for", match=TITLE_REQUEST, incomplete="max_output_tokens")
+    async with (
+        FakeOpenAI() as fake,
+        whole(tmp_path, fake, ponte_titles="on", ponte_model_api="responses") as ponte,
+    ):
+        fake.say(cut)
+        await ponte.ask("Quais faturas estão vencidas?")
+        assert await titles(ponte, fake, 1) == ["Quais faturas estão vencidas?"]

@@ -192,6 +192,13 @@ CHAT: dict[str, tuple[object, str, Calls]] = {
         [chunk({"tool_calls": tc(0, "", "query", '{"row"')}),
          chunk({"tool_calls": tc(0, "", None, ": 1}")}), chunk({"content": ""}, "eos_token")],
         "", BOTH[:1]),
+    "an empty older field beside the text": (
+        [{"choices": [{"index": 0, "message": {"content": "Hello", "function_call": {
+            "arguments": "", "name": ""}, "tool_calls": [{"function": {"name": ""}}, None]}}]}],
+        "Hello", []),
+    "an empty older field in each piece": (
+        [chunk({"content": piece, "function_call": {"arguments": "", "name": ""}})
+         for piece in ("Hel", "lo")], "Hello", []),
     "empty names and ids in later pieces": (
         calls(tc(0, "a", "query", ""), tc(0, "", "", '{"row"'), tc(0, "", None, ": 1}")), "",
         BOTH[:1]),
