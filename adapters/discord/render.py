@@ -55,6 +55,8 @@ from core.domain.records import QuickCommand
 LIMIT = 2000
 """Unicode code points in one message: resources/message.mdx#create-message-jsonform-params, and
 #1315 for what counts as a character."""
+MAX_CODE_SPAN_CHARACTERS = 1000
+"""A longer code span might be cut between two posts, where Discord reads each half as text."""
 MAX_POSTS_OF_ANSWER = 4
 """Largest number of posts in a row. A longer answer reads better as a file."""
 WHOLE = "answer.md"
@@ -132,6 +134,8 @@ _STRONG = re.compile(
     r"(https?://\S*)|(?<![\w\\])__(?=[^\s_])((?:[^_]|_(?!_)){1,500})(?<!\s)__(?!\w)"
 )
 """An address, or text that is bold in Markdown and underlined on Discord."""
+_QUOTE_IN_ITEM = re.compile(r"( *(?:[-*+]|\d{1,9}[.)])) +(?=>(?!>))")
+_LINE_END = re.compile(r"\s*\n[ >]*")
 _QUOTE = re.compile(r" {0,3}>(?!>) ?")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
@@ -260,9 +264,14 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
     `sheets`. `in_quote`: the lines are those of a quote, which contains no other one on Discord."""
     lines = markdown.split("\n")
     for token in reversed(parse_blocks(markdown)):
+        start, end = token.map or (0, 0)
+        if token.type == "paragraph_open":  # Discord ends a code span at the end of its line
+            text = "\n".join(lines[start:end])
+            for first, last in reversed([*find_code_spans(text)]):
+                text = text[:first] + _LINE_END.sub(" ", text[first:last]) + text[last:]
+            lines[start:end] = text.split("\n")
         if token.level or not token.map:
             continue
-        start, end = token.map
         # Discord knows neither indented code nor headings with a line under them.
         if token.type == "code_block":
             mark = "`" * _LONGEST_MARK
@@ -275,6 +284,9 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
     while at < len(lines) or fence is not None:
         # Discord takes code without an end for text.
         line = fence.closing if fence is not None and at == len(lines) else lines[at]
+        if fence is None and (quote := _QUOTE_IN_ITEM.match(line)):
+            out.append(quote[1])
+            lines[at] = line = line[quote.end() :]
         if fence is None and not in_quote and _QUOTE.match(line):
             quoted = list(takewhile(_QUOTE.match, lines[at:]))
             at += len(quoted)
@@ -311,7 +323,10 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
         else:
             text = table.records()
         # The cells are converted already, but Discord would still preview their addresses.
-        out += [change_outside_code(line, _prevent_previews) for line in text.split("\n")]
+        out += [
+            change_outside_code(line, _prevent_previews, _convert_long_code)
+            for line in text.split("\n")
+        ]
     return out
 
 
@@ -674,7 +689,7 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
             return ""
         if heading := _HEADING.match(line):
             line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
-        return change_outside_code(line, _convert_prose)
+        return change_outside_code(line, _convert_prose, _convert_long_code)
     # Discord knows no fences but those of three backticks, and no three backticks inside a block.
     if before and after:
         return _TICKS.sub("`\u200b", line)
@@ -683,6 +698,12 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     code = f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
     marker = "" if before else line.partition(fence.mark)[0].rstrip()  # of a list item
     return f"{marker}\n{code}" if marker else code
+
+
+def _convert_long_code(code: str) -> str:
+    """Return a code span; a long one as a block, which `split_text` closes in each post."""
+    content = _TICKS.sub("`\u200b", code.strip("`"))
+    return f"\n```\n{content}\n```\n" if len(code) > MAX_CODE_SPAN_CHARACTERS else code
 
 
 def _convert_prose(text: str) -> str:

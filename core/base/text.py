@@ -619,7 +619,7 @@ class _Part:
         cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
         tame = [cut for cut in cuts if self._keeps_fences(cut, fence)]
         outside_code = (cut for cut in tame if self.text.count("`", line, cut.end) % 2 == 0)
-        return next(outside_code, tame[0] if tame else None)
+        return next(outside_code, tame[0] if tame and least == self.start else None)
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
         """Return the last cut between two characters that fits.
@@ -685,8 +685,9 @@ def _storable(value: Any) -> Any:
 
 def _is_inside_character(text: str, place: int, start: int) -> bool:
     before, after = text[place - 1], text[place]
-    if after < "\u0300":  # no character below the first combining mark continues another one
-        return before == "\r" and after == "\n"
+    # No character below the first combining mark continues another one, except an escaped one.
+    if after < "\u0300":
+        return before == "\\" or (before == "\r" and after == "\n")
     if (
         before == _JOINER
         or after == _JOINER

@@ -86,11 +86,42 @@ def test_code_in_a_quote_is_code_in_each_of_its_posts(said: str, most: int) -> N
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        f"Run `{'y ' * 1_500}@here ||x||` now @here", f"> `{'y' * 2_600}{HIDDEN}`",
+        f"- a `{'y ' * 400}{HIDDEN} {'z ' * 700}` b. {'w ' * 300}",
+        f"|a|b|c|d|\n|-|-|-|-|\n|`{'y ' * 1_200}{HIDDEN}`|2|3|4|",
+        f"{'w ' * 600}`x. y {HIDDEN} {'z ' * 200}` {'v ' * 900}",
+    ],
+)  # fmt: skip
+def test_inline_code_is_code_in_each_of_its_posts(said: str) -> None:
+    for part in paginate(said).parts:
+        blocks = re.split(r"^```", part, flags=re.MULTILINE)
+        assert len(blocks) % 2, part
+        assert not MENTIONS.search(re.sub("`[^`]*`", "", "".join(blocks[::2]))), part
+
+
+@pytest.mark.parametrize("mark", ["@here", "||x||", "*a*", "_"])
+def test_an_escape_is_not_cut_between_two_posts(mark: str) -> None:
+    escaped = re.sub(r"([|*_])", r"\\\1", mark)
+    for shift in range(12):
+        parts = paginate("x" * shift + escaped * (5_000 // len(escaped))).parts
+        assert len(parts) > 1
+        assert not [part for part in parts if re.search(r"(?<!\\)(\\\\)*\\$", part)]
+        assert not MENTIONS.search("".join(parts))
+
+
+@pytest.mark.parametrize(
     ("said", "shown"),
     [
         # Discord would pair these backticks with those of the code.
         ("Wrap it in ``` and see `@here`.", r"Wrap it in \`\`\` and see `@here`."),
-        ("`a\nb` https://a.example `c`", "\\`a\nb` https://a.example `c\\`"),
+        ("`a\nb` https://a.example `c`", "`a b` <https://a.example> `c`"),
+        ("1. x `a\n   @here` @here", "1. x `a @here` @\u200bhere"),
+        ("> `a\n> b` c", "> `a b` c"),
+        ("`a\n\nb` c", "\\`a\n\nb\\` c"),
+        ("- > ```\n  > @here ||x||\n  > ```\n- b", "-\n```\n@here ||x||\n```\n- b"),
+        ("1. > a\n   > `b`", "1.\n> a\n> `b`"),
         (r"\`https://a.example` x", r"\`<https://a.example>\` x"),
         (r"a\``b` c", r"a\``b` c"),
         ("```\n```\n\n```\n@here\n```", "```\n\u200b\n```\n\n```\n@here\n```"),
