@@ -1,4 +1,5 @@
-"""kill -9 while a person changes, denies, repeats or approves: the same event ends as without it.
+"""kill -9 while a person changes, denies, repeats, approves or undoes: the same event ends as
+without it, with the same lines in the audit log.
 
 Each command runs in copies of one data folder. In each, the bot dies at another commit of the
 event: just before it, so that what happened since the commit before is there. `PONTE_STORM`, as in
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -91,7 +93,8 @@ class Trial:
                 self._name(change.repeated_by), values)  # fmt: skip
 
     def _answer(self, answer: Answer) -> str:
-        return f"{answer.status}: {answer.text} {[card.state for card in answer.cards]}"
+        text = re.sub("(?<=`)[a-z2-7]{6}(?=`)", lambda match: self._name(match[0]), answer.text)
+        return f"{answer.status}: {text} {[card.state for card in answer.cards]}"
 
     def _name(self, id: str) -> str:
         return self.ids.get(id, "new" if id else "")
@@ -104,15 +107,16 @@ class Trial:
 
 
 @pytest.mark.parametrize("text", [
-    "change {a} Value = 9", "deny {a} Not yet.", "again {c}", "approve {a} {b}"
+    "change {a} Value = 9", "deny {a} Not yet.", "again {c}", "approve {a} {b}", "undo {d}"
 ])  # fmt: skip
 async def test_a_kill_at_any_commit_changes_nothing_of_the_end(ctx: ToolContext, text: str) -> None:
     await ctx.victim.start()
     ids = {}
-    for name, row in (("a", 3), ("b", 5), ("c", 6)):
+    for name, row in (("a", 3), ("b", 5), ("c", 6), ("d", 7)):
         values = {"Status": "Lost", "Value": 7}
         ids[name] = await propose(ctx, name, "update_record", record_id=row, record_data=values)
     await ctx.people.ask(make_message(f"deny {ids['c']}", "d"))
+    await ctx.people.ask(make_message(f"approve {ids['d']}", "e"))
     assert await ctx.victim.terminate() == 0
     trial = Trial(ctx, text.format(**ids), {id: name for name, id in ids.items()})
     whole, _ = await trial.run(0, "before")

@@ -36,3 +36,5 @@ async def test_a_delivery_that_is_sent_again_after_a_kill_is_posted_once(
             assert (await inbox.wait_for_answer(entry.seq)).text == "Pushed: main"
         await running_bot.engine.drain(5)
         assert [post.text for post in running_bot.recorder.posts] == ["Pushed: main"]
+        lines, _ = await running_bot.engine.people.audit.read(event="webhook-received")
+        assert [line["turn"] for line in lines] == [entry.turn]

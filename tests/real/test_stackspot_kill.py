@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.dialogues.stackspot import asks
@@ -71,3 +78,35 @@ async def test_one_whose_beginning_was_not_recorded(
     answer = await ctx.people.answer(asked)
     assert "unknown" in answer.text or "I don't know whether" in answer.text, answer.text
     assert stackspot.count("create") == 1
+
+
+@pytest.mark.parametrize("text", ["quick-command explain a", asks("explain", "a")])
+async def test_a_run_has_its_audit_line_at_whichever_commit_the_bot_dies(
+    ctx: ToolContext, stackspot: FakeStackSpot, text: str
+) -> None:
+    """A typed command that is waited for again after a crash may have two."""
+    number, has_died = 0, True
+    while has_died:
+        number += 1
+        shutil.rmtree(ctx.victim.home, ignore_errors=True)
+        created, message = stackspot.count("create"), make_message(text, f"at {number}")
+        await ctx.victim.start("--stackspot", stackspot.url, "--die-at-commit", f"{number}:before")
+        with suppress(aiohttp.ClientError):  # it is dead
+            if await ctx.people.deliver(message):
+                await ctx.people.answer(message)
+        has_died = await ctx.victim.terminate() == -signal.SIGKILL
+        await start(ctx, stackspot)
+        answer = await ctx.people.ask(message)
+        assert await ctx.victim.terminate() == 0
+        outcomes = read_runs(ctx.victim.home)
+        is_known = "explain: a" in answer.text
+        assert set(outcomes) == {"ok" if is_known else "unknown"}, (number, answer.text)
+        assert len(outcomes) == 1 or (is_known and text.startswith("quick-command"))
+        assert stackspot.count("create") - created <= 1
+
+
+def read_runs(home: Path) -> list[str]:
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        rows = connection.execute("SELECT line FROM audit").fetchall()
+    lines = [json.loads(line) for (line,) in rows]
+    return [line["outcome"] for line in lines if line["event"] == "tool-run"]
