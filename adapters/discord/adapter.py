@@ -22,6 +22,7 @@ from adapters.discord.client import (
     ChannelQueues,
     DiscordClient,
     Interaction,
+    RefusedForNow,
     attempt,
     own_id,
     snowflake,
@@ -213,14 +214,13 @@ class DiscordAdapter:
         return await discord_people.find_labels(await self.connection.client(), names)
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
-        """Return whether the person can read the channel of `address`; None if that is not
-        known."""
+        """Return whether the person can read the channel of `address`."""
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address)
 
     async def can_write(self, person: Person | None, address: Address) -> bool | None:
-        """Return whether the person can read the channel and post there; None if not known. False
-        in a direct message, which has no server. Without a person, return whether the bot can."""
+        """Return whether the person can read the channel and post there. False in a direct message,
+        which has no server. Without a person, return whether the bot can."""
         if person is None:
             return await discord_people.can_post(await self.connection.client(), address)
         if not (address.workspace and address.channel.isdecimal()):
@@ -230,11 +230,12 @@ class DiscordAdapter:
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the other person is a member of the server of `address`, where the person
-        writes; None if Discord does not tell. False in a direct message, which has no server."""
+        writes. False in a direct message, which has no server."""
         if not address.workspace:
             return False
-        has_left = await self.roles.has_left(other, address)
-        return None if has_left is None else not has_left
+        if (has_left := await self.roles.has_left(other, address)) is None:
+            raise RefusedForNow(reason="no answer")
+        return not has_left
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
         """Return the id of our post with this text, which was made for `to` in a channel; None if

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import discord
 import structlog
@@ -17,7 +19,7 @@ from adapters.discord.client import (
     attempt,
     code_of,
 )
-from core.base.errors import PonteError, Undeliverable
+from core.base.errors import PlatformBusy, PonteError, Undeliverable
 from core.base.tasks import cancel_all, retry
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
@@ -83,24 +85,35 @@ async def can_read_channel(
     client: discord.Client, person: Person, address: Address, *, posts: bool = False
 ) -> bool | None:
     """Return whether a person can see the channel of `address` in a server, and with `posts` also
-    write there; None if that is not known."""
-    guild = client.get_guild(int(address.workspace or 0))
-    channel = guild.get_channel(int(address.channel)) if guild else None
-    if guild is None or channel is None:
+    write there; None if Discord refuses to tell, or for a thread. Raise PlatformBusy if it does not
+    answer now."""
+    guild_id, channel_id = int(address.workspace or 0), int(address.channel)
+    guild = client.get_guild(guild_id)
+    channel: Any = guild.get_channel(channel_id) if guild else None
+    if guild and channel is None:
         # The gateway lists all channels of a server, but no threads.
-        return False if guild and posts else None
+        return False if posts else None
     try:
-        member = await attempt(lambda: guild.fetch_member(int(person.id)))
-    except (PonteError, *IN_DOUBT) as error:
+        if guild is None:  # another process may have the gateway's session
+            guild = await attempt(lambda: client.fetch_guild(guild_id))
+            channel = await attempt(partial(guild.fetch_channel, channel_id))
+        member = await attempt(partial(guild.fetch_member, int(person.id)))
+    except PlatformBusy:
+        raise
+    except (PonteError, discord.InvalidData) as error:
         log.info("could not check access to a channel", error=type(error).__name__)
         return False if code_of(error) in NOBODY_THERE else None
+    except IN_DOUBT as doubt:
+        raise RefusedForNow(reason=type(doubt).__name__) from doubt
+    if isinstance(channel, discord.Thread):
+        return False if posts else None
     may = channel.permissions_for(member)
     return may.view_channel and (may.send_messages or not posts)
 
 
-async def can_post(client: discord.Client, address: Address) -> bool | None:
-    """Return whether Ponte can post at `address` when no interaction's token lets it; None if that
-    is not known."""
+async def can_post(client: discord.Client, address: Address) -> bool:
+    """Return whether Ponte can post at `address` when no interaction's token lets it. Raise
+    PlatformBusy if Discord does not answer now."""
     guild = client.get_guild(int(address.workspace or 0))
     if guild and (channel := guild.get_channel(int(address.channel))):
         may = channel.permissions_for(guild.me)
@@ -109,8 +122,8 @@ async def can_post(client: discord.Client, address: Address) -> bool | None:
         await attempt(lambda: client.http.get_channel(int(address.channel)))
     except Undeliverable:
         return False
-    except (PonteError, *IN_DOUBT):
-        return None
+    except IN_DOUBT as doubt:
+        raise RefusedForNow(reason=type(doubt).__name__) from doubt
     return True
 
 

@@ -22,6 +22,7 @@ from adapters.slack.events import Payload, Source, author_home, is_direct
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import (
+    GROUPS_PATIENCE_SECONDS,
     SlackPeople,
     check_membership,
 )
@@ -260,27 +261,30 @@ class SlackAdapter:
         return await self.workspace.directory.labels(names)
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
-        """Return whether a person is a member of a shared channel; False for a direct message, None
-        if Slack does not tell, or if the first 10,000 members of a larger channel do not include
-        them."""
+        """Return whether a person is a member of a shared channel; False for a direct message.
+        Nobody waits for it, so it may wait long for the rate limit."""
         if not address.is_shared:
             return False
         try:
-            return await check_membership(self.workspace.api, address.channel, person.id)
-        except FAILURES as failure:
-            log.info("could not check membership of a channel", error=str(failure))
+            return await check_membership(
+                self.workspace.api, address.channel, person.id, GROUPS_PATIENCE_SECONDS
+            )
+        except SlackRefused as refused:
+            log.info("could not check membership of a channel", error=str(refused))
         return None
 
     async def can_write(self, person: Person | None, address: Address) -> bool | None:
-        """Return whether a person, or the bot (None), can post in a channel, as its members do;
-        None if Slack does not tell."""
+        """Return whether a person, or the bot (None), can post in a channel, as its members do. If
+        the channel is too large to be listed, the members of our workspace can."""
         id = person.id if person else self.workspace.user
         try:
-            return await check_membership(self.workspace.api, address.channel, id)
+            is_member = await check_membership(self.workspace.api, address.channel, id)
         except SlackRefused as refused:
             return False if refused.error in NOT_A_MEMBER else None
-        except FAILURES:
-            return None
+        if is_member is None and person:
+            guest = await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)
+            return None if guest is None else not guest
+        return is_member
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether both are members of our workspace and the person is no guest; None if

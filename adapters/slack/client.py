@@ -110,6 +110,7 @@ token may become valid again (slackapi/bolt-python issue 1029, microsoft/botfram
 
 NOT_NOW = frozenset({
     "update_failed",  # chat.update
+    "fetch_members_failed",  # conversations.members; under load (wee-slack issue 775)
     "external_channel_migrating",  # chat.update, reactions.add, reactions.remove
     "messaging_processing_failed",  # chat.startStream, chat.appendStream
     "team_added_to_org", "org_login_required",  # every page: "until migration is complete"
@@ -159,6 +160,7 @@ TIERS: dict[str, int] = {
     "views.publish": 100, "views.open": 100, "files.info": 100,
     "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
     "conversations.open": 50, "conversations.info": 50, "conversations.members": 100,
+    "users.conversations": 50,
 }  # fmt: skip
 """The rate limits of Slack's methods, in calls per minute and workspace.
 
@@ -191,7 +193,7 @@ _FORMS = frozenset({
     "auth.test", "users.info", "users.list", "usergroups.list", "conversations.replies",
     "conversations.history",
     "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
-    "conversations.info", "conversations.members",
+    "conversations.info", "conversations.members", "users.conversations",
 })  # fmt: skip
 """Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
 bodies")."""

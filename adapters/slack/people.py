@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.client import FAILURES, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import FAILURES, HTTP_ERROR, InDoubt, SlackApi, SlackRefused
 from core.base.errors import PlatformBusy
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.changes import DisplayName
@@ -475,21 +475,44 @@ class SlackPeople:
             await self._members.write(members)
 
 
-_PAGE, _PAGES = 1000, 10
-"""Members per page, and the maximum number of pages, when Ponte lists a channel's members."""
+MEMBERSHIP_PATIENCE_SECONDS = 5.0
+"""Seconds that a person waits for the rate limits when Ponte asks for a channel's members."""
+_PAGE, _PAGES = 999, 10
+"""Members or channels per page, which is the largest size that Slack accepts (docs.slack.dev,
+node-slack-sdk, arguments of conversations.members), and the maximum number of pages."""
 
 
-async def check_membership(api: SlackApi, channel: str, user: str) -> bool | None:
-    """Return whether a person is a member of a channel. None if the first 10,000 members of a
-    larger channel do not include them. Raises the errors of `SlackApi.call`."""
-    cursor = None
-    for _ in range(_PAGES):
-        response = await api.call(
-            "conversations.members", channel=channel, limit=_PAGE, cursor=cursor, patience=5.0
-        )
-        if user in response.get("members", []):
-            return True
-        cursor = response.get("response_metadata", {}).get("next_cursor") or None
-        if not cursor:
-            return False
-    return None
+async def check_membership(
+    api: SlackApi, channel: str, user: str, patience: float = MEMBERSHIP_PATIENCE_SECONDS
+) -> bool | None:
+    """Return whether a person is a member of a channel. None if the channel is too large to be
+    listed and Slack does not list the person's channels either.
+
+    Raise SlackRefused if Slack refuses to list the members, PlatformBusy if it does not answer now.
+    """
+
+    async def find(id: str, field: str, method: str, **of: Any) -> bool | None:
+        cursor = None
+        for _ in range(_PAGES):
+            page = await api.call(method, limit=_PAGE, cursor=cursor, patience=patience, **of)
+            if id in (one if isinstance(one, str) else one["id"] for one in page.get(field, ())):
+                return True
+            cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
+            if not cursor:
+                return False
+        return None
+
+    try:
+        is_member = await find(user, "members", "conversations.members", channel=channel)
+        if is_member is None:
+            with suppress(SlackRefused):
+                types = "public_channel,private_channel"
+                is_member = await find(
+                    channel, "channels", "users.conversations", user=user, types=types
+                )
+        return is_member
+    except (InDoubt, SlackRefused) as failure:
+        # A proxy's refusal says nothing about the channel.
+        if isinstance(failure, SlackRefused) and not failure.error.startswith(HTTP_ERROR):
+            raise
+        raise PlatformBusy(REFUSED_SECONDS) from None

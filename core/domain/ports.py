@@ -487,16 +487,16 @@ class Messenger(Protocol):
         they are not known now."""
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
-        """Return whether the person can read the messages of that place; None if that is not
-        known."""
+        """Return whether the person can read the messages of that place; None if the platform can
+        never tell. Raise PlatformBusy if it does not answer now: the caller asks again."""
 
     async def can_write(self, person: Person | None, address: Address) -> bool | None:
         """Return whether the person can post in that shared place, or Ponte in any place (None);
-        None if that is not known."""
+        None and PlatformBusy as in `can_read`."""
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the person can write to the other one, as a member of the workspace of
-        `address`; None if that is not known."""
+        `address`; None and PlatformBusy as in `can_read`."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of these people, groups and roles (`platform:ID`). Names that

@@ -151,7 +151,7 @@ class Scheduler:
 
 UNKNOWN_STATUS_BACKOFF = Backoff(2.0, max_seconds=30.0)
 """Pauses between questions for an owner's status that the platform does not report."""
-MAX_STATUS_WAIT_SECONDS = 180.0
+MAX_STATUS_WAIT_SECONDS = 600.0
 """Seconds that a run waits for its owner's status. Then it is skipped."""
 
 
@@ -210,7 +210,7 @@ class ScheduleOrigin(Origin):
         if messenger is None or not address.is_shared:
             return
         try:
-            # None does not count: Slack never reports all members of a large channel.
+            # None does not count: the platform cannot tell, and the owner is still here.
             if await messenger.can_read(person, address) is False:
                 raise NotAllowed
         except PlatformBusy:

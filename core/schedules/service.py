@@ -19,7 +19,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from core.base.errors import NotAllowed, NotFound, NotStored, StatusUnknown, ToolError
+from core.base.errors import (
+    NotAllowed,
+    NotFound,
+    NotStored,
+    PlatformBusy,
+    StatusUnknown,
+    ToolError,
+)
 from core.base.i18n import plural, say
 from core.base.markdown import find_addresses
 from core.base.tasks import BackgroundTasks, Backoff, retry
@@ -121,7 +128,11 @@ class ScheduleService:
             )
         # Slash commands also work where Ponte is no member, and are answered through their token.
         messenger = self.platforms.messengers.get(address.platform)
-        if messenger and await messenger.can_write(None, address) is False:
+        try:
+            can_post = messenger is None or await messenger.can_write(None, address) is not False
+        except PlatformBusy:
+            raise StatusUnknown from None
+        if not can_post:
             raise NotAllowed(
                 "Ponte can't post here later. Add it as a member that may post, or ask in a direct "
                 "message with Ponte."

@@ -50,7 +50,7 @@ from core.tools.tool import FunctionTool
 log = structlog.get_logger("posting")
 POST_APPLIER = "post"
 """The name of the applier in the ledger."""
-PLACE_CHECK_SECONDS = 10.0
+PLACE_CHECK_SECONDS = 30.0
 """Seconds that the platform may take to report who can write in a place."""
 BUSY_POST_SECONDS = 30.0
 """Seconds for which a post is tried again while the platform's rate limit delays it."""
@@ -221,11 +221,20 @@ async def may_write(
 ) -> bool | None:
     """Return whether the person can write at the address, or to the `other` person if there is one;
     None if that is not known soon."""
+
+    async def ask() -> bool | None:
+        if other is not None:
+            return await messenger.can_write_to(person, other, address)
+        return await messenger.can_write(person, address)
+
     try:
         async with asyncio.timeout(PLACE_CHECK_SECONDS):
-            if other is not None:
-                return await messenger.can_write_to(person, other, address)
-            return await messenger.can_write(person, address)
+            return await retry(
+                ask,
+                PlatformBusy,
+                lambda busy, failed: busy.seconds,
+                max_wait_seconds=PLACE_CHECK_SECONDS,
+            )
     except (PlatformBusy, TimeoutError):
         return None
 

@@ -206,7 +206,7 @@ class ConversationManager:
             try:
                 await run.set_message(turn.message)
                 try:
-                    run.earlier_proposal = await origin.check_start(turn)
+                    run.earlier_proposal = await self._without_place(seq, origin.check_start(turn))
                 except asyncio.CancelledError:
                     await self._put_back_unless_stopped(run)
                     raise RunSkipped("changed") from None

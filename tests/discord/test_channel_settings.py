@@ -11,8 +11,9 @@ import pytest
 from discord import Client, Intents
 
 from adapters.discord import intake
-from adapters.discord.people import Roles
+from adapters.discord.people import Roles, can_post, can_read_channel
 from adapters.discord.setup import check
+from core.base.errors import PlatformBusy
 from core.base.http import Proxies
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
@@ -296,6 +297,39 @@ async def test_a_process_without_the_gateway_knows_roles_too(
         scene.discord.refuse("GET", "/users/@me/guilds", 403, 40333)
         assert await roles.roles_of(ana, DAY) == frozenset({"77"})
         await roles.close()
+
+
+async def test_who_reads_a_channel_is_known_without_the_gateway_or_asked_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.client.CALL_PAUSES_SECONDS", ())
+    await scene.open(FixedAddressingSettings())
+    ana, left = (Person("discord", str(someone.id)) for someone in (scene.ana, scene.bob))
+    scene.guild.members.discard(scene.bob.id)
+    here = Address("discord", str(scene.general.id), str(scene.guild.id), is_shared=True)
+    adapter = scene.ponte.adapter
+    async with Client(intents=Intents.none()) as client:
+        await client.login(scene.discord.token)
+        for session in (await adapter.connection.client(), client):
+            for posts in (False, True):
+                assert await can_read_channel(session, ana, here, posts=posts) is True
+                assert await can_read_channel(session, left, here, posts=posts) is False
+            scene.discord.refuse("GET", "/guilds/*/members/*", 403, 40333)
+            with pytest.raises(PlatformBusy):
+                await can_read_channel(session, left, here)
+            scene.discord.lose("GET", "/guilds/*/members/*", times=99)
+            with pytest.raises(PlatformBusy):
+                await can_read_channel(session, ana, here)
+            with pytest.raises(PlatformBusy):
+                await adapter.can_write_to(left, ana, here)
+            scene.discord.faults.clear()
+            scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
+            assert await can_read_channel(session, left, here) is None
+        assert await can_post(client, here) is True
+        scene.discord.lose("GET", "/channels/*", times=99)
+        with pytest.raises(PlatformBusy):
+            await can_post(client, here)
+        scene.discord.faults.clear()
 
 
 async def test_killed_in_mid_answer_where_a_channel_has_no_threads(

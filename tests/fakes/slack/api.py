@@ -46,6 +46,7 @@ READS: dict[str, tuple[Method, tuple[str, ...]]] = {
     "conversations.history": (reads.history, ("channel",)),
     "conversations.info": (reads.channel_info, ("channel",)),
     "conversations.members": (reads.members, ("channel",)),
+    "users.conversations": (reads.users_conversations, ()),
     "files.info": (reads.files_info, ("file",)),
     "files.getUploadURLExternal": (files.get_upload_url, ("filename", "length")),
 }
@@ -131,7 +132,7 @@ class WebApi:
             raise SlackErrorResponse("unknown_method")
         if args.pop("_json", False) and method in READS:
             raise SlackErrorResponse("invalid_arguments")
-        if required_scope(method, str(args.get("channel", ""))) in self.without:
+        if required_scope(method, str(args.get("channel", args.get("types", "")))) in self.without:
             raise SlackErrorResponse("missing_scope")
         if any(args.get(name) in (None, "") for name in required if name != "status"):
             raise SlackErrorResponse("invalid_arguments")
@@ -145,13 +146,16 @@ class WebApi:
 
 
 def required_scope(method: str, channel: str) -> str:
-    """The scope of a method that not every app has (each method's page)."""
+    """The scope of a method that not every app has (each method's page). `channel` may be types of
+    channels."""
     if method == "conversations.open":
         return "im:write"
     if method in ("users.info", "users.list"):
         return "users:read"
     if method == "usergroups.list":
         return "usergroups:read"
+    if method == "users.conversations":
+        return "groups:read" if "private_channel" in channel else "channels:read"
     if method in ("conversations.info", "conversations.members"):
         return "groups:read" if channel.startswith("G") else "channels:read"
     return ""

@@ -144,13 +144,38 @@ def channel_info(workspace: Workspace, args: Json) -> Json:
 
 
 def members(workspace: Workspace, args: Json) -> Json:
+    """Slack names 999 as the largest limit (node-slack-sdk, `ConversationsMembersArguments`)."""
     place = workspace.place(args["channel"])
+    if place.kind == "group" and BOT_USER not in place.members:
+        raise SlackErrorResponse("channel_not_found")
+    page, metadata = _cut_page(sorted(place.members), args)
+    return {"members": page, "response_metadata": metadata}
+
+
+def users_conversations(workspace: Workspace, args: Json) -> Json:
+    """Channels of a person: "Non-public channels are restricted to those where the calling user
+    shares membership" (the method's page)."""
+    kinds = {"public_channel": "channel", "private_channel": "group", "mpim": "mpim", "im": "im"}
+    types = str(args.get("types") or "public_channel").split(",")
+    if not kinds.keys() >= set(types):
+        raise SlackErrorResponse("invalid_types")
+    user = args.get("user") or BOT_USER
+    ids = [
+        place.id
+        for place in workspace.places.values()
+        if user in place.members and place.kind in {kinds[type] for type in types}
+        if place.kind == "channel" or BOT_USER in place.members
+    ]
+    page, metadata = _cut_page(ids, args)
+    return {"channels": [{"id": id} for id in page], "response_metadata": metadata}
+
+
+def _cut_page(ids: list[str], args: Json) -> tuple[list[str], Json]:
     limit, start = int(args.get("limit", 100)), int(args.get("cursor") or 0)
-    if not 1 <= limit <= 1000:
+    if not 1 <= limit <= 999:
         raise SlackErrorResponse("invalid_limit")
-    page = sorted(place.members)[start : start + limit]
-    more = str(start + limit) if start + limit < len(place.members) else ""
-    return {"members": page, "response_metadata": {"next_cursor": more}}
+    more = str(start + limit) if start + limit < len(ids) else ""
+    return ids[start : start + limit], {"next_cursor": more}
 
 
 def files_info(workspace: Workspace, args: Json) -> Json:

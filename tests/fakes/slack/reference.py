@@ -170,6 +170,9 @@ METHODS: dict[str, frozenset[str]] = {
             channel_not_found fetch_members_failed internal_error invalid_cursor invalid_limit
             method_not_supported_for_channel_type team_access_not_granted
             """,
+        "users.conversations": """
+            invalid_cursor invalid_limit invalid_types method_not_supported_for_channel_type
+            """,
         "apps.connections.open": """
             forbidden_team insecure_request internal_error invalid_auth missing_args
             """,
@@ -209,6 +212,7 @@ METHOD_TIERS = {
     "usergroups.list": 2,
     "conversations.replies": 3, "conversations.history": 3, "apps.connections.open": 3,
     "conversations.open": 3, "conversations.info": 3, "conversations.members": 4,
+    "users.conversations": 3,
 }  # fmt: skip
 
 

@@ -1,0 +1,67 @@
+"""Who is a member of a channel: known, not answered now, or never listed by Slack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapters.slack import client, people
+from core.base.errors import PlatformBusy
+from core.base.tasks import Backoff
+from core.domain.messages import Address, Person
+from tests.fakes.slack import BOT_USER, TEAM
+from tests.slack.bot import Workplace, workplace
+
+
+def place(w: Workplace, kind: str = "channel", *members: str) -> Address:
+    """A channel with the bot and these people."""
+    channel = w.slack.channel("many", w.alice)
+    channel.kind = kind  # type: ignore[assignment]
+    channel.members = {BOT_USER, *members}
+    return Address("slack", channel.id, TEAM, is_shared=True)
+
+
+@pytest.mark.parametrize("fault", ["429", "503", "403", "fetch_members_failed", "cut"])
+async def test_what_slack_does_not_answer_now_is_asked_again(
+    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CALL_BACKOFF", Backoff(0.0))
+    async with workplace(tmp_path) as w:
+        gone = Person("slack", w.bob.id, TEAM)
+        here = place(w, "channel", w.alice.id)
+        w.slack.api.faults.add("conversations.members", fault, 0, retry_after=100)
+        for question in (w.bot.slack.can_read, w.bot.slack.can_write):
+            with pytest.raises(PlatformBusy):
+                await question(gone, here)
+        with pytest.raises(PlatformBusy):
+            await w.bot.slack.can_write(None, here)
+
+
+async def test_a_refusal_of_slack_is_no_answer_that_comes_later(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        alice, here = Person("slack", w.alice.id, TEAM), place(w)
+        w.slack.api.without.add("channels:read")
+        assert await w.bot.slack.can_read(alice, here) is None
+        assert await w.bot.slack.can_write(alice, here) is None
+
+
+@pytest.mark.parametrize("kind", ["channel", "group"])
+async def test_a_person_of_a_channel_that_cannot_be_listed_is_looked_up_by_themselves(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "_PAGES", 2)
+    async with workplace(tmp_path) as w:
+        crowd = [f"U-{number}" for number in range(2_000)]
+        members = (*crowd, w.alice.id)
+        alice, bob = (Person("slack", someone.id, TEAM) for someone in (w.alice, w.bob))
+        guest = Person("slack", w.slack.person("Gus", guest="multi").id, TEAM)
+        here, slack = place(w, kind, *members), w.bot.slack
+        for question in (slack.can_read, slack.can_write):
+            assert await question(alice, here) is True
+            assert await question(bob, here) is False
+        assert await slack.can_write(None, here) is True
+        w.slack.api.without.add("groups:read")  # without it, Slack lists no private channels
+        assert await slack.can_read(bob, here) is None
+        assert await slack.can_write(bob, here) is True, "a member of the workspace counts"
+        assert await slack.can_write(guest, here) is False
