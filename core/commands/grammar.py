@@ -51,7 +51,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "aprovar": "approve", "alterar": "change", "repropor": "again", "recusar": "deny",
         "desfazer": "undo", "aprovações": "approvals",
         "porque": "why", "comando-rápido": "quick-command",
-        "agendamentos": "schedules", "agendamento": "schedule",
+        "agendamentos": "schedules", "agendamento": "schedule", "pare": "stop",
     },
     "fr": {
         "aide": "help", "état": "status", "utilisation": "usage",
@@ -61,6 +61,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "annuler": "undo", "approbations": "approvals",
         "pourquoi": "why", "commande-rapide": "quick-command",
         "planifications": "schedules", "planification": "schedule",
+        "arrête": "stop", "arrêtez": "stop",
     },
 }  # fmt: skip
 """Translated names of commands, in lower case. Commands that erase or restart the conversation have
@@ -81,6 +82,19 @@ RUN_PYTHON = "run-python"
 
 USAGE_OF_CHANNEL = "channel"
 """The argument of `usage` that asks for the usage of the channel."""
+_PLAIN_COMMANDS = frozenset(
+    {"stop", "help", "status", "usage", "usage channel", "changes", "approvals", "schedules", "new"}
+)
+"""The commands that may end like a sentence. `forget` deletes, so it must be typed as it is."""
+_MARKS = "`*_\"'“”‘’«»„\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE} "
+"""Marks around a command that was copied, or set in code, bold or quotes."""
+_ENDS = ".!?…。！？, "
+_POLITE = re.compile(
+    r"^(please|pls|plz|por favor|s['’]?il (te|vous) plait|svp|stp)\b[\s,]*"
+    r"|[\s,]*\b(please|pls|plz|por favor|pfv?|s['’]?il (te|vous) plait|svp|stp"
+    r"|thanks|thank you|obrigad[oa]|merci|ponte)$"
+)
+"""What people add to a command, folded."""
 _WITH_ID = frozenset({"approve", "deny", "undo", "again"})
 SCHEDULE_ACTIONS = ("pause", "resume", "run", "delete", "show")
 """The words after `schedule ID`."""
@@ -152,6 +166,7 @@ def parse_command(text: str) -> TypedCommand | None:
     text = text.strip()
     if text.startswith(("```", "~~~")):
         return _parse_code_block(clean_text(text))
+    text = _strip_courtesies(text)
     # A message may be long, so only its beginning is cleaned to find a name.
     start = clean_text(text[:_LONGEST_DECISION])
     if (translated := _translate_name(text, start.strip())) != text:
@@ -171,10 +186,11 @@ def parse_command(text: str) -> TypedCommand | None:
     if name in _WITH_ID:
         if name == "deny":
             word, *more = rest.split(maxsplit=1) or ("",)
+            word = word if more else word.rstrip(".!")
             is_command = bool(_ID_AND_CODE.fullmatch(word.lower()))
             reason = more[0] if more else ""
             return TypedCommand(name, id=word.lower(), reason=reason) if is_command else None
-        ids = rest.lower().split()
+        ids = rest.lower().rstrip(".!").split()
         most = MAX_APPROVED_TOGETHER if name == "approve" else 1
         is_command = 1 <= len(ids) <= most and all(map(_ID_AND_CODE.fullmatch, ids))
         return TypedCommand(name, id=" ".join(dict.fromkeys(ids))) if is_command else None
@@ -284,6 +300,20 @@ def _parse_change(rest: str) -> TypedCommand | None:
         else:
             return None
     return TypedCommand("change", id=id, input=check_unique_names(pairs))
+
+
+def _strip_courtesies(text: str) -> str:
+    """Return the command of a message that adds only marks, the end of a sentence or a polite word
+    to it, as in "Stop, please!"; else the text."""
+    if len(text) > _LONGEST_DECISION or "\n" in text:
+        return text
+    inner = text.strip(_MARKS)
+    bare = " ".join(_POLITE.sub("", _fold(inner.rstrip(_ENDS))).strip(_MARKS + _ENDS).split())
+    command = _ENGLISH_NAMES.get(bare, bare)
+    if command in _PLAIN_COMMANDS and not (command == "new" and inner.endswith("?")):
+        return command
+    is_copied = bool(inner) and text[0] in _MARKS and text[-1] in _MARKS
+    return inner if is_copied else text
 
 
 def _translate_name(text: str, start: str) -> str:

@@ -164,3 +164,37 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
 def test_a_decision_has_at_most_176_characters() -> None:
     assert is_decision_text(f"{'approve':170}abc234")
     assert not is_decision_text(f"{'approve':171}abc234")
+
+
+@pytest.mark.parametrize(
+    ("written", "command"),
+    [
+        ("Stop.", "stop"), ("STOP!!!", "stop"), ("stop please", "stop"), ("Please stop", "stop"),
+        ("Stop, please!", "stop"), ("stop…", "stop"), ("/stop!", "stop"), ("**stop**", "stop"),
+        ("help.", "help"), ("status?", "status"), ("`usage`", "usage"), ("“Changes”", "changes"),
+        ("parar!", "stop"), ("Pare, por favor.", "stop"), ("Ajuda?", "help"),
+        ("Uso do canal?", "usage channel"), ("arrête !", "stop"), ("Arrêter, svp", "stop"),
+        ("Arrête s’il te plaît", "stop"), ("État ?", "status"), ("« aide »", "help"),
+        ("new.", "new"), ("`forget yes`", "forget yes"), ("`approve abc234`", "approve abc234"),
+        ("approve abc234.", "approve abc234"), ("undo abc234!", "undo abc234"),
+        ("deny abc234.", "deny abc234"), ("'deny abc234 Not now.'", "deny abc234 Not now."),
+        ("deny abc234 because `x`", "deny abc234 because `x`"),
+    ],
+)  # fmt: skip
+def test_a_command_as_people_type_it(written: str, command: str) -> None:
+    parsed = parse_command(written)
+    assert parsed is not None
+    assert parsed == parse_command(command)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stop the server please", "stop doing that", "please stop the import", "help me", "why?",
+        "new?", "forget.", "forget yes!", "please", "por favor", "thanks", "merci", "ponte",
+        "status of order 7?", "para", "`stop` the server", "stop stop", "", "`", "!!!", "a" * 300,
+        "stop\nplease", "help us, please.",
+    ],
+)  # fmt: skip
+def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) -> None:
+    assert parse_command(text) is None
