@@ -308,6 +308,8 @@ def _strip_courtesies(text: str) -> str:
     if len(text) > _LONGEST_DECISION or "\n" in text:
         return text
     inner = text.strip(_MARKS)
+    if inner.startswith(("/", "!")) and not inner[1:2].isalpha():
+        return text
     bare = " ".join(_POLITE.sub("", _fold(inner.rstrip(_ENDS))).strip(_MARKS + _ENDS).split())
     command = _ENGLISH_NAMES.get(bare, bare)
     if command in _PLAIN_COMMANDS and not (command == "new" and inner.endswith("?")):

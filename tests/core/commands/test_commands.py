@@ -94,9 +94,9 @@ def test_a_typed_command_is_parsed(text: str, command: TypedCommand) -> None:
 
 
 FOR_THE_MODEL = """
-stop doing that please | help me with the orders | help! | new table for customers | forget it |
-approve | approve please | approve abc23 | approve abc239 | approve abc234 now | status? | / help |
-//help | please stop | quick-commands are nice | run-python | schedule abc234 pause it |
+stop doing that please | help me with the orders | new table for customers | forget it |
+approve | approve please | approve abc23 | approve abc239 | approve abc234 now | / help |
+//help | quick-commands are nice | run-python | schedule abc234 pause it |
 schedule abc234 start | schedules 0
 """
 CODE_FOR_THE_MODEL = (
