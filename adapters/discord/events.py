@@ -7,8 +7,9 @@ thread that the SDK's cache lacks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import discord
@@ -18,6 +19,7 @@ from adapters.discord.client import PLATFORM, Interaction, attempt
 from adapters.discord.posts import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
 from core.base import text
+from core.base.i18n import TIME_ZONE, find_zone
 from core.chat.incoming import AddressingSettings, ConfiguredPlaces
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_id
 
@@ -29,10 +31,11 @@ SPEECH_AND_APP_ANSWERS = (*SPEECH, MessageType.chat_input_command, MessageType.c
 """Types of messages with readable text: those of people, and the answers of apps to slash commands
 and menus (resources/message.mdx#message-object-message-types)."""
 _COMMAND = re.compile(r"[/!]?quick-command\s", re.IGNORECASE)
-_USER = re.compile(r"<@!?(\d+)>")
-_ROLE = re.compile(r"<@&(\d+)>")
-_CHANNEL = re.compile(r"<#(\d+)>")
+USER = re.compile(r"<@!?(\d+)>")
+_REFERENCE = re.compile(r"<(@&|@|#)!?(\d+)>")
 _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
+_COMMAND_LINK = re.compile(r"<(/[^<>:]+):\d+>")
+_TIMESTAMP = re.compile(r"<t:(-?\d{1,12})(?::(\w))?>", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def names_others(message: discord.Message, me: int) -> bool:
     """Return whether the message mentions other people or roles, or replies to a person with the
     mention on. A reply to another app is a mention of it too, but may still be meant for Ponte, so
     it does not count."""
-    mentioned_ids = {int(id) for id in _USER.findall(message.content)} - {me}
+    mentioned_ids = {int(id) for id in USER.findall(message.content)} - {me}
     people = any(user.id != me and not user.bot for user in message.mentions)
     roles = {role.id for role in message.role_mentions} - own_roles(message, me)
     return bool(mentioned_ids or people or roles)
@@ -192,12 +195,6 @@ def to_message(
     if thread:
         address = location.address("", thread)
     author = person_of(message.author)
-    # `message.mentions` also has the author of the message that this one replies to.
-    mentioned_ids = {int(id) for id in _USER.findall(message.content)} - {me}
-    mentioned = [user for user in message.mentions if user.id in mentioned_ids]
-    people = [(f"@{user.display_name}", user.id) for user in mentioned]
-    names = {channel.id: channel.name for channel in message.channel_mentions}
-    channels = [(f"#{names.get(id, id)}", id) for id in message.raw_channel_mentions]
     files = files_of(message)
     # A quick command takes the text of the message that it replies to, or else its files.
     replied = _replied_message(message)
@@ -216,26 +213,14 @@ def to_message(
         context=quotes_of(message, me),
         locale=locations.language_of(message),
         sent_at=(message.edited_at or message.created_at).timestamp(),
-        mentions=tuple((text.clean_text(words), str(id)) for words, id in (*people, *channels)),
+        mentions=names_of(message, me).list_mentions(message.content),
     )
 
 
 def text_of(message: discord.Message, me: int) -> str:
-    """Return the text of a message as people read it: without our own mention, with names in place
-    of other mentions and of emoji codes, with its poll and the names of stickers."""
-    people = {user.id: user.display_name for user in message.mentions}
-    roles = {role.id: f"@{role.name}" for role in message.role_mentions}
-    roles |= dict.fromkeys(own_roles(message, me), "")
-    channels = {channel.id: channel.name for channel in message.channel_mentions}
-
-    def user(match: re.Match[str]) -> str:
-        id = int(match[1])
-        return "" if id == me else f"@{people[id]}" if id in people else match[0]
-
-    content = _USER.sub(user, message.content)
-    content = _ROLE.sub(lambda m: roles.get(int(m[1]), f"@{m[1]}"), content)
-    content = _CHANNEL.sub(lambda m: f"#{channels.get(int(m[1]), m[1])}", content)
-    lines = [_EMOJI.sub(r"\1", content).strip()]
+    """Return the text of a message as people read it: without our own mention, with its poll and
+    the names of stickers, and otherwise as `ReferencedNames.write` does."""
+    lines = [names_of(message, me).write(message.content).strip()]
     poll = ""
     if message.poll is not None:
         options = [
@@ -245,6 +230,58 @@ def text_of(message: discord.Message, me: int) -> str:
         poll = f"[Poll] {message.poll.question}: {' / '.join(options)}"
     lines += [poll, *(f"[{sticker.name}]" for sticker in message.stickers)]
     return text.clean_text("\n".join(lines).strip())
+
+
+@dataclass(frozen=True, slots=True)
+class ReferencedNames:
+    """The names of the people, roles and channels that a text refers to by their ids.
+
+    `names` came with the text, by their codes (`@1`, `@&2`, `#3`); "" leaves a reference out. The
+    rest are looked up in the cache of `guild`.
+    """
+
+    guild: discord.Guild | None
+    names: Mapping[str, str]
+
+    def write(self, text: str) -> str:
+        """Return the text as Discord shows it (reference.mdx#message-formatting): with names in
+        place of ids, emoji codes and commands, and with dates in place of timestamps."""
+        text = _EMOJI.sub(r"\1", _REFERENCE.sub(self._find_name, text))
+        return _TIMESTAMP.sub(_write_moment, _COMMAND_LINK.sub(r"\1", text))
+
+    def list_mentions(self, content: str) -> tuple[tuple[str, str], ...]:
+        """Return the people and channels that the text refers to, as (name, id)."""
+        return tuple(
+            (text.clean_text(name), found[2])
+            for found in _REFERENCE.finditer(content)
+            if found[1] != "@&" and (name := self._find_name(found)) not in ("", found[0])
+        )
+
+    def _find_name(self, found: re.Match[str]) -> str:
+        kind, id = found.groups()
+        if (name := self.names.get(kind + id)) is not None:
+            return name
+        if guild := self.guild:
+            find = {"@": guild.get_member, "@&": guild.get_role, "#": guild.get_channel_or_thread}
+            if one := find[kind](int(id)):
+                return f"{kind[0]}{getattr(one, 'display_name', one.name)}"
+        return found[0] if kind == "@" else f"{kind[0]}{id}"
+
+
+def _write_moment(found: re.Match[str]) -> str:
+    """Return a timestamp as a date, for most styles with its time, in the installation's zone."""
+    try:
+        moment = datetime.fromtimestamp(int(found[1]), find_zone(TIME_ZONE.get()))
+    except (ValueError, OverflowError):
+        return found[0]
+    return f"{moment:%Y-%m-%d}" if found[2] in ("d", "D") else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def names_of(message: discord.Message, me: int) -> ReferencedNames:
+    """Return the names for the text of a message; our own are left out."""
+    names = {f"@{user.id}": f"@{user.display_name}" for user in message.mentions}
+    ours = [f"@{me}", *(f"@&{role}" for role in own_roles(message, me))]
+    return ReferencedNames(message.guild, names | dict.fromkeys(ours, ""))
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
@@ -270,7 +307,7 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
         quotes += [quoted] if quoted.text or quoted.reference else []
     if message.message_snapshots:
-        words = _forwarded_text(message)[:DISCORD_QUOTE_CHARACTERS]
+        words = names_of(message, me).write(_forwarded_text(message))[:DISCORD_QUOTE_CHARACTERS]
         quotes.append(Quote("a forwarded message", words))
     return tuple(one for one in quotes if one.text or one.reference)
 
@@ -278,8 +315,9 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
 def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARACTERS) -> Quote:
     """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
     names of its files. The text has at most `most` characters."""
-    texts = [text_of(message, me), _forwarded_text(message), *map(_embed_text, message.embeds)]
-    texts += map(text.clean_text, _component_texts(message.components))
+    more = [_forwarded_text(message), *map(_embed_text, message.embeds)]
+    more += map(text.clean_text, _component_texts(message.components))
+    texts = [text_of(message, me), *map(names_of(message, me).write, more)]
     words = "\n".join(filter(None, texts))
     names = ", ".join(file_name(file) for file in all_attachments(message))
     files = f"[with the files {names}]" if names and words else ""

@@ -14,7 +14,8 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import discord
@@ -22,8 +23,15 @@ import structlog
 from discord import app_commands
 
 from adapters.discord import events, render
-from adapters.discord.client import ALREADY_ACKNOWLEDGED, IN_DOUBT, UNKNOWN_INTERACTION, Interaction
-from adapters.discord.events import Locations, person_of
+from adapters.discord.client import (
+    ALREADY_ACKNOWLEDGED,
+    IN_DOUBT,
+    UNKNOWN_INTERACTION,
+    Interaction,
+    attempt,
+    own_id,
+)
+from adapters.discord.events import Locations, ReferencedNames, person_of
 from adapters.discord.people import Roles
 from adapters.discord.posts import files_of, given_file
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
@@ -50,6 +58,10 @@ DISCORD_RIGHTS_SECONDS, DISCORD_STORE_SECONDS = 0.5, 1.8
 Discord wants the acknowledgement within 3 seconds
 (receiving-and-responding.mdx#responding-to-an-interaction). More than one of them is left for the
 network."""
+NAME_LOOKUP_SECONDS = 0.5
+"""How long the look-up of people's names may delay the storing of a prompt."""
+MAX_NAMES_LOOKED_UP = 10
+"""People of one prompt whose names are looked up."""
 QUICK_COMMAND_LOOKUP_SECONDS = 0.5
 """How long the look-up of a quick command may delay the form that asks for its inputs."""
 CHANGE_FORM_SECONDS = 0.8
@@ -121,7 +133,8 @@ class DiscordInteraction:
         self._message = Message(
             event_key=key, text=clean_text(request.text), author=author, address=address,
             reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
-            attachments=request.files, context=request.context, locale=str(interaction.locale),
+            attachments=request.files, context=request.context, mentions=request.mentions,
+            locale=str(interaction.locale),
             sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
         )  # fmt: skip
         # Only interactions tell the language; it is remembered for the person's later messages.
@@ -212,7 +225,7 @@ class DiscordHandlers:
             values = render.read_form_values(interaction)
             prompt = values.get(render.PROMPT_FIELD, "")
             if id == render.ASK_ID:
-                await self._submit(interaction, InteractionRequest(prompt))
+                await self._submit_prompt(interaction, InteractionRequest(prompt))
             elif match := render.ABOUT_ID.fullmatch(id):
                 message = match["message"]  # set if it has files
                 files = self.locations.state.form_files.get(message) if message else []
@@ -224,7 +237,7 @@ class DiscordHandlers:
                 attachments = tuple(Attachment(**file) for file in files or ())
                 context = (quote,) if quoted else ()
                 request = InteractionRequest(prompt, context=context, files=attachments)
-                await self._submit(interaction, request)
+                await self._submit_prompt(interaction, request)
             elif match := render.REASON_ID.fullmatch(id):
                 text = f"deny {match['press']} {values.get(render.REASON_FIELD, '')}"
                 await self._submit(interaction, InteractionRequest(text))
@@ -232,6 +245,8 @@ class DiscordHandlers:
                 press = match["card"] + (match["revision"] or "")
                 await self._submit_change_form(interaction, press, values)
             elif match := render.QUICK_ID.fullmatch(id):
+                names = await self._find_names(interaction, " ".join(values.values()))
+                values = {name: names.write(value) for name, value in values.items()}
                 text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
                 if match["named"]:
                     inputs = {name: value for name, value in values.items() if value}
@@ -246,7 +261,8 @@ class DiscordHandlers:
         if not prompt and file is None:
             await self._show_form(interaction, render.ask_form)
         else:
-            await self._submit(interaction, InteractionRequest(prompt, files=_as_files(file)))
+            request = InteractionRequest(prompt, files=_as_files(file))
+            await self._submit_prompt(interaction, request)
 
     async def ask_about(self, interaction: Interaction, message: discord.Message) -> None:
         """Handle *Apps → Ask Ponte* in the menu of a message.
@@ -279,7 +295,8 @@ class DiscordHandlers:
             if command is None or command.inputs:
                 await self._show_form(interaction, lambda: render.quick_form(slug, command))
                 return
-        text = _quick_command_text(slug, input)
+        names = await self._find_names(interaction, input)
+        text = _quick_command_text(slug, names.write(input))
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
 
     async def run_word(self, interaction: Interaction, word: str) -> None:
@@ -319,6 +336,26 @@ class DiscordHandlers:
         return DiscordInteraction(
             self.locations, self.roles, self.acks, self.downloads, self.tasks, interaction, asker
         )
+
+    async def _submit_prompt(self, interaction: Interaction, request: InteractionRequest) -> None:
+        """Submit what a person wrote, with the names of people, roles and channels in it."""
+        names = await self._find_names(interaction, request.text)
+        mentions = names.list_mentions(request.text)
+        request = replace(request, text=names.write(request.text), mentions=mentions)
+        await self._submit(interaction, request)
+
+    async def _find_names(self, interaction: Interaction, text: str) -> ReferencedNames:
+        """Return the names for the text. Discord is asked for those of people."""
+        client, me = interaction.client, own_id(interaction.client)
+        names = {f"@{me}": ""}
+        ids = sorted({int(id) for id in events.USER.findall(text)} - {me})[:MAX_NAMES_LOOKED_UP]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NAME_LOOKUP_SECONDS):
+                calls = (attempt(partial(client.fetch_user, id), repeat=False) for id in ids)
+                for user in await asyncio.gather(*calls, return_exceptions=True):
+                    if isinstance(user, discord.User):
+                        names[f"@{user.id}"] = f"@{user.display_name}"
+        return ReferencedNames(interaction.guild, names)
 
     async def _submit(
         self, interaction: Interaction, request: InteractionRequest, asker: int = 0

@@ -449,7 +449,7 @@ class InteractionLimits:
 class InteractionRequest:
     """A request made by a command, a click or a form; `action` is the least right it needs.
 
-    `is_private`: only the person may see the answer.
+    `is_private`: only the person may see the answer. `mentions` are those in `Message`.
     """
 
     text: str
@@ -457,6 +457,7 @@ class InteractionRequest:
     is_private: bool = False
     context: tuple[Quote, ...] = ()
     files: tuple[Attachment, ...] = ()
+    mentions: tuple[tuple[str, str], ...] = ()
 
 
 class ChatInteraction(Protocol):

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from core.base.i18n import TIME_ZONE
 from core.chat import incoming as participants
-from core.domain.messages import Item
+from core.domain.messages import Item, Message
+from core.domain.records import Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild, Payload
@@ -410,3 +412,79 @@ async def test_a_text_file_of_more_characters_than_are_read_is_said_to_be_long(
         answer = await ana.wait_for_text(question)
         await ana.discord.wait_until(lambda: not answer["components"])  # noqa: B023
         assert (words in answer["content"]) is is_cut, question
+
+
+MOMENT = 1796126400
+"""2026-12-01, 12:00 in UTC."""
+
+
+@pytest.mark.parametrize("how", ["message", "ask", "form", "quote", "embed"])
+async def test_references_are_read_as_discord_shows_them(
+    discord: FakeDiscord, ponte: DiscordPonte, channel: Channel, ana: DiscordPerson,
+    bob: DiscordPerson, how: str,
+) -> None:  # fmt: skip
+    """Names of people, roles, channels and emoji, and dates in the zone of the installation."""
+    assert channel.guild is not None
+    channel.guild.roles[77] = "Sales"
+    other = discord.text_channel(channel.guild, "orders")
+    discord.grant_message_content()
+    token = TIME_ZONE.set("America/Sao_Paulo")
+    await ponte.open(message_content=True, threads=False)
+    await ponte.ready()
+    TIME_ZONE.reset(token)
+    people = f"<@{bob.id}> <@!{bob.id}>"
+    code = (
+        f"<@&77> <#{other.id}> <a:party:55> <:ok:56> </stop:57> <t:{MOMENT}:F> <t:{MOMENT}> "
+        f"<t:{MOMENT}:D> <t:{MOMENT}:R> <t:999999999999:F> <t:x>"
+    )
+    text = (
+        "@Sales #orders :party: :ok: /stop 2026-12-01 09:00 2026-12-01 09:00 2026-12-01 "
+        "2026-12-01 09:00 <t:999999999999:F> <t:x>"
+    )
+    match how:
+        case "message":
+            await ana.mention(f"{people} {code}", channel)
+        case "ask":
+            await ana.slash("ask", channel, prompt=f"{people} {code}")
+        case "form":
+            form = await ana.slash("ask", channel)
+            await form.wait_for_ack()
+            await ana.submit(form, prompt=f"{people} {code}")
+        case "quote":
+            said = await bob.say(f"{people} {code}", channel)
+            await ana.mention("what?", channel, reply_to=said)
+        case "embed":  # Discord names the people of an embed to nobody
+            embed = {"type": "rich", "title": "x", "description": f"@Bob @Bob {code}"}
+            await ana.mention("what?", channel, reply_to=await bob.say("", channel, embeds=[embed]))
+    await discord.wait_until(lambda: bool(ponte.model.asks))
+    read = "".join(item.text for item in ponte.model.asks[-1].input)
+    assert f"@Bob @Bob {text}" in read
+
+
+async def test_what_discord_does_not_name_stays_as_it_came(
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """An unknown id delays a prompt no longer than its deadline."""
+    await live.ready()
+    discord.refuse("GET", "/users/404", 404, 10013)
+    exchange = await ana.slash("ask", prompt="<@404> <@&405> <#406> hi")
+    await exchange.wait_for_answer()
+    assert live.model.asks[-1].input[-1].text == "<@404> @405 #406 hi"
+
+
+async def test_a_place_that_a_prompt_names_can_be_posted_in(
+    channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
+) -> None:
+    await live.ready()
+    accepted: list[Message] = []
+    inbox = live.engine.conversations.inbox
+    accept = inbox.accept
+
+    async def record(message: Message) -> Receipt:
+        accepted.append(message)
+        return await accept(message)
+
+    inbox.accept = record  # type: ignore[method-assign]
+    exchange = await ana.slash("ask", channel, prompt=f"tell <@{bob.id}> in <#{channel.id}> hi")
+    await exchange.wait_for_answer()
+    assert accepted[0].mentions == (("@Bob", str(bob.id)), ("#general", str(channel.id)))
