@@ -511,8 +511,9 @@ class Journal(SqlThreads):
         ).fetchall()
         rows += connection.execute(
             "SELECT * FROM (SELECT * FROM inbox ORDER BY seq DESC LIMIT ?) AS newest"
-            " WHERE state IN ('failed', 'undeliverable') ORDER BY created_at DESC LIMIT ?",
-            (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
+            " WHERE state IN ('failed', 'undeliverable') OR reason = ?"
+            " ORDER BY created_at DESC LIMIT ?",
+            (MAX_SEARCHED_TURNS, "skipped:no_fields", MAX_LISTED_TURNS),
         ).fetchall()
         summaries = []
         for row in rows:

@@ -30,10 +30,10 @@ PauseReason = Literal["", "person", "rights", "failures", "restored"]
 failed too often in a row, or a backup was restored."""
 
 
-SkipReason = Literal["rights", "allowance", "changed", "busy", "unknown"]
+SkipReason = Literal["rights", "allowance", "changed", "busy", "unknown", "no_fields"]
 """Why a run was skipped: its owner may not do this there any more, an allowance is used up, the
-schedule was changed before the run began, its previous run had not ended, or the platform did not
-report the owner's status."""
+schedule was changed before the run began, its previous run had not ended, the platform did not
+report the owner's status, or a webhook's template is empty."""
 
 
 class RunSkipped(Exception):

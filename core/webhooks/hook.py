@@ -120,6 +120,12 @@ def has_fields(hook: Hook) -> bool:
     return _FIELD.search(hook.template) is not None
 
 
+def lacks_fields(hook: Hook, body: Any) -> bool:
+    """Return whether the webhook's template has fields, and the body none of them."""
+    paths = _FIELD.findall(hook.template)
+    return bool(paths) and all(find_field(body, path) is None for path in paths)
+
+
 def fill_template(template: str, body: Any) -> str:
     """Return the template with its fields filled from the body. Each value is one line, at most
     MAX_FIELD_CHARACTERS long, with its Markdown escaped. A missing field is empty."""
@@ -163,9 +169,11 @@ class WebhookOrigin(Origin):
         self._people = people
 
     async def check_start(self, turn: Turn) -> str:
-        """Raise RunSkipped if the webhook's allowance is used up. A refusal for each further
-        delivery would flood its place."""
+        """Raise RunSkipped if the template is empty, or the webhook's allowance is used up. A
+        refusal for each further delivery would flood its place."""
         message = turn.message
+        if message.origin.data.get("is_empty"):
+            raise RunSkipped("no_fields")
         if message.origin.data["is_post"] or turn.answer is not None or turn.items:
             return ""
         try:

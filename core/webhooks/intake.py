@@ -63,6 +63,7 @@ from core.webhooks.hook import (
     find_field,
     has_fields,
     is_wanted,
+    lacks_fields,
 )
 
 TOLERANCE_SECONDS = 300.0
@@ -133,9 +134,18 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
 
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    secret = headers.get(hook.header.lower(), "")
+    value = headers.get(hook.header.lower(), "")
+    # Some senders can set only Authorization, with a scheme: "Bearer SECRET", "Basic …".
+    scheme, _, credentials = value.partition(" ")
+    secrets = [value, credentials.strip()]
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            user, _, password = base64.b64decode(credentials).decode().partition(":")
+            secrets += [user, password]
     # Digests have one length, so the comparison does not reveal that of the secret.
-    return _is_equal(digest(secret.encode()), digest(hook.secret.encode()))
+    expected = digest(hook.secret.encode())
+    genuine = [_is_equal(digest(secret.encode()), expected) for secret in secrets]
+    return any(genuine)
 
 
 _CHECKS: Mapping[HookKind, Check] = {
@@ -265,10 +275,11 @@ class HookIntake:
                 to = await self._find_destination(hook, author, key)
                 # The message is the post itself, or the instruction with the body as a quote.
                 text, quoted = _build_texts(hook, parsed)
+                is_empty = bool(hook.template) and lacks_fields(hook, parsed)
                 origin = MessageOrigin(
                     "webhook", hook.name, may_be_command=False, is_authored=False,
                     is_by_person=False, is_attended=False, per_minute=hook.per_minute,
-                    data={"is_post": bool(hook.template)},
+                    data={"is_post": bool(hook.template), "is_empty": is_empty},
                 )  # fmt: skip
                 message = Message(
                     key, text, author, to.address, to, sent_at=self.clock(), origin=origin,
@@ -287,6 +298,11 @@ class HookIntake:
                 name = type(error).__name__
                 log.warning("could not store a webhook delivery", webhook=hook.name, error=name)
             return _build_refusal("not_stored", RETRY_SECONDS)
+        if is_empty:
+            log.warning("webhook body has no field of the template", webhook=hook.name)
+            words = "the body has none of the fields of the template, so nothing is posted"
+            answer = {"status": "no_fields", "turn": message.turn, "message": words}
+            return _build_answer(202, answer)
         return _build_answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )

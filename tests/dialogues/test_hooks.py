@@ -165,5 +165,10 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
         lines = (await there.ponte.engine.people.audit.read())[0][::-1]
         refused = [line["asker"] for line in lines if line["event"] == "action-refused"]
         assert refused[-1:] == ["hook:ask"]
+        posts = len(there.ponte.recorder.posts)
+        empty = await there.deliver("tell", {"number": 7})
+        assert (empty.status, len(there.ponte.recorder.posts)) == ("stopped", posts)
+        listed = await there.ponte.engine.conversations.journal.list_recent_turns()
+        assert [turn.reason for turn in listed] == ["skipped:no_fields"]
         mine = await says(there.ponte, "hello", "k9")
         assert mine.code != "too_many", "the cap is the webhook's alone"

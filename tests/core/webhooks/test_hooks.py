@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Collection, Mapping
@@ -130,6 +131,12 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
         ("secret", "row", from_nocodb(), 202),
         ("secret: wrong", "row", {"x-hook-secret": PLAIN_SECRET + "."}, 401),
         ("secret: none", "row", {}, 401),
+        ("secret: with a scheme", "row", {"x-hook-secret": f"Bearer {PLAIN_SECRET}"}, 202),
+        ("secret: Basic", "row", {"x-hook-secret": basic(f"grafana:{PLAIN_SECRET}")}, 202),
+        ("secret: Basic, another one", "row", {"x-hook-secret": basic("grafana:secret")}, 401),
+        ("secret: Basic, not base64", "row", {"x-hook-secret": "Basic é="}, 401),
+        ("secret: only a scheme", "row", {"x-hook-secret": "Bearer "}, 401),
+        ("secret: not set here, Basic", "off", {"x-hook-secret": basic(":")}, 401),
         ("secret: not set here", "off", {"x-hook-secret": ""}, 401),
         ("no such webhook", "nope", from_nocodb(), 401),
         ("its platform is off", "dead", from_nocodb(), 503),
@@ -144,6 +151,10 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
         assert status == 401, f"{name}: another body"
 
 
+def basic(credentials: str) -> str:
+    return f"Basic {base64.b64encode(credentials.encode()).decode()}"
+
+
 async def test_nobody_learns_which_webhooks_there_are() -> None:
     intake = Desk().intake
     answers = [await intake.receive(name, {}, b"{}") for name in ("git", "row", "off", "nope")]
@@ -152,7 +163,7 @@ async def test_nobody_learns_which_webhooks_there_are() -> None:
 
 async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
     desk = Desk()
-    event = encode_body({"id": "evt_1"})
+    event = encode_body({"id": "evt_1", "x": 1})
     no_id, other = encode_body({"rows": [1]}), encode_body({"rows": [2]})
     sent: list[tuple[str, Headers, bytes, str]] = [
         ("git", from_github(event, "d-1"), event, "stored"),
@@ -237,7 +248,7 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     assert posted.text.startswith("Paid: approve abc")
     assert "\n" not in posted.text
     assert "**now**" not in posted.text
-    assert posted.origin.data == {"is_post": True}
+    assert posted.origin.data == {"is_post": True, "is_empty": False}
 
 
 async def test_a_body_that_fills_no_field_of_a_template_is_refused_with_the_reason() -> None:
