@@ -166,7 +166,9 @@ def spreadsheet_format(format: str, locale: str | None = None) -> str:
 def parse_typed_number(text: str, format: str = "", locale: str | None = None) -> Decimal | None:
     """Return the number in a text, with or without the sign of its format. Spaces separate
     thousands in every language."""
-    text = _simplify(text)
+    text = _simplify(text[: MAX_DIGITS + 1])
+    if len(text) > MAX_DIGITS:
+        return None
     for sign in re.split(r"[\d.,:]+", _simplify(format_amount(Decimal(0), format, locale))):
         text = text.replace(sign.strip(), "")
     text = re.sub(r"^([-+]) | $", r"\1", text.lstrip())
@@ -190,8 +192,8 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     letters = re.findall(r"[a-z]{3,}", words)
     months = [month for month, name in get_month_names("wide", locale=cldr).items()
               if any(map(fold_to_letters(name).startswith, letters))]  # fmt: skip
-    numbers = [int(number) for number in re.findall(r"\d+", words)]
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
+        numbers = [int(number) for number in re.findall(r"\d+", words)]
         if _DAY.fullmatch(words):
             first, second, year = numbers
             return date(year, first, second) if cldr == "en" else date(year, second, first)

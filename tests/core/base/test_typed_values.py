@@ -109,6 +109,16 @@ def test_moments(locale: str, text: str, moment: str | None) -> None:
     assert (parsed and parsed.isoformat(" ")) == moment
 
 
+@pytest.mark.parametrize("piece", ["9", "9 dec ", "1.", "dec 1 ", "-", "\u0301", "12/", "a"])
+def test_any_length_is_read_or_refused(piece: str) -> None:
+    text = piece * 200_000
+    assert parse_typed_number(text, "number", "pt-BR") is None
+    assert parse_typed_day(text, NOW.date(), "en") is None
+    assert parse_typed_moment(f"{text} 10:00", NOW, "en") is None
+    assert parse_typed_truth(text) is None
+    assert parse_typed_day(f"1 dec {'9' * 30}", NOW.date(), "en") is None
+
+
 @pytest.mark.parametrize(
     ("text", "truth"),
     [("Sim", True), ("NÃO", False), ("nao", False), ("Oui", True), ("non", False), ("yes", True),
