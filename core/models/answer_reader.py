@@ -37,7 +37,6 @@ These cases cannot be decided:
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -46,7 +45,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.base.openai import Json, ModelServerFault, read_id, read_list, read_object, read_word
+from core.base.openai import (
+    MAX_ID_CHARACTERS,
+    Json,
+    ModelServerFault,
+    read_id,
+    read_list,
+    read_object,
+    read_word,
+)
 from core.base.text import Fence, PieceJoiner, fence_after_line
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
@@ -295,8 +302,9 @@ class ModelAnswer:
     """A finished answer: its items, its token counts, and why it ends early, if it does.
 
     `items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have
-    ids of Ponte's own. In `raw`, they have the server's `id`, `message` and `call`: fields that the
-    server wants back, and `may_be_two`: the call came twice. `fault` is why the text was broken
+    ids of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's `id`,
+    which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server wants
+    back, and `may_be_two`: the call came twice. `fault` is why the text was broken
     off, None if it was not.
     """
 
@@ -672,9 +680,7 @@ class AnswerReader:
                 is_repeated = len(objects) > len(set(objects))
                 raw |= {"may_be_two": True} if part.may_be_two or is_repeated else {}
                 for words in dict.fromkeys(objects) or (part.arguments,):
-                    # Nine letters and digits, as Mistral demands (mistral-common,
-                    # `InstructRequestValidator`). OpenAI accepts 64 characters.
-                    id = base64.b32encode(os.urandom(6)).decode()[:9]
+                    id = os.urandom(8).hex()
                     items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
         output = list(items.values())
         if not any(item.kind == "opaque" for item in output):
@@ -703,6 +709,13 @@ def classify_end(reason: str) -> AnswerEnd:
     """Return what a server's word for the end of an answer means; no word is no doubt."""
     found = (end for end, words in END_WORDS if words.search(reason))
     return next(found, "unknown" if reason else "whole")
+
+
+def read_call_id(call: Json, *names: str) -> str:
+    """Return the id of a call under the first of these names that has one; "" if it is too long:
+    LiteLLM puts a whole signature into it."""
+    id = next((word for name in names if (word := read_word(call.get(name)))), "")
+    return id if len(id) <= MAX_ID_CHARACTERS else ""
 
 
 def read_text(content: object) -> str:

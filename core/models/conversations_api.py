@@ -136,20 +136,18 @@ def reconcile(
     *,
     was_asked: bool,
     is_complete: bool,
-    server_ids: dict[str, str] | None = None,
 ) -> Reconciliation | None:
     """Compare a conversation with the transcript and return what it lacks, or None to create a new
     one.
 
     `tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
-    `was_asked`: this question was sent before, so items after it may be its answer. `server_ids`
-    are the server's ids of calls, by Ponte's.
+    `was_asked`: this question was sent before, so items after it may be its answer.
     """
     own_items = [item for item in transcript if item.kind != "opaque" and (item.text or item.call_id
               or item.role == "user")]  # fmt: skip
     server_items = [item for item in tail if _is_transcript_item(item)]
     for end in range(len(server_items), -1, -1):
-        for upto in _find_overlaps(own_items, server_items[:end], is_complete, server_ids or {}):
+        for upto in _find_overlaps(own_items, server_items[:end], is_complete):
             plan = _reconcile_rest(own_items[upto:], server_items[end:], was_asked)
             if plan is not None:
                 return plan
@@ -349,8 +347,6 @@ class ConversationRound:
         self._answer: ModelAnswer | None = None
         self._response_id = ask.response
         self._is_certain = True
-        self._held_calls: set[str] = set()
-        """Ids of the calls at the conversation's end."""
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Ask the round and yield its events. Raise ModelError."""
@@ -401,12 +397,9 @@ class ConversationRound:
         path = f"/conversations/{self._thread.remote}/items"
         page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
         items = list(reversed(page.get("data") or ()))
-        transcript = await self._transcript()
-        plan = reconcile(
-            transcript, items, was_asked=self._was_asked, is_complete=not page.get("has_more"),
-            server_ids=self._server.input.server_call_ids(transcript),
-        )  # fmt: skip
-        self._held_calls = {str(i.get("call_id")) for i in items if i["type"] == "function_call"}
+        transcript = self._server.input.name_calls(await self._transcript(), self._history.model)
+        is_complete = not page.get("has_more")
+        plan = reconcile(transcript, items, was_asked=self._was_asked, is_complete=is_complete)
         if plan and plan.answer_items:
             self._answer, self._is_certain = ModelAnswer(plan.answer_items), False
         self._items = plan.missing_items if plan else ()
@@ -445,10 +438,8 @@ class ConversationRound:
         input = await server.input.build_items(
             items, preface=ask.preface, with_names=has_other_speakers(ask)
         )
-        # Outputs get the server's ids of their calls, unless the conversation has Ponte's.
-        call_ids = {item["call_id"] for item in input if item["type"] == "function_call"}
+        # Outputs of the last response get the ids that it has; other items have them already.
         outputs = [item for item in input if item["type"] == "function_call_output"]
-        outputs = [item for item in outputs if item["call_id"] not in call_ids | self._held_calls]
         server_ids = server.input.server_call_ids(await self._transcript()) if outputs else {}
         outputs = [item for item in outputs if item["call_id"] in server_ids]
         for item in outputs:
@@ -591,7 +582,7 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 
 
 def _find_overlaps(
-    own_items: Sequence[Item], server_items: Sequence[Json], whole: bool, server_ids: dict[str, str]
+    own_items: Sequence[Item], server_items: Sequence[Json], whole: bool
 ) -> Iterator[int]:
     """Yield the positions in `own_items` where `server_items` may end, the likeliest first."""
     if not server_items:
@@ -601,7 +592,7 @@ def _find_overlaps(
     likely = [len(server_items)] if whole and len(server_items) <= len(own_items) else []
     for upto in likely + list(range(len(own_items), 0, -1)):
         pairs = zip(reversed(own_items[:upto]), reversed(server_items), strict=False)
-        if len(server_items) <= upto and all(_is_same_item(*pair, server_ids) for pair in pairs):
+        if len(server_items) <= upto and all(_is_same_item(*pair) for pair in pairs):
             yield upto
 
 
@@ -629,11 +620,11 @@ def _is_transcript_item(item: Json) -> bool:
     return kind in ("function_call", "function_call_output")
 
 
-def _is_same_item(item: Item, raw: Json, server_ids: dict[str, str]) -> bool:
+def _is_same_item(item: Item, raw: Json) -> bool:
     kind = raw.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         is_same_kind = item.kind == ("call" if kind == "function_call" else "output")
-        return is_same_kind and raw.get("call_id") in (item.call_id, server_ids.get(item.call_id))
+        return is_same_kind and raw.get("call_id") == item.call_id
     if item.kind != "message" or item.role != raw.get("role"):
         return False
     if item.role == "assistant":

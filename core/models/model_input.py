@@ -40,6 +40,16 @@ TOKENS_PER_FILE = 1_500
 """Tokens that an estimate counts for a picture or a document."""
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 """What no server accepts in the name of a tool, and models write all the same."""
+CALL_ID = re.compile(".{1,64}")
+"""Ids of calls as OpenAI takes them ("Expected a string with maximum length 64")."""
+SHORT_CALL_ID = re.compile("[a-zA-Z0-9]{9}")
+"""Ids of calls as Mistral takes them (the validator of mistral-common)."""
+_COUNTED_ID = re.compile(r"(functions\.)?[\w-]+:(\d{1,9})")
+"""Ids of Kimi K2. Their number counts the calls of a conversation. Its chat template shows them to
+the model, which writes markup in place of calls after two or three ids in another form
+(vybestack/llxprt-code issue 713)."""
+_COUNTING_MODELS, _SHORT_ID_MODELS = re.compile("(?i)kimi"), re.compile("(?i)[sx]tral")
+"""Models by their names: Mistral, Codestral, Devstral, Mixtral, Pixtral and others."""
 INTERRUPTED_OUTPUT = "error: interrupted, result unknown"
 """The output that the model reads for a call whose outcome is unknown."""
 
@@ -193,6 +203,8 @@ class ModelInput:
         self.takes_pictures = True
         self.takes_documents = official
         self.takes_opaque_items = True
+        self.call_id = CALL_ID
+        """The ids of calls that the server takes."""
         self.refused_files: set[int] = set()
         """Hashes of the data URLs of files that are described in words."""
 
@@ -204,6 +216,38 @@ class ModelInput:
         """Return what this server wants back with an item, by its place (`message`, `call`)."""
         mine = item.raw.get("host") == self._host
         return {at: item.raw[at] for at in ("message", "call") if mine and item.raw.get(at)}
+
+    def name_calls(self, items: Sequence[Item], model: str) -> list[Item]:
+        """Return paired items with the ids by which this server knows their calls.
+
+        Its own id goes back to it if it is unique in the thread. Only an empty, doubled or too long
+        one is replaced, and that of another server: by the next one in the form of its own.
+        """
+        calls = [item for item in items if item.kind == "call"]
+        own = self.server_call_ids(calls)
+        owners = {id: key for key, id in reversed(own.items()) if self.call_id.fullmatch(id)}
+        newest, form = next(iter(owners), ""), "call_{number:05}"
+        counted = _COUNTED_ID.fullmatch(newest)
+        if counted or (not newest and _COUNTING_MODELS.search(model)):
+            form = f"{(counted[1] or '') if counted else 'functions.'}{{name}}:{{number}}"
+        elif (
+            SHORT_CALL_ID.fullmatch(newest)
+            or self.call_id is SHORT_CALL_ID
+            or (not newest and _SHORT_ID_MODELS.search(model))
+        ):
+            form = "call{number:05}"
+        ids, number = {key: id for id, key in owners.items()}, 0
+        for call in calls:
+            while call.call_id not in ids:
+                id = form.format(name=_sendable_name(call.name), number=number)
+                if id not in owners:
+                    ids[call.call_id] = id
+                number += 1
+            if counted := _COUNTED_ID.fullmatch(ids[call.call_id]):
+                number = max(number, int(counted[2]) + 1)
+        return [
+            replace(item, call_id=ids[item.call_id]) if item.call_id else item for item in items
+        ]
 
     def server_call_ids(self, items: Iterable[Item]) -> dict[str, str]:
         """Return the ids that this server gave to calls, by Ponte's ids. Some have none."""
@@ -267,8 +311,8 @@ class ModelInput:
                 parts.append(_text_part(user_text(item, with_names)))
                 items_sent.append({"type": "message", "role": "user", "content": parts})
             elif item.kind == "call":
-                name = _NOT_IN_NAMES.sub("_", item.name)[:64]
-                call = {"name": name, "arguments": _sendable_arguments(item.arguments)}
+                arguments = _sendable_arguments(item.arguments)
+                call = {"name": _sendable_name(item.name), "arguments": arguments}
                 items_sent.append({"type": "function_call", "call_id": item.call_id, **call})
             elif item.kind == "output":
                 output = {"call_id": item.call_id, "output": item.text}
@@ -361,6 +405,10 @@ def fence_untrusted(fence: str, text: str, about: str = "") -> str:
     """Return untrusted text between tags. The text cannot close the tags itself."""
     inner = text.replace(f"</{fence}", f"<\\/{fence}")
     return f"<{fence}{about}>\n{inner}\n</{fence}>"
+
+
+def _sendable_name(name: str) -> str:
+    return _NOT_IN_NAMES.sub("_", name)[:64]
 
 
 def _sendable_arguments(arguments: str) -> str:

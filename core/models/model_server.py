@@ -49,7 +49,7 @@ from core.domain.ports import ReadFile
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer
 from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes
-from core.models.model_input import ModelInput, estimate_max_tokens, find_data_urls
+from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls
 from core.money.allowances import MAX_OUTPUT_TOKENS
 from core.money.usage import DEFAULT_PRICES, PriceConfig
 
@@ -96,6 +96,10 @@ ROLE_PATTERN = re.compile(
     r"|roles? .{0,60}alternat|only user and assistant|role 'system' is not"
 )
 """How servers say that they want one message of the person and one of the model in turn."""
+CALL_ID_PATTERN = re.compile(
+    r"(?i)tool call id was|(call_|tool_calls\[\d+\]\.)id\W.{0,9}string too long"
+)
+"""How servers say that they do not take the id of a call. Some refuse those that they gave."""
 PICTURE_PATTERN = re.compile(
     r"(?i)input_image|image_url|input_file|file_data|multimodal|mmproj|TextContentPart"
     r"|\b(image|picture|vision|pdf)s?\b"
@@ -416,6 +420,9 @@ class ModelServer:
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
         """Change future requests after a refusal. Return whether the same question may work now."""
         if self._adapt_output_limit(fault, body):
+            return True
+        if self.input.call_id is not SHORT_CALL_ID and CALL_ID_PATTERN.search(fault.message):
+            self.input.call_id = SHORT_CALL_ID
             return True
         if is_too_long(fault) or fault.is_policy_refusal:
             return False

@@ -22,7 +22,6 @@ from core.base.openai import (
     END_EVENT,
     Json,
     ModelServerFault,
-    read_id,
     read_list,
     read_object,
     read_objects,
@@ -39,6 +38,7 @@ from core.models.answer_reader import (
     dump_arguments,
     is_same_json,
     read_arguments,
+    read_call_id,
     read_text,
 )
 from core.models.context_size import (
@@ -91,7 +91,7 @@ class RoundHistory:
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
         """Return the items to send, and set `request`. Raise TooLong if the last message does not
         fit."""
-        items: Sequence[Item] = pair_calls(transcript)
+        items: Sequence[Item] = self._server.input.name_calls(pair_calls(transcript), self.model)
         if self.omission >= EARLIER_TURNS:
             last = keep_newest_turns(items, 0)
             items = [LEFT_OUT_NOTE, *last] if len(last) < len(items) else items
@@ -224,7 +224,7 @@ class ResponsesReader(AnswerReader):
         elif kind == "response.output_text.annotation.added":
             self.add_sources({"annotations": [event.get("annotation")]})
         elif kind == "response.output_item.added" and item.get("type") == "function_call":
-            id, name = read_id(item, "call_id"), read_word(item.get("name"))
+            id, name = read_call_id(item, "call_id"), read_word(item.get("name"))
             self.add_call(number, id, name, item.get("arguments"))
         elif kind == "response.function_call_arguments.delta":
             self.add_call(number, arguments=event.get("delta"))
@@ -266,8 +266,8 @@ class ResponsesReader(AnswerReader):
             pairs = enumerate(parts)
             return [event for n, part in pairs for event in self.add_whole_part(part, number, n)]
         if kind in CALL_PARTS:
-            id, call = read_id(item, "call_id") or read_id(item), read_object(item.get("function"))
-            call = {**item, **call}
+            id = read_call_id(item, "call_id", "id")
+            call = {**item, **read_object(item.get("function"))}
             self.add_whole_call(number, id, read_word(call.get("name")), read_arguments(call))
         elif kind in ("reasoning", "compaction") and item.get("encrypted_content"):
             self.add_opaque(item)
@@ -482,7 +482,7 @@ class ChatCompletionsReader(AnswerReader):
             function = {**piece, **read_object(piece.get("function"))}
             index = read_word(piece.get("index")) or (str(number) if len(calls) > 1 else None)
             name = read_word(function.get("name"))
-            call = self.add_call(index, read_id(piece), name, read_arguments(function))
+            call = self.add_call(index, read_call_id(piece, "id"), name, read_arguments(function))
             call.carried |= self.carried_fields(piece)
         # Before tools, and at some gateways, which may send both.
         function = read_object(delta.get("function_call"))

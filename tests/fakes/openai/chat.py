@@ -55,7 +55,10 @@ async def _stream(
 ) -> web.StreamResponse:
     stream = EventStream(state, request, "chunk")
     kinds = odd.kinds_of(state.odd, is_chat=True)
-    chunks = odd.change_events(list(_chunks(body, script)), kinds)
+    chunks = list(_chunks(body, script))
+    if state.call_ids:
+        chunks = state.call_ids.change(chunks, script)
+    chunks = odd.change_events(chunks, kinds)
     if script.fail == "lost":
         await state.count_failure()
         raise Cut
@@ -187,6 +190,7 @@ def _check(state: State, body: Json, most: object) -> int:
     ):
         raise OpenAIErrorResponse(400, refusal)
     state.check_words(body["messages"])
+    state.check_call_ids(body)
     return state.check_size(body.get("tools"), body["messages"], most=most)
 
 

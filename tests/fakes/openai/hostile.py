@@ -112,20 +112,12 @@ async def deep_event(chat: bool) -> AsyncIterator[bytes]:
 
 
 async def long_ids(chat: bool) -> AsyncIterator[bytes]:
-    """An answer whose ids no index takes."""
+    """An answer whose id no index takes."""
     id = "".join(chr(0x4E00 + n * 37 % 20_000) for n in range(10_000))
     if chat:
-        call = {"index": 0, "id": id, "function": {"name": "tables", "arguments": "{}"}}
-        delta = {"tool_calls": [call]}
-        yield event({"id": "c1", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-        yield event({"id": "c1", "choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
-        yield b"data: [DONE]\n\n"
+        yield event({"id": id, "choices": [{"index": 0, "delta": {"content": "Hello."}}]})
         return
-    item = {"type": "function_call", "id": "fc", "call_id": id, "name": "tables", "arguments": "{}"}
-    yield event(_CREATED)
-    yield event({"type": "response.output_item.done", "item": item})
-    final = {"id": "resp_hostile", "status": "completed", "output": [item]}
-    yield event({"type": "response.completed", "response": final})
+    yield event({"type": "response.created", "response": {"id": id, "status": "in_progress"}})
 
 
 async def endless_words(chat: bool) -> AsyncIterator[bytes]:

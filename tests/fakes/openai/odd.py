@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -512,14 +511,14 @@ def kinds_of(kinds: Collection[str], *, is_chat: bool) -> Collection[str]:
 
 def check_demands(messages: Sequence[Json], kinds: Collection[str]) -> str:
     """Return what a server with these kinds says of a request that lacks what it sent; "" if none
-    does. Ids of calls are checked as Mistral does."""
+    does. `CallIds` checks ids of calls more strictly."""
     seen, is_called = set[str](), False
     for message in messages:
         calls = message.get("tool_calls", ())
         is_called = message["role"] != "user" and (is_called or bool(calls))
         ids = {call["id"] for call in calls}
-        if any(not re.fullmatch("[a-zA-Z0-9]{9}", id) for id in ids) or ids & seen:
-            return "Tool call id has to be unique and of 9 letters and digits."
+        if "" in ids or ids & seen:
+            return "Tool call id has to be unique."
         if calls and len(ids) != len(calls):
             return "Duplicate tool call ids."
         seen |= ids

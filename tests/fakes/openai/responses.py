@@ -46,6 +46,7 @@ class Creation:
         self._context = [*before, *self._input]
         check_pairs(self._context)
         state.check_words(self._context)
+        state.check_call_ids(body)
         told, most = (body.get("instructions"), body.get("tools")), body.get("max_output_tokens")
         room = state.context
         if body.get("truncation") != "auto":
@@ -101,6 +102,8 @@ class Creation:
             )
         seen = tokens(self._context)
         output = self._output()
+        if self._state.call_ids:
+            self._state.call_ids.change([{"response": {"output": output}}], script)
         self._response = response_of(self._body, script, self._context, seen // 2, output)
         usage = usage_of(script, self._context, output, seen // 2)
         self._state.used.append((usage["input_tokens"], usage["output_tokens"]))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tests.fakes.openai.call_ids import CallIds, write_markup
 from tests.fakes.openai.context import EXCEEDED, LOST, Refused, count_tokens
 from tests.fakes.openai.errors import (
     GatewayError,
@@ -56,6 +57,7 @@ class State:
 
     `forgets`: takes `conversation` and ignores it, as llama.cpp does. `rejects`: top-level
     fields that it does not know. `odd`: kinds of `tests.fakes.openai.odd`, or "all".
+    `call_ids`: gives the ids of calls, and refuses others.
     `blind`: refuses images. `taboo`: words that are against its
     policies, wherever they stand. `context`: the tokens of a request, with its instructions and
     tools, of `characters` each; `kind`: whose server tells and exceeds it
@@ -72,6 +74,7 @@ class State:
     without: set[str] = field(default_factory=set)
     rejects: set[str] = field(default_factory=set)
     odd: set[str] = field(default_factory=set)
+    call_ids: CallIds | None = None
     forgets: bool = False
     blind: bool = False
     taboo: str = ""
@@ -134,6 +137,10 @@ class State:
                 400, "Your prompt was flagged.", code="invalid_prompt", param="input"
             )
 
+    def check_call_ids(self, body: Json) -> None:
+        if self.call_ids and (refusal := self.call_ids.check(body)):
+            raise OpenAIErrorResponse(400, refusal)
+
     def check_size(self, *parts: object, most: object = None) -> int:
         """Return how many tokens an answer can have. Raise if the request does not fit."""
         count = count_tokens(parts, self.characters)
@@ -148,6 +155,8 @@ class State:
         """Return what of a script is said, where `room` tokens are left for the answer. A model
         whose tools were dropped or are not there calls none."""
         script = script.within(most)
+        if self.call_ids and script.calls and self.call_ids.loses_way(body):
+            script = replace(script, text=write_markup(script.calls), calls=())
         if not self.kind:
             return script
         count = self.context - room
