@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from core.tools.code.sandbox.process import DiskMeter
+from core.tools.code.sandbox import process as sandbox_process
+from core.tools.code.sandbox.process import DiskMeter, RunningProgram, watch_limits
 from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 
 LIMITS = SandboxLimits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)
@@ -112,3 +114,47 @@ def test_what_moves_on_and_on_is_measured_all_the_same(
 ) -> None:
     with program(tmp_path, MOVING.replace("SIZE", str(size))) as disk:
         assert {disk.too_much() for _ in range(20)} == {said}
+
+
+class Watched:
+    """A running program and its meter; `excess` is what the next look finds."""
+
+    returncode: int | None = None
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.looks = pid, 0
+        self.excess = self.overran = ""
+
+    def too_much(self) -> str:
+        self.looks += 1
+        return self.excess
+
+    def overrun(self, why: str) -> None:
+        self.overran = why
+
+
+async def test_a_program_at_rest_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys\nfor _ in sys.stdin: sum(range(10**5)); print(flush=True)"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:  # noqa: ASYNC220
+        stdin, stdout = running.stdin, running.stdout
+        assert stdin
+        assert stdout
+        watched, pauses = Watched(running.pid), iter(range(1, 1000))
+
+        def work() -> None:
+            stdin.write(b"\n")
+            stdin.flush()
+            stdout.readline()
+
+        async def pause(seconds: float) -> None:
+            if next(pauses) == 100:
+                assert watched.looks < 50, "it may work for a moment before it rests"
+                watched.excess = TOO_MUCH
+                work()
+
+        work()
+        monkeypatch.setattr(sandbox_process.asyncio, "sleep", pause)
+        await watch_limits(cast(RunningProgram, watched), cast(Any, watched))
+        assert watched.overran == TOO_MUCH
+        running.kill()
