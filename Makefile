@@ -32,9 +32,10 @@ ENGINE ?= embedded
 LONG_TESTS = PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 -s
 WALKS = tests/core/changes/test_changes_machine.py -k
 STORM_embedded = $(LONG_TESTS) tests/real/test_storm.py tests/real/test_kill_applying.py \
-		tests/real/test_kill_deciding.py && \
+		tests/real/test_kill_deciding.py && $(BIN)/python -m tests.real.wait_storm && \
 	$(LONG_TESTS) $(WALKS) sqlite
 STORM_postgres = $(BIN)/python -m tests.real.cluster_storm --kills $(KILLS) --seed $(SEED) && \
+	$(BIN)/python -m tests.real.wait_storm --postgres && \
 	$(LONG_TESTS) tests/real/test_machines.py && $(LONG_TESTS) $(WALKS) postgres
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Each test process compiles 800 files again where an environment turns __pycache__ off.

@@ -29,6 +29,7 @@ ALLOWED = {
     "fakes/uvicorn_pauses.py": "a pause of uvicorn's, made shorter",
     "model/test_hostile.py": "a server that keeps a stream open; the loop's clock is skipped",
     "real/cluster_storm.py": "people and faults at random moments, among several processes",
+    "real/wait_storm.py": "kills at random moments while rows are written slowly",
     "real/sandbox/attacks/endings.py": "an attack that never ends",
     "real/sandbox/attacks/talk.py": "an attack that writes late; either order must be harmless",
     "slack/victim.py": "a model that says its words one by one, to be killed at any of them",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from typing import Any, cast
 
 import pytest
 
-from core.tools.code.sandbox import process as sandbox_process
 from core.tools.code.sandbox.process import DiskMeter, RunningProgram, watch_limits
 from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 
@@ -20,6 +20,7 @@ LIMITS = SandboxLimits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)
 TOO_MUCH = "it wrote more than 3 MB"
 
 MOVING = """
+import asyncio
 import os
 above = [os.open(".", os.O_RDONLY)]
 for _ in range(20):
@@ -34,6 +35,7 @@ while True:
             os.rename(old, new, src_dir_fd=each, dst_dir_fd=each)
 """
 OPENED = """
+import asyncio
 import os
 opened = open("file", "wb")
 opened.write(bytes(2 << 20)); opened.flush()
@@ -47,6 +49,7 @@ with open("mapped", "wb+") as file:
 os.unlink("mapped")
 """
 REMOVED = """
+import asyncio
 import os
 file = open("removed", "wb")
 file.write(bytes(4 << 20)); file.flush()
@@ -154,7 +157,7 @@ async def test_a_program_at_rest_is_not_measured_again(monkeypatch: pytest.Monke
                 work()
 
         work()
-        monkeypatch.setattr(sandbox_process.asyncio, "sleep", pause)
+        monkeypatch.setattr(asyncio, "sleep", pause)
         await watch_limits(cast(RunningProgram, watched), cast(Any, watched))
         assert watched.overran == TOO_MUCH
         running.kill()

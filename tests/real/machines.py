@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 
@@ -354,13 +354,14 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    postgres: Postgres,
+    postgres: Postgres | None,
     folder: Path,
     *roles: str,
     platforms: Sequence[str] = ("slack", "discord"),
     config: str = BOOKS,
 ) -> AsyncIterator[Cluster]:
-    """Not started yet. `config`: their ponte.toml."""
+    """Not started yet. `config`: their ponte.toml. Without Postgres, each has a database of its
+    own."""
     async with AsyncExitStack() as stack:
         slack, discord = FakeSlack(), FakeDiscord()
         for fake in (slack, discord):
@@ -370,9 +371,9 @@ async def cluster(
         slack.api.limits.on = False
         slack.deliveries.ack_limit = 1.0
         slack.deliveries.retry_delays = (0.1, *(0.5,) * 400)
-        database = postgres.database()
+        database = postgres.database() if postgres else ""
         settings = {
-            "DATABASE_URL": postgres.url(database), "PONTE_WEB_PORT": "0",
+            "DATABASE_URL": postgres.url(database) if postgres else "", "PONTE_WEB_PORT": "0",
             "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model.base_url,
             "NOCODB_URL": bridge.url, "PONTE_CODE": "off", "PONTE_DAILY_TURNS": "0/0",
             "PONTE_ALLOW": "*", "PONTE_CONFIG": str(folder / "ponte.toml"),
@@ -387,7 +388,8 @@ async def cluster(
         for role in roles:
             names[role] += 1
             machines.append(Machine(f"{role}{names[role]}", role, folder, settings))
-        made = Cluster(postgres, database, slack, discord, model, bridge, machines)
+        server = cast("Postgres", postgres)  # without one, there is nothing to query
+        made = Cluster(server, database, slack, discord, model, bridge, machines)
         try:
             yield made
         finally:

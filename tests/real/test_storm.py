@@ -11,12 +11,15 @@ import random
 import sqlite3
 from collections import defaultdict
 from contextlib import closing
+from pathlib import Path
 
 from core.domain.messages import Message
 from core.journal.turn_runner import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
+from tests.real.machines import cluster
+from tests.real.wait_storm import WaitStorm
 
 KILLS = int(os.environ.get("PONTE_STORM", "4"))
 CONVERSATIONS = 8
@@ -74,3 +77,13 @@ async def _deliver(ctx: ToolContext, messages: list[Message]) -> None:
     """Each conversation's messages in order; redelivered until acknowledged."""
     for one in messages:
         await ctx.people.say(one)
+
+
+async def test_new_people_are_answered_while_approvals_are_killed(tmp_path: Path) -> None:
+    """`wait_storm` has more rounds, and measures how long people wait."""
+    async with cluster(None, tmp_path, "run", platforms=("slack",)) as made:
+        storm = WaitStorm(made, seed=1)
+        await storm.begin(owners=1)
+        await storm.round(0)
+        assert len(storm.waits) == 5
+        assert (storm.wrong_posts(), storm.wrong_rows()) == (0, [])
