@@ -48,6 +48,8 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     if settings.env_file.why and quiet:  # `run` says it on its start screen
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
     asked_for = "ponte_config" in settings.model_fields_set
+    if not settings.ponte_home.name:
+        raise SettingsError("PONTE_HOME: this user has no home folder. Set it to a folder.")
     home = Home(settings.ponte_home)
     try:
         config = read_config(settings.ponte_config, required=asked_for, faces=faces)

@@ -77,6 +77,15 @@ def _check_time_zone(value: str) -> str:
     return value
 
 
+def _default_home() -> Path:
+    """Return the user's data folder; the root if this user has no home folder, as in a
+    container with a user ID that the system does not know."""
+    try:
+        return user_data_path("ponte")
+    except RuntimeError:
+        return Path("/")
+
+
 def _full_path(value: Path) -> Path:
     try:
         return value.expanduser().absolute()
@@ -159,9 +168,7 @@ class _SharedSettings(SettingsPart):
         "",
         "hosts to connect to without a proxy, and ranges such as 10.0.0.0/8; comma-separated",
     )
-    ponte_home: FullPath = setting(
-        user_data_path("ponte"), "data folder of Ponte", "a folder's path"
-    )
+    ponte_home: FullPath = setting(_default_home(), "data folder of Ponte", "a folder's path")
     database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(
         None,
         "Postgres database for several processes, as in postgresql://… (docs/guides/scaling.md)",

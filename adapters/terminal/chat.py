@@ -222,6 +222,13 @@ class DownloadFolder:
         raise FileExistsError(name)
 
 
+def _expand_home(name: str) -> Path:
+    """Return the path; `~` and `~ana` at its beginning are home folders, if there are such."""
+    with suppress(RuntimeError):
+        return Path(name).expanduser()
+    return Path(name)
+
+
 def read_attachments(text: str) -> list[tuple[str, bytes]]:
     """Return the name and bytes of each file that `text` names with @. A word such as `@ana` is
     none.
@@ -231,9 +238,9 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
     attachments = []
     for word in _WORD.findall(text):
         name = word.strip('"')
-        if not Path(name).expanduser().is_file():
+        if not _expand_home(name).is_file():
             name = name.rstrip(".,;:!?)")
-        path = Path(name).expanduser()
+        path = _expand_home(name)
         if not (path.is_file() or _PATH.match(name) or _SUFFIX.search(name)):
             continue
         try:

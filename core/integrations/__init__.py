@@ -93,9 +93,11 @@ def plain_value(value: str | SecretStr | None) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
 
-def describe_read_error(error: OSError | UnicodeDecodeError) -> str:
+def describe_read_error(error: Exception) -> str:
     """Return the system's short reason why a file could not be read."""
-    return error.reason if isinstance(error, UnicodeDecodeError) else error.strerror or "unreadable"
+    if isinstance(error, UnicodeDecodeError):
+        return error.reason
+    return (isinstance(error, OSError) and error.strerror) or "unreadable"
 
 
 def token_fault(token: str) -> str:
@@ -197,7 +199,7 @@ def _read_text_or_file(value: str) -> str:
         return value
     try:
         text = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"the file {value[1:]!r} cannot be read ({describe_read_error(error)})"
         ) from None

@@ -314,3 +314,27 @@ def test_a_shared_secret_is_stored_whole_or_not_at_all(
         with pytest.raises(HomeUnusable, match="No space left"):
             home.share("pseudonyms.key", b"second")
         assert home.pseudonyms() == b"first"
+
+
+@pytest.mark.parametrize("home", [None, "", "/"])
+def test_a_data_folder_suffices_for_a_user_whom_the_system_does_not_know(
+    home: str | None, tmp_path: Path
+) -> None:
+    """As in a container that runs with any user ID."""
+    environment = {"PATH": os.environ["PATH"]} | ({} if home is None else {"HOME": home})
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        command = (
+            "unshare", "--user", "--map-user=12345", "--map-group=12345",
+            sys.executable, "-m", "bot", "people", "list",
+        )  # fmt: skip
+        return subprocess.run(
+            command, env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+    if "unshare:" in (done := run(PONTE_HOME=str(tmp_path / "home"))).stderr:
+        pytest.skip("blocked: this kernel gives no user namespaces")
+    assert (done.returncode, done.stderr) == (0, "")
+    if home != "/":
+        assert run().stderr.startswith("PONTE_HOME: this user has no home folder.")

@@ -37,7 +37,7 @@ async def test_a_table_goes_in_and_a_plot_comes_out(tmp_path: Path, fake: FakeOp
         (tool,) = [
             t for t in fake.request_bodies("/responses")[-1]["tools"] if t["name"] == "run_python"
         ]
-        assert (tool["description"], tool["strict"]) == (LOCAL_DESCRIPTION, True)
+        assert (tool["description"], tool["strict"]) == (LOCAL_DESCRIPTION, False)
         fake.say(calls("sales = pd.read_csv('sales.csv')\nint(sales.total.sum())"), "73 in all.")
         assert (await ponte.ask("How much in all?"))["response"] == "73 in all."
         assert "'output': '73'" in last_input(fake)

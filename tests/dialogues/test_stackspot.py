@@ -323,10 +323,10 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
         claim = ledger.claim
 
         async def claim_second(
-            id: str, seq: int, decider: Person, now: float, revision: int
+            id: str, seq: int, decider: Person, now: float, revision: int, rule: str
         ) -> Change:
-            await claim(id, receipt.seq, decider, now, revision)
-            return await claim(id, seq, decider, now, revision)
+            await claim(id, receipt.seq, decider, now, revision, rule)
+            return await claim(id, seq, decider, now, revision, rule)
 
         monkeypatch.setattr(ledger, "claim", claim_second)
         await ponte.click(f"approve {card.id}", said)

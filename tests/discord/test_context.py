@@ -9,6 +9,7 @@ import pytest
 from core.base.i18n import TIME_ZONE
 from core.chat import incoming as participants
 from core.domain.messages import Item, Message
+from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -480,9 +481,9 @@ async def test_a_place_that_a_prompt_names_can_be_posted_in(
     inbox = live.engine.conversations.inbox
     accept = inbox.accept
 
-    async def record(message: Message) -> Receipt:
+    async def record(message: Message, also: TransactionStep = NO_STEP) -> Receipt:
         accepted.append(message)
-        return await accept(message)
+        return await accept(message, also)
 
     inbox.accept = record  # type: ignore[method-assign]
     exchange = await ana.slash("ask", channel, prompt=f"tell <@{bob.id}> in <#{channel.id}> hi")

@@ -202,7 +202,7 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
     assert (removed.status_code, "eve can no longer sign in" in removed.text) == (200, True)
     assert (await eve.get("/me")).status_code == 401
     await eve.aclose()
-    lines = (await desk.act("audit"))["lines"]
+    lines = (await desk.act("audit"))["lines"][::-1]
     done = [(one["event"], one["asker"]) for one in lines if one.get("person") == "web:eve"]
     assert done == [
         ("person-added", "web:owner"),
@@ -379,7 +379,7 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
     assert await desk.act("schedules/list") == []
     for action, code in (("show", "not_found"), ("delete", "not_found")):
         assert (await desk.act(f"schedules/{action}", id="x"))["error"]["code"] == code
-    lines = (await desk.act("audit"))["lines"]
+    lines = (await desk.act("audit"))["lines"][::-1]
     done = [line["event"] for line in lines if line["asker"] == "operator"]
     assert [event for event in done if event.startswith("schedule-")] == [
         "schedule-paused", "schedule-resumed", "schedule-run-requested", "schedule-deleted",
@@ -406,7 +406,7 @@ async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
             assert re.search(r'data-head="last run">[^<–]+: \w', answer.text)
         else:
             assert re.findall(r'name="do" value="(\w+)"', answer.text) == offered, action
-    lines = (await desk.act("audit"))["lines"]
+    lines = (await desk.act("audit"))["lines"][::-1]
     done = [line["event"] for line in lines if line["asker"] == "web:ana"]
     assert [event for event in dict.fromkeys(done) if event.startswith("schedule-")] == [
         "schedule-paused", "schedule-resumed", "schedule-run-requested", "schedule-deleted",
