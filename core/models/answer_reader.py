@@ -40,7 +40,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -57,6 +57,7 @@ from core.base.openai import (
 from core.base.text import Fence, PieceJoiner, fence_after_line
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
+from core.models.written_calls import OPENINGS, read_written_calls
 from core.money.usage import parse_usage
 
 _NAMES = (
@@ -85,7 +86,7 @@ _MARKS = (
 )  # fmt: skip
 """Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
-_ALL_TAGS = {*TAGS, *_MARKS, *(tag for closings in TAGS.values() for tag in closings)}
+_ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for tag in closings)}
 _TAG = re.compile("|".join(map(re.escape, sorted(_ALL_TAGS))), re.IGNORECASE)
 _TAG_BEGIN = re.compile(r"[<\[◁]")
 _BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
@@ -98,23 +99,27 @@ _MAX_FENCE_LINE_CHARACTERS = 200
 
 
 def remove_thoughts(text: str) -> str:
-    """Return the text of an answer without the model's thoughts."""
-    if not _TAG.search(text):
-        return text
+    """Return the text of an answer without the model's thoughts, and calls that it wrote there."""
+    return _read_whole(text).text if _TAG.search(text) else text
+
+
+def _read_whole(text: str) -> GrowingAnswer:
     growing = GrowingAnswer()
     growing.add(text)
     growing.end()
-    return growing.text
+    return growing
 
 
 class GrowingAnswer:
     """The text of an answer as it streams in, without thoughts.
 
     `has_thoughts`: a thought has ended. `is_unopened`: the first one was not opened by a tag.
+    `calls`: what follows from the first call on that the model wrote into the text.
     """
 
     def __init__(self) -> None:
         self.has_thoughts = self.is_unopened = False
+        self.calls = ""
         self._parts: list[str] = []
         self._held = ""
         """Text of which is not known yet whether it is shown: the beginning of a tag, or spaces at
@@ -148,6 +153,9 @@ class GrowingAnswer:
         text, self._held, at = self._held + piece, "", 0
         part_count = len(self._parts)
         while at < len(text):
+            if self.calls:
+                self.calls += text[at:]
+                break
             if self._closing:
                 at = self._skip_thought(text, at, self._closing, is_last)
                 continue
@@ -206,12 +214,15 @@ class GrowingAnswer:
         ends_thought = tag.lower() in _FINAL and not (self._is_blank or self.has_thoughts)
         if is_mark and not ends_thought:
             return
+        if tag.lower() in OPENINGS and not (is_code or is_mention):
+            self.calls = tag
+            return
         if closings and self._is_line_blank and not is_code:
             if self._is_blank:
                 self._parts.clear()
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
             self._thought = [tag]
-        elif closings or is_code or self.has_thoughts or is_mention:
+        elif closings or is_code or self.has_thoughts or is_mention or tag.lower() in OPENINGS:
             self._show(tag)
         else:
             self._parts.clear()
@@ -364,14 +375,15 @@ Part = TextPart | CallPart | Item
 class AnswerReader:
     """Collects the parts of one answer. The readers of the two APIs are derived from it.
 
-    `tool_names` are the names of the tools that were offered. `holds_start`: the answer may begin
-    with a thought that no tag opens, so no text is shown before its end. `is_continued`: this turn
-    has called tools before. `has_ended`: the server sent its last event, so reading may stop.
+    `tools` are the tools that were offered, with the schemas of their arguments. `holds_start`: the
+    answer may begin with a thought that no tag opens, so no text is shown before its end.
+    `is_continued`: this turn has called tools before. `has_ended`: the server sent its last event,
+    so reading may stop.
     """
 
     def __init__(
         self,
-        tool_names: Collection[str] = (),
+        tools: Mapping[str, Mapping[str, Any]] | None = None,
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
@@ -383,7 +395,7 @@ class AnswerReader:
         self.parts: list[Part] = []
         self.phases: dict[object, str] = {}
         """The phases of messages (commentary or final answer), by the message's key."""
-        self._tool_names = tool_names
+        self._tools = tools or {}
         self._holds_start, self._is_continued = holds_start, is_continued
         self._joiner = PieceJoiner()
         self._carried: dict[str, list[Any]] = {}
@@ -404,9 +416,11 @@ class AnswerReader:
             if rescued_answer := self.rescue(fault):
                 return rescued_answer
             raise fault
-        calls = [each for each in self.calls if each.arguments or not each.is_repeated]
         end = classify_end(self.finish)
         cut: CutReason = end if end in ("length", "filter") else ""
+        if not (cut or self.calls):
+            self._add_written_calls()
+        calls = [each for each in self.calls if each.arguments or not each.is_repeated]
         if end == "unknown" and not calls:
             cut = "length"  # nobody can tell whether text is whole
         for call in () if cut else calls:
@@ -418,6 +432,18 @@ class AnswerReader:
         if not self.finish and not answer.items:
             raise ModelServerFault("lost")
         return answer
+
+    def _add_written_calls(self) -> None:
+        """Add the calls that the model wrote into its text. Raise ModelServerFault if one cannot be
+        read, or if its tool was not offered."""
+        for markup in [_read_whole("".join(text.pieces)).calls for text in self.texts]:
+            calls = read_written_calls(markup, self._tools)
+            if markup and not (
+                calls and all(self._offered_name(name) in self._tools for name, _ in calls)
+            ):
+                raise ModelServerFault("broken", body={"code": "tool_use_failed"})
+            for number, (name, arguments) in enumerate(calls):
+                self.add_whole_call(f"written {number}", "", name, arguments)
 
     @property
     def _has_failed(self) -> bool:
@@ -510,7 +536,7 @@ class AnswerReader:
         call.id = call.id or id
         if not call.name or name.startswith(call.name):
             call.name = name or call.name
-        elif call.name not in self._tool_names and not call.arguments:
+        elif call.name not in self._tools and not call.arguments:
             call.name += name
         if call.arguments.strip() == "{}" and words:  # a place holder
             call.arguments = call.latest = ""
@@ -627,7 +653,7 @@ class AnswerReader:
                 return other
             return call if self._continues(call, name, words) else None
         names = {name, call.name} - {""}
-        return call if len(names) < 2 or not names <= set(self._tool_names) else None
+        return call if len(names) < 2 or not names <= set(self._tools) else None
 
     def _continues(self, call: CallPart, name: str, words: str) -> bool:
         """Return whether a piece with another id continues a call: some servers send a new id with
@@ -699,10 +725,10 @@ class AnswerReader:
 
     def _offered_name(self, name: str) -> str:
         """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`."""
-        is_odd = name not in self._tool_names and len(name) <= MAX_NAME_CHARACTERS
+        is_odd = name not in self._tools and len(name) <= MAX_NAME_CHARACTERS
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
-        return next((each for each in self._tool_names if each.lower() == bare), name)
+        return next((each for each in self._tools if each.lower() == bare), name)
 
 
 def classify_end(reason: str) -> AnswerEnd:

@@ -356,7 +356,7 @@ class ConversationRound:
             await self._adopt_response(self._ask.response, self._server.options.drain_seconds)
         while self._answer is None:
             body = {}
-            reader = ResponsesReader([tool.name for tool in self._ask.tools])
+            reader = ResponsesReader({tool.name: tool.parameters for tool in self._ask.tools})
             try:
                 if self._step == "looking":
                     await self._compare_with_transcript()

@@ -316,9 +316,9 @@ class OwnHistoryApi:
                 room = server.sizes.of(history.model).tokens - history.sent_tokens
                 server.limit_output(body, self.max_tokens_field, min(most, room))
             model = body["model"]
-            tool_names = [tool.name for tool in ask.tools]
+            tools = {tool.name: tool.parameters for tool in ask.tools}
             holds_start = model in server.thinking_models
-            reader = self.new_reader(tool_names, holds_start, is_continued=ask.number > 1)
+            reader = self.new_reader(tools, holds_start, is_continued=ask.number > 1)
             try:
                 async with aclosing(self._events(body, reader)) as events:
                     async for event in events:

@@ -155,7 +155,9 @@ async def read_variant(variant: Variant, dice: random.Random) -> tuple[ModelAnsw
         if variant.cut == "broken":
             raise ModelServerFault("lost")
 
-    reader: AnswerReader = (ChatCompletionsReader if variant.is_chat else ResponsesReader)(NAMES)
+    reader: AnswerReader = (ChatCompletionsReader if variant.is_chat else ResponsesReader)(
+        {name: {} for name in NAMES}
+    )
     shown = ""
     try:
         try:

@@ -1,0 +1,180 @@
+"""Calls that a model wrote into its text, because its server has no parser for that model: they
+run, and nobody reads the markup."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from core.base.errors import ModelError
+from core.domain.records import TextDelta
+from core.models.served_model import Level
+from core.models.written_calls import OPENINGS, read_written_calls
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.model.conftest import Make, every_level
+from tests.model.talk import TABLES, Talk
+
+QUERY = replace(
+    TABLES,
+    name="nocodb_query",
+    parameters={"type": "object", "properties": {
+        "table": {"type": "string"}, "fields": {"type": "array"}, "limit": {"type": "integer"}}},
+)  # fmt: skip
+ARGUMENTS = {"table": "Customers", "limit": 3}
+WORDS = '{"table": "Customers", "limit": 3}'
+NAMED = f'{{"name": "nocodb_query", "arguments": {WORDS}}}'
+INVOKE = (
+    '<invoke name="nocodb_query">\n<parameter name="table">Customers</parameter>\n'
+    '<parameter name="limit">3</parameter>\n</invoke>'
+)
+DSML = (
+    '<｜DSML｜tool_calls>\n<｜DSML｜invoke name="nocodb_query">\n'
+    '<｜DSML｜parameter name="table" string="true">Customers</｜DSML｜parameter>\n'
+    '<｜DSML｜parameter name="limit" string="false">3</｜DSML｜parameter>\n'
+    "</｜DSML｜invoke>\n</｜DSML｜tool_calls>"
+)
+FUNCTION = (
+    "<function=nocodb_query>\n<parameter=table>\nCustomers\n</parameter>\n"
+    "<parameter=limit>\n3\n</parameter>\n</function>"
+)
+GLM = (
+    "<tool_call>nocodb_query\n<arg_key>table</arg_key>\n<arg_value>Customers</arg_value>\n"
+    "<arg_key>limit</arg_key>\n<arg_value>3</arg_value>\n</tool_call>"
+)
+KIMI = (
+    f"<|tool_calls_section_begin|><|tool_call_begin|>functions.nocodb_query:0"
+    f"<|tool_call_argument_begin|>{WORDS}<|tool_call_end|><|tool_calls_section_end|>"
+)
+FORMS = {
+    "DeepSeek V3.2": DSML,
+    "DeepSeek V3.2, older": DSML.replace("tool_calls", "function_calls"),
+    "DeepSeek V3.1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>nocodb_query<｜tool▁sep｜>"
+    f"{WORDS}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "DeepSeek R1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>nocodb_query\n"
+    f"```json\n{WORDS}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "Qwen": f"<tool_call>\n{NAMED}\n</tool_call>",
+    "Qwen, without its end": f"<tool_call>\n{NAMED}\n",
+    "Qwen Coder": f"<tool_call>\n{FUNCTION}\n</tool_call>",
+    "Qwen Coder, without its first mark": f"{FUNCTION}\n</tool_call>",
+    "Llama": f"<function=nocodb_query>{WORDS}</function>",
+    "Llama 3": f"<|python_tag|>{NAMED.replace('arguments', 'parameters')}",
+    "Llama 3, another name": f"<|python_tag|>{NAMED.replace('nocodb', 'functions.nocodb')}",
+    "Kimi": KIMI,
+    "GLM": GLM,
+    "MiniMax": f"<minimax:tool_call>\n{INVOKE}\n</minimax:tool_call>",
+    "Mistral": f"[TOOL_CALLS][{NAMED}]",
+    "Mistral 3": f"[TOOL_CALLS]nocodb_query[ARGS]{WORDS}",
+    "Mistral 3, with an id": f"[TOOL_CALLS]nocodb_query[CALL_ID]abcdefghi[ARGS]{WORDS}",
+    "FunctionGemma": "<start_function_call>call:nocodb_query{table:<escape>Customers<escape>,"
+    "limit:3}<end_function_call>",
+    "Gemma 4": '<|tool_call>call:nocodb_query{table:<|"|>Customers<|"|>,limit:3}<tool_call|>',
+    "gpt-oss": "<|channel|>commentary to=functions.nocodb_query <|constrain|>json<|message|>"
+    f"{WORDS}<|call|>",
+    "gpt-oss, whole": "<|start|>assistant<|channel|>commentary to=functions.nocodb_query"
+    f"<|constrain|>json<|message|>{WORDS}",
+    "gpt-oss, other order": "<|start|>assistant to=functions.nocodb_query<|channel|>commentary json"
+    f"<|message|>{WORDS}<|call|>",
+}
+
+
+def shown_text(talk: Talk) -> str:
+    return "".join(event.text for event in talk.heard if isinstance(event, TextDelta))
+
+
+async def run_calls(talk: Talk, fake: FakeOpenAI, markup: str) -> list[object]:
+    ran: list[object] = []
+
+    def run(name: str, arguments: str) -> str:
+        ran.append((name, json.loads(arguments)))
+        return "two rows"
+
+    talk.run = run
+    fake.say(Script(text=f"Let me look.\n\n{markup}", piece=7), "There are two.")
+    assert await talk.say("Which customers?") == "There are two."
+    assert await talk.say("Thanks.") == "You said: Thanks."
+    return ran
+
+
+@pytest.mark.parametrize("form", FORMS)
+@every_level
+async def test_a_call_in_the_text_runs(
+    make: Make, fake: FakeOpenAI, level: Level, form: str
+) -> None:
+    talk = Talk(await make(level), tools=(QUERY,), preface="")
+    assert await run_calls(talk, fake, FORMS[form]) == [("nocodb_query", ARGUMENTS)]
+    assert shown_text(talk).startswith("Let me look.")
+    for text in (shown_text(talk), *(item.text for _, item in talk.transcript)):
+        assert not any(mark in text.lower() for mark in OPENINGS)
+        assert "Customers" not in text
+    (asked,) = [item for _, item in talk.transcript if item.text.startswith("Let me")]
+    assert asked.text.strip() == "Let me look."
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if "without" not in form])
+async def test_two_calls_in_the_text_run(make: Make, fake: FakeOpenAI, form: str) -> None:
+    talk = Talk(await make("chat"), tools=(QUERY,), preface="")
+    markup = f"{FORMS[form]}\n{FORMS[form].replace('Customers', 'Orders')}"
+    ran = await run_calls(talk, fake, markup)
+    assert ran == [
+        ("nocodb_query", {**ARGUMENTS, "table": name}) for name in ("Customers", "Orders")
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_markup_in_code_is_text(make: Make, fake: FakeOpenAI, form: str) -> None:
+    talk = Talk(await make("chat"), tools=(QUERY,))
+    line = FORMS[form].replace("\n", " ").replace("```", "")
+    answer = f"It writes:\n\n```\n{line}\n```\n\nor `{line}` in a line."
+    fake.say(Script(text=answer, piece=7))
+    assert await talk.say("How does it call tools?") == answer
+    assert shown_text(talk) == answer
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        '<tool_call>{"name": "rm", "arguments": {}}</tool_call>', "<tool_call>{broken", DSML[:-60],
+        f"<|python_tag|>{NAMED}; {{", f"{FUNCTION}<function=x>", f"{KIMI}<|tool_call_begin|>",
+        "<|tool_call_begin|>functions_nocodb_query_1<|tool_call_argument_begin|>{}", "[TOOL_CALLS]",
+    ],
+)  # fmt: skip
+async def test_a_call_that_cannot_be_read_is_told(
+    make: Make, fake: FakeOpenAI, markup: str
+) -> None:
+    """Without text before it, the model is asked once more."""
+    talk = Talk(await make("chat"), tools=(QUERY,))
+    fake.say(Script(text=f"Let me look.\n\n{markup}", piece=7))
+    talk.begin("Which customers?")
+    completed = await talk.round()
+    assert [item.text.strip() for item in completed.items] == ["Let me look."]
+    assert completed.broken
+    assert "could not read" in completed.broken.words()
+    fake.say(Script(text=markup, piece=7), Script(text=markup, piece=7))
+    talk.begin("Which customers?")
+    with pytest.raises(ModelError, match="could not read"):
+        await talk.round()
+    assert shown_text(talk) == "Let me look.\n\n"
+
+
+async def test_many_marks_take_little_time() -> None:
+    for mark in ('<invoke name="x">', "<|tool_call_begin|>x", " to=x", "<tool_call>", "<escape>"):
+        assert read_written_calls(mark * (1_000_000 // len(mark)), {}) == []
+
+
+async def test_several_calls_with_one_mark(make: Make, fake: FakeOpenAI) -> None:
+    for join, frame in ((";", "<|python_tag|>{}"), (", ", "[TOOL_CALLS][{}]"),
+                        ("\n", "<tool_call>{}</tool_call>")):  # fmt: skip
+        talk = Talk(await make("chat"), tools=(QUERY,), preface="")
+        ran = await run_calls(talk, fake, frame.format(join.join([NAMED, NAMED.replace("3", "4")])))
+        assert ran == [("nocodb_query", {**ARGUMENTS, "limit": limit}) for limit in (3, 4)]
+
+
+async def test_a_call_that_the_limit_cut_does_not_run(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make("chat"), tools=(QUERY,))
+    fake.say(Script(text=f"Let me look.\n\n{DSML[:-60]}", incomplete="max_output_tokens"))
+    talk.begin("Which customers?")
+    completed = await talk.round()
+    assert [item.text.strip() for item in completed.items] == ["Let me look."]
+    assert completed.is_truncated
