@@ -481,11 +481,13 @@ class Rounds:
     def provenance(self) -> tuple[bool, markdown.Trust]:
         """A pair: whether the thread now contains text from outside, and which links are allowed in
         that case. Every output of a tool counts as text from outside, and so does an answer that
-        names sources."""
-        outside = self._briefing.has_outside_text or any(
-            item.kind == "output" or item.raw.get("sources") for item in self._items
-        )
-        return outside, self._briefing.trust
+        names sources. The addresses that the model's server itself names as sources are allowed:
+        it found them, while the model can write any address."""
+        sources = self._model_sources
+        outside = self._briefing.has_outside_text or bool(sources)
+        outside = outside or any(item.kind == "output" for item in self._items)
+        trust = self._briefing.trust
+        return outside, replace(trust, written=trust.written.union(sources))
 
     def _waiting_proposals(self) -> set[str]:
         """Return the ids of this turn's proposals that wait for a person."""
@@ -513,7 +515,7 @@ class Rounds:
             cut = [f"_{say(ENDED_EARLY_NOTE, why=self._broken.words())}_"]
         if self._over is not None:
             cut = [f"_{say(ENDED_EARLY_NOTE, why=self._over.words())}_"]
-        notes = [*cut, *used_up, *self._source_lines(), *self._model_sources()]
+        notes = [*cut, *used_up, *self._source_lines(), *self._model_source_lines()]
         ends_open = bool(cut) and not self._text.endswith("]")
         own_text, placed = place_results(self._text, self._placeable(), ends_open)
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
@@ -537,16 +539,22 @@ class Rounds:
             dict.fromkeys(line for one in self._outcomes_in_order() for line in one.sources)
         )
 
-    def _model_sources(self) -> list[str]:
-        """Return a list of the sources that the model's server named outside the text. Their
-        addresses are text from outside."""
+    @property
+    def _model_sources(self) -> dict[str, str]:
+        """The sources that the model's server named outside the text: their titles by address."""
         titles: dict[str, str] = {}
         for item in self._items:
             for url, title in item.raw.get("sources", ()):
-                titles[url] = titles.get(url) or (title and f"{markdown.escape_markdown(title)} ")
+                titles[url] = titles.get(url) or title
+        return titles
+
+    def _model_source_lines(self) -> list[str]:
+        """Return a list of the sources that the model's server named. Their titles are text from
+        outside."""
+        trust, sources = self.provenance[1], list(self._model_sources.items())
         lines = [
-            self._briefing.trust.sanitize(f"{number}. {title}{url}")
-            for number, (url, title) in enumerate(list(titles.items())[:MAX_SHOWN_SOURCES], 1)
+            trust.sanitize(f"{n}. {title and markdown.escape_markdown(title) + ' '}{url}")
+            for n, (url, title) in enumerate(sources[:MAX_SHOWN_SOURCES], 1)
         ]
         return ["\n".join([say(SOURCES), "", *lines])] if lines else []
 

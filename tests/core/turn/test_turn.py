@@ -418,21 +418,26 @@ async def test_text_that_a_model_withdraws_is_shown_no_more(tmp_path: Path) -> N
     assert [each.text for each in reply.shown if each.text] == ["A thought.", "Hel"]
 
 
-async def test_sources_are_listed_under_the_answer_after_the_rules_for_links(
+async def test_addresses_that_the_server_names_as_sources_are_links(
     tmp_path: Path,
 ) -> None:
     sources = [["https://evil.test/?q=secret", "A [title](https://b.test)"]]
     sources += [[f"https://evil.test/{n}", ""] for n in range(20)]
-    text = "Two [1], see https://evil.test/x."
+    other = "`https://evil.test/x`"
+    text = (
+        "Two [1], see https://evil.test/x or [this](https://evil.test/3) or https://evil.test/30."
+    )
     item = Item("message", role="assistant", text=text, raw={"sources": sources})
     async with _bot(tmp_path, Scripted(_then([RoundCompleted((item,))]))) as (engine, _):
         answer = await _answer(engine)
     said, _, heading, _, first, *others = answer.text.split("\n")
-    assert said == "Two [1], see `https://evil.test/x`."
+    assert said == (
+        f"Two [1], see {other} or [this](https://evil.test/3) or `https://evil.test/30`."
+    )
     assert heading == "Sources:"
     assert "](" not in first.replace("\\](", "")
-    assert first.endswith("`https://evil.test/?q=secret`")
-    assert others[0] == "2. `https://evil.test/0`"
+    assert first.endswith(" https://evil.test/?q=secret")
+    assert others[0] == "2. https://evil.test/0"
     assert len(others) == MAX_SHOWN_SOURCES - 1
 
 
