@@ -18,6 +18,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
 
@@ -26,7 +27,7 @@ from core.base.errors import BadInput, PonteError, TooLarge
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import LANGUAGE, format_size, say
 from core.base.private_files import create_file, has_content, open_folder
-from core.base.tasks import retry, wait_after_each
+from core.base.tasks import cancel_all, retry, wait_after_each
 from core.base.text import clean_text, fence_after_line, safe_file_name
 
 STOP_TIMEOUT_SECONDS = 1.0
@@ -40,6 +41,8 @@ SOCKET_ORIGIN = "http://localhost"
 """The origin of every URL on the home's Unix socket."""
 CODE_FILE_TYPE = "text/x-python"
 """Media type of the file that contains the code that ran."""
+SCHEDULE = "schedule"
+"""The origin of messages that a schedule sent."""
 _READ_BYTES = 65_536
 _SUFFIX = re.compile(
     r"\.(7z|csv|docx?|eml|gif|gz|heic|html?|ipynb|jpe?g|json|log|m4a|md|mov|mp[34]|od[pst]|ogg"
@@ -286,18 +289,14 @@ def headers_for(*, is_terminal: bool, is_typed: bool) -> dict[str, str]:
     return headers if is_terminal else headers | {"Prefer": "links=none"}
 
 
-async def turn_stream(
-    http: HttpClient, body: Mapping[str, str], files: Sequence[FormFile], headers: Mapping[str, str]
+async def read_events(
+    http: HttpClient, method: str, path: str, headers: Mapping[str, str], **content: Any
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """Send a message and yield the events of its turn with their data, up to `done` or `error`.
-
-    Raise HttpError, also if the stream ends before the turn.
-    """
-    accepts = {**headers, "Accept": "text/event-stream"}
-    content: dict[str, Any] = {"form": body, "files": files} if files else {"body": body}
+    """Yield the events of a stream with their data until it ends. Raise HttpError."""
     async with http.stream_lines(
-        "POST", f"{SOCKET_ORIGIN}/chat", headers=accepts, silence=STREAM_TIMEOUT_SECONDS, **content
-    ) as lines:
+        method, f"{SOCKET_ORIGIN}{path}", headers={**headers, "Accept": "text/event-stream"},
+        silence=STREAM_TIMEOUT_SECONDS, **content,
+    ) as lines:  # fmt: skip
         name = ""
         async for line in lines:
             field, _, value = line.partition(": ")
@@ -305,8 +304,21 @@ async def turn_stream(
                 name = value
             elif field == "data":  # our server writes the data as one line of JSON
                 yield name, json.loads(value)
-                if name in ("done", "error"):
-                    return
+
+
+async def turn_stream(
+    http: HttpClient, body: Mapping[str, str], files: Sequence[FormFile], headers: Mapping[str, str]
+) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    """Send a message and yield the events of its turn with their data, up to `done` or `error`.
+
+    Raise HttpError, also if the stream ends before the turn.
+    """
+    content: dict[str, Any] = {"form": body, "files": files} if files else {"body": body}
+    async with aclosing(read_events(http, "POST", "/chat", headers, **content)) as events:
+        async for name, data in events:
+            yield name, data
+            if name in ("done", "error"):
+                return
     raise HttpError("the stream ended early")
 
 
@@ -324,7 +336,12 @@ async def chat(
         talk = TerminalChat(http, screen, DownloadFolder(http, folder), is_typed=stdin.isatty())
         try:
             with talk.interrupts.catch_interrupts():
-                await talk.talk(await talk.open_input(stdin))
+                source = await talk.open_input(stdin)
+                reminding = asyncio.create_task(talk.show_reminders(source))
+                try:
+                    await talk.talk(source)
+                finally:
+                    await cancel_all([reminding])
                 if talk.has_failed and not (screen.live and stdin.isatty()):
                     return 1
         except Quit:
@@ -350,6 +367,9 @@ class TerminalChat:
         """Whether any message so far was not answered. Scripts read it from the exit code."""
         self._turn = ""
         self._doing = ""
+        self._typed_seq = 0
+        """The number of the last message in the conversation that no schedule sent."""
+        self._screen_lock = asyncio.Lock()
         self._suggestions: list[str] = []
         """Messages that a new conversation may begin with."""
 
@@ -358,7 +378,9 @@ class TerminalChat:
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         messages = await self._read_list("/conversations/main", "messages")
-        past = [one["text"] for one in messages if one["role"] == "user"]
+        typed = [m for m in messages if m["role"] == "user" and m["origin"] != SCHEDULE]
+        past = [one["text"] for one in typed]
+        self._typed_seq = max((one["seq"] for one in typed), default=0)
         if not past:
             self._suggestions = await self._read_list("/welcome", "tries")
         commands = await self._read_list("/quick-commands", "commands")
@@ -393,7 +415,31 @@ class TerminalChat:
                 return
             if text:
                 with disable_echo() if source.shows_prompt else nullcontext():
-                    await self.say(text)
+                    async with self._screen_lock:
+                        await self.say(text)
+
+    async def show_reminders(self, source: LineSource) -> None:
+        """Show the answers of schedules in this conversation since the last typed message, above
+        the prompt. Without one, for scripts, return at once."""
+        waiting, shown = set[str](), set[str]()
+        path = f"/conversations/main/events?after={self._typed_seq}"
+        while isinstance(source, LineEditor):
+            with suppress(HttpError):
+                async with aclosing(read_events(self._http, "GET", path, self._headers)) as events:
+                    async for name, data in events:
+                        if name == "message" and data["origin"] == SCHEDULE:
+                            waiting.add(data["turn"])
+                        elif name == "done" and data["turn"] in waiting - shown:
+                            shown.add(data["turn"])
+                            files = await self._fetch_files(data)
+                            async with self._screen_lock:
+                                await source.print_above(
+                                    partial(self._screen.show_answer, data, files)
+                                )
+            await asyncio.sleep(RECONNECT_PAUSES_SECONDS[-1])
+
+    async def _fetch_files(self, answer: Mapping[str, Any]) -> Sequence[DownloadedFile]:
+        return [await self._downloads.fetch(one, self._headers) for one in answer["files"]]
 
     async def say(self, text: str) -> None:
         """Send one message and show its answer. Ctrl-C stops the turn; another one raises Quit."""
@@ -469,9 +515,7 @@ class TerminalChat:
                         self._screen.show_text(text)
                     case "done":
                         self.has_failed = self.has_failed or data["status"] == "failed"
-                        downloads = self._downloads
-                        files = [await downloads.fetch(one, self._headers) for one in data["files"]]
-                        self._screen.show_answer(data, files)
+                        self._screen.show_answer(data, await self._fetch_files(data))
                     case "error":
                         self._fail(data["message"])
 

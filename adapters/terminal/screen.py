@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from socket import gethostname
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 from urllib.parse import quote
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
@@ -81,6 +82,10 @@ class LineEditor:
             )  # fmt: skip
         except (EOFError, KeyboardInterrupt):
             return None
+
+    async def print_above(self, write: Callable[[], None]) -> None:
+        """Run `write` while the prompt is not on the screen; it is drawn again below."""
+        await run_in_terminal(write)
 
 
 class CommandCompleter(Completer):

@@ -32,8 +32,9 @@ from core.base.tasks import Backoff, retry, run_together
 from core.base.text import to_one_line
 from core.changes.approval import Approval
 from core.chat.people import People
+from core.commands import grammar
 from core.commands.grammar import TypedCommand
-from core.domain.messages import Answer, Message, Person
+from core.domain.messages import Address, Answer, Message, Person
 from core.domain.ports import Messenger
 from core.domain.records import Turn
 from core.people.audit import audit_step
@@ -155,6 +156,20 @@ MAX_STATUS_WAIT_SECONDS = 600.0
 """Seconds that a run waits for its owner's status. Then it is skipped."""
 
 
+async def check_rights(
+    policy: Policy, person: Person, address: Address, kind: str, text: str
+) -> None:
+    """Raise NotAllowed unless the person has the rights that runs of this kind need; StatusUnknown
+    if that is not known now."""
+    needed: list[tuple[str, ...]] = [("chat",)]
+    if kind == "command":
+        with suppress(BadInput):  # the run itself says what is wrong with the command
+            if command := grammar.parse_command(text):
+                needed += [("spend",), ("command", command.slug)]
+    for right in needed:
+        (await policy.may(person, address, *right)).raise_if_denied()
+
+
 @dataclass
 class ScheduleOrigin(Origin):
     """The origin of a schedule's runs. `messengers` are by platform. `wake` is called when a run
@@ -196,7 +211,9 @@ class ScheduleOrigin(Origin):
         """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
         Raise StatusUnknown if the platform does not report that now."""
         person, address = message.author, message.address
-        (await self.people.policy.may(person, address, "chat")).raise_if_denied()
+        await check_rights(
+            self.people.policy, person, address, message.origin.data["kind"], message.text
+        )
         schedule = await self.schedules.get(message.origin.id)
         doubts = (
             await self.people.policy.has_left(person, address, schedule.created_at),

@@ -46,6 +46,7 @@ from core.journal.jobs import Peers
 from core.people.rules import place_names
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY, ZONE_KEY
 from core.schedules.rows import Schedules
+from core.schedules.runs import check_rights
 from core.schedules.schedule import (
     BadSchedule,
     Schedule,
@@ -118,7 +119,7 @@ class ScheduleService:
                     "`quick-command` is the only command that can be scheduled. Write it as "
                     "`quick-command SLUG`."
                 )
-        (await self.people.policy.may(owner, address, "chat")).raise_if_denied()
+        await check_rights(self.people.policy, owner, address, checked.kind, checked.text)
         if (is_stranger := await self.people.policy.is_stranger(owner, address)) is None:
             raise StatusUnknown
         if is_stranger:

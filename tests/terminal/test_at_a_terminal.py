@@ -12,10 +12,11 @@ import struct
 import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
 
-from core.domain.messages import Answer
+from core.domain.messages import Answer, MessageOrigin, turn_id
 from core.domain.records import Health
 from tests.fakes import forker
 from tests.web.web_ponte import Turn, WebPonte
@@ -126,6 +127,30 @@ async def test_lines_are_completed_and_alt_enter_makes_a_new_one(
     assert [(one.text, len(one.attachments)) for one in messages] == [
         ("usage", 0), ("look at @sales-of-may.csv", 1), ("first\nsecond", 0), ("pasted\nlines", 0),
     ]  # fmt: skip
+
+
+async def test_reminders_are_shown_above_the_prompt_or_when_a_chat_begins(
+    ponte: WebPonte, tmp_path: Path
+) -> None:
+    async def remind(text: str) -> None:
+        first = ponte.rows[min(ponte.rows)].message
+        origin = MessageOrigin("schedule", "abc234", is_authored=False)
+        to = replace(first.reply_to, turn=turn_id(text))
+        run = replace(first, text=text, origin=origin, event_key=f"schedule:{text}", reply_to=to)
+        await ponte.inbox.wait_for_answer((await ponte.inbox.accept(run)).seq)
+
+    ponte.answers(lambda turn: Answer(f"re: {turn.message.text}"))
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        await terminal.says("hello", "re: hello")
+        terminal.type("half a me")
+        await remind("stand up")
+        await terminal.until("re: stand up")
+        await terminal.says("ssage", "re: half a message")
+        assert terminal.plain.count("re: hello") == 1
+    await remind("drink")
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        await terminal.until("re: drink")
+        assert "re: stand up" not in terminal.plain, "it came before the last message"
 
 
 async def test_a_saved_file_is_a_link(ponte: WebPonte, tmp_path: Path) -> None:

@@ -469,6 +469,7 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "text": message.text,
         "files": [attachment_json(attachment) for attachment in message.attachments],
         "clicked": message.is_click,
+        "origin": message.origin.name,
         "replaces": message.replaced_turn,
         "at": at,
         "state": state,

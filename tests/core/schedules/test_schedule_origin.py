@@ -248,6 +248,22 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         assert len(model.asks) == 1
 
 
+@pytest.mark.parametrize("denied", ["spend", "command:report"])
+async def test_a_command_pauses_when_its_owner_may_not_run_it_any_more(
+    tmp_path: Path, denied: str
+) -> None:
+    daily = replace(DAILY, kind="command", text="quick-command report")
+    async with open_bot(tmp_path) as bot:
+        command = await bot.start(daily)
+        bot.config.rule_book = RuleBook((Rule("rule", deny=(denied,)),))
+        run, _ = await bot.run(command)
+        assert (run.state, run.reason) == ("skipped", "rights")
+        assert (await bot.store.get(command.id)).state == "paused"
+        assert (await bot.run(await bot.start()))[0].state == "done"
+        with pytest.raises(NotAllowed):
+            await bot.engine.schedules.service.check(daily, ANA, PLACE, is_new=True)
+
+
 async def test_a_schedule_that_runs_often_is_reported_once_a_day_for_each_reason(
     tmp_path: Path,
 ) -> None:
