@@ -264,13 +264,20 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     total = _find_count(usage, "total_tokens") or 0
     if output and reasoning > output:  # it is not part of the output (xAI)
         output += reasoning
-    # Anthropic's fields, which gateways pass on, count what its input lacks. LiteLLM adds them to
-    # the input, as its total shows.
-    from_cache = cached + cache_writes
-    is_excess = cached > (input or 0) and bool(total or _find_count(usage, *CACHE_READS))
-    lacks_cache = is_excess or CACHE_READS[-1] in usage or CACHE_WRITES[-1] in usage
-    is_counted = not total or total - (input or 0) - (output or 0) >= from_cache
-    if input is not None and lacks_cache and is_counted:
+    if input is None:  # DeepSeek names both parts of it, and gateways drop the sum
+        misses = _find_count(usage, "prompt_cache_miss_tokens")
+        input = None if misses is None else misses + cached
+    from_cache, known = cached + cache_writes, input or 0
+    is_counted = not total or total - known - (output or 0) >= from_cache
+    if CACHE_READS[-1] in usage or CACHE_WRITES[-1] in usage:
+        # Anthropic's fields, which gateways pass on, count what its input lacks. LiteLLM adds them
+        # to the input, as its total shows.
+        lacks_cache = is_counted or from_cache > known
+    else:
+        lacks_cache = (
+            cached > known and is_counted and bool(total or _find_count(usage, *CACHE_READS))
+        )
+    if input is not None and lacks_cache:
         input += from_cache
     if input:
         # Some servers count thoughts in the total alone (xAI, Gemini, Mistral).

@@ -91,6 +91,13 @@ def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
          Usage(100, output=20, cache_writes=100)),
         ({"prompt_tokens": 12, "completion_tokens": 5, "cache_read_input_tokens": 10_000,
           "total_tokens": 10_017}, Usage(10_012, 10_000, 5)),  # Portkey
+        ({"prompt_tokens": 12, "completion_tokens": 5, "cache_read_input_tokens": 10_000,
+          "total_tokens": 17}, Usage(10_012, 10_000, 5)),
+        ({"prompt_tokens": 12, "completion_tokens": 5, "cache_read_input_tokens": 10_000,
+          "cache_creation_input_tokens": 500, "total_tokens": 10_017},
+         Usage(10_512, 10_000, 5, cache_writes=500)),
+        ({"prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40, "completion_tokens": 20},
+         Usage(100, 60, 20)),
         ({**WHOLE, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 50},
          Usage(1_050, 900, 20, cache_writes=50)),  # Anthropic
         ({**WHOLE, "cache_read_input_tokens": 90, "total_tokens": 120},
