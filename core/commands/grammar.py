@@ -85,7 +85,8 @@ USAGE_OF_CHANNEL = "channel"
 _PLAIN_COMMANDS = frozenset(
     {"stop", "help", "status", "usage", "usage channel", "changes", "approvals", "schedules", "new"}
 )
-"""The commands that may end like a sentence. `forget` deletes, so it must be typed as it is."""
+"""The commands that may end like a sentence, or be in quotes. Those that decide or delete must be
+typed as they are: quoted text confirms nothing."""
 _MARKS = "`*_\"'“”‘’«»„\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE} "
 """Marks around a command that was copied, or set in code, bold or quotes."""
 _ENDS = ".!?…。！？, "
@@ -314,8 +315,7 @@ def _strip_courtesies(text: str) -> str:
     command = _ENGLISH_NAMES.get(bare, bare)
     if command in _PLAIN_COMMANDS and not (command == "new" and inner.endswith("?")):
         return command
-    is_copied = bool(inner) and text[0] in _MARKS and text[-1] in _MARKS
-    return inner if is_copied else text
+    return text
 
 
 def _translate_name(text: str, start: str) -> str:
