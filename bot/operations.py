@@ -239,13 +239,20 @@ async def change_change(
 async def deny_change(
     ponte: Ponte,
     id: ChangeId,
+    words: Annotated[Sequence[str], ShellArgument("The reason, as with --reason.")] = (),
     reason: Annotated[
         str, ShellOption("The reason, shown to the person who asked and to the model.")
     ] = "",
     linked: bool = True,
 ) -> ChatAnswer:
     """Deny a change, or add the reason for your denial."""
-    return await ponte.decide("deny", id, linked, reason)
+    return await ponte.decide("deny", id, linked, reason or " ".join(words))
+
+
+@operation("changes again", is_chat=True, shown_by="changes list", example="abc234")
+async def propose_change_again(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
+    """Propose a denied, expired or failed change again."""
+    return await ponte.decide("again", id, linked)
 
 
 @operation("changes undo", is_chat=True, shown_by="changes list", example="abc234")

@@ -205,7 +205,7 @@ SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
 SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
 
 _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
-    "approve": "done", "change": "open", "deny": "denied", "undo": "undone",
+    "approve": "done", "change": "open", "deny": "denied", "undo": "undone", "again": "open",
 }  # fmt: skip
 
 
@@ -347,8 +347,8 @@ class Ponte:
         self, action: ChangeAction, id: str, linked: bool, reason: str = "",
         values: Sequence[str] = (),
     ) -> ChatAnswer:  # fmt: skip
-        """Approve, change, deny or undo a change as the owner. `reason` says why it is denied.
-        `values` are lines such as `Status = Paid`.
+        """Approve, change, deny, undo or propose a change again as the owner. `reason` says why it
+        is denied. `values` are lines such as `Status = Paid`.
 
         The answer's status is "failed" unless this decided something and all of it was done. Raise
         NotFound, and BadInput for an ID of another form, which would make the command a message for
@@ -366,8 +366,12 @@ class Ponte:
         after = await ledger.get(change_id)
         is_decided = after.state == _STATE_AFTER[action] and after.state != before.state
         is_decided |= after.denial_reason != before.denial_reason
+        is_decided |= after.repeated_by != before.repeated_by
         is_counted = after.state == "open" and len(after.consents) > len(before.consents)
         is_revised = after.proposal.revision > before.proposal.revision
+        is_listed = action == "change" and not values and answer.get("code") == BadInput.code
+        if is_listed and self.engine.changes.approval.kinds[before.draft.kind].form_fields(before):
+            return {**answer, "status": "done"}  # it lists the fields
         return answer if is_decided or is_counted or is_revised else {**answer, "status": "failed"}
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:

@@ -534,7 +534,11 @@ class Approval:
         if self._is_personal(change) and not self._is_asker(person, change):
             raise NotAllowed(_ONLY_ASKER, id=change.id)
         if not _same_place(address, change):
-            raise NotAllowed(_ELSEWHERE, id=change.id)
+            admin = await self.policy.may(person, address, "administer")
+            if admin.is_unknown:
+                raise StatusUnknown
+            if not admin.allowed:
+                raise NotAllowed(_ELSEWHERE, id=change.id)
         there = change.proposal.address
         for place in (there,) if reached or address == there else (there, address):
             for needed in self.rights_to_propose(change.draft):
@@ -550,6 +554,8 @@ class Approval:
             raise NotAllowed(_NOT_ASKER, id=change.id)
         # Where no person began the conversation, it has no thread before its answer is posted.
         is_here = not proposal.origin.is_by_person and address.is_same_channel(proposal.address)
+        # Each `ponte ask` has a conversation of its own, and only the owner reads it.
+        is_here |= self.is_owner(person) and _same_place(address, change)
         if not is_here and address.conversation != proposal.address.conversation:
             raise NotAllowed(_AGAIN_ELSEWHERE, id=change.id)
         await self.check_change(person, address, change, reached)

@@ -293,7 +293,9 @@ class Decisions:
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
         # After all that reads the change again, because it may have been changed meanwhile.
-        if decision.revision not in (0, change.proposal.revision) and not ours:
+        # Only the last version can have been decided, so `undo` and `again` need no revision.
+        is_shown = action in ("undo", "again") or decision.revision in (0, change.proposal.revision)
+        if not is_shown and not ours:
             return await self._answer_replaced(change, decision)
         if change.state == "expired" and action not in ("undo", "again"):
             raise Expired(id=change.id)

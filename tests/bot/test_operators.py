@@ -229,6 +229,7 @@ async def test_a_request_is_changed_in_the_shell() -> None:
                 state="open",
                 consents=(),
                 denial_reason="",
+                repeated_by="",
                 proposal=SimpleNamespace(revision=number),
             )
             for number in (1, revision)

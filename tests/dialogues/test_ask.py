@@ -75,6 +75,17 @@ async def test_a_question_and_a_change_from_a_shell(tmp_path: Path, commands: st
         code, out, _ = await shell(team, commands, locale, "changes", "pending")
         assert (code, found[1] in out) == (0, True), out
         assert team.rows("Orders")[12]["Paid"] is False
-        code, out, _ = await shell(team, commands, locale, "changes", "approve", found[1])
+        code, out, _ = await shell(team, commands, locale, "changes", "change", found[1])
+        assert (code, "Paid" in out) == (0, True), out
+        deny = ("changes", "deny", found[1], "not", "yet")
+        code, out, _ = await shell(team, commands, locale, *deny)
+        assert (code, "not yet" in out) == (0, True), out
+        code, out, _ = await shell(team, commands, locale, "changes", "change", found[1])
+        assert code == 1, "it is decided"
+        code, out, _ = await shell(team, commands, locale, "changes", "again", found[1])
+        new = re.search(r"ponte changes approve (\w{6})", out)
+        assert (code, new is not None) == (0, True), out
+        assert new is not None
+        code, out, _ = await shell(team, commands, locale, "changes", "approve", new[1])
         assert (code, out.startswith("Solicitação aprovad")) == (0, True), out
         assert team.rows("Orders")[12]["Paid"] is True

@@ -17,7 +17,7 @@ from core.base.markdown import to_plain_text
 from core.changes.ledger import SqlLedger
 from core.commands.grammar import render_change
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DecisionRequest
-from core.domain.messages import Card, Person
+from core.domain.messages import Address, Card, Person
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
@@ -32,6 +32,7 @@ from tests.dialogues.decisions import (
     says,
 )
 from tests.dialogues.test_approvals import CHIEF, CLERK, GUEST, rights, two
+from tests.fakes.choices import make_message
 from tests.fakes.config import FixedConfig
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -53,6 +54,31 @@ async def proposed_card(
     async with bot(bot_home, table, policy=rights()) as ponte:
         rows = {"1": values}
         yield ponte, await proposed_on_slack(ponte, "k1", "table_update", rows=rows)
+
+
+async def test_an_admin_changes_and_denies_from_another_place(bot_home: BotHome) -> None:
+    table = editable()
+    async with proposed_card(bot_home, table) as (ponte, card):
+        ledger = ponte.engine.changes.ledger
+        own = Address("terminal", "operator")
+
+        async def type_as(id: str, words: str) -> None:
+            person = Person("terminal", id)
+            message = make_message(words, f"{id} {words}", person=person)
+            to = replace(message.reply_to, address=own)
+            await ponte.ask_message(replace(message, address=own, reply_to=to))
+
+        ponte.engine.people.policy.admins |= {"terminal:owner"}
+        for id, revision in (("cy", 1), ("owner", 2)):
+            await type_as(id, f"change {card.id} status = Lost")
+            assert (await ledger.get(card.id)).proposal.revision == revision, id
+        done = await says(ponte, f"approve {card.id}.2", "k3", BOSS, clicked=True, thread="tU1")
+        assert "Version 2, changed by" in done.text
+        assert table.rows["1"]["Status"] == "Lost"
+        other = await proposed_on_slack(ponte, "k4", "table_update", rows={"1": NEW})
+        await type_as("owner", f"deny {other.id} Too late.")
+        denied = await ledger.get(other.id)
+        assert (denied.state, denied.denial_reason) == ("denied", "Too late.")
 
 
 @also_on_postgres

@@ -53,6 +53,9 @@ async def test_a_press_of_another_revision_does_nothing(bot_home: BotHome) -> No
         done = await ponte.click(f"approve {newest.press_id}", at)
         assert "Done." in done.cards[0].text
         assert table.rows == {"1": ADA}
+        undone = await ponte.click(f"undo {card.id}", at)
+        assert undone.cards[0].state == "undone", "the last version alone can be undone"
+        assert table.rows == {}
 
 
 async def test_buttons_carry_the_revision() -> None:
