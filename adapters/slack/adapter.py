@@ -28,7 +28,13 @@ from adapters.slack.people import (
 )
 from adapters.slack.posts import PostLookup, SlackFiles
 from adapters.slack.presence import SlackSigns, Workspace
-from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
+from adapters.slack.setup import (
+    EVENTS_MARK,
+    MEMBER_EVENTS,
+    ONLY_MENTIONS,
+    check_app_token,
+    socket_url,
+)
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, SettingsError, Undeliverable
 from core.base.http import Proxies
@@ -386,6 +392,7 @@ class SlackAdapter:
             self._credentials.signing_secret, self._handlers, self.on_failure,
         )  # fmt: skip
         if token := self._credentials.app_token:
+            check_app_token(identity, token)
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
             try:
                 url = await connection.retry_until_answered(lambda: socket_url(app_api))

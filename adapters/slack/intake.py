@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
+import structlog
+
 from adapters.slack import events
 from adapters.slack.client import FAILURES, history
 from adapters.slack.events import ParsedMessage, Payload
@@ -37,6 +39,7 @@ from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.domain.ports import ThreadMap
 from core.journal.journal import Journal
 
+log = structlog.get_logger("slack")
 SLACK_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 NOTICE_EVENT_TYPE = "ponte_notice"
 """The event type in the metadata of our notice that Ponte now waits for mentions."""
@@ -247,6 +250,8 @@ _TITLE = 80
 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
 
 
+ABSENCE_PAUSES_SECONDS = (0.5, 1.0, 0.0)
+"""Pauses after each answer of Slack's history that lacks a message, before it counts as deleted."""
 _MESSAGE_KEY = re.compile(r"slack:\w+:(\w+):(\d+\.\d+)")
 MAX_EARLY_EDITS = 1000
 
@@ -336,7 +341,13 @@ class SlackIntake:
         thread = events.Source.read(message.reply_to.source).thread
         try:
             await self.workspace.identify()
-            now = await fetch_post(self.workspace, channel, ts, thread if thread != ts else "")
+            for pause in ABSENCE_PAUSES_SECONDS:
+                now = await fetch_post(self.workspace, channel, ts, thread if thread != ts else "")
+                if now:
+                    break
+                # One such answer may be a fault of Slack. The message may be there.
+                log.warning("Slack's history lacks a message", channel=channel, message=ts)
+                await asyncio.sleep(pause)
         except (SettingsError, RuntimeError, *FAILURES):  # RuntimeError: Ponte stops
             return message
         if not now or now.get("subtype") == "tombstone":

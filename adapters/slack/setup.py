@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ REFUSED_APP = (
 NO_SOCKET_MODE = (
     "Socket Mode is off for the app of SLACK_APP_TOKEN ({error}). Turn it on under Socket Mode. "
     "Or unset SLACK_APP_TOKEN and set SLACK_SIGNING_SECRET to use HTTP."
+)
+TWO_APPS = (
+    "SLACK_BOT_TOKEN belongs to the Slack app {own}, and SLACK_APP_TOKEN to the app {other}. Copy "
+    "both tokens from one app."
 )
 SLACK_NO_ANSWER = "Slack did not respond at {url} ({error}). Check the network and SLACK_API_URL."
 SCOPES_MISSING = (
@@ -136,6 +141,14 @@ def link(app_manifest: Mapping[str, Any]) -> str:
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(app_manifest))}"
 
 
+def check_app_token(identity: Mapping[str, Any], app_token: str) -> None:
+    """Raise SettingsError if the app-level token, which names its app, is of another app than the
+    bot token, whose `auth.test` answered with `identity`."""
+    named, own = re.match(r"xapp-\d+-(A[A-Z0-9]+)-", app_token), identity.get("app_id")
+    if named and own and named[1] != own:
+        raise SettingsError(TWO_APPS, other=named[1], own=own)
+
+
 async def socket_url(app_api: SlackApi) -> str:
     """Return the WebSocket address for a new socket (apps.connections.open). Raises SettingsError,
     PlatformBusy or InDoubt."""
@@ -182,6 +195,7 @@ async def check(
             )
             results.append(Health("slack events", "on", words))
         if app_token:
+            check_app_token(account, app_token)
             await socket_url(app_api)
             results.append(
                 Health("slack socket", "on", say("Socket Mode, scope {scope}", scope=SOCKET_SCOPE))

@@ -132,6 +132,13 @@ _BUSY_WORDS = re.compile(
     r"|\b(wait|try again|retry)\b.{0,30}\b(before|later|moment|minutes?|seconds?|shortly)\b"
     r"|\b(tokens|requests) per (second|minute|hour|day)\b"
 )
+_REGION = re.compile(
+    r"(?i)unsupported_country|\b(country|region|territory|location)\b.{0,40}\bnot "
+    r"(supported|available)|\bnot (supported|available) in your (country|region)"
+)
+"""How servers say that they do not serve the place that a request comes from."""
+_NO_REASONING = re.compile(r"(?i)set (the )?.?reasoning[._]effort.{0,6} to .?none\b")
+"""How servers say that a model calls tools only without reasoning."""
 _NO_TOOLS = re.compile(
     r"(?i)--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
     r"\b[^.]{0,30}(not|n't) (be |currently )?(support|enabled|allowed)|that support tool"
@@ -245,10 +252,20 @@ class ModelServerFault(Exception):
     @property
     def is_wrong_key(self) -> bool:
         """True if the server rejects the API key, or finds none."""
-        if self.code.startswith("model_"):  # the key works, but not for this model
+        if self.code.startswith("model_") or self.is_region_refused:  # the key works elsewhere
             return False
         in_words = self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
         return self.status in (401, 403) or in_words
+
+    @property
+    def is_region_refused(self) -> bool:
+        """True if the server does not serve the country that the request comes from."""
+        return self.status in (400, 403, 451) and self._says(_REGION)
+
+    @property
+    def refuses_reasoning(self) -> bool:
+        """True if the model calls tools only without reasoning."""
+        return self.status in (400, 422) and self._says(_NO_REASONING)
 
     @property
     def is_unknown_model(self) -> bool:
@@ -259,7 +276,8 @@ class ModelServerFault(Exception):
     @property
     def lacks_tools(self) -> bool:
         """True if the model or its server cannot call tools."""
-        return 400 <= self.status <= 500 and self._says(_NO_TOOLS)
+        is_named = 400 <= self.status <= 500 and self._says(_NO_TOOLS)
+        return is_named and not self.refuses_reasoning
 
     @property
     def is_loading(self) -> bool:
@@ -442,6 +460,8 @@ class ModelServerClient:
                 answer = _parse(data) if data.strip() else {}
             except ValueError:
                 raise ModelServerFault("foreign") from None
+            if isinstance(answer, list) and method == "GET":  # Together AI lists its models so
+                answer = {"data": answer}
             if not isinstance(answer, dict):
                 raise ModelServerFault("foreign")
             if answer.get("error") and not {"id", "object"} & answer.keys():

@@ -88,6 +88,26 @@ TOLD_SIZE_PATTERNS = (
 NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d{1,12})\b")
 """Ollama's parameter in the text of a Modelfile."""
 
+NAME_STEMS: Mapping[str, str | tuple[str, ...]] = {
+    "link": (
+        "link",
+        "connect",
+        "vincul",
+        "ligar",
+        "ligue",
+        "associ",
+        "conect",
+        "lie",
+        "reli",
+        "rattach",
+    ),
+    "unlink": ("unlink", "desvincul", "deslig", "dissoci", "délie", "détach"),
+    "create": ("creat", "add", "insert", "cri", "adicion", "insir", "cré", "ajout"),
+    "update": ("updat", "chang", "set", "atualiz", "alter", "mud", "modifi", "chang", "mets"),
+    "delete": ("delet", "remov", "exclu", "apag", "supprim", "effac"),
+    "summarize": ("sum", "count", "total", "som", "cont", "quant", "combien", "compt"),
+}
+"""How the words begin by which people mean a part of a tool's name, in each language."""
 SIZE_KNOWN = "its context has {tokens} tokens"
 SIZE_ASSUMED = (
     "the size of its context is not known, so {tokens} tokens are assumed. Set PONTE_MODEL_CONTEXT"
@@ -337,8 +357,8 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     """Return the request with tools that fit, together with its instructions, into `most` tokens.
 
     All of them are shortened if they are too long. If that is not enough, some are left out: first
-    those that this conversation neither used nor named, by the fewest words that it shares with
-    their description. The instructions name them.
+    those whose name the last message does not mean, then those that the conversation did not use,
+    by the fewest words that it shares with their description. The instructions name them.
     """
     room = most - count_tokens(ask.instructions + ask.preface)
     if tool_tokens(ask.tools) <= room:
@@ -349,8 +369,14 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     used = {item.name for item in items if item.kind == "call"}
     words = _words_of(*(item.text for item in items if item.role == "user"))
 
-    def rank(tool: ToolSpec) -> tuple[bool, int]:
-        return tool.name not in used, -len(words & _words_of(tool.name, tool.description))
+    newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
+    typed = re.findall(r"[^\W\d_]+", newest)
+
+    def rank(tool: ToolSpec) -> tuple[int, bool, int]:
+        stems = [NAME_STEMS.get(part, part) for part in tool.name.split("_")]
+        named = sum(any(word.startswith(stem) for word in typed) for stem in stems)
+        shared = words & _words_of(tool.name, tool.description)
+        return -named, tool.name not in used, -len(shared)
 
     left_out = [tool.name for tool in tools]
     most_names = max(room, 100)

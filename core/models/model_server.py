@@ -148,6 +148,10 @@ NO_TOOLS = (
     "The model `{model}` cannot call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
     "to a model that can call tools."
 )
+REGION_REFUSED = (
+    "The model's server does not serve the country or region that Ponte's requests come from. Set "
+    "OPENAI_BASE_URL to another server, or HTTPS_PROXY to a proxy in another region."
+)
 MODEL_NOT_LOADED = (
     "The model's server has not loaded the model `{model}`. Load it there, then ask again."
 )
@@ -299,6 +303,7 @@ MODEL_ERRORS = ErrorTable(
     on(when=lambda fault: fault.is_quota_exhausted).raises(NoQuota),
     on(when=is_against_policy).raises(ModelRefused),
     on(when=lambda fault: fault.is_bad_call).raises(ModelError, BAD_CALL),
+    on(when=lambda fault: fault.is_region_refused).raises(ModelError, REGION_REFUSED),
     on(when=is_too_long).raises(TooLong),
     on(when=lambda fault: fault.is_wrong_key).raises(WrongKey),
     on(when=lambda fault: fault.is_loading).raises(ModelError, MODEL_LOADING),
@@ -351,6 +356,8 @@ class ModelServer:
         self.sizes = ContextSizes(client, options.model, options.context)
         self.thinking_models: set[str] = set()
         """Models whose last answer began with a thought that no tag opened."""
+        self.models_without_reasoning: set[str] = set()
+        """Models that call tools only with the reasoning effort "none"."""
         self.takes_roles = True
         """The server takes a system message, and several messages of one role in a row."""
         self.max_output_tokens = MAX_OUTPUT_TOKENS
@@ -394,6 +401,8 @@ class ModelServer:
 
     def reasoning_effort(self, ask: RoundRequest) -> str:
         """Return the reasoning effort to send, or "" for the server's default."""
+        if (ask.model or self.options.model) in self.models_without_reasoning:
+            return "none"
         if ask.for_title:
             # A title needs no reasoning. Not every model can do without (gpt-6's model page).
             is_gpt_6 = (ask.model or self.options.model).startswith("gpt-6")
@@ -434,6 +443,10 @@ class ModelServer:
                     self._loose_tools.add(function["name"])
                     return True
             return False
+        if fault.refuses_reasoning:
+            model, is_new = body["model"], body["model"] not in self.models_without_reasoning
+            self.models_without_reasoning.add(model)
+            return is_new
         if names := find_refused_fields(fault, body) - self._refused_fields:
             # Learned once per process: other servers lack some of OpenAI's optional fields.
             log.info("model server rejected a request field", field=", ".join(sorted(names)))

@@ -15,6 +15,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.base.errors import SettingsError, ToolError
 from core.base.i18n import say
-from core.base.text import in_whole_characters, make_storable, parse_arguments
+from core.base.text import in_whole_characters, make_storable, parse_arguments, parse_json
 from core.domain.messages import Message, Usage
 from core.domain.ports import Tool, ToolSource
 from core.domain.records import (
@@ -297,18 +298,50 @@ class Parameters:
                 wrong.append(f"`{each.name}`: is missing")
             else:
                 try:
-                    values[each.name] = each.adapter.validate_python(raw_values[each.name])
+                    values[each.name] = _validate(each.adapter, raw_values[each.name])
                 except ValidationError as error:
                     # pydantic's messages name types and limits, not values.
                     for one in error.errors(include_context=False, include_input=False):
                         place = ".".join([each.name, *(str(step)[:64] for step in one["loc"])])
-                        wrong.append(f"`{place}`: {one['msg']}")
+                        is_text = one["type"] == "sequence_str"
+                        words = "Send an array, not a text" if is_text else one["msg"]
+                        wrong.append(f"`{place}`: {words}")
         if wrong:
             hint = "; ".join(wrong[:8])
             if unknown:
                 hint += f"; it takes {', '.join(names) or 'none'}"
             raise ToolError("The call has invalid arguments.", code="bad_arguments", hint=hint)
         return values
+
+
+def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
+    """Return the checked value. A list or an object may be JSON in a text, also inside others, as
+    vLLM and some gateways send them. Raise pydantic's error."""
+    while True:
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            decoded = value
+            for one in error.errors(include_context=False, include_input=False):
+                decoded = _decode_text(decoded, one["loc"])
+            if decoded == value:
+                raise
+            value = decoded
+
+
+def _decode_text(value: Any, place: tuple[int | str, ...]) -> Any:
+    """Return `value` with the list or object that the text on the way to `place` contains."""
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        with suppress(ValueError):
+            return parse_json(value)
+    if not place:
+        return value
+    step, *rest = place
+    if isinstance(value, dict) and step in value:
+        return {**value, step: _decode_text(value[step], tuple(rest))}
+    if isinstance(value, list) and step in range(len(value)):
+        return [_decode_text(v, tuple(rest)) if n == step else v for n, v in enumerate(value)]
+    return _decode_text(value, tuple(rest))  # a step that names a type of a union
 
 
 class FunctionTool:

@@ -215,6 +215,18 @@ def test_quota_is_never_passing() -> None:
     assert ModelServerFault("refused", status=429, body={"code": "rate_limit_exceeded"}).may_pass
 
 
+async def test_a_list_of_models_may_be_bare(fake: FakeOpenAI) -> None:
+    """Together AI sends it so."""
+
+    async def bare(_: web.Request) -> web.StreamResponse:
+        return web.json_response([{"id": "a", "context_length": 9000}, {"id": "b"}])
+
+    fake.hostile, fake.hostile_at = bare, {"/models"}
+    client = ModelServerClient(ModelEndpoint(KEY, fake.base_url), sleep=_no_sleep)
+    assert [each["id"] for each in (await client.get("/models"))["data"]] == ["a", "b"]
+    await client.close()
+
+
 async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
     """The proxy's password stays out of errors; NO_PROXY goes around it."""
     proxies = Proxies(http="http://user:hunter2@127.0.0.1:9")

@@ -349,6 +349,24 @@ def test_tools_are_fitted_in_steps() -> None:
     assert tool_tokens([TABLES]) > 30
 
 
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        ("Link order 9 to Rua Azul", "nocodb_link"), ("vincule o pedido 9 à Rua", "nocodb_link"),
+        ("Relie la commande 9 à Rua Azul", "nocodb_link"), ("apaga o 9", "nocodb_delete"),
+        ("Supprime la ligne 9", "nocodb_delete"), ("add Ana", "nocodb_create"),
+        ("Quantos pedidos há?", "nocodb_summarize"), ("set 9 to paid", "nocodb_update"),
+    ],
+)  # fmt: skip
+def test_the_tool_that_a_message_means_is_offered_first(text: str, tool: str) -> None:
+    names = ("query", "summarize", "create", "update", "delete", "link")
+    tools = [ToolSpec(f"nocodb_{name}", f"Orders and {name} rows.", {}) for name in names]
+    used = Item("call", call_id="c1", name="nocodb_query", arguments="{}")
+    asks = (fit_tools(request_with(*tools), [used, message(text)], n) for n in range(40, 400, 5))
+    first = next(ask for ask in asks if ask.tools)
+    assert [one.name for one in first.tools] == [tool]
+
+
 def test_the_names_of_many_tools_leave_room_for_the_tools() -> None:
     tools = [ToolSpec(f"quick_command_with_a_long_name_{n}", "Runs it.", {}) for n in range(120)]
     fitted = fit_tools(request_with(*tools), [], 900)

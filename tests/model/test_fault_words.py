@@ -19,6 +19,7 @@ from core.models.model_server import (
     MODEL_LOADING,
     MODEL_NOT_LOADED,
     NO_TOOLS,
+    REGION_REFUSED,
     REQUEST_REFUSED,
     ModelOptions,
     NoEndpoint,
@@ -39,6 +40,17 @@ CASES: list[tuple[str, int, object]] = [
     ("key", 400, {"error": {"message": "You didn't provide an API key."}}),
     ("key", 500, e("Authentication Error, Invalid proxy server token passed", 401, "auth_error")),
     ("key", 400, "Invalid Authentication"),
+    (
+        "region",
+        403,
+        e(
+            "Country, region, or territory not supported",
+            "unsupported_country_region_territory",
+            "request_forbidden",
+        ),
+    ),
+    ("region", 400, e("User location is not supported for the API use.", 400)),
+    ("region", 403, {"error": "This model is not available in your region"}),
     ("key", 403, {"error": "Forbidden"}),
     ("quota", 403, e("Key limit exceeded. Your account has insufficient credits", 403)),
     (
@@ -134,7 +146,7 @@ ERRORS: dict[str, type[ModelError]] = {
 }  # fmt: skip
 SENTENCES = {
     "tools": NO_TOOLS, "notloaded": MODEL_NOT_LOADED, "loading": MODEL_LOADING,
-    "badcall": BAD_CALL, "refused": REQUEST_REFUSED,
+    "badcall": BAD_CALL, "refused": REQUEST_REFUSED, "region": REGION_REFUSED,
 }  # fmt: skip
 
 

@@ -334,6 +334,27 @@ LOOSE = ToolSpec("loose", "Takes anything.", {"type": "object", "properties": {}
 STRICT = ToolSpec("tables", "Lists.", TABLES.parameters, strict=True)
 
 
+@every_level
+async def test_a_model_that_calls_tools_only_without_reasoning_is_asked_so(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    words = (
+        "Function tools with reasoning_effort are not supported for my-deployment in this API. To "
+        "use function tools, use another API or set reasoning_effort to 'none'."
+    )
+
+    def effort(body: Mapping[str, Any]) -> str:
+        return str(body.get("reasoning_effort") or body.get("reasoning", {}).get("effort"))
+
+    error = GatewayError(400, {"error": {"message": words, "param": "reasoning_effort"}})
+    refuse(fake, error, lambda body: bool(body.get("tools")) and effort(body) != "none")
+    fake.models.append("my-deployment")
+    talk = talk_with(await make(level, model="my-deployment"), tools=(STRICT,))
+    assert await talk.say("hello") == "You said: hello"
+    assert await talk.say("again") == "You said: again"
+    assert [effort(body) for body in question_bodies(fake)][1:] == ["none", "none"]
+
+
 @at_levels(errors.STRICT)
 async def test_strict_is_refused_once(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError

@@ -263,7 +263,8 @@ async def all_told(slack: FakeSlack, said: list[tuple[SlackChannel, Post, list[s
 async def test_messages_that_were_edited_or_deleted_while_nobody_was_there(
     slack: FakeSlack, victim: Victim
 ) -> None:
-    """Slack tries to deliver an event for some minutes only."""
+    """Slack tries to deliver an event for some minutes only. An answer of its history that lacks a
+    message may be a fault."""
     alice = slack.person("Alice")
     dm = slack.dm(alice)
     await victim.start()
@@ -278,7 +279,9 @@ async def test_messages_that_were_edited_or_deleted_while_nobody_was_there(
     slack.remove(deleted)
     slack.edit(edited, "hello")
     slack.deliveries.lost = None
+    slack.workspace.absences = {edited.ts: 2}
     await victim.start()
     await wait_for_story(slack, edited, "hello")
+    assert slack.workspace.absences == {edited.ts: 0}
     await wait_for_story(slack, first, "tell 300")
     assert texts(slack, deleted) == []

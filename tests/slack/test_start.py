@@ -10,7 +10,7 @@ import pytest
 
 from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackOptions
-from adapters.slack.setup import SCOPE_PURPOSES, check
+from adapters.slack.setup import SCOPE_PURPOSES, check, check_app_token
 from adapters.slack.surface import SlackSurface
 from core.base.errors import SettingsError
 from core.base.http import Proxies
@@ -146,6 +146,15 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
     for dead in ("http://u:hunter2@127.0.0.1:9", "http://127.0.0.1:9"):
         gone = await check(BOT_TOKEN, APP_TOKEN, "", "http://10.0.0.1/api/", Proxies(http=dead))
         assert "(auth.test: ClientProxyConnectionError, proxy 127.0.0.1:9)" in gone[0].words
+
+
+async def test_tokens_of_two_apps_are_named() -> None:
+    check_app_token({"app_id": "A0APP"}, "xapp-1-A0APP-1-a")
+    check_app_token({}, "xapp-1-A0OTHER-1-a")
+    async with FakeSlack() as slack:
+        found = await check(BOT_TOKEN, "xapp-1-A0OTHER-1-a", "", slack.base_url, Proxies())
+    assert found[-1].state == "failing"
+    assert "the Slack app A0APP, and SLACK_APP_TOKEN to the app A0OTHER" in found[-1].words
 
 
 async def test_oauth_settings_and_proxies_in_the_environment_change_nothing(

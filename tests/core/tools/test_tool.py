@@ -84,6 +84,24 @@ def test_the_checker_itself_sees_breaches() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("filters", "fields"),
+    [
+        ('"[{\\"field\\": \\"Name\\", \\"value\\": \\"[a]\\"}]"', '"[\\"Name\\"]"'),
+        ('["{\\"field\\": \\"Name\\", \\"value\\": \\"[a]\\"}"]', '["Name"]'),
+        ('[{"field":"Name","value":"[a]"}]', '["Name"]'),
+    ],
+)
+async def test_json_in_a_text_is_read_as_what_it_stands_for(filters: str, fields: str) -> None:
+    """Also inside lists. A text that is one stays as it is."""
+    outcome = await query.run(
+        ctx(), f'{{"table":"[1]","filters":{filters},"limit":"3","fields":{fields}}}'
+    )
+    told = json.loads(outcome.text)
+    assert (told["table"], told["limit"], told["fields"]) == ("[1]", 3, ["Name"])
+    assert told["filters"] == [{"field": "Name", "value": "[a]"}]
+
+
 async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
     seen = Seen()
     outcome = await query.run(
@@ -111,6 +129,8 @@ async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
         ('{"table":"T","filters":[{"field":7}]}', "bad_arguments", "`filters.0.field`: "),
         ('{"table":"T","filters":[],"limit":99}', "bad_arguments", "`limit`: Input should be less"),
         ('{"table":"T","filters":[],"match":"hunter2"}', "bad_arguments", "`match`: "),
+        ('{"table":"T","filters":"a"}', "bad_arguments", "`filters`: "),
+        ('{"table":"T","filters":"[1"}', "bad_arguments", "`filters`: "),
         ("[" * 100_000, "bad_json", "recursion"),
         ('{"table":"\\ud800","filters":[]}', "bad_json", ""),
         ('{"table":"\ud800","filters":[]}', "bad_json", ""),

@@ -113,6 +113,10 @@ def replies(workspace: Workspace, args: Json) -> Json:
 def history(workspace: Workspace, args: Json) -> Json:
     place = workspace.writable(args["channel"], "not_in_channel", "")
     posts = [p for p in workspace.in_channel(args["channel"]) if p.thread_ts in ("", p.ts)]
+    latest = str(args.get("latest"))
+    if workspace.absences.get(latest):
+        workspace.absences[latest] -= 1
+        posts = []
     chosen = sorted(_window(posts, args), key=lambda post: post.ts, reverse=True)
     return _page(workspace, place, chosen, args)
 

@@ -47,6 +47,8 @@ class Workspace:
     hooks: dict[str, Hook] = field(default_factory=dict)
     pings: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    absences: dict[str, int] = field(default_factory=dict)
+    """How many answers of the history lack a message, by its time stamp."""
     clock: Clock = field(default_factory=Clock)
     stream_seconds: float = STREAM_SECONDS
     trigger_seconds: float = 60.0
