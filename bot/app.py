@@ -105,7 +105,11 @@ async def run(
             # Rare collections suffice: Ponte's objects of a turn form no cycles
             # (tests/core/turn/test_turn.py).
             gc.set_threshold(5_000, 20, 20)
-            await app.announce()
+            try:
+                await app.announce()
+            except OSError as error:  # as on a full disk, or of a pipe that nobody reads
+                log.warning("could not write the start screen to stdout", error=str(error))
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         beginning, stopping = asyncio.create_task(begin()), asyncio.create_task(stop.wait())
         await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import to_jsonable_python
 
 from adapters.web.errors import UnknownPath
+from bot.config.reload import NEWER_FILE_SENTENCE
 from bot.home import Start
 from bot.operation_texts import TEXTS, ResultText, View, format_plainly
 from bot.operations import OPERATIONS, Operation
@@ -30,7 +31,6 @@ from core.schedules.service import to_json as schedule_json
 
 Json = Mapping[str, Any]
 _PLAIN_TEXT = ResultText(format_plainly)
-_NEWER = "{file} is newer than what runs; `ponte reload` takes it over."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class OperationService:
         shown = await asyncio.to_thread(describe_result, text, result, view, as_json=as_json)
         live = ponte.live.current
         if self._find_operation(name).needs == "settings" and ponte.reloader.read_file() != live:
-            shown["notes"].append(say(_NEWER, file=ponte.settings.ponte_config.name))
+            shown["notes"].append(say(NEWER_FILE_SENTENCE, file=ponte.settings.ponte_config.name))
         return shown
 
     def list_forms(self) -> Sequence[Json]:

@@ -526,11 +526,11 @@ class AdminView:
     async def _config(self) -> str:
         faults = await self._run("config check")
         listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
-        state = (
-            f'<ul class="faults">{listed}</ul>'
-            if faults
-            else f"<p>{escape(say('The file has no errors.'))}</p>"
-        )
+        words = say("The file has no errors.")
+        for part in await self._board.health():
+            if (part.name, part.state) == ("config", "off"):
+                words = part.words  # there is no file
+        state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(words)}</p>"
         words = say(
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."

@@ -285,12 +285,12 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
             page_arguments["after"] = page["next"]
 
     show = print_answer if own.is_chat else print_pages
-    code = ask_holder(show, inputs, prepares=own.prepares)
-    if name == "status" and not is_running and inputs.settings.database_url is None:
+    is_idle = name == "status" and not is_running and inputs.settings.database_url is None
+    if is_idle:
         # The parts are those of this command's own Ponte, which answers nobody.
         words = "Ponte is not running with {home}. Start it with `ponte run`."
-        raise PonteError(words, home=inputs.home.path)
-    return code
+        sys.stderr.write(say(words, home=inputs.home.path) + "\n")
+    return ask_holder(show, inputs, prepares=own.prepares) or int(is_idle)
 
 
 def list_values(name: str, field: str) -> Sequence[str]:

@@ -103,8 +103,13 @@ def _rights_of(
 log = structlog.get_logger("config")
 
 
+NEWER_FILE_SENTENCE = "{file} is newer than what runs; `ponte reload` takes it over."
+
+
 def check_file(config: Config, path: Path) -> Health:
     """Return which file the configuration was read from, and whether it still exists."""
+    if config.path is None and path.exists():
+        return Health("config", "off", say(NEWER_FILE_SENTENCE, file=path))
     if config.path is None:
         return Health("config", "off", say("no file {path}", path=path))
     if config.path.exists():

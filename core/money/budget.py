@@ -363,9 +363,11 @@ class Budget(SqlStore):
                 " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
             )
         else:
-            # A place without a workspace, as `web::ID`, is one of many conversations: of the page.
-            column = "CASE WHEN place LIKE '%::%' THEN"
-            column += " rtrim(rtrim(place, replace(place, ':', '')), ':') ELSE place END"
+            # A place without a workspace is a direct message, or one of many conversations of the
+            # page or the terminal, as `web::ID`.
+            column = "CASE WHEN place LIKE 'web::%' OR place LIKE 'terminal::%' THEN"
+            column += " rtrim(rtrim(place, replace(place, ':', '')), ':')"
+            column += " WHEN place LIKE '%::%' THEN person ELSE place END"
             column = {"person": "person", "channel": column, "day": "day"}[by]
             sql = (
                 f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608

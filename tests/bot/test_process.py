@@ -91,6 +91,31 @@ class Machine:
                 process.kill()
 
 
+def test_it_runs_although_its_start_screen_cannot_be_written(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", "", {"PONTE_CODE": "off"})
+    with open("/dev/full", "w") as full, machine.start("run", stdout=full.fileno()) as process:
+        try:
+            assert process.stderr
+            line = process.stderr.readline()
+            assert "could not write the start screen" in line
+            assert "No space left on device" in line
+            assert machine.ponte("status")[0] == 0
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 0
+        finally:
+            process.kill()
+
+
+def test_status_says_first_that_nothing_runs(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", "", {"PONTE_CODE": "off"})
+    with open(tmp_path / "both", "w+") as both:
+        with machine.start("status", stdout=both.fileno()) as process:
+            assert process.stderr
+            assert process.stderr.readline().startswith("Ponte is not running")
+            assert process.wait() == 1
+        assert "database" in (tmp_path / "both").read_text()
+
+
 @pytest.mark.parametrize("name", [OWN_PYTHON, TOO_LONG_NAME])
 def test_it_runs_answers_commands_and_drains(tmp_path: Path, commands: str, name: str) -> None:
     """What it prints and logs never holds the token."""

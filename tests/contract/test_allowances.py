@@ -262,6 +262,13 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(stores: Embedded)
         await record_answer(stores, turn, Usage(1000, 0, 50))
     (row,) = await budget.report("channel")
     assert (row["name"], row["turns"]) == ("web", 2), "not a row for each conversation"
+    moved = ("discord::4711", "discord:1", turn.seq)
+    sql = "UPDATE usage SET place = ?, person = ? WHERE seq = ?"
+    await stores.database.write(lambda connection: connection.execute(sql, moved).close())
+    names = {row["name"] for row in await budget.report("channel")}
+    assert names == {"web", "discord:1"}, "a direct message on Discord is its person's"
+    back = ("web::C1", "web:bob", turn.seq)
+    await stores.database.write(lambda connection: connection.execute(sql, back).close())
     rules = (
         Allowance("each person", "month", tokens=10**6),
         Allowance("each channel", tokens=10**6, where=frozenset({"web"})),

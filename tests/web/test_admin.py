@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from bot.config.ponte_toml import Config
+from bot.config.reload import check_file
 from bot.doctor.checks import check_everything
 from bot.home import Home, Start
 from core.money.budget import Budget
@@ -279,7 +280,14 @@ async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) ->
 
 async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> None:
     desk = own_desk
-    assert "The file has no errors." in (await desk["owner"].get("/admin/config")).text
+
+    async def show() -> str:
+        return (await desk["owner"].get("/admin/config")).text
+
+    assert check_file(Config(), desk.config.with_name("x.toml")).words.startswith("no file ")
+    assert "is newer than what runs; `ponte reload` takes it over." in await show()
+    await desk.send("owner", "reload", "config")
+    assert "The file has no errors." in await show()
     desk.config.write_text('[[allowances]]\nof = "nobody"\n[limits]\ntool_calls = "<i>"\n')
     for page in (
         await desk["owner"].get("/admin/config"),
@@ -305,7 +313,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     await desk["bob"].post("/chat", json={"message": "Hello", "conversation": "other"})
     nearly = (await desk["ana"].get("/admin")).text.partition("Limits that are nearly reached")[2]
     assert "100%" in nearly
-    (line,) = [
+    (_, line) = [
         one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"
     ]
     assert line["asker"] == "web:owner"

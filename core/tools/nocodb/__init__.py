@@ -188,12 +188,12 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
                 if tables is None:
                     words += "; " + say(_NOT_CHECKED, path=rules_file)
                 else:
-                    _check_names(rules_file, rules.find_unknown(ids_and_titles(tables)), tables)
+                    check_names(rules_file, rules.find_unknown(ids_and_titles(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         overview = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
         sight = overview.visible_part(deps.config.table_rules, Viewer())
-        _check_names(rules_file, sight.unknown_names, overview.all_tables)
+        check_names(rules_file, sight.unknown_names, overview.all_tables)
         words = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
             words += "; " + say("read-only")
@@ -204,7 +204,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         return [Health("nocodb", "on", words), *map(describe_gap, gaps)]
 
 
-def _check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
+def check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
     """Raise PonteError if rules name tables that do not exist."""
     names, titles = [], [table.title for table in tables]
     for name in unknown:

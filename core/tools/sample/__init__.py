@@ -21,9 +21,10 @@ from core.integrations import (
     ToolBundle,
     ToolIntegration,
 )
-from core.tools.nocodb import REST_TOOLS, NocodbSettings
+from core.tools.nocodb import REST_TOOLS, NocodbSettings, check_names
 
 if TYPE_CHECKING:
+    from core.tools.nocodb.api import NamedTable
     from core.tools.sample.base import SampleApi
 
 SAMPLE_FILE = "sample.db"
@@ -69,14 +70,13 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
     ) -> ToolBundle:
         """Return the tools and the applier of approved writes. The file is not opened."""
-        from core.tools.nocodb.api import NamedTable
         from core.tools.sample.base import SampleSource
-        from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES
+        from core.tools.sample.shop import BASE_TITLE
 
         source = SampleSource(
             open_sample_base(deps.home.path, deps.shared.ponte_timezone),
             BASE_TITLE,
-            [NamedTable(each.id, each.title) for each in SHOP_TABLES],
+            _list_tables(),
             deps.config,
             for_invited=deps.own.ponte_sample == "on",
         )
@@ -87,13 +87,26 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return {"tool": REST_TOOLS if own.nocodb == "off" else ()}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
-        """Read the file, if there is one. Raise NocoError if it cannot be used."""
+        """Read the file, if there is one. Raise NocoError if it cannot be used, PonteError if a
+        rule names no table."""
+        from core.tools.nocodb.schema import ids_and_titles
+
+        rules, tables = deps.config.table_rules, _list_tables()
+        unknown = rules.find_unknown(ids_and_titles(tables))
+        check_names(deps.shared.ponte_config.name, unknown, tables)
         base = open_sample_base(deps.home.path, deps.shared.ponte_timezone)
         count = await base.count_all_rows()
         if not count:
             return [Health(self.name, "on", say("sample tables; created when they are first used"))]
         words = plural("sample tables: {count} row", "sample tables: {count} rows", count)
         return [Health(self.name, "on", words)]
+
+
+def _list_tables() -> Sequence[NamedTable]:
+    from core.tools.nocodb.api import NamedTable
+    from core.tools.sample.shop import SHOP_TABLES
+
+    return [NamedTable(each.id, each.title) for each in SHOP_TABLES]
 
 
 SAMPLE_INTEGRATION = SampleIntegration()

@@ -292,6 +292,15 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told_with_the_nearest(
     assert told.parts["nocodb"].endswith(f"do not exist and so protect nothing: {words}")
 
 
+async def test_a_misspelt_table_of_the_sample_is_told_too(tmp_path: Path) -> None:
+    told = await doctor(tmp_path, Config(tables={"Custmers": TableConfig("hidden")}))
+    assert told.code == 1
+    assert told.parts["sample"].endswith(
+        "do not exist and so protect nothing: Custmers (did you mean Customers?)"
+    )
+    assert (await doctor(tmp_path, Config(tables={"customers": TableConfig("read")}))).code == 0
+
+
 @pytest.mark.parametrize("base", ["", BASE])
 async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: str) -> None:
     async with FakeBridge() as bridge:
