@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown
-from core.base.i18n import plural, say, use_locale
+from core.base.i18n import LANGUAGE, plural, say, use_locale
 from core.base.markdown import defang, show_reason
 from core.base.text import clean_text, clip_line, is_secret_name, make_code_block
 from core.changes.approval import ASKER_UNKNOWN, Approval
@@ -541,5 +541,12 @@ class ChangeViews:
         if here.is_shared and any(not here.is_same_channel(there) for there in places):
             return Answer(text, is_private=True)
         away = any(there.conversation != here.conversation for there in places)
-        cards = [await self.card(change, decision.person, here) for change in changes]
+        cards = list[Card]()
+        for change in changes:
+            # A click edits the card's own post, whose language is that of the person who asked.
+            is_own_post = (
+                decision.is_click and change.proposal.address.conversation == here.conversation
+            )
+            with use_locale(change.proposal.locale if is_own_post else LANGUAGE.get()):
+                cards.append(await self.card(change, decision.person, here))
         return Answer(text, cards=tuple(cards) if decision.is_click or away else ())

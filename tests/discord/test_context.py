@@ -485,7 +485,7 @@ async def test_a_place_that_a_prompt_names_can_be_posted_in(
         accepted.append(message)
         return await accept(message, also)
 
-    inbox.accept = record  # type: ignore[method-assign, assignment]
+    inbox.accept = record  # type: ignore[method-assign]
     exchange = await ana.slash("ask", channel, prompt=f"tell <@{bob.id}> in <#{channel.id}> hi")
     await exchange.wait_for_answer()
     assert accepted[0].mentions == (("@Bob", str(bob.id)), ("#general", str(channel.id)))
