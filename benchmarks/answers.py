@@ -28,8 +28,10 @@ async def main(variants: int = VARIANTS, seed: int = FIRST_SEED) -> None:
     for number in range(seed, seed + conversations):
         await check_turn(number)
     whole, cut = counts["whole"], counts["cut clean"] + counts["cut broken"]
-    print(f"answers: {variants:,} variants ({whole:,} whole, {cut:,} cut) and {conversations} "
-          f"conversations, {time.perf_counter() - begun:.0f} s")  # fmt: skip
+    print(
+        f"answers: {variants:,} variants ({whole:,} whole, {cut:,} cut) and {conversations} "
+        f"conversations, {time.perf_counter() - begun:.0f} s"
+    )
     print("  " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
 
 

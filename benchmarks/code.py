@@ -76,18 +76,28 @@ async def _ms(work: Callable[[int], Awaitable[object]], times: int) -> float:
 
 async def _bare(python: Path, code: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        str(python), "-I", "-c", code, stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL, env={"MPLBACKEND": "Agg", "PATH": os.defpath},
-    )  # fmt: skip
+        str(python),
+        "-I",
+        "-c",
+        code,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"MPLBACKEND": "Agg", "PATH": os.defpath},
+    )
     assert await process.wait() == 0
 
 
 async def _run_and_read_number(python: Path, code: str) -> float:
     """The figure that the code prints."""
     process = await asyncio.create_subprocess_exec(
-        str(python), "-I", "-c", code, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL, env={"MPLBACKEND": "Agg", "PATH": os.defpath},
-    )  # fmt: skip
+        str(python),
+        "-I",
+        "-c",
+        code,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"MPLBACKEND": "Agg", "PATH": os.defpath},
+    )
     told, _ = await process.communicate()
     return float(told)
 

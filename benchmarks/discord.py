@@ -26,9 +26,14 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 ROOT = Path(__file__).parents[1]
 AIMS = {
-    "ready_s": 1.2, "idle_mib": 1.42, "serial_ms": 1.6, "burst_per_s": 0.7, "cpu_ms": 1.8,
-    "new_s": 6.0, "back_s": 2.0,
-}  # fmt: skip
+    "ready_s": 1.2,
+    "idle_mib": 1.42,
+    "serial_ms": 1.6,
+    "burst_per_s": 0.7,
+    "cpu_ms": 1.8,
+    "new_s": 6.0,
+    "back_s": 2.0,
+}
 """How many times the bare bot's figure ours may or must be. Of `new_s` the double's own
 limit takes 3.3 s: without a privileged intent each member must be asked for."""
 BARE, HONEST = "benchmarks.discord_bare", "benchmarks.discord_honest"
@@ -129,14 +134,23 @@ async def running(
         where = [discord.token, discord.api_url, discord.gateway_url]
         began = time.monotonic()
         bot = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *(["run"] if module == PONTE else [*where, model]),
-            cwd=ROOT, env=environment(
-                home, model, DISCORD_TOKEN=discord.token, DISCORD_API_URL=discord.api_url,
-                DISCORD_GATEWAY_URL=discord.gateway_url, PONTE_CONFIG=str(config),
+            sys.executable,
+            "-m",
+            module,
+            *(["run"] if module == PONTE else [*where, model]),
+            cwd=ROOT,
+            env=environment(
+                home,
+                model,
+                DISCORD_TOKEN=discord.token,
+                DISCORD_API_URL=discord.api_url,
+                DISCORD_GATEWAY_URL=discord.gateway_url,
+                PONTE_CONFIG=str(config),
                 **{"PONTE_DAILY_TURNS": "0/0", **more},
             ),
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
         try:
             await discord.wait_until(lambda: discord.gateway.is_connected, 30)
             ready = time.monotonic() - began

@@ -21,20 +21,36 @@ BARE = "benchmarks.both_bare"
 
 async def measure(module: str) -> Mapping[str, float]:
     async with fake(0.0) as model, FakeDiscord() as discord, FakeSlack() as slack:
-        where = [slack.base_url, BOT_TOKEN, APP_TOKEN,
-                 discord.token, discord.api_url, discord.gateway_url, model]  # fmt: skip
+        where = [
+            slack.base_url,
+            BOT_TOKEN,
+            APP_TOKEN,
+            discord.token,
+            discord.api_url,
+            discord.gateway_url,
+            model,
+        ]
         with tempfile.TemporaryDirectory() as home:
             told = environment(
-                home, model, SLACK_API_URL=slack.base_url, SLACK_BOT_TOKEN=BOT_TOKEN,
-                SLACK_APP_TOKEN=APP_TOKEN, DISCORD_TOKEN=discord.token,
-                DISCORD_API_URL=discord.api_url, DISCORD_GATEWAY_URL=discord.gateway_url,
-            )  # fmt: skip
+                home,
+                model,
+                SLACK_API_URL=slack.base_url,
+                SLACK_BOT_TOKEN=BOT_TOKEN,
+                SLACK_APP_TOKEN=APP_TOKEN,
+                DISCORD_TOKEN=discord.token,
+                DISCORD_API_URL=discord.api_url,
+                DISCORD_GATEWAY_URL=discord.gateway_url,
+            )
             began = time.monotonic()
             bot = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, *(["run"] if module == PONTE else where),
+                sys.executable,
+                "-m",
+                module,
+                *(["run"] if module == PONTE else where),
                 env={**told, "PONTE_WEB": "on", "PONTE_WEB_PORT": "0"},
-                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
             try:
                 await asyncio.wait_for(slack.deliveries.wait_until_connected(), 30)
                 await discord.wait_until(lambda: discord.gateway.is_connected, 30)

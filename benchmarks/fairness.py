@@ -95,9 +95,10 @@ class SlackScene:
             return {
                 post.channel
                 for post in posts.values()
-                if post.bot_id and post.ts > asked.get(post.channel, "9")
+                if post.bot_id
+                and post.ts > asked.get(post.channel, "9")
                 and not self._slack.is_in_progress(post)
-            }  # fmt: skip
+            }
 
         return await until_answered(self._slack.wait_until, asked, answered_channels)
 
@@ -119,12 +120,13 @@ class DiscordScene:
 
         def answered_channels() -> Collection[Hashable]:
             return [
-                place for place, count in before.items()
+                place
+                for place, count in before.items()
                 if any(
                     message["content"].strip() in ANSWERS
                     for message in world.messages_by(world.me.id, place)[count:]
                 )
-            ]  # fmt: skip
+            ]
 
         asking = asyncio.gather(*(one.say("hello") for one in self._others))
         took = await until_answered(self._discord.wait_until, before, answered_channels)
@@ -210,8 +212,10 @@ async def page_tokens(home: Path) -> Sequence[str]:
 
 
 PLATFORMS: dict[str, Callable[[str, dict[str, str]], Opened]] = {
-    "Slack": on_slack, "Discord": on_discord, "page": on_page,
-}  # fmt: skip
+    "Slack": on_slack,
+    "Discord": on_discord,
+    "page": on_page,
+}
 
 
 async def measure(opened: Opened) -> tuple[float, float]:
@@ -249,8 +253,11 @@ async def main(
                         alone, flooded = (statistics.median(of) for of in zip(*runs, strict=True))
                         spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
                         aim = f"≤ {AIM:.2f}" if seconds else "–"
-                        print(f"{name:32}{alone:6.0f} ms{flooded:6.0f} ms{found[name]:8.2f}"
-                              f"{spread:>16}  {aim}", flush=True)  # fmt: skip
+                        print(
+                            f"{name:32}{alone:6.0f} ms{flooded:6.0f} ms{found[name]:8.2f}"
+                            f"{spread:>16}  {aim}",
+                            flush=True,
+                        )
     return found
 
 
@@ -264,10 +271,12 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     got = asyncio.run(
         main(
-            asked.rounds, asked.platform or tuple(PLATFORMS), asked.engine or ENGINES,
+            asked.rounds,
+            asked.platform or tuple(PLATFORMS),
+            asked.engine or ENGINES,
             asked.model or MODEL_SECONDS,
         )
-    )  # fmt: skip
+    )
     slow = [ratio for name, ratio in got.items() if ratio > AIM and "model 0" not in name]
     if asked.check and slow:
         sys.exit(1)

@@ -69,9 +69,15 @@ async def page(model: Watched, home: str, address: str) -> Sequence[float]:
 async def terminal(model: Watched, home: str) -> Sequence[float]:
     ours, theirs = pty.openpty()
     chat = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", PONTE, "chat", env=environment(home, model.base_url),
-        stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        PONTE,
+        "chat",
+        env=environment(home, model.base_url),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
     os.close(theirs)
     loop = asyncio.get_running_loop()
     read: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()

@@ -89,9 +89,10 @@ class Trace:
     @property
     def returns(self) -> int:
         visits = [
-            file for number, (file, _) in enumerate(self.calls)
+            file
+            for number, (file, _) in enumerate(self.calls)
             if not number or self.calls[number - 1][0] != file
-        ]  # fmt: skip
+        ]
         return len(visits) - self.files
 
 
@@ -215,10 +216,12 @@ async def running_bot(home: Path, *, tools: bool) -> AsyncIterator[Stage]:
     async with office(home) as team, FakeSlack() as slack:
         alice = slack.person("Alice", tz=ZONE.key)
         settings: dict[str, Any] = {
-            "slack_bot_token": SecretStr(slack.bot_token), "slack_api_url": slack.base_url,
-            "slack_app_token": SecretStr(slack.app_token), "ponte_web": "off",
+            "slack_bot_token": SecretStr(slack.bot_token),
+            "slack_api_url": slack.base_url,
+            "slack_app_token": SecretStr(slack.app_token),
+            "ponte_web": "off",
             "ponte_allow": frozenset({f"slack:{alice.id}"}),
-        }  # fmt: skip
+        }
         settings |= (
             {"ponte_code": "hosted"} if tools else {"nocodb_url": None, "nocodb_token": None}
         )

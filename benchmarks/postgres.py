@@ -38,8 +38,11 @@ MAX_IDLE_SHARE = 0.01
 """Of one core, Ponte and Postgres together."""
 FLUSH_SECONDS = 11.0
 """After which Postgres has counted the commits of connections that are idle now (10 s)."""
-SETTINGS = {"shared_buffers": "256MB", "shared_preload_libraries": "pg_stat_statements",
-            "pg_stat_statements.track": "none"}  # fmt: skip
+SETTINGS = {
+    "shared_buffers": "256MB",
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track": "none",
+}
 COUNTED = """
 SELECT coalesce(sum(calls) FILTER (WHERE toplevel), 0),
     coalesce(sum(calls) FILTER (WHERE NOT toplevel), 0)
@@ -56,17 +59,26 @@ async def shared_on_slack(
     double: FakeSlack, model: str, url: str
 ) -> AsyncIterator[tuple[slack.Run, Mapping[str, int]]]:
     """Run a server and a worker on Slack's double; yield their process ids by role."""
-    settings = {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN,
-                "SLACK_API_URL": double.base_url, "DATABASE_URL": url}  # fmt: skip
+    settings = {
+        "SLACK_BOT_TOKEN": BOT_TOKEN,
+        "SLACK_APP_TOKEN": APP_TOKEN,
+        "SLACK_API_URL": double.base_url,
+        "DATABASE_URL": url,
+    }
     async with AsyncExitStack() as stack:
         pids = {}
         for role in ("serve", "work"):
             home = stack.enter_context(tempfile.TemporaryDirectory())
             bot = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", PONTE, role, cwd=slack.ROOT,
+                sys.executable,
+                "-m",
+                PONTE,
+                role,
+                cwd=slack.ROOT,
                 env=environment(home, model, **settings),
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
             stack.push_async_callback(_end, bot)
             assert bot.stdout
             while b"ready" not in (line := await bot.stdout.readline()):
@@ -146,8 +158,11 @@ async def engine_round(server: Postgres, quick: bool) -> dict[str, Figures]:
     async with on(url, works=False) as opened, workers(url, 1) as (worker,):
 
         def cpu() -> Figures:
-            return {"serve": time.process_time(), "work": process.cpu(worker),
-                    "database": process.family_cpu(server.pid)}  # fmt: skip
+            return {
+                "serve": time.process_time(),
+                "work": process.cpu(worker),
+                "database": process.family_cpu(server.pid),
+            }
 
         found["Postgres"] = await measure_engine(opened, cpu, quick)
     return found
@@ -222,8 +237,10 @@ async def count_statements(server: Postgres, quick: bool) -> None:
             ]
             print(f"{f'{turn} turn':28}{row[0]:8.1f}{row[1]:8.1f}{row[2]:14.1f}")
         print(f"{'idle, a second':28}{idle[0]:8.1f}{idle[1]:8.1f}{idle[2]:14.1f}")
-        print(f"idle share of a core: Ponte {share['Ponte']:.2%}, Postgres {share['Postgres']:.2%};"
-              f" aim {MAX_IDLE_SHARE:.0%} together")  # fmt: skip
+        print(
+            f"idle share of a core: Ponte {share['Ponte']:.2%}, Postgres {share['Postgres']:.2%};"
+            f" aim {MAX_IDLE_SHARE:.0%} together"
+        )
         counters.close()
 
 
@@ -231,8 +248,11 @@ def print_table(title: str, rounds: Sequence[Mapping[str, Figures]]) -> None:
     """Print medians, and the ratios of Postgres with their spread over the rounds."""
     engines = list(rounds[0])
     others = engines[:-1]
-    print(f"\n{title:28}" + "".join(f"{name:>10}" for name in engines)
-          + "".join(f"{f'/ {name}':>24}" for name in others))  # fmt: skip
+    print(
+        f"\n{title:28}"
+        + "".join(f"{name:>10}" for name in engines)
+        + "".join(f"{f'/ {name}':>24}" for name in others)
+    )
     for figure in rounds[0]["Postgres"]:
         cells, ratios = "", ""
         for name in engines:

@@ -49,9 +49,12 @@ async def decisions() -> None:
     channels = {"slack:T1:C1": Rule("ponte.toml:99", deny=("read:Salaries",))}
     book = RuleBook(tuple(rules), channels)
     policy = Policy(
-        PLATFORM_RIGHTS, FixedConfig(rule_book=book), frozenset({"slack:U5"}),
-        frozenset({"slack:U9"}), PlatformPeople({"slack": _groups}, {"slack": _guest}),
-    )  # fmt: skip
+        PLATFORM_RIGHTS,
+        FixedConfig(rule_book=book),
+        frozenset({"slack:U5"}),
+        frozenset({"slack:U9"}),
+        PlatformPeople({"slack": _groups}, {"slack": _guest}),
+    )
     address = Address("slack", "C1", "T1", thread="1.2", is_shared=True)
     rights = await policy.rights(Person("slack", "U1", "T1"), address)
     known = {("chat", ""): True}
@@ -80,8 +83,10 @@ async def allowances() -> None:
     rounds = [(*await turns(()), *await turns(BOUND)) for _ in range(ROUNDS)]
     free, cpu, bound, more = (statistics.median(each) for each in zip(*rounds, strict=True))
     print(f"{'a turn that nothing bounds':<34}{free * 1e3:8.2f} ms, CPU {cpu * 1e3:.2f} ms")
-    print(f"{'under three allowances':<34}{bound * 1e3:8.2f} ms, CPU {more * 1e3:.2f} ms"
-          f"{bound / free:8.2f}{more / cpu:6.2f}")  # fmt: skip
+    print(
+        f"{'under three allowances':<34}{bound * 1e3:8.2f} ms, CPU {more * 1e3:.2f} ms"
+        f"{bound / free:8.2f}{more / cpu:6.2f}"
+    )
 
 
 async def main() -> None:

@@ -31,9 +31,15 @@ def parser_of_rounds(about: str | None) -> argparse.ArgumentParser:
 def environment(home: str, model: str, **more: str) -> Mapping[str, str]:
     """Return the environment of a Ponte with one platform and this model."""
     return {
-        **os.environ, "PONTE_HOME": home, "PONTE_WEB": "off", "PONTE_CODE": "off",
-        "PONTE_LOG_LEVEL": "warning", "OPENAI_API_KEY": "key", "OPENAI_BASE_URL": model, **more,
-    }  # fmt: skip
+        **os.environ,
+        "PONTE_HOME": home,
+        "PONTE_WEB": "off",
+        "PONTE_CODE": "off",
+        "PONTE_LOG_LEVEL": "warning",
+        "OPENAI_API_KEY": "key",
+        "OPENAI_BASE_URL": model,
+        **more,
+    }
 
 
 @contextlib.asynccontextmanager
@@ -41,9 +47,14 @@ async def running_page(home: str, model: str, settings: Mapping[str, str]) -> As
     """Run a Ponte that serves its page on a free port; yield the page's address."""
     web = {"PONTE_WEB": "on", "PONTE_WEB_PORT": "0"}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", PONTE, "run", env={**environment(home, model), **web, **settings},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        PONTE,
+        "run",
+        env={**environment(home, model), **web, **settings},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     assert process.stdout
     try:
         address = ""

@@ -76,9 +76,20 @@ def main() -> None:
         found = asyncio.run(
             measure(machine, asked.schedules, asked.processes, asked.kills, asked.seed)
         )
-    words = ", ".join(f"{found[name]:,} {name}" for name in (
-        "due", "done", "missed", "hasty", "skipped", "failed", "lost", "doubled", "invented",
-    ))  # fmt: skip
+    words = ", ".join(
+        f"{found[name]:,} {name}"
+        for name in (
+            "due",
+            "done",
+            "missed",
+            "hasty",
+            "skipped",
+            "failed",
+            "lost",
+            "doubled",
+            "invented",
+        )
+    )
     print(
         f"{asked.engine}, {asked.processes} process(es), {asked.schedules:,} schedules,"
         f" {asked.kills} kills, {time.monotonic() - began:.0f} s: {words}"

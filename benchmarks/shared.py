@@ -190,10 +190,13 @@ async def plain(server: Postgres) -> tuple[list[float], float, float]:
         )
         worker = asyncio.create_task(
             app.run_worker_async(
-                queues=["many"], concurrency=100, fetch_job_polling_interval=0.2,
-                install_signal_handlers=False, delete_jobs="always",
+                queues=["many"],
+                concurrency=100,
+                fetch_job_polling_interval=0.2,
+                install_signal_handlers=False,
+                delete_jobs="always",
             )
-        )  # fmt: skip
+        )
         await done.wait()
         rate = TURNS / (time.perf_counter() - began)
         cpu = (time.process_time() - used) * 1000 / TURNS
@@ -231,19 +234,24 @@ async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with postgres({"shared_buffers": "256MB"}) as server:
         light, rate, cpu = await plain(server)
-        print(f"plain Procrastinate: deferred p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms;"
-              f" {rate:.0f} jobs/s; CPU {cpu:.2f} ms a job")  # fmt: skip
+        print(
+            f"plain Procrastinate: deferred p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms;"
+            f" {rate:.0f} jobs/s; CPU {cpu:.2f} ms a job"
+        )
         async with engine() as embedded:
             light, many = await measure_accept(embedded, "a")
-            print(f"embedded: accepted p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms,"
-                  f" {many:.0f}/s")  # fmt: skip
+            print(
+                f"embedded: accepted p50 {p(light, 50):.1f} p99 {p(light, 99):.1f} ms, {many:.0f}/s"
+            )
         async with engine() as embedded:
             embedded.start()
             used = time.process_time()
             rate = await turns(embedded, "b")
             base = (time.process_time() - used) * 1000 / TURNS
-            print(f"embedded: {rate:.0f} turns/s; CPU {base:.2f} ms a turn;"
-                  f" serial p50 {p(await serial(embedded, 's'), 50):.1f} ms")  # fmt: skip
+            print(
+                f"embedded: {rate:.0f} turns/s; CPU {base:.2f} ms a turn;"
+                f" serial p50 {p(await serial(embedded, 's'), 50):.1f} ms"
+            )
         url = server.url(server.database())
         async with on(url, works=False) as opened:
             light, many = await measure_accept(opened, "a")
@@ -261,8 +269,10 @@ async def main() -> None:
                 cpu += sum(process.cpu(pid) - was for pid, was in zip(pids, before, strict=True))
                 cpu *= 1000 / TURNS
                 memory = max(process.resident(pid) for pid in pids) / 2**20
-                print(f"Postgres, {count} workers: {rate:.0f} turns/s; CPU {cpu:.2f} ms a turn"
-                      f" ({cpu / base:.2f} of embedded); memory {memory:.0f} MiB")  # fmt: skip
+                print(
+                    f"Postgres, {count} workers: {rate:.0f} turns/s; CPU {cpu:.2f} ms a turn"
+                    f" ({cpu / base:.2f} of embedded); memory {memory:.0f} MiB"
+                )
         for count in FINISHED:
             url = server.url(server.database())
             async with on(url) as opened:
@@ -271,8 +281,10 @@ async def main() -> None:
                 used = time.process_time()
                 took = await serial(opened, "s")
                 cpu = (time.process_time() - used) * 10
-                print(f"Postgres, {count:,} finished turns and threads: serial p50"
-                      f" {p(took, 50):.1f} p95 {p(took, 95):.1f} ms; CPU {cpu:.2f} ms")  # fmt: skip
+                print(
+                    f"Postgres, {count:,} finished turns and threads: serial p50"
+                    f" {p(took, 50):.1f} p95 {p(took, 95):.1f} ms; CPU {cpu:.2f} ms"
+                )
 
 
 if __name__ == "__main__":

@@ -115,9 +115,10 @@ class Run:
             return asked.keys() <= {
                 post.channel
                 for post in self.slack.workspace.posts.values()
-                if post.bot_id and post.ts > asked.get(post.channel, "9")
+                if post.bot_id
+                and post.ts > asked.get(post.channel, "9")
                 and not self.slack.is_in_progress(post)
-            }  # fmt: skip
+            }
 
         await self.slack.wait_until(all_are_answered, 180)
         took = time.monotonic() - began
@@ -201,13 +202,22 @@ async def running_on(
         began = time.monotonic()
         arguments = [slack.base_url, BOT_TOKEN, APP_TOKEN, model]
         bot = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *(["run"] if module == PONTE else arguments),
-            cwd=ROOT, env=environment(
-                home, model, SLACK_BOT_TOKEN=BOT_TOKEN, SLACK_APP_TOKEN=APP_TOKEN,
-                SLACK_API_URL=slack.base_url, **more,
+            sys.executable,
+            "-m",
+            module,
+            *(["run"] if module == PONTE else arguments),
+            cwd=ROOT,
+            env=environment(
+                home,
+                model,
+                SLACK_BOT_TOKEN=BOT_TOKEN,
+                SLACK_APP_TOKEN=APP_TOKEN,
+                SLACK_API_URL=slack.base_url,
+                **more,
             ),
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
         try:
             await asyncio.wait_for(slack.deliveries.wait_until_connected(), 30)
             yield Run(slack, bot.pid), time.monotonic() - began

@@ -24,8 +24,10 @@ CREATE TABLE IF NOT EXISTS messages
      PRIMARY KEY (channel, ts));
 """
 STOP_BUTTON = {
-    "type": "button", "action_id": "stop", "text": {"type": "plain_text", "text": "Stop"},
-}  # fmt: skip
+    "type": "button",
+    "action_id": "stop",
+    "text": {"type": "plain_text", "text": "Stop"},
+}
 """By this button, the double of Slack tells a post in progress from an answer."""
 
 
@@ -70,9 +72,11 @@ class HonestBot:
     ) -> None:
         if not post:
             made = await self._slack.chat_postMessage(
-                channel=channel, thread_ts=thread, text="One moment",
+                channel=channel,
+                thread_ts=thread,
+                text="One moment",
                 blocks=[{"type": "actions", "elements": [STOP_BUTTON]}],
-            )  # fmt: skip
+            )
             post = str(made["ts"])
             self._record("post = ?", post, channel, ts)
         response = await self._model.responses.create(model="gpt-6-luna", input=text)

@@ -53,10 +53,14 @@ async def span(web: aiohttp.ClientSession, first: int, turns: int, threads: int)
 async def running(home: str, model: str) -> AsyncIterator[tuple[aiohttp.ClientSession, int]]:
     """A Ponte in that home: its API, and its process id."""
     bot = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", PONTE, "run",
+        sys.executable,
+        "-m",
+        PONTE,
+        "run",
         env={**environment(home, model), "PONTE_DAILY_TURNS": "0/0"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     assert bot.stdout
     began = time.monotonic()
     while b"ready" not in await bot.stdout.readline():
@@ -73,16 +77,27 @@ def multiply(database: Path, stored: int, people: int) -> None:
     """Copy the only turn of a database `stored` times, for `people` people with a conversation
     each."""
     own = {
-        "seq": "seq + i", "event_key": "event_key || i", "turn": "turn || i", "id": "id || i",
-        "conversation": f"'discord::' || (i % {people})", "person": f"'discord:' || (i % {people})",
-        "thread": f"'t' || (i % {people})", "key": "key || i", "post": "post || i",
-    }  # fmt: skip
+        "seq": "seq + i",
+        "event_key": "event_key || i",
+        "turn": "turn || i",
+        "id": "id || i",
+        "conversation": f"'discord::' || (i % {people})",
+        "person": f"'discord:' || (i % {people})",
+        "thread": f"'t' || (i % {people})",
+        "key": "key || i",
+        "post": "post || i",
+    }
     with contextlib.closing(sqlite3.connect(database)) as connection:
         for table, count in (
-            ("inbox", stored), ("items", stored), ("rounds", stored), ("posts", stored),
-            ("usage", stored), ("spendings", stored), ("conversations", people),
+            ("inbox", stored),
+            ("items", stored),
+            ("rounds", stored),
+            ("posts", stored),
+            ("usage", stored),
+            ("spendings", stored),
+            ("conversations", people),
             ("threads", people),
-        ):  # fmt: skip
+        ):
             names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             names = [name for name in names if (table, name) != ("items", "id")]
             values = ", ".join(own.get(name, name) for name in names)

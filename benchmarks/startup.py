@@ -33,9 +33,12 @@ def _ready(environment: Mapping[str, str]) -> tuple[float, float]:
     """Seconds until `ponte run` says that it is ready, and its MB then."""
     begun = time.perf_counter()
     with subprocess.Popen(
-        [*PONTE, "run"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [*PONTE, "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
         env=environment,
-    ) as process:  # fmt: skip
+    ) as process:
         assert process.stdout
         while "ready" not in process.stdout.readline():
             assert process.poll() is None

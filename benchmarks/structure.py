@@ -40,45 +40,77 @@ class Subject:
 ORIGINS = Subject(
     # The origins, and the files where messages of one alone are made.
     own=(
-        "core/schedules/", "core/webhooks/", "core/turn/origins.py", "bot/config/toml_values.py",
+        "core/schedules/",
+        "core/webhooks/",
+        "core/turn/origins.py",
+        "bot/config/toml_values.py",
         "adapters/web/api/openai_api.py",
         # Before 2026-11-26:
-        "core/conversation/origins.py", "core/conversation/scheduled_turns.py",
-        "core/domain/schedule", "core/domain/hooks.py", "core/chat/hooks.py",
-        "core/store/schedules.py", "adapters/web/openai_api.py", "bot/schedules.py",
+        "core/conversation/origins.py",
+        "core/conversation/scheduled_turns.py",
+        "core/domain/schedule",
+        "core/domain/hooks.py",
+        "core/chat/hooks.py",
+        "core/store/schedules.py",
+        "adapters/web/openai_api.py",
+        "bot/schedules.py",
         "bot/hook_config.py",
     ),
     named=(
-        r"(?<!: MessageOrigin = )\bPERSON\b", r"\bPROGRAM\b", r"\bPEOPLE\b",
-        r"\bMessageOrigin\(", r"\borigin\.(name|data)\b", r"\b(Schedule|Webhook)Origin\b",
-        r"\bschedules\.origin\b", r"\bHOOK_(PLATFORM|RIGHTS|EFFECTS|PREFACE)\b",
-        r"platform [!=]= \"hook\"", r"\bONE_REQUEST_PREFIX\b",
+        r"(?<!: MessageOrigin = )\bPERSON\b",
+        r"\bPROGRAM\b",
+        r"\bPEOPLE\b",
+        r"\bMessageOrigin\(",
+        r"\borigin\.(name|data)\b",
+        r"\b(Schedule|Webhook)Origin\b",
+        r"\bschedules\.origin\b",
+        r"\bHOOK_(PLATFORM|RIGHTS|EFFECTS|PREFACE)\b",
+        r"platform [!=]= \"hook\"",
+        r"\bONE_REQUEST_PREFIX\b",
         # Before 2026-11-26:
-        r"\bscheduled_run\b", r"\bclass (ScheduledRun|HookDelivery)\b", r"\bis_scheduled\b",
-        r"\bis_typed( and|: bool = True|=request)", r"\b_?[Ss]cheduled_?[Tt]urns\b",
-        r"\bschedules\.turns\b", r"\bHookDelivery\b", r"\b(message|self)\.hook\b",
-        r"\b(of_hook|is_hook and)\b", r"\brule_book\(\)\.hooks\b",
-        r"\bSCHEDULED_PREFACE\b", r"\bsent_by_program\b", r"if scheduled\b",
+        r"\bscheduled_run\b",
+        r"\bclass (ScheduledRun|HookDelivery)\b",
+        r"\bis_scheduled\b",
+        r"\bis_typed( and|: bool = True|=request)",
+        r"\b_?[Ss]cheduled_?[Tt]urns\b",
+        r"\bschedules\.turns\b",
+        r"\bHookDelivery\b",
+        r"\b(message|self)\.hook\b",
+        r"\b(of_hook|is_hook and)\b",
+        r"\brule_book\(\)\.hooks\b",
+        r"\bSCHEDULED_PREFACE\b",
+        r"\bsent_by_program\b",
+        r"if scheduled\b",
     ),
-)  # fmt: skip
+)
 KINDS = Subject(
     # The kinds, and the features that make and apply changes of one kind alone.
     own=(
-        "core/changes/kinds.py", "core/tools/nocodb/", "core/tools/sample/", "core/schedules/",
-        "core/tools/stackspot/", "core/tools/posting",
+        "core/changes/kinds.py",
+        "core/tools/nocodb/",
+        "core/tools/sample/",
+        "core/schedules/",
+        "core/tools/stackspot/",
+        "core/tools/posting",
         # Before 2026-11-26:
-        "core/chat/elsewhere.py", "core/conversation/schedules.py", "core/domain/schedules.py",
-        "core/store/schedules.py", "bot/schedules.py",
+        "core/chat/elsewhere.py",
+        "core/conversation/schedules.py",
+        "core/domain/schedules.py",
+        "core/store/schedules.py",
+        "bot/schedules.py",
     ),
     named=(
-        r"\bdraft\.kind (not in|in|==|!=) ", r"\bmatch draft\.kind\b",
+        r"\bdraft\.kind (not in|in|==|!=) ",
+        r"\bmatch draft\.kind\b",
         r"\bkind (=|==|!=) [\"'](create|update|delete|run|post|schedule)\b",
         r"\bkind=\"(create|update|delete|run|post|schedule)\"",
-        r"\bkinds\[\"", r"\b(TABLE_KINDS|WriteKind)\b",
-        r"\bget\(\"kind\"\) [!=]= \"", r"\bLiteral\[\"proposal\", \"change\", ",
+        r"\bkinds\[\"",
+        r"\b(TABLE_KINDS|WriteKind)\b",
+        r"\bget\(\"kind\"\) [!=]= \"",
+        r"\bLiteral\[\"proposal\", \"change\", ",
         r"\b(ROW_KINDS|QUICK_COMMAND_RUN|PLACE_POST|[A-Z]+_SCHEDULE)\b",
     ),
-)  # fmt: skip
+)
 KIND_COMPARISON = r"\b(change\.)?draft\.kind (==|!=|in|not in) |\bmatch (change\.)?draft\.kind:"
 ENGINE = (
     r"\b(database|peers|stores)\.is_shared\b|database_url (is|==|!=)|\bif .*database_url\b"
@@ -120,18 +152,20 @@ class Checkout:
     def functions(self) -> Sequence[tuple[str, Function]]:
         return [
             (f"{path}:{node.lineno}", node)
-            for path, tree in self.trees.items() for node in ast.walk(tree)
+            for path, tree in self.trees.items()
+            for node in ast.walk(tree)
             if isinstance(node, Function)
-        ]  # fmt: skip
+        ]
 
     def find_lines(self, pattern: str, own: Sequence[str] = ()) -> list[str]:
         """Return the lines of code with the pattern, without imports, outside the files `own`."""
         return [
             f"{path}:{number}: {line.strip()}"
-            for path, tree in self.trees.items() if not path.startswith(tuple(own))
+            for path, tree in self.trees.items()
+            if not path.startswith(tuple(own))
             for number, line in read_code_lines(self.texts[path], tree)
             if re.search(pattern, line)
-        ]  # fmt: skip
+        ]
 
     def find_files(self, word: str) -> list[str]:
         return [path for path in self.trees if word in path]
@@ -139,19 +173,23 @@ class Checkout:
     def find_settings_users(self) -> list[str]:
         """Return the files in which a function or class takes the settings of the whole Ponte."""
         return [
-            path for path, tree in self.trees.items() if path != "bot/settings.py"
+            path
+            for path, tree in self.trees.items()
+            if path != "bot/settings.py"
             and any(
                 node.annotation and ast.unparse(node.annotation) == "Settings"
-                for node in ast.walk(tree) if isinstance(node, ast.arg | ast.AnnAssign)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.arg | ast.AnnAssign)
             )
-        ]  # fmt: skip
+        ]
 
     def find_largest_constructors(self) -> list[str]:
         """Return each constructor and its number of parameters, the largest first."""
         counts = {
             place: len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]) - 1
-            for place, node in self.functions if node.name == "__init__"
-        }  # fmt: skip
+            for place, node in self.functions
+            if node.name == "__init__"
+        }
         return [f"{count}: {place}" for place, count in Counter(counts).most_common()]
 
     def find_largest_bags(self) -> list[str]:
@@ -159,11 +197,12 @@ class Checkout:
         counts = Counter(
             {
                 f"{path}:{node.name}": sum(isinstance(one, ast.AnnAssign) for one in node.body)
-                for path, tree in self.trees.items() for node in ast.walk(tree)
+                for path, tree in self.trees.items()
+                for node in ast.walk(tree)
                 if isinstance(node, ast.ClassDef)
                 and any("dataclass" in ast.unparse(one) for one in node.decorator_list)
             }
-        )  # fmt: skip
+        )
         return [f"{count}: {place}" for place, count in counts.most_common()]
 
     def find_lonely_protocols(self) -> list[str]:
@@ -185,26 +224,29 @@ class Checkout:
             word for text in self.texts.values() for word in re.findall(r"\b_\w+", text)
         )
         return [
-            f"{place}: {node.name}" for place, node in self.functions
+            f"{place}: {node.name}"
+            for place, node in self.functions
             if re.match(r"_(?!_)", node.name) and words[node.name] <= 2
-        ]  # fmt: skip
+        ]
 
     def find_nested_transactions(self) -> list[str]:
         inner = {
             f"{place}: {each.name}"
             for place, node in self.functions
             for each in ast.walk(node)
-            if each is not node and isinstance(each, Function)
+            if each is not node
+            and isinstance(each, Function)
             and "connection" in {one.arg for one in each.args.args}
-        }  # fmt: skip
+        }
         return sorted(inner)
 
     def find_late_imports(self) -> list[str]:
         path_lines = {
             (place.partition(":")[0], each.lineno)
-            for place, node in self.functions for each in ast.walk(node)
+            for place, node in self.functions
+            for each in ast.walk(node)
             if isinstance(each, ast.Import | ast.ImportFrom)
-        }  # fmt: skip
+        }
         return [f"{path}:{number}" for path, number in sorted(path_lines)]
 
 
@@ -229,9 +271,10 @@ def read_classes(trees: Mapping[str, ast.Module]) -> dict[str, ClassShape]:
             [ast.unparse(base).partition("[")[0] for base in node.bases],
             frozenset(read_members(node)),
         )
-        for path, tree in trees.items() for node in ast.walk(tree)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
-    }  # fmt: skip
+    }
 
 
 def read_members(node: ast.ClassDef) -> Iterator[str]:

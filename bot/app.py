@@ -94,9 +94,14 @@ async def run(
 
         async def begin() -> None:
             app = await compose(
-                settings, config, home, accepts=takes, runs_turns=works, check=_check_everything,
+                settings,
+                config,
+                home,
+                accepts=takes,
+                runs_turns=works,
+                check=_check_everything,
                 on_secrets=lambda own: set_up_logging(settings.model_copy(update=dict(own))),
-            )  # fmt: skip
+            )
             closing.push_async_callback(app.stop, hurry)
             loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
             await app.start()

@@ -117,10 +117,11 @@ async def compose(
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
         live = LiveConfig(
-            config, _turn_config(settings, now),
+            config,
+            _turn_config(settings, now),
             Retention(settings.ponte_retention_days, audit=settings.ponte_audit_days),
             has_official_prices=client.place.is_official,
-        )  # fmt: skip
+        )
         deps = dependencies(settings, live, home, http, client, peers)
         deps = replace(deps, read_file=stores.files.get)
 
@@ -139,9 +140,13 @@ async def compose(
             return turns.person, turns.everybody
 
         budget = Budget(
-            database, live, caps, ZoneInfo(settings.ponte_timezone), canonical_person,
+            database,
+            live,
+            caps,
+            ZoneInfo(settings.ponte_timezone),
+            canonical_person,
             is_meant=policy.is_meant,
-        )  # fmt: skip
+        )
         directory = SqlDirectory(database, deps.pseudonym)
         people = People(policy, budget, audit, directory, accounts, owner)
 
@@ -161,13 +166,19 @@ async def compose(
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(summaries(settings), quick, policy, (*optional, "config"))
         engine = Engine(
-            stores, people, approval, model,
+            stores,
+            people,
+            approval,
+            model,
             Tools(
-                toolbox, quick, [applier for each in tools for applier in each.appliers],
+                toolbox,
+                quick,
+                [applier for each in tools for applier in each.appliers],
                 next((each.runner for each in tools if each.runner), None),
             ),
-            board, live,
-        )  # fmt: skip
+            board,
+            live,
+        )
         toolbox.add(ScheduleSource(engine.schedules))
         toolbox.add(PlacePostSource(engine.platforms.messengers))
         accounts.on_left = engine.end_work_of
@@ -186,17 +197,28 @@ async def compose(
                 engine.platforms.add(chat)
 
         listing = [
-            face.name for face in settings.faces
+            face.name
+            for face in settings.faces
             if isinstance(face, ChatIntegration) and face.lists_people
-        ]  # fmt: skip
+        ]
         data = SqlPersonalData(database, canonical_person)
         ponte = Ponte(
-            settings, live, home, engine, board, own_surfaces, reloader, accounts,
+            settings,
+            live,
+            home,
+            engine,
+            board,
+            own_surfaces,
+            reloader,
+            accounts,
             PersonalDataService(engine, data, accounts, own_surfaces.chats, listing),
-            check, runs_turns,
+            check,
+            runs_turns,
             # The model's start loads a large package, so what answers people comes first.
-            (start_model, *(each.start for each in tools)), closing.pop_all(), traces,
-        )  # fmt: skip
+            (start_model, *(each.start for each in tools)),
+            closing.pop_all(),
+            traces,
+        )
         closing.push_async_callback(ponte.closing.aclose)
         hooks = ConfiguredHooks(
             settings, live, engine.platforms.messengers, engine.conversations.inbox
@@ -206,9 +228,15 @@ async def compose(
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
                 operator = OperationService(ponte, on_admin_page=not face.always)
                 platform = await face.build(
-                    deps, engine.conversations, people, board, operator, engine.notices, routes,
+                    deps,
+                    engine.conversations,
+                    people,
+                    board,
+                    operator,
+                    engine.notices,
+                    routes,
                     hooks,
-                )  # fmt: skip
+                )
                 own_surfaces.owned.append((face, platform))
         for platform in own_surfaces.all:
             engine.platforms.replies[platform.name] = platform.reply
@@ -250,9 +278,15 @@ def dependencies(
     """Return the objects with which every integration is built and checked."""
     # `Settings` contains the settings of every integration, so it is also the `own` of each.
     return IntegrationDependencies(
-        settings, settings, config, home, http, client,
-        lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name), peers or Alone(),
-    )  # fmt: skip
+        settings,
+        settings,
+        config,
+        home,
+        http,
+        client,
+        lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name),
+        peers or Alone(),
+    )
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:

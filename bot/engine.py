@@ -86,16 +86,24 @@ class Engine:
         appliers = {applier.name: applier for applier in (*tools.appliers, posts)}
         builder = CardBuilder(approval.kinds)
         lifecycle = ChangeLifecycle(
-            ledger, ChangeRunner(ledger, appliers, builder, clock), builder,
-            self._note_card_change, clock, people.budget,
-        )  # fmt: skip
+            ledger,
+            ChangeRunner(ledger, appliers, builder, clock),
+            builder,
+            self._note_card_change,
+            clock,
+            people.budget,
+        )
         views = ChangeViews(ledger, approval, builder, clock, outbox, platforms, people.owner)
         self.changes = changes = ChangeService(
-            ledger, approval, views, lifecycle, Proposals(approval, lifecycle),
+            ledger,
+            approval,
+            views,
+            lifecycle,
+            Proposals(approval, lifecycle),
             Decisions(
                 ledger, approval, views, lifecycle, appliers, Undo(views, lifecycle, appliers)
             ),
-        )  # fmt: skip
+        )
         requests = ApprovalNotices(
             outbox, changes, journal, platforms.replies, platforms.messengers, config.turn.locale
         )
@@ -120,9 +128,15 @@ class Engine:
         )
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}
         self.manager = ConversationManager(
-            self.conversations, people, changes, assistant, self.commands, platforms, config,
+            self.conversations,
+            people,
+            changes,
+            assistant,
+            self.commands,
+            platforms,
+            config,
             origins,
-        )  # fmt: skip
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, *, logs_audit: bool = False) -> None:

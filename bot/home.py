@@ -36,12 +36,34 @@ ASIDE_PREFIX = "replaced-"
 _STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
 _KEY_BYTES = 32
 _SYSTEM_FOLDERS = frozenset(
-    f"/{name}" for name in (
-        "", "bin", "boot", "dev", "dev/shm", "etc", "home", "lib", "media", "mnt", "opt", "proc",
-        "run", "sbin", "srv", "sys", "tmp", "usr", "usr/local", "var", "var/cache", "var/lib",
-        "var/log", "var/tmp",
+    f"/{name}"
+    for name in (
+        "",
+        "bin",
+        "boot",
+        "dev",
+        "dev/shm",
+        "etc",
+        "home",
+        "lib",
+        "media",
+        "mnt",
+        "opt",
+        "proc",
+        "run",
+        "sbin",
+        "srv",
+        "sys",
+        "tmp",
+        "usr",
+        "usr/local",
+        "var",
+        "var/cache",
+        "var/lib",
+        "var/log",
+        "var/tmp",
     )
-)  # fmt: skip
+)
 """Folders of the whole machine (Filesystem Hierarchy Standard 3.0)."""
 _MAX_SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket: `sun_path` has 108 bytes with its final zero (unix(7))."""
@@ -203,8 +225,9 @@ class Home:
         if wrong := token_fault(token):
             raise SettingsError(
                 "{path}: {wrong}. Or delete the file, and `ponte run` creates a new one.",
-                path=self.path / WEB_TOKEN_FILE, wrong=wrong,
-            )  # fmt: skip
+                path=self.path / WEB_TOKEN_FILE,
+                wrong=wrong,
+            )
         return token
 
     def listen(self) -> socket.socket:

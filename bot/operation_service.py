@@ -86,10 +86,12 @@ class OperationService:
         """Return the forms of operations of the operator's page that are commands too."""
         return [
             {
-                "name": each.name, "help": say(each.help),
+                "name": each.name,
+                "help": say(each.help),
                 "fields": [
                     {
-                        "name": name, "help": say(parameter.help),
+                        "name": name,
+                        "help": say(parameter.help),
                         "long": getattr(parameter, "is_file", False),
                         "required": default is inspect.Parameter.empty,
                     }
@@ -97,8 +99,9 @@ class OperationService:
                     for parameter in getattr(kind, "__metadata__", ())
                 ],
             }
-            for each in OPERATIONS.values() if each.admin_page and each.in_shell
-        ]  # fmt: skip
+            for each in OPERATIONS.values()
+            if each.admin_page and each.in_shell
+        ]
 
     def _find_operation(self, name: str) -> Operation:
         operation = OPERATIONS.get(name)

@@ -169,13 +169,18 @@ def _audit_details(line: Any, view: View) -> str:
 
 
 _AUDIT = _list(
-    "", ListColumn("time", "at", _audit_time), ListColumn("event", "event"),
+    "",
+    ListColumn("time", "at", _audit_time),
+    ListColumn("event", "event"),
     ListColumn("details", "", _audit_details),
-)  # fmt: skip
+)
 _LIMITS = _list(
-    "", ListColumn("limit for", "name", _person), ListColumn("limit", "limit"),
-    ListColumn("used", "used"), ListColumn("until", "until"),
-)  # fmt: skip
+    "",
+    ListColumn("limit for", "name", _person),
+    ListColumn("limit", "limit"),
+    ListColumn("used", "used"),
+    ListColumn("until", "until"),
+)
 
 
 def _tokens(row: Any, view: View) -> str:
@@ -188,9 +193,12 @@ def _dollars(cost: Any, view: View) -> str:
 
 def _usage_rows(name: ListColumn, times: ListColumn) -> Callable[[Any, View], Iterable[str]]:
     return _list(
-        "Nothing has been used yet.", name, times, ListColumn("tokens", "", _tokens),
+        "Nothing has been used yet.",
+        name,
+        times,
+        ListColumn("tokens", "", _tokens),
         ListColumn("US dollars", "cost", _dollars),
-    )  # fmt: skip
+    )
 
 
 _MESSAGES, _CALLS = ListColumn("messages", "turns", _number), ListColumn("calls", "calls", _number)
@@ -242,11 +250,17 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
 
 
 _RUNS = _list(
-    "This schedule has not run yet.", ListColumn("due", "due_at", _time),
-    ListColumn("result", "", lambda run, view: describe_result(
-        run["state"], run["missed_count"], is_late=run["is_late"]
-    )), ListColumn("reason", "reason"),
-)  # fmt: skip
+    "This schedule has not run yet.",
+    ListColumn("due", "due_at", _time),
+    ListColumn(
+        "result",
+        "",
+        lambda run, view: describe_result(
+            run["state"], run["missed_count"], is_late=run["is_late"]
+        ),
+    ),
+    ListColumn("reason", "reason"),
+)
 
 
 def _describe_schedule(one: Row, view: View) -> str:
@@ -278,9 +292,11 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
     running, alone = say("the running Ponte"), say("this folder (Ponte is not running)")
     yield say(
         "{person}, {place}. Rules: {file}. Settings of {whose}:",
-        person=view.arguments["person"], place=place, file=result["file"] or say("no ponte.toml"),
+        person=view.arguments["person"],
+        place=place,
+        file=result["file"] or say("no ponte.toml"),
         whose=running if view.is_running else alone,
-    )  # fmt: skip
+    )
     width = max(len(line["right"]) for line in result["lines"])
     for line in result["lines"]:
         answer = say("yes") if line["allowed"] else say("no")
@@ -331,8 +347,9 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
         "A program with this token acts as {name} over `/v1`. It can't sign in, approve changes "
         "or use Administration. The token won't be shown again. To revoke it, run `ponte people "
         "revoke {id}`.",
-        name=result["name"], id=result["id"],
-    )  # fmt: skip
+        name=result["name"],
+        id=result["id"],
+    )
     if result["url"]:
         yield say("The API's address is {url}.", url=result["url"])
 
@@ -409,40 +426,55 @@ _LINK = ResultText(
     json_values=lambda result: [{key: result[key] for key in ("name", "token", "link")}],
 )
 _TURNS = _list(
-    "No messages are being processed or have failed.", ListColumn("time", "created_at", _time),
+    "No messages are being processed or have failed.",
+    ListColumn("time", "created_at", _time),
     ListColumn("state", "state", lambda state, view: say(TURN_WORDS.get(state) or state)),
     ListColumn("code", "reason"),
-    ListColumn("person", "person", _person), ListColumn("conversation", "conversation"),
-)  # fmt: skip
+    ListColumn("person", "person", _person),
+    ListColumn("conversation", "conversation"),
+)
 _THREADS = _list(
-    "No conversations yet.", ListColumn("last used", "used_at", _time),
-    ListColumn("messages", "messages", _number), ListColumn("conversation", "conversation"),
-)  # fmt: skip
+    "No conversations yet.",
+    ListColumn("last used", "used_at", _time),
+    ListColumn("messages", "messages", _number),
+    ListColumn("conversation", "conversation"),
+)
 _ACCOUNTS = _list(
-    "No one has been added yet. Run `ponte people add NAME`.", ListColumn("name", "name"),
-    ListColumn("added", "added", _time), ListColumn("last visit", "seen", _day_or_never),
-)  # fmt: skip
+    "No one has been added yet. Run `ponte people add NAME`.",
+    ListColumn("name", "name"),
+    ListColumn("added", "added", _time),
+    ListColumn("last visit", "seen", _day_or_never),
+)
 _API_TOKENS = _list(
-    "No API tokens yet. Run `ponte people token NAME`.", ListColumn("ID", "id"),
-    ListColumn("person", "person"), ListColumn("name", "name", _text_or_dash),
+    "No API tokens yet. Run `ponte people token NAME`.",
+    ListColumn("ID", "id"),
+    ListColumn("person", "person"),
+    ListColumn("name", "name", _text_or_dash),
     ListColumn("added", "added", _time),
     ListColumn("expires", "expires", lambda at, view: _time(at, view) if at else say("never")),
     ListColumn("last use", "seen", _day_or_never),
-)  # fmt: skip
+)
 _SCHEDULES = _list(
-    "No schedules yet.", ListColumn("ID", "id"),
+    "No schedules yet.",
+    ListColumn("ID", "id"),
     ListColumn("state", "state", lambda state, view: say(STATE_SENTENCES[state])),
-    ListColumn("rule", "", _describe_schedule), ListColumn("next run", "next_due_at", _time),
-    ListColumn("owner", "owner", _person), ListColumn("channel", "place"),
+    ListColumn("rule", "", _describe_schedule),
+    ListColumn("next run", "next_due_at", _time),
+    ListColumn("owner", "owner", _person),
+    ListColumn("channel", "place"),
     ListColumn("text", "text", lambda text, view: to_one_line(text)[:MAX_LISTED_TEXT_CHARACTERS]),
-)  # fmt: skip
+)
 _PEOPLE = _list(
-    "No one has written to Ponte yet.", ListColumn("name", "name", _text_or_dash),
-    ListColumn("first seen", "first", _day), ListColumn("last seen", "last", _day),
-    ListColumn("messages", "messages", _number), ListColumn("files", "files", _number),
-    ListColumn("requests", "changes", _number), ListColumn("decisions", "decisions", _number),
+    "No one has written to Ponte yet.",
+    ListColumn("name", "name", _text_or_dash),
+    ListColumn("first seen", "first", _day),
+    ListColumn("last seen", "last", _day),
+    ListColumn("messages", "messages", _number),
+    ListColumn("files", "files", _number),
+    ListColumn("requests", "changes", _number),
+    ListColumn("decisions", "decisions", _number),
     ListColumn("person", "person"),
-)  # fmt: skip
+)
 TEXTS: Mapping[str, ResultText] = {
     "status": ResultText(
         format_parts, has_failed=lambda parts: any(one["state"] == "failing" for one in parts)

@@ -126,20 +126,30 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
     return register
 
 
-PersonName = Annotated[str, ShellArgument(
-    "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
-    ("people list", "name"),
-)]  # fmt: skip
-ScheduleId = Annotated[str, ShellArgument(
-    "The schedule's ID (six characters).", ("schedules list", "id")
-)]  # fmt: skip
-PersonKey = Annotated[str, ShellArgument(
-    "For example slack:T1:U1 or web:ana; `person list` shows the keys.", ("person list", "person")
-)]  # fmt: skip
+PersonName = Annotated[
+    str,
+    ShellArgument(
+        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
+        ("people list", "name"),
+    ),
+]
+ScheduleId = Annotated[
+    str, ShellArgument("The schedule's ID (six characters).", ("schedules list", "id"))
+]
+PersonKey = Annotated[
+    str,
+    ShellArgument(
+        "For example slack:T1:U1 or web:ana; `person list` shows the keys.",
+        ("person list", "person"),
+    ),
+]
 ChangeId = Annotated[str, ShellArgument("The change's ID (six characters).", ("pending", "id"))]
-Conversation = Annotated[str, ShellArgument(
-    "The conversation's key, as shown by `threads list`.", ("threads list", "conversation")
-)]  # fmt: skip
+Conversation = Annotated[
+    str,
+    ShellArgument(
+        "The conversation's key, as shown by `threads list`.", ("threads list", "conversation")
+    ),
+]
 
 
 @operation("status", prepares=True, example="--json")
@@ -222,7 +232,7 @@ async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> Cha
 
 @operation(
     "changes change", is_chat=True, shown_by="changes list", example="abc234 'Status = Paid'"
-)  # fmt: skip
+)
 async def change_change(
     ponte: Ponte,
     id: ChangeId,
@@ -268,11 +278,14 @@ async def undo_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAn
 async def report_usage(
     ponte: Ponte,
     by: Annotated[str, ShellOption("Group by person, channel, model, tool or day.")] = "",
-    since: Annotated[str, ShellOption(
-        "First day, for example 2026-11-01 or yesterday. Default: the first day of this month."
-    )] = "",
+    since: Annotated[
+        str,
+        ShellOption(
+            "First day, for example 2026-11-01 or yesterday. Default: the first day of this month."
+        ),
+    ] = "",
     with_limits: bool = False,
-) -> results.UsageReport:  # fmt: skip
+) -> results.UsageReport:
     """Show today's usage, or a report since a date (see the options)."""
     from bot import reports
 
@@ -307,9 +320,12 @@ async def read_audit_log(
     from bot.reports import parse_moment
 
     lines, following = await ponte.engine.people.audit.read(
-        after, since=parse_moment(since, ponte.zone),
-        until=parse_moment(until, ponte.zone, end=True), person=person, event=event,
-    )  # fmt: skip
+        after,
+        since=parse_moment(since, ponte.zone),
+        until=parse_moment(until, ponte.zone, end=True),
+        person=person,
+        event=event,
+    )
     return {"lines": lines, "next": following}
 
 
@@ -319,17 +335,18 @@ async def read_audit_log(
 async def check_policy(
     start: Start,
     person: Annotated[str, ShellOption("For example slack:U1 or web:ana.")],
-    channel: Annotated[str, ShellOption(
-        "For example C2 or slack:T1:C2; if omitted, a direct message."
-    )] = "",
-    group: Annotated[Sequence[str], ShellOption(
-        "A user group or role of this person, for example slack:S1."
-    )] = (),
+    channel: Annotated[
+        str, ShellOption("For example C2 or slack:T1:C2; if omitted, a direct message.")
+    ] = "",
+    group: Annotated[
+        Sequence[str], ShellOption("A user group or role of this person, for example slack:S1.")
+    ] = (),
     guest: Annotated[bool, ShellOption("The person is a guest.")] = False,
-    right: Annotated[Sequence[str], ShellOption(
-        "Only this permission, for example read:Orders. Can be repeated."
-    )] = (),
-) -> results.PolicyCheck:  # fmt: skip
+    right: Annotated[
+        Sequence[str],
+        ShellOption("Only this permission, for example read:Orders. Can be repeated."),
+    ] = (),
+) -> results.PolicyCheck:
     """Show a person's permissions in a channel, and which rule applies. No service is contacted."""
     from bot.reports import check_rights
 
@@ -354,16 +371,22 @@ async def preview_hook(
     author, place, text, quoted, is_answered = preview_delivery(hook, body.encode())
     kinds = config.rule_book.stand_ins[author.platform].rights
     return {
-        "name": name, "post_to": config.hooks[name].post_to, "is_post": bool(hook.template),
-        "is_answered": is_answered, "text": text, "body": quoted,
+        "name": name,
+        "post_to": config.hooks[name].post_to,
+        "is_post": bool(hook.template),
+        "is_answered": is_answered,
+        "text": text,
+        "body": quoted,
         "rights": await find_rights(start, author, place, kinds),
-    }  # fmt: skip
+    }
 
 
 @operation(
-    "sample reset", example="--yes", shown_by="audit --event sample-reset",
+    "sample reset",
+    example="--yes",
+    shown_by="audit --event sample-reset",
     confirm="Restore the sample tables? All changes to them will be lost.",
-)  # fmt: skip
+)
 async def reset_sample(ponte: Ponte, actor: Person) -> Json:
     """Restore the sample tables to their original rows. This cannot be undone."""
     withdrawn = await ponte.reset_sample()
@@ -383,11 +406,13 @@ async def list_threads(ponte: Ponte) -> Rows:
     journal = ponte.engine.conversations.journal
     return [
         {
-            "conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
+            "conversation": one.conversation,
+            "thread": one.id,
+            "used_at": one.used_at,
             "messages": len(await journal.list_entries(one.conversation)),
         }
         for one in await journal.list_threads()
-    ]  # fmt: skip
+    ]
 
 
 @operation("threads show", example="web:main")
@@ -405,9 +430,11 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
 
 
 @operation(
-    "threads forget", confirm="Delete {conversation} permanently?", example="web:main",
+    "threads forget",
+    confirm="Delete {conversation} permanently?",
+    example="web:main",
     shown_by="threads list",
-)  # fmt: skip
+)
 async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person) -> Json:
     """Delete a conversation. This can't be undone."""
     entries, engine = await ponte.list_entries(conversation), ponte.engine
@@ -435,9 +462,12 @@ async def list_accounts(ponte: Ponte) -> Rows:
 
 
 @operation(
-    "people renew", right="own", admin_page=True, example="ana",
+    "people renew",
+    right="own",
+    admin_page=True,
+    example="ana",
     shown_by="audit --event person-link-renewed",
-)  # fmt: skip
+)
 async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
@@ -445,9 +475,12 @@ async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results
 
 
 @operation(
-    "people token", right="own", is_secret=True, example="ana --name notebook --days 30",
+    "people token",
+    right="own",
+    is_secret=True,
+    example="ana --name notebook --days 30",
     shown_by="people tokens {name}",
-)  # fmt: skip
+)
 async def create_api_token(
     ponte: Ponte,
     name: PersonName,
@@ -478,9 +511,13 @@ async def list_api_tokens(
 def _without_hash(token: ApiToken) -> Json:
     """Return a token as people may see it. `expires` is 0 for never, and `seen` a day or ""."""
     return {
-        "id": token.id, "person": token.person.partition(":")[2], "name": token.name,
-        "added": token.added_at, "expires": token.expires_at, "seen": token.last_use,
-    }  # fmt: skip
+        "id": token.id,
+        "person": token.person.partition(":")[2],
+        "name": token.name,
+        "added": token.added_at,
+        "expires": token.expires_at,
+        "seen": token.last_use,
+    }
 
 
 @operation(
@@ -520,9 +557,7 @@ async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
     return await ponte.engine.schedules.show(id.lower())
 
 
-_ON_SCHEDULE: Json = {
-    "admin_page": True, "example": "abc234", "shown_by": "schedules show {id}",
-}  # fmt: skip
+_ON_SCHEDULE: Json = {"admin_page": True, "example": "abc234", "shown_by": "schedules show {id}"}
 
 
 @operation("schedules pause", **_ON_SCHEDULE)
@@ -591,6 +626,7 @@ async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.
 
         raise PonteError(
             "New data about {person} arrived during the deletion: {names}. Run the deletion again.",
-            person=result.person, names=", ".join(f"{name} {n}" for name, n in result.left.items()),
-        )  # fmt: skip
+            person=result.person,
+            names=", ".join(f"{name} {n}" for name, n in result.left.items()),
+        )
     return result

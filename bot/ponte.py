@@ -74,9 +74,12 @@ class HealthBoard:
     """The changes that it lists. It is set before anything is listed."""
 
     def __init__(
-        self, summaries: Sequence[Health], quick: QuickCommands, policy: Policy | None = None,
+        self,
+        summaries: Sequence[Health],
+        quick: QuickCommands,
+        policy: Policy | None = None,
         optional: Collection[str] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`optional`: names of parts without which Ponte is ready too."""
         self._lineup = tuple(summaries)
         self._quick = quick
@@ -91,9 +94,11 @@ class HealthBoard:
     def mark_unserved(self, names: Collection[str], words: str) -> None:
         """Mark parts that are set up but not served by this process."""
         self._lineup = tuple(
-            replace(part, state="off", words=words) if part.state == "on" and part.name in names
-            else part for part in self._lineup
-        )  # fmt: skip
+            replace(part, state="off", words=words)
+            if part.state == "on" and part.name in names
+            else part
+            for part in self._lineup
+        )
 
     async def health(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
         return await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
@@ -344,9 +349,13 @@ class Ponte:
         return SignInLink(person.id, person.key, token, link, earlier)
 
     async def decide(
-        self, action: ChangeAction, id: str, linked: bool, reason: str = "",
+        self,
+        action: ChangeAction,
+        id: str,
+        linked: bool,
+        reason: str = "",
         values: Sequence[str] = (),
-    ) -> ChatAnswer:  # fmt: skip
+    ) -> ChatAnswer:
         """Approve, change, deny, undo or propose a change again as the owner. `reason` says why it
         is denied. `values` are lines such as `Status = Paid`.
 
@@ -392,9 +401,15 @@ class Ponte:
         key = f"{owner.platform}:{uuid4().hex}"
         address = Address(owner.platform, "operator")
         message = Message(
-            key, text, owner, address, ReplyTo(address, owner, source=key, turn=turn_id(key)),
-            locale=LANGUAGE.get(), sent_at=time.time(), is_answer_linkified=linked,
-        )  # fmt: skip
+            key,
+            text,
+            owner,
+            address,
+            ReplyTo(address, owner, source=key, turn=turn_id(key)),
+            locale=LANGUAGE.get(),
+            sent_at=time.time(),
+            is_answer_linkified=linked,
+        )
         receipt = await inbox.accept(message)
         answer = await inbox.wait_for_answer(receipt.seq)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:

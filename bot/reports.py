@@ -64,12 +64,15 @@ async def report_pending(changes: ChangeService) -> Rows:
     requests = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
     return [
         {
-            "id": change.id, "title": changes.views.builder.build_title(change),
-            "asker": proposal.asker.key, "place": place_names(proposal.address)[-1],
-            "created_at": proposal.created_at, "expires_at": proposal.expires_at,
+            "id": change.id,
+            "title": changes.views.builder.build_title(change),
+            "asker": proposal.asker.key,
+            "place": place_names(proposal.address)[-1],
+            "created_at": proposal.created_at,
+            "expires_at": proposal.expires_at,
         }
         for change, proposal in requests
-    ]  # fmt: skip
+    ]
 
 
 async def report_limits(budget: Budget) -> Rows:
@@ -82,13 +85,17 @@ async def report_limits(budget: Budget) -> Rows:
         scope, allowance = count.scope, count.scope.allowance
         for unit, limit in allowance.limits():
             spent = getattr(count.spent, unit)
-            limits.append({
-                "name": scope.person or scope.place or say(COUNTED_WORDS[allowance.of]),
-                "person": scope.person, "limit": allowance.describe_limit(unit),
-                "used": format_amount(unit, spent), "share": spent / limit if limit else 1.0,
-                "until": format_moment(period_end(count.period, budget.zone)),
-                "source": allowance.source,
-            })  # fmt: skip
+            limits.append(
+                {
+                    "name": scope.person or scope.place or say(COUNTED_WORDS[allowance.of]),
+                    "person": scope.person,
+                    "limit": allowance.describe_limit(unit),
+                    "used": format_amount(unit, spent),
+                    "share": spent / limit if limit else 1.0,
+                    "until": format_moment(period_end(count.period, budget.zone)),
+                    "source": allowance.source,
+                }
+            )
     return limits
 
 
@@ -140,9 +147,14 @@ _FORM = (
 
 
 async def check_rights(
-    begun: Start, person: str, channel: str = "", *,
-    groups: Sequence[str] = (), guest: bool = False, rights: Sequence[str] = (),
-) -> PolicyCheck:  # fmt: skip
+    begun: Start,
+    person: str,
+    channel: str = "",
+    *,
+    groups: Sequence[str] = (),
+    guest: bool = False,
+    rights: Sequence[str] = (),
+) -> PolicyCheck:
     """Return the place, the file, its misspelt names, and a line with a verdict for each right.
 
     `rights` are the rights to check; by default all plain rights, and the rights to single things
@@ -173,12 +185,15 @@ async def check_rights(
 
     settings, config = begun.settings, begun.config
     policy = Policy(
-        platforms, config, settings.ponte_allow, settings.ponte_admins,
+        platforms,
+        config,
+        settings.ponte_allow,
+        settings.ponte_admins,
         PlatformPeople(
             dict.fromkeys(platforms, membership),
             {name: is_guest for name, own in platforms.items() if own.own_workspace},
         ),
-    )  # fmt: skip
+    )
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
     lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
     for_invited = settings.ponte_sample == "on"
@@ -193,8 +208,10 @@ async def check_rights(
         )
         lines = [
             replace(one, allowed=False, rule="none", why=why)
-            if one.allowed and one.right.partition(":")[0] == "read" else one for one in lines
-        ]  # fmt: skip
+            if one.allowed and one.right.partition(":")[0] == "read"
+            else one
+            for one in lines
+        ]
     file = str(config.path or "")
     return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
 
@@ -253,9 +270,11 @@ async def _judge_right(
 
 def _describe_rule(rule: Rule) -> str:
     parts = {
-        "who": sorted(rule.who), "where": sorted(rule.where),
-        "allow": rule.allow, "deny": rule.deny,
-    }  # fmt: skip
+        "who": sorted(rule.who),
+        "where": sorted(rule.where),
+        "allow": rule.allow,
+        "deny": rule.deny,
+    }
     return "; ".join(f"{key} {', '.join(each)}" for key, each in parts.items() if each)
 
 

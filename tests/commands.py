@@ -24,9 +24,13 @@ FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def send_request(
-    address: str, module: str, arguments: Sequence[str], streams: Sequence[int],
-    env: Mapping[str, str], cwd: str,
-) -> socket.socket:  # fmt: skip
+    address: str,
+    module: str,
+    arguments: Sequence[str],
+    streams: Sequence[int],
+    env: Mapping[str, str],
+    cwd: str,
+) -> socket.socket:
     """Start `python -m MODULE ARGUMENTS` with three streams; return the connection that brings its
     process id and its exit code."""
     sys.audit("tests.start_process", module)
@@ -56,9 +60,14 @@ class Command:
     `module` runs it: `bot`, or one that calls it in a special way."""
 
     def __init__(
-        self, address: str, words: Sequence[str], environment: Mapping[str, str], folder: Path,
-        stdout: int | None = None, module: str = "bot",
-    ) -> None:  # fmt: skip
+        self,
+        address: str,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        stdout: int | None = None,
+        module: str = "bot",
+    ) -> None:
         self.returncode: int | None = None
         input, stdin = os.pipe()
         output, written = (None, stdout) if stdout is not None else os.pipe()

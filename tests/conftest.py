@@ -208,8 +208,9 @@ def _ask_the_machine_once() -> Iterator[None]:
     tool once: the tools of NocoDB are made for nearly every test and take 10 ms."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name in (
-            (ssl, "create_default_context"), (importlib.metadata, "packages_distributions"),
-        ):  # fmt: skip
+            (ssl, "create_default_context"),
+            (importlib.metadata, "packages_distributions"),
+        ):
             patch.setattr(module, name, functools.cache(getattr(module, name)))
         patch.setattr(environment, "find_base_python", _find_base_python_once())
         patch.setattr(Parameters, "of", _read_parameters_once())
@@ -293,8 +294,11 @@ def recorded_today(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         if not file.exists():
             subprocess.run(
                 [sys.executable, "-m", "tests.recorded.record", str(file)],
-                cwd=Path(__file__).parents[1], check=True, capture_output=True, timeout=240,
-            )  # fmt: skip
+                cwd=Path(__file__).parents[1],
+                check=True,
+                capture_output=True,
+                timeout=240,
+            )
     return read_record(file)
 
 

@@ -275,16 +275,32 @@ def run(tests: list[str], workers: int) -> str:
     if not tests:
         return ""
     side = ["-n", str(workers)] if workers and len(tests) > 100 else []
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no",
-               "-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT_SECONDS}",
-               "-o", "timeout_method=thread", *side]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--no-header",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        f"--timeout={TEST_TIMEOUT_SECONDS}",
+        "-o",
+        "timeout_method=thread",
+        *side,
+    ]
     listed = ROOT / ".faults-tests"
     listed.write_text("\n".join(tests))
     try:
         done = subprocess.run(
-            [*command, f"@{listed}"], cwd=ROOT, capture_output=True, text=True,
-            timeout=FAULT_TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
+            [*command, f"@{listed}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=FAULT_TIMEOUT_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise NotRun(f"within {FAULT_TIMEOUT_SECONDS} seconds") from None
     finally:

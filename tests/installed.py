@@ -44,8 +44,20 @@ class Installed:
         run(sys.executable, "-m", "venv", "--without-pip", folder / "env")
         made = cls(folder, settings)
         (made.site / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        run(sys.executable, "-m", "pip", "--python", made.python, "install", "--quiet",
-            "--no-index", "--no-deps", "--no-compile", "--ignore-installed", wheel)  # fmt: skip
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            made.python,
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            "--no-compile",
+            "--ignore-installed",
+            wheel,
+        )
         return made
 
     @property
@@ -70,10 +82,15 @@ class Installed:
         """`ponte …`, from an empty folder."""
         (self.folder / "here").mkdir(exist_ok=True)
         return subprocess.Popen(
-            ["ponte", *words], cwd=self.folder / "here", env=self.environment, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ["ponte", *words],
+            cwd=self.folder / "here",
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             executable=self.python.parent / "ponte",
-        )  # fmt: skip
+        )
 
     def ponte(self, *words: str) -> tuple[int, str, str]:
         with self.start(*words) as process:

@@ -15,12 +15,30 @@ from dataclasses import dataclass
 
 from tests.sources import PRODUCT, ROOT, parse, walk_nodes
 
-OUTSIDE_NAMES = frozenset({
-    "attachment_size_limit", "TS", "UsersListArguments", "timeout_keep_alive", "sun_path", "1", "2",
-    "insufficient_quota", "abc234", "ponte_next", "synchronous_commit", "ponte_try_lock",
-    "ponte_has_room", "ponte_ended", "ponte_moved", "pt_PT", "pyx", "nocodb_http_server", "py",
-    "last_7_days",
-})  # fmt: skip
+OUTSIDE_NAMES = frozenset(
+    {
+        "attachment_size_limit",
+        "TS",
+        "UsersListArguments",
+        "timeout_keep_alive",
+        "sun_path",
+        "1",
+        "2",
+        "insufficient_quota",
+        "abc234",
+        "ponte_next",
+        "synchronous_commit",
+        "ponte_try_lock",
+        "ponte_has_room",
+        "ponte_ended",
+        "ponte_moved",
+        "pt_PT",
+        "pyx",
+        "nocodb_http_server",
+        "py",
+        "last_7_days",
+    }
+)
 """Names of other programs, of fields that others send and of SQL functions that docstrings quote.
 """
 EVERYTHING = (*PRODUCT, "benchmarks", "tests")
@@ -169,8 +187,11 @@ def find_docstring_problems(folders: Iterable[str] = PRODUCT) -> list[DocstringF
 
 def find_unknown_names(folders: Iterable[str] = PRODUCT) -> list[str]:
     """Return the names in backticks, and after "Raise", that nothing in the product has."""
-    texts = [(path, path.read_text()) for folder in folders
-             for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
+    texts = [
+        (path, path.read_text())
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
     known = {*dir(builtins), *OUTSIDE_NAMES}
     exceptions = {name for name in dir(builtins) if name[0].isupper()}
     for path, text in texts:
@@ -184,11 +205,17 @@ def find_unknown_names(folders: Iterable[str] = PRODUCT) -> list[str]:
                 continue
             words, place = str(node.value.value), f"{path.relative_to(ROOT)}:{node.lineno}"
             quoted = re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", words)
-            found += [f"{place}: {name}" for name in quoted
-                      if any(part and part not in known for part in name.split("."))]  # fmt: skip
+            found += [
+                f"{place}: {name}"
+                for name in quoted
+                if any(part and part not in known for part in name.split("."))
+            ]
             for group in re.findall(r"Raises? ((?:[A-Z]\w+(?:, or |, | or | and )?)+)", words):
-                found += [f"{place}: {name}" for name in re.findall(r"[A-Z]\w+", group)
-                          if name not in exceptions]  # fmt: skip
+                found += [
+                    f"{place}: {name}"
+                    for name in re.findall(r"[A-Z]\w+", group)
+                    if name not in exceptions
+                ]
     return found
 
 

@@ -41,21 +41,39 @@ QUICK = (
 )  # fmt: skip
 """Folders and files of `tests`: those that cover most of the product in a minute."""
 NOT_QUICK = (
-    "contract/test_code_backend.py", "contract/test_crowds.py", "contract/test_migrations.py",
+    "contract/test_code_backend.py",
+    "contract/test_crowds.py",
+    "contract/test_migrations.py",
     "contract/test_postgres.py",
-    "contract/test_processes.py", "contract/test_tool.py", "core/changes/test_changes_machine.py",
-    "core/base/test_growing.py", "core/base/test_link_shapes.py", "slack/test_cards.py",
-    "slack/test_kill.py", "slack/test_run.py",
-)  # fmt: skip
+    "contract/test_processes.py",
+    "contract/test_tool.py",
+    "core/changes/test_changes_machine.py",
+    "core/base/test_growing.py",
+    "core/base/test_link_shapes.py",
+    "slack/test_cards.py",
+    "slack/test_kill.py",
+    "slack/test_run.py",
+)
 """Files in those folders that start processes or take many seconds."""
 SERVERS = ("aimock", "postgres", "real")
 """Parts of a parameter's name that say what real server the test needs."""
-NEED_A_PROCESS = frozenset({"commands", "migrated_postgres", "on_postgres", "real_nocodb",
-                            "real_postgres"})  # fmt: skip
+NEED_A_PROCESS = frozenset(
+    {"commands", "migrated_postgres", "on_postgres", "real_nocodb", "real_postgres"}
+)
 """Fixtures. A test that has one of them is not quick."""
-STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn",
-                    "subprocess.Popen", "tests.look_for_program",
-                    "tests.start_process"})  # fmt: skip
+STARTS = frozenset(
+    {
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.system",
+        "pty.spawn",
+        "subprocess.Popen",
+        "tests.look_for_program",
+        "tests.start_process",
+    }
+)
 """Events that Python's audit hooks get when a process starts (docs.python.org: Audit events table).
 The last two are the tests' own: `shutil.which` was called, another process was asked to fork."""
 

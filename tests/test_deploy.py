@@ -26,9 +26,14 @@ from core.store import postgres
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "compose.yaml", "compose.embedded.yaml", "Dockerfile", ".dockerignore",
-    "docs/guides/scaling.md", "deploy/nginx.conf", "deploy/Caddyfile",
-)  # fmt: skip
+    "compose.yaml",
+    "compose.embedded.yaml",
+    "Dockerfile",
+    ".dockerignore",
+    "docs/guides/scaling.md",
+    "deploy/nginx.conf",
+    "deploy/Caddyfile",
+)
 COMPOSE, EMBEDDED, DOCKERFILE, IGNORED, SCALING, NGINX, CADDY = (
     (ROOT / name).read_text() for name in NAMES
 )

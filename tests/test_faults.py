@@ -42,8 +42,10 @@ def test_a_fault_is_where_a_marker_fits(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(faults, "ROOT", tmp_path)
     made = faults.faults_of(product)
     assert {(fault.line, fault.before) for fault in made} == {
-        (5, "a > 4"), (5, "4"), (6, "raise ValueError")
-    }  # fmt: skip
+        (5, "a > 4"),
+        (5, "4"),
+        (6, "raise ValueError"),
+    }
     monkeypatch.setattr("sys.path", [str(tmp_path / "site-packages")])
     (tmp_path / "site-packages").mkdir()
     faults.mark([made[0], made[-1]], tmp_path / "hits")
@@ -76,6 +78,7 @@ def test_a_fault_whose_tests_did_not_run_is_not_found_and_is_repeated(
     first, second = ("a = (9)\nb = 2\n", "a = 1\nb = (9)\n")
     assert seen == [(text, "test_a.py::test_a") for text in (first, second, second)]
     assert [one["found_by"] for one in json.loads(results.read_text()).values()] == [
-        "", "FAILED test_a",
-    ]  # fmt: skip
+        "",
+        "FAILED test_a",
+    ]
     assert product.read_text() == "a = 1\nb = 2\n"

@@ -41,12 +41,40 @@ PLACES: dict[str, str | tuple[str, ...]] = {
     "platformdirs": "bot/settings.py",
 }
 FOLDERS = (
-    "base", "domain", "observability", "store", "people", "commands", "money", "changes", "journal",
-    "chat", "integrations", "models", "tools", "turn", "schedules", "webhooks", "erasure",
-)  # fmt: skip
+    "base",
+    "domain",
+    "observability",
+    "store",
+    "people",
+    "commands",
+    "money",
+    "changes",
+    "journal",
+    "chat",
+    "integrations",
+    "models",
+    "tools",
+    "turn",
+    "schedules",
+    "webhooks",
+    "erasure",
+)
 """The folders of `core/`, from the one that imports no other to the one that nothing imports."""
-HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",
-         "psycopg", "procrastinate", "opentelemetry", "requests", "cronsim")  # fmt: skip
+HEAVY = (
+    "openai",
+    "slack_bolt",
+    "slack_sdk",
+    "discord",
+    "starlette",
+    "uvicorn",
+    "httpx",
+    "aiohttp",
+    "psycopg",
+    "procrastinate",
+    "opentelemetry",
+    "requests",
+    "cronsim",
+)
 
 
 @functools.cache
@@ -104,8 +132,14 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
         "bot/integrations.py",
         "bot/settings.py",
     ]
-    faces = ("app", "doctor/checks", "doctor/safety", "engine",
-             "config/quick_registry", "config/ponte_toml")  # fmt: skip
+    faces = (
+        "app",
+        "doctor/checks",
+        "doctor/safety",
+        "engine",
+        "config/quick_registry",
+        "config/ponte_toml",
+    )
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):
         told = {n.value for n in walk_nodes(sources()[path]) if isinstance(n, ast.Constant)}

@@ -96,14 +96,24 @@ def run_blocks(machine: Path, blocks: list[str]) -> str:
     script = re.sub(rf"(?<![\w.])({'|'.join(PLACES)})", rf"{machine}\1", script)
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
     done = subprocess.run(
-        ["sh", "-eux", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False,
-        env=ours | {
+        ["sh", "-eux", "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ours
+        | {
             "MACHINE": str(machine),
             "CHECKOUT": str(ROOT),
-            "PYTHON": sys.executable, "PATH": f"{machine}/bin:{ours['PATH']}", "PONTE_CODE": "off",
-            "PONTE_WEB_PORT": "0", "DATABASE_URL": "x", "RESTORED_URL": "x", "LC_ALL": "C",
+            "PYTHON": sys.executable,
+            "PATH": f"{machine}/bin:{ours['PATH']}",
+            "PONTE_CODE": "off",
+            "PONTE_WEB_PORT": "0",
+            "DATABASE_URL": "x",
+            "RESTORED_URL": "x",
+            "LC_ALL": "C",
         },
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -42,8 +42,9 @@ PEOPLE = {
 async def test_what_is_allowed_without_rules(who: str) -> None:
     section = RULES.partition("## Without rules\n")[2].partition("\n## ")[0]
     lines = [line.partition(": ") for line in section.splitlines() if line.startswith("- ")]
-    [(rights, caps)] = [(set(re.findall("`(.+?)`", told)), told) for names, _, told in lines
-                        if who in names]  # fmt: skip
+    [(rights, caps)] = [
+        (set(re.findall("`(.+?)`", told)), told) for names, _, told in lines if who in names
+    ]
     person, place, allow = PEOPLE[who]
     policy = allow_list(allow)
     assert {each for each in ACTIONS if (await policy.may(person, place, each)).allowed} == rights
@@ -62,9 +63,13 @@ def test_what_one_turn_may_cost() -> None:
 
 
 def test_every_dependency_is_pinned_by_hash() -> None:
-    for path in ("requirements.txt", "requirements-dev.txt", "requirements-build.txt",
-                 "core/tools/code/requirements-sandbox.txt",
-                 "tests/real/llama/requirements.txt"):  # fmt: skip
+    for path in (
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-build.txt",
+        "core/tools/code/requirements-sandbox.txt",
+        "tests/real/llama/requirements.txt",
+    ):
         text = (ROOT / path).read_text("utf-8")
         blocks = re.split(r"\n(?=[\w.-]+)", text)
         pins = [block for block in blocks if re.match(r"[\w.\[\]-]+==", block)]

@@ -17,17 +17,23 @@ from tests.sources import list_sources, parse, walk_nodes
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_TOKENS = 511_155
+MAX_TOKENS = 511_217
 """500,655 tokens of 28 November 2026, and 4,000 and 6,500 for what was found wrong on that day."""
 MAX_FILES = 237
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 
 
-NO_CODE = frozenset({
-    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
-    tokenize.ENDMARKER,
-})  # fmt: skip
+NO_CODE = frozenset(
+    {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+)
 
 
 def count_tokens(source: str, nodes: Iterable[ast.AST] = ()) -> int:

@@ -21,10 +21,21 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in (".service", ".timer"))
 COMMANDS = typer.main.get_group(cli).commands
 NEEDED = {
-    "mount", "umount2", "pivot_root", "unshare", "clone", "clone3", "setns", "sethostname",
-    "seccomp", "prctl", "pidfd_open", "landlock_create_ruleset", "landlock_add_rule",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "unshare",
+    "clone",
+    "clone3",
+    "setns",
+    "sethostname",
+    "seccomp",
+    "prctl",
+    "pidfd_open",
+    "landlock_create_ruleset",
+    "landlock_add_rule",
     "landlock_restrict_self",
-}  # fmt: skip
+}
 """System calls of bubblewrap and of our own sandbox."""
 
 

@@ -44,8 +44,11 @@ def test_it_has_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"core/tools/code/requirements-sandbox.txt", "adapters/web/page/index.html",
-            "core/locale/fr/LC_MESSAGES/ponte.po"} < there  # fmt: skip
+    assert {
+        "core/tools/code/requirements-sandbox.txt",
+        "adapters/web/page/index.html",
+        "core/locale/fr/LC_MESSAGES/ponte.po",
+    } < there
     info = f"ponte_bot-{__version__}.dist-info"
     ours = {name for name in names(wheel) if not name.startswith(f"{info}/")}
     assert ours == there

@@ -96,19 +96,30 @@ class Discord(ChatIntegration[DiscordSettings]):
         await rewrite_remembered(database, DISCORD_STATE_NAME, state.catch_up)
 
     async def build(
-        self, deps: IntegrationDependencies[DiscordSettings], conversations: Conversations,
-        people: People, board: StatusBoard,
-    ) -> ChatPlatform:  # fmt: skip
+        self,
+        deps: IntegrationDependencies[DiscordSettings],
+        conversations: Conversations,
+        people: People,
+        board: StatusBoard,
+    ) -> ChatPlatform:
         """Return an adapter that is not started yet."""
         own = deps.own
         discord: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.adapter")
         adapter: ChatPlatform = discord.DiscordAdapter(
-            plain_value(own.discord_token), conversations, people, board, deps.peers, deps.config,
+            plain_value(own.discord_token),
+            conversations,
+            people,
+            board,
+            deps.peers,
+            deps.config,
             discord.DiscordOptions(
-                own.discord_api_url, own.discord_gateway_url, deps.shared.proxies,
-                own.discord_message_content == "on", deps.shared.ponte_locale,
+                own.discord_api_url,
+                own.discord_gateway_url,
+                deps.shared.proxies,
+                own.discord_message_content == "on",
+                deps.shared.ponte_locale,
             ),
-        )  # fmt: skip
+        )
         return adapter
 
     async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:
@@ -116,10 +127,13 @@ class Discord(ChatIntegration[DiscordSettings]):
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         results: Sequence[Health] = await setup.check(
-            plain_value(own.discord_token), own.discord_api_url, own.discord_gateway_url,
-            own.discord_message_content == "on", deps.shared.proxies,
+            plain_value(own.discord_token),
+            own.discord_api_url,
+            own.discord_gateway_url,
+            own.discord_message_content == "on",
+            deps.shared.proxies,
             list_answer_all_places(deps.config, "discord"),
-        )  # fmt: skip
+        )
         return results
 
     def safety(

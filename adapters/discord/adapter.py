@@ -84,9 +84,15 @@ class DiscordAdapter:
     """Discord has no guest accounts. Roles decide what people may do."""
 
     def __init__(
-        self, token: str, conversations: Conversations, people: People, board: StatusBoard,
-        peers: Peers, places: incoming.ConfiguredPlaces, options: DiscordOptions,
-    ) -> None:  # fmt: skip
+        self,
+        token: str,
+        conversations: Conversations,
+        people: People,
+        board: StatusBoard,
+        peers: Peers,
+        places: incoming.ConfiguredPlaces,
+        options: DiscordOptions,
+    ) -> None:
         self._peers = peers
         self._places = places
         self._options = options
@@ -102,9 +108,12 @@ class DiscordAdapter:
         self.roles = Roles(client, people.directory, shared=peers.is_shared)
         self._files = conversations.files
         self._downloads = incoming.FileDownloads(
-            "discord", conversations.files, DiscordFiles(client).read, IN_DOUBT,
+            "discord",
+            conversations.files,
+            DiscordFiles(client).read,
+            IN_DOUBT,
             lambda error: type(error).__name__,
-        )  # fmt: skip
+        )
         self._context = DiscordContext(client, state, options.message_content)
         locations = Locations(state, options.locale, places)
         self._threads = DiscordThreads(client, locations)
@@ -112,14 +121,25 @@ class DiscordAdapter:
         self._acks = Acks()
         self._owners = PostOwners(conversations.journal)
         self._intake = DiscordIntake(
-            conversations, people, locations, self.roles, self._threads, self._downloads, queues,
+            conversations,
+            people,
+            locations,
+            self.roles,
+            self._threads,
+            self._downloads,
+            queues,
             self._signs,
-        )  # fmt: skip
+        )
         self._interactions = incoming.Interactions(conversations.inbox, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
-            self._interactions, board, locations, self.roles, self._acks, self._downloads,
+            self._interactions,
+            board,
+            locations,
+            self.roles,
+            self._acks,
+            self._downloads,
             queues.tasks,
-        )  # fmt: skip
+        )
         self._catchup = CatchUp(self._intake, options.answer_age)
         self._session_began_at = time.time()
 
@@ -390,8 +410,12 @@ class DiscordAdapter:
             if event == "INTERACTION_CREATE":
                 if data["type"] in (2, 3, 5):  # an autocomplete shows no text
                     client = await self.connection.client()
-                    route = Route("POST", "/interactions/{id}/{token}/callback",
-                                  id=data["id"], token=data["token"])  # fmt: skip
+                    route = Route(
+                        "POST",
+                        "/interactions/{id}/{token}/callback",
+                        id=data["id"],
+                        token=data["token"],
+                    )
                     words = say(incoming.EVENT_FAILED, str(data["locale"]))
                     reply = {"content": words, "flags": 64, "allowed_mentions": {"parse": []}}
                     body = {"type": 4, "data": reply}

@@ -64,9 +64,12 @@ class GatewayConnection:
     """
 
     def __init__(
-        self, token: str, make_client: Callable[[], DiscordClient],
-        on_failure: Callable[[Exception, str], None], proxy: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        token: str,
+        make_client: Callable[[], DiscordClient],
+        on_failure: Callable[[Exception, str], None],
+        proxy: str = "",
+    ) -> None:
         self._on_failure = on_failure
         self._proxy = proxy
         self._token = token

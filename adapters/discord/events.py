@@ -175,8 +175,15 @@ def own_roles(message: discord.Message, me: int) -> set[int]:
 def is_withheld(message: discord.Message) -> bool:
     """Return whether Discord withholds the content of the message. No real message is empty, so one
     that arrives empty is withheld (events/gateway.mdx#message-content-intent)."""
-    return not (message.content or message.attachments or message.stickers or message.embeds
-                or message.message_snapshots or message.components or message.poll)  # fmt: skip
+    return not (
+        message.content
+        or message.attachments
+        or message.stickers
+        or message.embeds
+        or message.message_snapshots
+        or message.components
+        or message.poll
+    )
 
 
 def answers_us(message: discord.Message, me: int) -> bool:

@@ -131,12 +131,18 @@ class DiscordInteraction:
         address = locations.conversation_address(location, self.asker or interaction.user.id)
         expires_at = time.time() + TOKEN_SECONDS
         self._message = Message(
-            event_key=key, text=clean_text(request.text), author=author, address=address,
+            event_key=key,
+            text=clean_text(request.text),
+            author=author,
+            address=address,
             reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
-            attachments=request.files, context=request.context, mentions=request.mentions,
+            attachments=request.files,
+            context=request.context,
+            mentions=request.mentions,
             locale=str(interaction.locale),
-            sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
-        )  # fmt: skip
+            sent_at=interaction.created_at.timestamp(),
+            is_click=self._is_click,
+        )
         # Only interactions tell the language; it is remembered for the person's later messages.
         locations.state.note_language(interaction.user.id, str(interaction.locale))
         self.acks.expect(self._message.turn)
@@ -473,9 +479,10 @@ class Translations(app_commands.Translator):
 
 
 def make_tree(
-    client: discord.Client, handlers: DiscordHandlers,
+    client: discord.Client,
+    handlers: DiscordHandlers,
     on_error: Callable[[Interaction, Exception], Coroutine[Any, Any, None]],
-) -> app_commands.CommandTree[Any]:  # fmt: skip
+) -> app_commands.CommandTree[Any]:
     """Return a tree of all commands. They work in servers and for people who installed the app for
     themselves. `on_error` gets the exception of a command."""
     tree: app_commands.CommandTree[Any] = app_commands.CommandTree(

@@ -151,9 +151,13 @@ class Roles:
     """
 
     def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], rows: SqlDirectory, *,
-        shared: bool = False, clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+        self,
+        client: Callable[[], Awaitable[discord.Client]],
+        rows: SqlDirectory,
+        *,
+        shared: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._client = client
         self._members = MemberDirectory(PLATFORM, rows, self, shared=shared, clock=clock)
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)

@@ -124,9 +124,11 @@ def explain_no_room(file: File) -> str:
     return say(
         "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
         "{limit} in total. Ask me for this file alone.",
-        name=f"`{file.name}`", size=format_size(file.size), count=MAX_FILES_IN_POST,
+        name=f"`{file.name}`",
+        size=format_size(file.size),
+        count=MAX_FILES_IN_POST,
         limit=format_size(MAX_REQUEST_BYTES),
-    )  # fmt: skip
+    )
 
 
 def files_of(message: discord.Message) -> tuple[Attachment, ...]:
@@ -223,9 +225,12 @@ class Renderer:
 
 
 async def own_posts_since(
-    client: discord.Client, channel: discord.PartialMessageable, since: int, *,
+    client: discord.Client,
+    channel: discord.PartialMessageable,
+    since: int,
+    *,
     is_certain: bool = False,
-) -> Sequence[discord.Message]:  # fmt: skip
+) -> Sequence[discord.Message]:
     """Return our posts after the message id `since`, oldest first, without answers to commands.
 
     They are needed if it is not known whether a post was made: Discord forgets a nonce after

@@ -31,14 +31,20 @@ class DiscordSigns:
     repeated while the answer shows no new text, until `end` is called for the turn."""
 
     def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], state: DiscordState,
+        self,
+        client: Callable[[], Awaitable[discord.Client]],
+        state: DiscordState,
         tasks: BackgroundTasks,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._client = client
         self.marks = WaitingMarks(
-            tasks, self._mark, self._remove_mark, state.hourglasses, state.note_change,
+            tasks,
+            self._mark,
+            self._remove_mark,
+            state.hourglasses,
+            state.note_change,
             HOURGLASS_AFTER_SECONDS,
-        )  # fmt: skip
+        )
         self._signs: dict[str, asyncio.TimerHandle | asyncio.Task[None]] = {}
         """By turn, its typing indicator. It is a task once it was shown."""
         self._later: dict[str, asyncio.Task[None]] = {}

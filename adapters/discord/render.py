@@ -213,9 +213,11 @@ class TextTable:
         """Return the first SHOWN_RECORDS rows and a note that the file `name` contains the
         others."""
         note = plural(
-            "…{count} more row is in {name}.", "…{count} more rows are in {name}.",
-            len(self.rows) - SHOWN_RECORDS, name=f"`{name}`",
-        )  # fmt: skip
+            "…{count} more row is in {name}.",
+            "…{count} more rows are in {name}.",
+            len(self.rows) - SHOWN_RECORDS,
+            name=f"`{name}`",
+        )
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
     def csv(self) -> bytes:
@@ -585,11 +587,13 @@ def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
     labels = []
     for at in positions:
         field = form.fields[at]
-        labels.append(discord.ui.Label(
-            text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
-            description=to_one_line(field.row, MAX_HINT_CHARACTERS) or None,
-            component=_build_input(field, str(at)),
-        ))  # fmt: skip
+        labels.append(
+            discord.ui.Label(
+                text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
+                description=to_one_line(field.row, MAX_HINT_CHARACTERS) or None,
+                component=_build_input(field, str(at)),
+            )
+        )
     title = to_one_line(form.title, MAX_FORM_TITLE_CHARACTERS) or form.id
     return _build_modal(title, f"ponte:change:{form.press_id}", labels)
 

@@ -33,9 +33,13 @@ UNREGISTERED = "no commands registered yet; `ponte run` registers them when it s
 
 
 async def check(
-    token: str, api_url: str, gateway_url: str, message_content: bool, proxies: Proxies,
+    token: str,
+    api_url: str,
+    gateway_url: str,
+    message_content: bool,
+    proxies: Proxies,
     everything: Sequence[str] = (),
-) -> Sequence[Health]:  # fmt: skip
+) -> Sequence[Health]:
     """Check each setting against the live service and return the findings.
 
     It uses only REST calls and begins no gateway session. `everything`: the places where every

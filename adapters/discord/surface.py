@@ -136,9 +136,14 @@ class ChannelSurface(DiscordSurface):
     """
 
     def __init__(
-        self, to: ReplyTo, signs: DiscordSigns, files: Files, threads: DiscordThreads,
-        owners: posts.PostOwners, source: int | None,
-    ) -> None:  # fmt: skip
+        self,
+        to: ReplyTo,
+        signs: DiscordSigns,
+        files: Files,
+        threads: DiscordThreads,
+        owners: posts.PostOwners,
+        source: int | None,
+    ) -> None:
         super().__init__(to, signs, files)
         self.client = threads.client
         self._threads = threads

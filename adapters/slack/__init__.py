@@ -159,9 +159,12 @@ class Slack(ChatIntegration[SlackSettings]):
         return own.slack != "off"
 
     async def build(
-        self, deps: IntegrationDependencies[SlackSettings], conversations: Conversations,
-        people: People, board: StatusBoard,
-    ) -> ChatPlatform:  # fmt: skip
+        self,
+        deps: IntegrationDependencies[SlackSettings],
+        conversations: Conversations,
+        people: People,
+        board: StatusBoard,
+    ) -> ChatPlatform:
         """Return the adapter, not yet started. Its module is imported in a thread."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
@@ -171,12 +174,18 @@ class Slack(ChatIntegration[SlackSettings]):
                 plain_value(own.slack_app_token),
                 plain_value(own.slack_signing_secret),
             ),
-            conversations, people, board, deps.peers, config,
+            conversations,
+            people,
+            board,
+            deps.peers,
+            config,
             slack.SlackOptions(
-                own.slack_api_url, deps.shared.proxies, frozenset(config.section("slack").bots),
+                own.slack_api_url,
+                deps.shared.proxies,
+                frozenset(config.section("slack").bots),
                 deps.home.path,
             ),
-        )  # fmt: skip
+        )
         return adapter
 
     async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
@@ -184,10 +193,14 @@ class Slack(ChatIntegration[SlackSettings]):
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
         results: Sequence[Health] = await setup.check(
-            plain_value(own.slack_bot_token), plain_value(own.slack_app_token),
-            plain_value(own.slack_signing_secret), own.slack_api_url, deps.shared.proxies,
-            list_answer_all_places(deps.config, "slack"), deps.home.path,
-        )  # fmt: skip
+            plain_value(own.slack_bot_token),
+            plain_value(own.slack_app_token),
+            plain_value(own.slack_signing_secret),
+            own.slack_api_url,
+            deps.shared.proxies,
+            list_answer_all_places(deps.config, "slack"),
+            deps.home.path,
+        )
         return results
 
     def safety(

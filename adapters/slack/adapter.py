@@ -93,14 +93,21 @@ class SlackAdapter:
     name = "slack"
 
     def __init__(
-        self, credentials: Credentials, conversations: Conversations, people: People,
-        board: StatusBoard, peers: Peers, places: incoming.ConfiguredPlaces, options: SlackOptions,
-    ) -> None:  # fmt: skip
+        self,
+        credentials: Credentials,
+        conversations: Conversations,
+        people: People,
+        board: StatusBoard,
+        peers: Peers,
+        places: incoming.ConfiguredPlaces,
+        options: SlackOptions,
+    ) -> None:
         """Raises SettingsError without an app token and a signing secret: then no event could
         arrive."""
         if not credentials.app_token and not credentials.signing_secret:
-            raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
-                                "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
+            raise SettingsError(
+                "Slack needs SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)."
+            )
         self._credentials = credentials
         self._conversations = conversations
         self._people = people
@@ -124,8 +131,10 @@ class SlackAdapter:
         )
         self._handlers = SlackHandlers(
             incoming.Interactions(conversations.inbox, people, board, tasks),
-            workspace, locations, self.signs.notices,
-        )  # fmt: skip
+            workspace,
+            locations,
+            self.signs.notices,
+        )
         self._started_at = time.time()
         self._app: AsyncApp | None = None
         self._socket: SlackSocket | None = None
@@ -385,12 +394,16 @@ class SlackAdapter:
         self._app = connection.build_app(
             await self.workspace.api.open(),
             AuthorizeResult(
-                enterprise_id=identity.get("enterprise_id"), team_id=identity.get("team_id"),
-                bot_user_id=identity.get("user_id"), bot_id=identity.get("bot_id"),
+                enterprise_id=identity.get("enterprise_id"),
+                team_id=identity.get("team_id"),
+                bot_user_id=identity.get("user_id"),
+                bot_id=identity.get("bot_id"),
                 bot_token=self._credentials.bot_token,
             ),
-            self._credentials.signing_secret, self._handlers, self.on_failure,
-        )  # fmt: skip
+            self._credentials.signing_secret,
+            self._handlers,
+            self.on_failure,
+        )
         if token := self._credentials.app_token:
             check_app_token(identity, token)
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
@@ -446,10 +459,12 @@ class SlackAdapter:
             if is_ours and not event.get("bot_id") and user != self.workspace.user:
                 thread = event.get("thread_ts")
                 await self.workspace.api.call(
-                    "chat.postEphemeral", channel=channel, user=user,
+                    "chat.postEphemeral",
+                    channel=channel,
+                    user=user,
                     thread_ts=str(thread) if thread else None,
                     text=say(incoming.EVENT_FAILED, self.workspace.directory.locale(user)),
-                )  # fmt: skip
+                )
         except Exception as error:
             log.info("could not report a failed event", error=type(error).__name__)
 

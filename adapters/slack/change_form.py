@@ -67,10 +67,13 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
             text = make_plain_text(words, SECTION_BYTES)
             blocks.insert(0, {"type": "section", "text": text})
     modal = {
-        "type": "modal", "callback_id": CHANGE_FORM, "private_metadata": json.dumps(memory),
-        "title": make_plain_text(say("Change"), MAX_BUTTON_BYTES), "blocks": blocks,
+        "type": "modal",
+        "callback_id": CHANGE_FORM,
+        "private_metadata": json.dumps(memory),
+        "title": make_plain_text(say("Change"), MAX_BUTTON_BYTES),
+        "blocks": blocks,
         "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
-    }  # fmt: skip
+    }
     submit = {"submit": make_plain_text(say("Send"), MAX_BUTTON_BYTES)}
     return modal | (submit if len(left_out) < len(form.fields) else {})
 

@@ -41,34 +41,43 @@ GONE = frozenset({"message_not_found"})
 """Errors for a post that somebody deleted (chat.update, chat.delete, chat.appendStream,
 chat.stopStream)."""
 
-STREAM_OVER = frozenset({
-    "message_not_in_streaming_state",  # chat.appendStream, chat.stopStream
-    "streaming_state_conflict",  # chat.update: the message is still streaming
-})  # fmt: skip
+STREAM_OVER = frozenset(
+    {
+        "message_not_in_streaming_state",  # chat.appendStream, chat.stopStream
+        "streaming_state_conflict",  # chat.update: the message is still streaming
+    }
+)
 """Errors for a message whose stream has already ended, or has not ended yet. Ponte stops the stream
 and then edits the message."""
 
 STREAM_STOPPED = frozenset({"stopped_by_user"})
 """Errors for a stream that a person ended with Slack's own Stop button (chat.appendStream)."""
 
-MESSAGE_TOO_LONG = frozenset({
-    "msg_too_long",  # chat.update, chat.postEphemeral; posts: seratch/ChatGPT-in-Slack issue 102,
-    #                  streams: CopilotKit/CopilotKit pull 6064 and openclaw/openclaw pull 143882
-    "msg_blocks_too_long",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
-    "msg_blocks_too_many",  # chat.startStream, .appendStream, .stopStream
-})  # fmt: skip
+MESSAGE_TOO_LONG = frozenset(
+    {
+        # chat.update, chat.postEphemeral; posts: seratch/ChatGPT-in-Slack issue 102, streams:
+        # CopilotKit/CopilotKit pull 6064 and openclaw/openclaw pull 143882
+        "msg_too_long",
+        "msg_blocks_too_long",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
+        "msg_blocks_too_many",  # chat.startStream, .appendStream, .stopStream
+    }
+)
 """Errors for a message that is too long. Ponte tries a shorter form of it, or splits it into more
 posts."""
 
-SHAPE_REFUSED = frozenset({
-    "invalid_blocks",  # chat.postMessage, .postEphemeral, .update, .startStream and so on
-    "invalid_blocks_format",  # chat.postMessage, .postEphemeral, .update, .startStream
-    "invalid_chunks",  # chat.startStream, .appendStream, .stopStream
-    "block_mismatch",  # chat.update
-    # More than one table in a message, counting those of Markdown: "invalid_attachments error with
-    # an only_one_table_allowed message" (docs.slack.dev/reference/block-kit/blocks/table-block)
-    "invalid_attachments", "only_one_table_allowed",
-})  # fmt: skip
+SHAPE_REFUSED = frozenset(
+    {
+        "invalid_blocks",  # chat.postMessage, .postEphemeral, .update, .startStream and so on
+        "invalid_blocks_format",  # chat.postMessage, .postEphemeral, .update, .startStream
+        "invalid_chunks",  # chat.startStream, .appendStream, .stopStream
+        "block_mismatch",  # chat.update
+        # More than one table in a message, counting those of Markdown: "invalid_attachments error
+        # with an only_one_table_allowed message"
+        # (docs.slack.dev/reference/block-kit/blocks/table-block)
+        "invalid_attachments",
+        "only_one_table_allowed",
+    }
+)
 """Errors for blocks that Slack rejects. The same text may be accepted without these blocks."""
 
 FEATURE_OFF = frozenset({
@@ -85,9 +94,9 @@ REFUSAL_SECONDS = 300.0
 """Seconds for which a refused method is not called again. An admin may add a scope meanwhile."""
 HTTP_ERROR = "http_"
 """The beginning of our name for an HTTP status that came without an error of Slack's."""
-NEEDED_METHODS = frozenset({
-    "auth.test", "apps.connections.open", "chat.postMessage", "chat.postEphemeral", "chat.update",
-})  # fmt: skip
+NEEDED_METHODS = frozenset(
+    {"auth.test", "apps.connections.open", "chat.postMessage", "chat.postEphemeral", "chat.update"}
+)
 """Methods without which there is no answer. They are called even if Slack just refused them."""
 
 OF_THE_MESSAGE = frozenset({
@@ -100,10 +109,15 @@ OF_THE_MESSAGE = frozenset({
 })  # fmt: skip
 """Errors that concern one message or channel. They do not count as refusals of a feature."""
 
-TOKEN_REFUSED = frozenset({
-    "token_revoked", "token_expired", "account_inactive", "not_authed",  # every page
-    "invalid_auth",  # auth.test, apps.connections.open; other pages only in examples
-})  # fmt: skip
+TOKEN_REFUSED = frozenset(
+    {
+        "token_revoked",
+        "token_expired",
+        "account_inactive",
+        "not_authed",  # every page
+        "invalid_auth",  # auth.test, apps.connections.open; other pages only in examples
+    }
+)
 """Errors for a token that Slack rejects: the app was removed, or its token is being replaced. The
 token may become valid again (slackapi/bolt-python issue 1029, microsoft/botframework-sdk issue
 2537)."""
@@ -118,18 +132,23 @@ NOT_NOW = frozenset({
 })  # fmt: skip
 """Errors for a call that Slack did not carry out. A later call may succeed."""
 
-UNSURE = frozenset({
-    "fatal_error",  # every page: "it's possible some aspect of the operation succeeded"
-    "service_unavailable",  # every page
-    "internal_error",  # agents.sessions.setStatus, auth.test, apps.connections.open; elsewhere
-    #                    slackapi/python-slack-sdk issue 1403, slackapi/node-slack-sdk issue 1305
-})  # fmt: skip
+UNSURE = frozenset(
+    {
+        "fatal_error",  # every page: "it's possible some aspect of the operation succeeded"
+        "service_unavailable",  # every page
+        # agents.sessions.setStatus, auth.test, apps.connections.open; elsewhere
+        # slackapi/python-slack-sdk issue 1403, slackapi/node-slack-sdk issue 1305
+        "internal_error",
+    }
+)
 """Errors for a failure inside Slack. The call may or may not have taken effect."""
 
-RATE_LIMITED = frozenset({
-    "ratelimited",  # every page
-    "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
-})  # fmt: skip
+RATE_LIMITED = frozenset(
+    {
+        "ratelimited",  # every page
+        "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
+    }
+)
 """Errors for a call over a rate limit. They count as such with any HTTP status."""
 
 POSTS = frozenset({"chat.postMessage", "chat.startStream"})
@@ -183,10 +202,15 @@ _TRIES = 4
 """The number of times that a failed call is retried."""
 CALL_BACKOFF = Backoff(0.2)
 """The pauses between retries of a call whose response was lost."""
-_UNREPEATABLE = frozenset({
-    "chat.postMessage", "chat.startStream", "chat.appendStream", "chat.postEphemeral",
-    "files.completeUploadExternal",
-})  # fmt: skip
+_UNREPEATABLE = frozenset(
+    {
+        "chat.postMessage",
+        "chat.startStream",
+        "chat.appendStream",
+        "chat.postEphemeral",
+        "files.completeUploadExternal",
+    }
+)
 """Methods that are never retried when their response is lost: a second call would post a second
 time."""
 _FORMS = frozenset({
@@ -490,9 +514,13 @@ class SlackApi:
     """
 
     def __init__(
-        self, token: str, base_url: str, proxies: Proxies, pace: SharedPace | None = None,
+        self,
+        token: str,
+        base_url: str,
+        proxies: Proxies,
+        pace: SharedPace | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`pace` shares the rate limits with all processes that use this token."""
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
         self.limiter = RateLimiter(pace=pace)
@@ -522,9 +550,11 @@ class SlackApi:
                 limit = self._aiohttp.ClientTimeout(total=REQUEST_SECONDS)
                 self._session = self._aiohttp.ClientSession(timeout=limit)
                 self._client = self._sdk.web.async_client.AsyncWebClient(
-                    base_url=self.base_url, session=self._session, retry_handlers=[],
+                    base_url=self.base_url,
+                    session=self._session,
+                    retry_handlers=[],
                     logger=sdk_log(),
-                )  # fmt: skip
+                )
                 # The SDK reads a proxy from the environment; our own setting replaces it.
                 self._client.proxy = self._proxies.for_url(self.base_url)
             return self._client
@@ -690,9 +720,13 @@ def sdk_log() -> logging.Logger:
 
 
 async def history(
-    api: SlackApi, channel: str, thread: str, since: str, patience: float = SLACK_PLACE_SECONDS,
+    api: SlackApi,
+    channel: str,
+    thread: str,
+    since: str,
+    patience: float = SLACK_PLACE_SECONDS,
     until: str = "",
-) -> Sequence[Json]:  # fmt: skip
+) -> Sequence[Json]:
     """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
     channel's top level. `until` is the time stamp of the last one, "" for no end.
 
@@ -703,10 +737,16 @@ async def history(
     cursor = None
     for _ in range(_PAGES):
         response = await api.call(
-            method, channel=channel, ts=thread or None, oldest=since, latest=until or None,
+            method,
+            channel=channel,
+            ts=thread or None,
+            oldest=since,
+            latest=until or None,
             limit=_PAGE,
-            include_all_metadata=True, cursor=cursor, patience=patience,
-        )  # fmt: skip
+            include_all_metadata=True,
+            cursor=cursor,
+            patience=patience,
+        )
         messages += response.get("messages", [])
         cursor = response.get("response_metadata", {}).get("next_cursor") or None
         if not cursor:

@@ -60,9 +60,14 @@ class KnownAuthorization(AsyncAuthorize):
         self._result = result
 
     async def __call__(
-        self, *, context: AsyncBoltContext, enterprise_id: str | None, team_id: str | None,
-        user_id: str | None, **_: Any,
-    ) -> AuthorizeResult:  # fmt: skip
+        self,
+        *,
+        context: AsyncBoltContext,
+        enterprise_id: str | None,
+        team_id: str | None,
+        user_id: str | None,
+        **_: Any,
+    ) -> AuthorizeResult:
         return self._result
 
 
@@ -86,9 +91,13 @@ class SlackSocket(AsyncSocketModeHandler):
     client: SocketModeClient
 
     def __init__(
-        self, app: AsyncApp, app_token: str, proxy: str | None, store: StoreEvent,
+        self,
+        app: AsyncApp,
+        app_token: str,
+        proxy: str | None,
+        store: StoreEvent,
         on_failure: OnFailure,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._store = store
         self._on_failure = on_failure
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
@@ -162,9 +171,12 @@ class SlackSocket(AsyncSocketModeHandler):
 
 
 def build_app(
-    client: AsyncWebClient, result: AuthorizeResult, signing_secret: str,
-    handlers: SlackHandlers, on_failure: OnFailure,
-) -> AsyncApp:  # fmt: skip
+    client: AsyncWebClient,
+    result: AuthorizeResult,
+    signing_secret: str,
+    handlers: SlackHandlers,
+    on_failure: OnFailure,
+) -> AsyncApp:
     """Return the Bolt app. Without a signing secret it takes requests from a socket only. A request
     that causes an exception is acknowledged, so that Slack does not repeat it.
 
@@ -176,13 +188,17 @@ def build_app(
     app = AsyncApp(
         # Without a name, Bolt searches the whole call stack and reads the source of each frame.
         name="ponte",
-        logger=bolt_log, client=client, authorize=KnownAuthorization(result),
-        signing_secret=signing_secret, ssl_check_enabled=False, ignoring_self_events_enabled=False,
+        logger=bolt_log,
+        client=client,
+        authorize=KnownAuthorization(result),
+        signing_secret=signing_secret,
+        ssl_check_enabled=False,
+        ignoring_self_events_enabled=False,
         attaching_function_token_enabled=False,
         url_verification_enabled=bool(signing_secret),
         request_verification_enabled=bool(signing_secret),
         attaching_conversation_kwargs_enabled=False,
-    )  # fmt: skip
+    )
     bolt_log.disabled = False
 
     async def on_error(
@@ -210,8 +226,10 @@ async def dispatch(
     lowercase_headers = {name.lower(): value for name, value in headers.items()}
     # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII. Both
     # may raise, so the formats are checked first.
-    if not (_TIMESTAMP.fullmatch(lowercase_headers.get("x-slack-request-timestamp", ""))
-            and _SIGNATURE.fullmatch(lowercase_headers.get("x-slack-signature", ""))):  # fmt: skip
+    if not (
+        _TIMESTAMP.fullmatch(lowercase_headers.get("x-slack-request-timestamp", ""))
+        and _SIGNATURE.fullmatch(lowercase_headers.get("x-slack-signature", ""))
+    ):
         return 401, {"content-type": "text/plain"}, b"not signed"
     try:
         if not SignatureVerifier(secret).is_valid_request(body, lowercase_headers):

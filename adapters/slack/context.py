@@ -115,12 +115,15 @@ class SlackContext:
             for words, id in message.mentions
         ]
         complete = replace(
-            message, text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
+            message,
+            text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
             author=replace(message.author, name=author.name or message.author.name),
-            mentions=tuple(mentions), context=(*quotes, *own_quotes), locale=locale,
+            mentions=tuple(mentions),
+            context=(*quotes, *own_quotes),
+            locale=locale,
             time_zone=message.time_zone or author.time_zone,
             attachments=(*message.attachments, *more),
-        )  # fmt: skip
+        )
         return complete, notes
 
     def _people(self, message: Message) -> set[str]:

@@ -142,7 +142,7 @@ def forwarded_messages(message: Payload) -> Sequence[tuple[str, str, Payload]]:
         (str(one.get("author_id") or one.get("author_name") or "?"), _attachment_text(one), one)
         for one in _mappings_in(message.get("attachments"))
         if is_forwarded(one)
-    ]  # fmt: skip
+    ]
 
 
 def is_forwarded(attachment: Payload) -> bool:
@@ -159,13 +159,14 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
     """
     return tuple(
         Attachment(
-            name=str(file.get("name") or file["id"]), type=str(file.get("mimetype") or ""),
+            name=str(file.get("name") or file["id"]),
+            type=str(file.get("mimetype") or ""),
             size=int(file.get("size") or 0),
             reference=f"{file['id']} {private_url(file)}".strip(),
         )
         for file in _mappings_in(message.get("files"))
         if file.get("id") and file.get("mode") not in NOT_A_FILE
-    )  # fmt: skip
+    )
 
 
 def private_url(file: Payload) -> str:
@@ -183,8 +184,10 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
 
     It is ours only if no given id names another workspace. Ids of organisations (E…) are ignored.
     """
-    homes, places = ({str(t) for t in ids if str(t or "").startswith("T")}
-                     for ids in (of_the_person, of_the_place))  # fmt: skip
+    homes, places = (
+        {str(t) for t in ids if str(t or "").startswith("T")}
+        for ids in (of_the_person, of_the_place)
+    )
     if len(homes) > 1:
         return ""
     if homes and homes != {ours}:
@@ -233,15 +236,24 @@ def parse_message(
         elif kind in _ENTITIES and _ID.fullmatch(str(value)):
             descriptions.append(f"the {_ENTITIES[kind]} {value}")
     return ParsedMessage(
-        team=ours, channel=channel, ts=ts, user=user, text=author_text(event),
-        thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
-        direct=direct, files=(*files_of(event), *forwarded_files),
+        team=ours,
+        channel=channel,
+        ts=ts,
+        user=user,
+        text=author_text(event),
+        thread=thread if thread != ts else "",
+        parent=str(event.get("parent_user_id") or ""),
+        direct=direct,
+        files=(*files_of(event), *forwarded_files),
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
-        home=author_home(ours, body, event), robot=bool(event.get("bot_id")),
-        shared=(*((who, words) for who, words, _ in shared),
-                *(("Slack", words) for words in attached_texts(event) if words)),
+        home=author_home(ours, body, event),
+        robot=bool(event.get("bot_id")),
+        shared=(
+            *((who, words) for who, words, _ in shared),
+            *(("Slack", words) for words in attached_texts(event) if words),
+        ),
         open_there=", ".join(descriptions),
-    )  # fmt: skip
+    )
 
 
 def is_direct(channel: str, event: Payload) -> bool:
@@ -251,8 +263,9 @@ def is_direct(channel: str, event: Payload) -> bool:
     return bool(kind == "im")  # a group direct message ("mpim") is shared, like a channel
 
 
-def reply_to(where: Address, asker: Person, source: str, key: str, token: str = "",
-             expires: float = 0.0) -> ReplyTo:  # fmt: skip
+def reply_to(
+    where: Address, asker: Person, source: str, key: str, token: str = "", expires: float = 0.0
+) -> ReplyTo:
     """Return everything that any process needs to reply later. `token` is a response_url, valid
     until `expires` (Unix seconds)."""
     return ReplyTo(where, asker, source, turn_id(key), token, expires)
@@ -263,9 +276,14 @@ def stop_message(where: Address, author: Person, thread: str, at: str, stream: s
     and the stream that report one press give one key."""
     key = f"slack:{where.workspace}:{where.channel}:stopped:{stream}"
     return Message(
-        event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),
-        reply_to=reply_to(where, author, str(Source(at, thread, "quiet")), key), is_click=True,
-    )  # fmt: skip
+        event_key=key,
+        text="stop",
+        author=author,
+        address=where,
+        sent_at=float(at or 0),
+        reply_to=reply_to(where, author, str(Source(at, thread, "quiet")), key),
+        is_click=True,
+    )
 
 
 def _attachment_text(attachment: Payload) -> str:

@@ -103,9 +103,12 @@ class ThreadParticipants:
             try:
                 async with asyncio.timeout(THREAD_SECONDS):
                     response = await self._workspace.api.call(
-                        "conversations.replies", channel=message.channel, ts=message.thread,
-                        limit=1, patience=THREAD_SECONDS,
-                    )  # fmt: skip
+                        "conversations.replies",
+                        channel=message.channel,
+                        ts=message.thread,
+                        limit=1,
+                        patience=THREAD_SECONDS,
+                    )
             except (*FAILURES, TimeoutError):
                 return False
             root: Json = next(iter(response.get("messages", [])), {})
@@ -179,12 +182,15 @@ class ThreadParticipants:
         await directory.profiles([user])
         with suppress(*FAILURES):
             await self._workspace.api.call(
-                "chat.postMessage", channel=channel, thread_ts=thread,
+                "chat.postMessage",
+                channel=channel,
+                thread_ts=thread,
                 text=say(SLACK_WAITS_FOR_MENTION, directory.locale(user)),
                 # By this, Ponte finds the notice after a restart.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
-                unfurl_links=False, unfurl_media=False,
-            )  # fmt: skip
+                unfurl_links=False,
+                unfurl_media=False,
+            )
 
     def _participants_in(self, posts: Sequence[Json]) -> Participants:
         """Return the people who wrote these messages, and whether the notice is among them."""
@@ -235,8 +241,13 @@ class SlackLocations:
                 self._roots[root] = in_dm
             in_dm = self._roots[root]
         thread = message.thread if is_flat else message.thread or message.ts
-        return Address("slack", message.channel, message.team, "" if in_dm else thread,
-                       is_shared=not message.direct)  # fmt: skip
+        return Address(
+            "slack",
+            message.channel,
+            message.team,
+            "" if in_dm else thread,
+            is_shared=not message.direct,
+        )
 
     def note_accepted(self, message: ParsedMessage) -> None:
         """Note that a top-level message was accepted. Its thread will hold our answer."""
@@ -428,14 +439,18 @@ class SlackIntake:
         root = "" if where.is_shared else message.ts
         source = events.Source(message.ts, where.thread or message.thread or root)
         return Message(
-            event_key=key, text=words, author=author,
+            event_key=key,
+            text=words,
+            author=author,
             address=where,
             reply_to=events.reply_to(where, author, str(source), key),
-            attachments=message.files, context=tuple(context),
-            locale=profile.locale.replace("_", "-"), time_zone=profile.time_zone,
+            attachments=message.files,
+            context=tuple(context),
+            locale=profile.locale.replace("_", "-"),
+            time_zone=profile.time_zone,
             sent_at=max(message.edited, float(message.ts)),
             mentions=find_mentions(message.text, names, us),
-        )  # fmt: skip
+        )
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
         """Withdraw a message that a person deleted, or note that they deleted a post of the bot."""

@@ -94,9 +94,10 @@ class SlackInteraction:
         # There is no deadline for storing. A message that is stored late can still be answered,
         # because the response_url is valid for half an hour.
         return InteractionLimits(
-            SLACK_FORM_SECONDS, checks_rights_before_storing=False,
+            SLACK_FORM_SECONDS,
+            checks_rights_before_storing=False,
             without_rights=say(self.without_form, self.locale),
-        )  # fmt: skip
+        )
 
     @property
     def person(self) -> Person:
@@ -107,8 +108,13 @@ class SlackInteraction:
     def address(self) -> Address:
         """The place where they acted, for questions of rights."""
         place = self.place
-        return Address("slack", place.channel, self.workspace.team, place.thread,
-                       is_shared=not is_direct(place.channel, {}))  # fmt: skip
+        return Address(
+            "slack",
+            place.channel,
+            self.workspace.team,
+            place.thread,
+            is_shared=not is_direct(place.channel, {}),
+        )
 
     @property
     def locale(self) -> str:
@@ -141,12 +147,18 @@ class SlackInteraction:
         source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
         return Message(
-            event_key=self.key, text=request.text, author=author, address=address,
+            event_key=self.key,
+            text=request.text,
+            author=author,
+            address=address,
             reply_to=reply_to(address, author, str(source), self.key, place.url, expires),
-            context=request.context, attachments=request.files,
-            locale=profile.locale.replace("_", "-"), time_zone=profile.time_zone,
-            sent_at=float(now), is_click=True,
-        )  # fmt: skip
+            context=request.context,
+            attachments=request.files,
+            locale=profile.locale.replace("_", "-"),
+            time_zone=profile.time_zone,
+            sent_at=float(now),
+            is_click=True,
+        )
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
         """Acknowledge the interaction, and return whether it is new. It also schedules the notice
@@ -230,9 +242,12 @@ class SlackHandlers:
         if is_direct(channel, {}) or self.locations.settings_of(channel).threads is not False:
             thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
         place = SlackPlace(
-            shortcut["user"]["id"], self._home_of(shortcut), channel, thread,
+            shortcut["user"]["id"],
+            self._home_of(shortcut),
+            channel,
+            thread,
             shortcut.get("response_url", ""),
-        )  # fmt: skip
+        )
         interaction = self._make_interaction(
             place, "", ack, lambda words: self._respond(place, words)
         )
@@ -245,9 +260,11 @@ class SlackHandlers:
                 for file in events.files_of(about)[:_MAX_REMEMBERED_FILES]
             ]
             memory = _memory(place) | {
-                "by": str(about.get("user") or about.get("username") or ""), "about": text,
-                "ts": str(about.get("ts") or ""), "files": files,
-            }  # fmt: skip
+                "by": str(about.get("user") or about.get("username") or ""),
+                "about": text,
+                "ts": str(about.get("ts") or ""),
+                "files": files,
+            }
             with use_locale(interaction.locale):
                 if shortcut["callback_id"] == render.ASK_FORM:
                     view = render.ask_form(memory)
@@ -267,9 +284,12 @@ class SlackHandlers:
         view, values = body["view"], render.read_form_values(body["view"])
         memory = render.read_form_memory(view)
         place = SlackPlace(
-            body["user"]["id"], self._home_of(body), memory["channel"], memory["thread"],
+            body["user"]["id"],
+            self._home_of(body),
+            memory["channel"],
+            memory["thread"],
             memory["url"],
-        )  # fmt: skip
+        )
         inputs = [block["block_id"] for block in view["blocks"] if block["type"] == "input"]
         field = next(iter(inputs), "")  # where `notify` shows an error
         is_reason = view["callback_id"] == render.REASON_FORM
@@ -295,16 +315,19 @@ class SlackHandlers:
             by = str(memory.get("by") or "?")
             name = self.workspace.directory.cached_member(by).name or by
             quote = Quote(
-                name, str(memory.get("about", "")), is_replied_to=True,
+                name,
+                str(memory.get("about", "")),
+                is_replied_to=True,
                 reference=str(memory.get("ts", "")),
-            )  # fmt: skip
+            )
             request = InteractionRequest(
-                values.get(render.QUESTION_BLOCK, ""), context=(quote,),
+                values.get(render.QUESTION_BLOCK, ""),
+                context=(quote,),
                 files=tuple(
                     Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
                     for id, name, type, size in memory.get("files") or ()
                 ),
-            )  # fmt: skip
+            )
         else:
             commands = await self._find_quick_commands(interaction)
             with use_locale(interaction.locale):
@@ -320,8 +343,9 @@ class SlackHandlers:
         warning beside the button."""
         channel, post = body["channel"]["id"], body.get("message") or {}
         ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
-        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread,
-                           body.get("response_url", ""))  # fmt: skip
+        place = SlackPlace(
+            body["user"]["id"], self._home_of(body), channel, thread, body.get("response_url", "")
+        )
         pressed = f"{action['action_id']}:{action['action_ts']}"
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
         if action["action_id"] == change_form.CHANGE_FORM:
@@ -385,9 +409,14 @@ class SlackHandlers:
         await ack()
 
     def _make_interaction(
-        self, place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
+        self,
+        place: SlackPlace,
+        key: str,
+        ack: Ack,
+        notify: Notify,
+        source: Source | None = None,
         notices: CommandNotices | None = None,
-    ) -> SlackInteraction:  # fmt: skip
+    ) -> SlackInteraction:
         return SlackInteraction(
             self.workspace, self.locations, place, key, ack, notify, source, notices
         )
@@ -397,8 +426,8 @@ class SlackHandlers:
         return {command.slug: command for command in commands}
 
     def _read_quick_form(
-        self, view: Payload, values: Mapping[str, str], commands: Mapping[str, QuickCommand],
-    ) -> tuple[TypedCommand, Payload | None, str]:  # fmt: skip
+        self, view: Payload, values: Mapping[str, str], commands: Mapping[str, QuickCommand]
+    ) -> tuple[TypedCommand, Payload | None, str]:
         """Return the quick command of a form, a response that asks for more or shows an error, and
         the field under which an error belongs."""
         memory = render.read_form_memory(view)

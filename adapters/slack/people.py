@@ -93,9 +93,13 @@ class SlackPeople:
     """
 
     def __init__(
-        self, api: SlackApi, rows: SqlDirectory, *, peers: Peers | None = None,
+        self,
+        api: SlackApi,
+        rows: SqlDirectory,
+        *,
+        peers: Peers | None = None,
         clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`rows` stores people across restarts."""
         self._api = api
         self._rows = rows
@@ -342,11 +346,15 @@ class SlackPeople:
         home = self.team if self.team in teams else str(user.get("team_id", ""))
         id = str(user.get("id", ""))
         return PlatformMember(
-            id, person=Person("slack", id, home).key, name=str(name)[:100],
-            locale=user.get("locale") or "", time_zone=user.get("tz") or "",
+            id,
+            person=Person("slack", id, home).key,
+            name=str(name)[:100],
+            locale=user.get("locale") or "",
+            time_zone=user.get("tz") or "",
             is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
-            is_bot=bool(user.get("is_bot") or user.get("deleted")), belongs_to=frozenset(teams),
-        )  # fmt: skip
+            is_bot=bool(user.get("is_bot") or user.get("deleted")),
+            belongs_to=frozenset(teams),
+        )
 
     async def _on_list_soon(self, _: str) -> None:
         self._list_now.set()
@@ -388,9 +396,12 @@ class SlackPeople:
         while True:
             try:
                 page = await self._api.call(
-                    "users.list", limit=sizes[0], cursor=cursor or None, include_locale=True,
+                    "users.list",
+                    limit=sizes[0],
+                    cursor=cursor or None,
+                    include_locale=True,
                     patience=LIST_PATIENCE_SECONDS,
-                )  # fmt: skip
+                )
             except (SlackRefused, InDoubt) as failure:
                 error = failure.error if isinstance(failure, SlackRefused) else ""
                 if error in CURSOR_OVER and cursor:  # with the first page it would never end
@@ -469,9 +480,11 @@ class SlackPeople:
             members = []
             for id, own_groups in groups_of.items():
                 key, belongs_to = Person("slack", id, self.team).key, frozenset(own_groups)
-                members.append(PlatformMember(
-                    id, GROUPS, key, belongs_to=belongs_to, confirmed_at=self._groups_at
-                ))  # fmt: skip
+                members.append(
+                    PlatformMember(
+                        id, GROUPS, key, belongs_to=belongs_to, confirmed_at=self._groups_at
+                    )
+                )
             await self._members.write(members)
 
 

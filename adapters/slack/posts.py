@@ -58,10 +58,15 @@ class SlackStream:
         """
         channel = to.address.channel
         began = await api.call(
-            "chat.startStream", channel=channel, thread_ts=thread, chunks=_build_chunks(text),
-            recipient_user_id=to.asker.id, recipient_team_id=to.asker.workspace or team,
-            patience=0.0, claimed=True,
-        )  # fmt: skip
+            "chat.startStream",
+            channel=channel,
+            thread_ts=thread,
+            chunks=_build_chunks(text),
+            recipient_user_id=to.asker.id,
+            recipient_team_id=to.asker.workspace or team,
+            patience=0.0,
+            claimed=True,
+        )
         return cls(api, channel, str(began["ts"]), key, text)
 
     @property
@@ -103,10 +108,13 @@ class SlackStream:
         )
         rest = text[len(self.sent_text) :] if follows else ""
         is_accepted = await self._try_call(
-            "chat.stopStream", chunks=_build_chunks(rest), metadata=post_metadata(self._key),
+            "chat.stopStream",
+            chunks=_build_chunks(rest),
+            metadata=post_metadata(self._key),
             blocks=blocks if follows and fits and blocks else None,
-            session_status=session, claimed=claimed,
-        )  # fmt: skip
+            session_status=session,
+            claimed=claimed,
+        )
         return is_accepted and follows and (fits or not blocks)
 
     async def _try_call(self, method: str, **arguments: Any) -> bool:
@@ -246,9 +254,12 @@ class SlackPosts:
 
         async def post(variant: Json) -> None:
             response = await self._api.call(
-                "chat.postEphemeral", channel=self._lookup.channel, user=user,
-                thread_ts=thread or None, **variant,
-            )  # fmt: skip
+                "chat.postEphemeral",
+                channel=self._lookup.channel,
+                user=user,
+                thread_ts=thread or None,
+                **variant,
+            )
             responses.append(response)
 
         # If the text was divided, the first piece is sent now, and these are the others.
@@ -288,9 +299,13 @@ class SlackPosts:
         await self._post_rest(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
 
     async def _in_some_variant(
-        self, send: Callable[[Json], Awaitable[None]], body: Json, part: str,
-        cards: tuple[Card, ...] = (), grows: bool = False,
-    ) -> tuple[str, ...]:  # fmt: skip
+        self,
+        send: Callable[[Json], Awaitable[None]],
+        body: Json,
+        part: str,
+        cards: tuple[Card, ...] = (),
+        grows: bool = False,
+    ) -> tuple[str, ...]:
         """Send the message in the first form that Slack accepts. Return the rest of the text, which
         must follow in further messages.
 
@@ -344,9 +359,13 @@ class SlackPosts:
     async def _post_one(self, key: str, body: Json) -> Json:
         """Post one message with its key in the metadata."""
         return await self._api.call(
-            "chat.postMessage", channel=self._lookup.channel, thread_ts=self._lookup.thread or None,
-            metadata=post_metadata(key), **_QUIET, **body,
-        )  # fmt: skip
+            "chat.postMessage",
+            channel=self._lookup.channel,
+            thread_ts=self._lookup.thread or None,
+            metadata=post_metadata(key),
+            **_QUIET,
+            **body,
+        )
 
 
 async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
@@ -375,9 +394,14 @@ async def fetch_post(workspace: Workspace, channel: str, ts: str, thread: str) -
     """Return the message `ts` (in `thread`, "" at the top level); {} if there is none. Raises the
     errors of `SlackApi.call`."""
     response = await workspace.api.call(
-        "conversations.replies" if thread else "conversations.history", channel=channel,
-        ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2,
-    )  # fmt: skip
+        "conversations.replies" if thread else "conversations.history",
+        channel=channel,
+        ts=thread or None,
+        oldest=ts,
+        latest=ts,
+        inclusive=True,
+        limit=2,
+    )
     return next((each for each in response.get("messages", []) if each.get("ts") == ts), {})
 
 
@@ -401,8 +425,13 @@ async def replace_card_in_post(
     variants += [(plain, render.SHORT_TEXT_BYTES)] if plain != blocks else []
     for variant, limit in variants:
         try:
-            await workspace.api.call("chat.update", channel=channel, ts=ts, blocks=variant,
-                                     text=render.cut_escaped(text, limit))  # fmt: skip
+            await workspace.api.call(
+                "chat.update",
+                channel=channel,
+                ts=ts,
+                blocks=variant,
+                text=render.cut_escaped(text, limit),
+            )
             return True
         except SlackRefused as refused:
             if refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
@@ -436,8 +465,9 @@ def _attempts(
 def _features(blocks: Sequence[Json]) -> list[client.Feature]:
     """Return the features that the blocks need."""
     uses: list[tuple[client.Feature, bool]] = [
-        ("tables", has_table(blocks)), ("data", has_data(blocks)),
-    ]  # fmt: skip
+        ("tables", has_table(blocks)),
+        ("data", has_data(blocks)),
+    ]
     return [feature for feature, is_used in uses if is_used]
 
 
@@ -479,10 +509,11 @@ class SlackFiles:
             info = (await self._api.call("files.info", file=id)).get("file", {})
             url = private_url(info)
             attachment = replace(
-                attachment, name=str(info.get("name") or attachment.name),
+                attachment,
+                name=str(info.get("name") or attachment.name),
                 type=str(info.get("mimetype") or attachment.type),
                 size=int(info.get("size") or attachment.size),
-            )  # fmt: skip
+            )
         # Whatever address an event contains, only Slack's hosts and the configured API get our
         # token.
         parts, api = urlsplit(url), urlsplit(self._api.base_url)
@@ -528,9 +559,11 @@ async def upload(
         entries.append({"id": to["file_id"], "title": file.name})
     try:
         await api.call(
-            "files.completeUploadExternal", files=entries, channel_id=channel,
+            "files.completeUploadExternal",
+            files=entries,
+            channel_id=channel,
             thread_ts=thread or None,
-        )  # fmt: skip
+        )
     except InDoubt:
         if post_ts := await find(names):
             return post_ts

@@ -165,9 +165,13 @@ class SlackSigns:
     async def _call_reactions(self, method: str, place: str, patience: float) -> None:
         channel, _, ts = place.rpartition(":")
         await self.call(
-            "reactions", method, channel=channel, timestamp=ts, name=client.WAITING_REACTION,
+            "reactions",
+            method,
+            channel=channel,
+            timestamp=ts,
+            name=client.WAITING_REACTION,
             patience=patience,
-        )  # fmt: skip
+        )
 
     async def call(
         self, feature: Feature, method: str, *, is_counted: bool = True, **arguments: Any
@@ -352,8 +356,9 @@ class Presence:
         self._reserved = True
         self._signs.working[self._where] = self._to.turn
         title = self._signs.titles.get(self._to.turn) or None
-        response = await self._try_call("sessions", _SESSION, status="processing", title=title,
-                               claimed=True, **self._there)  # fmt: skip
+        response = await self._try_call(
+            "sessions", _SESSION, status="processing", title=title, claimed=True, **self._there
+        )
         if response:
             self.native_stop = response.get("warning") != NO_STOP_WARNING
         elif response is None:  # refused, and not only unknown

@@ -238,8 +238,10 @@ def to_plain_text(text: str) -> str:
 def without_links_in_code(text: str) -> str:
     """Return the text with the addresses inside code defanged. It is needed where the code marks
     are removed or may be cut off."""
-    return "".join(defang(text[start:end]) if code else text[start:end]
-                   for start, end, code in _split_code(text))  # fmt: skip
+    return "".join(
+        defang(text[start:end]) if code else text[start:end]
+        for start, end, code in _split_code(text)
+    )
 
 
 def escape_text(text: str) -> str:
@@ -392,8 +394,13 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     else:
         words = cut_escaped(escape_text(say(CARD_STATES.get(card.state, card.state))), _NOTE - 80)
     note = " · ".join(filter(None, [words, at if card.state != "open" else "", f"`{card.id}`"]))
-    under: list[Json] = [{"type": "context", "block_id": f"{CARD_BLOCK}{card.id}:note",
-                          "elements": [{"type": "mrkdwn", "text": note}]}]  # fmt: skip
+    under: list[Json] = [
+        {
+            "type": "context",
+            "block_id": f"{CARD_BLOCK}{card.id}:note",
+            "elements": [{"type": "mrkdwn", "text": note}],
+        }
+    ]
     if card.actions:
         under.append(_build_buttons(card))
     text = card.text if card.is_whole else card.text[:_TEXT]
@@ -451,8 +458,12 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     ids = together_id(cards)
     if ids and pressed.issuperset(ids.split()):
         text = say(APPROVE_ALL, count=len(ids.split()))
-        button = {"type": "button", "action_id": TOGETHER_ACTION, "value": ids,
-                  "text": {"type": "plain_text", "text": text}}  # fmt: skip
+        button = {
+            "type": "button",
+            "action_id": TOGETHER_ACTION,
+            "value": ids,
+            "text": {"type": "plain_text", "text": text},
+        }
         together = {"type": "actions", "block_id": TOGETHER_ACTION, "elements": [button]}
         fits = _weight_in_any_form([*blocks, together]) <= all_room
         blocks += [together] if fits else []
@@ -548,9 +559,11 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     for name, kind in list(command.inputs.items())[:_FIELDS]:
         choices = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
         optional = not kind.get("required")
-        blocks.append(_build_input(
-            FIELD_PREFIX + name, name, choices=choices, multiline=True, optional=optional
-        ))  # fmt: skip
+        blocks.append(
+            _build_input(
+                FIELD_PREFIX + name, name, choices=choices, multiline=True, optional=optional
+            )
+        )
     data = memory | {"slug": command.slug}
     return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
 
@@ -707,8 +720,13 @@ def _split_words(words: str) -> list[str]:
     pieces = [""]
     for line in words.split("\n"):
         quote = "&gt; " if line.startswith("&gt;") else ""
-        cuts = textwrap.wrap(line.removeprefix(quote), _LINE, drop_whitespace=False,
-                             replace_whitespace=False, expand_tabs=False)  # fmt: skip
+        cuts = textwrap.wrap(
+            line.removeprefix(quote),
+            _LINE,
+            drop_whitespace=False,
+            replace_whitespace=False,
+            expand_tabs=False,
+        )
         for part in cuts or [""]:
             longer = f"{pieces[-1]}\n{quote}{part}"
             if len(longer.encode()) > SECTION_BYTES:
@@ -755,17 +773,25 @@ def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], dat
         data = data | {"about": data["about"][: len(data["about"]) // 2]}
         memory = json.dumps(data)
     return {
-        "type": "modal", "callback_id": callback, "title": make_plain_text(title, MAX_BUTTON_BYTES),
+        "type": "modal",
+        "callback_id": callback,
+        "title": make_plain_text(title, MAX_BUTTON_BYTES),
         "submit": make_plain_text(submit, MAX_BUTTON_BYTES),
         "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
-        "blocks": blocks, "private_metadata": memory,
-    }  # fmt: skip
+        "blocks": blocks,
+        "private_metadata": memory,
+    }
 
 
 def _build_input(
-    name: str, label: str, *, choices: Sequence[tuple[str, str]] = (), multiline: bool = False,
-    optional: bool = False, initial: str = "",
-) -> Json:  # fmt: skip
+    name: str,
+    label: str,
+    *,
+    choices: Sequence[tuple[str, str]] = (),
+    multiline: bool = False,
+    optional: bool = False,
+    initial: str = "",
+) -> Json:
     """Return a field of a form: a select menu if it can offer all values of the `choices` uncut,
     else a text input. A choice is a pair of the words shown and the value."""
     element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}

@@ -21,8 +21,9 @@ _JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables 
 _CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
 _EXACT = re.compile(
     r"<(?=(?:!(?:channel|here|everyone|group|subteam\^|date\^)[^<>\n]*"
-    r"|[@#][A-Z][A-Z0-9]{5,}(?:\|[^<>\n]*)?)>)", re.I,
-)  # fmt: skip
+    r"|[@#][A-Z][A-Z0-9]{5,}(?:\|[^<>\n]*)?)>)",
+    re.I,
+)
 """Exactly a control sequence of Slack, and not `List<@NonNull String>`."""
 _UNSURE = re.compile(r"\\`|<[^<>\s`]*`")
 """A backtick that may not begin or end code: an escaped one, and one in an address."""
@@ -42,8 +43,11 @@ def neutralize_markdown(text: str) -> str:
     invisible is put into it: there, a space shows where a control sequence was."""
     if (safe := neutralize(text)) == text or is_too_complex(text):
         return safe
-    blocks = [token.map for token in parse_blocks(text)
-              if token.type in ("fence", "code_block") and token.map]  # fmt: skip
+    blocks = [
+        token.map
+        for token in parse_blocks(text)
+        if token.type in ("fence", "code_block") and token.map
+    ]
     code_lines = {at for start, end in blocks for at in range(start, end)}
 
     def neutralize_code(code: str) -> str:
@@ -90,8 +94,11 @@ def build_rows_block(
         for name, changes in table.rows:
             values = [_render_change(change, characters) for change in changes]
             cells.append([[_text(name, {}, characters)], *values])
-        block: Json = {"type": TABLE_BLOCK, "rows": [list(map(_rich_text, row)) for row in cells],
-                       "column_settings": [{"is_wrapped": True} for _ in table.header]}  # fmt: skip
+        block: Json = {
+            "type": TABLE_BLOCK,
+            "rows": [list(map(_rich_text, row)) for row in cells],
+            "column_settings": [{"is_wrapped": True} for _ in table.header],
+        }
     else:
         lines: list[tuple[list[Json], list[list[Json]]]] = []
         for row in rows:

@@ -160,9 +160,14 @@ async def socket_url(app_api: SlackApi) -> str:
 
 
 async def check(
-    bot_token: str, app_token: str, signing_secret: str, base_url: str, proxies: Proxies,
-    everything: Sequence[str] = (), home: Path | None = None,
-) -> Sequence[Health]:  # fmt: skip
+    bot_token: str,
+    app_token: str,
+    signing_secret: str,
+    base_url: str,
+    proxies: Proxies,
+    everything: Sequence[str] = (),
+    home: Path | None = None,
+) -> Sequence[Health]:
     """Try each setting against Slack, and return the results for the operator.
 
     `everything` lists the places in which every message is for Ponte. `home` is the home folder.

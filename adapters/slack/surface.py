@@ -49,9 +49,13 @@ class SlackSurface:
     arrival_seconds = ARRIVAL_SECONDS
 
     def __init__(
-        self, workspace: Workspace, signs: SlackSigns, conversations: Conversations, to: ReplyTo,
+        self,
+        workspace: Workspace,
+        signs: SlackSigns,
+        conversations: Conversations,
+        to: ReplyTo,
         resumed: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._workspace = workspace
         self._signs = signs
         self._api = workspace.api
@@ -189,9 +193,13 @@ class SlackSurface:
         """Upload an answer's files in one post, and return its id."""
         try:
             post = await upload(
-                self._api, self._conversations.files, self._lookup.with_files, files,
-                self._channel, self._thread,
-            )  # fmt: skip
+                self._api,
+                self._conversations.files,
+                self._lookup.with_files,
+                files,
+                self._channel,
+                self._thread,
+            )
             return self._build_id(post)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
@@ -365,9 +373,14 @@ class SlackSurface:
         if claimed:
             self._claims.remove("chat.update")
         await self._posts.edit(
-            _read_ts(post), body, part.text, answer.cards if answer else (), not part.is_final,
-            metadata=metadata, claimed=claimed,
-        )  # fmt: skip
+            _read_ts(post),
+            body,
+            part.text,
+            answer.cards if answer else (),
+            not part.is_final,
+            metadata=metadata,
+            claimed=claimed,
+        )
 
     def _may_stream(self) -> bool:
         """Return whether the answer may be streamed: only in a thread of a direct message."""

@@ -37,10 +37,16 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         """Return None: the terminal has no state to show."""
 
     async def build(
-        self, deps: IntegrationDependencies[SettingsPart], conversations: Conversations,
-        people: People, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
-        routes: Mapping[str, HttpHandler], hooks: HookReceiver,
-    ) -> Platform:  # fmt: skip
+        self,
+        deps: IntegrationDependencies[SettingsPart],
+        conversations: Conversations,
+        people: People,
+        board: OperatorBoard,
+        operator: Operator,
+        notices: PersonNoticeService,
+        routes: Mapping[str, HttpHandler],
+        hooks: HookReceiver,
+    ) -> Platform:
         """Return the web adapter, listening on the home's socket, that is not started yet."""
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import SocketAuthentication, Visitors

@@ -294,9 +294,12 @@ async def read_events(
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Yield the events of a stream with their data until it ends. Raise HttpError."""
     async with http.stream_lines(
-        method, f"{SOCKET_ORIGIN}{path}", headers={**headers, "Accept": "text/event-stream"},
-        silence=STREAM_TIMEOUT_SECONDS, **content,
-    ) as lines:  # fmt: skip
+        method,
+        f"{SOCKET_ORIGIN}{path}",
+        headers={**headers, "Accept": "text/event-stream"},
+        silence=STREAM_TIMEOUT_SECONDS,
+        **content,
+    ) as lines:
         name = ""
         async for line in lines:
             field, _, value = line.partition(": ")
@@ -476,8 +479,11 @@ class TerminalChat:
         if files and not _WORD.sub("", head).strip() and block.startswith(("```", "~~~")):
             text = block  # with nothing beside it, it runs without a model
         body = {
-            "message": text, "conversation": "main", "event_key": key, "time_zone": local_zone(),
-        }  # fmt: skip
+            "message": text,
+            "conversation": "main",
+            "event_key": key,
+            "time_zone": local_zone(),
+        }
         self._update_progress(say("Ponte is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
@@ -488,9 +494,10 @@ class TerminalChat:
 
         try:
             await retry(
-                lambda: self._show_turn(body, [("file", file) for file in files]), HttpError,
+                lambda: self._show_turn(body, [("file", file) for file in files]),
+                HttpError,
                 wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
-            )  # fmt: skip
+            )
         except HttpAnswer as refused:
             try:  # the server has worded the error for the reader
                 words = str(refused.json["error"]["message"])

@@ -65,11 +65,15 @@ class LineEditor:
         keys.add("escape", "enter")(lambda event: event.current_buffer.newline(copy_margin=False))
         self._message = say("You: ")
         self._session: PromptSession[str] = PromptSession(
-            history=history, completer=CommandCompleter(slugs), complete_while_typing=False,
-            complete_style=CompleteStyle.READLINE_LIKE, reserve_space_for_menu=0,
-            multiline=True, key_bindings=keys,
+            history=history,
+            completer=CommandCompleter(slugs),
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            reserve_space_for_menu=0,
+            multiline=True,
+            key_bindings=keys,
             prompt_continuation=" " * get_cwidth(self._message),
-        )  # fmt: skip
+        )
 
     async def read_line(self, in_code: bool = False) -> str | None:
         """Return the next message, or None after Ctrl-C or Ctrl-D. It may have several lines."""
@@ -77,9 +81,10 @@ class LineEditor:
         hint = hint if in_code else say("Alt-Enter: new line")
         try:
             return await self._session.prompt_async(
-                "… " if in_code else self._message, handle_sigint=False,
+                "… " if in_code else self._message,
+                handle_sigint=False,
                 placeholder=FormattedText([("fg:ansibrightblack", hint)]),
-            )  # fmt: skip
+            )
         except (EOFError, KeyboardInterrupt):
             return None
 

@@ -123,10 +123,16 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return Health("web", "on", own.page_url())
 
     async def build(
-        self, deps: IntegrationDependencies[WebSettings], conversations: Conversations,
-        people: People, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
-        routes: Mapping[str, HttpHandler], hooks: HookReceiver,
-    ) -> Platform:  # fmt: skip
+        self,
+        deps: IntegrationDependencies[WebSettings],
+        conversations: Conversations,
+        people: People,
+        board: OperatorBoard,
+        operator: Operator,
+        notices: PersonNoticeService,
+        routes: Mapping[str, HttpHandler],
+        hooks: HookReceiver,
+    ) -> Platform:
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import TokenAuthentication, Visitors
 
@@ -134,9 +140,13 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         chosen = plain_value(own.ponte_web_token)
         token = chosen or deps.home.web_token()
         auth = TokenAuthentication(
-            own.ponte_web_host, token, own.ponte_web_url or "", people.accounts, people.owner,
+            own.ponte_web_host,
+            token,
+            own.ponte_web_url or "",
+            people.accounts,
+            people.owner,
             is_generated=not chosen and has_generated_form(token),
-        )  # fmt: skip
+        )
         visitors = Visitors(auth, people.policy, shared.ponte_locale, shared.ponte_timezone)
         hub = Hub(visitors, conversations, board, deps.peers)
         listener = (own.ponte_web_host, own.ponte_web_port)

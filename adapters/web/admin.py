@@ -135,9 +135,13 @@ class AdminView:
     visitor's session, has sent it."""
 
     def __init__(
-        self, visitors: Visitors, board: StatusBoard, operator: Operator, visitor: Visitor,
+        self,
+        visitors: Visitors,
+        board: StatusBoard,
+        operator: Operator,
+        visitor: Visitor,
         query: Json,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._board = board
         self._operator = operator
         self._visitor = visitor
@@ -149,10 +153,15 @@ class AdminView:
     async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
         """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
         tabs = {
-            "": self._overview, "checks": self._checks, "usage": self._usage,
-            "people": self._people, "schedules": self._schedules, "audit": self._audit,
-            "config": self._config, "operations": self._operations,
-        }  # fmt: skip
+            "": self._overview,
+            "checks": self._checks,
+            "usage": self._usage,
+            "people": self._people,
+            "schedules": self._schedules,
+            "audit": self._audit,
+            "config": self._config,
+            "operations": self._operations,
+        }
         if tab not in tabs:
             raise UnknownPath
         body = await tabs[tab]()
@@ -253,18 +262,30 @@ class AdminView:
             + [one["person"] for one in limits]
         )
         waiting = [
-            (one["id"], one["title"], names(one["asker"]), names(one["place"]),
-             self._moment(one["created_at"]), self._moment(one["expires_at"]))
+            (
+                one["id"],
+                one["title"],
+                names(one["asker"]),
+                names(one["place"]),
+                self._moment(one["created_at"]),
+                self._moment(one["expires_at"]),
+            )
             for one in pending
-        ]  # fmt: skip
+        ]
         listed = {
             failed: [
-                (self._moment(one["created_at"]), names(one["person"]), names(one["conversation"]),
-                 say(TURN_WORDS.get(one["state"], one["state"])), one["reason"])
-                for one in turns if one["failed"] is failed
+                (
+                    self._moment(one["created_at"]),
+                    names(one["person"]),
+                    names(one["conversation"]),
+                    say(TURN_WORDS.get(one["state"], one["state"])),
+                    one["reason"],
+                )
+                for one in turns
+                if one["failed"] is failed
             ]
             for failed in (False, True)
-        }  # fmt: skip
+        }
         turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
         warning = ""
         if await self._run("config check"):
@@ -273,9 +294,13 @@ class AdminView:
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
         connections = _table((say("part"), say("state"), say("details")), rows)
         request_heads = (
-            say("ID"), say("request"), say("requested by"), say("channel"), say("time"),
+            say("ID"),
+            say("request"),
+            say("requested by"),
+            say("channel"),
+            say("time"),
             say("expires"),
-        )  # fmt: skip
+        )
         requests = _table(request_heads, waiting, empty=say("No requests are waiting."))
         running_rows, no_turn = (
             [row[:4] for row in listed[False]],
@@ -286,14 +311,18 @@ class AdminView:
             turn_heads, listed[True], empty=say("No messages have failed recently.")
         )
         used = _limits_table(limits, names)
-        return "".join([
-            warning,
-            _section(say("Connections"), connections, "ponte status"),
-            _section(say("Requests waiting for approval"), requests, "ponte changes pending"),
-            _section(say("Limits that are nearly reached"), used, "ponte usage") if limits else "",
-            _section(say("Running and queued messages"), running, "ponte turns"),
-            _section(say("Failed messages"), failed_turns, "ponte turns --failed"),
-        ])  # fmt: skip
+        return "".join(
+            [
+                warning,
+                _section(say("Connections"), connections, "ponte status"),
+                _section(say("Requests waiting for approval"), requests, "ponte changes pending"),
+                _section(say("Limits that are nearly reached"), used, "ponte usage")
+                if limits
+                else "",
+                _section(say("Running and queued messages"), running, "ponte turns"),
+                _section(say("Failed messages"), failed_turns, "ponte turns --failed"),
+            ]
+        )
 
     async def _checks(self) -> str:
         findings = await self._run("doctor")
@@ -326,25 +355,30 @@ class AdminView:
             _section(say("Limits"), _limits_table(limits, names), "ponte usage"),
         ]
         labels = {
-            "person": say("By person"), "day": say("By day"), "channel": say("By channel"),
+            "person": say("By person"),
+            "day": say("By day"),
+            "channel": say("By channel"),
             "model": say("By model"),
-        }  # fmt: skip
+        }
         name_of: Mapping[str, Callable[[str], str]] = {
-            "person": names, "channel": names,
+            "person": names,
+            "channel": names,
             "day": lambda day: format_date(date.fromisoformat(day)),
-        }  # fmt: skip
+        }
         for report in reports:
             by, rows = str(report["by"]), report["rows"]
             if by == "day":  # the newest first
                 rows = rows[::-1]
             times = say("calls") if by == "model" else say("messages")
             cells = [
-                (name_of.get(by, str)(row["name"]),
-                 format_number(int(row.get("turns") or row.get("calls") or 0)),
-                 format_number(int(row.get("input") or 0) + int(row.get("output") or 0)),
-                 "–" if row.get("cost") is None else format_money(float(row["cost"])))
+                (
+                    name_of.get(by, str)(row["name"]),
+                    format_number(int(row.get("turns") or row.get("calls") or 0)),
+                    format_number(int(row.get("input") or 0) + int(row.get("output") or 0)),
+                    "–" if row.get("cost") is None else format_money(float(row["cost"])),
+                )
                 for row in rows[:MAX_USAGE_ROWS]
-            ]  # fmt: skip
+            ]
             name = say("day") if by == "day" else say("name")
             heads = (name, times, say("tokens"), say("US dollars"))
             estimated = sum(int(row.get("estimated") or 0) for row in rows)
@@ -377,16 +411,25 @@ class AdminView:
             token_name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
             expires = self._moment(one["expires"]) if one["expires"] else say("never")
             cells = [
-                str(one["person"]), token_name, id, self._moment(one["added"]),
-                _day_or_never(one["seen"]), expires,
-            ]  # fmt: skip
+                str(one["person"]),
+                token_name,
+                id,
+                self._moment(one["added"]),
+                _day_or_never(one["seen"]),
+                expires,
+            ]
             if self._is_owner:
                 button = say("Revoke {name}", name=id)
                 cells.append(Html(self._form("revoke", id, button, say("Revoke"))))
             token_rows.append(cells)
         token_heads = [
-            say("person"), say("name"), say("ID"), say("added"), say("last use"), say("expires"),
-        ]  # fmt: skip
+            say("person"),
+            say("name"),
+            say("ID"),
+            say("added"),
+            say("last use"),
+            say("expires"),
+        ]
         token_heads += [say("actions")] if self._is_owner else []
         token_table = _table(token_heads, token_rows, empty=say("No one has an API token."))
         api_tokens = _section(say("API tokens"), token_table, "ponte people tokens")
@@ -396,11 +439,12 @@ class AdminView:
         invite = self._post_form("people", "add", name, say("Invite"), "approve", "filter")
         note = say("Lowercase letters, digits, dots, hyphens and underscores.")
         return (
-            _section(say("Invite a person"), f"<p>{escape(note)}</p>{invite}",
-                     "ponte people add NAME")
+            _section(
+                say("Invite a person"), f"<p>{escape(note)}</p>{invite}", "ponte people add NAME"
+            )
             + _section(say("People"), table, "ponte people list")
             + api_tokens
-        )  # fmt: skip
+        )
 
     async def _schedules(self) -> str:
         """Return the list of everybody's schedules."""
@@ -436,14 +480,30 @@ class AdminView:
                 forms += self._post_form("schedules", action, fields, words[action])
             button = say("Delete {id}", id=one["id"])
             forms += self._form("delete", one["id"], button, say("Delete"), "schedules")
-            rows.append((
-                one["id"], f"{state}: {say(reason)}" if reason else state,
-                f"{describe_rule(draft)} ({one['time_zone']})",
-                self._moment(one["next_due_at"]) if one["next_due_at"] else "–",
-                last_run, names(one["owner"]), names(one["place"]), one["text"], Html(forms),
-            ))  # fmt: skip
-        heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
-                 say("owner"), say("channel"), say("text"), say("actions"))  # fmt: skip
+            rows.append(
+                (
+                    one["id"],
+                    f"{state}: {say(reason)}" if reason else state,
+                    f"{describe_rule(draft)} ({one['time_zone']})",
+                    self._moment(one["next_due_at"]) if one["next_due_at"] else "–",
+                    last_run,
+                    names(one["owner"]),
+                    names(one["place"]),
+                    one["text"],
+                    Html(forms),
+                )
+            )
+        heads = (
+            say("ID"),
+            say("state"),
+            say("rule"),
+            say("next run"),
+            say("last run"),
+            say("owner"),
+            say("channel"),
+            say("text"),
+            say("actions"),
+        )
         table = _table(heads, rows, empty=say("No schedules yet."))
         section = _section(say("Schedules"), table, "ponte schedules list")
         return f'<div class="wide">{section}</div>'
@@ -502,8 +562,9 @@ class AdminView:
         for line in lines:
             facts = [
                 f"{key}={names(value) if key in PERSON_FACTS else value}"
-                for key, value in line.items() if key not in ("at", "event") and value != ""
-            ]  # fmt: skip
+                for key, value in line.items()
+                if key not in ("at", "event") and value != ""
+            ]
             at = datetime.fromisoformat(str(line["at"])).astimezone(self._zone)
             rows.append((format_moment(at, None, "medium"), str(line["event"]), "  ".join(facts)))
         form = (
@@ -611,10 +672,16 @@ def _to_html(words: str) -> Html:
 
 def _limits_table(limits: Sequence[Json], names: Callable[[object], str]) -> str:
     rows = [
-        (names(one["name"]), one["limit"], one["used"], f"{min(one['share'], 9.99):.0%}",
-         one["until"], one["source"])
+        (
+            names(one["name"]),
+            one["limit"],
+            one["used"],
+            f"{min(one['share'], 9.99):.0%}",
+            one["until"],
+            one["source"],
+        )
         for one in limits
-    ]  # fmt: skip
+    ]
     heads = (
         say("limit for"),
         say("limit"),
@@ -640,9 +707,12 @@ def _draw_days(rows: Sequence[Json], table: str) -> str:
 
 
 def _table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Iterable[int] = (),
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Iterable[int] = (),
     empty: str = "",
-) -> str:  # fmt: skip
+) -> str:
     """Return a table. Cells of type Html are used as they are. On a phone each cell shows its
     heading."""
     if not rows:

@@ -202,9 +202,16 @@ class MessageRoutes(RouteGroup):
     hub: Hub
 
     def make_message(
-        self, request: Request, text: str, conversation: str, event_key: str | None = None, *,
-        time_zone: str = "", clicked: bool = False, replaces: str = "",
-    ) -> Message:  # fmt: skip
+        self,
+        request: Request,
+        text: str,
+        conversation: str,
+        event_key: str | None = None,
+        *,
+        time_zone: str = "",
+        clicked: bool = False,
+        replaces: str = "",
+    ) -> Message:
         """Return the message of the authenticated person. Without the client's `event_key`, a
         random one is made."""
         visitor = visitor_of(request)

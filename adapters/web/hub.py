@@ -411,10 +411,16 @@ class WebAdapter:
     """
 
     def __init__(
-        self, hub: Hub, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
-        listener: tuple[str, int] | socket.socket, people: People | None = None,
-        routes: Mapping[str, HttpHandler] | None = None, hooks: HookReceiver | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        hub: Hub,
+        board: OperatorBoard,
+        operator: Operator,
+        notices: PersonNoticeService,
+        listener: tuple[str, int] | socket.socket,
+        people: People | None = None,
+        routes: Mapping[str, HttpHandler] | None = None,
+        hooks: HookReceiver | None = None,
+    ) -> None:
         self.address = ""
         self.hub = hub
         self._own = (board, operator, notices, people)

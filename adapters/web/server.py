@@ -95,10 +95,12 @@ class HttpConnection(H11Protocol):
         super().connection_made(transport)
         self._enter_phase("head", HEAD_TIMEOUT_SECONDS)
         strangers = [
-            one for one in self.connections
-            if isinstance(one, HttpConnection) and not one._is_closing
+            one
+            for one in self.connections
+            if isinstance(one, HttpConnection)
+            and not one._is_closing
             and not (one.scope and one.scope["state"].get(http_io.VISITOR_KEY))
-        ]  # fmt: skip
+        ]
         if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
             waiting = [one for one in strangers if one._phase != "answer"]
             min(waiting or strangers, key=lambda one: one._since).transport.abort()
@@ -265,8 +267,10 @@ def bind_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SettingsError(
             "Cannot listen on {host}:{port} ({why}). Change PONTE_WEB_HOST or PONTE_WEB_PORT.",
-            host=host, port=port, why=error.strerror or str(error),
-        ) from None  # fmt: skip
+            host=host,
+            port=port,
+            why=error.strerror or str(error),
+        ) from None
     listener.listen(LISTEN_BACKLOG)
     return listener
 
@@ -317,9 +321,12 @@ class HealthRoutes(RouteGroup):
 
 
 def list_routes(
-    hub: Hub, board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
+    hub: Hub,
+    board: OperatorBoard,
+    operator: Operator,
+    notices: PersonNoticeService,
     people: People | None,
-) -> list[DeclaredRoute]:  # fmt: skip
+) -> list[DeclaredRoute]:
     """Return the routes of the page, or without `people` those of the home's socket."""
     visitors, conversations = hub.visitors, hub.conversations
     groups: list[RouteGroup] = [
@@ -339,9 +346,11 @@ def list_routes(
 
 
 def make_application(
-    hub: Hub, routes: Sequence[DeclaredRoute], mounted: Mapping[str, HttpHandler],
+    hub: Hub,
+    routes: Sequence[DeclaredRoute],
+    mounted: Mapping[str, HttpHandler],
     hooks: HookReceiver | None,
-) -> ASGIApp:  # fmt: skip
+) -> ASGIApp:
     """Return the application with these routes and a description of them.
 
     `mounted` are other adapters' handlers by exact path, and `hooks` receives webhooks. They

@@ -113,10 +113,17 @@ class TokenAuthentication:
     platform = WEB_PLATFORM
 
     def __init__(
-        self, host: str, token: str, url: str, people: PageAccounts, owner: OwnerNames, *,
+        self,
+        host: str,
+        token: str,
+        url: str,
+        people: PageAccounts,
+        owner: OwnerNames,
+        *,
         is_generated: bool = False,
-        clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """`host` is the listen address, `url` the public origin behind a proxy, `token` the owner's
         token, and `people` the accounts. `is_generated` says that Ponte generated that token."""
         if not token:

@@ -520,12 +520,20 @@ def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) ->
             "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
             "could not be restored, so none was written. Undo that change in the database, then "
             "try again.",
-            path=database, name=name,
-        )  # fmt: skip
+            path=database,
+            name=name,
+        )
     return Manifest(
-        FORMAT_VERSION, __version__, version, fingerprint, now.isoformat(timespec="seconds"),
-        stopped, snapshot.count_rows(copy), members(staged), tuple(sorted(missing_ids)),
-    )  # fmt: skip
+        FORMAT_VERSION,
+        __version__,
+        version,
+        fingerprint,
+        now.isoformat(timespec="seconds"),
+        stopped,
+        snapshot.count_rows(copy),
+        members(staged),
+        tuple(sorted(missing_ids)),
+    )
 
 
 def _list_file_ids(database: Path) -> Sequence[str]:
@@ -661,10 +669,13 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
 def _describe_manifest(manifest: Manifest) -> str:
     return say(
         "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
-            "size: {size}.",
-        at=manifest.created_at, schema=manifest.schema, size=format_size(manifest.size),
-        count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
-    )  # fmt: skip
+        "size: {size}.",
+        at=manifest.created_at,
+        schema=manifest.schema,
+        size=format_size(manifest.size),
+        count=manifest.rows.get("inbox", 0),
+        total=manifest.rows.get("files", 0),
+    )
 
 
 def _report_restored(
@@ -679,8 +690,9 @@ def _report_restored(
             "Unfinished work was closed, because Ponte may have finished it after the "
             "backup. Messages without an answer: {turns}. Undecided requests: "
             "{proposals}.",
-            turns=turns, proposals=proposals,
-        )  # fmt: skip
+            turns=turns,
+            proposals=proposals,
+        )
     yield say(
         "Data deleted after {at} is back, and people removed after that can sign in again. Delete "
         "that data and remove those people again.",

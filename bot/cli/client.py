@@ -88,9 +88,11 @@ class SingleTurn:
         key = uuid.uuid4().hex
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
         body = {
-            "message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key,
+            "message": message,
+            "conversation": f"{kind}-{key[:12]}",
+            "event_key": key,
             "time_zone": local_zone(),
-        }  # fmt: skip
+        }
         try:
             with self._interrupts.catch_interrupts():
                 return await self._interrupts.run(self._ask_with_retries(body, files), self._stop)
@@ -113,9 +115,10 @@ class SingleTurn:
 
         try:
             return await retry(
-                lambda: self._follow(asked, files), HttpError,
+                lambda: self._follow(asked, files),
+                HttpError,
                 wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
-            )  # fmt: skip
+            )
         except HttpError:
             if self._turn:  # else nothing was saved; the caller says why
                 raise self._lost from None
@@ -211,10 +214,12 @@ class LocalClient:
         own = OPERATIONS[name]
         with self._explain_errors(own.shown_by.format(**arguments)):
             return await self._http.request_json(
-                "POST", f"{SOCKET_ORIGIN}/operator/{own.path}", headers=self._headers,
+                "POST",
+                f"{SOCKET_ORIGIN}/operator/{own.path}",
+                headers=self._headers,
                 timeout=own.timeout_seconds if timeout is None else timeout,
                 body={"arguments": arguments, "output": output},
-            )  # fmt: skip
+            )
 
     @contextmanager
     def _explain_errors(self, shown_by: str) -> Iterator[None]:
@@ -236,8 +241,9 @@ class LocalClient:
                 raise PonteError(
                     "Ponte (process {pid}) is using {home} but does not respond. It may be "
                     "starting or stopping. Try again in a moment.",
-                    pid=home.holder() or "unknown", home=home.path,
-                ) from error  # fmt: skip
+                    pid=home.holder() or "unknown",
+                    home=home.path,
+                ) from error
             raise PonteError(
                 "Ponte sent an unexpected response ({why}).", why=error.reason
             ) from None

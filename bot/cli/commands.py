@@ -379,8 +379,9 @@ def person_export(key: str, folder: Path | None) -> int:
         words = plural(
             "Saved {folder}/person.json and {count} file.",
             "Saved {folder}/person.json and {count} files.",
-            count, folder=folder,
-        )  # fmt: skip
+            count,
+            folder=folder,
+        )
         _print_all([words])
 
     ask_holder(ask)

@@ -127,10 +127,12 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     own: Any = command
     own.__doc__ = operation.help
     own.__annotations__ = {name: kind for name, (kind, _) in typed.items()}
-    own.__signature__ = inspect.Signature([
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=value)
-        for name, (kind, value) in typed.items()
-    ])  # fmt: skip
+    own.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=value)
+            for name, (kind, value) in typed.items()
+        ]
+    )
     return command
 
 
@@ -179,10 +181,13 @@ def _print_version(asked: bool) -> None:
 
 @cli.callback()
 def options(
-    version: Annotated[bool, typer.Option(
-        "--version", callback=_print_version, is_eager=True, help="Print the version."
-    )] = False,
-) -> None:  # fmt: skip
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
     """Accept the options that come before a command."""
 
 
@@ -192,9 +197,12 @@ def run() -> int:
     return _run()
 
 
-PromptWords = Annotated[list[str] | None, typer.Argument(
-    metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
-)]  # fmt: skip
+PromptWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
+    ),
+]
 PromptFiles = Annotated[
     list[Path] | None, typer.Option("--file", help="Attach this file. Can be repeated.")
 ]
@@ -221,17 +229,24 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
 def ask(
     words: PromptWords = None,
     files: PromptFiles = None,
-    form: Annotated[Literal["csv", "xlsx", "json"] | None, typer.Option(
-        "--format", help="Print only the rows of the answer's table: csv, xlsx or json. Exit code "
-        "1 without a table."
-    )] = None,
-    output: Annotated[Path | None, typer.Option(
-        "--output", help="With --format: write the rows to this file."
-    )] = None,
-    table: Annotated[int, typer.Option(
-        "--table", min=1, help="With --format: which table, if the answer has several."
-    )] = 1,
-) -> int:  # fmt: skip
+    form: Annotated[
+        Literal["csv", "xlsx", "json"] | None,
+        typer.Option(
+            "--format",
+            help="Print only the rows of the answer's table: csv, xlsx or json. Exit code "
+            "1 without a table.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="With --format: write the rows to this file.")
+    ] = None,
+    table: Annotated[
+        int,
+        typer.Option(
+            "--table", min=1, help="With --format: which table, if the answer has several."
+        ),
+    ] = 1,
+) -> int:
     """Ask once and print the answer. TEXT and all of standard input form one prompt, never a
     command. Exit code 1 if there is no answer.
     """
@@ -293,14 +308,17 @@ def backup(
 @cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
 def restore(
     file: Annotated[str, typer.Argument(help="The file written by `ponte backup`; - for stdin.")],
-    replace: Annotated[bool, typer.Option(
-        "--replace", help="Move the current data aside and replace it."
-    )] = False,
-    resume: Annotated[bool, typer.Option(
-        "--resume",
-        help="Continue unfinished work. Use this only if Ponte has not run since the backup.",
-    )] = False,
-) -> int:  # fmt: skip
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Move the current data aside and replace it.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue unfinished work. Use this only if Ponte has not run since the backup.",
+        ),
+    ] = False,
+) -> int:
     """Restore a backup into this data folder. Ponte must not be running."""
     from bot.cli import commands as cli_commands
 
@@ -319,12 +337,13 @@ def slack_manifest(
 
 @cli.command(epilog="Example: ponte doctor --model")
 def doctor(
-    model: Annotated[bool, typer.Option(
-        "--model", help="Also send the model three short requests, which cost money."
-    )] = False,
+    model: Annotated[
+        bool,
+        typer.Option("--model", help="Also send the model three short requests, which cost money."),
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
-) -> int:  # fmt: skip
+) -> int:
     """Check every setting against the live services."""
     from bot.cli import commands as cli_commands
 
@@ -346,13 +365,16 @@ def sandbox() -> int:
 @cli.command("quick-command", epilog="Example: ponte quick-command summarize days=7")
 def quick_command(
     slug: Annotated[str, typer.Argument(help="The quick command's name.")],
-    words: Annotated[list[str] | None, typer.Argument(
-        metavar="[TEXT | KEY=VALUE ...]",
-        help="The quick command's input. Put -- before input that starts with a dash.",
-    )] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT | KEY=VALUE ...]",
+            help="The quick command's input. Put -- before input that starts with a dash.",
+        ),
+    ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Attach this file.")] = None,
     as_json: AsJson = False,
-) -> int:  # fmt: skip
+) -> int:
     """Run a quick command and print its result."""
     from bot.cli import commands as cli_commands
 
@@ -362,10 +384,13 @@ def quick_command(
 @COMMAND_GROUPS["person"].command("export", epilog="Example: ponte person export web:ana")
 def person_export(
     key: PersonKeyArgument,
-    files: Annotated[Path | None, typer.Option(
-        "--files", metavar="FOLDER", help="Write the export to this folder, with its files."
-    )] = None,
-) -> int:  # fmt: skip
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            "--files", metavar="FOLDER", help="Write the export to this folder, with its files."
+        ),
+    ] = None,
+) -> int:
     """Export all data about a person as JSON."""
     from bot.cli import commands as person_commands
 

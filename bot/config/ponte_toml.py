@@ -322,10 +322,21 @@ class HookConfig(StrictSection):
         workspace, channel = place if len(place) == 2 else ("", "")
         person = "" if channel else place[0]
         return Hook(
-            name, self.kind, variable(self.secret), platform, workspace, channel, person,
-            self.template, self.instruction, self.header, self.id_field, self.per_minute,
-            self.repeats_after, self.only,
-        )  # fmt: skip
+            name,
+            self.kind,
+            variable(self.secret),
+            platform,
+            workspace,
+            channel,
+            person,
+            self.template,
+            self.instruction,
+            self.header,
+            self.id_field,
+            self.per_minute,
+            self.repeats_after,
+            self.only,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -552,9 +563,13 @@ class LiveConfig:
     """
 
     def __init__(
-        self, config: Config, turn: TurnConfig | None = None, retention: Retention | None = None, *,
+        self,
+        config: Config,
+        turn: TurnConfig | None = None,
+        retention: Retention | None = None,
+        *,
         has_official_prices: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """`turn` and `retention` are what applies where ponte.toml says nothing."""
         self._turn = turn or TurnConfig()
         self._retention = retention or Retention()
@@ -582,9 +597,11 @@ class LiveConfig:
     def turn(self) -> TurnConfig:
         config = self.current
         return replace(
-            self._turn, channel=config.channel, link_hosts=frozenset(config.links.hosts),
+            self._turn,
+            channel=config.channel,
+            link_hosts=frozenset(config.links.hosts),
             limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
-        )  # fmt: skip
+        )
 
     def add_own_addresses(self, *addresses: str) -> None:
         """Add addresses that Ponte itself writes, such as that of its page."""
@@ -727,11 +744,17 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
         # By depth: the file, `quick_commands.SLUG`, and `quick_commands.SLUG.inputs.NAME`.
         kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
         sections: dict[str, type[Any]] = {
-            "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
-            "agents": AgentConfig, "limits": LimitsConfig, "hooks": HookConfig,
-            "rules": AccessRule, "tools": ToolConfig, "allowances": AllowanceRule,
+            "channels": ChannelConfig,
+            "changes": ChangesConfig,
+            "tables": TableConfig,
+            "agents": AgentConfig,
+            "limits": LimitsConfig,
+            "hooks": HookConfig,
+            "rules": AccessRule,
+            "tools": ToolConfig,
+            "allowances": AllowanceRule,
             "prices": PriceTable,
-        }  # fmt: skip
+        }
         own = dict(_list_sections(faces))
         kind = (sections | own).get(above[0] if above else "") or kinds.get(len(above), Config)
         if above[:2] == ("prices", "models"):

@@ -75,8 +75,9 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
         written += _rights_of(config, ("channels", place), channel)
     prices = config.prices
     for section, kind, priced in (
-        ("quick_commands", "command", prices.quick_commands), ("agents", "agent", prices.agents)
-    ):  # fmt: skip
+        ("quick_commands", "command", prices.quick_commands),
+        ("agents", "agent", prices.agents),
+    ):
         at = [(name, config.location("prices", section, name)) for name in priced if name != "*"]
         written += [_WrittenName(location, kind, name) for name, location in at]
     faults = []

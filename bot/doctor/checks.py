@@ -53,8 +53,10 @@ ESTIMATES_SENTENCE = (
 )
 _MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
 _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
-    "ok": "on", "note": "note", "unsafe": "failing",
-}  # fmt: skip
+    "ok": "on",
+    "note": "note",
+    "unsafe": "failing",
+}
 
 
 async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:
@@ -63,9 +65,12 @@ async def examine(start: Start, write: Callable[[str], None], *, as_json: bool =
 
 
 async def try_model(
-    start: Start, write: Callable[[str], None], confirm: Callable[[], None], *,
+    start: Start,
+    write: Callable[[str], None],
+    confirm: Callable[[], None],
+    *,
     as_json: bool = False,
-) -> int:  # fmt: skip
+) -> int:
     """Send the model three paid requests and write what works, after a line that tells this and
     `confirm`. Return 1 if something does not work, else 0."""
     states = await _write_findings(_check(start, "announce"), write, as_json=as_json)

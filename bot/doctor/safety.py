@@ -106,9 +106,13 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
                 "{table}: {names} update {fields} without approval, {count} rows an hour ({rule})"
             )
             words = say(
-                text, table=name, names=", ".join(table.auto_people), count=table.auto_per_hour,
-                fields=", ".join(table.auto_fields), rule=config.location("tables", name),
-            )  # fmt: skip
+                text,
+                table=name,
+                names=", ".join(table.auto_people),
+                count=table.auto_per_hour,
+                fields=", ".join(table.auto_fields),
+                rule=config.location("tables", name),
+            )
             yield SafetyFinding("rights", words, "note")
     # Tables on which admins do not decide.
     for name, table in config.tables.items():

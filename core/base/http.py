@@ -289,9 +289,7 @@ class HttpClient:
         multipart form. `timeout` is in seconds for the whole response, after connecting. Raises
         HttpError.
         """
-        options = {
-            "json": body, "data": form, "files": files, "params": params, "headers": headers
-        }  # fmt: skip
+        options = {"json": body, "data": form, "files": files, "params": params, "headers": headers}
         text = await self._fetch(method, url, options, timeout)
         try:
             return parse_json(text) if text else None
@@ -645,15 +643,16 @@ MESSAGE_KEYS = frozenset({
 STATUS_KEYS = frozenset({"code", "status", "status_code", "statusCode", "http_status"})
 CODE_KEYS = frozenset({"code", "error_code", "status"})
 TYPE_KEYS = frozenset({"type", "error_type", "status"})
-WAIT_KEYS = frozenset({"retryDelay", "retry_after", "retryAfter", "estimated_time",
-                       "retry_after_seconds"})  # fmt: skip
+WAIT_KEYS = frozenset(
+    {"retryDelay", "retry_after", "retryAfter", "estimated_time", "retry_after_seconds"}
+)
 HTML_HEADING = re.compile(r"<(?:title|h1)[^>]*>([^<]*)", re.IGNORECASE)
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|m|h)(?![a-z])", re.IGNORECASE)
 WAIT_SENTENCE = re.compile(
     r"\b(?:again|retry|wait)\D{0,30}((?:\d[\d.]* ?(?:ms|[smh]|sec\w*|min\w*|hour\w*)(?![a-z]) ?)+)",
     re.IGNORECASE,
-)  # fmt: skip
+)
 """How servers name a time to wait in words: "try again in 1m12.5s", "retry after 59 seconds"."""
 
 
@@ -710,9 +709,11 @@ def parse_fault_body(body: object) -> FaultBody:
         type=next((text for text in texts(TYPE_KEYS) if text not in ("error", "object")), ""),
         param=next(texts(frozenset({"param"})), ".".join(path).removeprefix("body.")),
         status=next((int(number) for number in numbers if _is_status(number)), 0),
-        wait=next((seconds for seconds in waits if seconds is not None),
-                  _as_seconds(sentence[1]) if sentence else None),
-    )  # fmt: skip
+        wait=next(
+            (seconds for seconds in waits if seconds is not None),
+            _as_seconds(sentence[1]) if sentence else None,
+        ),
+    )
 
 
 def _as_number(value: object) -> float:

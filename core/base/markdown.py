@@ -449,9 +449,13 @@ class Trust:
         return safe if is_allowed else _break_address(visible)
 
     def _sanitize_prose(
-        self, text: str, sure: bool = True, before: bool = False, after: bool = False,
+        self,
+        text: str,
+        sure: bool = True,
+        before: bool = False,
+        after: bool = False,
         whole: bool = True,
-    ) -> str:  # fmt: skip
+    ) -> str:
         """Sanitize prose on one line.
 
         `sure`: added code is read as code there. `before` and `after`: code is directly next to it.

@@ -521,15 +521,22 @@ class ModelServerClient:
             async with (
                 asyncio.timeout(deadline),
                 self._session.request(
-                    method, url, allow_redirects=False, proxy=self._proxy, timeout=timeout,
-                    data=data, params=query,
+                    method,
+                    url,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    timeout=timeout,
+                    data=data,
+                    params=query,
                 ) as response,
-            ):  # fmt: skip
+            ):
                 log.debug(
-                    "model server responded", method=method, path=response.url.path,
+                    "model server responded",
+                    method=method,
+                    path=response.url.path,
                     http_status=response.status,
                     request_id=response.headers.get("x-request-id", ""),
-                )  # fmt: skip
+                )
                 if response.status >= 300:
                     raise await _read_refusal(
                         response.status, response.headers, response.content.iter_any()
@@ -588,9 +595,13 @@ def _make_sdk_client(
     importlib.import_module("aiohttp")
     tls = http.load_tls_context()
     web = module.DefaultAsyncHttpxClient(
-        proxy=proxy, verify=tls, trust_env=False, follow_redirects=False,
-        headers=IDENTITY_HEADERS, event_hooks={"response": [_check_response]},
-    )  # fmt: skip
+        proxy=proxy,
+        verify=tls,
+        trust_env=False,
+        follow_redirects=False,
+        headers=IDENTITY_HEADERS,
+        event_hooks={"response": [_check_response]},
+    )
     client: openai.AsyncOpenAI = module.AsyncOpenAI(
         api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
     )
@@ -617,8 +628,11 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except library.ClientError as error:
-        unsent = (library.ClientConnectorError, library.ConnectionTimeoutError,
-                  library.ClientHttpProxyError)  # fmt: skip
+        unsent = (
+            library.ClientConnectorError,
+            library.ConnectionTimeoutError,
+            library.ClientHttpProxyError,
+        )
         raise ModelServerFault("unsent" if isinstance(error, unsent) else "lost") from None
     except importlib.import_module("openai").APIError as error:  # it may wrap a refusal
         fault = error.__cause__

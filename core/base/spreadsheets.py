@@ -160,10 +160,15 @@ def _encode_xlsx(
         raise ValueError("too many columns for a sheet")
     out, cut_cells = io.BytesIO(), 0
     # Rows are written to a temporary file one by one, so that the memory does not grow with them.
-    book = xlsxwriter.Workbook(out, {
-        "constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False,
-        "strings_to_numbers": False,
-    })  # fmt: skip
+    book = xlsxwriter.Workbook(
+        out,
+        {
+            "constant_memory": True,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        },
+    )
     name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
     # Excel accepts neither an empty name nor this one.
     sheet = book.add_worksheet(name if name and name.casefold() != "history" else "Table")

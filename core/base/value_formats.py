@@ -190,8 +190,11 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     if words in (names := list(map(fold_to_letters, near_days))):
         return today + timedelta(names.index(words) - 1)
     letters = re.findall(r"[a-z]{3,}", words)
-    months = [month for month, name in get_month_names("wide", locale=cldr).items()
-              if any(map(fold_to_letters(name).startswith, letters))]  # fmt: skip
+    months = [
+        month
+        for month, name in get_month_names("wide", locale=cldr).items()
+        if any(map(fold_to_letters(name).startswith, letters))
+    ]
     with suppress(ValueError, OverflowError):
         numbers = [int(number) for number in re.findall(r"\d+", words)]
         if _DAY.fullmatch(words):
@@ -225,8 +228,11 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
 def parse_typed_truth(text: str) -> bool | None:
     """Return the truth value that a text names, in any of the languages."""
     word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
-    names |= {fold_to_letters(say(name, each)): name == "Yes" for each in LOCALES
-              for name in ("Yes", "No")}  # fmt: skip
+    names |= {
+        fold_to_letters(say(name, each)): name == "Yes"
+        for each in LOCALES
+        for name in ("Yes", "No")
+    }
     return names.get(word)
 
 

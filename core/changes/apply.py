@@ -378,9 +378,13 @@ class ChangeLifecycle:
     purse: Budget | None = None
 
     async def close(
-        self, change: Change, state: ChangeState, decider: Person | None, rule: str = "",
+        self,
+        change: Change,
+        state: ChangeState,
+        decider: Person | None,
+        rule: str = "",
         reason: str = "",
-    ) -> Change:  # fmt: skip
+    ) -> Change:
         """Deny or expire an open proposal, record that, and return it. If another event decided or
         changed it first, return it as it is."""
         closed = replace(change, state=state, decider=decider, denial_reason=reason)
@@ -430,10 +434,13 @@ class ChangeLifecycle:
     def note_event(self, event: str, change: Change) -> None:
         """Log and count an event, and have the card drawn again."""
         log.info(
-            "change recorded", change=change.id, state=event, kind=change.draft.kind,
+            "change recorded",
+            change=change.id,
+            state=event,
+            kind=change.draft.kind,
             rows=change.draft.row_count,
             written_rows=len({step.write.id for step in change.written_steps}),
-        )  # fmt: skip
+        )
         metrics.changes.labels(event, change.draft.kind).inc()
         self.on_change()
 

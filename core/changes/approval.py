@@ -237,9 +237,12 @@ class Approval:
             verdict = await self.policy.may(person, address, *needed)
             if not verdict.allowed:
                 raise ToolError(
-                    verdict.reason, code="not_allowed", hint=hint, right=verdict.right,
+                    verdict.reason,
+                    code="not_allowed",
+                    hint=hint,
+                    right=verdict.right,
                     rule=verdict.rule,
-                )  # fmt: skip
+                )
 
     async def rule_of_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here."""
@@ -467,8 +470,9 @@ class Approval:
         if self.needs_admin(change, named):
             raise NotAllowed(
                 self.kinds[change.draft.kind].needs_admin(change.draft) or _ADMIN,
-                id=change.id, rows=OWN_ROWS,
-            )  # fmt: skip
+                id=change.id,
+                rows=OWN_ROWS,
+            )
 
     def check_no_program(self, decision: DecisionRequest) -> None:
         """Raise NotAllowed if a bot or a request with an API token decides."""

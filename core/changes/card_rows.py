@@ -321,6 +321,7 @@ def _cell(value: Any, longest: int | None = None) -> Any:
         words = clean_text(str(value))
         hidden = len(str(value).replace("\r\n", "\n")) - len(words)
         if hidden > 0 and longest is None:
-            words += " " + plural("({count} invisible character)",
-                                  "({count} invisible characters)", hidden)  # fmt: skip
+            words += " " + plural(
+                "({count} invisible character)", "({count} invisible characters)", hidden
+            )
     return words if longest is None else truncate(words, longest)

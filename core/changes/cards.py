@@ -121,9 +121,7 @@ class CardBuilder:
         if undo is None:
             return rows
         names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
-        return tuple([
-            row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)
-        ])  # fmt: skip
+        return tuple([row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)])
 
     def build_title(self, change: Change) -> str:
         """Return what the change does, as one line."""
@@ -326,11 +324,13 @@ class ChangeViews:
         viewer, address = viewer or change.proposal.asker, address or change.proposal.address
         actions = self.builder.possible_actions(change)
         if not address.is_shared:
-            actions = tuple([
-                action
-                for action in actions
-                if await self._may_use(action, change, viewer, address, reached)
-            ])  # fmt: skip
+            actions = tuple(
+                [
+                    action
+                    for action in actions
+                    if await self._may_use(action, change, viewer, address, reached)
+                ]
+            )
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
@@ -455,8 +455,9 @@ class ChangeViews:
         named = sorted(self.approval.named_deciders(change) - approved)
         labels = await self.platforms.labels([name for name in named if ":" in name])
         everywhere = self.approval.sees_all(viewer)
-        all_labels = [self._label(name, labels, "" if everywhere else address.platform)
-                 for name in named]  # fmt: skip
+        all_labels = [
+            self._label(name, labels, "" if everywhere else address.platform) for name in named
+        ]
         words = [label for label in all_labels if label]
         if named and not words:
             return ""

@@ -351,14 +351,19 @@ class SqlLedger(SqlStore):
         if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
             return change
         values = {
-            "id": proposal.id, "person": proposal.asker.key, "asker": encode_json(proposal.asker),
-            "target": json.dumps(dict(proposal.draft.target)), "note": proposal.draft.note,
-            "title": proposal.draft.title, "created_at": proposal.created_at,
-            "expires_at": proposal.expires_at, "revision": proposal.revision,
+            "id": proposal.id,
+            "person": proposal.asker.key,
+            "asker": encode_json(proposal.asker),
+            "target": json.dumps(dict(proposal.draft.target)),
+            "note": proposal.draft.note,
+            "title": proposal.draft.title,
+            "created_at": proposal.created_at,
+            "expires_at": proposal.expires_at,
+            "revision": proposal.revision,
             "revision_seqs": proposal.revision_seqs,
             "has_named_approvers": proposal.has_named_approvers,
             "last_notice": "asked" if asks_nobody else "",
-        }  # fmt: skip
+        }
         columns = ", ".join(f"{name} = :{name}" for name in values if name != "id")
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
         for table in ("steps", "consents"):
@@ -433,9 +438,15 @@ class SqlLedger(SqlStore):
 
     @transaction
     def finish(
-        self, connection: SqlConnection, id: str, seq: int, state: ChangeState, note: str,
-        now: float, steps: Sequence[ChangeStep] = (),
-    ) -> Change:  # fmt: skip
+        self,
+        connection: SqlConnection,
+        id: str,
+        seq: int,
+        state: ChangeState,
+        note: str,
+        now: float,
+        steps: Sequence[ChangeStep] = (),
+    ) -> Change:
         """Store the last steps and the final state of a change that the event `seq` claims. `note`
         is stored for the model's next turn. With steps, raise what `record` raises."""
         change = _get_locked(connection, id)
@@ -511,8 +522,9 @@ class SqlLedger(SqlStore):
         return await self._select_changes(
             "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
             " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
-            conversation=conversation, limit=limit,
-        )  # fmt: skip
+            conversation=conversation,
+            limit=limit,
+        )
 
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes that have changed since their card was drawn, oldest first."""
@@ -557,8 +569,10 @@ class SqlLedger(SqlStore):
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
             " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
-            _LAPSED, before, ROWS_PER_TRANSACTION,
-        )  # fmt: skip
+            _LAPSED,
+            before,
+            ROWS_PER_TRANSACTION,
+        )
         for id in ids:
             _erase_rows(connection, id)
         return len(ids)
@@ -792,13 +806,20 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             **fields,
         )
         change = Change(
-            proposal=proposal, state=row["state"], steps=tuple(steps), decider=decider,
-            decided_at=row["decided_at"], decision_seq=row["decision_seq"],
-            undone_by=row["undone_by"], is_forgotten=row["erasure_reason"] == _FORGOTTEN,
-            has_lapsed=row["erasure_reason"] == _LAPSED, version=row["version"],
-            consents=tuple(consents), denial_reason=row["denial_reason"],
+            proposal=proposal,
+            state=row["state"],
+            steps=tuple(steps),
+            decider=decider,
+            decided_at=row["decided_at"],
+            decision_seq=row["decision_seq"],
+            undone_by=row["undone_by"],
+            is_forgotten=row["erasure_reason"] == _FORGOTTEN,
+            has_lapsed=row["erasure_reason"] == _LAPSED,
+            version=row["version"],
+            consents=tuple(consents),
+            denial_reason=row["denial_reason"],
             repeated_by=row["repeated_by"],
-        )  # fmt: skip
+        )
         changes.append(change)
     return changes
 

@@ -192,10 +192,18 @@ class Undo:
             rule = await approval.rule_of(decision.person, decision.address, change)
             now = self.views.clock()
             proposal = replace(
-                change.proposal, id=new_change_id(), draft=draft, asker=decision.person,
-                seq=decision.seq, call_id="undo", locale=LANGUAGE.get(), created_at=now,
-                expires_at=now, undone_change=change.id, revision=1,
-            )  # fmt: skip
+                change.proposal,
+                id=new_change_id(),
+                draft=draft,
+                asker=decision.person,
+                seq=decision.seq,
+                call_id="undo",
+                locale=LANGUAGE.get(),
+                created_at=now,
+                expires_at=now,
+                undone_change=change.id,
+                revision=1,
+            )
             undo = await self.views.ledger.undo(proposal, decision.person, now, rule)
         # Another event undoes it, or this one cannot. An undo of this very event goes on: it was
         # delivered again, or its process crashed.
@@ -471,10 +479,14 @@ class Decisions:
         if count > 1:
             words = say(_REVISED_ROWS, id=change.id, rows=count)
         revised = replace(
-            proposal, draft=draft, asker=person, revision=proposal.revision + 1,
-            revision_seqs=f"{proposal.revision_seqs} {decision.seq} ", created_at=now,
+            proposal,
+            draft=draft,
+            asker=person,
+            revision=proposal.revision + 1,
+            revision_seqs=f"{proposal.revision_seqs} {decision.seq} ",
+            created_at=now,
             expires_at=now + PROPOSAL_LIFETIME_SECONDS,
-        )  # fmt: skip
+        )
         named = self.approval.names_approvers(revised)
         revised = replace(revised, has_named_approvers=named)
         after = Change(revised, steps=draft.steps)
@@ -488,9 +500,12 @@ class Decisions:
         return await self.views.describe_state(change, decision, words)
 
     async def _revise(
-        self, change: Change, values: Mapping[str, str], decision: DecisionRequest,
+        self,
+        change: Change,
+        values: Mapping[str, str],
+        decision: DecisionRequest,
         fields: Sequence[FormField] = (),
-    ) -> Draft:  # fmt: skip
+    ) -> Draft:
         """Return the draft with these values, read again with the person's rights."""
         applier, person = self.appliers.get(change.draft.applier), decision.person
         if not isinstance(applier, EditableApplier):
@@ -522,11 +537,19 @@ class Decisions:
         if is_offered:
             draft, now = await self._revise(change, {}, decision), self.lifecycle.clock()
             proposal = replace(
-                change.proposal, id=new_change_id(), draft=draft, asker=person, seq=decision.seq,
-                call_id="again", locale=LANGUAGE.get(), created_at=now, revision=1,
-                expires_at=now + PROPOSAL_LIFETIME_SECONDS, revision_seqs="",
+                change.proposal,
+                id=new_change_id(),
+                draft=draft,
+                asker=person,
+                seq=decision.seq,
+                call_id="again",
+                locale=LANGUAGE.get(),
+                created_at=now,
+                revision=1,
+                expires_at=now + PROPOSAL_LIFETIME_SECONDS,
+                revision_seqs="",
                 is_decided_by_policy=False,
-            )  # fmt: skip
+            )
             named = self.approval.names_approvers(proposal)
             proposal = replace(proposal, has_named_approvers=named)
             asks_nobody = not self.approval.to_be_asked(Change(proposal))

@@ -88,9 +88,11 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
     if len(values) == 1:
         return str(values.pop())
     raise BadInput(
-        _WRONG_VALUE, field=_show_name(name_field(field)), value=_show_name(text),
+        _WRONG_VALUE,
+        field=_show_name(name_field(field)),
+        value=_show_name(text),
         form=_write_example(field, now),
-    )  # fmt: skip
+    )
 
 
 def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str | None:

@@ -532,9 +532,10 @@ class CardRedraw:
         try:
             with use_locale(turn.message.locale):
                 await retry(
-                    lambda: reply.refresh(answer), PlatformBusy,
+                    lambda: reply.refresh(answer),
+                    PlatformBusy,
                     lambda busy, failed: busy.seconds if failed == 1 else None,
-                )  # fmt: skip
+                )
         except Undeliverable as gone:
             cards_log.info("card cannot be updated any more", turn=turn.id, error=str(gone))
         except Exception as error:

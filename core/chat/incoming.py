@@ -298,9 +298,13 @@ class FileDownloads:
                 return None
             description, data = result
             return await self._files.put(
-                message.event_key, description.name, description.type, data, message.author,
+                message.event_key,
+                description.name,
+                description.type,
+                data,
+                message.author,
                 message.address.conversation,
-            )  # fmt: skip
+            )
         except self._failures as error:
             self._log.warning(
                 "could not download a file", turn=message.turn, error=self._why(error)

@@ -203,9 +203,11 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
             checked = value
         if checked is None:
             raise BadInput(
-                _WRONG.get(kind, _WRONG["text"]), name=name, choices=", ".join(choices),
+                _WRONG.get(kind, _WRONG["text"]),
+                name=name,
+                choices=", ".join(choices),
                 number=format_value(12.5, ""),
-            )  # fmt: skip
+            )
         checked_inputs[name] = checked
     return checked_inputs
 

@@ -127,7 +127,8 @@ class TargetView:
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
         """Return the view of a stored target."""
         return cls(
-            table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
+            table_id=str(target.get("table_id", "")),
+            key=str(target.get("key", "id")),
             link_fields=frozenset(target.get("link_fields", ())),
             hidden_fields=frozenset(target.get("hidden_fields", ())),
             system_fields=tuple(map(str, target.get("system_fields", ()))),
@@ -135,8 +136,9 @@ class TargetView:
             formats=dict(target.get("formats", {})),
             choice_fields=frozenset(target.get("choice_fields", ())),
             linked_tables=tuple(map(tuple, target.get("linked_tables", ()))),
-            slug=str(target.get("slug", "")), place=str(target.get("place", "")),
-        )  # fmt: skip
+            slug=str(target.get("slug", "")),
+            place=str(target.get("place", "")),
+        )
 
 
 @dataclass(frozen=True)

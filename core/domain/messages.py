@@ -94,8 +94,10 @@ class Address:
     def is_same_channel(self, other: Address) -> bool:
         """Return whether the same people read both places, regardless of the thread."""
         same = (self.platform, self.workspace, self.channel) == (
-            other.platform, other.workspace, other.channel
-        )  # fmt: skip
+            other.platform,
+            other.workspace,
+            other.channel,
+        )
         return same and (self.is_shared or self.person == other.person)
 
 

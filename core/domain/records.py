@@ -25,9 +25,17 @@ CRASHED_REASON = "crashed"
 alone."""
 
 TurnState = Literal[
-    "new", "running", "answered", "posting",
-    "done", "stopped", "failed", "undeliverable", "removed", "withdrawn",
-]  # fmt: skip
+    "new",
+    "running",
+    "answered",
+    "posting",
+    "done",
+    "stopped",
+    "failed",
+    "undeliverable",
+    "removed",
+    "withdrawn",
+]
 """The state of a turn; the last six are final."""
 
 AmendResult = Literal["unstarted", "started", "unknown"]
@@ -423,9 +431,12 @@ class Outcome:
     def to_item(self, call_id: str, note: str = "") -> Item:
         """Return the result as the output of a call."""
         return Item(
-            kind="output", call_id=call_id, text=self.text + note, files=self.files,
+            kind="output",
+            call_id=call_id,
+            text=self.text + note,
+            files=self.files,
             shows_files=self.shows_files,
-        )  # fmt: skip
+        )
 
 
 class ContextFiles(Protocol):

@@ -163,9 +163,16 @@ class SqlPersonalData(SqlStore):
         def get_entry(key: str) -> dict[str, Any]:
             """Return the person's entry; add a blank one if there is none."""
             blank = {
-                "person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
-                "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0,
-            }  # fmt: skip
+                "person": key,
+                "platform": key.partition(":")[0],
+                "name": "",
+                "first": 0.0,
+                "last": 0.0,
+                "messages": 0,
+                "files": 0,
+                "changes": 0,
+                "decisions": 0,
+            }
             return people.setdefault(key, blank)
 
         def note_activity(row: SqlRow) -> dict[str, Any]:
@@ -431,9 +438,14 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         " UNION SELECT conversation FROM conversations"
         " WHERE substr(conversation, length(conversation) - :long + 1) = :own"
         " AND substr(conversation, 1, :wide) = :platform ORDER BY conversation",
-        {"person": who.key, "own": f":@{who.id}", "long": len(who.id) + 2,
-         "platform": f"{platform}:", "wide": len(platform) + 1},
-    ).fetchall()  # fmt: skip
+        {
+            "person": who.key,
+            "own": f":@{who.id}",
+            "long": len(who.id) + 2,
+            "platform": f"{platform}:",
+            "wide": len(platform) + 1,
+        },
+    ).fetchall()
     alone, shared = list[str](), list[str]()
     for conversation in (str(row["conversation"]) for row in rows):
         # A conversation is the person's alone if its key names them, or if nobody else has a
@@ -463,10 +475,11 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         who.values,
     ).fetchall()
     return PersonConversations(
-        alone, shared,
+        alone,
+        shared,
         [row["thread"] for row in threads if row["conversation"] in shared],
         [row["thread"] for row in decided_threads],
-    )  # fmt: skip
+    )
 
 
 def _hide_secrets(value: Any) -> Any:
@@ -573,10 +586,12 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             answer = Answer("", code="forgotten")
         elif (ids | listed) & ids_of_theirs:
             answer = replace(
-                answer, text=_without_person(answer.text, work),
-                parts=tuple(_without_person(part, work) for part in answer.parts), placed=(),
+                answer,
+                text=_without_person(answer.text, work),
+                parts=tuple(_without_person(part, work) for part in answer.parts),
+                placed=(),
                 cards=tuple(replace(c, text=_without_person(c.text, work)) for c in answer.cards),
-            )  # fmt: skip
+            )
         else:
             continue
         _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode_json(answer), row["seq"])
@@ -676,9 +691,12 @@ def _anonymise_usage(work: _ErasureWork) -> None:
         parts = str(place).split(":")
         connection.execute(
             "UPDATE usage SET place = :direct WHERE person = :one AND place = :place",
-            {**values, "place": place,
-             "direct": ":".join((*parts[:2], "direct")) if len(parts) > 2 else place},
-        ).close()  # fmt: skip
+            {
+                **values,
+                "place": place,
+                "direct": ":".join((*parts[:2], "direct")) if len(parts) > 2 else place,
+            },
+        ).close()
         if len(parts) > 2:
             end = f":{place}"
             work.connection.execute(

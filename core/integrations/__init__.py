@@ -404,9 +404,12 @@ class ChatIntegration(Integration[S]):
 
     @abstractmethod
     async def build(
-        self, deps: IntegrationDependencies[S], conversations: Conversations, people: People,
+        self,
+        deps: IntegrationDependencies[S],
+        conversations: Conversations,
+        people: People,
         board: StatusBoard,
-    ) -> ChatPlatform:  # fmt: skip
+    ) -> ChatPlatform:
         """Build the platform without starting it."""
 
     async def prepare_restored(self, database: Database) -> None:
@@ -426,9 +429,13 @@ class Operator(Protocol):
         """Return the result as JSON. `actor` is written in the audit log. Raises PonteError."""
 
     async def describe(
-        self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR, *,
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        actor: Person = OPERATOR,
+        *,
         as_json: bool = False,
-    ) -> Mapping[str, Any]:  # fmt: skip
+    ) -> Mapping[str, Any]:
         """Run an operation. Return what the shell prints: `lines`, `notes`, `failed` and `next`."""
 
     def list_forms(self) -> Sequence[Mapping[str, Any]]:
@@ -472,10 +479,16 @@ class OwnerIntegration(Integration[S]):
 
     @abstractmethod
     async def build(
-        self, deps: IntegrationDependencies[S], conversations: Conversations, people: People,
-        board: OperatorBoard, operator: Operator, notices: PersonNoticeService,
-        routes: Mapping[str, HttpHandler], hooks: HookReceiver,
-    ) -> Platform:  # fmt: skip
+        self,
+        deps: IntegrationDependencies[S],
+        conversations: Conversations,
+        people: People,
+        board: OperatorBoard,
+        operator: Operator,
+        notices: PersonNoticeService,
+        routes: Mapping[str, HttpHandler],
+        hooks: HookReceiver,
+    ) -> Platform:
         """Build the platform without starting it.
 
         `operator` runs the operations that the surface offers. `routes` are HTTP handlers of other

@@ -444,8 +444,9 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
         message, text="", attachments=(), context=(), program_context=(), mentions=(), reply_to=to
     )
     _rewrite_message(connection, seq, bare)
-    connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",
-                       (seq,))  # fmt: skip
+    connection.execute(
+        "UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'", (seq,)
+    )
     for row in connection.execute("SELECT id, item FROM items WHERE seq = ?", (seq,)).fetchall():
         item = decode_json(Item, row["item"])
         if item.role == "user":

@@ -500,8 +500,10 @@ class Jobs(TurnExecutor):
         """Wait until a job of these queues may begin here. Return False if a drain came first."""
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:
-            waits = [asyncio.ensure_future(places.wait_until_free()),
-                     asyncio.ensure_future(self._draining.wait())]  # fmt: skip
+            waits = [
+                asyncio.ensure_future(places.wait_until_free()),
+                asyncio.ensure_future(self._draining.wait()),
+            ]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:

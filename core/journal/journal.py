@@ -215,9 +215,10 @@ class Journal(SqlThreads):
 
         # The ids are recorded even if the turn is not current any more, so that they can be erased.
         insert, values = threads.insert_remotes(
-            turn.thread, remotes,
+            turn.thread,
+            remotes,
             forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
-        )  # fmt: skip
+        )
         steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]
         values |= {"response": response, "number": number}
         try:
@@ -375,8 +376,10 @@ class Journal(SqlThreads):
         """Record that a person deleted the post `number` of a turn."""
         await self._execute(
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE seq = ? AND number = ?",
-            time.time(), turn.seq, number,
-        )  # fmt: skip
+            time.time(),
+            turn.seq,
+            number,
+        )
 
     async def end_turn(
         self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
@@ -573,10 +576,14 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
             connection.execute(sql, (turn.id, old["seq"]))
             connection.execute("UPDATE items SET is_replaced = 1 WHERE seq = ?", (old["seq"],))
     return replace(
-        turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
+        turn,
+        attempt=attempt,
+        generation=generation,
+        thread=own_thread,
+        state=state,
         is_untouched=not row["thread"],
         is_thread_new=is_thread_new and own_thread == thread.id,
-    )  # fmt: skip
+    )
 
 
 def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
@@ -586,16 +593,25 @@ def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
         "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
         " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
         " SET started_at = excluded.started_at",
-        (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
-         call.effect, time.time()),
-    )  # fmt: skip
+        (
+            turn.seq,
+            call.call_id,
+            turn.message.author.key,
+            call.name,
+            call.arguments,
+            call.effect,
+            time.time(),
+        ),
+    )
     threads.mark_outside_text(connection, turn.thread)
 
 
 def _read_current(
-    connection: SqlConnection, turn: Turn, steps: Sequence[str] = (),
+    connection: SqlConnection,
+    turn: Turn,
+    steps: Sequence[str] = (),
     values: Mapping[str, object] = MappingProxyType({}),
-) -> SqlRow | None:  # fmt: skip
+) -> SqlRow | None:
     """Lock the conversation; return the turn's row of `current_turns` if this is the current
     attempt of an unfinished turn, otherwise None. Run `steps` with `values` in either case.
 
@@ -603,9 +619,11 @@ def _read_current(
     until the transaction ends. Raises TakenOver if a later attempt exists.
     """
     guards = {
-        "seq": turn.seq, "conversation": turn.message.address.conversation,
-        "attempt": turn.attempt, "generation": turn.generation,
-    }  # fmt: skip
+        "seq": turn.seq,
+        "conversation": turn.message.address.conversation,
+        "attempt": turn.attempt,
+        "generation": turn.generation,
+    }
     row = connection.run_for_turn(steps, {**guards, **values})
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
@@ -619,9 +637,12 @@ def _read_current(
 
 
 def _add_items(
-    connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str,
+    connection: SqlConnection,
+    turn: Turn,
+    items: Sequence[Item],
+    person: str,
     needs: Collection[Need] = (),
-) -> tuple[Item, ...]:  # fmt: skip
+) -> tuple[Item, ...]:
     """Append items to the transcript, and return them as they are stored. `person` is their
     author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
     if not items:

@@ -11,12 +11,15 @@ from core.store.database import Database, SqlConnection, select_value
 from core.store.tables import TableDeclaration, text
 
 KERNELS_TABLE = TableDeclaration(
-    name="kernels", whose="conversation",
+    name="kernels",
+    whose="conversation",
     not_exported="which process runs a thread's Python",
     contents="which threads had a kernel; Postgres: which process runs a thread's Python",
     kept="until the thread is forgotten",
-    columns=(text("thread"), text("process")), key=("thread",), deleted_by=("thread",),
-)  # fmt: skip
+    columns=(text("thread"), text("process")),
+    key=("thread",),
+    deleted_by=("thread",),
+)
 
 
 class KernelRows:
@@ -99,8 +102,9 @@ class SharedKernelRows(KernelRows):
         """Record that this process no longer has the thread's kernel."""
         await self._write(
             "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
-            thread, self._process,
-        )  # fmt: skip
+            thread,
+            self._process,
+        )
 
     async def forget(self, thread: str) -> None:
         """Delete the thread's row, and end its kernel in every process."""

@@ -76,9 +76,13 @@ class QueueWorkers(FetchedTurns):
         # Procrastinate logs each job twice, with its arguments, and errors that Ponte logs itself.
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         connector = procrastinate.PsycopgConnector(
-            conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS,
-            pool_factory=create_statement_pool, configure=end_each_statement,
-        )  # fmt: skip
+            conninfo=url,
+            min_size=1,
+            max_size=WORKER_POOL_CONNECTIONS,
+            kwargs=CONNECTION_OPTIONS,
+            pool_factory=create_statement_pool,
+            configure=end_each_statement,
+        )
         self.app = procrastinate.App(connector=connector)
         self.app.job_manager = TurnJobManager(connector, self, until_room)
         self.app.task(name="turn", retry=True, pass_context=True)(run)
@@ -102,10 +106,12 @@ class QueueWorkers(FetchedTurns):
             try:
                 await self.app.run_worker_async(
                     queues=queues,  # type: ignore[arg-type]
-                    concurrency=MAX_FETCHED_JOBS, fetch_job_polling_interval=QUEUE_POLL_SECONDS,
-                    delete_jobs="successful", install_signal_handlers=False,
+                    concurrency=MAX_FETCHED_JOBS,
+                    fetch_job_polling_interval=QUEUE_POLL_SECONDS,
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
                     stalled_worker_timeout=PRUNE_LEASES * lease,
-                )  # fmt: skip
+                )
             except Exception as error:
                 log.warning("restarted the job worker", error=repr(error))
             with suppress(TimeoutError):

@@ -116,9 +116,13 @@ class TurnJobManager(JobManager):
             self._news.discard(key)
             try:
                 row = await self.connector.execute_query_one_async(
-                    query=FETCH_JOB_SQL, queues=queues, worker_id=worker_id,
-                    owner=self._workers.owner, thread=secrets.token_hex(8), now=time.time(),
-                )  # fmt: skip
+                    query=FETCH_JOB_SQL,
+                    queues=queues,
+                    worker_id=worker_id,
+                    owner=self._workers.owner,
+                    thread=secrets.token_hex(8),
+                    now=time.time(),
+                )
             except ConnectorException as error:
                 log.warning("could not fetch a job", error=repr(error.__cause__))
                 await self._queue.pool.check()

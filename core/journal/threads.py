@@ -176,9 +176,14 @@ class FileThreadMap:
             probe.execute("PRAGMA journal_mode=WAL")
         sqlitedict = importlib.import_module("sqlitedict")
         self._map = sqlitedict.SqliteDict(
-            str(self._path), tablename="threads", autocommit=True, journal_mode="WAL",
-            encode=encode_json, decode=lambda text: decode_json(Thread, text), outer_stack=False,
-        )  # fmt: skip
+            str(self._path),
+            tablename="threads",
+            autocommit=True,
+            journal_mode="WAL",
+            encode=encode_json,
+            decode=lambda text: decode_json(Thread, text),
+            outer_stack=False,
+        )
         self._map.conn.execute("PRAGMA synchronous=NORMAL")
         self._map.conn.execute("PRAGMA secure_delete=ON")
 
@@ -256,10 +261,15 @@ class SqlThreads(SqlStore):
             (thread, before if before is not None else 1 << 62),  # larger than any `seq`
         )
         return [
-            TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"],
-                            row["created_at"], decode_needs(row["needs"]))
+            TranscriptEntry(
+                row["seq"],
+                decode_json(Item, row["item"]),
+                row["person"],
+                row["created_at"],
+                decode_needs(row["needs"]),
+            )
             for row in rows
-        ]  # fmt: skip
+        ]
 
     @query
     def find_thread_id(self, connection: SqlConnection, conversation: str) -> str:
@@ -318,11 +328,14 @@ class SqlThreads(SqlStore):
         )
         return [
             ConversationSummary(
-                row["conversation"], decode_json(Message, row["message"]), row["title"],
-                bool(row["is_pinned"]), row["used_at"],
+                row["conversation"],
+                decode_json(Message, row["message"]),
+                row["title"],
+                bool(row["is_pinned"]),
+                row["used_at"],
             )
             for row in rows
-        ]  # fmt: skip
+        ]
 
     @query
     def search(
@@ -637,9 +650,16 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     forgotten_answer = encode_json(Answer(text="", code="forgotten"))
     for row in rows:
         message = decode_json(Message, row["message"])
-        bare = replace(message, text="", attachments=(), context=(), program_context=(),
-                       mentions=(), author=replace(message.author, name=""),
-                       reply_to=replace(message.reply_to, token=""))  # fmt: skip
+        bare = replace(
+            message,
+            text="",
+            attachments=(),
+            context=(),
+            program_context=(),
+            mentions=(),
+            author=replace(message.author, name=""),
+            reply_to=replace(message.reply_to, token=""),
+        )
         # The row itself stays, so that a repeated delivery of the same event is still recognised.
         connection.execute(
             "UPDATE inbox SET message = ?, reason = '', thread = '',"

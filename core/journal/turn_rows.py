@@ -23,33 +23,52 @@ SENDER_KEY = "(channel || ' ' || person)"
 EXPORTED_ELSEWHERE = "its rows of theirs are in the sections above"
 
 INBOX_TABLE = TableDeclaration(
-    name="inbox", whose="person", section="messages", seen_at="created_at",
+    name="inbox",
+    whose="person",
+    section="messages",
+    seen_at="created_at",
     contents="each message: text, name, place, language, time zone, names of files, what it "
-             "quotes; the answer",
+    "quotes; the answer",
     kept="`PONTE_RETENTION_DAYS`, `retention_days` of a place; 0, the default, is for ever",
     columns=(
-        integer("seq"), text("event_key", unique=True), text("turn", unique=True),
-        text("conversation"), text("person"), integer("is_decision"),
+        integer("seq"),
+        text("event_key", unique=True),
+        text("turn", unique=True),
+        text("conversation"),
+        text("person"),
+        integer("is_decision"),
         text("state", default="new"),
-        count("attempt"), count("generation"), text("thread", default=""),
-        text("message", json=True), text("answer", null=True, json=True),
-        text("reason", default=""), count("is_notified"), real("created_at"),
+        count("attempt"),
+        count("generation"),
+        text("thread", default=""),
+        text("message", json=True),
+        text("answer", null=True, json=True),
+        text("reason", default=""),
+        count("is_notified"),
+        real("created_at"),
         real("updated_at"),
         text("owner", default=""),
         # The id of the turn that replaces this one; the model no longer reads its items.
         text("replaced_by", default=""),
-        text("refusal", default=""), text("channel", default=""),
+        text("refusal", default=""),
+        text("channel", default=""),
         count("solo_crashes"),  # how many times the process crashed while it ran only this turn
-        count("job", shared=True), count("is_stop_requested", shared=True),
+        count("job", shared=True),
+        count("is_stop_requested", shared=True),
         count("position", shared=True),
     ),
-    key=("seq",), generates_key=True, never_reuses_keys=True,
+    key=("seq",),
+    generates_key=True,
+    never_reuses_keys=True,
     indexes=(
         Index("inbox_open", "is_decision, conversation, seq", IS_OPEN),
         Index("inbox_conversation", "conversation, seq"),
         Index("inbox_person", "person"),
-        Index("inbox_unnotified", "conversation, is_notified, seq",
-              "state = 'undeliverable' AND is_notified = 0"),
+        Index(
+            "inbox_unnotified",
+            "conversation, is_notified, seq",
+            "state = 'undeliverable' AND is_notified = 0",
+        ),
         Index("inbox_waiting", "person", "is_decision = 0 AND state = 'new'"),
         # Few answers show changes. Erasure looks through all of them in one transaction.
         Index("inbox_shows_changes", "seq", SHOWS_CHANGES_SQL),
@@ -58,119 +77,190 @@ INBOX_TABLE = TableDeclaration(
         # It is the only one in the order of the lookup. So the query plan does
         # not depend on statistics, which Postgres lacks when a burst of messages arrives.
         Index("inbox_flow", f"{SENDER_KEY}, position", IS_OPEN_TURN, shared=True),
-        Index("inbox_conversation_position", "conversation, position, seq", IS_OPEN_TURN,
-              shared=True),
+        Index(
+            "inbox_conversation_position", "conversation, position, seq", IS_OPEN_TURN, shared=True
+        ),
         Index("inbox_person_position", "person, position", IS_OPEN_TURN, shared=True),
         Index("inbox_channel_position", "channel, position", IS_OPEN_TURN, shared=True),
-        Index("inbox_begun_position", "position",
-              "is_decision = 0 AND state IN ('running', 'answered', 'posting')", shared=True),
-        Index("inbox_ready", "job", "is_decision = 0 AND state = 'new' AND job > 0",
-              shared=True),
-        Index("inbox_without_job", f"{SENDER_KEY}, position", "state = 'new' AND job = 0",
-              shared=True),
+        Index(
+            "inbox_begun_position",
+            "position",
+            "is_decision = 0 AND state IN ('running', 'answered', 'posting')",
+            shared=True,
+        ),
+        Index("inbox_ready", "job", "is_decision = 0 AND state = 'new' AND job > 0", shared=True),
+        Index(
+            "inbox_without_job", f"{SENDER_KEY}, position", "state = 'new' AND job = 0", shared=True
+        ),
     ),
     deleted_by=("person", "conversation"),
-)  # fmt: skip
+)
 ITEMS_TABLE = TableDeclaration(
-    name="items", whose="turn", section="transcript", seen_at="created_at",
+    name="items",
+    whose="turn",
+    section="transcript",
+    seen_at="created_at",
     contents="the transcript for the model, with thoughts that its server wants back",
     kept="as `inbox`",
     columns=(
-        integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
-        real("created_at"), count("is_replaced"), text("needs", default=""),
+        integer("id"),
+        integer("seq"),
+        text("thread"),
+        text("person"),
+        text("item", json=True),
+        real("created_at"),
+        count("is_replaced"),
+        text("needs", default=""),
     ),
-    key=("id",), generates_key=True,
+    key=("id",),
+    generates_key=True,
     indexes=(
-        Index("items_thread", "thread, id"), Index("items_seq", "seq"),
+        Index("items_thread", "thread, id"),
+        Index("items_seq", "seq"),
         Index("items_person", "person, thread"),
     ),
     deleted_by=("seq", "thread"),
-)  # fmt: skip
+)
 ROUNDS_TABLE = TableDeclaration(
-    name="rounds", whose="turn", section="model_calls",
-    contents="ids and name of the model's answers", kept="as `inbox`",
+    name="rounds",
+    whose="turn",
+    section="model_calls",
+    contents="ids and name of the model's answers",
+    kept="as `inbox`",
     columns=(
-        integer("seq"), integer("number"), text("response", default=""), count("is_complete"),
+        integer("seq"),
+        integer("number"),
+        text("response", default=""),
+        count("is_complete"),
         text("model", default=""),
     ),
-    key=("seq", "number"), deleted_by=("seq",), purged_with="inbox",
-)  # fmt: skip
+    key=("seq", "number"),
+    deleted_by=("seq",),
+    purged_with="inbox",
+)
 CALLS_TABLE = TableDeclaration(
-    name="calls", whose="person", section="tool_calls",
-    contents="what tools were asked and said", kept="as `inbox`",
+    name="calls",
+    whose="person",
+    section="tool_calls",
+    contents="what tools were asked and said",
+    kept="as `inbox`",
     columns=(
-        integer("seq"), text("call_id"), text("person"), text("name"),
-        text("arguments", json=True), text("effect"), text("outcome", null=True, json=True),
-        real("started_at"), real("ended_at", null=True), text("handle", default=""),
+        integer("seq"),
+        text("call_id"),
+        text("person"),
+        text("name"),
+        text("arguments", json=True),
+        text("effect"),
+        text("outcome", null=True, json=True),
+        real("started_at"),
+        real("ended_at", null=True),
+        text("handle", default=""),
     ),
-    key=("seq", "call_id"), indexes=(Index("calls_person", "person"),),
-    deleted_by=("person", "seq"), purged_with="inbox",
-)  # fmt: skip
+    key=("seq", "call_id"),
+    indexes=(Index("calls_person", "person"),),
+    deleted_by=("person", "seq"),
+    purged_with="inbox",
+)
 POSTS_TABLE = TableDeclaration(
-    name="posts", whose="person", section="posts",
-    contents="ids of Ponte's posts on the platform", kept="as `inbox`",
+    name="posts",
+    whose="person",
+    section="posts",
+    contents="ids of Ponte's posts on the platform",
+    kept="as `inbox`",
     columns=(
-        integer("seq"), integer("number"), text("person"), text("key"),
-        text("post", default=""), text("state"), real("updated_at"),
+        integer("seq"),
+        integer("number"),
+        text("person"),
+        text("key"),
+        text("post", default=""),
+        text("state"),
+        real("updated_at"),
     ),
     key=("seq", "number"),
     indexes=(Index("posts_post", "post"), Index("posts_person", "person")),
-    deleted_by=("person", "seq"), purged_with="inbox",
-)  # fmt: skip
+    deleted_by=("person", "seq"),
+    purged_with="inbox",
+)
 CONVERSATIONS_TABLE = TableDeclaration(
-    name="conversations", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
+    name="conversations",
+    whose="conversation",
+    not_exported=EXPORTED_ELSEWHERE,
     contents="a conversation's key, title and last use; in direct messages the key names the "
-             "person",
+    "person",
     kept="as `inbox`",
     columns=(
-        text("conversation"), count("generation"), text("thread"), real("used_at"),
-        text("title", default=""), count("is_pinned"),
+        text("conversation"),
+        count("generation"),
+        text("thread"),
+        real("used_at"),
+        text("title", default=""),
+        count("is_pinned"),
     ),
-    key=("conversation",), deleted_by=("conversation",),
+    key=("conversation",),
+    deleted_by=("conversation",),
     indexes=(Index("conversations_used", "is_pinned, used_at"),),
-)  # fmt: skip
+)
 THREADS_TABLE = TableDeclaration(
-    name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
-    contents="ids of threads, the model's title", kept="as `inbox`",
+    name="threads",
+    whose="conversation",
+    not_exported=EXPORTED_ELSEWHERE,
+    contents="ids of threads, the model's title",
+    kept="as `inbox`",
     columns=(
-        text("id"), text("conversation"), integer("generation"), real("started_at"),
+        text("id"),
+        text("conversation"),
+        integer("generation"),
+        real("started_at"),
         count("has_outside_text"),  # 1: it contains text that its people did not write
         # The model's title; NULL until it is asked for one, which happens once.
         text("title", null=True),
     ),
-    key=("id",), indexes=(Index("threads_conversation", "conversation"),),
+    key=("id",),
+    indexes=(Index("threads_conversation", "conversation"),),
     deleted_by=("conversation",),
-)  # fmt: skip
+)
 REMOTES_TABLE = TableDeclaration(
-    name="remotes", whose="conversation",
+    name="remotes",
+    whose="conversation",
     not_exported="ids on the model's server; what stands there is in the sections above",
     erased="deleted once the model's server has erased it",
-    contents="ids of what the model's server holds", kept="until it is erased there",
+    contents="ids of what the model's server holds",
+    kept="until it is erased there",
     columns=(
-        text("kind"), text("id"), text("thread"), real("created_at"),
+        text("kind"),
+        text("id"),
+        text("thread"),
+        real("created_at"),
         count("erasure"),  # 0: keep it, 1: erase it, 2: it could not be erased
         count("attempts"),
         text("owner", default=""),
     ),
     key=("kind", "id"),
-    indexes=(
-        Index("remotes_thread", "thread"), Index("remotes_erasure", "erasure", "erasure = 1"),
-    ),
-)  # fmt: skip
+    indexes=(Index("remotes_thread", "thread"), Index("remotes_erasure", "erasure", "erasure = 1")),
+)
 THREAD_MAP_TABLE = TableDeclaration(
-    name="thread_map", whose="conversation", shared=True,
+    name="thread_map",
+    whose="conversation",
+    shared=True,
     not_exported="a cache of the transcript",
-    contents="Postgres: a cache of each thread with its participants", kept="as `inbox`",
+    contents="Postgres: a cache of each thread with its participants",
+    kept="as `inbox`",
     columns=(text("conversation"), text("record")),
-    key=("conversation",), deleted_by=("conversation",),
-)  # fmt: skip
+    key=("conversation",),
+    deleted_by=("conversation",),
+)
 PROGRESS_TABLE = TableDeclaration(
-    name="progress", whose="turn", shared=True, unlogged=True,
+    name="progress",
+    whose="turn",
+    shared=True,
+    unlogged=True,
     not_exported="what shows while a turn runs",
-    contents="Postgres: what a turn shows while it runs", kept="until it ends",
-    columns=(text("turn"), text("progress"), real("updated_at")), key=("turn",),
+    contents="Postgres: what a turn shows while it runs",
+    kept="until it ends",
+    columns=(text("turn"), text("progress"), real("updated_at")),
+    key=("turn",),
     deleted_by=("turn",),
-)  # fmt: skip
+)
 FINISHED_VIEW = (
     "CREATE VIEW inbox_finished AS SELECT seq, updated_at FROM inbox"  # noqa: S608 - ours
     f" WHERE state NOT IN {OPEN_STATE_LIST}"
@@ -205,23 +295,32 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         (row["conversation"],),
     ).fetchone()
     return Turn(
-        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
-        state=row["state"], message=decode_json(Message, row["message"]),
+        seq=seq,
+        attempt=row["attempt"],
+        generation=row["generation"],
+        thread=row["thread"],
+        state=row["state"],
+        message=decode_json(Message, row["message"]),
         rounds=tuple(Round(r["number"], r["response"], bool(r["is_complete"])) for r in rounds),
         items=read_items(connection, seq) if has_records else (),
         calls=tuple(
             ToolCall(
-                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
-                effect=call["effect"], handle=call["handle"],
+                call_id=call["call_id"],
+                name=call["name"],
+                arguments=call["arguments"],
+                effect=call["effect"],
+                handle=call["handle"],
                 outcome=decode_json(Outcome, call["outcome"]) if call["outcome"] else None,
             )
             for call in calls
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        refusal=row["refusal"].partition(":")[0], limit=int(row["refusal"].partition(":")[2] or 0),
-        accepted_at=row["created_at"], undelivered_reason=str(untold["reason"]) if untold else "",
-    )  # fmt: skip
+        refusal=row["refusal"].partition(":")[0],
+        limit=int(row["refusal"].partition(":")[2] or 0),
+        accepted_at=row["created_at"],
+        undelivered_reason=str(untold["reason"]) if untold else "",
+    )
 
 
 def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
@@ -229,13 +328,20 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     refusal, _, limit = facts["refusal"].partition(":")
     record = facts["record"]
     return Turn(
-        seq=seq, attempt=1, generation=facts["generation"], thread=facts["thread"],
-        state="running", message=decode_json(Message, facts["message"]),
-        accepted_at=facts["accepted_at"], refusal=refusal, limit=int(limit or 0),
-        undelivered_reason=facts["undelivered_reason"] or "", is_untouched=True,
+        seq=seq,
+        attempt=1,
+        generation=facts["generation"],
+        thread=facts["thread"],
+        state="running",
+        message=decode_json(Message, facts["message"]),
+        accepted_at=facts["accepted_at"],
+        refusal=refusal,
+        limit=int(limit or 0),
+        undelivered_reason=facts["undelivered_reason"] or "",
+        is_untouched=True,
         is_thread_new=facts["is_thread_new"],
         thread_record=decode_json(Thread, record) if record else None,
-    )  # fmt: skip
+    )
 
 
 def read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:

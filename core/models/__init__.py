@@ -81,9 +81,11 @@ class ModelSettings(SettingsPart):
         None, "reasoning effort of the model: low, medium, high"
     )
     ponte_model_context: int | None = setting(
-        None, "tokens of the model's context; without it, Ponte asks the server",
-        "a whole number of tokens, at least 1024", ge=1_024,
-    )  # fmt: skip
+        None,
+        "tokens of the model's context; without it, Ponte asks the server",
+        "a whole number of tokens, at least 1024",
+        ge=1_024,
+    )
     ponte_model_api: Literal["auto", "conversations", "responses", "chat", "demo"] = setting(
         "auto", "API of the model's server: auto, conversations, responses, chat, demo"
     )
@@ -239,9 +241,12 @@ def _serve_model(
 
     own = deps.own
     options = replace(
-        options, model=own.ponte_model, effort=own.ponte_model_effort or "", config=deps.config,
+        options,
+        model=own.ponte_model,
+        effort=own.ponte_model_effort or "",
+        config=deps.config,
         context=own.ponte_model_context or 0,
-    )  # fmt: skip
+    )
     api = own.ponte_model_api
     level = None if api == "auto" or api == "demo" else api
     return ServedModel(deps.client, options, level=level, read=read, record_remote=late)

@@ -582,8 +582,11 @@ class AnswerReader:
 
     def carried_fields(self, fields: Json) -> Json:
         """Return the fields of a message or a call that the server wants back."""
-        carried = {name: value for name, value in fields.items()
-                 if value is not None and CARRIED_FIELD.fullmatch(name)}  # fmt: skip
+        carried = {
+            name: value
+            for name, value in fields.items()
+            if value is not None and CARRIED_FIELD.fullmatch(name)
+        }
         self._count(len(dump_arguments(carried)) if carried else 0)
         return carried
 

@@ -245,10 +245,12 @@ class ContextSizes:
     async def _ask_native(self, model: str) -> tuple[int, bool]:
         """Return what the server's own API tells, and whether that is sure."""
         props, running, shown, studio, proxy = await asyncio.gather(
-            self._get("/../props"), self._get("/../api/ps"),
-            self._get("/../api/show", {"model": model}), self._get("/../api/v0/models"),
+            self._get("/../props"),
+            self._get("/../api/ps"),
+            self._get("/../api/show", {"model": model}),
+            self._get("/../api/v0/models"),
             self._get("/model/info"),
-        )  # fmt: skip
+        )
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
@@ -291,10 +293,12 @@ def find_size(value: object) -> int:
     if not isinstance(value, Mapping):
         return 0
     sizes = [
-        each for key, each in value.items()
+        each
+        for key, each in value.items()
         if str(key).rpartition(".")[2] in SIZE_FIELDS
-        and type(each) is int and each >= MIN_CONTEXT_TOKENS
-    ]  # fmt: skip
+        and type(each) is int
+        and each >= MIN_CONTEXT_TOKENS
+    ]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
 
@@ -330,9 +334,11 @@ def _without_descriptions(schema: Any) -> Any:
         return schema
     return {
         key: {name: _without_descriptions(each) for name, each in value.items()}
-        if key == "properties" else _without_descriptions(value)
-        for key, value in schema.items() if key != "description"
-    }  # fmt: skip
+        if key == "properties"
+        else _without_descriptions(value)
+        for key, value in schema.items()
+        if key != "description"
+    }
 
 
 def tool_tokens(tools: Iterable[ToolSpec]) -> int:
@@ -432,9 +438,10 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
             if room > estimate_tokens([item for item in own if item.kind == "message"]):
                 raise TooLong(OUTPUT_LIMIT_REACHED)
             raise TooLong(
-                OWN_MESSAGE_TOO_LONG, size=format_number(size),
+                OWN_MESSAGE_TOO_LONG,
+                size=format_number(size),
                 limit=format_number(max(rest + size, 0)),
-            )  # fmt: skip
+            )
         items[last:] = _cut_long_texts(items[last:], rest)
         kept = keep_newest_turns(items, room - estimate_tokens([LEFT_OUT_NOTE]))
         items = [LEFT_OUT_NOTE, *kept] if len(kept) < len(items) else list(kept)

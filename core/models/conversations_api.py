@@ -143,8 +143,11 @@ def reconcile(
     `tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
     `was_asked`: this question was sent before, so items after it may be its answer.
     """
-    own_items = [item for item in transcript if item.kind != "opaque" and (item.text or item.call_id
-              or item.role == "user")]  # fmt: skip
+    own_items = [
+        item
+        for item in transcript
+        if item.kind != "opaque" and (item.text or item.call_id or item.role == "user")
+    ]
     server_items = [item for item in tail if _is_transcript_item(item)]
     for end in range(len(server_items), -1, -1):
         for upto in _find_overlaps(own_items, server_items[:end], is_complete):
@@ -642,5 +645,8 @@ def _message_texts(raw: Json) -> list[str]:
     content = raw.get("content")
     if isinstance(content, str):
         return [content]
-    return [str(p.get("text") or p.get("refusal") or "") for p in content or ()
-            if p.get("type") in ("input_text", "output_text", "text", "refusal")]  # fmt: skip
+    return [
+        str(p.get("text") or p.get("refusal") or "")
+        for p in content or ()
+        if p.get("type") in ("input_text", "output_text", "text", "refusal")
+    ]

@@ -442,8 +442,11 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
     tool, _, text = rest.partition(" ")
     name = f"{NOCODB_PREFIX}{tool.removeprefix(NOCODB_PREFIX)}"
     if name not in turn.tools and BRIDGE_TOOL not in turn.tools:
-        tools = [f"`{each.removeprefix(NOCODB_PREFIX)}`" for each in sorted(turn.tools)
-                 if each.startswith(NOCODB_PREFIX)]  # fmt: skip
+        tools = [
+            f"`{each.removeprefix(NOCODB_PREFIX)}`"
+            for each in sorted(turn.tools)
+            if each.startswith(NOCODB_PREFIX)
+        ]
         near = say("Available tools: {tools}.", tools=", ".join(tools)) if tools else ""
         return f"{say(_NO_NOCODB)} {near}".strip()
     try:
@@ -483,8 +486,15 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
     """Return the first rows of a table, or the calls that read them."""
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:
-            args = {"table": name, "filters": [], "match": "all", "fields": [], "sort": [],
-                    "limit": MAX_ROWS, "page": 1}  # fmt: skip
+            args = {
+                "table": name,
+                "filters": [],
+                "match": "all",
+                "fields": [],
+                "sort": [],
+                "limit": MAX_ROWS,
+                "page": 1,
+            }
             return [PlannedCall(QUERY_TOOL, args)]
         value = reply.value if isinstance(reply.value, dict) else {}
         return format_rows(str(value.get("table") or name), reply)
@@ -500,8 +510,11 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
         named = {title.casefold(): id for id, title in titles.items()}
         if (id := named.get(name.casefold(), name)) not in titles:
             names = ", ".join(escape_inline(each) for each in [*titles.values()][:MAX_ROWS]) or "–"
-            missing = say("Table {name} not found. Available tables: {names}.",
-                          name=escape_inline(name), names=names)  # fmt: skip
+            missing = say(
+                "Table {name} not found. Available tables: {names}.",
+                name=escape_inline(name),
+                names=names,
+            )
             return "\n\n".join([missing, *problems])
         title = titles[id]
     reply = turn.find_reply(f"{BRIDGE_TOOL}:list_records")

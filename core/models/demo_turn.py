@@ -126,10 +126,13 @@ class DemoTurn:
         *earlier, now = _split_exchanges(items) or [DemoExchange("", "")]
         day = _DAY_IN_PREFACE.search(request.preface)
         return cls(
-            now, earlier, [item.text for item in items if item.name == NOTE_NAME],
-            frozenset(tool.name for tool in request.tools), day[0] if day else "",
+            now,
+            earlier,
+            [item.text for item in items if item.name == NOTE_NAME],
+            frozenset(tool.name for tool in request.tools),
+            day[0] if day else "",
             any(SAMPLE_TABLES_PHRASE in tool.description for tool in request.tools),
-        )  # fmt: skip
+        )
 
     def find_reply(self, tool: str) -> ToolReply | None:
         """Return the outcome of this turn's last call of `tool`, None if there is none yet."""

@@ -62,9 +62,11 @@ UNSURE_NOTE = (
 )
 
 LEFT_OUT_NOTE = Item(
-    kind="message", role="user", name=NOTE_NAME,
+    kind="message",
+    role="user",
+    name=NOTE_NAME,
     text="[Earlier messages of this conversation were left out here.]",
-)  # fmt: skip
+)
 """The note that the model reads in place of turns that do not fit, or that its server refused."""
 
 
@@ -115,10 +117,11 @@ def file_tokens(file: File) -> int:
 def estimate_tokens(items: Sequence[Item]) -> int:
     """Return the estimated tokens of items."""
     return sum(
-        8 + count_tokens(f"{item.text}{item.arguments}{item.name}{item.raw or ''}")
+        8
+        + count_tokens(f"{item.text}{item.arguments}{item.name}{item.raw or ''}")
         + sum(map(file_tokens, item.files))
         for item in items
-    )  # fmt: skip
+    )
 
 
 def find_turn_starts(items: Sequence[Item]) -> list[int]:
@@ -251,8 +254,11 @@ class ModelInput:
 
     def server_call_ids(self, items: Iterable[Item]) -> dict[str, str]:
         """Return the ids that this server gave to calls, by Ponte's ids. Some have none."""
-        return {item.call_id: item.raw.get("id", "") for item in items
-                if item.kind == "call" and item.raw.get("host") == self._host}  # fmt: skip
+        return {
+            item.call_id: item.raw.get("id", "")
+            for item in items
+            if item.kind == "call" and item.raw.get("host") == self._host
+        }
 
     def stop_sending_files(self) -> bool:
         """Send no more pictures or documents. Return whether that is a change."""

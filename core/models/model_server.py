@@ -290,14 +290,19 @@ MODEL_ERRORS = ErrorTable(
     ModelError,
     on("silent").raises(ModelSilent),
     on("excess").raises(
-        ModelError, ANSWER_TOO_LARGE, values=lambda fault: {"limit": fault.message}),
+        ModelError, ANSWER_TOO_LARGE, values=lambda fault: {"limit": fault.message}
+    ),
     on(range(300, 400)).raises(
-        ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}),
+        ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}
+    ),
     on(when=lambda fault: fault.lacks_tools and "--jinja" in fault.message).raises(
-        ModelError, TOOLS_NEED_OPTION, values=lambda fault: {"option": "--jinja"}),
+        ModelError, TOOLS_NEED_OPTION, values=lambda fault: {"option": "--jinja"}
+    ),
     on(when=lambda fault: fault.lacks_tools and "--" in fault.message).raises(
-        ModelError, TOOLS_NEED_OPTION,
-        values=lambda fault: {"option": "--enable-auto-tool-choice --tool-call-parser"}),
+        ModelError,
+        TOOLS_NEED_OPTION,
+        values=lambda fault: {"option": "--enable-auto-tool-choice --tool-call-parser"},
+    ),
     on(when=lambda fault: fault.lacks_tools).raises(ModelError, NO_TOOLS),
     on(when=is_person_blocked).raises(PersonRefused),
     on(when=lambda fault: fault.is_quota_exhausted).raises(NoQuota),
@@ -312,14 +317,17 @@ MODEL_ERRORS = ErrorTable(
     on(when=lacks_endpoint).raises(NoEndpoint),
     on(when=lambda fault: fault.is_rate_limited).raises(
         RateLimited,
-        values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)}),
+        values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)},
+    ),
     on(when=lambda fault: refuses_pictures(fault) or is_broken_picture(fault)).raises(
-        ModelError, UNREADABLE_PICTURE),
+        ModelError, UNREADABLE_PICTURE
+    ),
     on("foreign").raises(ModelDown, NO_API),
     on(range(400, 500)).raises(
-        ModelError, REQUEST_REFUSED, values=lambda fault: {"reason": fault.reason}),
+        ModelError, REQUEST_REFUSED, values=lambda fault: {"reason": fault.reason}
+    ),
     on().raises(ModelDown),
-)  # fmt: skip
+)
 
 
 def explain_fault(
@@ -519,10 +527,13 @@ class ModelServer:
         Raise ModelError if the answer is empty, or if the server's content filter cut it.
         """
         log.info(
-            "model call ended", response_id=response, input_tokens=answer.usage.input,
-            output_tokens=answer.usage.output, has_tool_calls=answer.has_calls,
+            "model call ended",
+            response_id=response,
+            input_tokens=answer.usage.input,
+            output_tokens=answer.usage.output,
+            has_tool_calls=answer.has_calls,
             truncation_reason=answer.cut_reason,
-        )  # fmt: skip
+        )
         if answer.cut_reason == "filter":
             raise ModelRefused
         if not answer.items:
@@ -607,6 +618,8 @@ def _without_keys(schema: Any, keys: Collection[str]) -> Any:
         return schema
     return {
         key: {name: _without_keys(each, keys) for name, each in value.items()}
-        if key == "properties" and isinstance(value, dict) else _without_keys(value, keys)
-        for key, value in schema.items() if key not in keys
-    }  # fmt: skip
+        if key == "properties" and isinstance(value, dict)
+        else _without_keys(value, keys)
+        for key, value in schema.items()
+        if key not in keys
+    }

@@ -184,9 +184,12 @@ RESPONSES_PATH = "/responses"
 MAX_OUTPUT_FIELD = "max_output_tokens"
 START_EVENTS = ("response.created", "response.queued", "response.in_progress")
 END_EVENTS = (
-    "response.completed", "response.incomplete", "response.failed", "response.cancelled",
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
     "response.done",
-)  # fmt: skip
+)
 
 
 class ResponsesReader(AnswerReader):

@@ -180,10 +180,19 @@ class Trial:
             return before
 
         request = RoundRequest(
-            self.thread, f"doctor{turn}", number, items, history, TRIAL_INSTRUCTIONS,
-            preface="", asker=Person("doctor", "doctor"), tools=tools, seq=turn,
-            previous_seq=turn - 1, payment=OnePayment(),
-        )  # fmt: skip
+            self.thread,
+            f"doctor{turn}",
+            number,
+            items,
+            history,
+            TRIAL_INSTRUCTIONS,
+            preface="",
+            asker=Person("doctor", "doctor"),
+            tools=tools,
+            seq=turn,
+            previous_seq=turn - 1,
+            payment=OnePayment(),
+        )
         async with aclosing(self.model.ask(request)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):

@@ -24,14 +24,18 @@ OPENINGS = (
 gpt-oss."""
 _XML_FORMS = (
     # MiniMax. DeepSeek writes "｜DSML｜" before each name.
-    (r'<invoke name="([^"]+)">(.*?)</invoke>',
-     r'<parameter name="([^"]+)"([^>]*)>(.*?)</parameter>'),
+    (
+        r'<invoke name="([^"]+)">(.*?)</invoke>',
+        r'<parameter name="([^"]+)"([^>]*)>(.*?)</parameter>',
+    ),
     # Qwen Coder
     (r"<function=([^>]+)>(.*?)</function>", r"<parameter=([^>]+)()>\n?(.*?)\n?</parameter>"),
     # GLM
-    (r"<tool_call>\s*([\w.:-]+)\s*((?:<arg_key>.*?)?)</tool_call>",
-     r"<arg_key>(.*?)</arg_key>()\s*<arg_value>(.*?)</arg_value>"),
-)  # fmt: skip
+    (
+        r"<tool_call>\s*([\w.:-]+)\s*((?:<arg_key>.*?)?)</tool_call>",
+        r"<arg_key>(.*?)</arg_key>()\s*<arg_value>(.*?)</arg_value>",
+    ),
+)
 """Patterns of a call with its name and content, and of an argument in it: name, attributes, value.
 """
 _JSON_FORMS = (
@@ -53,8 +57,10 @@ _GEMMA_WORDS = re.compile(
     r'(?:<escape>|<\|"\|>)(.*?)(?:<escape>|<\|"\|>)|(?<=[{,])\s*(\w+)(?=:)', re.DOTALL
 )
 """Texts and keys in the arguments of Gemma, which has no quotes."""
-_MARK = re.compile(r"<invoke|<function=|<tool_call|<parameter|<arg_key>|call_begin|call▁begin"
-                   r"|\[TOOL_CALLS|python_tag| to=|call:")  # fmt: skip
+_MARK = re.compile(
+    r"<invoke|<function=|<tool_call|<parameter|<arg_key>|call_begin|call▁begin"
+    r"|\[TOOL_CALLS|python_tag| to=|call:"
+)
 MAX_MARKS, MAX_MARKUP_CHARACTERS = 256, 200_000
 """Marks and characters of the calls in one text. They bound the time."""
 _REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<arg_key>|call_begin|call▁begin")

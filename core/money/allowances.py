@@ -20,7 +20,7 @@ from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price, 
 
 CountedBy = Literal[
     "each person", "each channel", "each workspace", "each schedule", "together", "everybody"
-]  # fmt: skip
+]
 """Which usage an allowance adds up: one counter for each person, channel, workspace or group.
 
 "each schedule" counts runs of schedules only. "together" is one counter for the people of `who`;
@@ -304,8 +304,9 @@ class OverAllowance(OverBudget):
         allowance, remaining = self.allowance, max(0, self.left)
         words = say(
             (LEFT if remaining else REACHED)[allowance.of],
-            limit=allowance.describe_limit(self.unit), left=format_amount(self.unit, remaining),
-        )  # fmt: skip
+            limit=allowance.describe_limit(self.unit),
+            left=format_amount(self.unit, remaining),
+        )
         return f"{words} {say(ANEW, when=format_moment(self.resets), where=allowance.source)}"
 
 

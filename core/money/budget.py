@@ -49,49 +49,92 @@ from core.store.database import (
 from core.store.tables import Index, TableDeclaration, count, integer, real, text
 
 USAGE_TABLE = TableDeclaration(
-    name="usage", whose="money", section="usage",
+    name="usage",
+    whose="money",
+    section="usage",
     contents="money, tokens, place and day of each turn",
     kept="for ever; nobody's once the person is forgotten",
     columns=(
-        integer("seq"), text("day"), text("person"), text("conversation"), count("input"),
-        count("cached"), count("output"), count("reasoning"), real("cost", null=True),
-        text("place", default=""), count("is_counted", default=1),
+        integer("seq"),
+        text("day"),
+        text("person"),
+        text("conversation"),
+        count("input"),
+        count("cached"),
+        count("output"),
+        count("reasoning"),
+        real("cost", null=True),
+        text("place", default=""),
+        count("is_counted", default=1),
     ),
     key=("seq",),
     indexes=(
-        Index("usage_day", "day, person"), Index("usage_person", "person"),
+        Index("usage_day", "day, person"),
+        Index("usage_person", "person"),
         Index("usage_place", "place, person"),
     ),
-)  # fmt: skip
+)
 SPENDINGS_TABLE = TableDeclaration(
-    name="spendings", whose="money", section="spendings",
-    contents="what each call cost", kept="as `usage`",
+    name="spendings",
+    whose="money",
+    section="spendings",
+    contents="what each call cost",
+    kept="as `usage`",
     columns=(
-        integer("seq"), text("part"), text("person"), text("kind"), text("name"),
-        count("input"), count("cached"), count("output"), count("reasoning"),
+        integer("seq"),
+        text("part"),
+        text("person"),
+        text("kind"),
+        text("name"),
+        count("input"),
+        count("cached"),
+        count("output"),
+        count("reasoning"),
         real("cost", null=True),
         count("is_upper_bound"),  # 1: the real cost is unknown, and `cost` is its upper bound
     ),
-    key=("seq", "part"), indexes=(Index("spendings_person", "person"),),
-)  # fmt: skip
+    key=("seq", "part"),
+    indexes=(Index("spendings_person", "person"),),
+)
 COUNTERS_TABLE = TableDeclaration(
-    name="counters", whose="money", section="allowances", rows="person IN (:person, :one)",
-    contents="what is used of an allowance", kept="as `usage`",
+    name="counters",
+    whose="money",
+    section="allowances",
+    rows="person IN (:person, :one)",
+    contents="what is used of an allowance",
+    kept="as `usage`",
     columns=(
-        text("scope"), text("period"), text("person"), count("turns"), count("tokens"),
-        count("money"), count("notices"),
+        text("scope"),
+        text("period"),
+        text("person"),
+        count("turns"),
+        count("tokens"),
+        count("money"),
+        count("notices"),
     ),
-    key=("scope", "period"), indexes=(Index("counters_person", "person"),),
-)  # fmt: skip
+    key=("scope", "period"),
+    indexes=(Index("counters_person", "person"),),
+)
 HOLDS_TABLE = TableDeclaration(
-    name="holds", whose="money", section="reserved",
-    contents="what is reserved for a call under way", kept="until it ends",
+    name="holds",
+    whose="money",
+    section="reserved",
+    contents="what is reserved for a call under way",
+    kept="until it ends",
     columns=(
-        integer("seq"), text("part"), text("person"), text("kind"), text("name"),
-        text("scopes", json=True), integer("tokens"), integer("money"), real("created_at"),
+        integer("seq"),
+        text("part"),
+        text("person"),
+        text("kind"),
+        text("name"),
+        text("scopes", json=True),
+        integer("tokens"),
+        integer("money"),
+        real("created_at"),
     ),
-    key=("seq", "part"), indexes=(Index("holds_person", "person"),),
-)  # fmt: skip
+    key=("seq", "part"),
+    indexes=(Index("holds_person", "person"),),
+)
 
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
@@ -229,9 +272,15 @@ class Budget(SqlStore):
 
     @transaction
     def _reserve_run(
-        self, connection: SqlConnection, asker: Person, scopes: Sequence[Scope], seq: int,
-        call_id: str, paid: PaidRun, zone: tzinfo,
-    ) -> None:  # fmt: skip
+        self,
+        connection: SqlConnection,
+        asker: Person,
+        scopes: Sequence[Scope],
+        seq: int,
+        call_id: str,
+        paid: PaidRun,
+        zone: tzinfo,
+    ) -> None:
         """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
         Raise OverAllowance."""
         part, person = f"call:{call_id}", self._money_key(asker.key)
@@ -306,9 +355,12 @@ class Budget(SqlStore):
             values,
         ).fetchone()
         usage = Usage(
-            input=int(row["input"] or 0), cached=int(row["cached"] or 0),
-            output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
-        )  # fmt: skip
+            input=int(row["input"] or 0),
+            cached=int(row["cached"] or 0),
+            output=int(row["output"] or 0),
+            reasoning=int(row["reasoning"] or 0),
+            cost=row["cost"],
+        )
         return UsageTotal(int(row["turns"] or 0), usage, int(unsettled["n"]))
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
@@ -382,13 +434,15 @@ class Budget(SqlStore):
         report_rows = [
             {
                 "name": str(row["name"]),
-                **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
-                   "cached", "output", "reasoning")},
+                **{
+                    k: None if row[k] is None else int(row[k])
+                    for k in ("turns", "calls", "input", "cached", "output", "reasoning")
+                },
                 "cost": None if row["cost"] is None else float(row["cost"]),
                 "estimated": int(row["estimated"] or 0),
             }
             for row in rows
-        ]  # fmt: skip
+        ]
         if by == "day":
             return sorted(report_rows, key=lambda row: str(row["name"]))
         return sorted(
@@ -462,9 +516,14 @@ class Budget(SqlStore):
         return datetime.fromtimestamp(time.time(), self.zone).date().isoformat()
 
     def _reserve_call(
-        self, connection: SqlConnection, turn: Turn, person: str, scopes: Sequence[Scope],
-        call: ModelCall, zone: tzinfo,
-    ) -> Grant | None:  # fmt: skip
+        self,
+        connection: SqlConnection,
+        turn: Turn,
+        person: str,
+        scopes: Sequence[Scope],
+        call: ModelCall,
+        zone: tzinfo,
+    ) -> Grant | None:
         """Reserve a call with its `max_output`, or with fewer tokens if an allowance has less left.
         Raise OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
         scopes = _bounding_scopes(scopes)
@@ -513,9 +572,14 @@ class Budget(SqlStore):
 
 
 def settle_round(
-    connection: SqlConnection, seq: int, number: int, usage: Usage, model: str, *,
+    connection: SqlConnection,
+    seq: int,
+    number: int,
+    usage: Usage,
+    model: str,
+    *,
     has_holds: bool = True,
-) -> list[SqlRow]:  # fmt: skip
+) -> list[SqlRow]:
     """Replace the reservation of a round's last call with what the round really used. Earlier calls
     of the round were lost, so they count with their upper bounds. Return the turn's other
     reservations."""
@@ -615,9 +679,13 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
         "SELECT place, sum(is_counted) AS turns, sum(input + output) AS tokens, sum(cost) AS cost"
         " FROM usage WHERE day >= :first AND day <= :last AND (:person = '' OR person = :person)"
         " AND seq <> :without GROUP BY place",
-        {"first": f"{period}-01" if month else period, "last": f"{period}-31" if month else period,
-         "person": scope.person, "without": without},
-    )  # fmt: skip
+        {
+            "first": f"{period}-01" if month else period,
+            "last": f"{period}-31" if month else period,
+            "person": scope.person,
+            "without": without,
+        },
+    )
     past = Spend()
     for row in rows:
         parts = str(row["place"]).split(":", 2)
@@ -631,9 +699,15 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
 
 
 def _insert_hold(
-    connection: SqlConnection, seq: int, part: str, person: str, kind: str, name: str,
-    counts: Iterable[AllowanceCount], bound: Spend,
-) -> None:  # fmt: skip
+    connection: SqlConnection,
+    seq: int,
+    part: str,
+    person: str,
+    kind: str,
+    name: str,
+    counts: Iterable[AllowanceCount],
+    bound: Spend,
+) -> None:
     scopes = json.dumps([[count.scope.key, count.period] for count in counts])
     connection.execute(
         "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, created_at)"
@@ -669,9 +743,14 @@ def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
 
 
 def _settle(
-    connection: SqlConnection, seq: int, part: str, hold: SqlRow | None, kind: str, name: str,
+    connection: SqlConnection,
+    seq: int,
+    part: str,
+    hold: SqlRow | None,
+    kind: str,
+    name: str,
     usage: Usage,
-) -> None:  # fmt: skip
+) -> None:
     """Record what a call used in place of its reservation. If the usage is an estimate, record the
     amounts of the reservation."""
     if hold is not None and usage.is_estimated:
@@ -685,9 +764,19 @@ def _settle(
         " cost, is_upper_bound) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage"
         " WHERE seq = ?"
         " ON CONFLICT (seq, part) DO NOTHING",
-        (part, kind, name, usage.input, usage.cached, usage.output, usage.reasoning, usage.cost,
-         int(usage.is_estimated), seq),
-    )  # fmt: skip
+        (
+            part,
+            kind,
+            name,
+            usage.input,
+            usage.cached,
+            usage.output,
+            usage.reasoning,
+            usage.cost,
+            int(usage.is_estimated),
+            seq,
+        ),
+    )
     # A part is recorded once, so the totals grow only with a new row.
     if recorded.rowcount:
         connection.execute(

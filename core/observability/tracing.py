@@ -79,9 +79,13 @@ class TraceSpan:
     __slots__ = ("_began", "_facts", "_leaves", "_name", "_recording")
 
     def __init__(
-        self, name: str, facts: dict[str, SpanValue] | None = None, *, began: float = 0.0,
+        self,
+        name: str,
+        facts: dict[str, SpanValue] | None = None,
+        *,
+        began: float = 0.0,
         leaves: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._name = name
         self._facts = facts
         self._began = began
@@ -136,9 +140,12 @@ class TraceSpan:
 def model_call(model: str, provider: str, number: int) -> TraceSpan:
     """Return the span of one model call. `number` is the round of the turn."""
     facts: dict[str, SpanValue] = {
-        OPERATION_ATTRIBUTE: "chat", PROVIDER_ATTRIBUTE: provider, "gen_ai.request.model": model,
-        "gen_ai.request.stream": True, "ponte.round": number,
-    }  # fmt: skip
+        OPERATION_ATTRIBUTE: "chat",
+        PROVIDER_ATTRIBUTE: provider,
+        "gen_ai.request.model": model,
+        "gen_ai.request.stream": True,
+        "ponte.round": number,
+    }
     return TraceSpan(f"chat {model}", facts, leaves=provider != AGENT_NAME.lower())
 
 

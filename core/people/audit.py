@@ -64,24 +64,31 @@ MAX_SCANNED_LINES = 5000
 LOG_INTERVAL_SECONDS = 5.0
 """Seconds between two looks for lines that are not in the log yet."""
 AUDIT_KEYS_TABLE = TableDeclaration(
-    name="audit_keys", whose="person",
+    name="audit_keys",
+    whose="person",
     not_exported="the section `audit` has the lines that it leads to",
     erased="deleted last: until then the person can be found again",
-    contents="whose lines of the audit log are whose", kept="until the person is forgotten",
+    contents="whose lines of the audit log are whose",
+    kept="until the person is forgotten",
     columns=(text("pseudonym"), text("person")),
-    key=("pseudonym",), indexes=(Index("audit_keys_person", "person"),),
-)  # fmt: skip
+    key=("pseudonym",),
+    indexes=(Index("audit_keys_person", "person"),),
+)
 AUDIT_TABLE = TableDeclaration(
-    name="audit", whose="person", not_exported="the section `audit` has the lines",
+    name="audit",
+    whose="person",
+    not_exported="the section `audit` has the lines",
     erased="its lines name nobody once their `audit_keys` are deleted",
     contents="who asked, decided and did what, by random keys and ids",
     kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever; the newest 100 MB",
     # `size`: the characters of this line and of all before it. `is_logged`: it was written to the
     # JSON log.
-    columns=(integer("id"), text("line"), count("size"), count("is_logged")), key=("id",),
+    columns=(integer("id"), text("line"), count("size"), count("is_logged")),
+    key=("id",),
     indexes=(Index("audit_unlogged", "id", where="is_logged = 0"),),
-    generates_key=True, never_reuses_keys=True,
-)  # fmt: skip
+    generates_key=True,
+    never_reuses_keys=True,
+)
 
 
 class Audit(SqlStore):

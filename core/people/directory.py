@@ -36,33 +36,45 @@ from core.store.database import (
 from core.store.tables import Index, TableDeclaration, integer, real, text
 
 DIRECTORY_TABLE = TableDeclaration(
-    name="directory", whose="person", section="platform_profile",
+    name="directory",
+    whose="person",
+    section="platform_profile",
     contents="what Slack and Discord report about a person: id, name, language, time zone, "
-             "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
-             "Slack: every member of the workspace, even if they never wrote to Ponte",
-    kept="until 30 days after the platform last confirmed it, or they leave the Slack "
-         "workspace",
+    "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
+    "Slack: every member of the workspace, even if they never wrote to Ponte",
+    kept="until 30 days after the platform last confirmed it, or they leave the Slack workspace",
     columns=(
-        text("platform"), text("scope"), text("id"), text("person"), text("name"),
-        text("locale"), text("time_zone"), integer("is_guest"), integer("is_bot"),
-        text("belongs_to"), real("confirmed_at"),
+        text("platform"),
+        text("scope"),
+        text("id"),
+        text("person"),
+        text("name"),
+        text("locale"),
+        text("time_zone"),
+        integer("is_guest"),
+        integer("is_bot"),
+        text("belongs_to"),
+        real("confirmed_at"),
     ),
     key=("platform", "scope", "id"),
     indexes=(
-        Index("directory_id", "platform, id"), Index("directory_person", "person"),
+        Index("directory_id", "platform, id"),
+        Index("directory_person", "person"),
         Index("directory_confirmed", "confirmed_at"),
     ),
     deleted_by=("person",),
     copied=False,  # each platform lists its people again
-)  # fmt: skip
+)
 ERASED_PEOPLE_TABLE = TableDeclaration(
-    name="erased_people", whose="nobody",
+    name="erased_people",
+    whose="nobody",
     not_exported="keyed hashes of people who were forgotten, which name nobody",
     contents="a keyed hash of each forgotten Slack person's id, so that the list of members "
-             "does not bring them back",
+    "does not bring them back",
     kept="for ever",
-    columns=(text("pseudonym"),), key=("pseudonym",),
-)  # fmt: skip
+    columns=(text("pseudonym"),),
+    key=("pseudonym",),
+)
 
 
 log = structlog.get_logger("directory")
@@ -118,9 +130,14 @@ class MemberDirectory:
     """
 
     def __init__(
-        self, platform: str, rows: SqlDirectory, lookup: Lookup, *, shared: bool = False,
+        self,
+        platform: str,
+        rows: SqlDirectory,
+        lookup: Lookup,
+        *,
+        shared: bool = False,
         clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._platform = platform
         self._rows = rows
         self._lookup = lookup
@@ -206,9 +223,12 @@ class MemberDirectory:
             self._reading = self._tasks.start(self._follow_rows())
 
     async def take(
-        self, members: Sequence[PlatformMember], *, unasked: bool = False,
+        self,
+        members: Sequence[PlatformMember],
+        *,
+        unasked: bool = False,
         write_again: float = WRITE_AGAIN_SECONDS,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Store data that the platform reported just now.
 
         `unasked`: the data concerns everybody, so people who were forgotten are left out. Otherwise
@@ -232,11 +252,15 @@ class MemberDirectory:
         if unasked:
             # A list of everybody must not displace the people who use Ponte.
             members_to_keep = (
-                member for member in fresh
+                member
+                for member in fresh
                 if member.id not in (erased or ())
-                and (member.key in self._known or member.key in self._waits
-                     or len(self._known) < MAX_MEMBERS_IN_MEMORY)
-            )  # fmt: skip
+                and (
+                    member.key in self._known
+                    or member.key in self._waits
+                    or len(self._known) < MAX_MEMBERS_IN_MEMORY
+                )
+            )
             self._remember_all(members_to_keep, changed)
         if erased is None:
             for member in changed:
@@ -465,16 +489,30 @@ def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> N
 
 def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]:
     return (
-        platform, member.scope, member.id, member.person, member.name, member.locale,
-        member.time_zone, member.is_guest, member.is_bot, " ".join(sorted(member.belongs_to)),
+        platform,
+        member.scope,
+        member.id,
+        member.person,
+        member.name,
+        member.locale,
+        member.time_zone,
+        member.is_guest,
+        member.is_bot,
+        " ".join(sorted(member.belongs_to)),
         member.confirmed_at,
-    )  # fmt: skip
+    )
 
 
 def _member(row: SqlRow) -> PlatformMember:
     return PlatformMember(
-        id=row["id"], scope=row["scope"], person=row["person"], name=row["name"],
-        locale=row["locale"], time_zone=row["time_zone"], is_guest=bool(row["is_guest"]),
-        is_bot=bool(row["is_bot"]), belongs_to=frozenset(row["belongs_to"].split()),
+        id=row["id"],
+        scope=row["scope"],
+        person=row["person"],
+        name=row["name"],
+        locale=row["locale"],
+        time_zone=row["time_zone"],
+        is_guest=bool(row["is_guest"]),
+        is_bot=bool(row["is_bot"]),
+        belongs_to=frozenset(row["belongs_to"].split()),
         confirmed_at=row["confirmed_at"],
-    )  # fmt: skip
+    )

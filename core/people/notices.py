@@ -170,8 +170,9 @@ class Outbox(SqlStore):
         notices = await self._select_notices(
             "change = :change AND kind = 'copy' AND person = :person"
             " AND state IN ('posting', 'posted', 'removed')",
-            change=change, person=person,
-        )  # fmt: skip
+            change=change,
+            person=person,
+        )
         return bool(notices)
 
     async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:

@@ -33,33 +33,51 @@ from core.store.remembered import read_text, write_text
 from core.store.tables import Index, TableDeclaration, real, text
 
 PEOPLE_TABLE = TableDeclaration(
-    name="people", whose="person", section="page_account", seen_at="added_at",
+    name="people",
+    whose="person",
+    section="page_account",
+    seen_at="added_at",
     contents="page: name, SHA-256 of the token, when they were added, the last day they came",
     kept="until `ponte people remove`, or they are forgotten",
     columns=(
-        text("person"), text("token", secret=True), real("added_at"),
+        text("person"),
+        text("token", secret=True),
+        real("added_at"),
         text("last_visit", default=""),
     ),
-    key=("person",), deleted_by=("person",),
-)  # fmt: skip
+    key=("person",),
+    deleted_by=("person",),
+)
 API_TOKENS_TABLE = TableDeclaration(
-    name="api_tokens", whose="person", section="api_tokens", seen_at="added_at",
+    name="api_tokens",
+    whose="person",
+    section="api_tokens",
+    seen_at="added_at",
     contents="page: name and SHA-256 of each token for programs, when it was made and expires, "
-             "the last day of use",
+    "the last day of use",
     kept="until it is revoked, `ponte people remove`, or they are forgotten",
     columns=(
-        text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
-        real("added_at"), real("expires_at"), text("last_use", default=""),
+        text("id"),
+        text("person"),
+        text("token", secret=True, unique=True),
+        text("name"),
+        real("added_at"),
+        real("expires_at"),
+        text("last_use", default=""),
     ),
-    key=("id",), indexes=(Index("api_tokens_person", "person"),), deleted_by=("person",),
-)  # fmt: skip
+    key=("id",),
+    indexes=(Index("api_tokens_person", "person"),),
+    deleted_by=("person",),
+)
 ENDED_SESSIONS_TABLE = TableDeclaration(
-    name="ended_sessions", whose="nobody",
+    name="ended_sessions",
+    whose="nobody",
     not_exported="hashes of sessions that were signed out of, which lead to nobody",
     contents="page: the SHA-256 of each session that somebody signed out of, and its end",
     kept="until then, at most 30 days",
-    columns=(text("session"), real("expires_at")), key=("session",),
-)  # fmt: skip
+    columns=(text("session"), real("expires_at")),
+    key=("session",),
+)
 
 NOT_INVITED_SENTENCE = (
     "No one called {name} is invited to the page. `ponte people list` shows who is."
@@ -301,8 +319,13 @@ class SqlPageAccounts(SqlStore):
         """Store an API token, and delete those of the person that have expired. `by`: somebody else
         does it, and the person gets a notice. Raises TooManyApiTokens."""
         columns = (
-            token.id, token.person, token.token_hash, token.name, token.added_at, token.expires_at,
-        )  # fmt: skip
+            token.id,
+            token.person,
+            token.token_hash,
+            token.name,
+            token.added_at,
+            token.expires_at,
+        )
         connection.lock_key(token.person)
         connection.execute(
             "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
@@ -379,9 +402,14 @@ def _record_token_event(
 
 def _api_token_of(row: SqlRow) -> ApiToken:
     return ApiToken(
-        row["id"], row["person"], row["token"], row["name"], row["added_at"], row["expires_at"],
+        row["id"],
+        row["person"],
+        row["token"],
+        row["name"],
+        row["added_at"],
+        row["expires_at"],
         row["last_use"],
-    )  # fmt: skip
+    )
 
 
 def _account_of(row: SqlRow) -> PageAccount:

@@ -640,9 +640,13 @@ class Policy:
         return _PersonFacts(groups, None if person.platform in self.people.guests else False)
 
     async def _look_up_rights(
-        self, person: Person, address: Address, names: frozenset[str] = frozenset(), *,
+        self,
+        person: Person,
+        address: Address,
+        names: frozenset[str] = frozenset(),
+        *,
         max_age: float = MAX_STALE_SECONDS,
-    ) -> Rights:  # fmt: skip
+    ) -> Rights:
         facts = self._cached_facts(person, names)
         if not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)

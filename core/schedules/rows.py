@@ -178,13 +178,20 @@ class Schedules(SqlStore):
             _update(connection, id, now, runs=runs, revision=revision, **_draft_values(draft))
         else:
             values = {
-                "id": id, "revision": schedule.revision, "person": schedule.owner.key,
+                "id": id,
+                "revision": schedule.revision,
+                "person": schedule.owner.key,
                 "owner": encode_json(schedule.owner),
                 "conversation": schedule.address.conversation,
-                "reply_to": encode_json(schedule.reply_to), "locale": schedule.locale,
-                "state": "paused", "reason": "person", "created_at": now, "updated_at": now,
-                "runs": schedule.runs, **_draft_values(draft),
-            }  # fmt: skip
+                "reply_to": encode_json(schedule.reply_to),
+                "locale": schedule.locale,
+                "state": "paused",
+                "reason": "person",
+                "created_at": now,
+                "updated_at": now,
+                "runs": schedule.runs,
+                **_draft_values(draft),
+            }
             names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
             connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
         if schedule.state == "ended":
@@ -327,9 +334,14 @@ class Schedules(SqlStore):
             now, current = self._clock(), _schedule_of(row)
             if plan.missed_count:
                 _insert_run(
-                    connection, current, f"schedule:{current.id}:missed:{plan.first_missed_at:.0f}",
-                    plan.first_missed_at, now, "missed", missed=plan.missed_count,
-                )  # fmt: skip
+                    connection,
+                    current,
+                    f"schedule:{current.id}:missed:{plan.first_missed_at:.0f}",
+                    plan.first_missed_at,
+                    now,
+                    "missed",
+                    missed=plan.missed_count,
+                )
             run, queued = None, None
             key = f"schedule:{current.id}:{plan.due_at:.0f}"
             # The key exists only if the machine's clock was set back. The run may be deleted
@@ -351,10 +363,14 @@ class Schedules(SqlStore):
                 current.draft.max_runs and runs >= current.draft.max_runs
             )
             _update(
-                connection, current.id, now, next_due_at=0 if is_over else plan.next_due_at,
-                state="ended" if is_over else "active", runs=runs,
+                connection,
+                current.id,
+                now,
+                next_due_at=0 if is_over else plan.next_due_at,
+                state="ended" if is_over else "active",
+                runs=runs,
                 last_due_at=plan.due_at or current.last_due_at,
-            )  # fmt: skip
+            )
             _delete_runs(  # all but the newest that have ended
                 connection,
                 "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key FROM"
@@ -604,10 +620,19 @@ def _insert_run(
         " is_late, missed_count, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
         (
-            key, schedule.id, schedule.owner.key, due, seq, state, reason, int(is_late), missed,
-            now, ended,
+            key,
+            schedule.id,
+            schedule.owner.key,
+            due,
+            seq,
+            state,
+            reason,
+            int(is_late),
+            missed,
+            now,
+            ended,
         ),
-    )  # fmt: skip
+    )
     return ScheduleRun(key, schedule.id, due, state, seq, reason, is_late, missed, now, ended)
 
 
@@ -670,27 +695,56 @@ def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
 
 def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
     return {
-        "kind": draft.kind, "text": draft.text, "cron": draft.rule.cron,
-        "run_at": draft.rule.run_at, "time_zone": draft.time_zone,
-        "catch_up_seconds": draft.catch_up_seconds, "ends_at": draft.ends_at,
-        "max_runs": draft.max_runs, "addresses": " ".join(draft.addresses),
-    }  # fmt: skip
+        "kind": draft.kind,
+        "text": draft.text,
+        "cron": draft.rule.cron,
+        "run_at": draft.rule.run_at,
+        "time_zone": draft.time_zone,
+        "catch_up_seconds": draft.catch_up_seconds,
+        "ends_at": draft.ends_at,
+        "max_runs": draft.max_runs,
+        "addresses": " ".join(draft.addresses),
+    }
 
 
 def _schedule_of(row: SqlRow) -> Schedule:
     draft = ScheduleDraft(
-        row["kind"], row["text"], ScheduleRule(row["cron"], row["run_at"]), row["time_zone"],
-        row["catch_up_seconds"], row["ends_at"], row["max_runs"], tuple(row["addresses"].split()),
-    )  # fmt: skip
+        row["kind"],
+        row["text"],
+        ScheduleRule(row["cron"], row["run_at"]),
+        row["time_zone"],
+        row["catch_up_seconds"],
+        row["ends_at"],
+        row["max_runs"],
+        tuple(row["addresses"].split()),
+    )
     return Schedule(
-        row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
-        row["state"], row["reason"], row["locale"], row["next_due_at"], row["last_due_at"],
-        row["runs"], row["failures"], row["revision"], row["created_at"],
-    )  # fmt: skip
+        row["id"],
+        decode_json(Person, row["owner"]),
+        decode_json(ReplyTo, row["reply_to"]),
+        draft,
+        row["state"],
+        row["reason"],
+        row["locale"],
+        row["next_due_at"],
+        row["last_due_at"],
+        row["runs"],
+        row["failures"],
+        row["revision"],
+        row["created_at"],
+    )
 
 
 def _run_of(row: SqlRow) -> ScheduleRun:
     return ScheduleRun(
-        row["event_key"], row["schedule"], row["due_at"], row["state"], row["seq"], row["reason"],
-        bool(row["is_late"]), row["missed_count"], row["started_at"], row["ended_at"],
-    )  # fmt: skip
+        row["event_key"],
+        row["schedule"],
+        row["due_at"],
+        row["state"],
+        row["seq"],
+        row["reason"],
+        bool(row["is_late"]),
+        row["missed_count"],
+        row["started_at"],
+        row["ended_at"],
+    )

@@ -194,9 +194,11 @@ class ScheduleOrigin(Origin):
                 raise RunSkipped("changed")
             try:
                 await retry(
-                    lambda: self._check_owner(turn.message), StatusUnknown,
-                    UNKNOWN_STATUS_BACKOFF, max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
-                )  # fmt: skip
+                    lambda: self._check_owner(turn.message),
+                    StatusUnknown,
+                    UNKNOWN_STATUS_BACKOFF,
+                    max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
+                )
             except NotAllowed:
                 raise RunSkipped("rights", pause="rights") from None
             except StatusUnknown:
@@ -322,9 +324,10 @@ class ScheduleReports:
             platform, _, id = key.partition(":")
             people[key] = person if key == person.key else Person(platform, id)
         values = {
-            "schedule": schedule.id, "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
+            "schedule": schedule.id,
+            "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
             "when": f"{due:%Y-%m-%d %H:%M} ({due.tzinfo})",
-        }  # fmt: skip
+        }
         notices = [
             (person, PersonNotice.new(run.event_key, kind, **values)) for person in people.values()
         ]

@@ -208,15 +208,30 @@ def make_run_message(
     turn, draft = turn_id(event_key), schedule.draft
     reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires_at=0.0)
     return Message(
-        event_key, draft.text, schedule.owner, schedule.address, reply_to, locale=schedule.locale,
-        time_zone=draft.time_zone, sent_at=due,
+        event_key,
+        draft.text,
+        schedule.owner,
+        schedule.address,
+        reply_to,
+        locale=schedule.locale,
+        time_zone=draft.time_zone,
+        sent_at=due,
         origin=MessageOrigin(
-            "schedule", schedule.id, may_be_command=draft.kind == "command", is_authored=False,
-            is_attended=False, reads_history=False,
-            data={"kind": draft.kind, "due_at": due, "revision": schedule.revision,
-                  "is_late": is_late, "addresses": draft.addresses},
+            "schedule",
+            schedule.id,
+            may_be_command=draft.kind == "command",
+            is_authored=False,
+            is_attended=False,
+            reads_history=False,
+            data={
+                "kind": draft.kind,
+                "due_at": due,
+                "revision": schedule.revision,
+                "is_late": is_late,
+                "addresses": draft.addresses,
+            },
         ),
-    )  # fmt: skip
+    )
 
 
 MAX_COUNTED_MISSED = 1_000
@@ -243,8 +258,9 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
     if len(what) > MAX_WHAT_LENGTH:
         raise BadSchedule(
             "That is too long for a schedule: {length} characters. The limit is {most}.",
-            length=len(what), most=MAX_WHAT_LENGTH,
-        )  # fmt: skip
+            length=len(what),
+            most=MAX_WHAT_LENGTH,
+        )
     zone = get_zone(draft.time_zone)
     rule = draft.rule
     if bool(rule.cron) == bool(rule.run_at):
@@ -263,8 +279,9 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
                 raise BadSchedule(
                     "This schedule would run every {found} minutes. The minimum is {minutes} "
                     "minutes.",
-                    found=round((due - last) / 60), minutes=limits.shortest_minutes,
-                )  # fmt: skip
+                    found=round((due - last) / 60),
+                    minutes=limits.shortest_minutes,
+                )
             last = due
     first = next_after(rule, draft.time_zone, now)
     if first is None or first > now + MAX_YEARS_AHEAD * 366 * 24 * HOUR_SECONDS:
@@ -320,10 +337,11 @@ def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
     within = replace(draft, ends_at=min(draft.ends_at or year, year))
     # A second before the end of a gap, the offset is another one.
     return [
-        due for due in next_dates(within, now, MAX_DATES_A_YEAR)
+        due
+        for due in next_dates(within, now, MAX_DATES_A_YEAR)
         if is_twice(due)
         or datetime.fromtimestamp(due.timestamp() - 1, due.tzinfo).utcoffset() != due.utcoffset()
-    ]  # fmt: skip
+    ]
 
 
 def is_twice(when: datetime) -> bool:
@@ -389,8 +407,9 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
             except CronSimError:
                 raise BadSchedule(
                     "The rule `{rule}` has an invalid field: `{field}`.",
-                    rule=rule.cron[:100], field=part[:40],
-                ) from None  # fmt: skip
+                    rule=rule.cron[:100],
+                    field=part[:40],
+                ) from None
         never = "The rule `{rule}` is never due: none of its months has that day."
         raise BadSchedule(never, rule=rule.cron[:100]) from None
 
@@ -472,45 +491,74 @@ def read_time(words: str, zone: ZoneInfo) -> float:
 
 
 SCHEDULES_TABLE = TableDeclaration(
-    name="schedules", whose="person", section="schedules", seen_at="created_at",
+    name="schedules",
+    whose="person",
+    section="schedules",
+    seen_at="created_at",
     contents="each schedule: what it does and where, when it is due, the time zone, the owner",
     kept="until its owner deletes it or is forgotten",
     columns=(
-        text("id"), text("person"), text("owner", json=True), text("conversation"),
-        text("reply_to", json=True), text("kind"), text("text"), text("cron", default=""),
-        Column("run_at", "REAL", 0), text("time_zone"), text("locale", default=""),
+        text("id"),
+        text("person"),
+        text("owner", json=True),
+        text("conversation"),
+        text("reply_to", json=True),
+        text("kind"),
+        text("text"),
+        text("cron", default=""),
+        Column("run_at", "REAL", 0),
+        text("time_zone"),
+        text("locale", default=""),
         text("state"),  # active, paused or ended
-        text("reason", default=""), Column("next_due_at", "REAL", 0),
-        Column("last_due_at", "REAL", 0), real("catch_up_seconds"),
-        Column("ends_at", "REAL", 0), text("addresses", default=""), count("max_runs"),
-        count("runs"), count("failures"),
+        text("reason", default=""),
+        Column("next_due_at", "REAL", 0),
+        Column("last_due_at", "REAL", 0),
+        real("catch_up_seconds"),
+        Column("ends_at", "REAL", 0),
+        text("addresses", default=""),
+        count("max_runs"),
+        count("runs"),
+        count("failures"),
         text("revision"),  # the change that wrote the draft
-        real("created_at"), real("updated_at"),
+        real("created_at"),
+        real("updated_at"),
     ),
     key=("id",),
     indexes=(
         Index("schedules_due", "next_due_at", "state = 'active'"),
-        Index("schedules_person", "person"), Index("schedules_conversation", "conversation"),
+        Index("schedules_person", "person"),
+        Index("schedules_conversation", "conversation"),
     ),
     deleted_by=("person",),
-)  # fmt: skip
+)
 SCHEDULE_RUNS_TABLE = TableDeclaration(
-    name="schedule_runs", whose="person", section="schedule_runs", seen_at="started_at",
+    name="schedule_runs",
+    whose="person",
+    section="schedule_runs",
+    seen_at="started_at",
     contents="when a schedule ran or should have, and the outcome",
     kept="the newest 50 of each schedule",
     columns=(
-        text("event_key"), text("schedule"), text("person"), real("due_at"), count("seq"),
+        text("event_key"),
+        text("schedule"),
+        text("person"),
+        real("due_at"),
+        count("seq"),
         text("state"),  # queued, done, failed, stopped, skipped or missed
-        text("reason", default=""), count("is_late"),
+        text("reason", default=""),
+        count("is_late"),
         count("missed_count", default=1),  # how many due times a row of missed runs stands for
-        real("started_at"), Column("ended_at", "REAL", 0), count("is_notified"),
+        real("started_at"),
+        Column("ended_at", "REAL", 0),
+        count("is_notified"),
     ),
     key=("event_key",),
     indexes=(
         Index("schedule_runs_schedule", "schedule, due_at"),
-        Index("schedule_runs_person", "person"), Index("schedule_runs_seq", "seq"),
+        Index("schedule_runs_person", "person"),
+        Index("schedule_runs_seq", "seq"),
         Index("schedule_runs_open", "schedule", "state = 'queued'"),
         Index("schedule_runs_unnotified", "schedule", "is_notified = 0 AND state <> 'queued'"),
     ),
     deleted_by=("person",),
-)  # fmt: skip
+)

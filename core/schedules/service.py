@@ -278,13 +278,22 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
     """Return a schedule as the shell and the operator's page get it."""
     draft = schedule.draft
     return {
-        "id": schedule.id, "state": schedule.state, "reason": schedule.reason,
-        "owner": schedule.owner.key, "place": place_names(schedule.address)[-1],
-        "kind": draft.kind, "text": draft.text, "cron": draft.rule.cron,
-        "run_at": draft.rule.run_at, "time_zone": draft.time_zone,
-        "next_due_at": schedule.next_due_at, "last_due_at": schedule.last_due_at,
-        "runs": schedule.runs, "failures": schedule.failures, "created_at": schedule.created_at,
-    }  # fmt: skip
+        "id": schedule.id,
+        "state": schedule.state,
+        "reason": schedule.reason,
+        "owner": schedule.owner.key,
+        "place": place_names(schedule.address)[-1],
+        "kind": draft.kind,
+        "text": draft.text,
+        "cron": draft.rule.cron,
+        "run_at": draft.rule.run_at,
+        "time_zone": draft.time_zone,
+        "next_due_at": schedule.next_due_at,
+        "last_due_at": schedule.last_due_at,
+        "runs": schedule.runs,
+        "failures": schedule.failures,
+        "created_at": schedule.created_at,
+    }
 
 
 @dataclass
@@ -311,9 +320,12 @@ class Scheduling:
     def store(self) -> Schedules:
         """The stored schedules."""
         store = Schedules(
-            self.database, cast(SqlInbox, self.conversations.inbox), self.clock,
-            peers=self.peers, destination=self._find_destination,
-        )  # fmt: skip
+            self.database,
+            cast(SqlInbox, self.conversations.inbox),
+            self.clock,
+            peers=self.peers,
+            destination=self._find_destination,
+        )
         store.on_change = self._note_change
         return store
 
@@ -497,9 +509,12 @@ class ScheduleApplier:
         new = find_addresses(text)
         own = new - (find_addresses(draft.text) - set(draft.addresses))
         draft = replace(
-            draft, text=text, addresses=tuple(sorted(own)), time_zone=zone.key,
+            draft,
+            text=text,
+            addresses=tuple(sorted(own)),
+            time_zone=zone.key,
             rule=read_rule(when, draft.rule, zone) if when else draft.rule,
-        )  # fmt: skip
+        )
         draft = await service.check(draft, to.asker, to.address, is_new=row.before is None)
         return replace(base, title=draft.kind, rows=(replace(row, after=make_row(draft)),))
 
@@ -550,10 +565,15 @@ class _ScheduleBatch:
                 await service.schedules.delete(row.id, former, to.asker, change)
             else:
                 schedule = Schedule(
-                    row.id, to.asker, to, read_row(row.after), self._state_after(row),
-                    locale=target["locale"], revision=self.draft.change_id,
+                    row.id,
+                    to.asker,
+                    to,
+                    read_row(row.after),
+                    self._state_after(row),
+                    locale=target["locale"],
+                    revision=self.draft.change_id,
                     runs=target.get("runs", 0),  # an undo has some
-                )  # fmt: skip
+                )
                 people = service.people.list_keys(to.asker.key)
                 most = service.config.schedule_limits.per_person
                 await service.schedules.put(schedule, former, people, most)

@@ -93,9 +93,12 @@ class ScheduleSource:
         to = ReplyTo(place, ctx.asker, ctx.message.reply_to.source, "")
         try:
             base = Draft(
-                SCHEDULE_APPLIER, SCHEDULE_KIND, {"locale": LANGUAGE.get()},
-                kind, (RowWrite(applier_data=encode_json(to)),),
-            )  # fmt: skip
+                SCHEDULE_APPLIER,
+                SCHEDULE_KIND,
+                {"locale": LANGUAGE.get()},
+                kind,
+                (RowWrite(applier_data=encode_json(to)),),
+            )
             if id or kind == "delete":
                 base = await service.find_base(id, ctx.asker, ctx.address)
             (row,) = base.rows

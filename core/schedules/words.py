@@ -144,8 +144,9 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     if day == "*" and (last := re.fullmatch(r"([0-7])L", weekday)):
         return say(
             "on the last {day} of each month at {times}",
-            day=_weekday_name(int(last[1])), times=times,
-        )  # fmt: skip
+            day=_weekday_name(int(last[1])),
+            times=times,
+        )
     if day == "*" and (nth := re.fullmatch(r"(\w+)#([1-5])", weekday)):
         named = _parse_list(nth[1], WEEKDAYS)
         sentence = _NTH_WEEKDAY[int(nth[2])]
@@ -229,8 +230,10 @@ def _join(words: Sequence[str]) -> str:
 
 MAX_CARD_TITLE_CHARACTERS = 120
 _TITLES: dict[ScheduleKind, str] = {
-    "ask": "Ask Ponte: {what}", "post": "Reminder: {what}", "command": "Run: {what}",
-}  # fmt: skip
+    "ask": "Ask Ponte: {what}",
+    "post": "Reminder: {what}",
+    "command": "Run: {what}",
+}
 _COSTS: dict[ScheduleKind, str] = {
     "ask": (
         "Each run is an ordinary message to the model, counts toward your limits and uses your "

@@ -54,9 +54,18 @@ class SqlFiles(SqlStore):
                 "INSERT INTO files (id, event_key, sha256, name, type, size, person,"
                 " conversation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO"
                 " NOTHING",
-                (file, event_key, digest, name, text.safe_media_type(type),
-                 len(data), owner.key, conversation, time.time()),
-            )  # fmt: skip
+                (
+                    file,
+                    event_key,
+                    digest,
+                    name,
+                    text.safe_media_type(type),
+                    len(data),
+                    owner.key,
+                    conversation,
+                    time.time(),
+                ),
+            )
             return _file_of(
                 connection.execute("SELECT * FROM files WHERE id = ?", (file,)).fetchone()
             )

@@ -150,9 +150,14 @@ class PostgresStatements:
         """Add to all counters in one statement."""
         return self.execute(
             "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
-            ([scope for scope, _ in counters], [period for _, period in counters],
-             turns, tokens, money),
-        ).fetchall()  # fmt: skip
+            (
+                [scope for scope, _ in counters],
+                [period for _, period in counters],
+                turns,
+                tokens,
+                money,
+            ),
+        ).fetchall()
 
 
 class PostgresDatabase:
@@ -421,8 +426,9 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
         if version < MIN_SERVER_VERSION * 10_000:
             raise SettingsError(
                 "Postgres {found} is too old. Ponte needs {needed} or newer.",
-                found=version // 10_000, needed=MIN_SERVER_VERSION,
-            )  # fmt: skip
+                found=version // 10_000,
+                needed=MIN_SERVER_VERSION,
+            )
         server_version = f"{version // 10_000}.{version % 10_000}"
         if not _has_tables(connection):
             return server_version, 0, None

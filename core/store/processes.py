@@ -184,9 +184,10 @@ class ClusterStatus:
         parts = [
             say(
                 "processes that receive events: {takes}, that answer messages: {works}",
-                takes=self.takes, works=self.works,
+                takes=self.takes,
+                works=self.works,
             )
-        ]  # fmt: skip
+        ]
         if self.takes and not self.works:
             parts.append(say("no messages are answered until `ponte work` runs"))
         if self.waiting:
@@ -221,9 +222,12 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
         " WHERE expires_at > extract(epoch FROM now())"
     )
     return ClusterStatus(
-        takes=int(living["takes"]), works=int(living["works"]), waiting=queue["waiting"],
-        oldest=float(queue["oldest"]), leaders={row["role"]: row["name"] for row in leaders},
-    )  # fmt: skip
+        takes=int(living["takes"]),
+        works=int(living["works"]),
+        waiting=queue["waiting"],
+        oldest=float(queue["oldest"]),
+        leaders={row["role"]: row["name"] for row in leaders},
+    )
 
 
 class OwnProcess(SqlStore):
@@ -298,8 +302,10 @@ class OwnProcess(SqlStore):
                 if not leading and loop.time() < stop_at:
                     log.info("took a leader role", role=role)
                     leading = asyncio.create_task(work())
-                await asyncio.wait({leading or loop.create_future()},
-                                   timeout=_seconds_to_next_step(leading, stop_at))  # fmt: skip
+                await asyncio.wait(
+                    {leading or loop.create_future()},
+                    timeout=_seconds_to_next_step(leading, stop_at),
+                )
         finally:
             if leading:
                 await _cancel_and_log(leading)

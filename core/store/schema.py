@@ -90,9 +90,12 @@ class Schema:
 
     @classmethod
     def of(
-        cls, tables: Sequence[TableDeclaration], views: Sequence[str], functions: Sequence[str],
+        cls,
+        tables: Sequence[TableDeclaration],
+        views: Sequence[str],
+        functions: Sequence[str],
         migrations: Sequence[Migration] = (),
-    ) -> Schema:  # fmt: skip
+    ) -> Schema:
         """Return the schema of these tables and views. `functions` is SQL that only Postgres
         runs."""
         both = (*create_statements(tables, shared=False), *views)

@@ -61,9 +61,12 @@ class Column:
         """Return the column's SQL definition, without PRIMARY KEY."""
         default = f"'{self.default}'" if isinstance(self.default, str) else self.default
         parts = (
-            self.name, self.type, "" if self.null else "NOT NULL", "UNIQUE" if self.unique else "",
+            self.name,
+            self.type,
+            "" if self.null else "NOT NULL",
+            "UNIQUE" if self.unique else "",
             "" if default is None else f"DEFAULT {default}",
-        )  # fmt: skip
+        )
         return " ".join(part for part in parts if part)
 
 
@@ -148,10 +151,12 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
         if table.shared == shared:
             single = table.key[0] if len(table.key) == 1 else ""
             parts = [
-                f"{column.name} {column.type} PRIMARY KEY" if column.name == single
+                f"{column.name} {column.type} PRIMARY KEY"
+                if column.name == single
                 else column.definition
-                for column in table.columns if not column.shared
-            ]  # fmt: skip
+                for column in table.columns
+                if not column.shared
+            ]
             if table.never_reuses_keys:
                 parts[0] += " AUTOINCREMENT"
             if table.unique:
@@ -173,56 +178,98 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
 
 
 FILES_TABLE = TableDeclaration(
-    name="files", whose="person", section="files", seen_at="created_at",
+    name="files",
+    whose="person",
+    section="files",
+    seen_at="created_at",
     contents="names, sizes and hashes of files; their bytes are in `files/` or `pieces`",
     kept="as `inbox`",
     columns=(
-        text("id"), text("event_key"), text("sha256"), text("name"), text("type"),
-        integer("size"), text("person"), text("conversation"), real("created_at"),
+        text("id"),
+        text("event_key"),
+        text("sha256"),
+        text("name"),
+        text("type"),
+        integer("size"),
+        text("person"),
+        text("conversation"),
+        real("created_at"),
     ),
     key=("id",),
     indexes=(
-        Index("files_event", "event_key"), Index("files_conversation", "conversation"),
+        Index("files_event", "event_key"),
+        Index("files_conversation", "conversation"),
         Index("files_person", "person"),
     ),
     deleted_by=("person",),
-)  # fmt: skip
+)
 PIECES_TABLE = TableDeclaration(
-    name="pieces", whose="person", shared=True, not_exported="the bytes of the files: `--files`",
-    contents="Postgres: the bytes of files", kept="as `files`",
+    name="pieces",
+    whose="person",
+    shared=True,
+    not_exported="the bytes of the files: `--files`",
+    contents="Postgres: the bytes of files",
+    kept="as `files`",
     columns=(text("file"), integer("number"), real("created_at"), blob("data")),
-    key=("file", "number"), deleted_by=("file",),
-)  # fmt: skip
+    key=("file", "number"),
+    deleted_by=("file",),
+)
 REMEMBERED_TABLE = TableDeclaration(
-    name="remembered", whose="person",
-    not_exported="the section `remembered` has it", erased="the person's entries are removed",
+    name="remembered",
+    whose="person",
+    not_exported="the section `remembered` has it",
+    erased="the person's entries are removed",
     contents="Discord: a person's language, threads and direct channels, by ids; the name "
-             "that the owner wrote on the page",
+    "that the owner wrote on the page",
     kept="the newest 2,000 of each; the owner's name until they change it",
-    columns=(text("name"), text("data")), key=("name",),
-)  # fmt: skip
+    columns=(text("name"), text("data")),
+    key=("name",),
+)
 PROCESSES_TABLE = TableDeclaration(
-    name="processes", whose="nobody", shared=True, not_exported="which processes there are",
-    contents="–", kept="–",
+    name="processes",
+    whose="nobody",
+    shared=True,
+    not_exported="which processes there are",
+    contents="–",
+    kept="–",
     columns=(
-        text("id"), text("name"), integer("has_intake"), integer("has_workers"),
-        real("started_at"), real("seen_at"),
+        text("id"),
+        text("name"),
+        integer("has_intake"),
+        integer("has_workers"),
+        real("started_at"),
+        real("seen_at"),
     ),
     key=("id",),
-)  # fmt: skip
+)
 LEASES_TABLE = TableDeclaration(
-    name="leases", whose="nobody", shared=True, not_exported="who leads a role",
-    contents="–", kept="–",
-    columns=(text("role"), text("process"), real("expires_at")), key=("role",),
-)  # fmt: skip
+    name="leases",
+    whose="nobody",
+    shared=True,
+    not_exported="who leads a role",
+    contents="–",
+    kept="–",
+    columns=(text("role"), text("process"), real("expires_at")),
+    key=("role",),
+)
 PACES_TABLE = TableDeclaration(
-    name="paces", whose="nobody", shared=True, unlogged=True,
+    name="paces",
+    whose="nobody",
+    shared=True,
+    unlogged=True,
     not_exported="when calls of a kind are due",
-    contents="Postgres: ids of Slack channels in which much was posted", kept="an hour",
-    columns=(text("name"), real("due_at")), key=("name",),
-)  # fmt: skip
+    contents="Postgres: ids of Slack channels in which much was posted",
+    kept="an hour",
+    columns=(text("name"), real("due_at")),
+    key=("name",),
+)
 SECRETS_TABLE = TableDeclaration(
-    name="secrets", whose="nobody", shared=True, not_exported="keys of the Ponte itself",
-    contents="–", kept="–",
-    columns=(text("name"), blob("value")), key=("name",),
-)  # fmt: skip
+    name="secrets",
+    whose="nobody",
+    shared=True,
+    not_exported="keys of the Ponte itself",
+    contents="–",
+    kept="–",
+    columns=(text("name"), blob("value")),
+    key=("name",),
+)

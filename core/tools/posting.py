@@ -170,9 +170,11 @@ class _PostBatch:
         self._may_arrive = True
         try:
             post = await retry(
-                lambda: surface.post(_key(to), part), PlatformBusy,
-                lambda busy, failed: busy.seconds, max_wait_seconds=BUSY_POST_SECONDS,
-            )  # fmt: skip
+                lambda: surface.post(_key(to), part),
+                PlatformBusy,
+                lambda busy, failed: busy.seconds,
+                max_wait_seconds=BUSY_POST_SECONDS,
+            )
         except (PlatformBusy, Undeliverable) as refused:
             self._may_arrive = False
             log.info("platform refused a post", error=str(refused))
@@ -334,9 +336,11 @@ class PlacePostSource:
             words = await messenger.title(address) or words
         place = ":".join([address.platform, *([] if person else [address.workspace]), id])
         target = {
-            "asker": encode_json(replace(ctx.asker, name="")), "address": encode_json(address),
-            "person": encode_json(replace(person, name="")) if person else "", "place": place,
-        }  # fmt: skip
+            "asker": encode_json(replace(ctx.asker, name="")),
+            "address": encode_json(address),
+            "person": encode_json(replace(person, name="")) if person else "",
+            "place": place,
+        }
         title = to_one_line(words, 80)
         return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
 

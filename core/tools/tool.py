@@ -283,9 +283,10 @@ class Parameters:
             ) from None
         if not isinstance(raw_values, dict):
             raise ToolError(
-                "The call's arguments are not a JSON object.", code="bad_json",
+                "The call's arguments are not a JSON object.",
+                code="bad_json",
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
-            )  # fmt: skip
+            )
         values: dict[str, Any] = {}
         names = [each.name for each in self.each]
         # A model chose unknown names and keys, so they are cut.

@@ -140,9 +140,11 @@ class CodeCommand:
             note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
             try:
                 run = await _run_and_audit(
-                    RUN_PYTHON_TOOL, note, self.assistant.code.run(ctx, code),
+                    RUN_PYTHON_TOOL,
+                    note,
+                    self.assistant.code.run(ctx, code),
                     lambda run: "error" if run.ran.error or run.ran.fault else "ok",
-                )  # fmt: skip
+                )
             finally:
                 # A person who may not read all of the thread has variables of this turn alone.
                 if ctx.own_memory:
@@ -306,10 +308,13 @@ class CommandService:
         """Return the commands, a sentence if the person can ask about no tables, and the guide."""
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
         url = self.upkeep.config.turn.guide_url
-        return "\n\n".join([
-            say(HELP), *([] if has_tables(tools) else [say(NO_TABLES)]),
-            *([say(GUIDE_SENTENCE, url=url)] if url else []),
-        ])  # fmt: skip
+        return "\n\n".join(
+            [
+                say(HELP),
+                *([] if has_tables(tools) else [say(NO_TABLES)]),
+                *([say(GUIDE_SENTENCE, url=url)] if url else []),
+            ]
+        )
 
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are
@@ -447,10 +452,12 @@ class CommandService:
         card, asker = await self.changes.views.card(change), change.proposal.asker
         line = say(
             "`{id}` {title}: {state}. Requested by {name}, {at}.",
-            id=card.id, title=escape_markdown(card.title), state=say(CARD_STATES[card.state]),
+            id=card.id,
+            title=escape_markdown(card.title),
+            state=say(CARD_STATES[card.state]),
             name=escape_markdown(clip_line(asker.name or asker.id)),
             at=format_moment(datetime.fromtimestamp(change.proposal.created_at, zone)),
-        )  # fmt: skip
+        )
         return f"- {line}"
 
     async def _list_approvals(self, turn: Turn) -> Answer:
@@ -469,17 +476,29 @@ class CommandService:
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
         cards = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
         for one in as_cards:
-            await self.stores.outbox.put(ApprovalNotice(
-                one.id, "list", person, turn.message.reply_to, LANGUAGE.get(), str(turn.seq),
-                state="posted", drawn_version=one.version,
-            ))  # fmt: skip
-        paragraphs = [
-            plural(
-                "{count} request is waiting for you.",
-                "{count} requests are waiting for you.",
-                len(requests),
+            await self.stores.outbox.put(
+                ApprovalNotice(
+                    one.id,
+                    "list",
+                    person,
+                    turn.message.reply_to,
+                    LANGUAGE.get(),
+                    str(turn.seq),
+                    state="posted",
+                    drawn_version=one.version,
+                )
             )
-        ] if cards else []  # fmt: skip
+        paragraphs = (
+            [
+                plural(
+                    "{count} request is waiting for you.",
+                    "{count} requests are waiting for you.",
+                    len(requests),
+                )
+            ]
+            if cards
+            else []
+        )
         lines = [
             f"- {self._describe_request(change, person, here)}"
             for change in listed[len(cards) : MAX_LISTED_CHANGES]
@@ -524,12 +543,18 @@ class CommandService:
             if message.is_click and not revision:
                 revision = 1
             decision = DecisionRequest(
-                id, turn.seq, message.author, message.address, message.is_click, code, revision,
+                id,
+                turn.seq,
+                message.author,
+                message.address,
+                message.is_click,
+                code,
+                revision,
                 to_one_line(command.reason, MAX_REASON_CHARACTERS),
                 lambda words: show(Progress(current_step=words)),
                 command.input if isinstance(command.input, dict) else {},
                 self.people.budget.zone_of(message),
-            )  # fmt: skip
+            )
             requests.append(decision)
         decisions = self.changes.decisions
         if len(requests) > 1:

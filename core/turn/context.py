@@ -111,8 +111,11 @@ class ToolContexts:
             return None
         message, items = turn.message, list[Item]()
         history = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
-        answers = {one.seq: _remove_placed(one.answer) for one in history
-                   if one.state in ("done", "stopped") and one.answer}  # fmt: skip
+        answers = {
+            one.seq: _remove_placed(one.answer)
+            for one in history
+            if one.state in ("done", "stopped") and one.answer
+        }
         entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
             of_turn = list(group)
@@ -120,10 +123,14 @@ class ToolContexts:
             is_whole = len(readable) == len(of_turn)
             ended = {item.call_id for item in readable if item.kind == "output"}
             items += [
-                item for item in readable
-                if not (item.kind == "opaque" or (item.kind == "call" and item.call_id not in ended)
-                        or (item.role == "assistant" and not is_whole))
-            ]  # fmt: skip
+                item
+                for item in readable
+                if not (
+                    item.kind == "opaque"
+                    or (item.kind == "call" and item.call_id not in ended)
+                    or (item.role == "assistant" and not is_whole)
+                )
+            ]
             if not is_whole and answers.get(seq):
                 items.append(Item(kind="message", role="assistant", text=answers[seq]))
         files = frozenset(file.id for item in items for file in item.files)
@@ -143,15 +150,21 @@ class ToolContexts:
         thread that the asker may read, None for all."""
         journal = self.stores.journal
         controls = TurnControls(
-            doing, record_remote=record_remote,
+            doing,
+            record_remote=record_remote,
             record_handle=lambda handle: journal.record_call_handle(turn, call.call_id, handle),
             is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
-        )  # fmt: skip
+        )
         return ToolContext(
-            turn.message, turn.seq, call, thread, controls, zone_of(turn.message, self.zone),
+            turn.message,
+            turn.seq,
+            call,
+            thread,
+            controls,
+            zone_of(turn.message, self.zone),
             files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
             own_memory=readable.memory if readable else "",
-        )  # fmt: skip
+        )
 
     async def make_command_context(
         self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None
@@ -170,9 +183,13 @@ class ToolContexts:
                 await self.stores.threads.put(replace(thread, container=remote.id))
 
         ctx = self.make_context(
-            turn, thread, call, lambda words: show(Progress(current_step=words)), record_remote,
+            turn,
+            thread,
+            call,
+            lambda words: show(Progress(current_step=words)),
+            record_remote,
             readable,
-        )  # fmt: skip
+        )
         return replace(ctx, viewer=Viewer(rights))
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:

@@ -434,9 +434,18 @@ class ConversationManager:
         )
         paying = TurnPayment(budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
-            thread, instructions, preface, tools, chosen, since, trust, outside,
-            config.limits, paying, counts,
-        )  # fmt: skip
+            thread,
+            instructions,
+            preface,
+            tools,
+            chosen,
+            since,
+            trust,
+            outside,
+            config.limits,
+            paying,
+            counts,
+        )
         run.needs_title = config.titles and message.has_conversation_title and not since
         run.rounds = rounds = Rounds(
             run, briefing, self._stores, self._people, self._changes, assistant
@@ -539,11 +548,12 @@ class ConversationManager:
         platform = message.address.platform
         # Terminals and other platforms differ in what they make a link of; see `Trust`.
         trust = Trust(
-            config.link_hosts, addresses,
+            config.link_hosts,
+            addresses,
             coded=platform not in config.links_code,
             bare=platform not in config.links_schemes,
             linked=message.is_answer_linkified,
-        )  # fmt: skip
+        )
         return provenance.has_outside_text or not is_authored, trust
 
     async def _store_answer(
@@ -629,10 +639,13 @@ class ConversationManager:
             facts["code"] = code
         log.info(
             "turn answered" if state == "done" else f"turn {state}",
-            platform=address.platform, place=address.channel_key,
-            person=run.turn.message.author.key, seconds=round(seconds, 1),
-            tokens=run.rounds.tokens if run.rounds else 0, **facts,
-        )  # fmt: skip
+            platform=address.platform,
+            place=address.channel_key,
+            person=run.turn.message.author.key,
+            seconds=round(seconds, 1),
+            tokens=run.rounds.tokens if run.rounds else 0,
+            **facts,
+        )
         metrics.count_turn(address.platform, state, seconds)
         tracing.note_turn_end(state, code)
 
@@ -655,9 +668,14 @@ class ConversationManager:
             )
             message = run.turn.message
             self._people.audit.note(
-                "action-refused", message.author, message.address,
-                right=right, reason="" if right else error.code, rule=rule, change=change,
-            )  # fmt: skip
+                "action-refused",
+                message.author,
+                message.address,
+                right=right,
+                reason="" if right else error.code,
+                rule=rule,
+                change=change,
+            )
 
     async def _store_last_round(self, run: TurnRun) -> None:
         """Record the model's last output, because it is paid for. The resumed turn then does not

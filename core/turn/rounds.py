@@ -413,9 +413,13 @@ class Rounds:
         self._file_kinds: frozenset[str] | None = None
         rounds = weakref.proxy(self)  # without a cycle, a turn's objects are freed when it ends
         self._calls = ToolCalls(
-            run, briefing, conversations.journal, people, lambda call: rounds._tool_context(call),
+            run,
+            briefing,
+            conversations.journal,
+            people,
+            lambda call: rounds._tool_context(call),
             lambda doing: rounds._show_progress(doing),
-        )  # fmt: skip
+        )
         self.known_thread = briefing.thread
         """The thread's record as it was stored before this turn."""
         self._text = ""
@@ -629,8 +633,13 @@ class Rounds:
         kinds = self._file_kinds
         if kinds is None or any(item.name == "run_python" for item in self._items):
             return []
-        names = [file.name for item in self._items if item.role == "user" for file in item.files
-                 if file_kind(file.type, file.name) not in kinds]  # fmt: skip
+        names = [
+            file.name
+            for item in self._items
+            if item.role == "user"
+            for file in item.files
+            if file_kind(file.type, file.name) not in kinds
+        ]
         return [describe_unread_kinds(names, kinds)] if names else []
 
     async def _stream_round(
@@ -701,8 +710,11 @@ class Rounds:
         yet."""
         run, briefing = self._run, self._briefing
         # The item after the model's last output is the first one that it has not received.
-        received = (n for n, item in enumerate(self._items, 1) if item.kind in ("call", "opaque")
-                    or item.role == "assistant")  # fmt: skip
+        received = (
+            n
+            for n, item in enumerate(self._items, 1)
+            if item.kind in ("call", "opaque") or item.role == "assistant"
+        )
         first_unsent = max(received, default=0)
         began = {round_.number: round_.response for round_ in run.turn.rounds}
         return RoundRequest(
@@ -773,10 +785,12 @@ class Rounds:
 
         calls = [item.call_id for item in self._items if item.kind == "call"]
         return replace(
-            ctx, turn=replace(ctx.turn, propose=propose), results=self._results(),
+            ctx,
+            turn=replace(ctx.turn, propose=propose),
+            results=self._results(),
             written_addresses=self._briefing.trust.written,
             result_id=f"r{calls.index(call.call_id) + 1}",
-        )  # fmt: skip
+        )
 
     async def _record_remote(self, remote: Remote) -> None:
         """Journal an object that the model's server now stores. Put a container into the thread's

@@ -115,10 +115,17 @@ class TitleMaker:
         payment = TitlePayment(self._budget, turn, name)
         request = RoundRequest(
             thread=Thread(message.address.conversation, turn.thread),
-            turn=turn.id, number=TITLE_ROUND, input=tuple(items), history=_no_history,
-            instructions=TITLE_INSTRUCTIONS, preface="", asker=message.author, model=model,
-            payment=payment, for_title=True,
-        )  # fmt: skip
+            turn=turn.id,
+            number=TITLE_ROUND,
+            input=tuple(items),
+            history=_no_history,
+            instructions=TITLE_INSTRUCTIONS,
+            preface="",
+            asker=message.author,
+            model=model,
+            payment=payment,
+            for_title=True,
+        )
         completed: RoundCompleted | None = None
         try:
             async with aclosing(self._model.ask(request)) as events:

@@ -106,9 +106,13 @@ class Upkeep:
         """Run each duty once. A duty that fails does not stop the others; the next round repeats
         it."""
         for duty in (
-            self._settle_reservations, self._forget_all_idle, self._drop_undo_images,
-            self._sweep_files, self._purge_logs_and_people, self.erase,
-        ):  # fmt: skip
+            self._settle_reservations,
+            self._forget_all_idle,
+            self._drop_undo_images,
+            self._sweep_files,
+            self._purge_logs_and_people,
+            self.erase,
+        ):
             await self._run_duty(duty)
 
     async def _run_duty(self, duty: Callable[[], Awaitable[None]]) -> None:

@@ -180,9 +180,14 @@ class WebhookOrigin(Origin):
             await self._people.budget.reserve(turn)
         except OverBudget as error:
             self._people.audit.note(
-                "action-refused", message.author, message.address, reason=error.code,
-                right="", rule="", change="",
-            )  # fmt: skip
+                "action-refused",
+                message.author,
+                message.address,
+                reason=error.code,
+                right="",
+                rule="",
+                change="",
+            )
             metrics.limits.labels(error.limit).inc()
             log.warning("webhook exceeded its allowance", webhook=message.origin.id)
             raise RunSkipped("allowance") from None

@@ -277,14 +277,25 @@ class HookIntake:
                 text, quoted = _build_texts(hook, parsed)
                 is_empty = bool(hook.template) and lacks_fields(hook, parsed)
                 origin = MessageOrigin(
-                    "webhook", hook.name, may_be_command=False, is_authored=False,
-                    is_by_person=False, is_attended=False, per_minute=hook.per_minute,
+                    "webhook",
+                    hook.name,
+                    may_be_command=False,
+                    is_authored=False,
+                    is_by_person=False,
+                    is_attended=False,
+                    per_minute=hook.per_minute,
                     data={"is_post": bool(hook.template), "is_empty": is_empty},
-                )  # fmt: skip
+                )
                 message = Message(
-                    key, text, author, to.address, to, sent_at=self.clock(), origin=origin,
+                    key,
+                    text,
+                    author,
+                    to.address,
+                    to,
+                    sent_at=self.clock(),
+                    origin=origin,
                     context=() if hook.template else (Quote(author.name, quoted),),
-                )  # fmt: skip
+                )
                 line = audit_step("webhook-received", author, to.address, turn=message.turn)
                 receipt = await self.inbox.accept(message, line)
         except TooManyDeliveries:
@@ -326,9 +337,12 @@ class HookIntake:
             place = reply_to.address
         # A conversation for each delivery: `person` keeps apart those of one channel.
         address = Address(
-            place.platform, place.channel, place.workspace,
-            person=f"{HOOK_PLATFORM}-{turn}", is_shared=place.is_shared,
-        )  # fmt: skip
+            place.platform,
+            place.channel,
+            place.workspace,
+            person=f"{HOOK_PLATFORM}-{turn}",
+            is_shared=place.is_shared,
+        )
         to = messenger.destination_in(address, author)
         return ReplyTo(to.address, to.asker, to.source, turn)
 
@@ -375,9 +389,11 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
     charset = form.get_content_charset()
     if form.get_content_type() == "application/x-www-form-urlencoded":
         pairs = parse_qsl(
-            body.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_HOOK_FORM_FIELDS,
+            body.decode("latin-1"),
+            keep_blank_values=True,
+            max_num_fields=MAX_HOOK_FORM_FIELDS,
             encoding="latin-1",  # one character for each byte
-        )  # fmt: skip
+        )
         for pair in pairs:
             name, text = (_decode(each.encode("latin-1", "replace"), charset) for each in pair)
             yield name, text

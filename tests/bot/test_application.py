@@ -39,10 +39,20 @@ async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -
     closing.callback(closed.append, "parts")
     unused = cast("Any", None)
     app = Ponte(
-        cast("Any", SimpleNamespace(ponte_grace=3600)), unused, unused, cast("Any", engine), unused,
-        cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, unused, unused, unused, True,
-        (), closing,
-    )  # fmt: skip
+        cast("Any", SimpleNamespace(ponte_grace=3600)),
+        unused,
+        unused,
+        cast("Any", engine),
+        unused,
+        cast("Any", SimpleNamespace(stop_intake=stop_intake)),
+        unused,
+        unused,
+        unused,
+        unused,
+        True,
+        (),
+        closing,
+    )
     hurry = asyncio.Event()
     stopping = asyncio.create_task(app.stop(hurry))
     if is_late:
@@ -66,11 +76,21 @@ async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
     hurry = asyncio.Event()
     for _ in range(2):
         app = Ponte(
-            cast("Any", SimpleNamespace(ponte_grace=3600)), unused, unused,
-            cast("Any", SimpleNamespace(drain=drain)), unused,
-            cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, unused, unused, unused,
-            True, (), AsyncExitStack(), cast("Any", SimpleNamespace(close=close)),
-        )  # fmt: skip
+            cast("Any", SimpleNamespace(ponte_grace=3600)),
+            unused,
+            unused,
+            cast("Any", SimpleNamespace(drain=drain)),
+            unused,
+            cast("Any", SimpleNamespace(stop_intake=stop_intake)),
+            unused,
+            unused,
+            unused,
+            unused,
+            True,
+            (),
+            AsyncExitStack(),
+            cast("Any", SimpleNamespace(close=close)),
+        )
         await app.stop(hurry)
         hurry.set()
     assert 0 < sent[0] <= 3600

@@ -20,14 +20,25 @@ pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 ANA = Person("slack", "U1", "T1", "Ana")
 PAGE = {
     "lines": [
-        {"at": "2026-11-20T23:30:00.000+00:00", "event": "change-done", "change": "abcde2",
-         "asker": "slack:T1:U1", "decider": "p-abc", "rule": "ponte.toml:3", "row_count": 2,
-         "written_row_ids": ["1", "-"]},
-        {"at": "2026-11-20T23:31:00.000+00:00", "event": "action-refused", "asker": "slack:T1:U1",
-         "right": "read:Pay\nroll"},
+        {
+            "at": "2026-11-20T23:30:00.000+00:00",
+            "event": "change-done",
+            "change": "abcde2",
+            "asker": "slack:T1:U1",
+            "decider": "p-abc",
+            "rule": "ponte.toml:3",
+            "row_count": 2,
+            "written_row_ids": ["1", "-"],
+        },
+        {
+            "at": "2026-11-20T23:31:00.000+00:00",
+            "event": "action-refused",
+            "asker": "slack:T1:U1",
+            "right": "read:Pay\nroll",
+        },
     ],
     "next": "",
-}  # fmt: skip
+}
 
 
 def test_a_line_is_when_what_and_by_whom(

@@ -325,13 +325,24 @@ def test_a_data_folder_suffices_for_a_user_whom_the_system_does_not_know(
 
     def run(**more: str) -> subprocess.CompletedProcess[str]:
         command = (
-            "unshare", "--user", "--map-user=12345", "--map-group=12345",
-            sys.executable, "-m", "bot", "people", "list",
-        )  # fmt: skip
+            "unshare",
+            "--user",
+            "--map-user=12345",
+            "--map-group=12345",
+            sys.executable,
+            "-m",
+            "bot",
+            "people",
+            "list",
+        )
         return subprocess.run(
-            command, env={**environment, **more}, cwd=tmp_path, capture_output=True, text=True,
+            command,
+            env={**environment, **more},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
 
     if "unshare:" in (done := run(PONTE_HOME=str(tmp_path / "home"))).stderr:
         pytest.skip("blocked: this kernel gives no user namespaces")

@@ -66,10 +66,14 @@ async def test_the_effort_of_the_settings_is_sent(
     tmp_path: Path, effort: str | None, sent: dict[str, str] | None
 ) -> None:
     async with FakeOpenAI() as fake, HttpClient() as http:
-        chosen = Settings.model_validate({
-            "openai_api_key": "sk-test", "openai_base_url": fake.base_url,
-            "ponte_model_api": "responses", "ponte_model_effort": effort,
-        })  # fmt: skip
+        chosen = Settings.model_validate(
+            {
+                "openai_api_key": "sk-test",
+                "openai_base_url": fake.base_url,
+                "ponte_model_api": "responses",
+                "ponte_model_effort": effort,
+            }
+        )
         with Home(tmp_path).take():
             made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
             model, _ = MODEL_INTEGRATION.build(made, _read, _late)

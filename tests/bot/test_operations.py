@@ -124,21 +124,39 @@ def test_version_and_help_import_no_feature() -> None:
         "    print('loaded:', *sorted(own))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True,
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
         env={"PATH": "/usr/bin:/bin", "LANG": "C"},
-    )  # fmt: skip
+    )
     loaded = [line.split()[1:] for line in done.stdout.splitlines() if line[:8] == "loaded: "]
     assert len(loaded) == 3
     for modules in loaded:
         assert set(modules) - {"core", "core.base", "core.base.i18n"} == {
-            "bot", "bot.cli", "bot.cli.main", "bot.operation_results", "bot.operations",
-        }  # fmt: skip
+            "bot",
+            "bot.cli",
+            "bot.cli.main",
+            "bot.operation_results",
+            "bot.operations",
+        }
 
 
 WITHOUT_JSON = {
-    "run", "serve", "work", "chat", "ask", "migrate", "backup", "restore", "sandbox", "version",
-    "slack-manifest", "person export",
-}  # fmt: skip
+    "run",
+    "serve",
+    "work",
+    "chat",
+    "ask",
+    "migrate",
+    "backup",
+    "restore",
+    "sandbox",
+    "version",
+    "slack-manifest",
+    "person export",
+}
 """Commands that run on, talk, or print JSON or a single word anyway."""
 
 
@@ -174,8 +192,13 @@ async def test_the_table_writes_the_audit_lines(running_ponte: RunningPonte, pon
     assert {line["person"] for line in lines[:3]} == {"web:ana"}
     assert {(line["schedule"], line["place"]) for line in lines[3:]} == {("abc234", "web:direct")}
     assert {key for line in lines for key in line} == {
-        "at", "event", "asker", "person", "schedule", "place",
-    }  # fmt: skip
+        "at",
+        "event",
+        "asker",
+        "person",
+        "schedule",
+        "place",
+    }
 
 
 async def test_json_of_commands_that_had_none(running_ponte: RunningPonte) -> None:

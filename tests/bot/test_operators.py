@@ -29,9 +29,15 @@ from tests.fakes.holder import FakeHolder, chat_answer
 
 RULES = '[[rules]]\nwho = ["everybody"]\ndeny = ["code"]\n'
 CARD = {
-    "id": "abcde2", "kind": "change", "title": "Change a row", "text": "Approved.", "rows": [],
-    "actions": ["undo"], "state": "done", "expires_at": None,
-}  # fmt: skip
+    "id": "abcde2",
+    "kind": "change",
+    "title": "Change a row",
+    "text": "Approved.",
+    "rows": [],
+    "actions": ["undo"],
+    "state": "done",
+    "expires_at": None,
+}
 
 
 def test_commands_judge_the_running_ponte_wherever_they_are_typed(

@@ -52,8 +52,13 @@ def commands() -> list[str]:
 
 
 WORDS = {
-    "KEY": "", "FOLDER": "out", "NAME": "ana", "DAY": "2026-11-01", "CONVERSATION": "", "ID": "",
-}  # fmt: skip
+    "KEY": "",
+    "FOLDER": "out",
+    "NAME": "ana",
+    "DAY": "2026-11-01",
+    "CONVERSATION": "",
+    "ID": "",
+}
 
 
 def test_each_command_in_it_runs(ponte_with_home: Shell) -> None:

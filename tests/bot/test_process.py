@@ -224,9 +224,11 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
         return machine.start(*words)
 
     started = [
-        start(silent, "usage"), start(silent, "quick-command", "sum-up", "two words"),
-        start(silent, "doctor"), start(logging, "changes", "list", home="logging"),
-    ]  # fmt: skip
+        start(silent, "usage"),
+        start(silent, "quick-command", "sum-up", "two words"),
+        start(silent, "doctor"),
+        start(logging, "changes", "list", home="logging"),
+    ]
     ended = []
     for process in started:
         with process:

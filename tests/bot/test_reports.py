@@ -68,10 +68,11 @@ def test_days_are_written_as_dates() -> None:
 @pytest.mark.parametrize(
     ("locale", "people", "threads"),
     [
-        ("en", "name  added", "last used"), ("pt-BR", "nome  adicionado em", "último uso"),
+        ("en", "name  added", "last used"),
+        ("pt-BR", "nome  adicionado em", "último uso"),
         ("fr", "nom  ajout", "dernière utilisation"),
     ],
-)  # fmt: skip
+)
 def test_people_and_threads_have_headings(locale: str, people: str, threads: str) -> None:
     with use_locale(locale):
         account = {"name": "ana", "added": 1795000000.0, "seen": "2027-01-23"}
@@ -100,10 +101,15 @@ def test_json_keeps_the_keys(ponte: Shell, fake_holder: FakeHolder, tmp_path: Pa
 def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHolder) -> None:
     def summary(state: str, reason: str, person: str) -> dict[str, Any]:
         return {
-            "turn": f"t-{state}", "person": person, "conversation": f"web:main\n{state}",
-            "state": state, "reason": reason, "created_at": 1795000000.0,
-            "updated_at": 1795000000.0, "failed": bool(reason),
-        }  # fmt: skip
+            "turn": f"t-{state}",
+            "person": person,
+            "conversation": f"web:main\n{state}",
+            "state": state,
+            "reason": reason,
+            "created_at": 1795000000.0,
+            "updated_at": 1795000000.0,
+            "failed": bool(reason),
+        }
 
     turns = [summary("running", "", "web:owner"), summary("failed", "model", "slack:T1:U1")]
     fake_holder.results["turns"] = turns
@@ -119,5 +125,6 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
     assert json.loads(fake_holder.asked[-1][1])["arguments"] == {"failed": True}
     fake_holder.results["turns"] = []
     assert (ponte("turns", "--failed").code, ponte.out) == (
-        0, "No messages are being processed or have failed.\n",
-    )  # fmt: skip
+        0,
+        "No messages are being processed or have failed.\n",
+    )

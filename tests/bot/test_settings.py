@@ -56,9 +56,13 @@ def test_what_can_mean_one_thing_only_is_put_right_and_told(
 
 @pytest.mark.parametrize(
     "typed",
-    ["https://nocodb.example.com/dashboard/#/nc/p1/m2", "https://nocodb.example.com/#/w1/base",
-     "https://nocodb.example.com/dashboard", "”https://nocodb.example.com”"],
-)  # fmt: skip
+    [
+        "https://nocodb.example.com/dashboard/#/nc/p1/m2",
+        "https://nocodb.example.com/#/w1/base",
+        "https://nocodb.example.com/dashboard",
+        "”https://nocodb.example.com”",
+    ],
+)
 def test_nocodbs_address_may_be_copied_from_the_browser(
     monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
@@ -86,10 +90,14 @@ def test_a_key_in_quotes_is_the_key_and_no_note_shows_it(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("slip", "likely"),
-    [("PONTE_MODLE", "PONTE_MODEL"), ("DISCORD_BOT_TOKEN", "DISCORD_TOKEN"),
-     ("OPENAI_KEY", "OPENAI_API_KEY"), ("SLACK_BOTTOKEN", "SLACK_BOT_TOKEN"),
-     ("NOCODB_API_TOKEN", "NOCODB_TOKEN")],
-)  # fmt: skip
+    [
+        ("PONTE_MODLE", "PONTE_MODEL"),
+        ("DISCORD_BOT_TOKEN", "DISCORD_TOKEN"),
+        ("OPENAI_KEY", "OPENAI_API_KEY"),
+        ("SLACK_BOTTOKEN", "SLACK_BOT_TOKEN"),
+        ("NOCODB_API_TOKEN", "NOCODB_TOKEN"),
+    ],
+)
 def test_a_name_that_is_nearly_ours_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slip: str, likely: str
 ) -> None:
@@ -289,8 +297,10 @@ def test_a_public_url_needs_a_token() -> None:
 
 SECRETS = [
     (address.upper(), secret.upper())
-    for face in FACES for address, secrets in face.sent_to.items() for secret in secrets
-]  # fmt: skip
+    for face in FACES
+    for address, secrets in face.sent_to.items()
+    for secret in secrets
+]
 
 
 @pytest.mark.parametrize(("address", "name"), SECRETS)

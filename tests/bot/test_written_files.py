@@ -36,9 +36,12 @@ def run_in_shell(ponte: Shell, line: str) -> subprocess.CompletedProcess[str]:
     program = f'"{sys.executable}" -I -S {ROOT}/tests/commands.py {fork_server().address}'
     return subprocess.run(
         ["sh", "-c", f'umask 022; ponte() {{ {program} "$@"; }}; {line}'],
-        cwd=ponte.home.parent, capture_output=True, text=True, check=False,
+        cwd=ponte.home.parent,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"LC_ALL": "C"},
-    )  # fmt: skip
+    )
 
 
 def mode(path: Path) -> int:

@@ -46,9 +46,11 @@ class Bench:
 
     def ctx(self, thread: str = "t1", *, container: str = "", handle: str = "") -> ToolContext:
         bare = with_controls(
-            ctx(), record_remote=self._keep, record_handle=self._known_as,
+            ctx(),
+            record_remote=self._keep,
+            record_handle=self._known_as,
             is_stopped=lambda: self.stopped,
-        )  # fmt: skip
+        )
         return replace(
             bare,
             thread=replace(bare.thread, id=thread, container=container),

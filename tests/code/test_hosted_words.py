@@ -87,21 +87,45 @@ async def test_a_run_that_the_server_broke_off_is_told(bench: Bench) -> None:
 ODD_RESPONSE = {
     "type": "response.completed",
     "response": {
-        "id": "resp_odd", "status": "completed", "created_at": "soon", "usage": [],
+        "id": "resp_odd",
+        "status": "completed",
+        "created_at": "soon",
+        "usage": [],
         "incomplete_details": "none",
         "output": [
-            "odd", None, {"type": "message", "content": "odd"},
-            {"type": "code_interpreter_call", "code": "2", "container_id": 7, "outputs": [
-                "odd", None, {"type": "logs", "logs": ["odd"]}, {"type": "logs", "logs": "fine"},
-            ]},
-            {"type": "message", "content": ["odd", {"type": "output_text"}, {
-                "type": "output_text", "text": None,
-                "annotations": ["odd", {"type": "container_file_citation", "file_id": 5}]}]},
+            "odd",
+            None,
+            {"type": "message", "content": "odd"},
+            {
+                "type": "code_interpreter_call",
+                "code": "2",
+                "container_id": 7,
+                "outputs": [
+                    "odd",
+                    None,
+                    {"type": "logs", "logs": ["odd"]},
+                    {"type": "logs", "logs": "fine"},
+                ],
+            },
+            {
+                "type": "message",
+                "content": [
+                    "odd",
+                    {"type": "output_text"},
+                    {
+                        "type": "output_text",
+                        "text": None,
+                        "annotations": ["odd", {"type": "container_file_citation", "file_id": 5}],
+                    },
+                ],
+            },
         ],
     },
-}  # fmt: skip
-ODD_PAGE = {"data": ["odd", {"id": None}, {"id": "f", "path": 5, "source": "assistant"}],
-            "has_more": True}  # fmt: skip
+}
+ODD_PAGE = {
+    "data": ["odd", {"id": None}, {"id": "f", "path": 5, "source": "assistant"}],
+    "has_more": True,
+}
 
 
 async def test_a_run_that_was_paid_is_read_whatever_the_shape_of_its_response(bench: Bench) -> None:

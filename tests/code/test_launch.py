@@ -93,9 +93,23 @@ class OtherLoop(asyncio.SelectorEventLoop):
     """Refuses what uvloop refuses (`loop.pyx`: "unexpected kwargs"), also where it is None."""
 
     KNOWN = frozenset(
-        {"stdin", "stdout", "stderr", "cwd", "env", "start_new_session", "pass_fds", "executable",
-         "restore_signals", "close_fds", "preexec_fn", "bufsize", "universal_newlines", "shell"}
-    )  # fmt: skip
+        {
+            "stdin",
+            "stdout",
+            "stderr",
+            "cwd",
+            "env",
+            "start_new_session",
+            "pass_fds",
+            "executable",
+            "restore_signals",
+            "close_fds",
+            "preexec_fn",
+            "bufsize",
+            "universal_newlines",
+            "shell",
+        }
+    )
 
     async def subprocess_exec(  # type: ignore[override]
         self, factory: Any, *command: Any, **options: Any

@@ -171,9 +171,11 @@ async def test_what_it_said_is_worded_with_the_remedy(said: str, words: str) -> 
 def test_only_a_refusal_of_the_machine_skips_a_test() -> None:
     """A sandbox that ours broke must not count as one that this machine lacks."""
     for ours in (
-        say(PROBE_ESCAPED, "en", what="made a process"), PROBE_SILENT, "NameError: name 'x'",
+        say(PROBE_ESCAPED, "en", what="made a process"),
+        PROBE_SILENT,
+        "NameError: name 'x'",
         say(NEITHER, "en", what="not installed", why=PROBE_SILENT),
-    ):  # fmt: skip
+    ):
         with pytest.raises(pytest.fail.Exception):
             skip_blocked(ours)
     for refused in ("PermissionError: [Errno 1] mount", "bwrap: No such device", NO_LANDLOCK):

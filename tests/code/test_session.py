@@ -67,9 +67,12 @@ async def test_the_clock_is_in_the_zone_of_each_asker(session: KernelSession) ->
         "from datetime import datetime as d; n = d.now().astimezone(); n.utcoffset().seconds / 900"
     )
     for zone, quarters in (
-        ("Asia/Kathmandu", 23.0), ("Asia/Tokyo", 36.0), ("Etc/GMT-14", 56.0), ("UTC", 0.0),
+        ("Asia/Kathmandu", 23.0),
+        ("Asia/Tokyo", 36.0),
+        ("Etc/GMT-14", 56.0),
+        ("UTC", 0.0),
         ("Mars/Base", 0.0),
-    ):  # fmt: skip
+    ):
         session.zone = zone
         assert (await run(session, code)).value == str(quarters), zone
     session.zone = "America/New_York"

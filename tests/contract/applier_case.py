@@ -103,18 +103,23 @@ async def a_table_in_memory() -> AsyncIterator[Case]:
         table.faults.refuse = 1
 
     yield Case(
-        table, {}, lambda: {id: dict(row) for id, row in table.rows.items()},
-        lambda id, values: table.rows[id].update(values), lambda id: table.rows.pop(id),
-        refuse, lambda when: table.faults.lose.append("after" if when == "after" else "before"),
-    )  # fmt: skip
+        table,
+        {},
+        lambda: {id: dict(row) for id, row in table.rows.items()},
+        lambda id, values: table.rows[id].update(values),
+        lambda id: table.rows.pop(id),
+        refuse,
+        lambda when: table.faults.lose.append("after" if when == "after" else "before"),
+    )
 
 
 @contextlib.asynccontextmanager
 async def the_bridge() -> AsyncIterator[Case]:
     async with FakeBridge() as bridge, HttpClient() as http:
         rows = bridge.api.rows[CUSTOMERS] = [
-            {"Id": 1, **ADA, "Contract": None}, {"Id": 2, **BRUNO, "Contract": None},
-        ]  # fmt: skip
+            {"Id": 1, **ADA, "Contract": None},
+            {"Id": 2, **BRUNO, "Contract": None},
+        ]
         source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
         await source.tools(Viewer())
 
@@ -122,12 +127,14 @@ async def the_bridge() -> AsyncIterator[Case]:
             return next(row for row in rows if str(row["Id"]) == id)
 
         yield Case(
-            source.rows, {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]},
+            source.rows,
+            {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]},
             lambda: {str(row["Id"]): {n: row[n] for n in FIELDS} for row in rows},
-            lambda id, values: one(id).update(values), lambda id: rows.remove(one(id)),
+            lambda id, values: one(id).update(values),
+            lambda id: rows.remove(one(id)),
             lambda: bridge.fail(1, 500, "422: 422 Client Error: Unprocessable Entity"),
             lambda when: bridge.drop("after" if when == "after" else "before"),
-        )  # fmt: skip
+        )
 
 
 PEOPLE = {"Name": "SingleLineText", "Status": "SingleLineText", "Value": "Number"}
@@ -142,11 +149,17 @@ async def nocodb_in_memory() -> AsyncIterator[Case]:
         table.create(row)
     base = FakeBase("pbase", "Base", {table.id: table})
     world = World({base.id: base}, {"token": FakeUser({base.id: "owner"})})
-    async with FakeNocoDB(world) as server, _nocodb(
-        server.origin, "token", TableId(base.id, table.id),
-        lambda: {str(id): {n: row[n] for n in FIELDS} for id, row in table.rows.items()},
-        lambda id, values: table.update(int(id), values), lambda id: table.delete(int(id)),
-    ) as case:  # fmt: skip
+    async with (
+        FakeNocoDB(world) as server,
+        _nocodb(
+            server.origin,
+            "token",
+            TableId(base.id, table.id),
+            lambda: {str(id): {n: row[n] for n in FIELDS} for id, row in table.rows.items()},
+            lambda id, values: table.update(int(id), values),
+            lambda id: table.delete(int(id)),
+        ) as case,
+    ):
         yield case
 
 
@@ -183,9 +196,12 @@ async def the_sample_base() -> AsyncIterator[Case]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.db"
         api = FailingSampleApi(
-            path, "Sample", [table],
-            lambda: {table.id: [NewRow(ADA, now), NewRow(BRUNO, now)]}, lock_timeout=0,
-        )  # fmt: skip
+            path,
+            "Sample",
+            [table],
+            lambda: {table.id: [NewRow(ADA, now), NewRow(BRUNO, now)]},
+            lock_timeout=0,
+        )
         (base,) = await api.list_bases()
         driver = SampleDriver(api)
         shape = await driver.describe({"base": base.id, "table_id": table.id})
@@ -212,9 +228,14 @@ async def the_sample_base() -> AsyncIterator[Case]:
             api.fails = when
 
         yield Case(
-            TableWriter(driver), shape.target, rows, change,
-            lambda id: execute("DELETE FROM table_rows WHERE id = ?", id), refuse, lose,
-        )  # fmt: skip
+            TableWriter(driver),
+            shape.target,
+            rows,
+            change,
+            lambda id: execute("DELETE FROM table_rows WHERE id = ?", id),
+            refuse,
+            lose,
+        )
 
 
 def make_real_base(real: Seeded) -> Base:
@@ -243,10 +264,13 @@ async def a_real_nocodb(real: Seeded, base: Base) -> AsyncIterator[Case]:
         return {str(row["id"]): {name: row["fields"][name] for name in FIELDS} for row in found}
 
     async with _nocodb(
-        real.url, real.token, TableId(base.id, table), rows,
+        real.url,
+        real.token,
+        TableId(base.id, table),
+        rows,
         lambda id, values: ask(records, {"id": id, "fields": values}, "PATCH"),
         lambda id: ask(records, {"id": id}, "DELETE"),
-    ) as case:  # fmt: skip
+    ) as case:
         yield case
 
 
@@ -266,7 +290,11 @@ async def _nocodb(
         driver = RestDriver(api)
         shape = await driver.describe({"base": at.base, "table_id": at.table})
         yield Case(
-            TableWriter(driver), shape.target, rows, change, remove,
+            TableWriter(driver),
+            shape.target,
+            rows,
+            change,
+            remove,
             lambda: proxy.trouble(refusal),
             lambda when: proxy.drop("after" if when == "after" else "before"),
-        )  # fmt: skip
+        )

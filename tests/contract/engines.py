@@ -137,8 +137,9 @@ class Shared(Embedded):
         def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
-                " WHERE id = ANY(?)", (jobs.workers.ids,),
-            ).close()  # fmt: skip
+                " WHERE id = ANY(?)",
+                (jobs.workers.ids,),
+            ).close()
             connection.execute(
                 "UPDATE processes SET seen_at = seen_at - 3600 WHERE id = ?", (jobs.process,)
             ).close()

@@ -44,9 +44,12 @@ PERSON_AND_CHANNEL_ALLOWANCES = (
 
 def budget_of(engine: Embedded, *rules: Allowance) -> Budget:
     return Budget(
-        engine.database, FixedConfig(turn_allowances=rules, price_list=PRICES), no_daily_caps, UTC,
+        engine.database,
+        FixedConfig(turn_allowances=rules, price_list=PRICES),
+        no_daily_caps,
+        UTC,
         is_meant=means_everybody,
-    )  # fmt: skip
+    )
 
 
 async def begin_turn(engine: Embedded, person: Person = ANA, channel: str = "") -> Turn:
@@ -179,9 +182,11 @@ async def test_the_bound_of_a_call_counts_the_files_of_its_thread(sqlite: Embedd
     budget = budget_of(sqlite, *PERSON_AND_CHANNEL_ALLOWANCES)
     bare = max_item_tokens(encode_json(HELLO))
     for type, size, tokens in (
-        ("image/png", 10, MAX_PICTURE_TOKENS), ("application/pdf", 10, MAX_DOCUMENT_TOKENS),
-        ("text/csv", 10**4, 10**4), ("text/csv", 10**9, MAX_TEXT_FILE_BYTES),
-    ):  # fmt: skip
+        ("image/png", 10, MAX_PICTURE_TOKENS),
+        ("application/pdf", 10, MAX_DOCUMENT_TOKENS),
+        ("text/csv", 10**4, 10**4),
+        ("text/csv", 10**9, MAX_TEXT_FILE_BYTES),
+    ):
         turn = await begin_turn(sqlite, channel=f"{type}{size}")
         reserve = await budget.make_reservation(turn, budget.model_call(1, "m", 100))
         item = replace(HELLO, files=(File("f1", "one", type, size),))
@@ -232,9 +237,10 @@ async def test_what_a_tools_run_costs_is_held_once_and_settled(stores: Embedded)
 
 async def test_an_operator_sees_all_counters_and_turns(stores: Embedded) -> None:
     rules = (
-        Allowance("each person", "month", tokens=10**6), Allowance("everybody", turns=5),
+        Allowance("each person", "month", tokens=10**6),
+        Allowance("everybody", turns=5),
         Allowance("each channel", turns=9, where=frozenset({"slack"})),
-    )  # fmt: skip
+    )
     budget = budget_of(stores, *rules)
     for person in (ANA, Person("web", "bob")):
         turn = await begin_turn(stores, person)
@@ -250,8 +256,9 @@ async def test_an_operator_sees_all_counters_and_turns(stores: Embedded) -> None
     await stores.journal.end_turn(turn, "failed", "model_down")
     turns = await stores.journal.list_recent_turns()
     assert [(one.person, one.state, one.reason, one.failed) for one in turns] == [
-        (ANA.key, "running", "", False), ("web:bob", "failed", "model_down", True),
-    ]  # fmt: skip
+        (ANA.key, "running", "", False),
+        ("web:bob", "failed", "model_down", True),
+    ]
 
 
 async def test_a_new_allowance_counts_what_was_spent_before_it(stores: Embedded) -> None:
@@ -279,8 +286,10 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(stores: Embedded)
     standing = await budget.list_counts(ANA, turn.message.address)
     counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}
     assert {of: (s.turns, s.tokens) for of, s in counted.items()} == {
-        "each person": (1, 1050), "each channel": (1, 1050), "everybody": (2, 2100),
-    }  # fmt: skip
+        "each person": (1, 1050),
+        "each channel": (1, 1050),
+        "everybody": (2, 2100),
+    }
     await record_question(stores, budget, turn)
     await record_answer(stores, turn, Usage(10, 0, 5))
     counters, _, usage, _ = await books(stores)
@@ -310,9 +319,11 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=12, deadline=None, derandomize=True,
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+)
 @given(steps=STEPS)
 async def test_the_books_agree_whatever_happens(
     stores: Embedded, steps: list[tuple[str, int, int]]

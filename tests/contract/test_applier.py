@@ -107,8 +107,10 @@ async def test_a_refused_write_is_not_unsure(case: Case) -> None:
 async def test_an_answer_that_was_lost(case: Case, when: str) -> None:
     """One cannot say; one can look. Created rows are found among their likes."""
     makes: tuple[Callable[[], Draft], ...] = (
-        lambda: case.create(ADA, ADA), lambda: case.update(Name="X"), case.delete,
-    )  # fmt: skip
+        lambda: case.create(ADA, ADA),
+        lambda: case.update(Name="X"),
+        case.delete,
+    )
     for make in makes:
         draft = make()
         rows = (await case.ready(draft))[: case.applier.batch(draft)]

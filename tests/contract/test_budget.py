@@ -109,9 +109,13 @@ async def test_what_was_used_is_still_counted_after_forgetting(stores: Embedded)
 async def test_who_comes_by_two_ways_is_counted_once(stores: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
     counting = Budget(
-        stores.database, FixedConfig(), choices.fixed_caps(2, 0), LISBON, canonical_person,
+        stores.database,
+        FixedConfig(),
+        choices.fixed_caps(2, 0),
+        LISBON,
+        canonical_person,
         is_meant=means_everybody,
-    )  # fmt: skip
+    )
     for person in (page, terminal):
         await counting.reserve(await begin_turn(stores, person))
     with pytest.raises(OverBudget):

@@ -173,9 +173,14 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         discord.faults.limit_members(30, 1.0)
         ponte = DiscordPonte(discord, home)
         ponte.postgres = database
-        ponte.policy.config = FixedConfig(rule_book=RuleBook((
-            Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)), Rule("2", deny=("chat",)),
-        )))  # fmt: skip
+        ponte.policy.config = FixedConfig(
+            rule_book=RuleBook(
+                (
+                    Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)),
+                    Rule("2", deny=("chat",)),
+                )
+            )
+        )
         made = DiscordCrowd(discord, ponte)
         stack.push_async_callback(ponte.close)
         await ponte.open(threads=False)

@@ -27,9 +27,16 @@ def directory(stores: Embedded) -> SqlDirectory:
 
 def member(id: str, at: float = 100.0, scope: str = "", *belongs_to: str) -> PlatformMember:
     return PlatformMember(
-        id, scope, f"chat:T1:{id}", f"Person {id}", "pt-BR", "America/Recife", is_guest=True,
-        belongs_to=frozenset(belongs_to or ("T1", "T2")), confirmed_at=at,
-    )  # fmt: skip
+        id,
+        scope,
+        f"chat:T1:{id}",
+        f"Person {id}",
+        "pt-BR",
+        "America/Recife",
+        is_guest=True,
+        belongs_to=frozenset(belongs_to or ("T1", "T2")),
+        confirmed_at=at,
+    )
 
 
 async def find_ids(directory: SqlDirectory, *ids: str, scope: str = "") -> Sequence[str]:

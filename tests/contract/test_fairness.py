@@ -75,9 +75,15 @@ async def test_a_flood_delays_each_other_person_by_one_message(stores: Embedded)
     flood = [says("Ana", "C1") for _ in range(5)]
     said = await order(stores, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1"))
     assert said == [
-        "Ana in C1", "Bob in C2", "Cleo in C3", "Dan in C1",
-        "Ana in C1", "Ana in C1", "Ana in C1", "Ana in C1",
-    ]  # fmt: skip
+        "Ana in C1",
+        "Bob in C2",
+        "Cleo in C3",
+        "Dan in C1",
+        "Ana in C1",
+        "Ana in C1",
+        "Ana in C1",
+        "Ana in C1",
+    ]
 
 
 async def test_a_flood_over_many_channels_delays_nobody_more(stores: Embedded) -> None:
@@ -260,6 +266,13 @@ def test_a_line_forgets_what_is_over() -> None:
         line.add(number, Sender(f"web:C1:{number % 7}", "web:C1", f"web:{number % 3}"))
     while (seq := line.next()) is not None:
         line.end(seq)
-    kept = (line._conversations, line._open, line._ready, line._held, line._active, line._last,
-            line._oldest)  # fmt: skip
+    kept = (
+        line._conversations,
+        line._open,
+        line._ready,
+        line._held,
+        line._active,
+        line._last,
+        line._oldest,
+    )
     assert not any(kept)

@@ -136,9 +136,12 @@ async def test_bytes_that_a_table_lacks_are_not_found(on_postgres: Shared) -> No
 
 async def test_a_hostile_name_leads_nowhere(folder: FileStore) -> None:
     for name, kept in {
-        "../../etc/passwd": "passwd", "..": "file", "": "file", "a\x00b\n.png": "ab_.png",
+        "../../etc/passwd": "passwd",
+        "..": "file",
+        "": "file",
+        "a\x00b\n.png": "ab_.png",
         "gnp.\u202egpj.exe": "gnp.gpj.exe",
-    }.items():  # fmt: skip
+    }.items():
         file = await folder.put(name=name)
         assert file.name == kept, name
         assert folder.one().parent.parent == folder.folder, name

@@ -153,11 +153,15 @@ async def test_the_next_process_finds_everything(stores: Embedded) -> None:
     found = await again(await stores.kill(), turn.seq)
     output = Item("output", call_id="c1", text="3 rows")
     assert found == replace(
-        turn, attempt=2, is_untouched=False, is_thread_new=False,
+        turn,
+        attempt=2,
+        is_untouched=False,
+        is_thread_new=False,
         rounds=(Round(1, "resp_1", True), Round(2, "resp_2")),
-        items=(HELLO, LOOK, output), calls=(replace(CALL, outcome=Outcome("ok", "3 rows")),),
+        items=(HELLO, LOOK, output),
+        calls=(replace(CALL, outcome=Outcome("ok", "3 rows")),),
         posts=(Post(1, "k1", "p1", "posted"),),
-    )  # fmt: skip
+    )
 
 
 async def test_an_answer_is_final_and_its_posting_follows(stores: Embedded) -> None:

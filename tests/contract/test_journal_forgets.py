@@ -131,9 +131,10 @@ async def test_what_servers_keep_is_listed_for_erasing(stores: Embedded) -> None
     assert await journal.list_remotes_to_erase() == []
     await journal.forget("web:C1")
     assert set(await journal.list_remotes_to_erase()) == {
-        Remote("conversation", "conv_1"), Remote("response", "resp_1"),
+        Remote("conversation", "conv_1"),
+        Remote("response", "resp_1"),
         Remote("container", "cntr_1"),
-    }  # fmt: skip
+    }
 
 
 async def test_an_id_that_comes_late_is_listed_too(stores: Embedded) -> None:

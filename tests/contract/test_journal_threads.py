@@ -48,9 +48,11 @@ async def test_a_transcript_is_what_was_said_in_order(stores: Embedded) -> None:
     second = await talk(stores, "two", person=BOB)
     entries = await stores.journal.transcript(first.thread)
     assert [(entry.seq, entry.person, entry.item.text) for entry in entries] == [
-        (first.seq, ANA.key, "one"), (first.seq, "", "re: one"),
-        (second.seq, BOB.key, "two"), (second.seq, "", "re: two"),
-    ]  # fmt: skip
+        (first.seq, ANA.key, "one"),
+        (first.seq, "", "re: one"),
+        (second.seq, BOB.key, "two"),
+        (second.seq, "", "re: two"),
+    ]
     before = await stores.journal.transcript(first.thread, before=second.seq)
     assert before == entries[:2]
 
@@ -84,8 +86,9 @@ async def test_a_person_reads_one_thread_again(stores: Embedded) -> None:
     await stores.inbox.amend(withdrawn.event_key, None)
     shown = await journal.list_entries("web:C1")
     assert [(s.message.text, s.state, s.answer and s.answer.text) for s in shown] == [
-        ("two", "done", "re: two"), ("waits", "new", None),
-    ]  # fmt: skip
+        ("two", "done", "re: two"),
+        ("waits", "new", None),
+    ]
     assert [s.message.text for s in await journal.list_entries("web:C1", old.thread)] == ["one"]
 
 
@@ -119,9 +122,10 @@ async def test_a_list_has_what_is_said_in_and_the_pinned_first(stores: Embedded)
     await journal.set_listing("web:C3", "My name", None)
     listed = await journal.list_conversations("web")
     assert [(one.conversation, one.first.text, one.title, one.is_pinned) for one in listed] == [
-        ("web:C2", "hello C2", "", True), ("web:C1", "hello C1", "", False),
+        ("web:C2", "hello C2", "", True),
+        ("web:C1", "hello C1", "", False),
         ("web:C3", "hello C3", "My name", False),
-    ]  # fmt: skip
+    ]
     assert await journal.list_conversations("slack") == []
     await journal.forget("web:C3")
     assert "web:C3" not in [one.conversation for one in await journal.list_threads()]
@@ -147,8 +151,11 @@ async def test_words_are_found_in_what_both_said(stores: Embedded) -> None:
     long = await talk(stores, f"{'word ' * 200}needle {'after ' * 200}", "C3")
     (hit,) = (await journal.search("web", "needle")).values()
     assert (hit.turn, hit.match, hit.before[:6], hit.before[-6:]) == (
-        long.id, "needle", "…word ", " word ",
-    )  # fmt: skip
+        long.id,
+        "needle",
+        "…word ",
+        " word ",
+    )
     await talk(stores, "İstanbul and the haystack", "C4")
     thread = await journal.find_thread_id("web:C1")
     (hit,) = (await journal.search("web", "HAYSTACK")).values()

@@ -100,11 +100,14 @@ def test_a_growing_list_on_slack_only_grows(end: int) -> None:
 @pytest.mark.parametrize(
     ("text", "bold"),
     [
-        ("これは**「重要」**です", "「重要」"), ("**「重要」**です", "「重要」"),
-        ("한**(국)**어", "(국)"), ("请**“注意”**安全", "“注意”"),
-        ("**a**「b」**重要**。", "重要"), ("*x* **重要。**次", "重要。"),
+        ("これは**「重要」**です", "「重要」"),
+        ("**「重要」**です", "「重要」"),
+        ("한**(국)**어", "(국)"),
+        ("请**“注意”**安全", "“注意”"),
+        ("**a**「b」**重要**。", "重要"),
+        ("*x* **重要。**次", "重要。"),
     ],
-)  # fmt: skip
+)
 def test_stress_beside_ideographs(text: str, bold: str) -> None:
     assert f"<strong>{bold}</strong>" in to_html(text)
     assert "*" not in draw(text)

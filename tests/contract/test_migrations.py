@@ -49,7 +49,7 @@ NEXT = Schema(
             "CREATE TABLE shades (id INTEGER PRIMARY KEY)",
         ),
     ),
-)  # fmt: skip
+)
 """The next version: a column, a table for both engines, and a table for Postgres."""
 BROKEN = replace(
     NEXT, migrations=(*SCHEMA.migrations, replace(NEXT.migrations[-1], script="CREATE NONSENSE"))

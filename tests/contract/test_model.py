@@ -50,8 +50,10 @@ async def nobody(thread: str, remote: Remote) -> None:
 @asynccontextmanager
 async def serve_model(kind: str, base_url: str) -> AsyncIterator[Model]:
     levels: dict[str, Level] = {
-        "conversations": "conversations", "responses": "responses", "chat": "chat"
-    }  # fmt: skip
+        "conversations": "conversations",
+        "responses": "responses",
+        "chat": "chat",
+    }
     client = ModelServerClient(ModelEndpoint("sk-test", base_url))
     model = ServedModel(client, ModelOptions(), level=levels.get(kind), record_remote=nobody)
     try:

@@ -242,8 +242,9 @@ async def test_a_person_is_notified_of_what_the_owner_does(stores: Embedded) -> 
     assert await notices.list_waiting(Person("web", "owner")) == []
     ended = await service.find_ended_token(hash_token(first))
     assert (ended, await service.list_ended_tokens(ANA.key)) == (
-        EndedToken(hash_token(first), was_removed=False), [ended],
-    )  # fmt: skip
+        EndedToken(hash_token(first), was_removed=False),
+        [ended],
+    )
     assert not await notices.dismiss(Person("web", "bia"), waiting[0].id)
     assert await notices.dismiss(ANA, waiting[1].id)
     assert not await notices.dismiss(ANA, waiting[1].id)

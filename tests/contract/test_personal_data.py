@@ -77,9 +77,14 @@ def says(text: str, author: Person, channel: str, context: Sequence[Quote] = ())
 
 
 async def talk(
-    engine: Embedded, text: str, author: Person, channel: str, *, context: Sequence[Quote] = (),
+    engine: Embedded,
+    text: str,
+    author: Person,
+    channel: str,
+    *,
+    context: Sequence[Quote] = (),
     answer: Answer | None = None,
-) -> Turn:  # fmt: skip
+) -> Turn:
     """A whole turn, paid for: asked with a tool, answered, posted."""
     heard = says(text, author, channel, context)
     turn = await again(engine, (await engine.inbox.accept(heard)).seq)
@@ -167,13 +172,21 @@ async def make_team(engine: Embedded) -> Team:
     card = Card(hers.id, "change", "People, aubergine row", "Approved by Bea Reis.")
     await talk(engine, "approve it", BEA, CHANNEL, answer=Answer("aubergine done", cards=(card,)))
     second = await talk(
-        engine, "what did she mean?", BEA, CHANNEL,
+        engine,
+        "what did she mean?",
+        BEA,
+        CHANNEL,
         context=(Quote("Ana Lima", "the aubergine\nof mine"), Quote("Cy", "I wonder, too")),
-    )  # fmt: skip
+    )
     beas = await change_of(ledger, second, ANA, "Bea's row")
     shown = Card(beas.id, "change", "People, Bea's row", "Approved by Ana Lima.")
-    await talk(engine, "what was changed?", BEA, CHANNEL,
-               answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(shown,)))  # fmt: skip
+    await talk(
+        engine,
+        "what was changed?",
+        BEA,
+        CHANNEL,
+        answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(shown,)),
+    )
     own = await talk(engine, "my own affairs", BEA, BEAS)
     waiting = await change_of(ledger, own, None, "another row", ANA)
     await Outbox(engine.database).record_notices(
@@ -183,8 +196,14 @@ async def make_team(engine: Embedded) -> Team:
     )
     files = SqlFiles(engine.database, engine.bytes())
     event = first.message.event_key
-    await files.put(event, "aubergine.txt", "text/plain", b"aubergine bytes", ANA,
-                    first.message.address.conversation)  # fmt: skip
+    await files.put(
+        event,
+        "aubergine.txt",
+        "text/plain",
+        b"aubergine bytes",
+        ANA,
+        first.message.address.conversation,
+    )
     await files.put(own.message.event_key, "b.txt", "text/plain", b"beas", BEA, "slack:T1:DBEA88")
     await engine.database.write(lambda c: assign_pseudonyms(c, [ANA.key, BEA.key]))
     people = [
@@ -225,12 +244,13 @@ async def others(engine: Embedded) -> list[Any]:
             " (SELECT seq FROM inbox WHERE person = :bea) ORDER BY id",
             "SELECT * FROM calls WHERE person = :bea ORDER BY seq",
             "SELECT * FROM posts WHERE person = :bea ORDER BY seq",
-            "SELECT * FROM files WHERE person = :bea", "SELECT * FROM steps WHERE person = :bea",
+            "SELECT * FROM files WHERE person = :bea",
+            "SELECT * FROM steps WHERE person = :bea",
             "SELECT * FROM usage WHERE person = :bea ORDER BY seq",
             "SELECT * FROM counters WHERE person = :bea ORDER BY scope",
             "SELECT * FROM audit_keys WHERE person = :bea",
             "SELECT * FROM directory WHERE person = :bea ORDER BY scope",
-        ):  # fmt: skip
+        ):
             rows = [dict(row) for row in connection.execute(sql, values)]
             assert rows, sql
             found.append(rows)
@@ -330,12 +350,27 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     counts = await persons.count_rows(who)
     found = {section: await persons.read_rows(who, section) for section in counts}
     assert {section: len(rows) for section, rows in found.items()} == counts
-    assert {"messages", "transcript", "model_calls", "tool_calls", "posts", "files", "changes",
-            "changed_rows", "approvals", "cards_sent", "usage", "spendings", "allowances",
-            "decisions", "platform_profile"} <= found.keys()  # fmt: skip
+    assert {
+        "messages",
+        "transcript",
+        "model_calls",
+        "tool_calls",
+        "posts",
+        "files",
+        "changes",
+        "changed_rows",
+        "approvals",
+        "cards_sent",
+        "usage",
+        "spendings",
+        "allowances",
+        "decisions",
+        "platform_profile",
+    } <= found.keys()
     assert [row["message"]["text"] for row in found["messages"]] == [
-        "aubergine one", "aubergine two",
-    ]  # fmt: skip
+        "aubergine one",
+        "aubergine two",
+    ]
     assert found["tool_calls"][0]["outcome"]["text"] == "found aubergine one"
     assert [row["after"] for row in found["changed_rows"]] == [{"Name": "aubergine row"}]
     assert [row["before"]["Password"] for row in found["changed_rows"]] == [True]
@@ -366,8 +401,11 @@ async def test_a_long_export_comes_in_pages(
     who = await persons.find(ANA.key)
     pages = [await persons.read_rows(who, "messages", begin) for begin in (0, 2, 4, 6)]
     assert [[row["message"]["text"] for row in page] for page in pages] == [
-        ["number 0", "number 1"], ["number 2", "number 3"], ["number 4"], [],
-    ]  # fmt: skip
+        ["number 0", "number 1"],
+        ["number 2", "number 3"],
+        ["number 4"],
+        [],
+    ]
 
 
 async def forget(engine: Embedded, key: str) -> KnownPerson:
@@ -519,20 +557,26 @@ async def test_again_after_a_crash_ends_it(team: Team) -> None:
 
 def test_what_platforms_remember() -> None:
     known = {
-        "languages": {"7": "fr", "8": "en"}, "aliases": {"55:7": [1, 2.0], "55:8": [3, 4.0]},
-        "threads": {"99": {"people": ["7", "8"], "is_announced": True}}, "commands": "abc",
+        "languages": {"7": "fr", "8": "en"},
+        "aliases": {"55:7": [1, 2.0], "55:8": [3, 4.0]},
+        "threads": {"99": {"people": ["7", "8"], "is_announced": True}},
+        "commands": "abc",
         "posts": [{"by": "9", "seen": {"7": 1}}, ["7"]],
-    }  # fmt: skip
+    }
     ids = frozenset({"7"})
     assert remove_ids(known, ids) == {
-        "languages": {"8": "en"}, "aliases": {"55:8": [3, 4.0]},
-        "threads": {"99": {"people": [FORGOTTEN_ID, "8"], "is_announced": True}}, "commands": "abc",
+        "languages": {"8": "en"},
+        "aliases": {"55:8": [3, 4.0]},
+        "threads": {"99": {"people": [FORGOTTEN_ID, "8"], "is_announced": True}},
+        "commands": "abc",
         "posts": [{"by": "9", "seen": {}}, [FORGOTTEN_ID]],
-    }  # fmt: skip
+    }
     assert select_ids(known, ids) == {
-        "languages": {"7": "fr"}, "aliases": {"55:7": [1, 2.0]},
-        "threads": {"99": {"people": ["7"]}}, "posts": [{"seen": {"7": 1}}, ["7"]],
-    }  # fmt: skip
+        "languages": {"7": "fr"},
+        "aliases": {"55:7": [1, 2.0]},
+        "threads": {"99": {"people": ["7"]}},
+        "posts": [{"seen": {"7": 1}}, ["7"]],
+    }
 
 
 async def test_what_discords_side_remembers_is_forgotten_in_memory_too(stores: Embedded) -> None:

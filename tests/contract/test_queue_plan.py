@@ -39,9 +39,12 @@ async def connection(migrated_postgres: str) -> AsyncIterator[Connection]:
 async def fetch_job(connection: Connection) -> tuple[int, int | None]:
     """Pages that one fetch reads, and the `seq` of the job that it gave out."""
     query = queue_manager.FETCH_JOB_SQL % {
-        "queues": "ARRAY['slack']", "worker_id": "1", "owner": "'p1'", "now": "0",
+        "queues": "ARRAY['slack']",
+        "worker_id": "1",
+        "owner": "'p1'",
+        "now": "0",
         "thread": "md5(clock_timestamp()::text)",
-    }  # fmt: skip
+    }
     last = "SELECT max((args ->> 'seq')::bigint) FROM procrastinate_jobs WHERE status = 'doing'"
     read = await pages(connection, query)
     given = await (await connection.execute(last)).fetchone()
@@ -50,9 +53,13 @@ async def fetch_job(connection: Connection) -> tuple[int, int | None]:
 
 @pytest.mark.parametrize(
     ("statistics", "conversations"),
-    [("none", WAITING_JOB_COUNT), ("none", 100), ("of the empty table", WAITING_JOB_COUNT),
-     ("right", 100)],
-)  # fmt: skip
+    [
+        ("none", WAITING_JOB_COUNT),
+        ("none", 100),
+        ("of the empty table", WAITING_JOB_COUNT),
+        ("right", 100),
+    ],
+)
 async def test_a_fetch_reads_little_of_a_long_queue(
     connection: Connection, statistics: str, conversations: int
 ) -> None:

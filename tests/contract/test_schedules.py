@@ -134,14 +134,18 @@ async def test_a_due_time_becomes_one_message_whoever_sees_it(book: Book) -> Non
     assert message.event_key == f"schedule:{one.id}:{MONDAY + HOUR:.0f}" == run.event_key
     assert (message.text, message.author, message.address) == ("Good morning!", ANA, PLACE)
     assert (message.locale, message.reply_to.turn, message.reply_to.source) == (
-        "pt-BR", message.turn, "1.0",
-    )  # fmt: skip
+        "pt-BR",
+        message.turn,
+        "1.0",
+    )
     assert (message.origin.name, message.origin.id) == ("schedule", one.id)
     assert (message.origin.data["kind"], message.origin.data["is_late"]) == ("post", True)
     moved = await book.schedules.get(one.id)
     assert (moved.next_due_at, moved.last_due_at, moved.runs) == (
-        one.next_due_at + DAY, one.next_due_at, 1,
-    )  # fmt: skip
+        one.next_due_at + DAY,
+        one.next_due_at,
+        1,
+    )
     assert await book.schedules.is_current(run.seq)
 
 
@@ -159,8 +163,9 @@ async def test_missed_runs_are_listed_and_a_run_that_is_under_way_is_not_doubled
     assert len(await book.messages()) == 1
     unreported = [run for _, run in await book.schedules.list_unreported()]
     assert [(run.state, run.due_at) for run in unreported] == [
-        ("missed", one.next_due_at), ("skipped", second.due_at),
-    ]  # fmt: skip
+        ("missed", one.next_due_at),
+        ("skipped", second.due_at),
+    ]
     for run in unreported:
         await book.schedules.record_reported(run.event_key)
     assert await book.schedules.list_unreported() == []
@@ -169,10 +174,14 @@ async def test_missed_runs_are_listed_and_a_run_that_is_under_way_is_not_doubled
 async def test_results_are_those_of_the_turns_and_failures_in_a_row_pause(book: Book) -> None:
     one = await book.start()
     states: Sequence[tuple[TurnState, str, int]] = (
-        ("failed", "failed", 1), ("undeliverable", "failed", 2), ("done", "done", 0),
-        ("failed", "failed", 1), ("removed", "stopped", 1), ("failed", "failed", 2),
+        ("failed", "failed", 1),
+        ("undeliverable", "failed", 2),
+        ("done", "done", 0),
+        ("failed", "failed", 1),
+        ("removed", "stopped", 1),
+        ("failed", "failed", 2),
         ("failed", "failed", 3),
-    )  # fmt: skip
+    )
     for state, result, failures in states:
         run = await book.end_run(one, state)
         found = await book.schedules.get(one.id)
@@ -271,8 +280,10 @@ async def test_due_runs_are_not_limited_and_leave_their_owner_s_places_free(book
 
 
 async def test_a_schedule_whose_times_have_all_passed_is_not_stored(book: Book) -> None:
-    for draft in (replace(DAILY, rule=ScheduleRule(run_at=MONDAY - HOUR)),
-                  replace(DAILY, ends_at=MONDAY)):  # fmt: skip
+    for draft in (
+        replace(DAILY, rule=ScheduleRule(run_at=MONDAY - HOUR)),
+        replace(DAILY, ends_at=MONDAY),
+    ):
         with pytest.raises(BadSchedule, match="have passed"):
             await book.start(draft)
     assert await book.schedules.list_matching(ScheduleFilter()) == []
@@ -376,9 +387,15 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
             SimpleNamespace(views=SimpleNamespace(clock=time.time)),
         )
         return Scheduling(
-            engine.database, cast(Any, stores), nothing, Platforms(), cast(Any, changes), nothing,
-            engine.jobs, nothing,
-        )  # fmt: skip
+            engine.database,
+            cast(Any, stores),
+            nothing,
+            Platforms(),
+            cast(Any, changes),
+            nothing,
+            engine.jobs,
+            nothing,
+        )
 
     other = parts_of(await on_postgres.beside())
     vars(other)["scheduler"] = Timer()

@@ -22,9 +22,16 @@ from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal_threads import talk
 
 FULL = Thread(
-    "slack:T1:C1", "t1", generation=2, remote="conv_1", remote_upto=7, container="cntr_1",
-    level="conversations", participants=("slack:T1:U1", "slack:T1:U2"), used_at=1.5,
-)  # fmt: skip
+    "slack:T1:C1",
+    "t1",
+    generation=2,
+    remote="conv_1",
+    remote_upto=7,
+    container="cntr_1",
+    level="conversations",
+    participants=("slack:T1:U1", "slack:T1:U2"),
+    used_at=1.5,
+)
 
 
 @pytest.fixture
@@ -177,8 +184,9 @@ async def test_a_map_that_is_deleted_loses_nothing(stores: Embedded, tmp_path: P
     assert found
     assert (found.id, found.generation) == (turn.thread, turn.generation)
     assert [entry.item.text for entry in await journal.transcript(found.id)] == [
-        "hello", "re: hello",
-    ]  # fmt: skip
+        "hello",
+        "re: hello",
+    ]
     await journal.forget("web:C1")
     assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
     await threads.close()

@@ -146,12 +146,15 @@ async def test_forgetting_and_proposing(two: Two) -> None:
         turn = await begin_turn(ours, channel=f"C{number}")
         asked = replace(
             proposal(f"c{number}", turn.seq, turn.message.address),
-            draft=draft(), generation=turn.generation, thread=turn.thread,
-        )  # fmt: skip
+            draft=draft(),
+            generation=turn.generation,
+            thread=turn.thread,
+        )
         proposed, _ = await asyncio.gather(
-            ledger.propose(asked), theirs.journal.forget(turn.message.address.conversation),
+            ledger.propose(asked),
+            theirs.journal.forget(turn.message.address.conversation),
             return_exceptions=True,
-        )  # fmt: skip
+        )
         if not isinstance(proposed, Superseded):
             assert not isinstance(proposed, BaseException)
             assert (await ledger.get(proposed.id)).state == "withdrawn"

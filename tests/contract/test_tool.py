@@ -137,8 +137,18 @@ def test_it_tells_the_model_and_the_person_what_it_is(case: Case) -> None:
     properties = case.tool.spec.parameters["properties"]
     assert properties
     # Their names, enumerations and parts say it; each word costs tokens in every request.
-    plain = {"bucket", "filters", "group_by", "id", "limit", "match", "page", "slug", "sort",
-             "table"}  # fmt: skip
+    plain = {
+        "bucket",
+        "filters",
+        "group_by",
+        "id",
+        "limit",
+        "match",
+        "page",
+        "slug",
+        "sort",
+        "table",
+    }
     described = {name for name, each in properties.items() if each.get("description")}
     assert properties.keys() - described <= plain
 

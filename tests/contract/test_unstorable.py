@@ -26,11 +26,17 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(stores: E
     ana = Person("web", f"ana{HALF}", name=f"Ana {HALF}")
     address = replace(bare.address, thread=f"t{HALF}")
     message = replace(
-        bare, author=ana, address=address, reply_to=ReplyTo(address, ana, f"s{HALF}", "turn"),
+        bare,
+        author=ana,
+        address=address,
+        reply_to=ReplyTo(address, ana, f"s{HALF}", "turn"),
         attachments=(Attachment(f"a{HALF}.csv", "text/csv", 3),),
-        context=(Quote(f"Bo {HALF}", HALF),), program_context=(Quote("system", HALF),),
-        event_key=f"web:k{HALF}", locale=HALF, time_zone=HALF,
-    )  # fmt: skip
+        context=(Quote(f"Bo {HALF}", HALF),),
+        program_context=(Quote("system", HALF),),
+        event_key=f"web:k{HALF}",
+        locale=HALF,
+        time_zone=HALF,
+    )
     receipt = await stores.inbox.accept(message)
     assert not (await stores.inbox.accept(message)).is_new, "it is known by its key"
     turn = await stores.journal.begin(receipt.seq)

@@ -63,8 +63,9 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
     for one in model.asks:
         is_old = one.turn in begun
         assert ("Old channel." in one.instructions, one.model) == (
-            is_old, "old-model" if is_old else "new-model"
-        ), one.number  # fmt: skip
+            is_old,
+            "old-model" if is_old else "new-model",
+        ), one.number
     assert len(begun) >= 2
     assert "You don't have permission" in answers[0].text
     assert len(used) == len(begun) - 1

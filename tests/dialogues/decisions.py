@@ -46,9 +46,15 @@ async def proposed_on_slack(
 
 
 def on_slack(
-    text: str, key: str, person: Person = MEMBER, workspace: str = "T1", clicked: bool = False,
-    channel: str = "C1", thread: str | None = None, shared: bool = True,
-) -> Message:  # fmt: skip
+    text: str,
+    key: str,
+    person: Person = MEMBER,
+    workspace: str = "T1",
+    clicked: bool = False,
+    channel: str = "C1",
+    thread: str | None = None,
+    shared: bool = True,
+) -> Message:
     """In a thread of the person's own, or in `thread`; "": at the channel's top level."""
     key = f"slack:{key}"
     alone = person.id if thread == "" and shared else ""
@@ -86,7 +92,9 @@ async def approve_after_reading(ponte: RunningBot, message: Message) -> Answer:
     key = f"{message.event_key} again"
     return await ponte.ask_message(
         replace(
-            message, text=f"approve {typed_code(read)}", event_key=key,
+            message,
+            text=f"approve {typed_code(read)}",
+            event_key=key,
             reply_to=replace(message.reply_to, source=key, turn=turn_id(key)),
         )
-    )  # fmt: skip
+    )

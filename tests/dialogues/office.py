@@ -31,8 +31,11 @@ DUPLICATES = "Delete the duplicates"
 ATTACHED = "Add these three from the file I attached"
 EVERYTHING = "Give me all readings as a file"
 CSV = b"Name,Status\nAda,Lead\nBruno,Lead\nCarla,Lost\n"
-NEW = [{"Name": "Ada", "Status": "Lead"}, {"Name": "Bruno", "Status": "Lead"},
-       {"Name": "Carla", "Status": "Lost"}]  # fmt: skip
+NEW = [
+    {"Name": "Ada", "Status": "Lead"},
+    {"Name": "Bruno", "Status": "Lead"},
+    {"Name": "Carla", "Status": "Lost"},
+]
 
 LEADS_FOUND = "**One** customer became a lead this month:\n\n| Name |\n| --- |\n| Customer 03 |"
 SALES_FOUND = "Vendemos 4.882,50 ao todo, a maior parte a leads."
@@ -51,12 +54,21 @@ class Office:
     @asynccontextmanager
     async def open(self, config: Config | None = None, **settings: Any) -> AsyncIterator[Ponte]:
         """As `ponte run` starts it, with these settings beside those of the two servers."""
-        given = Settings(**{
-            "openai_api_key": SecretStr("sk-test"), "openai_base_url": self.openai.base_url,
-            "nocodb_url": self.nocodb.origin, "nocodb_token": SecretStr(filled.EDITOR),
-            "ponte_home": self.home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
-            "ponte_grace": 1, "ponte_code": "off", "ponte_titles": "off", **settings,
-        })  # fmt: skip
+        given = Settings(
+            **{
+                "openai_api_key": SecretStr("sk-test"),
+                "openai_base_url": self.openai.base_url,
+                "nocodb_url": self.nocodb.origin,
+                "nocodb_token": SecretStr(filled.EDITOR),
+                "ponte_home": self.home,
+                "ponte_web_port": 0,
+                "ponte_timezone": ZONE.key,
+                "ponte_grace": 1,
+                "ponte_code": "off",
+                "ponte_titles": "off",
+                **settings,
+            }
+        )
         self.settings = given
         async with run_composed(given, config, check=check_everything) as app:
             yield app
@@ -101,8 +113,10 @@ def this_month() -> str:
 
 
 def _scripts() -> tuple[Script, ...]:
-    lead = [{"field": "Status", "op": "eq", "value": "Lead"},
-            {"field": "Lead since", "op": "eq", "value": "this_month"}]  # fmt: skip
+    lead = [
+        {"field": "Status", "op": "eq", "value": "Lead"},
+        {"field": "Lead since", "op": "eq", "value": "this_month"},
+    ]
     twins = [{"field": "Name", "op": "eq", "value": "Customer 28"}]
     value = [{"field": "Value", "fn": "sum"}]
     return (

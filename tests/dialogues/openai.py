@@ -58,9 +58,11 @@ async def open_served_bot(
 
     priced = prices or Prices()
     options = ModelOptions(
-        model=model, secret=b"a secret of the tests", silence_seconds=silence,
+        model=model,
+        secret=b"a secret of the tests",
+        silence_seconds=silence,
         config=FixedConfig(price_list=priced),
-    )  # fmt: skip
+    )
     client = ModelServerClient(ModelEndpoint(key, fake.base_url), sleep=no_pause)
     made = ServedModel(client, options, level=level, read=read, record_remote=late)
     async with bot_home.open(made, sources, prices=priced, **more) as ponte:

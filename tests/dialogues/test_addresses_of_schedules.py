@@ -40,8 +40,14 @@ class Place:
 
     async def schedule(self, kind: str, what: str, said: str = "Do it every day") -> str:
         """Ask for a schedule, approve it, and return its id. The model calls a tool before it."""
-        draft = {"kind": kind, "what": what, "when": "0 9 * * *", "zone": "UTC", "ends": None,
-                 "replaces": None}  # fmt: skip
+        draft = {
+            "kind": kind,
+            "what": what,
+            "when": "0 9 * * *",
+            "zone": "UTC",
+            "ends": None,
+            "replaces": None,
+        }
         self.fake.say(
             Script(calls=(("look", "{}"),), match=said),
             Script(calls=(("schedule_propose", json.dumps(draft)),), match="a row"),

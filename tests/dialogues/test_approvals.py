@@ -53,9 +53,11 @@ async def _guests(person: Person, max_age: float) -> bool | None:
 
 def rights() -> Policy:
     return allow_list(
-        frozenset({"slack:U1", "slack:U2", "slack:U7"}), frozenset({"slack:U9"}),
-        {"slack": _groups}, {"slack": _guests},
-    )  # fmt: skip
+        frozenset({"slack:U1", "slack:U2", "slack:U7"}),
+        frozenset({"slack:U9"}),
+        {"slack": _groups},
+        {"slack": _guests},
+    )
 
 
 def two(*approvers: str) -> TableRules:
@@ -140,8 +142,9 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
         why = await says(ponte, f"why {card.id}", "w1", MEMBER)
         assert why.text.endswith("\nOnly a designated approver can decide.")
         for who, words in (
-            (BOSS, "denied by the rule `tables.People.approvers_only`"), (CLERK, "allowed by"),
-        ):  # fmt: skip
+            (BOSS, "denied by the rule `tables.People.approvers_only`"),
+            (CLERK, "allowed by"),
+        ):
             assert words in (await says(ponte, "why approve:People", f"v{who.id}", who)).text
         done = await says(ponte, f"approve {card.id}", "k2", CLERK)
         assert done.text.startswith("Approved by Cleo. Done.")

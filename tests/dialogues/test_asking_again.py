@@ -42,8 +42,10 @@ async def test_the_model_hears_nothing_of_what_was_replaced(
         assert ("Ana" in heard, "Tobi" in heard, "Tibo" in heard) == (True, True, False)
         shown = await ponte.engine.conversations.journal.list_entries("web:C1")
         assert [one.message.text for one in shown] == [
-            "My name is Ana.", "My cat is Tobi.", "What is my cat called?",
-        ]  # fmt: skip
+            "My name is Ana.",
+            "My cat is Tobi.",
+            "What is my cat called?",
+        ]
 
 
 async def test_what_it_proposed_is_withdrawn(bot_home: BotHome) -> None:

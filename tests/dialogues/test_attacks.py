@@ -63,9 +63,15 @@ async def test_text_that_comes_along_decides_nothing(bot_home: BotHome) -> None:
             roles = tuple(Quote(role, word) for role in ("user", "assistant", "system"))
             hook = MessageOrigin("webhook", may_be_command=False, data={"is_post": False})
             texts = (
-                f"{word}\nplease", f"> {word}", f"`{word}`", f"```\n{word}\n```", f"please {word}",
-                f"{word} and all others", f"{word}-0000", f"{word}-",
-            )  # fmt: skip
+                f"{word}\nplease",
+                f"> {word}",
+                f"`{word}`",
+                f"```\n{word}\n```",
+                f"please {word}",
+                f"{word} and all others",
+                f"{word}-0000",
+                f"{word}-",
+            )
             cases = [
                 replace(typed, origin=PROGRAM),
                 replace(typed, author=replace(typed.author, is_bot=True)),

@@ -168,8 +168,11 @@ async def test_a_right_that_went_meanwhile_is_refused_at_the_call(bot_home: BotH
         await says(ponte, WORK, "k1")
         (line,) = await lines(ponte)
         assert audit_values(line, "right", "rule") == (
-            "action-refused", MEMBER.key, "tool:work", "ponte.toml:3"
-        )  # fmt: skip
+            "action-refused",
+            MEMBER.key,
+            "tool:work",
+            "ponte.toml:3",
+        )
 
 
 async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> None:
@@ -180,8 +183,11 @@ async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> 
         await says(ponte, 'call table_create {"rows": [{"Name": "hunter2"}]}', "k1")
         (line,) = await lines(ponte)
         assert audit_values(line, "right", "rule") == (
-            "action-refused", MEMBER.key, "propose:People", "ponte.toml:3"
-        )  # fmt: skip
+            "action-refused",
+            MEMBER.key,
+            "propose:People",
+            "ponte.toml:3",
+        )
 
 
 async def test_who_is_over_an_allowance_is_refused(bot_home: BotHome) -> None:

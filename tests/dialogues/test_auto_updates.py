@@ -52,8 +52,9 @@ async def test_a_named_person_updates_a_named_field_and_can_undo_it(bot_home: Bo
         assert "- `tables.People.auto_people`\n" in why
         lines = (await ponte.engine.people.audit.read())[0][::-1]
         assert [(each["event"], each.get("rule", "")) for each in lines][1:3] == [
-            ("change-approved", "tables.People.auto_people"), ("change-done", ""),
-        ]  # fmt: skip
+            ("change-approved", "tables.People.auto_people"),
+            ("change-done", ""),
+        ]
         assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k3")).text
         assert table.rows["1"]["Status"] == "Lead"
 
@@ -147,10 +148,14 @@ async def test_the_types_are_those_of_the_table(bot_home: BotHome) -> None:
     tries = {
         "done": {"Status": "Lost", "Tags": ["new"], "Active": True, "Since": "2026-11-20"},
         "open": {
-            "Name": "Z", "Email": "z@example.com", "Value": 7, "Notes": "Z", "Orders": ["12"],
+            "Name": "Z",
+            "Email": "z@example.com",
+            "Value": 7,
+            "Notes": "Z",
+            "Orders": ["12"],
             "Seen": "2026-11-20 10:00",
         },
-    }  # fmt: skip
+    }
     fields = frozenset(name for values in tries.values() for name in values) | {"Contract"}
     rule = TableRule("auto", auto_fields=fields, auto_people=frozenset({"slack:U1"}))
     table_rules = TableRules({"Customers": rule})

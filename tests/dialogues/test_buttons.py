@@ -68,8 +68,10 @@ async def test_on_the_page_only_who_may_decide_has_the_button(bot_home: BotHome)
     async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte:
         find_latest = ponte.engine.changes.views.find_latest
         for person, text, actions in (
-            (ANA, UPDATE, BOTH), (OWNER, DELETE, BOTH), (ANA, DELETE, ("deny",))
-        ):  # fmt: skip
+            (ANA, UPDATE, BOTH),
+            (OWNER, DELETE, BOTH),
+            (ANA, DELETE, ("deny",)),
+        ):
             card = await on_the_page(ponte, text, person)
             assert card.actions == actions, (person.id, text)
             shown = await find_latest(on_page("", person).address.conversation)

@@ -117,11 +117,19 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
 async def test_two_change_it_at_once(bot_home: BotHome) -> None:
     table = editable()
     async with proposed_card(bot_home, table) as (ponte, card):
-        answers = await asyncio.gather(*(
-            says(ponte, render_change(card.press_id, {"Name": who.name}), f"k-{who.id}", who,
-                 clicked=True, thread="tU1")
-            for who in (MEMBER, OTHER)
-        ))  # fmt: skip
+        answers = await asyncio.gather(
+            *(
+                says(
+                    ponte,
+                    render_change(card.press_id, {"Name": who.name}),
+                    f"k-{who.id}",
+                    who,
+                    clicked=True,
+                    thread="tU1",
+                )
+                for who in (MEMBER, OTHER)
+            )
+        )
         found = sorted((answer.status, "was replaced" in answer.text) for answer in answers)
         assert found == [("done", False), ("failed", True)]
         change = await ponte.engine.changes.ledger.get(card.id)
@@ -133,8 +141,10 @@ async def list_audit_lines(ponte: RunningBot) -> list[tuple[str, str, int]]:
     """The lines about changes: event, who asks or decides, revision."""
     lines = (await ponte.engine.people.audit.read())[0][::-1]
     people = [str(line.get("decider", line["asker"])) for line in lines]
-    return [(line["event"].removeprefix("change-"), who.rpartition(":")[2], line["revision"])
-            for line, who in zip(lines, people, strict=True)]  # fmt: skip
+    return [
+        (line["event"].removeprefix("change-"), who.rpartition(":")[2], line["revision"])
+        for line, who in zip(lines, people, strict=True)
+    ]
 
 
 @also_on_postgres
@@ -283,9 +293,22 @@ async def test_a_changed_proposal_is_read_before_a_typed_approval(bot_home: BotH
         assert table.rows["1"]["Value"] == "8"
 
 
-TITLES = ["Name", "name", " Name", "2.Status", "a=b", "{x", "two\nlines", "Status\u200b",
-          "\u202eabc", "x\u2028y", "\U0001f469\u200d\U0001f469", "İ",
-          "e\u0301", "a'\"\\`"]  # fmt: skip
+TITLES = [
+    "Name",
+    "name",
+    " Name",
+    "2.Status",
+    "a=b",
+    "{x",
+    "two\nlines",
+    "Status\u200b",
+    "\u202eabc",
+    "x\u2028y",
+    "\U0001f469\u200d\U0001f469",
+    "İ",
+    "e\u0301",
+    "a'\"\\`",
+]
 
 
 async def test_a_form_changes_the_field_with_exactly_this_title(bot_home: BotHome) -> None:

@@ -9,10 +9,16 @@ from tests.dialogues.decisions import on_slack, says
 from tests.dialogues.test_nocodb_rules import team
 
 VALUES = {
-    "Name": " Ana\u200d \u202e& co ", "Status": "Lead", "Tags": ["new"], "Active": True,
-    "Since": "2026-11-20", "Email": "z@example.com", "Value": 7.25, "Notes": "a\nb = c\n\n d",
+    "Name": " Ana\u200d \u202e& co ",
+    "Status": "Lead",
+    "Tags": ["new"],
+    "Active": True,
+    "Since": "2026-11-20",
+    "Email": "z@example.com",
+    "Value": 7.25,
+    "Notes": "a\nb = c\n\n d",
     "Seen": "2026-11-20 10:00",
-}  # fmt: skip
+}
 
 
 async def test_values_that_a_person_does_not_change_stay_as_proposed(bot_home: BotHome) -> None:

@@ -65,12 +65,18 @@ async def test_its_owner_changes_text_and_time(bot_home: BotHome) -> None:
 async def test_when_is_typed_in_the_form_of_the_reader(bot_home: BotHome) -> None:
     async with scheduling(bot_home) as ponte:
         card = await proposed_on_slack(ponte, "k1", "schedule_propose", **DAILY)
-        for number, (locale, text, when) in enumerate([
-            ("pt-BR", "Quando = 24/12/2027 às 14h30", "2027-12-24 14:30"),
-            ("pt-BR", "quando = sexta-feira, 24 de dezembro de 2027, 08:00", "2027-12-24 08:00"),
-            ("fr", "quand = 24 déc. 2027 9 h", "2027-12-24 09:00"),
-            ("en", "When = 12/24/2027 2:30 PM", "2027-12-24 14:30"),
-        ]):  # fmt: skip
+        for number, (locale, text, when) in enumerate(
+            [
+                ("pt-BR", "Quando = 24/12/2027 às 14h30", "2027-12-24 14:30"),
+                (
+                    "pt-BR",
+                    "quando = sexta-feira, 24 de dezembro de 2027, 08:00",
+                    "2027-12-24 08:00",
+                ),
+                ("fr", "quand = 24 déc. 2027 9 h", "2027-12-24 09:00"),
+                ("en", "When = 12/24/2027 2:30 PM", "2027-12-24 14:30"),
+            ]
+        ):
             message = replace(on_slack(f"change {card.id} {text}", f"w{number}"), locale=locale)
             answer = await ponte.ask_message(message)
             draft = await draft_of(ponte, card.id)

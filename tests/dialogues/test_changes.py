@@ -175,17 +175,27 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
         await ponte.ask(f"deny {other.id}")
     lines = bot_home.read_audit_lines()
     assert [(line["event"], line["change"] == card.id) for line in lines] == [
-        ("change-proposed", True), ("change-approved", True), ("change-done", True),
-        ("change-undo-started", True), ("change-done", False), ("change-proposed", False),
+        ("change-proposed", True),
+        ("change-approved", True),
+        ("change-done", True),
+        ("change-undo-started", True),
+        ("change-done", False),
+        ("change-proposed", False),
         ("change-denied", False),
-    ]  # fmt: skip
+    ]
     assert lines[2]["written_row_ids"] == ["1"]
     assert lines[4]["undone_change"] == card.id
     assert len({line["asker"] for line in lines}) == 1
     assert lines[1]["decider"] == lines[3]["undo_asker"] == lines[0]["asker"]
     assert [line.get("rule", "") for line in lines] == [
-        "PONTE_ADMINS", "PONTE_ADMINS", "", "PONTE_ADMINS", "", "PONTE_ADMINS", "PONTE_ADMINS",
-    ]  # fmt: skip
+        "PONTE_ADMINS",
+        "PONTE_ADMINS",
+        "",
+        "PONTE_ADMINS",
+        "",
+        "PONTE_ADMINS",
+        "PONTE_ADMINS",
+    ]
     text = json.dumps(lines)
     assert ("Ada" in text, "web:owner" in text) == (False, False)
 

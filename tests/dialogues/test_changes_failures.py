@@ -90,8 +90,9 @@ async def test_a_lost_write_is_repeated_once_if_it_has_not_happened(bot_home: Bo
         assert "Result unknown: 1 of the new rows." in told
         assert (table.rows, table.applied) == ({"1": ADA, "2": ADA}, [("create", 1)])
         others: dict[str, Any] = {
-            "table_update": {"rows": {"1": {"Name": "X"}}}, "table_delete": {"ids": ["1"]}
-        }  # fmt: skip
+            "table_update": {"rows": {"1": {"Name": "X"}}},
+            "table_delete": {"ids": ["1"]},
+        }
         for tool, arguments in others.items():
             table.faults.lose = ["before"]
             table.applied.clear()

@@ -198,8 +198,10 @@ async def test_while_it_is_unknown_who_is_an_admin_they_decide_nothing(bot_home:
     lookups = {"slack": find_groups}
     policy = allow_list(writers, frozenset({"slack:S9"}), lookups, clock=clock)
     ends: tuple[tuple[ChangeAction, str], ...] = (
-        ("approve", "done"), ("deny", "denied"), ("undo", "undone"),
-    )  # fmt: skip
+        ("approve", "done"),
+        ("deny", "denied"),
+        ("undo", "undone"),
+    )
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as ponte:
         ledger, decide = ponte.engine.changes.ledger, ponte.engine.changes.decisions.decide
         for number, ((action, end), is_elsewhere) in enumerate(
@@ -254,9 +256,12 @@ async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome) -> Non
     owners = [
         Person(platform, id, "T1", "Bea")
         for platform, id in (
-            ("web", "owner"), ("terminal", "owner"), ("slack", "U9"), ("discord", "U9"),
+            ("web", "owner"),
+            ("terminal", "owner"),
+            ("slack", "U9"),
+            ("discord", "U9"),
         )
-    ]  # fmt: skip
+    ]
     admins = frozenset(name for one in owners for name in (one.key, f"{one.platform}:{one.id}"))
     table = MemoryTable()
     async with bot(bot_home, table, policy=allow_list(frozenset({"*"}), admins)) as ponte:

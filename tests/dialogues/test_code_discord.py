@@ -14,9 +14,11 @@ async def test_a_plot_comes_back(tmp_path: Path, discord: FakeDiscord, fake: Fak
     """A code block just runs. Who is not allowed runs nothing."""
     bo, eve = (DiscordPerson(discord, discord.world.user(name)) for name in ("Bo", "Eve"))
     settings = {
-        "discord_token": discord.token, "discord_api_url": discord.api_url,
-        "discord_gateway_url": discord.gateway_url, "ponte_allow": f"discord:{bo.id}",
-    }  # fmt: skip
+        "discord_token": discord.token,
+        "discord_api_url": discord.api_url,
+        "discord_gateway_url": discord.gateway_url,
+        "ponte_allow": f"discord:{bo.id}",
+    }
     async with sandboxed_ponte(tmp_path / "home", fake, **settings):
         await discord.wait_until(lambda: discord.rest.commands)
         fake.say(calls(PLOT), "Sales went up.")

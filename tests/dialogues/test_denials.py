@@ -93,9 +93,11 @@ async def test_on_discord_a_form_asks_why_also_after_a_restart(team: Team) -> No
     await team.restart()
     await (await team.cleo.submit(form, reason="Not <@1> ||now||")).wait_for_ack()
     await team.discord.wait_until(
-        lambda: all("Denied by Cleo: “Not ‹@1> ｜｜now｜｜”" in one["embeds"][0]["description"]
-                    for one in (card, copy))
-    )  # fmt: skip
+        lambda: all(
+            "Denied by Cleo: “Not ‹@1> ｜｜now｜｜”" in one["embeds"][0]["description"]
+            for one in (card, copy)
+        )
+    )
     await team.discord.wait_until(
         lambda: any("Cleo denied `" in m["content"] for m in team.own(team.channel))
     )

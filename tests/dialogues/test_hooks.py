@@ -103,13 +103,18 @@ async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         opened = bot_home.open(
-            model, sources=[source, bought], appliers=[source.rows], policy=chosen,
-            rules=config.table_rules, allowed=config.turn_allowances,
-        )  # fmt: skip
+            model,
+            sources=[source, bought],
+            appliers=[source.rows],
+            policy=chosen,
+            rules=config.table_rules,
+            allowed=config.turn_allowances,
+        )
         async with opened as ponte:
             platform: Any = {"slack": Platform()}
-            hooks = {name: own.hook(name, lambda _: PLAIN_SECRET)
-                     for name, own in config.hooks.items()}  # fmt: skip
+            hooks = {
+                name: own.hook(name, lambda _: PLAIN_SECRET) for name, own in config.hooks.items()
+            }
             intake = HookIntake(hooks.get, platform, ponte.engine.conversations.inbox)
             yield Office(ponte, nocodb, model, bought, intake, chosen)
 

@@ -96,8 +96,12 @@ def live(links: Sequence[str]) -> list[str]:
 
 def recorded_links(bot_home: BotHome) -> list[str]:
     """What any version of any post would have linked."""
-    return [link for post in bot_home.recorder.posts for text in post.texts
-            for link in linkers.piece(text)]  # fmt: skip
+    return [
+        link
+        for post in bot_home.recorder.posts
+        for text in post.texts
+        for link in linkers.piece(text)
+    ]
 
 
 async def ask_for_tool_text(ponte: RunningBot) -> None:
@@ -182,9 +186,12 @@ async def test_a_terminal_knows_no_code(bot_home: BotHome, tmp_path: Path) -> No
     one = make_message("go", "t1")
     address = replace(one.address, platform="terminal")
     at_terminal = replace(
-        one, author=Person("terminal", "owner"), address=address,
-        reply_to=replace(one.reply_to, address=address), context=(Quote("Bo", "look"),),
-    )  # fmt: skip
+        one,
+        author=Person("terminal", "owner"),
+        address=address,
+        reply_to=replace(one.reply_to, address=address),
+        context=(Quote("Bo", "look"),),
+    )
     async with bot_home.open(Author(), profile=HOSTS) as ponte:
         ponte.engine.platforms.replies["terminal"] = ponte.engine.platforms.replies["web"]
         answer = await ponte.ask_message(at_terminal)

@@ -118,8 +118,11 @@ def test_nothing_is_imported_and_no_file_opened_on_the_loop(tmp_path: Path) -> N
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "home")],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.splitlines()[-1] == "[]"
 
 

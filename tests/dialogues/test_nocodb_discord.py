@@ -58,11 +58,13 @@ async def server(home: Path) -> AsyncIterator[Server]:
         made = Server(discord, team)
         people = (made.ana, made.bo, made.bea)
         opened = team.open(
-            discord_token=SecretStr(discord.token), discord_api_url=discord.api_url,
-            discord_gateway_url=discord.gateway_url, ponte_web="off",
+            discord_token=SecretStr(discord.token),
+            discord_api_url=discord.api_url,
+            discord_gateway_url=discord.gateway_url,
+            ponte_web="off",
             ponte_allow=frozenset(f"discord:{one.id}" for one in people),
             ponte_admins=frozenset({f"discord:{made.bea.id}"}),
-        )  # fmt: skip
+        )
         with sdk_addresses():
             async with opened:
                 await discord.wait_until(lambda: discord.rest.commands)

@@ -51,10 +51,18 @@ class ToolContext:
 
     def obeys(self, *calls: tuple[str, dict[str, Any]]) -> None:
         """The model looks at the row, and then does as it says."""
-        look = json.dumps({
-            "table": "Customers", "match": "all", "fields": [], "sort": [], "limit": 5, "page": 1,
-            "filters": [{"field": "Name", "op": "contains", "value": "ignore"}], "export": None,
-        })  # fmt: skip
+        look = json.dumps(
+            {
+                "table": "Customers",
+                "match": "all",
+                "fields": [],
+                "sort": [],
+                "limit": 5,
+                "page": 1,
+                "filters": [{"field": "Name", "op": "contains", "value": "ignore"}],
+                "export": None,
+            }
+        )
         told = tuple((tool, json.dumps(arguments)) for tool, arguments in calls)
         self.openai.say(
             Script(calls=(("nocodb_query", look),), match="Who is new?"),
@@ -68,8 +76,10 @@ class ToolContext:
 @asynccontextmanager
 async def ctx(bot_home: BotHome, level: Level) -> AsyncIterator[ToolContext]:
     async with (
-        FakeOpenAI(without=WITHOUT[level]) as openai, FakeNocoDB() as nocodb, HttpClient() as http,
-    ):  # fmt: skip
+        FakeOpenAI(without=WITHOUT[level]) as openai,
+        FakeNocoDB() as nocodb,
+        HttpClient() as http,
+    ):
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with open_served_bot(bot_home, openai, [source], appliers=[source.rows]) as ponte:
             made = ToolContext(ponte, nocodb, openai)
@@ -82,8 +92,9 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
     """On a card its words stay a cell's."""
     async with ctx(bot_home, level) as one:
         before = one.rows
-        one.obeys(("nocodb_delete", {"table": "Customers", "ids": ALL, "filters": [],
-                                     "match": "all"}))  # fmt: skip
+        one.obeys(
+            ("nocodb_delete", {"table": "Customers", "ids": ALL, "filters": [], "match": "all"})
+        )
         answer = await one.ask_for_rows()
         assert (one.rows, one.nocodb.write_calls) == (before, [])
         (card,) = answer.cards

@@ -57,9 +57,14 @@ async def test_the_log_tells_what_happened_and_nothing_of_the_rows(bot_home: Bot
     with capture_logs() as lines:
         async with open_bot(bot_home, nocodb := FakeNocoDB()) as ponte:
             await calls(ponte, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}])
-            (card,) = (await calls(ponte, "update", filters=[
-                {"field": "Name", "op": "contains", "value": "omer 0"}], set={"Name": "Ann Y"},
-            )).cards  # fmt: skip
+            (card,) = (
+                await calls(
+                    ponte,
+                    "update",
+                    filters=[{"field": "Name", "op": "contains", "value": "omer 0"}],
+                    set={"Name": "Ann Y"},
+                )
+            ).cards
             nocodb.drop("after", 1)
             await ponte.ask(f"approve {card.id}")
             await ponte.ask(f"undo {card.id}")

@@ -108,8 +108,9 @@ async def test_a_day_is_the_askers(bot_home: BotHome) -> None:
         for zone, rows in (("Pacific/Kiritimati", "1"), ("UTC", "3")):
             asked = make_message(
                 'call nocodb_summarize {"table": "Customers", "filters": '
-                '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}', zone,
-            )  # fmt: skip
+                '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}',
+                zone,
+            )
             answer = await ponte.ask_message(replace(asked, time_zone=zone))
             found = SOURCE.search(answer.text)
             assert found is not None

@@ -110,7 +110,7 @@ async def test_links_that_another_table_holds_need_its_approvers_too(bot_home: B
             "link": {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["1"]},
             "update": {"table": "Customers", "changes": [{"id": "2", "fields": {"Orders": ["1"]}}]},
             "create": {"table": "Customers", "rows": [{"Name": "Eve", "Orders": ["5"]}]},
-        }  # fmt: skip
+        }
         (relation,) = crm.table("Customers").relations.values()
         for tool, arguments in calls.items():
             (card,) = (await crm.mia_calls(f"call-{tool}", tool, **arguments)).cards

@@ -58,11 +58,13 @@ async def channel(home: Path) -> AsyncIterator[Channel]:
         made = Channel(slack, team)
         people = (made.alice, made.bob, made.bea)
         settings: dict[str, Any] = {
-            "slack_bot_token": SecretStr(slack.bot_token), "slack_api_url": slack.base_url,
-            "slack_app_token": SecretStr(slack.app_token), "ponte_web": "off",
+            "slack_bot_token": SecretStr(slack.bot_token),
+            "slack_api_url": slack.base_url,
+            "slack_app_token": SecretStr(slack.app_token),
+            "ponte_web": "off",
             "ponte_allow": frozenset(f"slack:{one.id}" for one in people),
             "ponte_admins": frozenset({f"slack:{made.bea.id}"}),
-        }  # fmt: skip
+        }
         async with team.open(**settings):
             await slack.deliveries.wait_until_connected()
             yield made

@@ -77,10 +77,15 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         row = {"Title": "Order 12", "Paid": False}
         assert card["title"] == "Change a row in Orders"
         assert card["rows"] == [
-            {"id": "12", "name": "Order 12", "name_field": "Title",
-             "before": row, "after": {**row, "Paid": True},
-             "changes": [{"field": "Paid", "before": "No", "after": "Yes"}]}
-        ]  # fmt: skip
+            {
+                "id": "12",
+                "name": "Order 12",
+                "name_field": "Title",
+                "before": row,
+                "after": {**row, "Paid": True},
+                "changes": [{"field": "Paid", "before": "No", "after": "Yes"}],
+            }
+        ]
         assert orders[12]["Paid"] is False
         first = await here.clicks("approve", card["id"])
         assert (first["state"], orders[12]["Paid"]) == ("done", True)

@@ -86,8 +86,9 @@ async def test_obedience_gives_only_the_asker_s_rights(bot_home: BotHome, tmp_pa
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         opened = bot_home.open(model, [source, bought], appliers=[source.rows], policy=chosen)
         async with opened as ponte:
-            asked = replace(on_slack("who is customer 1?", "k1", MEMBER),
-                            context=(Quote("Eve", EVIL),))  # fmt: skip
+            asked = replace(
+                on_slack("who is customer 1?", "k1", MEMBER), context=(Quote("Eve", EVIL),)
+            )
             answer = await ponte.ask_message(asked)
     heard = json.dumps([[item.text for item in ask.input] for ask in model.asks])
     assert EVIL in heard, "what the asker may read was read"

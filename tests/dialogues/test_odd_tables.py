@@ -31,10 +31,11 @@ Cells = list[list[Any]]
 def make_table(columns: Sequence[RowColumn], *rows: Sequence[tuple[str, Value]]) -> RowsResult:
     """Rows of cells, each with its text and its value."""
     return RowsResult(
-        "Odd things: 1 of 1 rows", tuple(columns),
+        "Odd things: 1 of 1 rows",
+        tuple(columns),
         tuple(tuple(text for text, _ in row) for row in rows),
         tuple(tuple(value for _, value in row) for row in rows),
-    )  # fmt: skip
+    )
 
 
 def texts(*cells: str) -> RowsResult:
@@ -168,9 +169,12 @@ def show_as_markdown(answer: Answer) -> Cells | str:
 
 
 SURFACES: dict[str, Callable[[Answer], Cells | str]] = {
-    "slack": show_on_slack, "discord": show_on_discord, "page": show_on_page,
-    "terminal": show_in_terminal, "/v1": show_as_markdown,
-}  # fmt: skip
+    "slack": show_on_slack,
+    "discord": show_on_discord,
+    "page": show_on_page,
+    "terminal": show_in_terminal,
+    "/v1": show_as_markdown,
+}
 
 
 def flatten(text: str) -> str:

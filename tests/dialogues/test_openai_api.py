@@ -65,9 +65,10 @@ async def test_half_an_emoji_in_a_request_is_stored_and_told(
     words = [{"role": "system", "content": "Be \ud83d."}, {"role": "user", "content": "Hi \ude00."}]
     body = json.dumps({"messages": words, "\ud83d": 1})
     async with (
-        FakeOpenAI() as fake, whole(tmp_path, fake, **settings) as ponte,
+        FakeOpenAI() as fake,
+        whole(tmp_path, fake, **settings) as ponte,
         ponte.program() as program,
-    ):  # fmt: skip
+    ):
         sent = {"Content-Type": "application/json"}
         got = await program.post("/v1/chat/completions", content=body, headers=sent)
         assert got.status_code == 200, got.text

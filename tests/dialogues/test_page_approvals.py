@@ -109,11 +109,13 @@ async def test_the_owner_decides_nothing_where_only_others_do(bot_home: BotHome)
     rule = TableRule("ask", frozenset({"web:bia"}), approvers_only=True)
     async with (
         bot(
-            bot_home, MemoryTable({"1": dict(ADA)}), policy=policy,
+            bot_home,
+            MemoryTable({"1": dict(ADA)}),
+            policy=policy,
             rules=TableRules({"people": rule}),
         ) as ponte,
         page(ponte) as (owner, _, bia),
-    ):  # fmt: skip
+    ):
         id = await propose(ponte, DELETE, ANA)
         assert await waiting(owner) == []
         assert (await owner.post(f"/cards/{id}", json={"action": "approve"})).status_code == 403
@@ -131,8 +133,9 @@ async def test_only_the_tabs_of_those_who_may_decide_are_told(
     async with (
         bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte,
         page(ponte) as (owner, _, bia),
-        following(owner, "desk") as owners, following(bia, "desk") as bias,
-    ):  # fmt: skip
+        following(owner, "desk") as owners,
+        following(bia, "desk") as bias,
+    ):
         await until(owners, "ready"), await until(bias, "ready")
         id = await propose(ponte, DELETE, ANA)
         assert (await until(owners, "requests"))[-1].data == {"count": 1}
@@ -146,8 +149,10 @@ async def test_only_the_tabs_of_those_who_may_decide_are_told(
 async def test_the_owner_s_own_request_names_them(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte:
         for locale, words in {
-            "en": "Requested by you.", "pt-BR": "Solicitação sua.", "fr": "Demande faite par vous.",
-        }.items():  # fmt: skip
+            "en": "Requested by you.",
+            "pt-BR": "Solicitação sua.",
+            "fr": "Demande faite par vous.",
+        }.items():
             answer = await ponte.ask_message(replace(on_page(DELETE, OWNER), locale=locale))
             listed = await ponte.ask_message(replace(on_page("approvals", OWNER), locale=locale))
             for card in (*answer.cards, *listed.cards):

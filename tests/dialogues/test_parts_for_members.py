@@ -33,10 +33,11 @@ WITHOUT_A_BASE = {
     "fr": ("Tables\u00a0: aucune connectée", "Tables\u00a0: seulement des tables d’exemple"),
 }
 FACTS = [
-    Health("model", "on", "http://10.0.0.1:11434"), Health("nocodb", "failing", "ECONNREFUSED"),
+    Health("model", "on", "http://10.0.0.1:11434"),
+    Health("nocodb", "failing", "ECONNREFUSED"),
     Health("code", "off", "Landlock is missing; install bubblewrap"),
     Health("web", "on", "http://127.0.0.1:8080"),
-]  # fmt: skip
+]
 MEMBER, ADMIN = Person("slack", "U1", "T1", "Bia"), Person("slack", "U9", "T1", "Eva")
 
 

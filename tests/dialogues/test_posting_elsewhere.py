@@ -395,9 +395,10 @@ ALICE, BOB = Person("slack", "U1", "T1", "Alice"), Person("slack", "U2", "T1", "
 
 def make_post(to: Person | None = None) -> Draft:
     target = {
-        "asker": encode_json(ALICE), "address": encode_json(SALES),
+        "asker": encode_json(ALICE),
+        "address": encode_json(SALES),
         "person": encode_json(to) if to else "",
-    }  # fmt: skip
+    }
     row = RowWrite(after={"text": "Hello"})
     return Draft(elsewhere.POST_APPLIER, "post", target, "#sales", (row,))
 

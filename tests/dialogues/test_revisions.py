@@ -19,9 +19,13 @@ from tests.fakes.memory_table import MemoryTable
 
 @pytest.mark.parametrize(
     ("word", "parts"),
-    [("abc234", ("abc234", 0, "")), ("abc234.2", ("abc234", 2, "")),
-     ("abc234-1234", ("abc234", 0, "1234")), ("abc234.12-1234", ("abc234", 12, "1234"))],
-)  # fmt: skip
+    [
+        ("abc234", ("abc234", 0, "")),
+        ("abc234.2", ("abc234", 2, "")),
+        ("abc234-1234", ("abc234", 0, "1234")),
+        ("abc234.12-1234", ("abc234", 12, "1234")),
+    ],
+)
 def test_a_typed_id_has_its_revision_and_its_code(word: str, parts: tuple[str, int, str]) -> None:
     command = parse_command(f"approve {word}")
     assert command

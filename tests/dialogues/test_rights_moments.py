@@ -21,9 +21,11 @@ from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
 PEOPLE = {
-    "slack": MEMBER, "discord": Person("discord", "42", name="Dora"),
-    "web": Person("web", "ana", name="Ana"), "terminal": Person("terminal", "owner"),
-}  # fmt: skip
+    "slack": MEMBER,
+    "discord": Person("discord", "42", name="Dora"),
+    "web": Person("web", "ana", name="Ana"),
+    "terminal": Person("terminal", "owner"),
+}
 FIND = "call table_read {}"
 UPDATE = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
 READING = ("read", "tool:table_read")
@@ -38,8 +40,9 @@ def open_to_all() -> Policy:
 
 def without(person: Person, right: str) -> RuleBook:
     """The rules of an operator who took it from that person."""
-    return RuleBook((Rule("ponte.toml:1", frozenset({f"{person.platform}:{person.id}"}),
-                          deny=(right,)),))  # fmt: skip
+    return RuleBook(
+        (Rule("ponte.toml:1", frozenset({f"{person.platform}:{person.id}"}), deny=(right,)),)
+    )
 
 
 def make_platform_message(person: Person, text: str, key: str) -> Message:

@@ -74,10 +74,11 @@ def make_rows(*cells: str, numbers: tuple[Any, ...] = ()) -> RowsResult:
     """One column of texts, and one of numbers."""
     values = numbers or tuple(range(len(cells)))
     return RowsResult(
-        "Things: 2 of 9 rows", (RowColumn("Name"), RowColumn("Size", "number")),
+        "Things: 2 of 9 rows",
+        (RowColumn("Name"), RowColumn("Size", "number")),
         tuple((cell, str(value)) for cell, value in zip(cells, values, strict=True)),
         tuple((None, value) for value in values),
-    )  # fmt: skip
+    )
 
 
 async def test_the_model_names_rows_and_types_none(bot_home: BotHome) -> None:
@@ -161,9 +162,10 @@ async def test_an_unknown_id_is_a_note_and_a_table_that_the_model_types_stays(
 ROWS = make_rows("a", "b")
 
 
-@pytest.mark.parametrize("text", [
-    "> [table: r1]", "see [table: r1]", "```\n[table: r1]\n```", "[table: x]", "| [table: r1] |",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["> [table: r1]", "see [table: r1]", "```\n[table: r1]\n```", "[table: x]", "| [table: r1] |"],
+)
 def test_only_a_line_of_its_own_is_a_reference(text: str) -> None:
     assert place_results(text, {"r1": ROWS}) == (text, ())
 
@@ -202,10 +204,11 @@ def test_a_number_too_large_for_a_float_is_text_on_slack() -> None:
 @pytest.mark.parametrize(("columns", "count"), [(200, 2), (20, 99), (3, 100), (1, 1), (21, 1)])
 def test_slack_gets_markdown_of_what_its_table_does_not_hold(columns: int, count: int) -> None:
     rows = RowsResult(
-        "Big", tuple(RowColumn(f"C{n}") for n in range(columns)),
+        "Big",
+        tuple(RowColumn(f"C{n}") for n in range(columns)),
         tuple(tuple("v" for _ in range(columns)) for _ in range(count)),
         tuple(tuple(None for _ in range(columns)) for _ in range(count)),
-    )  # fmt: skip
+    )
     answer = make_answer(rows)
     content = message_content(answer.text, placed=answer.placed)
     kinds = {block["type"] for block in content["blocks"]}
@@ -292,24 +295,33 @@ async def test_a_chart_that_cannot_be_drawn_says_why(
 
 def make_chart(kind: Any, labels: int, names: int, values: Any = lambda n: n + 1.0) -> Chart:
     return Chart(
-        kind, "Title with <b> & \"quotes\" of more than fifty characters, to be cut",
+        kind,
+        'Title with <b> & "quotes" of more than fifty characters, to be cut',
         tuple(f"Label {n} ```|<i>" for n in range(labels)),
         tuple(
-            Series(f"Series {n}", tuple(map(values, range(labels))),
-                   tuple(str(values(at)) for at in range(labels)))
+            Series(
+                f"Series {n}",
+                tuple(map(values, range(labels))),
+                tuple(str(values(at)) for at in range(labels)),
+            )
             for n in range(names)
         ),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("kind", ["bar", "line", "area", "pie"])
 @pytest.mark.parametrize(
     "values",
     [
-        lambda n: n + 1.0, lambda n: 0.0, lambda n: -n - 1.0, lambda n: None, lambda n: 2.0**53,
-        lambda n: 5e-324 * n, lambda n: 1e-9 * n,
+        lambda n: n + 1.0,
+        lambda n: 0.0,
+        lambda n: -n - 1.0,
+        lambda n: None,
+        lambda n: 2.0**53,
+        lambda n: 5e-324 * n,
+        lambda n: 1e-9 * n,
     ],
-)  # fmt: skip
+)
 def test_every_chart_arrives_on_every_platform(kind: Any, values: Any) -> None:
     for labels, names in ((1, 1), (12, 1), (20, 1), (20, 6), (20, 12), (50, 2)):
         data = make_chart(kind, labels, 1 if kind == "pie" else names, values)

@@ -65,11 +65,14 @@ async def test_on_slack_ana_asks_and_bruno_approves(tmp_path: Path, sample: str 
             return await slack.wait_for_answer(said)
 
         async with ponte(
-            tmp_path, ponte_sample=sample,
-            slack_bot_token=SecretStr(slack.bot_token), slack_api_url=slack.base_url,
+            tmp_path,
+            ponte_sample=sample,
+            slack_bot_token=SecretStr(slack.bot_token),
+            slack_api_url=slack.base_url,
             slack_app_token=SecretStr(slack.app_token),
-            ponte_allow=f"slack:{ana.id}", ponte_admins=f"slack:{bruno.id}",
-        ):  # fmt: skip
+            ponte_allow=f"slack:{ana.id}",
+            ponte_admins=f"slack:{bruno.id}",
+        ):
             await slack.deliveries.wait_until_connected()
             assert NOT_HERE in (await ask(cara, "list tables")).visible_text, "nobody invited Cara"
             answer = (await ask(ana, OVERDUE)).visible_text
@@ -111,11 +114,14 @@ async def test_on_discord_ana_asks_and_bruno_approves(tmp_path: Path) -> None:
 
         with sdk_addresses():
             async with ponte(
-                tmp_path, ponte_sample="on",
-                discord_token=SecretStr(discord.token), discord_api_url=discord.api_url,
+                tmp_path,
+                ponte_sample="on",
+                discord_token=SecretStr(discord.token),
+                discord_api_url=discord.api_url,
                 discord_gateway_url=discord.gateway_url,
-                ponte_allow=f"discord:{ana.id}", ponte_admins=f"discord:{bruno.id}",
-            ):  # fmt: skip
+                ponte_allow=f"discord:{ana.id}",
+                ponte_admins=f"discord:{bruno.id}",
+            ):
                 await discord.wait_until(lambda: discord.rest.commands)
                 await ask(cara, "list tables", NOT_HERE)
                 await ask(ana, OVERDUE, "Sample data.")

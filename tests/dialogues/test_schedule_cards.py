@@ -22,9 +22,13 @@ from tests.fakes.slack import BOT_USER, Post, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
 
 DAILY = {
-    "kind": "post", "what": "Stand-up", "when": "0 9 * * *", "zone": "UTC", "ends": None,
+    "kind": "post",
+    "what": "Stand-up",
+    "when": "0 9 * * *",
+    "zone": "UTC",
+    "ends": None,
     "replaces": None,
-}  # fmt: skip
+}
 
 
 def proposal(**values: Any) -> str:

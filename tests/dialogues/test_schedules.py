@@ -34,9 +34,13 @@ from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.schedules import LateScheduleSource, put_schedule
 
 WEEKLY = {
-    "kind": "post", "what": "Post the *report*", "when": "0 9 * * MON",
-    "zone": "Europe/Paris", "ends": None, "replaces": None,
-}  # fmt: skip
+    "kind": "post",
+    "what": "Post the *report*",
+    "when": "0 9 * * MON",
+    "zone": "Europe/Paris",
+    "ends": None,
+    "replaces": None,
+}
 
 
 @asynccontextmanager
@@ -364,12 +368,21 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
 async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         wrong: list[dict[str, Any]] = [
-            {"when": "* * * * *"}, {"when": "0 9 * *"}, {"when": ""}, {"when": "10:00"},
-            {"when": "tomorrow"}, {"when": "2020-01-01T10:00"}, {"zone": "Mars/Base"},
-            {"what": "  "}, {"kind": "command", "what": "rm -rf"}, {"ends": "never"},
-            {"replaces": "zzzzz7"}, {"when": "0 9 30 2 *"}, {"when": "2030-02-30T09:00"},
+            {"when": "* * * * *"},
+            {"when": "0 9 * *"},
+            {"when": ""},
+            {"when": "10:00"},
+            {"when": "tomorrow"},
+            {"when": "2020-01-01T10:00"},
+            {"zone": "Mars/Base"},
+            {"what": "  "},
+            {"kind": "command", "what": "rm -rf"},
+            {"ends": "never"},
+            {"replaces": "zzzzz7"},
+            {"when": "0 9 30 2 *"},
+            {"when": "2030-02-30T09:00"},
             {"when": "2030-03-10T02:30", "zone": "America/New_York"},
-        ]  # fmt: skip
+        ]
         for number, values in enumerate(wrong):
             answer = await propose(ponte, f"k{number}", **values)
             assert answer.cards == (), values
@@ -408,9 +421,9 @@ async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         last_day = f"{datetime.now(UTC).year + 1}-05-04"
         id = (await proposed_card(ponte, "k0", ends=last_day)).id
-        for number, (ends, expected) in enumerate((
-            (None, (True, 0)), ("5", (False, 5)), (last_day, (True, 0)), ("0", (False, 0)),
-        )):  # fmt: skip
+        for number, (ends, expected) in enumerate(
+            ((None, (True, 0)), ("5", (False, 5)), (last_day, (True, 0)), ("0", (False, 0)))
+        ):
             id = (await proposed_card(ponte, f"k{number + 1}", ends=ends, replaces=id)).id
             draft = await draft_of(ponte, id)
             assert (draft.ends_at > 0, draft.max_runs) == expected, ends
@@ -516,9 +529,9 @@ async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
             assert card.is_whole
 
 
-@pytest.mark.parametrize("place", [
-    {"channel": "D1", "thread": "", "shared": False}, {"channel": "C2", "thread": "t2"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "place", [{"channel": "D1", "thread": "", "shared": False}, {"channel": "C2", "thread": "t2"}]
+)
 async def test_a_schedule_of_another_place_is_not_shown_to_the_readers_of_a_channel(
     bot_home: BotHome, place: dict[str, Any]
 ) -> None:

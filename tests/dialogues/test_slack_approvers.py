@@ -70,15 +70,20 @@ class Team:
 
 def are_decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
-    return all(not {"Approve", "Deny"} & {*post.buttons} and "In progress" not in post.visible_text
-               for post in posts)  # fmt: skip
+    return all(
+        not {"Approve", "Deny"} & {*post.buttons} and "In progress" not in post.visible_text
+        for post in posts
+    )
 
 
 @asynccontextmanager
 async def team(
-    home: Path, approvals: int = 1, remind_after: float = 4 * 3600.0,
-    approvers_only: bool = False, **options: Any,
-) -> AsyncIterator[Team]:  # fmt: skip
+    home: Path,
+    approvals: int = 1,
+    remind_after: float = 4 * 3600.0,
+    approvers_only: bool = False,
+    **options: Any,
+) -> AsyncIterator[Team]:
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
     rules = TableRules(
         {"people": TableRule("ask", frozenset({"slack:S1"}), approvals, approvers_only)}

@@ -14,8 +14,14 @@ from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Board, WatchedInbox
 
-READS = ("users.info", "usergroups.list", "conversations.replies", "conversations.history",
-         "files.info", "auth.test")  # fmt: skip
+READS = (
+    "users.info",
+    "usergroups.list",
+    "conversations.replies",
+    "conversations.history",
+    "files.info",
+    "auth.test",
+)
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 
 

@@ -19,10 +19,14 @@ from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
 CARD = Card(
-    "abc234", "proposal", "Update 1 row in *Orders* <!channel>", "Requested by Alice.",
+    "abc234",
+    "proposal",
+    "Update 1 row in *Orders* <!channel>",
+    "Requested by Alice.",
     rows=(card_row({"paid": "no"}, {"paid": "<@U1>`yes`"}),),
-    actions=("approve", "deny"), expires_at=1_800_000_000.0,
-)  # fmt: skip
+    actions=("approve", "deny"),
+    expires_at=1_800_000_000.0,
+)
 
 
 @asynccontextmanager
@@ -135,11 +139,19 @@ async def test_a_click_on_something_that_is_not_ours_is_acknowledged_and_does_no
 
 EVIL = "<!channel> @everyone <@U1> *bold* <https://evil.example|here> evil.example"
 ROWS = tuple(
-    {"id": str(n), "name": f"Invoice {n}", "name_field": "Number", "before": {}, "after": {},
-     "changes": [{"field": "Status", "before": "Overdue", "after": "Paid"},
-                 {"field": "Note", "before": "–", "after": EVIL}]}
+    {
+        "id": str(n),
+        "name": f"Invoice {n}",
+        "name_field": "Number",
+        "before": {},
+        "after": {},
+        "changes": [
+            {"field": "Status", "before": "Overdue", "after": "Paid"},
+            {"field": "Note", "before": "–", "after": EVIL},
+        ],
+    }
     for n in range(3)
-)  # fmt: skip
+)
 SAFE = (
     "<\u2060!channel> @\u2060everyone <\u2060@U1> *bold* "
     "https[:]//evil[.]example|here evil[.]example"
@@ -147,8 +159,9 @@ SAFE = (
 
 
 def with_rows(*counts: int) -> Answer:
-    cards = tuple(replace(CARD, id=f"abc23{at}", rows=ROWS[:count])
-                  for at, count in enumerate(counts, 2))  # fmt: skip
+    cards = tuple(
+        replace(CARD, id=f"abc23{at}", rows=ROWS[:count]) for at, count in enumerate(counts, 2)
+    )
     return Answer("Shall I?", parts=("Shall I?",), cards=cards)
 
 

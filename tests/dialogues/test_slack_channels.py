@@ -84,8 +84,10 @@ async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
         w.slack.say(w.alice, w.general, "two", thread=said)
         three = w.slack.say(w.alice, w.general, f"{w.slack.bot} three", thread=said)
         assert (await w.slack.wait_for_answer(three)).visible_text == "You said: three"
-        assert [post.visible_text for post in w.slack.finished_answers(said)] == ["You said: one",
-                                                                 "You said: three"]  # fmt: skip
+        assert [post.visible_text for post in w.slack.finished_answers(said)] == [
+            "You said: one",
+            "You said: three",
+        ]
 
 
 async def test_what_is_not_for_it_and_other_bots_and_joins_are_acknowledged_and_kept_nowhere(

@@ -135,8 +135,9 @@ async def test_each_part_of_a_long_answer_comes_through_the_command(
         await reply.finish(Answer("One. Two.", parts=("One.", "Two."), is_private=private))
         kind = "ephemeral" if private else "in_channel"
         assert [(body["text"], body["response_type"]) for body in heard] == [
-            ("One.", kind), ("Two.", kind),
-        ]  # fmt: skip
+            ("One.", kind),
+            ("Two.", kind),
+        ]
 
 
 async def test_an_answer_is_undeliverable_once_the_command_takes_no_more(tmp_path: Path) -> None:
@@ -201,8 +202,13 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
         w.slack.open_home(w.alice)
         await w.until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[w.alice.id])
-        for words in ("Answers: available", "Tables: none connected", "🚫 change data",
-                      "✅ chat with me", "3 rows in Customers"):  # fmt: skip
+        for words in (
+            "Answers: available",
+            "Tables: none connected",
+            "🚫 change data",
+            "✅ chat with me",
+            "3 rows in Customers",
+        ):
             assert words in shown
         assert "set NOCODB_URL" not in shown, "that is for admins"
 

@@ -23,9 +23,17 @@ async def test_of_what_waits_edits_count_deleted_messages_are_dropped_and_a_prev
         w.slack.edit(two, "two")
         w.slack.remove(three)
         told = four.event() | {"attachments": [{"title": "Example"}]}
-        w.slack.event({"type": "message", "subtype": "message_changed", "channel": w.dm.id,
-                       "channel_type": "im", "message": told, "previous_message": four.event(),
-                       "ts": w.slack.workspace.clock.ts()})  # fmt: skip
+        w.slack.event(
+            {
+                "type": "message",
+                "subtype": "message_changed",
+                "channel": w.dm.id,
+                "channel_type": "im",
+                "message": told,
+                "previous_message": four.event(),
+                "ts": w.slack.workspace.clock.ts(),
+            }
+        )
         await w.slack.deliveries.wait_for_deliveries()
         model.finish()
         await w.slack.wait_for_answer(four)

@@ -30,9 +30,15 @@ TEXTS = {
     "calls to all": "@here @channel <!everyone> " * 900,
     "pictures": f"![](https://example.com/{'a' * 80})\n" + "![](https://example.com/b)\n" * 700,
 }  # fmt: skip
-CARD = Card("abc234", "proposal", "Update 1 row", "漢字 <b>&" * 400,
-            rows=(card_row({"a": "<&>" * 90}, {"a": "漢" * 300}),) * 7,
-            actions=("approve", "deny"), expires_at=1_800_000_000.0)  # fmt: skip
+CARD = Card(
+    "abc234",
+    "proposal",
+    "Update 1 row",
+    "漢字 <b>&" * 400,
+    rows=(card_row({"a": "<&>" * 90}, {"a": "漢" * 300}),) * 7,
+    actions=("approve", "deny"),
+    expires_at=1_800_000_000.0,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -151,8 +151,9 @@ async def test_a_passing_error_is_retried_until_the_answer_is_posted(
         place = w.dm if "Stream" in method else w.general
         said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
         model.go(2)
-        await w.until(lambda: w.slack.api.calls["chat.postMessage"]
-                            or w.slack.api.calls["chat.startStream"])  # fmt: skip
+        await w.until(
+            lambda: w.slack.api.calls["chat.postMessage"] or w.slack.api.calls["chat.startStream"]
+        )
         model.finish()
         await w.slack.wait_for_answers(said, "One two three.")
         assert len(w.posts(place)) == 1
@@ -231,8 +232,9 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
     async with workplace(tmp_path, Setting(EchoModel(gate=think))) as w:
         w.slack.api.faults.add("agents.sessions.setStatus", "?the_moon_is_full", 0)
         for number in range(5):
-            said = w.slack.say(w.alice, w.slack.channel(str(number), w.alice),
-                               f"{w.slack.bot} hello")  # fmt: skip
+            said = w.slack.say(
+                w.alice, w.slack.channel(str(number), w.alice), f"{w.slack.bot} hello"
+            )
             if number < 3:
                 held = w.slack.api.hold("agents.sessions.setStatus")
                 await held.wait_until_reached()

@@ -39,8 +39,9 @@ async def test_a_person_runs_one_at_once_and_sees_how_far_it_is(bot: Bot) -> Non
     async with bot.open() as ponte:
         answer = await ponte.ask('quick-command daily-summary day="20 May" tone=dry')
         assert json.loads(answer.text.split("daily-summary: ")[1]) == {
-            "day": "20 May", "tone": "dry",
-        }  # fmt: skip
+            "day": "20 May",
+            "tone": "dry",
+        }
         for slug in ("close-month", "translate-all"):  # one writes, one says nothing of it
             typed = await ponte.ask(f"quick-command {slug}")
             assert (typed.text, typed.cards) == (f"{slug}:", ()), "they asked for it themselves"
@@ -83,9 +84,10 @@ async def test_a_file_or_the_message_replied_to_is_the_input(bot: Bot) -> None:
             "f3",
         )
         assert '"day": "4 März"' in lacking.text
-        replied = replace(make_message("quick-command explain", "r1"), context=(
-            Quote("Bob", "not this"), Quote("Bob", "what Bob said", is_replied_to=True),
-        ))  # fmt: skip
+        replied = replace(
+            make_message("quick-command explain", "r1"),
+            context=(Quote("Bob", "not this"), Quote("Bob", "what Bob said", is_replied_to=True)),
+        )
         assert (await ponte.ask_message(replied)).text == "explain: what Bob said"
 
 
@@ -110,9 +112,17 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
         card = (await ponte.ask(asks("translate-all", {"to": "pt"}))).cards[0]
         assert (card.title, card.rows) == (
             "Run Translate everything",
-            ({"id": "", "name": "", "name_field": "", "before": None, "after": {"to": "pt"},
-              "changes": [{"field": "to", "before": None, "after": "pt"}]},),
-        )  # fmt: skip
+            (
+                {
+                    "id": "",
+                    "name": "",
+                    "name_field": "",
+                    "before": None,
+                    "after": {"to": "pt"},
+                    "changes": [{"field": "to", "before": None, "after": "pt"}],
+                },
+            ),
+        )
         assert card.text == "Requested by you. Quick commands can't be undone."
         assert len(bot.stackspot.executions) == 1
         done = await ponte.ask(f"approve {card.id}")
@@ -295,8 +305,9 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         assert told.text.startswith("You said: error: not run. Your limit is $0.50 a day. ")
         rows = await budget.report("tool")
     assert {row["name"]: row["calls"] for row in rows} == {
-        "quick-command explain": 1, "quick-command translate-all": 1,
-    }  # fmt: skip
+        "quick-command explain": 1,
+        "quick-command translate-all": 1,
+    }
     assert bot.stackspot.count("create") == 2
 
 

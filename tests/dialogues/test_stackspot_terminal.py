@@ -44,11 +44,18 @@ class Shell:
     async def begin(self, *words: str, stderr: int = asyncio.subprocess.PIPE) -> forker.Process:
         url = self.stackspot.url
         ours = {
-            "PONTE_HOME": str(self.home), "PONTE_MODEL_API": "demo", "PYTHONPATH": str(ROOT),
-            "STACKSPOT_CLIENT_ID": CLIENT, "STACKSPOT_CLIENT_SECRET": SECRET,
-            "STACKSPOT_REALM": REALM, "STACKSPOT_AUTH_URL": url, "STACKSPOT_API_URL": url,
-            "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"], "PONTE_WEB_PORT": "0",
-        }  # fmt: skip
+            "PONTE_HOME": str(self.home),
+            "PONTE_MODEL_API": "demo",
+            "PYTHONPATH": str(ROOT),
+            "STACKSPOT_CLIENT_ID": CLIENT,
+            "STACKSPOT_CLIENT_SECRET": SECRET,
+            "STACKSPOT_REALM": REALM,
+            "STACKSPOT_AUTH_URL": url,
+            "STACKSPOT_API_URL": url,
+            "STACKSPOT_AGENT_URL": url,
+            "PATH": os.environ["PATH"],
+            "PONTE_WEB_PORT": "0",
+        }
         return await forker.start("bot", *words, cwd=self.home.parent, env=ours, stderr=stderr)
 
 
@@ -65,9 +72,7 @@ async def test_the_result_alone_is_printed(ponte: Shell) -> None:
     ponte.stackspot.go(
         Run((DONE,)), Run((DONE,), '```json\n{"a": 1}\n```'), Run((DONE,), "line\n" * 3000)
     )
-    assert await ponte("quick-command", "explain", "a", "bridge") == (
-        0, "explain: a bridge\n", "",
-    )  # fmt: skip
+    assert await ponte("quick-command", "explain", "a", "bridge") == (0, "explain: a bridge\n", "")
     _, code, _ = await ponte("quick-command", "explain", "x")
     assert json.loads(code) == {"a": 1}
     _, whole, _ = await ponte("quick-command", "explain", "x")

@@ -40,11 +40,15 @@ async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> No
     headers = {"Accept-Language": "pt-BR"}
     shown = (await client.get("/quick-commands", headers=headers)).json()["commands"]
     assert [command["slug"] for command in shown] == [
-        "explain", "daily-summary", "translate-all", "close-month",
-    ]  # fmt: skip
+        "explain",
+        "daily-summary",
+        "translate-all",
+        "close-month",
+    ]
     assert (shown[1]["title"], shown[1]["description"]) == (
-        "Resumo diário", "O que aconteceu num dia",
-    )  # fmt: skip
+        "Resumo diário",
+        "O que aconteceu num dia",
+    )
     day, tone = shown[1]["inputs"]
     assert (day["required"], tone["type"], tone["choices"]) == (True, "choice", ["dry", "warm"])
     assert (await client.get("/quick-commands?conversation=../x")).status_code == 404

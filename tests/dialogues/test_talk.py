@@ -70,9 +70,10 @@ async def test_the_model_is_told_who_asks_when_and_where(bot_home: BotHome) -> N
     model = EchoModel()
     there = DefaultSettings("Be brief.", "gpt-6")
     profile = TurnConfig(
-        locale="pt-BR", zone="America/Sao_Paulo",
+        locale="pt-BR",
+        zone="America/Sao_Paulo",
         channel=lambda address: there if address.channel == "C1" else DefaultSettings(),
-    )  # fmt: skip
+    )
     async with bot_home.open(model, profile=profile) as ponte:
         await ponte.ask("hello")
         await ponte.ask("hello", channel="C2")

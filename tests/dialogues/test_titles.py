@@ -90,8 +90,10 @@ async def test_where_no_title_is_asked_for_or_kept(tmp_path: Path) -> None:
         assert len(title_requests(fake)) == 1
         listed = (await ponte.web.get("/conversations")).json()["conversations"]
         assert {one["id"]: one["title"] for one in listed} == {
-            "program": "Over v1", "edited": "My own", "failed": "First words of it",
-        }  # fmt: skip
+            "program": "Over v1",
+            "edited": "My own",
+            "failed": "First words of it",
+        }
     async with FakeOpenAI() as fake, whole(tmp_path / "off", fake) as ponte:
         await ponte.ask("Off")
         assert title_requests(fake) == []

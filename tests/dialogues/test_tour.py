@@ -13,11 +13,19 @@ from tests.dialogues.test_sample import owner
 
 WORDS = {
     "en": ("demo model", "Next, try: ", "Change a row in Invoices (sample)", "undo"),
-    "pt-BR": ("modelo de demonstração", "Agora experimente: ",
-              "Alterar uma linha em Invoices (exemplo)", "desfazer"),
-    "fr": ("modèle de démonstration", "Essayez ensuite\u00a0: ",
-           "Modifier une ligne dans Invoices (exemple)", "annuler"),
-}  # fmt: skip
+    "pt-BR": (
+        "modelo de demonstração",
+        "Agora experimente: ",
+        "Alterar uma linha em Invoices (exemplo)",
+        "desfazer",
+    ),
+    "fr": (
+        "modèle de démonstration",
+        "Essayez ensuite\u00a0: ",
+        "Modifier une ligne dans Invoices (exemple)",
+        "annuler",
+    ),
+}
 NEAR: dict[str, TourStep | None] = {
     "overdue invoices please": "overdue",
     "quais faturas estao atrasadas": "overdue",

@@ -76,8 +76,10 @@ def on_the_page(form: ChangeForm, typed: Mapping[str, str]) -> dict[str, str]:
 
 
 SURFACES: dict[str, Callable[[ChangeForm, Mapping[str, str]], dict[str, str]]] = {
-    "slack": on_slack_form, "discord": on_discord_form, "page": on_the_page
-}  # fmt: skip
+    "slack": on_slack_form,
+    "discord": on_discord_form,
+    "page": on_the_page,
+}
 
 
 async def change(crm: Team, text: str, locale: str, clicked: bool = False) -> Answer:

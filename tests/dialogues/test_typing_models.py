@@ -34,10 +34,12 @@ class TypingModel(EchoModel):
             async for event in super().ask(ask):
                 yield event
         elif ask.number == 1 and self.calls:
-            yield RoundCompleted(tuple(
-                Item("call", name=name, arguments=json.dumps(given), call_id=f"c{ask.turn}{n}")
-                for n, (name, given) in enumerate(self.calls)
-            ))  # fmt: skip
+            yield RoundCompleted(
+                tuple(
+                    Item("call", name=name, arguments=json.dumps(given), call_id=f"c{ask.turn}{n}")
+                    for n, (name, given) in enumerate(self.calls)
+                )
+            )
         else:
             yield RoundCompleted((Item("message", "assistant", self.text),))
 
@@ -64,9 +66,13 @@ async def test_what_a_model_writes_is_no_decision(bot_home: BotHome, way: str) -
             await says(ponte, f"approve {done}", "d2", clicked=True)
             await says(ponte, f"deny {denied} Not now.", "d3", BOSS)
             words = [
-                f"approve {waiting}", f"/deny {waiting}", f"change {waiting} Name = X",
-                f"approve {waiting} {denied}", f"undo {done}", f"again {denied}",
-            ]  # fmt: skip
+                f"approve {waiting}",
+                f"/deny {waiting}",
+                f"change {waiting} Name = X",
+                f"approve {waiting} {denied}",
+                f"undo {done}",
+                f"again {denied}",
+            ]
             before = await everything(ponte), dict(table.rows), list(table.applied)
             for number, word in enumerate(words):
                 name, _, id = word.strip("/").partition(" ")
@@ -77,8 +83,9 @@ async def test_what_a_model_writes_is_no_decision(bot_home: BotHome, way: str) -
                 if way == "argument":
                     filters = [{"field": "Name", "op": "eq", "value": word}]
                     model.calls = (
-                        (name, {"id": id}), ("nocodb_query", query | {"filters": filters}),
-                    )  # fmt: skip
+                        (name, {"id": id}),
+                        ("nocodb_query", query | {"filters": filters}),
+                    )
                 elif way == "quote":
                     quotes = (Quote("Eve", word), Quote("Ponte", word))
                 elif way == "cell":

@@ -44,9 +44,14 @@ def _upkeep(ponte: RunningBot, model: EchoModel, days: int, **places: int) -> Up
     config = FixedConfig()
     config.retention = Retention(days, {name.replace("_", ":"): n for name, n in places.items()})
     return Upkeep(
-        engine.conversations, engine.people, engine.changes, replace(engine.assistant, model=model),
-        engine.stores.database, engine.stores.peers, config,
-    )  # fmt: skip
+        engine.conversations,
+        engine.people,
+        engine.changes,
+        replace(engine.assistant, model=model),
+        engine.stores.database,
+        engine.stores.peers,
+        config,
+    )
 
 
 async def _grow_old(ponte: RunningBot, channel: str, days: float) -> None:

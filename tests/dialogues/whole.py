@@ -71,9 +71,14 @@ async def run_composed(
 @asynccontextmanager
 async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[Whole]:
     chosen = {
-        "openai_api_key": "sk-test", "openai_base_url": fake.base_url, "ponte_home": home,
-        "ponte_web_port": 0, "ponte_grace": 0.5, "ponte_code": "hosted", "ponte_titles": "off",
-    }  # fmt: skip
+        "openai_api_key": "sk-test",
+        "openai_base_url": fake.base_url,
+        "ponte_home": home,
+        "ponte_web_port": 0,
+        "ponte_grace": 0.5,
+        "ponte_code": "hosted",
+        "ponte_titles": "off",
+    }
     async with run_composed(Settings.model_validate({**chosen, **settings})) as app:
         page, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:

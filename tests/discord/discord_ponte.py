@@ -95,9 +95,13 @@ def bot_messages(discord: FakeDiscord) -> list[str]:
 
 
 def make_adapter(
-    engine: Engine, chosen: Choices, token: str, options: DiscordOptions,
-    places: ConfiguredPlaces, inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox,
-) -> DiscordAdapter:  # fmt: skip
+    engine: Engine,
+    chosen: Choices,
+    token: str,
+    options: DiscordOptions,
+    places: ConfiguredPlaces,
+    inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox,
+) -> DiscordAdapter:
     """The adapter of this engine, not started. `inbox` may wrap the engine's."""
     return DiscordAdapter(
         token,

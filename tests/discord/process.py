@@ -19,9 +19,14 @@ class Process:
     async def start(self, *more: str) -> None:
         discord = self._discord
         self._process = await forker.start(
-            "tests.discord.victim", str(self._home), discord.token, discord.api_url,
-            discord.gateway_url, *more, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
+            "tests.discord.victim",
+            str(self._home),
+            discord.token,
+            discord.api_url,
+            discord.gateway_url,
+            *more,
+            stderr=asyncio.subprocess.STDOUT,
+        )
         assert self._process.stdout
         told: list[bytes] = []
         async for line in self._process.stdout:

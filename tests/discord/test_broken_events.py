@@ -15,8 +15,13 @@ from tests.fakes.discord.gateway import DM_MESSAGES, GUILDS
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.wrong_json import wrong_versions
 
-POLL = {"question": {"text": "Tea?"}, "answers": [{"answer_id": 1, "poll_media": {"text": "Yes"}}],
-        "expiry": None, "allow_multiselect": False, "layout_type": 1}  # fmt: skip
+POLL = {
+    "question": {"text": "Tea?"},
+    "answers": [{"answer_id": 1, "poll_media": {"text": "Yes"}}],
+    "expiry": None,
+    "allow_multiselect": False,
+    "layout_type": 1,
+}
 
 
 def count_failed() -> float:
@@ -65,16 +70,19 @@ async def test_missed_messages_are_read_back_though_one_of_them_is_odd(
 
 
 ODD: tuple[Payload, ...] = (
-    {"poll": {"question": None}}, {"embeds": [None]}, {"attachments": [{"id": "x"}]},
-    {"sticker_items": 7}, {"mentions": [None]}, {"edited_timestamp": "never"},
+    {"poll": {"question": None}},
+    {"embeds": [None]},
+    {"attachments": [{"id": "x"}]},
+    {"sticker_items": 7},
+    {"mentions": [None]},
+    {"edited_timestamp": "never"},
     {"components": [{"type": 1, "components": None}]},
-)  # fmt: skip
+)
 
 
 async def test_a_message_that_the_sdk_cannot_read_is_told_counted_and_costs_no_other(
-    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = count_failed()
     sent = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
@@ -138,14 +146,23 @@ async def test_a_command_that_the_sdk_cannot_read_is_told(
     await ana.ask("and now?")
 
 
-@pytest.mark.parametrize("frame", [
-    "not JSON", "[]", '{"op": 0, "t": "READY", "s": 1, "d": {}}', '{"op": 10, "d": null}',
-    '{"op": 9}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "not JSON",
+        "[]",
+        '{"op": 0, "t": "READY", "s": 1, "d": {}}',
+        '{"op": 10, "d": null}',
+        '{"op": 9}',
+    ],
+)
 async def test_after_a_frame_that_ends_the_connection_there_is_another_one(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
     frame: str,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
     await ponte.open()
     await ana.ask("before")
@@ -172,18 +189,30 @@ async def test_no_wrong_field_of_a_real_event_ends_the_connection(
     )
     await ana.wait_for_text("You said: hello", channel)
     events = [
-        ("MESSAGE_CREATE", real, 150), ("MESSAGE_UPDATE", real, 60),
+        ("MESSAGE_CREATE", real, 150),
+        ("MESSAGE_UPDATE", real, 60),
         ("MESSAGE_DELETE", {"id": "5", "channel_id": first["channel_id"]}, 20),
         ("MESSAGE_DELETE_BULK", {"ids": ["5"], "channel_id": first["channel_id"]}, 20),
         ("GUILD_CREATE", discord.gateway.guild(guild), 150),
-        ("CHANNEL_UPDATE", channel.payload, 20), ("THREAD_CREATE", channel.payload, 20),
-        ("INTERACTION_CREATE", {
-            "id": "7", "application_id": str(discord.world.me.id), "type": 2, "token": "t",
-            "version": 1, "locale": "en-US", "channel_id": first["channel_id"],
-            "channel": ana.dm.payload, "user": ana.user.payload,
-            "data": {"id": "9", "name": "status", "type": 1, "options": []},
-        }, 60),
-    ]  # fmt: skip
+        ("CHANNEL_UPDATE", channel.payload, 20),
+        ("THREAD_CREATE", channel.payload, 20),
+        (
+            "INTERACTION_CREATE",
+            {
+                "id": "7",
+                "application_id": str(discord.world.me.id),
+                "type": 2,
+                "token": "t",
+                "version": 1,
+                "locale": "en-US",
+                "channel_id": first["channel_id"],
+                "channel": ana.dm.payload,
+                "user": ana.user.payload,
+                "data": {"id": "9", "name": "status", "type": 1, "options": []},
+            },
+            60,
+        ),
+    ]
     for name, data, most in events:
         for wrong in wrong_versions(data, most):
             await discord.gateway.send(name, lambda _: wrong, GUILDS)  # noqa: B023

@@ -38,9 +38,14 @@ ROWS = (
     card_row(None, {"name": "*@everyone*"}),
 )
 OPEN = Card(
-    "abcde2", "proposal", "Change 2 customers", "In Customers:", ROWS, ("approve", "deny"),
+    "abcde2",
+    "proposal",
+    "Change 2 customers",
+    "In Customers:",
+    ROWS,
+    ("approve", "deny"),
     expires_at=time.time() + 3600,
-)  # fmt: skip
+)
 OTHER = Card("ghijk2", "proposal", "Delete 1 order", "", (), ("approve", "deny"))
 DONE = Card("abcde2", "change", "Changed 2 customers", "Ana approved it.", (), ("undo",), "done")
 
@@ -140,10 +145,16 @@ async def test_each_action_of_a_card_has_a_button_whose_click_is_read() -> None:
 
 
 NAMED = tuple(
-    {"id": str(n), "name": f"No. {n}", "name_field": "Number", "before": {}, "after": {},
-     "changes": [{"field": "Status", "before": "Late", "after": "Paid"}]}
+    {
+        "id": str(n),
+        "name": f"No. {n}",
+        "name_field": "Number",
+        "before": {},
+        "after": {},
+        "changes": [{"field": "Status", "before": "Late", "after": "Paid"}],
+    }
     for n in range(3)
-)  # fmt: skip
+)
 
 
 def describe_rows(rows: tuple[dict[str, Any], ...]) -> str:
@@ -229,9 +240,12 @@ async def test_who_may_not_decide_is_told_alone_in_each_part_of_the_outcome(
 
 @pytest.mark.parametrize("is_expired_here", [False, True])
 async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
-    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson,
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    deciding: Deciding,
+    ana: DiscordPerson,
     is_expired_here: bool,
-) -> None:  # fmt: skip
+) -> None:
     """A token that has expired by our own clock is not sent."""
     message, _ = await click_approve(ponte, ana)
     discord.clock.advance(3600)

@@ -88,7 +88,7 @@ async def test_a_form_that_changes_nothing_is_not_sent(
 @pytest.mark.parametrize(
     ("error", "words"),
     [(NotAllowed("Only members may."), "Only members may."), (BadInput(REPLACED), "replaced")],
-)  # fmt: skip
+)
 async def test_who_may_not_gets_a_sentence(
     deciding: Deciding, board: FormBoard, ana: DiscordPerson, error: Exception, words: str
 ) -> None:

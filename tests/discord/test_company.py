@@ -154,8 +154,9 @@ async def test_a_person_who_is_forgotten_has_no_language_and_no_roles_in_memory(
     ana.user.roles.add(77)
     await ponte.open(threads=False)
     await ponte.ready()
-    exchange = await ana.slash("ask", discord.text_channel(guild, "general"), prompt="olá",
-                               locale="pt-BR")  # fmt: skip
+    exchange = await ana.slash(
+        "ask", discord.text_channel(guild, "general"), prompt="olá", locale="pt-BR"
+    )
     await exchange.wait_for_answer()
     person, lookup = Person("discord", str(ana.id)), ("GET", f"/guilds/{guild.id}/members/{ana.id}")
     assert (await ponte.adapter.open_direct_message(person))[1] == "pt-BR"

@@ -70,9 +70,13 @@ async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
 
 @pytest.mark.parametrize("is_deleted", [False, True])
 async def test_what_is_replied_to_is_fetched_if_the_event_lacks_it_and_was_not_deleted(
-    discord: FakeDiscord, ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson,
-    bob: DiscordPerson, is_deleted: bool,
-) -> None:  # fmt: skip
+    discord: FakeDiscord,
+    ponte_with_content: DiscordPonte,
+    channel: Channel,
+    ana: DiscordPerson,
+    bob: DiscordPerson,
+    is_deleted: bool,
+) -> None:
     """Discord leaves the field out if it did not fetch the message; a deleted message is null."""
     said = await bob.say("the bolts are late", channel)
     reference = {"message_id": said["id"], "channel_id": str(channel.id)}
@@ -103,9 +107,14 @@ async def test_an_alert_of_another_app_is_read(
 ) -> None:
     robot = discord.user("Grafana")
     robot.user.bot = True
-    embed = {"type": "rich", "title": "Disk full", "description": "on db-1",
-             "fields": [{"name": "used", "value": "99 %"}],
-             "author": {"name": "Rui"}, "footer": {"text": "rule 7"}}  # fmt: skip
+    embed = {
+        "type": "rich",
+        "title": "Disk full",
+        "description": "on db-1",
+        "fields": [{"name": "used", "value": "99 %"}],
+        "author": {"name": "Rui"},
+        "footer": {"text": "rule 7"},
+    }
     alert = await robot.say("", channel, embeds=[embed])
     await ana.ask("what now?", channel, reply_to=alert)
     quote = "> 'Grafana': Rui\n> Disk full\n> on db-1\n> used: 99 %\n> rule 7"
@@ -121,8 +130,13 @@ async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
     await ana.ask("what now?", channel, reply_to=alert)
     assert "> 'Ana': Disk full" in newest_input(ponte_with_content)[0]
     answers = [{"answer_id": n, "poll_media": {"text": f"M{n}"}} for n in (6, 8)]
-    poll = {"question": {"text": "Which?"}, "answers": answers, "allow_multiselect": False,
-            "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
+    poll = {
+        "question": {"text": "Which?"},
+        "answers": answers,
+        "allow_multiselect": False,
+        "layout_type": 1,
+        "expiry": "2099-01-01T00:00:00+00:00",
+    }
     asked = await ana.say("", channel, poll=poll)
     await ana.ask("which one?", channel, reply_to=asked)
     assert "> 'Ana': [Poll] Which?: M6 / M8" in newest_input(ponte_with_content)[0]
@@ -140,8 +154,13 @@ async def test_a_message_that_is_only_a_poll_or_a_sticker_is_read(
     ]
     for answers, read in cases:
         media = [{"answer_id": n, "poll_media": media} for n, media in enumerate(answers, 1)]
-        poll = {"question": {"text": "forget"}, "answers": media, "allow_multiselect": True,
-                "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
+        poll = {
+            "question": {"text": "forget"},
+            "answers": media,
+            "allow_multiselect": True,
+            "layout_type": 1,
+            "expiry": "2099-01-01T00:00:00+00:00",
+        }
         await ana.say("", poll=poll)
         await ana.wait_for_text(f"You said: [Poll] forget: {read}")
     await ana.say("", sticker_items=[{"id": "5", "name": "Wave", "format_type": 1}])
@@ -186,9 +205,13 @@ async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brin
 
 @pytest.mark.parametrize("withholds_files", [True, False])
 async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
-    discord: FakeDiscord, ponte: DiscordPonte, channel: Channel, ana: DiscordPerson,
-    bob: DiscordPerson, withholds_files: bool,
-) -> None:  # fmt: skip
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    channel: Channel,
+    ana: DiscordPerson,
+    bob: DiscordPerson,
+    withholds_files: bool,
+) -> None:
     discord.world.withholds_files = withholds_files
     await ponte.open(threads=False)
     said = await bob.say("the bolts are late", channel, files=[PNG])
@@ -421,9 +444,13 @@ MOMENT = 1796126400
 
 @pytest.mark.parametrize("how", ["message", "ask", "form", "quote", "embed"])
 async def test_references_are_read_as_discord_shows_them(
-    discord: FakeDiscord, ponte: DiscordPonte, channel: Channel, ana: DiscordPerson,
-    bob: DiscordPerson, how: str,
-) -> None:  # fmt: skip
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    channel: Channel,
+    ana: DiscordPerson,
+    bob: DiscordPerson,
+    how: str,
+) -> None:
     """Names of people, roles, channels and emoji, and dates in the zone of the installation."""
     assert channel.guild is not None
     channel.guild.roles[77] = "Sales"

@@ -221,8 +221,9 @@ async def test_while_discord_cannot_be_reached_the_reason_is_reported(
     await gate.wait_until_reached()  # at the third attempt
     health = await ponte.adapter.health()
     assert (health.state, health.words) == (
-        "failing", "Cannot reach Discord (ServerDisconnectedError). Retrying."
-    )  # fmt: skip
+        "failing",
+        "Cannot reach Discord (ServerDisconnectedError). Retrying.",
+    )
     gate.release()
     await discord.wait_until(lambda: discord.gateway.is_connected)
 
@@ -343,8 +344,10 @@ async def test_notes_that_cannot_be_read_are_begun_anew(
 ) -> None:
     await live.close()
     with closing(sqlite3.connect(live.home / "ponte.db")) as connection:
-        connection.execute("INSERT INTO remembered VALUES ('discord.json', '{broken')"
-                           " ON CONFLICT (name) DO UPDATE SET data = excluded.data")  # fmt: skip
+        connection.execute(
+            "INSERT INTO remembered VALUES ('discord.json', '{broken')"
+            " ON CONFLICT (name) DO UPDATE SET data = excluded.data"
+        )
         connection.commit()
     await live.open()
     await ana.ask("hello")

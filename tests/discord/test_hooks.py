@@ -25,11 +25,26 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
     channel = discord.text_channel(guild, "general")
     secret: dict[str, Any] = {"header": "X-Hook-Secret", "id_field": "id"}
     hooks = {
-        "ask": Hook("ask", "secret", PLAIN_SECRET, "discord", str(guild.id), str(channel.id),
-                    instruction="Report.", **secret),
-        "tell": Hook("tell", "secret", PLAIN_SECRET, "discord", person=str(ana.id),
-                     template="New: {text}", **secret),
-    }  # fmt: skip
+        "ask": Hook(
+            "ask",
+            "secret",
+            PLAIN_SECRET,
+            "discord",
+            str(guild.id),
+            str(channel.id),
+            instruction="Report.",
+            **secret,
+        ),
+        "tell": Hook(
+            "tell",
+            "secret",
+            PLAIN_SECRET,
+            "discord",
+            person=str(ana.id),
+            template="New: {text}",
+            **secret,
+        ),
+    }
     ponte.policy.config = FixedConfig(rule_book=hook_rules(dict.fromkeys(hooks, "crew")))
     await ponte.open(threads=True)
     inbox, platforms = ponte.engine.conversations.inbox, {"discord": ponte.adapter}
@@ -61,8 +76,17 @@ async def test_equal_posts_of_two_webhooks_are_both_made(
         monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
     guild = discord.guild("Bolts", discord.user("Ana"))
     channel = discord.text_channel(guild, "general")
-    hook = Hook("tell", "secret", PLAIN_SECRET, "discord", str(guild.id), str(channel.id),
-                template="New: {text}", header="X-Hook-Secret", id_field="id")  # fmt: skip
+    hook = Hook(
+        "tell",
+        "secret",
+        PLAIN_SECRET,
+        "discord",
+        str(guild.id),
+        str(channel.id),
+        template="New: {text}",
+        header="X-Hook-Secret",
+        id_field="id",
+    )
     ponte.policy.config = FixedConfig(rule_book=hook_rules({"tell": "crew"}))
     await ponte.open()
 

@@ -435,9 +435,12 @@ async def test_an_answer_that_came_after_another_process_took_over_is_deleted(
 
 @pytest.mark.parametrize("is_expired_before", [False, True])
 async def test_a_token_that_ends_before_the_files_are_attached_loses_no_file(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
     is_expired_before: bool,
-) -> None:  # fmt: skip
+) -> None:
     """It ends after the answer is complete: while the files are attached, or before that."""
     ponte.give("plot.png", b"png")
     await ponte.open()

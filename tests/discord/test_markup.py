@@ -178,9 +178,12 @@ def test_columns_stand_as_the_table_says() -> None:
         "| Name | Sum | No. |\n| :--- | ---: | :--- |\n| A | R$ 12,00 | 5 |\n| B | R$ 3,50 | 123 |"
     )
     assert render_text(table).split("\n")[1:] == [
-        "Name       Sum  No.", "────  ────────  ───", "A     R$ 12,00  5",
-        "B      R$ 3,50  123", "```",
-    ]  # fmt: skip
+        "Name       Sum  No.",
+        "────  ────────  ───",
+        "A     R$ 12,00  5",
+        "B      R$ 3,50  123",
+        "```",
+    ]
 
 
 def test_a_table_of_more_columns_is_a_record_per_paragraph() -> None:

@@ -138,8 +138,12 @@ async def reply_to_ana(ponte: DiscordPonte, ana: DiscordPerson) -> tuple[Growing
     """Return a reply to a message of Ana in her direct messages, and its journalled posts."""
     question = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
-    to = ReplyTo(Address("discord", str(ana.dm.id)), Person("discord", str(ana.id)),
-                 question["id"], turn_id(question["id"]))  # fmt: skip
+    to = ReplyTo(
+        Address("discord", str(ana.dm.id)),
+        Person("discord", str(ana.id)),
+        question["id"],
+        turn_id(question["id"]),
+    )
     posts = KeptPosts()
     return GrowingReply(ponte.adapter.surface(to), posts, to.turn), posts
 
@@ -255,9 +259,16 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
     await ponte.open()
     told: list[str] = []
     for status, code in (
-        (403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000),
-        (403, 50278), (413, 40005), (413, 0),
-    ):  # fmt: skip
+        (403, 987654),
+        (400, 0),
+        (404, 0),
+        (403, 50013),
+        (400, 200000),
+        (400, 240000),
+        (403, 50278),
+        (413, 40005),
+        (413, 0),
+    ):
         discord.refuse("POST", MESSAGES, status, code)
         await ana.say("hello")
         await discord.wait_until(lambda: not discord.faults.waiting)

@@ -34,10 +34,14 @@ async def test_ponte_run_with_discord_on(
     file = tmp_path / "ponte.toml"
     file.write_text("[channels.discord]\nanswer_everything = true\n")
     settings = {
-        "DISCORD_TOKEN": discord.token, "DISCORD_API_URL": discord.api_url,
-        "DISCORD_GATEWAY_URL": discord.gateway_url, "PONTE_HOME": str(tmp_path),
-        "PONTE_WEB": "off", "PONTE_MODEL_API": "demo", "PONTE_CONFIG": str(file),
-    }  # fmt: skip
+        "DISCORD_TOKEN": discord.token,
+        "DISCORD_API_URL": discord.api_url,
+        "DISCORD_GATEWAY_URL": discord.gateway_url,
+        "PONTE_HOME": str(tmp_path),
+        "PONTE_WEB": "off",
+        "PONTE_MODEL_API": "demo",
+        "PONTE_CONFIG": str(file),
+    }
     async with running("bot", "run", **settings) as bot:
         told = b""
         while b"Ponte is ready" not in told:

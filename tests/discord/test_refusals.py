@@ -35,9 +35,12 @@ GROUPS = 5
 
 @pytest.mark.parametrize("group", range(GROUPS))
 async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
     group: int,
-) -> None:  # fmt: skip
+) -> None:
     """Some routes at a time, since a refusal may spare another call."""
     monkeypatch.setattr(client, "RETRY_LATER_SECONDS", 3600.0)
     monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 3600.0)
@@ -69,9 +72,13 @@ def bot_texts(discord: FakeDiscord) -> list[str]:
 
 @pytest.mark.parametrize(("status", "code"), HOWS)
 async def test_a_refused_look_up_of_roles_is_answered_at_once_and_asked_again_after_minutes(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
-    status: int, code: int,
-) -> None:  # fmt: skip
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: int,
+) -> None:
     discord.guild("Bolts", ana)
     await ponte.open()
     await (await ponte.adapter.connection.client()).wait_until_ready()

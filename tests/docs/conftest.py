@@ -32,9 +32,12 @@ class Machine:
         """As from a shell of that user, where any command that fails ends it."""
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script.replace("8080", str(self.port))],
-            cwd=self.folder, env=dict(self.environment), capture_output=True, text=True,
+            cwd=self.folder,
+            env=dict(self.environment),
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
 
 
 @contextmanager
@@ -48,11 +51,15 @@ def running_machine(folder: Path, **settings: str) -> Iterator[Machine]:
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     environment = {
-        "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "LANG": "C.UTF-8",
-        "PONTE_WEB_PORT": "0", "PONTE_CODE": "off", **settings,
+        "HOME": str(folder),
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "LANG": "C.UTF-8",
+        "PONTE_WEB_PORT": "0",
+        "PONTE_CODE": "off",
+        **settings,
         # The default. The process that forks has found its own user's folder.
         "PONTE_HOME": f"{folder}/.local/share/ponte",
-    }  # fmt: skip
+    }
     with Command(forker, ["run"], environment, folder) as process:
         try:
             assert process.stdout

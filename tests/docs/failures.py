@@ -37,13 +37,23 @@ _FAILING = ("failing", "unsafe", "note")
 _NAMES = {"Health": 2, "SafetyFinding": 1}
 """How many arguments stand before the words."""
 NO_FAILURES = (
-    "Connects your team with", "What do you want to know?", "If you undo this", "note", "off",
-    "failing", "discord: everyone can chat", "the Message Content intent is granted",
-    "only this machine can open the page, and it asks for a token", "no answer",
-    "sends replies; other processes receive messages", "messages per day:",
-    "people on Discord who are not in PONTE_ALLOW can send", "each message can lead to at most",
-    "creating one row at a time needs no approval", "Postgres {version}, empty",
-)  # fmt: skip
+    "Connects your team with",
+    "What do you want to know?",
+    "If you undo this",
+    "note",
+    "off",
+    "failing",
+    "discord: everyone can chat",
+    "the Message Content intent is granted",
+    "only this machine can open the page, and it asks for a token",
+    "no answer",
+    "sends replies; other processes receive messages",
+    "messages per day:",
+    "people on Discord who are not in PONTE_ALLOW can send",
+    "each message can lead to at most",
+    "creating one row at a time needs no approval",
+    "Postgres {version}, empty",
+)
 """How sentences begin that are found beside the others."""
 
 
@@ -65,9 +75,10 @@ def failures() -> dict[str, set[str]]:
         if files & TOLD and sentence[:1].isupper() and _WORDED.fullmatch(sentence):
             found.setdefault(sentence, set()).update(files & TOLD)
     return {
-        one: files for one, files in found.items()
+        one: files
+        for one, files in found.items()
         if re.search(r"[a-z]{3}", plain(one)) and not one.startswith(NO_FAILURES)
-    }  # fmt: skip
+    }
 
 
 def plain(sentence: str) -> str:

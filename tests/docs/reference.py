@@ -328,10 +328,14 @@ def _chat() -> Iterator[str]:
 
 
 def _in_language(name: str, locale: str) -> str:
-    return ", ".join(
-        f"`{word}`" for word, english in TRANSLATED[locale].items()
-        if english == name or english.startswith(f"{name} ")
-    ) or "–"  # fmt: skip
+    return (
+        ", ".join(
+            f"`{word}`"
+            for word, english in TRANSLATED[locale].items()
+            if english == name or english.startswith(f"{name} ")
+        )
+        or "–"
+    )
 
 
 ACCESS = (

@@ -169,11 +169,14 @@ class Site:
     def _body(self, one: Document) -> str:
         raw = parser().renderer.render(list(one.tokens), parser().options, {})
         return nh3.clean(
-            raw, tags=_TAGS, attributes=_ATTRIBUTES, link_rel=None,
+            raw,
+            tags=_TAGS,
+            attributes=_ATTRIBUTES,
+            link_rel=None,
             attribute_filter=lambda tag, name, value: (
                 self._link(one, value) if name in ("href", "src", "srcset") else value
             ),
-        )  # fmt: skip
+        )
 
     def _link(self, one: Document, href: str) -> str:
         """Where a link of that document leads on the site."""

@@ -49,23 +49,30 @@ ELSEWHERE = {
     r"make [a-z-]+\b.*": "writes into the checkout, takes minutes, or until it is stopped",
     r"\.ci/run": "is what runs this",
     r"\.venv/bin/python -m pytest .*": "a test in a test",
-    r"(sudo |\w+=\S+ )*(apt-get|apt|systemctl|docker|sysctl|useradd|install|nginx|caddy)\b.*":
-        "changes the machine",
+    r"(sudo |\w+=\S+ )*(apt-get|apt|systemctl|docker|sysctl|useradd|install|nginx|caddy)\b.*": (
+        "changes the machine"
+    ),
     r"(\S+/pip|pip|pipx|uv|npm|git|python3? -m venv)\b.*": "needs the network",
     r"(\.venv/bin/)?ponte (run|serve|work|chat|sandbox)\b.*": "goes on until it is stopped",
     r"ponte migrate\b.*": "needs a Postgres: tests/contract/test_postgres.py",
-}  # fmt: skip
+}
 """A statement of a shell → why it is not run here."""
 REPLACED = {"/var/lib/node_exporter/": "$HOME/"}
 """Folders that only root can write."""
 REPORTS = {"ponte doctor", "ponte status"}
 """They exit with 1 where something is not set up, as on the test's machine."""
 SHOWN = {
-    "text": "is output", "chat": "tests/docs/test_tutorials.py",
-    "js": "others' pages", "caddy": "no Caddy is here", "nginx": "no nginx is here",
-    "ini": "systemd's: tests/test_units.py", "dockerfile": "tests/test_deploy.py",
-    "promql": "tests/watching", "http": "is no code", "sql": "tests/contract/test_postgres.py",
-}  # fmt: skip
+    "text": "is output",
+    "chat": "tests/docs/test_tutorials.py",
+    "js": "others' pages",
+    "caddy": "no Caddy is here",
+    "nginx": "no nginx is here",
+    "ini": "systemd's: tests/test_units.py",
+    "dockerfile": "tests/test_deploy.py",
+    "promql": "tests/watching",
+    "http": "is no code",
+    "sql": "tests/contract/test_postgres.py",
+}
 """Languages of blocks that are neither run nor read, and why."""
 READ = {"sh", "bash", "env", "toml", "json", "python", "yaml"}
 NO_SETTINGS = {"PONTE_STORM", "PONTE_TOKEN", "PONTE_URL"}
@@ -216,10 +223,12 @@ def test_a_shell_s_lines_run(block: Block, request: pytest.FixtureRequest) -> No
         return
     before = [one for one in blocks() if one.document == block.document and one.line < block.line]
     given = [
-        f"{one} || true" for earlier in before if earlier.language in ("sh", "bash")
+        f"{one} || true"
+        for earlier in before
+        if earlier.language in ("sh", "bash")
         for one in statements(earlier.text)
         if re.fullmatch(r"export .*|\w+=\S+|\w+=.*ponte people add .*", one)
-    ]  # fmt: skip
+    ]
     script = "\n".join([*given, *run])
     for folder, instead in REPLACED.items():
         script = script.replace(folder, instead)

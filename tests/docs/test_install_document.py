@@ -88,9 +88,13 @@ class Reader:
         folder = self.folder(section)
         line = line.replace(" /etc/", f" {folder}/etc/")
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", line], cwd=folder, check=False,
-            env=dict(self.machine.environment), capture_output=True, text=True,
-        )  # fmt: skip
+            ["bash", "-euo", "pipefail", "-c", line],
+            cwd=folder,
+            check=False,
+            env=dict(self.machine.environment),
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -157,8 +161,9 @@ def test_what_is_written_into_env_is_taken(reader: Reader) -> None:
 
 def test_the_named_host_is_the_only_thing_to_change(reader: Reader) -> None:
     for section, made in (
-        ("Behind nginx", "etc/nginx/conf.d/ponte.conf"), ("Behind Caddy", "etc/caddy/Caddyfile"),
-    ):  # fmt: skip
+        ("Behind nginx", "etc/nginx/conf.d/ponte.conf"),
+        ("Behind Caddy", "etc/caddy/Caddyfile"),
+    ):
         (line,) = (one for one in only(section, "sh")[-1].lines if one.startswith("sed "))
         reader.types(section, line)
         text = (reader.folder(section) / made).read_text()
@@ -195,9 +200,13 @@ def test_the_cells_of_a_notebook(reader: Reader, monkeypatch: pytest.MonkeyPatch
     (folder / "ponte").mkdir()
     (folder / "ponte" / "bin").symlink_to(reader.machine.folder / "bin")
     done = subprocess.run(
-        [sys.executable, "-c", f"import subprocess\n{ask.text}"], cwd=folder,
-        env=dict(reader.machine.environment), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", f"import subprocess\n{ask.text}"],
+        cwd=folder,
+        env=dict(reader.machine.environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout[:15]) == (0, "I'm Ponte's dem"), done.stderr
 
 
@@ -239,9 +248,13 @@ def test_the_serverless_page_asks_and_answers(reader: Reader) -> None:
     (folder / "call.mjs").write_text(CALL)
     url, _, token = reader.types("x", "ponte people add visitor").split()[-1].partition("/#token=")
     done = subprocess.run(
-        ["node", "call.mjs", url, token], cwd=folder, env=os.environ | {"NO_PROXY": "*"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["node", "call.mjs", url, token],
+        cwd=folder,
+        env=os.environ | {"NO_PROXY": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     shown, answer, wrong = json.loads(done.stdout)
     assert shown.startswith("<!doctype html>")

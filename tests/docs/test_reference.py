@@ -21,10 +21,13 @@ def test_it_is_made_of_the_code_as_it_is() -> None:
         assert path.read_text("utf-8").splitlines() == text.splitlines(), path.name
     made = "\n".join(pages.values())
     for known in (
-        "- `PONTE_GRACE=20`: ", '## `[channels."PLACE"]`', "- `remind_after` (duration): ",
-        "- `ponte people renew NAME`: ", "- `approve` (`aprovar`, `approuver`): ",
+        "- `PONTE_GRACE=20`: ",
+        '## `[channels."PLACE"]`',
+        "- `remind_after` (duration): ",
+        "- `ponte people renew NAME`: ",
+        "- `approve` (`aprovar`, `approuver`): ",
         '- `POST /turns/{turn}/stop`: `{"turn", "status", "text"}` (404',
-    ):  # fmt: skip
+    ):
         assert known in made
 
 

@@ -86,8 +86,11 @@ def test_headings_have_githubs_anchors() -> None:
     taken: set[str] = set()
     headings = ("Who's `ponte.toml` for?", "Set-up in ten steps", "Limits", "Limits")
     assert [slug(one, taken) for one in headings] == [
-        "whos-pontetoml-for", "set-up-in-ten-steps", "limits", "limits-1",
-    ]  # fmt: skip
+        "whos-pontetoml-for",
+        "set-up-in-ten-steps",
+        "limits",
+        "limits-1",
+    ]
 
 
 @pytest.fixture

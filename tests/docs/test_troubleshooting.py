@@ -14,12 +14,16 @@ from tests.languages.sentences import ROOT, sentences
 TEXT = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
 QUOTED = [" ".join(one.split()) for one in re.findall(r"“([^”]+)”", TEXT)]
 GENERAL = {
-    "NAME: write …", "ponte.toml:12: …", "The file .env cannot be read (…)",
+    "NAME: write …",
+    "ponte.toml:12: …",
+    "The file .env cannot be read (…)",
     "Ponte answered with HTTP …",
     "… is in …/.env, but … is set in the environment",
-    "The request took too long to arrive.", "operation_timeout", "This interaction failed",
+    "The request took too long to arrive.",
+    "operation_timeout",
+    "This interaction failed",
     "The application did not respond",
-}  # fmt: skip
+}
 """Words that are made without a catalogue, or are a platform's own."""
 
 
@@ -33,9 +37,11 @@ _INSTRUCTION = re.compile(
 )
 """A clause that begins with a verb, or names a command."""
 _SET_UP_FILES = (
-    "setup.py", "adapters/slack/__init__.py", "adapters/discord/__init__.py",
+    "setup.py",
+    "adapters/slack/__init__.py",
+    "adapters/discord/__init__.py",
     "adapters/web/__init__.py",
-)  # fmt: skip
+)
 
 
 @functools.cache

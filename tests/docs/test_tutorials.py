@@ -40,9 +40,12 @@ def read_lines(tutorial: str) -> list[str]:
 
 def type_lines(machine: Machine, *lines: str) -> str:
     command = Command(
-        fork_server().address, ["chat"], machine.environment, machine.folder,
+        fork_server().address,
+        ["chat"],
+        machine.environment,
+        machine.folder,
         module="tests.docs.keyboard",
-    )  # fmt: skip
+    )
     with command:
         out, err = command.communicate("".join(f"{line}\n" for line in lines))
     assert command.returncode == 0, err

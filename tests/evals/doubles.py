@@ -174,9 +174,13 @@ class CasePlatform:
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         data = self._files[attachment.name].encode()
         return await self._conversations.files.put(
-            message.event_key, attachment.name, attachment.type, data, message.author,
+            message.event_key,
+            attachment.name,
+            attachment.type,
+            data,
+            message.author,
             message.address.conversation,
-        )  # fmt: skip
+        )
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         return message, ()
@@ -256,9 +260,12 @@ class CaseChat(ChatIntegration[Any]):
         return Health(self.name, "on")
 
     async def build(
-        self, deps: IntegrationDependencies[Any], conversations: Conversations, people: People,
+        self,
+        deps: IntegrationDependencies[Any],
+        conversations: Conversations,
+        people: People,
         board: StatusBoard,
-    ) -> CasePlatform:  # fmt: skip
+    ) -> CasePlatform:
         return CasePlatform(self.name, self._stage.board, conversations, self._stage.files)
 
 

@@ -24,9 +24,14 @@ from tests.evals.score import CaseResult, run_case
 from tests.evals.world import ModelChoice
 
 MODEL_SETTINGS = (
-    "openai_api_key", "openai_base_url", "ponte_model_effort", "ponte_instructions", "https_proxy",
-    "http_proxy", "no_proxy",
-)  # fmt: skip
+    "openai_api_key",
+    "openai_base_url",
+    "ponte_model_effort",
+    "ponte_instructions",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+)
 """The settings of this machine that count, besides PONTE_MODEL_API."""
 
 
@@ -106,10 +111,15 @@ def summarize(results: Sequence[CaseResult], trials: int) -> Iterator[str]:
             for result in own
             for step in {each.step for each in result.rounds}
         ] or [0.0]
-        rows.append([
-            area, str(len(keys)), f"{sum(each.is_passed for each in own) / len(own):.0%}",
-            f"{1 - len(failed) / len(keys):.0%}", f"{statistics.median(seconds):.1f}",
-            f"{max(seconds):.1f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                area,
+                str(len(keys)),
+                f"{sum(each.is_passed for each in own) / len(own):.0%}",
+                f"{1 - len(failed) / len(keys):.0%}",
+                f"{statistics.median(seconds):.1f}",
+                f"{max(seconds):.1f}",
+            ]
+        )
     headings = ["area", "cases", "pass^1", f"pass^{trials}", "seconds", "slowest"]
     yield from format_table(headings, rows, right={1, 2, 3, 4, 5})

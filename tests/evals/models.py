@@ -134,8 +134,13 @@ def _refusing(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
 
 
 MOODS: Sequence[Callable[[RoundRequest], tuple[str, Sequence[tuple[str, str]]]]] = (
-    _nonsense, _wrong_arguments, _endless, _destructive, _silent, _refusing,
-)  # fmt: skip
+    _nonsense,
+    _wrong_arguments,
+    _endless,
+    _destructive,
+    _silent,
+    _refusing,
+)
 
 
 def wishes() -> Iterator[tuple[str, str]]:
@@ -165,8 +170,10 @@ def read_round(each: Round) -> tuple[str, Sequence[tuple[str, str]]]:
 
 
 MODELS: Mapping[str, type[ScriptedModel]] = {
-    "ideal": IdealModel, "obedient": ObedientModel, "wilful": WilfulModel,
-}  # fmt: skip
+    "ideal": IdealModel,
+    "obedient": ObedientModel,
+    "wilful": WilfulModel,
+}
 
 
 def choose_model(name: str, case: Case) -> ModelChoice:

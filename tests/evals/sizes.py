@@ -26,8 +26,12 @@ from tests.fakes.openai import FakeOpenAI, Script
 
 SIZES = (4_096, 8_192, 32_768, 128_000)
 MODEL = "small"
-UNFIT = ("python/denied-in-the-channel", "python/stranger", "rights/may-not-change",
-         "spending/no-money-left")  # fmt: skip
+UNFIT = (
+    "python/denied-in-the-channel",
+    "python/stranger",
+    "rights/may-not-change",
+    "spending/no-money-left",
+)
 """Cases in which the model calls a tool that it was not offered, or has a price."""
 
 
@@ -59,9 +63,10 @@ async def run_at(
             for text, calls in map(read_round, step.ideal):
                 fake.say(Script(text=text, calls=tuple(calls)))
         settings = {
-            "openai_api_key": SecretStr(OPENAI_KEY_OF_CASES), "openai_base_url": fake.base_url,
+            "openai_api_key": SecretStr(OPENAI_KEY_OF_CASES),
+            "openai_base_url": fake.base_url,
             "ponte_model": MODEL,
-        }  # fmt: skip
+        }
         result = await run_case(case, ModelChoice(settings=settings))
         return SizedResult(
             result, tuple(fake.dropped), len(fake.used), max((n for n, _ in fake.used), default=0)
@@ -71,10 +76,12 @@ async def run_at(
 def chat_of(turns: int) -> Case:
     """A chat in which each turn is answered, and the last one about the one before it."""
     steps = [
-        Step(f"Message {n}: " + "the meeting moves to another room, and the agenda stays. " * 6,
-             ideal=(f"Noted, message {n}. " + "The room changes and the agenda does not. " * 4,))
+        Step(
+            f"Message {n}: " + "the meeting moves to another room, and the agenda stays. " * 6,
+            ideal=(f"Noted, message {n}. " + "The room changes and the agenda does not. " * 4,),
+        )
         for n in range(1, turns + 1)
-    ]  # fmt: skip
+    ]
     return Case("chat", "context", tuple(steps))
 
 
@@ -85,37 +92,67 @@ def work_of(turns: int) -> Case:
         order = 90 + n
         overdue = [{"field": "Status", "op": "eq", "value": "Overdue"}]
         steps += [
-            Step(f"Show me order O-{1000 + order} and its neighbours", ideal=(
-                {"nocodb_query": {"table": "Orders", "limit": 20}},
-                f"Here are 20 orders, O-{1000 + order} is among them.")),
-            Step("What are the overdue invoices worth?", ideal=(
-                {"nocodb_summarize": {"table": "Invoices", "filters": overdue,
-                                      "aggregates": [{"field": "Amount", "fn": "sum"}]}},
-                "They are worth 1,198.00."), told=("1198",)),
-            Step(f"Set the stock of product {n + 1} to 777", cards=("update Products 1",), ideal=(
-                {"nocodb_update": {"table": "Products", "changes": [
-                    {"id": n + 1, "fields": {"Stock": 777}}]}},)),
+            Step(
+                f"Show me order O-{1000 + order} and its neighbours",
+                ideal=(
+                    {"nocodb_query": {"table": "Orders", "limit": 20}},
+                    f"Here are 20 orders, O-{1000 + order} is among them.",
+                ),
+            ),
+            Step(
+                "What are the overdue invoices worth?",
+                ideal=(
+                    {
+                        "nocodb_summarize": {
+                            "table": "Invoices",
+                            "filters": overdue,
+                            "aggregates": [{"field": "Amount", "fn": "sum"}],
+                        }
+                    },
+                    "They are worth 1,198.00.",
+                ),
+                told=("1198",),
+            ),
+            Step(
+                f"Set the stock of product {n + 1} to 777",
+                cards=("update Products 1",),
+                ideal=(
+                    {
+                        "nocodb_update": {
+                            "table": "Products",
+                            "changes": [{"id": n + 1, "fields": {"Stock": 777}}],
+                        }
+                    },
+                ),
+            ),
             Step("approve {card}"),
             Step("undo {change}"),
             Step("approve {card}"),
-        ]  # fmt: skip
+        ]
     return Case("work", "context", tuple(steps))
 
 
 SMALL = Case(
-    "small-tables", "context",
+    "small-tables",
+    "context",
     (
-        Step("Which tables are there?", ideal=(
-            {"nocodb_tables": {}}, "Customers, Products, Orders, Order lines and Invoices."),
-            told=("Customers",)),
-        Step("Who is customer 1?", ideal=(
-            {"nocodb_get": {"table": "Customers", "id": 1}}, "Customer 1 is Ana Souza."),
-            told=("Ana Souza",)),
-        Step("How many products do we have?", ideal=(
-            {"nocodb_summarize": {"table": "Products"}}, "You have 16 products."),
-            told=("16",)),
+        Step(
+            "Which tables are there?",
+            ideal=({"nocodb_tables": {}}, "Customers, Products, Orders, Order lines and Invoices."),
+            told=("Customers",),
+        ),
+        Step(
+            "Who is customer 1?",
+            ideal=({"nocodb_get": {"table": "Customers", "id": 1}}, "Customer 1 is Ana Souza."),
+            told=("Ana Souza",),
+        ),
+        Step(
+            "How many products do we have?",
+            ideal=({"nocodb_summarize": {"table": "Products"}}, "You have 16 products."),
+            told=("16",),
+        ),
     ),
-)  # fmt: skip
+)
 """Questions about small tables, for the smallest context."""
 
 
@@ -126,9 +163,15 @@ async def _main() -> None:
     for size in map(int, sys.argv[1:] or SIZES):
         results = [await run_at(case, size) for case in cases]
         passed = sum(not each.faults for each in results)
-        rows.append([f"{size:,}", str(len(results)), str(passed),
-                     str(max(each.largest for each in results)),
-                     str(sum(len(each.dropped) for each in results))])  # fmt: skip
+        rows.append(
+            [
+                f"{size:,}",
+                str(len(results)),
+                str(passed),
+                str(max(each.largest for each in results)),
+                str(sum(len(each.dropped) for each in results)),
+            ]
+        )
         faults += [f"{size:,} {line}" for each in results for line in each.faults]
     head = ["context", "cases", "passed", "largest request", "requests with dropped tokens"]
     print(*format_table(head, rows), *faults, sep="\n")

@@ -27,11 +27,16 @@ ANSWERS = Script("No product costs more than 500.", match='"total":0')
 def make_settings(home: Path, fake: FakeOpenAI) -> Settings:
     """Everything is configured, most of it at addresses where nothing listens."""
     return Settings(
-        openai_api_key=SecretStr("sk-test"), openai_base_url=fake.base_url, ponte_home=home,
-        nocodb_url=SecretStr("http://127.0.0.1:9"), nocodb_token=SecretStr("a-token-of-nocodb"),
-        slack_bot_token=SecretStr("xoxb-1"), slack_app_token=SecretStr("xapp-1"),
-        stackspot_client_id="id", stackspot_client_secret=SecretStr("a-secret-of-stackspot"),
-    )  # fmt: skip
+        openai_api_key=SecretStr("sk-test"),
+        openai_base_url=fake.base_url,
+        ponte_home=home,
+        nocodb_url=SecretStr("http://127.0.0.1:9"),
+        nocodb_token=SecretStr("a-token-of-nocodb"),
+        slack_bot_token=SecretStr("xoxb-1"),
+        slack_app_token=SecretStr("xapp-1"),
+        stackspot_client_id="id",
+        stackspot_client_secret=SecretStr("a-secret-of-stackspot"),
+    )
 
 
 async def evaluate(

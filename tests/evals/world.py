@@ -193,10 +193,15 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
     faces = tuple(stage.faces(model))
     made: type[Settings] = type("CaseSettings", (Settings,), _UNCHECKED | {"faces": faces})
     settings = made.model_construct(
-        **choice.settings, ponte_home=folder / "home", ponte_grace=0.1, ponte_web="off",
-        ponte_titles="off", ponte_timezone=CASE_ZONE, ponte_allow=frozenset(ALLOWED_NAMES),
+        **choice.settings,
+        ponte_home=folder / "home",
+        ponte_grace=0.1,
+        ponte_web="off",
+        ponte_titles="off",
+        ponte_timezone=CASE_ZONE,
+        ponte_allow=frozenset(ALLOWED_NAMES),
         ponte_admins=frozenset(ADMIN_NAMES),
-    )  # fmt: skip
+    )
     home = Home(settings.ponte_home)
     with home.take():
         config = _read_case_config(case, choice, folder, faces)
@@ -215,15 +220,26 @@ def make_message(number: int, step: Step) -> Message:
     person, key = as_person(known), f"{known.platform}:case:{number}"
     address = _address_of(step)
     files = tuple(
-        Attachment(name, "text/csv" if name.endswith(".csv") else "text/plain", len(text.encode()),
-                   reference=name)
+        Attachment(
+            name,
+            "text/csv" if name.endswith(".csv") else "text/plain",
+            len(text.encode()),
+            reference=name,
+        )
         for name, text in step.files.items()
-    )  # fmt: skip
+    )
     return Message(
-        key, step.say, person, address, ReplyTo(address, person, key, turn_id(key)),
-        attachments=files, context=tuple(Quote(who, text) for who, text in step.quotes.items()),
-        locale=known.locale, time_zone=known.zone, sent_at=time.time(),
-    )  # fmt: skip
+        key,
+        step.say,
+        person,
+        address,
+        ReplyTo(address, person, key, turn_id(key)),
+        attachments=files,
+        context=tuple(Quote(who, text) for who, text in step.quotes.items()),
+        locale=known.locale,
+        time_zone=known.zone,
+        sent_at=time.time(),
+    )
 
 
 def _address_of(step: Step) -> Address:

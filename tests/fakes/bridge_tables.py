@@ -202,14 +202,25 @@ class NocoDBAPIWithViews(NocoDBAPI):
 
     def list_filters(self, view_id: str) -> Row:
         self._view(view_id, "filters")
-        found = {"id": "fi1", "fk_view_id": view_id, "fk_column_id": "c1", "base_id": BASE,
-                 "comparison_op": "gt", "value": "100000"}  # fmt: skip
+        found = {
+            "id": "fi1",
+            "fk_view_id": view_id,
+            "fk_column_id": "c1",
+            "base_id": BASE,
+            "comparison_op": "gt",
+            "value": "100000",
+        }
         return {"list": [found], "pageInfo": _page(1, 0, 25)}
 
     def list_sorts(self, view_id: str) -> Row:
         self._view(view_id, "sorts")
-        found = {"id": "so1", "fk_view_id": view_id, "fk_column_id": "c1", "base_id": BASE,
-                 "direction": "desc"}  # fmt: skip
+        found = {
+            "id": "so1",
+            "fk_view_id": view_id,
+            "fk_column_id": "c1",
+            "base_id": BASE,
+            "direction": "desc",
+        }
         return {"list": [found], "pageInfo": _page(1, 0, 25)}
 
     def _view(self, view_id: str, what: str) -> None:
@@ -252,8 +263,14 @@ def _table(table_id: str) -> Row:
 
 
 def _kind(column: str) -> str:
-    kinds = {"Id": "ID", "Value": "Number", "Amount": "Number", "Status": "SingleSelect",
-             "Contract": "Attachment", "Customer": "LinkToAnotherRecord"}  # fmt: skip
+    kinds = {
+        "Id": "ID",
+        "Value": "Number",
+        "Amount": "Number",
+        "Status": "SingleSelect",
+        "Contract": "Attachment",
+        "Customer": "LinkToAnotherRecord",
+    }
     return kinds.get(column, "SingleLineText")
 
 

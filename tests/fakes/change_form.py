@@ -16,8 +16,15 @@ FIELDS = (
     FormField("Notes", "*Notes* <!channel> @everyone", "lines", "first\nsecond <@U1>"),
 )
 FORM = ChangeForm("abc234", 2, "Update 1 row", FIELDS)
-CARD = Card("abc234", "proposal", "Update 1 row", "Requested by Ana.",
-            actions=("approve", "change", "deny"), state="open", revision=2)  # fmt: skip
+CARD = Card(
+    "abc234",
+    "proposal",
+    "Update 1 row",
+    "Requested by Ana.",
+    actions=("approve", "change", "deny"),
+    state="open",
+    revision=2,
+)
 
 
 class FormBoard(EmptyStatusBoard):

@@ -121,15 +121,21 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
     owner: Any = SimpleNamespace(current="")
     accounts = PageAccountService(database, stores.peers)
     budget = Budget(
-        database, spending.config, spending.caps, ZoneInfo(made.profile.zone),
-        spending.canonical_person, is_meant=spending.is_meant,
-    )  # fmt: skip
+        database,
+        spending.config,
+        spending.caps,
+        ZoneInfo(made.profile.zone),
+        spending.canonical_person,
+        is_meant=spending.is_meant,
+    )
     directory = SqlDirectory(database, lambda name: hashlib.sha256(name.encode()).hexdigest())
     people = People(made.policy, budget, stores.audit, directory, accounts, owner)
     fixed = FixedConfig(
-        turn=made.profile, retention=made.retention, sender_limits=spending.intake,
+        turn=made.profile,
+        retention=made.retention,
+        sender_limits=spending.intake,
         schedule_limits=made.schedule_limits,
-    )  # fmt: skip
+    )
     tools = Tools(made.toolbox, made.quick, made.appliers, made.code)
     engine = Engine(
         stores,

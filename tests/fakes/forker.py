@@ -196,8 +196,11 @@ class ForkServer:
             listener.listen()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fakes.forker", str(listener.fileno())],
-                cwd=ROOT, env=environment, pass_fds=[listener.fileno()], stdin=PIPE,
-            )  # fmt: skip
+                cwd=ROOT,
+                env=environment,
+                pass_fds=[listener.fileno()],
+                stdin=PIPE,
+            )
 
     def __enter__(self) -> ForkServer:
         return self
@@ -250,9 +253,13 @@ async def start(
     streams = [open_stream(stdin), open_stream(stdout)]
     streams.append(streams[1] if stderr == STDOUT else open_stream(stderr))
     connection = send_request(
-        fork_server().address, module, arguments, streams, os.environ if env is None else env,
+        fork_server().address,
+        module,
+        arguments,
+        streams,
+        os.environ if env is None else env,
         str(cwd),
-    )  # fmt: skip
+    )
     for fd in ours:
         os.close(fd)
     pipes = [await _reader(fd) for fd in readers]

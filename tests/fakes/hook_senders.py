@@ -24,9 +24,12 @@ def from_github(body: bytes, delivery: str, event: str = "push") -> Headers:
     signed = hmac.new(PLAIN_SECRET.encode(), body, hashlib.sha256).hexdigest()
     old = hmac.new(PLAIN_SECRET.encode(), body, hashlib.sha1).hexdigest()
     return {
-        "x-github-event": event, "x-github-delivery": delivery, "x-hub-signature": f"sha1={old}",
-        "x-hub-signature-256": f"sha256={signed}", "content-type": "application/json",
-    }  # fmt: skip
+        "x-github-event": event,
+        "x-github-delivery": delivery,
+        "x-hub-signature": f"sha1={old}",
+        "x-hub-signature-256": f"sha256={signed}",
+        "content-type": "application/json",
+    }
 
 
 def from_stripe(body: bytes, at: float, *, replaced: bool = False) -> Headers:
@@ -44,9 +47,10 @@ def from_standard(body: bytes, id: str, at: float) -> Headers:
     other = base64.b64encode(b"0" * 32).decode()
     signed = base64.b64encode(made).decode()
     return {
-        "webhook-id": id, "webhook-timestamp": str(int(at)),
+        "webhook-id": id,
+        "webhook-timestamp": str(int(at)),
         "webhook-signature": f"v1,{other} v1a,{other} v1,{signed}",
-    }  # fmt: skip
+    }
 
 
 def from_nocodb() -> Headers:

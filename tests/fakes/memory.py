@@ -200,9 +200,10 @@ class MemoryInbox:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
         replaced = {row.message.replaced_turn for row in rows if row.state != "new"}
         return [
-            row.history_entry for row in rows
+            row.history_entry
+            for row in rows
             if row.state != "withdrawn" and not row.decision and row.message.turn not in replaced
-        ]  # fmt: skip
+        ]
 
     async def list_conversations(
         self, platform: str, person: str = ""
@@ -231,8 +232,9 @@ class MemoryInbox:
             raise NotFound(what="conversation")
         old = self.marks.get(conversation, ("", False))
         self.marks[conversation] = (
-            old[0] if title is None else title, old[1] if pinned is None else pinned
-        )  # fmt: skip
+            old[0] if title is None else title,
+            old[1] if pinned is None else pinned,
+        )
 
     async def history_entry(self, turn: str) -> HistoryEntry:
         for row in self.rows.values():

@@ -21,8 +21,13 @@ class NullLedger:
         self._changes[id] = replace(self._changes[id], steps=tuple(known.values()))
 
     async def finish(
-        self, id: str, seq: int, state: ChangeState, note: str, now: float,
+        self,
+        id: str,
+        seq: int,
+        state: ChangeState,
+        note: str,
+        now: float,
         steps: Sequence[ChangeStep] = (),
-    ) -> Change:  # fmt: skip
+    ) -> Change:
         await self.record(id, seq, steps)
         return replace(self._changes[id], state=state)

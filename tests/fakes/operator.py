@@ -15,14 +15,20 @@ class MemoryOperator:
     async def run(self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR) -> Any:
         usage = {"by": arguments.get("by"), "since": arguments.get("since") or "2026-11-01"}
         results: Mapping[str, Any] = {
-            "usage": {**usage, "rows": []}, "audit": {"lines": [], "next": ""}, "names": {},
-        }  # fmt: skip
+            "usage": {**usage, "rows": []},
+            "audit": {"lines": [], "next": ""},
+            "names": {},
+        }
         return results.get(name, [])
 
     async def describe(
-        self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR, *,
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        actor: Person = OPERATOR,
+        *,
         as_json: bool = False,
-    ) -> Mapping[str, Any]:  # fmt: skip
+    ) -> Mapping[str, Any]:
         raise AssertionError("no form of this page is sent")
 
     def list_forms(self) -> Sequence[Mapping[str, Any]]:

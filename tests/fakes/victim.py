@@ -132,9 +132,14 @@ def make_served_model(base_url: str) -> ServedModel:
 
 
 async def main(
-    home: Path, platform: str, tables: Tables, stackspot: str, model_url: str, die_after: int,
+    home: Path,
+    platform: str,
+    tables: Tables,
+    stackspot: str,
+    model_url: str,
+    die_after: int,
     grace: float,
-) -> None:  # fmt: skip
+) -> None:
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     timeout = aiohttp.ClientTimeout(total=None)

@@ -35,9 +35,11 @@ def make_terminal(engine: Engine, listener: socket.socket) -> WebAdapter:
 
 
 def _make_adapter(
-    engine: Engine, visitors: Visitors, listener: tuple[str, int] | socket.socket,
+    engine: Engine,
+    visitors: Visitors,
+    listener: tuple[str, int] | socket.socket,
     people: People | None = None,
-) -> WebAdapter:  # fmt: skip
+) -> WebAdapter:
     board = HealthBoard([], engine.assistant.quick)
     board.views = engine.changes.views
     earlier = engine.on_cards_change  # of the other surface of this engine

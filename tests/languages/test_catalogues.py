@@ -16,22 +16,48 @@ from tests.languages.sentences import LANGUAGES, Key, read, sentences
 
 TERMS = {
     "pt_BR": {
-        "admin": "admin", "approve": "aprov", "approver": "aprovador", "channel": "cana[li]",
-        "conversation": "conversa", "field": "campo", "file": "arquivo", "guest": "convidad",
-        "limit": "limite", "permission": "permiss",
-        "person who runs ponte": "responsável pelo Ponte", "quick command": "comando",
-        "row": "linha", "save": "salv", "scope": "escopo", "table": "tabela",
-        "thread": "conversa|thread", "undo": "desfa|desfe|desfi", "workspace": "workspace",
+        "admin": "admin",
+        "approve": "aprov",
+        "approver": "aprovador",
+        "channel": "cana[li]",
+        "conversation": "conversa",
+        "field": "campo",
+        "file": "arquivo",
+        "guest": "convidad",
+        "limit": "limite",
+        "permission": "permiss",
+        "person who runs ponte": "responsável pelo Ponte",
+        "quick command": "comando",
+        "row": "linha",
+        "save": "salv",
+        "scope": "escopo",
+        "table": "tabela",
+        "thread": "conversa|thread",
+        "undo": "desfa|desfe|desfi",
+        "workspace": "workspace",
     },
     "fr": {
-        "admin": "admin", "approve": "approuv|approbation", "approver": "approbateur",
-        "channel": "cana[lu]", "conversation": "conversation", "field": "champ", "file": "fichier",
-        "guest": "invité", "limit": "limite", "permission": "autoris",
-        "person who runs ponte": "responsable de Ponte", "quick command": "commande",
-        "row": "ligne", "save": "enregistr", "scope": "portée", "table": "table", "thread": "fil",
-        "undo": "annul", "workspace": "espaces? de travail",
+        "admin": "admin",
+        "approve": "approuv|approbation",
+        "approver": "approbateur",
+        "channel": "cana[lu]",
+        "conversation": "conversation",
+        "field": "champ",
+        "file": "fichier",
+        "guest": "invité",
+        "limit": "limite",
+        "permission": "autoris",
+        "person who runs ponte": "responsable de Ponte",
+        "quick command": "commande",
+        "row": "ligne",
+        "save": "enregistr",
+        "scope": "portée",
+        "table": "table",
+        "thread": "fil",
+        "undo": "annul",
+        "workspace": "espaces? de travail",
     },
-}  # fmt: skip
+}
 """One word for one thing: where the English says it, the translation has the term's stem."""
 ENGLISH = re.compile(r"\b(the|this|that|cannot|your|please|was|were|with|not|is)\b", re.IGNORECASE)
 
@@ -172,11 +198,17 @@ def test_what_platforms_cap_fits_in_each_language(locale: str) -> None:
     """Discord: a command's description has 100 characters, a form's title 45 (docs: application
     commands, modals); Slack: a modal's title, its buttons and a shortcut's name 24, an app's
     description 140 (docs.slack.dev: views, manifests)."""
-    descriptions = [commands.ASK_DESCRIPTION, commands.PROMPT_DESCRIPTION,
-                    commands.FILE_DESCRIPTION, commands.QUICK_DESCRIPTION,
-                    commands.SLUG_DESCRIPTION, commands.INPUT_DESCRIPTION,
-                    commands.UNDO_DESCRIPTION, commands.CHANGE_DESCRIPTION,
-                    *commands.WORD_DESCRIPTIONS.values()]  # fmt: skip
+    descriptions = [
+        commands.ASK_DESCRIPTION,
+        commands.PROMPT_DESCRIPTION,
+        commands.FILE_DESCRIPTION,
+        commands.QUICK_DESCRIPTION,
+        commands.SLUG_DESCRIPTION,
+        commands.INPUT_DESCRIPTION,
+        commands.UNDO_DESCRIPTION,
+        commands.CHANGE_DESCRIPTION,
+        *commands.WORD_DESCRIPTIONS.values(),
+    ]
     LANGUAGE.set(locale)
     assert [text for text in descriptions if len(say(text)) > 100] == []
     short = ("Ask Ponte", "Ask", "Quick command", "Run", "Cancel")

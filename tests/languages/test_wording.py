@@ -73,9 +73,10 @@ def test_no_sentence_has_a_rejected_phrase(language: str) -> None:
 def test_each_entry_is_a_whole_sentence_without_quotes_of_python(language: str) -> None:
     """A part that is put behind another begins with a mark or ends with a space."""
     assert [
-        sentence for sentence in sentences_of(language)
+        sentence
+        for sentence in sentences_of(language)
         if re.search(r"!r\}|^[.,;:)]|[^:\s] $", sentence) and not sentence.startswith("…")
-    ] == []  # fmt: skip
+    ] == []
 
 
 @pytest.mark.parametrize(("locale", "language"), [("pt-BR", "pt_BR"), ("fr", "fr")])

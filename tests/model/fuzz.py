@@ -30,15 +30,20 @@ from tests.model.talk import TABLES, Talk
 
 Json = dict[str, Any]
 TEXTS = (
-    "", "Hello.", "The total is 4,2 — não é? 👩‍👩‍👧 ok\n\n| a | b |\n|---|---|\n| 1 | 2 |",
+    "",
+    "Hello.",
+    "The total is 4,2 — não é? 👩‍👩‍👧 ok\n\n| a | b |\n|---|---|\n| 1 | 2 |",
     "Use `<think>` in code:\n\n```xml\n<think>\nno thought\n</think>\n```\n\nAll </b> [x](y) <",
     "None of {'these'} are [{'Python'}] values: None, True.",
     'data: {"choices": []}\n\n: a comment\r\nevent: error',
-)  # fmt: skip
+)
 ARGUMENTS: tuple[Json, ...] = (
-    {"table": "a"}, {"row": {"Name": "Zoë 👋", "n": 1.5, "tags": ["x", None, True]}},
-    {"code": 'print({"a": "}{"})\n\\ "q"'}, {"deep": [[{"a": {"b": "}"}}]]}, {},
-)  # fmt: skip
+    {"table": "a"},
+    {"row": {"Name": "Zoë 👋", "n": 1.5, "tags": ["x", None, True]}},
+    {"code": 'print({"a": "}{"})\n\\ "q"'},
+    {"deep": [[{"a": {"b": "}"}}]]},
+    {},
+)
 NAMES = ("nocodb_query", "nocodb_create", "tables", "run_python")
 CHAT_GROUPS = (
     ("one_id", "number_ids", "no_ids", "empty_ids"),
@@ -58,16 +63,27 @@ RESPONSE_GROUPS = (
     ("think_text", "unopened_text"),
     ("empty_output", "null_output", "no_completed"),
     ("no_done_events", "no_delta_events", "only_items"),
-    *((name,) for name in (
-        "argument_objects", "text_contents", "reasoning_items", "last_event_again", "null_fields",
-        "one_number", "no_item_ids", "no_numbers",
-    )),
-)  # fmt: skip
+    *(
+        (name,)
+        for name in (
+            "argument_objects",
+            "text_contents",
+            "reasoning_items",
+            "last_event_again",
+            "null_fields",
+            "one_number",
+            "no_item_ids",
+            "no_numbers",
+        )
+    ),
+)
 BYTE_GROUPS = (
-    ("crlf", "cr"), ("json", "json_list", "json_lines"), ("no_done", "done_twice"),
+    ("crlf", "cr"),
+    ("json", "json_list", "json_lines"),
+    ("no_done", "done_twice"),
     ("many_lines", "no_blank_lines"),
     *((name,) for name in ("no_space", "comments", "bom", "no_last_newline")),
-)  # fmt: skip
+)
 CONFLICTS = (
     # A whole answer has one choice and no pings, and its pieces are not pieces of an answer.
     *(
@@ -121,9 +137,10 @@ def make_variant(seed: int) -> Variant:
         text = TEXTS[1]
     calls = tuple((dice.choice(NAMES), arguments) for arguments in several)
     script = Script(
-        text=text, piece=dice.choice((2, 5, 9, 50, 1000)),
+        text=text,
+        piece=dice.choice((2, 5, 9, 50, 1000)),
         calls=tuple((name, json.dumps(arguments)) for name, arguments in calls),
-    )  # fmt: skip
+    )
     kinds = choose_kinds(dice, is_chat)
     if is_chat:
         body = {"model": "m", "messages": [], "stream_options": {"include_usage": True}}

@@ -22,7 +22,7 @@ from tests.model.odd_shapes import (
     tc,
     text,
     whole,
-)  # fmt: skip
+)
 
 
 def raw(*events: str) -> bytes:

@@ -21,8 +21,12 @@ def tc(index: object, id: object, name: object, arguments: object) -> Json:
 
 
 def chunk(delta: object, finish: object = None, **more: Any) -> Json:
-    return {"id": "c1", "object": "chat.completion.chunk", **more,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}  # fmt: skip
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        **more,
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
 
 
 def calls(*entries: Json, finish: object = "tool_calls") -> list[Json]:

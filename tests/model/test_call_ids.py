@@ -39,10 +39,11 @@ def sent_results(body: dict[str, object]) -> dict[str, str]:
     """Return the results in a request by the ids of their calls."""
     items = body.get("messages") or body["input"]
     assert isinstance(items, list)
-    return {item.get("tool_call_id") or item["call_id"]: item.get("output") or item["content"]
-            for item in items
-            if item.get("role") == "tool" or item.get("type") == "function_call_output"
-    }  # fmt: skip
+    return {
+        item.get("tool_call_id") or item["call_id"]: item.get("output") or item["content"]
+        for item in items
+        if item.get("role") == "tool" or item.get("type") == "function_call_output"
+    }
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -64,8 +65,9 @@ async def test_a_server_gets_its_own_ids_back(
     body = fake.requests[-1].body
     calls, results = sent_calls(body), sent_results(body)
     assert [json.loads(arguments)["base"] for _, _, arguments in calls] == [
-        *range(6), *range(10, 16),
-    ]  # fmt: skip
+        *range(6),
+        *range(10, 16),
+    ]
     for id, _, arguments in calls:
         assert results[id] == f"result {json.loads(arguments)['base']}"
     if form in ("kimi", "mistral", "call", "vllm"):
@@ -78,10 +80,12 @@ async def test_a_server_gets_its_own_ids_back(
     ("model", "pattern"),
     [
         ("moonshotai/Kimi-K2", r"functions\.tables:\d+"),
-        ("mistral-large", "[a-zA-Z0-9]{9}"), ("codestral", "[a-zA-Z0-9]{9}"),
-        ("llama-4", r"call_\w+"), ("gpt-6-luna", r"call_\w+"),
+        ("mistral-large", "[a-zA-Z0-9]{9}"),
+        ("codestral", "[a-zA-Z0-9]{9}"),
+        ("llama-4", r"call_\w+"),
+        ("gpt-6-luna", r"call_\w+"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("form", ["none", "long"])
 @pytest.mark.parametrize("level", OWN_ROUNDS)
 async def test_ids_of_ponte_have_the_form_of_the_server(

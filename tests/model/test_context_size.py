@@ -281,8 +281,10 @@ def test_items_are_fitted_in_order() -> None:
     assert fit_items(items, 5_000) == items
     lines = fit_items(items, 1_200)
     assert [item.text[:12] for item in lines if item.kind == "output"] == [
-        "[Left out: a", "b b b b b b ", "c c c c c c ",
-    ]  # fmt: skip
+        "[Left out: a",
+        "b b b b b b ",
+        "c c c c c c ",
+    ]
     for room in range(40, 1_500, 7):
         fitted = fit_items(items, room)
         check_pairs(fitted)
@@ -352,12 +354,16 @@ def test_tools_are_fitted_in_steps() -> None:
 @pytest.mark.parametrize(
     ("text", "tool"),
     [
-        ("Link order 9 to Rua Azul", "nocodb_link"), ("vincule o pedido 9 à Rua", "nocodb_link"),
-        ("Relie la commande 9 à Rua Azul", "nocodb_link"), ("apaga o 9", "nocodb_delete"),
-        ("Supprime la ligne 9", "nocodb_delete"), ("add Ana", "nocodb_create"),
-        ("Quantos pedidos há?", "nocodb_summarize"), ("set 9 to paid", "nocodb_update"),
+        ("Link order 9 to Rua Azul", "nocodb_link"),
+        ("vincule o pedido 9 à Rua", "nocodb_link"),
+        ("Relie la commande 9 à Rua Azul", "nocodb_link"),
+        ("apaga o 9", "nocodb_delete"),
+        ("Supprime la ligne 9", "nocodb_delete"),
+        ("add Ana", "nocodb_create"),
+        ("Quantos pedidos há?", "nocodb_summarize"),
+        ("set 9 to paid", "nocodb_update"),
     ],
-)  # fmt: skip
+)
 def test_the_tool_that_a_message_means_is_offered_first(text: str, tool: str) -> None:
     names = ("query", "summarize", "create", "update", "delete", "link")
     tools = [ToolSpec(f"nocodb_{name}", f"Orders and {name} rows.", {}) for name in names]

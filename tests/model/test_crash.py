@@ -22,9 +22,11 @@ from tests.model.talk import Talk
 async def ask_and_kill(fake: FakeOpenAI, talk: Talk) -> Talk:
     """Ask in a process that is killed once words came; what it journalled lives on."""
     process = await forker.start(
-        "tests.model.victim", fake.base_url, talk.transcript[-1][1].text,
+        "tests.model.victim",
+        fake.base_url,
+        talk.transcript[-1][1].text,
         json.dumps(asdict(talk.thread)),
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     async for line in process.stdout:
         told = json.loads(line)
@@ -55,8 +57,11 @@ async def test_kill_in_mid_stream(make: Make, fake: FakeOpenAI, left: Disconnect
     assert len(fake.conversations) == 1
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items] == [
-        "Tell me.", LONG_ANSWER, "thanks", "You said: thanks",
-    ]  # fmt: skip
+        "Tell me.",
+        LONG_ANSWER,
+        "thanks",
+        "You said: thanks",
+    ]
 
 
 async def test_kill_in_mid_stream_and_the_server_lost_it(make: Make, fake: FakeOpenAI) -> None:

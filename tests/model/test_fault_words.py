@@ -141,13 +141,22 @@ CASES: list[tuple[str, int, object]] = [
     ),
 ]
 ERRORS: dict[str, type[ModelError]] = {
-    "key": WrongKey, "quota": NoQuota, "rate": RateLimited,
-    "policy": ModelRefused, "model": UnknownModel, "endpoint": NoEndpoint, "down": ModelDown,
-}  # fmt: skip
+    "key": WrongKey,
+    "quota": NoQuota,
+    "rate": RateLimited,
+    "policy": ModelRefused,
+    "model": UnknownModel,
+    "endpoint": NoEndpoint,
+    "down": ModelDown,
+}
 SENTENCES = {
-    "tools": NO_TOOLS, "notloaded": MODEL_NOT_LOADED, "loading": MODEL_LOADING,
-    "badcall": BAD_CALL, "refused": REQUEST_REFUSED, "region": REGION_REFUSED,
-}  # fmt: skip
+    "tools": NO_TOOLS,
+    "notloaded": MODEL_NOT_LOADED,
+    "loading": MODEL_LOADING,
+    "badcall": BAD_CALL,
+    "refused": REQUEST_REFUSED,
+    "region": REGION_REFUSED,
+}
 
 
 @pytest.mark.parametrize(("kind", "status", "body"), CASES)

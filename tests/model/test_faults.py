@@ -79,14 +79,19 @@ async def fails(make: Make, fake: FakeOpenAI, level: Level, error: GatewayError)
     return caught.value
 
 
-@at_levels({
-    **{f"key, {name}": (WrongKey, error) for name, error in errors.WRONG_KEY.items()},
-    **{f"credit, {name}": (NoQuota, error) for name, error in errors.NO_CREDIT.items()},
-})  # fmt: skip
+@at_levels(
+    {
+        **{f"key, {name}": (WrongKey, error) for name, error in errors.WRONG_KEY.items()},
+        **{f"credit, {name}": (NoQuota, error) for name, error in errors.NO_CREDIT.items()},
+    }
+)
 async def test_a_wrong_key_and_no_credit_are_told_at_once(
-    make: Make, fake: FakeOpenAI, level: Level, error: tuple[type[ModelError], GatewayError],
+    make: Make,
+    fake: FakeOpenAI,
+    level: Level,
+    error: tuple[type[ModelError], GatewayError],
     waits: list[float],
-) -> None:  # fmt: skip
+) -> None:
     assert type(await fails(make, fake, level, error[1])) is error[0]
     assert (len(question_bodies(fake)), waits) == (2, [])
 
@@ -211,10 +216,14 @@ async def test_a_server_that_is_still_loading_is_asked_for_its_api_later(
     assert await talk_with(await make(None)).say("hello") == "You said: hello"
 
 
-@at_levels({
-    "message": {"code": 1113, "msg": "No."}, "detail": {"detail": "No."},
-    "error": {"error": "No."}, "object": {"object": "error", "message": "No."},
-})  # fmt: skip
+@at_levels(
+    {
+        "message": {"code": 1113, "msg": "No."},
+        "detail": {"detail": "No."},
+        "error": {"error": "No."},
+        "object": {"object": "error", "message": "No."},
+    }
+)
 async def test_an_error_in_place_of_an_answer_is_no_answer(
     make: Make, fake: FakeOpenAI, level: Level, error: object
 ) -> None:
@@ -437,8 +446,11 @@ async def test_one_conversation_that_is_too_long_does_not_shorten_the_others(
     make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
     """What fitted was so short that it says nothing about the server's limit."""
-    talk, other = (talk_with(model, thread=Thread("web:c", f"T{n}"))
-                   for model in [await make(level)] for n in (1, 2))  # fmt: skip
+    talk, other = (
+        talk_with(model, thread=Thread("web:c", f"T{n}"))
+        for model in [await make(level)]
+        for n in (1, 2)
+    )
     for number in range(4):
         await talk.say(f"letter {number}")
         await other.say(f"question {number}")
@@ -516,10 +528,12 @@ async def test_calls_that_a_server_does_not_take_back_are_told_in_words(
     assert await talk.say("thanks") == "You're welcome."
 
 
-@at_levels({
-    **{name: errors.REFUSED[name] for name in ("text", "list", "HTML", "event")},
-    **{name: errors.POLICY[name] for name in ("Azure", "DeepSeek")},
-})  # fmt: skip
+@at_levels(
+    {
+        **{name: errors.REFUSED[name] for name in ("text", "list", "HTML", "event")},
+        **{name: errors.POLICY[name] for name in ("Azure", "DeepSeek")},
+    }
+)
 @pytest.mark.parametrize("where", ["question", "output", "answer"])
 async def test_what_was_refused_does_not_spoil_the_next_message(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, where: str

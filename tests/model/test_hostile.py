@@ -239,15 +239,22 @@ asyncio.run(main())
 
 async def test_memory_stays_within_100_mb_of_the_idle_process(fake: FakeOpenAI) -> None:
     worst: dict[str, Callable[[], Hostile]] = {
-        **EXCESS, "event": lambda: hostile.streams(hostile.endless_short_lines),
+        **EXCESS,
+        "event": lambda: hostile.streams(hostile.endless_short_lines),
         "error": lambda: hostile.error_body(128 * MB),
-    }  # fmt: skip
+    }
     levels = ("conversations", "chat")  # responses alone are read by the same code
     fake.say(*["Hello."] * len(levels))
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, fake.base_url, *levels, cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-c",
+        CHILD,
+        fake.base_url,
+        *levels,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
     assert child.stdin
     assert child.stdout
     try:

@@ -41,7 +41,7 @@ from tests.model.odd_shapes import (
     tc,
     text,
     whole,
-)  # fmt: skip
+)
 from tests.model.talk import TABLES, Talk
 
 TOOLS = tuple(
@@ -541,10 +541,20 @@ async def test_thoughts_that_nothing_opens_are_shown_once_at_most(
 async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -> None:
     """With each message of a turn that called tools (DeepSeek's guide "Thinking mode")."""
     fake.odd = {"reasoning_content"}
-    thought = chunk({"reasoning_content": "Hm.", "reasoning_details": [
-        {"type": "reasoning.text", "index": 0, "text": "H"}]})  # fmt: skip
-    more = chunk({"reasoning_content": " Ok.", "reasoning_details": [
-        {"type": "reasoning.text", "index": 0, "text": "m", "signature": "s"}]})  # fmt: skip
+    thought = chunk(
+        {
+            "reasoning_content": "Hm.",
+            "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "H"}],
+        }
+    )
+    more = chunk(
+        {
+            "reasoning_content": " Ok.",
+            "reasoning_details": [
+                {"type": "reasoning.text", "index": 0, "text": "m", "signature": "s"}
+            ],
+        }
+    )
     signed = {**tc(0, "a", "query", ONE), "extra_content": {"google": {"thought_signature": "x"}}}
     talk, _ = await ask(make, fake, "chat", [thought, more, *calls(signed)])
     (call,) = [item for _, item in talk.transcript if item.kind == "call"]

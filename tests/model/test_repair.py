@@ -78,8 +78,11 @@ async def test_words_that_nobody_knows_of_make_a_new_conversation(
     assert await talk.say("and now?") == "You said: and now?"
     assert talk.thread.remote != old
     assert conversation_texts(fake, talk.thread.remote) == [
-        "hello", "You said: hello", "and now?", "You said: and now?",
-    ]  # fmt: skip
+        "hello",
+        "You said: hello",
+        "and now?",
+        "You said: and now?",
+    ]
     assert [remote.id for remote in talk.remotes] == [old, talk.thread.remote]
 
 
@@ -131,8 +134,11 @@ async def test_a_lost_thread_record_costs_nothing_but_a_new_conversation(
     talk.thread = replace(talk.thread, remote="", remote_upto=0)
     await talk.say("thanks")
     assert conversation_texts(fake, talk.thread.remote)[:4] == [
-        "Which tables?", "function_call", "function_call_output", "Two tables.",
-    ]  # fmt: skip
+        "Which tables?",
+        "function_call",
+        "function_call_output",
+        "Two tables.",
+    ]
 
 
 async def test_what_was_said_elsewhere_in_between_is_told(make: Make, fake: FakeOpenAI) -> None:
@@ -145,8 +151,10 @@ async def test_what_was_said_elsewhere_in_between_is_told(make: Make, fake: Fake
     await talk.say("what did it say?")
     assert talk.thread.remote == remote
     assert conversation_texts(fake, remote)[2:5] == [
-        "/quick-command report", "The report is done.", "what did it say?",
-    ]  # fmt: skip
+        "/quick-command report",
+        "The report is done.",
+        "what did it say?",
+    ]
 
 
 async def test_a_batch_never_parts_a_call_from_its_output(make: Make, fake: FakeOpenAI) -> None:
@@ -170,9 +178,7 @@ async def test_a_batch_never_parts_a_call_from_its_output(make: Make, fake: Fake
 async def test_a_conversation_that_cannot_be_mended_ends(make: Make, fake: FakeOpenAI) -> None:
     """Every create is refused as unpaired: looked at once, rebuilt once or twice, then told."""
     talk = Talk(await make())
-    refusal = Script(
-        status=400, message="No tool output found for function call call_1.", times=0
-    )  # fmt: skip
+    refusal = Script(status=400, message="No tool output found for function call call_1.", times=0)
     fake.say(refusal)
     with pytest.raises(Exception, match="rejected the request"):
         await talk.say("hello")

@@ -45,8 +45,13 @@ def stored_rows(*items: Item) -> list[dict[str, Any]]:
 
 
 OLD = [user("a"), bot("b")]
-FILES = {"role": "user", "content": [{"type": "input_text", "text": "[The file 'a.txt':]"},
-                                     {"type": "input_text", "text": TOOL_FILES_NOTE}]}  # fmt: skip
+FILES = {
+    "role": "user",
+    "content": [
+        {"type": "input_text", "text": "[The file 'a.txt':]"},
+        {"type": "input_text", "text": TOOL_FILES_NOTE},
+    ],
+}
 """The files that a tool read: no item of the transcript."""
 
 
@@ -128,15 +133,21 @@ def test_only_missing_items_are_sent(calls: list[int], data: strategies.DataObje
 
 def test_names_in_company_do_not_matter() -> None:
     said = Item(kind="message", role="user", text="c", name="Ana")
-    assert reconcile([*OLD, said, bot("d"), user("e")], stored_rows(*OLD, user("Ana: c"), bot("d")),
-                     was_asked=False, is_complete=True,
-    ) == Reconciliation(missing_items=(user("e"),))  # fmt: skip
+    assert reconcile(
+        [*OLD, said, bot("d"), user("e")],
+        stored_rows(*OLD, user("Ana: c"), bot("d")),
+        was_asked=False,
+        is_complete=True,
+    ) == Reconciliation(missing_items=(user("e"),))
 
 
 def test_calls_are_paired_with_outputs() -> None:
     assert pair_calls([user("a"), CALL, user("b"), OUTPUT]) == [
-        user("a"), CALL, Item(kind="output", call_id="c1", text=INTERRUPTED_OUTPUT), user("b"),
-    ]  # fmt: skip
+        user("a"),
+        CALL,
+        Item(kind="output", call_id="c1", text=INTERRUPTED_OUTPUT),
+        user("b"),
+    ]
     assert pair_calls([CALL, CALL, OUTPUT, OUTPUT]) == [CALL, OUTPUT]
     assert pair_calls([OUTPUT, user("a")]) == [user("a")]
     assert pair_calls([user("a"), CALL])[-1].text == INTERRUPTED_OUTPUT

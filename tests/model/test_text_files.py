@@ -90,9 +90,14 @@ def test_binary_files_are_not_text() -> None:
 
 @pytest.mark.parametrize(
     ("data", "is_unsure"),
-    [("名前;価格".encode("shift-jis"), True), ("Привет".encode("cp1251"), True),
-     (CSV.encode("cp1252"), True), (CSV.encode(), False), (b"plain", False)],
-)  # fmt: skip
+    [
+        ("名前;価格".encode("shift-jis"), True),
+        ("Привет".encode("cp1251"), True),
+        (CSV.encode("cp1252"), True),
+        (CSV.encode(), False),
+        (b"plain", False),
+    ],
+)
 async def test_the_model_is_told_that_a_text_may_be_misread(
     make: Make, fake: FakeOpenAI, data: bytes, is_unsure: bool
 ) -> None:

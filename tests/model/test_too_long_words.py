@@ -90,16 +90,26 @@ WORDS = [
 ]  # fmt: skip
 """HTTP status, text, and the size in it; 0 if it names none."""
 CODES = [
-    "context_length_exceeded", "string_above_max_length", "tokens_limit_reached",
-    "too_many_prompt_tokens", "model_max_prompt_tokens_exceeded", "exceed_context_size_error",
+    "context_length_exceeded",
+    "string_above_max_length",
+    "tokens_limit_reached",
+    "too_many_prompt_tokens",
+    "model_max_prompt_tokens_exceeded",
+    "exceed_context_size_error",
     "request_too_large",
-    "context_window_exceeded", "ContextWindowExceededError", "input_too_long", "prompt_too_long",
-]  # fmt: skip
+    "context_window_exceeded",
+    "ContextWindowExceededError",
+    "input_too_long",
+    "prompt_too_long",
+]
 OTHERS = [
-    "Rate limit reached for tokens per minute", "You exceeded your current quota",
-    "max_tokens must be less than 100", "Invalid value for temperature",
-    "Unsupported parameter: context_management", "The conversation is locked",
-]  # fmt: skip
+    "Rate limit reached for tokens per minute",
+    "You exceeded your current quota",
+    "max_tokens must be less than 100",
+    "Invalid value for temperature",
+    "Unsupported parameter: context_management",
+    "The conversation is locked",
+]
 
 
 def fault_of(message: str, status: int = 400, code: str = "") -> ModelServerFault:

@@ -19,9 +19,15 @@ from tests.model.talk import TABLES, Talk
 QUERY = replace(
     TABLES,
     name="nocodb_query",
-    parameters={"type": "object", "properties": {
-        "table": {"type": "string"}, "fields": {"type": "array"}, "limit": {"type": "integer"}}},
-)  # fmt: skip
+    parameters={
+        "type": "object",
+        "properties": {
+            "table": {"type": "string"},
+            "fields": {"type": "array"},
+            "limit": {"type": "integer"},
+        },
+    },
+)
 ARGUMENTS = {"table": "Customers", "limit": 3}
 WORDS = '{"table": "Customers", "limit": 3}'
 NAMED = f'{{"name": "nocodb_query", "arguments": {WORDS}}}'
@@ -135,11 +141,16 @@ async def test_markup_in_code_is_text(make: Make, fake: FakeOpenAI, form: str) -
 @pytest.mark.parametrize(
     "markup",
     [
-        '<tool_call>{"name": "rm", "arguments": {}}</tool_call>', "<tool_call>{broken", DSML[:-60],
-        f"<|python_tag|>{NAMED}; {{", f"{FUNCTION}<function=x>", f"{KIMI}<|tool_call_begin|>",
-        "<|tool_call_begin|>functions_nocodb_query_1<|tool_call_argument_begin|>{}", "[TOOL_CALLS]",
+        '<tool_call>{"name": "rm", "arguments": {}}</tool_call>',
+        "<tool_call>{broken",
+        DSML[:-60],
+        f"<|python_tag|>{NAMED}; {{",
+        f"{FUNCTION}<function=x>",
+        f"{KIMI}<|tool_call_begin|>",
+        "<|tool_call_begin|>functions_nocodb_query_1<|tool_call_argument_begin|>{}",
+        "[TOOL_CALLS]",
     ],
-)  # fmt: skip
+)
 async def test_a_call_that_cannot_be_read_is_told(
     make: Make, fake: FakeOpenAI, markup: str
 ) -> None:
@@ -164,8 +175,11 @@ async def test_many_marks_take_little_time() -> None:
 
 
 async def test_several_calls_with_one_mark(make: Make, fake: FakeOpenAI) -> None:
-    for join, frame in ((";", "<|python_tag|>{}"), (", ", "[TOOL_CALLS][{}]"),
-                        ("\n", "<tool_call>{}</tool_call>")):  # fmt: skip
+    for join, frame in (
+        (";", "<|python_tag|>{}"),
+        (", ", "[TOOL_CALLS][{}]"),
+        ("\n", "<tool_call>{}</tool_call>"),
+    ):
         talk = Talk(await make("chat"), tools=(QUERY,), preface="")
         ran = await run_calls(talk, fake, frame.format(join.join([NAMED, NAMED.replace("3", "4")])))
         assert ran == [("nocodb_query", {**ARGUMENTS, "limit": limit}) for limit in (3, 4)]

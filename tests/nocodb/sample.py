@@ -10,19 +10,27 @@ from core.tools.sample.base import Content, NewRow, SampleApi, SampleTable
 from tests.real.nocodb.seed import FIELDS, READINGS, customer, order, reading
 
 _CREATED = datetime(2026, 11, 1, tzinfo=UTC)
-_FILE = {"title": "contract.txt", "mimetype": "text/plain", "size": 23,
-         "path": "download/contract.txt"}  # fmt: skip
+_FILE = {
+    "title": "contract.txt",
+    "mimetype": "text/plain",
+    "size": 23,
+    "path": "download/contract.txt",
+}
 
 
 def make_sample_base(folder: Path, readings: int = READINGS) -> SampleApi:
     tables = [
-        SampleTable(f"m{title.lower()}", title, (
-            _field(title, "Id", "ID"),
-            *(_field(title, f["title"], f["type"], f.get("options")) for f in fields),
-            *_LINKS.get(title, ()),
-        ))
+        SampleTable(
+            f"m{title.lower()}",
+            title,
+            (
+                _field(title, "Id", "ID"),
+                *(_field(title, f["title"], f["type"], f.get("options")) for f in fields),
+                *_LINKS.get(title, ()),
+            ),
+        )
         for title, fields in FIELDS.items()
-    ]  # fmt: skip
+    ]
     return SampleApi(folder / "sample.db", "CRM", tables, lambda: _content(readings))
 
 
@@ -33,32 +41,50 @@ def _field(table: str, title: str, type: str, options: Any = None) -> dict[str, 
 
 _LINKS = {
     "Customers": (
-        _field("Customers", "Orders", "LinkToAnotherRecord", {
-            "relation_type": "hm", "related_table_id": "morders",
-            "inverse_field_id": "corderscustomers",
-        }),
-        _field("Customers", "Total", "Rollup", {
-            "related_field_id": "ccustomersorders",
-            "related_table_rollup_field_id": "cordersamount", "rollup_function": "sum",
-        }),
+        _field(
+            "Customers",
+            "Orders",
+            "LinkToAnotherRecord",
+            {
+                "relation_type": "hm",
+                "related_table_id": "morders",
+                "inverse_field_id": "corderscustomers",
+            },
+        ),
+        _field(
+            "Customers",
+            "Total",
+            "Rollup",
+            {
+                "related_field_id": "ccustomersorders",
+                "related_table_rollup_field_id": "cordersamount",
+                "rollup_function": "sum",
+            },
+        ),
     ),
     "Orders": (
-        _field("Orders", "Customers", "LinkToAnotherRecord",
-               {"relation_type": "bt", "related_table_id": "mcustomers"}),
+        _field(
+            "Orders",
+            "Customers",
+            "LinkToAnotherRecord",
+            {"relation_type": "bt", "related_table_id": "mcustomers"},
+        ),
     ),
-}  # fmt: skip
+}
 
 
 def _content(readings: int) -> Content:
-    customers, orders = ({n: make(n) for n in range(1, most + 1)}
-                         for make, most in ((customer, 30), (order, 60)))  # fmt: skip
+    customers, orders = (
+        {n: make(n) for n in range(1, most + 1)} for make, most in ((customer, 30), (order, 60))
+    )
     for row in customers.values():
         row["Tags"] = row["Tags"] and row["Tags"].split(",")
     customers[1]["Contract"] = [_FILE]
     for number in (1, 2):
         orders[number]["Customers"] = 1
     rows = {
-        "mcustomers": customers.values(), "morders": orders.values(),
+        "mcustomers": customers.values(),
+        "morders": orders.values(),
         "mreadings": [reading(number) for number in range(1, readings + 1)],
-    }  # fmt: skip
+    }
     return {table: [NewRow(row, _CREATED) for row in each] for table, each in rows.items()}

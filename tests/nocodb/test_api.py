@@ -30,8 +30,10 @@ async def test_bases_tables_and_the_role_there(place: Place) -> None:
     api = place.api()
     assert {place.base, place.other} <= {base.id for base in await api.list_bases()}
     assert [table.title for table in await api.list_tables(place.base)] == [
-        "Customers", "Orders", "Readings",
-    ]  # fmt: skip
+        "Customers",
+        "Orders",
+        "Readings",
+    ]
     assert await api.fetch_role(place.base) == "owner"
     assert await place.api(place.viewer).fetch_role(place.base) == "viewer"
     assert await place.api(place.viewer).list_bases() == [NocoBase(place.base, "CRM")]
@@ -85,8 +87,12 @@ FILTERS = {
     '((Name,eq,"Customer 01")~or(Name,eq,\'Customer 02\'))~and(Value,gt,"15")': 1,
 }
 INVALID_FILTERS = (
-    "(Nope,eq,1)", "(Name,eq", "(Name,zzz,1)", "(Value,gt,abc)", "(Name,eq,a)(Name,eq,b)"
-)  # fmt: skip
+    "(Nope,eq,1)",
+    "(Name,eq",
+    "(Name,zzz,1)",
+    "(Value,gt,abc)",
+    "(Name,eq,a)(Name,eq,b)",
+)
 
 
 async def test_a_filter_counts_matching_rows_or_is_refused(place: Place) -> None:
@@ -126,8 +132,10 @@ async def test_aggregates_are_computed_by_field_id(place: Place) -> None:
         FieldAggregate(status, "count_unique"),
     ]
     assert await api.fetch_aggregates(table.at, wanted) == {
-        "Value": 4882.5, f"{value}:1": 162.75, "Status": 3,
-    }  # fmt: skip
+        "Value": 4882.5,
+        f"{value}:1": 162.75,
+        "Status": 3,
+    }
     some = await api.fetch_aggregates(table.at, wanted[:1], f"({status},eq,Lead)")
     assert some == {"Value": sum(number * 10.5 for number in range(3, 31, 3))}
     assert await api.fetch_aggregates(table.at, [FieldAggregate("Value", "sum")]) == {}
@@ -147,8 +155,11 @@ async def test_rows_are_made_written_and_deleted(own_place: Place) -> None:
     )
     assert [row.id for row in written] == [made[3].id]
     assert {n: written[0].fields[n] for n in ("Name", "Value", "Active", "Tags")} == {
-        "Name": "New 3", "Value": None, "Active": True, "Tags": ["vip", "new"],
-    }  # fmt: skip
+        "Name": "New 3",
+        "Value": None,
+        "Active": True,
+        "Tags": ["vip", "new"],
+    }
     await api.delete_rows(table.at, [row.id for row in made])
     assert await api.count_rows(table.at) == 30
 

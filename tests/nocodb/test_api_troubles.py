@@ -212,8 +212,9 @@ async def test_who_asked_stands_in_the_user_agent(
     await api.create_rows(at, [{"Name": "New"}], by="web:\r\nx-evil: Ünï (1)")
     await api.create_rows(at, [{"Name": "New"}])
     assert [call.agent for call in fake.calls][:2] == [
-        "ponte-bot (slack:T1:U123)", "ponte-bot (web:x-evil:n1)",
-    ]  # fmt: skip
+        "ponte-bot (slack:T1:U123)",
+        "ponte-bot (web:x-evil:n1)",
+    ]
     assert fake.calls[2].agent.startswith("ponte-bot/")
     await api.create_rows(at, [{"Name": "New"}], by="slack:" + "U" * 200)
     assert fake.calls[3].agent == f"ponte-bot (slack:{'U' * 94})"

@@ -27,9 +27,12 @@ from tests.nocodb.write_tools import ANA, HERE, MemoryFiles, WriteTools
 
 PDF = b"%PDF-1.4 receipt"
 NAMES = [
-    "relat\u00f3rio fran\u00e7ais \u65e5\u672c.csv", "a b#%25&'.txt", "noext", "\u202efdp.exe",
+    "relat\u00f3rio fran\u00e7ais \u65e5\u672c.csv",
+    "a b#%25&'.txt",
+    "noext",
+    "\u202efdp.exe",
     "x" * 90 + ".txt",
-]  # fmt: skip
+]
 
 
 class Reader:
@@ -91,10 +94,20 @@ async def test_uploads_that_are_refused(own_place: Place, place: Place) -> None:
     assert (await refusal(wrong.upload_file("a", "text/plain", b"a"))).code == "nocodb_token"
 
 
-@pytest.mark.parametrize("answer", [
-    None, {}, [], "stored", [None], [{}], [{"title": "a.txt", "size": 1}], [{"path": ""}],
-    [{"path": "download/a"}, {"path": "download/b"}],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {},
+        [],
+        "stored",
+        [None],
+        [{}],
+        [{"title": "a.txt", "size": 1}],
+        [{"path": ""}],
+        [{"path": "download/a"}, {"path": "download/b"}],
+    ],
+)
 async def test_odd_answers_to_an_upload_are_refused(
     fake: FakeNocoDB, http: Any, answer: object
 ) -> None:
@@ -111,8 +124,9 @@ async def test_files_are_added_and_an_undo_restores_the_former_list(tools: Write
     second = await attach(tools, "NOTE.txt")
     cell = await tools.cell("Customers", "2", "Contract")
     assert [(f["title"], f["mimetype"], f["size"]) for f in cell] == [
-        ("receipt.pdf", "application/pdf", len(PDF)), ("note.txt", "text/plain", 4)
-    ]  # fmt: skip
+        ("receipt.pdf", "application/pdf", len(PDF)),
+        ("note.txt", "text/plain", 4),
+    ]
     assert [step.state for step in (await tools.undone(second)).steps] == ["done"]
     assert titles(await tools.cell("Customers", "2", "Contract")) == ["receipt.pdf"]
     undo = await tools.undone(first)
@@ -175,10 +189,17 @@ async def test_one_file_goes_into_each_row_that_filters_select(tools: WriteTools
 
 
 @only_fake
-@pytest.mark.parametrize("named", [
-    "other.pdf", "/etc/passwd", {"file": "f1", "sha256": "0", "title": "x", "path": "download/x"},
-    [{"url": "http://127.0.0.1/x", "title": "x"}], 7, ["receipt.pdf", "other.pdf"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "named",
+    [
+        "other.pdf",
+        "/etc/passwd",
+        {"file": "f1", "sha256": "0", "title": "x", "path": "download/x"},
+        [{"url": "http://127.0.0.1/x", "title": "x"}],
+        7,
+        ["receipt.pdf", "other.pdf"],
+    ],
+)
 async def test_only_files_of_the_conversation_can_be_named(
     tools: WriteTools, named: object
 ) -> None:
@@ -295,9 +316,7 @@ async def test_after_a_crash_the_row_tells_whether_the_file_is_attached(tools: W
     assert await tools.standing(draft) == ["after"]
     (check,) = await tools.rows.open(draft).check(draft.rows)
     assert check.current
-    assert titles(check.current["Contract"]) == [
-        "contract.txt", "receipt.pdf"
-    ]  # fmt: skip
+    assert titles(check.current["Contract"]) == ["contract.txt", "receipt.pdf"]
 
 
 async def test_a_file_of_a_row_is_read_as_it_was_stored(own_place: Place) -> None:
@@ -342,8 +361,17 @@ async def test_only_nocodbs_own_paths_are_read(own_place: Place) -> None:
 
 @only_fake
 async def test_no_other_host_and_no_redirect(place: Place, fake: FakeNocoDB) -> None:
-    await put(place, [{"title": "x.txt", "size": 23, "path": "download/contract.txt",
-                       "signedPath": f"{fake.origin}/dltemp/x"}])  # fmt: skip
+    await put(
+        place,
+        [
+            {
+                "title": "x.txt",
+                "size": 23,
+                "path": "download/contract.txt",
+                "signedPath": f"{fake.origin}/dltemp/x",
+            }
+        ],
+    )
     reader = Reader(place)
     assert (await reader.read("x.txt")).files[0].size == 23
     assert all("xc-token" not in headers for headers in fake.downloads)

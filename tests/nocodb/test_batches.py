@@ -144,9 +144,14 @@ async def test_many_links_are_removed_in_several_calls(
     ("refused_call", "state", "count"), [(0, "failed", 250), (1, "unknown", 150)]
 )
 async def test_links_of_which_some_were_removed_are_not_reported_as_refused(
-    write_tools: WriteTools, fake: FakeNocoDB, readings: Relation, refused_call: int, state: str,
-    count: int, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    write_tools: WriteTools,
+    fake: FakeNocoDB,
+    readings: Relation,
+    refused_call: int,
+    state: str,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     draft = await write_tools.draft("nocodb_update", changes=[{"id": 5, "fields": {"Reads": []}}])
     api, calls = write_tools.api, list[object]()
     write_links = type(api).write_links

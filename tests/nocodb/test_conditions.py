@@ -55,8 +55,9 @@ def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
     holds = make_condition(
         "Seen", op, value
     ).matches  # a minute before midnight in Paris, told in UTC
-    moments = {f"{day} 22:59:00+00:00" if day > "2026-11" else f"{day} 21:59:00+00:00": day
-               for day in days}  # fmt: skip
+    moments = {
+        f"{day} 22:59:00+00:00" if day > "2026-11" else f"{day} 21:59:00+00:00": day for day in days
+    }
     told = [day[-5:] for moment, day in moments.items() if holds(moment)]
     assert " ".join([*told, *(["None"] if holds(None) else [])]) == fits
 
@@ -98,9 +99,11 @@ def test_a_cell_is_compared_as_its_type_is(
 def test_all_and_any() -> None:
     filters: tuple[tuple[str, Op, Value], ...] = (("Name", "eq", "'\""), ("Value", "gt", 5))
     rows = [
-        NocoRecord("1", {"Name": "'\"", "Value": 6}), NocoRecord("2", {"Name": "'\"", "Value": 5}),
-        NocoRecord("3", {"Name": "x", "Value": 6}), NocoRecord("4", {"Name": "x", "Value": 5}),
-    ]  # fmt: skip
+        NocoRecord("1", {"Name": "'\"", "Value": 6}),
+        NocoRecord("2", {"Name": "'\"", "Value": 5}),
+        NocoRecord("3", {"Name": "x", "Value": 6}),
+        NocoRecord("4", {"Name": "x", "Value": 5}),
+    ]
     every, either = make_selection(*filters), make_selection(*filters, match="any")
     assert [row.id for row in rows if every.matches(row)] == ["1"]
     assert [row.id for row in rows if either.matches(row)] == ["1", "2", "3"]

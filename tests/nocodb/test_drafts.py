@@ -35,9 +35,10 @@ def link_labels(linked: Any) -> list[str]:
 
 async def test_new_values_stand_beside_the_old_with_the_rows_name(write_tools: WriteTools) -> None:
     draft = await write_tools.draft(
-        "nocodb_update", table="customers",
+        "nocodb_update",
+        table="customers",
         changes=[{"id": 4, "fields": {"status": "Lead", "Value": "12.5"}}],
-    )  # fmt: skip
+    )
     assert (draft.applier, draft.kind, draft.title) == ("nocodb", "update", "Customers")
     before = {"Name": "Customer 04", "Status": "Active", "Value": 42}
     assert sides(draft) == [("4", before, {"Status": "Lead", "Value": 12.5})]
@@ -46,9 +47,8 @@ async def test_new_values_stand_beside_the_old_with_the_rows_name(write_tools: W
 
 async def test_moments_are_the_askers(write_tools: WriteTools) -> None:
     draft = await write_tools.draft(
-        "nocodb_update",
-        changes=[{"id": 1, "fields": {"Seen": "2026-11-20 14:30"}}],
-    )  # fmt: skip
+        "nocodb_update", changes=[{"id": 1, "fields": {"Seen": "2026-11-20 14:30"}}]
+    )
     ((_, before, after),) = sides(draft)
     assert before == {"Name": "Customer 01", "Seen": "2026-11-02 09:30:00-03:00"}
     assert after == {"Seen": "2026-11-20 14:30:00-03:00"}
@@ -77,7 +77,7 @@ async def test_filters_become_ids_now(write_tools: WriteTools) -> None:
 async def test_any_quote_names_one_row(own_write_tools: WriteTools) -> None:
     names = ["it's", 'say "x"', "both \" and '", "a, b) ~or (c", "100%", "null"]
     rows = [{"Name": name} for name in names]
-    steps = (await own_write_tools.write("nocodb_create", rows=rows)).steps  # fmt: skip
+    steps = (await own_write_tools.write("nocodb_create", rows=rows)).steps
     for name, step in zip(names, steps, strict=True):
         mine = [{"field": "Name", "op": "eq", "value": name}]
         draft = await own_write_tools.draft("nocodb_delete", filters=mine)
@@ -168,9 +168,9 @@ async def test_links_come_and_go_by_writes_of_their_own(write_tools: WriteTools)
     assert draft.row_count == 1
     refused = await write_tools.error_of_call("nocodb_link", id=1, link_field="Orders", add=[1, 2])
     assert refused.code == "no_change"
-    assert (await write_tools.error_of_call(
-        "nocodb_link", id=1, link_field="Name", add=[1]
-    )).code == "bad_field"  # fmt: skip
+    assert (
+        await write_tools.error_of_call("nocodb_link", id=1, link_field="Name", add=[1])
+    ).code == "bad_field"
 
 
 async def test_a_row_that_changes_its_owner_is_shown_with_both(write_tools: WriteTools) -> None:
@@ -185,12 +185,13 @@ async def test_a_row_that_changes_its_owner_is_shown_with_both(write_tools: Writ
 
 async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> None:
     draft = await write_tools.draft(
-        "nocodb_update",
-        changes=[{"id": 1, "fields": {"Value": 1, "Orders": [2, 3]}}],
-    )  # fmt: skip
+        "nocodb_update", changes=[{"id": 1, "fields": {"Value": 1, "Orders": [2, 3]}}]
+    )
     assert [dict(row.after or {}) for row in draft.rows] == [
-        {"Orders": []}, {"Orders": [{"id": "3", "title": "Order 03"}]}, {"Value": 1},
-    ]  # fmt: skip
+        {"Orders": []},
+        {"Orders": [{"id": "3", "title": "Order 03"}]},
+        {"Value": 1},
+    ]
     draft = await write_tools.draft(
         "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": 2}}]
     )
@@ -208,9 +209,7 @@ async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> 
 
 async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) -> None:
     orders = list(range(3, 43))
-    await own_write_tools.write(
-        "nocodb_link", id=1, link_field="Orders", add=orders
-    )  # fmt: skip
+    await own_write_tools.write("nocodb_link", id=1, link_field="Orders", add=orders)
     draft = await own_write_tools.draft("nocodb_delete", ids=[1])
     (row,) = draft.rows
     assert row.before
@@ -224,9 +223,12 @@ async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) ->
 
 async def test_a_table_that_may_only_be_read(place: Place) -> None:
     write_tools = WriteTools(
-        place.url, place.token, place.base, place.http,
+        place.url,
+        place.token,
+        place.base,
+        place.http,
         rules=TableRules({"Orders": TableRule("read")}),
-    )  # fmt: skip
+    )
     refused = await write_tools.error_of_call("nocodb_delete", table="Orders", ids=[1])
     assert str(refused) == "The table Orders is read-only here. This is set in ponte.toml."
     await write_tools.draft("nocodb_delete", ids=[2])

@@ -247,8 +247,11 @@ def test_no_value_breaks_out_of_its_quotation(value: str, others: list[str], op:
         table.rows[id] = {"Name": cell}
     selection = make_selection(("Name", op, [value] if op == "in" else value))
     asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
-    found = [id for id in table.rows
-             if asked(id) and selection.matches(NocoRecord(str(id), table.rows[id]))]  # fmt: skip
+    found = [
+        id
+        for id in table.rows
+        if asked(id) and selection.matches(NocoRecord(str(id), table.rows[id]))
+    ]
     assert found == [id for id, cell in enumerate(cells) if _fits(op, cell, value)]
 
 
@@ -260,8 +263,11 @@ def test_several_values_do_not_break_out_together(values: list[str]) -> None:
     last: tuple[str, Op, Value] = ("Name", "in", [values[0], values[-1]])
     selection = make_selection(*each, last, match="any")
     asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
-    found = {id for id, row in table.rows.items()
-             if asked(id) and selection.matches(NocoRecord(str(id), row))}  # fmt: skip
+    found = {
+        id
+        for id, row in table.rows.items()
+        if asked(id) and selection.matches(NocoRecord(str(id), row))
+    }
     assert found == {id for id, row in table.rows.items() if row["Name"] in values}
 
 

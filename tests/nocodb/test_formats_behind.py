@@ -21,16 +21,28 @@ AMOUNT = {
     "type": "Currency",
     "options": {"currency_code": "BRL"},
 }
-TO_ORDERS = {"id": "orders", "title": "Orders", "type": "Links",
-             "options": {"related_table_id": "morders", "relation_type": "hm"}}  # fmt: skip
-TO_CUSTOMER = {"id": "customer", "title": "Customer", "type": "LinkToAnotherRecord",
-               "options": {"related_table_id": "mcustomers", "relation_type": "bt"}}  # fmt: skip
+TO_ORDERS = {
+    "id": "orders",
+    "title": "Orders",
+    "type": "Links",
+    "options": {"related_table_id": "morders", "relation_type": "hm"},
+}
+TO_CUSTOMER = {
+    "id": "customer",
+    "title": "Customer",
+    "type": "LinkToAnotherRecord",
+    "options": {"related_table_id": "mcustomers", "relation_type": "bt"},
+}
 
 
 def rollup(source: str, function: str = "sum", link: str = "orders", **more: Any) -> dict[str, Any]:
     options = {"related_field_id": link, "related_table_rollup_field_id": source}
-    return {"id": f"rollup-{source}", "title": "Shown", "type": "Rollup",
-            "options": {**options, "rollup_function": function, **more}}  # fmt: skip
+    return {
+        "id": f"rollup-{source}",
+        "title": "Shown",
+        "type": "Rollup",
+        "options": {**options, "rollup_function": function, **more},
+    }
 
 
 def lookup(source: str, link: str = "orders") -> dict[str, Any]:

@@ -85,9 +85,12 @@ async def test_orders_by_a_field_of_their_customer(shop: Reader) -> None:
 async def test_the_sum_of_linked_rows_by_a_field_of_ones_own(shop: Reader) -> None:
     """NocoDB lists 25 linked rows in a cell, and customer 2 has 40."""
     told = await shop.summary(
-        "Customers", ("Orders.Amount", "sum"), ("Orders.Due", "max"), ("Orders", "count"),
+        "Customers",
+        ("Orders.Amount", "sum"),
+        ("Orders.Due", "max"),
+        ("Orders", "count"),
         group_by="Status",
-    )  # fmt: skip
+    )
     names = "rows", "sum of Orders.Amount", "count of Orders", "max of Orders.Due"
     assert by(told, "Status", *names) == {
         "Active": (10, total(1, 2), 2, "2026-03-15"),
@@ -126,9 +129,11 @@ async def test_one_linked_row_must_fit_all_filters(shop: Reader) -> None:
 @without_nocodb
 async def test_filters_choose_the_linked_rows_of_the_figures(shop: Reader) -> None:
     told = await shop.summary(
-        "Customers", ("Orders.Amount", "sum"), group_by="Name",
+        "Customers",
+        ("Orders.Amount", "sum"),
+        group_by="Name",
         where=(("Orders.Due", "gte", "2026-11"),),
-    )  # fmt: skip
+    )
     late = [number for number in range(1, 46) if order(number)["Due"] >= "2026-11"]
     assert by(told, "Name", "sum of Orders.Amount") == {"Customer 02": (total(*late),)}
 
@@ -224,8 +229,10 @@ async def test_columns_of_linked_rows_go_with_a_filter_on_them(shop: Reader) -> 
         "Orders", ("Customers.Status", "eq", "Lead"), fields=["Customers.Status"]
     )
     assert {row["id"]: row["Customers.Status"] for row in told["rows"]} == {
-        "43": "Lead", "44": "Lead", "45": "Lead",
-    }  # fmt: skip
+        "43": "Lead",
+        "44": "Lead",
+        "45": "Lead",
+    }
 
 
 @without_nocodb
@@ -247,8 +254,11 @@ async def test_rows_with_one_title_are_two_groups(shop: Reader, own_table_place:
     await api.update_rows(table.at, [NocoRecord(id, {"Name": "Ana"}) for id in ("1", "3")])
     told = await shop.summary("Orders", ("Amount", "sum"), group_by="Customers")
     assert by(told, "Customers", "rows") == {
-        "Customer 02": (40,), "(empty)": (15,), "Ana (row 3)": (3,), "Ana (row 1)": (2,),
-    }  # fmt: skip
+        "Customer 02": (40,),
+        "(empty)": (15,),
+        "Ana (row 3)": (3,),
+        "Ana (row 1)": (2,),
+    }
 
 
 @pytest.fixture
@@ -317,13 +327,19 @@ async def test_two_links_between_two_tables_are_not_mixed_up(
     told = await read_fake().summary("Customers", ("Referred", "sum"), ("Referred", "count"))
     assert told["all"] == {"sum of Referred": 3, "count of Referred": 3}
     told = await read_fake().summary(
-        "Customers", ("Referred.Amount", "sum"), ("Orders.Amount", "sum"), group_by="Name",
+        "Customers",
+        ("Referred.Amount", "sum"),
+        ("Orders.Amount", "sum"),
+        group_by="Name",
         where=(("Value", "lte", 52.5),),
-    )  # fmt: skip
+    )
     assert by(told, "Name", "sum of Referred.Amount", "sum of Orders.Amount") == {
-        "Customer 01": (total(10), total(1, 2)), "Customer 02": (0, 0), "Customer 03": (0, 0),
-        "Customer 04": (0, 0), "Customer 05": (total(11, 1), 0),
-    }  # fmt: skip
+        "Customer 01": (total(10), total(1, 2)),
+        "Customer 02": (0, 0),
+        "Customer 03": (0, 0),
+        "Customer 04": (0, 0),
+        "Customer 05": (total(11, 1), 0),
+    }
 
 
 async def test_linked_rows_are_read_once_and_only_as_far_as_needed(
@@ -336,8 +352,11 @@ async def test_linked_rows_are_read_once_and_only_as_far_as_needed(
     tables = {table.id: table.title for table in base.tables.values()}
     paths = [call.path.split("/") for call in fake.calls]
     assert [(tables[path[5]], path[6]) for path in paths] == [
-        ("Orders", "count"), ("Orders", "records"), ("Customers", "count"), ("Customers", "records")
-    ]  # fmt: skip
+        ("Orders", "count"),
+        ("Orders", "records"),
+        ("Customers", "count"),
+        ("Customers", "records"),
+    ]
     own = base.table("Customers").fields[0].id
     assert f'({own},in,"1")' in fake.calls[-1].query["where"], "NocoDB returns only those it needs"
     fake.calls.clear()
@@ -483,8 +502,11 @@ async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
     relation = add_links(base, "Customers", "Readings", "Readings", "hm")
     customers, orders = base.table("Customers"), base.table("Orders")
     value, up = base.table("Readings").field("Value"), orders.field("Customers")
-    sum_of_value = {"related_field_id": relation.down.id, "rollup_function": "sum",
-                    "related_table_rollup_field_id": value.id}  # fmt: skip
+    sum_of_value = {
+        "related_field_id": relation.down.id,
+        "rollup_function": "sum",
+        "related_table_rollup_field_id": value.id,
+    }
     customers.fields.append(FakeField(fresh("c"), "Read", "Rollup", sum_of_value))
     shown = {"related_field_id": up.id, "related_table_lookup_field_id": customers.fields[-1].id}
     orders.fields.append(FakeField(fresh("c"), "Their readings", "Lookup", shown))
@@ -527,8 +549,11 @@ async def test_no_computed_field_shows_what_is_hidden(
     customers.fields.append(
         FakeField(fresh("c"), "Again", "Formula", {"formula": "{Computed} * 2 + {Value}"})
     )
-    shown = {"related_field_id": relation.down.id, "rollup_function": "countDistinct",
-             "related_table_rollup_field_id": customers.fields[-1].id}  # fmt: skip
+    shown = {
+        "related_field_id": relation.down.id,
+        "rollup_function": "countDistinct",
+        "related_table_rollup_field_id": customers.fields[-1].id,
+    }
     if behind == "count":
         readings.fields.append(FakeField(fresh("c"), "Counted", "Rollup", shown))
     if behind == "display":

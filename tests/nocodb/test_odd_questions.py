@@ -63,9 +63,17 @@ async def test_linked_fields_are_found_by_the_names_that_own_fields_have(
 
 @pytest.mark.parametrize(
     ("link", "title"),
-    [("A.b", "c.d"), ("Kund:in (alt)", "rows"), ('x"y,z', "'q'"), ("🙂", "Ünï)çode"),
-     ("עברית", "c.d"), ("~and", "rows"), ("A", "c.d"), ("A", "Ünï)çode")],
-)  # fmt: skip
+    [
+        ("A.b", "c.d"),
+        ("Kund:in (alt)", "rows"),
+        ('x"y,z', "'q'"),
+        ("🙂", "Ünï)çode"),
+        ("עברית", "c.d"),
+        ("~and", "rows"),
+        ("A", "c.d"),
+        ("A", "Ünï)çode"),
+    ],
+)
 async def test_names_of_any_characters(
     base: FakeBase, reader: Reader, link: str, title: str
 ) -> None:
@@ -87,8 +95,10 @@ async def test_a_group_by_a_field_called_rows(base: FakeBase, reader: Reader) ->
     rename(base.table("Customers"), "Status", "rows")
     told = await reader.summary("Customers", group_by="rows")
     assert [(row["rows (field)"], row["rows"]) for row in told["rows"]] == [
-        ("Active", 10), ("Lead", 10), ("Lost", 10),
-    ]  # fmt: skip
+        ("Active", 10),
+        ("Lead", 10),
+        ("Lost", 10),
+    ]
     data = reader.last.data
     assert data is None or len(data.columns) == 2  # type: ignore[union-attr]
 
@@ -110,8 +120,11 @@ async def test_long_texts_with_one_beginning_are_groups_of_their_own(
     told = groups(await reader.summary("Customers", group_by="Name"))
     label = "A" * 79 + "…"
     assert {name: told[name] for name in told if not name.startswith("Customer")} == {
-        label: 2, f"{label} (2)": 1, "(empty)": 1, "(empty) (2)": 1,
-    }  # fmt: skip
+        label: 2,
+        f"{label} (2)": 1,
+        "(empty)": 1,
+        "(empty) (2)": 1,
+    }
 
 
 async def test_linked_rows_that_are_counted_in_several_groups_are_told(reader: Reader) -> None:
@@ -128,8 +141,10 @@ async def test_a_group_of_linked_rows_has_the_figures_of_these_alone(reader: Rea
         "Customers", ("Orders.Amount", "sum"), ("Orders", "count"), group_by="Orders.Paid"
     )
     assert [list(row.values()) for row in told["rows"]] == [
-        ["(empty)", 29, 0, 0], ["checked", 1, 3, 1], ["not checked", 1, "1.5", 1],
-    ]  # fmt: skip
+        ["(empty)", 29, 0, 0],
+        ["checked", 1, 3, 1],
+        ["not checked", 1, "1.5", 1],
+    ]
     assert told["all"] == {"sum of Orders.Amount": "4.5", "count of Orders": 2}
     assert "several groups" in told["overlap"]
 
@@ -186,12 +201,19 @@ async def test_figures_of_huge_and_tiny_numbers(base: FakeBase, reader: Reader) 
 async def test_counts_are_of_all_rows_however_many(api: NocoApi) -> None:
     reader = Reader(api, Schemas(api, filled.CRM), most=50)
     told = await reader.summary(
-        "Orders", ("Id", "count"), ("Amount", "filled"), ("Amount", "empty"), ("Due", "max"),
+        "Orders",
+        ("Id", "count"),
+        ("Amount", "filled"),
+        ("Amount", "empty"),
+        ("Due", "max"),
         where=(("Amount", "gt", 3),),
-    )  # fmt: skip
+    )
     assert told["all"] == {
-        "count of Id": 58, "filled of Amount": 58, "empty of Amount": 0, "max of Due": "2026-12-15",
-    }  # fmt: skip
+        "count of Id": 58,
+        "filled of Amount": 58,
+        "empty of Amount": 0,
+        "max of Due": "2026-12-15",
+    }
     assert "read" not in told
     assert ": 58 of 58 rows" in reader.last.sources[0]
 
@@ -221,10 +243,12 @@ async def test_a_rating_of_no_stars_is_none(base: FakeBase, reader: Reader) -> N
     for id, row in customers.rows.items():
         row["Stars"] = {1: 3, 2: 5}.get(id, 0)
     figures: tuple[tuple[str, str], ...] = (
-        ("Stars", "avg"), ("Stars", "filled"), ("Stars", "min"), ("Stars", "empty")
-    )  # fmt: skip
-    expected = {"avg of Stars": 4, "filled of Stars": 2, "min of Stars": 3,
-                "empty of Stars": 28}  # fmt: skip
+        ("Stars", "avg"),
+        ("Stars", "filled"),
+        ("Stars", "min"),
+        ("Stars", "empty"),
+    )
+    expected = {"avg of Stars": 4, "filled of Stars": 2, "min of Stars": 3, "empty of Stars": 28}
     assert (await reader.summary("Customers", *figures))["all"] == expected
     told = await reader.summary("Customers", *figures, ("Stars", "median"), group_by="Stars")
     assert told["all"] == {**expected, "median of Stars": 4}

@@ -29,10 +29,17 @@ NAMES = (
     "a_b", "🙂 ok", "שלום", "=1+1", "A" * 90, "A" * 90 + "b", None,
 )  # fmt: skip
 KINDS: dict[str, dict[str, str]] = {
-    "Customers": {"Name": "text", "Status": "select", "Tags": "tags", "Value": "number",
-                  "Active": "check", "Since": "day", "Seen": "moment"},
+    "Customers": {
+        "Name": "text",
+        "Status": "select",
+        "Tags": "tags",
+        "Value": "number",
+        "Active": "check",
+        "Since": "day",
+        "Seen": "moment",
+    },
     "Orders": {"Title": "text", "Amount": "number", "Paid": "check", "Due": "day"},
-}  # fmt: skip
+}
 LINKS = {"Customers": ("Orders", "Orders"), "Orders": ("Customers", "Customers")}
 DAY = date(2026, 12, 31)
 
@@ -144,16 +151,25 @@ def fits(kind: str, cell: Any, op: str, value: Any) -> bool:
         values = [Decimal(str(each)) for each in (value if isinstance(value, list) else [value])]
         first = values[0]
         return {
-            "eq": number == first, "neq": number != first, "gt": number > first,
-            "gte": number >= first, "lt": number < first, "lte": number <= first,
-            "between": first <= number <= values[-1], "in": number in values,
-        }[op]  # fmt: skip
+            "eq": number == first,
+            "neq": number != first,
+            "gt": number > first,
+            "gte": number >= first,
+            "lt": number < first,
+            "lte": number <= first,
+            "between": first <= number <= values[-1],
+            "in": number in values,
+        }[op]
     if kind in ("day", "moment"):
         day, (start, end) = local_day(kind, cell), SPANS[value]
         return {
-            "eq": start <= day < end, "neq": not start <= day < end, "gt": day >= end,
-            "gte": day >= start, "lt": day < start, "lte": day < end,
-        }[op]  # fmt: skip
+            "eq": start <= day < end,
+            "neq": not start <= day < end,
+            "gt": day >= end,
+            "gte": day >= start,
+            "lt": day < start,
+            "lte": day < end,
+        }[op]
     if kind == "tags":
         return (value in cell) == (op == "eq")
     if op in ("contains", "not_contains"):
@@ -208,9 +224,11 @@ def compute(kind: str, fn: str, cells: Sequence[Any]) -> Any:
     if not numbers:
         return None
     functions: dict[str, Callable[[list[Decimal]], Decimal]] = {
-        "avg": lambda all: sum(all, Decimal()) / len(all), "median": statistics.median,
-        "min": min, "max": max,
-    }  # fmt: skip
+        "avg": lambda all: sum(all, Decimal()) / len(all),
+        "median": statistics.median,
+        "min": min,
+        "max": max,
+    }
     return functions[fn](numbers)
 
 

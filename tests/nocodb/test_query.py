@@ -90,12 +90,20 @@ async def test_filters_find_what_they_say(reader: Reader) -> None:
 
 async def test_a_page_tells_how_many_there_are(reader: Reader) -> None:
     told = await reader.query(
-        "orders", ("Paid", "eq", True), fields=["Title", "Amount"], limit=2, page=2,
+        "orders",
+        ("Paid", "eq", True),
+        fields=["Title", "Amount"],
+        limit=2,
+        page=2,
         sort=[{"field": "amount", "direction": "desc"}],
-    )  # fmt: skip
+    )
     assert {name: told[name] for name in ("table", "total", "returned", "page", "truncated")} == {
-        "table": "Orders", "total": 30, "returned": 2, "page": 2, "truncated": True,
-    }  # fmt: skip
+        "table": "Orders",
+        "total": 30,
+        "returned": 2,
+        "page": 2,
+        "truncated": True,
+    }
     assert told["rows"] == [
         {"id": "56", "Title": "Order 56", "Amount": 84},
         {"id": "54", "Title": "Order 54", "Amount": 81},
@@ -129,9 +137,12 @@ async def test_pages_to_the_end_without_a_gap(reader: Reader) -> None:
     found: list[str] = []
     for page in range(1, 4):
         told = await reader.query(
-            "Customers", fields=["Active"], limit=10, page=page,
+            "Customers",
+            fields=["Active"],
+            limit=10,
+            page=page,
             sort=[{"field": "Active", "direction": "asc"}],
-        )  # fmt: skip
+        )
         found += [row["id"] for row in told["rows"]]
     assert sorted(map(int, found)) == list(range(1, 31))
 

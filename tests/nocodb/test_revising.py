@@ -46,8 +46,10 @@ async def test_one_of_three_values(write_tools: WriteTools) -> None:
     draft = await update_draft(write_tools, Status="Lead", Value="12.5", Name="Zoe")
     fields = form(draft)
     assert {key: (one.type, one.value) for key, one in fields.items()} == {
-        "Status": ("select", "Lead"), "Value": ("number", "12.5"), "Name": ("text", "Zoe"),
-    }  # fmt: skip
+        "Status": ("select", "Lead"),
+        "Value": ("number", "12.5"),
+        "Name": ("text", "Zoe"),
+    }
     assert fields["Status"].options == ("Lead", "Active", "Lost")
     made = await revise(write_tools, draft, Status="Lost")
     assert made.rows[0].after == {"Status": "Lost", "Value": 12.5, "Name": "Zoe"}
@@ -83,9 +85,14 @@ async def test_each_type_of_value(
 
 @pytest.mark.parametrize(
     ("field", "value", "text"),
-    [("Status", "Lead", "Gone"), ("Since", "2026-11-20", "soon"), ("Value", 3, "much"),
-     ("Active", False, "perhaps"), ("Tags", ["vip"], "vip, nobody")],
-)  # fmt: skip
+    [
+        ("Status", "Lead", "Gone"),
+        ("Since", "2026-11-20", "soon"),
+        ("Value", 3, "much"),
+        ("Active", False, "perhaps"),
+        ("Tags", ["vip"], "vip, nobody"),
+    ],
+)
 async def test_a_wrong_value_says_what_is_wrong(
     write_tools: WriteTools, field: str, value: object, text: str
 ) -> None:
@@ -118,8 +125,10 @@ async def test_a_link_is_found_by_a_title_in_either_form(
     orders.rows[9][title], orders.rows[8][title] = "Cafe\u0301, grand", "Café"
     draft = await write_tools.draft("nocodb_create", rows=[{"Name": "Zoe", "Orders": [9]}])
     for text, ids in {
-        "Café, grand": ["9"], "Cafe\u0301, grand (9), 7": ["9", "7"], "Cafe\u0301": ["8"],
-    }.items():  # fmt: skip
+        "Café, grand": ["9"],
+        "Cafe\u0301, grand (9), 7": ["9", "7"],
+        "Cafe\u0301": ["8"],
+    }.items():
         made = await revise(write_tools, draft, Orders=text)
         assert [each["id"] for each in (made.rows[0].after or {})["Orders"]] == ids
 
@@ -139,8 +148,9 @@ async def test_several_rows_and_a_closed_table(write_tools: WriteTools) -> None:
     changes = [{"id": n, "fields": {"Status": "Lost"}} for n in (3, 4)]
     draft = await write_tools.draft("nocodb_update", changes=changes)
     assert [(key, one.row) for key, one in form(draft).items()] == [
-        ("1.Status", "1. Customer 03"), ("2.Status", "2. Customer 04")
-    ]  # fmt: skip
+        ("1.Status", "1. Customer 03"),
+        ("2.Status", "2. Customer 04"),
+    ]
     made = await write_tools.rows.revise(proposed_change(draft), {"2.Status": "Lead"}, CHANGER)
     assert [row.after for row in made.rows] == [{"Status": "Lost"}, {"Status": "Lead"}]
     rules = TableRules({"Customers": TableRule("read")})
@@ -168,8 +178,9 @@ async def test_a_value_that_stands_already_can_be_changed_again(write_tools: Wri
     assert form(made).keys() == {"1.Value", "2.Value"}
     made = await write_tools.rows.revise(proposed_change(made), {"2.Value": "8"}, CHANGER)
     assert [(row.id, row.after) for row in made.rows] == [
-        ("3", {"Value": standing}), ("4", {"Value": 8})
-    ]  # fmt: skip
+        ("3", {"Value": standing}),
+        ("4", {"Value": 8}),
+    ]
     assert [row.changes_nothing for row in made.rows] == [True, False]
     assert await write_tools.standing(made) == ["after", "before"]
 

@@ -15,10 +15,16 @@ from tests.nocodb.places import Place, without_nocodb
 from tests.nocodb.write_tools import WriteTools
 
 WHOLE = {
-    "Name": "Chloé", "Email": "chloe@example.com", "Status": "Lead", "Tags": ["vip", "new"],
-    "Value": 12.5, "Active": True, "Since": "2026-11-20", "Seen": "2026-11-20T14:30:00-03:00",
+    "Name": "Chloé",
+    "Email": "chloe@example.com",
+    "Status": "Lead",
+    "Tags": ["vip", "new"],
+    "Value": 12.5,
+    "Active": True,
+    "Since": "2026-11-20",
+    "Seen": "2026-11-20T14:30:00-03:00",
     "Notes": "a, \"b\" and 'c'\n%",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -36,8 +42,17 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
     created = await write_tools.write("nocodb_create", rows=[WHOLE])
     (step,) = created.steps
     assert (step.write.id, (step.current or {})["Tags"]) == ("31", ["vip", "new"])
-    other = {"Name": "C", "Email": None, "Status": "Lost", "Tags": ["late payer"], "Value": None,
-             "Active": False, "Since": None, "Seen": "2026-11-21 00:00", "Notes": None}  # fmt: skip
+    other = {
+        "Name": "C",
+        "Email": None,
+        "Status": "Lost",
+        "Tags": ["late payer"],
+        "Value": None,
+        "Active": False,
+        "Since": None,
+        "Seen": "2026-11-21 00:00",
+        "Notes": None,
+    }
     updated = await write_tools.write("nocodb_update", changes=[change(31, **other)])
     image = await write_tools.image("Customers", "31")
     assert image

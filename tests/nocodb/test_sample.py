@@ -34,8 +34,9 @@ async def test_unknown_tables_and_links_are_refused(sample: SampleApi) -> None:
     for field in ("Name", "Gone"):
         error = await refusal(sample.fetch_linked_rows(at, field, "1"))
         assert (error.code, str(error)) == (
-            "unknown_field", f"Field `{field}` not found in the table Customers.",
-        )  # fmt: skip
+            "unknown_field",
+            f"Field `{field}` not found in the table Customers.",
+        )
 
 
 async def test_a_link_is_read_from_both_ends(sample: SampleApi) -> None:

@@ -50,17 +50,30 @@ def tables(fake: FakeNocoDB) -> dict[str, FakeTable]:
 async def test_a_table_and_its_fields(place: Place) -> None:
     table = await place.schemas().describe_table(Viewer(), "Customers")
     assert [(field.title, field.type) for field in table.fields] == [
-        ("Id", "ID"), ("Name", "SingleLineText"), ("Email", "Email"), ("Status", "SingleSelect"),
-        ("Tags", "MultiSelect"), ("Value", "Decimal"), ("Active", "Checkbox"), ("Since", "Date"),
-        ("Seen", "DateTime"), ("Notes", "LongText"), ("Contract", "Attachment"),
-        ("Orders", "LinkToAnotherRecord"), ("Total", "Rollup"), ("CreatedAt", "CreatedTime"),
+        ("Id", "ID"),
+        ("Name", "SingleLineText"),
+        ("Email", "Email"),
+        ("Status", "SingleSelect"),
+        ("Tags", "MultiSelect"),
+        ("Value", "Decimal"),
+        ("Active", "Checkbox"),
+        ("Since", "Date"),
+        ("Seen", "DateTime"),
+        ("Notes", "LongText"),
+        ("Contract", "Attachment"),
+        ("Orders", "LinkToAnotherRecord"),
+        ("Total", "Rollup"),
+        ("CreatedAt", "CreatedTime"),
         ("UpdatedAt", "LastModifiedTime"),
-    ]  # fmt: skip
+    ]
     assert table.field("Status").options == ("Lead", "Active", "Lost")
     orders = table.field("Orders")
     assert (orders.is_link, orders.is_computed, orders.holds_one, orders.related_title) == (
-        True, False, False, "Orders",
-    )  # fmt: skip
+        True,
+        False,
+        False,
+        "Orders",
+    )
     assert table.field("Total").is_computed
     assert table.display_field == table.field("Name")
     back = await place.schemas().describe_table(Viewer(), "orders")
@@ -159,9 +172,7 @@ def test_a_hint_names_all_that_may_be_meant_as_a_model_is_shown_them() -> None:
 
 async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     error = await refusal(schemas.describe_table(Viewer(), "Custmers"))
-    assert (str(error), error.hint) == (
-        "Table `Custmers` not found.", "did you mean 'Customers'?",
-    )  # fmt: skip
+    assert (str(error), error.hint) == ("Table `Custmers` not found.", "did you mean 'Customers'?")
     assert (await refusal(schemas.describe_table(Viewer(), "xyz"))).hint == (
         "there are Customers, Orders, Readings (to you: ask the person if none fits)"
     )

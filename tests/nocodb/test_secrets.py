@@ -142,8 +142,9 @@ async def test_fields_that_read_a_secret_are_withheld_too(
         add_field(customers, title, "Lookup", **options)
     reader = Reader(write_tools.api, write_tools.schemas)
     for table, hidden, open in (
-        ("Orders", ("Senha", "Check", "Code"), "Plain"), ("Customers", ("First", "Second"), "Open"),
-    ):  # fmt: skip
+        ("Orders", ("Senha", "Check", "Code"), "Plain"),
+        ("Customers", ("First", "Second"), "Open"),
+    ):
         for answer in (
             await reader.query(table, export="csv"),
             await reader.call("nocodb_get", table=table, id="1"),

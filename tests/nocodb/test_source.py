@@ -156,9 +156,10 @@ async def test_what_nocodb_lacks_is_asked_once_and_nobody_waits_for_it(http: Htt
         asked = len(nocodb.calls)
         health = await source.health()
         assert (health.state, health.words) == (
-            "on", "base CRM: 3 tables; role editor; NocoDB has no route for sums; Ponte computes "
+            "on",
+            "base CRM: 3 tables; role editor; NocoDB has no route for sums; Ponte computes "
             "them over pages of rows; version 2026.09.0",
-        )  # fmt: skip
+        )
         assert [call.path for call in nocodb.calls[asked:]] == ["/api/v1/auth/user/me"]
 
 

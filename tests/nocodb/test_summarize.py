@@ -36,9 +36,14 @@ async def test_rows_are_counted_by_a_filter(reader: Reader) -> None:
 
 async def test_sums_of_money_are_exact(reader: Reader) -> None:
     told = await reader.summary(
-        "Orders", ("Amount", "sum"), ("Amount", "avg"), ("Amount", "median"), ("Due", "min"),
-        ("Due", "max"), where=(("Paid", "eq", True),),
-    )  # fmt: skip
+        "Orders",
+        ("Amount", "sum"),
+        ("Amount", "avg"),
+        ("Amount", "median"),
+        ("Due", "min"),
+        ("Due", "max"),
+        where=(("Paid", "eq", True),),
+    )
     paid = [Decimal(str(row["Amount"])) for row in ORDERS if row["Paid"]]
     assert told["total"] == len(paid)
     assert told["all"] == {
@@ -52,14 +57,25 @@ async def test_sums_of_money_are_exact(reader: Reader) -> None:
 
 async def test_figures_that_nocodb_works_out_itself(reader: Reader) -> None:
     told = await reader.summary(
-        "Readings", ("Value", "sum"), ("Value", "avg"), ("Value", "min"), ("Value", "max"),
-        ("Value", "filled"), where=(("Value", "gt", 200),),
-    )  # fmt: skip
+        "Readings",
+        ("Value", "sum"),
+        ("Value", "avg"),
+        ("Value", "min"),
+        ("Value", "max"),
+        ("Value", "filled"),
+        where=(("Value", "gt", 200),),
+    )
     values = range(201, 1_201)
-    assert (told["total"], told["all"]) == (1_000, {
-        "sum of Value": sum(values), "avg of Value": "700.50", "min of Value": 201,
-        "max of Value": 1_200, "filled of Value": 1_000,
-    })  # fmt: skip
+    assert (told["total"], told["all"]) == (
+        1_000,
+        {
+            "sum of Value": sum(values),
+            "avg of Value": "700.50",
+            "min of Value": 201,
+            "max of Value": 1_200,
+            "filled of Value": 1_000,
+        },
+    )
 
 
 async def test_the_minimum_of_no_rows_is_empty(reader: Reader) -> None:
@@ -100,9 +116,7 @@ async def test_days_are_those_of_the_asker(table_place: Place) -> None:
 
 async def test_a_row_with_two_tags_counts_in_both(reader: Reader) -> None:
     told = await reader.summary("Customers", group_by="Tags")
-    assert {row["Tags"]: row["rows"] for row in told["rows"]} == {
-        "(empty)": 24, "vip": 6, "new": 6,
-    }  # fmt: skip
+    assert {row["Tags"]: row["rows"] for row in told["rows"]} == {"(empty)": 24, "vip": 6, "new": 6}
     assert told["total"] == 30
 
 
@@ -162,8 +176,10 @@ async def test_no_row_is_read_where_nocodb_can_tell(fake: FakeNocoDB, http: Http
     )
     due = [row["Due"] for row in ORDERS if row["Paid"] and row["Due"]]
     assert told["all"] == {
-        "min of Due": min(due), "max of Due": max(due), "filled of Due": len(due),
-    }  # fmt: skip
+        "min of Due": min(due),
+        "max of Due": max(due),
+        "filled of Due": len(due),
+    }
     await reader.summary("Readings", ("Value", "sum"))
     assert [call.path for call in fake.calls if call.path.endswith("/records")] == []
     assert [call.path for call in fake.calls if call.path.endswith("/aggregate")]

@@ -98,8 +98,10 @@ def test_a_secret_column_is_withheld() -> None:
     fields = [Field("c1", "API key", "SingleLineText"), Field("c2", "id", "SingleLineText")]
     row = NocoRecord("1", {"API key": "sk-123", "id": "own"})
     assert format_row(row, fields, PARIS) == {
-        "id": "1", "API key": "[withheld]", "id (field)": "own",
-    }  # fmt: skip
+        "id": "1",
+        "API key": "[withheld]",
+        "id (field)": "own",
+    }
     assert b"sk-123" not in export_rows([row], fields, PARIS, "csv").data
 
 
@@ -110,8 +112,15 @@ def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
     head, first, second = csv.reader(io.StringIO(data.decode("utf-8-sig")))
     assert head == ["Id", "Name", "Stage", "Tags", "Value", "Paid", "Due", "Seen"]
     assert first == [
-        "7", "Ana", "", "vip, late payer", "10.25", "false", "2026-11-20", "2026-11-20 00:30:00",
-    ]  # fmt: skip
+        "7",
+        "Ana",
+        "",
+        "vip, late payer",
+        "10.25",
+        "false",
+        "2026-11-20",
+        "2026-11-20 00:30:00",
+    ]
     assert second == ["8", "é" * 500, "", "", "-5", "", "", ""]
 
 
@@ -122,10 +131,12 @@ def test_a_sheet_without_an_id_field_begins_with_the_ids() -> None:
 
 def test_rows_for_people_have_the_numbers_of_their_texts() -> None:
     fields = (
-        Field("", "id", "ID"), Field("a", "Phone", "PhoneNumber"), Field("b", "Total", "Formula"),
+        Field("", "id", "ID"),
+        Field("a", "Phone", "PhoneNumber"),
+        Field("b", "Total", "Formula"),
         Field("c", "Sum", "Currency", format="currency BRL 2"),
         Field("d", "Day", "Date", format="date"),
-    )  # fmt: skip
+    )
     records = [
         NocoRecord("1", {"Phone": "0012", "Total": 1.5, "Sum": "1234.5", "Day": "2026-11-20"}),
         NocoRecord("2", {"Phone": "7", "Total": None, "Sum": -3, "Day": "soon"}),
@@ -203,9 +214,17 @@ def test_the_latest_moment_is_told_where_the_asker_is() -> None:
 
 
 def test_groups_of_dates_follow_the_calendar() -> None:
-    rows = [NocoRecord(str(n), {"Seen": at}) for n, at in enumerate(
-        ["2026-12-31 23:30:00+00:00", "2026-11-30 10:00:00+00:00", None,
-         "2026-11-29 10:00:00+00:00"])]  # fmt: skip
+    rows = [
+        NocoRecord(str(n), {"Seen": at})
+        for n, at in enumerate(
+            [
+                "2026-12-31 23:30:00+00:00",
+                "2026-11-30 10:00:00+00:00",
+                None,
+                "2026-11-29 10:00:00+00:00",
+            ]
+        )
+    ]
     labels = {
         b: list(group_records(rows, SEEN, b, PARIS)) for b in ("month", "week", "quarter", "year")
     }
@@ -218,10 +237,15 @@ def test_groups_of_dates_follow_the_calendar() -> None:
 
 
 def test_groups_of_words_begin_with_the_largest() -> None:
-    rows = [NocoRecord("1", {"Tags": ["vip", "late payer"]}), NocoRecord("2", {"Tags": ["vip"]}),
-            NocoRecord("3", {"Tags": None})]  # fmt: skip
+    rows = [
+        NocoRecord("1", {"Tags": ["vip", "late payer"]}),
+        NocoRecord("2", {"Tags": ["vip"]}),
+        NocoRecord("3", {"Tags": None}),
+    ]
     groups = group_records(rows, DEALS.field("Tags"), None, PARIS)
     assert {label: [row.id for row in rows] for label, rows in groups.items()} == {
-        "vip": ["1", "2"], "(empty)": ["3"], "late payer": ["1"],
-    }  # fmt: skip
+        "vip": ["1", "2"],
+        "(empty)": ["3"],
+        "late payer": ["1"],
+    }
     assert list(groups) == ["vip", "(empty)", "late payer"]

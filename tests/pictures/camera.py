@@ -24,8 +24,12 @@ SCALE = 2
 """Pixels for each of a page's own, so that a picture is sharp on every screen."""
 QUALITY = 90
 MARGIN = 12
-FONTS = {"Lato": "fonts-lato", "Inter": "fonts-inter", "JetBrains Mono": "fonts-jetbrains-mono",
-         "Noto Color Emoji": "fonts-noto-color-emoji"}  # fmt: skip
+FONTS = {
+    "Lato": "fonts-lato",
+    "Inter": "fonts-inter",
+    "JetBrains Mono": "fonts-jetbrains-mono",
+    "Noto Color Emoji": "fonts-noto-color-emoji",
+}
 FONT_CONFIG = """\
 <?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>

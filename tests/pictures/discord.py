@@ -42,10 +42,12 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
         told["embeds"] = [_embed(embed) for embed in one["embeds"]]
     if one["components"]:
         told["buttons"] = [
-            [{"label": button["label"], "style": _STYLES[button["style"]]}
-             for button in row["components"]]
+            [
+                {"label": button["label"], "style": _STYLES[button["style"]]}
+                for button in row["components"]
+            ]
             for row in one["components"]
-        ]  # fmt: skip
+        ]
     if one["attachments"]:
         told["files"] = [file["filename"] for file in one["attachments"]]
     return told
@@ -57,7 +59,7 @@ def _embed(embed: Json) -> Json:
         "description": replace_moments(embed.get("description", "")),
         "colour": f"#{embed.get('color', 0):06x}",
         "footer": embed.get("footer", {}).get("text", ""),
-    }  # fmt: skip
+    }
 
 
 def replace_moments(text: str) -> str:

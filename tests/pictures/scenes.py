@@ -123,8 +123,12 @@ async def plot_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
         return [post for post in posts if post.files]
 
     await studio.slack.wait_until(lambda: sum(len(post.files) for post in posts_with_files()) == 2)
-    images = {file.name: file.data for post in posts_with_files() for file in post.files
-              if file.mimetype == "image/png"}  # fmt: skip
+    images = {
+        file.name: file.data
+        for post in posts_with_files()
+        for file in post.files
+        if file.mimetype == "image/png"
+    }
     yield on_slack(studio, "slack-plot", asked, "light", images)
 
 
@@ -134,9 +138,12 @@ async def form_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     view = studio.slack.workspace.views[-1]
     shown = {name: view[name] for name in ("title", "submit", "close", "blocks")}
     drawing = {
-        "kind": "slack form", "theme": "light", "width": 520, "view": shown,
+        "kind": "slack form",
+        "theme": "light",
+        "width": 520,
+        "view": shown,
         "filled": {"field:version": "4.2", "field:readers": "customers"},
-    }  # fmt: skip
+    }
     yield Picture("slack-form", drawing)
 
 
@@ -170,9 +177,13 @@ async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     await asked.wait_until(lambda exchange: "Source" in exchange.text)
     assert asked.original
     drawing = {
-        "kind": "discord talk", "theme": "dark", "width": 620, "place": "sales", "command": "ask",
+        "kind": "discord talk",
+        "theme": "dark",
+        "width": 620,
+        "place": "sales",
+        "command": "ask",
         "messages": discord.messages(studio.discord, [asked.original]),
-    }  # fmt: skip
+    }
     yield Picture("discord-ask", drawing)
     said = await studio.maya.mention(PAID, studio.server)
     threads = studio.discord.world.channels
@@ -190,14 +201,20 @@ async def discord_form(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     values = {"version": "4.2", "readers": "customers"}
     inputs = fields(asked.data["components"])
     shown = [
-        {"label": component.get("label") or component["component"]["label"],
-         "required": component.get("component", component).get("required", True),
-         "about": component.get("description") or "",
-         "value": values.get(item["custom_id"], item.get("value") or "")}
+        {
+            "label": component.get("label") or component["component"]["label"],
+            "required": component.get("component", component).get("required", True),
+            "about": component.get("description") or "",
+            "value": values.get(item["custom_id"], item.get("value") or ""),
+        }
         for component, item in zip(asked.data["components"], inputs, strict=True)
-    ]  # fmt: skip
-    drawing = {"kind": "discord form", "theme": "dark", "width": 460,
-               "modal": {"title": asked.data["title"], "fields": shown}}  # fmt: skip
+    ]
+    drawing = {
+        "kind": "discord form",
+        "theme": "dark",
+        "width": 460,
+        "modal": {"title": asked.data["title"], "fields": shown},
+    }
     yield Picture("discord-form", drawing)
 
 
@@ -205,9 +222,13 @@ def _in_thread(
     studio: Studio, said: Payload, shown: list[Payload], name: str, theme: Theme
 ) -> Json:
     return {
-        "kind": "discord talk", "theme": theme, "width": 620, "place": name, "command": "",
+        "kind": "discord talk",
+        "theme": theme,
+        "width": 620,
+        "place": name,
+        "command": "",
         "messages": discord.messages(studio.discord, [said, *shown]),
-    }  # fmt: skip
+    }
 
 
 async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
@@ -390,11 +411,25 @@ async def doctor_at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Pictu
 
 
 SCENES: tuple[Scene, ...] = (
-    invoices_on_slack, hello_on_slack, french_on_slack, plot_on_slack, form_on_slack, home_on_slack,
-    discord_talk, discord_form, page_on_a_desk, page_on_a_phone, at_a_terminal, progress_on_slack,
-    form_of_a_card, two_approvers_on_slack, webhook_on_slack, schedule_on_discord,
-    doctor_at_a_terminal, usage_on_the_page,
-)  # fmt: skip
+    invoices_on_slack,
+    hello_on_slack,
+    french_on_slack,
+    plot_on_slack,
+    form_on_slack,
+    home_on_slack,
+    discord_talk,
+    discord_form,
+    page_on_a_desk,
+    page_on_a_phone,
+    at_a_terminal,
+    progress_on_slack,
+    form_of_a_card,
+    two_approvers_on_slack,
+    webhook_on_slack,
+    schedule_on_discord,
+    doctor_at_a_terminal,
+    usage_on_the_page,
+)
 
 
 async def play_scenes(studio: Studio, camera: Camera, *names: str) -> AsyncIterator[Picture]:
@@ -414,29 +449,44 @@ def mentions(studio: Studio, someone: Any, text: str, **more: Any) -> Post:
 
 
 def on_slack(
-    studio: Studio, name: str, asked: Post, theme: Theme, files: Mapping[str, bytes] | None = None,
-    last: int = 0, status: str = "",
-) -> Picture:  # fmt: skip
+    studio: Studio,
+    name: str,
+    asked: Post,
+    theme: Theme,
+    files: Mapping[str, bytes] | None = None,
+    last: int = 0,
+    status: str = "",
+) -> Picture:
     """The thread as it stands; its `last` posts, where not all."""
     posts = studio.slack.workspace.thread(asked.channel, asked.ts)
     drawing = {
-        "kind": "slack thread", "theme": theme, "width": 750, "place": studio.channel.name,
-        "status": status, "earlier": len(posts) - last if last else 0,
+        "kind": "slack thread",
+        "theme": theme,
+        "width": 750,
+        "place": studio.channel.name,
+        "status": status,
+        "earlier": len(posts) - last if last else 0,
         "posts": slack.posts(studio.slack, posts[-last:]),
-    }  # fmt: skip
+    }
     return Picture(name, drawing, files or {})
 
 
 @asynccontextmanager
 async def page_of(
-    studio: Studio, camera: Camera, conversation: str, size: tuple[int, int], theme: Theme,
+    studio: Studio,
+    camera: Camera,
+    conversation: str,
+    size: tuple[int, int],
+    theme: Theme,
     locale: str = "en-GB",
-) -> AsyncIterator[Page]:  # fmt: skip
+) -> AsyncIterator[Page]:
     width, height = size
     context = await camera.browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=theme, locale=locale,
+        viewport={"width": width, "height": height},
+        color_scheme=theme,
+        locale=locale,
         timezone_id=ZONE.key,
-    )  # fmt: skip
+    )
     await context.clock.install(time=datetime.now(ZONE))
     page = await context.new_page()
     page.set_default_timeout(20_000)
@@ -484,10 +534,14 @@ async def terminal(studio: Studio) -> AsyncIterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     process = await forker.start(
-        "tests.terminal.talk", str(studio.home / "ponte.sock"), cwd=studio.home.parent,
+        "tests.terminal.talk",
+        str(studio.home / "ponte.sock"),
+        cwd=studio.home.parent,
         env={**os.environ, "TERM": "xterm", "TZ": ZONE.key},
-        stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
     os.close(theirs)
     seen = Terminal(ours)
     try:

@@ -27,8 +27,11 @@ _MRKDWN = (
     (re.compile(r"&lt;(https?://[^|&]+)\|([^&]+)&gt;"), r'<a href="\1">\2</a>'),
 )
 _MENTION = re.compile(r"@(?:Ponte|Ana Sousa|Rui Prado|Léa Martin)\b")
-_DAYS = {"en": ("today at", "tomorrow at"), "fr": ("aujourd’hui à", "demain à"),
-         "pt": ("hoje às", "amanhã às")}  # fmt: skip
+_DAYS = {
+    "en": ("today at", "tomorrow at"),
+    "fr": ("aujourd’hui à", "demain à"),
+    "pt": ("hoje às", "amanhã às"),
+}
 
 
 def posts(slack: FakeSlack, stood: Sequence[Post]) -> list[Json]:
@@ -45,8 +48,10 @@ def moment(seconds: float, locale: str) -> str:
 
 
 def _post(slack: FakeSlack, post: Post, locale: str) -> Json:
-    told: Json = {"who": slack.workspace.people[post.user].name,
-                  "at": f"{datetime.fromtimestamp(float(post.ts), ZONE):%H:%M}"}  # fmt: skip
+    told: Json = {
+        "who": slack.workspace.people[post.user].name,
+        "at": f"{datetime.fromtimestamp(float(post.ts), ZONE):%H:%M}",
+    }
     if post.user == BOT_USER:
         told["app"] = True
     if post.blocks:
@@ -54,8 +59,9 @@ def _post(slack: FakeSlack, post: Post, locale: str) -> Json:
     elif post.text:
         told["text"] = _replace_mentions(slack, post.text)
     if post.files:
-        told["files"] = [{"name": file.name, "type": file.mimetype, "lines": _lines(file)}
-                         for file in post.files]  # fmt: skip
+        told["files"] = [
+            {"name": file.name, "type": file.mimetype, "lines": _lines(file)} for file in post.files
+        ]
     if post.reactions:
         told["reactions"] = sorted(post.reactions)
     return told
@@ -83,8 +89,10 @@ def _replace_dates(block: Any, locale: str) -> Any:
 
 def thread(drawing: Json, images: Mapping[str, str]) -> str:
     """`images`: data URLs by file name."""
-    drawn = [_rule(post["after"]) if "after" in post else _post_html(post, images)
-             for post in drawing["posts"]]  # fmt: skip
+    drawn = [
+        _rule(post["after"]) if "after" in post else _post_html(post, images)
+        for post in drawing["posts"]
+    ]
     if earlier := drawing["earlier"]:
         drawn.insert(0, _rule(f"{earlier} earlier"))
     elif count := len(drawn) - 1 - any("after" in post for post in drawing["posts"]):
@@ -114,8 +122,10 @@ def modal(drawing: Json, _: Mapping[str, str]) -> str:
 def home(drawing: Json, _: Mapping[str, str]) -> str:
     body = "".join(_block(block, {}) for block in drawing["view"]["blocks"])
     tabs = "".join(f"<span>{tab}</span>" for tab in ("Home", "Messages", "About"))
-    return (f'<main class="slack home"><header><b>Ponte</b></header><nav>{tabs}</nav>'
-            f'<div class="view">{body}</div></main>')  # fmt: skip
+    return (
+        f'<main class="slack home"><header><b>Ponte</b></header><nav>{tabs}</nav>'
+        f'<div class="view">{body}</div></main>'
+    )
 
 
 def _rule(words: str) -> str:
@@ -131,8 +141,10 @@ def _post_html(post: Json, images: Mapping[str, str]) -> str:
         text = _MENTION.sub(lambda found: f'<span class="mention">{found[0]}</span>', text)
         parts.append(f'<div class="markdown"><p>{_mrkdwn(text)}</p></div>')
     parts += [_file(file, images) for file in post.get("files", ())]
-    parts += [f'<span class="reaction">{_EMOJI.get(name, name)} 1</span>'
-              for name in post.get("reactions", ())]  # fmt: skip
+    parts += [
+        f'<span class="reaction">{_EMOJI.get(name, name)} 1</span>'
+        for name in post.get("reactions", ())
+    ]
     return (
         f'<article>{avatar(post["who"], bool(post.get("app")))}<div class="said"><div class="by">'
         f"<b>{who}</b>{badge}<time>{post['at']}</time></div>{''.join(parts)}</div></article>"

@@ -216,18 +216,31 @@ CALLED = ("k3r7wd", "p5m2xa", "t6h4qe", "b2n7vy", "w4c3jz")
 def tables() -> World:
     status = {"choices": [{"title": name} for name in ("Open", "Overdue", "Paid")]}
     stage = {"choices": [{"title": name} for name in ("Lead", "Active", "Lost")]}
-    invoices = _table("m4t1q8invoices", "Invoices", [
-        ("Number", "SingleLineText", None), ("Customer", "SingleLineText", None),
-        ("Due", "Date", None), ("Amount", "Decimal", None), ("Status", "SingleSelect", status),
-        ("Paid on", "Date", None),
-    ])  # fmt: skip
-    customers = _table("m4t1q8customer", "Customers", [
-        ("Name", "SingleLineText", None), ("City", "SingleLineText", None),
-        ("Status", "SingleSelect", stage),
-    ])  # fmt: skip
+    invoices = _table(
+        "m4t1q8invoices",
+        "Invoices",
+        [
+            ("Number", "SingleLineText", None),
+            ("Customer", "SingleLineText", None),
+            ("Due", "Date", None),
+            ("Amount", "Decimal", None),
+            ("Status", "SingleSelect", status),
+            ("Paid on", "Date", None),
+        ],
+    )
+    customers = _table(
+        "m4t1q8customer",
+        "Customers",
+        [
+            ("Name", "SingleLineText", None),
+            ("City", "SingleLineText", None),
+            ("Status", "SingleSelect", stage),
+        ],
+    )
     for number, customer, due, amount, state in INVOICES:
-        invoices.create({"Number": number, "Customer": customer, "Due": due, "Amount": amount,
-                         "Status": state})  # fmt: skip
+        invoices.create(
+            {"Number": number, "Customer": customer, "Due": due, "Amount": amount, "Status": state}
+        )
     for name, city, state in CUSTOMERS:
         customers.create({"Name": name, "City": city, "Status": state})
     base = FakeBase("psales", "Sales", {table.id: table for table in (customers, invoices)})
@@ -245,30 +258,66 @@ def _table(id: str, title: str, fields: list[tuple[str, str, Json | None]]) -> F
 
 def script() -> tuple[Script, ...]:
     """What the model says."""
-    overdue = [{"field": "Status", "op": "eq", "value": "Overdue"},
-               {"field": "Amount", "op": "gt", "value": 1000}]  # fmt: skip
+    overdue = [
+        {"field": "Status", "op": "eq", "value": "Overdue"},
+        {"field": "Amount", "op": "gt", "value": 1000},
+    ]
     unpaid = [{"field": "Status", "op": "in", "value": ["Open", "Overdue"]}]
     leads = [{"field": "Status", "op": "eq", "value": "Lead"}]
     paid = {"Status": "Paid", "Paid on": "2026-11-18"}
     return (
-        _calls(PAYMENT_CAME, "nocodb_query", table="Invoices", filters=[
-            {"field": "Amount", "op": "eq", "value": 1850.75}]),
-        _calls(MARK_IT, "nocodb_update", table="Invoices", changes=[
-            {"id": 5, "fields": {"Status": "Paid", "Paid on": PAYMENT["received"]}}]),
-        _calls(EVERY_MONDAY, "schedule_propose", kind="ask", when="0 9 * * MON", zone=ZONE.key,
-               what="Post the overdue invoices, with customer and amount",
-               ends=None, replaces=None),
+        _calls(
+            PAYMENT_CAME,
+            "nocodb_query",
+            table="Invoices",
+            filters=[{"field": "Amount", "op": "eq", "value": 1850.75}],
+        ),
+        _calls(
+            MARK_IT,
+            "nocodb_update",
+            table="Invoices",
+            changes=[{"id": 5, "fields": {"Status": "Paid", "Paid on": PAYMENT["received"]}}],
+        ),
+        _calls(
+            EVERY_MONDAY,
+            "schedule_propose",
+            kind="ask",
+            when="0 9 * * MON",
+            zone=ZONE.key,
+            what="Post the overdue invoices, with customer and amount",
+            ends=None,
+            replaces=None,
+        ),
         _calls(OVERDUE, "nocodb_query", table="Invoices", filters=overdue),
-        _calls(PAID, "nocodb_update", table="Invoices",
-               changes=[{"id": 1, "fields": paid}, {"id": 4, "fields": paid}]),
-        _calls(BY_STATUS, "nocodb_summarize", table="Invoices", group_by="Status", filters=unpaid,
-               aggregates=[{"field": "Amount", "fn": "sum"}]),
+        _calls(
+            PAID,
+            "nocodb_update",
+            table="Invoices",
+            changes=[{"id": 1, "fields": paid}, {"id": 4, "fields": paid}],
+        ),
+        _calls(
+            BY_STATUS,
+            "nocodb_summarize",
+            table="Invoices",
+            group_by="Status",
+            filters=unpaid,
+            aggregates=[{"field": "Amount", "fn": "sum"}],
+        ),
         _calls(LEADS, "nocodb_query", table="Customers", filters=leads, fields=["Name", "City"]),
-        _calls(TO_ACTIVE, "nocodb_update", table="Customers",
-               changes=[{"id": 5, "fields": {"Status": "Active"}}]),
+        _calls(
+            TO_ACTIVE,
+            "nocodb_update",
+            table="Customers",
+            changes=[{"id": 5, "fields": {"Status": "Active"}}],
+        ),
         _calls(PLOTTED, "run_python", code=PLOT),
-        _calls(LATE_ORDERS_QUESTION, "nocodb_query", table="Invoices", filters=overdue,
-               fields=["Customer", "Due", "Amount"]),
+        _calls(
+            LATE_ORDERS_QUESTION,
+            "nocodb_query",
+            table="Invoices",
+            filters=overdue,
+            fields=["Customer", "Due", "Amount"],
+        ),
         Script(OVERDUE_FOUND, match="2026-0412", times=0),
         Script(PAYMENT_FOUND, match="2026-0437", times=0),
         Script(NARROW_FOUND, match="Atelier Nord", times=0),
@@ -276,7 +325,7 @@ def script() -> tuple[Script, ...]:
         Script(LEADS_FOUND, match="Miragem", times=0),
         Script(PLOT_FOUND, match="The person has:", times=0),
         Script(HELLO_FOUND, match=HELLO, times=0),
-    )  # fmt: skip
+    )
 
 
 def _calls(match: str, tool: str, **arguments: Any) -> Script:
@@ -288,13 +337,17 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
     """`folder` is empty: the bot's home comes to be there."""
     home = await sandboxed.home(folder / "home")
     with (
-        time_machine.travel(MOMENT, tick=True) as clock, sdk_addresses(),
+        time_machine.travel(MOMENT, tick=True) as clock,
+        sdk_addresses(),
         patch.dict("os.environ", PAYMENTS_SECRET=PLAIN_SECRET),
-    ):  # fmt: skip
+    ):
         async with (
-            FakeOpenAI() as openai, FakeNocoDB(tables()) as nocodb, FakeStackSpot() as stackspot,
-            FakeSlack() as slack, FakeDiscord() as discord,
-        ):  # fmt: skip
+            FakeOpenAI() as openai,
+            FakeNocoDB(tables()) as nocodb,
+            FakeStackSpot() as stackspot,
+            FakeSlack() as slack,
+            FakeDiscord() as discord,
+        ):
             openai.say(*script())
             ana = slack.person("Ana Sousa", tz=ZONE.key, locale="en-GB")
             rui = slack.person("Rui Prado", tz=ZONE.key, locale="en-GB")
@@ -303,25 +356,37 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             maya = discord.user("Maya")
             guild = discord.guild("Horta", maya)
             server = discord.text_channel(guild, "sales")
-            settings = Settings.model_validate({
-                "ponte_titles": "off",  # a title comes after the answer, at any time
-                "openai_api_key": "sk-test", "openai_base_url": openai.base_url,
-                "nocodb_url": nocodb.origin, "nocodb_token": TOKEN,
-                "stackspot_client_id": CLIENT, "stackspot_client_secret": SECRET,
-                "stackspot_realm": REALM, "stackspot_auth_url": stackspot.url,
-                "stackspot_api_url": stackspot.url, "stackspot_agent_url": stackspot.url,
-                "slack_bot_token": slack.bot_token,
-                # over HTTP: each move of the clock would end a socket's connection, and Slack sends
-                # a command or a click that it loses no second time
-                "slack_signing_secret": slack.deliveries.signing_secret,
-                "slack_api_url": slack.base_url, "discord_token": discord.token,
-                "discord_api_url": discord.api_url, "discord_gateway_url": discord.gateway_url,
-                "ponte_home": home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
-                "ponte_grace": 1, "ponte_code": "local",
-                "ponte_allow": [f"slack:{one.id}" for one in (ana, rui, lea)]
-                + [f"discord:{maya.id}"],
-                "ponte_admins": [f"slack:{rui.id}"],
-            })  # fmt: skip
+            settings = Settings.model_validate(
+                {
+                    "ponte_titles": "off",  # a title comes after the answer, at any time
+                    "openai_api_key": "sk-test",
+                    "openai_base_url": openai.base_url,
+                    "nocodb_url": nocodb.origin,
+                    "nocodb_token": TOKEN,
+                    "stackspot_client_id": CLIENT,
+                    "stackspot_client_secret": SECRET,
+                    "stackspot_realm": REALM,
+                    "stackspot_auth_url": stackspot.url,
+                    "stackspot_api_url": stackspot.url,
+                    "stackspot_agent_url": stackspot.url,
+                    "slack_bot_token": slack.bot_token,
+                    # over HTTP: each move of the clock would end a socket's connection, and Slack
+                    # sends a command or a click that it loses no second time
+                    "slack_signing_secret": slack.deliveries.signing_secret,
+                    "slack_api_url": slack.base_url,
+                    "discord_token": discord.token,
+                    "discord_api_url": discord.api_url,
+                    "discord_gateway_url": discord.gateway_url,
+                    "ponte_home": home,
+                    "ponte_web_port": 0,
+                    "ponte_timezone": ZONE.key,
+                    "ponte_grace": 1,
+                    "ponte_code": "local",
+                    "ponte_allow": [f"slack:{one.id}" for one in (ana, rui, lea)]
+                    + [f"discord:{maya.id}"],
+                    "ponte_admins": [f"slack:{rui.id}"],
+                }
+            )
             # people see who asks and who approves: two people
             approved = ChannelConfig(approvers=(f"slack:{rui.id}",))
             place = f"slack:{ana.team}:{channel.id}"
@@ -329,10 +394,12 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 "secret", "PAYMENTS_SECRET", place, "billing", instruction=PAYMENT_CAME
             )
             config = Config(
-                quick_commands=COMMANDS, channels={place: approved}, hooks={"payments": payments},
+                quick_commands=COMMANDS,
+                channels={place: approved},
+                hooks={"payments": payments},
                 groups={"billing": (f"slack:{rui.id}",)},
                 rules=(AccessRule(("billing",), allow=("read:Invoices", "propose:Invoices")),),
-            )  # fmt: skip
+            )
             owner = Home(home)
             with owner.take():
                 with patch("bot.people.system_user_name", lambda: "Maya Duarte"):
@@ -344,7 +411,20 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                     page = app.links()[1].partition("#")[0]
                     slack.deliveries.request_url = f"{page}slack/events"
                     await discord.wait_until(lambda: discord.rest.commands)
-                    yield Studio(app, clock, slack, discord, stackspot, nocodb, home,
-                                 ana, rui, lea, channel, maya, server)  # fmt: skip
+                    yield Studio(
+                        app,
+                        clock,
+                        slack,
+                        discord,
+                        stackspot,
+                        nocodb,
+                        home,
+                        ana,
+                        rui,
+                        lea,
+                        channel,
+                        maya,
+                        server,
+                    )
                 finally:
                     await app.stop()

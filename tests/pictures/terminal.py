@@ -11,8 +11,10 @@ from rich.cells import cell_len
 
 Json = dict[str, Any]
 
-_PART = re.compile(r"\x1b\[(?P<args>[0-?]*)[ -/]*(?P<end>[@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|"
-                   r"\x1b[=>78]|[\r\n\b]|[^\x1b\r\n\b]")  # fmt: skip
+_PART = re.compile(
+    r"\x1b\[(?P<args>[0-?]*)[ -/]*(?P<end>[@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|"
+    r"\x1b[=>78]|[\r\n\b]|[^\x1b\r\n\b]"
+)
 _COLOURS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 _STYLES = {1: "bold", 2: "dim", 3: "italic", 4: "under"}
 

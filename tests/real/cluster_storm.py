@@ -29,9 +29,14 @@ from tests.real.postgres import missing, postgres
 
 ROLES = ("serve", "work", "work", "work")
 FAULTS = {
-    "kill a server": 15, "kill a worker": 40, "freeze": 15, "cut connections": 5,
-    "restart Postgres": 10, "crash Postgres": 10, "full disk": 5,
-}  # fmt: skip
+    "kill a server": 15,
+    "kill a worker": 40,
+    "freeze": 15,
+    "cut connections": 5,
+    "restart Postgres": 10,
+    "crash Postgres": 10,
+    "full disk": 5,
+}
 """Kind of fault → how often it comes, in percent."""
 PART = 100
 """Faults after which people pause, and all that they wrote is counted."""
@@ -195,8 +200,11 @@ async def run(kills: int, seed: int) -> int:
                 wrong, unfinished = made.wrong(), made.open()
                 now = time.strftime("%H:%M:%S")
                 signs = list(made.slack.workspace.sessions.values()).count("processing")
-                print(f"{now} seed {seed}, {dict(storm.happened)}\n    {made.describe_posts()}; "
-                      f"{signs} threads of Slack look busy", flush=True)  # fmt: skip
+                print(
+                    f"{now} seed {seed}, {dict(storm.happened)}\n    {made.describe_posts()}; "
+                    f"{signs} threads of Slack look busy",
+                    flush=True,
+                )
                 if wrong or unfinished:
                     print("WRONG:", *wrong, f"{unfinished} unfinished", made.last_lines(), sep="\n")
                     return 1

@@ -162,8 +162,10 @@ class Talk:
         if len(answers) != len(asked):
             without = [q for q in asked if not any(is_answer_to(q, a) for a in answers)]
             twice = [q for q in asked if sum(is_answer_to(q, a) for a in answers) > 1]
-            return [f"{self.name}: {len(asked)} questions, {len(answers)} answers; "
-                    f"without one: {without}, with two: {twice}"]  # fmt: skip
+            return [
+                f"{self.name}: {len(asked)} questions, {len(answers)} answers; "
+                f"without one: {without}, with two: {twice}"
+            ]
         pairs = zip(sorted(asked, key=accepted.index), answers, strict=True)
         return [f"{q!r}: {a!r}" for q, a in pairs if not is_answer_to(q, a) and APOLOGY not in a]
 
@@ -373,11 +375,16 @@ async def cluster(
         slack.deliveries.retry_delays = (0.1, *(0.5,) * 400)
         database = postgres.database() if postgres else ""
         settings = {
-            "DATABASE_URL": postgres.url(database) if postgres else "", "PONTE_WEB_PORT": "0",
-            "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model.base_url,
-            "NOCODB_URL": bridge.url, "PONTE_CODE": "off", "PONTE_DAILY_TURNS": "0/0",
-            "PONTE_ALLOW": "*", "PONTE_CONFIG": str(folder / "ponte.toml"),
-        }  # fmt: skip
+            "DATABASE_URL": postgres.url(database) if postgres else "",
+            "PONTE_WEB_PORT": "0",
+            "OPENAI_API_KEY": "sk-test",
+            "OPENAI_BASE_URL": model.base_url,
+            "NOCODB_URL": bridge.url,
+            "PONTE_CODE": "off",
+            "PONTE_DAILY_TURNS": "0/0",
+            "PONTE_ALLOW": "*",
+            "PONTE_CONFIG": str(folder / "ponte.toml"),
+        }
         (folder / "ponte.toml").write_text(config)
         if "slack" in platforms:
             settings |= slack.settings

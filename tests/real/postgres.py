@@ -19,9 +19,13 @@ from bot.stores import SCHEMA
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 
 SPEED = {
-    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off",
-    "deadlock_timeout": "50ms", "shared_buffers": "16MB",
-}  # fmt: skip
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "autovacuum": "off",
+    "deadlock_timeout": "50ms",
+    "shared_buffers": "16MB",
+}
 """Where no power is cut, no database lives for long or is large, and nobody waits for a deadlock's
 end. Each new connection and each new database takes longer with larger buffers."""
 MEMORY = Path("/dev/shm")
@@ -61,8 +65,12 @@ class Postgres:
         self._migrated = ""
 
     def start(self) -> None:
-        options = {"listen_addresses": "", "unix_socket_directories": str(self.folder),
-                   "max_connections": "200", **self._settings}  # fmt: skip
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.folder),
+            "max_connections": "200",
+            **self._settings,
+        }
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             command = [str(_bin() / "postgres"), "-D", str(self.folder / "data"), *flags]
@@ -73,8 +81,9 @@ class Postgres:
         """Return when it accepts connections, also after it recovered from a crash of its own."""
         assert self._process
         self._disconnect()
-        subprocess.run([str(_bin() / "pg_isready"), "-q", "-h", str(self.folder), "-t", "30"],
-                       check=False)  # fmt: skip
+        subprocess.run(
+            [str(_bin() / "pg_isready"), "-q", "-h", str(self.folder), "-t", "30"], check=False
+        )
         while True:
             try:
                 psycopg.connect(self.url("postgres")).close()
@@ -152,8 +161,19 @@ def postgres(settings: Mapping[str, str], within: Path | None = None) -> Iterato
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
-        init = [str(_bin() / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust",
-                "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]  # fmt: skip
+        init = [
+            str(_bin() / "initdb"),
+            "-D",
+            str(folder / "data"),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]
         subprocess.run(_run_as_postgres(init), check=True, capture_output=True)
         server = Postgres(folder, dict(settings))
         server.start()

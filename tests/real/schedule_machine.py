@@ -126,8 +126,10 @@ def kill_at(dies: str) -> None:
 
         setattr(Schedules, name, dying)
 
-    around({"before": "advance", "inside": "_queue_run", "after": "_enqueue"}[moment],
-           moment != "inside")  # fmt: skip
+    around(
+        {"before": "advance", "inside": "_queue_run", "after": "_enqueue"}[moment],
+        moment != "inside",
+    )
 
 
 @asynccontextmanager

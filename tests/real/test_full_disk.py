@@ -90,9 +90,14 @@ class OperatedPonte:
 
     def _start(self, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            words, cwd=self.home.parent, env=self._environment, text=True,
-            stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            words,
+            cwd=self.home.parent,
+            env=self._environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+        )
 
     def run_commands(self, *commands: Sequence[str]) -> Iterator[tuple[int, str]]:
         """Run commands where the disk is mounted, in one process. Return the exit code and all

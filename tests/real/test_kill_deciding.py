@@ -89,8 +89,14 @@ class Trial:
     def _describe(self, change: Change) -> tuple[object, ...]:
         proposal, steps = change.proposal, change.steps
         values = [(step.state, step.write.after) for step in steps]
-        return (self._name(change.id), change.state, proposal.revision, change.denial_reason,
-                self._name(change.repeated_by), values)  # fmt: skip
+        return (
+            self._name(change.id),
+            change.state,
+            proposal.revision,
+            change.denial_reason,
+            self._name(change.repeated_by),
+            values,
+        )
 
     def _answer(self, answer: Answer) -> str:
         text = re.sub("(?<=`)[a-z2-7]{6}(?=`)", lambda match: self._name(match[0]), answer.text)
@@ -106,9 +112,10 @@ class Trial:
         return Counter((line["event"], self._name(line["change"])) for line in lines)
 
 
-@pytest.mark.parametrize("text", [
-    "change {a} Value = 9", "deny {a} Not yet.", "again {c}", "approve {a} {b}", "undo {d}"
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["change {a} Value = 9", "deny {a} Not yet.", "again {c}", "approve {a} {b}", "undo {d}"],
+)
 async def test_a_kill_at_any_commit_changes_nothing_of_the_end(ctx: ToolContext, text: str) -> None:
     await ctx.victim.start()
     ids = {}

@@ -59,8 +59,11 @@ async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeO
     assert (await ctx.people.ask(thanks)).text == "You said: thanks"
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items] == [
-        "Tell me something long.", LONG_ANSWER, "thanks", "You said: thanks",
-    ]  # fmt: skip
+        "Tell me something long.",
+        LONG_ANSWER,
+        "thanks",
+        "You said: thanks",
+    ]
 
 
 @pytest.mark.parametrize("left", ["response", "nothing"])
@@ -89,8 +92,10 @@ async def test_in_mid_stream_and_the_server_has_less(
     # makes a new conversation; the old one is erased with the thread.
     *_, conversation = fake.conversations.values()
     assert [text_of(item) for item in conversation.items][:3] == [
-        "Tell me something long.", answer.text, "thanks",
-    ]  # fmt: skip
+        "Tell me something long.",
+        answer.text,
+        "thanks",
+    ]
     await ctx.people.say(make_message("forget", "k3"))
     await fake.wait_until(lambda: not fake.conversations)
 

@@ -16,11 +16,19 @@ async def test_a_post_whose_answer_nobody_heard_is_not_made_again(tmp_path: Path
     async with FakeSlack() as slack, FakeOpenAI() as model:
         ana = slack.person("Ana")
         general, sales = slack.channel("general", ana), slack.channel("sales", ana)
-        machine = Machine("bot", "run", tmp_path, {
-            **slack.settings, "PONTE_ALLOW": f"slack:{ana.id}",
-            "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model.base_url, "PONTE_CODE": "off",
-            "PONTE_WEB_PORT": "0",
-        })  # fmt: skip
+        machine = Machine(
+            "bot",
+            "run",
+            tmp_path,
+            {
+                **slack.settings,
+                "PONTE_ALLOW": f"slack:{ana.id}",
+                "OPENAI_API_KEY": "sk-test",
+                "OPENAI_BASE_URL": model.base_url,
+                "PONTE_CODE": "off",
+                "PONTE_WEB_PORT": "0",
+            },
+        )
         await machine.start()
         arguments = json.dumps({"to": f"<#{sales.id}>", "text": TEXT})
         model.say(Script(calls=(("post_message", arguments),)))

@@ -129,9 +129,11 @@ def open_bot(
 ) -> AbstractAsyncContextManager[RunningBot]:
     """A bot with instructions that are short: each token of a request takes time here."""
     defaults = {
-        "profile": TurnConfig(instructions="Be short."), "model": "smollm2", "key": server.KEY,
+        "profile": TurnConfig(instructions="Be short."),
+        "model": "smollm2",
+        "key": server.KEY,
         "silence": 600.0,
-    }  # fmt: skip
+    }
     return open_served_bot(home, place, level=level, **{**defaults, **options})
 
 
@@ -146,9 +148,12 @@ async def make_talk(proxy: RecordingProxy) -> AsyncIterator[Callable[..., Talk]]
     def make(level: Level, files: MemoryFiles | None = None, **options: Any) -> Talk:
         client = ModelServerClient(ModelEndpoint(server.KEY, proxy.base_url))
         model = ServedModel(
-            client, ModelOptions(model="smollm2", silence_seconds=600.0), level=level,
-            read=files.get if files else None, record_remote=ignore,
-        )  # fmt: skip
+            client,
+            ModelOptions(model="smollm2", silence_seconds=600.0),
+            level=level,
+            read=files.get if files else None,
+            record_remote=ignore,
+        )
         models.append(model)
         return Talk(model, **{"tools": (), "instructions": "Be short.", **options})
 
@@ -207,9 +212,10 @@ async def test_a_call_runs_once_and_its_result_is_answered(
     assert (later.status, later.text) == ("done", third.text)
     used = [read_usage(exchange) for exchange in (first, second)]
     assert spent.usage == Usage(
-        input=sum(usage.input for usage in used), cached=sum(usage.cached for usage in used),
+        input=sum(usage.input for usage in used),
+        cached=sum(usage.cached for usage in used),
         output=sum(usage.output for usage in used),
-    )  # fmt: skip
+    )
     for exchange in (second, third):
         assert exchange.status == 200
         assert json.dumps(exchange.body).count("The code of Lisbon is 351.") == 1

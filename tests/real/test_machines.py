@@ -62,8 +62,10 @@ async def test_random_faults_of_machines_lose_and_repeat_no_answer(
         over = sum(
             machine.count_lines("took over a turn of a dead process") for machine in made.machines
         )
-        print(f"\n{made.describe_posts()}, {len(made.rows)} writes; {dict(storm.happened)}; "
-              f"{over} turns taken over, {late} late posts taken away")  # fmt: skip
+        print(
+            f"\n{made.describe_posts()}, {len(made.rows)} writes; {dict(storm.happened)}; "
+            f"{over} turns taken over, {late} late posts taken away"
+        )
         assert made.wrong() == [], made.last_lines()
         assert made.open() == 0
         for machine in made.machines:

@@ -37,14 +37,24 @@ def add_button(nocodb: Seeded, table: str, address: str) -> str:
     secret = {"name": "X-Hook-Secret", "value": PLAIN_SECRET, "enabled": True}
     sent = {"method": "POST", "path": address, "headers": [secret], "body": "{{ json event }}"}
     hook = {
-        "title": "Ponte", "event": "manual", "operation": ["trigger"], "version": "v3",
-        "active": True, "notification": {"type": "URL", "payload": sent},
-    }  # fmt: skip
+        "title": "Ponte",
+        "event": "manual",
+        "operation": ["trigger"],
+        "version": "v3",
+        "active": True,
+        "notification": {"type": "URL", "payload": sent},
+    }
     id = str(call(f"{api}/hooks", hook, xc_token=token)["id"])
     button = {
-        "title": "Ask", "column_name": "Ask", "uidt": "Button", "type": "webhook", "label": LABEL,
-        "theme": "solid", "color": "brand", "fk_webhook_id": id,
-    }  # fmt: skip
+        "title": "Ask",
+        "column_name": "Ask",
+        "uidt": "Button",
+        "type": "webhook",
+        "label": LABEL,
+        "theme": "solid",
+        "color": "brand",
+        "fk_webhook_id": id,
+    }
     call(f"{api}/columns", button, xc_token=token)
     return id
 
@@ -60,12 +70,17 @@ async def test_a_pressed_button_is_answered_in_the_channel(
         path.write_text(FILE.format(team=TEAM, channel=general.id))
         settings = Settings.model_validate(
             {
-                "slack_bot_token": slack.bot_token, "slack_app_token": slack.app_token,
-                "slack_api_url": slack.base_url, "openai_api_key": "sk-test",
-                "openai_base_url": openai.base_url, "ponte_home": home.path, "ponte_web_port": 0,
-                "ponte_grace": 0.5, "ponte_code": "off",
+                "slack_bot_token": slack.bot_token,
+                "slack_app_token": slack.app_token,
+                "slack_api_url": slack.base_url,
+                "openai_api_key": "sk-test",
+                "openai_base_url": openai.base_url,
+                "ponte_home": home.path,
+                "ponte_web_port": 0,
+                "ponte_grace": 0.5,
+                "ponte_code": "off",
             }
-        )  # fmt: skip
+        )
         openai.say("It waits for its payment.", "It waits for its payment again.")
         with home.take():
             app = await compose(settings, read_config(path), home)

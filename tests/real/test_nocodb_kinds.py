@@ -13,10 +13,27 @@ from tests.nocodb.write_tools import WriteTools
 from tests.real.nocodb.seed import Base, ReusedBase, Seeded, call
 
 PLAIN = (
-    "SingleLineText", "LongText", "Email", "URL", "PhoneNumber", "Number", "Decimal", "Currency",
-    "Percent", "Duration", "Rating", "Checkbox", "Date", "DateTime", "Time", "Year", "JSON",
-    "Attachment", "User", "Geometry",
-)  # fmt: skip
+    "SingleLineText",
+    "LongText",
+    "Email",
+    "URL",
+    "PhoneNumber",
+    "Number",
+    "Decimal",
+    "Currency",
+    "Percent",
+    "Duration",
+    "Rating",
+    "Checkbox",
+    "Date",
+    "DateTime",
+    "Time",
+    "Year",
+    "JSON",
+    "Attachment",
+    "User",
+    "Geometry",
+)
 CHOICES = {"choices": [{"title": "A"}, {"title": "B c"}, {"title": 'O\'Neil "x"'}]}
 FIRST: dict[str, Any] = {
     "SingleLineText": "079", "LongText": "one\n\"two\" 'three' %", "Email": "ana@example.com",
@@ -60,10 +77,12 @@ def make_base(real_nocodb: Seeded) -> Base:
     name = [{"title": "Name", "type": "SingleLineText"}]
     ids = {title: ask(tables, {"title": title, "fields": name})["id"] for title in ("One", "Two")}
     for title, type, relation in (
-        ("Friends", "LinkToAnotherRecord", "mm"), ("Counted", "Links", "mm"),
-        ("Only", "LinkToAnotherRecord", "oo"), ("Owned", "LinkToAnotherRecord", "hm"),
+        ("Friends", "LinkToAnotherRecord", "mm"),
+        ("Counted", "Links", "mm"),
+        ("Only", "LinkToAnotherRecord", "oo"),
+        ("Owned", "LinkToAnotherRecord", "hm"),
         ("Owned too", "Links", "hm"),
-    ):  # fmt: skip
+    ):
         options = {"relation_type": relation, "related_table_id": ids["Two"]}
         ask(f"{tables}/{ids['One']}/fields", {"title": title, "type": type, "options": options})
     for id in ids.values():

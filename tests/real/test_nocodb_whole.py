@@ -55,8 +55,10 @@ async def test_a_person_reads_changes_and_undoes_on_the_page(
     async with page(settings(tmp_path / "home", real_nocodb, base)) as here:
         assert "base Shop: 2 tables; role owner" in (await here.says("status"))["response"]
         assert "Customers" in (await here.says("list tables"))["response"]
-        leads = [{"field": "Status", "op": "eq", "value": "Lead"},
-                 {"field": "Value", "op": "gt", "value": "200"}]  # fmt: skip
+        leads = [
+            {"field": "Status", "op": "eq", "value": "Lead"},
+            {"field": "Value", "op": "gt", "value": "200"},
+        ]
         query = json.dumps({"table": "Customers", "filters": leads})
         shown = (await here.says(f"/nocodb query {query}"))["response"]
         assert shown.startswith("**query**: showing 4 of 4 rows.")

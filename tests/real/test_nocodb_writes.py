@@ -61,8 +61,11 @@ class Team:
         return {str(row["id"]): row["fields"] for row in found}
 
     def orders_of(self, customer: str) -> set[str]:
-        return {id for id, row in self.rows("Orders").items()
-                if (row["Customers"] or {}).get("id") == int(customer)}  # fmt: skip
+        return {
+            id
+            for id, row in self.rows("Orders").items()
+            if (row["Customers"] or {}).get("id") == int(customer)
+        }
 
     @property
     def batches(self) -> list[int]:
@@ -208,8 +211,9 @@ async def test_a_viewers_token(bot_home: BotHome, real_nocodb: Seeded) -> None:
     """Its tools only read; and what was proposed while it could write is refused in words."""
     crm = real_nocodb.crm
     async with team(bot_home, real_nocodb.url, real_nocodb.token, crm) as one:
-        card = await one.proposes("update", table="Customers",
-                                  changes=[{"id": 1, "fields": {"Name": "X"}}])  # fmt: skip
+        card = await one.proposes(
+            "update", table="Customers", changes=[{"id": 1, "fields": {"Name": "X"}}]
+        )
     async with team(bot_home, real_nocodb.url, real_nocodb.token, crm, real_nocodb.viewer) as one:
         told = await one.approves(card)
         assert "Rejected: ID 1. Ponte's NocoDB user has the Viewer role" in told

@@ -40,9 +40,12 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
     await _close(stores)
     for command, url in ((dump, old), (restore, new)):
         await asyncio.to_thread(
-            subprocess.run, ["sh", "-ec", command], cwd=tmp_path, check=True,
+            subprocess.run,
+            ["sh", "-ec", command],
+            cwd=tmp_path,
+            check=True,
             env={"PATH": f"{bin}:{os.environ['PATH']}", "DATABASE_URL": url},
-        )  # fmt: skip
+        )
     stores = await Stores.open_shared(new, takes=False, works=False)
     try:
         assert await _counts(stores) == before

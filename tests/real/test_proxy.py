@@ -43,9 +43,13 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
         "PONTE_WEB_TOKEN": TOKEN,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "bot", "run"], cwd=folder, env=ours | given, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    ) as ponte:  # fmt: skip
+        [sys.executable, "-m", "bot", "run"],
+        cwd=folder,
+        env=ours | given,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as ponte:
         try:
             assert ponte.stdout is not None
             lines = iter(ponte.stdout.readline, "")
@@ -91,8 +95,9 @@ def test_the_page_is_there_over_tls_alone(proxy: Nginx, browser: httpx.Client) -
     assert (plain.status_code, plain.headers["location"]) == (308, f"{ORIGIN}/a?b=c")
     page = browser.get("/")
     assert (page.status_code, page.headers["content-security-policy"][:18]) == (
-        200, "default-src 'none'",
-    )  # fmt: skip
+        200,
+        "default-src 'none'",
+    )
     assert page.headers["strict-transport-security"] == "max-age=31536000"
     session = browser.post("/login", json={"token": TOKEN}).headers["set-cookie"]
     assert "Secure" in session
@@ -129,8 +134,9 @@ def test_what_is_too_large_is_refused_in_words(proxy: Nginx, owner: httpx.Client
         said = json.loads(answer.read())
     assert (answer.status, answer.getheader("Content-Type")) == (413, "application/json")
     assert said["error"] == {
-        "code": "too_large", "message": "That is larger than the 102 MiB that I take.",
-    }  # fmt: skip
+        "code": "too_large",
+        "message": "That is larger than the 102 MiB that I take.",
+    }
 
 
 def test_slacks_events_reach_ponte(browser: httpx.Client) -> None:

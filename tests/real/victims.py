@@ -34,9 +34,15 @@ class Victim:
         module, arguments = "tests.fakes.victim", [*self._arguments, *more]
         if self._within:
             self._process = await asyncio.create_subprocess_exec(
-                *self._within, sys.executable, "-m", module, *arguments,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT,
-            )  # fmt: skip
+                *self._within,
+                sys.executable,
+                "-m",
+                module,
+                *arguments,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                cwd=ROOT,
+            )
         else:
             self._process = await forker.start(module, *arguments)
         assert self._process.stdout

@@ -152,15 +152,22 @@ async def run(rounds: int, seed: int, is_shared: bool) -> int:
             await storm.begin(owners=3 * rounds)
             for number in range(rounds):
                 await storm.round(number)
-                own = [wait for name, wait in storm.waits.items() if f"new{number}l" in name
-                       or f"new{number}d" in name or f"new{number}a" in name]  # fmt: skip
-                print(f"round {number}: new people waited {max(own):.1f} s at most;"
-                      f" {len(storm.gone)} owners left, {storm.wrong_posts()} wrong posts",
-                      flush=True)  # fmt: skip
+                own = [
+                    wait
+                    for name, wait in storm.waits.items()
+                    if f"new{number}l" in name or f"new{number}d" in name or f"new{number}a" in name
+                ]
+                print(
+                    f"round {number}: new people waited {max(own):.1f} s at most;"
+                    f" {len(storm.gone)} owners left, {storm.wrong_posts()} wrong posts",
+                    flush=True,
+                )
             longest = max(storm.waits.values())
             is_right = longest <= MAX_WAIT_SECONDS and not storm.wrong_posts()
-            print(f"seed {seed}: {len(storm.waits)} new people, longest wait {longest:.1f} s,"
-                  f" {len(storm.cluster.rows)} rows written once: {is_right}")  # fmt: skip
+            print(
+                f"seed {seed}: {len(storm.waits)} new people, longest wait {longest:.1f} s,"
+                f" {len(storm.cluster.rows)} rows written once: {is_right}"
+            )
             return int(not is_right)
 
 

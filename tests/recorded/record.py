@@ -47,10 +47,29 @@ PLOT = "Plot the sales"
 HANGS, TRICKLES, FAILS = "Think for ever", "Write for ever", "Break down"
 SLOWLY, TWO, HELD = "Write slowly", "Change two orders", "hold this"
 STAND_UP, REVIEW, READING = "Post the stand-up daily", "Review it, please", "Correct the reading"
-TURNS = {"new", "running", "answered", "posting", "done", "stopped", "failed", "undeliverable",
-         "removed", "withdrawn"}  # fmt: skip
-CHANGES = {"open", "denied", "expired", "withdrawn", "applying", "done", "partial", "failed",
-           "undone"}  # fmt: skip
+TURNS = {
+    "new",
+    "running",
+    "answered",
+    "posting",
+    "done",
+    "stopped",
+    "failed",
+    "undeliverable",
+    "removed",
+    "withdrawn",
+}
+CHANGES = {
+    "open",
+    "denied",
+    "expired",
+    "withdrawn",
+    "applying",
+    "done",
+    "partial",
+    "failed",
+    "undone",
+}
 
 
 def pay_request(order: int) -> str:
@@ -60,19 +79,42 @@ def pay_request(order: int) -> str:
 def scripts(team_scripts: Callable[..., None]) -> None:
     """What the model does; what is not here it echoes."""
     changes = [
-        Script(calls=(("nocodb_update", json.dumps(
-            {"table": "Orders", "changes": [{"id": order, "fields": {"Amount": 1000 + order}}]}
-        )),), match=pay_request(order), times=0)
+        Script(
+            calls=(
+                (
+                    "nocodb_update",
+                    json.dumps(
+                        {
+                            "table": "Orders",
+                            "changes": [{"id": order, "fields": {"Amount": 1000 + order}}],
+                        }
+                    ),
+                ),
+            ),
+            match=pay_request(order),
+            times=0,
+        )
         for order in range(1, 61)
-    ]  # fmt: skip
+    ]
     two = [{"id": order, "fields": {"Amount": 7}} for order in (41, 42)]
     calls = {
-        STAND_UP: ("schedule_propose", {"kind": "post", "what": "Stand-up", "when": "0 9 * * *",
-                                        "zone": "UTC", "ends": None, "replaces": None}),
+        STAND_UP: (
+            "schedule_propose",
+            {
+                "kind": "post",
+                "what": "Stand-up",
+                "when": "0 9 * * *",
+                "zone": "UTC",
+                "ends": None,
+                "replaces": None,
+            },
+        ),
         REVIEW: ("stackspot_agent", {"agent": "reviewer", "prompt": "Review the plan"}),
-        READING: ("nocodb_update", {"table": "Readings",
-                                    "changes": [{"id": 5, "fields": {"Value": 6}}]}),
-    }  # fmt: skip
+        READING: (
+            "nocodb_update",
+            {"table": "Readings", "changes": [{"id": 5, "fields": {"Value": 6}}]},
+        ),
+    }
     team_scripts(
         *changes,
         *(

@@ -123,12 +123,17 @@ class RecordedPonte:
             "discord_token": SecretStr(self.discord.token),
             "discord_api_url": self.discord.api_url,
             "discord_gateway_url": self.discord.gateway_url,
-            "stackspot_client_id": CLIENT, "stackspot_client_secret": SecretStr(SECRET),
-            "stackspot_realm": REALM, "stackspot_auth_url": self.stackspot.url,
-            "stackspot_api_url": self.stackspot.url, "stackspot_agent_url": self.stackspot.url,
-            "ponte_code": "hosted", "ponte_web_token": SecretStr(TOKEN),
-            "ponte_allow": frozenset(mine), "ponte_admins": frozenset(admins),
-        }  # fmt: skip
+            "stackspot_client_id": CLIENT,
+            "stackspot_client_secret": SecretStr(SECRET),
+            "stackspot_realm": REALM,
+            "stackspot_auth_url": self.stackspot.url,
+            "stackspot_api_url": self.stackspot.url,
+            "stackspot_agent_url": self.stackspot.url,
+            "ponte_code": "hosted",
+            "ponte_web_token": SecretStr(TOKEN),
+            "ponte_allow": frozenset(mine),
+            "ponte_admins": frozenset(admins),
+        }
         if self.database:
             settings["database_url"] = SecretStr(self.database)
             moved = Settings(ponte_home=self.team.home, **settings)
@@ -144,11 +149,13 @@ class RecordedPonte:
             CONFIG,
             tables={"Readings": TableConfig(approvers=(bob,), approvals=2)},
             allowances=(AllowanceRule("each person", tokens=1_000_000),),
-            hooks={"builds": HookConfig(
-                "secret", "BUILDS_SECRET", bob, "builders", template="Build {id} is ready"
-            )},
+            hooks={
+                "builds": HookConfig(
+                    "secret", "BUILDS_SECRET", bob, "builders", template="Build {id} is ready"
+                )
+            },
             groups={"builders": (bob,)},
-        )  # fmt: skip
+        )
         with mock.patch.dict(os.environ, BUILDS_SECRET=PLAIN_SECRET):
             async with self.team.open(config, **settings) as self.ponte:
                 await self.slack.deliveries.wait_until_connected()
@@ -162,31 +169,39 @@ class RecordedPonte:
     def origins(self) -> dict[str, str]:
         """Where each double listens now."""
         return {
-            "slack": self.slack.origin, "discord": self.discord.rest.base,
-            "nocodb": self.team.nocodb.origin, "stackspot": self.stackspot.url,
+            "slack": self.slack.origin,
+            "discord": self.discord.rest.base,
+            "nocodb": self.team.nocodb.origin,
+            "stackspot": self.stackspot.url,
             "openai": self.team.openai.base_url.removesuffix("/v1"),
-        }  # fmt: skip
+        }
 
 
 @asynccontextmanager
 async def open_recorded_ponte(home: Path) -> AsyncIterator[RecordedPonte]:
     with sdk_addresses():
         async with (
-            office(home) as team, FakeSlack() as slack, FakeDiscord() as discord,
-            FakeStackSpot() as stackspot, httpx.AsyncClient(timeout=20) as page,
-        ):  # fmt: skip
+            office(home) as team,
+            FakeSlack() as slack,
+            FakeDiscord() as discord,
+            FakeStackSpot() as stackspot,
+            httpx.AsyncClient(timeout=20) as page,
+        ):
             yield RecordedPonte(team, slack, discord, stackspot, page)
 
 
 def record_state(ponte: RecordedPonte, at: float) -> Json:
     """All of it but the model's side, at this moment; nothing moves meanwhile."""
     found: Json = {
-        "at": at, "home": home_of(ponte.team.home), "origins": ponte.origins,
-        "slack": _slack(ponte.slack), "discord": _discord(ponte.discord),
+        "at": at,
+        "home": home_of(ponte.team.home),
+        "origins": ponte.origins,
+        "slack": _slack(ponte.slack),
+        "discord": _discord(ponte.discord),
         "nocodb": _nocodb(ponte.team),
         "stackspot": [asdict(each) for each in ponte.stackspot.executions.values()],
         "cookies": dict(ponte.page.cookies),
-    }  # fmt: skip
+    }
     copied: Json = json.loads(json.dumps(found))
     return copied
 
@@ -249,10 +264,12 @@ def _slack(slack: FakeSlack) -> Json:
         "people": [_plain(each) for each in world.people.values()],
         "places": [_plain(each) for each in world.places.values()],
         "files": [_plain(each) for each in world.files.values()],
-        "posts": posts, "views": world.views, "homes": world.homes,
+        "posts": posts,
+        "views": world.views,
+        "homes": world.homes,
         "hooks": {id: _plain(hook) for id, hook in world.hooks.items()},
         "sessions": [[*where, status] for where, status in world.sessions.items()],
-    }  # fmt: skip
+    }
 
 
 def _put_slack(record: Json, slack: FakeSlack) -> None:
@@ -296,13 +313,18 @@ def _discord(discord: FakeDiscord) -> Json:
         row = {f.name: getattr(each, f.name) for f in fields(each) if f.name != "changed"}
         exchanges.append(row | {"channel": each.channel.id, "user": each.user.id})
     return {
-        "me": world.me.id, "users": [_plain(user) for user in world.users.values()],
-        "guilds": [_plain(guild) for guild in world.guilds.values()], "channels": channels,
+        "me": world.me.id,
+        "users": [_plain(user) for user in world.users.values()],
+        "guilds": [_plain(guild) for guild in world.guilds.values()],
+        "channels": channels,
         "files": {id: _text(data) for id, data in world.files.items()},
-        "nonces": {nonce: [at, found["channel_id"], found["id"]]
-                   for nonce, (at, found) in world.nonces.items()},
-        "exchanges": exchanges, "commands": discord.rest.commands,
-    }  # fmt: skip
+        "nonces": {
+            nonce: [at, found["channel_id"], found["id"]]
+            for nonce, (at, found) in world.nonces.items()
+        },
+        "exchanges": exchanges,
+        "commands": discord.rest.commands,
+    }
 
 
 def _put_discord(record: Json, discord: FakeDiscord) -> None:
@@ -338,10 +360,14 @@ def _nocodb(team: Office) -> Json:
     bases, pairs = [], []
     for base in team.nocodb.world.bases.values():
         tables = [
-            {"id": table.id, "title": table.title, "rows": list(table.rows.items()),
-             "fields": [_plain(field) for field in table.fields]}
+            {
+                "id": table.id,
+                "title": table.title,
+                "rows": list(table.rows.items()),
+                "fields": [_plain(field) for field in table.fields],
+            }
             for table in base.tables.values()
-        ]  # fmt: skip
+        ]
         bases.append({"id": base.id, "title": base.title, "tables": tables})
         seen = {id(r): r for table in base.tables.values() for r in table.relations.values()}
         pairs += [
@@ -357,8 +383,9 @@ def _put_nocodb(record: Json, team: Office) -> None:
         base = FakeBase(row["id"], row["title"])
         for each in row["tables"]:
             columns = [FakeField(**field) for field in each["fields"]]
-            base.tables[each["id"]] = FakeTable(each["id"], each["title"], columns,
-                                                dict(each["rows"]))  # fmt: skip
+            base.tables[each["id"]] = FakeTable(
+                each["id"], each["title"], columns, dict(each["rows"])
+            )
         tables |= base.tables
         team.nocodb.world.bases[base.id] = base
     for row in record["relations"]:
@@ -379,8 +406,9 @@ def record_model_server(team: Office) -> Json:
         containers.append({"id": one.id, "name": one.name, "minutes": one.minutes, "files": files})
     return {
         "conversations": [_plain(each) for each in fake.conversations.values()],
-        "responses": fake.responses, "containers": containers,
-    }  # fmt: skip
+        "responses": fake.responses,
+        "containers": containers,
+    }
 
 
 def _put_openai(record: Json, team: Office) -> None:

@@ -242,8 +242,9 @@ async def submit_the_forms_on_slack(here: Found) -> None:
     pointed = here.post("pointed")
     await slack.wait_until(lambda: len(slack.finished_answers(pointed)) == 2)
     assert {post.visible_text for post in slack.finished_answers(pointed)} == {
-        "You said: What does that mean?", "explain: The build is red",
-    }  # fmt: skip
+        "You said: What does that mean?",
+        "explain: The build is red",
+    }
     assert "The build is red" in here.team.model_input()
 
 
@@ -261,9 +262,11 @@ async def press_the_cards_on_discord(here: Found) -> None:
     await first.wait_for_ack()
     await second.wait_for_ack()
     for shown, words in (
-        (card, "Approved by Ana. Done."), (denied, "Denied"), (undo, "Undone by"),
+        (card, "Approved by Ana. Done."),
+        (denied, "Denied"),
+        (undo, "Undone by"),
         (race, "Approved by Ana. Done."),
-    ):  # fmt: skip
+    ):
         await here.discord.wait_until(lambda m=shown, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]
     await here.discord.wait_until(lambda: _labels(card) == _labels(race) == ["Undo"])
     await here.discord.wait_until(lambda: _labels(undo) == [])  # the card says that it was undone
@@ -314,8 +317,10 @@ async def use_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
     told = (await page.post(f"/cards/{names['page expired']}", json=late)).json()
     assert "expired because no one approved it" in told["text"]
     for name, action, state in (
-        ("approve", "approve", "done"), ("deny", "deny", "denied"), ("undo", "undo", "undone"),
-    ):  # fmt: skip
+        ("approve", "approve", "done"),
+        ("deny", "deny", "denied"),
+        ("undo", "undo", "undone"),
+    ):
         click = {"action": action, "conversation": "work"}
         clicked = (await page.post(f"/cards/{names[f'page {name}']}", json=click)).json()
         assert clicked["state"] == state, (name, clicked)

@@ -66,9 +66,12 @@ class Workplace:
         self.bot = await self.stack.enter_async_context(entered)
 
     async def ask(
-        self, text: str, place: SlackChannel | None = None, who: SlackPerson | None = None,
+        self,
+        text: str,
+        place: SlackChannel | None = None,
+        who: SlackPerson | None = None,
         **more: Any,
-    ) -> Post:  # fmt: skip
+    ) -> Post:
         """Ask as Alice, or `who`, in #general, or `place`: by a mention unless it is direct."""
         place = place or self.general
         words = text if place.kind == "im" else f"{self.slack.bot} {text}"
@@ -166,9 +169,13 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
 
 
 def make_adapter(
-    engine: Engine, chosen: Choices, credentials: Credentials, options: SlackOptions,
-    places: ConfiguredPlaces | None = None, inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox,
-) -> SlackAdapter:  # fmt: skip
+    engine: Engine,
+    chosen: Choices,
+    credentials: Credentials,
+    options: SlackOptions,
+    places: ConfiguredPlaces | None = None,
+    inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox,
+) -> SlackAdapter:
     """The adapter of this engine, not started. `inbox` may wrap the engine's."""
     return SlackAdapter(
         credentials,

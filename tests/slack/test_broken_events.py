@@ -20,9 +20,15 @@ def count_failed() -> float:
 def message(w: Workplace, text: str, **more: object) -> Json:
     channel = w.general.id if "channel_type" in more else w.dm.id
     return {
-        "type": "message", "user": w.alice.id, "channel": channel, "channel_type": "im",
-        "text": text, "ts": "1700000000.000100", "event_ts": "1700000000.000100", **more,
-    }  # fmt: skip
+        "type": "message",
+        "user": w.alice.id,
+        "channel": channel,
+        "channel_type": "im",
+        "text": text,
+        "ts": "1700000000.000100",
+        "event_ts": "1700000000.000100",
+        **more,
+    }
 
 
 async def check_alive(w: Workplace) -> None:
@@ -32,10 +38,14 @@ async def check_alive(w: Workplace) -> None:
 
 
 ODD: tuple[Json, ...] = (
-    {"files": [{"id": "F1", "size": "large"}]}, {"edited": 7}, {"edited": {"ts": "never"}},
-    {"app_context": {"entities": [None]}}, {"ts": None}, {"bot_id": [1]},
+    {"files": [{"id": "F1", "size": "large"}]},
+    {"edited": 7},
+    {"edited": {"ts": "never"}},
+    {"app_context": {"entities": [None]}},
+    {"ts": None},
+    {"bot_id": [1]},
     {"app_context": "x"},
-)  # fmt: skip
+)
 
 
 async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
@@ -93,29 +103,88 @@ async def test_no_wrong_field_of_a_real_event_ends_the_connection(tmp_path: Path
     async with workplace(tmp_path) as w:
         opened = w.slack.socket_opened
         real = message(
-            w, "hello", thread_ts="1700000000.000050", parent_user_id=w.bob.id,
-            blocks=[{"type": "rich_text", "elements": [
-                {"type": "rich_text_section", "elements": [{"type": "text", "text": "hello"}]}]}],
-            files=[{"id": "F1", "name": "a.txt", "mimetype": "text/plain", "size": 3,
-                    "url_private": f"{w.slack.origin}/files-pri/F1/a.txt"}],
-            attachments=[{"is_share": True, "text": "quoted", "author_id": w.bob.id,
-                          "fields": [{"title": "a", "value": "b"}]}],
+            w,
+            "hello",
+            thread_ts="1700000000.000050",
+            parent_user_id=w.bob.id,
+            blocks=[
+                {
+                    "type": "rich_text",
+                    "elements": [
+                        {
+                            "type": "rich_text_section",
+                            "elements": [{"type": "text", "text": "hello"}],
+                        }
+                    ],
+                }
+            ],
+            files=[
+                {
+                    "id": "F1",
+                    "name": "a.txt",
+                    "mimetype": "text/plain",
+                    "size": 3,
+                    "url_private": f"{w.slack.origin}/files-pri/F1/a.txt",
+                }
+            ],
+            attachments=[
+                {
+                    "is_share": True,
+                    "text": "quoted",
+                    "author_id": w.bob.id,
+                    "fields": [{"title": "a", "value": "b"}],
+                }
+            ],
             edited={"ts": "1700000000.000200", "user": w.alice.id},
             app_context={"entities": [{"type": "slack#/types/channel_id", "value": "C1"}]},
-        )  # fmt: skip
+        )
         events = [
             (real, 80),
-            ({**real, "subtype": "message_changed", "message": real,
-              "previous_message": {**real, "text": "hi"}}, 40),
-            ({"type": "message", "subtype": "message_deleted", "channel": w.dm.id,
-              "deleted_ts": "1.0", "previous_message": real}, 60),
-            ({"type": "agent_session_stopped", "channel": w.dm.id, "user": w.alice.id,
-              "thread_ts": "1.0", "event_ts": "2.0", "streaming_message_ts": ["1.5"]}, 60),
+            (
+                {
+                    **real,
+                    "subtype": "message_changed",
+                    "message": real,
+                    "previous_message": {**real, "text": "hi"},
+                },
+                40,
+            ),
+            (
+                {
+                    "type": "message",
+                    "subtype": "message_deleted",
+                    "channel": w.dm.id,
+                    "deleted_ts": "1.0",
+                    "previous_message": real,
+                },
+                60,
+            ),
+            (
+                {
+                    "type": "agent_session_stopped",
+                    "channel": w.dm.id,
+                    "user": w.alice.id,
+                    "thread_ts": "1.0",
+                    "event_ts": "2.0",
+                    "streaming_message_ts": ["1.5"],
+                },
+                60,
+            ),
             ({"type": "app_home_opened", "user": w.alice.id, "tab": "home"}, 20),
-            ({"type": "user_change", "user": {"id": w.alice.id, "is_restricted": False,
-              "team_id": "T1", "profile": {"display_name": "A"},
-              "enterprise_user": {"teams": ["T1"]}}}, 60),
-        ]  # fmt: skip
+            (
+                {
+                    "type": "user_change",
+                    "user": {
+                        "id": w.alice.id,
+                        "is_restricted": False,
+                        "team_id": "T1",
+                        "profile": {"display_name": "A"},
+                        "enterprise_user": {"teams": ["T1"]},
+                    },
+                },
+                60,
+            ),
+        ]
         for event, most in events:
             for wrong in wrong_versions(event, most):
                 w.slack.event(wrong)

@@ -29,8 +29,9 @@ from tests.fakes.slack.blocks import check_message
 from tests.fakes.slack.records import block_text
 
 WORDS = st.text(max_size=400)
-CELLS = st.dictionaries(WORDS, st.one_of(WORDS, st.integers(), st.none(), st.lists(WORDS)),
-                        max_size=12)  # fmt: skip
+CELLS = st.dictionaries(
+    WORDS, st.one_of(WORDS, st.integers(), st.none(), st.lists(WORDS)), max_size=12
+)
 ROWS = st.lists(st.builds(card_row, st.none() | CELLS, st.none() | CELLS), max_size=8)
 CARD = Card(
     "abc234", "proposal", "Update 1 row", "Requested by Alice.", actions=("approve", "deny")
@@ -49,8 +50,13 @@ def test_slack_takes_every_card(
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.lists(st.builds(Card, st.uuids().map(str), st.just("proposal"), WORDS, WORDS,
-                          ROWS.map(tuple)), max_size=14), WORDS)  # fmt: skip
+@given(
+    st.lists(
+        st.builds(Card, st.uuids().map(str), st.just("proposal"), WORDS, WORDS, ROWS.map(tuple)),
+        max_size=14,
+    ),
+    WORDS,
+)
 def test_slack_takes_as_many_as_there_are_beside_any_text(shown: list[Card], text: str) -> None:
     for part in (text, (text or "漢字 <b>& ") * (20_000 // (len(text) or 9))):
         for piece in split_answer(part)[-1:] or ("",):
@@ -85,8 +91,9 @@ def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
     shown = cards_blocks([replace(CARD, rows=(row,) * 10)])
     assert shown[1]["type"] == "table"
     assert block_text(shown[1]).split("\n") == [
-        "Id | Status | Paid on", *["1 | Overdue → Paid | – → Nov 18, 2026"] * 10,
-    ]  # fmt: skip
+        "Id | Status | Paid on",
+        *["1 | Overdue → Paid | – → Nov 18, 2026"] * 10,
+    ]
     long = dict.fromkeys("abcdef", "漢" * 80)
     shown = cards_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
     assert "… +" in str(shown[0])
@@ -146,10 +153,18 @@ def test_cards_that_count_as_short_are_whole_beside_the_longest_answer(
 ROWS_OF_EACH_SIZE = [
     [(None, {f"F{n}": f"{'v' * size}E{n}" for n in range(fields)})] * rows
     for rows, fields, size in (
-        (1, 1, 10), (1, 1, 3_000), (1, 13, 20), (11, 2, 20), (99, 2, 10), (100, 2, 10), (30, 7, 20),
-        (1, 1, 9_000), (1, 1, 12_000), (50, 10, 100),
+        (1, 1, 10),
+        (1, 1, 3_000),
+        (1, 13, 20),
+        (11, 2, 20),
+        (99, 2, 10),
+        (100, 2, 10),
+        (30, 7, 20),
+        (1, 1, 9_000),
+        (1, 1, 12_000),
+        (50, 10, 100),
     )
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("writes", ROWS_OF_EACH_SIZE)
@@ -183,9 +198,13 @@ def test_a_long_text_is_whole_in_several_sections_or_cannot_be_approved() -> Non
     words = ["\n> ".join(f"line {n} & <more>" for n in range(200)), "word& " * 660, "x" * 4000]
     for text in (*words, "漢" * 4000):
         card = Card(
-            "abc234", "proposal", "Ask", f"> {text}\n\nEND", actions=("approve", "deny"),
+            "abc234",
+            "proposal",
+            "Ask",
+            f"> {text}\n\nEND",
+            actions=("approve", "deny"),
             is_whole=True,
-        )  # fmt: skip
+        )
         blocks = cards_blocks([card])
         check_message(blocks, "chat.postMessage")
         for shown in (blocks, replace_card(blocks, card) or []):
@@ -225,5 +244,5 @@ async def test_the_home_tab_lists_the_ten_newest_changes() -> None:
     assert [lines[0], lines[-1]] == [
         "• `abc000` Order &lt;0&gt; of x[.]test (waiting for approval)",
         "• `abc009` Order &lt;9&gt; of x[.]test (waiting for approval)",
-    ]  # fmt: skip
+    ]
     assert len(lines) == 10

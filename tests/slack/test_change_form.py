@@ -57,8 +57,12 @@ async def test_the_button_opens_a_form_and_stores_nothing(tmp_path: Path) -> Non
         assert board.presses == ["abc234.2"]
         kinds = [block["element"]["type"] for block in inputs(view)]
         assert kinds == [
-            "static_select", "plain_text_input", "datepicker", "checkboxes", "plain_text_input",
-        ]  # fmt: skip
+            "static_select",
+            "plain_text_input",
+            "datepicker",
+            "checkboxes",
+            "plain_text_input",
+        ]
         notes = "*Notes* <!channel> @everyone"
         assert inputs(view)[4]["label"] == {"type": "plain_text", "text": notes}
         assert inbox.messages == []
@@ -93,7 +97,7 @@ async def test_a_form_that_changes_nothing_is_not_sent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [(NotAllowed("Only members may."), "Only members may."), (BadInput(REPLACED), "replaced")],
-)  # fmt: skip
+)
 async def test_who_may_not_gets_a_sentence(tmp_path: Path, error: Exception, words: str) -> None:
     async with card_shown(tmp_path) as (w, board, inbox, card):
         view = await open_form(w, card)

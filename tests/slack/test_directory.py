@@ -166,9 +166,15 @@ async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_need
     assert await town.guest(town.alice) is False
     assert await town.groups(town.alice) == frozenset({"slack:S1"})
     assert await town.row(town.alice) == PlatformMember(
-        town.alice.id, "", f"slack:{TEAM}:{town.alice.id}", "Alice", "en-US", "Europe/Paris",
-        belongs_to=frozenset({TEAM}), confirmed_at=town.now,
-    )  # fmt: skip
+        town.alice.id,
+        "",
+        f"slack:{TEAM}:{town.alice.id}",
+        "Alice",
+        "en-US",
+        "Europe/Paris",
+        belongs_to=frozenset({TEAM}),
+        confirmed_at=town.now,
+    )
     kept = await town.row(town.alice, GROUPS)
     assert kept
     assert kept.belongs_to == {"S1"}
@@ -418,10 +424,15 @@ async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed
 def told_of(who: SlackPerson, **more: object) -> dict[str, object]:
     """As an event tells of somebody: without their language."""
     return {
-        "id": who.id, "team_id": who.team, "is_restricted": bool(who.guest),
-        "is_ultra_restricted": who.guest == "single", "deleted": who.deactivated, "tz": who.tz,
-        "profile": {"display_name": who.name, "status_text": who.status}, **more,
-    }  # fmt: skip
+        "id": who.id,
+        "team_id": who.team,
+        "is_restricted": bool(who.guest),
+        "is_ultra_restricted": who.guest == "single",
+        "deleted": who.deactivated,
+        "tz": who.tz,
+        "profile": {"display_name": who.name, "status_text": who.status},
+        **more,
+    }
 
 
 async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(

@@ -33,8 +33,11 @@ def test_ours_is_only_who_is_ours_by_all_that_is_told(
 
 @pytest.mark.parametrize("external", [True, False])
 def test_in_a_shared_channel_the_envelope_may_be_another_companys(external: bool) -> None:
-    body = {"team_id": OTHER, "is_ext_shared_channel": external,
-            "authorizations": [{"team_id": OURS}]}  # fmt: skip
+    body = {
+        "team_id": OTHER,
+        "is_ext_shared_channel": external,
+        "authorizations": [{"team_id": OURS}],
+    }
     assert author_home(OURS, body, {"team": OURS}) == (OURS if external else "")
 
 
@@ -69,13 +72,20 @@ def test_what_a_message_says(message: Json, expected: str) -> None:
 
 
 def test_what_is_forwarded_is_told_apart() -> None:
-    message: Json = {"text": "see", "attachments": [
-        {"is_share": True, "author_id": "U1", "text": "shared"}, {"text": "alert"}]}  # fmt: skip
+    message: Json = {
+        "text": "see",
+        "attachments": [{"is_share": True, "author_id": "U1", "text": "shared"}, {"text": "alert"}],
+    }
     assert text_of(message) == "see\nalert"
     assert [(who, what) for who, what, _ in forwarded_messages(message)] == [("U1", "shared")]
 
 
 def test_files_that_are_gone_are_none() -> None:
-    told: Json = {"files": [{"id": "F1", "mode": "tombstone"}, {"id": "F2", "mode": "file_access"},
-                            {"name": "no id"}]}  # fmt: skip
+    told: Json = {
+        "files": [
+            {"id": "F1", "mode": "tombstone"},
+            {"id": "F2", "mode": "file_access"},
+            {"name": "no id"},
+        ]
+    }
     assert [(file.name, file.reference) for file in files_of(told)] == [("F2", "F2")]

@@ -52,11 +52,16 @@ async def test_a_signed_request_becomes_one_post_and_everything_else_is_refused(
         general, dm = slack.channel("general", alice), slack.dm(alice)
         settings = Settings.model_validate(
             {
-                "slack_bot_token": slack.bot_token, "slack_app_token": slack.app_token,
-                "slack_api_url": slack.base_url, "ponte_home": home.path, "ponte_web_port": 0,
-                "ponte_config": path, "ponte_grace": 0.5, "ponte_code": "off",
+                "slack_bot_token": slack.bot_token,
+                "slack_app_token": slack.app_token,
+                "slack_api_url": slack.base_url,
+                "ponte_home": home.path,
+                "ponte_web_port": 0,
+                "ponte_config": path,
+                "ponte_grace": 0.5,
+                "ponte_code": "off",
             }
-        )  # fmt: skip
+        )
         with home.take():
             app = await compose(settings, read_config(path), home)
             await app.start()
@@ -123,9 +128,16 @@ async def test_whoever_asks_under_a_webhooks_post_is_answered_with_their_own_rig
     async with workplace(tmp_path, setting) as there:
         inbox, platforms = there.bot.engine.conversations.inbox, {"slack": there.bot.slack}
         hook = Hook(
-            "tell", "secret", PLAIN_SECRET, "slack", TEAM, there.general.id,
-            template="New order: {text}", header="X-Hook-Secret", id_field="id",
-        )  # fmt: skip
+            "tell",
+            "secret",
+            PLAIN_SECRET,
+            "slack",
+            TEAM,
+            there.general.id,
+            template="New order: {text}",
+            header="X-Hook-Secret",
+            id_field="id",
+        )
         intake = HookIntake({"tell": hook}.get, platforms, inbox)
         order = encode_body({"id": "1", "text": "42 chairs"})
         assert (await intake.receive("tell", from_nocodb(), order))[0] == 202

@@ -186,9 +186,13 @@ async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) 
 
 @pytest.mark.parametrize(
     ("method", "nth"),
-    [("chat.startStream", 1), ("chat.appendStream", 1), ("chat.appendStream", 2),
-     ("chat.stopStream", 1)],
-)  # fmt: skip
+    [
+        ("chat.startStream", 1),
+        ("chat.appendStream", 1),
+        ("chat.appendStream", 2),
+        ("chat.stopStream", 1),
+    ],
+)
 async def test_in_the_middle_of_a_stream(
     slack: FakeSlack, victim: Victim, method: str, nth: int
 ) -> None:

@@ -23,10 +23,13 @@ NEEDS = {
     "files.info": "files:read",
 }  # fmt: skip
 EVENT_SCOPES = {
-    "app_mention": "app_mentions:read", "message.channels": "channels:history",
-    "message.groups": "groups:history", "message.im": "im:history",
-    "message.mpim": "mpim:history", "agent_session_stopped": "assistant:write",
-}  # fmt: skip
+    "app_mention": "app_mentions:read",
+    "message.channels": "channels:history",
+    "message.groups": "groups:history",
+    "message.im": "im:history",
+    "message.mpim": "mpim:history",
+    "agent_session_stopped": "assistant:write",
+}
 
 
 def called_methods() -> set[str]:

@@ -20,20 +20,53 @@ from core.base.markdown import escape_cell, escape_markdown
 from core.domain.messages import Card
 
 PIECES = st.lists(
-    st.sampled_from([
-        "word", " ", "\n", "`", "```", "\n```\n", "[a](https://x.y/z)", "![i](https://e.v)",
-        "<!channel>", "<@U1>", "<https://a.b|c>", "[", "]", "(", ")", "!", "@here", "**", "&", "<",
-        "| a | b |\n|---|---|\n", "https://q.r/s",
-    ]),
+    st.sampled_from(
+        [
+            "word",
+            " ",
+            "\n",
+            "`",
+            "```",
+            "\n```\n",
+            "[a](https://x.y/z)",
+            "![i](https://e.v)",
+            "<!channel>",
+            "<@U1>",
+            "<https://a.b|c>",
+            "[",
+            "]",
+            "(",
+            ")",
+            "!",
+            "@here",
+            "**",
+            "&",
+            "<",
+            "| a | b |\n|---|---|\n",
+            "https://q.r/s",
+        ]
+    ),
     max_size=30,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["<!channel>", "<!here>", "<!everyone>", "<!subteam^S1>", "<@U1>", "<@W1|x>", "`<!here>`",
-     "```\n<!channel>\n```", "[<@U1>](https://x.y)", "@channel", "@here!", "<!HERE>"],
-)  # fmt: skip
+    [
+        "<!channel>",
+        "<!here>",
+        "<!everyone>",
+        "<!subteam^S1>",
+        "<@U1>",
+        "<@W1|x>",
+        "`<!here>`",
+        "```\n<!channel>\n```",
+        "[<@U1>](https://x.y)",
+        "@channel",
+        "@here!",
+        "<!HERE>",
+    ],
+)
 def test_nobody_is_notified(text: str) -> None:
     for posted in (safe_markdown(text), escape_text(text), to_plain_text(text)):
         for mark in ("<!", "<@", "@channel", "@here"):
@@ -90,7 +123,7 @@ def test_settled_is_within_the_text(text: str) -> None:
         ("<mailto:a@b.c|a@b.c>", "a@b.c"),
         ("<!here> <!subteam^S1|@team> &lt;b&gt; &amp;", "@here @team <b> &"),
     ],
-)  # fmt: skip
+)
 def test_a_message_is_read_as_people_read_it(said: str, read: str) -> None:
     assert to_readable(said, {"U1": "Ann"}, "U0BOT") == read
 

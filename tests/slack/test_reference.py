@@ -15,22 +15,39 @@ from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
 ROOT = Path(__file__).parents[2]
-SETS = {name: value for module in (channels, client, people, posts, setup, surface)
-        for name, value in vars(module).items()
-        if isinstance(value, frozenset)
-        and name not in ("POSTS", "NEEDED_METHODS", "_FORMS", "_UNREPEATABLE")}  # fmt: skip
+SETS = {
+    name: value
+    for module in (channels, client, people, posts, setup, surface)
+    for name, value in vars(module).items()
+    if isinstance(value, frozenset)
+    and name not in ("POSTS", "NEEDED_METHODS", "_FORMS", "_UNREPEATABLE")
+}
 CALLED = {*WRITES, *READS, *REACTIONS, "apps.connections.open"}
 
 
 def test_every_name_is_known_of_some_method() -> None:
-    unknown = {error for errors in SETS.values() for error in errors
-               if not any(reference.stands(method, error) for method in CALLED)}  # fmt: skip
+    unknown = {
+        error
+        for errors in SETS.values()
+        for error in errors
+        if not any(reference.stands(method, error) for method in CALLED)
+    }
     assert unknown == set()
 
 
 def test_no_name_means_two_things() -> None:
-    kinds = ("GONE", "STREAM_OVER", "STREAM_STOPPED", "MESSAGE_TOO_LONG", "SHAPE_REFUSED",
-             "TOKEN_REFUSED", "NOT_NOW", "UNSURE", "RATE_LIMITED", "FEATURE_OFF")  # fmt: skip
+    kinds = (
+        "GONE",
+        "STREAM_OVER",
+        "STREAM_STOPPED",
+        "MESSAGE_TOO_LONG",
+        "SHAPE_REFUSED",
+        "TOKEN_REFUSED",
+        "NOT_NOW",
+        "UNSURE",
+        "RATE_LIMITED",
+        "FEATURE_OFF",
+    )
     for n, one in enumerate(kinds):
         for other in kinds[n + 1 :]:
             assert not SETS[one] & SETS[other], (one, other)
@@ -90,8 +107,11 @@ def test_a_missing_feature_is_tried_again_after_minutes_and_another_after_an_hou
     for _ in range(3):
         kept.note_refusal("reactions", "message_not_found")
     features: tuple[client.Feature, ...] = ("streams", "sessions", "reactions")
-    for seconds, expected in ((299.0, "reactions"), (301.0, "streams reactions"),
-                              (3601.0, "streams sessions reactions")):  # fmt: skip
+    for seconds, expected in (
+        (299.0, "reactions"),
+        (301.0, "streams reactions"),
+        (3601.0, "streams sessions reactions"),
+    ):
         now[0] = seconds
         assert " ".join(each for each in features if kept.is_on(each)) == expected
     assert kept.words == "streams: unknown_method, sessions: never_heard_of"

@@ -38,8 +38,10 @@ def test_a_text_that_changed_before_the_cut_is_one_part_again() -> None:
     assert rotation.split("one!\ntwo") == ("one!\ntwo",)
 
 
-@given(st.lists(st.sampled_from(["word ", "line\n", "\n\n", "```\n", "x" * 40]), max_size=40),
-       st.sets(st.integers(0, 40)))  # fmt: skip
+@given(
+    st.lists(st.sampled_from(["word ", "line\n", "\n\n", "```\n", "x" * 40]), max_size=40),
+    st.sets(st.integers(0, 40)),
+)
 def test_no_word_is_lost_wherever_it_turns(pieces: list[str], turns: set[int]) -> None:
     rotation, text = fresh(200), ""
     for number, piece in enumerate(pieces):

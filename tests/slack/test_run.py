@@ -17,9 +17,13 @@ from tests.real.nginx import free_port
 def environment(slack: FakeSlack, home: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     return kept | {
-        "HOME": str(home), "PONTE_HOME": str(home / "ponte"), "PONTE_WEB": "off",
-        "SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.base_url, **more,
-    }  # fmt: skip
+        "HOME": str(home),
+        "PONTE_HOME": str(home / "ponte"),
+        "PONTE_WEB": "off",
+        "SLACK_BOT_TOKEN": slack.bot_token,
+        "SLACK_API_URL": slack.base_url,
+        **more,
+    }
 
 
 @asynccontextmanager
@@ -84,9 +88,12 @@ async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:
     port = free_port()
     async with FakeSlack() as slack:
         env = environment(
-            slack, tmp_path, PONTE_WEB="on", PONTE_WEB_PORT=str(port),
+            slack,
+            tmp_path,
+            PONTE_WEB="on",
+            PONTE_WEB_PORT=str(port),
             SLACK_SIGNING_SECRET=slack.deliveries.signing_secret,
-        )  # fmt: skip
+        )
         slack.deliveries.request_url = f"http://127.0.0.1:{port}/slack/events"
         alice = slack.person("Alice")
         general = slack.channel("general", alice)

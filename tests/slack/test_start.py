@@ -129,8 +129,10 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
         slack.api.scopes = [scope for scope in SCOPE_PURPOSES if scope != "files:read"]
         found = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())
         assert [(h.name, h.state) for h in found] == [
-            ("slack token", "on"), ("slack scope", "failing"), ("slack socket", "on"),
-        ]  # fmt: skip
+            ("slack token", "on"),
+            ("slack scope", "failing"),
+            ("slack socket", "on"),
+        ]
         assert "files:read" in found[1].words
         slack.api.scopes = ["chat:write"]
         _, lacking, _ = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())

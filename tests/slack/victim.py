@@ -71,9 +71,12 @@ async def main(home: Path, api_url: str, *more: str) -> None:
     with Home(home).take():
         engine = await open_engine(home, chosen)
         slack = make_adapter(
-            engine, chosen, Credentials(BOT_TOKEN, APP_TOKEN), SlackOptions(api_url, home=home),
+            engine,
+            chosen,
+            Credentials(BOT_TOKEN, APP_TOKEN),
+            SlackOptions(api_url, home=home),
             FLAT if "flat" in more else None,
-        )  # fmt: skip
+        )
         connect_adapter(engine, chosen, slack)
         engine.start()
         await slack.start()

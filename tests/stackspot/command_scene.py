@@ -29,9 +29,15 @@ def client(
     proxies: Proxies | None = None,
 ) -> StackSpot:
     return StackSpot(
-        CLIENT, secret, realm=realm, urls=StackSpotUrls(url, url, url),
-        deadline=deadline, clock=clock, http=http, proxies=proxies,
-    )  # fmt: skip
+        CLIENT,
+        secret,
+        realm=realm,
+        urls=StackSpotUrls(url, url, url),
+        deadline=deadline,
+        clock=clock,
+        http=http,
+        proxies=proxies,
+    )
 
 
 async def error_of(doing: Awaitable[Any]) -> StackSpotError:

@@ -134,8 +134,11 @@ async def test_what_is_no_json_is_told_and_not_sent(
     stackspot: StackSpot, fake: FakeStackSpot
 ) -> None:
     inputs: list[str | dict[str, object]] = [
-        {"a": object()}, {"a": float("nan")}, "\ud800", {"\udfff": 1},
-    ]  # fmt: skip
+        {"a": object()},
+        {"a": float("nan")},
+        "\ud800",
+        {"\udfff": 1},
+    ]
     for input in inputs:
         error = await error_of(stackspot.run("echo", input))
         assert (error.code, "can't be sent as JSON" in str(error)) == ("bad_input", True)

@@ -45,10 +45,18 @@ async def test_no_such_command_and_no_such_agent(fake: FakeStackSpot, stackspot:
 
 
 async def test_each_refusal_has_its_words(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    for number, (status, code) in enumerate({
-        400: "bad_input", 403: "not_allowed", 405: "misplaced", 302: "misplaced",
-        413: "bad_input", 422: "bad_input", 501: "down",
-    }.items(), 1):  # fmt: skip
+    for number, (status, code) in enumerate(
+        {
+            400: "bad_input",
+            403: "not_allowed",
+            405: "misplaced",
+            302: "misplaced",
+            413: "bad_input",
+            422: "bad_input",
+            501: "down",
+        }.items(),
+        1,
+    ):
         fake.answer("create", status, body={"code": "X_1", "details": "too <b>long</b>"})
         error = await error_of(stackspot.create("echo", "a"))
         assert (error.code, fake.count("create")) == (code, number), status

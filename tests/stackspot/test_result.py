@@ -211,9 +211,11 @@ async def test_a_state_that_cannot_be_read_is_asked_for_again(
 
 
 def test_halves_of_characters_do_not_come_through() -> None:
-    told = {"progress": {"status": "COMPLETED"}, "result": "a\ud83d b", "steps": [
-        {"step_name": "\udc00", "step_result": {"json_data": {"a": "\ud800"}}},
-    ]}  # fmt: skip
+    told = {
+        "progress": {"status": "COMPLETED"},
+        "result": "a\ud83d b",
+        "steps": [{"step_name": "\udc00", "step_result": {"json_data": {"a": "\ud800"}}}],
+    }
     status = parse_status("01A", told)
     assert status.answer == "a\ufffd b"
     assert status.steps[0].answer == '{"a": "\ufffd"}'

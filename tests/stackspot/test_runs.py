@@ -110,9 +110,12 @@ async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeSt
 async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
     stackspot: StackSpot,
 ) -> None:
-    declared: Any = {"day": {"type": "text", "required": True},
-                "tone": {"type": "choice", "choices": ("dry", "warm")},
-                "rows": {"type": "number"}, "now": {"type": "boolean"}}  # fmt: skip
+    declared: Any = {
+        "day": {"type": "text", "required": True},
+        "tone": {"type": "choice", "choices": ("dry", "warm")},
+        "rows": {"type": "number"},
+        "now": {"type": "boolean"},
+    }
     command = QuickCommand("day", "Day", effect="spend", inputs=declared)
     ctx = CommandScene().ctx()
 
@@ -123,9 +126,11 @@ async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
     first = draft_run(ctx, command, {"day": "May", "tone": "dry", "now": True})
     change = proposed_change(replace(first, target=json.loads(json.dumps(first.target))))
     assert [(f.key, f.type, f.value, f.options) for f in QUICK_COMMAND_RUN.form_fields(change)] == [
-        ("day", "lines", "May", ()), ("tone", "select", "dry", ("dry", "warm")),
-        ("rows", "number", "", ()), ("now", "checkbox", "true", ()),
-    ]  # fmt: skip
+        ("day", "lines", "May", ()),
+        ("tone", "select", "dry", ("dry", "warm")),
+        ("rows", "number", "", ()),
+        ("now", "checkbox", "true", ()),
+    ]
     changer = Changer(ANA, ctx.address, Viewer(), UTC)
     runs = StackSpotRuns(stackspot, RegisteredCommands([command, SUMMARY]))
     made = await runs.revise(change, {"tone": "", "rows": "3", "now": "false"}, changer)

@@ -39,9 +39,9 @@ class Terminal:
         return self.plain_since(0)
 
     def plain_since(self, start: int) -> str:
-        return re.sub(
-            r"\x1b(\[[0-?]*[ -/]*[@-~]|[=>78])", "", self.written[start:]
-        ).replace("\r", "")  # fmt: skip
+        return re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[=>78])", "", self.written[start:]).replace(
+            "\r", ""
+        )
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
@@ -79,9 +79,15 @@ async def at_a_terminal(ponte: WebPonte, folder: Path, *more: str) -> AsyncItera
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = await forker.start(
-        "tests.terminal.talk", str(ponte.home / "ponte.sock"), *more, cwd=folder,
-        env={**os.environ, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
-    )  # fmt: skip
+        "tests.terminal.talk",
+        str(ponte.home / "ponte.sock"),
+        *more,
+        cwd=folder,
+        env={**os.environ, "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
     os.close(theirs)
     terminal = Terminal(ours)
     try:
@@ -125,8 +131,11 @@ async def test_lines_are_completed_and_alt_enter_makes_a_new_one(
         await terminal.says("\x1b[200~pasted\nlines\x1b[201~", "You said: pasted")
     messages = [row.message for row in ponte.rows.values()]
     assert [(one.text, len(one.attachments)) for one in messages] == [
-        ("usage", 0), ("look at @sales-of-may.csv", 1), ("first\nsecond", 0), ("pasted\nlines", 0),
-    ]  # fmt: skip
+        ("usage", 0),
+        ("look at @sales-of-may.csv", 1),
+        ("first\nsecond", 0),
+        ("pasted\nlines", 0),
+    ]
 
 
 async def test_reminders_are_shown_above_the_prompt_or_when_a_chat_begins(
@@ -157,9 +166,13 @@ async def test_a_saved_file_is_a_link(ponte: WebPonte, tmp_path: Path) -> None:
     async def script(turn: Turn) -> Answer:
         message = turn.message
         made = await ponte.files.put(
-            message.event_key, "my plot.png", "image/png", b"a plot", message.author,
+            message.event_key,
+            "my plot.png",
+            "image/png",
+            b"a plot",
+            message.author,
             message.address.conversation,
-        )  # fmt: skip
+        )
         return Answer("A plot.", files=(made,))
 
     ponte.script = script

@@ -170,8 +170,10 @@ async def test_a_message_carries_the_time_zone_of_the_machine(
         ("", "/usr/share/zoneinfo/America/Argentina/Salta", "America/Argentina/Salta"),
         ("", "/usr/share/zoneinfo/Etc/UTC", ""),
         ("UTC", "/usr/share/zoneinfo/Europe/Paris", ""),
-        ("<-03>3", "", ""), ("../../etc/passwd", "", ""), ("", "/etc/localtime", ""),
-    ]  # fmt: skip
+        ("<-03>3", "", ""),
+        ("../../etc/passwd", "", ""),
+        ("", "/etc/localtime", ""),
+    ]
     for set_to, link, _ in zones:
         with monkeypatch.context() as patch:
             patch.setenv("TZ", set_to)
@@ -234,10 +236,14 @@ async def test_cards_say_what_to_type(
     monkeypatch.setenv("TZ", machine)
     TIME_ZONE.set("Europe/Paris")
     card = Card(
-        "abc234", "proposal", "Update 1 row", "In Customers\nof Sales", actions=("approve", "deny"),
+        "abc234",
+        "proposal",
+        "Update 1 row",
+        "In Customers\nof Sales",
+        actions=("approve", "deny"),
         rows=(card_row({"Name": "Ann", "Age": 3}, {"Name": "Ann", "Age": 4}),),
         expires_at=datetime.fromisoformat("2026-11-21T17:05Z").timestamp(),
-    )  # fmt: skip
+    )
     plot = File("f", "plot.png", "image/png", 5_000)
     ponte.answers(Answer("Shall I?", cards=(card,), files=(plot,)))
     _, out = await run_piped(ponte, "rename\n")
@@ -292,9 +298,13 @@ async def test_code_that_ran_is_written_in_full(ponte: WebPonte, live: bool) -> 
     async def script(turn: Turn) -> Answer:
         message = turn.message
         made = await ponte.files.put(
-            message.event_key, "code.py", chat.CODE_FILE_TYPE, b"x = 1\x1b[2J\n\nx + 1\n",
-            message.author, message.address.conversation,
-        )  # fmt: skip
+            message.event_key,
+            "code.py",
+            chat.CODE_FILE_TYPE,
+            b"x = 1\x1b[2J\n\nx + 1\n",
+            message.author,
+            message.address.conversation,
+        )
         return Answer("2", files=(made,))
 
     assert ponte.home is not None
@@ -333,8 +343,15 @@ def on_a_screen(
 
 
 def card_json(card: Card) -> dict[str, object]:
-    return {"id": card.id, "title": card.title, "state": card.state, "text": card.text,
-            "rows": list(card.rows), "actions": list(card.actions), "expires_at": None}  # fmt: skip
+    return {
+        "id": card.id,
+        "title": card.title,
+        "state": card.state,
+        "text": card.text,
+        "rows": list(card.rows),
+        "actions": list(card.actions),
+        "expires_at": None,
+    }
 
 
 TABLE = """Our **tables**:
@@ -367,8 +384,10 @@ def test_tables_and_cards_fit_the_window(monkeypatch: pytest.MonkeyPatch) -> Non
         for words in ("2026", "Theend.", "approveabc234·denyabc234"):
             assert words in together, (columns, words)
     lines = on_a_screen(TABLE, [card], 80, monkeypatch)
-    heading, first = (next(n for n, line in enumerate(lines) if line.startswith(f"    {word}"))
-                      for word in ("Name", "株式"))  # fmt: skip
+    heading, first = (
+        next(n for n, line in enumerate(lines) if line.startswith(f"    {word}"))
+        for word in ("Name", "株式")
+    )
     at = cell_len(lines[heading][: lines[heading].index("Status")])
     assert cell_len(lines[first][: lines[first].index("Lead →")]) == at, "columns are aligned"
     narrow = on_a_screen(TABLE, [card], 40, monkeypatch)
@@ -520,9 +539,15 @@ LONG_BLOCKS = {
 
 @pytest.mark.parametrize(
     ("block", "columns"),
-    [("table", 80), ("list", 40), ("code", 80), ("paragraph", 40), ("joined emoji", 40),
-     ("joined emoji", 80)],
-)  # fmt: skip
+    [
+        ("table", 80),
+        ("list", 40),
+        ("code", 80),
+        ("paragraph", 40),
+        ("joined emoji", 40),
+        ("joined emoji", 80),
+    ],
+)
 def test_a_block_that_is_longer_than_the_window_is_drawn_once_it_has_ended(
     block: str, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -594,8 +619,10 @@ def test_the_line_of_progress_fits_the_window_and_can_be_erased(
 def test_names_of_quick_commands_are_completed_after_their_command_alone() -> None:
     completer, event = CommandCompleter(["usual-report"]), CompleteEvent()
     for text, names in (
-        ("usa", ["usage"]), ("usage us", []), ("quick-command us", ["usual-report"]),
-    ):  # fmt: skip
+        ("usa", ["usage"]),
+        ("usage us", []),
+        ("quick-command us", ["usual-report"]),
+    ):
         found = completer.get_completions(Document(text), event)
         assert [completion.text for completion in found] == names, text
 

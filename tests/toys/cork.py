@@ -199,8 +199,11 @@ class Cork(ChatIntegration[CorkSettings]):
         return Health("cork", "off", "set CORK_NAME")
 
     async def build(
-        self, deps: IntegrationDependencies[CorkSettings], conversations: Conversations,
-        people: People, board: StatusBoard,
-    ) -> CorkAdapter:  # fmt: skip
+        self,
+        deps: IntegrationDependencies[CorkSettings],
+        conversations: Conversations,
+        people: People,
+        board: StatusBoard,
+    ) -> CorkAdapter:
         limit = deps.config.section("cork").limit
         return CorkAdapter(self.board, deps.own.cork_name or "", limit, conversations)

@@ -55,9 +55,15 @@ def make_mail(id: str, sender: str, text: str, to: ReplyTo, *, is_spam: bool = F
     key = f"mail:{id}"
     author = Person(MAIL_PLATFORM, sender, name=sender)
     origin = MessageOrigin(
-        "mail", id, may_be_command=False, is_authored=False, reads_history=False,
-        is_by_person=False, is_attended=False, data={"is_spam": is_spam},
-    )  # fmt: skip
+        "mail",
+        id,
+        may_be_command=False,
+        is_authored=False,
+        reads_history=False,
+        is_by_person=False,
+        is_attended=False,
+        data={"is_spam": is_spam},
+    )
     to = replace(to, asker=author, turn=turn_id(key))
     return Message(key, text, author, to.address, to, origin=origin)
 

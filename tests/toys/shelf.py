@@ -69,8 +69,11 @@ class Shelf(ToolIntegration[ShelfSettings]):
         self.source = source
 
     def summary(self, own: ShelfSettings, shared: SharedSettings) -> Health:
-        return Health("shelf", "on", "at the wall") if own.shelf == "on" else Health(
-            "shelf", "off", "set SHELF")  # fmt: skip
+        return (
+            Health("shelf", "on", "at the wall")
+            if own.shelf == "on"
+            else Health("shelf", "off", "set SHELF")
+        )
 
     def build(
         self, deps: IntegrationDependencies[ShelfSettings], quick: QuickRegistry

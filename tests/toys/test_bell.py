@@ -53,12 +53,21 @@ for line, more in json.loads(sys.argv[1]):
 def run(home: Path, *lines: tuple[str, Mapping[str, str]]) -> Iterator[Any]:
     """Run commands, each with what is set for it and the next ones. Yield the exit code, output and
     errors of each."""
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PONTE_HOME": str(home),
-           "PONTE_CODE": "off", "LANG": "C.UTF-8"}  # fmt: skip
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "PONTE_HOME": str(home),
+        "PONTE_CODE": "off",
+        "LANG": "C.UTF-8",
+    }
     done = subprocess.run(
-        [sys.executable, "-c", SHELL, json.dumps(lines)], env=env, cwd=home.parent, check=False,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", SHELL, json.dumps(lines)],
+        env=env,
+        cwd=home.parent,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     yield from map(json.loads, done.stdout.splitlines())
 
@@ -66,16 +75,27 @@ def run(home: Path, *lines: tuple[str, Mapping[str, str]]) -> Iterator[Any]:
 def test_it_is_a_command_with_help_and_json(tmp_path: Path) -> None:
     ring = "bell ring front"
     results = run(
-        tmp_path / "home", ("--help", {}), ("bell ring --help", {}), ("bell list", {}),
-        (f"{ring} --yes --times 2", {}), (f"{ring} --yes --json", {}), (ring, {}),
+        tmp_path / "home",
+        ("--help", {}),
+        ("bell ring --help", {}),
+        ("bell list", {}),
+        (f"{ring} --yes --times 2", {}),
+        (f"{ring} --yes --json", {}),
+        (ring, {}),
         ("audit --event bell-rung", {}),
         *(("bell ring", {"PONTE_LOCALE": locale}) for locale in ("", "fr", "pt-BR")),
-    )  # fmt: skip
+    )
     code, told, _ = next(results)
     assert (code, len(re.findall(r"^  bell\b", told, re.M))) == (0, 1)
     _, told, _ = next(results)
-    for words in ("Ring a bell.", "Which bell.", "--times", "--yes", "--json",
-                  "Example: ponte bell ring front --times 2"):  # fmt: skip
+    for words in (
+        "Ring a bell.",
+        "Which bell.",
+        "--times",
+        "--yes",
+        "--json",
+        "Example: ponte bell ring front --times 2",
+    ):
         assert words in told, words
     assert next(results)[1].splitlines() == ["bell   tone", "front  440", "back   220"]
     assert next(results) == [0, "bell: front\nsound: ding ding\nby: operator\n", ""]
@@ -98,9 +118,10 @@ async def test_it_is_on_the_socket_and_the_page_and_completes_names(tmp_path: Pa
         missing = await desk.act("bell/ring")
         assert missing["error"]["message"] == "Invalid request: `bell` is missing."
         wrong = await desk["socket"].post(
-            "/operator/bell/ring", headers={"Accept-Language": "fr"},
+            "/operator/bell/ring",
+            headers={"Accept-Language": "fr"},
             json={"arguments": {"bell": "front", "times": "x"}},
-        )  # fmt: skip
+        )
         assert (wrong.status_code, "`times`" in wrong.json()["error"]["message"]) == (400, True)
         assert "Invalid" not in wrong.text
         assert (await desk.act("bell/secret")) == {"key": "under the mat"}
@@ -115,8 +136,11 @@ async def test_it_is_on_the_socket_and_the_page_and_completes_names(tmp_path: Pa
             assert (await desk.send("ana", do, "operations")).status_code == 404, do
         lines = (await desk.act("audit", event="bell-rung"))["lines"]
         assert [line["asker"] for line in lines] == ["web:ana"]
-        typed = {"_PONTE_COMPLETE": "complete_bash", "COMP_WORDS": "ponte bell ring fr",
-                 "COMP_CWORD": "3"}  # fmt: skip
+        typed = {
+            "_PONTE_COMPLETE": "complete_bash",
+            "COMP_WORDS": "ponte bell ring fr",
+            "COMP_CWORD": "3",
+        }
         (completed,) = await asyncio.to_thread(lambda: [*run(tmp_path / "home", ("", typed))])
         assert completed[1].split() == ["front"]
 

@@ -30,9 +30,18 @@ RULES = RuleBook(
     stand_ins=allow_senders({SHOP: "crew", GUEST: "visitors"}),
 )
 STEPS = (
-    "begin", "record_user_message", "record_response", "record_round", "record_call_start",
-    "record_call_end", "record_answer", "record_posting", "record_posted", "end_turn", "put_back",
-)  # fmt: skip
+    "begin",
+    "record_user_message",
+    "record_response",
+    "record_round",
+    "record_call_start",
+    "record_call_end",
+    "record_answer",
+    "record_posting",
+    "record_posted",
+    "end_turn",
+    "put_back",
+)
 """The methods of the journal that store a step of a turn."""
 
 
@@ -85,9 +94,12 @@ async def room(
         office.policy = allow_list(frozenset({office.first}), frozenset({office.first}))
         office.policy.config = FixedConfig(rule_book=RULES)
         office.choices = make_choices(
-            office.model, [room.table], office.policy, [room.table],
+            office.model,
+            [room.table],
+            office.policy,
+            [room.table],
             rules=TableRules({"people": TableRule("auto")}),
-        )  # fmt: skip
+        )
         await office.open()
         yield room
 

@@ -73,18 +73,24 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Process:
 
 @pytest.fixture(params=["slack", "discord", "page", "terminal"])
 async def room(
-    request: pytest.FixtureRequest, tmp_path: Path, process: Process,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    process: Process,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[PostRoom]:  # fmt: skip
+) -> AsyncIterator[PostRoom]:
     monkeypatch.setitem(KINDS, "mail", MailSending())  # the one line that adds the kind
     database = request.getfixturevalue("migrated_postgres") if request.param == "postgres" else ""
     async with make_office(request.param, tmp_path / "home", database) as office:
         mails = MailOffice()
         rule = TableRule("ask", frozenset({ASKER, office.second}), approvals=2)
         office.choices = make_choices(
-            office.model, [mails], office.policy, [mails], rules=TableRules({STAFF: rule}),
+            office.model,
+            [mails],
+            office.policy,
+            [mails],
+            rules=TableRules({STAFF: rule}),
             spending=make_spending(prices=Prices(commands={"mail": PRICE})),
-        )  # fmt: skip
+        )
         await office.open()
         yield PostRoom(office, mails)
 

@@ -115,9 +115,12 @@ def hall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hall:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     for name, value in {
-        "CORK_NAME": "ponte", "SHELF": "on", "PONTE_ALLOW": "cork:ana", "PONTE_WEB": "off",
+        "CORK_NAME": "ponte",
+        "SHELF": "on",
+        "PONTE_ALLOW": "cork:ana",
+        "PONTE_WEB": "off",
         "PONTE_HOME": str(tmp_path / "home"),
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, value)
     return Hall(tmp_path)
 
@@ -199,9 +202,13 @@ class TestApplier:
             shelf.faults.refuse = 1
 
         return ApplierCase(
-            shelf, {}, lambda: {id: dict(row) for id, row in shelf.rows.items()},
-            lambda id, values: shelf.rows[id].update(values), lambda id: shelf.rows.pop(id),
-            refuse, lambda when: shelf.faults.lose.append("after" if when == "after" else "before"),
-        )  # fmt: skip
+            shelf,
+            {},
+            lambda: {id: dict(row) for id, row in shelf.rows.items()},
+            lambda id, values: shelf.rows[id].update(values),
+            lambda id: shelf.rows.pop(id),
+            refuse,
+            lambda when: shelf.faults.lose.append("after" if when == "after" else "before"),
+        )
 
     locals().update(suite(test_applier))

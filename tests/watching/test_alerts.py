@@ -33,8 +33,11 @@ def known_sample_names() -> set[str]:
     """Every name under which a sample can be asked for."""
     names = {"up", "process_max_fds"}
     for family in metrics.registry.collect():
-        endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"),
-                   "info": ("_info",)}.get(family.type, ("",))  # fmt: skip
+        endings = {
+            "counter": ("_total",),
+            "histogram": ("_bucket", "_sum", "_count"),
+            "info": ("_info",),
+        }.get(family.type, ("",))
         names |= {family.name + ending for ending in endings}
     return names
 

@@ -90,8 +90,13 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     names = [span.name for span in spans]
     asked = [span for span in spans if span.name == "chat echo"]
     assert sorted(names) == [
-        "chat echo", "chat echo", "execute_tool unknown", "invoke_agent Ponte", "post", "queue",
-    ]  # fmt: skip
+        "chat echo",
+        "chat echo",
+        "execute_tool unknown",
+        "invoke_agent Ponte",
+        "post",
+        "queue",
+    ]
     root = by_name(span_exporter)["invoke_agent Ponte"]
     assert root.parent is None
     assert {trace_of(span) for span in spans} == {tracing.trace_id_of(one.turn)}
@@ -186,8 +191,11 @@ async def test_turns_beside_each_other_do_not_mix(
         all = span_exporter.get_finished_spans()
         own = [span for span in all if trace_of(span) == tracing.trace_id_of(one.turn)]
         assert sorted(span.name for span in own) == [
-            "chat echo", "invoke_agent Ponte", "post", "queue",
-        ]  # fmt: skip
+            "chat echo",
+            "invoke_agent Ponte",
+            "post",
+            "queue",
+        ]
 
 
 async def test_without_a_recorder_there_is_nothing(bot_home: BotHome) -> None:

@@ -49,12 +49,14 @@ def test_a_turn_s_trace_leaves_before_the_end_and_metrics_tell_the_parts(
         assert "trace" not in process.stderr.read()
     lines = shown.splitlines()
     for line in (
-        'ponte_part_up{part="web"} 1.0', 'ponte_part_up{part="model"} 1.0',
-        'ponte_proposals{state="open"} 0.0', "ponte_oldest_queued_message_seconds 0.0",
+        'ponte_part_up{part="web"} 1.0',
+        'ponte_part_up{part="model"} 1.0',
+        'ponte_proposals{state="open"} 0.0',
+        "ponte_oldest_queued_message_seconds 0.0",
         'ponte_turns_total{platform="terminal",status="done"} 1.0',
         'ponte_queue_wait_seconds_count{platform="terminal"} 1.0',
         'ponte_posting_duration_seconds_count{platform="terminal"} 1.0',
-    ):  # fmt: skip
+    ):
         assert line in lines
     assert any(line.startswith("ponte_model_first_token_seconds_count{model=") for line in lines)
     assert any(line.startswith("ponte_build_info{") for line in lines)

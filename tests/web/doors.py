@@ -16,9 +16,15 @@ class Doors:
         self.people = MemoryPageAccounts()
         self.ana = self.people.add("ana")
         self.login = TokenAuthentication(
-            "127.0.0.1", token, "", self.people, MemoryOwnerName(),
-            clock=lambda: self.time, now=lambda: self.time, is_generated=is_generated,
-        )  # fmt: skip
+            "127.0.0.1",
+            token,
+            "",
+            self.people,
+            MemoryOwnerName(),
+            clock=lambda: self.time,
+            now=lambda: self.time,
+            is_generated=is_generated,
+        )
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:
         """Return whom the token lets in, or the name of the refusal."""

@@ -221,8 +221,11 @@ async def test_api_tokens_are_listed_and_revoked(desk: Desk) -> None:
         page = (await desk[name].get("/admin/people")).text
         row = page[page.index(made["id"]) - 200 : page.index(made["id"]) + 300]
         assert (made["token"] in page, "&lt;b&gt;shop" in row, "never" in row, "bob" in row) == (
-            False, True, True, True,
-        ), name  # fmt: skip
+            False,
+            True,
+            True,
+            True,
+        ), name
         assert ('value="revoke"' in page) is (name == "owner")
     assert (await desk.send("ana", "revoke", name=made["id"])).status_code == 403
     assert (await desk.send("owner", "revoke", name="0")).status_code == 404
@@ -390,8 +393,11 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
     lines = (await desk.act("audit"))["lines"][::-1]
     done = [line["event"] for line in lines if line["asker"] == "operator"]
     assert [event for event in done if event.startswith("schedule-")] == [
-        "schedule-paused", "schedule-resumed", "schedule-run-requested", "schedule-deleted",
-    ]  # fmt: skip
+        "schedule-paused",
+        "schedule-resumed",
+        "schedule-run-requested",
+        "schedule-deleted",
+    ]
 
 
 async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
@@ -417,5 +423,8 @@ async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
     lines = (await desk.act("audit"))["lines"][::-1]
     done = [line["event"] for line in lines if line["asker"] == "web:ana"]
     assert [event for event in dict.fromkeys(done) if event.startswith("schedule-")] == [
-        "schedule-paused", "schedule-resumed", "schedule-run-requested", "schedule-deleted",
-    ]  # fmt: skip
+        "schedule-paused",
+        "schedule-resumed",
+        "schedule-run-requested",
+        "schedule-deleted",
+    ]

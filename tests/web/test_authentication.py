@@ -41,17 +41,31 @@ async def public_ponte() -> AsyncIterator[WebPonte]:
 async def test_a_foreign_host_header_is_refused(client: Client) -> None:
     """DNS rebinding: a site lets a name of its own point to 127.0.0.1."""
     for host in (
-        "evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil@localhost", "",
-        "10.0.0.9", "localhost, evil", "[::1", "localhost:x", "evil.localhost",
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil",
+        "evil@localhost",
+        "",
+        "10.0.0.9",
+        "localhost, evil",
+        "[::1",
+        "localhost:x",
+        "evil.localhost",
         "ponte.localhost:8080",
-    ):  # fmt: skip
+    ):
         said = await client.get("/", headers={"Host": host})
         if said.status_code != 400:  # h11 itself refuses what is no Host at all
             assert said.status_code == 403, host
             assert said.json()["error"]["code"] == "foreign_origin", host
         assert "html" not in said.text, host
-    for host in ("localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "localhost.",
-                 "127.1.2.3"):  # fmt: skip
+    for host in (
+        "localhost",
+        "LOCALHOST:8080",
+        "127.0.0.1:1",
+        "[::1]:8080",
+        "localhost.",
+        "127.1.2.3",
+    ):
         assert (await client.get("/", headers={"Host": host})).status_code == 200, host
     for path in ("/healthz", "/readyz"):
         assert (await client.get(path, headers={"Host": "10.1.2.3:8080"})).status_code == 200
@@ -113,8 +127,15 @@ async def test_without_the_token_nothing_is_told(
 ) -> None:
     chosen = ponte if where == "loopback" else public_ponte
     async with chosen.stranger() as client:
-        for path in ("/metrics", "/status", "/conversations/main", "/conversations/main/events",
-                     "/files/x", "/quick-commands", "/nothing"):  # fmt: skip
+        for path in (
+            "/metrics",
+            "/status",
+            "/conversations/main",
+            "/conversations/main/events",
+            "/files/x",
+            "/quick-commands",
+            "/nothing",
+        ):
             said = await client.get(path)
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), path
             for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
@@ -258,8 +279,11 @@ async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address
     auth = TokenAuthentication("127.0.0.1", TOKEN, URL, MemoryPageAccounts(), MemoryOwnerName())
 
     async def offer(token: str, forwarded: str, peer: str = "127.0.0.1") -> str:
-        headers = {"host": "ponte.example", "authorization": f"Bearer {token}",
-                   "x-forwarded-for": forwarded}  # fmt: skip
+        headers = {
+            "host": "ponte.example",
+            "authorization": f"Bearer {token}",
+            "x-forwarded-for": forwarded,
+        }
         try:
             await auth.admit(Visit("/status", headers, peer))
         except Refusal as refused:

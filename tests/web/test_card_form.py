@@ -21,14 +21,28 @@ async def test_the_form_comes_with_the_proposed_values(ponte: WebPonte, client: 
     ponte.board.forms["abc234"] = FORM
     answer = await client.get("/cards/abc234/form")
     assert answer.json() == {
-        "id": "abc234", "revision": 3, "title": "Update 2 rows",
+        "id": "abc234",
+        "revision": 3,
+        "title": "Update 2 rows",
         "fields": [
-            {"key": "1.City", "label": "City", "type": "select", "value": "Porto",
-             "options": ["Porto", "Faro"], "row": "Ann"},
-            {"key": "2.City", "label": "City", "type": "text", "value": "<b>", "options": [],
-             "row": "Bo"},
+            {
+                "key": "1.City",
+                "label": "City",
+                "type": "select",
+                "value": "Porto",
+                "options": ["Porto", "Faro"],
+                "row": "Ann",
+            },
+            {
+                "key": "2.City",
+                "label": "City",
+                "type": "text",
+                "value": "<b>",
+                "options": [],
+                "row": "Bo",
+            },
         ],
-    }  # fmt: skip
+    }
     assert answer.headers["content-type"] == "application/json"
 
 
@@ -49,9 +63,11 @@ async def test_the_form_is_asked_for_in_the_place_and_name_of_the_reader(ponte: 
 
 async def test_a_refusal_has_its_status_and_words(ponte: WebPonte, client: Client) -> None:
     errors: dict[PonteError, int] = {
-        NotFound(what="card"): 404, NotAllowed("No."): 403, Expired(id="abc234"): 410,
+        NotFound(what="card"): 404,
+        NotAllowed("No."): 403,
+        Expired(id="abc234"): 410,
         BadInput("It can't be changed."): 400,
-    }  # fmt: skip
+    }
     for error, status in errors.items():
         ponte.board.forms["abc234"] = error
         answer = await client.get("/cards/abc234/form")

@@ -114,8 +114,10 @@ async def test_an_answer_can_be_left_for_later(ponte: WebPonte, client: Client) 
     said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "respond-async"})
     assert said.status_code == 202
     assert said.json() == {
-        "conversation": "main", "turn": ponte.rows[1].message.turn, "status": "accepted"
-    }  # fmt: skip
+        "conversation": "main",
+        "turn": ponte.rows[1].message.turn,
+        "status": "accepted",
+    }
     free.set()
 
 

@@ -26,9 +26,12 @@ async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: Client) 
     body = said.json()
     assert body.pop("card")["actions"] == ["undo"]
     assert body == {
-        "id": "abc234", "state": "done", "status": "done", "text": "Created 1 row.",
+        "id": "abc234",
+        "state": "done",
+        "status": "done",
+        "text": "Created 1 row.",
         "change": "abc234",
-    }  # fmt: skip
+    }
     message = ponte.rows[1].message
     assert (message.text, message.is_click) == ("approve abc234", True)
     assert message.address.conversation == "web:work"

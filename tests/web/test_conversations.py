@@ -49,8 +49,9 @@ async def test_conversations_are_listed_newest_first(ponte: WebPonte, client: Cl
     await post_message(client, "about pears", "b")
     body = (await client.get("/conversations")).json()["conversations"]
     assert [(one["id"], one["title"], one["pinned"]) for one in body] == [
-        ("b", "about pears", False), ("a", "about apples", False),
-    ]  # fmt: skip
+        ("b", "about pears", False),
+        ("a", "about apples", False),
+    ]
     marked = await client.patch("/conversations/a", json={"title": "  Fruit\n", "pinned": True})
     assert marked.status_code == 200
     body = (await client.get("/conversations")).json()["conversations"]
@@ -64,9 +65,10 @@ async def test_conversations_are_listed_newest_first(ponte: WebPonte, client: Cl
 
 async def test_what_is_not_there_or_not_understood(client: Client) -> None:
     for method, path in (
-        ("PATCH", "/conversations/none"), ("DELETE", "/conversations/none"),
+        ("PATCH", "/conversations/none"),
+        ("DELETE", "/conversations/none"),
         ("GET", "/conversations/none/export"),
-    ):  # fmt: skip
+    ):
         body = {"pinned": True} if method == "PATCH" else None
         assert (await client.request(method, path, json=body)).status_code == 404
     await post_message(client, "hello")
@@ -75,10 +77,19 @@ async def test_what_is_not_there_or_not_understood(client: Client) -> None:
 
 
 async def test_an_export_survives_an_open_code_block(client: Client) -> None:
-    for number, text in enumerate((
-        "See:\n```python\nx = 1", "~~~\nx", "````md\n```\nx\n```", "- a\n  ```\n  x", "> ```\n> x",
-        "```\nx\n```\n\n```js\ny", "``` \nclosed\n```", "    ```\n    x", "```",
-    )):  # fmt: skip
+    for number, text in enumerate(
+        (
+            "See:\n```python\nx = 1",
+            "~~~\nx",
+            "````md\n```\nx\n```",
+            "- a\n  ```\n  x",
+            "> ```\n> x",
+            "```\nx\n```\n\n```js\ny",
+            "``` \nclosed\n```",
+            "    ```\n    x",
+            "```",
+        )
+    ):
         for message in (text, "the next one"):
             await post_message(client, message, f"c{number}")
         exported = (await client.get(f"/conversations/c{number}/export")).text
@@ -111,8 +122,9 @@ async def test_only_the_last_answered_message_is_asked_again(
 
     refused = await again(first)
     assert (refused.status_code, refused.json()["error"]["message"]) == (
-        400, "Invalid request: only the last message can be sent again.",
-    )  # fmt: skip
+        400,
+        "Invalid request: only the last message can be sent again.",
+    )
     assert (await again("aaaaaaaaaaaaaaaa")).status_code == 404
     assert (await again(last)).json()["response"] == "You said: three"
     told = (await client.get("/conversations/main")).json()["messages"]
@@ -146,8 +158,9 @@ async def test_a_message_that_still_runs_is_not_asked_again(
     turn = (await client.post("/chat", json={"message": "one"}, headers=later)).json()["turn"]
     refused = await client.post("/chat", json={"message": "two", "replaces": turn}, headers=later)
     assert (refused.status_code, refused.json()["error"]["message"]) == (
-        400, "Invalid request: it has no answer yet.",
-    )  # fmt: skip
+        400,
+        "Invalid request: it has no answer yet.",
+    )
     assert len(ponte.rows) == 1
 
 

@@ -396,8 +396,11 @@ async def test_one_stream_follows_several_conversations_from_their_cursors(
     }
     slow = [("message", "slow"), ("delta", "So far"), ("done", "Answer to slow")]
     missed = [("message", "two"), ("done", "Answer to two"), ("ready", None)]
-    assert by_number == {0: [*missed, *slow], 1: [("ready", None), *slow],
-                         2: [("ready", None), *slow]}  # fmt: skip
+    assert by_number == {
+        0: [*missed, *slow],
+        1: [("ready", None), *slow],
+        2: [("ready", None), *slow],
+    }
     assert all(event.id for event in seen if event.name.endswith((".done", ".ready")))
     assert follower_count == 3
     await client.get("/healthz")
@@ -494,6 +497,4 @@ async def test_the_conversation_so_far(client: Client) -> None:
     assert "<strong>" in said["messages"][1]["html"]
     assert said["cursor"] == "1@thread0"
     empty = (await client.get("/conversations/never")).json()
-    assert empty == {
-        "conversation": "never", "messages": [], "cards": [], "cursor": "0",
-    }  # fmt: skip
+    assert empty == {"conversation": "never", "messages": [], "cards": [], "cursor": "0"}

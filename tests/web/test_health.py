@@ -74,9 +74,13 @@ class EchoOperator(MemoryOperator):
         return arguments
 
     async def describe(
-        self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR, *,
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        actor: Person = OPERATOR,
+        *,
         as_json: bool = False,
-    ) -> Mapping[str, Any]:  # fmt: skip
+    ) -> Mapping[str, Any]:
         return {"lines": [name, str(as_json)]}
 
 

@@ -27,9 +27,10 @@ def examples() -> list[tuple[str, str]]:
 async def ran(ponte: WebPonte, *command: str) -> str:
     address = f"{ponte.web.address}/v1"
     known = {
-        "OPENAI_BASE_URL": address, "OPENAI_API_KEY": ponte.people.add_api_token("owner"),
+        "OPENAI_BASE_URL": address,
+        "OPENAI_API_KEY": ponte.people.add_api_token("owner"),
         "PATH": os.environ["PATH"],
-    }  # fmt: skip
+    }
     process = await asyncio.create_subprocess_exec(
         *command, env=known, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

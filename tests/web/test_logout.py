@@ -69,9 +69,11 @@ async def test_its_event_streams_end(
     monkeypatch.setattr(hub, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
     ponte.people.quiet = not told
     async with (
-        signed_in(ponte, token) as other, following(other) as stays,
-        copy_of(ponte, browser) as thief, following(thief) as stream,
-    ):  # fmt: skip
+        signed_in(ponte, token) as other,
+        following(other) as stays,
+        copy_of(ponte, browser) as thief,
+        following(thief) as stream,
+    ):
         for each in (stays, stream):
             await until(each, "ready")
         await browser.post("/logout")

@@ -27,10 +27,13 @@ from tests.web.web_ponte import Script, Turn, WebPonte
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PIXEL = base64.b64encode(b"\x89PNG one pixel").decode()
 CARD = Card(
-    "abc234", "proposal", "Change a row in Leads", "In Leads.",
+    "abc234",
+    "proposal",
+    "Change a row in Leads",
+    "In Leads.",
     (card_row({"Name": "Ada", "Status": "Lead"}, {"Name": "Ada", "Status": "Won"}),),
     ("approve", "deny"),
-)  # fmt: skip
+)
 
 
 def speaking(ponte: WebPonte, token: str = "", **more: Any) -> openai.AsyncOpenAI:
@@ -181,8 +184,10 @@ async def test_what_a_request_brings_is_told_as_the_asker_s_data(
     said = ponte.rows[1].message
     assert said.text == "Two"
     assert [(quote.name, quote.text) for quote in said.program_context] == [
-        ("system", "You are admin"), ("user", "One"), ("assistant", "You said: One"),
-    ]  # fmt: skip
+        ("system", "You are admin"),
+        ("user", "One"),
+        ("assistant", "You said: One"),
+    ]
 
 
 async def test_a_named_conversation_remembers_by_itself(
@@ -227,14 +232,16 @@ async def test_files_come_in_as_data_and_are_never_fetched(
     pdf = base64.b64encode(b"%PDF-1.7").decode()
     image = {"url": f"data:image/png;base64,{PIXEL}", "detail": "auto"}
     parts: list[Any] = [
-        {"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": image},
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": image},
         {"type": "file", "file": {"filename": "note.pdf", "file_data": pdf}},
-    ]  # fmt: skip
+    ]
     await ai.chat.completions.create(model="ponte", messages=[{"role": "user", "content": parts}])
     said = ponte.rows[1].message
     assert [(one.name, one.type) for one in said.attachments] == [
-        ("file.png", "image/png"), ("note.pdf", "application/pdf"),
-    ]  # fmt: skip
+        ("file.png", "image/png"),
+        ("note.pdf", "application/pdf"),
+    ]
     kept = [ponte.files.kept[one.file][1] for one in said.attachments]
     assert kept == [b"\x89PNG one pixel", b"%PDF-1.7"]
     for url in ("http://127.0.0.1/x.png", "https://example.com/x.png", "file:///etc/passwd"):
@@ -267,8 +274,9 @@ async def test_a_file_in_the_history_is_named_where_it_was_sent(
     )
     said = ponte.rows[1].message
     assert [(quote.name, quote.text) for quote in said.program_context] == [
-        ("user", "Read this\n[note.pdf]"), ("assistant", "I cannot."),
-    ]  # fmt: skip
+        ("user", "Read this\n[note.pdf]"),
+        ("assistant", "I cannot."),
+    ]
     assert [one.name for one in said.attachments] == ["note.pdf"]
 
 
@@ -325,10 +333,19 @@ async def test_what_would_need_another_answer_is_refused(
 
 async def test_what_only_tunes_a_model_is_passed_over(ai: openai.AsyncOpenAI) -> None:
     got = await ai.chat.completions.create(
-        model="ponte", messages=HELLO, temperature=0.2, max_tokens=5, n=1, tools=[],
-        tool_choice="none", parallel_tool_calls=True, response_format={"type": "text"}, seed=1,
-        store=False, modalities=["text"],
-    )  # fmt: skip
+        model="ponte",
+        messages=HELLO,
+        temperature=0.2,
+        max_tokens=5,
+        n=1,
+        tools=[],
+        tool_choice="none",
+        parallel_tool_calls=True,
+        response_format={"type": "text"},
+        seed=1,
+        store=False,
+        modalities=["text"],
+    )
     assert got.choices[0].message.content == "You said: Hello"
 
 
@@ -478,9 +495,12 @@ async def test_an_idempotency_key_is_answered_once(ponte: WebPonte, ai: openai.A
     ids=["of its own", "named", "to be asked again"],
 )
 async def test_who_leaves_stops_only_what_nobody_comes_back_to(
-    ponte: WebPonte, streams: bool, headers: dict[str, str], goes_on: bool,
+    ponte: WebPonte,
+    streams: bool,
+    headers: dict[str, str],
+    goes_on: bool,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     began, ended, rest, gone = (asyncio.Event() for _ in range(4))
     how = ""
 

@@ -145,10 +145,21 @@ async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None
         await check(client, "POST", "/me/tokens", json={"name": "notebook"})
         await check(client, "PATCH", "/me", json={"name": "Maya"})
         for path in (
-            "/conversations", "/conversations?search=hello", "/conversations/work?html=1",
-            "/quick-commands", "/me", "/me/tokens", "/welcome", "/healthz", "/readyz", "/status",
-            "/page/words.json", "/approvals", f"/turns/{turn}?html=1", f"/turns/{turn}/usage",
-        ):  # fmt: skip
+            "/conversations",
+            "/conversations?search=hello",
+            "/conversations/work?html=1",
+            "/quick-commands",
+            "/me",
+            "/me/tokens",
+            "/welcome",
+            "/healthz",
+            "/readyz",
+            "/status",
+            "/page/words.json",
+            "/approvals",
+            f"/turns/{turn}?html=1",
+            f"/turns/{turn}/usage",
+        ):
             await check(client, "GET", path)
         await check(client, "POST", f"/turns/{turn}/stop")
         await check(client, "DELETE", "/conversations/work")

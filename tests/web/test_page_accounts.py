@@ -71,9 +71,10 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
             await stack.enter_async_context(client)
         for name in ("owner", "ana", "bia", "gone"):
             said = await clients[name].post(
-                "/chat", data={"message": f"of {name}", "conversation": "work"},
+                "/chat",
+                data={"message": f"of {name}", "conversation": "work"},
                 files={"file": ("note.txt", name.encode())},
-            )  # fmt: skip
+            )
             assert said.json()["response"] == f"You said: of {name}"
         ponte.people.remove("gone")
         (anas,) = [row.message for row in ponte.rows.values() if row.message.text == "of ana"]
@@ -81,9 +82,12 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
         for name in ("ana", "owner"):
             await ponte.notices.send(Person("web", name), "link-renewed")
         theirs = {
-            "conversation": "work", "turn": anas.turn, "file": anas.attachments[0].file,
-            "token": "t0", "notice": "ana-0",
-        }  # fmt: skip
+            "conversation": "work",
+            "turn": anas.turn,
+            "file": anas.attachments[0].file,
+            "token": "t0",
+            "notice": "ana-0",
+        }
         yield Inhabited(ponte, clients, theirs)
     await ponte.close()
 
@@ -278,9 +282,13 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
         "gone": ("web:gone", "web:work:@gone"),
     }
     assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
-        "person": "web:ana", "name": "ana", "owner": False, "operates": False, "models": [],
+        "person": "web:ana",
+        "name": "ana",
+        "owner": False,
+        "operates": False,
+        "models": [],
         "notices": ANY,
-    }  # fmt: skip
+    }
     own = (await ponte_with_people.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)
 
@@ -370,10 +378,13 @@ async def test_streams_end_with_the_token(
 
     ponte.script = never
     async with (
-        ponte.person(tokens["ana"]) as ana, ponte.person(tokens["bia"]) as bia,
+        ponte.person(tokens["ana"]) as ana,
+        ponte.person(tokens["bia"]) as bia,
         ponte.client() as owner,
-        following(ana) as hers, following(bia) as others, following(owner) as ours,
-    ):  # fmt: skip
+        following(ana) as hers,
+        following(bia) as others,
+        following(owner) as ours,
+    ):
         for stream in (hers, others, ours):
             await until(stream, "ready")
         asked = ana.stream(
@@ -423,9 +434,10 @@ async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
     for token, session, error in zip(tokens, sessions, (LinkRenewed, AccessRemoved), strict=True):
         assert await doors.offer(token) == error.__name__
         for value, sentence in (
-            (session, error.sentence), (f"{session[:-1]}x", SessionEnded.sentence),
+            (session, error.sentence),
+            (f"{session[:-1]}x", SessionEnded.sentence),
             (session.replace("-ana-", "-bia-"), SessionEnded.sentence),
-        ):  # fmt: skip
+        ):
             with pytest.raises(SessionEnded) as refused:
                 await doors.login.find_visitor(doors.session(value), "")
             assert refused.value.words() == sentence, value
@@ -443,11 +455,16 @@ async def test_a_session_is_its_person_s_alone() -> None:
     theirs, owners = doors.login.new_session(bia), doors.login.new_session()
     head, _, seal = kept.rpartition("-")
     forged = [
-        kept.replace("-ana-", "-bia-"), kept.replace("-ana-", "-owner-"),
-        kept.replace("-ana-", "-"), kept.replace("-ana-", "--"), kept.replace("-ana-", "-nobody-"),
-        f"{head}-{theirs.rpartition('-')[2]}", f"{head}-{owners.rpartition('-')[2]}",
-        f"{owners.rpartition('-')[0]}-{seal}", f"f{kept}",
-    ]  # fmt: skip
+        kept.replace("-ana-", "-bia-"),
+        kept.replace("-ana-", "-owner-"),
+        kept.replace("-ana-", "-"),
+        kept.replace("-ana-", "--"),
+        kept.replace("-ana-", "-nobody-"),
+        f"{head}-{theirs.rpartition('-')[2]}",
+        f"{head}-{owners.rpartition('-')[2]}",
+        f"{owners.rpartition('-')[0]}-{seal}",
+        f"f{kept}",
+    ]
     for value in forged:
         with pytest.raises(Unauthorized):
             await doors.login.find_visitor(doors.session(value), "")

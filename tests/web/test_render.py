@@ -54,9 +54,25 @@ def test_markdown_becomes_html(text: str, html: str) -> None:
 )
 def test_active_html_is_removed(text: str) -> None:
     html = to_html(text).lower()
-    for bad in ("<script", "<iframe", "<button", "<form", "<input", 'src="http', 'src="//',
-                'src="data', 'href="java', 'href="data', 'href="vb', 'href="/login', 'href="//',
-                'href="\\', " onclick=alert(1)>", 'src="/files/..', "<img src=x"):  # fmt: skip
+    for bad in (
+        "<script",
+        "<iframe",
+        "<button",
+        "<form",
+        "<input",
+        'src="http',
+        'src="//',
+        'src="data',
+        'href="java',
+        'href="data',
+        'href="vb',
+        'href="/login',
+        'href="//',
+        'href="\\',
+        " onclick=alert(1)>",
+        'src="/files/..',
+        "<img src=x",
+    ):
         assert bad not in html
 
 
@@ -112,10 +128,16 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
 
 def test_formulas_are_kept_as_they_were_written_and_prices_are_none() -> None:
     formulas = {
-        r"\(a^2\)": r"\(a^2\)", r"so $\pi r^2$.": r"$\pi r^2$", "$x$": "$x$", "$5$": "$5$",
-        r"$2 \times 3$ is": r"$2 \times 3$", "($a_1$, b)": "$a_1$", r"\[x*y*z\]": r"\[x*y*z\]",
-        r"$a < b$": "$a &lt; b$", "$$x$$ here": "$$x$$",
-    }  # fmt: skip
+        r"\(a^2\)": r"\(a^2\)",
+        r"so $\pi r^2$.": r"$\pi r^2$",
+        "$x$": "$x$",
+        "$5$": "$5$",
+        r"$2 \times 3$ is": r"$2 \times 3$",
+        "($a_1$, b)": "$a_1$",
+        r"\[x*y*z\]": r"\[x*y*z\]",
+        r"$a < b$": "$a &lt; b$",
+        "$$x$$ here": "$$x$$",
+    }
     for text, formula in formulas.items():
         kind = "div" if text.startswith("\\[") else "span"
         assert f'<{kind} class="math"' in to_html(text), text
@@ -123,12 +145,30 @@ def test_formulas_are_kept_as_they_were_written_and_prices_are_none() -> None:
     block = "Before\n$$\n\\frac{1}{2}\n= x * y * z\n$$\nafter"
     assert re.search(r'<div class="math"[^>]*>\$\$\n\\frac\{1\}\{2\}\n= x \* y', to_html(block))
     plain = (
-        "$5 and $10", "from $5 to $10.", "US$5 or US$6", "R$ 5 e R$ 10", "R$5 e R$ 10", "$5/$7",
-        "$1,000–$2,000", "**$5** and **$6**", "($5) or ($6)", "it costs 5$ and 6$",
+        "$5 and $10",
+        "from $5 to $10.",
+        "US$5 or US$6",
+        "R$ 5 e R$ 10",
+        "R$5 e R$ 10",
+        "$5/$7",
+        "$1,000–$2,000",
+        "**$5** and **$6**",
+        "($5) or ($6)",
+        "it costs 5$ and 6$",
         "$5 or 10$ each",
-        "$HOME/bin:$PATH", "`$x$`", "$ x $", "$$", "$", "\\(", "a \\( b", "$" * 3000, "\\[" * 3000,
-        "```\n$x$\n```", "$$\na\n\nb\n$$", "\\[\\]\na\\]",
-    )  # fmt: skip
+        "$HOME/bin:$PATH",
+        "`$x$`",
+        "$ x $",
+        "$$",
+        "$",
+        "\\(",
+        "a \\( b",
+        "$" * 3000,
+        "\\[" * 3000,
+        "```\n$x$\n```",
+        "$$\na\n\nb\n$$",
+        "\\[\\]\na\\]",
+    )
     for text in plain:
         assert 'class="math"' not in to_html(text), text
     assert "$5 and $10" in to_html("$5 and $10")
@@ -179,12 +219,24 @@ def test_a_plain_address_is_a_link(text: str, address: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "`https://example.com/a`", "```\nhttps://example.com/a\n```", "https[:]//example[.]com/a",
-        "javascript:alert(1)", "ftp://example.com", "file:///etc/passwd", "example.com", "https://",
-        "ana@example.com", "$https://example.com$", "http:example.com", "x.https",
-        "data:text/html,x", "/files/abc", "https\\://example.com/a", "slack://open",
+        "`https://example.com/a`",
+        "```\nhttps://example.com/a\n```",
+        "https[:]//example[.]com/a",
+        "javascript:alert(1)",
+        "ftp://example.com",
+        "file:///etc/passwd",
+        "example.com",
+        "https://",
+        "ana@example.com",
+        "$https://example.com$",
+        "http:example.com",
+        "x.https",
+        "data:text/html,x",
+        "/files/abc",
+        "https\\://example.com/a",
+        "slack://open",
     ],
-)  # fmt: skip
+)
 def test_other_text_is_no_link(text: str) -> None:
     assert "<a " not in to_html(text)
 
@@ -195,9 +247,18 @@ def test_an_address_in_a_link_s_text_stays_text() -> None:
 
 
 HOSTILE_PIECES = (
-    "https://", "http://", "www.", "ok.test", "evil.test", "/a", "?q=", "&amp;", "&#46;", "%2e",
+    "https://",
+    "http://",
+    "www.",
+    "ok.test",
+    "evil.test",
+    "/a",
+    "?q=",
+    "&amp;",
+    "&#46;",
+    "%2e",
     *"#@:\\*_`[]()<> \n.,|~\"'",
-)  # fmt: skip
+)
 
 
 @settings(max_examples=500)

@@ -65,8 +65,13 @@ async def connect(ponte: WebPonte) -> AsyncIterator[Client]:
 
 
 def post(ponte: WebPonte, length: int) -> str:
-    lines = ["POST /chat HTTP/1.1", "Host: localhost", "Content-Type: application/json",
-             f"Authorization: Bearer {ponte.token}", f"Content-Length: {length}"]  # fmt: skip
+    lines = [
+        "POST /chat HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Authorization: Bearer {ponte.token}",
+        f"Content-Length: {length}",
+    ]
     return "\r\n".join([*lines, "", ""])
 
 
@@ -218,8 +223,12 @@ async def test_many_slow_ones_leave_room_for_honest_ones(
             slow.append(client)
             one = await client.__aenter__()
             with suppress(ConnectionError):
-                await one.sends("GET / HT" if number % 2 else "POST /slack/events HTTP/1.1\r\n"
-                                "Host: localhost\r\nContent-Length: 99\r\n\r\n12")  # fmt: skip
+                await one.sends(
+                    "GET / HT"
+                    if number % 2
+                    else "POST /slack/events HTTP/1.1\r\n"
+                    "Host: localhost\r\nContent-Length: 99\r\n\r\n12"
+                )
             if number % 10 == 0:
                 assert (await stranger.get("/healthz")).status_code == 200
                 said = await owner.post("/chat", json={"message": str(number)})

@@ -59,9 +59,17 @@ async def test_nothing_that_may_hold_a_secret_is_compressed(client: Client) -> N
     """An attacker could guess it from the size (BREACH)."""
     await client.post("/chat", json={"message": "x" * 5000})
     paths = (
-        "/conversations/main", "/conversations/main?html=1", "/conversations", "/me", "/admin",
-        "/conversations/main/export", "/welcome", "/status", "/metrics", "/admin/people",
-    )  # fmt: skip
+        "/conversations/main",
+        "/conversations/main?html=1",
+        "/conversations",
+        "/me",
+        "/admin",
+        "/conversations/main/export",
+        "/welcome",
+        "/status",
+        "/metrics",
+        "/admin/people",
+    )
     for path in paths:
         answer = await client.get(path, headers=GZIP)
         assert answer.status_code == 200, path

@@ -21,9 +21,13 @@ from tests.web.web_ponte import Client, Turn, WebPonte
 INVOICES = RowsResult(
     "Invoices, Status is Overdue: 2 of 2 rows",
     (
-        RowColumn("Number"), RowColumn("Amount", "number", format="currency BRL 2"),
-        RowColumn("Due", format="date"), RowColumn("Seen", format="moment"), RowColumn("Paid"),
-        RowColumn("Rate", "number", format="percent 1"), RowColumn("Id", "number"),
+        RowColumn("Number"),
+        RowColumn("Amount", "number", format="currency BRL 2"),
+        RowColumn("Due", format="date"),
+        RowColumn("Seen", format="moment"),
+        RowColumn("Paid"),
+        RowColumn("Rate", "number", format="percent 1"),
+        RowColumn("Id", "number"),
     ),
     (
         ("007", "R$ 1.234,50", "20 de nov. de 2026", "20 de nov. 09:30", "Sim", "12,5%", "7"),
@@ -33,16 +37,14 @@ INVOICES = RowsResult(
         (None, "1234.5", "2026-11-20", "2026-11-20T09:30:00-03:00", True, 12.5, 7),
         (None, None, None, None, False, None, 12345678901234567),
     ),
-)  # fmt: skip
+)
 CHART = Chart("bar", "Sales: all", ("a", "b"), (Series("Sum", (9.0, None), ("9", "–")),))
 TYPED = "| *Name* | Size |\n|---|---:|\n| a\\|b `c` [d](https://e.example) | 14.4 |\n| =1 | -3 |"
 PORTUGUESE = {"Accept-Language": "pt-BR"}
 
 
 async def script(turn: Turn) -> Answer:
-    placed = (
-        Placed(INVOICES.to_markdown(), INVOICES), Placed(CHART.to_markdown(), CHART),
-    )  # fmt: skip
+    placed = (Placed(INVOICES.to_markdown(), INVOICES), Placed(CHART.to_markdown(), CHART))
     text = "\n\n".join([TYPED, *(each.text for each in placed), "The end."])
     return Answer(text, placed=placed)
 
@@ -73,14 +75,25 @@ async def test_rows_that_a_tool_read_keep_their_types(ponte: WebPonte, client: C
     assert (paid.value, rate.value, rate.number_format) == (True, 0.125, "#,##0.0%")
     assert id.value == 7
     assert [cell.value for cell in sheet[3]] == [
-        "=1+1", None, None, None, False, None, "12345678901234567",
-    ]  # fmt: skip
+        "=1+1",
+        None,
+        None,
+        None,
+        False,
+        None,
+        "12345678901234567",
+    ]
     assert sheet["A3"].data_type == "s"
     rows = (await fetch(client, 2, "json")).json()
     assert rows[0] == {
-        "Number": "007", "Amount": 1234.5, "Due": "2026-11-20", "Seen": "2026-11-20 09:30:00",
-        "Paid": True, "Rate": 12.5, "Id": 7,
-    }  # fmt: skip
+        "Number": "007",
+        "Amount": 1234.5,
+        "Due": "2026-11-20",
+        "Seen": "2026-11-20 09:30:00",
+        "Paid": True,
+        "Rate": 12.5,
+        "Id": 7,
+    }
     lines = lines_of(await fetch(client, 2, "csv", **PORTUGUESE), ";")
     assert lines[1][1:4] == ["1234,5", "2026-11-20", "2026-11-20 09:30:00"]
 
@@ -98,10 +111,15 @@ async def test_what_is_no_table(ponte: WebPonte, client: Client) -> None:
     ponte.script = script
     turn = (await client.post("/chat", json={"message": "Which?"})).json()["turn"]
     for path, status in (
-        ("4?format=csv", 404), ("0?format=csv", 404), ("-1?format=csv", 404),
-        ("٢?format=csv", 404), (f"{'9' * 5000}?format=csv", 404), ("1?format=pdf", 400),
-        ("1", 400), ("1?format=CSV", 400),
-    ):  # fmt: skip
+        ("4?format=csv", 404),
+        ("0?format=csv", 404),
+        ("-1?format=csv", 404),
+        ("٢?format=csv", 404),
+        (f"{'9' * 5000}?format=csv", 404),
+        ("1?format=pdf", 400),
+        ("1", 400),
+        ("1?format=CSV", 400),
+    ):
         answer = await client.get(f"/turns/{turn}/tables/{path}")
         assert answer.status_code == status, path[:20]
 
@@ -118,11 +136,15 @@ async def test_a_forgotten_or_foreign_table_is_not_there(ponte: WebPonte, client
 
 def test_days_and_moments_sort_by_time() -> None:
     rows = RowsResult(
-        "Due", (RowColumn("Due", format="date"), RowColumn("Seen", format="moment")),
+        "Due",
+        (RowColumn("Due", format="date"), RowColumn("Seen", format="moment")),
         (("Nov 2, 2026", "Nov 2, 2026, 10:00"), ("Dec 1, 2025", "Nov 2, 2026, 9:00"), ("", "soon")),
-        (("2026-11-02", "2026-11-02T10:00:00-03:00"), ("2025-12-01", "2026-11-02T09:00:00-03:00"),
-         (None, None)),
-    )  # fmt: skip
+        (
+            ("2026-11-02", "2026-11-02T10:00:00-03:00"),
+            ("2025-12-01", "2026-11-02T09:00:00-03:00"),
+            (None, None),
+        ),
+    )
     page = to_html(rows.to_markdown(), (Placed(rows.to_markdown(), rows),))
     first, its_moment, second, moment = map(float, re.findall(r'data-value="([^"]*)"', page))
     assert first == second + 336

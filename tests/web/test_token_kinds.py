@@ -18,9 +18,7 @@ from tests.web.web_ponte import Client, WebPonte
 
 __all__ = ["ponte_with_people"]
 
-KINDS = (
-    "none", "removed", "revoked", "expired", "program", "owner's program", "person", "owner",
-)  # fmt: skip
+KINDS = ("none", "removed", "revoked", "expired", "program", "owner's program", "person", "owner")
 STRANGERS = (401, 401, 401, 401)
 OTHERS = {"person": ("bia", "owner", "gone"), "owner": ("ana", "bia", "gone")}
 """Whose words an answer must not have, by the kind of who asks."""
@@ -42,10 +40,11 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
     revoked = ponte.people.add_api_token("ana")
     await ponte.people.revoke_api_token("t1")
     tokens = {
-        "revoked": revoked, "expired": ponte.people.add_api_token("ana", days=-1),
+        "revoked": revoked,
+        "expired": ponte.people.add_api_token("ana", days=-1),
         "program": ponte.people.add_api_token("ana"),
         "owner's program": ponte.people.add_api_token("owner"),
-    }  # fmt: skip
+    }
     clients = {kind: ponte.person(token) for kind, token in tokens.items()}
     clients |= {"none": ponte.stranger()}
     theirs = {"removed": "gone", "person": "ana", "owner": "owner"}
@@ -63,14 +62,16 @@ async def test_every_route_with_every_kind_of_token(
         for kind, expected in zip(KINDS, ANSWERS[decision], strict=True):
             if kind == "owner":  # ids are the person's
                 (own,) = [
-                    one.message for one in ponte_with_people.ponte.rows.values()
+                    one.message
+                    for one in ponte_with_people.ponte.rows.values()
                     if one.message.text == "of owner"
-                ]  # fmt: skip
+                ]
                 await kinds["owner"].post("/me/tokens", json={})
                 owners = [
-                    one.id for one in ponte_with_people.ponte.people.tokens.values()
+                    one.id
+                    for one in ponte_with_people.ponte.people.tokens.values()
                     if one.person == "web:owner"
-                ]  # fmt: skip
+                ]
                 ids |= {"notice": "owner-0"}
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
             stored = len(ponte_with_people.ponte.rows)

@@ -122,11 +122,15 @@ class ChatRoutes(MessageRoutes):
         form = await self.board.find_form(_read_card_id(request), person, place)
         fields: list[answers.CardFormField] = [
             {
-                "key": field.key, "label": field.label, "type": field.type, "value": field.value,
-                "options": list(field.options), "row": field.row,
+                "key": field.key,
+                "label": field.label,
+                "type": field.type,
+                "value": field.value,
+                "options": list(field.options),
+                "row": field.row,
             }
             for field in form.fields
-        ]  # fmt: skip
+        ]
         return {"id": form.id, "revision": form.revision, "title": form.title, "fields": fields}
 
     @endpoint("POST", "/cards/{id}", refuses=(404, 409, 410, 413, 503))
@@ -150,8 +154,11 @@ class ChatRoutes(MessageRoutes):
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
         state = card.state if card else answer.status
         result: answers.DecisionResult = {
-            "id": id, "state": state, "status": answer.status, "text": answer.text,
-        }  # fmt: skip
+            "id": id,
+            "state": state,
+            "status": answer.status,
+            "text": answer.text,
+        }
         if card:
             result["card"] = card_json(card)
         if answer.has_own_post:
@@ -184,9 +191,13 @@ class ChatRoutes(MessageRoutes):
         entry = await self._find_own_turn(request)
         text = entry.answer.text if entry.answer else ""
         body: answers.TurnText = {
-            "turn": entry.turn, "message": entry.message.text, "text": text,
-            "state": entry.state, "at": entry.created_at, "replaces": entry.message.replaced_turn,
-        }  # fmt: skip
+            "turn": entry.turn,
+            "message": entry.message.text,
+            "text": text,
+            "state": entry.state,
+            "at": entry.created_at,
+            "replaces": entry.message.replaced_turn,
+        }
         if wants_html(request):
             body["html"] = await render(text, entry.answer.placed if entry.answer else ())
         return body
@@ -198,10 +209,15 @@ class ChatRoutes(MessageRoutes):
         entry = await self._find_own_turn(request)
         usage = await self.conversations.journal.usage_of(entry.seq)
         return {
-            "turn": entry.turn, "input": usage.input, "cached": usage.cached,
-            "output": usage.output, "reasoning": usage.reasoning, "cost": usage.cost,
-            "estimated": usage.is_estimated, "model": entry.message.model,
-        }  # fmt: skip
+            "turn": entry.turn,
+            "input": usage.input,
+            "cached": usage.cached,
+            "output": usage.output,
+            "reasoning": usage.reasoning,
+            "cost": usage.cost,
+            "estimated": usage.is_estimated,
+            "model": entry.message.model,
+        }
 
     @endpoint(
         "GET", "/quick-commands", query={"conversation": "the id of a conversation"}, refuses=(404,)
@@ -226,10 +242,14 @@ class ChatRoutes(MessageRoutes):
                 }
                 for name, about in command.inputs.items()
             ]
-            commands.append({
-                "slug": command.slug, "title": title or command.slug,
-                "description": description, "inputs": inputs,
-            })  # fmt: skip
+            commands.append(
+                {
+                    "slug": command.slug,
+                    "title": title or command.slug,
+                    "description": description,
+                    "inputs": inputs,
+                }
+            )
         return {"commands": commands}
 
     @endpoint(
@@ -270,9 +290,13 @@ class ChatRoutes(MessageRoutes):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(body.message)
         message = self.make_message(
-            request, text, body.conversation, own_key,
-            time_zone=body.time_zone, replaces=body.replaces,
-        )  # fmt: skip
+            request,
+            text,
+            body.conversation,
+            own_key,
+            time_zone=body.time_zone,
+            replaces=body.replaces,
+        )
         message = replace(message, has_conversation_title=self.visitors.auth.platform == "web")
         if body.replaces:
             message = await self._take_over_replaced(message, body.keep_files)

@@ -267,9 +267,12 @@ class AcceptedTurn:
     def head(self) -> answers.CompletionHead:
         """Return the fields that an answer and each piece of it have."""
         return {
-            "id": f"chatcmpl-{self.message.turn}", "created": int(self.message.sent_at),
-            "model": self.request.model, "service_tier": "default", "system_fingerprint": None,
-        }  # fmt: skip
+            "id": f"chatcmpl-{self.message.turn}",
+            "created": int(self.message.sent_at),
+            "model": self.request.model,
+            "service_tier": "default",
+            "system_fingerprint": None,
+        }
 
     def chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
         """Return the event of a piece of a streamed answer."""
@@ -427,9 +430,12 @@ class OpenAiRoutes(MessageRoutes):
         is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
         stops = is_once and not http_io.read_idempotency_key(request)
         return AcceptedTurn(
-            receipt, message, replace(model_request, messages=()), self._turn_url(request, message),
+            receipt,
+            message,
+            replace(model_request, messages=()),
+            self._turn_url(request, message),
             (lambda: self.conversations.inbox.cancel(receipt.seq)) if stops else _do_nothing,
-        )  # fmt: skip
+        )
 
     async def _accept(
         self, request: Request, model_request: ModelRequest
@@ -474,10 +480,11 @@ class OpenAiRoutes(MessageRoutes):
             known_quotes = {quote for entry in entries for quote in entry.message.program_context}
             last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
             messages = [
-                one for n, one in enumerate(messages)
+                one
+                for n, one in enumerate(messages)
                 if (n > last and one.role == "user")
                 or (one.role in INSTRUCTION_ROLES and one.as_quote() not in known_quotes)
-            ]  # fmt: skip
+            ]
         if not messages or messages[-1].role != "user":
             raise BadRequest("The last message must have the `user` role.")
         if (size := sum(len(one.text) for one in messages)) >= http_io.MAX_TEXT_BYTES:
@@ -490,9 +497,11 @@ class OpenAiRoutes(MessageRoutes):
             raise Empty
         uploads = await asyncio.to_thread(lambda: [decode_file(*file) for file in files])
         message = replace(
-            message, text=text, program_context=tuple(one.as_quote() for one in messages[:-1]),
+            message,
+            text=text,
+            program_context=tuple(one.as_quote() for one in messages[:-1]),
             model="" if model_request.model == DEFAULT_MODEL_NAME else model_request.model,
-        )  # fmt: skip
+        )
         # Nobody may have read what a program sends, so it decides and deletes nothing.
         command = None
         with suppress(BadInput):  # a faulty command; its answer says what is wrong
@@ -532,8 +541,11 @@ class OpenAiRoutes(MessageRoutes):
         }
         usage = usage_json(await self.conversations.journal.usage_of(accepted.receipt.seq))
         completion: answers.Completion = {
-            **accepted.head(), "object": "chat.completion", "choices": [choice], "usage": usage,
-        }  # fmt: skip
+            **accepted.head(),
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": usage,
+        }
         return JSONResponse(completion)
 
     async def _answer_stream(
@@ -638,11 +650,12 @@ def card_text(card: Card, page_url: str) -> str:
 def usage_json(usage: Usage) -> answers.CompletionUsage:
     """Return the tokens of a turn in the format of Chat Completions."""
     return {
-        "prompt_tokens": usage.input, "completion_tokens": usage.output,
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
         "total_tokens": usage.input + usage.output,
         "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
-    }  # fmt: skip
+    }
 
 
 async def _wait_for_disconnect(request: Request) -> None:

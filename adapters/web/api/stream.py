@@ -428,11 +428,19 @@ def card_json(card: Card) -> CardState:
         for row, words in zip(card.rows, read_rows(card.rows), strict=True)
     ]
     return {
-        "id": card.id, "kind": card.kind, "title": card.title, "text": card.text, "rows": rows,
-        "actions": list(card.actions), "state": card.state, "expires_at": card.expires_at,
+        "id": card.id,
+        "kind": card.kind,
+        "title": card.title,
+        "text": card.text,
+        "rows": rows,
+        "actions": list(card.actions),
+        "state": card.state,
+        "expires_at": card.expires_at,
         "decided_at": card.decided_at,
-        "is_whole": card.is_whole, "revision": card.revision, "seq": card.seq,
-    }  # fmt: skip
+        "is_whole": card.is_whole,
+        "revision": card.revision,
+        "seq": card.seq,
+    }
 
 
 def answer_json(

@@ -166,8 +166,10 @@ def _append_footnotes(state: StateCore) -> None:
     for text in notes.values():
         inline = Token("inline", "", 0, content=text, children=[], block=True)
         state.tokens += [
-            Token("list_item_open", "li", 1), inline, Token("list_item_close", "li", -1)
-        ]  # fmt: skip
+            Token("list_item_open", "li", 1),
+            inline,
+            Token("list_item_close", "li", -1),
+        ]
     state.tokens.append(Token("ordered_list_close", "ol", -1))
 
 
@@ -199,8 +201,10 @@ def _mark_tasks(state: StateCore) -> None:
     ):
         children: list[Any] = inline.children or []
         if (item.type, paragraph.type, inline.type) != (
-            "list_item_open", "paragraph_open", "inline",
-        ) or not children:  # fmt: skip
+            "list_item_open",
+            "paragraph_open",
+            "inline",
+        ) or not children:
             continue
         match = _TASK.match(children[0].content)
         if children[0].type == "text" and match:

@@ -384,9 +384,13 @@ class PageRoutes(RouteGroup):
         }
 
     async def _suggestions(
-        self, person: Person, tables: Sequence[str], commands: Sequence[QuickCommand],
-        running: Collection[str], is_sample: bool,
-    ) -> list[str]:  # fmt: skip
+        self,
+        person: Person,
+        tables: Sequence[str],
+        commands: Sequence[QuickCommand],
+        running: Collection[str],
+        is_sample: bool,
+    ) -> list[str]:
         """Return messages that will work here: four of the demo's tour over sample tables, else
         three. `running` are the names of the parts that are on."""
         board, tries = self.board, list[str]()
@@ -488,9 +492,13 @@ class SessionRoutes(RouteGroup):
         auth = self.visitors.auth
         if auth.cookie:
             response.set_cookie(
-                auth.cookie, session, max_age=age, httponly=True, samesite="strict",
+                auth.cookie,
+                session,
+                max_age=age,
+                httponly=True,
+                samesite="strict",
                 secure=auth.secure,
-            )  # fmt: skip
+            )
         return response
 
 
@@ -559,6 +567,10 @@ def _token_json(token: ApiToken) -> answers.ApiTokenEntry:
     for never."""
     is_expired = token.is_expired(datetime.now(UTC).timestamp())
     return {
-        "id": token.id, "name": token.name, "added": token.added_at, "expires": token.expires_at,
-        "seen": token.last_use, "expired": is_expired,
-    }  # fmt: skip
+        "id": token.id,
+        "name": token.name,
+        "added": token.added_at,
+        "expires": token.expires_at,
+        "seen": token.last_use,
+        "expired": is_expired,
+    }

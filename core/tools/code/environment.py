@@ -126,10 +126,21 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
     command = [
-        sys.executable, "-c", _PIP, "--python", str(_python_in(folder)), "install",
-        "--quiet", "--no-input", "--no-deps", "--require-hashes", "--only-binary", ":all:",
-        "--requirement", str(REQUIREMENTS_FILE),
-    ]  # fmt: skip
+        sys.executable,
+        "-c",
+        _PIP,
+        "--python",
+        str(_python_in(folder)),
+        "install",
+        "--quiet",
+        "--no-input",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--requirement",
+        str(REQUIREMENTS_FILE),
+    ]
     await _run_program(command, None, proxy_settings.encode())
     for library in (folder / "lib").glob("python3*/site-packages"):
         await asyncio.to_thread(shutil.copyfile, FIGURES_FILE, library / "ponte_figures.py")
@@ -244,10 +255,17 @@ async def _read_version(path: str) -> str:
     """Return the version, or "" if it is too old or a kernel's user cannot run it."""
     try:
         process = await start_program(
-            path, "-I", "-c", _VERSION_PROGRAM, cwd="/", env={},
-            user=_NOBODY_UID if os.geteuid() == 0 else None, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+            path,
+            "-I",
+            "-c",
+            _VERSION_PROGRAM,
+            cwd="/",
+            env={},
+            user=_NOBODY_UID if os.geteuid() == 0 else None,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
         output = await _read_output(process, _ANSWER_SECONDS)
     except TimeoutError:
         return ""
@@ -290,10 +308,14 @@ async def _run_program(
     # Kernels can be other users, who must be able to read the files that this makes.
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(
-        *shell, *command, cwd="/", env=environment,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        *shell,
+        *command,
+        cwd="/",
+        env=environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    )
     try:
         output = await _read_output(process, INSTALL_STEP_SECONDS, stdin_data)
     except TimeoutError:

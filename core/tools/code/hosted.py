@@ -317,12 +317,17 @@ class CodeInterpreter:
             usage=self._add_cost(execution.usage, container, execution.model),
         )
         log.info(
-            "hosted code run ended", response_id=execution.id, container_id=container.id,
-            output_files=len(ran.output_files), is_failed=bool(ran.error),
-            is_code_changed=bool(ran.changed_code), is_state_lost=ran.reset,
-            input_tokens=ran.usage.input, output_tokens=ran.usage.output,
+            "hosted code run ended",
+            response_id=execution.id,
+            container_id=container.id,
+            output_files=len(ran.output_files),
+            is_failed=bool(ran.error),
+            is_code_changed=bool(ran.changed_code),
+            is_state_lost=ran.reset,
+            input_tokens=ran.usage.input,
+            output_tokens=ran.usage.output,
             cost_dollars=ran.usage.cost,
-        )  # fmt: skip
+        )
         return ran
 
     def _drop_container(self, why: str) -> None:
@@ -505,7 +510,8 @@ HOSTED_ERRORS = ErrorTable(
     ),
     on(401, 403).raises("wrong_key", WrongKey.sentence),
     on(when=lambda fault: fault.is_rate_limited).raises(
-        "rate_limited", RateLimited.sentence,
+        "rate_limited",
+        RateLimited.sentence,
         values=lambda fault: {"seconds": math.ceil(fault.wait or HOSTED_DEFAULT_WAIT_SECONDS)},
     ),
     on(404, 405, 501).raises("no_containers", NO_CONTAINERS),
@@ -516,8 +522,7 @@ HOSTED_ERRORS = ErrorTable(
         "unknown", RUN_UNKNOWN, hint="do not repeat it by yourself", outcome_unknown=True
     ),
     on("refused", when=lambda fault: fault.status < 500).raises(
-        "refused", RUN_REFUSED,
-        values=lambda fault: {"reason": fault.reason},
+        "refused", RUN_REFUSED, values=lambda fault: {"reason": fault.reason}
     ),
     on().raises("model_down", SERVER_DOWN),
-)  # fmt: skip
+)

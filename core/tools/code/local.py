@@ -109,9 +109,14 @@ class Kernels:
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
-        self, thread: str, sandbox: Sandbox, python: Path, code: str, files: InputFiles,
+        self,
+        thread: str,
+        sandbox: Sandbox,
+        python: Path,
+        code: str,
+        files: InputFiles,
         zone: str = "UTC",
-    ) -> RunResult:  # fmt: skip
+    ) -> RunResult:
         """Run code in the thread's kernel and that time zone. Raise SandboxFailed if none could be
         started."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())

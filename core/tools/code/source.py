@@ -102,8 +102,9 @@ def shorten_output(printed: str) -> str:
     """Return what was printed as a terminal shows it: of a line that overwrites itself, such as
     progress, the last state. A line that comes again and again is there once, with its count."""
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in printed.split("\n")]
-    counts = {line: count for line, count in Counter(lines).items()
-              if line and count > MAX_EQUAL_LINES}  # fmt: skip
+    counts = {
+        line: count for line, count in Counter(lines).items() if line and count > MAX_EQUAL_LINES
+    }
     shown_lines: list[str] = []
     for line in lines:
         if count := counts.get(line, 1):

@@ -145,8 +145,9 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         options: dict[str, Any] = {"base_id": own.nocodb_base_id or "", "config": deps.config}
         source: NocoSource | BridgeSource = (
             NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
-            if own.nocodb == "rest" else BridgeSource(url, token, deps.http, **options)
-        )  # fmt: skip
+            if own.nocodb == "rest"
+            else BridgeSource(url, token, deps.http, **options)
+        )
         return ToolBundle(source, [source.rows])
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
@@ -214,8 +215,9 @@ def check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable])
     if names:
         raise PonteError(
             "{path} has rules for tables that do not exist and so protect nothing: {names}",
-            path=file, names=", ".join(names),
-        )  # fmt: skip
+            path=file,
+            names=", ".join(names),
+        )
 
 
 NOCODB_INTEGRATION = NocodbIntegration()
@@ -380,8 +382,10 @@ class DeleteRows(RowsKind):
 
 CREATE_ROWS = CreateRows()
 ROW_KINDS: Mapping[str, Kind] = {
-    "create": CREATE_ROWS, "update": UpdateRows(), "delete": DeleteRows()
-}  # fmt: skip
+    "create": CREATE_ROWS,
+    "update": UpdateRows(),
+    "delete": DeleteRows(),
+}
 """The kinds by the name that drafts of all tables have."""
 
 

@@ -226,20 +226,21 @@ NOCODB_ERRORS = ErrorTable(
     on(HttpDown, *AWAY_STATUSES).raises(
         "nocodb_down",
         "Cannot reach NocoDB. Try again in a minute. If it keeps failing, check NOCODB_URL "
-            "and whether NocoDB is running.",
-        retry=True, outcome_unknown=was_sent,
+        "and whether NocoDB is running.",
+        retry=True,
+        outcome_unknown=was_sent,
     ),
     on(HttpTimeout).raises(
-        "nocodb_silent", "NocoDB did not respond in time. Try again in a minute.",
-        hint=_ASK_FOR_LESS, outcome_unknown=was_sent,
+        "nocodb_silent",
+        "NocoDB did not respond in time. Try again in a minute.",
+        hint=_ASK_FOR_LESS,
+        outcome_unknown=was_sent,
     ),
     on(HttpTooLarge).raises(
-        "too_large", "NocoDB's response is too large.",
-        hint=_ASK_FOR_LESS, outcome_unknown=True,
+        "too_large", "NocoDB's response is too large.", hint=_ASK_FOR_LESS, outcome_unknown=True
     ),
     on(401).raises(
-        "nocodb_token", "NocoDB rejected the token. Check the NOCODB_TOKEN setting.",
-        hint=_NO_RETRY,
+        "nocodb_token", "NocoDB rejected the token. Check the NOCODB_TOKEN setting.", hint=_NO_RETRY
     ),
     on(403, when=lambda answer: bool(_find_in_text(answer, _ROLE))).raises(
         "nocodb_forbidden",
@@ -250,8 +251,7 @@ NOCODB_ERRORS = ErrorTable(
     ),
     on(403).raises(
         "nocodb_forbidden",
-        "Ponte's NocoDB user does not have access to this. Invite that user to the base in "
-            "NocoDB.",
+        "Ponte's NocoDB user does not have access to this. Invite that user to the base in NocoDB.",
         hint="tell the person; do not look for another way",
     ),
     on(413).raises(
@@ -264,14 +264,18 @@ NOCODB_ERRORS = ErrorTable(
         hint="tell the person; do not look for another way",
     ),
     on(429).raises(
-        "nocodb_busy", "NocoDB is busy. Try again in {time}.",
-        retry=True, values=lambda answer: {"seconds": round(seconds_to_wait(answer))},
+        "nocodb_busy",
+        "NocoDB is busy. Try again in {time}.",
+        retry=True,
+        values=lambda answer: {"seconds": round(seconds_to_wait(answer))},
     ),
     on(SERVER_ERRORS).raises(
         "nocodb_failed",
         "NocoDB failed (status {status}). Try again in a minute. If it keeps failing, "
-            "contact the person who runs Ponte.",
-        hint=error_text, retry=True, outcome_unknown=True,
+        "contact the person who runs Ponte.",
+        hint=error_text,
+        retry=True,
+        outcome_unknown=True,
         values=lambda answer: {"status": answer.status},
     ),
     # An older NocoDB has no such route (NOT_FOUND). Another server answers without NocoDB's code.
@@ -281,10 +285,11 @@ NOCODB_ERRORS = ErrorTable(
     ).raises(
         "nocodb_missing",
         "NocoDB's API v3 was not found at this URL. Check NOCODB_URL, and that NocoDB is "
-            "version 0.301, 2026.04 or newer.",
+        "version 0.301, 2026.04 or newer.",
     ),
     on(HttpAnswer, when=_has_reason("ERR_RECORD_NOT_FOUND")).raises(
-        "not_found", "Row {id} not found in this table.",
+        "not_found",
+        "Row {id} not found in this table.",
         values=lambda answer: {
             "id": withhold_secrets(_find_in_text(answer, _RECORD)) or "of that id"
         },
@@ -300,9 +305,9 @@ NOCODB_ERRORS = ErrorTable(
     on(HttpAnswer, when=_has_reason("ERR_FIELD_NOT_FOUND")).raises(
         "unknown_field", "This field no longer exists in NocoDB.", hint=_LOOK_AGAIN
     ),
-    on(
-        HttpAnswer, when=_has_reason("ERR_INVALID_FILTER", "ERR_FILTER_VERIFICATION_FAILED")
-    ).raises("bad_filter", "NocoDB rejected the filter.", hint=error_text),
+    on(HttpAnswer, when=_has_reason("ERR_INVALID_FILTER", "ERR_FILTER_VERIFICATION_FAILED")).raises(
+        "bad_filter", "NocoDB rejected the filter.", hint=error_text
+    ),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_VALUE_FOR_FIELD")).raises(
         "bad_value", "NocoDB rejected a value.", hint=error_text
     ),
@@ -318,7 +323,7 @@ NOCODB_ERRORS = ErrorTable(
         "NocoDB sent an unreadable response. Check that NOCODB_URL is the URL of NocoDB itself.",
         outcome_unknown=True,
     ),
-)  # fmt: skip
+)
 
 
 def explain_nocodb_error(error: HttpError) -> NocoError:
@@ -662,12 +667,16 @@ class NocoApi:
         try:
             answer = await retry(
                 lambda: self._send(
-                    "POST", "/api/v2/storage/upload", files={"file": (name, data, type)}, by=by,
+                    "POST",
+                    "/api/v2/storage/upload",
+                    files={"file": (name, data, type)},
+                    by=by,
                     timeout=UPLOAD_TIMEOUT_SECONDS,
                 ),
-                HttpError, wait_after_each(self._pauses, seconds_before_write_retry),
+                HttpError,
+                wait_after_each(self._pauses, seconds_before_write_retry),
                 sleep=self._sleep,
-            )  # fmt: skip
+            )
         except HttpError as error:
             raise self._explain(error) from None
         file = answer[0] if isinstance(answer, list) and len(answer) == 1 else None
@@ -707,19 +716,25 @@ class NocoApi:
 
     async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         try:
-            return require_object(await retry(
-                lambda: self._send("GET", path, params=query), HttpError,
-                wait_after_each(self._pauses, seconds_before_read_retry), sleep=self._sleep,
-            ))  # fmt: skip
+            return require_object(
+                await retry(
+                    lambda: self._send("GET", path, params=query),
+                    HttpError,
+                    wait_after_each(self._pauses, seconds_before_read_retry),
+                    sleep=self._sleep,
+                )
+            )
         except HttpError as error:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
         try:
             return await retry(
-                lambda: self._send(method, path, body=body, by=by), HttpError,
-                wait_after_each(self._pauses, seconds_before_write_retry), sleep=self._sleep,
-            )  # fmt: skip
+                lambda: self._send(method, path, body=body, by=by),
+                HttpError,
+                wait_after_each(self._pauses, seconds_before_write_retry),
+                sleep=self._sleep,
+            )
         except HttpError as error:
             raise self._explain(error).as_write_error() from None
 
@@ -746,9 +761,14 @@ class NocoApi:
         async with self._gate:
             await self._pace.wait()
             return await self._http.request_json(
-                method, f"{self.url}{path}", body=body, files=files, params=params or None,
-                headers=headers, timeout=timeout or self._timeout,
-            )  # fmt: skip
+                method,
+                f"{self.url}{path}",
+                body=body,
+                files=files,
+                params=params or None,
+                headers=headers,
+                timeout=timeout or self._timeout,
+            )
 
 
 def _object_list(body: Json, name: str) -> Sequence[Json]:

@@ -175,9 +175,14 @@ class BridgeDriver(TableDriver):
             own = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
             cells = {name: cell for row in rows for name, cell in without_empty(row).items()}
             return BridgeTable(
-                id, id, _key_name(names), frozenset(names), frozenset(own),
-                links=frozenset(links), samples=cells,
-            )  # fmt: skip
+                id,
+                id,
+                _key_name(names),
+                frozenset(names),
+                frozenset(own),
+                links=frozenset(links),
+                samples=cells,
+            )
         named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
@@ -189,11 +194,15 @@ class BridgeDriver(TableDriver):
             for other in ("id", "column_name")
         }
         return BridgeTable(
-            id=str(description.get("id") or id), title=str(description.get("title") or id),
+            id=str(description.get("id") or id),
+            title=str(description.get("title") or id),
             key=key or _key_name(named),
-            fields=frozenset(named), computed=frozenset(computed), files=frozenset(files),
-            links=frozenset(links), titles=titles,
-        )  # fmt: skip
+            fields=frozenset(named),
+            computed=frozenset(computed),
+            files=frozenset(files),
+            links=frozenset(links),
+            titles=titles,
+        )
 
     async def is_link(self, table: BridgeTable, name: str) -> bool:
         """Return whether the field is a link. A row that fills it shows it where the bridge does
@@ -375,9 +384,9 @@ class BridgeTableFilter:
             ):
                 raise ToolError(
                     "The bridge does not describe this table, and rules in ponte.toml hide tables "
-                        "by title. The rules must name tables by ID.",
+                    "by title. The rules must name tables by ID.",
                     code="bridge_unreadable",
-                )  # fmt: skip
+                )
         if not rules.is_visible(viewer, *names):
             raise hidden
         viewer.note_need("read", *names)
@@ -396,9 +405,10 @@ class BridgeTableFilter:
             if self.config.table_rules.hides_some(viewer.rights):
                 raise ToolError(
                     "I couldn't read the bridge's list of tables, so I don't know which ones you "
-                        "can see.",
-                    code="bridge_unreadable", hint="ask for a table by its id",
-                )  # fmt: skip
+                    "can see.",
+                    code="bridge_unreadable",
+                    hint="ask for a table by its id",
+                )
             return result
         visible_tables = [table for table in tables if not self._is_hidden(viewer, table)]
         return {**result, "list": visible_tables} if isinstance(result, dict) else visible_tables
@@ -512,9 +522,11 @@ class BridgeSource:
             if own:
                 raise ToolError(
                     "These fields can't be written, because NocoDB fills them or they are links: "
-                        "{names}.",
-                    code="computed_field", hint="leave them out", names=", ".join(own[:5]),
-                )  # fmt: skip
+                    "{names}.",
+                    code="computed_field",
+                    hint="leave them out",
+                    names=", ".join(own[:5]),
+                )
             if any(data.get(name) for name in table.files) or hides_address(list(data.values())):
                 raise _not_offered(_NO_UPLOAD)
         if not isinstance(write, dict):
@@ -532,9 +544,11 @@ class BridgeSource:
         draft, target = change.draft, change.draft.target
         await self._hiding.check(changer.viewer, "get_record", {"table_id": target["table_id"]})
         schema = TableSchema(
-            TableId("", target["table_id"]), draft.title, key=Field("", target["key"], "ID"),
+            TableId("", target["table_id"]),
+            draft.title,
+            key=Field("", target["key"], "ID"),
             target=target,
-        )  # fmt: skip
+        )
         rows: dict[str, Cells] = {}
         for number, row in enumerate(draft.rows, 1):
             cells = dict(row.after or {})
@@ -630,9 +644,13 @@ class BridgeSource:
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
         return ExecuteTool(
-            function, name="nocodb_execute", effect="read", doing="is reading the tables…",
-            strict=False, description=description,
-        )  # fmt: skip
+            function,
+            name="nocodb_execute",
+            effect="read",
+            doing="is reading the tables…",
+            strict=False,
+            description=description,
+        )
 
     def _find_permitted(self, tool: str, most: BridgeEffect) -> BridgeTool:
         """Return the tool's entry. Raise ToolError for an unknown or forbidden tool.
@@ -647,8 +665,9 @@ class BridgeSource:
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)
             raise ToolError(
                 "This tool does not exist in the bridge or is not allowed here.",
-                code="unknown_tool", hint=hint,
-            )  # fmt: skip
+                code="unknown_tool",
+                hint=hint,
+            )
         if entry.effect not in ("read", most):
             raise _not_offered("{tool} does more than is allowed through the bridge.", tool=tool)
         if tool not in self._tool_names:

@@ -153,20 +153,25 @@ BRIDGE_ERRORS = ErrorTable(
     on(HttpDown, *AWAY_STATUSES).raises(
         "bridge_down",
         "Cannot reach the NocoDB bridge. Try again in a minute. If it keeps failing, check "
-            "NOCODB_URL and whether the bridge is running.",
-        retry=True, outcome_unknown=was_sent,
+        "NOCODB_URL and whether the bridge is running.",
+        retry=True,
+        outcome_unknown=was_sent,
     ),
     on(HttpTimeout).raises(
         "bridge_silent",
         "The NocoDB bridge did not respond in time. Try again in a minute.",
-        hint="ask for fewer rows or fields", outcome_unknown=was_sent,
+        hint="ask for fewer rows or fields",
+        outcome_unknown=was_sent,
     ),
     on(HttpTooLarge).raises(
-        "too_large", "The NocoDB bridge's response is too large.",
-        hint="ask for fewer rows or fields", outcome_unknown=True,
+        "too_large",
+        "The NocoDB bridge's response is too large.",
+        hint="ask for fewer rows or fields",
+        outcome_unknown=True,
     ),
     on(422).raises(
-        "malformed", "The NocoDB bridge rejected the call to {tool} as malformed.",
+        "malformed",
+        "The NocoDB bridge rejected the call to {tool} as malformed.",
         hint=_malformed_fields,
     ),
     on(401, 403).raises(
@@ -178,9 +183,7 @@ BRIDGE_ERRORS = ErrorTable(
         "bridge_missing",
         "No NocoDB bridge was found at this URL. Check NOCODB_URL; it ends in /execute.",
     ),
-    on(429).raises(
-        "bridge_busy", "The NocoDB bridge is busy. Try again in a minute."
-    ),
+    on(429).raises("bridge_busy", "The NocoDB bridge is busy. Try again in a minute."),
     on(HttpAnswer, when=lambda answer: bool(_wrong_arguments(answer))).raises(
         "bad_arguments", "Invalid arguments for {tool}.", hint=_wrong_arguments
     ),
@@ -190,38 +193,42 @@ BRIDGE_ERRORS = ErrorTable(
     on(HttpAnswer, when=lambda answer: bool(_UNREACHABLE.search(_error_detail(answer)))).raises(
         "nocodb_down",
         "The bridge cannot reach NocoDB. Try again in a minute. If it keeps failing, contact "
-            "the person who runs Ponte.",
+        "the person who runs Ponte.",
         outcome_unknown=True,
     ),
     on(HttpAnswer, when=_nocodb_answered(404)).raises(
-        "not_found", "The bridge can't use {tool}: NocoDB responded with 404 (not found).",
+        "not_found",
+        "The bridge can't use {tool}: NocoDB responded with 404 (not found).",
         hint="check the IDs; if they are correct, this bridge does not support {tool}: use "
         "another tool, or tell the person that NOCODB_URL can be set to NocoDB itself",
     ),
     on(HttpAnswer, when=_nocodb_answered(401, 403)).raises(
         "nocodb_refused",
         "NocoDB does not allow the bridge to use {tool} (status {status}). Check the "
-            "bridge's own token.",
+        "bridge's own token.",
         values=lambda answer: {"status": _nocodb_status(answer)},
     ),
     on(HttpAnswer, when=_nocodb_answered(400, 422)).raises(
-        "bad_arguments", "NocoDB rejected the arguments of {tool}.",
+        "bad_arguments",
+        "NocoDB rejected the arguments of {tool}.",
         hint=lambda answer: withhold_secrets(_error_detail(answer)),
     ),
     on(HttpAnswer, when=_nocodb_answered(429)).raises(
         "nocodb_busy", "NocoDB is busy. Try again in half a minute."
     ),
     on(HttpAnswer).raises(
-        "bridge_failed", "The bridge could not run {tool}.",
-        hint=lambda answer: withhold_secrets(_error_detail(answer)), outcome_unknown=True,
+        "bridge_failed",
+        "The bridge could not run {tool}.",
+        hint=lambda answer: withhold_secrets(_error_detail(answer)),
+        outcome_unknown=True,
     ),
     on().raises(
         "bridge_unreadable",
         "The NocoDB bridge sent an unreadable response. Check that NOCODB_URL is the URL of "
-            "a bridge.",
+        "a bridge.",
         outcome_unknown=True,
     ),
-)  # fmt: skip
+)
 
 
 def explain_bridge_error(error: HttpError, tool: str) -> BridgeError:
@@ -304,8 +311,10 @@ class BridgeApi:
         if not isinstance(answer, Mapping) or "result" not in answer:
             raise BridgeError(
                 "The NocoDB bridge returned no result for {tool}.",
-                code="bridge_unreadable", unsure=True, tool=tool,
-            )  # fmt: skip
+                code="bridge_unreadable",
+                unsure=True,
+                tool=tool,
+            )
         return answer["result"]
 
     async def _get_json(self, path: str, timeout: float) -> Any:
@@ -378,6 +387,9 @@ def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
 
 def _bad_call(tool: BridgeTool, what: str) -> ToolError:
     return ToolError(
-        "Invalid call to {tool}: {what}.", code="bad_arguments", hint=str(tool),
-        tool=tool.name, what=what,
-    )  # fmt: skip
+        "Invalid call to {tool}: {what}.",
+        code="bad_arguments",
+        hint=str(tool),
+        tool=tool.name,
+        what=what,
+    )

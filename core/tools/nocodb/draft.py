@@ -98,9 +98,13 @@ class DraftBuilder:
         return self._build_draft(schema, "create", writes)
 
     async def draft_update(
-        self, schema: TableSchema, changes: Mapping[str, Cells], zone: tzinfo, *,
+        self,
+        schema: TableSchema,
+        changes: Mapping[str, Cells],
+        zone: tzinfo,
+        *,
         keeps_all: bool = False,
-    ) -> tuple[Draft, int]:  # fmt: skip
+    ) -> tuple[Draft, int]:
         """Return a draft that updates these rows, and how many rows need no change. With
         `keeps_all`, it also has the rows and fields that already have their new values, so that a
         person can change them again."""
@@ -125,8 +129,11 @@ class DraftBuilder:
             # A secret counts as new: otherwise its value could be guessed.
             new = {n: v for n, v in after.items() if n not in same or (v and is_secret_name(n))}
             if written := after if keeps_all else new:
-                before = {f.title: in_time_zone(f, snapshot.get(f.title), zone)
-                          for f, _ in cells if f.title in new}  # fmt: skip
+                before = {
+                    f.title: in_time_zone(f, snapshot.get(f.title), zone)
+                    for f, _ in cells
+                    if f.title in new
+                }
                 before |= {name: value for name, value in written.items() if name in same}
                 writes.append(RowWrite(id, {**schema.display_cell(snapshot), **before}, written))
             for field, value in cells:
@@ -164,8 +171,11 @@ class DraftBuilder:
         fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
         inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
         # A link to many rows is stored in these rows, or in a table between both.
-        linked = {f.related_id: f.related_title for f in fields.values()
-                  if f.is_link and (not f.holds_one or f.relation == "oo")}  # fmt: skip
+        linked = {
+            f.related_id: f.related_title
+            for f in fields.values()
+            if f.is_link and (not f.holds_one or f.relation == "oo")
+        }
         target = {**schema.target, "inputs": inputs} if inputs else schema.target
         if linked:
             target = {**target, "linked_tables": [[title, id] for id, title in linked.items()]}
@@ -274,8 +284,11 @@ def check_most_rows(count: int, *, hint: str) -> None:
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That's {count} rows. The maximum is {most} per request.",
-            code="too_many_rows", hint=hint, count=count, most=MAX_PROPOSAL_ROWS,
-        )  # fmt: skip
+            code="too_many_rows",
+            hint=hint,
+            count=count,
+            most=MAX_PROPOSAL_ROWS,
+        )
 
 
 def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
@@ -290,8 +303,10 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
     if own := [field.title for field, _ in fields if field.is_computed]:
         raise ToolError(
             "These fields can't be written, because they are filled in automatically: {names}.",
-            code="computed_field", hint="leave them out", names=", ".join(own[:5]),
-        )  # fmt: skip
+            code="computed_field",
+            hint="leave them out",
+            names=", ".join(own[:5]),
+        )
     return fields
 
 
@@ -318,12 +333,15 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
     if store is None or len(found) != 1:
         listed = [f"{each.name!r} (id {each.id}, {each.size} bytes)" for each in found or files]
         raise ToolError(
-            "This conversation has several files named {name}." if found
-                else "This conversation has no file named {name}.",
-            code="unknown_file", name=to_one_line(name, 80),
-            hint=f"name one by its id; the newest is last: {', '.join(listed[-10:])}" if listed
-                else "ask the person to send the file here",
-        )  # fmt: skip
+            "This conversation has several files named {name}."
+            if found
+            else "This conversation has no file named {name}.",
+            code="unknown_file",
+            name=to_one_line(name, 80),
+            hint=f"name one by its id; the newest is last: {', '.join(listed[-10:])}"
+            if listed
+            else "ask the person to send the file here",
+        )
     file = found[0]
     data = await store.read(file)
     digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
@@ -351,16 +369,25 @@ class WriteTools:
         """Return the write tools."""
         functions = (
             (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
-            (self.nocodb_update, False,
-             "Propose new values: `changes` have a row's id and its fields; or `filters` (as in "
-             "nocodb_query) select the rows that get `set`. Values as in nocodb_create; null "
-             "clears a field"),
-            (self.nocodb_delete, False,
-             "Propose to delete rows: by `ids` (of duplicates: look first, and name the rows), or "
-             "by `filters` as in nocodb_query"),
-            (self.nocodb_link, False,
-             "Propose to link a row to rows of the other table, or to unlink them, by their ids"),
-        )  # fmt: skip
+            (
+                self.nocodb_update,
+                False,
+                "Propose new values: `changes` have a row's id and its fields; or `filters` (as in "
+                "nocodb_query) select the rows that get `set`. Values as in nocodb_create; null "
+                "clears a field",
+            ),
+            (
+                self.nocodb_delete,
+                False,
+                "Propose to delete rows: by `ids` (of duplicates: look first, and name the rows), "
+                "or by `filters` as in nocodb_query",
+            ),
+            (
+                self.nocodb_link,
+                False,
+                "Propose to link a row to rows of the other table, or to unlink them, by their ids",
+            ),
+        )
         return [
             FunctionTool(function, effect="write", doing=_DOING, strict=strict, description=text)
             for function, strict, text in functions
@@ -388,8 +415,9 @@ class WriteTools:
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
                 "Specify either `changes`, or `filters` with `set`. You can't change all rows in "
-                "a table at once.", code="bad_arguments",
-            )  # fmt: skip
+                "a table at once.",
+                code="bad_arguments",
+            )
         names = [name for change in changes for name in change.fields]
         names += [*(set or ()), *(each.field for each in filters)]
         layout = await self._find_writable_table(ctx.viewer, table, names)
@@ -445,9 +473,11 @@ class WriteTools:
         field = layout.field(link_field)
         if not field.is_link:
             raise ToolError(
-                "{field} is not a link.", code="bad_field", field=field.title,
+                "{field} is not a link.",
+                code="bad_field",
+                field=field.title,
                 hint=", ".join(each.title for each in layout.links) or "this table has none",
-            )  # fmt: skip
+            )
         check_not_withheld(field)
         check_row_count(len(new) + len(old))
         if both := {*new} & {*old}:
@@ -509,8 +539,10 @@ class WriteTools:
         if several := [word for word in others if len(titled.get(word, ())) > 1]:
             raise ToolError(
                 "Several rows are called {title}: {ids}. Enter the ID instead.",
-                code="bad_value", title=several[0], ids=", ".join(titled[several[0]][:5]),
-            )  # fmt: skip
+                code="bad_value",
+                title=several[0],
+                ids=", ".join(titled[several[0]][:5]),
+            )
         if missing := [word for word in others if word not in titled and not _ID.fullmatch(word)]:
             raise _missing_rows_error(field, missing)
         return [id or titled.get(word, [word])[0] for word, id in zip(words, ids, strict=True)]
@@ -549,9 +581,10 @@ class WriteTools:
             if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
                 raise ToolError(
                     "The table {table} is read-only here. This is set in ponte.toml.",
-                    code="read_only", hint="tell the person; do not look for another way",
+                    code="read_only",
+                    hint="tell the person; do not look for another way",
                     table=title,
-                )  # fmt: skip
+                )
         return layout
 
     async def _find_row_ids(
@@ -567,9 +600,10 @@ class WriteTools:
         rows = await self._reading.fetch_all(selection, ColumnChoice(keys))
         if not rows.records:
             raise ToolError(
-                "No row matches those filters.", code="no_rows",
+                "No row matches those filters.",
+                code="no_rows",
                 hint="look with nocodb_query which values there are, or tell the person",
-            )  # fmt: skip
+            )
         if not rows.is_complete or rows.total > MAX_PROPOSAL_ROWS:
             check_row_count(max(rows.total, MAX_PROPOSAL_ROWS + 1))
         return [record.id for record in rows.records]
@@ -578,9 +612,11 @@ class WriteTools:
 def _missing_rows_error(field: Field, rows: Sequence[str]) -> NocoError:
     return NocoError(
         "Row {ids} not found in {table}.",
-        code="not_found", hint="find ids with nocodb_query",
-        ids=", ".join(rows[:5]), table=field.related_title or field.title,
-    )  # fmt: skip
+        code="not_found",
+        hint="find ids with nocodb_query",
+        ids=", ".join(rows[:5]),
+        table=field.related_title or field.title,
+    )
 
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
@@ -588,9 +624,12 @@ def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
         if one.owner is not None:
             raise ToolError(
                 "{row} already belongs to {owner} (row {id}).",
-                code="linked_elsewhere", hint=hint, row=one.row["title"],
-                owner=one.owner["title"], id=one.owner["id"],
-            )  # fmt: skip
+                code="linked_elsewhere",
+                hint=hint,
+                row=one.row["title"],
+                owner=one.owner["title"],
+                id=one.owner["id"],
+            )
 
 
 def _single_link_error(field: Field) -> ToolError:
@@ -608,9 +647,11 @@ def _parse_unique(ids: Sequence[Id]) -> list[str]:
     twice = sorted({id for id in row_ids if row_ids.count(id) > 1})
     if twice:
         raise ToolError(
-            "These rows appear twice: {ids}.", code="bad_arguments",
-            hint="name each row once, with all its fields", ids=", ".join(twice[:5]),
-        )  # fmt: skip
+            "These rows appear twice: {ids}.",
+            code="bad_arguments",
+            hint="name each row once, with all its fields",
+            ids=", ".join(twice[:5]),
+        )
     return row_ids
 
 

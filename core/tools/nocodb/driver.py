@@ -292,9 +292,11 @@ class RestDriver(TableDriver):
     def missing_rows_error(self, schema: TableSchema, ids: Ids) -> NocoError:
         return NocoError(
             "Row {ids} not found in {table}.",
-            code="not_found", hint="find ids with nocodb_query; propose it without these",
-            ids=", ".join(ids[:10]), table=schema.title,
-        )  # fmt: skip
+            code="not_found",
+            hint="find ids with nocodb_query; propose it without these",
+            ids=", ".join(ids[:10]),
+            table=schema.title,
+        )
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         sort = [SortField(schema.key.id if schema.key else "CreatedAt", "desc")]
@@ -351,13 +353,15 @@ class RestDriver(TableDriver):
         except NotFound:
             raise ToolError(
                 "The file {name} was deleted after this request, so it was not attached.",
-                code="file_gone", name=name,
-            ) from None  # fmt: skip
+                code="file_gone",
+                name=name,
+            ) from None
         if await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()) != file["sha256"]:
             raise ToolError(
                 "The file {name} changed after this request, so it was not attached.",
-                code="file_changed", name=name,
-            )  # fmt: skip
+                code="file_changed",
+                name=name,
+            )
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
@@ -368,8 +372,9 @@ class RestDriver(TableDriver):
         if stored.get("size") != len(data):
             raise ToolError(
                 "NocoDB did not store all of the file {name}, so it was not attached.",
-                code="file_changed", name=name,
-            )  # fmt: skip
+                code="file_changed",
+                name=name,
+            )
         # The row gets the name and the type that the people who approved it have seen.
         return {**normalise_file(stored), "title": name, "mimetype": type}
 

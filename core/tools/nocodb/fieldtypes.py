@@ -291,9 +291,12 @@ def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     guesses, options = " or ".join(map(repr, near[:3])), ", ".join(field.options[:30])
     raise ToolError(
         "{field} has no option `{value}`. Options: {options}.",
-        code="unknown_option", hint=f"did you mean {guesses}?" if near else f"it has {options}",
-        field=field.title, value=text[:64], options=options,
-    )  # fmt: skip
+        code="unknown_option",
+        hint=f"did you mean {guesses}?" if near else f"it has {options}",
+        field=field.title,
+        value=text[:64],
+        options=options,
+    )
 
 
 def _parse_options(field: Field, value: object, zone: tzinfo) -> list[str]:
@@ -695,9 +698,14 @@ def format_display_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) 
             return ", ".join(format(field, each) for each in cell)
         value = export_cell(field, cell, zone)
         return (
-            format_value(value, field.format) if not isinstance(value, bool | None)
-            else "" if value is None else say("Yes") if value else say("No")
-        )  # fmt: skip
+            format_value(value, field.format)
+            if not isinstance(value, bool | None)
+            else ""
+            if value is None
+            else say("Yes")
+            if value
+            else say("No")
+        )
 
     return [
         record.id if field.type == "ID" else format(field, open_cell(record, field))
@@ -708,10 +716,11 @@ def format_display_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) 
 def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[Cell]:
     """Return a row for a file: whole cells with their own types, as `export_cell` does."""
     return [
-        _parse_id(record.id) if field.type == "ID"
+        _parse_id(record.id)
+        if field.type == "ID"
         else export_cell(field, open_cell(record, field), zone)
         for field in fields
-    ]  # fmt: skip
+    ]
 
 
 def export_cell(field: Field, cell: object, zone: Zone) -> Cell:

@@ -125,9 +125,19 @@ _LINK, _NO_LINK = "{field}: {conditions}", "no {field}: {conditions}"
 _OPPOSITES: Mapping[Op, Op] = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
 
 Op = Literal[
-    "eq", "neq", "gt", "gte", "lt", "lte", "between",
-    "contains", "not_contains", "in", "blank", "notblank",
-]  # fmt: skip
+    "eq",
+    "neq",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "between",
+    "contains",
+    "not_contains",
+    "in",
+    "blank",
+    "notblank",
+]
 Value = str | int | float | bool | list[str | int | float] | None
 Match = Literal["all", "any"]
 
@@ -320,8 +330,10 @@ class RowSelection:
         if len(filters) > MAX_FILTERS:
             raise ToolError(
                 "You used {count} filters. The maximum is {most} per call.",
-                code="bad_filter", count=len(filters), most=MAX_FILTERS,
-            )  # fmt: skip
+                code="bad_filter",
+                count=len(filters),
+                most=MAX_FILTERS,
+            )
         conditions, by_link = list[FilterCondition](), dict[Field, list[Filter]]()
         for each in filters:
             field = table.field(each.field)
@@ -439,9 +451,14 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
     inside = all_of([since, until])
     outside = any_of([before, after, build_clause(field.id, "blank")])
     wheres = {
-        "eq": inside, "between": inside, "neq": outside,
-        "gt": after, "gte": since, "lt": before, "lte": until,
-    }  # fmt: skip
+        "eq": inside,
+        "between": inside,
+        "neq": outside,
+        "gt": after,
+        "gte": since,
+        "lt": before,
+        "lte": until,
+    }
 
     def holds(cell: object) -> bool:
         if field.kind == "day":
@@ -454,9 +471,14 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
             return op == "neq"
         within = start <= at < end
         return {
-            "eq": within, "between": within, "neq": not within,
-            "gt": at >= end, "gte": at >= start, "lt": at < start, "lte": at < end,
-        }[op]  # fmt: skip
+            "eq": within,
+            "between": within,
+            "neq": not within,
+            "gt": at >= end,
+            "gte": at >= start,
+            "lt": at < start,
+            "lte": at < end,
+        }[op]
 
     return FilterCondition(field, op, spans, wheres[op], True, holds)
 
@@ -501,9 +523,13 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
         where = None  # NocoDB's filters know people by ids, and we by name and address
     elif all(map(_find_quote, values)) and not is_loose:
         # NocoDB compares bytes, and a cell can have its accents composed or apart.
-        forms = values if field.options else dict.fromkeys(
-            form for text in values for form in (text, unicodedata.normalize("NFD", text))
-        )  # fmt: skip
+        forms = (
+            values
+            if field.options
+            else dict.fromkeys(
+                form for text in values for form in (text, unicodedata.normalize("NFD", text))
+            )
+        )
         if field.options or op == "in":
             where = build_clause(field.id, by[op], *forms)
         else:
@@ -675,9 +701,12 @@ def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
         return op
     raise ToolError(
         "The field {field} ({type}) can't be filtered with {op}.",
-        code="bad_filter", hint=f"use one of {', '.join(ops)}",
-        field=field.title, type=field.type, op=op,
-    )  # fmt: skip
+        code="bad_filter",
+        hint=f"use one of {', '.join(ops)}",
+        field=field.title,
+        type=field.type,
+        op=op,
+    )
 
 
 def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
@@ -698,9 +727,14 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
             return op == "neq"
         one = number in numbers
         return {
-            "eq": one, "in": one, "neq": not one, "between": first <= number <= last,
-            "gt": number > first, "gte": number >= first,
-            "lt": number < first, "lte": number <= first,
-        }[op]  # fmt: skip
+            "eq": one,
+            "in": one,
+            "neq": not one,
+            "between": first <= number <= last,
+            "gt": number > first,
+            "gte": number >= first,
+            "lt": number < first,
+            "lte": number <= first,
+        }[op]
 
     return FilterCondition(field, op, numbers, where, True, holds)

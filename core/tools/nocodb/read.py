@@ -94,8 +94,9 @@ _CAPTION_AT_LEAST = (
     "{what}: {shown} of at least {count} rows",
 )
 _WITH_LINKED = (
-    "{what} with {title} ({shown} of {count} row)", "{what} with {title} ({shown} of {count} rows)"
-)  # fmt: skip
+    "{what} with {title} ({shown} of {count} row)",
+    "{what} with {title} ({shown} of {count} rows)",
+)
 _FILE = ("{name}: {count} row.", "{name}: {count} rows.")
 _SOURCE_OF_ROW = "Source: {what}, row {id}, {time} ({zone})."
 
@@ -367,10 +368,13 @@ class RowReader:
         rows = await self.fetch_all(linked if ids is None else _among_ids(linked, ids), wish)
         if shown := join.table.display_field:  # it comes first, to name the row
             title = shown.title
-            rows = replace(rows, records=tuple(
-                replace(each, fields={title: each.fields.get(title), **each.fields})
-                for each in rows.records
-            ))  # fmt: skip
+            rows = replace(
+                rows,
+                records=tuple(
+                    replace(each, fields={title: each.fields.get(title), **each.fields})
+                    for each in rows.records
+                ),
+            )
         # Rows must not be said to have no linked row for one that was not read.
         if not rows.is_complete and (condition or ids is not None):
             raise filter_error(
@@ -443,12 +447,17 @@ class TableQuestion:
         what = ", ".join(filter(None, [what, describe_selection(self.selection)]))
         return plural(
             *(
-                _CAPTION if rows.is_counted
-                else _CAPTION_AT_LEAST if rows.is_complete
+                _CAPTION
+                if rows.is_counted
+                else _CAPTION_AT_LEAST
+                if rows.is_complete
                 else _CAPTION_AMONG_FIRST
             ),
-            rows.total, what=what, shown=row_count, rows=rows.read_count,
-        )  # fmt: skip
+            rows.total,
+            what=what,
+            shown=row_count,
+            rows=rows.read_count,
+        )
 
 
 def _find_back_link(table: TableDescription, link: Field, other: TableDescription) -> Field | None:
@@ -473,8 +482,10 @@ def check_not_withheld(field: Field) -> None:
     if field.is_secret:
         raise ToolError(
             "The field {field} is hidden here.",
-            code="withheld", hint="leave it out", field=field.title,
-        )  # fmt: skip
+            code="withheld",
+            hint="leave it out",
+            field=field.title,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -557,8 +568,9 @@ class QueryTools:
         if any(find(each.field).via for each in sort):
             raise ToolError(
                 "Rows can't be sorted by a field of linked rows.",
-                code="bad_call", hint="leave it out of sort, or take a lookup of it",
-            )  # fmt: skip
+                code="bad_call",
+                hint="leave it out of sort, or take a lookup of it",
+            )
         columns = ColumnChoice(tuple(map(find, fields))).columns(query.table)
         columns = [  # the type ID stands for a row's own id
             replace(each, type="Lookup")
@@ -676,18 +688,23 @@ class QueryTools:
         several with one name, the last one."""
         lists = [open_cell(record, each) for each in table.fields if each.field_type.file]
         entries = [
-            one for cell in lists if isinstance(cell, list) for one in cell
+            one
+            for cell in lists
+            if isinstance(cell, list)
+            for one in cell
             if isinstance(one, Mapping)
-        ]  # fmt: skip
+        ]
         # The model has read the names without invisible characters.
         wanted = fold_case(clean_text(name))
         found = [one for one in entries if fold_case(clean_text(cell_title(one))) == wanted]
         if not found:
             raise ToolError(
                 "Row {id} has no file named {name}.",
-                code="unknown_file", id=record.id, name=format_label(name),
+                code="unknown_file",
+                id=record.id,
+                name=format_label(name),
                 hint=", ".join(format_label(describe_file(one)) for one in entries[:20]) or "none",
-            )  # fmt: skip
+            )
         if ctx.files is None:
             raise ToolError("Files can't be read here.", code="no_files")
         last = found[-1]

@@ -46,9 +46,11 @@ _TIME_FIELDS = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
 """Fields that every table of NocoDB's own has, and their types. Their titles serve as ids."""
 
 _SOURCE_KEYS = (
-    "related_table_lookup_field_id", "related_table_rollup_field_id",
-    "qrcode_value_field_id", "barcode_value_field_id",
-)  # fmt: skip
+    "related_table_lookup_field_id",
+    "related_table_rollup_field_id",
+    "qrcode_value_field_id",
+    "barcode_value_field_id",
+)
 _FORMULA_FIELD = re.compile(r"\{([^{}]+)\}")
 
 T = TypeVar("T")
@@ -171,9 +173,11 @@ class TableDescription:
         if match is None:
             raise NocoError(
                 "Field `{name}` not found in the table {table}.",
-                code="unknown_field", hint=suggest_names(name, self.fields),
-                table=self.title, name=name[:64],
-            )  # fmt: skip
+                code="unknown_field",
+                hint=suggest_names(name, self.fields),
+                table=self.title,
+                name=name[:64],
+            )
         return match
 
 
@@ -304,9 +308,10 @@ class Schemas:
         if table is None:
             raise NocoError(
                 "Table `{name}` not found.",
-                code="unknown_table", hint=suggest_names(name, await self.visible_tables(viewer)),
+                code="unknown_table",
+                hint=suggest_names(name, await self.visible_tables(viewer)),
                 name=name[:64],
-            )  # fmt: skip
+            )
         return await self._describe(viewer, table)
 
     async def describe_all(self, viewer: Viewer) -> Sequence[TableDescription]:
@@ -456,9 +461,10 @@ class Schemas:
             if match is None and bases and not BASE_ID_PATTERN.fullmatch(self._base_id):
                 raise NocoError(
                     "NocoDB has no base named {name}. Set NOCODB_BASE_ID to one of: {bases}.",
-                    code="wrong_base", name=self._base_id[:60],
+                    code="wrong_base",
+                    name=self._base_id[:60],
                     bases=", ".join(f"{base.title} ({base.id})" for base in bases[:10]),
-                )  # fmt: skip
+                )
             # A base can be open to a token without being in its list (shared, or by another role).
             return match or NocoBase(self._base_id, self._base_id)
         if not bases:
@@ -469,9 +475,10 @@ class Schemas:
             raise NocoError(
                 "NocoDB lists {count} bases, but Ponte uses one. Set NOCODB_BASE_ID to one of: "
                 "{bases}.",
-                code="several_bases", count=len(bases),
+                code="several_bases",
+                count=len(bases),
                 bases=", ".join(f"{each.id} ({each.title})" for each in bases[:8]),
-            )  # fmt: skip
+            )
         return bases[0]
 
     async def _fetch_tables(self) -> Sequence[NamedTable]:
@@ -592,8 +599,10 @@ def build_tables_tool(
     description = _DESCRIPTION.format(what=what, tables=listing, writing=writing)
     return FunctionTool(
         nocodb_tables,
-        effect="read", doing="is reading the tables…", description=description.strip(),
-    )  # fmt: skip
+        effect="read",
+        doing="is reading the tables…",
+        description=description.strip(),
+    )
 
 
 def check_titles(
@@ -610,6 +619,7 @@ def check_titles(
         api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",
-            code="renamed", hint="look at nocodb_tables, then call again with the names of now",
+            code="renamed",
+            hint="look at nocodb_tables, then call again with the names of now",
             table=table.title,
-        )  # fmt: skip
+        )

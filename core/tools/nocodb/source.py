@@ -85,8 +85,12 @@ class VisibleBase:
 
     def describe(self) -> str:
         """Return a line for the operator."""
-        tables = plural("base {base}: {count} table", "base {base}: {count} tables",
-                        len(self.titles), base=self.base)  # fmt: skip
+        tables = plural(
+            "base {base}: {count} table",
+            "base {base}: {count} tables",
+            len(self.titles),
+            base=self.base,
+        )
         return f"{tables}; {say('role {role}', role=self.role)}" if self.role else tables
 
 

@@ -190,8 +190,11 @@ def group_records(
     if bucket and not field.is_time:
         raise ToolError(
             "{field} does not contain dates, so it can't be grouped by {bucket}.",
-            code="bad_group", hint="leave bucket out", field=field.title, bucket=bucket,
-        )  # fmt: skip
+            code="bad_group",
+            hint="leave bucket out",
+            field=field.title,
+            bucket=bucket,
+        )
     own, link = field.in_own_table, field.via
     groups: dict[GroupKey, list[NocoRecord]] = {}
     for record in records:
@@ -241,8 +244,9 @@ def _group_keys(
     name = str(cell.get("email", "")) if isinstance(cell, Mapping) else ""
     return [
         (format_label(text, MAX_GROUP_LABEL_CHARACTERS), "", name or to_one_line(text))
-        for text in fieldtypes.cell_texts(cell) if text
-    ]  # fmt: skip
+        for text in fieldtypes.cell_texts(cell)
+        if text
+    ]
 
 
 def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
@@ -358,8 +362,11 @@ class ReadTools(QueryTools):
             aggregates: none: only the count
         """
         if len(aggregates) > MAX_FIGURES:
-            raise ToolError("One call can compute at most {most} figures.", code="bad_aggregate",
-                            most=MAX_FIGURES)  # fmt: skip
+            raise ToolError(
+                "One call can compute at most {most} figures.",
+                code="bad_aggregate",
+                most=MAX_FIGURES,
+            )
         links = [each.field for each in aggregates if each.fn == "count"]
         links += [group_by] if group_by else []
         names = [*(each.field for each in aggregates), *links]
@@ -434,9 +441,12 @@ def _check_function(column: Field, fn: Fn) -> None:
     if fn not in functions:
         raise ToolError(
             "{fn} can't be computed for the field {field} ({type}).",
-            code="bad_aggregate", hint=hint or f"use one of {', '.join(functions)}",
-            fn=fn, field=column.title, type=column.type,
-        )  # fmt: skip
+            code="bad_aggregate",
+            hint=hint or f"use one of {', '.join(functions)}",
+            fn=fn,
+            field=column.title,
+            type=column.type,
+        )
 
 
 def build_read_tools(

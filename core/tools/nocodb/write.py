@@ -144,8 +144,10 @@ class TableBatch:
             titles = {CONCEALED_LINK if name in hidden else name for name in changed}
             raise ToolError(
                 "The table {table} changed after this request ({names}). Ask for it again.",
-                code="drift", table=schema.title, names=", ".join(sorted(titles)[:5]),
-            )  # fmt: skip
+                code="drift",
+                table=schema.title,
+                names=", ".join(sorted(titles)[:5]),
+            )
         if draft.kind == "create":
             return await self._check_created(schema, rows)
         field_names = names if draft.kind == "update" else None

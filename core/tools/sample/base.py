@@ -161,8 +161,10 @@ class _Snapshot:
         if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
             raise NocoError(
                 "Field `{name}` not found in the table {table}.",
-                code="unknown_field", table=table.title, name=field[:64],
-            )  # fmt: skip
+                code="unknown_field",
+                table=table.title,
+                name=field[:64],
+            )
         return table, column
 
     def write_cells(self, table: str, id: int, cells: Cells) -> None:
@@ -300,9 +302,12 @@ class SampleApi:
     async def describe_table(self, at: TableId) -> Json:
         table = (await self._read()).find_table(at)
         return {
-            "id": table.id, "title": table.title, "base_id": at.base,
-            "display_field_id": table.display["id"], "fields": list(table.fields),
-        }  # fmt: skip
+            "id": table.id,
+            "title": table.title,
+            "base_id": at.base,
+            "display_field_id": table.display["id"],
+            "fields": list(table.fields),
+        }
 
     async def check_base(self, base: str) -> None:
         """Raise NocoError `sample_reset` if the base was reset since it had this id."""
@@ -513,8 +518,10 @@ class SampleApi:
         return NocoError(
             "The sample tables in {path} cannot be used ({cause}). Check the disk and the "
             "permissions of the data folder, or restore the tables with `ponte sample reset`.",
-            code="sample_failed", path=self.path, cause=why,
-        )  # fmt: skip
+            code="sample_failed",
+            path=self.path,
+            cause=why,
+        )
 
 
 def _refuse_filter(where: str) -> None:

@@ -164,9 +164,12 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
             name, _, price, _ = _PRODUCTS[product - 1]
             quantity = 1 + (number + place * 2) % 4
             line: dict[str, Any] = {
-                "Line": f"{quantity} × {name}", "Order": number, "Product": product,
-                "Quantity": quantity, "Amount": round(quantity * price, 2),
-            }  # fmt: skip
+                "Line": f"{quantity} × {name}",
+                "Order": number,
+                "Product": product,
+                "Quantity": quantity,
+                "Amount": round(quantity * price, 2),
+            }
             lines.append(NewRow(line, order.created_at))
             amount += line["Amount"]
         if order.cells["Status"] not in ("New", "Cancelled"):
@@ -177,22 +180,30 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
             is_paid = paid < now and nth % 7 != 3
             status = "Paid" if is_paid else "Overdue" if due.date() < now.date() else "Open"
             invoice = {
-                "Number": f"INV-{2000 + nth}", "Customer": order.cells["Customer"],
-                "Order": number, "Amount": round(amount, 2), "Status": status,
-                "Issued": issued.date().isoformat(), "Due": due.date().isoformat(),
+                "Number": f"INV-{2000 + nth}",
+                "Customer": order.cells["Customer"],
+                "Order": number,
+                "Amount": round(amount, 2),
+                "Status": status,
+                "Issued": issued.date().isoformat(),
+                "Due": due.date().isoformat(),
                 "Paid on": paid.date().isoformat() if is_paid else None,
-            }  # fmt: skip
+            }
             invoices.append(NewRow(invoice, issued))
     customers = []
     for number, (name, city) in enumerate(_PEOPLE, 1):
         since = now - timedelta(days=number * 37 % 700 + 160)
         status = "Lead" if number % 5 == 4 else "Inactive" if number % 9 == 7 else "Active"
         cells = {
-            "Name": name, "Email": fold_to_letters(name).replace(" ", ".") + "@example.com",
-            "City": city, "Country": "France" if city in _FRENCH_CITIES else "Brazil",
-            "Status": status, "Newsletter": number % 3 != 0, "Since": since.date().isoformat(),
+            "Name": name,
+            "Email": fold_to_letters(name).replace(" ", ".") + "@example.com",
+            "City": city,
+            "Country": "France" if city in _FRENCH_CITIES else "Brazil",
+            "Status": status,
+            "Newsletter": number % 3 != 0,
+            "Since": since.date().isoformat(),
             "Notes": _NOTES[number % len(_NOTES)] or None,
-        }  # fmt: skip
+        }
         customers.append(NewRow(cells, since))
     products = [
         NewRow(
@@ -202,9 +213,12 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
         for number, (name, kind, price, stock) in enumerate(_PRODUCTS)
     ]
     return {
-        "mcustomers": customers, "mproducts": products, "morders": orders, "mlines": lines,
+        "mcustomers": customers,
+        "mproducts": products,
+        "morders": orders,
+        "mlines": lines,
         "minvoices": invoices,
-    }  # fmt: skip
+    }
 
 
 def _make_order(number: int, now: datetime) -> NewRow:
@@ -220,9 +234,11 @@ def _make_order(number: int, now: datetime) -> NewRow:
     if customer % 5 == 4:
         customer = (customer + 1) % len(_PEOPLE) + 1
     cells = {
-        "Number": f"O-{1000 + number}", "Customer": customer,
-        "Placed": placed.astimezone(UTC).isoformat(" ", "seconds"), "Status": status,
+        "Number": f"O-{1000 + number}",
+        "Customer": customer,
+        "Placed": placed.astimezone(UTC).isoformat(" ", "seconds"),
+        "Status": status,
         "Delivery": (placed + timedelta(days=9 + number % 4)).date().isoformat(),
         "Gift": number % 6 == 1,
-    }  # fmt: skip
+    }
     return NewRow(cells, placed)

@@ -62,9 +62,12 @@ class StackSpotSettings(SettingsPart):
         "https://data-integration-api.stackspot.com", "URL of StackSpot's file uploads"
     )
     stackspot_deadline: float = setting(
-        300.0, "maximum seconds to wait for a run at StackSpot", "seconds, 10 to 3600",
-        ge=10, le=3600,
-    )  # fmt: skip
+        300.0,
+        "maximum seconds to wait for a run at StackSpot",
+        "seconds, 10 to 3600",
+        ge=10,
+        le=3600,
+    )
 
     @property
     def stackspot(self) -> bool:
@@ -74,12 +77,16 @@ class StackSpotSettings(SettingsPart):
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
         """Return a client with these settings."""
         return StackSpot(
-            self.stackspot_client_id or "", plain_value(self.stackspot_client_secret),
-            realm=self.stackspot_realm, deadline=self.stackspot_deadline, http=http, clock=clock,
+            self.stackspot_client_id or "",
+            plain_value(self.stackspot_client_secret),
+            realm=self.stackspot_realm,
+            deadline=self.stackspot_deadline,
+            http=http,
+            clock=clock,
             urls=StackSpotUrls(
                 self.stackspot_auth_url, self.stackspot_api_url, self.stackspot_agent_url
             ),
-        )  # fmt: skip
+        )
 
 
 class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
@@ -136,9 +143,11 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             await client.close()
         words = say(
             "it returns a token for the realm {realm}; quick commands in ponte.toml: {count}, "
-            "agents: {total}", realm=deps.own.stackspot_realm, count=len(config.quick_commands),
+            "agents: {total}",
+            realm=deps.own.stackspot_realm,
+            count=len(config.quick_commands),
             total=len(config.known_agents),
-        )  # fmt: skip
+        )
         return [Health("stackspot", "on", words)]
 
 
@@ -192,10 +201,15 @@ class QuickCommandRun(Kind):
             return ()
         declared = inputs or {name: ["text", []] for name in given}
         return [
-            FormField(name, name, _FORM_TYPES.get(type, "lines"), _type_input(given.get(name)),
-                      tuple(choices))
+            FormField(
+                name,
+                name,
+                _FORM_TYPES.get(type, "lines"),
+                _type_input(given.get(name)),
+                tuple(choices),
+            )
             for name, (type, choices) in declared.items()
-        ]  # fmt: skip
+        ]
 
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the outcome, and the run's result in a code block."""

@@ -213,9 +213,13 @@ class StillRunning(StackSpotError):
     def __init__(self, cause: StackSpotError, execution: str) -> None:
         # What passes says "please try again": here that would run the command once more.
         super().__init__(
-            _STOPPED_WAITING if cause.passing else cause.sentence, code=cause.code, hint=cause.hint,
-            unsure=True, passing=cause.passing, **cause.values,
-        )  # fmt: skip
+            _STOPPED_WAITING if cause.passing else cause.sentence,
+            code=cause.code,
+            hint=cause.hint,
+            unsure=True,
+            passing=cause.passing,
+            **cause.values,
+        )
         self.execution = execution
 
     def words(self) -> str:
@@ -380,11 +384,12 @@ class StackSpotApi:
         clock = self._clock
         try:
             return await retry(
-                lambda: send(request), HttpError,
+                lambda: send(request),
+                HttpError,
                 lambda error, failed: seconds_before_retry(error, failed, request.kind),
                 max_wait_seconds=MAX_PAUSES_SECONDS,
                 sleep=lambda pause: clock.sleep(pause * clock.jitter()),
-            )  # fmt: skip
+            )
         except HttpError as error:
             raise explain_stackspot_error(error, request) from None
 
@@ -405,10 +410,14 @@ class StackSpotApi:
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             return await self._http.request_json(
-                request.method, request.url, body=request.body, form=request.form,
-                params=request.params, timeout=request.timeout,
+                request.method,
+                request.url,
+                body=request.body,
+                form=request.form,
+                params=request.params,
+                timeout=request.timeout,
                 headers={"Accept": "application/json", **request.headers, **bearer},
-            )  # fmt: skip
+            )
         except HttpAnswer as error:
             for secret in filter(None, (token, self._account.client_secret)):
                 error.text = error.text.replace(secret, "(withheld)")
@@ -416,8 +425,11 @@ class StackSpotApi:
 
     async def _new_token(self) -> str:
         account = self._account
-        form = {"grant_type": "client_credentials", "client_id": account.client_id,
-                "client_secret": account.client_secret}  # fmt: skip
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": account.client_id,
+            "client_secret": account.client_secret,
+        }
         url = f"{account.urls.auth.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
         request = StackSpotRequest("token", "POST", url, subject=f"`{account.realm}`", form=form)
 

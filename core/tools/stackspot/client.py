@@ -296,13 +296,17 @@ class StackSpot:
             raise StackSpotError(
                 "`{slug}` isn't a valid quick command name. Names have up to 100 characters: "
                 "lowercase letters, digits, - and _. They start with a letter or digit.",
-                code="bad_slug", slug=slug[:40],
-            )  # fmt: skip
+                code="bad_slug",
+                slug=slug[:40],
+            )
         request = StackSpotRequest(
-            "create", "POST", f"{self._commands}/create-execution/{quote(slug, safe='')}",
-            subject=slug, body={"input_data": input if isinstance(input, str) else dict(input)},
+            "create",
+            "POST",
+            f"{self._commands}/create-execution/{quote(slug, safe='')}",
+            subject=slug,
+            body={"input_data": input if isinstance(input, str) else dict(input)},
             params={"conversation_id": conversation_id} if conversation_id else None,
-        )  # fmt: skip
+        )
         answer = await self._api.send_with_retries(request)
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
         if not isinstance(id, str) or not _ID.fullmatch(id):
@@ -314,11 +318,15 @@ class StackSpot:
         if not _ID.fullmatch(execution):
             raise StackSpotError("This is not the ID of a quick command's run.", code="unknown_run")
         request = StackSpotRequest(
-            "status", "GET", f"{self._commands}/callback/{execution}", subject=execution,
+            "status",
+            "GET",
+            f"{self._commands}/callback/{execution}",
+            subject=execution,
             # Answers are cached on the way, as public clients found.
             params={"nocache": secrets.token_hex(8)},
-            headers={"Cache-Control": "no-cache", "Pragma": "no-cache"}, timeout=timeout,
-        )  # fmt: skip
+            headers={"Cache-Control": "no-cache", "Pragma": "no-cache"},
+            timeout=timeout,
+        )
         answer = await self._api.send_once(request)
         if not isinstance(answer, Mapping):
             raise explain_stackspot_error(HttpUnreadable("no object"), request)
@@ -350,8 +358,10 @@ class StackSpot:
             if status.state in _FAILED_STATES:  # StackSpot gives no reason
                 raise StackSpotError(
                     _RUN_FAILED_IN_STEP if status.step else _RUN_FAILED,
-                    code="failed", state=status.state, step=status.step,
-                )  # fmt: skip
+                    code="failed",
+                    state=status.state,
+                    step=status.step,
+                )
             if status.state == "COMPLETED":
                 return Result(status.answer, execution, status.conversation)
             progress = (status.state, status.share, status.step)
@@ -360,8 +370,9 @@ class StackSpot:
             last_progress = progress
         late = StackSpotError(
             "StackSpot did not finish within {time}, so I stopped waiting.",
-            code="deadline", seconds=self.deadline,
-        )  # fmt: skip
+            code="deadline",
+            seconds=self.deadline,
+        )
         raise StillRunning(late, execution)
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
@@ -379,9 +390,13 @@ class StackSpot:
             **({"conversation_id": conversation_id} if conversation_id else {}),
         }
         request = StackSpotRequest(
-            "agent", "POST", f"{self._agents}/{quote(agent, safe='')}/chat", subject=agent,
-            body=body, timeout=self.deadline,
-        )  # fmt: skip
+            "agent",
+            "POST",
+            f"{self._agents}/{quote(agent, safe='')}/chat",
+            subject=agent,
+            body=body,
+            timeout=self.deadline,
+        )
         answer = await self._api.send_with_retries(request)
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):

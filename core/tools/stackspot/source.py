@@ -258,8 +258,14 @@ def _draft_run(command: QuickCommand, inputs: Inputs, conversation: str) -> Draf
         name: [str(about.get("type", "text")), [str(each) for each in about.get("choices", ())]]
         for name, about in command.inputs.items()
     }
-    target = {"slug": command.slug, "effect": command.effect, "is_plain_text": plain,
-              "conversation": conversation, "key": "execution", "inputs": declared}  # fmt: skip
+    target = {
+        "slug": command.slug,
+        "effect": command.effect,
+        "is_plain_text": plain,
+        "conversation": conversation,
+        "key": "execution",
+        "inputs": declared,
+    }
     row: Mapping[str, Any] = {_FREE_TEXT_INPUT: inputs} if isinstance(inputs, str) else inputs
     title, _ = command.title_and_description()
     rows = (RowWrite(after=row),)
@@ -302,16 +308,23 @@ class StackSpotSource:
         if descriptions not in self._tool_sets:
             # Equal descriptions give the same tools, so that prompts can be cached.
             running = QuickCommandTool(
-                self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
-                strict=False, description=descriptions[0], patience=self._patience,
-            )  # fmt: skip
+                self.stackspot_quick_command,
+                effect="spend",
+                doing="is running the quick command…",
+                strict=False,
+                description=descriptions[0],
+                patience=self._patience,
+            )
             running.listed = {command.slug: command for command in listed}
             running.asks_first = self._commands.asks_first
             running.costs = running.estimate_cost
             asking = FunctionTool(
-                self.stackspot_agent, effect="spend", doing="is asking the agent…",
-                description=descriptions[1], patience=self._patience,
-            )  # fmt: skip
+                self.stackspot_agent,
+                effect="spend",
+                doing="is asking the agent…",
+                description=descriptions[1],
+                patience=self._patience,
+            )
             asking.costs = lambda call: PaidRun("agents", read_text_argument(call, "agent"))
             self._tool_sets[descriptions] = running, asking
         tools = self._tool_sets[descriptions]
@@ -364,9 +377,10 @@ class StackSpotSource:
         if entry is None:
             raise ToolError(
                 "Agent {agent} not found.",
-                code="unknown_agent", agent=agent[:40],
+                code="unknown_agent",
+                agent=agent[:40],
                 hint=f"these may be asked: {', '.join(self._known_agents(ctx.viewer))}",
-            )  # fmt: skip
+            )
         try:
             reply = await self._conversations.ask(ctx, entry.id, prompt)
         except StackSpotError as error:

@@ -136,8 +136,9 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     assert rows(home, told) == rows(
         home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED_REASON}'"
     )
-    assert rows(home, "SELECT DISTINCT state FROM changes WHERE id IN"
-                      f" ({', '.join(map(repr, proposed))})") == ["withdrawn"]  # fmt: skip
+    assert rows(
+        home, f"SELECT DISTINCT state FROM changes WHERE id IN ({', '.join(map(repr, proposed))})"
+    ) == ["withdrawn"]
     assert (
         rows(home, "SELECT id FROM changes WHERE state = 'withdrawn' AND drawn_version < version")
         == []
@@ -321,8 +322,9 @@ def test_a_hostile_or_damaged_archive_changes_nothing(ponte: Shell, archive: Pat
         assert why in ponte.err, number
         assert names(ponte.home) == {"ponte.lock"}, (number, why)
         assert {p for p in archive.parent.rglob("*") if ponte.home not in p.parents} <= {
-            *outside, ponte.home
-        }  # fmt: skip
+            *outside,
+            ponte.home,
+        }
 
 
 def _extended_header(size: int) -> bytes:
@@ -385,9 +387,12 @@ def test_an_archive_without_a_list_of_contents_changes_nothing(
 ) -> None:
     path = tmp_path / "other.tar.gz"
     for name, contents in (
-        ("ponte.db", COMPLETE_MANIFEST), (MANIFEST_NAME, b"{}"), (MANIFEST_NAME, b"not JSON"),
-        (MANIFEST_NAME, b"[]"), (MANIFEST_NAME, b'{"format": %d}' % FORMAT_VERSION),
-    ):  # fmt: skip
+        ("ponte.db", COMPLETE_MANIFEST),
+        (MANIFEST_NAME, b"{}"),
+        (MANIFEST_NAME, b"not JSON"),
+        (MANIFEST_NAME, b"[]"),
+        (MANIFEST_NAME, b'{"format": %d}' % FORMAT_VERSION),
+    ):
         entry = tarfile.TarInfo(name)
         entry.size = len(contents)
         with tarfile.open(path, "w:gz") as tar:
@@ -458,9 +463,12 @@ def test_killed_while_it_moves_the_next_one_finishes(
             continue
         moves += 1
         assert found == {
-            "ponte.db": "new", "audit.log": "new", "files/bb/bbc": "new", "python/x": "former",
+            "ponte.db": "new",
+            "audit.log": "new",
+            "files/bb/bbc": "new",
+            "python/x": "former",
             **{f"replaced-then/{name}": "former" for name in former if name != "python/x"},
-        }  # fmt: skip
+        }
     assert moves == 7
     assert found == words(home.path), "as where nobody was killed"
 

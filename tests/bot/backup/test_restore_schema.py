@@ -87,17 +87,19 @@ def test_a_table_with_other_constraints_is_refused(
     whole, token = archive.read_bytes(), "token TEXT NOT NULL"
     for before, after in (
         ("seq INTEGER PRIMARY KEY AUTOINCREMENT", "seq INTEGER PRIMARY KEY CHECK (seq < 9e9)"),
-        (token, f"{token} DEFAULT ''mine''"), (token, f"{token} COLLATE NOCASE"),
+        (token, f"{token} DEFAULT ''mine''"),
+        (token, f"{token} COLLATE NOCASE"),
         (token, f"{token} UNIQUE ON CONFLICT REPLACE"),
         (token, f"{token} REFERENCES inbox ON DELETE CASCADE"),
-    ):  # fmt: skip
+    ):
         archive.write_bytes(whole)
         change_database(
-            archive, tmp_path,
+            archive,
+            tmp_path,
             "PRAGMA writable_schema=ON;"
             f"UPDATE sqlite_master SET sql = replace(sql, '{before}', '{after}')"
             " WHERE name IN ('inbox', 'people') AND type = 'table'",
-        )  # fmt: skip
+        )
         assert ponte("restore", str(archive)).code == 1, after
         assert "its database has a different schema" in ponte.err, after
         assert names(ponte.home) == {"ponte.lock"}, after
@@ -131,11 +133,12 @@ def test_a_database_that_differs_from_its_manifest_is_refused(
     for id in ("../../web-token", "/etc/passwd", "aa/../../web-token", ""):
         archive.write_bytes(whole)
         change_database(
-            archive, tmp_path,
+            archive,
+            tmp_path,
             "INSERT INTO files"
             " (id, event_key, sha256, name, type, size, person, conversation, created_at)"
             f" VALUES ('{id}', 'e', 's', 'n', 't', 1, 'p', 'c', 0)",
-        )  # fmt: skip
+        )
         rewritten(archive, partial(lose_file, id))
         assert ponte("restore", str(archive)).code == 1, id
         assert "its parts come from different backups" in ponte.err, id

@@ -16,9 +16,14 @@ from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
 
 CARD = {
-    "id": "abc234", "title": "Update 1 row", "state": "open", "text": "", "rows": [],
-    "actions": ["approve", "deny"], "expires_at": None,
-}  # fmt: skip
+    "id": "abc234",
+    "title": "Update 1 row",
+    "state": "open",
+    "text": "",
+    "rows": [],
+    "actions": ["approve", "deny"],
+    "expires_at": None,
+}
 
 
 def answer(text: str, status: str = "done", **more: Any) -> tuple[int, dict[str, Any]]:
@@ -104,7 +109,7 @@ def test_input_that_cannot_be_sent_is_refused_before_anything_is_sent(
         (["x"], b"\x89PNG\r\n\x1a\n\0\0", "not UTF-8 text"),
         (["x"], b"a\0b", "not UTF-8 text"),
         (["x", "--file", str(tmp_path / "none")], b"", "Cannot read the file"),
-    ]:  # fmt: skip
+    ]:
         code, out, err = ask(*words, typed=typed)
         assert (code, out, fake_holder.asked) == (1, "", []), why
         assert why in err
@@ -155,9 +160,13 @@ def test_a_file_that_never_ends_is_refused(ask: Any, fake_holder: FakeHolder) ->
     ],
 )
 def test_a_prompt_that_names_a_missing_file_is_not_sent(
-    ask: Any, fake_holder: FakeHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    prompt: str, name: str,
-) -> None:  # fmt: skip
+    ask: Any,
+    fake_holder: FakeHolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prompt: str,
+    name: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("a")
     fake_holder.answers["POST /chat"] = answer("Paid.")

@@ -32,8 +32,10 @@ def test_a_shell_completes_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from bot.cli.main import main; main()"],
         env=os.environ | completing | {"PYTHONPATH": str(ROOT), "COMP_CWORD": "2"},
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.split() == ["forget"]
 
 
@@ -153,10 +155,7 @@ def test_a_running_ponte_is_asked_although_its_file_has_errors(
     file = tmp_path / "wrong.toml"
     file.write_text("[limits]\nwhat = 3\n")
     monkeypatch.setenv("PONTE_CONFIG", str(file))
-    asking = [
-        ["turns"], ["people", "add", "ana"], ["person", "list"],
-        ["schedules", "list"],
-    ]  # fmt: skip
+    asking = [["turns"], ["people", "add", "ana"], ["person", "list"], ["schedules", "list"]]
     for words in asking:
         fake_holder.asked.clear()
         ponte(*words)
@@ -224,13 +223,14 @@ def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        *(([slug], "isn't a valid quick command name") for slug in (
-            "Sum Up", "sum up", "../../oidc/x", "", "-",
-        )),
+        *(
+            ([slug], "isn't a valid quick command name")
+            for slug in ("Sum Up", "sum up", "../../oidc/x", "", "-")
+        ),
         (["sum-up", "day=1", "day=2"], "day appears twice. Use it only once.\n"),
         (["sum-up", "day=two words", "and more"], "`and more` is not in the form KEY=VALUE.\n"),
     ],
-)  # fmt: skip
+)
 def test_a_slug_or_input_that_is_none_is_told_before_anything_is_asked(
     ponte: Shell, fake_holder: FakeHolder, words: list[str], told: str
 ) -> None:
@@ -370,8 +370,9 @@ def test_no_file_takes_the_place_of_a_closed_standard_stream(tmp_path: Path, clo
     )
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path,
-    )  # fmt: skip
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+    )
     assert done.returncode == 0
     assert (tmp_path / "opened").read_bytes() == b""
 
@@ -470,8 +471,9 @@ def test_the_page_s_link_while_nobody_serves_it(
     assert ponte("link").out.startswith("https://ponte.example.com/#token=")
     monkeypatch.setenv("PONTE_WEB", "off")
     assert (ponte("link").code, ponte.err) == (
-        1, "The page is turned off. Set PONTE_WEB=on to use it.\n",
-    )  # fmt: skip
+        1,
+        "The page is turned off. Set PONTE_WEB=on to use it.\n",
+    )
 
 
 def test_a_short_token_is_wrong_settings(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,9 +501,10 @@ def serving(home: Path, answer: Any) -> Iterator[list[str]]:
                 if not head:
                     continue  # whoever looked whether we are here
                 asked.append(head.split(" HTTP/")[0])
-                served.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                               b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
-                               % (len(body), body))  # fmt: skip
+                served.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+                )
                 return
 
     with Home(home).take(), Home(home).listen() as listening:

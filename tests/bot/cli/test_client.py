@@ -75,9 +75,12 @@ async def test_an_interrupted_answer_is_followed_with_the_same_key(
     ids=["a refusal", "a restart without end", "broken off before a turn is known", "an error"],
 )
 async def test_what_is_given_up_is_not_asked_again(
-    monkeypatch: pytest.MonkeyPatch, answers: tuple[int | list[Event], ...],
-    error: type[Exception], words: str | None, requests: int,
-) -> None:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch,
+    answers: tuple[int | list[Event], ...],
+    error: type[Exception],
+    words: str | None,
+    requests: int,
+) -> None:
     server = Server(*answers)
     with pytest.raises(error, match=words):
         await run_over(server, monkeypatch).run("quick-command a", [], "command")

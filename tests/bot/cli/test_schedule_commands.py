@@ -26,14 +26,26 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     listed = [re.split("  +", line) for line in await running_ponte.run("schedules", "list")]
     assert listed == [
         ["ID", "state", "rule", "next run", "owner", "channel", "text"],
-        ["abc234", "active", RULE, DUE, "web:bob", "web::main",
-         "First line and a second line that is lon"],
-    ]  # fmt: skip
+        [
+            "abc234",
+            "active",
+            RULE,
+            DUE,
+            "web:bob",
+            "web::main",
+            "First line and a second line that is lon",
+        ],
+    ]
     facts = [
-        "ID        abc234", "state     active", f"rule      {RULE} (Europe/Lisbon)",
-        f"next run  {DUE}", "owner     Bob Reis", "channel   web::main",
-        "    First line", "    and a second line that is long",
-    ]  # fmt: skip
+        "ID        abc234",
+        "state     active",
+        f"rule      {RULE} (Europe/Lisbon)",
+        f"next run  {DUE}",
+        "owner     Bob Reis",
+        "channel   web::main",
+        "    First line",
+        "    and a second line that is long",
+    ]
     row = "INSERT INTO directory VALUES ('web', '', 'bob', 'web:bob', ?, '', '', 0, 0, '', 1e12)"
     running_ponte.write(row, "Bob\nReis")
     assert await running_ponte.run("schedules", "show", "ABC234") == [
@@ -41,27 +53,33 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
         ("This schedule has not run yet."),
     ]
     assert "  Bob Reis  web::main  " in (await running_ponte.run("schedules", "list"))[1]
-    runs = (
-        ("r1", 86_400.0, "missed", "", 0, 3), ("r2", 172_800.0, "failed", "loop", 1, 1),
-    )  # fmt: skip
+    runs = (("r1", 86_400.0, "missed", "", 0, 3), ("r2", 172_800.0, "failed", "loop", 1, 1))
     for key, due, state, reason, late, missed in runs:
         running_ponte.write(
             "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"
             " is_late, missed_count, started_at, ended_at, is_notified)"
             " VALUES (?, 'abc234', 'web:bob', ?, 0, ?, ?, ?, ?, 1, 2, 1)",
-            key, due, state, reason, late, missed,
-        )  # fmt: skip
+            key,
+            due,
+            state,
+            reason,
+            late,
+            missed,
+        )
     running_ponte.write(
         "UPDATE schedules SET state = 'paused', reason = 'failures', next_due_at = 0"
     )
     shown = await running_ponte.run("schedules", "show", "abc234")
     assert shown == [
-        facts[0], "state     paused: several of its runs failed", facts[2], "next run  –",
+        facts[0],
+        "state     paused: several of its runs failed",
+        facts[2],
+        "next run  –",
         *facts[4:],
         f"{'due':21}  {'result':13}  reason",
         "Jan 3, 1970, 12:00\u202fAM  failed, late   loop",
         "Jan 2, 1970, 12:00\u202fAM  missed 3 runs",
-    ]  # fmt: skip
+    ]
     (line,) = await running_ponte.run("schedules", "show", "abc234", "--json")
     found = json.loads(line)
     assert [one["owner"] for one in found["schedules"]] == ["web:bob"]

@@ -379,8 +379,10 @@ def test_a_channel_has_the_narrowest_that_is_written_of_it(tmp_path: Path) -> No
     assert (elsewhere.language, elsewhere.strict_mention) == ("fr", True)
     there = config.channel(Address("slack", "C1", "T1"))
     assert (there.instructions, there.answer_everything, there.strict_mention) == (
-        "Be brief.", True, None,
-    )  # fmt: skip
+        "Be brief.",
+        True,
+        None,
+    )
 
 
 WAYS = """

@@ -80,8 +80,10 @@ async def test_an_example_means_what_the_page_says(name: str, tmp_path: Path) ->
             start, who, where, groups=groups, guest=is_guest, rights=[right]
         )
         assert [line.allowed for line in report.lines if line.right == right] == [allowed], (
-            who, where, right,
-        )  # fmt: skip
+            who,
+            where,
+            right,
+        )
 
 
 @pytest.mark.parametrize("text", BLOCK.findall(TEXT))

@@ -115,13 +115,24 @@ def test_what_decides_alone_needs_is_asked_for_too(ponte: Shell) -> None:
 
 
 def test_a_right_can_be_asked_for_that_no_rule_names(ponte: Shell) -> None:
-    words = ("--person", "slack:U1", "--channel", "C2", "--right", "read:Customers",
-             "--right", "propose:Customers", "--right", "code")  # fmt: skip
+    words = (
+        "--person",
+        "slack:U1",
+        "--channel",
+        "C2",
+        "--right",
+        "read:Customers",
+        "--right",
+        "propose:Customers",
+        "--right",
+        "code",
+    )
     there = rights(ponte, *words)
     assert there == {
-        "read:Customers": (True, "default"), "propose:Customers": (False, "none"),
+        "read:Customers": (True, "default"),
+        "propose:Customers": (False, "none"),
         "code": (True, "default"),
-    }  # fmt: skip
+    }
     assert rights(ponte, *words[:4], "--right", "read:Salaries") == {
         "read:Salaries": (False, "[tables] Salaries")
     }
@@ -143,8 +154,18 @@ approvers = ["slack:U1"]
 
 def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) -> None:
     Path("ponte.toml").write_text(GUESTS)
-    asked = ("--person", "slack:U1", "--right", "approve", "--right", "approve:Orders",
-             "--right", "administer", "--right", "read:Orders")  # fmt: skip
+    asked = (
+        "--person",
+        "slack:U1",
+        "--right",
+        "approve",
+        "--right",
+        "approve:Orders",
+        "--right",
+        "administer",
+        "--right",
+        "read:Orders",
+    )
 
     def check_rights(*more: str) -> dict[str, bool]:
         lines = json.loads(ponte("policy", "check", *asked, "--json", *more).out)
@@ -152,8 +173,11 @@ def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) ->
 
     assert set(check_rights().values()) == {True}
     assert check_rights("--guest") == {
-        "approve": False, "approve:Orders": False, "administer": False, "read:Orders": True,
-    }  # fmt: skip
+        "approve": False,
+        "approve:Orders": False,
+        "administer": False,
+        "read:Orders": True,
+    }
 
 
 APPROVERS = """
@@ -215,10 +239,14 @@ def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) 
 
 @pytest.mark.parametrize(
     "words",
-    [("--person", "Ana"), ("--person", "slak:U1"), ("--person", "slack:T1:U1:x"),
-     ("--person", "slack:U1", "--channel", "discord:1:2"),
-     ("--person", "slack:U1", "--channel", "slack:C1")],
-)  # fmt: skip
+    [
+        ("--person", "Ana"),
+        ("--person", "slak:U1"),
+        ("--person", "slack:T1:U1:x"),
+        ("--person", "slack:U1", "--channel", "discord:1:2"),
+        ("--person", "slack:U1", "--channel", "slack:C1"),
+    ],
+)
 def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
     told = ponte("policy", "check", *words)
     assert (told.code, told.out) == (1, "")

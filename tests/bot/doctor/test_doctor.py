@@ -218,15 +218,21 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
         ),
         (
             ("/user/me",),
-            {"nocodb role": "NocoDB does not report the role of Ponte's user; "
-                            "check that it is Editor"},
+            {
+                "nocodb role": "NocoDB does not report the role of Ponte's user; "
+                "check that it is Editor"
+            },
         ),
-        (("v3/data/{base}/{table}/count",),
-         {"nocodb counts": "NocoDB has no API v3 to count rows; update NocoDB"}),
-        (("v3/data/{base}/{table}/records",),
-         {"nocodb rows": "NocoDB has no API v3 for rows; update NocoDB"}),
+        (
+            ("v3/data/{base}/{table}/count",),
+            {"nocodb counts": "NocoDB has no API v3 to count rows; update NocoDB"},
+        ),
+        (
+            ("v3/data/{base}/{table}/records",),
+            {"nocodb rows": "NocoDB has no API v3 for rows; update NocoDB"},
+        ),
     ],
-)  # fmt: skip
+)
 async def test_what_a_version_of_nocodb_lacks_has_a_line(
     tmp_path: Path, lacks: tuple[str, ...], lines: dict[str, str]
 ) -> None:
@@ -421,8 +427,9 @@ async def test_a_look_that_breaks_is_a_line_like_others(
     monkeypatch.setattr(type(MODEL_INTEGRATION), "check", raise_error)
     told = await doctor(tmp_path, openai_api_key="sk-right")
     assert (told.code, told.parts["model"]) == (
-        1, "FAIL  model: this check failed because of a bug in Ponte (RuntimeError)",
-    )  # fmt: skip
+        1,
+        "FAIL  model: this check failed because of a bug in Ponte (RuntimeError)",
+    )
     assert "nocodb" in told.parts
 
 
@@ -455,17 +462,23 @@ async def test_the_processes_of_a_shared_database_are_told(
     real_postgres.execute(f"DROP DATABASE {database}")
     version = empty.parts["database"].removeprefix("ok    database: ").partition(",")[0]
     assert (empty.code, empty.parts["database"]) == (
-        0, f"ok    database: {version}, empty; Ponte creates its tables on first start",
-    )  # fmt: skip
+        0,
+        f"ok    database: {version}, empty; Ponte creates its tables on first start",
+    )
     assert version.startswith("Postgres 1")
     with psycopg.connect(migrated_postgres, autocommit=True, **CONNECTION_OPTIONS) as connection:
         for takes, works, mark, words in (
             (0, 0, "ok  ", "no Ponte process is using it"),
             (0, 1, "ok  ", "processes that receive events: 0, that answer messages: 1"),
             (1, 1, "ok  ", "processes that receive events: 1, that answer messages: 1"),
-            (1, 0, "FAIL", "processes that receive events: 1, that answer messages: 0; "
-                           "no messages are answered until `ponte work` runs"),
-        ):  # fmt: skip
+            (
+                1,
+                0,
+                "FAIL",
+                "processes that receive events: 1, that answer messages: 0; "
+                "no messages are answered until `ponte work` runs",
+            ),
+        ):
             connection.execute("DELETE FROM processes")
             connection.execute(
                 "INSERT INTO processes (id, name, has_intake, has_workers, started_at, seen_at)"

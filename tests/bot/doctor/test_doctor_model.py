@@ -35,9 +35,14 @@ def count_paid(fake: FakeOpenAI) -> int:
 async def check(home: Path, fake: FakeOpenAI, *scripts: Script, **given: str) -> list[str]:
     """Return the exit code and the lines after the notice."""
     fake.say(*scripts)
-    settings = Settings.model_validate({
-        "openai_api_key": "sk-right", "openai_base_url": fake.base_url, "ponte_home": home, **given,
-    })  # fmt: skip
+    settings = Settings.model_validate(
+        {
+            "openai_api_key": "sk-right",
+            "openai_base_url": fake.base_url,
+            "ponte_home": home,
+            **given,
+        }
+    )
     lines: list[str] = []
     confirmed: list[str] = []
     start = Start(settings, Config(), Home(home))
@@ -161,8 +166,10 @@ def test_a_person_at_a_terminal_is_asked_first(
 ) -> None:
     """There is no key, so that the requests fail before they are sent."""
     for name, value in {
-        "PONTE_CODE": "off", "PONTE_MODEL_API": "chat", "PONTE_WEB_PORT": "0",
-    }.items():  # fmt: skip
+        "PONTE_CODE": "off",
+        "PONTE_MODEL_API": "chat",
+        "PONTE_WEB_PORT": "0",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal, raising=False)
     questions = list[str]()
@@ -187,10 +194,14 @@ async def test_a_fourth_request_tests_the_context(tmp_path: Path, kind: str) -> 
     async with FakeOpenAI(without={"conversations", "responses"}, models=["mine"]) as fake:
         fake.kind, fake.context = kind, 4_096 if kind else 900_000
         fake.say(*scripts)
-        settings = Settings.model_validate({
-            "openai_base_url": fake.base_url, "ponte_home": tmp_path / "home",
-            "ponte_model": "mine", "ponte_model_context": 16_384 if kind else None,
-        })  # fmt: skip
+        settings = Settings.model_validate(
+            {
+                "openai_base_url": fake.base_url,
+                "ponte_home": tmp_path / "home",
+                "ponte_model": "mine",
+                "ponte_model_context": 16_384 if kind else None,
+            }
+        )
         start = Start(settings, Config(), Home(tmp_path / "home"))
         code = await try_model(start, lines.append, lambda: None)
         assert count_paid(fake) == 4
@@ -201,5 +212,6 @@ async def test_a_fourth_request_tests_the_context(tmp_path: Path, kind: str) -> 
         assert "set PONTE_MODEL_CONTEXT" in context
     else:
         assert (code, context) == (
-            0, "ok    model context: the model can read a text of about 6,750 tokens in full"
-        )  # fmt: skip
+            0,
+            "ok    model context: the model can read a text of about 6,750 tokens in full",
+        )

@@ -83,7 +83,9 @@ def test_all_of_pyproject_is_looked_for() -> None:
 def test_missing_and_old_packages_are_named(environment: Environment) -> None:
     environment.install("httpx", "0.27.2")
     found = inspect_installation()
-    assert found == Installation(3, {"ponte-dreams": ">=4"}, {"httpx": ("0.27.2", "<0.29,>=0.28")}, {})  # fmt: skip  # noqa: E501
+    assert found == Installation(
+        3, {"ponte-dreams": ">=4"}, {"httpx": ("0.27.2", "<0.29,>=0.28")}, {}
+    )
     told = "ponte-dreams>=4 is missing, httpx 0.27.2 does not match <0.29,>=0.28"
     assert describe(found, say) == told + ANEW
     environment.install("ponte-dreams", "4.0")
@@ -128,9 +130,12 @@ def test_advice_needs_no_package() -> None:
         "from bot.cli.main import main; sys.exit(main(['doctor']))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=INSTALL_FOLDER, capture_output=True, text=True,
+        [sys.executable, "-c", script],
+        cwd=INSTALL_FOLDER,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("ponte: ")
     assert len(done.stderr.splitlines()) == 1

@@ -42,12 +42,15 @@ def test_workspaces_and_channels_in_ponte_admins_are_reported(tmp_path: Path) ->
     ("allow", "words"),
     [
         ('["chat", "read"]', ""),
-        ('["chat", "propose:Orders"]', "slack:T1:C1: people can request changes but not decide on"
-         " them, because `allow` does not contain approve"),
+        (
+            '["chat", "propose:Orders"]',
+            "slack:T1:C1: people can request changes but not decide on"
+            " them, because `allow` does not contain approve",
+        ),
         ('["chat", "propose", "approve"]', ""),
         ('["chat", "propose", "approve:Orders"]', ""),
     ],
-)  # fmt: skip
+)
 def test_where_changes_are_proposed_and_nobody_may_decide(
     tmp_path: Path, allow: str, words: str
 ) -> None:
@@ -71,10 +74,12 @@ def test_a_fresh_home_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "mode", "mend"),
     [
-        ("", 0o755, "chmod 700"), ("", 0o710, "chmod 700"), ("web-token", 0o644, "chmod 600"),
-        ("pseudonyms.key", 0o640, "chmod 600")
+        ("", 0o755, "chmod 700"),
+        ("", 0o710, "chmod 700"),
+        ("web-token", 0o644, "chmod 600"),
+        ("pseudonyms.key", 0o640, "chmod 600"),
     ],
-)  # fmt: skip
+)
 def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, mend: str) -> None:
     home = Home(tmp_path / "home")
     with home.take():

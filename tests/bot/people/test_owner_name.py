@@ -24,10 +24,12 @@ def user(login: str, full: str) -> pwd.struct_passwd:
 @pytest.mark.parametrize(
     ("login", "full", "name"),
     [
-        ("maya", "Maya Lima,,,", "Maya Lima"), ("maya", "", "maya"), ("maya", ",,,", "maya"),
+        ("maya", "Maya Lima,,,", "Maya Lima"),
+        ("maya", "", "maya"),
+        ("maya", ",,,", "maya"),
         ("maya", "& Lima", "Maya Lima"),
     ],
-)  # fmt: skip
+)
 def test_the_system_user_has_a_full_name_or_a_login_name(
     monkeypatch: pytest.MonkeyPatch, login: str, full: str, name: str
 ) -> None:
@@ -66,9 +68,8 @@ async def test_the_page_wins_over_the_system(
 
 def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
     everyones = {
-        key for key in sentences()
-        if isinstance(key, str) and "person who runs Ponte" in key
-    }  # fmt: skip
+        key for key in sentences() if isinstance(key, str) and "person who runs Ponte" in key
+    }
     assert everyones
     for sentence in everyones:
         assert sentence in OWNER_SENTENCES, sentence

@@ -35,8 +35,9 @@ def stored_tokens(home: Path) -> dict[str, str]:
 def test_people_come_and_go(ponte: Shell) -> None:
     """Nobody serves the home: the command takes it for a moment."""
     assert (ponte("people", "list").code, ponte.out) == (
-        0, "No one has been added yet. Run `ponte people add NAME`.\n",
-    )  # fmt: skip
+        0,
+        "No one has been added yet. Run `ponte people add NAME`.\n",
+    )
     first = token_of(ponte("people", "add", "ana").out)
     assert "Send this link to ana privately" in ponte.err
     assert first not in ponte.err
@@ -52,9 +53,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     table = r"name  added +last visit\nana   \w{3} \d+, \d{4}, \d+:\d\d\u202f[AP]M  never\n"
     assert re.fullmatch(table, ponte("people", "list").out)
     (listed,) = json.loads(ponte("people", "list", "--json").out)
-    assert (listed["name"], listed["seen"], listed.keys()) == (
-        "ana", "", {"name", "seen", "added"},
-    )  # fmt: skip
+    assert (listed["name"], listed["seen"], listed.keys()) == ("ana", "", {"name", "seen", "added"})
     ponte("audit", "--person", "web:ana", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
     assert events == ["person-link-renewed", "person-added"]
@@ -89,9 +88,7 @@ def test_api_tokens_are_made_listed_and_revoked(ponte: Shell) -> None:
     assert ponte("people", "revoke", made["id"]).out == (
         f"Revoked API token {made['id']} (owner).\n"
     )
-    assert (ponte("people", "revoke", made["id"]).code, ponte.err) == (
-        1, "Not found: API token.\n",
-    )  # fmt: skip
+    assert (ponte("people", "revoke", made["id"]).code, ponte.err) == (1, "Not found: API token.\n")
     ponte("audit", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
     assert events == ["api-token-revoked", "api-token-added", "api-token-added"]
@@ -144,9 +141,10 @@ def test_a_running_ponte_lets_them_in_and_out(tmp_path: Path, commands: str) -> 
         page = LINK.fullmatch(link)
         assert (code, bool(page)) == (0, True)
         with httpx.Client(
-            base_url=page[1] if page else "", headers={"Authorization": f"Bearer {token}"},
+            base_url=page[1] if page else "",
+            headers={"Authorization": f"Bearer {token}"},
             timeout=None,
-        ) as ana:  # fmt: skip
+        ) as ana:
             said = ana.post("/chat", json={"message": "remember the apples"})
             assert said.status_code == 200
             assert ana.get("/status").status_code == 403

@@ -64,11 +64,13 @@ def sums(home: Path) -> list[tuple[Any, ...]]:
             *connection.execute(
                 "SELECT day, sum(is_counted), round(sum(cost), 9) FROM usage GROUP BY day"
             ),
-            *connection.execute("SELECT sum(tokens), sum(calls), round(sum(cost), 9) FROM ("
+            *connection.execute(
+                "SELECT sum(tokens), sum(calls), round(sum(cost), 9) FROM ("
                 "SELECT input + output AS tokens, 0 AS calls, 0 AS cost FROM usage"
                 " UNION ALL SELECT 0, 1, cost FROM spendings"
-                " UNION ALL SELECT tokens, 1, 0 FROM holds)"),
-        ]  # fmt: skip
+                " UNION ALL SELECT tokens, 1, 0 FROM holds)"
+            ),
+        ]
 
 
 def test_everybody_of_a_recorded_home_can_be_forgotten(ponte_with_home: Shell) -> None:
@@ -103,8 +105,10 @@ def test_of_a_recorded_home_all_of_one_person_is_exported(
     assert (told["person"], told["names"]) == (person, [people[person]["name"]])
     assert len(told["messages"]) == people[person]["messages"]
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
-        seqs = {seq for (seq,) in connection.execute(
-            "SELECT seq FROM inbox WHERE person = ?", (person,))}  # fmt: skip
+        seqs = {
+            seq
+            for (seq,) in connection.execute("SELECT seq FROM inbox WHERE person = ?", (person,))
+        }
     for section in ("messages", "transcript", "tool_calls", "posts", "model_calls"):
         assert {row["seq"] for row in told[section]} <= seqs, section
     assert len(told["files"]) == people[person]["files"] > 0
@@ -155,13 +159,15 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
     assert ponte("person", "forget", "slack:T1/U1").code == 0
     assert asked == ["Delete all of this permanently?"] * 2
     assert ponte.out.splitlines()[3:] == [
-        "Deleted: slack:T1:U1.", "      12  messages", "       1  files",
+        "Deleted: slack:T1:U1.",
+        "      12  messages",
+        "       1  files",
         "2 deleted items are still on the model's server. Ponte tries to delete them every hour.",
         "Other people also took part in these conversations. Their messages and answers are kept "
         "and may mention this person. To delete a whole conversation, run `ponte threads forget`:",
         "    slack:T1:C1:1.1",
         "Not deleted: posts on the platforms, rows in your tables, and earlier backups.",
-    ]  # fmt: skip
+    ]
 
 
 async def test_rows_that_arrive_during_a_deletion_make_it_fail(
@@ -194,8 +200,10 @@ def test_killed_in_the_middle_it_is_ended_by_doing_it_again(ponte_with_home: She
     words, before = said_by(ponte.home)[person], sums(ponte.home)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, "person", "forget", person, "--yes"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert ponte("person", "forget", person, "--yes").code == 0, ponte.err
     for word in (*words, person, person.rpartition(":")[2]):

@@ -45,9 +45,12 @@ class Counter:
         self.read = 0
         self.steps: list[int] = []
         for module, name in (
-            (commonmark, "parse_blocks"), (commonmark, "find_targets"),
-            (commonmark, "find_code_lines"), (markdown, "settled_length"), (text, "clean_text"),
-        ):  # fmt: skip
+            (commonmark, "parse_blocks"),
+            (commonmark, "find_targets"),
+            (commonmark, "find_code_lines"),
+            (markdown, "settled_length"),
+            (text, "clean_text"),
+        ):
             patch.setattr(module, name, self._count_reads(getattr(module, name)))
 
     def _count_reads(self, work: Callable[..., Any]) -> Callable[..., Any]:

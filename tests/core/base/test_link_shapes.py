@@ -75,19 +75,34 @@ SHAPES = (
     f"``` a\n{EVIL}\n```b\n{EVIL}", f"a ` b\n\n`{EVIL}`", f"\t`a\n\t{EVIL}`",
 )  # fmt: skip
 CAUTIOUS = (  # nothing that we know of links these
-    "1.2.3.4/secret", "javascript:alert(1)", "data:text/html,secret", "ev**il**.test/secret",
-    f"`a``{EVIL}`", f"*`* {EVIL} *`*", f"<b>`</b> {EVIL} `", f"`{EVIL}\\`", f"a ` b\n\n`{EVIL}",
-)  # fmt: skip
+    "1.2.3.4/secret",
+    "javascript:alert(1)",
+    "data:text/html,secret",
+    "ev**il**.test/secret",
+    f"`a``{EVIL}`",
+    f"*`* {EVIL} *`*",
+    f"<b>`</b> {EVIL} `",
+    f"`{EVIL}\\`",
+    f"a ` b\n\n`{EVIL}",
+)
 AROUND = ["{}", "Well, {} now.", "a `b` {}", "> {}", "- x\n  {}", "| {} |"]
 FINE = (
-    "https://example.com/a_(b)", "[a](https://docs.example.com/x 'title')", "<https://example.com>",
-    "see https://example.com/a.", "https://mine.test/a?b=c", "[a](https://mine.test/a?b=c)",
-    "![plot](/files/abc)", "[a][1]\n\n[1]: https://example.com/x",
-)  # fmt: skip
+    "https://example.com/a_(b)",
+    "[a](https://docs.example.com/x 'title')",
+    "<https://example.com>",
+    "see https://example.com/a.",
+    "https://mine.test/a?b=c",
+    "[a](https://mine.test/a?b=c)",
+    "![plot](/files/abc)",
+    "[a][1]\n\n[1]: https://example.com/x",
+)
 CODE = (
-    f"`curl {EVIL}`", f"```\ncurl {EVIL}\n```", f"```python\nget('{EVIL}')\n```\n\nand `{EVIL}`.",
-    f"1. Run:\n\n   ```sh\n   curl {EVIL}\n   ```\n", f"Use `{EVIL}` or `[a]` and `x.y`.",
-)  # fmt: skip
+    f"`curl {EVIL}`",
+    f"```\ncurl {EVIL}\n```",
+    f"```python\nget('{EVIL}')\n```\n\nand `{EVIL}`.",
+    f"1. Run:\n\n   ```sh\n   curl {EVIL}\n   ```\n",
+    f"Use `{EVIL}` or `[a]` and `x.y`.",
+)
 
 
 async def find_links(text: str) -> list[str]:

@@ -28,9 +28,26 @@ def test_a_foreign_name_is_escaped_in_markdown(name: str, written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["[2026] x", "a [b] c [d]", "[^1]", "[x](https://evil.example)", r"\\[x\\]", r"\(x\)",
-             "$x$", "$$x$$", "&#36;x$", "[", "]", "![a](b)", "[ ] x", "[a]: b", "<b>", "**b**"],
-)  # fmt: skip
+    "name",
+    [
+        "[2026] x",
+        "a [b] c [d]",
+        "[^1]",
+        "[x](https://evil.example)",
+        r"\\[x\\]",
+        r"\(x\)",
+        "$x$",
+        "$$x$$",
+        "&#36;x$",
+        "[",
+        "]",
+        "![a](b)",
+        "[ ] x",
+        "[a]: b",
+        "<b>",
+        "**b**",
+    ],
+)
 @pytest.mark.parametrize("sentence", ["{}", "Source: {}: 1 row. [Open](https://a.example)", "- {}"])
 def test_a_name_is_shown_as_it_is_on_the_page(name: str, sentence: str) -> None:
     page = to_html(sentence.format(escape_markdown(name)))

@@ -25,9 +25,22 @@ WORDS = (
     "#1", "(c)", "1.", "$5", "@name", "-#", "+1", "=", "'q'", '"', "!", "a\\\\b", ":x:", "*", "_",
 )  # fmt: skip
 CODES = (
-    "x", "a|b", "a||b", "@here/maps", "List<@NonNull", "__init__", "2**3", "~~", "<b>", "&amp;",
-    "#", "\\d", "-#", "[a]", "@everyone",
-)  # fmt: skip
+    "x",
+    "a|b",
+    "a||b",
+    "@here/maps",
+    "List<@NonNull",
+    "__init__",
+    "2**3",
+    "~~",
+    "<b>",
+    "&amp;",
+    "#",
+    "\\d",
+    "-#",
+    "[a]",
+    "@everyone",
+)
 word, code = st.sampled_from(WORDS), st.sampled_from(CODES)
 span = code.map(lambda text: (f"`{text}`", [text]))
 prose = st.lists(
@@ -64,12 +77,20 @@ blocks = st.one_of(
     prose.map(lambda part: (f"##### {part[0]}", part[1])),
     prose.map(lambda part: (f"- {part[0]}", part[1])),
     prose.map(lambda part: (f"> {part[0]}", part[1])),
-    st.builds(lines_of, st.sampled_from(["```", "~~~"]), st.sampled_from(["", "py", "java"]),
-              st.lists(code, min_size=1, max_size=3)),
-    st.builds(lines_of, st.just("````"), st.sampled_from(["", "md"]),
-              st.lists(st.one_of(code, st.just("```"), st.just("```py")), min_size=1, max_size=4)),
+    st.builds(
+        lines_of,
+        st.sampled_from(["```", "~~~"]),
+        st.sampled_from(["", "py", "java"]),
+        st.lists(code, min_size=1, max_size=3),
+    ),
+    st.builds(
+        lines_of,
+        st.just("````"),
+        st.sampled_from(["", "md"]),
+        st.lists(st.one_of(code, st.just("```"), st.just("```py")), min_size=1, max_size=4),
+    ),
     st.lists(st.lists(prose, min_size=3, max_size=3), min_size=2, max_size=4).map(table_of),
-)  # fmt: skip
+)
 documents = st.lists(blocks, min_size=1, max_size=4).map(
     lambda parts: ("\n\n".join(text for text, _ in parts), [a for _, atoms in parts for a in atoms])
 )
@@ -149,21 +170,36 @@ def test_what_only_discord_reads_as_markup_is_shown(text: str, posted: str) -> N
     assert to_discord(text).text == posted
 
 
-@pytest.mark.parametrize("text", [
-    "```\nnpm install @here/maps-api\n```", "`List<@NonNull String>`",
-    "````\n@channel\n```\n````", "~~~\n@everyone\n~~~", "- a\n  ```\n  @here\n  ```",
-    "``@here ` x``",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\nnpm install @here/maps-api\n```",
+        "`List<@NonNull String>`",
+        "````\n@channel\n```\n````",
+        "~~~\n@everyone\n~~~",
+        "- a\n  ```\n  @here\n  ```",
+        "``@here ` x``",
+    ],
+)
 def test_code_arrives_on_slack_as_it_was_written(text: str) -> None:
     assert safe_markdown(text) == text
 
 
-@pytest.mark.parametrize("text", [
-    "`a\n\n@here `", "\\`@here\\`", "```\nx\n````\n@here", "- `a\n- @here `b",
-    "<https://x.y/`> @here `",
-    "| `a | @here ` |", "`<!here>`", "```\n<!channel>\n<@U0123456>\n```", "<!subteam^S1|@x>",
-    "``` a`b\n@here",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`a\n\n@here `",
+        "\\`@here\\`",
+        "```\nx\n````\n@here",
+        "- `a\n- @here `b",
+        "<https://x.y/`> @here `",
+        "| `a | @here ` |",
+        "`<!here>`",
+        "```\n<!channel>\n<@U0123456>\n```",
+        "<!subteam^S1|@x>",
+        "``` a`b\n@here",
+    ],
+)
 def test_outside_code_nobody_is_notified_on_slack(text: str) -> None:
     posted = safe_markdown(text)
     for mark in ("<!", "<@", "@channel", "@here"):

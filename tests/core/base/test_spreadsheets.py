@@ -23,9 +23,12 @@ from core.base.spreadsheets import (
 )
 
 COLUMNS = [
-    ExportColumn("Name"), ExportColumn("Amount", "currency BRL 2"), ExportColumn("Due", "date"),
-    ExportColumn("Rate", "percent 1"), ExportColumn("Length", "duration h:mm"),
-]  # fmt: skip
+    ExportColumn("Name"),
+    ExportColumn("Amount", "currency BRL 2"),
+    ExportColumn("Due", "date"),
+    ExportColumn("Rate", "percent 1"),
+    ExportColumn("Length", "duration h:mm"),
+]
 ROW: list[Cell] = ["Zoé; José", -1234.5, date(2026, 11, 20), 12.5, 5400]
 ODD = ["", "😀" * 3, "שלום", "a\r\nb", "<b>x</b>", "a|b", 'q"q', "00123", "_x0041_", "\ud83d"]
 

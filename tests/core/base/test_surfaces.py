@@ -19,10 +19,16 @@ from tests.fakes import linkers
 TERMINAL = Trust(TRUST.hosts, TRUST.written, coded=False)
 DISCORD = Trust(TRUST.hosts, TRUST.written, bare=False)
 NAMES = (
-    "c01@example.com", "report.csv", "Mail c01@evil.test about report.csv, please.", "ponte.toml",
-    "<c01@evil.test>", "app.evil.test and 1.2.3.4:80/x", "node.js, Next.js; e.g. a.b.c",
-    "**report.csv** and *c01@evil.test*", "| c01@evil.test | report.csv |",
-)  # fmt: skip
+    "c01@example.com",
+    "report.csv",
+    "Mail c01@evil.test about report.csv, please.",
+    "ponte.toml",
+    "<c01@evil.test>",
+    "app.evil.test and 1.2.3.4:80/x",
+    "node.js, Next.js; e.g. a.b.c",
+    "**report.csv** and *c01@evil.test*",
+    "| c01@evil.test | report.csv |",
+)
 PLAIN = (
     *NAMES,
     '{"email":"c01@evil.test","file":"report.csv","sizes":[1.5,2],"data":{"a.b":"c:d"}}',
@@ -50,14 +56,25 @@ IN_CODE = (  # brackets outside that could close within it, or the other way abo
     f"[ `[a]` [x]({EVIL}) `b`", f"`]` [x]({EVIL}) `[`", f"[`]({EVIL})", f"`[` x]({EVIL})",
 )  # fmt: skip
 HIDDEN = (  # what a terminal shows as an address once its Markdown is drawn
-    "https:<b>//evil.test</b>", "https&#58;//evil.test", "h&#116;tps://evil.test",
-    "ht**tp**s://evil.test", "https:`//evil.test`", "https\\://evil.test", "https:/\\/evil.test",
-    "`https`://evil.test", "https&amp;#58;//evil.test", "[x](https&#58;//evil.test)",
-    "[a][b]\n\n[b]: https&colon;//evil.test", "https://example.com`.evil.test`",
-    "https://example.com<!-- -->.evil.test", "https://example.com&#46;evil.test",
-    "https://example.com**.evil.test**", "https:*/*/evil.test", "https://a&#58;//evil.test",
+    "https:<b>//evil.test</b>",
+    "https&#58;//evil.test",
+    "h&#116;tps://evil.test",
+    "ht**tp**s://evil.test",
+    "https:`//evil.test`",
+    "https\\://evil.test",
+    "https:/\\/evil.test",
+    "`https`://evil.test",
+    "https&amp;#58;//evil.test",
+    "[x](https&#58;//evil.test)",
+    "[a][b]\n\n[b]: https&colon;//evil.test",
+    "https://example.com`.evil.test`",
+    "https://example.com<!-- -->.evil.test",
+    "https://example.com&#46;evil.test",
+    "https://example.com**.evil.test**",
+    "https:*/*/evil.test",
+    "https://a&#58;//evil.test",
     "x https://example.com,ht&#116;ps://evil.test",
-)  # fmt: skip
+)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -47,10 +47,15 @@ def test_an_update_names_its_row_and_shows_only_what_changes() -> None:
     write = RowWrite("1", {"Name": "A", "Age": 4}, {"Name": "A", "Age": 5})
     card = CARDS.build(change("update", write))
     assert card.rows == (
-        {"id": "1", "name": "A", "name_field": "Name", "before": {"Name": "A", "Age": 4},
-         "after": {"Name": "A", "Age": 5},
-         "changes": [{"field": "Age", "before": "4", "after": "5"}]},
-    )  # fmt: skip
+        {
+            "id": "1",
+            "name": "A",
+            "name_field": "Name",
+            "before": {"Name": "A", "Age": 4},
+            "after": {"Name": "A", "Age": 5},
+            "changes": [{"field": "Age", "before": "4", "after": "5"}],
+        },
+    )
     assert (card.title, card.expires_at) == ("Change a row in People", 9.0)
     assert card.text == "Requested by Ana."
 
@@ -61,8 +66,9 @@ def test_rows_with_one_name_are_told_apart_by_their_ids() -> None:
 
 
 def test_linked_rows_with_one_name_are_told_apart_by_their_ids() -> None:
-    one, two, ada = ({"id": id, "title": title} for id, title in
-                     (("1", "João"), ("2", "João"), ("3", "Ada")))  # fmt: skip
+    one, two, ada = (
+        {"id": id, "title": title} for id, title in (("1", "João"), ("2", "João"), ("3", "Ada"))
+    )
     for before, after, text in (
         ({"Owner": [one]}, {"Owner": [two]}, "+ João (2), - João (1)"),
         ({"Owner": [one]}, {"Owner": [ada]}, "+ Ada, - João"),
@@ -86,10 +92,15 @@ def test_a_proposal_shows_all_rows_and_a_decided_change_the_first() -> None:
 
 def test_a_proposal_shows_all_fields_and_all_of_their_values() -> None:
     values = {f"F{n}": f"{'x ' * 400}END{n}" for n in range(20)} | {
-        "Name": "N" * 300 + "END", "N" * 90 + "A": "a", "N" * 90 + "B": "b",
-        "Two": "one", "Two ": "two", "JSON": {"title": "fine", "and": "all of it"},
-        "List": ["y" * 300, "END20"], "Number": 1.23456789,
-    }  # fmt: skip
+        "Name": "N" * 300 + "END",
+        "N" * 90 + "A": "a",
+        "N" * 90 + "B": "b",
+        "Two": "one",
+        "Two ": "two",
+        "JSON": {"title": "fine", "and": "all of it"},
+        "List": ["y" * 300, "END20"],
+        "Number": 1.23456789,
+    }
     for kind, write in (
         ("create", RowWrite(after=values)),
         ("update", RowWrite("1", dict.fromkeys(values, "before"), values)),
@@ -135,10 +146,15 @@ def test_invisible_characters_of_a_proposal_are_counted() -> None:
 
 def test_cells_have_room_and_hold_no_secrets() -> None:
     row = {
-        "Password": "hunter2", "Empty": None, "Long": "x" * 999, "Line": "a\n\x1b[31mb",
-        "Linked": {"Id": 3, "Name": "Other"}, "Files": [{"title": "a.pdf"}, "b"], "Deep": [[1]],
+        "Password": "hunter2",
+        "Empty": None,
+        "Long": "x" * 999,
+        "Line": "a\n\x1b[31mb",
+        "Linked": {"Id": 3, "Name": "Other"},
+        "Files": [{"title": "a.pdf"}, "b"],
+        "Deep": [[1]],
         **{f"F{n}": n for n in range(20)},
-    }  # fmt: skip
+    }
     decided = change("create", RowWrite(after=row), state="done", decider=BOSS)
     (shown,) = CARDS.build(decided).rows
     after = shown["after"]
@@ -260,26 +276,48 @@ def test_any_object_can_be_shown(file: object) -> None:
 
 TARGET = {
     "display_field": "Number",
-    "formats": {"Number": "", "Amount": "number", "Share": "percent", "Paid on": "date",
-                "Seen": "moment", "Code": ""},
-}  # fmt: skip
+    "formats": {
+        "Number": "",
+        "Amount": "number",
+        "Share": "percent",
+        "Paid on": "date",
+        "Seen": "moment",
+        "Code": "",
+    },
+}
 BEFORE = {"Number": "2026-0412", "Amount": 1850.75, "Share": 5, "Paid on": None, "Seen": None}
-AFTER = {"Number": "2026-0412", "Amount": 2480, "Share": 12.5, "Paid on": "2026-11-18",
-         "Seen": "2026-11-20 14:30:00+00:00", "Code": "2026-01-01", "Done": True}  # fmt: skip
+AFTER = {
+    "Number": "2026-0412",
+    "Amount": 2480,
+    "Share": 12.5,
+    "Paid on": "2026-11-18",
+    "Seen": "2026-11-20 14:30:00+00:00",
+    "Code": "2026-01-01",
+    "Done": True,
+}
 
 
 @pytest.mark.parametrize(
     ("locale", "told"),
     [
-        ("en", "Amount: 1,850.75 → 2,480 · Share: 5% → 12.5% · Paid on: – → Nov 18, 2026 · "
-         "Seen: – → Nov 20, 2026, 2:30\u202fPM UTC · Code: – → 2026-01-01 · Done: – → Yes"),
-        ("pt-BR", "Amount: 1.850,75 → 2.480 · Share: 5% → 12,5% · Paid on: – → 18 de nov. de 2026"
-         " · Seen: – → 20 de nov. de 2026, 14:30 UTC · Code: – → 2026-01-01 · Done: – → Sim"),
-        ("fr", "Amount: 1\u202f850,75 → 2\u202f480 · Share: 5\u202f% → 12,5\u202f% · "
-         "Paid on: – → 18 nov. 2026 · Seen: – → 20 nov. 2026, 14:30 UTC · "
-         "Code: – → 2026-01-01 · Done: – → Oui"),
+        (
+            "en",
+            "Amount: 1,850.75 → 2,480 · Share: 5% → 12.5% · Paid on: – → Nov 18, 2026 · "
+            "Seen: – → Nov 20, 2026, 2:30\u202fPM UTC · Code: – → 2026-01-01 · Done: – → Yes",
+        ),
+        (
+            "pt-BR",
+            "Amount: 1.850,75 → 2.480 · Share: 5% → 12,5% · Paid on: – → 18 de nov. de 2026"
+            " · Seen: – → 20 de nov. de 2026, 14:30 UTC · Code: – → 2026-01-01 · Done: – → Sim",
+        ),
+        (
+            "fr",
+            "Amount: 1\u202f850,75 → 2\u202f480 · Share: 5\u202f% → 12,5\u202f% · "
+            "Paid on: – → 18 nov. 2026 · Seen: – → 20 nov. 2026, 14:30 UTC · "
+            "Code: – → 2026-01-01 · Done: – → Oui",
+        ),
     ],
-)  # fmt: skip
+)
 def test_values_are_in_the_format_of_the_reader(locale: str, told: str) -> None:
     with use_locale(locale):
         made = with_target(change("update", RowWrite("1", BEFORE, AFTER)), TARGET)

@@ -107,9 +107,19 @@ def end_at(name: str) -> Callable[..., Any]:
 
 
 for name in (
-    "propose", "propose_again", "revise", "claim", "consent", "withdraw_consents", "close",
-    "add_reason", "release", "undo", "record", "finish",
-):  # fmt: skip
+    "propose",
+    "propose_again",
+    "revise",
+    "claim",
+    "consent",
+    "withdraw_consents",
+    "close",
+    "add_reason",
+    "release",
+    "undo",
+    "record",
+    "finish",
+):
     setattr(MortalLedger, name, end_at(name))
 
 
@@ -282,9 +292,18 @@ class Machine(RuleBasedStateMachine):
         target = {"number": number, "inputs": {} if kind == "delete" else {"Name": ["text", []]}}
         draft = Draft(self.table.name, kind, target, title, tuple(rows))
         proposal = Proposal(
-            new_change_id(), draft, ANA, HERE, 1, next(self.keys), "t1", 0, "en", self.now,
+            new_change_id(),
+            draft,
+            ANA,
+            HERE,
+            1,
+            next(self.keys),
+            "t1",
+            0,
+            "en",
+            self.now,
             self.now + 1.0,
-        )  # fmt: skip
+        )
         MortalLedger.plan(kills)
         self.until_done(lambda: self.ledger.propose(proposal))
         MortalLedger.plan([])
@@ -344,9 +363,12 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.changes)
     @rule(
-        data=st.data(), action=st.sampled_from(["approve", "change", "deny", "undo", "again"]),
-        who=DECIDERS, kills=KILLS, jump=st.sampled_from([0.0, 0.0, 1.0]),
-    )  # fmt: skip
+        data=st.data(),
+        action=st.sampled_from(["approve", "change", "deny", "undo", "again"]),
+        who=DECIDERS,
+        kills=KILLS,
+        jump=st.sampled_from([0.0, 0.0, 1.0]),
+    )
     def anything(
         self, data: st.DataObject, action: ChangeAction, who: Person, kills: list[int], jump: float
     ) -> None:
@@ -406,9 +428,14 @@ class Machine(RuleBasedStateMachine):
         return event.seq, decide
 
     def decide(
-        self, action: ChangeAction, id: str, who: Person, plan: list[str], kills: list[int],
+        self,
+        action: ChangeAction,
+        id: str,
+        who: Person,
+        plan: list[str],
+        kills: list[int],
         stays: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """The same event, in the next process, until it has its answer. If it does not stay, it
         ends with an apology after the first crash."""
         seq, decide = self.ask(action, id, who)
@@ -523,9 +550,12 @@ def test_changes(engine: str, request: pytest.FixtureRequest) -> None:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=walks, stateful_step_count=20, deadline=None, database=None,
+                max_examples=walks,
+                stateful_step_count=20,
+                deadline=None,
+                database=None,
                 derandomize="PONTE_STORM" not in os.environ,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
             ),
-        )  # fmt: skip
+        )
     print(engine, dict(Machine.counts))

@@ -151,9 +151,12 @@ async def open_desk(home: Path, access: Access) -> AsyncIterator[Desk]:
     double = Double()
     rules = TableRules({draft.title: TableRule(access) for draft in DRAFTS.values()})
     async with BotHome(home).open(
-        sources=[double], appliers=[double], rules=rules,
-        policy=allow_list(frozenset({BO.key, "web:owner"})), prices=Prices(commands={"fix": 0.25}),
-    ) as running_bot:  # fmt: skip
+        sources=[double],
+        appliers=[double],
+        rules=rules,
+        policy=allow_list(frozenset({BO.key, "web:owner"})),
+        prices=Prices(commands={"fix": 0.25}),
+    ) as running_bot:
         yield Desk(running_bot, double)
 
 
@@ -187,9 +190,18 @@ async def approves_alone(desk: Desk) -> str:
         (row,) = desk.draft.rows
         many = tuple(replace(row, id=row.id and str(number)) for number in range(count))
         proposal = Proposal(
-            "abc234", replace(desk.draft, rows=many), BO, Address("web", "all"), 1, "c1", "t1", 0,
-            "en", time.time(), time.time() + 1,
-        )  # fmt: skip
+            "abc234",
+            replace(desk.draft, rows=many),
+            BO,
+            Address("web", "all"),
+            1,
+            "c1",
+            "t1",
+            0,
+            "en",
+            time.time(),
+            time.time() + 1,
+        )
         alone = alone if desk.approval.needs_admin(Change(proposal)) else count
     if alone == 12:
         return "its row"

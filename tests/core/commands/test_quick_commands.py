@@ -156,9 +156,14 @@ def test_a_command_without_declared_inputs_takes_anything() -> None:
     assert check_inputs(bare, {"any": 1}) == {"any": 1}
 
 
-@given(st.dictionaries(st.sampled_from(["day", "rows", "full", "tone", "x"]), st.one_of(
-    st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text())
-)))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from(["day", "rows", "full", "tone", "x"]),
+        st.one_of(
+            st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.lists(st.text())
+        ),
+    )
+)
 def test_any_input_fits_or_is_told(given_input: dict[str, Any]) -> None:
     try:
         checked = check_inputs(REPORT, given_input)

@@ -189,9 +189,15 @@ def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
     """The tools over the sample tables, which fail where they are not to read or change."""
 
     async def nocodb_query(
-        table: str, filters: list[Any], match: str, page: int, fields: list[str], sort: list[Any],
-        limit: int, export: str | None = None,
-    ) -> dict[str, object]:  # fmt: skip
+        table: str,
+        filters: list[Any],
+        match: str,
+        page: int,
+        fields: list[str],
+        sort: list[Any],
+        limit: int,
+        export: str | None = None,
+    ) -> dict[str, object]:
         if not reads:
             raise ToolError("The disk is full.")
         return {"total": 1, "returned": 1, "rows": [{"id": "7", "Number": "2026-01"}]}

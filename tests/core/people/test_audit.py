@@ -76,11 +76,21 @@ async def test_an_audit_line_has_all_its_fields(log: Log) -> None:
     (line,) = await log.read_stored()
     ana = line["asker"]
     assert line == {
-        "at": "2026-11-20T08:30:00.000+00:00", "event": "change-done", "change": "abcde2",
-        "state": "done", "revision": 1, "asker": ana, "decider": "policy", "rule": "ponte.toml:3",
-        "place": "slack:T1:C1", "system": "memory", "kind": "update", "table": "m1", "row_count": 1,
+        "at": "2026-11-20T08:30:00.000+00:00",
+        "event": "change-done",
+        "change": "abcde2",
+        "state": "done",
+        "revision": 1,
+        "asker": ana,
+        "decider": "policy",
+        "rule": "ponte.toml:3",
+        "place": "slack:T1:C1",
+        "system": "memory",
+        "kind": "update",
+        "table": "m1",
+        "row_count": 1,
         "written_row_ids": ["7"],
-    }  # fmt: skip
+    }
     assert ana.startswith("p-")
     assert len(ana) == 18
     await log.write("approved", replace(DONE, decider=BIA))

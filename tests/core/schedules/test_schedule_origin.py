@@ -203,9 +203,14 @@ async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Pat
         await bot.answer(await bot.say("and why?"))
         assert await read(1) == await read(2) == ["report"]
         assert await read(3) == [
-            "hello", "You said: hello", "report", "You said: report", "report", "You said: report",
+            "hello",
+            "You said: hello",
+            "report",
+            "You said: report",
+            "report",
+            "You said: report",
             "and why?",
-        ]  # fmt: skip
+        ]
         assert {one.thread.id for one in model.asks} == {model.asks[0].thread.id}
 
 
@@ -219,8 +224,9 @@ async def test_a_schedule_never_runs_another_command_than_a_quick_command(tmp_pa
             await bot.update(one, "text", what)
             run, answer = await bot.run(one)
             assert (run.state, answer.text) == (
-                "failed", "This schedule has no quick command. Edit it."
-            )  # fmt: skip
+                "failed",
+                "This schedule has no quick command. Edit it.",
+            )
         kept = [entry.message.text for entry in await journal.list_entries(PLACE.conversation)]
         assert "hello" in kept, "nothing was forgotten"
 
@@ -330,8 +336,11 @@ async def test_its_owner_and_admins_manage_a_schedule(tmp_path: Path) -> None:
             await service.check(DAILY, BO, bo_here, is_new=True)
         assert (await service.pause(one.id, admin, PLACE)).state == "paused"
         cy = Person("web", "cy")
-        for hidden in (service.get(one.id, cy, PLACE), service.delete(one.id, cy, PLACE),
-                       service.run_now(one.id, cy, PLACE, "x")):  # fmt: skip
+        for hidden in (
+            service.get(one.id, cy, PLACE),
+            service.delete(one.id, cy, PLACE),
+            service.run_now(one.id, cy, PLACE, "x"),
+        ):
             with pytest.raises(NotFound):
                 await hidden
         assert await service.list_page(BO, PLACE, 1) == ([], 0), "others read this place"
@@ -371,9 +380,11 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
         bot.engine.platforms.messengers["web"] = room
         bot.engine.people.policy.admins = frozenset(["web:bo"])
         for is_reader, is_busy, state in (
-            (None, False, "done"), (True, True, "unknown"), (True, False, "done"),
+            (None, False, "done"),
+            (True, True, "unknown"),
+            (True, False, "done"),
             (False, False, "rights"),
-        ):  # fmt: skip
+        ):
             room.is_reader, room.is_busy = is_reader, is_busy
             one = await bot.start()
             run, _ = await bot.run(one)

@@ -26,8 +26,11 @@ from core.schedules.words import describe_rule
 
 HOUR = 3600.0
 NEW_YORK, LISBON, SAO_PAULO, LORD_HOWE = (
-    "America/New_York", "Europe/Lisbon", "America/Sao_Paulo", "Australia/Lord_Howe",
-)  # fmt: skip
+    "America/New_York",
+    "Europe/Lisbon",
+    "America/Sao_Paulo",
+    "Australia/Lord_Howe",
+)
 
 
 def instant(text: str, zone: str = "UTC", fold: int = 0) -> float:
@@ -91,9 +94,12 @@ def test_due_times_on_days_of_23_and_25_hours() -> None:
 def test_an_hourly_schedule_runs_each_hour_that_passes() -> None:
     """25 times on the long day, 23 times on the short one; each instant once."""
     days = {
-        (NEW_YORK, "2027-11-07"): 25, (NEW_YORK, "2027-03-14"): 23,
-        (LISBON, "2027-10-31"): 25, (LISBON, "2027-03-28"): 23, (SAO_PAULO, "2027-11-07"): 24,
-    }  # fmt: skip
+        (NEW_YORK, "2027-11-07"): 25,
+        (NEW_YORK, "2027-03-14"): 23,
+        (LISBON, "2027-10-31"): 25,
+        (LISBON, "2027-03-28"): 23,
+        (SAO_PAULO, "2027-11-07"): 24,
+    }
     for (zone, day), count in days.items():
         end = (date.fromisoformat(day) + timedelta(1)).isoformat()
         assert len(due_times("0 * * * *", zone, day, end)) == count, (zone, day)
@@ -180,10 +186,15 @@ def refusals() -> Iterator[tuple[ScheduleDraft, ScheduleLimits, str]]:
         yield draft(f"0 9 {never}"), limits, "never due"
     yield draft("0 9 * 2 MON#5"), limits, "within the next 5 years"
     for rule, field in (
-        ("0 25 * * *", "25"), ("60 9 * * *", "60"), ("0 9 ? * *", "?"), ("0 9 * 13 *", "13"),
-        ("0 9 * * MONDAY", "MONDAY"), ("0 9 * * 1-9", "1-9"), ("32-1 9 32-1 * *", "32-1"),
+        ("0 25 * * *", "25"),
+        ("60 9 * * *", "60"),
+        ("0 9 ? * *", "?"),
+        ("0 9 * 13 *", "13"),
+        ("0 9 * * MONDAY", "MONDAY"),
+        ("0 9 * * 1-9", "1-9"),
+        ("32-1 9 32-1 * *", "32-1"),
         ("0 9 * * FRI-MON/2", "FRI-MON/2"),
-    ):  # fmt: skip
+    ):
         yield draft(rule), limits, f"has an invalid field: `{field}`."
     yield draft("0 9 * * MONDAY; DROP"), limits, "five fields"
     yield draft("0 9 29 2 *", ends=now + DAY), limits, "end before"
@@ -256,8 +267,11 @@ def test_times_that_the_clocks_skip_or_repeat_are_found() -> None:
     def changes(one: ScheduleDraft) -> list[str]:
         return [due.isoformat(timespec="minutes") for due in find_clock_changes(one, now)]
 
-    wrong = {key: found for key, dates in CLOCKS.items()
-             if (found := changes(draft(key[1], zone=key[0]))) != dates}  # fmt: skip
+    wrong = {
+        key: found
+        for key, dates in CLOCKS.items()
+        if (found := changes(draft(key[1], zone=key[0]))) != dates
+    }
     assert not wrong
     skipped = draft("30 2 * * *", zone=NEW_YORK)
     assert not changes(replace(skipped, max_runs=5))
@@ -276,45 +290,76 @@ def test_times_that_the_clocks_skip_or_repeat_are_found() -> None:
 def test_rules_are_put_into_words_in_three_languages() -> None:
     """A rule that no sentence covers is shown as it is."""
     forms = {
-        "30 8,17 * * MON-FRI": ("Monday to Friday at 8:30 AM and 5:30 PM",
-            "de segunda a sexta-feira, às 08:30 e 17:30", "du lundi au vendredi à 08:30 et 17:30"),
-        "0 9 * * 0,6": ("every week on Saturday and Sunday at 9:00 AM",
-            "toda semana: sábado e domingo, às 09:00", "chaque semaine : samedi et dimanche"),
-        "0 9 LW * *": ("on the last working day (Monday to Friday) of each month at 9:00 AM",
-            "no último dia útil", "le dernier jour ouvré"),
+        "30 8,17 * * MON-FRI": (
+            "Monday to Friday at 8:30 AM and 5:30 PM",
+            "de segunda a sexta-feira, às 08:30 e 17:30",
+            "du lundi au vendredi à 08:30 et 17:30",
+        ),
+        "0 9 * * 0,6": (
+            "every week on Saturday and Sunday at 9:00 AM",
+            "toda semana: sábado e domingo, às 09:00",
+            "chaque semaine : samedi et dimanche",
+        ),
+        "0 9 LW * *": (
+            "on the last working day (Monday to Friday) of each month at 9:00 AM",
+            "no último dia útil",
+            "le dernier jour ouvré",
+        ),
         "0 9 * * 5L": ("on the last Friday of each", "última ocorrência de sexta", "vendredi"),
         "0 9 * * MON#2": ("on the second Monday of each", "2ª ocorrência de segunda", "lundi"),
-        "0 9 29 2 *": ("every year on February 29 at 9:00 AM (February 29 only in leap years)",
-            "(29 de fevereiro só em anos bissextos)", "(29 février seulement les années bis"),
+        "0 9 29 2 *": (
+            "every year on February 29 at 9:00 AM (February 29 only in leap years)",
+            "(29 de fevereiro só em anos bissextos)",
+            "(29 février seulement les années bis",
+        ),
         "0 9 31 * *": (
             "9:00 AM (no day 31 in February, April, June, September, and November)",
             "(sem dia 31 em fevereiro, abril, junho, setembro e novembro)",
-            "(pas de 31 en février, avril, juin, septembre et novembre)"),
-        "0 9 30 * *": ("month at 9:00 AM (no day 30 in February)", "(sem dia 30 em fevereiro)",
-            "(pas de 30 en février)"),
-        "0 9 29 * *": ("on day 29 of each month at 9:00 AM (February 29 only in leap years)",
-            "no dia 29 de cada mês", "le 29 de"),
-        "0 9 29-30 * *": ("(no day 30 in February; February 29 only in leap years)",
-            "(sem dia 30 em fevereiro; 29 de fevereiro só em anos bissextos)", "(pas de 30 en"),
-        "0 9 31 2,3 *": ("every year on March 31 at 9:00 AM (no day 31 in February)",
-            "(sem dia 31 em fevereiro)", "(pas de 31 en février)"),
+            "(pas de 31 en février, avril, juin, septembre et novembre)",
+        ),
+        "0 9 30 * *": (
+            "month at 9:00 AM (no day 30 in February)",
+            "(sem dia 30 em fevereiro)",
+            "(pas de 30 en février)",
+        ),
+        "0 9 29 * *": (
+            "on day 29 of each month at 9:00 AM (February 29 only in leap years)",
+            "no dia 29 de cada mês",
+            "le 29 de",
+        ),
+        "0 9 29-30 * *": (
+            "(no day 30 in February; February 29 only in leap years)",
+            "(sem dia 30 em fevereiro; 29 de fevereiro só em anos bissextos)",
+            "(pas de 30 en",
+        ),
+        "0 9 31 2,3 *": (
+            "every year on March 31 at 9:00 AM (no day 31 in February)",
+            "(sem dia 31 em fevereiro)",
+            "(pas de 31 en février)",
+        ),
         "0 9 28 * *": ("on day 28 of each month at 9:00 AM", "no dia 28 de cada mês", "le 28 de"),
-        "0 9 * * 5-7": ("every week on Friday, Saturday, and Sunday at",
-            "toda semana: sexta-feira, sábado e domingo", "vendredi, samedi et dimanche"),
+        "0 9 * * 5-7": (
+            "every week on Friday, Saturday, and Sunday at",
+            "toda semana: sexta-feira, sábado e domingo",
+            "vendredi, samedi et dimanche",
+        ),
         "0 9 * * 0,7": ("every week on Sunday at", "toda semana: domingo", "semaine : dimanche"),
         "0 9,9 1,1 * *": ("on day 1 of each month at 9:00 AM", "no dia 1 de", "le 1er de"),
         "0 9 1,15 * *": ("on days 1 and 15 of each", "nos dias 1 e 15", "les 1er et 15"),
         "0 9 7 * *": ("on day 7 of each month at 9:00 AM", "no dia 7 de cada mês", "le 7 de"),
         "*/15 * * * *": ("every 15 minutes", "a cada 15 minutos", "toutes les 15 minutes"),
-        "0 * * * *": ("every hour, on the hour", "a cada hora, na hora cheia",
-            "toutes les heures, à l’heure pile"),
+        "0 * * * *": (
+            "every hour, on the hour",
+            "a cada hora, na hora cheia",
+            "toutes les heures, à l’heure pile",
+        ),
         "1 * * * *": ("every hour, 1 minute past", "hora, no minuto 1", "1 minute après"),
         "30 * * * *": ("every hour, 30 minutes past", "aos 30 min", "30 minutes après"),
         "0,30 * * * *": ("`0,30 * * * *`", "`0,30 * * * *`", "`0,30 * * * *`"),
         "*/25 * * * *": ("`*/25 * * * *`", "`*/25 * * * *`", "`*/25 * * * *`"),
         "0 9 13 * 5": ("`0 9 13 * 5`", "`0 9 13 * 5`", "`0 9 13 * 5`"),
         "0 9 31 2,4 1": ("`0 9 31 2,4 1`", "`0 9 31 2,4 1`", "`0 9 31 2,4 1`"),
-    }  # fmt: skip
+    }
     wrong = {}
     for cron, all_words in forms.items():
         for locale, words in zip(("en", "pt-BR", "fr"), all_words, strict=True):

@@ -158,8 +158,17 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
     works = [note("a"), half, note("b"), wrong, note("c"), note("a"), raise_memory_error, note("d")]
     results = await together(database, *works, store_too_large)
     kinds = [type(result) for result in results]
-    assert kinds == [str, ValueError, str, sqlite3.OperationalError,
-                     str, sqlite3.IntegrityError, MemoryError, str, Unstorable]  # fmt: skip
+    assert kinds == [
+        str,
+        ValueError,
+        str,
+        sqlite3.OperationalError,
+        str,
+        sqlite3.IntegrityError,
+        MemoryError,
+        str,
+        Unstorable,
+    ]
     causes = [type(error.__cause__) for error in results if isinstance(error, Exception)]
     assert causes == [type(None)] * 4 + [OverflowError]
     assert await notes(database) == ["a", "b", "c", "d"]

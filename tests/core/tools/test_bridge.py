@@ -52,9 +52,14 @@ async def asking(
 ) -> AsyncIterator[BridgeSource]:
     async with bridge, HttpClient() as http:
         yield BridgeSource(
-            bridge.url, token, http, base_id=base_id, pauses=(0, 0), clock=clock or Clock(),
+            bridge.url,
+            token,
+            http,
+            base_id=base_id,
+            pauses=(0, 0),
+            clock=clock or Clock(),
             config=config or FixedConfig(),
-        )  # fmt: skip
+        )
 
 
 async def execute(
@@ -91,8 +96,12 @@ async def test_from_the_bases_to_the_rows() -> None:
         assert row["Contract"] == [{"title": "contract.pdf", "size": 2048}], "no signed address"
         assert base["password"] == "[withheld]"
     assert bridge.executed_tools == [
-        "list_bases", "list_tables", "get_table", "list_records", "get_record",
-    ]  # fmt: skip
+        "list_bases",
+        "list_tables",
+        "get_table",
+        "list_records",
+        "get_record",
+    ]
 
 
 async def test_the_model_is_told_what_it_may_ask() -> None:

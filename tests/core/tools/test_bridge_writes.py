@@ -73,8 +73,11 @@ async def test_creating_rows_makes_a_draft() -> None:
         assert (one.applier, one.kind, one.title) == ("nocodb-bridge", "create", "Customers")
         inputs = {"Name": ["text", ()], "Status": ["text", ()]}
         assert one.target == {
-            "table_id": CUSTOMERS, "key": "Id", "computed": ["Id"], "inputs": inputs
-        }  # fmt: skip
+            "table_id": CUSTOMERS,
+            "key": "Id",
+            "computed": ["Id"],
+            "inputs": inputs,
+        }
         assert [row.after for row in one.rows] == [{"Name": "Ada", "Status": "Lead"}]
         draft = await ask("create_record", record_data=[{"Name": "A"}] * MAX_PROPOSAL_ROWS)
         assert len(draft.rows) == MAX_PROPOSAL_ROWS == 100
@@ -120,8 +123,9 @@ async def test_a_person_changes_the_proposed_values_of_a_bridge() -> None:
         change = Change(proposal, steps=steps)
         fields = ROW_KINDS["update"].form_fields(change)
         assert [(one.key, one.type, one.value) for one in fields] == [
-            ("Status", "text", "Lost"), ("Value", "number", "9")
-        ]  # fmt: skip
+            ("Status", "text", "Lost"),
+            ("Value", "number", "9"),
+        ]
         changer = Changer(ADA, proposal.address, Viewer(), UTC)
         revised = await ask.source.rows.revise(change, {"Value": "12.5"}, changer)
         assert revised.rows[0].after == {"Status": "Lost", "Value": 12.5}
@@ -238,16 +242,20 @@ async def test_a_deleted_row_comes_back_without_its_links() -> None:
     async with asking() as ask:
         draft = await ask("delete_record", table_id=ORDERS, record_id=1)
         assert draft.rows[0].before == {
-            "Id": 1, "Title": "Order 1", "Amount": 7, "Customer": {"Id": 2},
-        }  # fmt: skip
+            "Id": 1,
+            "Title": "Order 1",
+            "Amount": 7,
+            "Customer": {"Id": 2},
+        }
         proposal = Proposal(
             "abcde2", draft, ADA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0
         )
         steps = (ChangeStep(1, draft.rows[0], "done"),)
         undo = ask.source.rows.revert(Change(proposal, "done", steps))
         assert (undo.kind, [row.after for row in undo.rows]) == (
-            "create", [{"Title": "Order 1", "Amount": 7}],
-        )  # fmt: skip
+            "create",
+            [{"Title": "Order 1", "Amount": 7}],
+        )
         erased = (ChangeStep(1, replace(draft.rows[0], before=None), "done"),)
         with pytest.raises(ToolError, match="are unknown"):
             ask.source.rows.revert(Change(proposal, "done", erased))

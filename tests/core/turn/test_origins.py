@@ -50,9 +50,13 @@ ADD = f"call table_create {json.dumps({'rows': [{'Name': 'Ada'}]})}"
 UPDATE = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
 ALONE = f"call table_update {json.dumps({'rows': {'1': {'Status': 'Won'}}})}"
 WEEKLY = {
-    "kind": "post", "what": "Good morning", "when": "0 9 * * MON", "zone": "Europe/Paris",
-    "ends": None, "replaces": None,
-}  # fmt: skip
+    "kind": "post",
+    "what": "Good morning",
+    "when": "0 9 * * MON",
+    "zone": "Europe/Paris",
+    "ends": None,
+    "replaces": None,
+}
 
 
 def make_tool(effect: Any) -> FunctionTool:
@@ -136,9 +140,15 @@ class Bench:
         self._take(deny)
         platforms: Any = {"web": Posting()}
         hook = Hook(
-            "ask", "secret", PLAIN_SECRET, "web", channel="webhook", instruction=text,
-            header="X-Hook-Secret", id_field="id",
-        )  # fmt: skip
+            "ask",
+            "secret",
+            PLAIN_SECRET,
+            "web",
+            channel="webhook",
+            instruction=text,
+            header="X-Hook-Secret",
+            id_field="id",
+        )
         intake = HookIntake({"ask": hook}.get, platforms, self.engine.conversations.inbox)
         body = encode_body({"id": str(self.number), "quote": quote})
         status, _, told = await intake.receive("ask", from_nocodb(), body)
@@ -168,10 +178,13 @@ async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterat
     source = LateScheduleSource()
     effects = FixedTools(*map(make_tool, ("read", "write", "spend", "code", "chat")))
     choices = make_choices(
-        model, [table, source, effects], policy, [table],
+        model,
+        [table, source, effects],
+        policy,
+        [table],
         rules=TableRules({"people": table_rule}),
         spending=make_spending(allowances=allowances),
-    )  # fmt: skip
+    )
     engine = await open_engine(home, replace(choices, clock=clock))
     source.open(engine)
     bench = Bench(engine, model, clock, config)
@@ -276,9 +289,10 @@ async def preface(bench: Bench, origin: str) -> str:
     sentence = bench.model.asks[-1].preface.partition("language setting is en.")[2]
     sentence = sentence.replace(NO_TABLES_SENTENCE, "").strip()
     return {
-        "": "none", ScheduleOrigin.preface: "a schedule sent it",
+        "": "none",
+        ScheduleOrigin.preface: "a schedule sent it",
         WebhookOrigin.preface: "a webhook brought it",
-    }[sentence]  # fmt: skip
+    }[sentence]
 
 
 def proposing(text: str) -> Probe:

@@ -110,9 +110,12 @@ ALLOWANCES = (
 
 @asynccontextmanager
 async def _bot(
-    home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = (),
+    home: Path,
+    model: Model,
+    *tools: Tool,
+    allowances: Sequence[Allowance] = (),
     prices: Prices | None = None,
-) -> AsyncIterator[tuple[Engine, Watched]]:  # fmt: skip
+) -> AsyncIterator[tuple[Engine, Watched]]:
     spending = make_spending(allowances=allowances, prices=prices)
     chosen = make_choices(model, [FixedTools(*tools)], spending=spending)
     engine, reply = await open_engine(home, chosen), Watched()

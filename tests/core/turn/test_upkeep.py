@@ -85,9 +85,11 @@ class UpkeepSetup:
             Conversations(engine.inbox, engine.journal, threads, self.files, unused, unused),
             people,
             cast(Any, SimpleNamespace(ledger=SqlLedger(engine.database))),
-            Assistant(cast(Any, self.model), unused, unused, unused), engine.database, Alone(),
+            Assistant(cast(Any, self.model), unused, unused, unused),
+            engine.database,
+            Alone(),
             config,
-        )  # fmt: skip
+        )
 
     @property
     def directory(self) -> SqlDirectory:

@@ -115,14 +115,22 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
         ("github", "git", github, 202),
         ("github: only SHA-1", "git", without(github, "x-hub-signature-256"), 401),
         ("github: no delivery", "git", without(github, "x-github-delivery"), 400),
-        ("github: in capitals", "git",
-         {**github, "x-hub-signature-256": github["x-hub-signature-256"].upper()}, 401),
+        (
+            "github: in capitals",
+            "git",
+            {**github, "x-hub-signature-256": github["x-hub-signature-256"].upper()},
+            401,
+        ),
         ("stripe", "pay", from_stripe(body, NOW), 202),
         ("stripe: two secrets", "pay", from_stripe(body, NOW, replaced=True), 202),
         ("stripe: old", "pay", from_stripe(body, late), 401),
         ("stripe: from the future", "pay", from_stripe(body, early), 401),
-        ("stripe: another time", "pay",
-         {name: value.replace("t=", "t=1") for name, value in from_stripe(body, NOW).items()}, 401),
+        (
+            "stripe: another time",
+            "pay",
+            {name: value.replace("t=", "t=1") for name, value in from_stripe(body, NOW).items()},
+            401,
+        ),
         ("stripe: no time", "pay", {"stripe-signature": "v1=00"}, 401),
         ("standard", "std", standard, 202),
         ("standard: another id", "std", {**standard, "webhook-id": "msg_2"}, 401),
@@ -140,7 +148,7 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
         ("secret: not set here", "off", {"x-hook-secret": ""}, 401),
         ("no such webhook", "nope", from_nocodb(), 401),
         ("its platform is off", "dead", from_nocodb(), 503),
-    ]  # fmt: skip
+    ]
     for what, name, headers, expected in cases:
         status, told = await desk.send(name, headers, body)
         assert status == expected, (what, told)
@@ -401,10 +409,15 @@ async def test_a_form_is_read_like_json_with_the_signature_over_its_bytes(
 ])  # fmt: skip
 def test_names_of_fields_have_spaces_accents_and_signs(path: str, expected: Any) -> None:
     body = {
-        "Unit Price": "3 €", "Preço": 5, "Status@": "on", "No.": 7, "U.S. Tax": 0.1,
-        "a/b [c] (d) #1 50%": True, "rows": [{"x": {"y": 1}}, {"Prix d’achat : net": 9}],
+        "Unit Price": "3 €",
+        "Preço": 5,
+        "Status@": "on",
+        "No.": 7,
+        "U.S. Tax": 0.1,
+        "a/b [c] (d) #1 50%": True,
+        "rows": [{"x": {"y": 1}}, {"Prix d’achat : net": 9}],
         "日本語": "ok",
-    }  # fmt: skip
+    }
     assert find_field(body, path) == expected
     filled = fill_template(f"<{{{path}}}>", body)
     assert "{" not in filled

@@ -92,8 +92,18 @@ class DiscordPerson:
 
     async def forward(self, message: Payload, where: Channel | None = None) -> Payload:
         """The message as it stands, in another place (resources/message.mdx, Forwards)."""
-        kept = ("type", "content", "embeds", "attachments", "timestamp", "edited_timestamp",
-                "flags", "mentions", "mention_roles", "components")  # fmt: skip
+        kept = (
+            "type",
+            "content",
+            "embeds",
+            "attachments",
+            "timestamp",
+            "edited_timestamp",
+            "flags",
+            "mentions",
+            "mention_roles",
+            "components",
+        )
         snapshot = {"message": {key: message[key] for key in kept}}
         reference = {"type": 1, "message_id": message["id"], "channel_id": message["channel_id"]}
         return await self.say("", where, message_reference=reference, message_snapshots=[snapshot])
@@ -197,10 +207,17 @@ class DiscordPerson:
     async def select(self, message: Payload, *values: str, menu: int = 0) -> Exchange:
         """Choose these options of a select menu under `message`."""
         channel = self.discord.world.channels[int(message["channel_id"])]
-        menus = [item for row in message["components"] for item in row["components"]
-                 if item["type"] == SELECT]  # fmt: skip
-        data = {"custom_id": menus[menu]["custom_id"], "component_type": SELECT,
-                "values": list(values)}  # fmt: skip
+        menus = [
+            item
+            for row in message["components"]
+            for item in row["components"]
+            if item["type"] == SELECT
+        ]
+        data = {
+            "custom_id": menus[menu]["custom_id"],
+            "component_type": SELECT,
+            "values": list(values),
+        }
         return await self.discord.interactions.begin(
             COMPONENT, self.user, channel, data, "en-US", message=message
         )

@@ -48,8 +48,19 @@ def _build_world() -> World:
         for row in rows:
             table.create(row)
     relation.pairs.extend([(1, 1), (1, 2)])
-    customers.update(1, {"Contract": [{"title": "contract.txt", "mimetype": "text/plain",
-                                       "size": 23, "path": "download/contract.txt"}]})  # fmt: skip
+    customers.update(
+        1,
+        {
+            "Contract": [
+                {
+                    "title": "contract.txt",
+                    "mimetype": "text/plain",
+                    "size": 23,
+                    "path": "download/contract.txt",
+                }
+            ]
+        },
+    )
     bases = [
         FakeBase(CRM, "CRM", {table.id: table for table in tables.values()}),
         FakeBase(ARCHIVE, "Archive"),

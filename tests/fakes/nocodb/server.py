@@ -79,9 +79,9 @@ class FakeNocoDB(FaultyServer):
                 **({"currentVersion": self.version} if self.version else {}),
                 "releaseVersion": None,
             },
-            f"GET {base}/tables": lambda call: {"list": [
-                {"id": each.id, "title": each.title} for each in call.base.tables.values()
-            ]},
+            f"GET {base}/tables": lambda call: {
+                "list": [{"id": each.id, "title": each.title} for each in call.base.tables.values()]
+            },
             f"GET {base}/tables/{{table}}": lambda call: call.table.to_json(call.base),
             f"GET {data}/count": lambda call: {"count": len(call.matching_ids())},
             f"GET {data}/records": rows.page,
@@ -95,7 +95,7 @@ class FakeNocoDB(FaultyServer):
             "GET /api/v2/tables/{table}/aggregate": aggregate,
             f"POST {data}/links/{{field}}/{{row}}": rows.link,
             f"DELETE {data}/links/{{field}}/{{row}}": rows.unlink,
-        }  # fmt: skip
+        }
         for named, answer in each.items():
             method, path = named.split()
             if self.lacks and path.endswith(self.lacks):

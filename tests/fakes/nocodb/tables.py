@@ -244,10 +244,18 @@ class FakeBase:
 
 def link_tables(one: FakeTable, many: FakeTable) -> Relation:
     """A link from each of two tables to the other, titled as that is."""
-    down = FakeField(fresh("c"), many.title, "LinkToAnotherRecord",
-                     {"relation_type": "hm", "related_table_id": many.id})  # fmt: skip
-    up = FakeField(fresh("c"), one.title, "LinkToAnotherRecord",
-                   {"relation_type": "bt", "related_table_id": one.id})  # fmt: skip
+    down = FakeField(
+        fresh("c"),
+        many.title,
+        "LinkToAnotherRecord",
+        {"relation_type": "hm", "related_table_id": many.id},
+    )
+    up = FakeField(
+        fresh("c"),
+        one.title,
+        "LinkToAnotherRecord",
+        {"relation_type": "bt", "related_table_id": one.id},
+    )
     relation = Relation(one, many, down, up)
     one.fields.append(down)
     many.fields.extend([FakeField(fresh("c"), f"nc_{one.title}_id", "ForeignKey"), up])
@@ -259,13 +267,16 @@ def add_links(base: FakeBase, here: str, title: str, there: str, kind: str) -> R
     """Add a link as a person does it in NocoDB: of type Links, with its other end, whose name is
     numbered if it is taken. `kind` is hm or mm."""
     one, many = base.table(here), base.table(there)
-    down = FakeField(fresh("c"), title, "Links",
-                     {"relation_type": kind, "related_table_id": many.id})  # fmt: skip
+    down = FakeField(
+        fresh("c"), title, "Links", {"relation_type": kind, "related_table_id": many.id}
+    )
     back = f"{one.title}1" if many.find(one.title) else one.title
     up = FakeField(
-        fresh("c"), back, "Links" if kind == "mm" else "LinkToAnotherRecord",
+        fresh("c"),
+        back,
+        "Links" if kind == "mm" else "LinkToAnotherRecord",
         {"relation_type": "mm" if kind == "mm" else "bt", "related_table_id": one.id},
-    )  # fmt: skip
+    )
     relation = Relation(one, many, down, up, is_mm=kind == "mm")
     one.fields.append(down)
     many.fields.append(up)

@@ -126,6 +126,8 @@ def sent_calls(body: Json) -> list[tuple[str, str, str]]:
 def write_markup(calls: Sequence[tuple[str, str]]) -> str:
     """Return calls as Kimi writes them into the text."""
     begin, middle, end = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
-    written = "".join(f"{begin}functions_{name}_1{middle}{json.dumps(arguments)}{end}"
-                      for name, arguments in calls)  # fmt: skip
+    written = "".join(
+        f"{begin}functions_{name}_1{middle}{json.dumps(arguments)}{end}"
+        for name, arguments in calls
+    )
     return f"<|tool_calls_section_begin|>{written}<|tool_calls_section_end|>"

@@ -116,8 +116,10 @@ def _chunks(body: Json, script: Script) -> Iterator[Json]:
         choice = {"index": 0, "delta": delta, "finish_reason": None}
         yield {**base, "choices": [choice], **usage}
     yield {
-        **base, "choices": [{"index": 0, "delta": {}, "finish_reason": _finish(script)}], **usage
-    }  # fmt: skip
+        **base,
+        "choices": [{"index": 0, "delta": {}, "finish_reason": _finish(script)}],
+        **usage,
+    }
     if usage and script.counted != "no":
         counted = _usage(body, script) if script.counted == "yes" else None
         yield {**base, "choices": [], "usage": counted}

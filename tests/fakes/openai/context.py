@@ -68,10 +68,12 @@ def model_entry(kind: str, name: str, context: int) -> Json:
     entry: Json = {"id": name, "object": "model", "created": 1790000000, "owned_by": "system"}
     own: Mapping[str, Json] = {
         "vLLM": {"owned_by": "vllm", "max_model_len": context},
-        "OpenRouter": {"context_length": 4 * context,
-                       "top_provider": {"context_length": context, "max_completion_tokens": 1024}},
+        "OpenRouter": {
+            "context_length": 4 * context,
+            "top_provider": {"context_length": context, "max_completion_tokens": 1024},
+        },
         "llama.cpp": {"owned_by": "llamacpp", "meta": {"n_ctx_train": 16 * context}},
-    }  # fmt: skip
+    }
     return {**entry, **own.get(kind, {})}
 
 
@@ -82,23 +84,38 @@ def answer_native(kind: str, path: str, models: list[str], context: int, loads: 
     running = [{"name": name, "model": name, "context_length": context} for name in latest]
     is_loaded = {"state": "loaded", "loaded_context_length": context}
     answers: Mapping[tuple[str, str], Json] = {
-        ("llama.cpp", "/props"): {"default_generation_settings": {"n_ctx": context, "params": {}},
-                                  "total_slots": 1},
+        ("llama.cpp", "/props"): {
+            "default_generation_settings": {"n_ctx": context, "params": {}},
+            "total_slots": 1,
+        },
         ("Ollama", "/api/ps"): {"models": running if loads else []},
         ("Ollama", "/api/show"): {
-            "parameters": "stop                           \"<|end|>\"",
-            "details": {"family": "llama"}, "model_info": {"llama.context_length": 131_072}},
+            "parameters": 'stop                           "<|end|>"',
+            "details": {"family": "llama"},
+            "model_info": {"llama.context_length": 131_072},
+        },
         ("Ollama, num_ctx", "/api/show"): {
-            "parameters": f"stop \"<|end|>\"\nnum_ctx                        {context}",
-            "model_info": {"llama.context_length": 131_072}},
-        ("LM Studio", "/api/v0/models"): {"object": "list", "data": [
-            {"id": name, "max_context_length": 131_072, **(is_loaded if loads else {})}
-            for name in models]},
-        ("LiteLLM", "/v1/model/info"): {"data": [
-            {"model_name": name, "litellm_params": {"model": name},
-             "model_info": {"max_tokens": 2 * context, "max_input_tokens": context}}
-            for name in models]},
-    }  # fmt: skip
+            "parameters": f'stop "<|end|>"\nnum_ctx                        {context}',
+            "model_info": {"llama.context_length": 131_072},
+        },
+        ("LM Studio", "/api/v0/models"): {
+            "object": "list",
+            "data": [
+                {"id": name, "max_context_length": 131_072, **(is_loaded if loads else {})}
+                for name in models
+            ],
+        },
+        ("LiteLLM", "/v1/model/info"): {
+            "data": [
+                {
+                    "model_name": name,
+                    "litellm_params": {"model": name},
+                    "model_info": {"max_tokens": 2 * context, "max_input_tokens": context},
+                }
+                for name in models
+            ]
+        },
+    }
     return answers[kind, path]
 
 

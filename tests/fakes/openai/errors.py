@@ -133,10 +133,13 @@ class GatewayError:
         return web.Response(
             status=self.status,
             text=text,
-            content_type="application/json" if not is_text else
-            "text/html" if text.startswith("<") else "text/plain",
+            content_type="application/json"
+            if not is_text
+            else "text/html"
+            if text.startswith("<")
+            else "text/plain",
             headers=self.headers,
-        )  # fmt: skip
+        )
 
 
 def _detail(*path: object, words: str = "Extra inputs are not permitted") -> Mapping[str, object]:

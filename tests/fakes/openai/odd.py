@@ -215,8 +215,17 @@ def reasoning_content(chunks: list[Json]) -> list[Json]:
 
 def reasoning(chunks: list[Json]) -> list[Json]:
     pieces = in_pieces(THOUGHT)
-    return _before_text(chunks, [{"content": "", "reasoning": piece, "reasoning_details": [
-        {"type": "reasoning.text", "index": 0, "text": piece}]} for piece in pieces])  # fmt: skip
+    return _before_text(
+        chunks,
+        [
+            {
+                "content": "",
+                "reasoning": piece,
+                "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": piece}],
+            }
+            for piece in pieces
+        ],
+    )
 
 
 def thinking_parts(chunks: list[Json]) -> list[Json]:
@@ -306,13 +315,41 @@ def completion_of(chunks: list[Json]) -> Json:
 CHAT_KINDS: dict[str, Change] = {
     change.__name__: change
     for change in (
-        name_again, id_again, object_arguments, whole_calls, calls_in_one_chunk, dict_calls,
-        extra_content, one_id, number_ids, no_ids, empty_ids, one_index, no_index, null_index,
-        think_tags, unopened_thoughts, reasoning_content, reasoning, whole_message, list_content,
-        thinking_parts, no_finish, finish_with_last_delta, finish_in_capitals, empty_finish,
-        second_choice, citations, messages, nulls, end_again, usage_first, no_response_ids, pings,
+        name_again,
+        id_again,
+        object_arguments,
+        whole_calls,
+        calls_in_one_chunk,
+        dict_calls,
+        extra_content,
+        one_id,
+        number_ids,
+        no_ids,
+        empty_ids,
+        one_index,
+        no_index,
+        null_index,
+        think_tags,
+        unopened_thoughts,
+        reasoning_content,
+        reasoning,
+        whole_message,
+        list_content,
+        thinking_parts,
+        no_finish,
+        finish_with_last_delta,
+        finish_in_capitals,
+        empty_finish,
+        second_choice,
+        citations,
+        messages,
+        nulls,
+        end_again,
+        usage_first,
+        no_response_ids,
+        pings,
     )
-}  # fmt: skip
+}
 """Kinds of chunks, in the order in which they are applied."""
 
 
@@ -421,13 +458,16 @@ def _think(events: list[Json], thought: str) -> list[Json]:
 
 def reasoning_items(events: list[Json]) -> list[Json]:
     item = {
-        "type": "reasoning", "id": "rs_1",
+        "type": "reasoning",
+        "id": "rs_1",
         "summary": [{"type": "summary_text", "text": THOUGHT}],
         "content": [{"type": "reasoning_text", "text": THOUGHT}],
-    }  # fmt: skip
-    new = [{"type": "response.output_item.added", "output_index": 90, "item": item},
-           {"type": "response.reasoning_text.delta", "output_index": 90, "delta": THOUGHT},
-           {"type": "response.output_item.done", "output_index": 90, "item": item}]  # fmt: skip
+    }
+    new = [
+        {"type": "response.output_item.added", "output_index": 90, "item": item},
+        {"type": "response.reasoning_text.delta", "output_index": 90, "delta": THOUGHT},
+        {"type": "response.output_item.done", "output_index": 90, "item": item},
+    ]
     return [events[0], *copy.deepcopy(new), *events[1:]]
 
 
@@ -452,24 +492,73 @@ def null_fields(events: list[Json]) -> list[Json]:
 RESPONSE_KINDS: dict[str, Change] = {
     change.__name__: change
     for change in (
-        argument_objects, one_call_id, no_call_ids, think_text, unopened_text, text_contents,
-        empty_output, null_output, no_completed, no_done_events, no_delta_events, only_items,
-        reasoning_items, no_numbers, no_item_ids, one_number, last_event_again, null_fields,
+        argument_objects,
+        one_call_id,
+        no_call_ids,
+        think_text,
+        unopened_text,
+        text_contents,
+        empty_output,
+        null_output,
+        no_completed,
+        no_done_events,
+        no_delta_events,
+        only_items,
+        reasoning_items,
+        no_numbers,
+        no_item_ids,
+        one_number,
+        last_event_again,
+        null_fields,
     )
-}  # fmt: skip
+}
 """Kinds of Responses events, in the order in which they are applied."""
 BYTE_KINDS = (
-    "crlf", "cr", "no_space", "comments", "bom", "no_done", "done_twice", "no_blank_lines",
-    "no_last_newline", "many_lines", "json", "json_list", "json_lines",
-)  # fmt: skip
-ALL_CHAT = frozenset({
-    "one_index", "one_id", "object_arguments", "list_content", "no_finish", "reasoning_content",
-    "extra_content", "nulls", "citations", "crlf", "comments", "no_space", "bom",
-})  # fmt: skip
-ALL_RESPONSES = frozenset({
-    "one_call_id", "argument_objects", "empty_output", "reasoning_items", "last_event_again",
-    "null_fields", "crlf", "comments", "no_space", "bom",
-})  # fmt: skip
+    "crlf",
+    "cr",
+    "no_space",
+    "comments",
+    "bom",
+    "no_done",
+    "done_twice",
+    "no_blank_lines",
+    "no_last_newline",
+    "many_lines",
+    "json",
+    "json_list",
+    "json_lines",
+)
+ALL_CHAT = frozenset(
+    {
+        "one_index",
+        "one_id",
+        "object_arguments",
+        "list_content",
+        "no_finish",
+        "reasoning_content",
+        "extra_content",
+        "nulls",
+        "citations",
+        "crlf",
+        "comments",
+        "no_space",
+        "bom",
+    }
+)
+ALL_RESPONSES = frozenset(
+    {
+        "one_call_id",
+        "argument_objects",
+        "empty_output",
+        "reasoning_items",
+        "last_event_again",
+        "null_fields",
+        "crlf",
+        "comments",
+        "no_space",
+        "bom",
+    }
+)
 """Kinds that one server can have together: the mode "all"."""
 
 

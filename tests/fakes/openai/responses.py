@@ -130,8 +130,11 @@ class Creation:
         stream = EventStream(self._state, request, "event")
         if self._body.get("store", True):
             self._state.responses[self._response["id"]] = {
-                **self._response, "status": "in_progress", "output": [], "usage": None,
-            }  # fmt: skip
+                **self._response,
+                "status": "in_progress",
+                "output": [],
+                "usage": None,
+            }
         try:
             await self._stream(stream)
         except (Cut, asyncio.CancelledError, ConnectionError):

@@ -83,9 +83,11 @@ class Script:
             return self
         if not isinstance(most, int) or isinstance(most, bool) or most < LEAST_OUTPUT:
             raise OpenAIErrorResponse(
-                400, "Invalid 'max_output_tokens': integer below minimum value.",
-                code="integer_below_min_value", param="max_output_tokens",
-            )  # fmt: skip
+                400,
+                "Invalid 'max_output_tokens': integer below minimum value.",
+                code="integer_below_min_value",
+                param="max_output_tokens",
+            )
         said = self.usage.get("output")
         if not isinstance(said, int) or not 0 <= said < 10**7:  # it lies, or says nothing
             said = tokens([self.text, self.refusal, self.calls])

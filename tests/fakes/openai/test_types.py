@@ -11,9 +11,18 @@ from openai import AsyncOpenAI
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.types import check
 
-TOOL = {"type": "function", "name": "tables", "strict": True, "description": "",
-        "parameters": {"type": "object", "properties": {}, "required": [],
-                       "additionalProperties": False}}  # fmt: skip
+TOOL = {
+    "type": "function",
+    "name": "tables",
+    "strict": True,
+    "description": "",
+    "parameters": {
+        "type": "object",
+        "properties": {},
+        "required": [],
+        "additionalProperties": False,
+    },
+}
 SCRIPTS = [
     Script(text="The answer."),
     Script(text="I look.", calls=(("tables", "{}"), ("tables", '{"a": 1}')), reasoning=True),
@@ -87,12 +96,16 @@ async def test_error_event(fake: FakeOpenAI, client: AsyncOpenAI) -> None:
 @pytest.mark.parametrize(
     ("items", "words"),
     [
-        ([{"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}],
-         "No tool output found for function call c1."),
-        ([{"type": "function_call_output", "call_id": "c1", "output": "x"}],
-         "No tool call found for function call output with call_id c1."),
+        (
+            [{"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}],
+            "No tool output found for function call c1.",
+        ),
+        (
+            [{"type": "function_call_output", "call_id": "c1", "output": "x"}],
+            "No tool call found for function call output with call_id c1.",
+        ),
     ],
-)  # fmt: skip
+)
 async def test_calls_without_outputs_are_refused(
     fake: FakeOpenAI, client: AsyncOpenAI, items: list[object], words: str
 ) -> None:

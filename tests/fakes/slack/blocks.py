@@ -54,8 +54,18 @@ CHARTS, CHART_TITLE, CHART_LABEL = 2, 50, 20
 data-visualization-block: characters of a title and an axis, and of a label and a series' name."""
 CHART_SERIES, CHART_LINES, CHART_POINTS = 12, 6, 20
 """Series (segments of a pie); series of a line chart by one client library; points of a series."""
-_MESSAGE_BLOCKS = {"markdown", "section", "context", "divider", "actions", "header",
-                   "rich_text", "table", "data_table", "data_visualization"}  # fmt: skip
+_MESSAGE_BLOCKS = {
+    "markdown",
+    "section",
+    "context",
+    "divider",
+    "actions",
+    "header",
+    "rich_text",
+    "table",
+    "data_table",
+    "data_visualization",
+}
 _VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input"}
 TOO_LONG = {"chat.update": "msg_too_long", "chat.postEphemeral": "msg_too_long"}
 """What a method says of too many bytes in blocks; the others say `msg_blocks_too_long`."""
@@ -320,19 +330,31 @@ def _options(element: Json) -> None:
         raise SlackErrorResponse("invalid_blocks")
 
 
-_INPUTS = {"plain_text_input": _text_input, "number_input": _number_input,
-           "datepicker": _datepicker, "static_select": _options,
-           "checkboxes": _options}  # fmt: skip
+_INPUTS = {
+    "plain_text_input": _text_input,
+    "number_input": _number_input,
+    "datepicker": _datepicker,
+    "static_select": _options,
+    "checkboxes": _options,
+}
 
 
 def _header(block: Json) -> None:
     _check_text(block["text"], HEADER, "plain_text")
 
 
-_CHECKS = {"section": _section, "markdown": _markdown, "context": _context, "actions": _actions,
-           "input": _input, "header": _header, "rich_text": _rich_text,
-           "table": _table, "data_table": _data_table,
-           "data_visualization": _data_visualization}  # fmt: skip
+_CHECKS = {
+    "section": _section,
+    "markdown": _markdown,
+    "context": _context,
+    "actions": _actions,
+    "input": _input,
+    "header": _header,
+    "rich_text": _rich_text,
+    "table": _table,
+    "data_table": _data_table,
+    "data_visualization": _data_visualization,
+}
 
 
 def _check_text(text: Json, limit: int, kind: str = "") -> None:

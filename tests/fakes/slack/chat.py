@@ -47,11 +47,19 @@ def update(workspace: Workspace, args: Json) -> Json:
     post.stream = None  # a person stopped it
     post.edited = workspace.clock.ts()
     workspace.note_shown(post)
-    workspace.told("events_api", {
-        "type": "message", "subtype": "message_changed", "hidden": True, "channel": post.channel,
-        "ts": post.edited, "event_ts": post.edited, "message": post.event(),
-        "previous_message": before,
-    })  # fmt: skip
+    workspace.told(
+        "events_api",
+        {
+            "type": "message",
+            "subtype": "message_changed",
+            "hidden": True,
+            "channel": post.channel,
+            "ts": post.edited,
+            "event_ts": post.edited,
+            "message": post.event(),
+            "previous_message": before,
+        },
+    )
     return {"channel": post.channel, "ts": post.ts, "text": post.text}
 
 
@@ -71,18 +79,41 @@ def remove(workspace: Workspace, post: Post) -> None:
     post.deleted = True
     at = workspace.clock.ts()
     if replies:  # a root stays as a tombstone, so that its replies hang on something
-        stone = {"type": "message", "subtype": "tombstone", "user": "USLACKBOT", "ts": post.ts,
-                 "text": "This message was deleted.", "thread_ts": post.ts}  # fmt: skip
-        workspace.told("events_api", {
-            "type": "message", "subtype": "message_changed", "hidden": True,
-            "channel": post.channel, "ts": at, "event_ts": at, "message": stone,
-            "previous_message": before,
-        })  # fmt: skip
+        stone = {
+            "type": "message",
+            "subtype": "tombstone",
+            "user": "USLACKBOT",
+            "ts": post.ts,
+            "text": "This message was deleted.",
+            "thread_ts": post.ts,
+        }
+        workspace.told(
+            "events_api",
+            {
+                "type": "message",
+                "subtype": "message_changed",
+                "hidden": True,
+                "channel": post.channel,
+                "ts": at,
+                "event_ts": at,
+                "message": stone,
+                "previous_message": before,
+            },
+        )
         return
-    workspace.told("events_api", {
-        "type": "message", "subtype": "message_deleted", "hidden": True, "channel": post.channel,
-        "ts": at, "event_ts": at, "deleted_ts": post.ts, "previous_message": before,
-    })  # fmt: skip
+    workspace.told(
+        "events_api",
+        {
+            "type": "message",
+            "subtype": "message_deleted",
+            "hidden": True,
+            "channel": post.channel,
+            "ts": at,
+            "event_ts": at,
+            "deleted_ts": post.ts,
+            "previous_message": before,
+        },
+    )
 
 
 def add_reaction(workspace: Workspace, args: Json) -> Json:

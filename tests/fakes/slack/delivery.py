@@ -115,9 +115,12 @@ class Deliveries:
 
     async def _over_socket(self, delivery: Delivery, envelope: str, attempt: int) -> bool:
         await self._connected.wait()
-        message: Json = {"envelope_id": envelope, "type": delivery.kind,
-                         "payload": delivery.payload,
-                         "accepts_response_payload": delivery.kind != "events_api"}  # fmt: skip
+        message: Json = {
+            "envelope_id": envelope,
+            "type": delivery.kind,
+            "payload": delivery.payload,
+            "accepts_response_payload": delivery.kind != "events_api",
+        }
         if delivery.kind == "events_api":
             message |= {"retry_attempt": attempt, "retry_reason": "timeout" if attempt else ""}
         dropped = self._dropped
@@ -157,8 +160,13 @@ class Deliveries:
         """One Socket Mode connection, until it ends."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        await socket.send_json({"type": "hello", "num_connections": len(self.sockets) + 1,
-                                "connection_info": {"app_id": "A0APP"}})  # fmt: skip
+        await socket.send_json(
+            {
+                "type": "hello",
+                "num_connections": len(self.sockets) + 1,
+                "connection_info": {"app_id": "A0APP"},
+            }
+        )
         self.sockets.append(socket)
         self._transports[socket] = request.transport
         self._connected.set()

@@ -5,8 +5,13 @@ from __future__ import annotations
 from .records import BOT_USER, FileRecord, Json, SlackErrorResponse, file_json, new_id
 from .workspace import Workspace
 
-_TYPES = {"csv": "text/csv", "png": "image/png", "txt": "text/plain", "html": "text/html",
-          "pdf": "application/pdf"}  # fmt: skip
+_TYPES = {
+    "csv": "text/csv",
+    "png": "image/png",
+    "txt": "text/plain",
+    "html": "text/html",
+    "pdf": "application/pdf",
+}
 
 
 def get_upload_url(workspace: Workspace, args: Json) -> Json:
@@ -31,8 +36,9 @@ def complete_upload(workspace: Workspace, args: Json) -> Json:
         workspace.told("events_api", told)
     for file in kept:
         file.shared = True
-        workspace.told("events_api", {"type": "file_shared", "file_id": file.id,
-                                      "channel_id": channel})  # fmt: skip
+        workspace.told(
+            "events_api", {"type": "file_shared", "file_id": file.id, "channel_id": channel}
+        )
     return {"files": [file_json(file, workspace.origin) for file in kept]}
 
 

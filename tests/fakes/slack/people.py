@@ -101,9 +101,14 @@ class PeopleActions:
         return post
 
     def alert(
-        self, place: SlackChannel, blocks: Sequence[Json] = (), attachments: Sequence[Json] = (),
-        thread: Post | None = None, files: Sequence[tuple[str, str, bytes]] = (), text: str = "",
-    ) -> Post:  # fmt: skip
+        self,
+        place: SlackChannel,
+        blocks: Sequence[Json] = (),
+        attachments: Sequence[Json] = (),
+        thread: Post | None = None,
+        files: Sequence[tuple[str, str, bytes]] = (),
+        text: str = "",
+    ) -> Post:
         """Another app posts: its `text` is mostly empty, and what it says stands beside it
         (openclaw/openclaw/issues/97727)."""
         robot = self.person("Alerts", is_bot=True)
@@ -142,13 +147,29 @@ class PeopleActions:
     def event(self, event: Json, envelope: Json | None = None) -> Delivery:
         """Send an event, wrapped as the Events API wraps it; `envelope` differs from that."""
         place = self.workspace.places.get(str(event.get("channel", "")))
-        return self.deliveries.send("events_api", {
-            "type": "event_callback", "team_id": TEAM, "context_team_id": TEAM,
-            "api_app_id": APP_ID, "event_id": new_id("Ev"), "event_time": 0, "event": event,
-            "is_ext_shared_channel": bool(place and place.shared_with_strangers),
-            "authorizations": [{"enterprise_id": None, "team_id": TEAM, "user_id": BOT_USER,
-                                "is_bot": True, "is_enterprise_install": False}],
-        } | (envelope or {}))  # fmt: skip
+        return self.deliveries.send(
+            "events_api",
+            {
+                "type": "event_callback",
+                "team_id": TEAM,
+                "context_team_id": TEAM,
+                "api_app_id": APP_ID,
+                "event_id": new_id("Ev"),
+                "event_time": 0,
+                "event": event,
+                "is_ext_shared_channel": bool(place and place.shared_with_strangers),
+                "authorizations": [
+                    {
+                        "enterprise_id": None,
+                        "team_id": TEAM,
+                        "user_id": BOT_USER,
+                        "is_bot": True,
+                        "is_enterprise_install": False,
+                    }
+                ],
+            }
+            | (envelope or {}),
+        )
 
     def edit(self, post: Post, text: str) -> Delivery:
         """Change the text of a post. Each edit that leaves a mention of the app in a channel is
@@ -158,13 +179,22 @@ class PeopleActions:
         post.versions.append(text)
         place = self.workspace.places[post.channel]
         if MENTION in text and place.kind != "im":
-            self.event(post.event() | {"type": "app_mention", "channel": place.id,
-                                       "event_ts": post.edited})  # fmt: skip
-        return self.event({
-            "type": "message", "subtype": "message_changed", "hidden": True,
-            "channel": post.channel, "channel_type": place.kind, "ts": post.edited,
-            "event_ts": post.edited, "message": post.event(), "previous_message": before,
-        })  # fmt: skip
+            self.event(
+                post.event() | {"type": "app_mention", "channel": place.id, "event_ts": post.edited}
+            )
+        return self.event(
+            {
+                "type": "message",
+                "subtype": "message_changed",
+                "hidden": True,
+                "channel": post.channel,
+                "channel_type": place.kind,
+                "ts": post.edited,
+                "event_ts": post.edited,
+                "message": post.event(),
+                "previous_message": before,
+            }
+        )
 
     def remove(self, post: Post) -> None:
         """Delete a post, one's own or (as an admin) the bot's."""
@@ -176,48 +206,89 @@ class PeopleActions:
         if self.workspace.sessions.get((place.id, thread_ts)) != "processing":
             raise AssertionError("there is no stop button")
         open_streams = self.stop_streams(place, thread_ts)
-        return self.event({
-            "type": "agent_session_stopped", "channel": place.id, "thread_ts": thread_ts,
-            "user": someone.id, "streaming_message_ts": open_streams,
-            "event_ts": self.workspace.clock.ts(),
-        })  # fmt: skip
+        return self.event(
+            {
+                "type": "agent_session_stopped",
+                "channel": place.id,
+                "thread_ts": thread_ts,
+                "user": someone.id,
+                "streaming_message_ts": open_streams,
+                "event_ts": self.workspace.clock.ts(),
+            }
+        )
 
     def stop_streams(self, place: SlackChannel, thread_ts: str) -> list[str]:
         """What the button does to open streams; the event may still be lost on its way."""
-        streams = [post for post in self.workspace.thread(place.id, thread_ts)
-                   if post.stream is not None]  # fmt: skip
+        streams = [
+            post for post in self.workspace.thread(place.id, thread_ts) if post.stream is not None
+        ]
         for post in streams:
             if post.stream is not None:
                 post.stream.stopped = True
         return [post.ts for post in streams]
 
     def open_home(self, someone: SlackPerson, tab: str = "home") -> Delivery:
-        place = next((p for p in self.workspace.places.values()
-                      if p.kind == "im" and someone.id in p.members), None)  # fmt: skip
-        return self.event({"type": "app_home_opened", "user": someone.id, "tab": tab,
-                           "channel": place.id if place else "D0NONE",
-                           "event_ts": self.workspace.clock.ts()})  # fmt: skip
+        place = next(
+            (
+                p
+                for p in self.workspace.places.values()
+                if p.kind == "im" and someone.id in p.members
+            ),
+            None,
+        )
+        return self.event(
+            {
+                "type": "app_home_opened",
+                "user": someone.id,
+                "tab": tab,
+                "channel": place.id if place else "D0NONE",
+                "event_ts": self.workspace.clock.ts(),
+            }
+        )
 
     def click(
         self, someone: SlackPerson, post: Post, label: str, lies: Json | None = None
     ) -> Delivery:
         button = post.buttons[label]
-        return self._interact(someone, {
-            "type": "block_actions", "trigger_id": self.workspace.trigger(),
-            "channel": {"id": post.channel}, "message": post.event(),
-            "container": {"type": "message", "message_ts": post.ts, "channel_id": post.channel,
-                          "thread_ts": post.thread_ts or None},
-            "actions": [{"type": "button", "action_id": button["action_id"],
-                         "block_id": button["block_id"], "value": button.get("value", ""),
-                         "action_ts": self.workspace.clock.ts()}],
-        }, lies)  # fmt: skip
+        return self._interact(
+            someone,
+            {
+                "type": "block_actions",
+                "trigger_id": self.workspace.trigger(),
+                "channel": {"id": post.channel},
+                "message": post.event(),
+                "container": {
+                    "type": "message",
+                    "message_ts": post.ts,
+                    "channel_id": post.channel,
+                    "thread_ts": post.thread_ts or None,
+                },
+                "actions": [
+                    {
+                        "type": "button",
+                        "action_id": button["action_id"],
+                        "block_id": button["block_id"],
+                        "value": button.get("value", ""),
+                        "action_ts": self.workspace.clock.ts(),
+                    }
+                ],
+            },
+            lies,
+        )
 
     def shortcut(self, someone: SlackPerson, post: Post, callback_id: str) -> Delivery:
-        return self._interact(someone, {
-            "type": "message_action", "callback_id": callback_id, "message": post.event(),
-            "trigger_id": self.workspace.trigger(), "channel": {"id": post.channel},
-            "message_ts": post.ts, "action_ts": self.workspace.clock.ts(),
-        })  # fmt: skip
+        return self._interact(
+            someone,
+            {
+                "type": "message_action",
+                "callback_id": callback_id,
+                "message": post.event(),
+                "trigger_id": self.workspace.trigger(),
+                "channel": {"id": post.channel},
+                "message_ts": post.ts,
+                "action_ts": self.workspace.clock.ts(),
+            },
+        )
 
     def submit(
         self, someone: SlackPerson, view: Json, values: dict[str, str], lies: Json | None = None
@@ -230,10 +301,15 @@ class PeopleActions:
                 element = block["element"]
                 sent = read_input(element, values.get(block["block_id"]))
                 state[block["block_id"]] = {element["action_id"]: sent}
-        return self._interact(someone, {
-            "type": "view_submission", "trigger_id": self.workspace.trigger(),
-            "view": {**view, "state": {"values": state}, "app_installed_team_id": TEAM},
-        }, lies)  # fmt: skip
+        return self._interact(
+            someone,
+            {
+                "type": "view_submission",
+                "trigger_id": self.workspace.trigger(),
+                "view": {**view, "state": {"values": state}, "app_installed_team_id": TEAM},
+            },
+            lies,
+        )
 
     def command(
         self,
@@ -243,21 +319,34 @@ class PeopleActions:
         text: str,
         lies: Json | None = None,
     ) -> Delivery:
-        return self.deliveries.send("slash_commands", {
-            "command": command, "text": text, "user_id": someone.id, "user_name": someone.name,
-            "channel_id": place.id, "channel_name": place.name, "team_id": someone.team,
-            "team_domain": "ponte", "api_app_id": APP_ID, "trigger_id": self.workspace.trigger(),
-            "response_url": self._response_url(place.id, someone, True),
-            "is_enterprise_install": "false",
-        } | (lies or {}))  # fmt: skip
+        return self.deliveries.send(
+            "slash_commands",
+            {
+                "command": command,
+                "text": text,
+                "user_id": someone.id,
+                "user_name": someone.name,
+                "channel_id": place.id,
+                "channel_name": place.name,
+                "team_id": someone.team,
+                "team_domain": "ponte",
+                "api_app_id": APP_ID,
+                "trigger_id": self.workspace.trigger(),
+                "response_url": self._response_url(place.id, someone, True),
+                "is_enterprise_install": "false",
+            }
+            | (lies or {}),
+        )
 
     def _interact(self, someone: SlackPerson, payload: Json, lies: Json | None = None) -> Delivery:
         channel = payload.get("channel", {}).get("id", "")
         told = payload | {
-            "team": {"id": TEAM, "domain": "ponte"}, "api_app_id": APP_ID, "enterprise": None,
+            "team": {"id": TEAM, "domain": "ponte"},
+            "api_app_id": APP_ID,
+            "enterprise": None,
             "user": {"id": someone.id, "name": someone.name, "team_id": someone.team},
             "is_enterprise_install": False,
-        }  # fmt: skip
+        }
         if channel:
             told["response_url"] = self._response_url(channel, someone)
         return self.deliveries.send("interactive", told | (lies or {}))

@@ -25,8 +25,15 @@ _CURSOR = "user:"
 
 
 def auth_test(workspace: Workspace, args: Json) -> Json:
-    return {"url": "https://ponte.slack.com/", "team": "Ponte", "team_id": TEAM, "user": "ponte",
-            "user_id": BOT_USER, "bot_id": BOT_ID, "app_id": APP_ID}  # fmt: skip
+    return {
+        "url": "https://ponte.slack.com/",
+        "team": "Ponte",
+        "team_id": TEAM,
+        "user": "ponte",
+        "user_id": BOT_USER,
+        "bot_id": BOT_ID,
+        "app_id": APP_ID,
+    }
 
 
 def users_info(workspace: Workspace, args: Json) -> Json:
@@ -73,14 +80,24 @@ def user_json(someone: SlackPerson, locale: bool = True) -> Json:
     only set for people of other workspaces with whom the bot shares no channel.
     """
     user: Json = {
-        "id": someone.id, "team_id": someone.team, "name": someone.name.lower(),
-        "is_bot": someone.is_bot, "deleted": someone.deactivated,
-        "is_stranger": someone.team != TEAM, "tz": someone.tz,
-        "is_restricted": bool(someone.guest), "is_ultra_restricted": someone.guest == "single",
-        "real_name": someone.name, "updated": 0,
-        "profile": {"display_name": someone.name, "real_name": someone.name,
-                    "status_text": someone.status, "team": someone.team},
-    }  # fmt: skip
+        "id": someone.id,
+        "team_id": someone.team,
+        "name": someone.name.lower(),
+        "is_bot": someone.is_bot,
+        "deleted": someone.deactivated,
+        "is_stranger": someone.team != TEAM,
+        "tz": someone.tz,
+        "is_restricted": bool(someone.guest),
+        "is_ultra_restricted": someone.guest == "single",
+        "real_name": someone.name,
+        "updated": 0,
+        "profile": {
+            "display_name": someone.name,
+            "real_name": someone.name,
+            "status_text": someone.status,
+            "team": someone.team,
+        },
+    }
     if locale:
         user["locale"] = someone.locale
     return user
@@ -191,10 +208,7 @@ def files_info(workspace: Workspace, args: Json) -> Json:
 def _window(posts: list[Post], args: Json) -> list[Post]:
     oldest, latest = args.get("oldest", "0"), args.get("latest", "9")
     inclusive = args.get("inclusive") in ("1", "true", True)
-    return [
-        p for p in posts
-        if oldest < p.ts < latest or (inclusive and p.ts in (oldest, latest))
-    ]  # fmt: skip
+    return [p for p in posts if oldest < p.ts < latest or (inclusive and p.ts in (oldest, latest))]
 
 
 def _page(workspace: Workspace, place: SlackChannel, posts: list[Post], args: Json) -> Json:

@@ -176,8 +176,11 @@ def to_rich_text(block: Json) -> Json:
     if block["type"] != "markdown":
         return block
     text = {"type": "text", "text": block["text"]}
-    return {"type": "rich_text", "block_id": new_id("b"),
-            "elements": [{"type": "rich_text_section", "elements": [text]}]}  # fmt: skip
+    return {
+        "type": "rich_text",
+        "block_id": new_id("b"),
+        "elements": [{"type": "rich_text_section", "elements": [text]}],
+    }
 
 
 def file_json(file: FileRecord, origin: str = "") -> Json:

@@ -97,9 +97,11 @@ class RecordingProxy:
         added = self.add_fields(body) if "stream" in body else {}
         try:
             async with self._session.request(
-                request.method, self.upstream + request.path, json={**body, **added},
+                request.method,
+                self.upstream + request.path,
+                json={**body, **added},
                 headers={"Authorization": request.headers.get("Authorization", "")},
-            ) as answer:  # fmt: skip
+            ) as answer:
                 exchange.status = answer.status
                 response = web.StreamResponse(
                     status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]}

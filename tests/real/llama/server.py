@@ -35,11 +35,22 @@ def llama(folder: Path, *, takes_tools: bool = True) -> Iterator[str]:
     log = folder / "llama.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-S", HERE / "serve.py", packages / MODEL, KEY, str(CONTEXT_TOKENS),
-             *(["jinja"] if takes_tools else [])],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, cwd=folder, text=True,
+            [
+                sys.executable,
+                "-S",
+                HERE / "serve.py",
+                packages / MODEL,
+                KEY,
+                str(CONTEXT_TOKENS),
+                *(["jinja"] if takes_tools else []),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            cwd=folder,
+            text=True,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(packages)},
-        )  # fmt: skip
+        )
     try:
         assert process.stdout is not None
         origin = process.stdout.readline().strip()

@@ -111,8 +111,9 @@ class ReusedBase:
             self._base = self._make()
             self._fields = _read_fields(database, self._base)
             names = {field[0] for field in self._fields}
-            self._rows = {name: database.execute(f"SELECT * FROM {name}").fetchall()
-                          for name in names}  # fmt: skip
+            self._rows = {
+                name: database.execute(f"SELECT * FROM {name}").fetchall() for name in names
+            }
             return self._base
 
 
@@ -121,8 +122,9 @@ def _read_fields(database: sqlite3.Connection, base: Base) -> list[Any]:
     return database.execute(
         "SELECT table_name, fields.* FROM nc_models_v2 AS tables "
         "JOIN nc_columns_v2 AS fields ON fields.fk_model_id = tables.id "
-        "WHERE tables.base_id = ? ORDER BY fields.id", (base.id,),
-    ).fetchall()  # fmt: skip
+        "WHERE tables.base_id = ? ORDER BY fields.id",
+        (base.id,),
+    ).fetchall()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +145,20 @@ class _Seeding:
         }
         customers = f"{meta}/{tables['Customers']}/fields"
         for title, type, options in (
-            ("Orders", "LinkToAnotherRecord", {"relation_type": "hm",
-             "related_table_id": tables["Orders"]}),
-            ("Total", "Rollup", {"rollup_function": "sum",
-             "related_table_rollup_field_id": fields["Orders", "Amount"]}),
-        ):  # fmt: skip
+            (
+                "Orders",
+                "LinkToAnotherRecord",
+                {"relation_type": "hm", "related_table_id": tables["Orders"]},
+            ),
+            (
+                "Total",
+                "Rollup",
+                {
+                    "rollup_function": "sum",
+                    "related_table_rollup_field_id": fields["Orders", "Amount"],
+                },
+            ),
+        ):
             if type == "Rollup":
                 options["related_field_id"] = fields["Customers", "Orders"]
             field = {"title": title, "type": type, "options": options}

@@ -43,13 +43,28 @@ def start_detached(folder: Path, stdin: int) -> str:
     log = folder / "server.log"
     # The shell ends at once, so that no process of the tests is the server's parent. It would
     # replace the standard input of a background command that does not redirect it.
-    command = ["sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", _node(), *NODE_OPTIONS,
-               str(HERE / "server.mjs"), str(tells), "delete"]  # fmt: skip
+    command = [
+        "sh",
+        "-c",
+        'exec 3<&0; "$@" <&3 3<&- &',
+        "sh",
+        _node(),
+        *NODE_OPTIONS,
+        str(HERE / "server.mjs"),
+        str(tells),
+        "delete",
+    ]
     with log.open("wb") as output:
         subprocess.run(
-            command, pass_fds=(tells,), cwd=folder, stdin=stdin, stdout=output, stderr=output,
-            env=_environment(folder), check=True,
-        )  # fmt: skip
+            command,
+            pass_fds=(tells,),
+            cwd=folder,
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            env=_environment(folder),
+            check=True,
+        )
     os.close(tells)
     return _read_origin(ready, log)
 
@@ -62,9 +77,13 @@ def nocodb(folder: Path) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [_node(), *NODE_OPTIONS, str(HERE / "server.mjs"), str(tells)],
-            pass_fds=(tells,), cwd=folder, stdin=subprocess.PIPE, stdout=output, stderr=output,
+            pass_fds=(tells,),
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             env=_environment(folder),
-        )  # fmt: skip
+        )
     os.close(tells)
     try:
         yield _read_origin(ready, log)

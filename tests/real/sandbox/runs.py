@@ -66,7 +66,7 @@ def _ran(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         environment["TMPDIR"] = folder
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )  # fmt: skip
+        )
 
 
 @functools.cache

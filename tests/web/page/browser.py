@@ -48,8 +48,11 @@ def _fetch(folder: Path) -> None:
     try:
         packed = subprocess.run(
             [npm, "pack", f"axe-core@{AXE}", "--pack-destination", str(folder)],
-            check=True, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     except (subprocess.SubprocessError, OSError):
         pytest.skip(f"needs axe-core (npm pack axe-core@{AXE})")
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:

@@ -18,8 +18,9 @@ from tests.web.web_ponte import Turn, WebPonte
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROWS = (card_row({"Name": "Ann", "City": "Lisbon"}, {"Name": "Ann", "City": "Porto"}),)
-OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", ROWS,
-            ("approve", "change", "deny"))  # fmt: skip
+OPEN = Card(
+    "abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "change", "deny")
+)
 REVISED = replace(OPEN, text="Version 2, changed by Ana.", revision=2)
 FIELDS = (
     FormField("City", "City", "text", "Porto"),

@@ -17,10 +17,23 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 BEFORE, AFTER = {"Name": "Ann", "City": "Lisbon"}, {"Name": "Ann", "City": "Porto"}
-OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.",
-            (card_row(BEFORE, AFTER),), ("approve", "deny"))  # fmt: skip
-DONE = Card("abc234", "change", "Update 1 row", "Approved by the owner.",
-            (card_row(BEFORE, AFTER),), ("undo",), "done")  # fmt: skip
+OPEN = Card(
+    "abc234",
+    "proposal",
+    "Update 1 row",
+    "In Customers.",
+    (card_row(BEFORE, AFTER),),
+    ("approve", "deny"),
+)
+DONE = Card(
+    "abc234",
+    "change",
+    "Update 1 row",
+    "Approved by the owner.",
+    (card_row(BEFORE, AFTER),),
+    ("undo",),
+    "done",
+)
 
 
 async def test_a_card_is_decided_and_every_tab_sees_by_whom(ponte: WebPonte, page: Page) -> None:
@@ -100,10 +113,16 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
 async def test_a_schedule_is_approved(ponte: WebPonte, page: Page) -> None:
     """While the click is on its way, no button can be pressed. The answer draws the card anew, and
     nothing that it says is said twice."""
-    asked = Card("abc234", "proposal", "Post: Hello", "When: daily.\nIt calls no model.",
-                 actions=("approve", "deny"))  # fmt: skip
-    started = replace(asked, text="When: daily.\nStarted. Type `schedule abc234 pause`.",
-                      actions=(), state="done")  # fmt: skip
+    asked = Card(
+        "abc234",
+        "proposal",
+        "Post: Hello",
+        "When: daily.\nIt calls no model.",
+        actions=("approve", "deny"),
+    )
+    started = replace(
+        asked, text="When: daily.\nStarted. Type `schedule abc234 pause`.", actions=(), state="done"
+    )
     go = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -154,8 +173,10 @@ async def test_a_long_value_is_whole_until_the_decision_and_opens_after_it(
     rows = (card_row(BEFORE, AFTER | {"Note": long}),)
     at = 1_800_000_000.0
     done = replace(DONE, rows=rows, decided_at=at)
-    ponte.answers(Answer("Shall I?", cards=(replace(OPEN, rows=rows),)),
-                  click=Answer("Updated 1 row.", cards=(done,)))  # fmt: skip
+    ponte.answers(
+        Answer("Shall I?", cards=(replace(OPEN, rows=rows),)),
+        click=Answer("Updated 1 row.", cards=(done,)),
+    )
     await say(page, "rename Ann")
     card = page.locator(".card")
     await expect(card.get_by_text("The end")).to_be_visible()

@@ -57,9 +57,12 @@ PASSES = ((390, "en", 0), (768, "fr", None), (1280, "pt-BR", 1))
 """Width, language, and the theme of the first view (1 is dark; None: all light, and axe does not
 look). Themes take turns, so that axe sees each view in two widths and both themes."""
 OPENED = {
-    "conversation": "#options", "sure": "#delete", "keys-list": "#shortcuts", "naming": "#my-name",
+    "conversation": "#options",
+    "sure": "#delete",
+    "keys-list": "#shortcuts",
+    "naming": "#my-name",
     "tokens": "#my-tokens",
-}  # fmt: skip
+}
 """Dialogs with what opens them. Some of it is hidden on a phone, so it is clicked by script."""
 
 

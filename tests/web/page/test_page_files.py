@@ -24,9 +24,10 @@ async def test_plots_are_shown_and_open_large_code_unfolds_and_other_files_are_l
 ) -> None:
     code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
     made = {
-        "plot.png": ("image/png", PNG), "x.html": ("text/html", b"<script>"),
+        "plot.png": ("image/png", PNG),
+        "x.html": ("text/html", b"<script>"),
         "code.py": ("text/x-python", code.encode()),
-    }  # fmt: skip
+    }
 
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author

@@ -15,13 +15,15 @@ from tests.web.web_ponte import WebPonte
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REPORT = QuickCommand(
-    "report", "Report",
+    "report",
+    "Report",
     inputs={
-        "title": {"type": "text", "required": True}, "pages": {"type": "number"},
+        "title": {"type": "text", "required": True},
+        "pages": {"type": "number"},
         "draft": {"type": "boolean"},
         "kind": {"type": "choice", "choices": ("long", "short"), "required": True},
     },
-)  # fmt: skip
+)
 
 
 async def open_commands(ponte: WebPonte, tab: Page, *commands: QuickCommand) -> None:
@@ -52,10 +54,15 @@ async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, tab: Page) -> No
     (row,) = ponte.rows.values()
     command = parse_command(row.message.text)
     assert command
-    assert (command.slug, command.input) == ("report", {
-        "title": 'A "big" one\\\nwith two lines', "pages": "12.5", "draft": "true",
-        "kind": "short",
-    })  # fmt: skip
+    assert (command.slug, command.input) == (
+        "report",
+        {
+            "title": 'A "big" one\\\nwith two lines',
+            "pages": "12.5",
+            "draft": "true",
+            "kind": "short",
+        },
+    )
 
 
 async def test_escape_and_cancel_send_nothing_and_free_text_stays_text(

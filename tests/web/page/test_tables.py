@@ -23,8 +23,18 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HEADS = ("Name", "City", "Balance", "Since", "Status", "Owner", "E-mail", "Phone", "Notes", "Score")
 CALLED = "Called twice; wants the new contract before the end of the year, by post"
-CELLS = ("Companhia Ponte", "São Paulo", "12,300.50", "2026-11-20", "Active", "Élise Dubois",
-         "elise.dubois@ponte.example", "+55 11 91234-5678", CALLED, "97.25")  # fmt: skip
+CELLS = (
+    "Companhia Ponte",
+    "São Paulo",
+    "12,300.50",
+    "2026-11-20",
+    "Active",
+    "Élise Dubois",
+    "elise.dubois@ponte.example",
+    "+55 11 91234-5678",
+    CALLED,
+    "97.25",
+)
 WIDTHS, COLUMNS = (390, 1280), (2, 8, 20)
 
 
@@ -39,15 +49,19 @@ def table(columns: int) -> str:
 
 
 SIZES = RowsResult(
-    "Things", (RowColumn("Name"), RowColumn("Size", "number")),
-    (("b", "9 kg"), ("c", "10 kg"), ("a", "–")), ((None, 9), (None, 10), (None, None)),
-)  # fmt: skip
+    "Things",
+    (RowColumn("Name"), RowColumn("Size", "number")),
+    (("b", "9 kg"), ("c", "10 kg"), ("a", "–")),
+    ((None, 9), (None, 10), (None, None)),
+)
 
 
 AMOUNTS = RowsResult(
-    "Sums", (RowColumn("Name"), RowColumn("Sum", "number")),
-    (("a; b", "R$ 1.234,50"), ("＝1+1", "-R$ 3,00")), ((None, "1234.5"), (None, -3)),
-)  # fmt: skip
+    "Sums",
+    (RowColumn("Name"), RowColumn("Sum", "number")),
+    (("a; b", "R$ 1.234,50"), ("＝1+1", "-R$ 3,00")),
+    ((None, "1234.5"), (None, -3)),
+)
 
 
 async def script(turn: Turn) -> Answer:
@@ -62,9 +76,12 @@ async def script(turn: Turn) -> Answer:
         return Answer("\n\n".join(each.text for each in placed), placed=placed)
     cells = dict(zip(HEADS, CELLS, strict=True))
     rows = [card_row(cells, {**cells, "City": "Porto"})] * 3
-    return Answer("Please look.", cards=(
-        Card("abc234", "proposal", "Update 3 rows", "In Customers.", tuple(rows), ("approve",)),
-    ))  # fmt: skip
+    return Answer(
+        "Please look.",
+        cards=(
+            Card("abc234", "proposal", "Update 3 rows", "In Customers.", tuple(rows), ("approve",)),
+        ),
+    )
 
 
 @pytest_asyncio.fixture(loop_scope="session")

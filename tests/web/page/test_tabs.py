@@ -139,8 +139,11 @@ async def test_nothing_is_lost_when_the_shared_worker_crashes(
         await send_in_each(pages)
         devtools = await browser.new_browser_cdp_session()
         targets = (await devtools.send("Target.getTargets"))["targetInfos"]
-        (worker,) = (one for one in targets if one["url"].startswith(ponte.web.address)
-                     and one["type"] == "shared_worker")  # fmt: skip
+        (worker,) = (
+            one
+            for one in targets
+            if one["url"].startswith(ponte.web.address) and one["type"] == "shared_worker"
+        )
         await devtools.send("Target.closeTarget", {"targetId": worker["targetId"]})
         half.set()
         await expect_each_is_answered(pages)

@@ -177,8 +177,10 @@ class Landlock:
                 environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
                 running = await launch(
                     lambda ends: kernel_command_line(python, program, ends, limits, fence, beside),
-                    environment=environment, folder=work, user=user,
-                )  # fmt: skip
+                    environment=environment,
+                    folder=work,
+                    user=user,
+                )
                 running.tidy = tidy.pop_all().aclose
             return await _watch_disk(running, session, limits)
 
