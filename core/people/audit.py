@@ -79,6 +79,7 @@ AUDIT_TABLE = TableDeclaration(
     whose="person",
     not_exported="the section `audit` has the lines",
     erased="its lines name nobody once their `audit_keys` are deleted",
+    names_nobody=True,
     contents="who asked, decided and did what, by random keys and ids",
     kept="`PONTE_AUDIT_DAYS`; 0, the default, is for ever; the newest 100 MB",
     # `size`: the characters of this line and of all before it. `is_logged`: it was written to the

@@ -98,6 +98,8 @@ class TableDeclaration:
       `:person` is the person's key, `:one` the key under which their usage is counted.
     - `deleted_by` lists the links by which forgetting a person deletes rows. A table of personal
       data without links describes in `erased` how its rows are erased.
+    - `names_nobody`: no row leads to a person once other tables are erased, so an erasure need
+      not write the table anew.
     - `seen_at` is the column with the time of the person's action.
 
     Storage:
@@ -124,6 +126,7 @@ class TableDeclaration:
     deleted_by: Sequence[Link] = ()
     erased: str = ""
     seen_at: str = ""
+    names_nobody: bool = False
     purged_with: Literal["", "inbox", "changes"] = ""
     generates_key: bool = False
     never_reuses_keys: bool = False

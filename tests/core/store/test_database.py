@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,18 @@ import pytest
 from core.base.errors import NotStored, Unstorable
 from core.store.database import SqlConnection, SqliteDatabase, inspect_file
 from core.store.schema import Schema
+from core.store.tables import TableDeclaration, text
 
-NOTES = Schema("CREATE TABLE notes (text TEXT UNIQUE)")
+NOTES_TABLE = TableDeclaration(
+    name="notes",
+    whose="person",
+    contents="words",
+    kept="for ever",
+    columns=[text("text")],
+    key=["text"],
+    erased="by tests",
+)
+NOTES = Schema.of([NOTES_TABLE], [], [])
 MEGABYTE = "x" * 1_000_000
 
 
@@ -372,6 +383,24 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
     await database.scrub(whole=True)
     left = bytes_of(tmp_path)
     assert (b"secret" in left, b"public" in left) == (False, True)
+    await database.close()
+
+
+async def test_tables_are_written_anew_one_after_the_other(tmp_path: Path) -> None:
+    """Lines that name nobody stay where they are, however many they are."""
+    lines = replace(NOTES_TABLE, name="lines", names_nobody=True)
+    schema = Schema.of([NOTES_TABLE, lines, replace(NOTES_TABLE, name="others")], [], [])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", schema)
+    statements: list[str] = []
+    for word in ("c", "a", "b"):
+        await database.write(note(word))
+    database._connection.set_trace_callback(statements.append)
+    await asyncio.gather(database.scrub(whole=True), database.write(note("meanwhile")))
+    assert sorted(await notes(database)) == ["a", "b", "c", "meanwhile"]
+    written = [sql for sql in statements if sql.startswith(("DELETE", "INSERT", "COMMIT"))]
+    assert not [sql for sql in written if "lines" in sql]
+    first, second = (written.index(f"DELETE FROM {name}") for name in ("notes", "others"))
+    assert "COMMIT" in written[first:second], "one transaction for each table"
     await database.close()
 
 
