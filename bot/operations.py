@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 FILE_PIECE_BYTES = 3_000_000
 """Most bytes of a file in one response."""
 ERASE_TIMEOUT_SECONDS = 900.0
-"""Erasing a person writes nearly all tables anew."""
+"""Erasing a person rewrites nearly all tables."""
 
 
 @dataclass(frozen=True, slots=True)

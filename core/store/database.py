@@ -355,7 +355,7 @@ class _Write(Generic[T]):
     error: BaseException | None = None
 
 
-def _write_anew(connection: SqlConnection, name: str) -> None:
+def _rewrite_table(connection: SqlConnection, name: str) -> None:
     """Write the rows of a table to pages that held nothing before."""
     connection.execute(f"CREATE TEMP TABLE copy AS SELECT * FROM {name}").close()  # noqa: S608
     connection.execute(f"DELETE FROM {name}").close()  # noqa: S608
@@ -414,11 +414,11 @@ class SqliteDatabase:
     async def scrub(self, *, whole: bool = False) -> None:
         """Remove deleted data that `secure_delete` does not overwrite. Older versions of pages
         remain in the write-ahead log until it is truncated. Rows that moved to another page remain
-        in the gap that they left; with `whole`, each table is written anew. Other writes come in
-        between: VACUUM would hold them up for the whole audit log."""
+        in the gap that they left; with `whole`, one table after the other is rewritten. Other
+        writes come in between: VACUUM would stop them for the length of the audit log."""
         for table in self.tables if whole else ():
             if not table.names_nobody:
-                await self.write(functools.partial(_write_anew, name=table.name))
+                await self.write(functools.partial(_rewrite_table, name=table.name))
 
         def work(connection: SqlConnection) -> None:
             if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:

@@ -99,7 +99,7 @@ class TableDeclaration:
     - `deleted_by` lists the links by which forgetting a person deletes rows. A table of personal
       data without links describes in `erased` how its rows are erased.
     - `names_nobody`: no row leads to a person once other tables are erased, so an erasure need
-      not write the table anew.
+      not rewrite the table.
     - `seen_at` is the column with the time of the person's action.
 
     Storage:

@@ -386,7 +386,7 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_tables_are_written_anew_one_after_the_other(tmp_path: Path) -> None:
+async def test_tables_are_rewritten_one_after_the_other(tmp_path: Path) -> None:
     """Lines that name nobody stay where they are, however many they are."""
     lines = replace(NOTES_TABLE, name="lines", names_nobody=True)
     schema = Schema.of([NOTES_TABLE, lines, replace(NOTES_TABLE, name="others")], [], [])
