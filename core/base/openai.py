@@ -66,8 +66,8 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 """Timeout of such a call, and the longest Retry-After for which Ponte waits."""
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 """Pauses between attempts if the server sends no Retry-After."""
-MODEL_PAUSE_TIMEOUT_SECONDS = 600.0
-"""The longest pause within a stream."""
+MODEL_PAUSE_TIMEOUT_SECONDS = 1800.0
+"""The longest pause within a stream, or before an answer that is not streamed."""
 MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS = 1000, 5.0
 """Connections to the server at once, and how long an unused one stays open."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
@@ -139,6 +139,14 @@ _REGION = re.compile(
 """How servers say that they do not serve the place that a request comes from."""
 _NO_REASONING = re.compile(r"(?i)set (the )?.?reasoning[._]effort.{0,6} to .?none\b")
 """How servers say that a model calls tools only without reasoning."""
+_NO_STREAM = re.compile(
+    r"(?is)verified to stream|\bonly\b.{0,30}\bnon.?stream|不支持.{0,9}流式|流式.{0,9}不支持"
+    r"|\bstream(ing|ed)?\b(?!.?option)[^.]{0,40}(false|unsupported|disabled|unavailable|forbidden"
+    r"|(not|n't)\b[^.]{0,20}(support|allow|enabled|permit|available|implement|accept))"
+    r"|((not|n't|cannot|without)\b|(unsupported|unknown|unrecogni[sz]ed)\b[^.]{0,20}(field|param"
+    r"|argument|name|property|value))[^.]{0,50}\bstream(ing|ed)?\b(?!.?option)"
+)
+"""How servers say that they do not stream an answer of this model, or to this account."""
 _NO_TOOLS = re.compile(
     r"(?i)--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
     r"\b[^.]{0,30}(not|n't) (be |currently )?(support|enabled|allowed)|that support tool"
@@ -268,6 +276,13 @@ class ModelServerFault(Exception):
         return self.status in (400, 422) and self._says(_NO_REASONING)
 
     @property
+    def refuses_stream(self) -> bool:
+        """True if the server does not stream this model's answer. It may answer in one piece."""
+        words = f"{self.code} {self.type} {self.message}".replace("_", " ")
+        is_refusal = self.status in (0, 500, 501, *range(400, 429))
+        return is_refusal and (self.param == "stream" or _NO_STREAM.search(words) is not None)
+
+    @property
     def is_unknown_model(self) -> bool:
         """True if the model does not exist, or not for this key."""
         in_words = self.status in (400, 404, 410) and self._says(_UNKNOWN_MODEL)
@@ -323,6 +338,8 @@ class ModelServerFault(Exception):
     def may_pass(self) -> bool:
         """True if the request had no effect and may succeed a little later."""
         if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
+            return False
+        if self.refuses_stream:
             return False
         if self.status >= 500:
             return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)

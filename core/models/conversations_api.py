@@ -186,7 +186,7 @@ class BackgroundStream:
             self._has_room.set()
             if isinstance(event, Exception):
                 raise event
-            if event.get("type") in START_EVENTS:
+            if not event.get("type") or event["type"] in START_EVENTS:
                 self._unreported_id = ""
             yield event
 
@@ -213,9 +213,10 @@ class BackgroundStream:
                 self.has_ended = self.has_ended or kind in END_EVENTS
                 if not self._is_abandoned:
                     self._events.put_nowait(event)
-                if kind in START_EVENTS and not named:
+                # An answer that is not streamed is one object without a type.
+                if (not kind or kind in START_EVENTS) and not named:
                     named = True
-                    self._unreported_id = read_id(read_object(event.get("response")))
+                    self._unreported_id = read_id(read_object(event.get("response")) or event)
                     await self.report_late_id()
                 while self._events.qsize() >= MAX_WAITING_EVENTS and not self._is_abandoned:
                     self._has_room.clear()
@@ -231,8 +232,7 @@ class BackgroundStream:
 class OpenStreams:
     """All streams of this process that are still open, by conversation."""
 
-    def __init__(self, silence: float, grace: float) -> None:
-        self._silence = silence
+    def __init__(self, grace: float) -> None:
         self._grace = grace
         self._open: dict[str, set[BackgroundStream]] = {}
         self.uncertain: set[str] = set()
@@ -240,10 +240,10 @@ class OpenStreams:
         self._late_reports: set[asyncio.Task[None]] = set()
 
     def open(
-        self, source: AsyncIterator[Json], conversation: str, late: OnResponseId
+        self, source: AsyncIterator[Json], conversation: str, silence: float, late: OnResponseId
     ) -> BackgroundStream:
         """Start reading a stream of that conversation."""
-        stream = BackgroundStream(source, self._silence, self._grace, late)
+        stream = BackgroundStream(source, silence, self._grace, late)
         self._open.setdefault(conversation, set()).add(stream)
         stream.task.add_done_callback(lambda _: self._remove(stream, conversation))
         return stream
@@ -462,6 +462,7 @@ class ConversationRound:
         stream = self._streams.open(
             client.stream(RESPONSES_PATH, body),
             remote,
+            self._server.silence_seconds(body),
             lambda id: self._server.record_remote(self._thread.id, Remote("response", id)),
         )
         try:
@@ -558,7 +559,7 @@ class ConversationsApi:
 
     def __init__(self, server: ModelServer) -> None:
         self.server = server
-        self.streams = OpenStreams(server.options.silence_seconds, server.options.drain_seconds)
+        self.streams = OpenStreams(server.options.drain_seconds)
         self.spares = SpareConversations(server)
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:

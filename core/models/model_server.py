@@ -148,6 +148,10 @@ NO_TOOLS = (
     "The model `{model}` cannot call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
     "to a model that can call tools."
 )
+STREAM_REFUSED = (
+    "The model's server refuses to answer with the model `{model}`, with streaming and without "
+    "streaming. Check your account there, or set PONTE_MODEL to another model."
+)
 REGION_REFUSED = (
     "The model's server does not serve the country or region that Ponte's requests come from. Set "
     "OPENAI_BASE_URL to another server, or HTTPS_PROXY to a proxy in another region."
@@ -295,6 +299,7 @@ MODEL_ERRORS = ErrorTable(
     on(range(300, 400)).raises(
         ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}
     ),
+    on(when=lambda fault: fault.refuses_stream).raises(ModelError, STREAM_REFUSED),
     on(when=lambda fault: fault.lacks_tools and "--jinja" in fault.message).raises(
         ModelError, TOOLS_NEED_OPTION, values=lambda fault: {"option": "--jinja"}
     ),
@@ -366,6 +371,8 @@ class ModelServer:
         """Models whose last answer began with a thought that no tag opened."""
         self.models_without_reasoning: set[str] = set()
         """Models that call tools only with the reasoning effort "none"."""
+        self.unstreamed_models: set[str] = set()
+        """Models whose answers the server does not stream."""
         self.takes_roles = True
         """The server takes a system message, and several messages of one role in a row."""
         self.max_output_tokens = MAX_OUTPUT_TOKENS
@@ -379,7 +386,10 @@ class ModelServer:
 
     def without_refused_fields(self, body: Json) -> Json:
         """Return `body` without the fields that this server refused before."""
-        body = {k: v for k, v in body.items() if k not in self._refused_fields}
+        refused = set(self._refused_fields)
+        if body["model"] in self.unstreamed_models:
+            refused |= {"stream", "stream_options"}
+        body = {k: v for k, v in body.items() if k not in refused}
         # The Responses API demands `strict`; there, it is False for all tools.
         keys = self._refused_fields.intersection(SCHEMA_KEYS)
         keys -= {"strict"} if "input" in body else set()
@@ -391,10 +401,16 @@ class ModelServer:
         """Limit the tokens of the answer to `most` by `field`, or as the server wants it."""
         body[self.output_limit_field or field] = min(most, self.max_output_tokens)
 
+    def silence_seconds(self, body: Json) -> float:
+        """Return how long the server may send nothing. Without a stream, that is the whole time of
+        an answer."""
+        return self.options.silence_seconds if "stream" in body else MAX_ROUND_SECONDS
+
     def is_unpaid(self, fault: ModelServerFault, has_begun: bool) -> bool:
         """Return whether a failed request surely costs nothing. `has_begun`: parts of its answer
         arrived. Some servers refuse a request by the first event of a stream."""
         is_refusal = fault.kind == "broken" and 400 <= fault.status < 500
+        is_refusal = is_refusal or fault.refuses_stream
         return fault.is_undone or (is_refusal and not has_begun and not fault.is_bad_call)
 
     def user_pseudonyms(self, ask: RoundRequest) -> Json:
@@ -436,6 +452,10 @@ class ModelServer:
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
         """Change future requests after a refusal. Return whether the same question may work now."""
+        if fault.refuses_stream and "stream" in body:
+            log.info("model server rejected a request field", field="stream")
+            self.unstreamed_models.add(body["model"])
+            return True
         if self._adapt_output_limit(fault, body):
             return True
         if self.input.call_id is not SHORT_CALL_ID and CALL_ID_PATTERN.search(fault.message):

@@ -351,8 +351,8 @@ class OwnHistoryApi:
         yield server.complete_round(ask, body, reader.response, answer)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
-        client, silence = self._server.client, self._server.options.silence_seconds
-        async with aclosing(client.stream(self.path, body)) as source:
+        silence = self._server.silence_seconds(body)
+        async with aclosing(self._server.client.stream(self.path, body)) as source:
             async for event in read_events(source, silence, lambda: bool(reader.finish)):
                 for stream_event in reader.read_event(event):
                     yield stream_event

@@ -167,3 +167,21 @@ def test_an_error_is_worded_by_its_kind(kind: str, status: int, body: object) ->
     else:
         assert error.sentence == SENTENCES[kind]
     assert error.words()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, e("Unknown parameter: 'stream_options'.", "unknown_parameter")),
+        (400, e("The 'stream_options' parameter is only allowed when 'stream' is enabled.")),
+        (400, e("stream options are not supported")),
+        (502, e("The upstream is not available")),
+        (500, e("upstream error: not found")),
+        (400, {"message": "This model only support stream mode, please enable the stream"}),
+        (500, e("stream error: stream ID 5; INTERNAL_ERROR; received from peer")),
+        (429, e("Streaming is not allowed at this rate", "rate_limit_exceeded")),
+        (500, e("Unknown error while streaming")),
+    ],
+)
+def test_another_refusal_is_none_of_streaming(status: int, body: object) -> None:
+    assert not ModelServerFault("refused", status=status, body=body).refuses_stream

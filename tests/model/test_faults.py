@@ -272,6 +272,37 @@ async def test_a_field_that_a_server_does_not_know_is_dropped_once(
     assert len(question_bodies(fake)) == 3
 
 
+def streams(body: Mapping[str, Any]) -> bool:
+    return bool(body.get("stream"))
+
+
+@every_level
+@each(errors.NO_STREAM)
+async def test_a_server_that_does_not_stream_is_asked_without(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    """Once, and remembered for that model. The refused request costs nothing."""
+    paying = Paying()
+    talk = talk_with(await make(level), payment=paying)
+    refuse(fake, error, streams)
+    fake.say(Script(calls=(("tables", "{}"),), match="hello"), Script(text="Two.", match="done"))
+    assert await talk.say("hello") == "Two."
+    assert await talk.say("again") == "You said: again"
+    assert [streams(body) for body in question_bodies(fake)] == [True, False, False, False]
+    assert not any("stream_options" in body for body in question_bodies(fake)[1:])
+    assert (paying.refused, waits, len(fake.used)) == (1, [], 3)
+
+
+@at_levels(errors.NO_STREAM)
+async def test_a_server_that_answers_neither_with_a_stream_nor_without(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    words = (await fails(make, fake, level, error)).words()
+    assert "`gpt-6-luna`" in words
+    assert "without streaming" in words
+    assert (len(question_bodies(fake)), waits) == (3, [])
+
+
 @pytest.mark.parametrize("words", ["max_tokens is not supported", "Use 'max_completion_tokens'."])
 async def test_a_limit_of_the_answer_has_two_names(
     make: Make, fake: FakeOpenAI, words: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from core.domain.messages import Item
 from core.domain.records import Remote, TextDelta
 from core.models.conversations_api import OpenStreams
 from core.models.served_model import Level
-from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai import FakeOpenAI, Script, errors
+from tests.fakes.openai.errors import GatewayError
 from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import LONG_ANSWER
 from tests.model.conftest import Make
@@ -80,11 +82,17 @@ async def test_a_drain_ends_after_its_time(make: Make, fake: FakeOpenAI) -> None
     assert fake.conversations == {}
 
 
+def refuse_streams(body: Mapping[str, Any]) -> GatewayError | None:
+    return errors.NO_STREAM["OpenAI"] if body.get("stream") else None
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
 async def test_an_id_that_comes_late_is_told(
-    make: Make, fake: FakeOpenAI, late: list[tuple[str, Remote]]
+    make: Make, fake: FakeOpenAI, late: list[tuple[str, Remote]], is_streamed: bool
 ) -> None:
     """Stopped before the server named its response: it must still be erased one day."""
     talk = Talk(await make())
+    fake.refuses = None if is_streamed else refuse_streams
     fake.say(Script(text=LONG_ANSWER, held=True))
     talk.begin("Tell me.")
     asking = asyncio.ensure_future(talk.round())
@@ -109,8 +117,8 @@ async def test_an_id_that_was_read_and_not_heard_is_told() -> None:
     async def late(response: str) -> None:
         said.append(response)
 
-    streams = OpenStreams(silence=5.0, grace=5.0)
-    stream = streams.open(source(), "conv_1", late)
+    streams = OpenStreams(grace=5.0)
+    stream = streams.open(source(), "conv_1", 5.0, late)
     await read.wait()
     streams.stop_listening(stream, "conv_1")
     assert streams.is_draining("conv_1")
@@ -118,6 +126,22 @@ async def test_an_id_that_was_read_and_not_heard_is_told() -> None:
     await streams.close()
     assert said == ["resp_1"]
     assert not streams.is_draining("conv_1")
+
+
+@pytest.mark.parametrize("level", ["responses", "chat"])
+async def test_an_answer_that_is_not_streamed_is_stopped(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level), preface="")
+    fake.refuses = refuse_streams
+    fake.say(Script(text=LONG_ANSWER, held=True))
+    talk.begin("Tell me.")
+    asking = asyncio.ensure_future(talk.round())
+    await fake.wait_until(lambda: fake.running == 1)
+    asking.cancel()
+    await fake.wait_until(lambda: fake.running == 0)
+    fake.release.set()
+    assert await talk.say("thanks") == "You said: thanks"
 
 
 @pytest.mark.parametrize("level", ["responses", "chat"])

@@ -12,9 +12,10 @@ from core.base.errors import ModelDown, ModelError, ModelRefused, ModelSilent, T
 from core.base.openai import Json
 from core.domain.records import ResponseStarted, RoundCompleted, TextDelta, TextWithdrawn
 from core.models.conversations_api import BackgroundStream
+from core.models.model_server import MAX_ROUND_SECONDS
 from core.models.served_model import Level
 from tests.fakes.loop_clock import LoopClock, run_ready
-from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai import FakeOpenAI, Script, errors
 from tests.fakes.openai.script import LONG_ANSWER, Disconnect, Failure
 from tests.model.conftest import SILENCE_SECONDS, Make, every_level
 from tests.model.talk import Talk
@@ -198,6 +199,23 @@ async def test_a_silent_server_is_given_up(
         return
     with pytest.raises(ModelSilent):
         await asking
+
+
+@every_level
+async def test_an_answer_without_a_stream_may_take_as_long_as_a_stream(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level))
+    error = errors.NO_STREAM["OpenAI"]
+    fake.refuses = lambda body: error if body.get("stream") else None
+    fake.say(Script(text=LONG_ANSWER, held=True))
+    saying = asyncio.create_task(talk.say("Tell me."))
+    await fake.wait_until(lambda: fake.running == 1)
+    LoopClock().skip(MAX_ROUND_SECONDS - SILENCE_SECONDS)
+    await run_ready()
+    fake.release.set()
+    assert await saying == LONG_ANSWER
+    assert len(fake.used) == 1
 
 
 async def test_an_answer_that_came_during_a_silence_is_taken(make: Make, fake: FakeOpenAI) -> None:

@@ -47,6 +47,8 @@ async def create(state: State, request: web.Request, body: Json) -> web.StreamRe
     async with state.working():
         if body.get("stream"):
             return await _stream(state, request, body, script)
+        if script.held:
+            await state.release.wait()
         return web.json_response(state.emit("completion", _completion(body, script)))
 
 

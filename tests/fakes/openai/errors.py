@@ -380,6 +380,32 @@ ROLES = {
     "LM Studio": GatewayError(400, {"error": "Only user and assistant roles are supported!"}),
     "Perplexity": GatewayError(400, _error(_ALTERNATE, 400, "invalid_message")),
 }
+NO_STREAM = {
+    "OpenAI": GatewayError(400, {"error": {
+        "message": "Your organization must be verified to stream this model. Please go to: "
+        "https://platform.openai.com/settings/organization/general and click on Verify.",
+        "type": "invalid_request_error", "param": "stream", "code": "unsupported_value"}}),
+    "OpenAI, o1": GatewayError(400, _error(
+        "Unsupported value: 'stream' does not support true with this model. Only the default "
+        "(false) value is supported.", "unsupported_value")),
+    "model": GatewayError(400, _error("Streaming is not supported for this model")),
+    "Bedrock": GatewayError(400, {"message":
+                                  "This model doesn't support tool use in streaming mode."}),
+    "llama.cpp": GatewayError(500, _error("Cannot use tools with stream", 500, "server_error")),
+    "FastAPI": GatewayError(422, {"detail": [{
+        "loc": ["body", "stream"], "msg": "Input should be False", "type": "literal_error"}]}),
+    "422": GatewayError(422, {"detail": "Only non-streaming requests are supported"}),
+    "501": GatewayError(501, "Streaming responses are not implemented"),
+    "403": GatewayError(403, _error("You are not allowed to stream with this key", 403)),
+    "404": GatewayError(404, _error("Please retry without streaming.", "stream_disabled")),
+    "code": GatewayError(400, _error("No.", "streaming_not_supported")),
+    "DashScope": GatewayError(400, _error("该模型不支持流式输出", "InvalidParameter")),
+    "JSON in a 200": GatewayError(200, _error("Streaming is disabled for your account")),
+    "event": GatewayError(200, _error("This deployment does not support streaming", 400),
+                          is_event=True),
+    "event without a status": GatewayError(200, _error("stream must be set to false"),
+                                           is_event=True),
+}  # fmt: skip
 STRICT = {
     "mixed": GatewayError(400, {
         "message": "Tools with mixed values for 'strict' are not allowed. Please set all tools to "

@@ -124,6 +124,8 @@ class Creation:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if not self._body.get("stream"):
+            if self.script.held:
+                await self._state.release.wait()
             await asyncio.sleep(self.script.seconds)
             self._commit("commit")
             return web.json_response(self._state.emit("response", self._visible_response()))

@@ -13,7 +13,10 @@ from typing import Any
 from openai import BaseModel
 from openai.types import ContainerRetrieveResponse, responses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from openai.types.chat.completion_create_params import (
+    CompletionCreateParamsNonStreaming,
+    CompletionCreateParamsStreaming,
+)
 from openai.types.container_create_params import ContainerCreateParams
 from openai.types.containers import FileListResponse
 from openai.types.conversations import (
@@ -53,14 +56,16 @@ def check(kind: str, value: dict[str, Any]) -> None:
 
 
 def fits(path: str, body: dict[str, Any]) -> None:
-    """A streamed request, or items for a conversation: every field known and well typed.
+    """A question, or items for a conversation: every field known and well typed.
 
     Raises ValidationError or AssertionError.
     """
     if path == "/responses" and body.get("stream"):
         assert _plain(_adapter(ResponseCreateParamsStreaming).validate_python(body)) == body
     elif path == "/chat/completions":
-        assert _plain(_adapter(CompletionCreateParamsStreaming).validate_python(body)) == body
+        kind: Any = CompletionCreateParamsNonStreaming
+        kind = CompletionCreateParamsStreaming if body.get("stream") else kind
+        assert _plain(_adapter(kind).validate_python(body)) == body
     elif path == "/containers":
         assert _plain(_adapter(ContainerCreateParams).validate_python(body)) == body
     elif path.endswith("/items") and body:
