@@ -18,12 +18,14 @@ from pydantic_core import to_jsonable_python
 from adapters.web.errors import UnknownPath
 from bot.config.reload import NEWER_FILE_SENTENCE
 from bot.home import Start
-from bot.operation_texts import TEXTS, ResultText, View, format_plainly
-from bot.operations import OPERATIONS, Operation
+from bot.operation_texts import TEXT_LISTS, TEXTS, ResultText, View, format_plainly
+from bot.operations import OPERATIONS, Operation, find_names
 from bot.ponte import Ponte
 from core.base.errors import BadInput, NotAllowed, SettingsError
-from core.base.i18n import say
+from core.base.i18n import say, translate_word
+from core.base.text import to_one_line
 from core.domain.messages import Person
+from core.domain.records import ListTable
 from core.people.audit import OPERATOR
 from core.people.rules import OWNER_ID
 from core.schedules.schedule import Schedule
@@ -82,6 +84,16 @@ class OperationService:
             shown["notes"].append(say(NEWER_FILE_SENTENCE, file=ponte.settings.ponte_config.name))
         return shown
 
+    async def tabulate(self, name: str, rows: Sequence[Json]) -> ListTable:
+        """Return rows of a list as the operator's page shows them: people and channels have their
+        names."""
+        columns = TEXT_LISTS[name]
+        keys = sorted(set(_find_values(rows, columns.names)))
+        found = await find_names(self.ponte, keys)
+        names = {key: _describe_key(key, to_one_line(found.get(key, ""))) for key in keys}
+        view = View(self.ponte.zone, names, is_page=True)
+        return await asyncio.to_thread(columns.table, rows, view)
+
     def list_forms(self) -> Sequence[Json]:
         """Return the forms of operations of the operator's page that are commands too."""
         return [
@@ -134,6 +146,13 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
         "failed": text.has_failed(result),
         "next": result.get("next", "") if isinstance(result, Mapping) else "",
     }
+
+
+def _describe_key(key: str, name: str) -> str:
+    """Return what the operator's page calls the person or channel with this key and name."""
+    if key.count(":") > 1:
+        return name or (translate_word("page") if key.startswith("web:") else key)
+    return f"{name} ({key})" if name and name != key else key
 
 
 @functools.cache

@@ -17,8 +17,8 @@ from core.base import i18n
 from core.base.i18n import say, translate_word
 from core.base.markdown import to_plain_text
 from core.base.text import clean_text, to_one_line
-from core.domain.records import TURN_WORDS
-from core.money.allowances import describe_estimates, describe_server_costs
+from core.domain.records import TURN_WORDS, ListTable
+from core.money.allowances import describe_usage_notes
 from core.people.audit import PERSON_FACTS
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_result, describe_rule
@@ -34,12 +34,14 @@ MAX_LISTED_TEXT_CHARACTERS = 40
 @dataclass(frozen=True, slots=True)
 class View:
     """The circumstances of a text: the reader's time zone, names of people by key, the arguments.
-    `is_running` is False if no Ponte runs and the settings alone gave the result."""
+    `is_running` is False if no Ponte runs and the settings alone gave the result. `is_page`: it is
+    for the operator's page, which has room for `wide` columns."""
 
     zone: datetime.tzinfo
     names: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     is_running: bool = True
+    is_page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,15 @@ def _text(value: Any, view: View) -> str:
     return to_one_line(str(value))
 
 
+def _word(value: Any, view: View) -> str:
+    return translate_word(str(value))
+
+
 def _text_or_dash(value: Any, view: View) -> str:
     return to_one_line(str(value)) or "–"
 
 
-def _person(key: Any, view: View) -> str:
+def _name(key: Any, view: View) -> str:
     return to_one_line(view.names.get(str(key), str(key)))
 
 
@@ -117,28 +123,44 @@ def _day_or_never(day: Any, view: View) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """A column of a list: its heading, the field of each row ("" is the row), and its cells."""
+    """A column of a list: its heading, the field of each row ("" is the row), and its cells. The
+    shell has no room for `wide` ones."""
 
     heading: str
     field: str
     cell: Cell = _text
+    wide: bool = False
 
 
-def _list(empty: str, *columns: ListColumn) -> Callable[[Any, View], Iterable[str]]:
-    """Return a text of headings and a line for each row. No rows are the sentence `empty`."""
+class TextList:
+    """The text of a list: headings and a line for each row. No rows are the sentence `empty`.
+    `more_names` are fields that hold keys of people, besides those of columns of names."""
 
-    def lines(rows: Sequence[Row], view: View) -> Iterable[str]:
+    def __init__(self, empty: str, *columns: ListColumn, more_names: Iterable[str] = ()) -> None:
+        self._empty = empty
+        self._columns = columns
+        self.names = {column.field for column in columns if column.cell is _name} | {*more_names}
+
+    def __call__(self, rows: Sequence[Row], view: View) -> Iterable[str]:
+        """Return lines for the shell."""
+        table = self.table(rows, view)
         if not rows:
-            return [say(empty)] if empty else ()
-        headings = [say(column.heading) for column in columns]
-        right = {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)}
-        cells = [
-            [each.cell(row[each.field] if each.field else row, view) for each in columns]
-            for row in rows
-        ]
-        return format_table(headings, cells, right)
+            return [table.empty] if table.empty else ()
+        return format_table(table.headings, table.rows, table.numbers)
 
-    return lines
+    def table(self, rows: Sequence[Row], view: View) -> ListTable:
+        """Return the cells of each row."""
+        columns = [column for column in self._columns if view.is_page or not column.wide]
+        return ListTable(
+            [say(column.heading) for column in columns],
+            [column.field for column in columns],
+            [
+                [each.cell(row[each.field] if each.field else row, view) for each in columns]
+                for row in rows
+            ],
+            {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)},
+            say(self._empty) if self._empty else "",
+        )
 
 
 def format_thread(thread: Row, view: View) -> Iterator[str]:
@@ -168,18 +190,21 @@ def _audit_details(line: Any, view: View) -> str:
     return COLUMN_GAP.join(facts)
 
 
-_AUDIT = _list(
+_AUDIT = TextList(
     "",
     ListColumn("time", "at", _audit_time),
     ListColumn("event", "event"),
     ListColumn("details", "", _audit_details),
+    more_names=PERSON_FACTS,
 )
-_LIMITS = _list(
-    "",
-    ListColumn("limit for", "name", _person),
+_LIMITS = TextList(
+    "No limits are set.",
+    ListColumn("limit for", "name", _name),
     ListColumn("limit", "limit"),
     ListColumn("used", "used"),
+    ListColumn("used (%)", "share", lambda share, view: f"{min(share, 9.99):.0%}", wide=True),
     ListColumn("until", "until"),
+    ListColumn("set in", "source", wide=True),
 )
 
 
@@ -191,8 +216,8 @@ def _dollars(cost: Any, view: View) -> str:
     return "–" if cost is None else i18n.format_money(float(cost))
 
 
-def _usage_rows(name: ListColumn, times: ListColumn) -> Callable[[Any, View], Iterable[str]]:
-    return _list(
+def _usage_rows(name: ListColumn, times: ListColumn) -> TextList:
+    return TextList(
         "Nothing has been used yet.",
         name,
         times,
@@ -203,8 +228,8 @@ def _usage_rows(name: ListColumn, times: ListColumn) -> Callable[[Any, View], It
 
 _MESSAGES, _CALLS = ListColumn("messages", "turns", _number), ListColumn("calls", "calls", _number)
 _USAGE_ROWS = {
-    "person": _usage_rows(ListColumn("person", "name", _person), _MESSAGES),
-    "channel": _usage_rows(ListColumn("channel", "name"), _MESSAGES),
+    "person": _usage_rows(ListColumn("person", "name", _name), _MESSAGES),
+    "channel": _usage_rows(ListColumn("channel", "name", _name), _MESSAGES),
     "model": _usage_rows(ListColumn("model", "name"), _CALLS),
     "tool": _usage_rows(ListColumn("tool", "name"), _CALLS),
     "day": _usage_rows(ListColumn("day", "name", _day_or_never), _MESSAGES),
@@ -220,10 +245,7 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
     counts = Counter(names.values())
     names = {key: f"{name} ({key})" if counts[name] > 1 else name for key, name in names.items()}
     yield from _USAGE_ROWS[report["by"]](report["rows"], replace(view, names=names))
-    if estimated := sum(int(row.get("estimated") or 0) for row in report["rows"]):
-        yield describe_estimates(estimated)
-    if models := report.get("server_costs"):
-        yield describe_server_costs(map(str, models))
+    yield from describe_usage_notes(report["rows"], report.get("server_costs", ()))
     if limits := report.get("limits"):
         yield ""
         yield from _LIMITS(limits, view)
@@ -232,13 +254,12 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
 def format_schedule(result: Row, view: View) -> Iterator[str]:
     """Yield all facts of a schedule, its whole text, and a line for each of its last runs."""
     (one,), runs = result["schedules"], result["runs"]
-    reason = REASON_SENTENCES.get(one["reason"], "")
     facts = (
         (say("ID"), one["id"]),
-        (say("state"), say(STATE_SENTENCES[one["state"]]) + (f": {say(reason)}" if reason else "")),
-        (say("rule"), f"{_describe_schedule(one, view)} ({one['time_zone']})"),
+        (say("state"), _describe_schedule_state(one, view)),
+        (say("rule"), _describe_schedule(one, view)),
         (say("next run"), _time(one["next_due_at"], view)),
-        (say("owner"), _person(one["owner"], view)),
+        (say("owner"), _name(one["owner"], view)),
         (say("channel"), to_one_line(one["place"])),
     )
     width = max(len(name) for name, _ in facts)
@@ -249,7 +270,7 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
     yield from _RUNS(runs, view)
 
 
-_RUNS = _list(
+_RUNS = TextList(
     "This schedule has not run yet.",
     ListColumn("due", "due_at", _time),
     ListColumn(
@@ -265,7 +286,25 @@ _RUNS = _list(
 
 def _describe_schedule(one: Row, view: View) -> str:
     rule = ScheduleRule(one["cron"], one["run_at"])
-    return describe_rule(ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"]))
+    zone = one["time_zone"]
+    return f"{describe_rule(ScheduleDraft(one['kind'], one['text'], rule, zone))} ({zone})"
+
+
+def _describe_schedule_state(one: Row, view: View) -> str:
+    state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
+    return f"{state}: {say(reason)}" if reason else state
+
+
+def _describe_run(run: Row | None, view: View) -> str:
+    if run is None:
+        return "–"
+    result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
+    code = f" ({run['reason']})" if run["reason"] else ""
+    return f"{_time(run['due_at'], view)}: {result}{code}"
+
+
+def _schedule_text(text: str, view: View) -> str:
+    return to_one_line(text)[: None if view.is_page else MAX_LISTED_TEXT_CHARACTERS]
 
 
 def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
@@ -425,27 +464,50 @@ _LINK = ResultText(
     notes=describe_sign_in_link,
     json_values=lambda result: [{key: result[key] for key in ("name", "token", "link")}],
 )
-_TURNS = _list(
+_TURNS = TextList(
     "No messages are being processed or have failed.",
     ListColumn("time", "created_at", _time),
     ListColumn("state", "state", lambda state, view: say(TURN_WORDS.get(state) or state)),
     ListColumn("code", "reason"),
-    ListColumn("person", "person", _person),
-    ListColumn("conversation", "conversation"),
+    ListColumn("person", "person", _name),
+    ListColumn("conversation", "conversation", _name),
 )
-_THREADS = _list(
+_PENDING = TextList(
+    "No requests are waiting.",
+    ListColumn("ID", "id"),
+    ListColumn("request", "title"),
+    ListColumn("requested by", "asker", _name),
+    ListColumn("channel", "place", _name),
+    ListColumn("time", "created_at", _time),
+    ListColumn("expires", "expires_at", _time),
+)
+_PARTS = TextList(
+    "",
+    ListColumn("part", "name", _word),
+    ListColumn("state", "state", _word),
+    ListColumn("details", "words", _word),
+)
+_CHECKS = TextList(
+    "",
+    ListColumn(
+        "state", "state", lambda state, view: say("ok") if state == "on" else _word(state, view)
+    ),
+    ListColumn("part", "part", _word),
+    ListColumn("details", "words"),
+)
+_THREADS = TextList(
     "No conversations yet.",
     ListColumn("last used", "used_at", _time),
     ListColumn("messages", "messages", _number),
     ListColumn("conversation", "conversation"),
 )
-_ACCOUNTS = _list(
+_ACCOUNTS = TextList(
     "No one has been added yet. Run `ponte people add NAME`.",
     ListColumn("name", "name"),
     ListColumn("added", "added", _time),
     ListColumn("last visit", "seen", _day_or_never),
 )
-_API_TOKENS = _list(
+_API_TOKENS = TextList(
     "No API tokens yet. Run `ponte people token NAME`.",
     ListColumn("ID", "id"),
     ListColumn("person", "person"),
@@ -454,17 +516,18 @@ _API_TOKENS = _list(
     ListColumn("expires", "expires", lambda at, view: _time(at, view) if at else say("never")),
     ListColumn("last use", "seen", _day_or_never),
 )
-_SCHEDULES = _list(
+_SCHEDULES = TextList(
     "No schedules yet.",
     ListColumn("ID", "id"),
-    ListColumn("state", "state", lambda state, view: say(STATE_SENTENCES[state])),
+    ListColumn("state", "", _describe_schedule_state),
     ListColumn("rule", "", _describe_schedule),
     ListColumn("next run", "next_due_at", _time),
-    ListColumn("owner", "owner", _person),
-    ListColumn("channel", "place"),
-    ListColumn("text", "text", lambda text, view: to_one_line(text)[:MAX_LISTED_TEXT_CHARACTERS]),
+    ListColumn("last run", "last_run", _describe_run, wide=True),
+    ListColumn("owner", "owner", _name),
+    ListColumn("channel", "place", _name),
+    ListColumn("text", "text", _schedule_text),
 )
-_PEOPLE = _list(
+_PEOPLE = TextList(
     "No one has written to Ponte yet.",
     ListColumn("name", "name", _text_or_dash),
     ListColumn("first seen", "first", _day),
@@ -475,6 +538,21 @@ _PEOPLE = _list(
     ListColumn("decisions", "decisions", _number),
     ListColumn("person", "person"),
 )
+TEXT_LISTS: Mapping[str, TextList] = {
+    "audit": _AUDIT,
+    "doctor": _CHECKS,
+    "limits": _LIMITS,
+    "pending": _PENDING,
+    "people list": _ACCOUNTS,
+    "people tokens": _API_TOKENS,
+    "person list": _PEOPLE,
+    "schedules list": _SCHEDULES,
+    "status": _PARTS,
+    "threads list": _THREADS,
+    "turns": _TURNS,
+    **{f"usage {by}": rows for by, rows in _USAGE_ROWS.items()},
+}
+"""The lists that the operator's page shows, too."""
 TEXTS: Mapping[str, ResultText] = {
     "status": ResultText(
         format_parts, has_failed=lambda parts: any(one["state"] == "failing" for one in parts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from html import escape
@@ -29,22 +29,11 @@ from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
 from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import BadInput, Refusal, SettingsError
-from core.base.i18n import (
-    LANGUAGE,
-    format_date,
-    format_moment,
-    format_money,
-    format_number,
-    say,
-    translate_word,
-)
-from core.base.text import to_one_line
-from core.domain.ports import StatusBoard
-from core.domain.records import TURN_WORDS
+from core.base.i18n import LANGUAGE, format_date, format_number, say
+from core.domain.records import ListTable
 from core.domain.rows import Chart, Series
-from core.integrations import Operator, OperatorBoard
-from core.money.allowances import describe_estimates, describe_server_costs
-from core.people.audit import PERSON_FACTS
+from core.integrations import Operator
+from core.money.allowances import describe_usage_notes
 from core.people.rules import OWNER_ID
 
 MAX_FORM_BYTES = 10_000
@@ -52,30 +41,91 @@ DEFAULT_AUDIT_DAYS = 7
 """Days of the audit log that are shown unless somebody asks for others."""
 MAX_USAGE_ROWS = 50
 """Rows of each usage report. The most expensive come first; `ponte usage` prints all."""
-USAGE_GROUPS = ("person", "day", "channel", "model")
-FORM_OPERATIONS = {
-    "reload": "", "people add": "name", "people renew": "name", "people remove": "name",
-    "people revoke": "id", "schedules pause": "id", "schedules resume": "id",
-    "schedules run": "id", "schedules delete": "id",
-}  # fmt: skip
-"""The operations behind the buttons, and the argument that a form's `name` is."""
-SHOWN_OPERATIONS = {
-    *FORM_OPERATIONS, "turns", "usage", "audit", "people list", "people tokens", "schedules list",
-}  # fmt: skip
-"""The operations that tabs show. The last tab has a form for each other one."""
+USAGE_TITLES = {
+    "person": "By person",
+    "day": "By day",
+    "channel": "By channel",
+    "model": "By model",
+}
 TAB_TITLES = {
-    "": "Overview", "checks": "Checks", "usage": "Usage", "people": "People",
-    "schedules": "Schedules", "audit": "Audit log", "config": "ponte.toml",
+    "": "Overview",
+    "checks": "Checks",
+    "usage": "Usage",
+    "people": "People",
+    "schedules": "Schedules",
+    "audit": "Audit log",
+    "config": "ponte.toml",
     "operations": "Operations",
-}  # fmt: skip
-STATE_WORDS = {"on": "on", "off": "off", "note": "note", "failing": "failing"}
-CHECK_WORDS = {"on": "ok", "off": "off", "note": "note", "failing": "failing"}
+}
+STATES = ("on", "off", "note", "failing")
+"""States that have a color."""
 _CODE = re.compile(r"`([^`]+)`")
 Json = Mapping[str, Any]
 
 
-class Html(str):
-    """Text that is HTML already. All other text is escaped."""
+@dataclass(frozen=True)
+class RowAction:
+    """An operation that a row of a list offers, with the row's `field` as its argument.
+
+    With a `warning`, the button `confirm` appears below the warning when somebody opens `label`, so
+    that one click changes nothing. Only rows in `states` offer it, if there are any.
+    """
+
+    operation: str
+    field: str
+    label: str
+    warning: str = ""
+    confirm: str = ""
+    states: Collection[str] = ()
+
+
+ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
+    "people list": (
+        RowAction(
+            "people renew",
+            "name",
+            "New link",
+            "{name}'s sign-in link and sessions will end. API tokens will stay valid.",
+            confirm="Create a new link",
+        ),
+        RowAction(
+            "people remove",
+            "name",
+            "Remove",
+            "{name} won't be able to sign in, and anything Ponte is doing for them will stop. "
+            "Their messages will be kept.",
+            confirm="Remove {name}",
+        ),
+    ),
+    "people tokens": (
+        RowAction(
+            "people revoke",
+            "id",
+            "Revoke",
+            "Programs that use this token will lose access immediately.",
+            confirm="Revoke {id}",
+        ),
+    ),
+    "schedules list": (
+        RowAction("schedules pause", "id", "Pause", states={"active"}),
+        RowAction("schedules resume", "id", "Resume", states={"paused"}),
+        RowAction("schedules run", "id", "Run now", states={"active", "paused"}),
+        RowAction(
+            "schedules delete",
+            "id",
+            "Delete",
+            "The schedule will be deleted with the list of its runs.",
+            confirm="Delete {id}",
+        ),
+    ),
+}
+"""The operations that the rows of a list offer."""
+IN_OTHER_TABS = {
+    *(action.operation for actions in ROW_ACTIONS.values() for action in actions),
+    *ROW_ACTIONS,
+    *("status", "turns", "usage", "audit", "reload", "people add"),
+}
+"""The operations that other tabs show. The last tab has a form for each other one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +133,6 @@ class AdminRoutes(RouteGroup):
     """The routes of the operator's page."""
 
     visitors: Visitors
-    board: OperatorBoard
     operator: Operator
 
     @endpoint("GET", "/admin", media=("text/html",), refuses=(404,))
@@ -105,7 +154,7 @@ class AdminRoutes(RouteGroup):
         admin."""
         visitor = visitor_of(request)
         await self.visitors.check_is_operator(visitor.person)
-        return AdminView(self.visitors, self.board, self.operator, visitor, request.query_params)
+        return AdminView(self.visitors, self.operator, visitor, request.query_params)
 
 
 class OperatorRequest(RequestBody):
@@ -135,14 +184,8 @@ class AdminView:
     visitor's session, has sent it."""
 
     def __init__(
-        self,
-        visitors: Visitors,
-        board: StatusBoard,
-        operator: Operator,
-        visitor: Visitor,
-        query: Json,
+        self, visitors: Visitors, operator: Operator, visitor: Visitor, query: Json
     ) -> None:
-        self._board = board
         self._operator = operator
         self._visitor = visitor
         self._query = query
@@ -207,339 +250,152 @@ class AdminView:
             raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
         status = 200
         try:
-            notice = await self._run_action(tab, form)
+            notice = await self._run_action(form)
         except (BadInput, SettingsError) as error:
             notice = _notice("bad", *error.words().splitlines())
             status = status_of(error) if isinstance(error, BadInput) else 400
         return await self.show(tab, notice, status)
 
-    async def _run_action(self, tab: str, form: Mapping[str, str]) -> str:
+    async def _run_action(self, form: Mapping[str, str]) -> str:
         """Do what a form asks for and return HTML about the result. Raise NotAllowed,
         UnknownPath, BadInput, SettingsError."""
-        name, do = form.get("name", "").strip(), form.get("do", "")
-        words = f"{tab} {do}" if tab != "config" else do
-        if tab == "operations":
-            operations = [one for one in self._forms() if one["name"] == do]
-            if not operations:
-                raise UnknownPath
-            fields = [each["name"] for each in operations[0]["fields"]]
-            values = {field: form.get(f"argument-{field}") for field in fields}
-            arguments = {key: value for key, value in values.items() if value}
-            described = await self._operator.describe(do, arguments, self._visitor.person)
-            lines = "\n".join([*described["notes"], *described["lines"]])
-            return f'<pre class="notice good" role="status">{escape(lines)}</pre>'
-        if words not in FORM_OPERATIONS:
+        do = form.get("do", "")
+        if do not in {one["name"] for one in self._operator.list_forms()}:
             raise UnknownPath
-        arguments = {} if words == "reload" else {FORM_OPERATIONS[words]: name}
-        if words == "schedules run":
-            arguments["once"] = form.get("once", "")
-        actor = self._visitor.person
-        result = await self._operator.describe(words, arguments, actor)
-        if words in ("people add", "people renew"):
-            label = escape(say("Link for {name}", name=name))
-            link = escape(result["lines"][0])
-            notes = "<br>".join(map(_to_html, result["notes"]))
-            return (
-                f'<div class="notice good" role="status"><p>{notes}</p><label>{label}'
-                f'<input class="link" readonly value="{link}"></label></div>'
-            )
-        return _notice("good", *result["lines"])
+        given = {
+            name.removeprefix("argument-"): value.strip()
+            for name, value in form.items()
+            if name.startswith("argument-") and value.strip()
+        }
+        result = await self._operator.describe(do, given, self._visitor.person)
+        if do not in ("people add", "people renew"):
+            lines = "\n".join([*result["notes"], *result["lines"]])
+            return f'<pre class="notice good" role="status">{_to_html(lines)}</pre>'
+        label = escape(say("Link for {name}", name=given["name"]))
+        notes = "<br>".join(map(_to_html, result["notes"]))
+        return (
+            f'<div class="notice good" role="status"><p>{notes}</p><label>{label}'
+            f'<input class="link" readonly value="{escape(result["lines"][0])}"></label></div>'
+        )
 
     async def _run(self, operation: str, **arguments: Any) -> Any:
         return await self._operator.run(operation, arguments, self._visitor.person)
 
-    async def _overview(self) -> str:
-        parts = await self._board.health()
-        rows = [
-            (translate_word(part.name), _state(part.state), _to_html(translate_word(part.words)))
-            for part in parts
-        ]
-        pending, turns = await self._run("pending"), await self._run("turns")
-        limits = [limit for limit in await self._run("limits") if limit["share"] >= 0.8]
-        names = await self._names(
-            [one[fact] for one in pending for fact in ("asker", "place")]
-            + [one[fact] for one in turns for fact in ("person", "conversation")]
-            + [one["person"] for one in limits]
-        )
-        waiting = [
-            (
-                one["id"],
-                one["title"],
-                names(one["asker"]),
-                names(one["place"]),
-                self._moment(one["created_at"]),
-                self._moment(one["expires_at"]),
+    async def _list(self, name: str, rows: Sequence[Json] | None = None) -> str:
+        """Return a list of the operator as a table, with the operations that its rows offer."""
+        rows = await self._run(name) if rows is None else rows
+        table, actions = await self._operator.tabulate(name, rows), ROW_ACTIONS.get(name, ())
+        if name.startswith("people ") and not self._is_owner:
+            actions = ()
+        return _table(table, rows, self._offer(actions) if actions else None)
+
+    def _offer(self, actions: Sequence[RowAction]) -> Callable[[Json], str]:
+        """Return a function that returns the forms of a row."""
+
+        def forms(row: Json) -> str:
+            return "".join(
+                self._action_form(action, row)
+                for action in actions
+                if not action.states or row["state"] in action.states
             )
-            for one in pending
-        ]
-        listed = {
-            failed: [
-                (
-                    self._moment(one["created_at"]),
-                    names(one["person"]),
-                    names(one["conversation"]),
-                    say(TURN_WORDS.get(one["state"], one["state"])),
-                    one["reason"],
-                )
-                for one in turns
-                if one["failed"] is failed
-            ]
-            for failed in (False, True)
-        }
-        turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
+
+        return forms
+
+    def _action_form(self, action: RowAction, row: Json) -> str:
+        names = {"name": row.get("name", ""), "id": row.get("id", "")}
+        fields = _hidden_field(f"argument-{action.field}", row[action.field])
+        if action.operation == "schedules run":  # a form that is sent twice runs it once
+            fields += _hidden_field("argument-once", secrets.token_hex(8))
+        label = say(action.label)
+        if not action.warning:
+            return self._form("schedules", action.operation, fields, label)
+        fields += f"<p>{escape(say(action.warning, **names))}</p>"
+        tab = action.operation.split()[0]
+        form = self._form(tab, action.operation, fields, say(action.confirm, **names), "danger")
+        return f"<details><summary>{escape(label)}</summary>{form}</details>"
+
+    def _form(
+        self, tab: str, operation: str, fields: str, button: str, style: str = "", kind: str = ""
+    ) -> str:
+        """Return a form whose button has the class `style`. `kind` is the class of the form."""
+        hidden = _hidden_field("do", operation) + _hidden_field("form", self._form_token)
+        return (
+            f'<form class="{kind}" method="post" action="/admin/{tab}">{hidden}'
+            f'{fields}<button class="{style}">{escape(button)}</button></form>'
+        )
+
+    async def _overview(self) -> str:
         warning = ""
         if await self._run("config check"):
             words = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
-        connections = _table((say("part"), say("state"), say("details")), rows)
-        request_heads = (
-            say("ID"),
-            say("request"),
-            say("requested by"),
-            say("channel"),
-            say("time"),
-            say("expires"),
-        )
-        requests = _table(request_heads, waiting, empty=say("No requests are waiting."))
-        running_rows, no_turn = (
-            [row[:4] for row in listed[False]],
-            say("No messages are being processed."),
-        )
-        running = _table(turn_heads[:4], running_rows, empty=no_turn)
-        failed_turns = _table(
-            turn_heads, listed[True], empty=say("No messages have failed recently.")
-        )
-        used = _limits_table(limits, names)
+        parts, pending = await self._list("status"), await self._list("pending")
+        limits = [limit for limit in await self._run("limits") if limit["share"] >= 0.8]
+        used = await self._list("limits", limits)
+        turns = await self._list("turns")
         return "".join(
             [
                 warning,
-                _section(say("Connections"), connections, "ponte status"),
-                _section(say("Requests waiting for approval"), requests, "ponte changes pending"),
+                _section(say("Connections"), parts, "ponte status"),
+                _section(say("Requests waiting for approval"), pending, "ponte changes pending"),
                 _section(say("Limits that are nearly reached"), used, "ponte usage")
                 if limits
                 else "",
-                _section(say("Running and queued messages"), running, "ponte turns"),
-                _section(say("Failed messages"), failed_turns, "ponte turns --failed"),
+                _section(say("Running, queued and failed messages"), turns, "ponte turns"),
             ]
         )
 
     async def _checks(self) -> str:
-        findings = await self._run("doctor")
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
-        rows = [
-            (_state(one["state"], CHECK_WORDS), translate_word(one["part"]), _to_html(one["words"]))
-            for one in sorted(findings, key=lambda one: order[one["state"]])
-        ]
-        heads = (say("state"), say("part"), say("details"))
-        return _section(say("Checks"), _table(heads, rows), "ponte doctor")
+        findings = sorted(await self._run("doctor"), key=lambda one: order[one["state"]])
+        return _section(say("Checks"), await self._list("doctor", findings), "ponte doctor")
 
     async def _usage(self) -> str:
         since, problem = self._query.get("since", ""), ""
         try:
-            reports = [await self._run("usage", by=by, since=since) for by in USAGE_GROUPS]
+            reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
         except BadInput as error:
             problem = _notice("bad", error.words())
-            since, reports = "", [await self._run("usage", by=by) for by in USAGE_GROUPS]
-        limits = await self._run("limits")
-        names = await self._names(
-            [str(row["name"]) for report in (reports[0], reports[2]) for row in report["rows"]]
-            + [one[fact] for one in limits for fact in ("person", "name")]
-        )
+            reports = [await self._run("usage", by=by) for by in USAGE_TITLES]
         first = str(reports[0]["since"])
+        day = _field("since", say("First day"), first, "date")
+        limits = await self._list("limits")
         sections = [
             problem,
-            '<form class="filter" method="get" action="/admin/usage">'
-            + _field("since", say("First day"), first, "date")
-            + f"<button>{escape(say('Show'))}</button></form>",
-            _section(say("Limits"), _limits_table(limits, names), "ponte usage"),
+            f'<form class="filter" method="get" action="/admin/usage">{day}'
+            f"<button>{escape(say('Show'))}</button></form>",
+            _section(say("Limits"), limits, "ponte usage"),
         ]
-        labels = {
-            "person": say("By person"),
-            "day": say("By day"),
-            "channel": say("By channel"),
-            "model": say("By model"),
-        }
-        name_of: Mapping[str, Callable[[str], str]] = {
-            "person": names,
-            "channel": names,
-            "day": lambda day: format_date(date.fromisoformat(day)),
-        }
         for report in reports:
             by, rows = str(report["by"]), report["rows"]
-            if by == "day":  # the newest first
-                rows = rows[::-1]
-            times = say("calls") if by == "model" else say("messages")
-            cells = [
-                (
-                    name_of.get(by, str)(row["name"]),
-                    format_number(int(row.get("turns") or row.get("calls") or 0)),
-                    format_number(int(row.get("input") or 0) + int(row.get("output") or 0)),
-                    "–" if row.get("cost") is None else format_money(float(row["cost"])),
-                )
-                for row in rows[:MAX_USAGE_ROWS]
-            ]
-            name = say("day") if by == "day" else say("name")
-            heads = (name, times, say("tokens"), say("US dollars"))
-            estimated = sum(int(row.get("estimated") or 0) for row in rows)
-            note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
-            if by == "model" and (models := report.get("server_costs")):
-                note += f"<p>{escape(describe_server_costs(map(str, models)))}</p>"
-            table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing has been used yet."))
-            table = _draw_days(rows[::-1], table) if by == "day" and rows else table
+            newest_first = rows[::-1] if by == "day" else rows
+            table = await self._list(f"usage {by}", newest_first[:MAX_USAGE_ROWS])
+            table = _draw_days(rows, table) if by == "day" and rows else table
+            models = report["server_costs"] if by == "model" else ()
+            notes = "".join(f"<p>{escape(note)}</p>" for note in describe_usage_notes(rows, models))
             command = f"ponte usage --by {by} --since {first}"
-            sections.append(_section(labels[by], table + note, command))
+            sections.append(_section(say(USAGE_TITLES[by]), table + notes, command))
         return "".join(sections)
 
     async def _people(self) -> str:
-        rows, tokens = [], await self._run("people tokens")
-        for one in await self._run("people list"):
-            name = str(one["name"])
-            count = format_number(sum(token["person"] == name for token in tokens))
-            cells = [name, self._moment(one["added"]), _day_or_never(one["seen"]), count]
-            if self._is_owner:
-                renew = self._form("renew", name, say("Create a new link"), say("New link"))
-                remove = self._form("remove", name, say("Remove {name}", name=name), say("Remove"))
-                cells.append(Html(renew + remove))
-            rows.append(cells)
-        heads = [say("name"), say("added"), say("last visit"), say("API tokens")]
-        heads += [say("actions")] if self._is_owner else []
-        nobody = say("No one has been added yet, besides the owner.")
-        table = _table(heads, rows, numbers={3}, empty=nobody)
-        token_rows = []
-        for one in tokens:
-            token_name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
-            expires = self._moment(one["expires"]) if one["expires"] else say("never")
-            cells = [
-                str(one["person"]),
-                token_name,
-                id,
-                self._moment(one["added"]),
-                _day_or_never(one["seen"]),
-                expires,
-            ]
-            if self._is_owner:
-                button = say("Revoke {name}", name=id)
-                cells.append(Html(self._form("revoke", id, button, say("Revoke"))))
-            token_rows.append(cells)
-        token_heads = [
-            say("person"),
-            say("name"),
-            say("ID"),
-            say("added"),
-            say("last use"),
-            say("expires"),
-        ]
-        token_heads += [say("actions")] if self._is_owner else []
-        token_table = _table(token_heads, token_rows, empty=say("No one has an API token."))
-        api_tokens = _section(say("API tokens"), token_table, "ponte people tokens")
+        people = _section(say("People"), await self._list("people list"), "ponte people list")
+        tokens = await self._list("people tokens")
+        tokens = _section(say("API tokens"), tokens, "ponte people tokens")
         if not self._is_owner:
-            return _section(say("People"), table, "ponte people list") + api_tokens
-        name = _field("name", say("Name"), "", "text", 'required maxlength="32" autocomplete="off"')
-        invite = self._post_form("people", "add", name, say("Invite"), "approve", "filter")
-        note = say("Lowercase letters, digits, dots, hyphens and underscores.")
-        return (
-            _section(
-                say("Invite a person"), f"<p>{escape(note)}</p>{invite}", "ponte people add NAME"
-            )
-            + _section(say("People"), table, "ponte people list")
-            + api_tokens
-        )
+            return people + tokens
+        more = 'required maxlength="32" autocomplete="off"'
+        name = _field("argument-name", say("Name"), "", "text", more)
+        form = self._form("people", "people add", name, say("Invite"), "approve", "filter")
+        note = escape(say("Lowercase letters, digits, dots, hyphens and underscores."))
+        invite = _section(say("Invite a person"), f"<p>{note}</p>{form}", "ponte people add NAME")
+        return invite + people + tokens
 
     async def _schedules(self) -> str:
         """Return the list of everybody's schedules."""
-        from core.schedules.schedule import ScheduleDraft, ScheduleRule
-        from core.schedules.words import (
-            REASON_SENTENCES,
-            STATE_SENTENCES,
-            describe_result,
-            describe_rule,
-        )
-
-        schedules = await self._run("schedules list")
-        names, rows = (
-            await self._names([one[fact] for one in schedules for fact in ("owner", "place")]),
-            [],
-        )
-        for one in schedules:
-            rule = ScheduleRule(one["cron"], one["run_at"])
-            draft = ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"])
-            state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
-            last_run = "–"
-            if run := one["last_run"]:
-                result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
-                code = f" ({run['reason']})" if run["reason"] else ""
-                last_run = f"{self._moment(run['due_at'])}: {result}{code}"
-            words = {"pause": say("Pause"), "resume": say("Resume"), "run": say("Run now")}
-            actions = {"active": ("pause", "run"), "paused": ("resume", "run")}
-            # A form that is sent twice, as by a double click, runs the schedule once.
-            once = f'<input type="hidden" name="once" value="{secrets.token_hex(8)}">'
-            forms = ""
-            for action in actions.get(one["state"], ()):
-                fields = f'<input type="hidden" name="name" value="{one["id"]}">{once}'
-                forms += self._post_form("schedules", action, fields, words[action])
-            button = say("Delete {id}", id=one["id"])
-            forms += self._form("delete", one["id"], button, say("Delete"), "schedules")
-            rows.append(
-                (
-                    one["id"],
-                    f"{state}: {say(reason)}" if reason else state,
-                    f"{describe_rule(draft)} ({one['time_zone']})",
-                    self._moment(one["next_due_at"]) if one["next_due_at"] else "–",
-                    last_run,
-                    names(one["owner"]),
-                    names(one["place"]),
-                    one["text"],
-                    Html(forms),
-                )
-            )
-        heads = (
-            say("ID"),
-            say("state"),
-            say("rule"),
-            say("next run"),
-            say("last run"),
-            say("owner"),
-            say("channel"),
-            say("text"),
-            say("actions"),
-        )
-        table = _table(heads, rows, empty=say("No schedules yet."))
+        table = await self._list("schedules list")
         section = _section(say("Schedules"), table, "ponte schedules list")
         return f'<div class="wide">{section}</div>'
-
-    def _form(self, action: str, name: str, button: str, summary: str, tab: str = "people") -> str:
-        """Return a form that opens when somebody clicks on its summary, so that one click changes
-        nothing."""
-        style = "approve" if action == "renew" else "danger"
-        words = {
-            "renew": say(
-                "{name}'s sign-in link and sessions will end. API tokens will stay valid.",
-                name=name,
-            ),
-            "remove": say(
-                "{name} won't be able to sign in, and anything Ponte is doing for them will stop. "
-                "Their messages will be kept.",
-                name=name,
-            ),
-            "revoke": say("Programs that use this token will lose access immediately."),
-            "delete": say("The schedule will be deleted with the list of its runs."),
-        }
-        fields = f'<input type="hidden" name="name" value="{escape(name)}">'
-        fields += f"<p>{escape(words[action])}</p>"
-        form = self._post_form(tab, action, fields, button, style)
-        return f"<details><summary>{escape(summary)}</summary>{form}</details>"
-
-    def _post_form(
-        self, tab: str, action: str, fields: str, button: str, style: str = "", kind: str = ""
-    ) -> str:
-        """Return a form whose button has the class `style`. `kind` is the class of the form."""
-        return (
-            f'<form class="{kind}" method="post" action="/admin/{tab}">'
-            f'<input type="hidden" name="do" value="{action}">'
-            f'<input type="hidden" name="form" value="{escape(self._form_token)}">'
-            f'{fields}<button class="{style}">{escape(button)}</button></form>'
-        )
 
     async def _audit(self) -> str:
         filters = {
@@ -555,18 +411,6 @@ class AdminView:
         except BadInput as error:
             problem = _notice("bad", error.words())
             page = {"lines": [], "next": ""}
-        lines = page["lines"]
-        keys = [str(line[fact]) for line in lines for fact in PERSON_FACTS if line.get(fact)]
-        names = await self._names(keys)
-        rows = []
-        for line in lines:
-            facts = [
-                f"{key}={names(value) if key in PERSON_FACTS else value}"
-                for key, value in line.items()
-                if key not in ("at", "event") and value != ""
-            ]
-            at = datetime.fromisoformat(str(line["at"])).astimezone(self._zone)
-            rows.append((format_moment(at, None, "medium"), str(line["event"]), "  ".join(facts)))
         form = (
             '<form class="filter" method="get" action="/admin/audit">'
             + _field("since", say("First day"), filters["since"], "date")
@@ -576,11 +420,10 @@ class AdminView:
             + f"<button>{escape(say('Show'))}</button></form>"
         )
         more = ""
-        if page.get("next"):
+        if page["next"]:
             query = urlencode({**filters, "after": page["next"]})
             more = f'<p><a href="/admin/audit?{escape(query)}">{escape(say("Next page"))}</a></p>'
-        heads = (say("time"), say("event"), say("details"))
-        table = _table(heads, rows, empty=say("No entries."))
+        table = await self._list("audit", page["lines"]) or f"<p>{escape(say('No entries.'))}</p>"
         command = f"ponte audit --since {filters['since']}" if filters["since"] else "ponte audit"
         return problem + form + _section(say("Audit log"), table + more, command)
 
@@ -588,21 +431,23 @@ class AdminView:
         faults = await self._run("config check")
         listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
         words = say("The file has no errors.")
-        for part in await self._board.health():
-            if (part.name, part.state) == ("config", "off"):
-                words = part.words  # there is no file
+        for part in await self._run("status"):
+            if (part["name"], part["state"]) == ("config", "off"):
+                words = part["words"]  # there is no file
         state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(words)}</p>"
         words = say(
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."
         )
-        form = self._post_form("config", "reload", "", say("Reload"), "approve")
+        form = self._form("config", "reload", "", say("Reload"), "approve")
         return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", "ponte reload")
 
     async def _operations(self) -> str:
         """Return a form for each operation that no other tab shows."""
         sections = []
-        for one in self._forms():
+        for one in self._operator.list_forms():
+            if one["name"] in IN_OTHER_TABS:
+                continue
             fields = ""
             for field in one["fields"]:
                 name, label = f"argument-{field['name']}", escape(field["help"])
@@ -611,31 +456,10 @@ class AdminView:
                 else:
                     more = "required" if field["required"] else ""
                     fields += _field(name, field["help"], "", "text", more)
-            form = self._post_form("operations", one["name"], fields, say("Run"), kind="filter")
+            form = self._form("operations", one["name"], fields, say("Run"), kind="filter")
             words = f"<p>{escape(one['help'])}</p>"
             sections.append(_section(one["name"], words + form, f"ponte {one['name']}"))
         return "".join(sections)
-
-    def _forms(self) -> Sequence[Json]:
-        forms = self._operator.list_forms()
-        return [one for one in forms if one["name"] not in SHOWN_OPERATIONS]
-
-    async def _names(self, keys: Iterable[str]) -> Callable[[object], str]:
-        """Return a function that says what to call the person or channel with one of these keys: a
-        person's name and key, a channel's name, or the key alone."""
-        sorted_keys = sorted({key for key in keys if key})
-        names = await self._run("names", keys=sorted_keys) if sorted_keys else {}
-
-        def describe(key: object) -> str:
-            name = to_one_line(names.get(str(key), ""))
-            if str(key).count(":") > 1:
-                return name or (translate_word("page") if str(key).startswith("web:") else str(key))
-            return f"{name} ({key})" if name and name != key else str(key)
-
-        return describe
-
-    def _moment(self, at: float) -> str:
-        return format_moment(datetime.fromtimestamp(at, self._zone))
 
 
 def _section(title: str, body: str, command: str) -> str:
@@ -650,8 +474,8 @@ def _notice(kind: str, *lines: str) -> str:
     return f'<p class="notice {kind}" role="status">{words}</p>'
 
 
-def _day_or_never(day: str) -> str:
-    return format_date(date.fromisoformat(day)) if day else say("never")
+def _hidden_field(name: str, value: str) -> str:
+    return f'<input type="hidden" name="{name}" value="{escape(value)}">'
 
 
 def _field(name: str, label: str, value: str, type: str = "text", more: str = "") -> str:
@@ -661,36 +485,9 @@ def _field(name: str, label: str, value: str, type: str = "text", more: str = ""
     )
 
 
-def _state(state: str, words: Mapping[str, str] = STATE_WORDS) -> Html:
-    return Html(f'<span class="state {state}">{escape(say(words[state]))}</span>')
-
-
-def _to_html(words: str) -> Html:
-    """Return a sentence as HTML, with commands between backticks as code."""
-    return Html(_CODE.sub(r"<code>\1</code>", escape(words)))
-
-
-def _limits_table(limits: Sequence[Json], names: Callable[[object], str]) -> str:
-    rows = [
-        (
-            names(one["name"]),
-            one["limit"],
-            one["used"],
-            f"{min(one['share'], 9.99):.0%}",
-            one["until"],
-            one["source"],
-        )
-        for one in limits
-    ]
-    heads = (
-        say("limit for"),
-        say("limit"),
-        say("used"),
-        say("used (%)"),
-        say("until"),
-        say("set in"),
-    )
-    return _table(heads, rows, numbers={3}, empty=say("No limits are set."))
+def _to_html(words: str) -> str:
+    """Return a text as HTML, with commands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(words))
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:
@@ -706,27 +503,23 @@ def _draw_days(rows: Sequence[Json], table: str) -> str:
     return draw_chart(Chart("bar", title, labels, (series,)), table)
 
 
-def _table(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    numbers: Iterable[int] = (),
-    empty: str = "",
-) -> str:
-    """Return a table. Cells of type Html are used as they are. On a phone each cell shows its
-    heading."""
+def _table(table: ListTable, rows: Sequence[Json], forms: Callable[[Json], str] | None) -> str:
+    """Return a list as a table, with the forms of each row in the last column. On a phone each cell
+    shows its heading."""
     if not rows:
-        return f"<p>{escape(empty)}</p>"
-    right = frozenset(numbers)
-    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
+        return f"<p>{escape(table.empty)}</p>" if table.empty else ""
+    headings = [*map(escape, table.headings), *([escape(say("actions"))] if forms else [])]
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
     body = ""
-    for row in rows:
-        cells = ""
-        for n, cell in enumerate(row):
-            style = ' class="amount"' if n in right else ""
-            inner = cell if isinstance(cell, Html) else escape(str(cell))
-            cells += f'<td{style} data-head="{escape(heads[n])}">{inner}</td>'
-        body += f"<tr>{cells}</tr>"
+    for row, texts in zip(rows, table.rows, strict=True):
+        cells = [*map(_to_html, texts), *([forms(row)] if forms else [])]
+        body += "<tr>"
+        for n, (heading, cell) in enumerate(zip(headings, cells, strict=True)):
+            if row.get("state") in STATES and table.fields[n] == "state":
+                cell = f'<span class="state {row["state"]}">{cell}</span>'
+            style = ' class="amount"' if n in table.numbers else ""
+            body += f'<td{style} data-head="{heading}">{cell}</td>'
+        body += "</tr>"
     return (
         f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"

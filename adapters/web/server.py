@@ -339,7 +339,7 @@ def list_routes(
     ]
     if people:
         accounts = AccountRoutes(people.accounts, people.owner)
-        groups += [accounts, AdminRoutes(visitors, board, operator)]
+        groups += [accounts, AdminRoutes(visitors, operator)]
     else:
         groups.append(OperatorRoutes(operator))
     return [route for group in groups for route in group.routes]

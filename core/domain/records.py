@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -721,6 +721,19 @@ class DoctorFinding:
     part: str
     state: Literal["on", "off", "note", "failing"]
     words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTable:
+    """A list of the operator as people read it. Each row of texts has the columns of `headings` and
+    `fields`; those with the numbers in `numbers` are aligned to the right. `empty` is for a list
+    without rows."""
+
+    headings: Sequence[str]
+    fields: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Collection[int]
+    empty: str
 
 
 ModelRequests = Literal["announce", "send"]

@@ -38,7 +38,7 @@ from core.domain.ports import (
     ToolSource,
     read_no_file,
 )
-from core.domain.records import Health, Outcome, Remote, ToolContext
+from core.domain.records import Health, ListTable, Outcome, Remote, ToolContext
 from core.journal.jobs import Alone, Peers
 from core.money.usage import PriceConfig
 from core.people.audit import OPERATOR
@@ -437,6 +437,9 @@ class Operator(Protocol):
         as_json: bool = False,
     ) -> Mapping[str, Any]:
         """Run an operation. Return what the shell prints: `lines`, `notes`, `failed` and `next`."""
+
+    async def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> ListTable:
+        """Return rows of the list of that name as the operator's page shows them."""
 
     def list_forms(self) -> Sequence[Mapping[str, Any]]:
         """Return `name`, `help` and `fields` of each operation that the operator's page shows as a

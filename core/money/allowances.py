@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from core.base.errors import OverBudget
 from core.base.i18n import format_moment, format_money, plural, say
@@ -376,6 +376,16 @@ def describe_estimates(count: int) -> str:
         "their usage, or the calls were interrupted.",
         count,
     )
+
+
+def describe_usage_notes(
+    rows: Iterable[Mapping[str, Any]], server_costs: Collection[str]
+) -> Iterator[str]:
+    """Yield what to know about the costs in the rows of a usage report."""
+    if estimated := sum(int(row.get("estimated") or 0) for row in rows):
+        yield describe_estimates(estimated)
+    if server_costs:
+        yield describe_server_costs(map(str, server_costs))
 
 
 def describe_server_costs(models: Iterable[str]) -> str:

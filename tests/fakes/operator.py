@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.domain.messages import Person
+from core.domain.records import ListTable
 from core.people.audit import OPERATOR
 
 
@@ -15,7 +16,7 @@ class MemoryOperator:
     async def run(self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR) -> Any:
         usage = {"by": arguments.get("by"), "since": arguments.get("since") or "2026-11-01"}
         results: Mapping[str, Any] = {
-            "usage": {**usage, "rows": []},
+            "usage": {**usage, "rows": [], "server_costs": []},
             "audit": {"lines": [], "next": ""},
             "names": {},
         }
@@ -30,6 +31,10 @@ class MemoryOperator:
         as_json: bool = False,
     ) -> Mapping[str, Any]:
         raise AssertionError("no form of this page is sent")
+
+    async def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> ListTable:
+        assert not rows
+        return ListTable([], [], [], (), "")
 
     def list_forms(self) -> Sequence[Mapping[str, Any]]:
         return []

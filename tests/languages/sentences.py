@@ -91,6 +91,8 @@ PLACED = {
     "ShellArgument": 0,
     "ShellOption": 0,
     "ListColumn": 0,
+    "TextList": 0,
+    "RowAction": 2,
     "mark_unserved": 1,
     "SafetyFinding": 1,
     "SandboxChoice": 1,

@@ -74,9 +74,9 @@ async def test_a_form_of_another_session_and_a_broken_part_are_pages_too(
         raise RuntimeError("secret detail")
 
     async with ponte.client(**BROWSER) as client:
-        stale = await client.post("/admin/people", data={"do": "add"})
+        stale = await client.post("/admin/people", data={"do": "people add"})
         assert (stale.status_code, stale.text[:15]) == (403, "<!doctype html>")
-        monkeypatch.setattr(ponte.board, "health", raise_error)
+        monkeypatch.setattr(ponte.operator, "run", raise_error)
         broken = await client.get("/admin")
     assert (broken.status_code, broken.text[:15]) == (500, "<!doctype html>")
     assert "secret" not in broken.text

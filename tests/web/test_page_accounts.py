@@ -135,7 +135,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/admin/{tab}"): ("operator", get("/admin/people")),
     ("POST", "/admin/{tab}"): (
         "form",
-        lambda client, ids: client.post("/admin/people", data={"do": "add"}),
+        lambda client, ids: client.post("/admin/people", data={"do": "people add"}),
     ),
     ("GET", "/me"): ("page", get("/me")),
     ("PATCH", "/me"): ("operator", lambda client, ids: client.patch("/me", json={"name": "Maya"})),

@@ -64,9 +64,9 @@ async def test_the_owner_invites_and_removes_by_hand(desk: Desk, tab: Page) -> N
 async def test_a_person_whose_link_was_renewed_is_told(desk: Desk, tab: Page) -> None:
     await visit(tab, f"{desk.address}/#token={desk.tokens['bob']}")
     await expect(tab.locator("#admin")).to_be_hidden()
-    assert (await desk.send("owner", "renew", name="bob")).status_code == 200
+    assert (await desk.send("owner", "people renew", name="bob")).status_code == 200
     await expect(tab.locator("#trouble")).to_contain_text("Your sign-in link was replaced")
-    page = (await desk.send("owner", "renew", name="bob")).text
+    page = (await desk.send("owner", "people renew", name="bob")).text
     link = re.findall(r'value="([^"]+#token=[^"]+)"', page)[0]
     await visit(tab, link)
     notices = tab.get_by_role("list", name="Notices").get_by_role("listitem")
