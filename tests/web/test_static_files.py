@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from graphlib import TopologicalSorter
 
 from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 from tests.web.web_ponte import Client, WebPonte
@@ -17,6 +18,15 @@ async def prefix_of(client: Client) -> str:
     found = re.search(r'src="(/page/[^"]*)ponte\.js"', (await client.get("/")).text)
     assert found
     return found[1]
+
+
+def test_the_scripts_import_each_other_without_circles() -> None:
+    imports = {
+        one.name: re.findall(r'(?:from|import\() ?"\./([\w.-]+\.js)"', one.read_text("utf-8"))
+        for one in PAGE_FOLDER.glob("*.js")
+    }
+    assert len(imports) > 20
+    assert list(TopologicalSorter(imports).static_order())
 
 
 async def test_every_file_is_compressed_and_kept(ponte: WebPonte) -> None:

@@ -172,10 +172,12 @@ function cell(...content) {
     request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
 export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
-  if (action === "reason") return (await import("./reason.js")).open(id, conversation, button);
+  if (action === "reason") {
+    return (await import("./reason.js")).open((reason) => decide(id, "deny", conversation, button, { reason }));
+  }
   if (action === "change" && !more.values) {
     tell(id, "");
-    return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"));
+    return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"), { decide, tell });
   }
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {

@@ -1,6 +1,5 @@
 // The form in a card that changes its proposal. It sends only the values that differ from those shown.
 
-import { decide, tell } from "./card.js";
 import { isComposing, make } from "./element.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
@@ -12,20 +11,21 @@ await new Promise((resolve) => {
   document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
 });
 
-/** Open the form in the card's copy in `frame`, with what was typed before over the stored values. */
-export async function open(id, conversation, frame, typed = {}) {
+/** Open the form in the card's copy in `frame`, with what was typed before over the stored values. `card` has the
+    functions of card.js. */
+export async function open(id, conversation, frame, card, typed = {}) {
   let form;
   try {
     form = await request(`/cards/${id}/form?conversation=${conversation}`);
   } catch (error) {
-    tell(id, error.message);
+    card.tell(id, error.message);
     return;
   }
   const copy = frame.querySelector(`[data-card="${id}"]`);
-  if (copy && !copy.querySelector("form")) draw(form, copy, conversation, frame, typed);
+  if (copy && !copy.querySelector("form")) draw(form, copy, conversation, frame, card, typed);
 }
 
-function draw({ id, revision, title, fields }, copy, conversation, frame, typed) {
+function draw({ id, revision, title, fields }, copy, conversation, frame, card, typed) {
   const inputs = fields.map((field) => [field.key, inputOf(field)]);
   const shown = inputs.map(([, input]) => read(input));
   for (const [key, input] of inputs) if (key in typed) write(input, typed[key]);
@@ -44,14 +44,14 @@ function draw({ id, revision, title, fields }, copy, conversation, frame, typed)
       return;
     }
     const focused = form.contains(document.activeElement) ? document.activeElement : event.submitter;
-    const isDone = await decide(id, "change", conversation, focused, { revision, values: changed });
+    const isDone = await card.decide(id, "change", conversation, focused, { revision, values: changed });
     if (isDone === undefined) { // refused: what was typed stays
       form.nextElementSibling?.scrollIntoView({ block: "nearest" });
       return;
     }
     const isOpen = form.isConnected;
     form.remove();
-    if (isOpen && !isDone) open(id, conversation, frame, changed); // someone else changed it first
+    if (isOpen && !isDone) open(id, conversation, frame, card, changed); // someone else changed it first
   };
   const escape = (event) => {
     if (event.key !== "Escape" || isComposing(event)) return;

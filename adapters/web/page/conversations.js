@@ -97,7 +97,7 @@ export async function chooseCurrent() {
 
 /** What can be done with one of them: loaded when it is first asked for. */
 async function choose(one) {
-  (await import("./options.js")).open(one);
+  (await import("./options.js")).open(one, changed);
 }
 
 export async function forget(id) {

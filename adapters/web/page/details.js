@@ -3,7 +3,6 @@
 import { $, make, notice, stick } from "./element.js";
 import { grow } from "./growing.js";
 import { request } from "./server.js";
-import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
 await new Promise((resolve) => {
@@ -11,23 +10,23 @@ await new Promise((resolve) => {
   document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
 });
 
-/** Show the answers that stood here before, or hide them. */
-export async function toggleEarlier(shown, button) {
+/** Show the answers that stood here before, or hide them. `dress` labels their tables. */
+export async function toggleEarlier(shown, button, dress) {
   const old = shown.answer.querySelectorAll(".earlier");
   button.setAttribute("aria-expanded", String(old.length === 0));
   if (old.length) return old.forEach((one) => one.remove());
-  await showEarlier(shown.replaces, shown.tools);
+  await showEarlier(shown.replaces, shown.tools, dress);
 }
 
-async function showEarlier(turn, above) {
+async function showEarlier(turn, above, dress) {
   const body = make("div");
   const home = make("section", { class: "earlier" }, make("h3", { text: say("earlier") }), body);
   stick(() => above.after(home));
   try {
     const before = await request(`/turns/${turn}?html=1`);
     grow(body, before.html);
-    tables.dress(body, turn);
-    if (before.replaces) await showEarlier(before.replaces, home);
+    dress(body, turn);
+    if (before.replaces) await showEarlier(before.replaces, home, dress);
   } catch (error) {
     body.textContent = error.message;
   }

@@ -66,8 +66,3 @@ export function notice(text, passing = false) {
 export function reconnected() {
   if (isPassing) notice("");
 }
-
-/** Do something with the module of what is seldom asked for, which is loaded then. */
-export async function details(act) {
-  act(await import("./details.js"));
-}

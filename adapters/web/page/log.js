@@ -1,7 +1,7 @@
 // What was said: one item per turn, with the person's words, the answer as it grows, cards, files.
 
 import * as card from "./card.js";
-import { $, details, make, stick } from "./element.js";
+import { $, make, stick } from "./element.js";
 import { awaitTitle, changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
@@ -10,6 +10,7 @@ import * as notices from "./notices.js";
 import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
+const details = () => import("./details.js"); // what is seldom asked for
 let counting = 0;
 const turns = new Map(); // turn → its parts; before the server named it, its event key → the same
 let conversation = "";
@@ -202,7 +203,7 @@ export function showAnswer(answer) {
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
-    const info = iconButton("info", "usage", () => details((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
+    const info = iconButton("info", "usage", () => details().then((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
     if (answer.response !== undefined) changed();
@@ -236,7 +237,7 @@ export function showTrouble({ turn, message }) {
 
 /** A button that shows the answer that stood here before this was asked again, and hides it. */
 function earlier(shown) {
-  const button = iconButton("past", "earlier", () => details((one) => one.toggleEarlier(shown, button)), { "aria-expanded": "false" });
+  const button = iconButton("past", "earlier", () => details().then((one) => one.toggleEarlier(shown, button, tables.dress)), { "aria-expanded": "false" });
   return button;
 }
 

@@ -1,12 +1,12 @@
 // What can be done with one conversation: rename, pin, export, delete.
 
-import { changed } from "./conversations.js";
 import { closing, draw } from "./dialogs.js";
 import { $, make, notice } from "./element.js";
 import { patch } from "./server.js";
 import { say } from "./words.js";
 
 let conversation;
+let changed;
 
 const dialog = draw("conversation", "",
   make("form", { id: "renamed", on: { submit: (event) => { event.preventDefault(); mark({ title: $("rename").value }); } } },
@@ -34,8 +34,10 @@ async function mark(marks) {
   changed();
 }
 
-export function open(one) {
+/** `whenChanged` is called after a change. */
+export function open(one, whenChanged) {
   conversation = one;
+  changed = whenChanged;
   $("conversation-title").textContent = one.title || say("untitled");
   $("rename").value = one.title;
   $("pin").textContent = say(one.pinned ? "unpin" : "pin");

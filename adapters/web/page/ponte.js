@@ -3,7 +3,7 @@
 import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
-import { $, details, isComposing, make, notice, randomKey, reconnected, scrollPage } from "./element.js";
+import { $, isComposing, make, notice, randomKey, reconnected, scrollPage } from "./element.js";
 import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as notices from "./notices.js";
@@ -46,7 +46,7 @@ async function introduce() {
   $("me").hidden = false;
   composer.offerModels(models);
   $("person-notices").replaceChildren();
-  if (waiting.length) details((one) => one.showNotices(waiting));
+  if (waiting.length) import("./details.js").then((one) => one.showNotices(waiting));
 }
 
 /** Nothing of theirs stays on the screen or in the browser. */

@@ -1,11 +1,13 @@
 // Tables of answers: figures to the right, and buttons.
 
-import { details, make } from "./element.js";
+import { make } from "./element.js";
 import { copied } from "./files.js";
 import { copyButton, iconButton } from "./icons.js";
 import { say } from "./words.js";
 
 const FIGURE = /^[(+−-]?\s?(\p{Sc}|[A-Z]{1,3}\$?)?\s?[+−-]?\d[\d.,'’\u00a0\u202f ]*\s?(%|‰|\p{Sc}|[A-Z]{3})?\)?$/u;
+
+const details = () => import("./details.js"); // what is seldom asked for
 
 /** Label the tables of a turn's answer, and put their buttons under them. */
 export function dress(body, turn) {
@@ -13,15 +15,15 @@ export function dress(body, turn) {
     frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", say("table"));
     alignFigures(frame.querySelector("table"));
-    details((one) => one.makeSortable(frame));
+    details().then((one) => one.makeSortable(frame));
     frame.after(make("p", { class: "tools" },
-      copyButton("copy", "copy_table", async () => copied((await import("./details.js")).cells(frame))),
+      copyButton("copy", "copy_table", async () => copied((await details()).cells(frame))),
       ...["CSV", "XLSX", "JSON"].map((text) => {
         const label = say("download_as", { form: text });
         return make("button", { type: "button", class: "quiet-button", "aria-label": label, title: label, text,
-          on: { click: () => details((one) => one.download(turn, at + 1, text.toLowerCase())) } });
+          on: { click: () => details().then((one) => one.download(turn, at + 1, text.toLowerCase())) } });
       }),
-      iconButton("wide", "wide", () => details((one) => one.widen(frame)))));
+      iconButton("wide", "wide", () => details().then((one) => one.widen(frame)))));
   });
 }
 
