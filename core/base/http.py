@@ -46,7 +46,7 @@ import ssl
 import time
 import urllib.parse
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -79,24 +79,43 @@ _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header, or None if there is none.
+    """Return the seconds of a Retry-After header, or None if there is none. `headers` have
+    lower-case names."""
+    return parse_wait(headers.get("retry-after", "").strip())
+
+
+def parse_wait(value: str) -> float | None:
+    """Return the seconds that a text asks to wait, or None if it is no time.
 
     The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0. Some
-    servers send a time with its unit ("45s"), or the moment in seconds since 1970.
-    `headers` have lower-case names.
+    servers send a time with its unit ("45s"), an ISO 8601 date, or the moment in seconds or
+    milliseconds since 1970.
     """
-    header = headers.get("retry-after", "").strip()
-    if _SECONDS_PATTERN.fullmatch(header):
-        seconds = float(header)
+    if _SECONDS_PATTERN.fullmatch(value):
+        seconds = float(value)
+        seconds /= 1000 if seconds >= 1e12 else 1
         seconds -= time.time() if 1e9 <= seconds < 1e10 else 0
         return min(max(0.0, seconds), MAX_PARSED_RETRY_AFTER_SECONDS)
-    try:
-        moment = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return _as_seconds(header) if _SECONDS_PATTERN.match(header) else None
-    # The zone "-0000" is UTC, too, but gives a moment without a zone.
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    for parse in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
+        with suppress(ValueError):
+            moment = parse(value)
+            # The zone "-0000" is UTC, too, but gives a moment without a zone.
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return _as_seconds(value) if _SECONDS_PATTERN.match(value) else None
+
+
+def parse_reset(headers: Iterable[tuple[str, str]]) -> float | None:
+    """Return the seconds until the limits of headers such as `x-ratelimit-reset-requests` end. A
+    limit that is not used up does not count. None if no limit counts."""
+    values = {name.lower(): value for name, value in headers}
+    waits = [
+        parse_wait(value.strip())
+        for name, value in values.items()
+        if "ratelimit" in name and "reset" in name
+        if values.get(name.replace("reset", "remaining"), "0").strip() in ("0", "0.0", "-1")
+    ]
+    return max(filter(None, waits), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -647,13 +666,19 @@ WAIT_KEYS = frozenset(
     {"retryDelay", "retry_after", "retryAfter", "estimated_time", "retry_after_seconds"}
 )
 HTML_HEADING = re.compile(r"<(?:title|h1)[^>]*>([^<]*)", re.IGNORECASE)
-TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|m|h)(?![a-z])", re.IGNORECASE)
+TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|[smhd])(?![a-z])", re.IGNORECASE)
 WAIT_SENTENCE = re.compile(
-    r"\b(?:again|retry|wait)\D{0,30}((?:\d[\d.]* ?(?:ms|[smh]|sec\w*|min\w*|hour\w*)(?![a-z]) ?)+)",
+    r"\b(?:again|retry|wait|resets?|until)\D{0,30}"
+    r"(\d{4}-\d\d-\d\d[T ][\d:]+(?:\.\d+)?(?:Z|[+-]\d[\d:]+)?|\d{10,13}\b"
+    r"|(?:\d[\d.]* ?(?:ms|[smhd]|sec\w*|min\w*|hour\w*|day\w*)(?![a-z])(?:,|,? and)? ?)+)",
     re.IGNORECASE,
 )
-"""How servers name a time to wait in words: "try again in 1m12.5s", "retry after 59 seconds"."""
+"""How servers name a time to wait in words: "try again in 1m12.5s", "retry after 59 seconds",
+"resets at 2026-11-29 00:00:00 UTC"."""
+PACIFIC_MIDNIGHT_SECONDS = 8 * 3600
+"""The time of day (UTC, in winter) at which Gemini's limits of a day end (ai.google.dev, Rate
+limits). It names the seconds of a shorter limit beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -694,7 +719,6 @@ def parse_fault_body(body: object) -> FaultBody:
         return (value for key, value in values if key in keys and isinstance(value, str) and value)
 
     numbers = (_as_number(value) for key, value in values if key in STATUS_KEYS)
-    waits = (_as_seconds(value) for key, value in values if key in WAIT_KEYS)
     message = " ".join(dict.fromkeys(texts(MESSAGE_KEYS)))
     if message.startswith("<"):  # a page of a web server or proxy
         message = " ".join(HTML_HEADING.findall(message))
@@ -702,6 +726,16 @@ def parse_fault_body(body: object) -> FaultBody:
     # FastAPI names a field by its path, as in `"loc": ["body", "model"]`.
     path = [str(value) for key, value in values if key == "loc"]
     sentence = WAIT_SENTENCE.search(message)
+    waits = (
+        *(
+            (PACIFIC_MIDNIGHT_SECONDS - time.time()) % 86_400
+            for key, value in values
+            if key == "quotaId" and "PerDay" in str(value)
+        ),
+        *(_as_seconds(value) for key, value in values if key in WAIT_KEYS),
+        parse_wait(sentence[1].strip()) if sentence else None,
+        parse_reset((key, str(value)) for key, value in values),
+    )
     # A status in digits is no error code, and "error" no type of one.
     return FaultBody(
         message,
@@ -709,10 +743,7 @@ def parse_fault_body(body: object) -> FaultBody:
         type=next((text for text in texts(TYPE_KEYS) if text not in ("error", "object")), ""),
         param=next(texts(frozenset({"param"})), ".".join(path).removeprefix("body.")),
         status=next((int(number) for number in numbers if _is_status(number)), 0),
-        wait=next(
-            (seconds for seconds in waits if seconds is not None),
-            _as_seconds(sentence[1]) if sentence else None,
-        ),
+        wait=next((seconds for seconds in waits if seconds is not None), None),
     )
 
 
@@ -731,6 +762,8 @@ def _as_seconds(value: object) -> float | None:
     """Return a time in seconds: a number, or a text such as "45.8s", "1m12s" or "20 seconds"."""
     if type(value) in (int, float) or (isinstance(value, str) and value.isdigit()):
         return max(0.0, _as_number(value))
-    words = re.sub(r"(sec|min|hour)\w*", lambda unit: unit[1][0], str(value), flags=re.IGNORECASE)
+    words = re.sub(
+        r"(sec|min|hour|day)\w*", lambda unit: unit[1][0], str(value), flags=re.IGNORECASE
+    )
     amounts = TIME.findall(words)
     return sum(float(n) * TIME_UNITS[unit.lower()] for n, unit in amounts) if amounts else None

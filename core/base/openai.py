@@ -44,6 +44,7 @@ from core.base.http import (
     Proxies,
     add_proxy,
     parse_fault_body,
+    parse_reset,
     parse_retry_after,
 )
 from core.base.tasks import Backoff, retry
@@ -110,6 +111,8 @@ _POLICY = re.compile(
     r"|敏感|不安全|\bflagged\b|data_inspection|inappropriate|prohibited|\brisk\b|guardrail"
 )
 _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds|balance|arrear", re.IGNORECASE)
+_RATE_QUOTA = re.compile(r"(?i)throttl|(token|request)s?_quota")
+"""Codes that speak of a quota of a minute or a day."""
 _QUOTA_WORDS = re.compile(
     r"(?i)insufficient (\w+ )?(balance|credit|fund)|credit balance|payment required"
     r"|余额不足|欠费|budget has been exceeded|(out of|no|not enough|more) credits"
@@ -252,7 +255,7 @@ class ModelServerFault(Exception):
     def is_quota_exhausted(self) -> bool:
         """True if the account has no credit, so that a retry cannot help."""
         words = f"{self.code} {self.type}"
-        is_known = self.status in (0, 400, 403, 429) and "throttl" not in words.lower()
+        is_known = self.status in (0, 400, 403, 429) and not _RATE_QUOTA.search(words)
         named = is_known and _QUOTA.search(words)
         in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
         return self.status == 402 or bool(named or in_words)
@@ -829,6 +832,8 @@ def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServ
     wait = parse_retry_after(headers) if wait is None else wait
     status = status or parse_fault_body(body).status or 400
     fault = ModelServerFault("refused", status=status, body=body, request=request, wait=wait)
+    if fault.wait is None and fault.is_rate_limited:
+        fault.wait = parse_reset(headers.items())
     code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""
     log.info(
         "model server rejected a request", http_status=fault.status, code=code, request_id=request

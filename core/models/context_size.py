@@ -85,6 +85,10 @@ TOLD_SIZE_PATTERNS = (
     re.compile(r"(?:\[1, |for model with )(\d{1,12})\b"),
 )
 """How servers name their size when they refuse a request that is too long."""
+TOKEN_LIMIT_PATTERN = re.compile(r"(?i)\btokens?\b|_token|\bTP[MD]\b")
+REQUESTED_PATTERN = re.compile(r"(?i)\brequested\D{0,9}(\d[\d,]{0,11})\b")
+"""How a rate limit names what it counts, and how much the request has: "tokens per min (TPM): Limit
+30000, Requested 45000"."""
 NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d{1,12})\b")
 """Ollama's parameter in the text of a Modelfile."""
 
@@ -109,6 +113,7 @@ NAME_STEMS: Mapping[str, str | tuple[str, ...]] = {
 }
 """How the words begin by which people mean a part of a tool's name, in each language."""
 SIZE_KNOWN = "its context has {tokens} tokens"
+SIZE_LIMITED = "its account may use {tokens} tokens at a time, so long requests are shortened"
 SIZE_ASSUMED = (
     "the size of its context is not known, so {tokens} tokens are assumed. Set PONTE_MODEL_CONTEXT"
 )
@@ -136,7 +141,7 @@ class ContextSize:
     """The tokens of a model's context, and who says so."""
 
     tokens: int
-    source: Literal["setting", "server", "table", "assumed"]
+    source: Literal["setting", "server", "table", "assumed", "limit"]
 
     @property
     def room(self) -> int:
@@ -155,7 +160,7 @@ class ContextSizes:
         self.listed: Json = {}
         """What the server lists at `/models`."""
         self._told: dict[str, int] = {}
-        self._refused: dict[str, tuple[int, float]] = {}
+        self._refused: dict[str, tuple[ContextSize, float]] = {}
         """What the server refused more than, and until when that counts (monotonic seconds)."""
         self._scales: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -177,9 +182,9 @@ class ContextSizes:
             size = ContextSize(tokens, "table")
         else:
             size = ContextSize(self._setting or ASSUMED_CONTEXT_TOKENS, "assumed")
-        refused, until = self._refused.get(model, (size.tokens, 0.0))
-        is_refused = refused < size.tokens and time.monotonic() < until
-        return ContextSize(refused, "server") if is_refused else size
+        refused, until = self._refused.get(model, (size, 0.0))
+        is_refused = refused.tokens < size.tokens and time.monotonic() < until
+        return refused if is_refused else size
 
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
         """Ask the server for the size of a model, unless it told it lately, and wait so long for
@@ -217,10 +222,14 @@ class ContextSizes:
         if (scale := self.scale(model)) > 1:
             self._scales[model] = max(scale * 0.8, 1.0)
 
-    def record_refusal(self, model: str, tokens: int, *, is_guess: bool = False) -> None:
-        """Record that a server refuses more than `tokens`. A guess counts for a while only."""
-        until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess else math.inf
-        self._refused[model] = min(tokens, self.of(model).tokens), until
+    def record_refusal(
+        self, model: str, tokens: int, *, is_guess: bool = False, is_limit: bool = False
+    ) -> None:
+        """Record that a server refuses more than `tokens`. A guess, and a rate limit of the account
+        (`is_limit`), count for a while only."""
+        until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess or is_limit else math.inf
+        size = ContextSize(min(tokens, self.of(model).tokens), "limit" if is_limit else "server")
+        self._refused[model] = size, until
 
     async def _ask(self, model: str) -> None:
         """Ask all paths where servers tell the size. A model that is not loaded yet is asked for
@@ -275,6 +284,8 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
     """Return what the operator should know about a size; "" if it is large enough, and known.
     `tools` are those that are on; None for all that Ponte has."""
     needed = TOOLS_CONTEXT_TOKENS
+    if size.source == "limit":
+        return say(SIZE_LIMITED, tokens=format_number(size.tokens))
     if tools is not None:
         share = FIXED_SHARE * (ANSWER_SHARE - 1) / ANSWER_SHARE
         needed = -(-int((tool_tokens(tools) + INSTRUCTION_TOKENS) / share) // 1024) * 1024
@@ -317,6 +328,19 @@ def told_size(fault: ModelServerFault, sent: int) -> int:
     found = (n for pattern in TOLD_SIZE_PATTERNS for n in pattern.findall(fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
     return next((n for n in numbers if MIN_REQUEST_TOKENS <= n < sent), 0)
+
+
+def requested_tokens(fault: ModelServerFault) -> int:
+    """Return the tokens that a rate limit counted for the request; 0 if it does not say so."""
+    found = REQUESTED_PATTERN.search(fault.message) if fault.is_rate_limited else None
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def told_limit(fault: ModelServerFault, sent: int = 0) -> int:
+    """Return the tokens that a rate limit allows, if a request of `sent` tokens, or of as many as
+    the server counted, can never pass; else 0."""
+    is_of_tokens = fault.is_rate_limited and TOKEN_LIMIT_PATTERN.search(fault.message)
+    return told_size(fault, requested_tokens(fault) or sent) if is_of_tokens else 0
 
 
 def shorten_tool(tool: ToolSpec) -> ToolSpec:

@@ -371,7 +371,9 @@ class ConversationRound:
                     if self._step == "anew":
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
-                        self._server.limit_output(body, MAX_OUTPUT_FIELD, most)
+                        size = self._server.sizes.of(self._history.model)
+                        room = size.tokens - size.room
+                        self._server.limit_output(body, MAX_OUTPUT_FIELD, min(most, room))
                     async with aclosing(self._stream_response(body, reader)) as events:
                         async for event in events:
                             yield event

@@ -34,6 +34,7 @@ from core.base.errors import (
     WrongKey,
 )
 from core.base.http import ErrorTable, on
+from core.base.i18n import format_number
 from core.base.openai import (
     REQUEST_TIMEOUT_SECONDS,
     SIGN_OF_LIFE,
@@ -48,7 +49,7 @@ from core.base.text import make_storable
 from core.domain.ports import ReadFile
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer
-from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes
+from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, told_limit
 from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls
 from core.money.allowances import MAX_OUTPUT_TOKENS
 from core.money.usage import DEFAULT_PRICES, PriceConfig
@@ -62,6 +63,10 @@ MAX_ROUND_ATTEMPTS = 3
 """Attempts of one round after faults that may pass."""
 DEFAULT_MODEL_WAIT_SECONDS = 20.0
 """Seconds that a person is asked to wait if the server names no time."""
+UNKNOWN_DAILY_WAIT_SECONDS = 3600.0
+"""Seconds to wait if a limit of a day is used up and the server does not say when it ends."""
+LONG_LIMIT_SECONDS = 120.0
+"""A rate limit that lasts longer is one of an hour or a day. The server is not asked before."""
 LAST_EVENTS_SECONDS = 5.0
 """Seconds after which the stream of a complete answer is left if no further event comes."""
 MAX_ROUND_SECONDS = 1800.0
@@ -96,6 +101,8 @@ ROLE_PATTERN = re.compile(
     r"|roles? .{0,60}alternat|only user and assistant|role 'system' is not"
 )
 """How servers say that they want one message of the person and one of the model in turn."""
+DAILY_PATTERN = re.compile(r"(?i)per[ _-]?day|\bdaily\b|\b[RT]PD\b")
+"""How servers speak of a limit of a day."""
 CALL_ID_PATTERN = re.compile(
     r"(?i)tool call id was|(call_|tool_calls\[\d+\]\.)id\W.{0,9}string too long"
 )
@@ -160,6 +167,10 @@ MODEL_NOT_LOADED = (
     "The model's server has not loaded the model `{model}`. Load it there, then ask again."
 )
 MODEL_LOADING = "The model's server is still loading the model. Try again in a minute."
+LIMIT_EXCEEDED = (
+    "The model account may use {limit} tokens at a time, and this request needs more. Ask for less "
+    "at a time, or have the limit raised."
+)
 BAD_CALL = "The model wrote a tool call that its server could not read. Ask again."
 UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."
 STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
@@ -193,6 +204,12 @@ class ModelOptions:
     def pseudonym(self, name: str) -> str:
         """Return a stable pseudonym: HMAC-SHA256, 64 characters (OpenAI accepts 64 to 128)."""
         return hmac.new(self.secret, name.encode(), hashlib.sha256).hexdigest()
+
+
+class LimitReached(RateLimited):
+    """A limit of the account is used up for a long time, such as a day."""
+
+    sentence = "The limit of the model account is used up. Try again in {time}."
 
 
 class NoEndpoint(ModelDown):
@@ -290,6 +307,12 @@ def is_unexplained(fault: ModelServerFault) -> bool:
     return fault.status in (400, 413, 415, 422, 424, 500) and not (is_known or fault.may_pass)
 
 
+def limit_seconds(fault: ModelServerFault) -> float:
+    """Return the seconds until a rate limit ends."""
+    is_daily = DAILY_PATTERN.search(f"{fault.code} {fault.message}")
+    return fault.wait or (UNKNOWN_DAILY_WAIT_SECONDS if is_daily else DEFAULT_MODEL_WAIT_SECONDS)
+
+
 MODEL_ERRORS = ErrorTable(
     ModelError,
     on("silent").raises(ModelSilent),
@@ -314,15 +337,20 @@ MODEL_ERRORS = ErrorTable(
     on(when=is_against_policy).raises(ModelRefused),
     on(when=lambda fault: fault.is_bad_call).raises(ModelError, BAD_CALL),
     on(when=lambda fault: fault.is_region_refused).raises(ModelError, REGION_REFUSED),
+    on(when=lambda fault: told_limit(fault) > 0).raises(
+        TooLong, LIMIT_EXCEEDED, values=lambda fault: {"limit": format_number(told_limit(fault))}
+    ),
     on(when=is_too_long).raises(TooLong),
     on(when=lambda fault: fault.is_wrong_key).raises(WrongKey),
     on(when=lambda fault: fault.is_loading).raises(ModelError, MODEL_LOADING),
     on(when=lambda fault: fault.is_not_loaded).raises(ModelError, MODEL_NOT_LOADED),
     on(when=lambda fault: fault.is_unknown_model).raises(UnknownModel),
     on(when=lacks_endpoint).raises(NoEndpoint),
+    on(when=lambda f: f.is_rate_limited and limit_seconds(f) > LONG_LIMIT_SECONDS).raises(
+        LimitReached, values=lambda fault: {"seconds": math.ceil(limit_seconds(fault))}
+    ),
     on(when=lambda fault: fault.is_rate_limited).raises(
-        RateLimited,
-        values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)},
+        RateLimited, values=lambda fault: {"seconds": math.ceil(limit_seconds(fault))}
     ),
     on(when=lambda fault: refuses_pictures(fault) or is_broken_picture(fault)).raises(
         ModelError, UNREADABLE_PICTURE
@@ -514,7 +542,7 @@ class ModelServer:
             tries["lost"] += 1
             return tries["lost"] == 1
         tries["passing"] += 1
-        is_wait_too_long = (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
+        is_wait_too_long = limit_seconds(fault) > REQUEST_TIMEOUT_SECONDS or told_limit(fault)
         if not fault.may_pass or is_wait_too_long or tries["passing"] >= MAX_ROUND_ATTEMPTS:
             return False
         await self.client.sleep(seconds_before_retry(tries["passing"], fault))

@@ -45,6 +45,8 @@ from core.models.context_size import (
     HISTORY_WINDOW_TOKENS,
     MIN_REQUEST_TOKENS,
     fit_request,
+    requested_tokens,
+    told_limit,
     told_size,
 )
 from core.models.model_input import (
@@ -125,12 +127,13 @@ class RoundHistory:
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
         """Leave more out after a refusal. Return whether that changes the request. Raise TooLong if
         the last message does not fit into the size that the server names."""
-        if is_too_long(fault):
-            return self._shorten(fault, transcript, body)
+        answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
+        before = list(self.choose(transcript))
+        if is_too_long(fault) or told_limit(fault, self.sent_tokens + answer):
+            return self._shorten(fault, transcript, body, answer)
         steps: Sequence[int] = range(CALLS, EARLIER_TURNS + 1) if is_unexplained(fault) else ()
         if is_against_policy(fault):
             steps = (FAILED_TURNS,)
-        before = list(self.choose(transcript))
         for step in [step for step in steps if step > self.omission]:
             self.omission = step
             if step == FILES and self._refuse_files(body):
@@ -153,18 +156,22 @@ class RoundHistory:
         elif usage and not usage.is_estimated:
             server.sizes.record_count(self.model, self._estimated_tokens, usage.input)
 
-    def _shorten(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
-        """Fit the request to the size that the server names, or to half, once in a round."""
+    def _shorten(
+        self, fault: ModelServerFault, transcript: Sequence[Item], body: Json, answer: int
+    ) -> bool:
+        """Fit the request to the size that the server names, or to half, once in a round. `answer`:
+        the tokens that are reserved for the answer."""
         if self._is_shortened:
             return False
         self._is_shortened = True
         before = (list(self.choose(transcript)), self.request)
         sent, server = self.sent_tokens, self._server
-        answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
-        if size := told_size(fault, max(sent + answer, MIN_REQUEST_TOKENS)):
-            server.sizes.record_refusal(self.model, size)
-            self.choose(transcript)
-            return True
+        counted = requested_tokens(fault)
+        if size := told_size(fault, max(counted or sent + answer, MIN_REQUEST_TOKENS)):
+            if counted > answer:
+                server.sizes.record_count(self.model, self._estimated_tokens, counted - answer)
+            server.sizes.record_refusal(self.model, size, is_limit=fault.is_rate_limited)
+            return (list(self.choose(transcript)), self.request) != before or answer > 0
         if fault.status == 413 and self._refuse_files(body):
             return True
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2

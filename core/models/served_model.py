@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -39,6 +40,7 @@ from core.domain.records import (
 from core.models.context_size import TOOLS_CONTEXT_TOKENS, ContextSize, describe_size
 from core.models.conversations_api import ConversationsApi
 from core.models.model_server import (
+    LimitReached,
     ModelOptions,
     ModelServer,
     NoEndpoint,
@@ -237,6 +239,8 @@ ERASE_PATHS = {"response": "responses", "container": "containers", "file": "file
 """Path of the objects that a server keeps, by the kind of a `Remote`."""
 ERASE_PAGE_ITEMS = 100
 """Items of a conversation that are read in one page while it is erased."""
+MAX_LIMIT_SECONDS = 86_400.0
+"""The longest time for which a model is not asked because of a limit."""
 PROBE_INTERVAL_SECONDS = 30.0
 """Seconds after which `health` probes a failing server again."""
 HEALTH_WAIT_SECONDS = 1.0
@@ -290,6 +294,9 @@ class ServedModel:
         """Returns the tools that are on, so that `health` can tell whether they fit."""
         self._fixed_level = level
         self._level = level
+        self._limits: dict[str, tuple[float, object]] = {}
+        """When a used-up limit of a model ends (loop time), and the prices in ponte.toml that
+        applied then: a reload makes new ones."""
         self._trouble: PonteError | None = None
         self._probed_at = 0.0
         self._probing: asyncio.Task[None] | None = None
@@ -317,6 +324,11 @@ class ServedModel:
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
+        clock, name = asyncio.get_running_loop().time, ask.model or self.name
+        prices = self._options.config.price_list
+        end, old_prices = self._limits.get(name, (0.0, prices))
+        if end > clock() and prices is old_prices and not ask.response:
+            raise LimitReached(seconds=math.ceil(end - clock()))
         if self._level is None:
             self.start()
             if self._probing is not None:
@@ -324,7 +336,7 @@ class ServedModel:
         if self._level is None:
             raise self._trouble or NoEndpoint()
         if self._probing is not None or ask.model:
-            await self._server.sizes.wait(ask.model or self.name)
+            await self._server.sizes.wait(name)
         level = self._level
         if ask.for_title and level == "conversations":
             level = "responses"
@@ -344,6 +356,9 @@ class ServedModel:
                 level = self._level = LOWER_LEVEL[level]
                 log.info("switched to another model API", api=level)
             except ModelError as error:
+                if isinstance(error, LimitReached):
+                    seconds = min(float(str(error.values["seconds"])), MAX_LIMIT_SECONDS)
+                    self._limits[name] = clock() + seconds, prices
                 self._record_trouble(error)
                 raise
 

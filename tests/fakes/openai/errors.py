@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from aiohttp import web
 
@@ -229,6 +230,75 @@ THROTTLED = {
 }
 """Too many requests in the words of a request that is too long. Such a server takes the same
 request a little later."""
+MINUTE_LIMITS: Mapping[str, Callable[[int, int], GatewayError]] = {
+    "OpenAI": lambda limit, asked: GatewayError(429, _error(
+        f"Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit "
+        f"{limit}, Requested {asked}. The input or output tokens must be reduced in order to run "
+        "successfully.", "rate_limit_exceeded", "tokens"), {"retry-after-ms": "500"}),
+    "Groq": lambda limit, asked: GatewayError(413, _error(
+        "Request too large for model `x` in organization `y` service tier `on_demand` on tokens "
+        f"per minute (TPM): Limit {limit}, Requested {asked}, please reduce your message "
+        "size and try again.", "rate_limit_exceeded", "tokens")),
+    "gateway": lambda limit, asked: GatewayError(400, _error(
+        f"Rate limit: Limit: {limit:,} tokens, Used: 0, Requested: {asked:,}. Slow down.")),
+    "Anthropic": lambda limit, asked: GatewayError(429, {"type": "error", "error": {
+        "type": "rate_limit_error", "message": "This request would exceed your organization's rate "
+        f"limit of {limit:,} input tokens per minute."}}, {"retry-after": "7"}),
+    "Gemini, event": lambda limit, asked: GatewayError(200, _error(
+        f"Quota exceeded for metric: x/generate_content_free_tier_input_token_count, limit: "
+        f"{limit}, model: gemini-3-flash. Please retry in 7.5s.", 429, "RESOURCE_EXHAUSTED"),
+        is_event=True),
+}  # fmt: skip
+"""How servers say that a minute's allowance of `limit` tokens is smaller than the request."""
+_GROQ_DAY = (
+    "Rate limit reached for model `x` on tokens per day (TPD): Limit 100000, Used 99000, Requested "
+    "3000. Please try again in 28m48s."
+)
+_OPENROUTER_DAY = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 requests"
+_CEREBRAS_DAY = _error("Requests per day limit exceeded", "request_quota_exceeded", "too_many")
+
+
+def day_limits(now: float) -> Mapping[str, tuple[GatewayError, float]]:
+    """Return refusals for a limit that lasts long, and its seconds from `now` (seconds since
+    1970)."""
+    iso = datetime.fromtimestamp(now + 20_000, UTC)
+    gemini = [
+        {
+            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+            "violations": [
+                {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "20"}
+            ],
+        },
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "40s"},
+    ]
+    return {
+        "words": (GatewayError(429, _error("Please try again in 7h12m.", "rate_limit_exceeded")),
+                  25_920),
+        "days": (GatewayError(429, _error("Limit reached, retry in 2 days and 3 hours.")),
+                 183_600),
+        "ISO": (GatewayError(429, _error(f"Limit resets at {iso:%Y-%m-%dT%H:%M:%SZ}.")), 20_000),
+        "LiteLLM": (GatewayError(429, _error(
+            f"Limit type: tokens. Limit resets at: {iso:%Y-%m-%d %H:%M:%S} UTC")), 20_000),
+        "header": (GatewayError(429, "slow down", {"retry-after": "25000"}), 25_000),
+        "OpenAI": (GatewayError(429, _error("Limit 200, Used 200, Requested 1 requests per day."),
+                                {"x-ratelimit-reset-requests": "6h3m", "x-ratelimit-reset-tokens":
+                                 "9h", "x-ratelimit-remaining-tokens": "149984"}), 21_780),
+        "Anthropic": (GatewayError(429, _error("No."), {
+            "anthropic-ratelimit-requests-reset": f"{iso:%Y-%m-%dT%H:%M:%SZ}"}), 20_000),
+        "OpenRouter": (GatewayError(429, _error(_OPENROUTER_DAY, 429, metadata={"headers": {
+            "X-RateLimit-Limit": "50", "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset": str(int(now + 30_000) * 1000)}})), 30_000),
+        "Gemini": (GatewayError(429, [{"error": {
+            "code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current "
+            "quota. Please retry in 40.1s.", "details": gemini}}]), (8 * 3600 - now) % 86_400),
+        "Groq": (GatewayError(429, _error(_GROQ_DAY, "rate_limit_exceeded", "tokens")), 1_728),
+        "Cerebras": (GatewayError(429, _CEREBRAS_DAY,
+                                  {"x-ratelimit-reset-requests-day": "33011.38"}), 33_012),
+        "no time": (GatewayError(429, _error("Daily limit reached", "rate_limit_exceeded")), 3_600),
+        "event": (GatewayError(200, _error("Retry after 5 hours", 429), is_event=True), 18_000),
+    }  # fmt: skip
+
+
 TOO_LONG = {
     "llama.cpp": GatewayError(400, _error(
         "the request exceeds the available context size. try increasing the context size", 400,
