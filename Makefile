@@ -1,6 +1,7 @@
 # make run    make .venv when needed, then start Ponte
-# make test   style, types and all tests that this machine has the programs for
-# make test-quick  tests of most of Ponte that start no process, server or browser (tests/quick.py)
+# make test   style, types and the tests that start no program and take under 1.5 s each; in CI, all
+# make test-all    every test that this machine has the programs for (BUDGET=1: judge long ones, too)
+# make test-quick  the shortest of make test, in a minute; without style and types (tests/tiers.py)
 # make faults  change single lines of the product and tell which changes the tests find (FAULTS=60)
 # make evals  all evaluation cases with scripted models (MODEL=… OPENAI_BASE_URL=…: with a real one)
 # make lint   only style and types
@@ -13,6 +14,7 @@
 # make languages  bring the catalogues of core/locale up to the code, and tell what is missing
 # make reference  write the pages and tables of docs that are made from the code
 # make site   the documents as a site of static pages, in dist/site
+# make durations  run all tests and record which files take long (tests/durations.json)
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
 # make help   print this list
@@ -23,9 +25,10 @@ KILLS ?= 500
 # Three more than processors: a worker often waits for a process that its test started. Still more
 # workers cost more than they gain: each takes seconds to import and collect the tests.
 WORKERS ?= $(shell expr $$(nproc) + 3)
-# A quick test waits for no process, and each more worker takes 5 s of processor time to collect.
+# Other tests hardly wait, and each more worker takes 10 s of processor time to collect them.
 QUICK_WORKERS ?= $(shell nproc)
 export WORKERS QUICK_WORKERS
+PYTEST = $(BIN)/python -m pytest -o timeout_method=thread --dist worksteal
 FAULTS ?= 60
 SEED ?= 1
 ENGINE ?= embedded
@@ -49,17 +52,24 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: help run test test-quick evals faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
+.PHONY: help run test test-all test-quick durations evals faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
 	@exec $(BIN)/ponte run
 
 test: .venv/ready-to-test
-	@if [ "$(CI)" = true ]; then .ci/test; else $(BIN)/python -m pytest -o timeout_method=thread -n $(WORKERS) --dist worksteal; fi
+	@if [ "$(CI)" = true ]; then .ci/test; else $(PYTEST) -n $(QUICK_WORKERS) -m "style or not slow"; fi
+
+test-all: .venv/ready-to-test
+	@$(PYTEST) -n $(WORKERS)
 
 test-quick: .venv/ready-to-test
-	@$(BIN)/python -m pytest -q -o timeout_method=thread -n $(QUICK_WORKERS) -m quick
+	@$(PYTEST) -q -n $(QUICK_WORKERS) -m quick
+
+# Each process has a processor of its own, so that a test's seconds are its own.
+durations: .venv/ready-to-test
+	@$(PYTEST) -n $(QUICK_WORKERS) --record-durations
 
 # Everything happens in a checkout of its own, which stays for a look at what was not found.
 faults: .venv/ready-to-test

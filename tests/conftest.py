@@ -3,8 +3,8 @@
 - A test skips where a program is missing, with the reason `needs PROGRAM (how to install it)`, or
   where the kernel lacks something, with `blocked: reason`. With CI=true only the latter may skip.
 - After the run, one line for each missing program says how many tests it would have run.
-- `make test-quick` runs the tests that `tests/quick.py` lists. One that starts a process
-  or looks for a program fails.
+- `make test` leaves out the slow tests, `make test-quick` more (tests/tiers.py). A test that is not
+  slow and uses a program other than Python fails.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import structlog
 from core.base.i18n import LANGUAGE, READER_IS_OWNER
 from core.tools.code import environment
 from core.tools.tool import Parameters
-from tests import bytecode, databases, quick
+from tests import bytecode, databases, tiers
 from tests.languages import strict
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 CI = os.environ.get("CI") == "true"
 for name in ("COLUMNS", "LINES"):  # a shell's, or readline's in pytest-xdist's first process
     os.environ.pop(name, None)
+DURATIONS = pytest.StashKey[tiers.Durations]()
 NEEDS = re.compile(r"needs (.+?) \((.+)\)$")
 gc.disable()  # until all is imported and collected: nearly all of that stays
 strict.install()
-quick.watch_processes()
+tiers.watch_programs()
 # Rich draws every local variable of a traceback, which takes minutes where one is deeply nested.
 structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
 
@@ -50,11 +51,23 @@ structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.pla
 LOOKS_FOR_PROGRAMS = ("code", "pictures", "real/sandbox", "bot/doctor/test_doctor.py")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-durations", action="store_true", help="write tests/durations.json after the run"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(tiers.Stopwatch())
+    config.stash[DURATIONS] = tiers.Durations()
+    config.pluginmanager.register(config.stash[DURATIONS])
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """`-m quick` does not import the files that it takes nothing from."""
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
     if config.getoption("markexpr") == "quick" and is_test:
-        return not quick.is_listed(collection_path) or None
+        return not tiers.is_quick_file(collection_path) or None
     return None
 
 
@@ -65,36 +78,16 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests, and put the longest first, so that no worker begins one at the end."""
     for item in items:
-        if quick.is_quick(item):
-            item.add_marker("quick")
-        if quick.place_of(item.path).startswith(LOOKS_FOR_PROGRAMS):
+        if tiers.name_file(item.path).startswith(LOOKS_FOR_PROGRAMS):
             item.add_marker("looks_for_programs")
-    items.sort(
-        key=lambda item: not quick.place_of(item.path).startswith(("real/", "test_style.py"))
-    )
-    move_page_tests(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-
-
-def move_page_tests(items: list[pytest.Item], workers: int) -> None:
-    """Put the tests of the page where the second worker begins, so that one worker runs nearly all
-    of them: each worker that runs one starts a browser, which takes seconds.
-
-    With `--dist worksteal` each worker gets an equal part of the list, and a worker that has none
-    left takes tests from the end of another's part.
-    """
-    if workers > 1:
-        begin = len(items) // workers
-        page = [item for item in items if quick.place_of(item.path).startswith("web/page/")]
-        items[:] = [item for item in items if not quick.place_of(item.path).startswith("web/page/")]
-        items[begin:begin] = page
+    tiers.mark_and_sort(items)
 
 
 def pytest_runtest_setup() -> None:
     LANGUAGE.set("en")
     READER_IS_OWNER.set(False)
-    quick.take_started()
+    tiers.take_started()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -107,8 +100,8 @@ def pytest_runtest_makereport(
     if report.when == "teardown" and (unknown := strict.take_unknown()):
         report.outcome = "failed"
         report.longrepr = f"These sentences are in no catalogue: {unknown}"
-    if report.when == "teardown" and item.get_closest_marker("quick"):
-        fail_if_started(report, quick.take_started())
+    if report.when == "teardown" and not item.get_closest_marker("slow"):
+        fail_if_started(report, tiers.take_started() + tiers.list_program_fixtures(item))
     return report
 
 
@@ -132,13 +125,28 @@ def fail_if_started(report: pytest.TestReport, started: list[str]) -> None:
     if started:
         report.outcome = "failed"
         report.longrepr = (
-            f"This test is marked quick and used a program: {', '.join(started)}. "
-            "Take it out of QUICK in tests/quick.py, or test it without the program."
+            f"This test used a program other than Python: {', '.join(started)}. "
+            "Mark it `slow`, or test it without the program."
         )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the record. With BUDGET=1, which CI ignores, a test over its budget fails the run."""
+    durations = session.config.stash[DURATIONS]
+    if session.config.getoption("--record-durations") and "PYTEST_XDIST_WORKER" not in os.environ:
+        tiers.write_record(durations.make_record())
+    if os.environ.get("BUDGET") == "1" and not CI and durations.over_budget():
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print one line for each reason to skip, with the number of tests."""
+    """Print the tests over their budget, and one line for each reason to skip."""
+    durations = terminalreporter.config.stash[DURATIONS]
+    if lines := tiers.describe_over_budget(durations.over_budget()):
+        terminalreporter.section("over the budget", yellow=True)
+        for line in lines:
+            terminalreporter.line(line)
     skipped = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
         for report in terminalreporter.stats.get("skipped", [])
@@ -280,16 +288,13 @@ def reused_base(_base_of_this_process: ReusedBase) -> Base:
 
 
 @pytest.fixture(scope="session")
-def recorded_today(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def recorded_today(run_folder: Path) -> dict[str, Any]:
     """A data folder after a power cut, and what people and servers hold of it. One test process
     records it for all (tests/recorded/record.py)."""
     from tests.recorded.recorded_ponte import read_record
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    file = folder / "recorded.json.gz"
-    with (folder / "recorded.lock").open("w") as lock:
+    file = run_folder / "recorded.json.gz"
+    with (run_folder / "recorded.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
             subprocess.run(
@@ -303,14 +308,15 @@ def recorded_today(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def real_postgres() -> Iterator[Postgres]:
-    """One server for all tests of a process. Each test makes a database of its own in it."""
+def real_postgres(run_folder: Path) -> Iterator[Postgres]:
+    """One server for all tests. Each test makes a database of its own in it."""
     from tests.real import postgres
+    from tests.real.shared_postgres import shared_postgres
 
     if why := postgres.missing():
         pytest.skip(why)
-    with postgres.postgres(postgres.SPEED, postgres.memory_folder()) as running:
-        yield running
+    with shared_postgres(run_folder) as server:
+        yield server
 
 
 @pytest.fixture

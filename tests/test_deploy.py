@@ -171,6 +171,7 @@ def test_the_proxies_take_what_ponte_takes_and_wait_as_long() -> None:
     assert max(map(in_seconds, kept)) < uvicorn.Config("app").timeout_keep_alive
 
 
+@pytest.mark.slow
 def test_caddy_takes_its_example(tmp_path: Path) -> None:
     if shutil.which("caddy") is None:
         pytest.skip("blocked: there is no Caddy here, and none is installed for this alone")

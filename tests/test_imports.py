@@ -268,6 +268,7 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
     assert loaded & set(HEAVY) == set()
 
 
+@pytest.mark.slow
 def test_a_process_that_runs_loads_no_terminal() -> None:
     """A running process keeps what it loaded: 15 MB, if these were among it."""
     start = "import os; os.environ['OPENAI_BASE_URL'] = 'wrong'; from bot.cli.main import main"

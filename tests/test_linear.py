@@ -237,6 +237,7 @@ def test_cost_grows_with_the_length_of_what_is_too_long_to_be_read_as_markdown(
     assert find_all_excess(FUNCTIONS[name], LONG_TEXT_CHARACTERS) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MARKDOWN_READERS)
 def test_all_brackets_and_lines_that_are_read_as_markdown_cost_little(name: str) -> None:
     """A text has as many of a unit as `is_plain` allows, whose limits stand in no other test."""

@@ -118,6 +118,7 @@ def run_blocks(machine: Path, blocks: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_each_command_does_what_is_said_and_the_service_is_upgraded_and_goes_back(
     machine: Path,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +23,9 @@ MAX_TOKENS = 511_217
 MAX_FILES = 237
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
-
+MAX_UNFORMATTED = {("bot", "adapters", "core"): 100, ("tests", "benchmarks"): 150}
+"""Folders → how many of their statements the formatter leaves alone: tables that it would tear."""
+UNFORMATTED = re.compile(r"#\s*fmt:\s*(skip|off)")
 
 NO_CODE = frozenset(
     {
@@ -89,6 +92,16 @@ def test_the_product_does_not_grow_past_its_ceiling() -> None:
     print(f"{tokens:,} tokens in {lines:,} lines of {len(files)} files")
     refuse_growth("tokens of code", tokens, MAX_TOKENS)
     refuse_growth("Python files", len(files), MAX_FILES)
+
+
+@pytest.mark.parametrize("folders", MAX_UNFORMATTED)
+def test_the_formatter_decides_how_lines_break(folders: tuple[str, ...]) -> None:
+    count = sum(
+        len(UNFORMATTED.findall(path.read_text("utf-8")))
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    assert count <= MAX_UNFORMATTED[folders], "Only a table may keep its own form."
 
 
 def test_no_constructor_takes_more_than_eight_parameters() -> None:

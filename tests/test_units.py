@@ -81,12 +81,14 @@ def installed_units(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_systemd_knows_every_line(installed_units: Path) -> None:
     words = [f"./{name}" for name in UNITS]
     told = systemd_analyze("verify", "--recursive-errors=one", *words, folder=installed_units)
     assert "ponte" not in told, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "most"), [("ponte.service", 35), ("ponte-backup.service", 10)])
 def test_units_stay_below_their_exposure(installed_units: Path, name: str, most: int) -> None:
     """In tenths of systemd's measure of exposure, of which ten is no wall at all."""
@@ -116,6 +118,7 @@ def test_a_stop_has_the_time_that_ponte_takes() -> None:
     assert SERVICE["RestartPreventExitStatus"] == "2", "wrong settings stay wrong"
 
 
+@pytest.mark.slow
 def test_the_sandbox_finds_what_it_needs() -> None:
     allowed = SERVICE["SystemCallFilter"].split()
     told = systemd_analyze("--no-pager", "syscall-filter", folder=DEPLOY)
@@ -137,6 +140,7 @@ def test_the_sandbox_finds_what_it_needs() -> None:
     assert "AF_NETLINK" in SERVICE["RestrictAddressFamilies"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="blocked: only root can build these walls")
 @pytest.mark.parametrize(("wall", "holds"), [("true", True), ("/proc/sys", False)])
 def test_which_walls_bubblewrap_stands_behind(wall: str, holds: bool) -> None:

@@ -71,6 +71,7 @@ def test_two_builds_are_the_same(wheel: Path, tmp_path: Path) -> None:
     assert build(tmp_path).read_bytes() == wheel.read_bytes()
 
 
+@pytest.mark.slow
 def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     ponte = Installed.of(wheel, tmp_path, {"PONTE_CODE": "off"})  # its sandbox has tests of its own
     assert ponte.ponte("--version") == (0, f"{__version__}\n", "")

@@ -77,6 +77,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_the_sandbox_can_be_set_up_ahead(ponte: Shell, shop: list[str]) -> None:
     ponte("sandbox")
     assert (ponte.code, ponte.err) == (0, "")
@@ -86,6 +87,7 @@ def test_the_sandbox_can_be_set_up_ahead(ponte: Shell, shop: list[str]) -> None:
     assert ponte("sandbox").out.splitlines() == [last]
 
 
+@pytest.mark.slow
 def test_a_sandbox_that_cannot_be_set_up_fails_with_the_reason(
     ponte: Shell, shop: list[str]
 ) -> None:
@@ -95,6 +97,7 @@ def test_a_sandbox_that_cannot_be_set_up_fails_with_the_reason(
     assert ponte.err.splitlines()[-1] == "the packages could not be installed: the disk is full"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "prepared"),
     [(["threads", "list"], 0), (["usage"], 0), (["ask", "hello"], 1), (["status"], 1)],

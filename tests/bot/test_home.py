@@ -181,6 +181,7 @@ def test_the_lock_dies_with_its_process_and_its_socket_file_is_replaced(tmp_path
     assert not (tmp_path / "ponte.sock").exists()
 
 
+@pytest.mark.slow
 def test_programs_that_we_start_do_not_keep_the_lock(tmp_path: Path) -> None:
     with Home(tmp_path).take():
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
@@ -316,6 +317,7 @@ def test_a_shared_secret_is_stored_whole_or_not_at_all(
         assert home.pseudonyms() == b"first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", [None, "", "/"])
 def test_a_data_folder_suffices_for_a_user_whom_the_system_does_not_know(
     home: str | None, tmp_path: Path

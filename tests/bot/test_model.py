@@ -92,6 +92,7 @@ async def test_the_pseudonyms_key_stays_and_is_for_this_user_alone(tmp_path: Pat
     assert (tmp_path / "home" / "pseudonyms.key").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 async def test_a_dead_server_starts_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +108,7 @@ async def test_a_dead_server_starts_all_the_same(
     assert "Ponte is ready" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accepts", "runs_turns", "words"),
     [
@@ -133,6 +135,7 @@ async def test_one_line_says_what_the_process_does(
     assert ready.startswith(words)
 
 
+@pytest.mark.slow
 async def test_a_worker_names_the_process_that_serves_the_platforms(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     with home.take():

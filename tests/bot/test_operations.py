@@ -232,6 +232,7 @@ async def test_a_ponte_that_stops_stores_no_command(tmp_path: Path) -> None:
         await ponte.stop()
 
 
+@pytest.mark.slow
 def test_the_version_names_the_commit_of_a_checkout(ponte: Shell) -> None:
     git = subprocess.run(
         ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False

@@ -91,6 +91,7 @@ class Machine:
                 process.kill()
 
 
+@pytest.mark.slow
 def test_it_runs_although_its_start_screen_cannot_be_written(tmp_path: Path) -> None:
     machine = Machine(tmp_path, tmp_path / "home", "", {"PONTE_CODE": "off"})
     with open("/dev/full", "w") as full, machine.start("run", stdout=full.fileno()) as process:
@@ -106,6 +107,7 @@ def test_it_runs_although_its_start_screen_cannot_be_written(tmp_path: Path) -> 
             process.kill()
 
 
+@pytest.mark.slow
 def test_status_says_first_that_nothing_runs(tmp_path: Path) -> None:
     machine = Machine(tmp_path, tmp_path / "home", "", {"PONTE_CODE": "off"})
     with open(tmp_path / "both", "w+") as both:
@@ -116,6 +118,7 @@ def test_status_says_first_that_nothing_runs(tmp_path: Path) -> None:
         assert "database" in (tmp_path / "both").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [OWN_PYTHON, TOO_LONG_NAME])
 def test_it_runs_answers_commands_and_drains(tmp_path: Path, commands: str, name: str) -> None:
     """What it prints and logs never holds the token."""
@@ -140,6 +143,7 @@ def test_it_runs_answers_commands_and_drains(tmp_path: Path, commands: str, name
     assert printed[-1].split()[-1].startswith("http://127.0.0.1:")
 
 
+@pytest.mark.slow
 def test_commands_are_answered_by_who_runs_and_alone_after_a_kill(
     tmp_path: Path, commands: str
 ) -> None:

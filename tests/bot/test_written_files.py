@@ -48,6 +48,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
+@pytest.mark.slow
 def test_a_backup_goes_only_to_a_file_that_others_cannot_read_or_through_a_pipe(
     home: Shell, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_backup_goes_only_to_a_file_that_others_cannot_read_or_through_a_pipe(
     assert int(done.stdout) > 1000, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
 def test_a_backup_is_not_written_into_another_user_s_file(home: Shell, tmp_path: Path) -> None:
     theirs = tmp_path / "kept.tar.gz"

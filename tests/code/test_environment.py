@@ -66,6 +66,7 @@ def is_whole(python: Path) -> bool:
     return (python.parent.parent / "filled").exists()
 
 
+@pytest.mark.slow
 async def test_it_is_made_with_the_first_run_and_the_person_is_told(shop: Shop) -> None:
     (one, lacks), (two, _) = await asyncio.gather(shop.python(), shop.python())
     assert (one, lacks, shop.asked) == (two, "", 1)
@@ -77,6 +78,7 @@ async def test_it_is_made_with_the_first_run_and_the_person_is_told(shop: Shop) 
     assert [each.name for each in shop.folder.iterdir()] == [one.parent.parent.name]
 
 
+@pytest.mark.slow
 async def test_a_home_that_cannot_hold_it_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +89,7 @@ async def test_a_home_that_cannot_hold_it_is_explained(
     assert type(caught.value) is PonteError
 
 
+@pytest.mark.slow
 async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(shop: Shop) -> None:
     shop.trouble = "the package index cannot be reached"
     python, lacks = await shop.python()
@@ -100,6 +103,7 @@ async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(s
     assert (is_whole(again), lacks, shop.environment.lacks) == (True, "", "")
 
 
+@pytest.mark.slow
 async def test_a_slow_installation_is_not_waited_for_for_ever(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +117,7 @@ async def test_a_slow_installation_is_not_waited_for_for_ever(
     assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
 
 
+@pytest.mark.slow
 async def test_cancelling_a_waiter_does_not_cancel_the_installation(shop: Shop) -> None:
     shop.gate.clear()
     waiting = asyncio.create_task(shop.python())
@@ -125,6 +130,7 @@ async def test_cancelling_a_waiter_does_not_cancel_the_installation(shop: Shop) 
     assert (is_whole(python), shop.asked) == (True, 1)
 
 
+@pytest.mark.slow
 async def test_a_stop_of_ponte_leaves_nothing_half_made(shop: Shop) -> None:
     shop.gate.clear()
     waiting = asyncio.create_task(shop.python())
@@ -135,6 +141,7 @@ async def test_a_stop_of_ponte_leaves_nothing_half_made(shop: Shop) -> None:
     assert list(shop.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_another_version_makes_its_own_and_old_ones_go(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -149,6 +156,7 @@ async def test_another_version_makes_its_own_and_old_ones_go(
     assert OLD_FOLDER_SECONDS > 0
 
 
+@pytest.mark.slow
 async def test_it_is_open_to_other_users_whatever_our_mask_is(shop: Shop) -> None:
     before = os.umask(0o077)
     try:
@@ -159,6 +167,7 @@ async def test_it_is_open_to_other_users_whatever_our_mask_is(shop: Shop) -> Non
         assert each.stat().st_mode & 0o005 == 0o005
 
 
+@pytest.mark.slow
 async def test_a_folder_that_cannot_be_written_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -196,6 +205,7 @@ def test_what_pip_says_is_worded(said: str, cause: str) -> None:
     assert environment.find_cause(said).startswith(cause)
 
 
+@pytest.mark.slow
 async def test_a_cancelled_version_check_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     started: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
 

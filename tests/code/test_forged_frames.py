@@ -104,6 +104,7 @@ FORGED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", FORGED)
 async def test_a_kernel_that_forges_is_ended_and_the_next_one_is_whole(frames: str) -> None:
     code = f"""
@@ -118,6 +119,7 @@ while data: data = data[os.write(int(sys.argv[1]), data):]
         assert not session.alive
 
 
+@pytest.mark.slow
 async def test_a_forged_file_is_only_a_file_of_that_run() -> None:
     """Its name is its own; who keeps it makes that safe."""
     code = """
@@ -172,6 +174,7 @@ async def test_a_flood_of_small_frames_holds_nobody_up() -> None:
     assert ran.left_out[-1] == f"{MAX_LEFT_OUT_FILES - 10} more files were not taken"
 
 
+@pytest.mark.slow
 async def test_a_forged_mark_hides_nothing_of_the_next_run() -> None:
     async with sandboxed.session() as session:
         ran = await session.run("print('\\0forged\\0'); print('after')", ())

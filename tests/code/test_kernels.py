@@ -74,6 +74,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         assert sandboxed.kernels() == set()
 
 
+@pytest.mark.slow
 async def test_a_notification_alone_ends_no_kernel(bench: Bench) -> None:
     """Anybody who may connect to the shared database can send one; the row says what is so."""
     await bench.run("a", "x = 1")
@@ -84,6 +85,7 @@ async def test_a_notification_alone_ends_no_kernel(bench: Bench) -> None:
     assert bench.kernels.running == 0
 
 
+@pytest.mark.slow
 async def test_a_kernel_whose_thread_runs_elsewhere_by_now_is_not_used(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     bench.kernels._places = GoneElsewhere(bench.database)
@@ -93,6 +95,7 @@ async def test_a_kernel_whose_thread_runs_elsewhere_by_now_is_not_used(bench: Be
     assert bench.kernels.running == 1
 
 
+@pytest.mark.slow
 async def test_threads_have_variables_and_files_of_their_own(bench: Bench) -> None:
     await asyncio.gather(
         bench.run("a", "x = 'a'; open('f', 'w').write('a')"), bench.run("b", "x = 'b'")
@@ -102,6 +105,7 @@ async def test_threads_have_variables_and_files_of_their_own(bench: Bench) -> No
     assert (ran.value, ran.reset) == ("('b', [])", False)
 
 
+@pytest.mark.slow
 async def test_runs_of_one_thread_wait_for_each_other(bench: Bench) -> None:
     await bench.run("a", "n = 0")
     code = "import time\nm = n; time.sleep(0.01); n = m + 1"
@@ -109,6 +113,7 @@ async def test_runs_of_one_thread_wait_for_each_other(bench: Bench) -> None:
     assert (await bench.run("a", "n")).value == "5"
 
 
+@pytest.mark.slow
 async def test_the_longest_unused_makes_room_and_its_thread_is_told(bench: Bench) -> None:
     for thread in ("a", "b", "a", "c"):
         assert not (await bench.run(thread, f"x = {thread!r}")).reset
@@ -119,12 +124,14 @@ async def test_the_longest_unused_makes_room_and_its_thread_is_told(bench: Bench
     assert not (await bench.run("b", "1")).reset
 
 
+@pytest.mark.slow
 async def test_more_threads_than_places_take_turns(bench: Bench) -> None:
     rans = await asyncio.gather(*(bench.run(str(n), f"{n} * 2") for n in range(6)))
     assert [ran.value for ran in rans] == [str(n * 2) for n in range(6)]
     assert bench.kernels.running == 2
 
 
+@pytest.mark.slow
 async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     bench.clock.now += KERNEL_IDLE_SECONDS - 1
@@ -137,6 +144,7 @@ async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> No
     assert (ran.reset, ran.why_reset) == (True, WAS_IDLE)
 
 
+@pytest.mark.slow
 async def test_a_kernel_that_ended_by_itself_is_told_as_lost(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     died = await bench.run("a", "import os; os._exit(1)")
@@ -145,6 +153,7 @@ async def test_a_kernel_that_ended_by_itself_is_told_as_lost(bench: Bench) -> No
     assert (ran.value, ran.why_reset) == ("'anew'", "its process ended")
 
 
+@pytest.mark.slow
 async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     await bench.kernels.close()
@@ -154,6 +163,7 @@ async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
     await again.kernels.close()
 
 
+@pytest.mark.slow
 async def test_forgetting_leaves_nothing(bench: Bench) -> None:
     await bench.run("a", "open('secret.txt', 'w').write('s')")
     await bench.kernels.forget("a")
@@ -162,6 +172,7 @@ async def test_forgetting_leaves_nothing(bench: Bench) -> None:
     assert (ran.value, ran.reset) == ("[]", False)
 
 
+@pytest.mark.slow
 async def test_forgetting_ends_what_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.run("a", "1")
     began = sandboxed.output(monkeypatch)
@@ -172,6 +183,7 @@ async def test_forgetting_ends_what_runs(bench: Bench, monkeypatch: pytest.Monke
     assert (await running).is_state_lost
 
 
+@pytest.mark.slow
 async def test_forgetting_while_one_starts_leaves_none(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +215,7 @@ def test_kernels_may_take_half_of_the_memory(
     assert 1 <= max_kernels(SandboxLimits()) <= 32
 
 
+@pytest.mark.slow
 async def test_a_stop_that_costs_the_state_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

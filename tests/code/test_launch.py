@@ -124,6 +124,7 @@ def on_another_loop(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
+@pytest.mark.slow
 def test_another_event_loop_starts_programs_as_our_own_user(tmp_path: Path) -> None:
     async def run_programs() -> tuple[int, bytes]:
         process = await start_program(sys.executable, "-c", "print(7)", stdout=PIPE)

@@ -54,6 +54,7 @@ async def run_out_of_time(
     return await running
 
 
+@pytest.mark.slow
 async def test_the_last_expression_is_shown_and_variables_stay(session: KernelSession) -> None:
     assert await run(session, "x = 20\nprint('hi')\nx + 1") == RunResult("hi\n", "21")
     assert await run(session, "x += 1; x") == RunResult(value="21")
@@ -62,6 +63,7 @@ async def test_the_last_expression_is_shown_and_variables_stay(session: KernelSe
     assert (await run(session, "'é\\ud800' + '🦜'")).value == "'é\\ud800🦜'"
 
 
+@pytest.mark.slow
 async def test_the_clock_is_in_the_zone_of_each_asker(session: KernelSession) -> None:
     code = (
         "from datetime import datetime as d; n = d.now().astimezone(); n.utcoffset().seconds / 900"
@@ -82,11 +84,13 @@ async def test_the_clock_is_in_the_zone_of_each_asker(session: KernelSession) ->
     assert await run(session, "1") == RunResult(value="1")
 
 
+@pytest.mark.slow
 async def test_stdout_and_stderr_keep_their_order(session: KernelSession) -> None:
     code = "import sys\nprint(1)\nprint(2, file=sys.stderr)\nprint(3)"
     assert (await run(session, code)).printed == "1\n2\n3\n"
 
 
+@pytest.mark.slow
 async def test_errors_show_the_persons_lines_alone(session: KernelSession) -> None:
     await run(session, "def half(x):\n    return x / 0")
     ran = await run(session, "half(1)")
@@ -116,6 +120,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 async def test_code_that_ends_otherwise(session: KernelSession) -> None:
     wrong = {}
     for code, error in ENDS.items():
@@ -142,6 +147,7 @@ POISON = [
 ]
 
 
+@pytest.mark.slow
 @one_sandbox
 @pytest.mark.parametrize("code", POISON)
 async def test_what_breaks_the_interpreter_does_not_reach_the_next_run(
@@ -156,6 +162,7 @@ async def test_what_breaks_the_interpreter_does_not_reach_the_next_run(
     assert session.alive != ran.is_state_lost
 
 
+@pytest.mark.slow
 async def test_a_trace_function_of_one_run_does_not_see_the_next(session: KernelSession) -> None:
     """One that does no harm: the next run would not fail with it."""
     await run(session, "import sys\nseen = []\nsys.settrace(lambda *a: seen.append(a[1]))")
@@ -163,12 +170,14 @@ async def test_a_trace_function_of_one_run_does_not_see_the_next(session: Kernel
     assert (await run(session, "seen.count('call') < 2, sys.gettrace()")).value == "(True, None)"
 
 
+@pytest.mark.slow
 async def test_the_end_of_the_process_is_told_with_its_last_words(session: KernelSession) -> None:
     ran = await run(session, "import os\nprint('so far', flush=True)\nos._exit(3)")
     assert (ran.printed, ran.fault, ran.is_state_lost) == ("so far\n", "died", True)
     assert not session.alive
 
 
+@pytest.mark.slow
 async def test_files_go_in_once_and_what_changed_comes_out(session: KernelSession) -> None:
     csv = input_file("sales.csv", b"a,b\n1,2\n")
     ran = await run(session, "open('sales.csv').read()", csv)
@@ -185,6 +194,7 @@ async def test_files_go_in_once_and_what_changed_comes_out(session: KernelSessio
     assert (await run(session, "open('sales.csv').read()[-4:]", *back)).value == "'3,4\\n'"
 
 
+@pytest.mark.slow
 async def test_only_regular_files_come_out(session: KernelSession) -> None:
     code = """
 import os
@@ -202,6 +212,7 @@ open('a\\nb\\x1b[31m.txt', 'w').write('x'); open(b'\\xff.txt', 'w').write('x')
     ]
 
 
+@pytest.mark.slow
 @one_sandbox
 async def test_too_much_of_files_is_left_and_told(session: KernelSession) -> None:
     ran = await run(session, "for n in range(25): open(f'{n}.txt', 'w').write('x')")
@@ -232,6 +243,7 @@ def test_a_work_folder_of_too_many_files_is_looked_through_in_part(tmp_path: Pat
     assert found.split() == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 async def test_figures_come_out_without_being_asked_for(session: KernelSession) -> None:
     ran = await run(session, "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('a')")
     assert [(made.name, made.type) for made in ran.output_files] == [
@@ -254,6 +266,7 @@ async def test_figures_come_out_without_being_asked_for(session: KernelSession) 
     assert await run(session, "1") == RunResult(value="1")
 
 
+@pytest.mark.slow
 async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: KernelSession) -> None:
     await run(session, "import os, resource; os.mkdir('a.csv'); os.symlink('/', 'b.csv'); x = 1")
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
@@ -268,6 +281,7 @@ async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Ker
     assert ran.left_out == ("'c.csv' could not be put into the work folder",)
 
 
+@pytest.mark.slow
 @one_sandbox
 async def test_a_flood_is_ended_and_a_lot_is_cut(session: KernelSession) -> None:
     ran = await run(session, "print('x' * 2_000_000)")
@@ -279,6 +293,7 @@ async def test_a_flood_is_ended_and_a_lot_is_cut(session: KernelSession) -> None
     assert (ran.fault, ran.is_state_lost, len(ran.printed)) == ("flooded", True, 1 << 20)
 
 
+@pytest.mark.slow
 async def test_late_code_is_interrupted_and_keeps_its_state(
     session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +305,7 @@ async def test_late_code_is_interrupted_and_keeps_its_state(
     assert (await run(session, "x")).value == "1"
 
 
+@pytest.mark.slow
 async def test_code_that_does_not_listen_is_killed(
     session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +314,7 @@ async def test_code_that_does_not_listen_is_killed(
     assert (ran.fault, ran.is_state_lost, session.alive) == ("timeout", True, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bubblewrap", "landlock"])
 async def test_processor_time_that_is_nearly_used_up_is_no_error(kind: str) -> None:
     """The limit of one run, a minute, is longer than what is left for all."""
@@ -308,6 +325,7 @@ async def test_processor_time_that_is_nearly_used_up_is_no_error(kind: str) -> N
         await session.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "alive"),
     [("print('on', flush=True)\nimport time\ntime.sleep(600)", True), (STUBBORN, False)],
@@ -340,6 +358,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 async def test_a_stop_reaches_code_that_was_just_about_to_wait(
     session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,6 +368,7 @@ async def test_a_stop_reaches_code_that_was_just_about_to_wait(
     assert (ran.fault, ran.is_state_lost) == ("timeout", False)
 
 
+@pytest.mark.slow
 async def test_a_repeated_interrupt_is_raised_once(
     session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +393,7 @@ except KeyboardInterrupt:
     assert (await run(session, "saved")).value == "True"
 
 
+@pytest.mark.slow
 async def test_a_stop_before_the_code_began_counts(
     session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from tests.core.tools.scene import ctx
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 
+pytestmark = pytest.mark.slow
+
 
 class Bare(PythonEnvironment):
     """Without the libraries, which take a minute to come."""

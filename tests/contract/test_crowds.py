@@ -23,6 +23,8 @@ from tests.fakes.discord.world import Channel
 from tests.fakes.slack import Post
 from tests.slack.bot import Setting, Workplace, running, workplace
 
+pytestmark = pytest.mark.slow
+
 CROWD_TIMEOUT_SECONDS = 100.0
 """A busy machine is given so long; nothing is measured here."""
 ROLE = 77
@@ -197,9 +199,10 @@ async def test_a_crowd_of_new_people_is_answered(crowd: Crowd) -> None:
 
 @pytest.mark.parametrize("database", [pytest.param("", id="embedded"), "postgres"], indirect=True)
 async def test_a_restart_in_the_middle_of_a_crowd_loses_and_refuses_nobody(crowd: Crowd) -> None:
-    await crowd.write_directly(35)
+    """Not more people than Slack lets begin a stream in a minute (20), so that nobody waits."""
+    await crowd.write_directly(14)
     await crowd.restart()
-    await crowd.write(15)
+    await crowd.write(6)
     await crowd.all_answered()
 
 
@@ -211,7 +214,7 @@ async def test_two_processes_answer_one_slack_channel_at_its_pace(
         setting = Setting(chosen=make_choices(policy=allow_list()), postgres=migrated_postgres)
         made = await stack.enter_async_context(workplace(tmp_path / "one", setting))
         await stack.enter_async_context(running(made.slack, tmp_path / "two", setting))
-        slack, people = made.slack, [made.slack.person(f"Person {n}") for n in range(9)]
+        slack, people = made.slack, [made.slack.person(f"Person {n}") for n in range(5)]
         place = slack.channel("crowded", *people)
         said = [slack.say(someone, place, f"{slack.bot} hello") for someone in people]
         for post in said:

@@ -129,6 +129,7 @@ async def test_sqlite_is_copied_and_migrated(home_database: Path) -> None:
     assert len(snapshot.list_snapshots(home_database.parent)) == 1
 
 
+@pytest.mark.slow
 async def test_sqlite_goes_on_after_a_kill_at_any_step(home_database: Path) -> None:
     data, step, deaths = read_bytes(home_database), 0, 0
 

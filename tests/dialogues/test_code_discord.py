@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.dialogues.plotting import PLOT, SALES, calls, sandboxed_ponte
 from tests.fakes.discord.people import DiscordPerson
 from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.openai import FakeOpenAI
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_plot_comes_back(tmp_path: Path, discord: FakeDiscord, fake: FakeOpenAI) -> None:

@@ -138,6 +138,7 @@ def run_handles(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
     return handles
 
 
+@pytest.mark.slow
 async def test_a_run_that_outlives_the_process_is_taken_up(
     tmp_path: Path, fake: FakeOpenAI, run_handles: asyncio.Queue[str]
 ) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.slack import FakeSlack
+
+pytestmark = pytest.mark.slow
 
 CSV = ("sales.csv", "text/csv", SALES)
 

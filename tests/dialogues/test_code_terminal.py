@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
+
 from adapters.terminal import chat
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.fakes.keyboard import Keyboard
 from tests.fakes.openai import FakeOpenAI
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_table_goes_in_and_a_plot_is_saved(fake: FakeOpenAI, tmp_path: Path) -> None:

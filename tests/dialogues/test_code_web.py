@@ -16,6 +16,8 @@ from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.dialogues.whole import whole
 from tests.fakes.openai import FakeOpenAI
 
+pytestmark = pytest.mark.slow
+
 
 def last_input(fake: FakeOpenAI) -> str:
     """What the model was told at last."""

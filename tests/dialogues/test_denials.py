@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from core.domain.changes import MAX_REASON_CHARACTERS
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, RIGHTS, bot, proposed_on_slack, says
@@ -84,6 +86,7 @@ async def test_on_slack_a_form_asks_why_and_the_asker_is_told(tmp_path: Path) ->
     assert t.table.applied == []
 
 
+@pytest.mark.slow
 async def test_on_discord_a_form_asks_why_also_after_a_restart(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
     await (await team.cleo.click(copy, "Deny")).wait_for_ack()

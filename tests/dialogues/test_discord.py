@@ -99,6 +99,7 @@ def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
     return [message.content for message in channel.history() if message.author == env.bot.user]
 
 
+@pytest.mark.slow
 async def test_a_direct_message_is_answered(setup: SimcordSetup) -> None:
     """It can be edited and deleted, and a long answer comes in parts that Discord takes. The slash
     command and autocomplete are answered. A card is decided after a restart."""
@@ -139,6 +140,7 @@ async def test_a_direct_message_is_answered(setup: SimcordSetup) -> None:
         assert redrawn.embeds[0].title == "Changed 2 customers"
 
 
+@pytest.mark.slow
 async def test_a_mention_gets_a_thread_and_other_talk_is_left_alone(setup: SimcordSetup) -> None:
     """A reply that mentions Ponte, a modal and the menu of a message are answered."""
     async with simcord.run(await setup.client()) as env:
@@ -165,6 +167,7 @@ async def test_a_mention_gets_a_thread_and_other_talk_is_left_alone(setup: Simco
         assert [quote.text for quote in row.message.context] == ["the bolts are late"]
 
 
+@pytest.mark.slow
 async def test_a_reply_to_what_is_withheld_says_how_to_show_it(setup: SimcordSetup) -> None:
     client = await setup.client(NO_THREADS)
     async with simcord.run(client, approved_intents=discord.Intents.default()) as env:

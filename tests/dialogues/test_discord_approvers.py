@@ -96,6 +96,7 @@ def are_decided(*cards: Payload) -> bool:
     )
 
 
+@pytest.mark.slow
 async def test_who_is_named_is_asked_in_a_direct_message(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
     assert "Ana requested this in" in copy["content"]
@@ -127,6 +128,7 @@ async def test_who_takes_no_direct_messages_keeps_nobody_waiting(team: Team) -> 
     assert team.discord.calls.count(("POST", f"/channels/{team.cleo.dm.id}/messages")) == 1
 
 
+@pytest.mark.slow
 async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
     team.clock.now += 4 * 3600 + 1

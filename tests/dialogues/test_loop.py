@@ -41,6 +41,7 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     return took
 
 
+@pytest.mark.slow
 async def test_no_callback_is_long(bot_home: BotHome, callbacks: list[tuple[float, str]]) -> None:
     model = EchoModel()
     long_message = "word " * 400_000
@@ -110,6 +111,7 @@ async def files_opened_on_loop(home: Path) -> list[str]:
         return list(seen)
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_and_no_file_opened_on_the_loop(tmp_path: Path) -> None:
     """In a process of its own, which has imported nothing yet that it did not need."""
     script = (

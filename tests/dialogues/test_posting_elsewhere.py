@@ -99,6 +99,7 @@ def mention(place: SlackChannel) -> str:
     return f"<#{place.id}|{place.name}>"
 
 
+@pytest.mark.slow
 async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.slack.client.REFUSAL_SECONDS", 0.0)
     async with posting_on_slack(tmp_path) as ponte:

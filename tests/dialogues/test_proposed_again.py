@@ -223,6 +223,7 @@ async def test_on_slack_the_asker_presses_it_on_a_denied_request(tmp_path: Path)
     assert t.table.rows["1"] == NEW
 
 
+@pytest.mark.slow
 async def test_on_discord_the_asker_presses_it_on_an_expired_request(team: Team) -> None:
     put_into(team.table)
     await team.ana.mention(UPDATE, team.channel)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.dialogues.office import office
 from tests.fakes.link import parse_page_link
@@ -26,6 +27,7 @@ async def read_health(home: Path, **settings: Any) -> tuple[int, list[str], dict
     return ready.status_code, reasons, {part["name"]: part["state"] for part in parts}
 
 
+@pytest.mark.slow
 async def test_ponte_is_ready_while_nocodb_is_away(tmp_path: Path) -> None:
     status, reasons, states = await read_health(tmp_path, nocodb_url=NOWHERE)
     assert states["nocodb"] == "failing"

@@ -116,6 +116,7 @@ async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path
         assert list(post.buttons) == ["Approve", "Deny"]
 
 
+@pytest.mark.slow
 async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_path: Path) -> None:
     async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         inbox.times = 1

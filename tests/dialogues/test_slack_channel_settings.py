@@ -322,6 +322,7 @@ async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) 
         assert not post.buttons
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("came", [False, True])
 async def test_the_files_of_another_turn_are_not_taken_for_its_own(
     tmp_path: Path, came: bool

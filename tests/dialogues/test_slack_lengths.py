@@ -116,6 +116,7 @@ async def test_a_long_answer_is_posted_whole_after_a_restart(
         await stands(w, said, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cards", "names"), [(1, TEXTS), (10, ["japanese", "one word", "table"])], ids=["1", "10"]
 )

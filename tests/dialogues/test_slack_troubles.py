@@ -85,6 +85,7 @@ async def test_a_third_of_all_events_twice_makes_no_second_answer(tmp_path: Path
         assert w.slack.api.calls["users.info"] == 0, "she was listed"
 
 
+@pytest.mark.slow
 async def test_a_busy_channel_is_met_at_slacks_pace(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         await ask_and_check_answers(w, [w.general], 8)

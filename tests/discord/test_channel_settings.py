@@ -332,6 +332,7 @@ async def test_who_reads_a_channel_is_known_without_the_gateway_or_asked_again(
         scene.discord.faults.clear()
 
 
+@pytest.mark.slow
 async def test_killed_in_mid_answer_where_a_channel_has_no_threads(
     scene: Scene, tmp_path: Path
 ) -> None:

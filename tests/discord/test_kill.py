@@ -158,6 +158,7 @@ async def test_a_kill_after_any_call_loses_and_repeats_no_answer(
     assert len(set(answers)) == 7
 
 
+@pytest.mark.slow
 async def test_messages_that_were_edited_or_deleted_while_nobody_was_there(
     discord: FakeDiscord, bot: Process, ana: DiscordPerson
 ) -> None:

@@ -21,6 +21,7 @@ from tests.fakes.posts import KeptPosts
 MESSAGES = "/channels/*/messages"
 
 
+@pytest.mark.slow
 async def test_an_answer_whose_post_or_edit_was_lost_stands_once(
     discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
@@ -35,6 +36,7 @@ async def test_an_answer_whose_post_or_edit_was_lost_stands_once(
     assert bot_messages(discord) == texts
 
 
+@pytest.mark.slow
 async def test_limits_are_met_without_one_refused_call(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
@@ -47,6 +49,7 @@ async def test_limits_are_met_without_one_refused_call(
     assert discord.faults.refused == []
 
 
+@pytest.mark.slow
 async def test_a_rate_limit_that_was_not_announced_is_waited_out(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:

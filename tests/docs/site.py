@@ -24,6 +24,8 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[2]
 LOOK = Path(__file__).parent / "look"
 HOME, CONTENTS = "README.md", "docs/README.md"
+DOUBLES = "tests/fakes/README.md"
+"""It lies beside the code that it explains, and is a page like those of docs/."""
 PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp"}
 _ELSEWHERE = re.compile(r"(https?|mailto):", re.IGNORECASE)
 _ATTRIBUTES = {
@@ -62,7 +64,8 @@ def parser() -> MarkdownIt:
 
 def document_paths(root: Path = ROOT) -> dict[str, Path]:
     """All documents, by their path in the repository."""
-    paths = [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
+    documents = [*sorted((root / "docs").rglob("*.md")), *root.glob(DOUBLES)]
+    paths = [*sorted(root.glob("*.md")), *documents]
     return {path.relative_to(root).as_posix(): path for path in paths}
 
 

@@ -30,10 +30,9 @@ from bot.cli.main import cli
 from bot.config.ponte_toml import read_config
 from bot.settings import Settings, load
 from tests.docs.conftest import ROOT, Machine
-from tests.docs.site import document_paths, parser
+from tests.docs.site import DOUBLES, document_paths, parser
 
 DOCUMENTS = [path for path in document_paths() if path != "CHANGELOG.md"]
-DOUBLES = "docs/dev/doubles.md"
 HISTORY = {"docs/dev/decisions.md"}
 """Names what was there on its day."""
 OWN = {
@@ -211,6 +210,7 @@ def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.Mo
     assert taken.notes == ()
 
 
+@pytest.mark.slow
 @of("sh", "bash")
 def test_a_shell_s_lines_run(block: Block, request: pytest.FixtureRequest) -> None:
     """What earlier blocks of the document set is set, and the people that they add are there."""

@@ -192,6 +192,7 @@ async def test_a_migration_leads_to_the_schema_of_a_new_database(
     assert find_foreign_entry(path, newer) == ""
 
 
+@pytest.mark.slow
 def test_a_client_of_v1_gets_its_answers(machine: Machine) -> None:
     scripts = [one for one in blocks() if one.document == "docs/guides/scripts.md"]
     (client,) = [one.text for one in scripts if one.language == "python"]

@@ -68,6 +68,7 @@ async def test_each_server_of_the_guide_answers(row: list[str], tmp_path: Path) 
     assert code == 0, lines
 
 
+@pytest.mark.slow
 def test_a_sentence_that_a_page_quotes_can_be_read_from_ponte() -> None:
     """`…` stands for what is filled in."""
     text = "\n".join((ROOT / name).read_text("utf-8") for name in QUOTING)

@@ -122,6 +122,7 @@ SAID = {
 TYPED = [(one.section, line) for one in BLOCKS if one.language == "sh" for line in one.lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", dict.fromkeys(section for section, _ in TYPED))
 def test_what_is_typed_does_what_it_says(reader: Reader, section: str) -> None:
     """All lines of a section in one test: another process may run the next test, and a line needs
@@ -137,6 +138,7 @@ def test_each_exception_names_a_line_of_the_document() -> None:
     assert set(SAID) <= set(lines)
 
 
+@pytest.mark.slow
 def test_the_wheel_has_the_name_that_is_told(reader: Reader) -> None:
     told = set(re.findall(r"ponte_bot-[\w.-]+?\.whl", TEXT))
     assert told == {reader.wheel.name}
@@ -145,6 +147,7 @@ def test_the_wheel_has_the_name_that_is_told(reader: Reader) -> None:
     assert "hatchling build --target wheel --directory dist" in shown
 
 
+@pytest.mark.slow
 def test_what_is_written_into_env_is_taken(reader: Reader) -> None:
     """Both sections write it; without the token Ponte would not open its page to others."""
     for section in ("Behind nginx", "Docker"):
@@ -159,6 +162,7 @@ def test_what_is_written_into_env_is_taken(reader: Reader) -> None:
         assert settings.ponte_web_token is not None
 
 
+@pytest.mark.slow
 def test_the_named_host_is_the_only_thing_to_change(reader: Reader) -> None:
     for section, made in (
         ("Behind nginx", "etc/nginx/conf.d/ponte.conf"),
@@ -210,6 +214,7 @@ def test_the_cells_of_a_notebook(reader: Reader, monkeypatch: pytest.MonkeyPatch
     assert (done.returncode, done.stdout[:15]) == (0, "I'm Ponte's dem"), done.stderr
 
 
+@pytest.mark.slow
 def test_replit_and_railway_are_given_settings_of_ours() -> None:
     (replit,) = only("Replit", "toml")
     told = tomllib.loads(replit.text)
@@ -239,6 +244,7 @@ console.log(JSON.stringify([await shown.text(), await answer.json(), await wrong
 """
 
 
+@pytest.mark.slow
 def test_the_serverless_page_asks_and_answers(reader: Reader) -> None:
     if shutil.which("node") is None:
         pytest.skip("needs Node.js (apt install nodejs)")

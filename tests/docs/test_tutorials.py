@@ -10,6 +10,8 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from core.base.errors import BadInput
 from core.commands.grammar import parse_command
 from tests.commands import Command
@@ -86,6 +88,7 @@ def test_the_first_change_is_requested_approved_and_undone(machine: Machine) -> 
     assert re.search(r"Done\..*INV-2003 .*\| Paid \|.*Undone", told, re.DOTALL)
 
 
+@pytest.mark.slow
 async def test_python_draws_a_file_that_was_sent(tmp_path: Path) -> None:
     multiplies, plots, describes = read_texts("python.md", "chat")
     *_, makes_file = read_texts("python.md", "sh")
@@ -104,6 +107,7 @@ async def test_python_draws_a_file_that_was_sent(tmp_path: Path) -> None:
         assert re.search(r"mean +115", (await ponte.ask(describes))["response"])
 
 
+@pytest.mark.slow
 async def test_a_quick_command_runs_from_a_chat_and_from_a_script(tmp_path: Path) -> None:
     checks, reloads, runs = read_texts("quick-command.md", "sh")
     (settings,) = read_texts("quick-command.md", "env")

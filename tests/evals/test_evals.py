@@ -12,6 +12,7 @@ from tests.evals.offline import list_faults, run_with
 from tests.evals.told import FILE, find_oversized, read_requests, render
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 async def test_no_case_has_a_fault(model: str) -> None:
     """`make evals` runs each case with each model. A model that is not ideal does here what it may

@@ -237,6 +237,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_memory_stays_within_100_mb_of_the_idle_process(fake: FakeOpenAI) -> None:
     worst: dict[str, Callable[[], Hostile]] = {
         **EXCESS,

@@ -184,6 +184,7 @@ async def test_an_unknown_model_is_no_missing_api(make: Make, fake: FakeOpenAI) 
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")
+@pytest.mark.slow
 class TestAimock:
     """The same against a server that is not ours."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,20 @@ MAX_PICTURES_BYTES = 2_500_000
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def drawings(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mapping[str, Json]]:
-    """All scenes, played anew; nothing is photographed."""
-    folder: Path = tmp_path_factory.mktemp("studio")
-    async with studio(folder) as made, camera.camera(develops=False) as looking:
-        yield {picture.name: picture.drawing async for picture in play_scenes(made, looking)}
+async def drawings(
+    run_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Json]:
+    """All scenes, played anew by one test process for all; nothing is photographed."""
+    file = run_folder / "drawings.json"
+    with (run_folder / "drawings.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            folder = tmp_path_factory.mktemp("studio")
+            async with studio(folder) as made, camera.camera(develops=False) as looking:
+                played = {each.name: each.drawing async for each in play_scenes(made, looking)}
+            file.write_text(json.dumps(played))
+    drawings: Mapping[str, Json] = json.loads(file.read_text())
+    return drawings
 
 
 def documented_pictures() -> list[tuple[Path, str, Path]]:
@@ -39,6 +50,7 @@ def documented_pictures() -> list[tuple[Path, str, Path]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", names())
 async def test_it_still_says_what_the_code_makes(drawings: Mapping[str, Json], name: str) -> None:

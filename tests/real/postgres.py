@@ -80,7 +80,7 @@ class Postgres:
     def wait_until_ready(self) -> None:
         """Return when it accepts connections, also after it recovered from a crash of its own."""
         assert self._process
-        self._disconnect()
+        self.disconnect()
         subprocess.run(
             [str(_bin() / "pg_isready"), "-q", "-h", str(self.folder), "-t", "30"], check=False
         )
@@ -104,7 +104,7 @@ class Postgres:
         """Cut the connections at once and end. What was committed is kept. `crash`: without a
         checkpoint, so that the next start recovers (`pg_ctl stop -m immediate`)."""
         assert self._process
-        self._disconnect()
+        self.disconnect()
         self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
         self._process.wait()
 
@@ -122,14 +122,15 @@ class Postgres:
         for statement in statements:
             self._connection.execute(statement.encode())
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
     def database(self, template: str = "template1") -> str:
-        """Create a database as a copy of `template`; return its name."""
+        """Create a database as a copy of `template`; return its name, which no other process that
+        uses this server gives."""
         self._count += 1
-        name = f"t{self._count}"
+        name = f"t{os.getpid()}_{self._count}"
         # Since Postgres 15 the default writes each page to its log: twice the processor time.
         how = " STRATEGY file_copy" if self._version() >= 15 else ""
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}{how}")

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import pytest
+
 from bot.settings import Settings
 from core.base.errors import RESTORED_REASON, Restored
 from tests.fakes.choices import make_message
@@ -112,6 +114,7 @@ async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_p
     assert {post.source for post in new} == {f"again-{lane}" for lane in range(LANES)}
 
 
+@pytest.mark.slow
 async def test_killed_in_the_middle_nothing_half_is_left(
     tmp_path: Path, recorded_today: Json
 ) -> None:

@@ -21,9 +21,13 @@ from tests.fakes.recorder import Recorder
 from tests.fakes.recorder_server import serve
 from tests.real.victims import People, Victim
 
+pytestmark = pytest.mark.slow
+
 RUN_EACH = """
 import json, sys
+from bot.cli import client
 from bot.cli.main import main
+client.RECONNECT_PAUSES_SECONDS = (0.2, 0.2)  # ask sends its message again
 for words in json.loads(sys.argv[1]):
     print("\\0", main(words), sep="", end="\\0")
 """

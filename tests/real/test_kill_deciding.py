@@ -32,6 +32,8 @@ from tests.real.conftest import ToolContext
 from tests.real.storm import ledger
 from tests.real.test_kill_applying import propose
 
+pytestmark = pytest.mark.slow
+
 IS_STORM = "PONTE_STORM" in os.environ
 MOMENTS = ("before", "inside", "after") if IS_STORM else ("before",)
 OF_EVERY_TURN = () if IS_STORM else ("SqlInbox.accept", "Journal.begin", "Journal.end_turn")

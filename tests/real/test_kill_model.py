@@ -140,6 +140,7 @@ async def test_a_drain_in_mid_stream(ctx: ToolContext, fake: FakeOpenAI) -> None
     assert last_item_kinds(fake) == ["message"]
 
 
+@pytest.mark.slow
 async def test_at_each_commit_of_a_plain_turn(ctx: ToolContext, fake: FakeOpenAI) -> None:
     """Accepted, begun, heard, the conversation's id, the response's, answered, ended: each is one
     commit, and at none of them is anything lost, posted twice or left with the server unlisted."""

@@ -35,7 +35,7 @@ from tests.model.test_input import PNG
 from tests.real.llama import server
 from tests.real.llama.proxy import Exchange, Json, RecordingProxy
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 """A machine with much else to do may compute one token in a second."""
 LEVELS: tuple[Level, ...] = ("responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)

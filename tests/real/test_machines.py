@@ -321,6 +321,7 @@ def small_postgres(disk: Path) -> Iterator[Postgres]:
         yield running
 
 
+@pytest.mark.slow
 async def test_a_disk_that_is_full(small_postgres: Postgres, disk: Path, tmp_path: Path) -> None:
     """Postgres takes nothing, so nothing is acknowledged; with room again all is answered."""
     async with cluster(small_postgres, tmp_path, "serve", "work", platforms=["slack"]) as made:

@@ -276,6 +276,7 @@ async def test_invalid_writes_are_refused_before_a_card(crm: Team) -> None:
     assert crm.proxy.written == []
 
 
+@pytest.mark.slow
 async def test_nocodb_is_restarted_while_a_change_is_applied(
     bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,8 @@ from core.base.http import HttpClient, HttpDown
 from tests.real import nginx
 from tests.real.nginx import HOST, Nginx
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-proxys-tests"
 ORIGIN = f"https://{HOST}"

@@ -13,6 +13,8 @@ from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from core.domain.messages import Message
 from core.journal.turn_runner import CRASHES_BEFORE_ALONE, MAX_CRASHES_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
@@ -38,6 +40,7 @@ def _messages(wave: int) -> list[Message]:
     ]
 
 
+@pytest.mark.slow
 async def test_random_kills_lose_and_repeat_no_answer(ctx: ToolContext) -> None:
     dice = random.Random(20261120)
     said: list[Message] = []

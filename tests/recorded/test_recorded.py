@@ -123,6 +123,7 @@ async def here(record: Json, then: None, tmp_path: Path, database: str) -> Async
         yield here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("record", "database"), GOES_ON, indirect=True)
 async def test_turns_cards_and_forms_go_on(here: Found) -> None:
     """One after the other in one home, which takes long to open. The turns count what nobody
@@ -286,6 +287,7 @@ async def submit_the_forms_on_discord(here: Found) -> None:
     assert "The build is red" in here.team.model_input()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("record", "database"), STOPS, indirect=True)
 async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> None:
     words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)

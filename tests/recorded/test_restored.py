@@ -27,6 +27,8 @@ from tests.recorded.recorded_ponte import (
     put,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def record(recorded_today: Json) -> Iterator[Json]:

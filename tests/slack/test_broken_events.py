@@ -99,6 +99,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
         await check_alive(w)
 
 
+@pytest.mark.slow
 async def test_no_wrong_field_of_a_real_event_ends_the_connection(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         opened = w.slack.socket_opened

@@ -135,6 +135,7 @@ async def test_after_the_effect_and_before_its_record(
         await wait_for_story(slack, said, question)
 
 
+@pytest.mark.slow
 async def test_a_request_that_slack_handles_after_the_next_start(
     slack: FakeSlack, victim: Victim
 ) -> None:
@@ -225,6 +226,7 @@ async def test_as_the_acknowledgement_goes_out(slack: FakeSlack, victim: Victim)
     await wait_for_story(slack, said, "hello")
 
 
+@pytest.mark.slow
 async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Victim) -> None:
     chance = random.Random(5)
     slack.deliveries.twice = 0.3

@@ -72,6 +72,7 @@ def run(home: Path, *lines: tuple[str, Mapping[str, str]]) -> Iterator[Any]:
     yield from map(json.loads, done.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_it_is_a_command_with_help_and_json(tmp_path: Path) -> None:
     ring = "bell ring front"
     results = run(
@@ -111,6 +112,7 @@ def test_it_is_a_command_with_help_and_json(tmp_path: Path) -> None:
         assert (code, error.startswith(words)) == (2, True), error
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_bells")
 async def test_it_is_on_the_socket_and_the_page_and_completes_names(tmp_path: Path) -> None:
     async with open_desk(tmp_path / "home") as desk:

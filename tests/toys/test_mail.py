@@ -153,6 +153,7 @@ async def test_a_mail_has_the_rights_of_its_sender(room: Mailroom) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["slack", "discord", "postgres"], indirect=True)
 async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
     room: Mailroom, process: Process, mails: MailOrigin

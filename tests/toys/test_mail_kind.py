@@ -138,6 +138,7 @@ async def test_a_mail_fails_half_way(room: PostRoom) -> None:
         assert room.mails.server.calls == calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["slack", "postgres"], indirect=True)
 async def test_no_mail_is_sent_twice_if_the_process_is_lost_after_any_step(
     room: PostRoom, process: Process

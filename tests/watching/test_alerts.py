@@ -81,17 +81,20 @@ def test_the_dashboard_has_distinct_panels_on_its_grid() -> None:
     assert (source["name"], source["type"]) == ("datasource", "datasource")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checker")
 def test_prometheus_takes_the_rules() -> None:
     told = promtool.ask("check", "rules", str(tables.RULES))
     assert f"{len(tables.alerts())} rules found" in told
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checker")
 def test_each_alert_fires_when_it_should_and_none_while_all_is_well() -> None:
     assert "SUCCESS" in promtool.ask("test", "rules", str(CASES))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checker")
 def test_prometheus_takes_the_board_s_questions(tmp_path: Path) -> None:
     rules = [
@@ -103,6 +106,7 @@ def test_prometheus_takes_the_board_s_questions(tmp_path: Path) -> None:
     assert f"{len(rules)} rules found" in promtool.ask("check", "rules", str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checker")
 def test_prometheus_takes_the_exposition() -> None:
     metrics.count_turn("web", "done", 1.0)

@@ -8,6 +8,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from core.domain.messages import Answer
 from tests.fakes.web_surfaces import all_routes
 from tests.web.web_ponte import Turn, WebPonte
@@ -39,6 +41,7 @@ async def ran(ponte: WebPonte, *command: str) -> str:
     return out.decode()
 
 
+@pytest.mark.slow
 async def test_the_examples_do_what_they_say() -> None:
     async def speaks(turn: Turn) -> Answer:
         await turn.show("You ")

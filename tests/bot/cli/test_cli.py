@@ -39,6 +39,7 @@ def test_a_shell_completes_it(tmp_path: Path) -> None:
     assert done.stdout.split() == ["forget"]
 
 
+@pytest.mark.slow
 def test_status_fails_if_no_ponte_runs(ponte: Shell) -> None:
     assert ponte("status").code == 1
     assert "on       database   SQLite\n" in ponte.out
@@ -359,7 +360,7 @@ def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-@pytest.mark.starts_process
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_no_file_takes_the_place_of_a_closed_standard_stream(tmp_path: Path, closed: str) -> None:
     """SQLite would write the database into it, and a library its errors into the database."""

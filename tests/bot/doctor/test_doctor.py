@@ -83,6 +83,7 @@ async def server() -> AsyncIterator[ModelServer]:
     await runner.cleanup()
 
 
+@pytest.mark.slow
 def test_doctor_passes_without_any_settings(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
     ponte("doctor")
@@ -386,6 +387,7 @@ async def test_what_is_half_set_is_off_or_a_failure_and_says_why(
     assert told.parts[part].startswith(f"{mark:<4}  {part}: {words}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ponte_code", "code", "mark"), [("auto", 0, "off "), ("local", 1, "FAIL")]
 )
@@ -400,6 +402,7 @@ async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
     async with sandboxed.local(tmp_path):
         told = await doctor(tmp_path, ponte_code="auto")

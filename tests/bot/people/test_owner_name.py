@@ -66,6 +66,7 @@ async def test_the_page_wins_over_the_system(
     await database.close()
 
 
+@pytest.mark.slow
 def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
     everyones = {
         key for key in sentences() if isinstance(key, str) and "person who runs Ponte" in key

@@ -73,6 +73,7 @@ def sums(home: Path) -> list[tuple[Any, ...]]:
         ]
 
 
+@pytest.mark.slow
 def test_everybody_of_a_recorded_home_can_be_forgotten(ponte_with_home: Shell) -> None:
     ponte = ponte_with_home
     people = list_people(ponte)
@@ -193,6 +194,7 @@ main(sys.argv[1:])
 """Right after the rows are gone, before the file is written anew."""
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_is_ended_by_doing_it_again(ponte_with_home: Shell) -> None:
     ponte = ponte_with_home
     people = list_people(ponte)

@@ -151,6 +151,7 @@ def test_what_is_allowed_and_what_is_code_stays_as_it_is() -> None:
     assert [text for text in (*FINE, *CODE) if TRUST.sanitize(text) != text] == []
 
 
+@pytest.mark.slow
 def test_growing_text_is_checked_in_every_piece() -> None:
     """Also in what Slack's streams hold back, and as Discord gets it."""
     found = {shape: _find_links_while_it_grows(shape) for shape in (*SHAPES, *CODE)}

@@ -248,7 +248,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     os.system(f"umount '{disk}'")
 
 
-@pytest.mark.starts_process
+@pytest.mark.slow
 async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
     database = await SqliteDatabase.open(tiny_disk / "ponte.db", NOTES)
     ballast = tiny_disk / "ballast"

@@ -18,6 +18,7 @@ TITLES = {
 BITING = {title(module, name) for module, names in HARMLESS.items() for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["root", "somebody"])
 @pytest.mark.parametrize("backend", ["bubblewrap", "landlock"])
 def test_every_attack_is_held(backend: str, who: str) -> None:
@@ -30,6 +31,7 @@ def test_there_are_enough_attacks() -> None:
     assert len(TITLES) >= 200
 
 
+@pytest.mark.slow
 def test_attacks_do_harm_where_nothing_holds_them() -> None:
     found = run_without_sandbox()
     assert {attack: harm for attack, harm in found.items() if not harm or MUTE in harm} == {}

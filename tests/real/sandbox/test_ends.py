@@ -8,6 +8,8 @@ from tests.code.sandboxed import require
 from tests.real.sandbox.pythons import sandbox_python
 from tests.real.sandbox.runs import drive
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("who", ["root", "somebody"])
 @pytest.mark.parametrize("backend", ["bubblewrap", "landlock"])

@@ -41,6 +41,7 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     packages.rmdir()
 
 
+@pytest.mark.slow
 async def test_the_modules_of_the_bot_cannot_be_read(sandbox: Sandbox, packages: Path) -> None:
     other = packages.parent / "other.txt"
     code = CODE.format(

@@ -15,6 +15,8 @@ from tests.code import sandboxed
 from tests.real.sandbox.driver import prove
 from tests.real.sandbox.pythons import sandbox_python
 
+pytestmark = pytest.mark.slow
+
 PLAIN = {
     "threads": """
 import threading

@@ -9,6 +9,8 @@ from tests.code.sandboxed import BUBBLEWRAP, require, skip_blocked
 from tests.real.sandbox.pythons import sandbox_python
 from tests.real.sandbox.runs import drive
 
+pytestmark = pytest.mark.slow
+
 HOSTS = "tests.real.sandbox.hosts"
 
 

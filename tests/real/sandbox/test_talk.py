@@ -11,6 +11,8 @@ from tests.real.sandbox.driver import OUTSIDE, attacks
 from tests.real.sandbox.pythons import sandbox_python
 from tests.real.sandbox.runs import drive
 
+pytestmark = pytest.mark.slow
+
 TITLES = {*attacks(talk), "the other conversation", OUTSIDE}
 
 

@@ -17,6 +17,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 AXE = "4.11.0"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), "")
 NO_CHROMIUM = "needs Chromium (apt install chromium)"
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
 
 
 @asynccontextmanager
@@ -24,9 +25,7 @@ async def chromium() -> AsyncIterator[Browser]:
     if not CHROMIUM:
         pytest.skip(NO_CHROMIUM)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         await browser.close()
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, expect
 
-from tests.web.page.browser import chromium, resize, visit
+from tests.web.page.browser import CHROMIUM, NO_CHROMIUM, resize, visit
+from tests.web.page.shared_browser import shared_chromium
 from tests.web.web_ponte import WebPonte
 
 PAGE_TIMEOUT_MILLISECONDS = 20_000
@@ -17,8 +20,10 @@ PAGE_TIMEOUT_MILLISECONDS = 20_000
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
+async def browser(run_folder: Path) -> AsyncIterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip(NO_CHROMIUM)
+    async with shared_chromium(run_folder) as browser:
         yield browser
 
 
