@@ -405,7 +405,9 @@ class SlackAdapter:
             self.on_failure,
         )
         if token := self._credentials.app_token:
-            check_app_token(identity, token)
+            await connection.retry_until_answered(
+                lambda: check_app_token(self.workspace.api, identity, token)
+            )
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
             try:
                 url = await connection.retry_until_answered(lambda: socket_url(app_api))

@@ -179,7 +179,7 @@ TIERS: dict[str, int] = {
     "views.publish": 100, "views.open": 100, "files.info": 100,
     "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
     "conversations.open": 50, "conversations.info": 50, "conversations.members": 100,
-    "users.conversations": 50,
+    "users.conversations": 50, "bots.info": 50,
 }  # fmt: skip
 """The rate limits of Slack's methods, in calls per minute and workspace.
 
@@ -217,7 +217,7 @@ _FORMS = frozenset({
     "auth.test", "users.info", "users.list", "usergroups.list", "conversations.replies",
     "conversations.history",
     "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
-    "conversations.info", "conversations.members", "users.conversations",
+    "conversations.info", "conversations.members", "users.conversations", "bots.info",
 })  # fmt: skip
 """Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
 bodies")."""

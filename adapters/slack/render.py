@@ -98,6 +98,11 @@ _BLOCK = re.compile(
     r"^[ \t]*(?P<mark>`{3,}(?!`)|~{3,}(?!~))[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z)", re.S | re.M
 )
 _WORD = re.compile(r"\S+")
+_ESCAPED = re.compile(r"\\([\\`*_\[\]()#~|>!+-])")
+_ESCAPES_BEGIN = 0xF0000
+"""The code point of the private letter for NUL. Those of escaped marks stand for them until the
+other marks are removed. A letter of an address has none."""
+_ESCAPE = re.compile("[\U000f0021-\U000f007e]")
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
@@ -191,14 +196,18 @@ def safe_markdown(text: str) -> str:
         return f"<{url}>" if _may_link(url) else f"`{url}`"
 
     pieces, text = list[str](), nest_items(text)
+    rows, number = ["|" in line for line in text.split("\n")], 0
     for start, end, is_code in _split_code(text):
         piece = text[start:end]
+        first, number = number, number + piece.count("\n")
         if not is_code:
             piece = free_stress(piece)
             piece = _ANGLED.sub(render_angled_link, _LINK.sub(render_link, piece))
             # The row of a table is one line.
-            lines = [BREAK.sub(" " if "|" in line else "\n", line) for line in piece.split("\n")]
-            piece = "\n".join(lines)
+            piece = "\n".join(
+                BREAK.sub(" " if rows[at] else "\n", line)
+                for at, line in enumerate(piece.split("\n"), first)
+            )
         pieces.append(piece)
     return neutralize_markdown("".join(pieces))
 
@@ -224,6 +233,7 @@ def settled_length(text: str) -> int:
 def to_plain_text(text: str) -> str:
     """Return a Markdown text without its markup, escaped for a message's `text`."""
     text = BREAK.sub(" ", without_links_in_code(text))
+    text = _ESCAPED.sub(lambda match: chr(_ESCAPES_BEGIN + ord(match[1])), text)
     words = _MARKS.sub(r"\1", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
     original_words = set(text.split())  # removed markup may join words into an address
     if not original_words.issuperset(words.split()):
@@ -232,6 +242,7 @@ def to_plain_text(text: str) -> str:
         )
     if len(words) > PLAIN_TEXT_CHARACTERS:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
+    words = _ESCAPE.sub(lambda match: chr(ord(match[0]) - _ESCAPES_BEGIN), words)
     return escape_text(words) or "…"
 
 

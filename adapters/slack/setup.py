@@ -141,11 +141,17 @@ def link(app_manifest: Mapping[str, Any]) -> str:
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(app_manifest))}"
 
 
-def check_app_token(identity: Mapping[str, Any], app_token: str) -> None:
+async def check_app_token(api: SlackApi, identity: Mapping[str, Any], app_token: str) -> None:
     """Raise SettingsError if the app-level token, which names its app, is of another app than the
-    bot token, whose `auth.test` answered with `identity`."""
-    named, own = re.match(r"xapp-\d+-(A[A-Z0-9]+)-", app_token), identity.get("app_id")
-    if named and own and named[1] != own:
+    bot token, whose `auth.test` answered with `identity`. Raise PlatformBusy or InDoubt."""
+    named = re.match(r"xapp-\d+-(A[A-Z0-9]+)-", app_token)
+    if not named:
+        return
+    try:  # auth.test names the app of an app-level token only (slack-go/slack issue 777)
+        answer = await api.call("bots.info", bot=identity.get("bot_id", ""))
+    except SlackRefused:  # without users:read it is not known
+        return
+    if (own := answer["bot"].get("app_id")) and named[1] != own:
         raise SettingsError(TWO_APPS, other=named[1], own=own)
 
 
@@ -200,7 +206,7 @@ async def check(
             )
             results.append(Health("slack events", "on", words))
         if app_token:
-            check_app_token(account, app_token)
+            await check_app_token(api, account, app_token)
             await socket_url(app_api)
             results.append(
                 Health("slack socket", "on", say("Socket Mode, scope {scope}", scope=SOCKET_SCOPE))

@@ -139,8 +139,9 @@ class Proxies:
             port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
         except ValueError:  # it is no address
             return None
-        host = (parts.hostname or "").lower()
-        if not proxy or any(_includes(entry, host, port) for entry in self.no.lower().split(",")):
+        host = (parts.hostname or "").lower().rstrip(".")
+        entries = re.split(r"[,;\s]+", self.no.lower())
+        if not proxy or any(_includes(entry, host, port) for entry in entries):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
 
@@ -157,14 +158,16 @@ def add_proxy(reason: str, proxy: str) -> str:
 
 def _includes(entry: str, host: str, port: int) -> bool:
     """Return whether an entry of NO_PROXY includes this host and port."""
-    entry = entry.strip()
+    entry = re.sub(r"^https?://|/$", "", entry)
     name, colon, entry_port = entry.rpartition(":")
     # An IPv6 address has colons, too.
     if colon and entry_port.isdecimal() and (":" not in name or name.endswith("]")):
         if int(entry_port) != port:
             return False
         entry = name
-    name = entry.removeprefix("*").removeprefix(".").strip("[]")
+    name = re.sub(r"[\[\]]", "", entry.removeprefix("*").strip("."))
+    if name.endswith(".*"):  # 192.168.*
+        return host.startswith(name[:-1])
     with suppress(ValueError):
         return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
     return entry == "*" or (bool(name) and (host == name or host.endswith(f".{name}")))

@@ -51,15 +51,18 @@ BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 HAIR_SPACE = "\u200a"
 _IDEOGRAPH = "[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 _STRESS = re.compile(
-    rf"((?<={_IDEOGRAPH}))?\*\*(?=\S)[^*\n]{{1,1000}}?(?<=\S)\*\*((?={_IDEOGRAPH}))?"
+    rf"((?<={_IDEOGRAPH}))?"
+    r"(?:(?P<mark>\*{1,3}|~~|__)(?=\S)(?:[^\w\s*~][^*~_\n]{0,1000}?(?<=\S)"
+    r"|[^*~_\n]{1,1000}?[^\w\s*~])(?P=mark)|\*\*(?=\S)[^*\n]{1,1000}?(?<=\S)\*\*)"
+    rf"((?={_IDEOGRAPH}))?"
 )
 _NUMBERED_ITEM = re.compile(
     r"^[ \t]*(?P<mark>`{3,}|~{3,})(?:.|\n)*?(?:^[ \t]*(?P=mark)|\Z)"
-    r"|^(?P<item>(?P<indent> *)(?P<number>\d{1,9}[.)] ).*)(?P<below>(?:\n+(?P=indent)  +\S.*)+)",
+    r"|^(?P<item>(?P<indent>(?:> ?)* *)(?P<number>\d{1,9}[.)] ).*)"
+    r"(?P<below>(?:\n+(?P=indent) +\S.*)+)",
     re.MULTILINE,
 )
 """A code block, or a numbered item with the indented lines below it."""
-_NESTED_ITEM = re.compile(r"\n+( +)(?:[-*+]|\d{1,9}[.)]) ")
 _FORMULA = re.compile(
     r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
 )
@@ -186,15 +189,16 @@ def to_plain_text(text: str) -> str:
 
 
 def nest_items(text: str) -> str:
-    """Return Markdown in which items that a model nests by two spaces below a numbered one belong
-    to it. CommonMark wants three, and else begins another list (0.31, section 5.2)."""
+    """Return Markdown in which lines that a model indents by one or two spaces below a numbered
+    item belong to it. CommonMark wants three, and else begins another list (0.31, section 5.2)."""
 
     def indent(match: re.Match[str]) -> str:
         if not (below := match["below"]):
             return match[0]
-        nested = _NESTED_ITEM.match(below)
-        spaces = len(match["indent"] + match["number"]) - len(nested[1]) if nested else 0
-        return match["item"] + nest_items(below.replace("\n", "\n" + " " * spaces))
+        begin = "\n" + match["indent"]
+        first = below.lstrip("\n")[len(match["indent"]) :]
+        spaces = len(match["number"]) - len(first) + len(first.lstrip(" "))
+        return match["item"] + nest_items(below.replace(begin, begin + " " * spaces))
 
     return _NUMBERED_ITEM.sub(indent, text)
 
@@ -204,7 +208,7 @@ def free_stress(text: str) -> str:
     or Korean letter. CommonMark sees no end of it after a punctuation mark (0.31, section 6.2)."""
     return _STRESS.sub(
         lambda each: (
-            each[0] if each[1] is each[2] is None else f"{HAIR_SPACE}{each[0]}{HAIR_SPACE}"
+            each[0] if each[1] is each[3] is None else f"{HAIR_SPACE}{each[0]}{HAIR_SPACE}"
         ),
         text,
     )

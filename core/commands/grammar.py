@@ -111,11 +111,11 @@ _PLAIN_COMMANDS = frozenset(
 )
 """The commands that may end like a sentence, or be in quotes. Those that decide or delete must be
 typed as they are: quoted text confirms nothing."""
-_MARKS = "`*_\"'“”‘’«»„\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE} "
-"""Marks around a command that was copied, or set in code, bold or quotes."""
-_ENDS = ".!?…。！？, "
+_EDGES = re.compile(r"^[^\w/!>~<@#]+|[^\w~]+$|^_+|_+$")
+"""What may stand around a command: marks of code, bold and quotes, the end of a sentence, signs.
+What is struck out or quoted as somebody's (`>`) is no command."""
 _POLITE = re.compile(
-    r"^(please|pls|plz|por favor|s['’]?il (te|vous) plait|svp|stp)\b[\s,]*"
+    r"^(please|pls|plz|por favor|s['’]?il (te|vous) plait|svp|stp|ponte)\b[\s,]*"
     r"|[\s,]*\b(please|pls|plz|por favor|pfv?|s['’]?il (te|vous) plait|svp|stp"
     r"|thanks|thank you|obrigad[oa]|merci|ponte)$"
 )
@@ -189,8 +189,8 @@ def parse_command(text: str) -> TypedCommand | None:
     Raise UnknownCommand for an invalid slug, BadInput for inputs that cannot be parsed.
     """
     text = text.strip()
-    if text.startswith(("```", "~~~")):
-        return _parse_code_block(clean_text(text))
+    if text.startswith(("```", "~~~")) and (block := _parse_code_block(clean_text(text))):
+        return block
     text = _strip_courtesies(text)
     # A message may be long, so only its beginning is cleaned to find a name.
     start = clean_text(text[:_LONGEST_DECISION])
@@ -201,6 +201,7 @@ def parse_command(text: str) -> TypedCommand | None:
     if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
+    end = rest.rstrip(".!?")
     # A command whose rest has another form is a message for the model.
     if name == "quick-command":
         slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
@@ -211,26 +212,26 @@ def parse_command(text: str) -> TypedCommand | None:
     if name in _WITH_ID:
         if name == "deny":
             word, *more = rest.split(maxsplit=1) or ("",)
-            word = word if more else word.rstrip(".!")
+            word = word.rstrip(",:" if more else ".!")
             is_command = bool(_ID_AND_CODE.fullmatch(word.lower()))
             reason = more[0] if more else ""
             return TypedCommand(name, id=word.lower(), reason=reason) if is_command else None
-        ids = rest.lower().rstrip(".!").split()
+        ids = re.split(r"[\s,]+", rest.lower().rstrip(".!"))
         most = MAX_APPROVED_TOGETHER if name == "approve" else 1
         is_command = 1 <= len(ids) <= most and all(map(_ID_AND_CODE.fullmatch, ids))
         return TypedCommand(name, id=" ".join(dict.fromkeys(ids))) if is_command else None
     if name == "change":
         return _parse_change(rest)
     if name == "schedule":
-        match = _SCHEDULE.fullmatch(rest)
+        match = _SCHEDULE.fullmatch(end)
         action = _ACTION_NAMES.get(_fold(match["action"])) if match else None
         if not match or not action:
             return None
         return TypedCommand(name, id=match["id"].lower(), slug=action)
-    if name == "schedules" and _PAGE.fullmatch(rest):
-        return TypedCommand(name, id=rest)
+    if name == "schedules" and _PAGE.fullmatch(end):
+        return TypedCommand(name, id=end)
     if name == "why":
-        return TypedCommand(name, id=rest) if _WHY.fullmatch(rest) else None
+        return TypedCommand(name, id=end) if _WHY.fullmatch(end) else None
     if name == "forget" and rest.lower() == "yes":
         return TypedCommand(name, confirmed=True)
     if name == "usage" and rest.lower() == USAGE_OF_CHANNEL:
@@ -330,16 +331,21 @@ def _parse_change(rest: str) -> TypedCommand | None:
 def _strip_courtesies(text: str) -> str:
     """Return the command of a message that adds only marks, the end of a sentence or a polite word
     to it, as in "Stop, please!"; else the text."""
-    if len(text) > _LONGEST_DECISION or "\n" in text:
+    if len(text) > _LONGEST_DECISION:
         return text
-    inner = text.strip(_MARKS)
-    if inner.startswith(("/", "!")) and not inner[1:2].isalpha():
+    inner = _strip_edges(text)
+    if "\n" in inner or (inner.startswith(("/", "!")) and not inner[1:2].isalpha()):
         return text
-    bare = " ".join(_POLITE.sub("", _fold(inner.rstrip(_ENDS))).strip(_MARKS + _ENDS).split())
+    words = _strip_edges(_POLITE.sub("", _fold(inner))).split()
+    bare = words[0] if len(set(words)) == 1 else " ".join(words)
     command = _ENGLISH_NAMES.get(bare, bare)
-    if command in _PLAIN_COMMANDS and not (command == "new" and inner.endswith("?")):
+    if command in _PLAIN_COMMANDS and not (command == "new" and "?" in text):
         return command
     return text
+
+
+def _strip_edges(text: str) -> str:
+    return _EDGES.sub("", _EDGES.sub("", text))
 
 
 def _translate_name(text: str, start: str) -> str:

@@ -489,6 +489,8 @@ def find_encoding(data: bytes) -> str:
         return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
+    if re.search(rb"\x1b\$[@B]", data):  # mails in Japanese, all of ASCII
+        return "iso2022_jp"
     if b"\0" in data:  # UTF-16 without a mark has one in each Latin character
         return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "")
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)

@@ -144,7 +144,7 @@ def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
             secrets += [user, password]
     # Digests have one length, so the comparison does not reveal that of the secret.
     expected = digest(hook.secret.encode())
-    genuine = [_is_equal(digest(secret.encode()), expected) for secret in secrets]
+    genuine = [_is_equal(digest(_encode(secret)), expected) for secret in secrets]
     return any(genuine)
 
 
@@ -167,7 +167,12 @@ def _is_recent(time: str, now: float) -> bool:
 
 
 def _is_equal(signature: str, expected: str) -> bool:
-    return hmac.compare_digest(signature.encode(), expected.encode())
+    # Bytes of a header that are no UTF-8 are surrogates.
+    return hmac.compare_digest(_encode(signature), _encode(expected))
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _as_id(value: Any) -> str:
@@ -275,7 +280,9 @@ class HookIntake:
                 to = await self._find_destination(hook, author, key)
                 # The message is the post itself, or the instruction with the body as a quote.
                 text, quoted = _build_texts(hook, parsed)
-                is_empty = bool(hook.template) and lacks_fields(hook, parsed)
+                is_empty = bool(hook.template) and (
+                    lacks_fields(hook, parsed) or not clean_text(text).strip()
+                )
                 origin = MessageOrigin(
                     "webhook",
                     hook.name,

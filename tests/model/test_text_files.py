@@ -63,6 +63,8 @@ def test_text_is_decoded_from_each_encoding(data: bytes) -> None:
         ("Привет".encode("koi8-r"), "cp1252"),
         ("名前".encode("shift-jis"), "cp1252"),
         ("名前".encode("gbk"), "cp1252"),
+        ("名前".encode("iso-2022-jp"), "iso2022_jp"),
+        (b"\x1b[31mred\x1b[0m", "utf-8-sig"),
         ("Ação".encode("mac-roman"), "cp1252"),
         ("Ação".encode()[:-1], "utf-8-sig"),
         (b"plain", "utf-8-sig"),

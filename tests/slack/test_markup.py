@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,6 +130,11 @@ def test_a_message_is_read_as_people_read_it(said: str, read: str) -> None:
     assert to_readable(said, {"U1": "Ann"}, "U0BOT") == read
 
 
+def test_a_row_with_breaks_between_code_stays_one_line() -> None:
+    row = "| a |\n|---|\n| `x`<br>`y` |\n\nb<br>c"
+    assert safe_markdown(row) == "| a |\n|---|\n| `x` `y` |\n\nb\nc"
+
+
 def test_plain_text_has_no_marks_and_fits() -> None:
     text = "# Title\n\n**bold** and _it_ `code` snake_case [docs](https://x.y)\n\n```py\nx = 1\n```"
     assert to_plain_text(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
@@ -135,6 +142,11 @@ def test_plain_text_has_no_marks_and_fits() -> None:
     name = "line_items #7 [x]*y* `z` ~a~ \\b | c"
     assert to_plain_text(f"Paid: {escape_markdown(name)}") == f"Paid: {name}"
     assert to_plain_text(f"Paid: {escape_cell(name)}") == f"Paid: {name}"
+    for name in ("__init__.py", "[a](b)", "a*b*c", "*"):
+        assert to_plain_text(f"Paid: {escape_markdown(name)}") == f"Paid: {name}"
+    joined = html.unescape(to_plain_text("http\\://evil.example and http:/*/*evil.example"))
+    assert "http://evil.example" not in joined
+    name = "line_items #7 [x]*y* `z` ~a~ \\b | c"
     assert card_text(Card("abc234", "proposal", name, f"For {name}.")) == f"{name}\nFor {name}."
     assert to_plain_text("") == "…"
 

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackOptions
-from adapters.slack.setup import SCOPE_PURPOSES, check, check_app_token
+from adapters.slack.setup import SCOPE_PURPOSES, check
 from adapters.slack.surface import SlackSurface
 from core.base.errors import SettingsError
 from core.base.http import Proxies
@@ -151,12 +151,14 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
 
 
 async def test_tokens_of_two_apps_are_named() -> None:
-    check_app_token({"app_id": "A0APP"}, "xapp-1-A0APP-1-a")
-    check_app_token({}, "xapp-1-A0OTHER-1-a")
+    words = "the Slack app A0APP, and SLACK_APP_TOKEN to the app A0OTHER"
     async with FakeSlack() as slack:
         found = await check(BOT_TOKEN, "xapp-1-A0OTHER-1-a", "", slack.base_url, Proxies())
-    assert found[-1].state == "failing"
-    assert "the Slack app A0APP, and SLACK_APP_TOKEN to the app A0OTHER" in found[-1].words
+        assert (found[-1].state, words in found[-1].words) == ("failing", True)
+        for token, lacking in (("xapp-1-A0APP-1-a", ""), ("xapp-1-A0OTHER-1-a", "users:read")):
+            slack.api.without = {lacking}
+            found = await check(BOT_TOKEN, token, "", slack.base_url, Proxies())
+            assert words not in found[-1].words, "the same app, or not known"
 
 
 async def test_oauth_settings_and_proxies_in_the_environment_change_nothing(

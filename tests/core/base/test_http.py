@@ -348,6 +348,24 @@ def test_no_proxy_is_kept_to(url: str, proxy: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("entries", "url"),
+    [
+        ("10.0.0.0/8 192.168.1.5", "http://10.1.2.3/"),
+        ("10.0.0.0/8;192.168.0.0/16", "http://192.168.1.1/"),
+        ("192.168.*", "http://192.168.1.1/"),
+        ("[fd00::]/8", "http://[fd00::1]/"),
+        ("corp.example.", "http://a.corp.example/"),
+        ("corp.example", "http://a.corp.example./"),
+        ("http://corp.example/", "http://corp.example/"),
+    ],
+)
+def test_no_proxy_as_people_write_it(entries: str, url: str) -> None:
+    proxies = Proxies("http://p:1", "http://p:1", entries)
+    assert proxies.for_url(url) is None
+    assert proxies.for_url("http://193.168.1.1/") == "http://p:1"
+
+
+@pytest.mark.parametrize(
     ("told", "seconds"),
     [
         ("30", 30.0), (" 1.5 ", 1.5), ("0", 0.0), ("", None), ("soon", None), ("-5", None),

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.web.page.render import to_html
-from core.base.markdown import MAX_BRACKETS, Trust, ended_blocks_length, escape_markdown
+from core.base import commonmark
+from core.base.markdown import (
+    MAX_BRACKETS,
+    Trust,
+    ended_blocks_length,
+    escape_markdown,
+    free_stress,
+    nest_items,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +116,35 @@ def test_a_host_that_only_looks_like_ours() -> None:
 def test_text_without_addresses_stays(text: str) -> None:
     if not any(mark in text for mark in (":", ".", "@", "&", "\\", "](", "。", "．", "｡")):
         assert TRUST.sanitize(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. **Title**\n  Text below.\n  - b\n2. c",
+        "1. Run:\n  ```sh\n  ls\n  ```\n2. c",
+        "1. a\n - b\n2. c",
+        "> 1. a\n>   - b\n> 2. c",
+        "1. a\n  1. b\n    - c\n2. d",
+        "10. a\n  - b\n11. c",
+    ],
+)
+def test_lines_that_a_model_indents_by_less_belong_to_the_item(text: str) -> None:
+    tokens = commonmark.parser().parse(nest_items(text))
+    lists = [one for one in tokens if one.type == "ordered_list_open"]
+    assert len([one for one in lists if one.level == lists[0].level]) == 1
+
+
+@pytest.mark.parametrize("mark", ["*", "**", "***", "~~", "__"])
+def test_stress_beside_ideographs_is_seen(mark: str) -> None:
+    (paragraph,) = [
+        one
+        for one in commonmark.parser().parse(free_stress(f"他说{mark}「你好」{mark}然后"))
+        if one.type == "inline"
+    ]
+    assert mark not in "".join(part.content for part in paragraph.children or ())
+
+
+def test_names_with_underscores_beside_ideographs_stay() -> None:
+    for text in ("関数__init__を使う", "価格*数量*税", "a~b~c"):
+        assert free_stress(text) == text

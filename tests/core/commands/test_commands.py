@@ -179,6 +179,12 @@ def test_a_decision_has_at_most_176_characters() -> None:
         ("approve abc234.", "approve abc234"), ("undo abc234!", "undo abc234"),
         ("deny abc234.", "deny abc234"),
         ("deny abc234 because `x`", "deny abc234 because `x`"),
+        ("stop 🛑", "stop"), ("Stop ‼️", "stop"), ("STOP ⛔", "stop"), ("stop❗", "stop"),
+        ("Ponte, stop!", "stop"), ("(stop)", "stop"), ("stop;", "stop"), ("STOP STOP", "stop"),
+        ("```stop```", "stop"), ("```\nhelp\n```", "help"), ("pare 🙏", "stop"),
+        ("why abc234?", "why abc234"), ("schedule abc234 pause.", "schedule abc234 pause"),
+        ("schedules 2.", "schedules 2"), ("approve abc234, abc235", "approve abc234 abc235"),
+        ("deny abc234, too dear", "deny abc234 too dear"),
     ],
 )  # fmt: skip
 def test_a_command_as_people_type_it(written: str, command: str) -> None:
@@ -193,8 +199,8 @@ def test_a_command_as_people_type_it(written: str, command: str) -> None:
         "stop the server please", "stop doing that", "please stop the import", "help me", "why?",
         "new?", "forget.", "forget yes!", "please", "por favor", "thanks", "merci", "ponte",
         "`approve abc234`", "'deny abc234'", "“forget yes”", "*undo abc234*",
-        "status of order 7?", "para", "`stop` the server", "stop stop", "", "`", "!!!", "a" * 300,
-        "stop\nplease", "help us, please.",
+        "status of order 7?", "para", "`stop` the server", "~stop~", "> stop", "", "`", "!!!",
+        "stop\nplease", "help us, please.", "a" * 300,
     ],
 )  # fmt: skip
 def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) -> None:

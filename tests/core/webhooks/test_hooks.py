@@ -144,6 +144,8 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
         ("secret: Basic, another one", "row", {"x-hook-secret": basic("grafana:secret")}, 401),
         ("secret: Basic, not base64", "row", {"x-hook-secret": "Basic é="}, 401),
         ("secret: only a scheme", "row", {"x-hook-secret": "Bearer "}, 401),
+        ("secret: no UTF-8", "row", {"x-hook-secret": "Bearer \udce9"}, 401),
+        ("standard: no UTF-8", "std", {**standard, "webhook-signature": "v1,\udce9"}, 401),
         ("secret: not set here, Basic", "off", {"x-hook-secret": basic(":")}, 401),
         ("secret: not set here", "off", {"x-hook-secret": ""}, 401),
         ("no such webhook", "nope", from_nocodb(), 401),
@@ -266,6 +268,15 @@ async def test_a_body_that_fills_no_field_of_a_template_is_refused_with_the_reas
         status, answer = await desk.send("row", from_nocodb(), body)
         assert (status, answer["error"]["code"]) == (400, "no_fields"), body
     assert not desk.inbox.stored
+
+
+async def test_a_template_that_is_filled_with_nothing_is_refused_too() -> None:
+    desk = Desk()
+    desk.hooks["row"] = replace(desk.hooks["row"], template="{a}", instruction="")
+    for value in ("", "  ", "\u200b"):
+        status, answer = await desk.send("row", from_nocodb(), encode_body({"a": value}))
+        assert (status, answer["status"]) == (202, "no_fields"), value
+    assert (await desk.send("row", from_nocodb(), encode_body({"a": 0})))[0] == 202
 
 
 async def test_line_breaks_and_single_broken_bytes_leave_the_fields_of_a_body_readable() -> None:

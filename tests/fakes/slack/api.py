@@ -39,6 +39,7 @@ REACTIONS: dict[str, tuple[Method, tuple[str, ...]]] = {
 }
 READS: dict[str, tuple[Method, tuple[str, ...]]] = {
     "auth.test": (reads.auth_test, ()),
+    "bots.info": (reads.bots_info, ("bot",)),
     "users.info": (reads.users_info, ("user",)),
     "users.list": (reads.users_list, ()),
     "usergroups.list": (reads.usergroups_list, ()),
@@ -150,7 +151,7 @@ def required_scope(method: str, channel: str) -> str:
     channels."""
     if method == "conversations.open":
         return "im:write"
-    if method in ("users.info", "users.list"):
+    if method in ("bots.info", "users.info", "users.list"):
         return "users:read"
     if method == "usergroups.list":
         return "usergroups:read"

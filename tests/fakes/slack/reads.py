@@ -32,8 +32,13 @@ def auth_test(workspace: Workspace, args: Json) -> Json:
         "user": "ponte",
         "user_id": BOT_USER,
         "bot_id": BOT_ID,
-        "app_id": APP_ID,
     }
+
+
+def bots_info(workspace: Workspace, args: Json) -> Json:
+    if args["bot"] != BOT_ID:
+        raise SlackErrorResponse("bot_not_found")
+    return {"bot": {"id": BOT_ID, "deleted": False, "name": "ponte", "app_id": APP_ID}}
 
 
 def users_info(workspace: Workspace, args: Json) -> Json:

@@ -140,6 +140,9 @@ METHODS: dict[str, frozenset[str]] = {
         "auth.test": """
             internal_error invalid_auth
             """,
+        "bots.info": """
+            bot_not_found
+            """,
         "users.info": """
             too_many_users user_not_found user_not_visible
             """,
@@ -212,7 +215,7 @@ METHOD_TIERS = {
     "usergroups.list": 2,
     "conversations.replies": 3, "conversations.history": 3, "apps.connections.open": 3,
     "conversations.open": 3, "conversations.info": 3, "conversations.members": 4,
-    "users.conversations": 3,
+    "users.conversations": 3, "bots.info": 3,
 }  # fmt: skip
 
 
