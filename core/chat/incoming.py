@@ -220,6 +220,10 @@ FILE_CUT = "`{name}` is long. I read its first {count} characters."
 ENCODING_UNSURE = (
     "`{name}` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."
 )
+FILES_NOT_FIT = (
+    "Not all files fit into one request to the model. I answered without {names}. Send them in "
+    "messages of their own."
+)
 KIND_NOT_READ = "I can't read {names}. I read {kinds}."
 FILE_KINDS = {
     "text": "text (such as CSV, JSON, Markdown, code)",

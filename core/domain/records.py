@@ -395,6 +395,8 @@ class RoundCompleted:
     """Why the answer ends in the middle; None if it does not. Its text so far counts."""
     file_kinds: frozenset[str] | None = None
     """The kinds of files that the server is sent; None if the model does not say."""
+    unseen_files: tuple[str, ...] = ()
+    """The names of the message's files that did not fit into the request."""
 
 
 ModelEvent = ResponseStarted | TextDelta | TextWithdrawn | RemoteStored | RoundCompleted

@@ -28,6 +28,7 @@ from core.models.model_input import (
     estimate_tokens,
     file_tokens,
     find_turn_starts,
+    fit_files,
     keep_newest_turns,
 )
 
@@ -435,16 +436,20 @@ def _words_of(*texts: str) -> set[str]:
 def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     """Return the items that fit into `room` tokens. Raise TooLong if the last message does not.
 
-    First, results and quotes of the last turn are cut to half of the room. Results of earlier turns
+    First, files that do not fit beside the texts, or into half of the room, are described in words.
+    Then results and quotes of the last turn are cut to half of the room. Results of earlier turns
     become one line, the oldest first. Then the oldest turns are left out.
     """
-    items = [
-        describe_files(item) if sum(map(file_tokens, item.files)) > room // 2 else item
-        for item in items
-    ]
+    if estimate_tokens(items) <= room:
+        return list(items)
+    last = (find_turn_starts(items) or [0])[-1]
+    texts = list(map(describe_files, items))
+    own = [item for item in texts[last:] if not is_cuttable(item)]
+    file_room = max(room // 2, room - estimate_tokens(texts))
+    file_room = min(file_room, room - estimate_tokens([LEFT_OUT_NOTE, *own]))
+    items = fit_files(items, file_room, file_tokens, math.inf)
     if estimate_tokens(items) <= room:
         return items
-    last = (find_turn_starts(items) or [0])[-1]
     items[last:] = _cut_long_texts(items[last:], room // 2)
     names = {item.call_id: item.name for item in items if item.kind == "call"}
     excess = estimate_tokens(items) - room

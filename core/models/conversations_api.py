@@ -395,7 +395,8 @@ class ConversationRound:
         thread = replace(self._thread, remote_upto=upto)
         plain = tuple(item for item in answer.items if item.kind != "opaque")
         answer = replace(answer, items=plain)
-        yield self._server.complete_round(self._ask, body, self._response_id, answer, thread)
+        completed = self._server.complete_round(self._ask, body, self._response_id, answer, thread)
+        yield replace(completed, unseen_files=self._history.unseen_files)
 
     async def _compare_with_transcript(self) -> None:
         """Read the conversation's end and decide what to send; see `reconcile`."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import itertools
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from core.base.errors import NotFound
@@ -38,6 +39,10 @@ MAX_REQUEST_FILE_BYTES = 20 * 2**20
 """
 TOKENS_PER_FILE = 1_500
 """Tokens that an estimate counts for a picture or a document."""
+MAX_PICTURES_PATTERN = re.compile(
+    r"(?i)(?:at most|up to|fewer than|limit|max\w*|>)(?: \w+){0,3}?:? ?(\d{1,4})\b"
+)
+"""How servers name the most pictures that they take."""
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 """What no server accepts in the name of a tool, and models write all the same."""
 CALL_ID = re.compile(".{1,64}")
@@ -114,12 +119,17 @@ def file_tokens(file: File) -> int:
     return min(file.size, MAX_FILE_TEXT_CHARACTERS) // 3 if is_text else TOKENS_PER_FILE
 
 
+def read_files(item: Item) -> Sequence[File]:
+    """Return the files of an item that the model reads."""
+    return item.files if item.kind == "message" or item.shows_files else ()
+
+
 def estimate_tokens(items: Sequence[Item]) -> int:
     """Return the estimated tokens of items."""
     return sum(
         8
         + count_tokens(f"{item.text}{item.arguments}{item.name}{item.raw or ''}")
-        + sum(map(file_tokens, item.files))
+        + sum(map(file_tokens, read_files(item)))
         for item in items
     )
 
@@ -191,10 +201,29 @@ def describe_calls(items: Sequence[Item]) -> list[Item]:
     return described_items
 
 
-def describe_files(item: Item) -> Item:
-    """Return an item with its files described in words, because they are too large."""
-    notes = [_describe_unseen_file(file, ", too large for your context") for file in item.files]
-    return replace(item, files=(), text="\n".join([item.text, *notes]))
+def describe_files(item: Item, shown: Sequence[File] = ()) -> Item:
+    """Return an item with its files described in words, except those that fit (`shown`)."""
+    why = ", which did not fit into the request"
+    notes = [_describe_unseen_file(file, why) for file in item.files if file not in shown]
+    return replace(item, files=tuple(shown), text="\n".join([item.text, *notes]))
+
+
+def fit_files(
+    items: Sequence[Item], room: int, measure: Callable[[File], int], most_pictures: float
+) -> list[Item]:
+    """Return the items with files of at most `room` in all, as `measure` counts them, and at most
+    so many pictures. The files of the newest message come first, in their order. Others are
+    described in words."""
+    fitted = list[Item]()
+    for item in reversed(items):
+        shown = list[File]()
+        for file in read_files(item):
+            is_picture = file_kind(file.type, file.name) == "picture"
+            if measure(file) <= room and most_pictures >= is_picture:
+                shown.append(file)
+                room, most_pictures = room - measure(file), most_pictures - is_picture
+        fitted.append(describe_files(item, shown) if read_files(item) else item)
+    return fitted[::-1]
 
 
 class ModelInput:
@@ -205,6 +234,8 @@ class ModelInput:
         self._host = host
         self.takes_pictures = True
         self.takes_documents = official
+        self.max_pictures = math.inf
+        """The most pictures that the server takes in one request."""
         self.takes_opaque_items = True
         self.call_id = CALL_ID
         """The ids of calls that the server takes."""
@@ -266,6 +297,23 @@ class ModelInput:
         self.takes_pictures = self.takes_documents = False
         return not was_off
 
+    def fit_files(self, items: Sequence[Item]) -> list[Item]:
+        """Return the items with the newest files that fit into one request."""
+
+        def measure(file: File) -> int:
+            return file.size if file_kind(file.type, file.name) in self.kinds else 0
+
+        return fit_files(items, MAX_REQUEST_FILE_BYTES, measure, self.max_pictures)
+
+    def limit_pictures(self, words: str, body: Json) -> bool:
+        """Send as many pictures as a refusal allows from now on. Return whether that changes the
+        request."""
+        count, found = len(find_data_urls(body)), MAX_PICTURES_PATTERN.search(words)
+        if found and 0 < int(found[1]) < count:
+            self.max_pictures = int(found[1])
+            return True
+        return False
+
     def refuse_files(self, body: Json, *, only_last: bool = False) -> set[int]:
         """Describe the files of a request, or only those of its last message with files, in words
         from now on. Return their hashes."""
@@ -297,13 +345,6 @@ class ModelInput:
         With `with_names`, each user message begins with its sender's name. With `with_carried`,
         items have the field `carried`: see `carried_fields`.
         """
-        # The newest files that fit into one request.
-        room, ids = MAX_REQUEST_FILE_BYTES, set[str]()
-        shown = (item for item in reversed(items) if item.kind == "message" or item.shows_files)
-        for file in (file for item in shown for file in item.files):
-            room -= file.size
-            if room >= 0:
-                ids.add(file.id)
         last = max((n for n, item in enumerate(items) if item.role == "user"), default=-1)
         items_sent, files_shown = list[Json](), list[Json]()
         for number, item in enumerate(items):
@@ -313,7 +354,7 @@ class ModelInput:
                 items_sent += [message] if item.text else []
             elif item.kind == "message":
                 parts = [_text_part(preface)] if preface and number == last else []
-                parts += [await self._file_part(file, file.id in ids) for file in item.files]
+                parts += [await self._file_part(file) for file in item.files]
                 parts.append(_text_part(user_text(item, with_names)))
                 items_sent.append({"type": "message", "role": "user", "content": parts})
             elif item.kind == "call":
@@ -323,9 +364,9 @@ class ModelInput:
             elif item.kind == "output":
                 output = {"call_id": item.call_id, "output": item.text}
                 items_sent.append({"type": "function_call_output", **output})
-                for file in item.files if item.shows_files else ():
+                for file in read_files(item):
                     files_shown.append(_text_part(f"[The file {file.name!r}:]"))
-                    files_shown.append(await self._file_part(file, file.id in ids))
+                    files_shown.append(await self._file_part(file))
             elif self.takes_opaque_items and item.raw.get("host") == self._host:
                 # What only answers carry is no input (ResponseReasoningItemParam of the package).
                 fields = item.raw["item"].items()
@@ -338,7 +379,7 @@ class ModelInput:
                 items_sent.append({"type": "message", "role": "user", "content": parts})
         return items_sent
 
-    async def _file_part(self, file: File, fits_request: bool) -> Json:
+    async def _file_part(self, file: File) -> Json:
         kind = file.type.split(";")[0].strip().lower()
         if kind.startswith("audio/"):
             return _text_part(
@@ -346,7 +387,7 @@ class ModelInput:
                 "them to write what was said.]"
             )
         sendable = file_kind(kind, file.name) in self.kinds
-        if not sendable or not fits_request or self._read is None:
+        if not sendable or self._read is None:
             why = "" if sendable else ", of a kind that you cannot read"
             return _text_part(_describe_unseen_file(file, why))
         try:

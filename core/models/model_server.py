@@ -516,6 +516,8 @@ class ModelServer:
             return True
         if not find_data_urls(body) or not (refuses_pictures(fault) or is_broken_picture(fault)):
             return False
+        if self.input.limit_pictures(fault.message, body):
+            return True
         if self.official or is_broken_picture(fault):
             return bool(self.input.refuse_files(body, only_last=True))
         return self.input.stop_sending_files()

@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from core.base.errors import TooLong
 from core.base.openai import (
@@ -89,6 +90,8 @@ class RoundHistory:
         self._halved_tokens = 0
         self._estimated_tokens = 0
         self._refused_files: set[int] = set()
+        self.unseen_files: tuple[str, ...] = ()
+        """The names of the message's files that do not fit into the request."""
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
         """Return the items to send, and set `request`. Raise TooLong if the last message does not
@@ -117,6 +120,11 @@ class RoundHistory:
         except TooLong:
             sizes.doubt_count(self.model)
             raise
+        items = self._server.input.fit_files(items)
+        shown = {file.id for item in items for file in item.files}
+        own = [item for item in self._full_request.input if item.kind == "message"]
+        files = [file for item in own for file in item.files]
+        self.unseen_files = tuple(file.name for file in files if file.id not in shown)
         return items
 
     @property
@@ -355,7 +363,8 @@ class OwnHistoryApi:
         else:
             server.thinking_models.discard(model)
         history.on_answer(answer.usage)
-        yield server.complete_round(ask, body, reader.response, answer)
+        completed = server.complete_round(ask, body, reader.response, answer)
+        yield replace(completed, unseen_files=history.unseen_files)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
         silence = self._server.silence_seconds(body)

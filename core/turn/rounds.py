@@ -36,7 +36,7 @@ from core.base.i18n import say, use_locale
 from core.base.tasks import run_together
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService
-from core.chat.incoming import describe_unread_kinds
+from core.chat.incoming import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import Conversations, People
 from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
@@ -411,6 +411,7 @@ class Rounds:
         self._tool_contexts = assistant.contexts
         self._items = list(run.turn.items)
         self._file_kinds: frozenset[str] | None = None
+        self._unseen_files: tuple[str, ...] = ()
         rounds = weakref.proxy(self)  # without a cycle, a turn's objects are freed when it ends
         self._calls = ToolCalls(
             run,
@@ -640,7 +641,9 @@ class Rounds:
             for file in item.files
             if file_kind(file.type, file.name) not in kinds
         ]
-        return [describe_unread_kinds(names, kinds)] if names else []
+        unseen = ", ".join(f"`{name}`" for name in self._unseen_files)
+        sentences = [say(FILES_NOT_FIT, names=unseen)] if unseen else []
+        return [*sentences, describe_unread_kinds(names, kinds)] if names else sentences
 
     async def _stream_round(
         self, number: int, question: RoundRequest, span: tracing.TraceSpan
@@ -698,6 +701,7 @@ class Rounds:
                         case RoundCompleted():
                             await wait_for_writes()
                             self._file_kinds = event.file_kinds
+                            self._unseen_files += event.unseen_files
                             return event
             raise ModelDown
         finally:

@@ -230,7 +230,7 @@ async def test_the_newest_files_are_shown_and_older_ones_named(
         await talk.say(name, [files.add(name, "image/png", b"x" * 900)])
     sent = json.dumps(last(fake)["input"])
     assert sent.count("input_image") == 2
-    assert "[The file 'one.png' (image/png, 900 bytes, id file0)." in sent
+    assert "[The file 'one.png' (image/png, 900 bytes, id file0), which did not fit" in sent
 
 
 @every_level

@@ -152,16 +152,23 @@ UNREAD_FILES: Sequence[tuple[str, str, str]] = (
      "`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."),
     ("text", "zip.txt", "I couldn't read `zip.txt`, so I answered without this file."),
     ("", "a.pdf", ""),
+    ("text picture", "c.png full.png",
+     "Not all files fit into one request to the model. I answered without `full.png`. Send them in "
+     "messages of their own."),
 )  # fmt: skip
-"""What the model reads ("": unknown), the files of a message, and the note under the answer."""
+"""What the model reads ("": unknown), the files of a message, and the note under the answer. The
+file `full.png` does not fit."""
 
 
 async def test_a_file_that_is_not_read_is_told(tmp_path: Path) -> None:
     content = {"latin.csv": "Ação;Ł".encode("cp1250", "replace"), "zip.txt": b"PK\x03\x04\0\0"}
 
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
-        kinds = frozenset(UNREAD_FILES[len(model.asks) - 1][0].split())
-        return [replace(_completed_with("done"), file_kinds=kinds or None)]
+        kinds, names, _ = UNREAD_FILES[len(model.asks) - 1]
+        unseen = tuple(name for name in names.split() if name == "full.png")
+        kinds_read = frozenset(kinds.split()) or None
+        completed = _completed_with("done")
+        return [replace(completed, file_kinds=kinds_read, unseen_files=unseen)]
 
     model = Scripted(script)
     async with _bot(tmp_path, model) as (engine, _):

@@ -384,6 +384,14 @@ PICTURES = {
     "413": GatewayError(413, _NGINX.format("413 Request Entity Too Large")),
     "not a string": GatewayError(400, {"detail": "content must be a string"}),
 }  # fmt: skip
+TOO_MANY_PICTURES = (
+    "At most 2 image(s) may be provided in one prompt.",
+    "Too many images provided. This model supports up to 2 images",
+    "messages.0.content: too many images: 3 > 2",
+    "Too many images in request. Maximum is 2.",
+    "The number of images (3) exceeds the maximum of 2 images",
+)
+"""How servers say that they take two pictures in one request (vLLM, Groq, Anthropic, OpenAI)."""
 NO_TOOLS = {
     "llama.cpp": GatewayError(500, _error("tools param requires --jinja flag", 500, "server")),
     "vLLM": GatewayError(400, {"object": "error", "code": 400, "message":
