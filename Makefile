@@ -25,7 +25,8 @@ KILLS ?= 500
 # Three more than processors: a worker often waits for a process that its test started. Still more
 # workers cost more than they gain: each takes seconds to import and collect the tests.
 WORKERS ?= $(shell expr $$(nproc) + 3)
-# Other tests hardly wait, and each more worker takes 10 s of processor time to collect them.
+# The tests of `make test` wait less, and each more worker takes 10 s of processor time to collect.
+TEST_WORKERS ?= $(shell expr $$(nproc) + 1)
 QUICK_WORKERS ?= $(shell nproc)
 export WORKERS QUICK_WORKERS
 PYTEST = $(BIN)/python -m pytest -o timeout_method=thread --dist worksteal
@@ -59,7 +60,7 @@ run: .venv/ready
 	@exec $(BIN)/ponte run
 
 test: .venv/ready-to-test
-	@if [ "$(CI)" = true ]; then .ci/test; else $(PYTEST) -n $(QUICK_WORKERS) -m "style or not slow"; fi
+	@if [ "$(CI)" = true ]; then .ci/test; else $(PYTEST) -n $(TEST_WORKERS) -m "style or not slow"; fi
 
 test-all: .venv/ready-to-test
 	@$(PYTEST) -n $(WORKERS)

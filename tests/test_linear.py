@@ -15,6 +15,7 @@ import contextlib
 import functools
 import gc
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC
@@ -49,7 +50,7 @@ from core.tools.code import hosted_api as hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
 from core.tools.stackspot.client import parse_json_text
 
-LONG_TEXT_CHARACTERS = 16_800
+LONG_TEXT_CHARACTERS = 5_600
 TIMES_LONGER = 16
 MAX_COST_RATIO = 4 * TIMES_LONGER
 MAX_COST_IN_RICH_TEXTS = 5
@@ -221,6 +222,12 @@ def find_excess(work: Work, unit: str, length: int) -> str:
 def find_all_excess(work: Work, length: int) -> list[str]:
     measure(work, RICH)  # compiles patterns and imports parsers
     return [why for unit in UNITS if (why := find_excess(work, unit, length))]
+
+
+def test_a_cost_that_grows_with_the_square_of_the_length_is_found() -> None:
+    quadratic = re.compile("[^y]*y")
+    assert "times a shorter text" in find_excess(quadratic.search, "a", LONG_TEXT_CHARACTERS)
+    assert find_excess(str.split, "a ", LONG_TEXT_CHARACTERS) == ""
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

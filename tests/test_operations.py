@@ -55,7 +55,7 @@ start() {
     echo $! >"$MACHINE/pid"
     grep -q -m1 '^Ponte is ready' < <(tail -f -n +1 --pid=$! "$MACHINE/log")
 }
-stop() { kill "$(cat "$MACHINE/pid")"; tail --pid="$(cat "$MACHINE/pid")" -f /dev/null; }
+stop() { kill "$(cat "$MACHINE/pid")"; tail -s 0.05 --pid="$(cat "$MACHINE/pid")" -f /dev/null; }
 case "$1 $2" in
     "daemon-reload ") ;;
     "list-timers ponte-backup.timer") ;;

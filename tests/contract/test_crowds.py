@@ -199,10 +199,10 @@ async def test_a_crowd_of_new_people_is_answered(crowd: Crowd) -> None:
 
 @pytest.mark.parametrize("database", [pytest.param("", id="embedded"), "postgres"], indirect=True)
 async def test_a_restart_in_the_middle_of_a_crowd_loses_and_refuses_nobody(crowd: Crowd) -> None:
-    """Not more people than Slack lets begin a stream in a minute (20), so that nobody waits."""
-    await crowd.write_directly(14)
+    """A few more people than Slack lets begin a stream in a minute (20): some wait."""
+    await crowd.write_directly(22)
     await crowd.restart()
-    await crowd.write(6)
+    await crowd.write(3)
     await crowd.all_answered()
 
 
@@ -214,7 +214,7 @@ async def test_two_processes_answer_one_slack_channel_at_its_pace(
         setting = Setting(chosen=make_choices(policy=allow_list()), postgres=migrated_postgres)
         made = await stack.enter_async_context(workplace(tmp_path / "one", setting))
         await stack.enter_async_context(running(made.slack, tmp_path / "two", setting))
-        slack, people = made.slack, [made.slack.person(f"Person {n}") for n in range(5)]
+        slack, people = made.slack, [made.slack.person(f"Person {n}") for n in range(9)]
         place = slack.channel("crowded", *people)
         said = [slack.say(someone, place, f"{slack.bot} hello") for someone in people]
         for post in said:

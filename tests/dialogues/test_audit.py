@@ -92,7 +92,10 @@ async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
         assert told == ("tool-run", MEMBER.key, "work", "interrupted")
 
 
-async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome) -> None:
+async def test_what_was_cut_off_is_told_when_it_is_known(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.journal.turn_runner.CANCELLED_TURN_SECONDS", 0.1)
     machine = Machine("spend", holds=True)
     async with bot_home.open(sources=[machine], policy=ALLOWED) as ponte:
         receipt = await ponte.engine.conversations.inbox.accept(on_slack(WORK, "k1"))

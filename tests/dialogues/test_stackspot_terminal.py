@@ -56,7 +56,9 @@ class Shell:
             "PATH": os.environ["PATH"],
             "PONTE_WEB_PORT": "0",
         }
-        return await forker.start("bot", *words, cwd=self.home.parent, env=ours, stderr=stderr)
+        return await forker.start(
+            "tests.dialogues.quick_polls", *words, cwd=self.home.parent, env=ours, stderr=stderr
+        )
 
 
 @pytest.fixture

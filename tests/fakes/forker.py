@@ -55,6 +55,7 @@ _PROGRAM = (
 )  # fmt: skip
 LATE_IMPORTS = {
     "bot": _PROGRAM,
+    "tests.dialogues.quick_polls": _PROGRAM,
     "tests.discord.victim": ("sqlitedict",),
     "tests.fakes.victim": (*_HTTP, *_OPENAI, *_WEB_SERVER, "nh3", "sqlitedict"),
     "tests.model.victim": (*_HTTP, *_OPENAI),
