@@ -267,3 +267,8 @@ class Worker:
     def _tell(self, what: list[int], seq: int) -> None:
         what.append(seq)
         self._news.set()
+
+
+def runner_of(engine: Embedded) -> object:
+    """Return what runs the turns of this process."""
+    return engine.inbox._runner

@@ -17,7 +17,7 @@ from core.journal.turn_runner import (
     MAX_CRASHES_ALONE,
     TurnExecutor,
 )
-from tests.contract.engines import Embedded, Worker
+from tests.contract.engines import Embedded, Worker, runner_of
 from tests.contract.test_inbox import says
 
 
@@ -246,7 +246,7 @@ async def test_suspect_decisions_hold_nobody_once_they_ended(
     assert sorted(worker.ended) == suspects
     other = await engine.inbox.accept(says("hello", "C5"))
     await worker.until(lambda: other.seq in worker.ended)
-    runner = engine.inbox._runner
+    runner = runner_of(engine)
     assert isinstance(runner, TurnExecutor)
     await runner.places.wait_until_quiet()
 
@@ -302,7 +302,7 @@ async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(stores: Embedded) 
 
 def keep_busy(engine: Embedded) -> TurnExecutor:
     """Have a turn that is always under way in this process."""
-    runner = engine.inbox._runner
+    runner = runner_of(engine)
     assert isinstance(runner, TurnExecutor)
     runner.places.begin(10**6)
     return runner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import replace
 
 import pytest
@@ -20,7 +20,7 @@ from core.journal.turn_runner import (
     TurnExecutor,
     TurnQueue,
 )
-from tests.contract.engines import Embedded, Shared, Worker
+from tests.contract.engines import Embedded, Shared, Worker, runner_of
 from tests.contract.test_inbox import says as asks
 from tests.fakes.choices import make_message
 
@@ -43,7 +43,7 @@ def _by(made: Message, person: str, address: Address) -> Message:
 
 
 def places_of(engine: Embedded) -> Places:
-    runner = engine.inbox._runner
+    runner = runner_of(engine)
     assert isinstance(runner, TurnExecutor)
     return runner.places
 
@@ -66,7 +66,7 @@ async def position(engine: Embedded, seq: int) -> int:
         select = "SELECT position FROM inbox WHERE seq = ?"
         row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())
         return int(row["position"])
-    runner = engine.inbox._runner
+    runner = runner_of(engine)
     assert isinstance(runner, LocalRunner)
     return runner._queue._open[seq].position
 
@@ -266,13 +266,4 @@ def test_a_line_forgets_what_is_over() -> None:
         line.add(number, Sender(f"web:C1:{number % 7}", "web:C1", f"web:{number % 3}"))
     while (seq := line.next()) is not None:
         line.end(seq)
-    kept = (
-        line._conversations,
-        line._open,
-        line._ready,
-        line._held,
-        line._active,
-        line._last,
-        line._oldest,
-    )
-    assert not any(kept)
+    assert not any(value for value in vars(line).values() if isinstance(value, Sized))

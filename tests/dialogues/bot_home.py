@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import sqlite3
@@ -50,7 +51,7 @@ class RunningBot:
 
     async def stop_redrawing(self) -> None:
         """From now on cards are redrawn by `engine.redraw.once` alone."""
-        await cancel_all([task for task in self.engine._tasks if task.get_name() == "redraw"])
+        await cancel_all([task for task in asyncio.all_tasks() if task.get_name() == "redraw"])
 
     async def send(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False

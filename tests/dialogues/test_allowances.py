@@ -42,7 +42,7 @@ async def read_counters(ponte: RunningBot) -> list[tuple[int, int]]:
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
 
-    return await ponte.engine.people.budget._database.read(read)
+    return await ponte.engine.stores.database.read(read)
 
 
 def cost(fake: FakeOpenAI) -> int:

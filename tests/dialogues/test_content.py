@@ -68,7 +68,7 @@ async def read_budget(ponte: RunningBot) -> tuple[int, int, int]:
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return (int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)) if rows else (0, 0, 0)
 
-    return await ponte.engine.people.budget._database.read(read)
+    return await ponte.engine.stores.database.read(read)
 
 
 @also_on_postgres_with_history
@@ -202,7 +202,7 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
     async with open_served_bot(bot_home, fake, [FixedTools(buy)], level="chat") as ponte:
         assert (await ponte.ask("buy it")).text == "It is not known."
-        (call,) = await ponte.engine.people.budget._database.read(
+        (call,) = await ponte.engine.stores.database.read(
             lambda c: c.execute("SELECT outcome FROM calls").fetchall()
         )
         assert decode_json(Outcome, call["outcome"]).status == "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -176,7 +177,7 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
         while len(posted := await outbox.list_copies(id)) < 2:
             await t.until(lambda: True)
         # Else this process may find the post before the next one does.
-        await cancel_all([one for one in t.w.bot.engine._tasks if one.get_name() == "redraw"])
+        await cancel_all([one for one in asyncio.all_tasks() if one.get_name() == "redraw"])
         for one in posted:
             await outbox.put(replace(one, state="posting", post="", drawn_version=0))
         assert await outbox.list_copies(id) == []

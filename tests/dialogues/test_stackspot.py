@@ -342,6 +342,8 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
         monkeypatch.setattr(ledger, "claim", claim_second)
         await ponte.click(f"approve {card.id}", said)
         budget = ponte.engine.people.budget
-        held = await budget._database.read(lambda c: c.execute("SELECT * FROM holds").fetchall())
+        held = await ponte.engine.stores.database.read(
+            lambda c: c.execute("SELECT * FROM holds").fetchall()
+        )
         assert (held, (await budget.usage_today()).usage.cost) == ([], None)
     assert bot.stackspot.count("create") == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot.engine import Engine
 from core.base.errors import ModelDown
 from core.domain.records import RoundRequest
 from core.money.allowances import Allowance
@@ -29,10 +30,14 @@ def title_requests(fake: FakeOpenAI) -> list[Json]:
     return [body for body in bodies if TITLE_INSTRUCTIONS in str(body)]
 
 
+async def finish_background_tasks(engine: Engine) -> None:
+    await asyncio.gather(*engine.manager.background_tasks._running)
+
+
 async def titles(ponte: Whole, fake: FakeOpenAI, requests: int) -> list[str]:
     """The titles of the list, once that many were asked for."""
     await fake.wait_until(lambda: len(title_requests(fake)) >= requests)
-    await asyncio.gather(*ponte.app.engine.manager.background_tasks._running)
+    await finish_background_tasks(ponte.app.engine)
     listed = (await ponte.web.get("/conversations")).json()["conversations"]
     return [one["title"] for one in listed]
 
@@ -152,7 +157,7 @@ async def test_a_title_that_the_server_refused_costs_nothing(bot_home: BotHome) 
         asked = replace(make_message("hello", "k1"), has_conversation_title=True)
         assert (await ponte.ask_message(asked)).status == "done"
         await ponte.ask("help")  # in the same conversation: the turn before has ended
-        await asyncio.gather(*engine.manager.background_tasks._running)
+        await finish_background_tasks(engine)
         held = await engine.stores.database.read(
             lambda c: c.execute("SELECT count(*) AS count FROM holds").fetchone()
         )

@@ -91,25 +91,25 @@ def _of(node: ast.AST, sources: Sources) -> Iterator[str]:
         case ast.Call() if _is_error(node, sources):
             for each in (*node.args, *(k.value for k in node.keywords if k.arg == "why")):
                 yield from _texts(each, sources)
-        case ast.Call() if catalogue._last(node.func) == "raises":  # a row of an ErrorTable
+        case ast.Call() if catalogue.last_name(node.func) == "raises":  # a row of an ErrorTable
             for each in node.args[1:]:
                 yield from _texts(each, sources)
         case ast.Call() if _fails(node):
-            for each in node.args[_NAMES[catalogue._last(node.func)] :]:
+            for each in node.args[_NAMES[catalogue.last_name(node.func)] :]:
                 yield from _texts(each, sources)
         case ast.ClassDef() if node.name in sources.errors - _NEVER:
             for statement in node.body:
                 match statement:
                     case ast.Assign(targets=[ast.Name(id="sentence")], value=value):
-                        yield from catalogue._texts(value, sources)
+                        yield from catalogue.find_texts(value, sources)
 
 
 def _is_error(node: ast.Call, sources: Sources) -> bool:
-    return catalogue._last(node.func) in sources.errors - _NEVER
+    return catalogue.last_name(node.func) in sources.errors - _NEVER
 
 
 def _fails(node: ast.Call) -> bool:
-    if catalogue._last(node.func) not in _NAMES:
+    if catalogue.last_name(node.func) not in _NAMES:
         return False
     words = ast.unparse(node)
     return any(f"'{each}'" in words for each in _FAILING)
@@ -117,18 +117,18 @@ def _fails(node: ast.Call) -> bool:
 
 def _texts(node: ast.expr, sources: Sources) -> Iterator[str]:
     """Also of what `say` is given there."""
-    if isinstance(node, ast.Call) and catalogue._last(node.func) == "say":
-        yield from catalogue._texts(node.args[0], sources)
+    if isinstance(node, ast.Call) and catalogue.last_name(node.func) == "say":
+        yield from catalogue.find_texts(node.args[0], sources)
     elif isinstance(node, ast.Constant):
         yield from (str(node.value) for _ in [0] if " " in str(node.value))
     else:
-        yield from catalogue._texts(node, sources)
+        yield from catalogue.find_texts(node, sources)
 
 
 def _of_tables(node: ast.AST, file: str, sources: Sources) -> Iterator[str]:
-    for name, value in catalogue._assignments(node):
+    for name, value in catalogue.find_assignments(node):
         if name in TABLES[file]:
-            yield from catalogue._texts(value, sources)
+            yield from catalogue.find_texts(value, sources)
 
 
 def _of_locals(function: ast.FunctionDef | ast.AsyncFunctionDef, sources: Sources) -> Iterator[str]:
@@ -138,6 +138,6 @@ def _of_locals(function: ast.FunctionDef | ast.AsyncFunctionDef, sources: Source
         if isinstance(node, ast.Call) and (_is_error(node, sources) or _fails(node)):
             given |= {one.id for one in walk_nodes(node) if isinstance(one, ast.Name)}
     for node in walk_nodes(function):
-        for name, value in catalogue._assignments(node):
+        for name, value in catalogue.find_assignments(node):
             if name in given - {"hint"}:
                 yield from (one for one in _texts(value, sources) if " " in one)

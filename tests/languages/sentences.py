@@ -116,7 +116,7 @@ class Sources:
         self.constants: dict[str, dict[Path, ast.expr]] = {}
         for path, tree in self.trees.items():
             for node in walk_nodes(tree):
-                for name, value in _assignments(node):
+                for name, value in find_assignments(node):
                     if name.isupper():
                         self.constants.setdefault(name, {})[path] = value
         self.errors = {"PonteError"}
@@ -153,7 +153,7 @@ def sentences() -> dict[Key, set[str]]:
     return found
 
 
-def _assignments(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+def find_assignments(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(node, ast.Assign):
         for target in node.targets:
             if isinstance(target, ast.Name):
@@ -176,25 +176,25 @@ def _find_errors(sources: Sources) -> None:
     while before != len(sources.errors):
         before = len(sources.errors)
         for one in classes:
-            if any(_last(base) in sources.errors for base in one.bases):
+            if any(last_name(base) in sources.errors for base in one.bases):
                 sources.errors.add(one.name)
 
 
 def _sentence_keys(node: ast.AST, sources: Sources) -> Iterator[Key]:
     if isinstance(node, ast.Call):
-        name = _last(node.func)
+        name = last_name(node.func)
         if name == "plural":
             yield from _pairs(node, sources)
         elif node.args and (name in ("say", "_say", "_sentence") or name in sources.errors):
-            yield from _texts(node.args[0], sources)
+            yield from find_texts(node.args[0], sources)
         elif name == "raises":  # a row of an ErrorTable: the sentence is the second argument
-            yield from (text for each in node.args[1:] for text in _texts(each, sources))
+            yield from (text for each in node.args[1:] for text in find_texts(each, sources))
         elif name in PLACED and len(node.args) > PLACED[name]:
-            yield from _texts(node.args[PLACED[name]], sources)
+            yield from find_texts(node.args[PLACED[name]], sources)
         named = GIVEN | ({"cause", "what", "why"} if name in sources.errors else set())
         for given in node.keywords:
             if given.arg in named:
-                yield from _texts(given.value, sources)
+                yield from find_texts(given.value, sources)
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         yield from _said_of_locals(node, sources)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -202,12 +202,12 @@ def _sentence_keys(node: ast.AST, sources: Sources) -> Iterator[Key]:
             yield node.value
     elif isinstance(node, ast.ClassDef) and node.name in sources.errors:
         for statement in node.body:
-            for name, value in _assignments(statement):
+            for name, value in find_assignments(statement):
                 if name == "sentence":
-                    yield from _texts(value, sources)
-    for name, value in _assignments(node):
+                    yield from find_texts(value, sources)
+    for name, value in find_assignments(node):
         if name in LAZY[""] | LAZY.get(str(sources.file.relative_to(ROOT)), set()):
-            yield from _texts(value, sources)
+            yield from find_texts(value, sources)
 
 
 def _said_of_locals(
@@ -217,17 +217,17 @@ def _said_of_locals(
     held: dict[str, list[ast.expr]] = {}
     said: set[str] = set()
     for node in walk_nodes(function):
-        for name, value in _assignments(node):
+        for name, value in find_assignments(node):
             held.setdefault(name, []).append(value)
         match node:
             case ast.Call(func=ast.Name(id="say"), args=[ast.Name(id=name), *_]):
                 said.add(name)
     for name in said:
         for value in held.get(name, ()):
-            yield from _texts(value, sources)
+            yield from find_texts(value, sources)
 
 
-def _last(node: ast.expr) -> str:
+def last_name(node: ast.expr) -> str:
     """The last name of a dotted one."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
@@ -251,7 +251,7 @@ def _to_the_model(tree: ast.Module) -> Iterator[str]:
             yield str(node.value.value)
         elif isinstance(node, ast.JoinedStr):
             yield from (str(each.value) for each in node.values if isinstance(each, ast.Constant))
-        for name, value in _assignments(node):
+        for name, value in find_assignments(node):
             if name in MODEL:
                 yield from (
                     each.value
@@ -263,51 +263,53 @@ def _to_the_model(tree: ast.Module) -> Iterator[str]:
 def _pairs(call: ast.Call, sources: Sources) -> Iterator[tuple[str, str]]:
     first = call.args[0]
     if not isinstance(first, ast.Starred):
-        one, many = (next(_texts(each, sources)) for each in call.args[:2])
+        one, many = (next(find_texts(each, sources)) for each in call.args[:2])
         yield one, many
         return
     for name in (node.id for node in walk_nodes(first) if isinstance(node, ast.Name)):
         for value in sources.constant(name):
             if isinstance(value, ast.Tuple) and len(value.elts) == 2:
-                one, many = (next(_texts(each, sources)) for each in value.elts)
+                one, many = (next(find_texts(each, sources)) for each in value.elts)
                 yield one, many
 
 
-def _texts(node: ast.expr, sources: Sources) -> Iterator[str]:
+def find_texts(node: ast.expr, sources: Sources) -> Iterator[str]:
     match node:
         case ast.Constant(value=str(text)):
             yield text
         case ast.IfExp():
-            yield from _texts(node.body, sources)
-            yield from _texts(node.orelse, sources)
+            yield from find_texts(node.body, sources)
+            yield from find_texts(node.orelse, sources)
         case ast.BoolOp():
             for each in node.values:
-                yield from _texts(each, sources)
+                yield from find_texts(each, sources)
         case ast.BinOp(op=ast.Add()):
             yield from (
-                a + b for a in _texts(node.left, sources) for b in _texts(node.right, sources)
+                a + b
+                for a in find_texts(node.left, sources)
+                for b in find_texts(node.right, sources)
             )
         case ast.Name():
             for value in sources.constant(node.id):
-                yield from _texts(value, sources)
+                yield from find_texts(value, sources)
         case ast.Subscript(value=ast.Name(id=name)):
             for value in sources.constant(name):
-                yield from _texts(value, sources)
+                yield from find_texts(value, sources)
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="get"), args=given):
             for each in given[1:]:
-                yield from _texts(each, sources)
+                yield from find_texts(each, sources)
             for value in sources.constant(name):
-                yield from _texts(value, sources)
+                yield from find_texts(value, sources)
         case ast.Dict():
             for each in node.values:
-                yield from _texts(each, sources)
+                yield from find_texts(each, sources)
         case ast.Tuple(elts=[ast.Tuple(), *_]):  # pairs: a name, and what is said of it
             for pair in node.elts:
                 if isinstance(pair, ast.Tuple):
-                    yield from _texts(pair.elts[-1], sources)
+                    yield from find_texts(pair.elts[-1], sources)
         case ast.Tuple() | ast.List():
             for each in node.elts:
-                yield from _texts(each, sources)
+                yield from find_texts(each, sources)
 
 
 def read(language: str) -> Catalog:

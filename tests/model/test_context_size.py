@@ -31,6 +31,10 @@ async def known_size(model: ServedModel) -> tuple[int, str]:
     return model.context_size.tokens, model.context_size.source
 
 
+def sizes_of(model: ServedModel) -> ContextSizes:
+    return model._server.sizes
+
+
 @pytest.mark.parametrize(
     "kind", ["vLLM", "OpenRouter", "llama.cpp", "Ollama", "Ollama, num_ctx", "LM Studio", "LiteLLM"]
 )
@@ -67,8 +71,8 @@ async def test_the_order_of_what_tells_the_size(make: Make, fake: FakeOpenAI) ->
 async def test_each_channels_model_has_its_own_size(make: Make, fake: FakeOpenAI) -> None:
     fake.kind, fake.context, fake.models = "vLLM", 6_000, [SMALL, "other"]
     model = await make("chat", model=SMALL, context=5_000)
-    await model._server.sizes.wait("other")
-    sizes = model._server.sizes
+    await sizes_of(model).wait("other")
+    sizes = sizes_of(model)
     assert (sizes.of(SMALL).tokens, sizes.of("other").tokens) == (5_000, 6_000)
 
 
@@ -88,7 +92,7 @@ async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again
     await talk.say("and again")
     assert model.context_size.tokens == 4_096
     assert fake.dropped == []
-    sizes: ContextSizes = model._server.sizes
+    sizes: ContextSizes = sizes_of(model)
     sizes.record_refusal(SMALL, 3_000)
     for context, size in ((4_096, 3_000), (8_192, 8_192)):  # a refusal counts until a restart
         fake.context = context
@@ -98,7 +102,7 @@ async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again
 
 async def test_openai_itself_is_not_asked(make: Make, fake: FakeOpenAI) -> None:
     model = await make("responses", official=True)
-    await model._server.sizes.wait("gpt-6-luna")
+    await sizes_of(model).wait("gpt-6-luna")
     assert model.context_size.tokens == 1_050_000
     assert fake.requests == []
 
@@ -109,7 +113,7 @@ async def test_a_server_that_does_not_answer_delays_no_turn(
     monkeypatch.setattr("core.models.context_size.CONTEXT_WAIT_SECONDS", 0.01)
     fake.slow, fake.models = True, [SMALL]
     model = await make("chat", model=SMALL)
-    await model._server.sizes.wait(SMALL)
+    await sizes_of(model).wait(SMALL)
     assert model.context_size.source == "assumed"
 
 
@@ -199,7 +203,7 @@ async def test_an_absurd_num_ctx_is_no_size(
         return {"parameters": f"num_ctx {setting}", "model_info": {"x.context_length": 131_072}}
 
     monkeypatch.setattr(model._client, "post", show)
-    await model._server.sizes.wait(SMALL)
+    await sizes_of(model).wait(SMALL)
     assert model.context_size.tokens == size
 
 
@@ -226,7 +230,7 @@ async def test_a_server_without_a_list_of_models_is_asked_once(
 
     monkeypatch.setattr(model._client, "get", refuse)
     for _ in range(3):
-        await model._server.sizes.wait(SMALL)
+        await sizes_of(model).wait(SMALL)
     assert asked.count("/models") == 1
 
 

@@ -383,7 +383,7 @@ async def usage_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Pic
                 (seq, person, *counts),
             )
 
-    await studio.app.engine.people.budget._database.write(write)
+    await studio.app.engine.stores.database.write(write)
     async with page_of(studio, camera, "usage", USAGE, "light") as page:
         await page.get_by_role("link", name="Administration").click()
         await page.get_by_role("link", name="Usage").click()

@@ -6,6 +6,7 @@ tests' doubles, and the model says what its script says. The clock shows the sam
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -406,7 +407,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                     app = await compose(settings, config, owner, check=check_everything)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last
-                await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])
+                await cancel_all([t for t in asyncio.all_tasks() if t.get_name() == "redraw"])
                 try:
                     page = app.links()[1].partition("#")[0]
                     slack.deliveries.request_url = f"{page}slack/events"

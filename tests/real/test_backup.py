@@ -98,8 +98,8 @@ async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_p
         column(home, f"SELECT conversation FROM inbox WHERE reason = '{RESTORED_REASON}'")
     )
     ctx.victim.home, posts = home, len(ctx.recorder.posts)
-    again = Victim(home, *ctx.victim._arguments[1:2])
-    ctx.people._victim = again
+    again = Victim(home, *ctx.victim.arguments[1:2])
+    ctx.people.victim = again
     try:
         await again.start()
         for lane in range(LANES):

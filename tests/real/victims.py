@@ -26,12 +26,12 @@ class Victim:
     ) -> None:
         self.home = home
         self._within = within
-        self._arguments = [str(home), platform, *(["--bridge", bridge] if bridge else [])]
+        self.arguments = [str(home), platform, *(["--bridge", bridge] if bridge else [])]
         self._process: asyncio.subprocess.Process | forker.Process | None = None
         self.url = ""
 
     async def start(self, *more: str) -> None:
-        module, arguments = "tests.fakes.victim", [*self._arguments, *more]
+        module, arguments = "tests.fakes.victim", [*self.arguments, *more]
         if self._within:
             self._process = await asyncio.create_subprocess_exec(
                 *self._within,
@@ -79,7 +79,7 @@ class People:
     """They write, and the platform redelivers what was not acknowledged, as Slack does."""
 
     def __init__(self, victim: Victim, session: aiohttp.ClientSession) -> None:
-        self._victim = victim
+        self.victim = victim
         self._session = session
 
     async def say(self, message: Message) -> None:
@@ -92,7 +92,7 @@ class People:
         """Deliver once; whether it was acknowledged."""
         try:
             async with self._session.post(
-                f"{self._victim.url}/events", data=encode_json(message)
+                f"{self.victim.url}/events", data=encode_json(message)
             ) as ack:
                 return ack.status == 200
         except (aiohttp.ClientError, OSError):
@@ -101,7 +101,7 @@ class People:
     async def answer(self, message: Message) -> Answer:
         """Deliver it once more, and wait for its first answer."""
         async with self._session.post(
-            f"{self._victim.url}/answers", data=encode_json(message)
+            f"{self.victim.url}/answers", data=encode_json(message)
         ) as reply:
             assert reply.status == 200, await reply.text()
             return decode_json(Answer, await reply.read())

@@ -141,7 +141,7 @@ async def test_without_the_token_nothing_is_told(
             for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
                 said = await client.get(path, headers={"Authorization": wrong})
                 assert said.status_code == 401, (path, wrong)
-            chosen.web.hub.visitors.auth._tries.clear()  # type: ignore[union-attr]
+            chosen.forget_failed_logins()
 
 
 async def test_the_page_itself_and_health_need_no_token(public_ponte: WebPonte) -> None:

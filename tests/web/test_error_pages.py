@@ -47,7 +47,7 @@ async def test_a_browser_gets_a_readable_page(ponte: WebPonte) -> None:
         assert " ".join(message.replace("`", "").split())[:30] in " ".join(words.split())
         assert 'href="/"' in answer.text, (who, path)
         assert "<script" not in answer.text, (who, path)
-        ponte.web.hub.visitors.auth._tries.clear()  # type: ignore[union-attr]
+        ponte.forget_failed_logins()
     for client in known.values():
         await client.aclose()
 

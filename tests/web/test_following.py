@@ -207,9 +207,9 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 ) -> None:
     async with following(client) as slow:
         await until(slow, "ready")
-        follower = next(iter(ponte.web.hub._channels["web:main"].followers))
-        follower.pause = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
-        follower.wake = lambda urgent: None  # type: ignore[method-assign]
+        follower = next(iter(ponte.channels["web:main"].followers))
+        follower.pause = lambda seconds: asyncio.sleep(0)
+        follower.wake = lambda urgent: None
         for number in range(70):
             await client.post("/chat", json={"message": str(number)})
         type(follower).wake(follower, urgent=True)
@@ -225,13 +225,13 @@ async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
     async def script(turn: Turn) -> Answer:
         await turn.show("Good")
         ponte.web.hub.redraw_cards("web:main", "an earlier turn", [card])
-        kept.extend(ponte.web.hub._channels["web:main"].turns)
+        kept.extend(ponte.channels["web:main"].turns)
         return Answer("Good morning.")
 
     ponte.script, kept = script, list[str]()
     await client.post("/chat", json={"message": "hello"})
     assert kept == [ponte.rows[1].message.turn], "its own, which has not ended"
-    assert ponte.web.hub._channels == {}
+    assert ponte.channels == {}
 
 
 async def test_new_and_forget_tell_tabs_to_read_again(client: Client) -> None:
@@ -385,7 +385,7 @@ async def test_one_stream_follows_several_conversations_from_their_cursors(
         free.set()
         while sum(event.name.endswith(".done") for event in seen) < 4:
             seen.append(await anext(stream))
-        follower_count = ponte.web.hub._streams
+        follower_count = ponte.open_streams
     by_number = {
         number: [
             (event.name.partition(".")[2], event.data.get("text") or event.data.get("response"))
@@ -404,7 +404,7 @@ async def test_one_stream_follows_several_conversations_from_their_cursors(
     assert all(event.id for event in seen if event.name.endswith((".done", ".ready")))
     assert follower_count == 3
     await client.get("/healthz")
-    assert ponte.web.hub._streams == 0
+    assert ponte.open_streams == 0
 
 
 async def until_ready(stream: AsyncIterator[Event]) -> list[Event]:
@@ -421,7 +421,7 @@ async def test_a_stream_of_several_is_refused_as_a_whole(
     monkeypatch.setattr(hub, "MAX_OPEN_STREAMS", 1)
     for second, status in (("no/name", 404), ("b", 429)):
         assert (await client.get(f"/events?follow=a:&follow={second}:")).status_code == status
-        assert ponte.web.hub._streams == 0
+        assert ponte.open_streams == 0
     assert (await client.head("/events?follow=a:")).status_code == 200
     assert (await client.get("/events")).content == b""
 

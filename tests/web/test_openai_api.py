@@ -69,7 +69,7 @@ async def anas(ponte: WebPonte) -> AsyncIterator[openai.AsyncOpenAI]:
 async def show(ponte: WebPonte, turn: Turn, text: str) -> None:
     """Show `text`, and wait until the response's stream has taken it: the next text replaces it."""
     await turn.show(text)
-    channels = ponte.web.hub._channels
+    channels = ponte.channels
     while True:
         (channel,) = channels.values()
         if channel.followers and all(

@@ -56,7 +56,6 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
 async def test_every_route_with_every_kind_of_token(
     ponte_with_people: Inhabited, kinds: Mapping[str, Client]
 ) -> None:
-    login: Any = ponte_with_people.ponte.web.hub.visitors.auth
     for route, (decision, ask) in ROUTES.items():
         ids = dict(ponte_with_people.theirs)
         for kind, expected in zip(KINDS, ANSWERS[decision], strict=True):
@@ -76,7 +75,7 @@ async def test_every_route_with_every_kind_of_token(
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
             stored = len(ponte_with_people.ponte.rows)
             said = await ask(kinds[kind], ids)
-            login._tries.clear()
+            ponte_with_people.ponte.forget_failed_logins()
             status = 200 if said.status_code == 201 else said.status_code
             assert status == expected, (route, kind, said.text)
             others = OTHERS.get(kind, ())
@@ -111,7 +110,7 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
         for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 404, 404), strict=True):
             said = await kinds[kind].request(method, path, json={})
             assert said.status_code == status, (route.path, kind)
-            ponte_with_people.ponte.web.hub.visitors.auth._tries.clear()  # type: ignore[union-attr]
+            ponte_with_people.ponte.forget_failed_logins()
 
 
 async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,6 +217,21 @@ class WebPonte:
     def link(self) -> str:
         """The page's address as `ponte link` prints it."""
         return f"{self.web.address}/#token={self.token}"
+
+    @property
+    def channels(self) -> Mapping[str, Any]:
+        """Conversations that somebody follows or whose turns are under way."""
+        return self.web.hub._channels
+
+    @property
+    def open_streams(self) -> int:
+        """The number of conversations that event streams follow."""
+        return self.web.hub._streams
+
+    def forget_failed_logins(self) -> None:
+        """Let whoever was refused too often try again."""
+        auth: Any = self.web.hub.visitors.auth
+        auth._tries.clear()
 
     @property
     def connections(self) -> set[Any]:

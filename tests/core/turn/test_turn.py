@@ -311,7 +311,7 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
         await engine.conversations.inbox.accept(make_message("go", "k1"))
         await reached.wait()
         await engine.drain(0)
-        states = await engine.conversations.journal._database.read(
+        states = await engine.stores.database.read(
             lambda c: [tuple(row) for row in c.execute("SELECT state, attempt FROM inbox")]
         )
         assert states == [("new", 0)], "a drain counts no attempt"
