@@ -135,12 +135,24 @@ _BUSY_WORDS = re.compile(
     r"|\b(wait|try again|retry)\b.{0,30}\b(before|later|moment|minutes?|seconds?|shortly)\b"
     r"|\b(tokens|requests) per (second|minute|hour|day)\b"
 )
+_BUSY_WORDS_OF_500 = re.compile(r"(?i)\brate.?limit|too many|throttl|限流")
+"""The words among them that count in an internal error, which often ends with "try again"."""
 _REGION = re.compile(
-    r"(?i)unsupported_country|\b(country|region|territory|location)\b.{0,40}\bnot "
-    r"(supported|available)|\bnot (supported|available) in your (country|region)"
+    r"(?i)\b(countr(y|ies)|regions?|territor(y|ies)|locations?)\b.{0,40}(\b(not|un)|n't) ?"
+    r"(support|availab|permit|allow|serv|eligib)"
+    r"|\b(countr(y|ies)|regions?|territory|location) (\w+ )?(block|restrict|forbid|ban|prohibit)"
+    r"|\b(not|n't|un(available|supported)|blocked|restricted|forbidden|prohibited|denied)\b.{0,30}"
+    r"\b(in|from|for|to) (your|this) (country|region|territory|location)"
+    r"|unsupported[ _](country|region|location)|\bexport (restriction|control)|\bsanction"
+    r"|\bgeo.?(block|restrict)|error code: 1009"
+    r"|(地区|国家|区域).{0,9}(不支持|限制|禁止)|不支持.{0,9}(地区|国家|区域)"
 )
 """How servers say that they do not serve the place that a request comes from."""
-_NO_REASONING = re.compile(r"(?i)set (the )?.?reasoning[._]effort.{0,6} to .?none\b")
+_NO_REASONING = re.compile(
+    r"(?is)\A(?!.*not support .?none)(?=.*\breasoning)(?=.*\b(tool|function)s?\b).*\bnone\b"
+    r"|\bset (the )?.?reasoning[._]effort.{0,6} to .?none\b"
+    r"|\breasoning.*supported values are:? .?none\W*\Z"
+)
 """How servers say that a model calls tools only without reasoning."""
 _NO_STREAM = re.compile(
     r"(?is)verified to stream|\bonly\b.{0,30}\bnon.?stream|不支持.{0,9}流式|流式.{0,9}不支持"
@@ -271,7 +283,7 @@ class ModelServerFault(Exception):
     @property
     def is_region_refused(self) -> bool:
         """True if the server does not serve the country that the request comes from."""
-        return self.status in (400, 403, 451) and self._says(_REGION)
+        return self.status == 451 or (self.status in (400, 403) and self._says(_REGION))
 
     @property
     def refuses_reasoning(self) -> bool:
@@ -316,7 +328,8 @@ class ModelServerFault(Exception):
     @property
     def is_rate_limited(self) -> bool:
         """True if the server receives too many requests now."""
-        in_words = self.status in (0, 400, 422, 503) and _BUSY_WORDS.search(self.message)
+        words = _BUSY_WORDS if self.status != 500 else _BUSY_WORDS_OF_500
+        in_words = self.status in (0, 400, 422, 500, 503) and words.search(self.message)
         named = _BUSY.search(f"{self.code} {self.type}")
         return self.status in (429, 529) or bool(named or in_words)
 

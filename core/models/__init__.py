@@ -140,8 +140,12 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
         """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
-        from core.base.openai import read_objects
-        from core.models.context_size import CONTEXT_ASK_SECONDS, ContextSizes, describe_size
+        from core.models.context_size import (
+            CONTEXT_ASK_SECONDS,
+            ContextSizes,
+            describe_size,
+            read_models,
+        )
 
         own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.demo:
@@ -164,10 +168,11 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             listed = {}
         except HttpUnreadable:
             listed = None
+        listed = {"data": listed} if isinstance(listed, list) else listed
         if not isinstance(listed, Mapping):
             raise PonteError(NO_OPENAI_API, s=200)
-        models = read_objects(listed.get("data"))
-        names = {str(one.get("id")) for one in models}
+        models = read_models({**listed})
+        names = {one["id"] for one in models}
         # llama.cpp's server answers with its only model, whatever name a request has.
         takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]
         is_listed = takes_any_name or {own.ponte_model, f"{own.ponte_model}:latest"} & names

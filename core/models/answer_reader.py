@@ -171,10 +171,12 @@ class GrowingAnswer:
                 if self._is_blank and end < MAX_BLANK_CHARACTERS and not text[at:end].strip():
                     end = at
                 self._held = text[end:]
+                self._skips_space = after_thought and end == at
                 self._show(text[at:end])
                 break
             # Some models close a thought twice; the second tag is not text either.
-            is_closed_twice = after_thought and tag.start() == at and tag[0].lower() not in TAGS
+            is_second = after_thought and tag.start() == at
+            is_closed_twice = is_second and tag[0].lower() not in (*TAGS, *OPENINGS)
             self._show(text[at : tag.start()])
             at = tag.end()
             if is_closed_twice:
@@ -266,13 +268,25 @@ END_WORDS: tuple[tuple[AnswerEnd, re.Pattern[str]], ...] = (
         re.compile(
             "error|fail|abort|cancel|time_?d?_?out|exception|overload|unavailable|malformed"
             "|rate_?limit|throttl|quota|insufficient|interrupt|internal|network|unexpected"
+            "|too_?many|shutdown|connect|gateway|memory|^oom|kill|evict|preempt|crash"
         ),
     ),
-    ("filter", re.compile("filter|safety|sensitive|recitation|prohibit|block|spii|refus|policy")),
-    ("length", re.compile("length|max|limit|context|budget|trunc|incomplete|unfinished")),
+    (
+        "filter",
+        re.compile(
+            "filter|safety|sensitive|recitation|prohibit|block|spii|refus|policy|guardrail"
+            "|moderat|flagged"
+        ),
+    ),
+    (
+        "length",
+        re.compile("length|max|limit|context|budget|trunc|incomplete|unfinished|repetition"),
+    ),
     (
         "whole",
-        re.compile("stop|end|eos|complete|finish|done|success|tool|function|call|unspecified"),
+        re.compile(
+            "stop|end|eos|complete|finish|done|success|tool|function|call|unspecified|normal|^ok$"
+        ),
     ),
 )
 """What a server's word for the end of an answer, in lower case, means. The first one counts."""
@@ -292,6 +306,8 @@ TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", r
 `tables<|channel|>json`."""
 MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
 """Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
+NO_NAMES = ("", "null", "None", "undefined")
+"""Words for the name of a call that is none."""
 NO_ARGUMENTS = ("", "None", "undefined")
 """Words for no arguments that are no JSON."""
 _ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
@@ -418,6 +434,7 @@ class AnswerReader:
             raise fault
         end = classify_end(self.finish)
         cut: CutReason = end if end in ("length", "filter") else ""
+        self.parts = [part for part in self.parts if not (self.finish and is_no_call(part))]
         if not (cut or self.calls):
             self._add_written_calls()
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
@@ -732,6 +749,14 @@ class AnswerReader:
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
         return next((each for each in self._tools if each.lower() == bare), name)
+
+
+def is_no_call(part: Part) -> bool:
+    """Return whether a part is a call without a name and arguments. Some servers send one beside
+    their text (Snowflake)."""
+    if not isinstance(part, CallPart) or part.name.strip() not in NO_NAMES:
+        return False
+    return find_objects(part.arguments) in ([], ["{}"])
 
 
 def classify_end(reason: str) -> AnswerEnd:

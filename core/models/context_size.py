@@ -18,7 +18,14 @@ from typing import Any, Literal
 
 from core.base.errors import TooLong
 from core.base.i18n import format_number, say
-from core.base.openai import Json, ModelServerClient, ModelServerFault, read_objects
+from core.base.openai import (
+    Json,
+    ModelServerClient,
+    ModelServerFault,
+    read_list,
+    read_object,
+    read_word,
+)
 from core.domain.messages import CONTEXT_NAME, Item
 from core.domain.records import RoundRequest, ToolSpec
 from core.models.model_input import (
@@ -68,12 +75,14 @@ MIN_SCALE, MAX_SCALE = 0.75, 3.0
 """Limits for the correction of estimates. Servers that dropped a part, or had it in their cache,
 count too little."""
 SIZE_FIELDS = {
-    "context_length", "context_window", "loaded_context_length", "max_context_length",
-    "max_input_tokens", "max_model_len", "max_total_tokens", "n_ctx",
+    "context_length", "context_size", "context_window", "loaded_context_length",
+    "max_context_length", "max_input_tokens", "max_model_len", "max_total_tokens", "n_ctx",
 }  # fmt: skip
 """Fields with the size: vLLM and SGLang (max_model_len), OpenRouter, Together and Moonshot
-(context_length), Groq (context_window), Mistral (max_context_length), LM Studio
-(loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
+(context_length), Novita (context_size), Groq (context_window), Mistral (max_context_length), LM
+Studio (loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
+MODEL_NAME_FIELDS = ("id", "name", "model", "model_name")
+"""Fields with the name of a model in a list."""
 TOLD_SIZE_PATTERNS = (
     re.compile(
         r"(?i)(?:n_ctx|context (?:length|window|size)|model length|max_\w+)"
@@ -304,22 +313,30 @@ def find_size(value: object) -> int:
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         return 0
-    sizes = [
-        each
-        for key, each in value.items()
-        if str(key).rpartition(".")[2] in SIZE_FIELDS
-        and type(each) is int
-        and each >= MIN_CONTEXT_TOKENS
-    ]
+    named = [each for key, each in value.items() if str(key).rpartition(".")[2] in SIZE_FIELDS]
+    words = [read_word(each).removesuffix(".0") for each in named]
+    sizes = [int(each) for each in words if re.fullmatch("[0-9]{1,12}", each)]
+    sizes = [each for each in sizes if each >= MIN_CONTEXT_TOKENS]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
+
+
+def read_models(listed: Json) -> list[Json]:
+    """Return what a server lists of its models, each with its `id`. Some lists have only names."""
+    values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
+    models = [read_object(each) or {"id": each} for each in read_list(next(values, ()))]
+    return [
+        {**each, "id": id}
+        for each in models
+        if (id := next(filter(None, map(read_word, map(each.get, MODEL_NAME_FIELDS))), ""))
+    ]
 
 
 def _entry_of(listed: Json, model: str) -> Json:
     """Return what a list of models says of one."""
     names = (model, f"{model}:latest")
-    for entry in read_objects(listed.get("data") or listed.get("models")):
-        if any(entry.get(key) in names for key in ("id", "name", "model", "model_name")):
+    for entry in read_models(listed):
+        if any(entry.get(key) in names for key in MODEL_NAME_FIELDS):
             return entry
     return {}
 

@@ -41,7 +41,6 @@ from core.base.openai import (
     Json,
     ModelServerClient,
     ModelServerFault,
-    read_objects,
     seconds_before_retry,
 )
 from core.base.tasks import Backoff, BoundedDict
@@ -49,7 +48,7 @@ from core.base.text import make_storable
 from core.domain.ports import ReadFile
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer
-from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, told_limit
+from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, read_models, told_limit
 from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls
 from core.money.allowances import MAX_OUTPUT_TOKENS
 from core.money.usage import DEFAULT_PRICES, PriceConfig
@@ -562,7 +561,7 @@ class ModelServer:
     async def list_models(self) -> Sequence[str]:
         """Return the names of the models that the server lists. Raise ModelServerFault."""
         self.sizes.listed = listed = await self.client.get("/models")
-        return [str(each["id"]) for each in read_objects(listed.get("data")) if "id" in each]
+        return [each["id"] for each in read_models(listed)]
 
     def complete_round(
         self,

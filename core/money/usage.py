@@ -271,8 +271,9 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     is_counted = not total or total - known - (output or 0) >= from_cache
     if CACHE_READS[-1] in usage or CACHE_WRITES[-1] in usage:
         # Anthropic's fields, which gateways pass on, count what its input lacks. LiteLLM adds them
-        # to the input, as its total shows.
-        lacks_cache = is_counted or from_cache > known
+        # to the input, as its total or its details show.
+        is_included = not total and _find_largest([details], *CACHE_READS) > 0
+        lacks_cache = (is_counted and not is_included) or from_cache > known
     else:
         lacks_cache = (
             cached > known and is_counted and bool(total or _find_count(usage, *CACHE_READS))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from core.base.errors import TooLong
 from core.base.openai import ModelServerFault
@@ -41,6 +42,30 @@ def sizes_of(model: ServedModel) -> ContextSizes:
 async def test_the_server_tells_the_size(make: Make, fake: FakeOpenAI, kind: str) -> None:
     fake.kind, fake.context, fake.models = kind, 6_000, [SMALL]
     assert await known_size(await make("chat", model=SMALL)) == (6_000, "server")
+
+
+@pytest.mark.parametrize(
+    ("listed", "size"),
+    [
+        (["a", SMALL], 128_000),
+        ([None, {"id": SMALL, "context_length": "5000"}], 5_000),
+        ({"models": [{"name": SMALL, "context_length": 5000.0}]}, 5_000),
+        ({"result": [{"name": SMALL, "context_size": 5000}]}, 5_000),
+        ([{"model": SMALL, "max_model_len": 5000}], 5_000),
+    ],
+)
+async def test_another_form_of_list(
+    make: Make, fake: FakeOpenAI, listed: object, size: int
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response(listed)
+
+    fake.hostile, fake.hostile_at = answer, {"/models"}
+    model = await make("chat", model=SMALL)
+    assert (await known_size(model))[0] == size
+    assert SMALL in await model._server.list_models()
+    words = (await model.health()).words
+    assert "5,000" in words or size != 5_000
 
 
 @pytest.mark.parametrize("kind", ["Ollama", "LM Studio"])

@@ -52,7 +52,16 @@ CASES: list[tuple[str, int, object]] = [
     ),
     ("region", 400, e("User location is not supported for the API use.", 400)),
     ("region", 403, {"error": "This model is not available in your region"}),
+    ("region", 403, {"error": "Access from your country is not permitted"}),
+    ("region", 403, {"error": "Your country or region is blocked"}),
+    ("region", 403, {"error": "The service is unavailable in your location"}),
+    ("region", 403, {"error": "Request not allowed from unsupported country"}),
+    ("region", 403, {"error": "Requests from XX are forbidden due to export restrictions"}),
+    ("region", 403, {"error": "该地区不支持"}),
+    ("region", 403, "error code: 1009"),
+    ("region", 451, "Unavailable For Legal Reasons"),
     ("key", 403, {"error": "Forbidden"}),
+    ("key", 403, {"error": "Permission denied on locations/us-central1/models/x"}),
     ("quota", 403, e("Key limit exceeded. Your account has insufficient credits", 403)),
     (
         "quota",
@@ -74,6 +83,8 @@ CASES: list[tuple[str, int, object]] = [
         e("Limit 6000 tokens per minute, Requested 2000. Please try again in 10.2s", "tokens"),
     ),
     ("rate", 429, e("This request would exceed your rate limit of 30,000 input tokens per minute")),
+    ("rate", 500, e("Too many tokens, please wait before trying again.")),
+    ("rate", 500, e("litellm.RateLimitError: BedrockException: Too many tokens, please wait")),
     ("policy", 400, e("Rejected as a result of our safety system.", "content_policy_violation")),
     (
         "policy",
@@ -132,6 +143,7 @@ CASES: list[tuple[str, int, object]] = [
     ("refused", 400, e("An assistant message with 'tool_calls' must be followed by tool messages")),
     ("refused", 400, e("Expected last role User or Tool but got assistant")),
     ("down", 500, e("Internal server error", 500)),
+    ("down", 500, e("Something went wrong, please try again later")),
     ("down", 502, "Bad Gateway"),
     ("down", 503, "<html><title>503 Service Temporarily Unavailable</title></html>"),
     ("down", 500, {"error": {"message": "CUDA out of memory"}}),
@@ -187,3 +199,23 @@ def test_an_error_is_worded_by_its_kind(kind: str, status: int, body: object) ->
 )
 def test_another_refusal_is_none_of_streaming(status: int, body: object) -> None:
     assert not ModelServerFault("refused", status=status, body=body).refuses_stream
+
+
+@pytest.mark.parametrize(
+    ("is_refused", "words"),
+    [
+        (True, 'Tool calling requires reasoning_effort="none" for this model.'),
+        (True, "'reasoning_effort' does not support 'low'. Supported values are: 'none'."),
+        (True, "Reasoning effort must be 'none' when function tools are used"),
+        (True, "Tools are not supported with reasoning enabled (reasoning_effort: none)"),
+        (True, "Setting 'reasoning_effort' to 'none' is required with function tools."),
+        (True, "tools are not supported when reasoning.effort is 'low'; use 'none'"),
+        (False, "'reasoning_effort' does not support 'none' with tools. Use 'low' or 'high'."),
+        (False, "'reasoning_effort' does not support 'x'. Supported values are: 'none', 'low'."),
+        (False, "Tools are not supported. Reasoning is."),
+    ],
+)
+def test_a_refusal_of_reasoning_beside_tools(is_refused: bool, words: str) -> None:
+    fault = ModelServerFault("refused", status=400, body=e(words))
+    assert fault.refuses_reasoning is is_refused
+    assert not (is_refused and fault.lacks_tools)

@@ -102,6 +102,8 @@ def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
          Usage(1_050, 900, 20, cache_writes=50)),  # Anthropic
         ({**WHOLE, "cache_read_input_tokens": 90, "total_tokens": 120},
          Usage(100, 90, 20)),  # LiteLLM
+        ({**WHOLE, "cache_read_input_tokens": 90, "prompt_tokens_details": {"cached_tokens": 90}},
+         Usage(100, 90, 20)),  # LiteLLM without a total
         ({**WHOLE, "cached_tokens": 60, "total_tokens": 120}, Usage(100, 60, 20)),  # Moonshot
         ({**WHOLE, "prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40},
          Usage(100, 60, 20)),  # DeepSeek

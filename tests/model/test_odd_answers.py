@@ -414,6 +414,8 @@ async def test_an_answer_that_reaches_its_limit_is_cut_whatever_the_server_says(
         ("token_limit", True, ""), ("pause_turn", True, ""), ("something_new", True, ""),
         ("ThrottlingException", False, "broken"), ("upstream_timeout", False, "broken"),
         ("internal_server_error", False, "broken"), ("rate_limit_exceeded", False, "broken"),
+        ("connection_reset", False, "broken"), ("out_of_memory", False, "broken"),
+        ("repetition", True, ""), ("normal", False, ""),
         ("end_turn", False, ""), ("stop_sequence", False, ""), ("eos_token", False, ""),
         ("COMPLETE", False, ""), ("finish_reason_unspecified", False, ""),
     ],

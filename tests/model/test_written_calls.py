@@ -10,6 +10,7 @@ import pytest
 
 from core.base.errors import ModelError
 from core.domain.records import TextDelta
+from core.models.answer_reader import GrowingAnswer
 from core.models.served_model import Level
 from core.models.written_calls import OPENINGS, read_written_calls
 from tests.fakes.openai import FakeOpenAI, Script
@@ -89,7 +90,9 @@ def shown_text(talk: Talk) -> str:
     return "".join(event.text for event in talk.heard if isinstance(event, TextDelta))
 
 
-async def run_calls(talk: Talk, fake: FakeOpenAI, markup: str) -> list[object]:
+async def run_calls(
+    talk: Talk, fake: FakeOpenAI, markup: str, before: str = "Let me look.\n\n"
+) -> list[object]:
     ran: list[object] = []
 
     def run(name: str, arguments: str) -> str:
@@ -97,7 +100,7 @@ async def run_calls(talk: Talk, fake: FakeOpenAI, markup: str) -> list[object]:
         return "two rows"
 
     talk.run = run
-    fake.say(Script(text=f"Let me look.\n\n{markup}", piece=7), "There are two.")
+    fake.say(Script(text=before + markup, piece=7), "There are two.")
     assert await talk.say("Which customers?") == "There are two."
     assert await talk.say("Thanks.") == "You said: Thanks."
     return ran
@@ -116,6 +119,36 @@ async def test_a_call_in_the_text_runs(
         assert "Customers" not in text
     (asked,) = [item for _, item in talk.transcript if item.text.startswith("Let me")]
     assert asked.text.strip() == "Let me look."
+
+
+THOUGHTS = {
+    "opened": "<think>\nI should look.\n</think>\n\n",
+    "not opened": "I should look.\n</think>\n\n",
+    "empty": "<think>\n\n</think>\n\n",
+    "closed twice": "<think>x</think></think>",
+    "gpt-oss": "<|channel|>analysis<|message|>I should look.<|end|>",
+}
+
+
+@pytest.mark.parametrize("thought", THOUGHTS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_call_right_after_a_thought(form: str, thought: str) -> None:
+    for piece in (1, 7, 1_000):
+        growing, text = GrowingAnswer(), THOUGHTS[thought] + FORMS[form]
+        shown = "".join(growing.add(text[at : at + piece]) for at in range(0, len(text), piece))
+        growing.end()
+        assert read_written_calls(growing.calls, {"nocodb_query": QUERY.parameters})
+        assert growing.text == ""
+        if thought != "not opened":
+            assert shown == ""
+
+
+@every_level
+async def test_a_call_after_a_thought_runs(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    for thought in THOUGHTS.values():
+        talk = Talk(await make(level), tools=(QUERY,), preface="")
+        assert await run_calls(talk, fake, FORMS["Qwen"], thought) == [("nocodb_query", ARGUMENTS)]
+        assert not any(mark in shown_text(talk).lower() for mark in (*OPENINGS, "nocodb_query"))
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if "without" not in form])
