@@ -24,7 +24,8 @@ from core.domain.ports import Model, Platforms, QuickCommands, StatusBoard
 from core.domain.records import Outcome, Thread
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.people.notices import Outbox
-from core.schedules.service import ScheduleApplier, ScheduleConfig, Scheduling
+from core.schedules.schedule import ScheduleConfig
+from core.schedules.service import ScheduleApplier, Scheduling
 from core.tools.code.source import CodeRunner
 from core.tools.posting import PlacePosts
 from core.tools.tool import Toolbox

@@ -18,6 +18,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -386,26 +387,27 @@ async def import_audit_files(database: Database, home: Path) -> None:
     files = list_audit_files(home / "audit.log")
 
     def write(connection: SqlConnection) -> None:
-        # With lines in the table, an earlier start was killed before it deleted the files.
-        if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
-            _insert_lines(connection, _read_lines(files), is_logged=True)  # a collector had them
+        # With the first line in the table, an earlier start was killed before it deleted the files.
+        if not select_value(connection, "SELECT 1 FROM audit WHERE line = ? LIMIT 1", lines[0]):
+            _insert_lines(connection, lines, is_logged=True)  # a collector had them
 
-    if files:
-        await database.write(write)
+    try:
+        if lines := await asyncio.to_thread(lambda: list(_read_lines(files))):
+            await database.write(write)
         for path in files:
             path.unlink()
+    except OSError as error:
+        log.warning("could not import audit.log", error=str(error))
 
 
 def _read_lines(files: Sequence[Path]) -> Iterator[str]:
-    """Yield the complete lines of the files."""
+    """Yield the complete lines of the files, each a JSON object."""
     for path in files:
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
-                try:
-                    json.loads(line)
-                except ValueError:  # incomplete, because the machine went down
-                    continue
-                yield line.rstrip("\n")
+                with suppress(ValueError):  # incomplete, because the machine went down
+                    if isinstance(json.loads(line), dict):
+                        yield line.rstrip("\n")
 
 
 def list_audit_files(path: Path) -> list[Path]:

@@ -42,7 +42,7 @@ from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
 from core.schedules.rows import Schedules
-from core.schedules.schedule import KEPT_RUNS, Schedule, ScheduleRun, plan_due
+from core.schedules.schedule import KEPT_RUNS, Schedule, ScheduleConfig, ScheduleRun, plan_due
 from core.schedules.words import describe_date, local_time
 from core.turn.origins import Origin, RunSkipped
 
@@ -157,15 +157,16 @@ MAX_STATUS_WAIT_SECONDS = 600.0
 
 
 async def check_rights(
-    policy: Policy, person: Person, address: Address, kind: str, text: str
+    policy: Policy, config: ScheduleConfig, person: Person, address: Address, command_text: str
 ) -> None:
-    """Raise NotAllowed unless the person has the rights that runs of this kind need; StatusUnknown
-    if that is not known now."""
+    """Raise NotAllowed unless the person has the rights that runs need; StatusUnknown if that is
+    not known now. `command_text` is the command that runs, "" for other kinds."""
     needed: list[tuple[str, ...]] = [("chat",)]
-    if kind == "command":
-        with suppress(BadInput):  # the run itself says what is wrong with the command
-            if command := grammar.parse_command(text):
-                needed += [("spend",), ("command", command.slug)]
+    with suppress(BadInput):  # the run itself says what is wrong with the command
+        if command := grammar.parse_command(command_text):
+            needed += [("spend",), ("command", command.slug)]
+            quick = config.quick_commands.get(command.slug)
+            needed += [("propose",)] if quick and quick.effect == "write" else []
     for right in needed:
         (await policy.may(person, address, *right)).raise_if_denied()
 
@@ -183,6 +184,7 @@ class ScheduleOrigin(Origin):
 
     schedules: Schedules
     people: People
+    config: ScheduleConfig
     messengers: Mapping[str, Messenger]
     wake: Callable[[], None]
 
@@ -213,9 +215,8 @@ class ScheduleOrigin(Origin):
         """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
         Raise StatusUnknown if the platform does not report that now."""
         person, address = message.author, message.address
-        await check_rights(
-            self.people.policy, person, address, message.origin.data["kind"], message.text
-        )
+        text = message.text if message.origin.data["kind"] == "command" else ""
+        await check_rights(self.people.policy, self.config, person, address, text)
         schedule = await self.schedules.get(message.origin.id)
         doubts = (
             await self.people.policy.has_left(person, address, schedule.created_at),

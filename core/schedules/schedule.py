@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from core.base.errors import BadInput, ToolError
@@ -189,6 +189,18 @@ class ScheduleLimits:
 
     shortest_minutes: int = 15
     per_person: int = 20
+
+
+class ScheduleConfig(Protocol):
+    """The configuration of schedules, which can be reloaded."""
+
+    @property
+    def schedule_limits(self) -> ScheduleLimits:
+        """Return the limits that apply now."""
+
+    @property
+    def quick_commands(self) -> Mapping[str, Any]:
+        """Return the quick commands that are listed now, by their slugs, each with its `effect`."""
 
 
 @dataclass(frozen=True, slots=True)

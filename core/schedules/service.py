@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from core.base.errors import (
     NotAllowed,
@@ -50,9 +50,9 @@ from core.schedules.runs import check_rights
 from core.schedules.schedule import (
     BadSchedule,
     Schedule,
+    ScheduleConfig,
     ScheduleDraft,
     ScheduleFilter,
-    ScheduleLimits,
     ScheduleRun,
     ScheduleState,
     add_progress,
@@ -86,14 +86,6 @@ _READ_BY_OTHERS = (
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
 
 
-class ScheduleConfig(Protocol):
-    """The configuration of schedules, which can be reloaded."""
-
-    @property
-    def schedule_limits(self) -> ScheduleLimits:
-        """Return the limits that apply now."""
-
-
 @dataclass(frozen=True, slots=True)
 class ScheduleService:
     """The use of schedules by people. `by` is the person who acts, and `address` the place where
@@ -119,7 +111,8 @@ class ScheduleService:
                     "`quick-command` is the only command that can be scheduled. Write it as "
                     "`quick-command SLUG`."
                 )
-        await check_rights(self.people.policy, owner, address, checked.kind, checked.text)
+        text = checked.text if checked.kind == "command" else ""
+        await check_rights(self.people.policy, self.config, owner, address, text)
         if (is_stranger := await self.people.policy.is_stranger(owner, address)) is None:
             raise StatusUnknown
         if is_stranger:
@@ -397,7 +390,9 @@ class Scheduling:
         """The turns of runs."""
         from core.schedules.runs import ScheduleOrigin
 
-        return ScheduleOrigin(self.store, self.people, self.platforms.messengers, self.wake)
+        return ScheduleOrigin(
+            self.store, self.people, self.config, self.platforms.messengers, self.wake
+        )
 
     @cached_property
     def scheduler(self) -> Scheduler:

@@ -156,6 +156,10 @@ async def test_reminders_are_shown_above_the_prompt_or_when_a_chat_begins(
         await terminal.until("re: stand up")
         await terminal.says("ssage", "re: half a message")
         assert terminal.plain.count("re: hello") == 1
+        ponte.answers(lambda turn: Answer("No tea.", status="failed", code="model_down"))
+        await remind("make tea")
+        await terminal.until("No tea.")
+    ponte.answers(lambda turn: Answer(f"re: {turn.message.text}"))
     await remind("drink")
     async with at_a_terminal(ponte, tmp_path) as terminal:
         await terminal.until("re: drink")

@@ -241,7 +241,8 @@ async def test_each_line_is_logged_with_its_number(log: Log) -> None:
 
 
 def write_files(home: Path) -> list[str]:
-    """Write the audit log as Ponte 0.1.0 did: two files, and a line that was cut off. Return the
+    """Write the audit log as Ponte 0.1.0 did: two files, with a line that is no object and one that
+    was cut off. Return the
     complete lines."""
     lines = [
         json.dumps(
@@ -250,7 +251,7 @@ def write_files(home: Path) -> list[str]:
         for n in range(4)
     ]
     (home / "audit.log.1").write_text(f"{lines[0]}\n{lines[1]}\n")
-    (home / "audit.log").write_text(f"{lines[2]}\n{lines[3]}\n{lines[3][:40]}")
+    (home / "audit.log").write_text(f"{lines[2]}\n{lines[3]}\n5\n{lines[3][:40]}")
     (home / "audit.log.bak").write_text("not a file of ours")
     return lines
 
@@ -294,4 +295,27 @@ async def test_a_start_that_was_killed_before_it_deleted_the_files_repeats_no_li
         with pytest.raises(KeyboardInterrupt):
             await Stores.open_in_home(tmp_path)
     assert await read_stored(tmp_path) == lines
+    assert list_files(tmp_path) == ["audit.log.bak"]
+
+
+async def test_a_file_that_cannot_be_read_stops_no_start_and_is_imported_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, open_file = write_files(tmp_path), Path.open
+
+    def deny(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "audit.log":
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_file(path, *args, **options)
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(Path, "open", deny)
+        stores = await Stores.open_in_home(tmp_path)
+    (warning,) = [entry for entry in logs if entry["event"] == "could not import audit.log"]
+    assert "Permission denied" in warning["error"]
+    await stores.audit.write_note("config-reloaded", OPERATOR)
+    await stores.audit.log_new_lines()
+    await stores.close()
+    assert len(list_files(tmp_path)) == 3
+    assert (await read_stored(tmp_path))[1:] == lines, "after the line of the start before"
     assert list_files(tmp_path) == ["audit.log.bak"]

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import pytest
 
+from bot.config.ponte_toml import QuickCommandConfig
 from bot.engine import Engine
 from core.base.errors import ModelDown, NotAllowed, NotFound, NotStored, PlatformBusy
 from core.base.tasks import Backoff
@@ -254,13 +255,15 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         assert len(model.asks) == 1
 
 
-@pytest.mark.parametrize("denied", ["spend", "command:report"])
+@pytest.mark.parametrize("denied", ["spend", "command:report", "propose"])
 async def test_a_command_pauses_when_its_owner_may_not_run_it_any_more(
     tmp_path: Path, denied: str
 ) -> None:
     daily = replace(DAILY, kind="command", text="quick-command report")
     async with open_bot(tmp_path) as bot:
         command = await bot.start(daily)
+        config: Any = bot.engine.schedules.config
+        config.quick_commands = {"report": QuickCommandConfig(effect="write")}
         bot.config.rule_book = RuleBook((Rule("rule", deny=(denied,)),))
         run, _ = await bot.run(command)
         assert (run.state, run.reason) == ("skipped", "rights")
