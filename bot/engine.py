@@ -94,7 +94,7 @@ class Engine:
             clock,
             people.budget,
         )
-        views = ChangeViews(ledger, approval, builder, clock, outbox, platforms, people.owner)
+        views = ChangeViews(ledger, approval, builder, clock, platforms, people.owner)
         self.changes = changes = ChangeService(
             ledger,
             approval,

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
 MAX_TOKENS = 511_217
 """500,655 tokens of 28 November 2026, and 4,000 and 6,500 for what was found wrong on that day."""
-MAX_FILES = 237
+MAX_FILES = 238
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 MAX_UNFORMATTED = {("bot", "adapters", "core"): 100, ("tests", "benchmarks"): 150}

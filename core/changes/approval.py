@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
 
-from core.base.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
+from core.base.errors import ToolError
+from core.base.tasks import run_together
 from core.base.text import fold_case
 from core.changes.kinds import Kinds
-from core.domain.changes import OWN_ROWS, Change, Consent, DecisionRequest, Draft, Proposal
+from core.changes.standing import REFUSAL_SENTENCES, Allowed, Standing, refuse_undo
+from core.domain.changes import Change, Draft, Proposal
 from core.domain.messages import Address, Person
 from core.domain.records import PlaceRights, Verdict, Viewer
-from core.people.policy import Policy
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, Policy
 from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 
-_ELSEWHERE = "{id} was requested in another conversation. Decide on it there, or ask an admin."
 _ADMIN = "An admin must approve {id}."
-_NOT_DECIDER = "Someone else denied {id}. Only they can say why."
-_NOT_ASKER = "Someone else requested {id}. Only they can propose it again."
-_AGAIN_ELSEWHERE = "{id} was requested in another conversation. Propose it again there."
-_NOT_YOURS = "Someone else requested {id}. They or an admin can approve it."
-_NOT_NAMED = "Only an admin or a designated approver can decide on {id}."
-_ONLY_NAMED = "Only a designated approver can decide on {id}."
-_TWO_OTHERS = "{id} needs {count} approvals. The person who requested it can't approve it."
-_GUESTS = "Guests can't decide on changes. A member must decide on {id}."
-_BOTS = "Bots can't decide on changes. A person must decide on {id}."
-_NOT_ANY_MORE = (
-    "{id} can no longer be applied: the person who requested it has lost the permission "
-    "there (`{right}`)."
-)
-_ONLY_ASKER = "Only the person who requested {id} can approve it or undo it. Admins can deny it."
-_ASKER_LEFT = "{id} can no longer be applied: the person who requested it is no longer a member."
-ASKER_UNKNOWN = (
-    "I couldn't check in time whether the person who requested {id} is still a member, so "
-    "nothing was changed. Try again in a minute."
-)
-_READ_ONLY = "This table is read-only in Ponte, as set in ponte.toml."
 
 Access = Literal["hidden", "read", "ask", "auto"]
 """The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a
@@ -46,8 +27,6 @@ person approves each change. `auto`: like `ask`, but a create of one row needs n
 neither do the updates that `TableRule.auto_fields` and `auto_people` name."""
 AUTO_PER_HOUR = 20
 """The default number of rows of a table that the policy updates in an hour."""
-_SOON = 20.0
-"""Seconds after which an unknown status of a person is looked up again."""
 ASKER = "asker"
 """The name among approvers that means the person who asked for the change."""
 
@@ -214,27 +193,22 @@ class Approval:
             title = next(iter(names), "")
             yield title, self.config.table_rules.find_rule(*reversed(names))
 
-    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that the asker needs for this draft."""
-        return self.kinds[draft.kind].rights_to_propose(draft)
-
-    def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
-        """Return the right to decide on this draft for others."""
-        return self.kinds[draft.kind].right_to_approve(draft)
-
     def sees_all(self, person: Person) -> bool:
         """Return whether the person may see changes from all conversations."""
         operator = self.policy.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self.is_owner(person)
 
-    async def check_draft(self, person: Person, address: Address, draft: Draft) -> None:
-        """Check that the person may propose this draft here and that its table can be changed.
-        Raise ToolError."""
+    async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
+        """Return the rule that allows the person to propose this draft here. Raise ToolError if
+        none does or nobody may change its table."""
         hint = "tell the person; do not look for another way"
         if self.rule_for(draft).access in ("hidden", "read"):
-            raise ToolError(_READ_ONLY, code="read_only", hint=hint)
-        for needed in self.rights_to_propose(draft):
-            verdict = await self.policy.may(person, address, *needed)
+            raise ToolError(REFUSAL_SENTENCES["read_only"], code="read_only", hint=hint)
+        verdicts = [
+            await self.policy.may(person, address, *needed)
+            for needed in self.kinds[draft.kind].rights_to_propose(draft)
+        ]
+        for verdict in verdicts:
             if not verdict.allowed:
                 raise ToolError(
                     verdict.reason,
@@ -243,28 +217,7 @@ class Approval:
                     right=verdict.right,
                     rule=verdict.rule,
                 )
-
-    async def rule_of_draft(self, person: Person, address: Address, draft: Draft) -> str:
-        """Return the rule that allows the person to propose this draft here."""
-        return (await self.policy.may(person, address, *self.rights_to_propose(draft)[0])).rule
-
-    async def rule_of(self, person: Person, address: Address, change: Change) -> str:
-        """Return the rule that allows the person to decide on the change."""
-        named = self.approvers(change.proposal)
-        for needed in (
-            () if named.is_exclusive else (("administer",), self.right_to_approve(change.draft))
-        ):
-            if (verdict := await self.policy.may(person, address, *needed)).allowed:
-                return verdict.rule
-        proposal = change.proposal
-        if named.names:
-            for title, rule in self._find_table_rules(proposal.draft):
-                if rule.approvers:
-                    return f"tables.{title}.approvers"
-            if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
-                return f"tools.{proposal.tool}.approvers"
-            return "channels.approvers"
-        return await self.rule_of_draft(person, address, change.draft)
+        return verdicts[0].rule
 
     def approvers(self, proposal: Proposal) -> Approvers:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
@@ -295,6 +248,12 @@ class Approval:
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=right)
         return only if own.approvers_only else verdict
 
+    def find_approvers(self, proposal: Proposal) -> tuple[Proposal, bool]:
+        """Return the proposal with whether it has named approvers, and whether its asker can decide
+        alone, so that nobody else is asked."""
+        proposal = replace(proposal, has_named_approvers=self.names_approvers(proposal))
+        return proposal, not self.to_be_asked(Change(proposal))
+
     def names_approvers(self, proposal: Proposal) -> bool:
         """Return whether approvers other than the asker are named."""
         return bool(self.approvers(proposal).names - {ASKER})
@@ -306,7 +265,7 @@ class Approval:
         names = named.names - {ASKER}
         if named.is_exclusive:
             return names
-        right, *things = self.right_to_approve(change.draft)
+        right, *things = self.kinds[change.draft.kind].right_to_approve(change.draft)
         for rule in self.policy.config.rule_book.rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
                 continue
@@ -332,245 +291,95 @@ class Approval:
             )
         return frozenset(name for name in members if ":" in name)
 
-    async def may_be_asked(self, person: Person, change: Change) -> bool:
-        """Return whether this person may be asked to decide: not a guest, not a program, and not
-        denied by a rule. Raise PlatformBusy if that is not known now."""
-        guest = await self.policy.is_guest(person)
-        address = change.proposal.address
-        verdict = await self.policy.may(person, address, *self.right_to_approve(change.draft))
-        if guest is None or verdict.is_unknown:
-            raise PlatformBusy(_SOON)
-        return not guest and not person.is_bot and (verdict.allowed or not verdict.rule)
+    async def find_standing(
+        self,
+        change: Change,
+        person: Person,
+        here: Address,
+        *,
+        is_click: bool = False,
+        approves: bool = False,
+        since: float = 0.0,
+    ) -> Standing:
+        """Return what the person is to the change now, in this place.
 
-    async def may_see(
-        self, decision: DecisionRequest, change: Change, reached: bool = False
-    ) -> bool:
-        """Return whether the person may see the card of the change.
-
-        They may if one of these is true:
-
-        - The card is in their conversation or, if `reached`, in a direct message with them.
-        - They asked for the change.
-        - They are an admin, or may approve it, or are among its named approvers.
-
-        Everybody else gets the same answer as for an unknown id, because ids are not secret. Raise
-        StatusUnknown if the decision depends on facts that the platform does not report now.
+        - `is_click`: they clicked a button or open a form. The platform guarantees that a click
+          comes from a place that shows the card.
+        - `approves`: find out whether its asker has left, if nothing else refuses the approval.
+        - `since`: find out whether the person has left since this moment.
         """
-        person, address = decision.person, decision.address
-        there = change.proposal.address
-        if address.conversation == there.conversation or self._has_asked(person, change):
-            return True
-        # The platform guarantees that a click comes from a place that shows the card. The
-        # conversations can differ in one channel, because each person may have one of their own.
-        # Where no person began the conversation, it has no thread before its answer is posted.
-        same_thread = not change.proposal.origin.is_by_person or address.thread == there.thread
-        if decision.is_click and address.is_same_channel(there) and same_thread:
-            return True
-        if reached:
-            return True
-        verdicts = [await self.policy.may(person, address, "administer")]
-        if not self._is_personal(change):
-            right = self.right_to_approve(change.draft)
-            verdicts.append(await self.policy.may(person, address, *right))
-        if any(verdict.allowed for verdict in verdicts):
-            return True
-        if await self._is_named(person, address, change, self.approvers(change.proposal).names):
-            return True
-        if any(verdict.is_unknown for verdict in verdicts):
-            raise StatusUnknown
-        return False
-
-    async def check_approval(
-        self, person: Person, address: Address, change: Change, reached: bool = False
-    ) -> None:
-        """Check that the person may approve the change, and that its asker is still here and may
-        still ask for it. `reached`: the card was sent to the person. Raise NotAllowed or
-        StatusUnknown."""
-        await self.check(person, address, change, reached)
-        proposal = change.proposal
-        has_left = await self.policy.has_left(proposal.asker, proposal.address, proposal.created_at)
-        if has_left is not False:
-            raise NotAllowed(ASKER_UNKNOWN if has_left is None else _ASKER_LEFT, id=change.id)
-
-    async def still_counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
-        """Return whether an approval still counts: its person is still here and may approve the
-        change now. None if their platform does not report that now."""
-        person, address = consent.person, consent.address
-        has_left = await self.policy.has_left(person, address, consent.approved_at)
-        if has_left is not False:
-            return None if has_left is None else False
-        try:
-            await self.check(person, address, change, reached)
-        except StatusUnknown:
-            return None
-        except NotAllowed:
-            return False
-        return True
-
-    async def check(
-        self, person: Person, address: Address, change: Change, reached: bool = False
-    ) -> None:
-        """Check that the person may approve or undo the change, and that its asker may still ask
-        for it. `reached`: the card was sent to the person. Raise NotAllowed or StatusUnknown."""
-        if self.rule_for(change.draft).access in ("hidden", "read"):
-            raise NotAllowed(_READ_ONLY)
-        await self._check_person(person, address, change, reached)
-        proposal = change.proposal
-        for needed in self.rights_to_propose(change.draft):
-            verdict = await self.policy.may(proposal.asker, proposal.address, *needed)
-            if verdict.is_unknown:
-                raise StatusUnknown
-            if not verdict.allowed:
-                raise NotAllowed(_NOT_ANY_MORE, id=change.id, right=":".join(needed[:2]))
-
-    async def _check_person(
-        self, person: Person, address: Address, change: Change, reached: bool
-    ) -> None:
-        """Check that the person may decide on the change. Raise NotAllowed or StatusUnknown."""
-        if self._is_personal(change):
-            if person.is_bot:
-                raise NotAllowed(_BOTS, id=change.id)
-            if not self._is_asker(person, change):
-                raise NotAllowed(_ONLY_ASKER, id=change.id)
-            return
-        await self._check_member(person, change)
-        named = self.approvers(change.proposal)
-        is_named = await self._is_named(person, address, change, named.names)
-        if named.is_exclusive and not is_named:
-            raise NotAllowed(_ONLY_NAMED, id=change.id)
-        # If several people must approve, the asker counts only if the operator named them.
-        if named.count > 1 and self._is_asker(person, change) and not is_named:
-            raise NotAllowed(_TWO_OTHERS, id=change.id, count=named.count)
-        admin = await self.policy.may(person, address, "administer")
-        if admin.allowed:
-            return
-        if admin.is_unknown:
-            raise StatusUnknown
-        if not reached and not _same_place(address, change):
-            raise NotAllowed(_ELSEWHERE, id=change.id)
-        # A person who got a copy of the card has the rights of the place where it was asked for.
-        there = change.proposal.address
-        here = there if reached and there.platform == person.platform else address
-        linked = (("approve", *names) for names in change.draft.view.linked_tables)
-        rights = [self.right_to_approve(change.draft), *linked]
-        verdicts = [await self.policy.may(person, here, *needed) for needed in rights]
-        if all(verdict.allowed for verdict in verdicts):
-            return
-        for verdict in verdicts:
-            if verdict.rule:  # a denial by a rule also applies to the person's own changes
-                verdict.raise_if_denied()
-        if named.names or named.count > 1:
-            if not is_named:
-                raise NotAllowed(_NOT_NAMED, id=change.id)
-            return
-        for needed in self.rights_to_propose(change.draft):
-            (await self.policy.may(person, address, *needed)).raise_if_denied()
-        if not self._is_asker(person, change):
-            raise NotAllowed(_NOT_YOURS, id=change.id)
-        if self.needs_admin(change, named):
-            raise NotAllowed(
-                self.kinds[change.draft.kind].needs_admin(change.draft) or _ADMIN,
-                id=change.id,
-                rows=OWN_ROWS,
-            )
-
-    def check_no_program(self, decision: DecisionRequest) -> None:
-        """Raise NotAllowed if a bot or a request with an API token decides."""
-        if decision.person.is_bot:
-            raise NotAllowed(_BOTS, id=decision.id)
-
-    async def _check_member(self, person: Person, change: Change) -> None:
-        """Check that the person is neither a program nor a guest. Raise NotAllowed or
-        StatusUnknown."""
-        if person.is_bot:
-            raise NotAllowed(_BOTS, id=change.id)
-        guest = await self.policy.is_guest(person)
-        if guest is None:
-            raise StatusUnknown
-        if guest:
-            raise NotAllowed(_GUESTS, id=change.id)
-
-    async def _is_named(
-        self, person: Person, address: Address, change: Change, names: frozenset[str]
-    ) -> bool:
-        """Return whether the person is among `names`, the named approvers of the change."""
-        if ASKER in names and self._is_asker(person, change):
-            return True
-        return bool(names - {ASKER}) and await self.policy.is_named(
-            person, address, names - {ASKER}
+        policy, proposal, draft = self.policy, change.proposal, change.draft
+        asker, there = proposal.asker, proposal.address
+        approvers, kind = self.approvers(proposal), self.kinds[draft.kind]
+        names, needed = approvers.names - {ASKER}, kind.rights_to_propose(draft)
+        linked = (("approve", *titles) for titles in draft.view.linked_tables)
+        admin_sentence = ""
+        if self.needs_admin(change, approvers):
+            admin_sentence = kind.needs_admin(draft) or _ADMIN
+        key = self.canonical_person(person.key)
+        is_asker = key == self.canonical_person(asker.key)
+        has_copy = person.key in change.copy_recipients
+        max_age = MAX_CONFIRMED_AGE_SECONDS
+        at_here, asker_rights = await run_together(
+            policy.look_up_rights(person, here, names, max_age=max_age),
+            policy.look_up_rights(asker, there, max_age=max_age),
         )
-
-    def _is_personal(self, change: Change) -> bool:
-        """Return whether only the asker approves the change."""
-        return self.kinds[change.draft.kind].is_personal
-
-    def _is_asker(self, person: Person, change: Change) -> bool:
-        """Return whether the person asked for the change, with any of their accounts."""
-        return self.canonical_person(person.key) == self.canonical_person(change.proposal.asker.key)
-
-    def _has_asked(self, person: Person, change: Change) -> bool:
-        """Return whether the person asked for the change, or asked for it before somebody else
-        changed it."""
-        first = self.canonical_person(change.proposal.first_asker)
-        return self._is_asker(person, change) or self.canonical_person(person.key) == first
-
-    async def check_denial(
-        self, person: Person, address: Address, change: Change, reached: bool = False
-    ) -> None:
-        """Check that the person may deny the change. Its asker always may, on the platform and in
-        the workspace where they asked, also after somebody else changed it. Raise NotAllowed or
-        StatusUnknown."""
-        if self._is_personal(change) and not self._is_asker(person, change):
-            await self._check_member(person, change)
-            verdict = await self.policy.may(person, address, "administer")
-            if not verdict.allowed and not verdict.is_unknown:
-                raise NotAllowed(_ONLY_ASKER, id=change.id)
-            verdict.raise_if_denied()
-        elif not self._has_asked(person, change) or not _same_place(address, change):
-            await self._check_person(person, address, change, reached)
-
-    async def check_change(
-        self, person: Person, address: Address, change: Change, reached: bool = False
-    ) -> None:
-        """Check that the person may change the open proposal: who changes it becomes its asker.
-        Raise NotAllowed or StatusUnknown."""
-        await self._check_member(person, change)
-        if self._is_personal(change) and not self._is_asker(person, change):
-            raise NotAllowed(_ONLY_ASKER, id=change.id)
-        if not _same_place(address, change):
-            admin = await self.policy.may(person, address, "administer")
-            if admin.is_unknown:
-                raise StatusUnknown
-            if not admin.allowed:
-                raise NotAllowed(_ELSEWHERE, id=change.id)
-        there = change.proposal.address
-        for place in (there,) if reached or address == there else (there, address):
-            for needed in self.rights_to_propose(change.draft):
-                (await self.policy.may(person, place, *needed)).raise_if_denied()
-
-    async def check_repeat(
-        self, person: Person, address: Address, change: Change, reached: bool = False
-    ) -> None:
-        """Check that the person asked for the change, in this place, so that they may propose it
-        again. Raise NotAllowed or StatusUnknown."""
-        proposal = change.proposal
-        if not self._is_asker(person, change):
-            raise NotAllowed(_NOT_ASKER, id=change.id)
+        at_there = policy.rights_by(person, there, at_here.known)
+        at_card = at_there if has_copy and there.platform == person.platform else at_here
+        in_conversation = here.conversation == there.conversation
+        is_same_channel = here.is_same_channel(there)
         # Where no person began the conversation, it has no thread before its answer is posted.
-        is_here = not proposal.origin.is_by_person and address.is_same_channel(proposal.address)
-        # Each `ponte ask` has a conversation of its own, and only the owner reads it.
-        is_here |= self.is_owner(person) and _same_place(address, change)
-        if not is_here and address.conversation != proposal.address.conversation:
-            raise NotAllowed(_AGAIN_ELSEWHERE, id=change.id)
-        await self.check_change(person, address, change, reached)
+        began_alone = not proposal.origin.is_by_person
+        is_same_thread = began_alone or here.thread == there.thread
+        standing = Standing(
+            id=change.id,
+            is_read_only=self.rule_for(draft).access in ("hidden", "read"),
+            is_personal=kind.is_personal,
+            needed_approvals=approvers.count,
+            names_approvers=bool(approvers.names),
+            is_exclusive=approvers.is_exclusive,
+            admin_sentence=admin_sentence,
+            is_bot=person.is_bot,
+            is_guest=at_here.known.guest,
+            is_owner=self.is_owner(person),
+            is_asker=is_asker,
+            is_first_asker=key == self.canonical_person(proposal.first_asker),
+            is_named=(is_asker and ASKER in approvers.names) or at_here.fits(names, "people"),
+            is_decider=key == self.canonical_person(change.decider.key if change.decider else ""),
+            has_approved=person.key in [one.person.key for one in change.consents],
+            has_left=await policy.has_left(person, here, since) if since else False,
+            is_same_workspace=(
+                (here.platform, here.workspace) == (there.platform, there.workspace)
+            ),
+            is_where_asked=in_conversation or (is_same_channel and began_alone),
+            # The conversations can differ in one channel, because each person may have their own.
+            sees_card=in_conversation or (is_click and is_same_channel and is_same_thread),
+            has_copy=has_copy,
+            admin=at_here.may("administer"),
+            approve=tuple(at_card.may(*right) for right in (kind.right_to_approve(draft), *linked)),
+            propose_here=tuple(at_here.may(*right) for right in needed),
+            propose_there=tuple(at_there.may(*right) for right in needed),
+            named_rule=self._find_named_rule(proposal, approvers),
+            asker_has_left=None,
+            asker_propose=tuple(
+                replace(asker_rights.may(*right), right=":".join(right[:2])) for right in needed
+            ),
+        )
+        if approves and isinstance(refuse_undo(standing), Allowed):
+            asker_has_left = await policy.has_left(asker, there, proposal.created_at)
+            return replace(standing, asker_has_left=asker_has_left)
+        return standing
 
-    async def check_reason(
-        self, person: Person, address: Address, change: Change, reached: bool = False
-    ) -> None:
-        """Check that the person denied the change, so that they may say why. Raise NotAllowed."""
-        decider = change.decider.key if change.decider else ""
-        if self.canonical_person(person.key) != self.canonical_person(decider):
-            raise NotAllowed(_NOT_DECIDER, id=change.id)
+    def _find_named_rule(self, proposal: Proposal, approvers: Approvers) -> str:
+        """Return the operator's rule that names the approvers of the proposal; "" for none."""
+        if not approvers.names:
+            return ""
+        for title, rule in self._find_table_rules(proposal.draft):
+            if rule.approvers:
+                return f"tables.{title}.approvers"
+        if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
+            return f"tools.{proposal.tool}.approvers"
+        return "channels.approvers"
 
     async def find_policy(self, proposal: Proposal) -> str:
         """Return the operator's rule that approves this proposal without a person, unless its limit
@@ -584,7 +393,7 @@ class Approval:
         is_typed = proposal.origin.is_by_person and proposal.origin.is_authored
         if proposal.asker.is_bot or not is_typed or not kind.changes_only(draft, rule.auto_fields):
             return ""
-        right = self.right_to_approve(draft)
+        right = kind.right_to_approve(draft)
         is_named = await self.updates_alone(proposal.asker, proposal.address, rule, right)
         return f"tables.{draft.title}.auto_people" if is_named else ""
 
@@ -596,20 +405,19 @@ class Approval:
         approve."""
         if rule.access != "auto" or not rule.auto_fields or not rule.auto_people:
             return False
-        verdict = await self.policy.may(person, address, *right)
-        if verdict.is_unknown or (verdict.rule and not verdict.allowed):
-            return False
-        try:
-            is_named = await self.policy.is_named(person, address, rule.auto_people)
-        except StatusUnknown:
-            return False
-        return is_named and await self.policy.is_guest(person) is False
+        names = rule.auto_people
+        max_age = MAX_CONFIRMED_AGE_SECONDS
+        rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
+        verdict = rights.may(*right)
+        is_denied = verdict.is_unknown or (bool(verdict.rule) and not verdict.allowed)
+        is_named = rights.fits(names, "people") is True
+        return is_named and not is_denied and rights.known.guest is False
 
     def needs_admin(self, change: Change, named: Approvers | None = None) -> bool:
         """Return whether an admin must approve the change, because the asker cannot. `named` are
         its approvers, if the caller has them."""
         asker, named = change.proposal.asker, named or self.approvers(change.proposal)
-        if named.names or self.is_owner(asker) or self._is_personal(change):
+        if named.names or self.is_owner(asker) or self.kinds[change.draft.kind].is_personal:
             return False
         if not change.proposal.origin.is_by_person:
             return True
@@ -619,9 +427,3 @@ class Approval:
         """Return whether the person owns a platform that has exactly one owner."""
         has_owner = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return has_owner and person.id == OWNER_ID
-
-
-def _same_place(address: Address, change: Change) -> bool:
-    """Return whether the address has the platform and the workspace of the change."""
-    there = change.proposal.address
-    return (address.platform, address.workspace) == (there.platform, there.workspace)

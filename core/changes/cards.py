@@ -4,22 +4,30 @@ place. All facts are from the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from core.base.errors import BadInput, Expired, NotAllowed, NotFound, StatusUnknown
+from core.base.errors import BadInput, Expired
 from core.base.i18n import LANGUAGE, plural, say, use_locale
 from core.base.markdown import defang, show_reason
 from core.base.text import clean_text, clip_line, is_secret_name, make_code_block
-from core.changes.approval import ASKER_UNKNOWN, Approval
+from core.changes.approval import Approval
 from core.changes.card_rows import read_rows
 from core.changes.kinds import Kind, Kinds
 from core.changes.ledger import SqlLedger
+from core.changes.standing import (
+    Allowed,
+    NotKnown,
+    may_see,
+    refuse_approval,
+    refuse_change,
+    refuse_consent,
+    require,
+    shows_button,
+)
 from core.domain.changes import (
-    NO_PROPOSAL_SENTENCE,
     POLICY_PERSON,
     PONTE_PERSON,
     UNDO_LIFETIME_SECONDS,
@@ -33,7 +41,6 @@ from core.domain.changes import (
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.domain.ports import Platforms
 from core.domain.records import REASON_HEADING
-from core.people.notices import Outbox
 from core.people.page_accounts import OwnerNames
 from core.people.rules import NO_RIGHTS, OWNER_ID
 
@@ -298,7 +305,6 @@ class ChangeViews:
     approval: Approval
     builder: CardBuilder
     clock: Callable[[], float]
-    outbox: Outbox
     platforms: Platforms
     owner: OwnerNames
 
@@ -307,44 +313,46 @@ class ChangeViews:
         return [await self.card(await self.ledger.get(id)) for id in ids]
 
     async def card(
-        self,
-        change: Change,
-        viewer: Person | None = None,
-        address: Address | None = None,
-        reached: bool = False,
+        self, change: Change, viewer: Person | None = None, address: Address | None = None
     ) -> Card:
         """Return the card of a change as `viewer` sees it at `address`.
 
         Without these arguments, it is drawn for the asker, where they asked.
         A card in a shared place has all buttons, and its text names who can decide. A private card
-        has only the buttons that its viewer may use. `reached`: this card is the copy that was sent
-        to the viewer.
+        has only the buttons that its viewer may use.
         """
-        change = await self.without_void(change)
-        viewer, address = viewer or change.proposal.asker, address or change.proposal.address
+        change, proposal = await self.without_void(change), change.proposal
+        viewer, address = viewer or proposal.asker, address or proposal.address
         actions = self.builder.possible_actions(change)
-        if not address.is_shared:
-            actions = tuple(
-                [
-                    action
-                    for action in actions
-                    if await self._may_use(action, change, viewer, address, reached)
-                ]
-            )
+        approves = "approve" in actions
+        if actions and not address.is_shared:
+            standing = await self.approval.find_standing(change, viewer, address, approves=approves)
+            actions = tuple(action for action in actions if shows_button(action, standing))
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             return self.builder.build(change, actions, undo=undo)
-        is_named = bool(self.approval.named_deciders(change))
-        deciders = ""
-        # A person who can decide alone, in private, needs no names.
-        if address.is_shared or is_named or "approve" not in actions:
-            deciders = await self._deciders(change, viewer, address)
-        named = self.approval.approvers(change.proposal)
-        # Where nobody is named, only admins can give the approvals of several people.
-        needs_admin = self.approval.needs_admin(change, named) or (named.count > 1 and not is_named)
+        own = await self.approval.find_standing(
+            change, proposal.asker, proposal.address, approves=True
+        )
+        named, deciders = self.approval.named_deciders(change), ""
         asker = self.name_of_asker(change, viewer, address)
-        return self.builder.build(change, actions, deciders, needs_admin, named.count, asker)
+        # A person who can decide alone, in private, needs no names.
+        if address.is_shared or named or "approve" not in actions:
+            may_decide = not own.admin_sentence and shows_button("approve", own)
+            names = named - {f"{one.person.platform}:{one.person.id}" for one in change.consents}
+            deciders = await self._list_deciders(
+                names,
+                viewer,
+                address,
+                (asker or say("you")) if may_decide else "",
+                own.is_exclusive,
+            )
+        # Where nobody is named, only admins can give the approvals of several people.
+        needs_admin = bool(own.admin_sentence) or (own.needed_approvals > 1 and not named)
+        return self.builder.build(
+            change, actions, deciders, needs_admin, own.needed_approvals, asker
+        )
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of the latest changes, newest first. The
@@ -352,9 +360,7 @@ class ChangeViews:
         changes = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in changes]
 
-    async def find_form(
-        self, press_id: str, person: Person, address: Address, reached: bool = False
-    ) -> ChangeForm:
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form that changes the proposal, from the ledger alone. `press_id` has the
         revision that the person sees; without one it is the newest.
 
@@ -362,10 +368,8 @@ class ChangeViews:
         or BadInput."""
         id, _, revision = press_id.partition(".")
         change = await self.ledger.get(id)
-        decision = DecisionRequest(id, 0, person, address, is_click=True)
-        reached = reached or await self.outbox.has_reached(id, person.key)
-        if not await self.approval.may_see(decision, change, reached):
-            raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
+        standing = await self.approval.find_standing(change, person, address, is_click=True)
+        require(may_see(standing))
         if change.state == "open" and change.proposal.expires_at <= self.clock():
             raise Expired(id=id)
         if revision not in ("", str(change.proposal.revision)):
@@ -373,7 +377,7 @@ class ChangeViews:
         fields = self.builder.kind(change).form_fields(change)
         if change.state != "open" or not fields:
             raise BadInput(NOT_CHANGEABLE, id=id)
-        await self.approval.check_change(person, address, change, reached)
+        require(refuse_change(standing))
         title = self.builder.build_title(change)
         # An input with an empty value that is sent back empty leaves the value as it is.
         fields = [
@@ -387,12 +391,10 @@ class ChangeViews:
         requests = []
         for waiting in await self.ledger.list_waiting_for_people():
             change = await self.without_void(waiting)
-            approvers = {consent.person.key for consent in change.consents}
-            if change.proposal.expires_at <= self.clock() or person.key in approvers:
+            if change.proposal.expires_at <= self.clock():
                 continue
-            reached = await self.outbox.has_reached(change.id, person.key)
-            with suppress(NotAllowed, StatusUnknown):
-                await self.approval.check_approval(person, address, change, reached)
+            standing = await self.approval.find_standing(change, person, address, approves=True)
+            if not standing.has_approved and isinstance(refuse_approval(standing), Allowed):
                 requests.append(change)
         return requests
 
@@ -414,63 +416,27 @@ class ChangeViews:
             return clip_line(asker.name)
         return say(_THE_OWNER) if self.approval.is_owner(asker) else clip_line(asker.id)
 
-    async def _may_use(
-        self,
-        action: ChangeAction,
-        change: Change,
-        viewer: Person,
-        address: Address,
-        reached: bool = False,
-    ) -> bool:
-        """Return whether the button is shown to the viewer. If their rights are not known now, it
-        is shown, because a click checks them again."""
-        if action == "approve" and viewer.key in [one.person.key for one in change.consents]:
-            return False
-        reached = reached or await self.outbox.has_reached(change.id, viewer.key)
-        checks = {
-            "approve": self.approval.check_approval,
-            "change": self.approval.check_change,
-            "deny": self.approval.check_denial,
-            "undo": self.approval.check,
-            "reason": self.approval.check_reason,
-            "again": self.approval.check_repeat,
-        }
-        try:
-            await checks[action](viewer, address, change, reached)
-        except StatusUnknown:
-            return True
-        except NotAllowed as error:
-            return error.sentence == ASKER_UNKNOWN
-        return True
-
-    async def _deciders(self, change: Change, viewer: Person, address: Address) -> str:
-        """Return who can decide on the change, as text such as "Ana, someone in Finance or an
-        admin"; "" if no name is known.
+    async def _list_deciders(
+        self, names: Collection[str], viewer: Person, address: Address, asker: str, only_named: bool
+    ) -> str:
+        """Return who can decide on a change, as text such as "Ana, someone in Finance or an
+        admin"; "" if no name is known. `asker`: its asker, if they can.
 
         It names at most MAX_NAMED_DECIDERS people and groups. Names of another platform than that
         of `address` are left out, unless the viewer may see all changes.
         """
-        proposal = change.proposal
-        approved = {f"{one.person.platform}:{one.person.id}" for one in change.consents}
-        named = sorted(self.approval.named_deciders(change) - approved)
-        labels = await self.platforms.labels([name for name in named if ":" in name])
-        everywhere = self.approval.sees_all(viewer)
-        all_labels = [
-            self._label(name, labels, "" if everywhere else address.platform) for name in named
-        ]
-        words = [label for label in all_labels if label]
-        if named and not words:
+        labels = await self.platforms.labels([name for name in names if ":" in name])
+        platform = "" if self.approval.sees_all(viewer) else address.platform
+        all_labels = [self._label(name, labels, platform) for name in sorted(names)]
+        words = list(dict.fromkeys(label for label in all_labels if label))
+        if names and not words:
             return ""
-        if not self.approval.needs_admin(change) and await self._may_use(
-            "approve", change, proposal.asker, proposal.address
-        ):
-            words.append(self.name_of_asker(change, viewer, address) or say("you"))
+        words = list(dict.fromkeys(filter(None, [*words, asker])))
         if not words:
             return ""
-        words = list(dict.fromkeys(words))
         if None in all_labels or len(words) > MAX_NAMED_DECIDERS:
             words = [*words[:MAX_NAMED_DECIDERS], say(_OTHERS)]
-        if not self.approval.approvers(proposal).is_exclusive:
+        if not only_named:
             words.append(say(_AN_ADMIN))
         *others, last = words
         return say("{names} or {last}", names=", ".join(others), last=last) if others else last
@@ -498,30 +464,46 @@ class ChangeViews:
 
     async def without_void(self, change: Change) -> Change:
         """Return the change as people see it. While it is open, its approvals are those that still
-        count, one for each person. An approval that cannot be checked now stays in the list."""
+        count. An approval that cannot be checked now stays in the list."""
         if change.state != "open" or not change.consents:
             return change
-        listed = {}
-        for consent in change.consents:
-            key = self.approval.canonical_person(consent.person.key)
-            if key not in listed and await self.still_counts(consent, change) is not False:
-                listed[key] = consent
-        return replace(change, consents=tuple(listed.values()))
+        return replace(change, consents=tuple(await self.list_consents(change)))
 
-    async def still_counts(self, consent: Consent, change: Change) -> bool | None:
-        """Return whether this approval still counts; None if the platform does not report that
-        now."""
-        reached = await self.outbox.has_reached(change.id, consent.person.key)
-        return await self.approval.still_counts(consent, change, reached)
+    async def list_consents(
+        self, change: Change, approver: Person | None = None
+    ) -> Sequence[Consent]:
+        """Return the approvals that still count, one for each person, whose accounts count once.
+
+        With an `approver`, whose own approval was just checked, those that cannot be checked now
+        do not count.
+        """
+        canonical = self.approval.canonical_person
+        own = canonical(approver.key) if approver else ""
+        counted = {}
+        for consent in change.consents:
+            key = canonical(consent.person.key)
+            if key in counted:
+                continue
+            if approver and key == own:  # their other accounts give no second one
+                if consent.person.key == approver.key:
+                    counted[key] = consent
+                continue
+            standing = await self.approval.find_standing(
+                change, consent.person, consent.address, since=consent.approved_at
+            )
+            judgment = refuse_consent(standing)
+            if isinstance(judgment, Allowed) or (isinstance(judgment, NotKnown) and not approver):
+                counted[key] = consent
+        return list(counted.values())
 
     async def describe_state(
-        self, change: Change, decision: DecisionRequest, note: str = ""
+        self, change: Change, decision: DecisionRequest, count: int, note: str
     ) -> Answer:
-        """Return the answer that describes the state of the change, and ends with the note."""
+        """Return the answer that describes the state of the change, and ends with the note.
+        `count`: how many people must approve it."""
         if change.state == "applying":
             words = [say(_IN_PROGRESS, id=change.id)]
         else:
-            count = self.approval.approvers(change.proposal).count if change.consents else 1
             words = [self.builder.describe_outcome(await self.without_void(change), count)]
         answer = await self.build_answer([*words, note], [change], decision)
         # A card says itself how to undo it.

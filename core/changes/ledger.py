@@ -350,25 +350,13 @@ class SqlLedger(SqlStore):
         is_next = former.revision + 1 == proposal.revision
         if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
             return change
-        values = {
-            "id": proposal.id,
-            "person": proposal.asker.key,
-            "asker": encode_json(proposal.asker),
-            "target": json.dumps(dict(proposal.draft.target)),
-            "note": proposal.draft.note,
-            "title": proposal.draft.title,
-            "created_at": proposal.created_at,
-            "expires_at": proposal.expires_at,
-            "revision": proposal.revision,
-            "revision_seqs": proposal.revision_seqs,
-            "has_named_approvers": proposal.has_named_approvers,
-            "last_notice": "asked" if asks_nobody else "",
-        }
+        revised = replace(change, proposal=proposal)
+        values = _columns(revised, "asked" if asks_nobody else "")
         columns = ", ".join(f"{name} = :{name}" for name in values if name != "id")
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
         for table in ("steps", "consents"):
             connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
-        _put_steps(connection, replace(change, proposal=proposal), proposal.draft.steps)
+        _put_steps(connection, revised, proposal.draft.steps)
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
         change = _get_change(connection, change.id)
@@ -646,8 +634,17 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
     `last_notice` is the last notice that people need not get any more."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
+    values = _columns(change, last_notice)
+    names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+    connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
+    _put_steps(connection, change, change.draft.steps)
+    return _get_change(connection, change.id)
+
+
+def _columns(change: Change, last_notice: str) -> dict[str, Any]:
+    """Return the columns of a change whose rows are not written yet."""
     proposal, draft = change.proposal, change.draft
-    values = {
+    return {
         **{name: getattr(proposal, name) for name in _PROPOSAL_COLUMNS},
         **{name: getattr(draft, name) for name in _DRAFT_COLUMNS},
         "id": proposal.id,
@@ -663,10 +660,6 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
         "origin": encode_json(replace(proposal.origin, data={})),
         **_decision_columns(change.decider, change.decided_at),
     }
-    names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
-    connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
-    _put_steps(connection, change, draft.steps)
-    return _get_change(connection, change.id)
 
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
@@ -819,6 +812,7 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             consents=tuple(consents),
             denial_reason=row["denial_reason"],
             repeated_by=row["repeated_by"],
+            copy_recipients=outbox.find_copy_recipients(connection, row["id"]),
         )
         changes.append(change)
     return changes

@@ -6,7 +6,7 @@ of its own: it claims the proposal, which is then applied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,10 +27,23 @@ from core.changes.approval import Approval
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
 from core.changes.kinds import Applier, Changer, CheckedApplier, EditableApplier
 from core.changes.ledger import SqlLedger
+from core.changes.standing import (
+    REFUSAL_SENTENCES,
+    RULES,
+    NotKnown,
+    Standing,
+    may_see,
+    refuse_approval,
+    refuse_change,
+    refuse_denial,
+    refuse_reason,
+    refuse_repeat,
+    refuse_undo,
+    require,
+)
 from core.changes.typed_fields import match_values, name_field
 from core.domain.changes import (
     MAX_PROPOSAL_ROWS,
-    NO_PROPOSAL_SENTENCE,
     POLICY_PERSON,
     PONTE_PERSON,
     PROPOSAL_LIFETIME_SECONDS,
@@ -48,6 +61,9 @@ from core.domain.messages import Answer, ChangeAction, Person
 from core.domain.records import Outcome, ToolContext, Viewer, add_model_instruction
 from core.people.rules import NO_RIGHTS
 
+_Result = Answer | tuple[Change, str]
+"""The answer to a decision, or the change as it is now and a note that its answer ends with."""
+_Deed = Callable[[Change, DecisionRequest, Standing], Awaitable[_Result]]
 _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
     "you are told on their next message."
@@ -83,7 +99,7 @@ class Proposals:
         is_attended = origin.is_attended and origin.is_by_person and not ctx.asker.is_bot
         if self.approval.kinds[draft.kind].needs_attended_turn and not is_attended:
             raise ToolError(_NOT_ATTENDED, code="not_allowed", hint="tell the person")
-        await self.approval.check_draft(ctx.asker, ctx.address, draft)
+        rule = await self.approval.allow_draft(ctx.asker, ctx.address, draft)
         if ctx.message.replaced_turn:
             # A message that is asked again would make the model do its writes a second time.
             for earlier in await self.lifecycle.ledger.list_of_conversation(
@@ -111,13 +127,9 @@ class Proposals:
             origin=origin,
         )
         policy_rule = await self.approval.find_policy(proposal)
-        named = self.approval.names_approvers(proposal)
-        proposal = replace(
-            proposal, has_named_approvers=named, is_decided_by_policy=bool(policy_rule)
-        )
-        asks_nobody = not self.approval.to_be_asked(Change(proposal))
+        proposal = replace(proposal, is_decided_by_policy=bool(policy_rule))
+        proposal, asks_nobody = self.approval.find_approvers(proposal)
         per_hour = self.approval.rule_for(draft).auto_per_hour
-        rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
         change = await self.lifecycle.ledger.propose(
             proposal, asks_nobody=asks_nobody, updates_per_hour=per_hour, rule=rule
         )
@@ -175,21 +187,19 @@ class Undo:
     lifecycle: ChangeLifecycle
     appliers: Mapping[str, Applier]
 
-    async def undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+    async def undo(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
         """Take an applied change back, as a new change, and return the answer."""
         if change.state == "applying":
-            return await self.views.describe_state(change, decision)
+            return change, ""
         undo = await self.views.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and self.views.builder.is_undoable(change):
             if change.decided_at + UNDO_LIFETIME_SECONDS <= self.views.clock():
                 return await self.views.build_answer([cards.describe_lapse()], [change], decision)
-            approval = self.views.approval
-            await approval.check(decision.person, decision.address, change, reached)
+            rule = require(refuse_undo(standing))
             applier = self.appliers.get(change.draft.applier)
             if applier is None:
                 raise ToolError("The system where the change was made is no longer connected.")
             draft = applier.revert(change)
-            rule = await approval.rule_of(decision.person, decision.address, change)
             now = self.views.clock()
             proposal = replace(
                 change.proposal,
@@ -285,14 +295,13 @@ class Decisions:
         Draining or NotStored.
         """
         if action == "approve":  # before the change is read, so that the answer reveals nothing
-            self.approval.check_no_program(decision)
+            _refuse_program(decision)
         change = await self.ledger.get(decision.id)
+        standing, version = await self._find_standing(action, change, decision), change.version
         # An event that continues after a crash passed this check before.
         ours = change.decision_seq == decision.seq
-        reached = await self.views.outbox.has_reached(change.id, decision.person.key)
-        if not ours and not await self.approval.may_see(decision, change, reached):
-            # The same words as for an unknown id, so that they do not reveal that it exists.
-            raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
+        if not ours:
+            require(may_see(standing))
         ours |= change.proposal.is_revised_by(decision.seq)
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
@@ -300,28 +309,53 @@ class Decisions:
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
-        # After all that reads the change again, because it may have been changed meanwhile.
+        if change.version != version:
+            standing = await self._find_standing(action, change, decision)
         # Only the last version can have been decided, so `undo` and `again` need no revision.
-        is_shown = action in ("undo", "again") or decision.revision in (0, change.proposal.revision)
-        if not is_shown and not ours:
-            return await self._answer_replaced(change, decision)
-        if change.state == "expired" and action not in ("undo", "again"):
+        is_final = action in ("undo", "again")
+        revision = change.proposal.revision
+        is_shown = is_final or ours or decision.revision in (0, revision)
+        if is_shown and change.state == "expired" and not is_final:
             raise Expired(id=change.id)
-        try:
-            match action:
-                case "approve":
-                    return await self._approve(change, decision, reached)
-                case "change":
-                    return await self._change(change, decision, reached)
-                case "deny" | "reason":  # the form of "reason" is sent as a denial
-                    return await self._deny(change, decision, reached)
-                case "undo":
-                    return await self.undo.undo(change, decision, reached)
-                case "again":
-                    return await self._propose_again(change, decision, reached)
-        except NotAllowed as error:
-            error.values.setdefault("right", "approve")
-            raise
+        deeds: Mapping[ChangeAction, _Deed] = {
+            "approve": self._approve,
+            "change": self._change,
+            "deny": self._deny,
+            "reason": self._deny,  # its form is sent as a denial
+            "undo": self.undo.undo,
+            "again": self._propose_again,
+        }
+        result: _Result = change, ""
+        if is_shown:
+            result = await deeds[action](change, decision, standing)
+        if isinstance(result, Answer):
+            return result
+        change, note = result
+        is_shown &= change.proposal.revision == revision
+        if is_shown or change.proposal.is_revised_by(decision.seq):
+            count = standing.needed_approvals
+            return await self.views.describe_state(change, decision, count, note)
+        # Somebody changed the version that the person decided on.
+        answer = await self.views.build_answer([say(cards.REPLACED)], [change], decision)
+        return replace(answer, status="failed")
+
+    async def _find_standing(
+        self, action: ChangeAction, change: Change, decision: DecisionRequest
+    ) -> Standing:
+        """Return what the person is to the change now. Ask once more if a platform did not tell
+        what the decision depends on."""
+        for _ in range(2):
+            standing = await self.approval.find_standing(
+                change,
+                decision.person,
+                decision.address,
+                is_click=decision.is_click,
+                approves=action == "approve",
+            )
+            judgments = may_see(standing), RULES[action](standing)
+            if not any(isinstance(judgment, NotKnown) for judgment in judgments):
+                break
+        return standing
 
     async def approve_all(self, requests: Sequence[DecisionRequest]) -> Answer:
         """Approve changes of one message in their order, each as `decide` does, up to the first
@@ -330,7 +364,7 @@ class Decisions:
         Nothing is approved if one of them was replaced, decided or has expired, or if the person
         may not approve each. Raise BadInput for the former, else as `decide`.
         """
-        self.approval.check_no_program(requests[0])
+        _refuse_program(requests[0])
         changes = [await self.ledger.get(request.id) for request in requests]
         # An event that continues after a crash has passed these checks before.
         if all(change.decision_seq != requests[0].seq for change in changes):
@@ -363,34 +397,33 @@ class Decisions:
         """Check that each change is as it was shown and that the person may approve it. Return the
         answer that shows a change of which they cannot have seen all."""
         replaced, now = list[str](), self.lifecycle.clock()
+        standings = list[Standing]()
         for change, request in zip(changes, requests, strict=True):
-            reached = await self.views.outbox.has_reached(change.id, request.person.key)
-            if not await self.approval.may_see(request, change, reached):
-                raise NotFound(NO_PROPOSAL_SENTENCE, id=request.id)
+            standing = await self._find_standing("approve", change, request)
+            require(may_see(standing))
+            standings.append(standing)
             is_shown = request.revision in (0, change.proposal.revision)
             if change.state != "open" or not is_shown or change.proposal.expires_at <= now:
                 replaced.append(f"`{change.id}`")
         if replaced:
             raise BadInput(_NOT_AS_SHOWN, ids=", ".join(replaced))
-        for change, request in zip(changes, requests, strict=True):
-            reached = await self.views.outbox.has_reached(change.id, request.person.key)
-            if (answer := await self._check_approval(change, request, reached)) is not None:
+        for change, request, standing in zip(changes, requests, standings, strict=True):
+            require(refuse_approval(standing))
+            if (answer := await self._ask_to_read(change, request, standing)) is not None:
                 return answer
         return None
 
-    async def _check_approval(
-        self, change: Change, decision: DecisionRequest, reached: bool
+    async def _ask_to_read(
+        self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> Answer | None:
-        """Check the person's rights to approve, and the asker's in the other system. Return the
-        answer that shows the change, if they cannot have seen all of it. Raise NotAllowed or
-        StatusUnknown."""
-        await self.approval.check_approval(decision.person, decision.address, change, reached)
-        if not decision.is_click and not await self._is_seen(change, decision, reached):
+        """Return the answer that shows the change, if the person cannot have seen all of it. Raise
+        NotAllowed if its asker may not have it applied in the other system."""
+        if not decision.is_click and not await self._is_seen(change, decision, standing):
             here = decision.address
             # Values are not shown to the readers of another place.
             if here.is_shared and not here.is_same_channel(change.proposal.address):
                 return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
-            card = await self.views.card(change, decision.person, here, reached)
+            card = await self.views.card(change, decision.person, here)
             hint = say(_APPROVE, id=change.id, code=_code(change, decision))
             words = say(_READ_FIRST, id=change.id, hint=hint)
             return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
@@ -399,29 +432,28 @@ class Decisions:
             await applier.check_asker(change.draft)
         return None
 
-    async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+    async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
         """Deny an open proposal, or store the reason of a denial that has none."""
-        person, address, reason = decision.person, decision.address, decision.reason
+        person, reason = decision.person, decision.reason
         if change.state == "open":
-            await self.approval.check_denial(person, address, change, reached)
-            rule = await self.approval.rule_of(person, address, change)
+            rule = require(refuse_denial(standing))
             change = await self.lifecycle.close(change, "denied", person, rule, reason)
-            if change.state == "open":
-                return await self._answer_replaced(change, decision)
         elif change.state == "denied" and reason and not change.denial_reason:
-            await self.approval.check_reason(person, address, change)
+            require(refuse_reason(standing))
             change = await self.lifecycle.add_reason(change, reason)
-        return await self.views.describe_state(change, decision)
+        return change, ""
 
-    async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+    async def _approve(
+        self, change: Change, decision: DecisionRequest, standing: Standing
+    ) -> _Result:
         """Record the approval. Claim and apply the change once enough people have approved it."""
+        count = standing.needed_approvals
         if change.is_untouched and change.decision_seq == decision.seq:
-            await self._check_again(change, decision, reached)
+            await self._release_unless_allowed(change, decision, standing)
         if change.state == "open":
-            if (answer := await self._check_approval(change, decision, reached)) is not None:
+            rule = require(refuse_approval(standing))
+            if (answer := await self._ask_to_read(change, decision, standing)) is not None:
                 return answer
-            rule = await self.approval.rule_of(decision.person, decision.address, change)
-            count = self.approval.approvers(change.proposal).count
             if count > 1 or change.consents:
                 before = await self.views.without_void(change)
                 consent = Consent(decision.person, decision.address, self.lifecycle.clock())
@@ -429,16 +461,13 @@ class Decisions:
                 change = await self.ledger.consent(change.id, consent, revision, rule)
                 self.lifecycle.on_change()
                 if change.proposal.revision != revision:
-                    return await self._answer_replaced(change, decision)
-                counted = await self._count_consents(change, decision)
-                if change.state == "open" and len(counted) < count:
-                    earlier_approvers = [one.person.key for one in before.consents]
-                    words = _ONE_MORE if decision.person.key in earlier_approvers else ""
-                    words = words if len(counted) == len(change.consents) else _UNCOUNTED
-                    return await self.views.describe_state(
-                        change, decision, say(words) if words else ""
-                    )
+                    return change, ""
                 if change.state == "open":
+                    counted = await self.views.list_consents(change, decision.person)
+                    if len(counted) < count:
+                        words = _ONE_MORE if _has_approved(before, decision.person) else ""
+                        words = words if len(counted) == len(change.consents) else _UNCOUNTED
+                        return change, say(words) if words else ""
                     await self._withdraw_others(change, counted)
         if change.state == "open":
             # Reserve before the claim: if the budget refuses, the proposal stays open.
@@ -449,32 +478,30 @@ class Decisions:
             )
             if change.decision_seq != decision.seq:  # another event claimed it first
                 await self.lifecycle.settle_payment(change, decision.seq)
-            if change.proposal.revision != revision:
-                return await self._answer_replaced(change, decision)
         if change.state == "applying" and change.decision_seq == decision.seq:
             change = await self.lifecycle.apply(change, decision.show_progress)
             await self.lifecycle.settle_payment(change, decision.seq)
         is_undo = change.proposal.undone_change and change.decision_seq != decision.seq
-        note = say(_EARLIER) if change.state == "denied" or is_undo else ""
-        return await self.views.describe_state(change, decision, note)
+        return change, say(_EARLIER) if change.state == "denied" or is_undo else ""
 
-    async def _change(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+    async def _change(
+        self, change: Change, decision: DecisionRequest, standing: Standing
+    ) -> _Result:
         """Store the proposal with other values, as a new revision whose asker is the person."""
         person, proposal = decision.person, change.proposal
         words = say(_REVISED, id=change.id)
         if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
-            words = words if change.state == "open" else ""
-            return await self.views.describe_state(change, decision, words)
+            return change, words if change.state == "open" else ""
         fields = self.views.builder.kind(change).form_fields(change)
         if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
-        await self.approval.check_change(person, decision.address, change, reached)
+        require(refuse_change(standing))
         now = self.lifecycle.clock()
         # A form is in the language of its reader, but they type beside a card in the asker's.
         locales = {LANGUAGE.get()} if decision.is_click else {LANGUAGE.get(), proposal.locale}
         typed_at = datetime.fromtimestamp(now, decision.zone)
         values = match_values(fields, decision.values, typed_at, locales)
-        draft = await self._revise(change, values, decision, fields)
+        draft, rule = await self._revise(change, values, decision, fields)
         count = len({each.row for each in fields if each.key in values})
         if count > 1:
             words = say(_REVISED_ROWS, id=change.id, rows=count)
@@ -487,17 +514,12 @@ class Decisions:
             created_at=now,
             expires_at=now + PROPOSAL_LIFETIME_SECONDS,
         )
-        named = self.approval.names_approvers(revised)
-        revised = replace(revised, has_named_approvers=named)
+        revised, asks_nobody = self.approval.find_approvers(revised)
         after = Change(revised, steps=draft.steps)
-        rule = await self.approval.rule_of_draft(person, proposal.address, draft)
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
-        asks_nobody = not self.approval.to_be_asked(after)
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody, rule=rule)
         self.lifecycle.on_change()
-        if not change.proposal.is_revised_by(decision.seq):
-            return await self._answer_replaced(change, decision)
-        return await self.views.describe_state(change, decision, words)
+        return change, words
 
     async def _revise(
         self,
@@ -505,8 +527,9 @@ class Decisions:
         values: Mapping[str, str],
         decision: DecisionRequest,
         fields: Sequence[FormField] = (),
-    ) -> Draft:
-        """Return the draft with these values, read again with the person's rights."""
+    ) -> tuple[Draft, str]:
+        """Return the draft with these values, read again with the person's rights, and the rule
+        that allows them to propose it."""
         applier, person = self.appliers.get(change.draft.applier), decision.person
         if not isinstance(applier, EditableApplier):
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
@@ -521,21 +544,21 @@ class Decisions:
                     error.values["field"] = name_field(field)
             words = escape_markdown(error.words())
             raise ToolError("{words}", code=error.code, words=words) from error
-        await self.approval.check_draft(person, address, draft)
-        return draft
+        return draft, await self.approval.allow_draft(person, address, draft)
 
     async def _propose_again(
-        self, change: Change, decision: DecisionRequest, reached: bool
-    ) -> Answer:
+        self, change: Change, decision: DecisionRequest, standing: Standing
+    ) -> _Result:
         """Store a new proposal with the values of a denied, expired or failed one. A person decides
         on it, also where the operator's policy would."""
-        person, address = decision.person, change.proposal.address
+        person = decision.person
         is_offered = "again" in self.views.builder.possible_actions(change)
         if not is_offered and not change.repeated_by:
             raise BadInput(_NOT_AGAIN, id=change.id)
-        await self.approval.check_repeat(person, decision.address, change, reached)
+        require(refuse_repeat(standing))
         if is_offered:
-            draft, now = await self._revise(change, {}, decision), self.lifecycle.clock()
+            draft, rule = await self._revise(change, {}, decision)
+            now = self.lifecycle.clock()
             proposal = replace(
                 change.proposal,
                 id=new_change_id(),
@@ -550,10 +573,7 @@ class Decisions:
                 revision_seqs="",
                 is_decided_by_policy=False,
             )
-            named = self.approval.names_approvers(proposal)
-            proposal = replace(proposal, has_named_approvers=named)
-            asks_nobody = not self.approval.to_be_asked(Change(proposal))
-            rule = await self.approval.rule_of_draft(person, address, draft)
+            proposal, asks_nobody = self.approval.find_approvers(proposal)
             new = await self.ledger.propose_again(
                 proposal, change.id, asks_nobody=asks_nobody, rule=rule
             )
@@ -567,15 +587,9 @@ class Decisions:
         card = await self.views.card(new, person, decision.address)
         return Answer(cards.describe_proposals(1), cards=(card,), has_own_post=True)
 
-    async def _answer_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
-        """Return the answer for a person who decided on a version that somebody has changed."""
-        answer = await self.views.build_answer([say(cards.REPLACED)], [change], decision)
-        return replace(answer, status="failed")
-
-    async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
+    async def _is_seen(self, change: Change, decision: DecisionRequest, standing: Standing) -> bool:
         """Return whether the person who typed `approve` can have seen all of the change where they
-        typed it. A button is only under a card that shows everything. `reached`: a copy of the card
-        was posted to them."""
+        typed it. A button is only under a card that shows everything."""
         proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
         if decision.code:
             return decision.code == _code(change, decision)
@@ -584,7 +598,7 @@ class Decisions:
         if proposal.revision > 1 and not is_asker:  # they may have seen an earlier version
             return False
         is_here = origin_address.is_shared and origin_address.is_same_channel(here)
-        if not (is_asker or is_here or reached or origin_address.conversation == here.conversation):
+        if not (is_asker or is_here or standing.has_copy or standing.sees_card):
             return False
         # A card with room shows everything. On other platforms the cards of a turn are cut if long.
         if self.approval.policy.platforms.get(here.platform, NO_RIGHTS).has_room:
@@ -596,21 +610,6 @@ class Decisions:
         visible_cards = [await self.views.card(one) for one in beside.values()]
         return cards.is_short([cards.describe_whole(card) for card in visible_cards])
 
-    async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
-        """Return the approvals that count now, one for each person, including that of the person
-        who decides. Accounts that belong to one person count once."""
-        own = self.approval.canonical_person(decision.person.key)
-        counted = {}
-        for consent in change.consents:
-            key = self.approval.canonical_person(consent.person.key)
-            # The approval of who decides was just checked. Their other accounts give no second one.
-            if key not in counted and (
-                consent.person.key == decision.person.key
-                or (key != own and await self.views.still_counts(consent, change))
-            ):
-                counted[key] = consent
-        return list(counted.values())
-
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
         """Remove the approvals that did not count, so that the card names only the people who
         approved it."""
@@ -619,18 +618,17 @@ class Decisions:
         if others:
             await self.ledger.withdraw_consents(change.id, others)
 
-    async def _check_again(self, change: Change, decision: DecisionRequest, reached: bool) -> None:
-        """Check the rights again for a claimed change of which nothing was written before a crash.
-
-        Rights may have changed since the claim. If they no longer suffice, reopen the change and
-        raise NotAllowed or StatusUnknown.
-        """
+    async def _release_unless_allowed(
+        self, change: Change, decision: DecisionRequest, standing: Standing
+    ) -> None:
+        """Judge again a claimed change of which nothing was written before a crash, because rights
+        may have changed since the claim. If they no longer suffice, reopen the change and raise
+        NotAllowed or StatusUnknown."""
         try:
-            await self.approval.check_approval(decision.person, decision.address, change, reached)
-            needed = self.approval.approvers(change.proposal).count
-            if needed > 1:
-                counted = await self._count_consents(change, decision)
-                if len(counted) < needed:
+            require(refuse_approval(standing))
+            if standing.needed_approvals > 1:
+                counted = await self.views.list_consents(change, decision.person)
+                if len(counted) < standing.needed_approvals:
                     raise NotAllowed(_UNCOUNTED)
                 await self._withdraw_others(change, counted)
         except (NotAllowed, StatusUnknown):
@@ -646,6 +644,12 @@ class Decisions:
         if change.decision_seq != seq:
             return "", ""
         return self.views.builder.kind(change).read_result(change), change.draft.title
+
+
+def _refuse_program(decision: DecisionRequest) -> None:
+    """Raise NotAllowed if a bot or a request with an API token decides."""
+    if decision.person.is_bot:
+        raise NotAllowed(REFUSAL_SENTENCES["bot"], id=decision.id)
 
 
 def _has_approved(change: Change, person: Person) -> bool:

@@ -29,10 +29,11 @@ from core.base.markdown import escape_markdown, show_reason
 from core.base.tasks import retry
 from core.base.text import clip_line
 from core.changes.service import ChangeService
+from core.changes.standing import NotKnown, RuleRefusal, refuse_notice
 from core.chat.reply import TurnPosts
 from core.commands.grammar import MAX_APPROVED_TOGETHER, localize_command
 from core.domain.changes import ApprovalNotice, Change
-from core.domain.messages import Answer, Card, ChangeAction, Person, Post, ReplyTo, turn_id
+from core.domain.messages import Address, Answer, Card, ChangeAction, Person, Post, ReplyTo, turn_id
 from core.domain.ports import Messenger, Reply, ReplyFactory
 from core.domain.records import FINAL_STATES, Turn
 from core.journal.journal import Journal
@@ -46,6 +47,8 @@ OUTGOING_POST_SECONDS = 30.0
 later."""
 MAX_COPY_REDRAWS = 20
 """The number of failed redraws of a copy after which Ponte gives up."""
+_STATUS_RETRY_SECONDS = 20.0
+"""Seconds after which an unknown status of a person is looked up again."""
 _FOREVER = float("inf")
 _COPY = "{name} requested this in {place}. You can decide: type `approve {id}` or `deny {id}`."
 _DIRECT, _ELSEWHERE = "a direct message with me", "another conversation"
@@ -175,7 +178,11 @@ class ApprovalNotices:
                 # The asker sees the card in the answer, also under another account of theirs.
                 if approval.canonical_person(person.key) == asker:
                     continue
-                if not await approval.may_be_asked(person, change):
+                standing = await approval.find_standing(change, person, proposal.address)
+                judgment = refuse_notice(standing)
+                if isinstance(judgment, NotKnown):
+                    raise PlatformBusy(_STATUS_RETRY_SECONDS)
+                if isinstance(judgment, RuleRefusal):
                     continue
                 # A platform can tell only of its own channels who reads them. An unknown answer
                 # (None) counts as no: a second card is better than an approver without one.
@@ -252,10 +259,7 @@ class ApprovalNotices:
         if change is not None:
             posts.version = change.version
         if change is not None and one.kind == "copy" and notice.reply_to is not None:
-            address = notice.reply_to.address
-            with use_locale(notice.locale):
-                card = await self.changes.views.card(change, notice.person, address, True)
-            cards = (card,)
+            cards = (await self._draw_copy(change, notice, notice.reply_to.address),)
         # A timeout or another error leaves the entry, so that the next round continues this post.
         self._begun[one.key] = posts, reply
         try:
@@ -345,6 +349,13 @@ class ApprovalNotices:
         messenger = self.messengers[proposal.address.platform]
         return messenger.destination_after(turn.message.reply_to), proposal.locale
 
+    async def _draw_copy(self, change: Change, one: ApprovalNotice, address: Address) -> Card:
+        """Return the card for a person who gets a copy of it, also before it is posted."""
+        recipients = change.copy_recipients | {one.person.key}
+        change = replace(change, copy_recipients=recipients)
+        with use_locale(one.locale):
+            return await self.changes.views.card(change, one.person, address)
+
     async def _redraw(self, one: ApprovalNotice) -> None:
         """Redraw a copy with the current state of its change. A copy that the platform refuses for
         good, or too often, counts as drawn, so that it is not tried again."""
@@ -352,8 +363,7 @@ class ApprovalNotices:
             return
         change = await self.changes.ledger.get(one.change)
         posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
-        with use_locale(one.locale):
-            card = await self.changes.views.card(change, one.person, one.reply_to.address, True)
+        card = await self._draw_copy(change, one, one.reply_to.address)
         reply = self.replies[one.person.platform](one.reply_to, posts)
         name = (one.key, change.version)
         try:

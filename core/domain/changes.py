@@ -291,6 +291,8 @@ class Change:
     """Why the decider denied it, on one line. It is untrusted text; "" for none."""
     repeated_by: str = ""
     """The id of the proposal that its asker made of it once more; "" for none."""
+    copy_recipients: frozenset[str] = frozenset()
+    """The keys of the people to whom a copy of its card was posted, or may have been."""
 
     @cached_property
     def id(self) -> str:

@@ -164,17 +164,6 @@ class Outbox(SqlStore):
             "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
         )
 
-    async def has_reached(self, change: str, person: str) -> bool:
-        """Return whether a copy of the change's card was posted to that person (a key), or may have
-        been."""
-        notices = await self._select_notices(
-            "change = :change AND kind = 'copy' AND person = :person"
-            " AND state IN ('posting', 'posted', 'removed')",
-            change=change,
-            person=person,
-        )
-        return bool(notices)
-
     async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
         """Return the posted copies, or cards in lists, that show an older version of their change,
         oldest first."""
@@ -217,6 +206,16 @@ class Outbox(SqlStore):
         statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
         rows = await self._database.read(lambda c: c.execute(statement, values).fetchall())
         return [_notice_of(row) for row in rows]
+
+
+def find_copy_recipients(connection: SqlConnection, change: str) -> frozenset[str]:
+    """Return the keys of the people to whom a copy of the change's card was posted, or may have
+    been."""
+    sql = (
+        "SELECT person FROM outbox WHERE change = ? AND kind = 'copy'"
+        " AND state IN ('posting', 'posted', 'removed')"
+    )
+    return frozenset(select_values(connection, sql, change))
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:

@@ -202,7 +202,7 @@ class Rights:
             return self.confirmed.may(right, *names)
         decision = self.decide(right, *names)
         verdict = decision.verdict
-        if False in decision.others or (decision.others and not verdict.allowed):
+        if not decision.is_certain:
             return replace(verdict, allowed=False, reason=StatusUnknown.sentence, is_unknown=True)
         return verdict
 
@@ -328,7 +328,7 @@ class Policy:
         if local_verdict:
             return local_verdict
         max_age = MAX_STALE_SECONDS if right in RIGHTS_ON_STALE_DATA else MAX_CONFIRMED_AGE_SECONDS
-        return (await self._look_up_rights(person, address, max_age=max_age)).may(right, *names)
+        return (await self.look_up_rights(person, address, max_age=max_age)).may(right, *names)
 
     async def rights(self, person: Person, address: Address) -> Rights:
         """Return the rights of a person at an address, for one turn.
@@ -337,14 +337,14 @@ class Policy:
         `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
         counts for `RIGHTS_ON_STALE_DATA`.
         """
-        rights = self._rights_by(person, address, self._cached_facts(person))
+        rights = self.rights_by(person, address, self._cached_facts(person))
         if rights.is_complete:
             return rights
         confirmed, _ = await self._look_up(
             person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
         )
         if confirmed.is_whole:
-            return self._rights_by(person, address, confirmed)
+            return self.rights_by(person, address, confirmed)
         facts, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
         return Rights(self, person, address, facts, Rights(self, person, address, confirmed))
 
@@ -374,7 +374,7 @@ class Policy:
     def is_prepared(self, person: Person, address: Address) -> bool:
         """Return whether `prepare` returns True at once, also with `confirmed`, because only
         confirmed answers are cached."""
-        return self._rights_by(person, address, self._cached_facts(person)).is_complete
+        return self.rights_by(person, address, self._cached_facts(person)).is_complete
 
     def decide_locally(
         self, person: Person, address: Address, right: str, *names: str
@@ -383,11 +383,11 @@ class Policy:
 
         Return None if the decision depends on data of the platform.
         """
-        rights = self._rights_by(person, address, self._cached_facts(person))
+        rights = self.rights_by(person, address, self._cached_facts(person))
         decision = rights.decide(right, *names)
         return decision.verdict if decision.is_certain else None
 
-    def _rights_by(self, person: Person, address: Address, known: _PersonFacts) -> Rights:
+    def rights_by(self, person: Person, address: Address, known: _PersonFacts) -> Rights:
         """Return the rights of a person at an address by these facts. The latest ones are cached
         with their decisions, because one event asks for the same rights several times."""
         place = replace(address, thread="", person="")  # no right depends on these
@@ -415,7 +415,7 @@ class Policy:
         """
         is_one = self.is_one(names, person, address, self._cached_facts(person, names), "people")
         if is_one is None:
-            rights = await self._look_up_rights(
+            rights = await self.look_up_rights(
                 person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
             )
             is_one = self.is_one(names, person, address, rights.known, "people")
@@ -428,7 +428,7 @@ class Policy:
 
         A limit also applies if the person's status is not known.
         """
-        rights = await self._look_up_rights(person, address, names)
+        rights = await self.look_up_rights(person, address, names)
         return self.is_one(names, person, address, rights.known, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
@@ -437,7 +437,7 @@ class Policy:
 
         The name of a group of theirs, or of this place, counts too. `PEOPLE_SETS` in rules do not.
         """
-        rights = await self._look_up_rights(person, address)
+        rights = await self.look_up_rights(person, address)
         ruled = (rule.who for rule in self.config.rule_book.rules if rule.allow)
         names = frozenset({"admins"}).union(
             self.allow, frozenset().union(*ruled) - set(rules.PEOPLE_SETS)
@@ -639,7 +639,7 @@ class Policy:
             groups = cached_groups if self.clock() < expires else None
         return _PersonFacts(groups, None if person.platform in self.people.guests else False)
 
-    async def _look_up_rights(
+    async def look_up_rights(
         self,
         person: Person,
         address: Address,
@@ -647,10 +647,12 @@ class Policy:
         *,
         max_age: float = MAX_STALE_SECONDS,
     ) -> Rights:
+        """Return the person's rights by data of this age, with one look-up at the platform.
+        `names` are those that `Rights.fits` is asked for later."""
         facts = self._cached_facts(person, names)
         if not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
-        return self._rights_by(person, address, facts)
+        return self.rights_by(person, address, facts)
 
     async def _look_up(
         self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()

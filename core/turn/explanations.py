@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from core.base.errors import NotFound, ToolError
 from core.base.i18n import say
-from core.changes.approval import Approval
 from core.changes.cards import describe_revision
 from core.changes.service import ChangeService
-from core.domain.changes import Change, DecisionRequest
+from core.changes.standing import Standing, may_see, require
 from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
 from core.people.policy import Policy
 from core.people.rules import check_right_name, explain_denial, explain_verdict, is_right
@@ -65,39 +64,35 @@ async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id
     message = turn.message
     try:
         change = await changes.ledger.get(id)
+        standing = await changes.approval.find_standing(change, message.author, message.address)
+        require(may_see(standing))
     except NotFound:
         raise NotFound(_NOTHING) from None
-    decision = DecisionRequest(id, turn.seq, message.author, message.address)
-    reached = await changes.views.outbox.has_reached(change.id, message.author.key)
-    if not await changes.approval.may_see(decision, change, reached):
-        raise NotFound(_NOTHING)
     proposal = change.proposal
     lines = [describe_revision(change)] if proposal.revision > 1 else []
     lines.append(say(_ASKED))
-    for needed in changes.approval.rights_to_propose(change.draft):
-        verdict = await policy.may(proposal.asker, proposal.address, *needed)
-        lines.append(f"- {explain_verdict(verdict)}")
-    lines.append(say(_who_decides(changes.approval, change)))
-    if (count := changes.approval.approvers(proposal).count) > 1:
-        lines.append(say(_DIFFERENT, count=count))
+    lines += [f"- {explain_verdict(verdict)}" for verdict in standing.asker_propose]
+    lines.append(say(_who_decides(standing, changes.approval.names_approvers(proposal))))
+    if standing.needed_approvals > 1:
+        lines.append(say(_DIFFERENT, count=standing.needed_approvals))
     if change.decider and change.decider.platform == "policy":
         if rule := await changes.approval.find_policy(proposal):
             lines += [say(_DECIDED), f"- {rule}"]
         lines.append(say(_BY_POLICY))
     elif change.decider:
-        right = changes.approval.right_to_approve(change.draft)
+        right = changes.approval.kinds[change.draft.kind].right_to_approve(change.draft)
         verdict = await policy.may(change.decider, proposal.address, *right)
         lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
     return "\n".join(lines)
 
 
-def _who_decides(approval: Approval, change: Change) -> str:
+def _who_decides(standing: Standing, has_approvers: bool) -> str:
     """Return the sentence about who may approve the change."""
-    if approval.approvers(change.proposal).is_exclusive:
+    if standing.is_exclusive:
         return _APPROVES_ONLY
-    if approval.names_approvers(change.proposal):
+    if has_approvers:
         return _APPROVES_NAMED
-    return _APPROVES_ADMIN if approval.needs_admin(change) else _APPROVES_ASKER
+    return _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
 
 
 PART_NAMES = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,12 +16,14 @@ import pytest
 from core.base.errors import Draining
 from core.changes.approval import Approvers, TableRule, TableRules
 from core.changes.cards import MAX_NAMED_DECIDERS
-from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DisplayName
-from core.domain.messages import Address, Answer, Person
+from core.changes.service import Decisions
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DecisionRequest, DisplayName
+from core.domain.messages import Address, Answer, ChangeAction, Person
 from core.domain.ports import Messenger
 from core.domain.records import Receipt
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
+from core.store.database import SqliteDatabase
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import (
     ADA,
@@ -516,3 +520,40 @@ async def test_approvers_of_a_tool_and_of_a_channel(bot_home: BotHome) -> None:
         refused = await says(ponte, f"approve {card.id}", "k11", CLERK)
         assert refused.code == "not_found", "no card of theirs any more"
         assert (await says(ponte, f"approve {card.id}", "k12", OTHER)).status == "done"
+
+
+async def test_one_click_reads_the_change_once(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An undo reads its change, then the change that it has undone, for the new card."""
+    reads, decide, read = Counter[str](), Decisions.decide, SqliteDatabase.read
+    action: ContextVar[str] = ContextVar("action", default="")
+
+    async def count_reads(database: SqliteDatabase, *given: Any, **more: Any) -> Any:
+        reads[action.get()] += 1
+        return await read(database, *given, **more)
+
+    async def decide_counted(
+        decisions: Decisions, name: ChangeAction, decision: DecisionRequest
+    ) -> Answer:
+        reset = action.set(name)
+        try:
+            return await decide(decisions, name, decision)
+        finally:
+            action.reset(reset)
+
+    monkeypatch.setattr(SqliteDatabase, "read", count_reads)
+    monkeypatch.setattr(Decisions, "decide", decide_counted)
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, policy=rights()) as ponte:
+        for key, typed in (("k1", ("approve", "undo")), ("k2", ("deny",))):
+            rows = {"1": {"Name": key}}
+            card = await proposed_on_slack(ponte, key, "table_update", rows=rows)
+            for word in typed:
+                words, event = f"{word} {card.id}", f"{key} {word}"
+                await says(ponte, words, event, clicked=True, thread="tU1")
+    assert {name: reads[name] for name in ("approve", "undo", "deny")} == {
+        "approve": 1,
+        "undo": 3,
+        "deny": 1,
+    }

@@ -139,7 +139,7 @@ async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -
     assert [audit_values(line, "right", "rule", "change") for line in found] == [
         ("action-refused", MEMBER.key, "spend", "ponte.toml:7", ""),
         ("action-refused", OTHER.key, "chat", "ponte.toml:9", ""),
-        ("action-refused", STAN.key, "propose:People", "", ""),
+        ("action-refused", STAN.key, "propose:People", "", card.id),
     ]
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from core.base import commonmark
-from core.base.errors import NotAllowed
 from core.base.markdown import to_plain_text
 from core.changes.ledger import SqlLedger
+from core.changes.standing import Allowed, refuse_approval, refuse_denial
 from core.commands.grammar import render_change
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DecisionRequest
 from core.domain.messages import Address, Card, Person
@@ -349,9 +349,12 @@ async def test_the_asker_s_other_account_is_no_stranger(bot_home: BotHome) -> No
         accounts = {OTHER.key: MEMBER.key}
         approval = ponte.engine.changes.approval
         approval = replace(approval, canonical_person=lambda key: accounts.get(key, key))
-        here = change.proposal.address
-        await approval.check_approval(OTHER, here, change)
-        await approval.check_denial(OTHER, here, change)
         two_needed = replace(approval, config=FixedConfig(two("slack:S1")))
-        with pytest.raises(NotAllowed):
-            await two_needed.check_approval(OTHER, here, change)
+        codes = []
+        for each in (approval, two_needed):
+            standing = await each.find_standing(
+                change, OTHER, change.proposal.address, approves=True
+            )
+            assert isinstance(refuse_denial(standing), Allowed)
+            codes.append(getattr(refuse_approval(standing), "code", "allowed"))
+        assert codes == ["allowed", "two_others"]

@@ -92,7 +92,7 @@ async def test_who_asked_for_a_former_version_is_named_nowhere(bot_home: BotHome
         card = await proposed_on_slack(ponte, "k1", "table_update", OTHER, rows=rows)
         read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
         assert "Augusta" in (await ponte.ask_message(read)).text
-        outbox = ponte.engine.changes.views.outbox
+        outbox = ponte.engine.conversations.outbox
         copy = ApprovalNotice(card.id, "copy", BEA, text="Otto requested this", state="posted")
         await outbox.put(copy)
         await says(ponte, f"change {card.id} Name = Zoe", "k3", ZED, thread="tU2")

@@ -37,7 +37,7 @@ LIMITS: dict[str, list[Limit]] = {
     ],
     "Changes": [
         ("rows in one request", "core.domain.changes:MAX_PROPOSAL_ROWS"),
-        ("rows that people can approve for themselves", "core.changes.approval:OWN_ROWS"),
+        ("rows that people can approve for themselves", "core.domain.changes:OWN_ROWS"),
         ("rows on the card of a decided change", "core.changes.card_rows:MAX_CHANGE_ROWS_SHOWN"),
         ("time to decide on a request", "core.domain.changes:PROPOSAL_LIFETIME_SECONDS"),
         ("time to undo a change", "core.domain.changes:UNDO_LIFETIME_SECONDS"),

@@ -183,10 +183,6 @@ class Table(MemoryTable):
         self.late = []
 
 
-async def has_not_reached(change: str, person: str) -> bool:
-    return False
-
-
 class Machine(RuleBasedStateMachine):
     """The walks on SQLite, each in a folder of its own."""
 
@@ -228,8 +224,8 @@ class Machine(RuleBasedStateMachine):
         parts = self.ledger, runner, builder, lambda: None, self.clock
         self.lifecycle = ChangeLifecycle(*parts)
         approval = Approval(allow_list(KEYS), KINDS, FixedConfig(RULES))
-        no: Any = SimpleNamespace(current="", has_reached=has_not_reached)
-        views = ChangeViews(self.ledger, approval, builder, self.clock, no, Platforms(), no)
+        owner: Any = SimpleNamespace(current="")
+        views = ChangeViews(self.ledger, approval, builder, self.clock, Platforms(), owner)
         undo = Undo(views, self.lifecycle, appliers)
         self.decisions = Decisions(self.ledger, approval, views, self.lifecycle, appliers, undo)
 

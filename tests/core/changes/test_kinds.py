@@ -175,12 +175,13 @@ async def rows(desk: Desk) -> str:
 
 
 async def right_to_propose(desk: Desk) -> str:
-    rights = desk.approval.rights_to_propose(desk.draft)
+    rights = desk.approval.kinds[desk.draft.kind].rights_to_propose(desk.draft)
     return ", ".join(f"`{':'.join(right[:2])}`" for right in rights)
 
 
 async def right_to_approve(desk: Desk) -> str:
-    return f"`{':'.join(desk.approval.right_to_approve(desk.draft)[:2])}`"
+    right = desk.approval.kinds[desk.draft.kind].right_to_approve(desk.draft)
+    return f"`{':'.join(right[:2])}`"
 
 
 async def approves_alone(desk: Desk) -> str:

@@ -1,0 +1,368 @@
+"""The rules about who may see, approve, deny, change, repeat and undo a change.
+
+A `Standing` has all facts that the rules need. The rules are plain functions of it: they ask
+neither a database nor a platform. `Approval.find_standing` finds the facts out. The table of
+standings and deeds is in docs/dev/architecture.md.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from core.base.errors import NotAllowed, NotFound, StatusUnknown
+from core.domain.changes import NO_PROPOSAL_SENTENCE, OWN_ROWS
+from core.domain.messages import ChangeAction
+from core.domain.records import Verdict
+
+REFUSAL_SENTENCES: Mapping[str, str] = {
+    # The words for an unknown id, so that they do not reveal that the change exists.
+    "hidden": NO_PROPOSAL_SENTENCE,
+    "read_only": "This table is read-only in Ponte, as set in ponte.toml.",
+    "bot": "Bots can't decide on changes. A person must decide on {id}.",
+    "guest": "Guests can't decide on changes. A member must decide on {id}.",
+    "elsewhere": (
+        "{id} was requested in another conversation. Decide on it there, or ask an admin."
+    ),
+    "only_asker": (
+        "Only the person who requested {id} can approve it or undo it. Admins can deny it."
+    ),
+    "only_named": "Only a designated approver can decide on {id}.",
+    "not_named": "Only an admin or a designated approver can decide on {id}.",
+    "not_yours": "Someone else requested {id}. They or an admin can approve it.",
+    "two_others": "{id} needs {count} approvals. The person who requested it can't approve it.",
+    "asker_lacks_right": (
+        "{id} can no longer be applied: the person who requested it has lost the permission "
+        "there (`{right}`)."
+    ),
+    "asker_left": (
+        "{id} can no longer be applied: the person who requested it is no longer a member."
+    ),
+    "not_asker": "Someone else requested {id}. Only they can propose it again.",
+    "repeat_elsewhere": "{id} was requested in another conversation. Propose it again there.",
+    "not_decider": "Someone else denied {id}. Only they can say why.",
+}
+"""The sentence of each refusal by its code. "no_right" has the words of the right, "needs_admin"
+those of the kind of change, and nobody reads that an earlier approver has "left"."""
+_ASKER_UNKNOWN = (
+    "I couldn't check in time whether the person who requested {id} is still a member, so "
+    "nothing was changed. Try again in a minute."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The relation of a person to one change, at one moment and in one place.
+
+    None, and a verdict with `is_unknown`, mean that the platform did not tell. No rule takes that
+    for a no or for a yes.
+    """
+
+    id: str
+
+    is_read_only: bool
+    """True if the operator lets nobody change the table."""
+    is_personal: bool
+    """True if only its asker approves it (`Kind.is_personal`)."""
+    needed_approvals: int
+    names_approvers: bool
+    """True if the operator named who approves it, or its asker."""
+    is_exclusive: bool
+    """True if only the named approvers decide, and no admins."""
+    admin_sentence: str
+    """Why an admin must approve it in place of its asker; "" if the asker can."""
+
+    is_bot: bool
+    is_guest: bool | None
+    is_owner: bool
+    is_asker: bool
+    is_first_asker: bool
+    """True if they asked for it before somebody else changed it."""
+    is_named: bool | None
+    """True if they are among the named approvers."""
+    is_decider: bool
+    """True if they denied it."""
+    has_approved: bool
+    has_left: bool | None
+    """True if they were removed since they approved it."""
+
+    is_same_workspace: bool
+    """True if the place has the platform and workspace where it was asked for."""
+    is_where_asked: bool
+    """True if they may propose it again from this place."""
+    sees_card: bool
+    """True if the card is shown in this place."""
+    has_copy: bool
+    """True if a copy of the card was posted to them, or may have been."""
+
+    admin: Verdict
+    approve: tuple[Verdict, ...]
+    """Their rights to approve: for its table, then for each linked table. Who has a copy of the
+    card has the rights of the place where it was asked for."""
+    propose_here: tuple[Verdict, ...]
+    """Their rights to propose it in this place."""
+    propose_there: tuple[Verdict, ...]
+    """Their rights to propose it where it was asked for."""
+    named_rule: str
+    """The operator's rule that names the approvers."""
+    asker_propose: tuple[Verdict, ...]
+    """The rights of its asker to propose it, where they asked."""
+    asker_has_left: bool | None
+    """True if its asker was removed since. None also if that was not asked, because this person
+    may not approve it anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The deed is allowed by `rule`."""
+
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRefusal:
+    """The deed is refused, in these words. `rule` is the operator's rule that refuses it, "" for a
+    rule of Ponte's own. `values` fill the placeholders of the sentence."""
+
+    code: str
+    sentence: str
+    rule: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class NotKnown:
+    """The deed is neither allowed nor refused, because a platform did not tell `fact`: a right, or
+    a field of `Standing`. `id` is that of the change."""
+
+    fact: str
+    id: str = ""
+
+
+Judgment = Allowed | RuleRefusal | NotKnown
+_Objections = Iterator[str | Verdict | NotKnown]
+"""The reasons against a deed, of which the first one counts: the code of a refusal, a right that
+the person lacks, or a fact that is not known. A right that they have is no objection."""
+
+
+def require(judgment: Judgment) -> str:
+    """Return the rule that allows the deed. Raise NotFound, NotAllowed or StatusUnknown."""
+    match judgment:
+        case Allowed():
+            return judgment.rule
+        case RuleRefusal(code="hidden"):
+            raise NotFound(judgment.sentence, **judgment.values)
+        case RuleRefusal():
+            raise NotAllowed(judgment.sentence, rule=judgment.rule, **judgment.values)
+        case NotKnown(fact="asker_has_left"):
+            raise NotAllowed(_ASKER_UNKNOWN, id=judgment.id)
+    raise StatusUnknown
+
+
+def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Standing], Judgment]:
+    """Return the rule that judges by the first of these objections."""
+
+    @functools.wraps(list_objections)
+    def judge(standing: Standing) -> Judgment:
+        for objection in list_objections(standing):
+            code = "no_right"
+            if isinstance(objection, NotKnown):
+                return replace(objection, id=standing.id)
+            if isinstance(objection, str):
+                code, sentence = (
+                    objection,
+                    REFUSAL_SENTENCES.get(objection, standing.admin_sentence),
+                )
+                objection = Verdict(False, sentence, right="approve")
+            if objection.is_unknown:
+                return NotKnown(objection.right, standing.id)
+            if not objection.allowed:
+                values: dict[str, object] = {"right": objection.right, "id": standing.id}
+                values |= {"count": standing.needed_approvals, "rows": OWN_ROWS}
+                return RuleRefusal(code, objection.reason, objection.rule, values)
+        rights = () if standing.is_exclusive else (standing.admin, standing.approve[0])
+        rule = next((right.rule for right in rights if right.allowed), standing.named_rule)
+        return Allowed(rule or standing.propose_here[0].rule)
+
+    return judge
+
+
+@_rule
+def may_see(standing: Standing) -> _Objections:
+    """Judge whether the person may see the card. Everybody else gets the same answer as for an
+    unknown id, because ids are not secret."""
+    rights = (standing.admin, *(() if standing.is_personal else standing.approve[:1]))
+    has_card = standing.sees_card or standing.has_copy
+    is_own = standing.is_asker or standing.is_first_asker
+    if has_card or is_own or standing.is_named or any(right.allowed for right in rights):
+        return
+    if standing.is_named is None:
+        yield NotKnown("is_named")
+    yield from (right for right in rights if right.is_unknown)
+    yield "hidden"
+
+
+@_rule
+def refuse_approval(standing: Standing) -> _Objections:
+    """Judge whether the person may approve the change, and its asker is still here."""
+    yield from _object_to_undo(standing)
+    if standing.asker_has_left is None:
+        yield NotKnown("asker_has_left")
+    if standing.asker_has_left:
+        yield "asker_left"
+
+
+@_rule
+def refuse_consent(standing: Standing) -> _Objections:
+    """Judge whether an earlier approval of the person still counts."""
+    if standing.has_left is None:
+        yield NotKnown("has_left")
+    if standing.has_left:
+        yield "left"
+    yield from _object_to_undo(standing)
+
+
+@_rule
+def refuse_undo(standing: Standing) -> _Objections:
+    """Judge whether the person may undo the change, and its asker may still ask for it."""
+    return _object_to_undo(standing)
+
+
+@_rule
+def refuse_denial(standing: Standing) -> _Objections:
+    """Judge whether the person may deny the change. Its asker always may, on the platform and in
+    the workspace where they asked, also after somebody else changed it."""
+    if standing.is_personal and not standing.is_asker:
+        yield from _object_to_member(standing)
+        yield from _object_to_others(standing, "only_asker")
+    elif not standing.is_same_workspace or not (standing.is_asker or standing.is_first_asker):
+        yield from _object_to_decider(standing)
+
+
+@_rule
+def refuse_change(standing: Standing) -> _Objections:
+    """Judge whether the person may change the open proposal: who changes it becomes its asker."""
+    return _object_to_change(standing)
+
+
+@_rule
+def refuse_repeat(standing: Standing) -> _Objections:
+    """Judge whether the person asked for the change, in this place, so that they may propose it
+    again."""
+    if not standing.is_asker:
+        yield "not_asker"
+    # Each `ponte ask` has a conversation of its own, and only the owner reads it.
+    is_here = standing.is_where_asked or (standing.is_owner and standing.is_same_workspace)
+    if not is_here:
+        yield "repeat_elsewhere"
+    yield from _object_to_change(standing)
+
+
+@_rule
+def refuse_reason(standing: Standing) -> _Objections:
+    """Judge whether the person denied the change, so that they may say why."""
+    if not standing.is_decider:
+        yield "not_decider"
+
+
+@_rule
+def refuse_notice(standing: Standing) -> _Objections:
+    """Judge whether the person may be asked for a decision unasked."""
+    yield from _object_to_member(standing)
+    yield from (right for right in standing.approve[:1] if right.rule or right.is_unknown)
+
+
+RULES: Mapping[ChangeAction, Callable[[Standing], Judgment]] = {
+    "approve": refuse_approval,
+    "change": refuse_change,
+    "deny": refuse_denial,
+    "undo": refuse_undo,
+    "reason": refuse_reason,
+    "again": refuse_repeat,
+}
+"""The rule of each deed."""
+
+
+def shows_button(action: ChangeAction, standing: Standing) -> bool:
+    """Return whether the button is shown to the person. It is also if a fact is not known, because
+    a click asks again."""
+    is_given = action == "approve" and standing.has_approved
+    return not is_given and not isinstance(RULES[action](standing), RuleRefusal)
+
+
+def _object_to_undo(standing: Standing) -> _Objections:
+    """Yield why the person may not decide, or why its asker may not ask for it any more."""
+    if standing.is_read_only:
+        yield "read_only"
+    yield from _object_to_decider(standing)
+    sentence = REFUSAL_SENTENCES["asker_lacks_right"]
+    yield from (replace(right, reason=sentence) for right in standing.asker_propose)
+
+
+def _object_to_decider(standing: Standing) -> _Objections:
+    """Yield why the person may not decide on the change."""
+    if standing.is_personal:
+        if standing.is_bot:
+            yield "bot"
+        if not standing.is_asker:
+            yield "only_asker"
+        return
+    yield from _object_to_member(standing)
+    if standing.is_named is None:
+        yield NotKnown("is_named")
+    if standing.is_exclusive and not standing.is_named:
+        yield "only_named"
+    by_names = standing.names_approvers or standing.needed_approvals > 1
+    # If several people must approve, the asker counts only if the operator named them.
+    if standing.needed_approvals > 1 and standing.is_asker and not standing.is_named:
+        yield "two_others"
+    if standing.admin.allowed:
+        return
+    if standing.admin.is_unknown or not (standing.has_copy or standing.is_same_workspace):
+        yield from _object_to_others(standing, "elsewhere")
+    if all(right.allowed for right in standing.approve):
+        return
+    # A denial by a rule also applies to the person's own changes.
+    yield from (right for right in standing.approve if right.rule)
+    is_own = standing.is_asker and not standing.admin_sentence
+    is_enough = standing.is_named if by_names else is_own
+    if not is_enough:
+        yield from (right for right in standing.approve if right.is_unknown)
+    if not by_names:
+        yield from standing.propose_here
+    if is_enough:
+        return
+    if by_names:
+        yield "not_named"
+    yield "needs_admin" if standing.is_asker else "not_yours"
+
+
+def _object_to_change(standing: Standing) -> _Objections:
+    """Yield why the person may not change the proposal."""
+    yield from _object_to_member(standing)
+    if standing.is_personal and not standing.is_asker:
+        yield "only_asker"
+    if not standing.is_same_workspace:
+        yield from _object_to_others(standing, "elsewhere")
+    yield from standing.propose_there
+    if not standing.has_copy:
+        yield from standing.propose_here
+
+
+def _object_to_others(standing: Standing, code: str) -> _Objections:
+    """Yield this code, unless the person is an admin."""
+    if standing.admin.is_unknown:
+        yield standing.admin
+    if not standing.admin.allowed:
+        yield code
+
+
+def _object_to_member(standing: Standing) -> _Objections:
+    """Yield that the person is a program or a guest."""
+    if standing.is_bot:
+        yield "bot"
+    if standing.is_guest is None:
+        yield NotKnown("is_guest")
+    if standing.is_guest:
+        yield "guest"
