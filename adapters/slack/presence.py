@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from adapters.slack import client
 from adapters.slack.client import FAILURES, Feature, InDoubt, SlackApi, SlackRefused
@@ -43,6 +44,14 @@ class Workspace:
     """The scopes of the token; empty if Slack does not return them."""
     _identity: Json = field(default_factory=dict, init=False)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _post_locks: WeakValueDictionary[str, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary, init=False
+    )
+
+    def post_lock(self, channel: str, ts: str) -> asyncio.Lock:
+        """Return the lock for edits of a post. Each edit sends all of its cards, so two at the same
+        time would undo each other."""
+        return self._post_locks.setdefault(f"{channel}:{ts}", asyncio.Lock())
 
     async def identify(self) -> Json:
         """Return the response of auth.test, requested once. Raises as `SlackApi.identify`.

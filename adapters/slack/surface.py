@@ -157,7 +157,8 @@ class SlackSurface:
         try:
             released = await self._edit_by_stream(post, part)
             if not released:
-                await self._update(post, part)
+                async with self._workspace.post_lock(self._channel, _read_ts(post)):
+                    await self._update(post, part)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
         if part.answer is not None:
@@ -216,12 +217,13 @@ class SlackSurface:
             return PRIVATE_PREFIX + ts
         if answer is not None and self._source.kind == "card":
             # The decided cards are replaced where they are. If none is there, a post follows.
-            replacements = [
-                await posts.replace_card_in_post(
-                    self._workspace, self._channel, self._source.ts, self._thread, card
-                )
-                for card in answer.cards
-            ]
+            async with self._workspace.post_lock(self._channel, self._source.ts):
+                replacements = [
+                    await posts.replace_card_in_post(
+                        self._workspace, self._channel, self._source.ts, self._thread, card
+                    )
+                    for card in answer.cards
+                ]
             if any(replacements):
                 return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):

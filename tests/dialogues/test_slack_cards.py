@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -67,6 +68,31 @@ async def decide(w: Workplace, inbox: WatchedInbox, post: Post, card: Card = CAR
     decided = replace(card, state="Approved by Bob", actions=())
     reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
     await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
+
+
+async def test_nine_cards_that_are_decided_at_once_lose_their_buttons_at_once(
+    tmp_path: Path,
+) -> None:
+    """Each decision edits the same post. None puts the buttons of another one back."""
+    cards = tuple(replace(CARD, id=f"abc23{n}", rows=()) for n in range(2, 8)) + tuple(
+        replace(CARD, id=f"abd23{n}", rows=()) for n in range(2, 5)
+    )
+    asked = replace(ASKED, cards=cards)
+    async with answered_workplace(tmp_path, asked) as (w, inbox, _):
+        (post,) = [each for each in w.posts() if each.buttons]
+        await w.slack.click(w.bob, post, "Approve").acked.wait()
+        to = inbox.messages[-1].reply_to
+        decided = [replace(card, state="Approved by Bob", actions=()) for card in cards]
+        await asyncio.gather(
+            *(
+                w.bot.slack.reply(to, NoPosts()).finish(
+                    Answer("Done.", parts=("Done.",), cards=(card,))
+                )
+                for card in decided
+            )
+        )
+        assert post.visible_text.count("Approved by Bob") == len(cards)
+        assert not post.buttons
 
 
 @pytest.mark.parametrize("why", ["card deleted", "another card", "refused blocks"])
