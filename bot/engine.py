@@ -16,7 +16,7 @@ from core.changes.approval import Approval
 from core.changes.cards import CardBuilder, ChangeViews
 from core.changes.kinds import Applier
 from core.changes.ledger import SqlLedger
-from core.changes.service import ChangeService, Decisions, Proposals, Undo
+from core.changes.service import ChangeService, Decisions, Proposals
 from core.chat.approval_notices import ApprovalNotices, CardRedraw, PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Item, Message, prepare_codecs
@@ -101,9 +101,7 @@ class Engine:
             views,
             lifecycle,
             Proposals(approval, lifecycle),
-            Decisions(
-                ledger, approval, views, lifecycle, appliers, Undo(views, lifecycle, appliers)
-            ),
+            Decisions(ledger, approval, views, lifecycle, appliers),
         )
         requests = ApprovalNotices(
             outbox, changes, journal, platforms.replies, platforms.messengers, config.turn.locale

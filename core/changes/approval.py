@@ -237,9 +237,8 @@ class Approval:
         verdict = await self.policy.may(person, address, "approve", table)
         own = self.config.table_rules.find_rule(table)
         names = own.approvers - {ASKER}
-        if verdict.allowed and not own.approvers_only:
-            return verdict
-        if verdict.is_unknown or (verdict.rule and not verdict.allowed):
+        is_denied = verdict.is_unknown or (bool(verdict.rule) and not verdict.allowed)
+        if is_denied or (verdict.allowed and not own.approvers_only):
             return verdict
         is_approver = bool(names) and await self.policy.is_named(person, address, names)
         right = f"approve:{table}"

@@ -99,9 +99,9 @@ class CardBuilder:
         - `undo`: the change that has undone this one. The card then shows its rows, which hold the
           values as they are now, and who undid it and when.
         """
-        kind, is_erased = self.kind(change), change.is_forgotten or change.has_lapsed
+        kind = self.kind(change)
         # What a person approves comes first, so that a platform cuts other sentences.
-        first = "" if is_erased else kind.describe(change)
+        first = "" if change.is_erased else kind.describe(change)
         if change.state == "open":
             sentences = _describe_request(change, deciders, needs_admin, count, asker)
         else:
@@ -111,7 +111,7 @@ class CardBuilder:
             kind=change.kind,
             title=self.build_title(change),
             text="\n\n".join(filter(None, [first, " ".join(sentences)])),
-            rows=() if is_erased else self._build_rows(change, undo),
+            rows=() if change.is_erased else self._build_rows(change, undo),
             actions=self.possible_actions(change) if actions is None else actions,
             state=change.state,
             expires_at=change.proposal.expires_at if change.state == "open" else None,
@@ -153,22 +153,22 @@ class CardBuilder:
     def is_undoable(self, change: Change) -> bool:
         """Return whether the change can be taken back."""
         ended = change.state in ("done", "partial") and self.kind(change).can_be_undone
-        erased = change.is_forgotten or change.has_lapsed
-        return ended and bool(change.written_steps) and not change.undone_by and not erased
+        is_left = not change.undone_by and not change.is_erased
+        return ended and bool(change.written_steps) and is_left
 
     def possible_actions(self, change: Change) -> tuple[ChangeAction, ...]:
         """Return the actions that are possible in this state, regardless of who may take them."""
         if change.state == "open":
             has_fields = bool(self.kind(change).form_fields(change))
             return ("approve", "change", "deny") if has_fields else ("approve", "deny")
+        if change.is_erased:
+            return ()
         has_failed = change.state == "failed" and not change.proposal.undone_change
         if change.state in ("denied", "expired") or has_failed:
-            is_erased = change.is_forgotten or change.has_lapsed
             is_persons = change.state == "denied" and change.decider != PONTE_PERSON
-            can_explain = is_persons and not change.denial_reason
             can_repeat = not change.repeated_by and bool(self.kind(change).form_fields(change))
-            again: tuple[ChangeAction, ...] = ("again",) if can_repeat and not is_erased else ()
-            return ("reason", *again) if can_explain and not is_erased else again
+            again: tuple[ChangeAction, ...] = ("again",) if can_repeat else ()
+            return ("reason", *again) if is_persons and not change.denial_reason else again
         return ("undo",) if self.is_undoable(change) else ()
 
     def _describe_decision(

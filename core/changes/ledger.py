@@ -325,8 +325,7 @@ class SqlLedger(SqlStore):
         """Store the reason of a denial that has none yet, and `note` in place of a note that the
         model has not read. Return the change. Any other change stays as it is."""
         change = _get_locked(connection, id)
-        is_erased = change.is_forgotten or change.has_lapsed
-        if change.state == "denied" and not change.denial_reason and not is_erased:
+        if change.state == "denied" and not change.denial_reason and not change.is_erased:
             connection.execute("DELETE FROM notes WHERE change = ?", (id,))
             _add_note(connection, change, note)
             _put_reason(connection, change, change.decider, reason)
@@ -378,7 +377,7 @@ class SqlLedger(SqlStore):
         former = _get_locked(connection, former_id)
         if former.repeated_by:
             return _get_change(connection, former.repeated_by)
-        if former.is_forgotten or former.has_lapsed:
+        if former.is_erased:
             raise Superseded
         change = _insert(connection, Change(proposal), "asked" if asks_nobody else "")
         sql = "UPDATE changes SET repeated_by = ?, version = version + 1 WHERE id = ?"

@@ -177,81 +177,6 @@ _NOT_UNDONE = "Not undone: `{id}` is unchanged."
 _UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
 _REDONE = "Undone (`{id}`). The change `{change}` is in effect again."
 _NOTHING_DONE = "There is nothing to undo."
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """Takes applied changes back."""
-
-    views: ChangeViews
-    lifecycle: ChangeLifecycle
-    appliers: Mapping[str, Applier]
-
-    async def undo(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
-        """Take an applied change back, as a new change, and return the answer."""
-        if change.state == "applying":
-            return change, ""
-        undo = await self.views.ledger.get(change.undone_by) if change.undone_by else None
-        if undo is None and self.views.builder.is_undoable(change):
-            if change.decided_at + UNDO_LIFETIME_SECONDS <= self.views.clock():
-                return await self.views.build_answer([cards.describe_lapse()], [change], decision)
-            rule = require(refuse_undo(standing))
-            applier = self.appliers.get(change.draft.applier)
-            if applier is None:
-                raise ToolError("The system where the change was made is no longer connected.")
-            draft = applier.revert(change)
-            now = self.views.clock()
-            proposal = replace(
-                change.proposal,
-                id=new_change_id(),
-                draft=draft,
-                asker=decision.person,
-                seq=decision.seq,
-                call_id="undo",
-                locale=LANGUAGE.get(),
-                created_at=now,
-                expires_at=now,
-                undone_change=change.id,
-                revision=1,
-            )
-            undo = await self.views.ledger.undo(proposal, decision.person, now, rule)
-        # Another event undoes it, or this one cannot. An undo of this very event goes on: it was
-        # delivered again, or its process crashed.
-        if undo is None or undo.decision_seq != decision.seq:
-            return await self._not_undone(change, undo, decision)
-        if undo.state == "applying":
-            undo = await self.lifecycle.apply(undo)
-        change = await self.views.ledger.get(change.id)
-        has_failed = undo.state == "failed"
-        first = change.proposal.undone_change
-        sentence = _NOT_UNDONE if has_failed else _REDONE if first else _UNDONE
-        words = [say(sentence, id=(change if has_failed else undo).id, change=first)]
-        if undo.state == "done":  # the card of `change` says the rest
-            return await self.views.build_answer(words, [change], decision)
-        words.append(self.views.builder.describe_outcome(undo))
-        return await self.views.build_answer(words, [undo, change], decision)
-
-    async def _not_undone(
-        self, change: Change, undo: Change | None, decision: DecisionRequest
-    ) -> Answer:
-        """Return the answer that explains why nothing was taken back by this event."""
-        if undo is not None:
-            words = [
-                say(_UNDONE_ALREADY, id=change.id, undo=undo.id),
-                self.views.builder.describe_outcome(undo),
-            ]
-            return await self.views.build_answer(words, [undo, change], decision)
-        if change.written_steps and change.is_forgotten:
-            return await self.views.build_answer([say(cards.ERASED)], [change], decision)
-        if change.written_steps and change.has_lapsed:
-            return await self.views.build_answer([cards.describe_lapse()], [change], decision)
-        kind = self.views.builder.kind(change)
-        is_final = change.written_steps and not kind.can_be_undone
-        sentence = kind.no_undo if is_final else _NOTHING_DONE
-        words = [say(sentence), self.views.builder.describe_outcome(change)]
-        return await self.views.build_answer(words, [change], decision)
-
-
 _READ_FIRST = "This is the full request `{id}`. To approve it as shown, type `{hint}`."
 _READ_ELSEWHERE = (
     "Not everyone here is allowed to read all of `{id}`. Type `approve {id}` where it was "
@@ -285,7 +210,6 @@ class Decisions:
     views: ChangeViews
     lifecycle: ChangeLifecycle
     appliers: Mapping[str, Applier]
-    undo: Undo
 
     async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
         """Approve, change, deny or undo a change, or propose it again. Return the answer for the
@@ -322,7 +246,7 @@ class Decisions:
             "change": self._change,
             "deny": self._deny,
             "reason": self._deny,  # its form is sent as a denial
-            "undo": self.undo.undo,
+            "undo": self._undo,
             "again": self._propose_again,
         }
         result: _Result = change, ""
@@ -367,10 +291,9 @@ class Decisions:
         _refuse_program(requests[0])
         changes = [await self.ledger.get(request.id) for request in requests]
         # An event that continues after a crash has passed these checks before.
-        if all(change.decision_seq != requests[0].seq for change in changes):
-            refusal = await self._check_all(changes, requests)
-            if refusal is not None:
-                return refusal
+        is_new = all(change.decision_seq != requests[0].seq for change in changes)
+        if is_new and (refusal := await self._prepare_all(changes, requests)):
+            return refusal
         lines, rest = list[str](), list(requests)
         while rest:
             request = rest.pop(0)
@@ -391,7 +314,7 @@ class Decisions:
             lines.append(f"- {say(_NOT_REACHED, ids=ids)}")
         return Answer("\n".join(lines), has_own_post=True)
 
-    async def _check_all(
+    async def _prepare_all(
         self, changes: Sequence[Change], requests: Sequence[DecisionRequest]
     ) -> Answer | None:
         """Check that each change is as it was shown and that the person may approve it. Return the
@@ -545,6 +468,68 @@ class Decisions:
             words = escape_markdown(error.words())
             raise ToolError("{words}", code=error.code, words=words) from error
         return draft, await self.approval.allow_draft(person, address, draft)
+
+    async def _undo(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
+        """Take an applied change back, as a new change, and return the answer."""
+        if change.state == "applying":
+            return change, ""
+        undo = await self.ledger.get(change.undone_by) if change.undone_by else None
+        if undo is None and self.views.builder.is_undoable(change):
+            if change.decided_at + UNDO_LIFETIME_SECONDS <= self.lifecycle.clock():
+                return await self.views.build_answer([cards.describe_lapse()], [change], decision)
+            rule = require(refuse_undo(standing))
+            applier = self.appliers.get(change.draft.applier)
+            if applier is None:
+                raise ToolError("The system where the change was made is no longer connected.")
+            draft = applier.revert(change)
+            now = self.lifecycle.clock()
+            proposal = replace(
+                change.proposal,
+                id=new_change_id(),
+                draft=draft,
+                asker=decision.person,
+                seq=decision.seq,
+                call_id="undo",
+                locale=LANGUAGE.get(),
+                created_at=now,
+                expires_at=now,
+                undone_change=change.id,
+                revision=1,
+            )
+            undo = await self.ledger.undo(proposal, decision.person, now, rule)
+        # Another event undoes it, or this one cannot. An undo of this very event goes on: it was
+        # delivered again, or its process crashed.
+        if undo is None or undo.decision_seq != decision.seq:
+            return await self._not_undone(change, undo, decision)
+        if undo.state == "applying":
+            undo = await self.lifecycle.apply(undo)
+        change, changes = await self.ledger.get(change.id), [undo]
+        has_failed = undo.state == "failed"
+        first = change.proposal.undone_change
+        sentence = _NOT_UNDONE if has_failed else _REDONE if first else _UNDONE
+        words = [say(sentence, id=(change if has_failed else undo).id, change=first)]
+        if undo.state == "done":  # the card of `change` says the rest
+            changes = []
+        words += map(self.views.builder.describe_outcome, changes)
+        return await self.views.build_answer(words, [*changes, change], decision)
+
+    async def _not_undone(
+        self, change: Change, undo: Change | None, decision: DecisionRequest
+    ) -> Answer:
+        """Return the answer that explains why nothing was taken back by this event."""
+        builder, changes = self.views.builder, [change]
+        if undo is not None:
+            words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
+            words.append(builder.describe_outcome(undo))
+            changes = [undo, change]
+        elif change.written_steps and change.is_erased:
+            words = [say(cards.ERASED) if change.is_forgotten else cards.describe_lapse()]
+        else:
+            kind = builder.kind(change)
+            is_final = change.written_steps and not kind.can_be_undone
+            sentence = kind.no_undo if is_final else _NOTHING_DONE
+            words = [say(sentence), builder.describe_outcome(change)]
+        return await self.views.build_answer(words, changes, decision)
 
     async def _propose_again(
         self, change: Change, decision: DecisionRequest, standing: Standing

@@ -127,18 +127,17 @@ class ApprovalNotices:
         """Send and redraw everything that is due. Return how many notices failed for now. Raise
         NotStored."""
         outbox, failures = self.outbox, 0
-        if things := await outbox.list_due("asked", _FOREVER):
-            failures += await self._each(self._ask, things)
         after = self.changes.approval.config.table_rules.remind_after
-        before = self.changes.views.clock() - after
-        if after and (things := await outbox.list_due("reminded", before)):
-            failures += await self._each(self._remind, things)
-        if things := await outbox.list_due("expired", _FOREVER):
-            failures += await self._each(self._announce_expiry, things)
-        if notices := await outbox.list_unposted():
-            failures += await self._each(self._post, notices)
-        if notices := await outbox.list_outdated():
-            failures += await self._each(self._redraw, notices)
+        reminded_before = self.changes.views.clock() - after if after else 0.0
+        # In this order, because a step stores the notices that a later one posts.
+        for find, step in (
+            (lambda: outbox.list_due("asked", _FOREVER), self._ask),
+            (lambda: outbox.list_due("reminded", reminded_before), self._remind),
+            (lambda: outbox.list_due("expired", _FOREVER), self._announce_expiry),
+            (outbox.list_unposted, self._post),
+            (outbox.list_outdated, self._redraw),
+        ):
+            failures += await self._each(step, await find())
         return failures
 
     async def _each(
@@ -477,7 +476,7 @@ class CardRedraw:
     requests: ApprovalNotices
     outbox: Outbox
     _tries: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
-    """Failed redraws of a card, by change and by the message that listed it ("" for its own)."""
+    """Failed redraws of a card, by change and by the turn whose answer shows it."""
 
     async def run(self) -> None:
         """Redraw cards until cancelled: when `due` is set, and periodically."""
@@ -504,37 +503,41 @@ class CardRedraw:
                 continue  # only a process with this platform can post there
             with use_locale(change.proposal.locale):
                 card = await views.card(change)
-            turn = await self.journal.replace_cards(change.proposal.seq, [card])
-            if turn is not None and turn.state not in FINAL_STATES:
-                continue  # the end of the turn posts the card
-            answer = turn.answer if turn is not None and turn.state in _POSTED_STATES else None
-            is_shown = answer is not None and any(one.id == change.id for one in answer.cards)
-            if turn and answer and is_shown and not await self._refresh(turn, answer, change.id):
-                failures += 1
-                continue
-            await ledger.record_drawn(change)
+            is_drawn = await self._replace_card(change.proposal.seq, card)
+            if is_drawn:
+                await ledger.record_drawn(change)
+            failures += is_drawn is False
         # The cards in answers to the command `approvals`, which lists requests.
         for listed in await self.outbox.list_outdated("list"):
             if listed.person.platform not in self.replies:
                 continue
-            turn, change = None, await ledger.get(listed.change)
+            change, is_drawn = await ledger.get(listed.change), True
             if listed.text and listed.reply_to is not None:  # not forgotten
                 with use_locale(listed.locale):
                     card = await views.card(change, listed.person, listed.reply_to.address)
                 # The text of such a notice is the number of the message with the command.
-                turn = await self.journal.replace_cards(int(listed.text), [card])
-            if turn is not None and turn.state not in FINAL_STATES:
-                continue
-            answer = turn.answer if turn is not None and turn.state in _POSTED_STATES else None
-            if turn and answer and not await self._refresh(turn, answer, change.id, listed.text):
-                failures += 1
-                continue
-            await self.outbox.put(replace(listed, drawn_version=change.version))
+                is_drawn = await self._replace_card(int(listed.text), card)
+            if is_drawn:
+                await self.outbox.put(replace(listed, drawn_version=change.version))
+            failures += is_drawn is False
         return failures + await self.requests.once()
 
-    async def _refresh(self, turn: Turn, answer: Answer, change: str, message: str = "") -> bool:
+    async def _replace_card(self, seq: int, card: Card) -> bool | None:
+        """Draw this card in the answer of a turn. Return None if the end of the turn posts it,
+        False if it must be retried later."""
+        turn = await self.journal.replace_cards(seq, [card])
+        if turn is None:
+            return True
+        if turn.state not in FINAL_STATES:
+            return None
+        answer = turn.answer if turn.state in _POSTED_STATES else None
+        if answer is None or card.id not in [one.id for one in answer.cards]:
+            return True
+        return await self._refresh(turn, answer, card.id)
+
+    async def _refresh(self, turn: Turn, answer: Answer, change: str) -> bool:
         """Edit the post with the cards. If the platform is busy, wait once and retry. Return False
-        if it must be retried later. Failures are counted for each `change` and `message`."""
+        if it must be retried later."""
         build = self.replies.get(turn.message.address.platform)
         if build is None:
             return True
@@ -549,7 +552,7 @@ class CardRedraw:
         except Undeliverable as gone:
             cards_log.info("card cannot be updated any more", turn=turn.id, error=str(gone))
         except Exception as error:
-            self._tries[change, message] += 1
+            self._tries[change, turn.id] += 1
             cards_log.warning("could not update a card", change=change, error=repr(error))
-            return self._tries[change, message] >= MAX_REDRAW_TRIES
+            return self._tries[change, turn.id] >= MAX_REDRAW_TRIES
         return True

@@ -11,7 +11,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, tzinfo
 from functools import cached_property
 from typing import Any, Literal
@@ -126,19 +126,19 @@ class TargetView:
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
         """Return the view of a stored target."""
-        return cls(
-            table_id=str(target.get("table_id", "")),
-            key=str(target.get("key", "id")),
-            link_fields=frozenset(target.get("link_fields", ())),
-            hidden_fields=frozenset(target.get("hidden_fields", ())),
-            system_fields=tuple(map(str, target.get("system_fields", ()))),
-            display_field=str(target.get("display_field", "")),
-            formats=dict(target.get("formats", {})),
-            choice_fields=frozenset(target.get("choice_fields", ())),
-            linked_tables=tuple(map(tuple, target.get("linked_tables", ()))),
-            slug=str(target.get("slug", "")),
-            place=str(target.get("place", "")),
-        )
+        names = [each.name for each in fields(cls) if each.name in target]
+        return cls(**{name: _TARGET_READERS.get(name, str)(target[name]) for name in names})
+
+
+_TARGET_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "link_fields": frozenset,
+    "hidden_fields": frozenset,
+    "choice_fields": frozenset,
+    "system_fields": tuple,
+    "formats": dict,
+    "linked_tables": lambda tables: tuple(map(tuple, tables)),
+}
+"""Read the fields of a `TargetView` that are no text."""
 
 
 @dataclass(frozen=True)
@@ -309,6 +309,11 @@ class Change:
         """Return "proposal" if the change was never approved, else "change"."""
         decided = self.state not in ("open", "denied", "expired", "withdrawn")
         return "change" if decided else "proposal"
+
+    @property
+    def is_erased(self) -> bool:
+        """True if its stored rows were erased, by `forget` or because of their age."""
+        return self.is_forgotten or self.has_lapsed
 
     @property
     def is_untouched(self) -> bool:

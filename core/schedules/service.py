@@ -148,7 +148,7 @@ class ScheduleService:
             change = await self.changes.ledger.get(id)
             is_own = change.proposal.asker.key in self.people.list_keys(by.key)
             is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
-            if not is_own or not is_base or change.is_forgotten or change.has_lapsed:
+            if not is_own or not is_base or change.is_erased:
                 raise
             _check_readers(change.proposal.address, address)
             replaced = change.draft

@@ -37,7 +37,7 @@ from core.changes.approval import ASKER, Approval, TableRule, TableRules
 from core.changes.cards import CardBuilder, ChangeViews
 from core.changes.kinds import Changer
 from core.changes.ledger import SqlLedger
-from core.changes.service import Decisions, Undo
+from core.changes.service import Decisions
 from core.domain.changes import (
     Change,
     ChangeStep,
@@ -226,8 +226,7 @@ class Machine(RuleBasedStateMachine):
         approval = Approval(allow_list(KEYS), KINDS, FixedConfig(RULES))
         owner: Any = SimpleNamespace(current="")
         views = ChangeViews(self.ledger, approval, builder, self.clock, Platforms(), owner)
-        undo = Undo(views, self.lifecycle, appliers)
-        self.decisions = Decisions(self.ledger, approval, views, self.lifecycle, appliers, undo)
+        self.decisions = Decisions(self.ledger, approval, views, self.lifecycle, appliers)
 
     def clock(self) -> float:
         return self.now
