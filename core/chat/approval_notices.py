@@ -8,7 +8,7 @@ made. A copy of a card is redrawn when its change does. The first decision close
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -498,13 +498,18 @@ class CardRedraw:
         NotStored."""
         await self.changes.lifecycle.end_overdue()
         failures, ledger, views = 0, self.changes.ledger, self.changes.views
+        # All cards of a message at once: an edit sends them all, and puts back the buttons of those
+        # that were decided and not yet replaced.
+        by_message: dict[int, list[Change]] = defaultdict(list)
         for change in await ledger.list_undrawn():
-            if change.proposal.address.platform not in self.replies:
-                continue  # only a process with this platform can post there
-            with use_locale(change.proposal.locale):
-                card = await views.card(change)
-            is_drawn = await self._replace_card(change.proposal.seq, card)
-            if is_drawn:
+            # Only a process with this platform can post there.
+            if change.proposal.address.platform in self.replies:
+                by_message[change.proposal.seq].append(change)
+        for seq, changes in by_message.items():
+            with use_locale(changes[0].proposal.locale):
+                cards = [await views.card(change) for change in changes]
+            is_drawn = await self._replace_cards(seq, cards)
+            for change in changes if is_drawn else ():
                 await ledger.record_drawn(change)
             failures += is_drawn is False
         # The cards in answers to the command `approvals`, which lists requests.
@@ -516,24 +521,24 @@ class CardRedraw:
                 with use_locale(listed.locale):
                     card = await views.card(change, listed.person, listed.reply_to.address)
                 # The text of such a notice is the number of the message with the command.
-                is_drawn = await self._replace_card(int(listed.text), card)
+                is_drawn = await self._replace_cards(int(listed.text), [card])
             if is_drawn:
                 await self.outbox.put(replace(listed, drawn_version=change.version))
             failures += is_drawn is False
         return failures + await self.requests.once()
 
-    async def _replace_card(self, seq: int, card: Card) -> bool | None:
-        """Draw this card in the answer of a turn. Return None if the end of the turn posts it,
-        False if it must be retried later."""
-        turn = await self.journal.replace_cards(seq, [card])
+    async def _replace_cards(self, seq: int, cards: Sequence[Card]) -> bool | None:
+        """Draw these cards in the answer of a turn. Return None if the end of the turn posts them,
+        False if they must be retried later."""
+        turn = await self.journal.replace_cards(seq, cards)
         if turn is None:
             return True
         if turn.state not in FINAL_STATES:
             return None
         answer = turn.answer if turn.state in _POSTED_STATES else None
-        if answer is None or card.id not in [one.id for one in answer.cards]:
+        if answer is None or not {one.id for one in answer.cards} & {one.id for one in cards}:
             return True
-        return await self._refresh(turn, answer, card.id)
+        return await self._refresh(turn, answer, cards[0].id)
 
     async def _refresh(self, turn: Turn, answer: Answer, change: str) -> bool:
         """Edit the post with the cards. If the platform is busy, wait once and retry. Return False

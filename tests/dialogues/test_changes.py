@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+from core.base.tasks import cancel_all
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.tools.tool import tool
@@ -42,6 +43,20 @@ async def test_the_answer_is_the_card_and_not_the_models_words(bot_home: BotHome
         bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
         await ponte.engine.redraw.once()
         assert f"⟦{answer.cards[0].id} expired ⟧" in post.text
+
+
+async def test_cards_of_one_message_are_redrawn_together(bot_home: BotHome) -> None:
+    """One edit shows all of them, and none has its buttons again meanwhile."""
+    async with bot(bot_home, MemoryTable()) as ponte:
+        call = 'call table_create {"rows": [{"Name": "Ada"}]}'
+        answer = await ponte.ask("\n".join([call] * 3))
+        (post,) = ponte.recorder.posts
+        before = len(post.texts)
+        await cancel_all([t for t in asyncio.all_tasks() if t.get_name() == "redraw"])
+        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
+        await ponte.engine.redraw.once()
+        assert len(post.texts) == before + 1
+        assert all(f"⟦{card.id} expired ⟧" in post.text for card in answer.cards)
 
 
 async def test_several_proposals_of_one_round_are_decided_one_by_one(bot_home: BotHome) -> None:
