@@ -373,15 +373,21 @@ class Ponte:
         words = render_command(replace(command, reason=reason.strip()))
         answer = await self.run_command(words, linked)
         after = await ledger.get(change_id)
-        is_decided = after.state == _STATE_AFTER[action] and after.state != before.state
-        is_decided |= after.denial_reason != before.denial_reason
-        is_decided |= after.repeated_by != before.repeated_by
-        is_counted = after.state == "open" and len(after.consents) > len(before.consents)
-        is_revised = after.proposal.revision > before.proposal.revision
+        facts_before, facts = [
+            (
+                one.state,
+                one.denial_reason,
+                one.repeated_by,
+                one.proposal.revision,
+                len(one.consents),
+            )
+            for one in (before, after)
+        ]
+        is_decided = facts != facts_before and after.state in (before.state, _STATE_AFTER[action])
         is_listed = action == "change" and not values and answer.get("code") == BadInput.code
         if is_listed and self.engine.changes.approval.kinds[before.draft.kind].form_fields(before):
             return {**answer, "status": "done"}  # it lists the fields
-        return answer if is_decided or is_counted or is_revised else {**answer, "status": "failed"}
+        return answer if is_decided else {**answer, "status": "failed"}
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:
         """Run a typed command of the owner and return its answer. `linked`: the display turns

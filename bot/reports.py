@@ -233,12 +233,12 @@ async def _judge_right(
     policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
     right, _, name = asked.partition(":")
+    approval = Approval(policy, {}, config)
     of_table = bool(name) and right in ("read", "propose", "approve")
     table = config.table_rules.find_rule(name) if of_table else TableRule()
     if table.access == "hidden" or (table.access == "read" and right != "read"):
         return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
     if right == "approve" and name:
-        approval = Approval(policy, {}, config)
         verdict = await approval.judge_approver(who, where, name)
         if verdict.rule.startswith("tables."):
             words = (
@@ -257,7 +257,6 @@ async def _judge_right(
     for place, rule in book.channels.items():
         rules[rule.source] = f"[channels] {place}: {_describe_rule(rule)}"
     why = rules.get(verdict.rule, "" if verdict.allowed else verdict.words())
-    approval = Approval(policy, {}, config)
     if (
         verdict.allowed
         and right == "propose"

@@ -68,6 +68,11 @@ _PROPOSAL_COLUMNS = (
     *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
     *("undone_change", "tool", "revision", "revision_seqs"),
 )
+_CHANGE_COLUMNS = (
+    *("state", "decided_at", "decision_seq", "undone_by", "version", "denial_reason"),
+    "repeated_by",
+)
+"""Fields of a change that are stored as they are, in columns of these names."""
 AUTO_UPDATES_SECONDS = 3600.0
 """Seconds for which updates that the policy approves are counted."""
 _DRAFT_COLUMNS = ("applier", "kind", "title", "note")
@@ -224,9 +229,7 @@ class SqlLedger(SqlStore):
         """Begin to apply this revision of an open proposal for the event `seq`, or expire it if it
         is too old. Return the change. A second caller gets the change as the first one left it."""
         change = _get_locked(connection, id)
-        if change.proposal.revision != revision:
-            return change
-        if change.state != "open":
+        if change.state != "open" or change.proposal.revision != revision:
             return change
         if change.proposal.expires_at <= now:
             _set_state(connection, id, "expired", ended_at=now)
@@ -400,8 +403,8 @@ class SqlLedger(SqlStore):
         now: float,
         rule: str = "",
     ) -> Change:
-        """Begin to undo the change `proposal.undoes`. Return the change that undoes it, or the one
-        that an earlier call began."""
+        """Begin to undo the change `proposal.undone_change`. Return the change that undoes it, or
+        the one that an earlier call began."""
         original = _get_locked(connection, proposal.undone_change)
         if original.undone_by:
             return _get_change(connection, original.undone_by)
@@ -765,21 +768,23 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
     """Return the changes that the statement finds, with their steps and approvals."""
     changes = []
     for row in connection.execute(statement, values).fetchall():
-        steps, consents = list[ChangeStep](), list[Consent]()
+        id, steps = row["id"], list[ChangeStep]()
         sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
-        step_rows = connection.execute(sql, (row["id"],))
-        sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
-        consent_rows = connection.execute(sql, (row["id"],))
-        for one in step_rows:
+        for one in connection.execute(sql, (id,)):
             texts = (one["before"], one["after"], one["current"])
             before, after, current = (None if each is None else json.loads(each) for each in texts)
             write = RowWrite(one["row"], before, after, one["applier_data"])
             why = one["explanation"]
             steps.append(ChangeStep(one["number"], write, one["state"], current, why))
-        for one in consent_rows:
-            person = decode_json(Person, one["approver"])
-            address = decode_json(Address, one["address"])
-            consents.append(Consent(person, address, one["approved_at"]))
+        sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
+        consents = [
+            Consent(
+                decode_json(Person, one["approver"]),
+                decode_json(Address, one["address"]),
+                one["approved_at"],
+            )
+            for one in connection.execute(sql, (id,))
+        ]
         draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
         fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
         writes = tuple(step.write for step in steps)
@@ -788,7 +793,7 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             sql = "SELECT person FROM inbox WHERE seq = ?"
             fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""
         proposal = Proposal(
-            id=row["id"],
+            id=id,
             draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),
             asker=decode_json(Person, row["asker"]),
             address=decode_json(Address, row["address"]),
@@ -797,21 +802,16 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             origin=decode_json(MessageOrigin, row["origin"]),
             **fields,
         )
+        change_fields: dict[str, Any] = {name: row[name] for name in _CHANGE_COLUMNS}
         change = Change(
             proposal=proposal,
-            state=row["state"],
             steps=tuple(steps),
             decider=decider,
-            decided_at=row["decided_at"],
-            decision_seq=row["decision_seq"],
-            undone_by=row["undone_by"],
             is_forgotten=row["erasure_reason"] == _FORGOTTEN,
             has_lapsed=row["erasure_reason"] == _LAPSED,
-            version=row["version"],
             consents=tuple(consents),
-            denial_reason=row["denial_reason"],
-            repeated_by=row["repeated_by"],
-            copy_recipients=outbox.find_copy_recipients(connection, row["id"]),
+            copy_recipients=outbox.find_copy_recipients(connection, id),
+            **change_fields,
         )
         changes.append(change)
     return changes

@@ -159,11 +159,12 @@ class Proposals:
 
     async def withdraw_drafts_of(self, applier: str) -> int:
         """Withdraw the open proposals for a system whose data was replaced. Return how many."""
-        waiting = await self.lifecycle.ledger.list_waiting_for_people()
-        drafted = [change for change in waiting if change.draft.applier == applier]
-        for change in drafted:
-            await self.lifecycle.close(change, "withdrawn", None)
-        return len(drafted)
+        count = 0
+        for change in await self.lifecycle.ledger.list_waiting_for_people():
+            if change.draft.applier == applier:
+                await self.lifecycle.close(change, "withdrawn", None)
+                count += 1
+        return count
 
 
 def _intended_write(draft: Draft) -> object:
