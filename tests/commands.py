@@ -70,13 +70,13 @@ class Command:
     ) -> None:
         self.returncode: int | None = None
         input, stdin = os.pipe()
-        output, written = (None, stdout) if stdout is not None else os.pipe()
+        output, lines = (None, stdout) if stdout is not None else os.pipe()
         errors, error = os.pipe()
-        assert written is not None
+        assert lines is not None
         self._connection = send_request(
-            address, module, words, [input, written, error], environment, str(folder)
+            address, module, words, [input, lines, error], environment, str(folder)
         )
-        for ours in (input, error, *([written] if output is not None else [])):
+        for ours in (input, error, *([lines] if output is not None else [])):
             os.close(ours)
         self.pid = receive_number(self._connection)
         self.stdin = os.fdopen(stdin, "w", encoding="utf-8")

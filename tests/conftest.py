@@ -147,15 +147,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("over the budget", yellow=True)
         for line in lines:
             terminalreporter.line(line)
-    skipped = Counter(
+    counter = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
         for report in terminalreporter.stats.get("skipped", [])
         if isinstance(report.longrepr, tuple)
     )
-    if not skipped:
+    if not counter:
         return
     terminalreporter.section("skipped")
-    for reason, count in skipped.most_common():
+    for reason, count in counter.most_common():
         tests = f"{count} test{'s' * (count > 1)}"
         needs = NEEDS.match(reason)
         terminalreporter.line(
@@ -226,29 +226,29 @@ def _ask_the_machine_once() -> Iterator[None]:
 
 
 def _find_base_python_once() -> Callable[[], Awaitable[environment.BasePython]]:
-    found: list[environment.BasePython] = []
+    matches: list[environment.BasePython] = []
 
     @functools.wraps(environment.find_base_python)
     async def find() -> environment.BasePython:
-        if not found:
-            found.append(await find.__wrapped__())
-        return found[0]
+        if not matches:
+            matches.append(await find.__wrapped__())
+        return matches[0]
 
     return find
 
 
 def _read_parameters_once() -> Callable[[Callable[..., Awaitable[object]]], Parameters]:
     """`Parameters.of` with a memory for methods, whose functions stay for good."""
-    read = Parameters.of
-    known: dict[object, Parameters] = {}
+    read_parameters = Parameters.of
+    parameters: dict[object, Parameters] = {}
 
     def of(function: Callable[..., Awaitable[object]]) -> Parameters:
         method = getattr(function, "__func__", None)
         if method is None:
-            return read(function)
-        if method not in known:
-            known[method] = read(function)
-        return known[method]
+            return read_parameters(function)
+        if method not in parameters:
+            parameters[method] = read_parameters(function)
+        return parameters[method]
 
     return of
 

@@ -84,7 +84,7 @@ def faults_of(path: Path) -> list[Fault]:
     """Every fault that this file can have."""
     source = path.read_text("utf-8")
     lines = source.encode().splitlines()
-    found: list[Fault] = []
+    matches: list[Fault] = []
 
     def add(node: ast.expr | ast.stmt, changed: ast.AST | str, kind: str) -> None:
         if node.end_lineno != node.lineno or node.end_col_offset is None:
@@ -95,14 +95,14 @@ def faults_of(path: Path) -> list[Fault]:
             after = f"({after})"
         name = str(path.relative_to(ROOT))
         place = (name, node.lineno, node.col_offset, node.end_col_offset)
-        found.append(Fault(*place, before, after, kind))
+        matches.append(Fault(*place, before, after, kind))
 
     for function in ast.walk(ast.parse(source)):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for statement in function.body:
                 for node in _inside(statement):
                     _add_faults(node, add)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(matches))
 
 
 def _inside(node: ast.AST) -> Iterator[ast.AST]:
@@ -134,9 +134,9 @@ def _add_faults(node: ast.AST, add: object) -> None:
     assert callable(add)
     match node:
         case ast.Compare(ops=[op]) if type(op) in COMPARISONS:
-            changed = copy.deepcopy(node)
-            changed.ops = [COMPARISONS[type(op)]()]
-            add(node, changed, "operator")
+            change = copy.deepcopy(node)
+            change.ops = [COMPARISONS[type(op)]()]
+            add(node, change, "operator")
         case ast.BoolOp():
             flipped = copy.deepcopy(node)
             flipped.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
@@ -167,8 +167,8 @@ def sample(seed: int, count: int) -> list[Fault]:
         for fault in faults_of(path):
             by_line.setdefault((fault.path, fault.line), []).append(fault)
     chance = random.Random(seed)
-    chosen = chance.sample(sorted(by_line), count)
-    return [chance.choice(by_line[line]) for line in chosen]
+    choice = chance.sample(sorted(by_line), count)
+    return [chance.choice(by_line[line]) for line in choice]
 
 
 def splice(fault: Fault, text: str) -> None:
@@ -197,12 +197,12 @@ def mark(faults: list[Fault], hits: Path) -> None:
 
 def tests_of(hits: Path) -> dict[int, list[str]]:
     """Fault → its tests; those that reach few faults, and so are specific, come first."""
-    reached: dict[int, set[str]] = {}
+    targets: dict[int, set[str]] = {}
     for line in hits.read_text().splitlines():
         number, _, test = line.partition(" ")
-        reached.setdefault(int(number), set()).add(test)
-    common = Counter(test for tests in reached.values() for test in tests)
-    return {n: sorted(filter(None, t), key=lambda x: (common[x], x)) for n, t in reached.items()}
+        targets.setdefault(int(number), set()).add(test)
+    common = Counter(test for tests in targets.values() for test in tests)
+    return {n: sorted(filter(None, t), key=lambda x: (common[x], x)) for n, t in targets.items()}
 
 
 class NotRun(Exception):
@@ -214,20 +214,20 @@ def check(faults: list[Fault], hits: Path, results: Path, workers: int) -> None:
 
     Start again to go on: only a fault whose tests did not run is repeated.
     """
-    known = tests_of(hits)
-    files = {test.partition("::")[0] for tests in known.values() for test in tests}
+    value = tests_of(hits)
+    files = {test.partition("::")[0] for tests in value.values() for test in tests}
     code = {str(file.relative_to(ROOT)) for file in (ROOT / SANDBOX_TESTS).glob("test_*.py")}
     there = collect_tests(files | code)
     sandboxed = sorted(test for test in there if test.partition("::")[0] in code)
-    done = json.loads(results.read_text()) if results.exists() else {}
+    outcome = json.loads(results.read_text()) if results.exists() else {}
     for number, fault in enumerate(faults):
-        if done.get(str(number), {"not_run": "yet"})["not_run"] == "":
+        if outcome.get(str(number), {"not_run": "yet"})["not_run"] == "":
             continue
         original = (ROOT / fault.path).read_bytes()
-        started = time.monotonic()
+        start = time.monotonic()
         is_sandboxed = fault.path.startswith(IN_THE_SANDBOX)
-        reached = known.get(number) or (sandboxed if is_sandboxed else [])
-        tests = find_tests(reached, there)
+        target = value.get(number) or (sandboxed if is_sandboxed else [])
+        tests = find_tests(target, there)
         found_by = not_run = ""
         splice(fault, fault.after)
         try:
@@ -237,26 +237,28 @@ def check(faults: list[Fault], hits: Path, results: Path, workers: int) -> None:
         finally:
             (ROOT / fault.path).write_bytes(original)
         verdict = {"found_by": found_by, "not_run": not_run, "tests": len(tests), **asdict(fault)}
-        done[str(number)] = verdict
-        results.write_text(json.dumps(done, indent=1))
-        took = time.monotonic() - started
+        outcome[str(number)] = verdict
+        results.write_text(json.dumps(outcome, indent=1))
+        took = time.monotonic() - start
         what = f"{fault.before!r} -> {fault.after!r}"
         state = f"found by {found_by}" if found_by else f"NOT FOUND {not_run}"
         print(
             f"{number} {fault.path}:{fault.line} {what}: {state} ({len(tests)} tests, {took:.0f} s)"
         )
         sys.stdout.flush()
-    found = sum(bool(one["found_by"]) for one in done.values())
-    unknown = sum(bool(one["not_run"]) for one in done.values())
-    print(f"{found} of {len(done)} faults found; the tests of {unknown} did not run to an end")
+    total = sum(bool(one["found_by"]) for one in outcome.values())
+    unknown = sum(bool(one["not_run"]) for one in outcome.values())
+    print(f"{total} of {len(outcome)} faults found; the tests of {unknown} did not run to an end")
 
 
 def collect_tests(files: set[str]) -> set[str]:
     """Return the ids of all tests in these files."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     there = sorted(file for file in files if (ROOT / file).is_file())
-    done = subprocess.run([*command, *there], cwd=ROOT, capture_output=True, text=True, check=True)
-    return {line for line in done.stdout.splitlines() if "::" in line}
+    result = subprocess.run(
+        [*command, *there], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {line for line in result.stdout.splitlines() if "::" in line}
 
 
 def find_tests(tests: list[str], there: set[str]) -> list[str]:
@@ -266,8 +268,8 @@ def find_tests(tests: list[str], there: set[str]) -> list[str]:
     That depends on its arguments, so an unknown id stands for all tests of its function.
     """
     functions = {test.partition("[")[0] for test in there}
-    known = [test if test in there else test.partition("[")[0] for test in tests]
-    return [test for test in dict.fromkeys(known) if test in there or test in functions]
+    values = [test if test in there else test.partition("[")[0] for test in tests]
+    return [test for test in dict.fromkeys(values) if test in there or test in functions]
 
 
 def run(tests: list[str], workers: int) -> str:
@@ -290,11 +292,11 @@ def run(tests: list[str], workers: int) -> str:
         "timeout_method=thread",
         *side,
     ]
-    listed = ROOT / ".faults-tests"
-    listed.write_text("\n".join(tests))
+    listing = ROOT / ".faults-tests"
+    listing.write_text("\n".join(tests))
     try:
-        done = subprocess.run(
-            [*command, f"@{listed}"],
+        result = subprocess.run(
+            [*command, f"@{listing}"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -304,8 +306,8 @@ def run(tests: list[str], workers: int) -> str:
     except subprocess.TimeoutExpired:
         raise NotRun(f"within {FAULT_TIMEOUT_SECONDS} seconds") from None
     finally:
-        listed.unlink()
-    return failure_of(done.returncode, done.stdout)
+        listing.unlink()
+    return failure_of(result.returncode, result.stdout)
 
 
 def failure_of(code: int, output: str) -> str:
@@ -315,9 +317,9 @@ def failure_of(code: int, output: str) -> str:
     """
     if code == pytest.ExitCode.OK:
         return ""
-    failed = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    if failed:
-        return failed[0]
+    failures = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    if failures:
+        return failures[0]
     if code == pytest.ExitCode.TESTS_FAILED:  # also the exit code of a test that hangs
         return f"exit {code}: {output[-300:]}"
     raise NotRun(f"exit {code}: {output[-300:]}")
@@ -332,16 +334,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--workers", type=int, default=0, help="pytest-xdist workers")
-    given = parser.parse_args()
-    if given.action == "sample":
-        chosen = [asdict(fault) for fault in sample(given.seed, given.count)]
-        given.faults.write_text(json.dumps(chosen, indent=1))
+    arguments = parser.parse_args()
+    if arguments.action == "sample":
+        choices = [asdict(fault) for fault in sample(arguments.seed, arguments.count)]
+        arguments.faults.write_text(json.dumps(choices, indent=1))
         return
-    faults = [Fault(**one) for one in json.loads(given.faults.read_text())]
-    if given.action == "mark":
-        mark(faults, given.hits)
+    faults = [Fault(**one) for one in json.loads(arguments.faults.read_text())]
+    if arguments.action == "mark":
+        mark(faults, arguments.hits)
     else:
-        check(faults, given.hits, given.results, given.workers)
+        check(faults, arguments.hits, arguments.results, arguments.workers)
 
 
 if __name__ == "__main__":

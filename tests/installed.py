@@ -18,9 +18,11 @@ READY = "Ponte is ready"
 
 
 def run(*words: object) -> str:
-    done = subprocess.run([*map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    result = subprocess.run(
+        [*map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def build(folder: Path) -> Path:
@@ -42,14 +44,14 @@ class Installed:
     @classmethod
     def of(cls, wheel: Path, folder: Path, settings: Mapping[str, str]) -> Installed:
         run(sys.executable, "-m", "venv", "--without-pip", folder / "env")
-        made = cls(folder, settings)
-        (made.site / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        result = cls(folder, settings)
+        (result.site / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
         run(
             sys.executable,
             "-m",
             "pip",
             "--python",
-            made.python,
+            result.python,
             "install",
             "--quiet",
             "--no-index",
@@ -58,7 +60,7 @@ class Installed:
             "--ignore-installed",
             wheel,
         )
-        return made
+        return result
 
     @property
     def python(self) -> Path:
@@ -73,10 +75,10 @@ class Installed:
     def environment(self) -> dict[str, str]:
         """Nothing is set but a home and a free port."""
         ours = {*Settings.model_fields, "pythonpath", "virtual_env"}
-        kept = {name: value for name, value in os.environ.items() if name.lower() not in ours}
-        path = f"{self.python.parent}:{kept.get('PATH', '')}"
+        records = {name: value for name, value in os.environ.items() if name.lower() not in ours}
+        path = f"{self.python.parent}:{records.get('PATH', '')}"
         home = {"PONTE_HOME": str(self.folder / "home"), "PONTE_WEB_PORT": "0", "PATH": path}
-        return kept | home | dict(self.settings)
+        return records | home | dict(self.settings)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """`ponte …`, from an empty folder."""

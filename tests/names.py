@@ -89,8 +89,8 @@ def read_definitions(folders: Iterable[str]) -> Iterator[Definition]:
 
 def _find_functions(source: str, place: str) -> Iterator[Definition]:
     for number, line in enumerate(source.splitlines(), 1):
-        if found := re.match(r" *(?:async )?def (\w+)", line):
-            yield Definition("function", found[1], place, number)
+        if match := re.match(r" *(?:async )?def (\w+)", line):
+            yield Definition("function", match[1], place, number)
 
 
 def _assigned_names(statement: ast.stmt) -> Iterator[str]:
@@ -121,13 +121,13 @@ def find_participles(definitions: Iterable[Definition]) -> list[Definition]:
 
 def find_repeated(definitions: Iterable[Definition], kind: str) -> Mapping[str, list[Definition]]:
     """Return the public names of that kind that stand in more than one module."""
-    found: dict[str, list[Definition]] = defaultdict(list)
+    match: dict[str, list[Definition]] = defaultdict(list)
     for each in definitions:
         if each.kind == kind and not each.name.startswith("_"):
-            found[each.name].append(each)
+            match[each.name].append(each)
     return {
         name: places
-        for name, places in sorted(found.items())
+        for name, places in sorted(match.items())
         if len({each.path for each in places}) > 1
     }
 
@@ -192,31 +192,31 @@ def find_unknown_names(folders: Iterable[str] = PRODUCT) -> list[str]:
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*.py"))
     ]
-    known = {*dir(builtins), *OUTSIDE_NAMES}
+    names = {*dir(builtins), *OUTSIDE_NAMES}
     exceptions = {name for name in dir(builtins) if name[0].isupper()}
     for path, text in texts:
         code = re.sub(r'""".*?"""', "", text, flags=re.DOTALL)
-        known.update(re.findall(r"[A-Za-z_]\w*", code), path.parts, [path.stem])
+        names.update(re.findall(r"[A-Za-z_]\w*", code), path.parts, [path.stem])
         exceptions.update(re.findall(r"^class (\w+)", code, re.MULTILINE))
-    found = []
+    matches = []
     for path, _ in texts:
         for node in walk_nodes(parse(path)):
             if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
                 continue
             words, place = str(node.value.value), f"{path.relative_to(ROOT)}:{node.lineno}"
-            quoted = re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", words)
-            found += [
+            quotation = re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", words)
+            matches += [
                 f"{place}: {name}"
-                for name in quoted
-                if any(part and part not in known for part in name.split("."))
+                for name in quotation
+                if any(part and part not in names for part in name.split("."))
             ]
             for group in re.findall(r"Raises? ((?:[A-Z]\w+(?:, or |, | or | and )?)+)", words):
-                found += [
+                matches += [
                     f"{place}: {name}"
                     for name in re.findall(r"[A-Z]\w+", group)
                     if name not in exceptions
                 ]
-    return found
+    return matches
 
 
 def _read_class(node: ast.ClassDef) -> ProductClass:
@@ -293,19 +293,19 @@ def _ancestors(own: ProductClass, classes: Mapping[str, ProductClass]) -> Iterat
 
 def main(folders: Iterable[str]) -> None:
     """Print what `folders` hold; a repeated name is printed where one of its places is there."""
-    chosen = tuple(folders) or ("",)
+    choice = tuple(folders) or ("",)
     everything = list(read_definitions(EVERYTHING))
     product = [each for each in everything if each.path.startswith(PRODUCT)]
     for each in find_participles(everything):
-        if each.path.startswith(chosen):
+        if each.path.startswith(choice):
             print(f"{each.path}:{each.line}: participle {each.name}")
     for kind in ("class", "constant"):
         for name, places in find_repeated(product, kind).items():
-            if any(each.path.startswith(chosen) for each in places):
+            if any(each.path.startswith(choice) for each in places):
                 where = ", ".join(f"{each.path}:{each.line}" for each in places)
                 print(f"{kind} {name} in {len(places)} modules: {where}")
     for finding in find_docstring_problems():
-        if finding.path.startswith(chosen):
+        if finding.path.startswith(choice):
             print(finding)
 
 

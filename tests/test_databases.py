@@ -25,10 +25,10 @@ def read_schema(path: Path) -> list[object]:
 async def test_a_copy_equals_a_new_database(tmp_path: Path) -> None:
     for name in ("first", "copy"):
         await (await SqliteDatabase.open(tmp_path / name, SCHEMA)).close()
-    created = tmp_path / "created"
-    await (await SqliteDatabase.open(created, replace(SCHEMA))).close()
-    assert read_schema(tmp_path / "copy") == read_schema(created)
-    assert (tmp_path / "copy").stat().st_mode == created.stat().st_mode
+    creation = tmp_path / "created"
+    await (await SqliteDatabase.open(creation, replace(SCHEMA))).close()
+    assert read_schema(tmp_path / "copy") == read_schema(creation)
+    assert (tmp_path / "copy").stat().st_mode == creation.stat().st_mode
 
 
 async def test_no_test_waits_for_the_disk(tmp_path: Path) -> None:

@@ -49,9 +49,9 @@ def test_their_commands_are_ours() -> None:
     commands += re.findall(r'^CMD \["(\w+)"\]$', DOCKERFILE, re.MULTILINE)
     assert sorted(commands) == ["run", "serve", "work"]
     assert "command:" not in EMBEDDED
-    named = {words.split()[0] for words in re.findall(r"`ponte ([^`]+)`", SCALING)}
-    assert named
-    assert {*commands, *named} <= COMMANDS
+    names = {words.split()[0] for words in re.findall(r"`ponte ([^`]+)`", SCALING)}
+    assert names
+    assert {*commands, *names} <= COMMANDS
 
 
 def test_each_container_has_a_root_that_is_read_only_and_a_limit_of_memory() -> None:
@@ -76,11 +76,11 @@ def test_their_settings_are_ours() -> None:
     ours = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
     of_compose = set(re.findall(r"^      ([A-Z_]+):", COMPOSE + EMBEDDED, re.MULTILINE))
     of_image = set(re.findall(r"\b(PONTE_[A-Z_]+)=", DOCKERFILE))
-    told = set(re.findall(r"`(PONTE_[A-Z_]+|DATABASE_URL)`", SCALING))
+    values = set(re.findall(r"`(PONTE_[A-Z_]+|DATABASE_URL)`", SCALING))
     assert of_compose - ours <= SETTINGS
     of_proxies = set(re.findall(r"#   ([A-Z_]+)=", NGINX + CADDY))
     assert of_proxies == {"PONTE_WEB_URL", "PONTE_WEB_TOKEN"}
-    assert (of_image | told | of_proxies) <= SETTINGS
+    assert (of_image | values | of_proxies) <= SETTINGS
 
 
 def copied_paths() -> list[str]:
@@ -90,11 +90,11 @@ def copied_paths() -> list[str]:
 
 def reaches_the_engine(name: str) -> bool:
     """As .dockerignore says: the last line that fits decides."""
-    kept = True
+    is_kept = True
     for line in filter(None, (line.partition("#")[0].strip() for line in IGNORED.splitlines())):
         if fnmatch(name, line.removeprefix("!")):
-            kept = line.startswith("!")
-    return kept
+            is_kept = line.startswith("!")
+    return is_kept
 
 
 def test_what_the_image_is_made_of_reaches_the_engine_and_nothing_else() -> None:
@@ -102,9 +102,9 @@ def test_what_the_image_is_made_of_reaches_the_engine_and_nothing_else() -> None
     assert [name for name in private if reaches_the_engine(name)] == []
     assert {"bot", "adapters", "core", "requirements*.txt"} <= set(copied_paths())
     for pattern in copied_paths():
-        found = [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
-        assert found, pattern
-        assert [name for name in found if not reaches_the_engine(name)] == []
+        matches = [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
+        assert matches, pattern
+        assert [name for name in matches if not reaches_the_engine(name)] == []
     (default,) = re.findall(r"^ARG REQUIREMENTS=(\S+)$", DOCKERFILE, re.MULTILINE)
     for pins in (default, "requirements-build.txt"):
         assert reaches_the_engine(pins)
@@ -162,13 +162,13 @@ def test_the_proxies_take_what_ponte_takes_and_wait_as_long() -> None:
     for size in (most, of_caddy):
         assert MAX_FORM_BODY_BYTES < in_bytes(size) < MAX_FORM_BODY_BYTES + 1024 * 1024
     assert MOUNTED_BODY_LIMIT_BYTES < in_bytes(of_slack) < 2 * MOUNTED_BODY_LIMIT_BYTES
-    told = {file.partition("larger than the ")[2].split(" that")[0] for file in (NGINX, CADDY)}
-    assert told == {f"{in_bytes(most) // 1024 // 1024} MiB"}
+    texts = {file.partition("larger than the ")[2].split(" that")[0] for file in (NGINX, CADDY)}
+    assert texts == {f"{in_bytes(most) // 1024 // 1024} MiB"}
     silences = re.findall(r"proxy_read_timeout (\S+);", NGINX)
     assert in_seconds(silences[0]) > 10 * KEEP_ALIVE_SECONDS
-    kept = re.findall(r"keepalive(?:_timeout)? (\d+s)", NGINX + CADDY)
-    assert len(kept) == 2
-    assert max(map(in_seconds, kept)) < uvicorn.Config("app").timeout_keep_alive
+    matches = re.findall(r"keepalive(?:_timeout)? (\d+s)", NGINX + CADDY)
+    assert len(matches) == 2
+    assert max(map(in_seconds, matches)) < uvicorn.Config("app").timeout_keep_alive
 
 
 @pytest.mark.slow
@@ -177,15 +177,15 @@ def test_caddy_takes_its_example(tmp_path: Path) -> None:
         pytest.skip("blocked: there is no Caddy here, and none is installed for this alone")
     words = ["caddy", "validate", "--adapter", "caddyfile", "--config", "deploy/Caddyfile"]
     alone = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    done = subprocess.run(words, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run(words, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_what_is_to_be_watched_is_told() -> None:
-    shown = render_metrics()
-    named = re.findall(r"`(ponte_\w+)", SCALING)
-    assert named
-    assert [name for name in named if f"# TYPE {name}" not in shown] == []
+    metrics = render_metrics()
+    matches = re.findall(r"`(ponte_\w+)", SCALING)
+    assert matches
+    assert [name for name in matches if f"# TYPE {name}" not in metrics] == []
 
 
 def test_the_connections_are_counted() -> None:

@@ -34,7 +34,7 @@ def test_each_line_taken_as_it_stands_is_the_default(
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for _, name, value in ENTRIES))
-    loaded = load()
+    settings = load()
     ours = Path("~/.local/share/ponte").expanduser()
-    assert loaded.model_dump() == Settings(ponte_home=ours).model_dump()
-    assert {"ponte_model", "ponte_web_port", "ponte_admins"} <= loaded.model_fields_set
+    assert settings.model_dump() == Settings(ponte_home=ours).model_dump()
+    assert {"ponte_model", "ponte_web_port", "ponte_admins"} <= settings.model_fields_set

@@ -40,15 +40,15 @@ def test_a_fault_is_where_a_marker_fits(tmp_path: Path, monkeypatch: pytest.Monk
         "            raise ValueError\n"
     )
     monkeypatch.setattr(faults, "ROOT", tmp_path)
-    made = faults.faults_of(product)
-    assert {(fault.line, fault.before) for fault in made} == {
+    result = faults.faults_of(product)
+    assert {(fault.line, fault.before) for fault in result} == {
         (5, "a > 4"),
         (5, "4"),
         (6, "raise ValueError"),
     }
     monkeypatch.setattr("sys.path", [str(tmp_path / "site-packages")])
     (tmp_path / "site-packages").mkdir()
-    faults.mark([made[0], made[-1]], tmp_path / "hits")
+    faults.mark([result[0], result[-1]], tmp_path / "hits")
     compile(product.read_text(), product, "exec")
 
 
@@ -57,26 +57,28 @@ def test_a_fault_whose_tests_did_not_run_is_not_found_and_is_repeated(
 ) -> None:
     product, hits, results = (tmp_path / name for name in ("product.py", "hits", "results.json"))
     product.write_text("a = 1\nb = 2\n")
-    made = [faults.Fault("product.py", line, 4, 5, str(line), "(9)", "constant") for line in (1, 2)]
+    result = [
+        faults.Fault("product.py", line, 4, 5, str(line), "(9)", "constant") for line in (1, 2)
+    ]
     hits.write_text("0 test_a.py::test_a\n0 test_a.py::test_of_before\n1 test_a.py::test_a\n")
     codes = iter((0, 5, 1))
-    seen: list[tuple[str, str]] = []
+    events: list[tuple[str, str]] = []
 
     def fake_pytest(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         if "--collect-only" in command:
             return subprocess.CompletedProcess(command, 0, "test_a.py::test_a\n")
-        seen.append((product.read_text(), (tmp_path / ".faults-tests").read_text()))
+        events.append((product.read_text(), (tmp_path / ".faults-tests").read_text()))
         code = next(codes)
         return subprocess.CompletedProcess(command, code, "FAILED test_a\n" if code == 1 else "")
 
     monkeypatch.setattr(faults, "ROOT", tmp_path)
     monkeypatch.setattr(subprocess, "run", fake_pytest)
-    faults.check(made, hits, results, workers=0)
+    faults.check(result, hits, results, workers=0)
     assert "0 of 2 faults found; the tests of 1 did not run to an end" in capsys.readouterr().out
-    faults.check(made, hits, results, workers=0)
+    faults.check(result, hits, results, workers=0)
     assert "1 of 2 faults found; the tests of 0 did not run to an end" in capsys.readouterr().out
     first, second = ("a = (9)\nb = 2\n", "a = 1\nb = (9)\n")
-    assert seen == [(text, "test_a.py::test_a") for text in (first, second, second)]
+    assert events == [(text, "test_a.py::test_a") for text in (first, second, second)]
     assert [one["found_by"] for one in json.loads(results.read_text()).values()] == [
         "",
         "FAILED test_a",

@@ -126,8 +126,8 @@ def test_packages_point_one_way() -> None:
 
 def test_the_bot_names_its_integrations_in_one_list() -> None:
     """Beside it the settings declare their fields, and a command is Slack's own."""
-    named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
-    assert importers(*named, below="bot/") == [
+    new_names = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
+    assert importers(*new_names, below="bot/") == [
         "bot/cli/commands.py",
         "bot/integrations.py",
         "bot/settings.py",
@@ -142,8 +142,8 @@ def test_the_bot_names_its_integrations_in_one_list() -> None:
     )
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):
-        told = {n.value for n in walk_nodes(sources()[path]) if isinstance(n, ast.Constant)}
-        assert told & names == set(), path
+        texts = {n.value for n in walk_nodes(sources()[path]) if isinstance(n, ast.Constant)}
+        assert texts & names == set(), path
 
 
 def test_folders_of_the_core_point_one_way() -> None:
@@ -182,20 +182,20 @@ def declared_distributions() -> set[str]:
     (`psycopg[pool]` is psycopg-pool)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     more = project["optional-dependencies"]
-    named = [Requirement(one) for one in project["dependencies"]]
-    named += [Requirement(one) for extra in ("postgres", "otel") for one in more[extra]]
-    names = {_distribution(one.name) for one in named}
-    for one in named:
-        for needed in map(Requirement, metadata.requires(one.name) or ()):
-            if any(needed.marker and needed.marker.evaluate({"extra": e}) for e in one.extras):
-                names.add(_distribution(needed.name))
+    name = [Requirement(one) for one in project["dependencies"]]
+    name += [Requirement(one) for extra in ("postgres", "otel") for one in more[extra]]
+    names = {_distribution(one.name) for one in name}
+    for one in name:
+        for need in map(Requirement, metadata.requires(one.name) or ()):
+            if any(need.marker and need.marker.evaluate({"extra": e}) for e in one.extras):
+                names.add(_distribution(need.name))
     return names
 
 
 def test_every_import_belongs_to_a_declared_dependency() -> None:
     """Those of `INSIDE` are in core/tools/code/requirements-sandbox.txt; `ALONE` imports its
     neighbours, and no package."""
-    own, known = {*PACKAGES, *sys.stdlib_module_names}, declared_distributions()
+    own, distributions = {*PACKAGES, *sys.stdlib_module_names}, declared_distributions()
     homes = metadata.packages_distributions()
     missing = {
         (path, name.partition(".")[0])
@@ -203,7 +203,7 @@ def test_every_import_belongs_to_a_declared_dependency() -> None:
         if not path.startswith((INSIDE, ALONE))
         for name in imports(tree)
         if name.partition(".")[0] not in own
-        and not known & set(map(_distribution, homes.get(name.partition(".")[0], ())))
+        and not distributions & set(map(_distribution, homes.get(name.partition(".")[0], ())))
     }
     assert missing == set()
 
@@ -214,9 +214,9 @@ def test_who_subclasses_a_librarys_internals_bounds_its_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     (uvicorn,) = [one for one in map(Requirement, project["dependencies"]) if one.name == "uvicorn"]
     assert importers("uvicorn.protocols") == ["adapters/web/server.py"]
-    installed = metadata.version("uvicorn")
-    major, minor, *_ = map(int, installed.split("."))
-    assert uvicorn.specifier.contains(installed)
+    installation = metadata.version("uvicorn")
+    major, minor, *_ = map(int, installation.split("."))
+    assert uvicorn.specifier.contains(installation)
     assert not uvicorn.specifier.contains(f"{major}.{minor + 1}.0")
 
 
@@ -248,33 +248,33 @@ def _name(node: ast.Attribute | ast.Name) -> str:
 def loaded_by(statement: str) -> set[str]:
     """The top-level modules that a fresh process has after `statement`."""
     script = f"{statement}\nimport sys\nprint('\\n' + ' '.join(sys.modules))"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    return {name.split(".")[0] for name in result.stdout.splitlines()[-1].split()}
 
 
 def test_version_imports_nothing_heavy() -> None:
-    loaded = loaded_by("from bot.cli.main import main; main(['version'])")
-    assert "typer" in loaded
+    data = loaded_by("from bot.cli.main import main; main(['version'])")
+    assert "typer" in data
     # typer 0.29 itself takes pydantic to check arguments with: 30 ms that stay.
     heavy = {*HEAVY, "pydantic_settings", "structlog", "rich", "asyncio", "sqlite3", "core"}
-    assert loaded & heavy == set()
+    assert data & heavy == set()
 
 
 def test_heavy_libraries_are_imported_only_when_used() -> None:
     """Importing one takes up to half a second, which `ponte run` cannot wait for."""
-    loaded = loaded_by("import bot.app, bot.cli.commands, bot.doctor.checks")
-    assert loaded & set(HEAVY) == set()
+    data = loaded_by("import bot.app, bot.cli.commands, bot.doctor.checks")
+    assert data & set(HEAVY) == set()
 
 
 @pytest.mark.slow
 def test_a_process_that_runs_loads_no_terminal() -> None:
     """A running process keeps what it loaded: 15 MB, if these were among it."""
     start = "import os; os.environ['OPENAI_BASE_URL'] = 'wrong'; from bot.cli.main import main"
-    loaded = loaded_by(f"{start}; main(['run'])")
-    assert "structlog" in loaded
-    assert loaded & {"prompt_toolkit", "rich", "uvicorn", "starlette"} == set()
+    data = loaded_by(f"{start}; main(['run'])")
+    assert "structlog" in data
+    assert data & {"prompt_toolkit", "rich", "uvicorn", "starlette"} == set()
 
 
 def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
@@ -284,14 +284,14 @@ def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
 
 def test_core_knows_no_platform_by_name() -> None:
     """Rights and forms of ids are handed in; what a platform's test words hold is no name."""
-    named = [
+    names = [
         f"{path}:{node.lineno}"
         for path, tree in sources().items()
         if path.startswith("core/")
         for node in walk_nodes(tree)
         if isinstance(node, ast.Constant) and node.value in ("slack", "discord", "web", "terminal")
     ]
-    assert named == []
+    assert names == []
 
 
 def drawn_picture() -> ElementTree.Element:
@@ -316,7 +316,7 @@ def test_the_picture_s_arrows_are_the_imports() -> None:
         for each in drawn_picture().iter()
         if "data-from" in each.attrib
     ]
-    used = {
+    usages = {
         (here, there)
         for path, tree in sources().items()
         if (here := _read_picture(path.removesuffix(".py").replace("/", ".")))
@@ -324,9 +324,9 @@ def test_the_picture_s_arrows_are_the_imports() -> None:
         if there and there != here
     }
     outer = {("bot", "adapters"), ("bot", "core"), ("adapters", "core")}
-    inner = {(one, two) for one, two in used if one in FOLDERS}
+    inner = {(one, two) for one, two in usages if one in FOLDERS}
     assert outer == {pair for pair in arrows if pair[0] not in FOLDERS}
-    assert outer == {(one, "core" if two in FOLDERS else two) for one, two in used - inner}
+    assert outer == {(one, "core" if two in FOLDERS else two) for one, two in usages - inner}
     assert set(arrows) - outer <= inner
     ways = {name: {name} for name in FOLDERS}
     for name in FOLDERS:

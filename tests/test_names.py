@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 
 from tests.names import (
     EVERYTHING,
+    IRREGULAR_PARTICIPLES,
     Definition,
     find_docstring_problems,
     find_participles,
@@ -18,7 +21,7 @@ from tests.names import (
     is_participle,
     read_definitions,
 )
-from tests.sources import PRODUCT
+from tests.sources import PRODUCT, ROOT
 
 PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """(path, function) → the reason for its name."""
@@ -26,6 +29,9 @@ CLASS_EXCEPTIONS: Mapping[str, str] = {}
 """Name of a class → the reason why two modules define it."""
 CONSTANT_EXCEPTIONS: Mapping[str, str] = {}
 """Name of a constant → the reason why two modules define it."""
+ASSIGNED_NAME = re.compile(r"^ +(\w+)(?:: [^=\n]+)? = ", re.MULTILINE)
+MAX_PARTICIPLES_SHARE = 0.01
+"""Of the local names that tests assign."""
 
 
 @cache
@@ -43,8 +49,8 @@ def repeated_in_product(kind: str) -> dict[str, list[str]]:
 
 
 def test_no_function_is_named_by_a_participle_alone() -> None:
-    found = {(each.path, each.name) for each in find_participles(definitions())}
-    assert found - PARTICIPLE_EXCEPTIONS.keys() == set()
+    matches = {(each.path, each.name) for each in find_participles(definitions())}
+    assert matches - PARTICIPLE_EXCEPTIONS.keys() == set()
 
 
 def test_each_public_class_of_the_product_has_a_name_of_its_own() -> None:
@@ -64,6 +70,17 @@ def test_each_public_class_and_function_of_the_product_has_a_docstring_that_stan
 def test_docstrings_name_only_what_exists() -> None:
     """In backticks, and after "Raise"."""
     assert find_unknown_names() == []
+
+
+def test_local_names_of_tests_are_nouns() -> None:
+    """Few are bare participles such as `told`. They are searched by line, which takes little."""
+    names = [
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in ASSIGNED_NAME.findall(path.read_text("utf-8"))
+    ]
+    participles = Counter(name for name in names if name in IRREGULAR_PARTICIPLES)
+    assert participles.total() <= MAX_PARTICIPLES_SHARE * len(names), participles.most_common()
 
 
 def test_each_exception_is_still_needed() -> None:

@@ -95,7 +95,7 @@ def run_blocks(machine: Path, blocks: list[str]) -> str:
     script = "\n".join(blocks)
     script = re.sub(rf"(?<![\w.])({'|'.join(PLACES)})", rf"{machine}\1", script)
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-    done = subprocess.run(
+    result = subprocess.run(
         ["sh", "-eux", "-c", script],
         cwd=ROOT,
         capture_output=True,
@@ -114,8 +114,8 @@ def run_blocks(machine: Path, blocks: list[str]) -> str:
             "LC_ALL": "C",
         },
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @pytest.mark.slow
@@ -125,15 +125,15 @@ def test_each_command_does_what_is_said_and_the_service_is_upgraded_and_goes_bac
 ) -> None:
     blocks = read_blocks(TEXT)
     assert len(blocks) >= 10
-    printed = run_blocks(machine, blocks)
+    output = run_blocks(machine, blocks)
     home = machine / "var/lib/ponte"
     assert len(list((machine / "var/lib/ponte-backups").glob("*.tar.gz"))) >= 2
     assert list(home.glob("replaced-*")) == [], "what is said to be deleted is"
-    assert "The backup was verified and restored." in printed
+    assert "The backup was verified and restored." in output
     assert (home / "ponte.sock").exists(), "it runs in the end"
     upgrades, returns = [one for one in read_blocks(UPGRADE) if "systemctl" in one]
-    printed = run_blocks(machine, [blocks[1], upgrades, returns])
-    assert "The backup was verified and restored." in printed
+    output = run_blocks(machine, [blocks[1], upgrades, returns])
+    assert "The backup was verified and restored." in output
     assert (home / "ponte.sock").exists(), "it runs in the end"
     assert "error" not in (machine / "logs").read_text() + (machine / "log").read_text()
 
@@ -148,10 +148,10 @@ def test_what_is_said_of_postgres_is_what_ponte_says() -> None:
 def test_the_lines_that_are_quoted_are_ours() -> None:
     code = "".join(p.read_text() for top in ("bot", "core") for p in (ROOT / top).rglob("*.py"))
     text = " ".join(f"{TEXT} {UPGRADE}".split())
-    for quoted in (
+    for quotations in (
         "saved a database snapshot",
         "could not commit to the database",
         "was written by another version of Ponte",
     ):
-        assert quoted in code
-        assert quoted in text
+        assert quotations in code
+        assert quotations in text

@@ -43,7 +43,7 @@ async def test_what_is_allowed_without_rules(who: str) -> None:
     section = RULES.partition("## Without rules\n")[2].partition("\n## ")[0]
     lines = [line.partition(": ") for line in section.splitlines() if line.startswith("- ")]
     [(rights, caps)] = [
-        (set(re.findall("`(.+?)`", told)), told) for names, _, told in lines if who in names
+        (set(re.findall("`(.+?)`", text)), text) for names, _, text in lines if who in names
     ]
     person, place, allow = PEOPLE[who]
     policy = allow_list(allow)

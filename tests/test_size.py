@@ -106,20 +106,20 @@ def test_the_formatter_decides_how_lines_break(folders: tuple[str, ...]) -> None
 
 def test_no_constructor_takes_more_than_eight_parameters() -> None:
     """A class that needs more has two subjects, or one of its parameters has no name yet."""
-    found = [
+    matches = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in list_sources()
         for node in walk_nodes(parse(path))
         if isinstance(node, ast.FunctionDef) and node.name == "__init__"
         if len(node.args.args) - 1 + len(node.args.kwonlyargs) > MAX_PARAMETERS
     ]
-    assert found == []
+    assert matches == []
 
 
 def test_few_files_see_the_settings() -> None:
     """Integrations see their own part of them, and all others get plain values or named parts."""
-    seen = [path.name for path in list_sources() if "import Settings" in path.read_text("utf-8")]
-    assert len(seen) <= MAX_FILES_WITH_SETTINGS, seen
+    events = [path.name for path in list_sources() if "import Settings" in path.read_text("utf-8")]
+    assert len(events) <= MAX_FILES_WITH_SETTINGS, events
 
 
 def test_only_code_counts() -> None:

@@ -60,7 +60,7 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def run(tool: str) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", *tool.split()], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr

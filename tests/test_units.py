@@ -62,11 +62,11 @@ SERVICE, BACKUP = unit("ponte.service")["Service"], unit("ponte-backup.service")
 def systemd_analyze(*words: str, folder: Path) -> str:
     if not shutil.which("systemd-analyze"):
         pytest.skip("blocked: no systemd-analyze here (apt install systemd)")
-    done = subprocess.run(
+    result = subprocess.run(
         ["systemd-analyze", *words], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def installed_units(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_systemd_knows_every_line(installed_units: Path) -> None:
     words = [f"./{name}" for name in UNITS]
-    told = systemd_analyze("verify", "--recursive-errors=one", *words, folder=installed_units)
-    assert "ponte" not in told, told
+    text = systemd_analyze("verify", "--recursive-errors=one", *words, folder=installed_units)
+    assert "ponte" not in text, text
 
 
 @pytest.mark.slow
@@ -105,9 +105,9 @@ def test_what_they_run_is_there() -> None:
         options = {one for p in COMMANDS[command].params for one in p.opts}
         assert {word for word in words if word.startswith("--")} <= options
     for service in (SERVICE, BACKUP):
-        given = dict(pair.split("=") for pair in service["Environment"].split())
-        assert {*given} <= {name.upper() for name in Settings.model_fields}
-        assert given["PONTE_HOME"] == "/var/lib/ponte"
+        environment = dict(pair.split("=") for pair in service["Environment"].split())
+        assert {*environment} <= {name.upper() for name in Settings.model_fields}
+        assert environment["PONTE_HOME"] == "/var/lib/ponte"
         assert "ponte" in service["StateDirectory"].split()
 
 
@@ -121,10 +121,10 @@ def test_a_stop_has_the_time_that_ponte_takes() -> None:
 @pytest.mark.slow
 def test_the_sandbox_finds_what_it_needs() -> None:
     allowed = SERVICE["SystemCallFilter"].split()
-    told = systemd_analyze("--no-pager", "syscall-filter", folder=DEPLOY)
+    text = systemd_analyze("--no-pager", "syscall-filter", folder=DEPLOY)
     groups = {
         block.split("\n")[0]: re.findall(r"^    ([@\w]+)$", block, re.MULTILINE)
-        for block in re.split(r"\n(?=@)", told)
+        for block in re.split(r"\n(?=@)", text)
     }
 
     def calls(names: list[str]) -> set[str]:
@@ -135,8 +135,8 @@ def test_the_sandbox_finds_what_it_needs() -> None:
         }
 
     assert calls(allowed) >= NEEDED
-    closed = {"RestrictNamespaces", "ProtectHostname", "ProtectKernelTunables", "ProtectProc"}
-    assert not closed & SERVICE.keys()
+    restrictions = {"RestrictNamespaces", "ProtectHostname", "ProtectKernelTunables", "ProtectProc"}
+    assert not restrictions & SERVICE.keys()
     assert "AF_NETLINK" in SERVICE["RestrictAddressFamilies"]
 
 
@@ -147,14 +147,14 @@ def test_which_walls_bubblewrap_stands_behind(wall: str, holds: bool) -> None:
     """Those of the unit, by hand: no capabilities, nothing to gain, all read only. A wall before a
     part of /proc, as ProtectKernelTunables builds it, is the one that it cannot stand behind."""
     require("bubblewrap")
-    hidden = "true" if holds else f"mount --bind {wall} {wall} && mount -o remount,ro,bind {wall}"
+    secret = "true" if holds else f"mount --bind {wall} {wall} && mount -o remount,ro,bind {wall}"
     inner = "bwrap --unshare-all --unshare-user --disable-userns --hostname sandbox --ro-bind / / "
     script = (
         "mount -o remount,ro,bind / 2>/dev/null; "
-        f"{hidden} && exec setpriv --reuid nobody --clear-groups --bounding-set=-all"
+        f"{secret} && exec setpriv --reuid nobody --clear-groups --bounding-set=-all"
         f" --inh-caps=-all --no-new-privs {inner} --proc /proc --dev /dev /bin/true"
     )
-    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True)
-    if holds and done.returncode:
-        pytest.skip(f"blocked: this machine lets nobody make namespaces ({done.stderr.strip()})")
-    assert (done.returncode == 0) is holds, done.stderr
+    result = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True)
+    if holds and result.returncode:
+        pytest.skip(f"blocked: this machine lets nobody make namespaces ({result.stderr.strip()})")
+    assert (result.returncode == 0) is holds, result.stderr

@@ -84,16 +84,16 @@ def is_small(seconds: ast.expr) -> bool:
 
 
 def test_each_wait_has_a_reason() -> None:
-    found = Counter[str]()
+    match = Counter[str]()
     unknown = []
     for path in sorted(TESTS.rglob("*.py")):
         place = path.relative_to(TESTS).as_posix()
         for wait in waits_of(path.read_text("utf-8"), is_test=path.name.startswith("test_")):
-            found[place] += 1
+            match[place] += 1
             if place not in ALLOWED:
                 unknown.append(f"{place}:{wait}")
     assert unknown == [], "Wait for an event, or give the reason in ALLOWED."
-    assert [place for place in ALLOWED if not found[place]] == [], "nothing waits there any more"
+    assert [place for place in ALLOWED if not match[place]] == [], "nothing waits there any more"
 
 
 def test_sleeps_and_small_timeouts_count_as_waits() -> None:

@@ -25,8 +25,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names(wheel: Path) -> set[str]:
-    with zipfile.ZipFile(wheel) as opened:
-        return set(opened.namelist())
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
 
 
 def healthy(home: Path) -> subprocess.CompletedProcess[str]:
@@ -57,10 +57,10 @@ def test_it_has_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
 
 def test_it_is_for_any_machine_and_says_what_it_needs(wheel: Path) -> None:
     assert wheel.name == f"ponte_bot-{__version__}-py3-none-any.whl"
-    with zipfile.ZipFile(wheel) as opened:
+    with zipfile.ZipFile(wheel) as archive:
         info = f"ponte_bot-{__version__}.dist-info"
-        metadata = opened.read(f"{info}/METADATA").decode()
-        scripts = opened.read(f"{info}/entry_points.txt").decode()
+        metadata = archive.read(f"{info}/METADATA").decode()
+        scripts = archive.read(f"{info}/entry_points.txt").decode()
     assert "ponte = bot.cli.main:main" in scripts
     assert "Requires-Dist: starlette>=1.0" in metadata
     assert "Requires-Python: >=3.11" in metadata
@@ -81,9 +81,11 @@ def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     with ponte.running() as url:
         token = (tmp_path / "home" / "web-token").read_text().strip()
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as page:
-            said = page.post("/chat", json={"message": "ajuda"}, headers={"Accept-Language": "pt"})
-            assert said.json()["status"] == "done"
-            assert "aprovar" in said.json()["response"]
+            response = page.post(
+                "/chat", json={"message": "ajuda"}, headers={"Accept-Language": "pt"}
+            )
+            assert response.json()["status"] == "done"
+            assert "aprovar" in response.json()["response"]
             assert "<title>Ponte</title>" in page.get("/").text
             assert page.get("/page/ponte.js").headers["content-type"].startswith("text/javascript")
         assert healthy(tmp_path / "home").returncode == 0

@@ -136,9 +136,9 @@ def watch_programs() -> None:
 
 def take_started() -> list[str]:
     """Return what was started since the last call."""
-    started = _started.copy()
+    start = _started.copy()
     _started.clear()
-    return started
+    return start
 
 
 def list_program_fixtures(item: pytest.Item) -> list[str]:

@@ -62,8 +62,8 @@ def _shared_command() -> Iterator[None]:
 
     def get_command(cli: typer.Typer) -> Any:
         names = ("PONTE_LOCALE", "LC_ALL", "LC_MESSAGES", "LANG")
-        chosen = next(filter(None, map(os.environ.get, names)), "C")
-        return (of_english if chosen[:1] == "C" else build)(cli)
+        choice = next(filter(None, map(os.environ.get, names)), "C")
+        return (of_english if choice[:1] == "C" else build)(cli)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", get_command)

@@ -34,9 +34,9 @@ async def stop_intake() -> None:
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["at once", "while it waits"])
 async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -> None:
-    engine, closed = BusyEngine(), list[str]()
+    engine, closed_parts = BusyEngine(), list[str]()
     closing = AsyncExitStack()
-    closing.callback(closed.append, "parts")
+    closing.callback(closed_parts.append, "parts")
     unused = cast("Any", None)
     app = Ponte(
         cast("Any", SimpleNamespace(ponte_grace=3600)),
@@ -59,16 +59,16 @@ async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -
         await engine.waiting.wait()
     hurry.set()
     await stopping
-    assert (engine.drained, closed) == ([3600, 0], ["parts"])
+    assert (engine.drained, closed_parts) == ([3600, 0], ["parts"])
 
 
 async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
     """None is left after a second signal."""
     unused = cast("Any", None)
-    sent = list[float]()
+    request = list[float]()
 
     async def close(seconds: float) -> None:
-        sent.append(seconds)
+        request.append(seconds)
 
     async def drain(grace: float) -> None:
         return None
@@ -93,5 +93,5 @@ async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
         )
         await app.stop(hurry)
         hurry.set()
-    assert 0 < sent[0] <= 3600
-    assert sent[1] == 0.0
+    assert 0 < request[0] <= 3600
+    assert request[1] == 0.0

@@ -53,8 +53,8 @@ def test_a_line_is_when_what_and_by_whom(
         '  decider=p-abc  rule=ponte.toml:3  row_count=2  written_row_ids=["1", "-"]',
         "Nov 21, 2026, 12:31:00\u202fAM  action-refused  asker=Ana Lima  right=read:Pay roll",
     ]
-    said = ponte("audit", "--json").out.splitlines()
-    assert [json.loads(line) for line in said] == PAGE["lines"]
+    lines = ponte("audit", "--json").out.splitlines()
+    assert [json.loads(line) for line in lines] == PAGE["lines"]
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_what_was_done_at_the_machine_is_in_it(ponte: Shell) -> None:
     asyncio.run(before())
     assert ponte("people", "add", "bob").code == 0
     ponte("audit", "--json")
-    found = [json.loads(line) for line in ponte.out.splitlines()]
-    assert [line["event"] for line in found] == ["person-added"] + ["tool-run"] * 520, (
+    matches = [json.loads(line) for line in ponte.out.splitlines()]
+    assert [line["event"] for line in matches] == ["person-added"] + ["tool-run"] * 520, (
         "of all pages"
     )
-    assert found[1]["asker"] == "slack:T1:U1"
-    assert (found[0]["asker"], found[0]["person"]) == ("operator", "web:bob")
+    assert matches[1]["asker"] == "slack:T1:U1"
+    assert (matches[0]["asker"], matches[0]["person"]) == ("operator", "web:bob")
     assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 0, ponte.err
     ponte("audit", "--json", "--person", "slack:U1")
     assert (ponte.code, ponte.out) == (0, "")

@@ -43,6 +43,6 @@ async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet()
 async def test_what_this_process_does_not_serve_is_told_so() -> None:
     board = HealthBoard(LINEUP, RegisteredCommands())
     board.mark_unserved(("web", "slack"), "configured; handled by `ponte run`")
-    told = {part.name: (part.state, part.words) for part in await board.health()}
-    assert told["web"] == ("off", "configured; handled by `ponte run`")
-    assert told["slack"] == ("off", "set")
+    texts = {part.name: (part.state, part.words) for part in await board.health()}
+    assert texts["web"] == ("off", "configured; handled by `ponte run`")
+    assert texts["slack"] == ("off", "set")

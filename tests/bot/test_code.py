@@ -42,15 +42,15 @@ def backend_of(chosen: Settings, home: Path) -> CodeBackend:
     ],
 )
 async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name: str) -> None:
-    chosen = Settings.model_validate(settings)
-    backend = backend_of(chosen, tmp_path)
+    choice = Settings.model_validate(settings)
+    backend = backend_of(choice, tmp_path)
     assert backend.name == name
     await backend.close()
 
 
 def test_python_can_be_off() -> None:
-    chosen = Settings(ponte_code="off")
-    assert not CODE_INTEGRATION.is_used(chosen, chosen)
+    settings = Settings(ponte_code="off")
+    assert not CODE_INTEGRATION.is_used(settings, settings)
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,23 @@ def test_python_can_be_off() -> None:
     [({}, "gpt-6-luna"), ({"ponte_model": "m1"}, "m1"), ({"ponte_code_model": "m2"}, "m2")],
 )
 async def test_which_model_runs_it(tmp_path: Path, settings: dict[str, str], model: str) -> None:
-    chosen = Settings.model_validate(KEY | settings)
-    backend = backend_of(chosen, tmp_path)
+    choice = Settings.model_validate(KEY | settings)
+    backend = backend_of(choice, tmp_path)
     assert (await backend.health()).words == f"hosted: {model} at api.openai.com"
 
 
 @pytest.fixture
 def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """What pip says, in place of installing anything; empty: it did."""
-    said: list[str] = []
+    messages: list[str] = []
 
     async def fill(folder: Path, proxies: Proxies) -> None:
-        for words in said:
+        for words in messages:
             raise InstallationFailed(words)
 
     monkeypatch.setattr(environment, "install_libraries", fill)
     monkeypatch.setattr(environment, "SHARED_FOLDER", tmp_path / "cache")
-    return said
+    return messages
 
 
 @pytest.mark.slow
@@ -105,8 +105,8 @@ def test_a_sandbox_that_cannot_be_set_up_fails_with_the_reason(
 def test_only_a_command_that_may_run_code_proves_the_sandbox_ahead(
     ponte: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str], prepared: int
 ) -> None:
-    started: list[LocalBackend] = []
-    monkeypatch.setattr(LocalBackend, "start", lambda backend: started.append(backend))
+    starts: list[LocalBackend] = []
+    monkeypatch.setattr(LocalBackend, "start", lambda backend: starts.append(backend))
     monkeypatch.setattr("sys.stdin", None)
     assert ponte(*words).code == (words == ["status"]), ponte.err
-    assert len(started) == prepared
+    assert len(starts) == prepared

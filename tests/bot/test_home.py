@@ -99,8 +99,8 @@ def test_a_folder_that_others_use_is_not_taken_from_them(
     look = Path.lstat
 
     def stat_of_other_user(path: Path) -> os.stat_result:
-        found = look(path)
-        return os.stat_result((*found[:4], found.st_uid + 1, *found[5:10]))
+        match = look(path)
+        return os.stat_result((*match[:4], match.st_uid + 1, *match[5:10]))
 
     monkeypatch.setattr(Path, "lstat", stat_of_other_user)
     assert_refused()
@@ -118,13 +118,13 @@ def test_the_page_s_token_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
     assert home.kept_web_token() == ""
     with home.take():
         token = home.web_token()
-        kept = home.path / "web-token"
+        token_file = home.path / "web-token"
         assert len(token) >= 40
-        assert kept.stat().st_mode & 0o777 == 0o600
-        assert home.web_token() == home.kept_web_token() == token == kept.read_text().strip()
-        kept.chmod(0o644)
+        assert token_file.stat().st_mode & 0o777 == 0o600
+        assert home.web_token() == home.kept_web_token() == token == token_file.read_text().strip()
+        token_file.chmod(0o644)
         assert home.web_token() == token
-        assert kept.stat().st_mode & 0o777 == 0o600
+        assert token_file.stat().st_mode & 0o777 == 0o600
     other = Home(tmp_path / "other")
     with other.take():
         assert other.web_token() != token
@@ -132,16 +132,16 @@ def test_the_page_s_token_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
 
 def test_a_token_that_a_person_wrote_is_taken_unless_it_is_short(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    kept = tmp_path / "web-token"
+    token_file = tmp_path / "web-token"
     with home.take():
-        kept.write_text("a-token-of-my-own-making\n")
+        token_file.write_text("a-token-of-my-own-making\n")
         assert home.web_token() == "a-token-of-my-own-making"
         for wrong in ("", "too-short", "x" * 19):
-            kept.write_text(wrong)
+            token_file.write_text(wrong)
             with pytest.raises(SettingsError, match="web-token: write at least 20 random"):
                 home.web_token()
-        kept.unlink()
-        kept.symlink_to(tmp_path / "elsewhere")
+        token_file.unlink()
+        token_file.symlink_to(tmp_path / "elsewhere")
         (tmp_path / "elsewhere").write_text("x" * 30)
         with pytest.raises(HomeUnusable):
             home.web_token()
@@ -157,9 +157,9 @@ def test_a_home_that_has_gone_is_reported_when_a_backup_begins(tmp_path: Path) -
 
 def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
-        with pytest.raises(HomeTaken) as told, Home(tmp_path).take():
+        with pytest.raises(HomeTaken) as error, Home(tmp_path).take():
             pass
-        assert str(told.value) == (
+        assert str(error.value) == (
             f"Another Ponte (process {process.pid}) is using {tmp_path}. "
             "Stop it, or set PONTE_HOME to another folder."
         )
@@ -201,9 +201,9 @@ def test_the_socket_is_private_and_reached_however_long_its_path(
             client.connect(address)
             client.sendall(b"hello")
             listening.setblocking(True)
-            served, _ = listening.accept()
-            with served:
-                assert served.recv(5) == b"hello"
+            service, _ = listening.accept()
+            with service:
+                assert service.recv(5) == b"hello"
 
 
 @pytest.mark.parametrize(
@@ -299,9 +299,9 @@ def test_a_socket_that_cannot_be_made_is_told_and_closed(tmp_path: Path) -> None
     home = Home(tmp_path / "home")
     with home.take():
         shutil.rmtree(home.path)
-        with pytest.raises(HomeUnusable, match="No such file") as refused:
+        with pytest.raises(HomeUnusable, match="No such file") as error:
             home.listen()
-    del refused
+    del error
     gc.collect()  # a socket that was left open would be a warning, and so an error
 
 
@@ -346,8 +346,8 @@ def test_a_data_folder_suffices_for_a_user_whom_the_system_does_not_know(
             check=False,
         )
 
-    if "unshare:" in (done := run(PONTE_HOME=str(tmp_path / "home"))).stderr:
+    if "unshare:" in (result := run(PONTE_HOME=str(tmp_path / "home"))).stderr:
         pytest.skip("blocked: this kernel gives no user namespaces")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "")
     if home != "/":
         assert run().stderr.startswith("PONTE_HOME: this user has no home folder.")

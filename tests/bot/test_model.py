@@ -41,10 +41,10 @@ async def _late(thread: str, remote: Remote) -> None:
 async def test_the_model_is_chosen_by_settings(
     tmp_path: Path, settings: dict[str, str], level: str
 ) -> None:
-    chosen = Settings.model_validate(settings)
+    choice = Settings.model_validate(settings)
     async with HttpClient() as http:
-        made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
-        model, _ = MODEL_INTEGRATION.build(made, _read, _late)
+        result = dependencies(choice, Config(), Home(tmp_path), http, model_client(choice))
+        model, _ = MODEL_INTEGRATION.build(result, _read, _late)
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()
@@ -52,13 +52,13 @@ async def test_the_model_is_chosen_by_settings(
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 async def test_an_api_without_a_key_or_a_server_is_no_demo_model(tmp_path: Path, api: str) -> None:
-    chosen = Settings.model_validate({"ponte_model_api": api})
+    choice = Settings.model_validate({"ponte_model_api": api})
     async with HttpClient() as http:
-        made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
-        found = MODEL_INTEGRATION.summary(made.own, made.shared)
-        assert (found.state, "OPENAI_API_KEY" in found.words) == ("failing", True)
+        result = dependencies(choice, Config(), Home(tmp_path), http, model_client(choice))
+        summary = MODEL_INTEGRATION.summary(result.own, result.shared)
+        assert (summary.state, "OPENAI_API_KEY" in summary.words) == ("failing", True)
         with pytest.raises(NoKey):
-            await MODEL_INTEGRATION.check(made)
+            await MODEL_INTEGRATION.check(result)
 
 
 @pytest.mark.parametrize(("effort", "sent"), [("high", {"effort": "high"}), (None, None)])
@@ -66,7 +66,7 @@ async def test_the_effort_of_the_settings_is_sent(
     tmp_path: Path, effort: str | None, sent: dict[str, str] | None
 ) -> None:
     async with FakeOpenAI() as fake, HttpClient() as http:
-        chosen = Settings.model_validate(
+        choice = Settings.model_validate(
             {
                 "openai_api_key": "sk-test",
                 "openai_base_url": fake.base_url,
@@ -75,8 +75,8 @@ async def test_the_effort_of_the_settings_is_sent(
             }
         )
         with Home(tmp_path).take():
-            made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
-            model, _ = MODEL_INTEGRATION.build(made, _read, _late)
+            result = dependencies(choice, Config(), Home(tmp_path), http, model_client(choice))
+            model, _ = MODEL_INTEGRATION.build(result, _read, _late)
         await Talk(model).say("hello")
         assert fake.request_bodies("/responses")[-1].get("reasoning") == sent
         await model.close()

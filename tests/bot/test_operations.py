@@ -61,9 +61,9 @@ def test_a_webhook_is_tried_without_a_post(
     assert "code" not in rights
     assert post == ["Ponte would post:", r"    \*ana\* pushed: one two"]
     assert ponte("hooks", "test", "orders", "--body", str(body), "--json").code == 0
-    told = json.loads(ponte.out)
-    assert (told["is_post"], told["text"]) == (False, "Say what this order needs.")
-    assert json.loads(told["body"]) == json.loads(body.read_text())
+    data = json.loads(ponte.out)
+    assert (data["is_post"], data["text"]) == (False, "Say what this order needs.")
+    assert json.loads(data["body"]) == json.loads(body.read_text())
     assert "sixteen" not in ponte.out
     selection = (
         'only = { x_github_event = "push", "sender.login" = ["bia", "leo"] }\n[hooks.orders]'
@@ -95,8 +95,8 @@ async def test_a_running_ponte_tries_its_own_webhooks(
 ) -> None:
     (tmp_path / "ponte.toml").write_text(HOOKS)
     await running_ponte.run("reload")
-    shown = await running_ponte.run("hooks", "test", "deploys")
-    assert [line.strip() for line in shown[2:]] == ["Ponte would post:", "pushed:"]
+    result = await running_ponte.run("hooks", "test", "deploys")
+    assert [line.strip() for line in result[2:]] == ["Ponte would post:", "pushed:"]
 
 
 def test_errors_are_in_the_reader_s_language(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_version_and_help_import_no_feature() -> None:
         "    own = [n for n in sys.modules if n.split('.')[0] in ('bot', 'core', 'adapters')]\n"
         "    print('loaded:', *sorted(own))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
         capture_output=True,
@@ -131,9 +131,9 @@ def test_version_and_help_import_no_feature() -> None:
         check=True,
         env={"PATH": "/usr/bin:/bin", "LANG": "C"},
     )
-    loaded = [line.split()[1:] for line in done.stdout.splitlines() if line[:8] == "loaded: "]
-    assert len(loaded) == 3
-    for modules in loaded:
+    data = [line.split()[1:] for line in result.stdout.splitlines() if line[:8] == "loaded: "]
+    assert len(data) == 3
+    for modules in data:
         assert set(modules) - {"core", "core.base", "core.base.i18n"} == {
             "bot",
             "bot.cli",
@@ -259,12 +259,12 @@ async def test_checks_beside_a_running_ponte_read_the_file_as_it_is_now(
         HOOKS.replace("pushed:", "sent:") + '\n[[rules]]\nwho = ["slack:U1"]\ndeny = ["chat"]\n'
     )
     for words, expected in ((policy, "deny chat"), (("hooks", "test", "deploys"), "sent:")):
-        code, shown, notes = await running_ponte.check(*words)
-        assert (code, expected in shown, newer in notes) == (0, True, True), shown
+        code, view, notes = await running_ponte.check(*words)
+        assert (code, expected in view, newer in notes) == (0, True, True), view
     await running_ponte.run("reload")
     assert newer not in (await running_ponte.check(*policy))[2]
     broken_line = len(HOOKS.splitlines()) + 1
     file.write_text(f"{HOOKS}nonsense\n")
     for words in (policy, ("hooks", "test", "deploys")):
-        code, shown, notes = await running_ponte.check(*words)
-        assert (code, shown, f"ponte.toml:{broken_line}" in notes) == (1, "", True), notes
+        code, view, notes = await running_ponte.check(*words)
+        assert (code, view, f"ponte.toml:{broken_line}" in notes) == (1, "", True), notes

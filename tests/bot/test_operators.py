@@ -49,7 +49,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
     file = there / "ponte.toml"
     file.write_text(RULES)
     (here / "ponte.toml").write_text("nonsense = 1\n")
-    asked = ("policy", "check", "--person", "web:owner", "--right", "code")
+    questions = ("policy", "check", "--person", "web:owner", "--right", "code")
     with Machine(there, tmp_path / "home", commands).running() as (process, lines):
         assert f"  on     config     {file}\n" in lines
         operator = Machine(here, tmp_path / "home", commands)
@@ -57,7 +57,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
         assert (code, err) == (0, "")
         assert out.startswith(f"ok    ponte: process {process.pid} is running with ")
         assert f"ok    config: {file}\n" in out
-        code, out, err = operator.ponte(*asked)
+        code, out, err = operator.ponte(*questions)
         assert (code, err) == (0, "")
         assert out.splitlines()[0].endswith(f"Rules: {file}. Settings of the running Ponte:")
         assert "code  no   ponte.toml:1" in out
@@ -79,7 +79,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
         assert (code, f"failing  config     {file} no longer exists." in out) == (1, True)
         code, out, _ = operator.ponte("doctor")
         assert (code, f"FAIL  config: {file} no longer exists." in out) == (1, True)
-        assert operator.ponte(*asked) == (1, "", f"PONTE_CONFIG: file {file} not found.\n")
+        assert operator.ponte(*questions) == (1, "", f"PONTE_CONFIG: file {file} not found.\n")
         page = httpx.get(f"{lines[-1].split()[-1]}/admin", headers=bearer).text
         assert f"{file} no longer exists" in page
         ready = httpx.get(f"{lines[-1].split()[-1]}/readyz")
@@ -104,10 +104,10 @@ async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checke
     monkeypatch.setattr("bot.doctor.checks.SILENCE_SECONDS", 0.1)
     home = Home(tmp_path)
     with home.take(), home.listen():
-        told = await doctor(tmp_path)
-    assert told.code == 1
-    assert told.parts["ponte"].startswith("FAIL  ponte: process ")
-    assert told.parts["home"].startswith("ok    home: ")
+        report = await doctor(tmp_path)
+    assert report.code == 1
+    assert report.parts["ponte"].startswith("FAIL  ponte: process ")
+    assert report.parts["home"].startswith("ok    home: ")
 
 
 def is_loading(pid: int) -> bool:
@@ -158,10 +158,10 @@ def test_every_line_of_a_log_in_json_is_json(tmp_path: Path, commands: str) -> N
         out, err = process.communicate()
     assert (process.returncode, out) == (0, "")
     lines += [json.loads(line) for line in err.splitlines()]
-    (begun,) = [line for line in lines if line["event"] == "started"]
-    assert begun["config"] == str(file)
-    assert begun["address"].startswith("http://127.0.0.1:")
-    assert begun["version"]
+    (start_line,) = [line for line in lines if line["event"] == "started"]
+    assert start_line["config"] == str(file)
+    assert start_line["address"].startswith("http://127.0.0.1:")
+    assert start_line["version"]
     assert lines[-1]["event"] == "stopped"
     file.write_text("[rules")
     code, out, err = Machine(tmp_path, tmp_path / "home", commands, settings).ponte("run")
@@ -228,7 +228,7 @@ def test_cards_are_printed_once_and_answers_without_markdown(
 
 async def test_a_request_is_changed_in_the_shell() -> None:
     """Each value is a line of the command. A new version is a success, and nothing else is."""
-    typed: list[str] = []
+    inputs: list[str] = []
     for revision, status in ((2, "done"), (1, "failed")):
         states = [
             SimpleNamespace(
@@ -245,7 +245,7 @@ async def test_a_request_is_changed_in_the_shell() -> None:
             return states.pop(0)
 
         async def run_command(text: str, linked: bool) -> dict[str, str]:
-            typed.append(text)
+            inputs.append(text)
             return {"status": "done"}
 
         changes = SimpleNamespace(ledger=SimpleNamespace(get=get))
@@ -257,23 +257,23 @@ async def test_a_request_is_changed_in_the_shell() -> None:
             "status"
         ] == status
     expected = {"Status": "Paid", "1.Due": "2026-11-20"}
-    assert typed == [render_change("abc234", expected)] * 2
+    assert inputs == [render_change("abc234", expected)] * 2
 
 
 def test_a_decision_that_changes_nothing_ends_with_1(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
     wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
     with machine.running():
-        approved, denied = (
+        approval, denial = (
             machine.ponte("chat", typed=wish)[1].split("ponte changes approve ")[1][:6]
             for _ in range(2)
         )
         for action, id, code, words in [
-            ("approve", approved, 0, "Done."), ("approve", approved, 1, "Done."),
-            ("deny", approved, 1, "Done."), ("undo", approved, 0, "Undone"),
-            ("undo", approved, 1, "already undone"), ("approve", approved, 1, "undone"),
-            ("deny", denied, 0, "Denied"), ("deny", denied, 1, "Denied"),
-            ("approve", denied, 1, "Denied"), ("undo", denied, 1, "nothing to undo"),
+            ("approve", approval, 0, "Done."), ("approve", approval, 1, "Done."),
+            ("deny", approval, 1, "Done."), ("undo", approval, 0, "Undone"),
+            ("undo", approval, 1, "already undone"), ("approve", approval, 1, "undone"),
+            ("deny", denial, 0, "Denied"), ("deny", denial, 1, "Denied"),
+            ("approve", denial, 1, "Denied"), ("undo", denial, 1, "nothing to undo"),
         ]:  # fmt: skip
             shell = machine.ponte("changes", action, id)
             assert (shell[0], words in shell[1]) == (code, True), (action, shell)
@@ -300,7 +300,7 @@ def test_a_check_of_rules_does_not_contradict_itself(ponte: Shell) -> None:
     Path("ponte.toml").write_text('[[rules]]\nwho = ["everybody"]\ndeny = ["chat"]\n')
     words = ("--person", "discord:1", "--channel", "discord:2:3")
     lines = ponte("policy", "check", *words).out.splitlines()[1:]
-    denied = [line for line in lines if "  no " in line]
-    assert denied
-    assert not [line for line in denied if "You can chat" in line]
-    assert not [line for line in denied if "admin" not in line and "ponte.toml:" not in line]
+    denials = [line for line in lines if "  no " in line]
+    assert denials
+    assert not [line for line in denials if "You can chat" in line]
+    assert not [line for line in denials if "admin" not in line and "ponte.toml:" not in line]

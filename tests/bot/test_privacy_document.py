@@ -38,17 +38,17 @@ def test_the_document_lists_every_file_of_a_home(
 ) -> None:
     ponte = ponte_with_home
     assert ponte("status").code in (0, 1)
-    found = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
-    told = names("Files of the data folder, which only its user can open (mode 0700):")
-    assert found - told == set()
-    assert {"ponte.db", "files"} <= told
+    matches = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
+    text = names("Files of the data folder, which only its user can open (mode 0700):")
+    assert matches - text == set()
+    assert {"ponte.db", "files"} <= text
 
 
 def commands() -> list[str]:
-    found = re.findall(
+    matches = re.findall(
         r"`ponte ((?:person|threads|people|policy|audit|changes|status)\b[^`]*)`", TEXT
     )
-    return sorted(set(found))
+    return sorted(set(matches))
 
 
 WORDS = {
@@ -72,25 +72,25 @@ def test_each_command_in_it_runs(ponte_with_home: Shell) -> None:
         ).fetchone()
         (change,) = connection.execute("SELECT id FROM changes LIMIT 1").fetchone()
     words = WORDS | {"KEY": key, "CONVERSATION": conversation, "ID": change}
-    found = commands()
-    assert len(found) > 12
+    match = commands()
+    assert len(match) > 12
     for command in sorted(
-        found,
+        match,
         key=lambda c: ("forget" in c or "remove" in c, c.startswith("person"), "--person" in c),
     ):
-        given = [words.get(word, word) for word in shlex.split(command)]
-        asks = {"forget", "remove"} & set(given[:2])
-        if given[:2] in (["person", "export"], ["person", "forget"]):
-            given += [key] if len(given) == 2 else []
-        if given == ["threads", "show"]:
-            given += [conversation]
-        if given == ["threads", "forget"] or (given == ["people", "remove"]):
-            given += ["--help"]
+        options = [words.get(word, word) for word in shlex.split(command)]
+        asks = {"forget", "remove"} & set(options[:2])
+        if options[:2] in (["person", "export"], ["person", "forget"]):
+            options += [key] if len(options) == 2 else []
+        if options == ["threads", "show"]:
+            options += [conversation]
+        if options == ["threads", "forget"] or (options == ["people", "remove"]):
+            options += ["--help"]
         elif asks:
-            given += ["--yes"]
-        code = ponte(*given).code
-        undone = given[:2] == ["changes", "undo"]  # no tables are connected here
-        failing = given == ["status"]
+            options += ["--yes"]
+        code = ponte(*options).code
+        undone = options[:2] == ["changes", "undo"]  # no tables are connected here
+        failing = options == ["status"]
         unknown = "`ponte person list` shows everyone" in ponte.err
-        assert code == 0 or undone or failing or unknown, (given, ponte.err)
+        assert code == 0 or undone or failing or unknown, (options, ponte.err)
         assert "No such" not in ponte.err

@@ -43,15 +43,15 @@ class Machine:
 
     def start(self, *words: str, stdout: int | None = None) -> Process:
         ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-        given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(self.home), "PONTE_WEB_PORT": "0"}
-        given |= self.settings
+        options = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(self.home), "PONTE_WEB_PORT": "0"}
+        options |= self.settings
         if self.commands:
-            given["PONTE_CODE"] = "off"
-            return Command(self.commands, words, ours | given, self.folder, stdout)
+            options["PONTE_CODE"] = "off"
+            return Command(self.commands, words, ours | options, self.folder, stdout)
         return subprocess.Popen(
             [sys.executable, "-m", "bot", *words],
             cwd=self.folder,
-            env=ours | given,
+            env=ours | options,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
@@ -123,7 +123,7 @@ def test_status_says_first_that_nothing_runs(tmp_path: Path) -> None:
 def test_it_runs_answers_commands_and_drains(tmp_path: Path, commands: str, name: str) -> None:
     """What it prints and logs never holds the token."""
     machine = Machine(tmp_path, tmp_path / name, "" if name == OWN_PYTHON else commands)
-    with machine.running() as (process, printed):
+    with machine.running() as (process, output):
         token = (machine.home / "web-token").read_text().strip()
         code, out, err = machine.ponte("changes", "list")
         assert (code, out, err) == (0, "No changes yet.\n", "")
@@ -138,9 +138,9 @@ def test_it_runs_answers_commands_and_drains(tmp_path: Path, commands: str, name
         assert process.returncode == 0
     assert "Traceback" not in err
     assert not (machine.home / "ponte.sock").exists()
-    assert token not in "".join([*printed, out, err])
-    assert "`ponte link` prints the page's link with its token.\n" in printed
-    assert printed[-1].split()[-1].startswith("http://127.0.0.1:")
+    assert token not in "".join([*output, out, err])
+    assert "`ponte link` prints the page's link with its token.\n" in output
+    assert output[-1].split()[-1].startswith("http://127.0.0.1:")
 
 
 @pytest.mark.slow
@@ -157,8 +157,8 @@ def test_commands_are_answered_by_who_runs_and_alone_after_a_kill(
     assert (machine.home / "ponte.sock").exists()
     assert json.loads(machine.ponte("threads", "list", "--json")[1]) == before
     talk_through_pipes(machine)
-    kept = before[0]["conversation"]
-    code, out, err = machine.ponte("threads", "forget", kept, "--yes")
+    conversation = before[0]["conversation"]
+    code, out, err = machine.ponte("threads", "forget", conversation, "--yes")
     assert (code, out[:8], err) == (0, "Deleted ", "")
     code, _, err = machine.ponte("threads", "show", "terminal:nobody")
     assert (code, err) == (1, "Not found: conversation.\n")
@@ -186,12 +186,12 @@ def test_a_person_at_a_terminal_reads_where_settings_come_from_and_the_address_w
     with machine.at_a_terminal() as lines:
         first = next(line for line in lines if line.startswith("Settings: "))
         assert first == f"Settings: environment and {tmp_path / '.env'}\n"
-        shown = next(line.split()[-1] for line in lines if line.startswith("Ponte is ready"))
+        view = next(line.split()[-1] for line in lines if line.startswith("Ponte is ready"))
         token = (machine.home / "web-token").read_text().strip()
-        assert shown.endswith(f"/#token={token}")
+        assert view.endswith(f"/#token={token}")
         code, out, err = machine.ponte("link")
-        assert (code, out, err) == (0, f"{shown}\n", "")
-        origin = shown.partition("/#")[0]
+        assert (code, out, err) == (0, f"{view}\n", "")
+        origin = view.partition("/#")[0]
         assert httpx.get(f"{origin}/status").status_code == 401
         bearer = {"Authorization": f"Bearer {token}"}
         assert httpx.get(f"{origin}/status", headers=bearer).status_code == 200
@@ -206,9 +206,13 @@ def test_another_users_settings_are_not_read_by_the_real_process(
     env.write_text("PONTE_MODEL_API=demo\nPONTE_WEB=off\n")
     os.chown(env, 12_345, -1)
     with machine.at_a_terminal() as lines:
-        seen = list(itertools.takewhile(lambda line: not line.startswith("Ponte is ready"), lines))
-    assert any(f"{env} is not used (it belongs to another user (uid 12345)" in one for one in seen)
-    assert any("http://127.0.0.1:" in one for one in seen), "the page is on, whatever it says"
+        values = list(
+            itertools.takewhile(lambda line: not line.startswith("Ponte is ready"), lines)
+        )
+    assert any(
+        f"{env} is not used (it belongs to another user (uid 12345)" in one for one in values
+    )
+    assert any("http://127.0.0.1:" in one for one in values), "the page is on, whatever it says"
     code, out, err = machine.ponte("changes", "list")
     assert (code, out[:10], err.count("\n")) == (0, "No changes", 1)
     assert err.startswith(f"{env} is not used (it belongs to another user (uid 12345)")
@@ -227,18 +231,18 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
         (machine.folder / ".env").write_text(env)
         return machine.start(*words)
 
-    started = [
+    starts = [
         start(silent, "usage"),
         start(silent, "quick-command", "sum-up", "two words"),
         start(silent, "doctor"),
         start(logging, "changes", "list", home="logging"),
     ]
-    ended = []
-    for process in started:
+    ends = []
+    for process in starts:
         with process:
             out, err = process.communicate()
-        ended.append((process.returncode, out, err))
-    usage, quick, doctor, logged = ended
+        ends.append((process.returncode, out, err))
+    usage, quick, doctor, log = ends
     code, out, err = usage
     assert (code, out.startswith("Usage since "), err) == (0, True, "")
     code, out, err = quick
@@ -246,7 +250,7 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
     assert err.startswith("Quick commands are not set up")
     code, out, err = doctor
     assert (code, "FAIL  model" in out, err) == (1, True, "")
-    code, out, err = logged
+    code, out, err = log
     assert (code, "info" in err) == (0, True)
     machine = Machine(tmp_path, tmp_path / "quick-command", commands)
     code, out, err = machine.ponte("threads", "list")
@@ -266,18 +270,18 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
         assert (code, out) == (2, "")
         assert err.startswith("ponte.toml:3: 'deny': write chat, read, ")
         assert process.stderr is not None
-        logged = iter(process.stderr.readline, "")
+        log = iter(process.stderr.readline, "")
         process.send_signal(signal.SIGHUP)
-        assert any("config is invalid" in line for line in logged), "those of before stand"
+        assert any("config is invalid" in line for line in log), "those of before stand"
         file.write_text("")
         process.send_signal(signal.SIGHUP)
-        assert any("config reloaded" in line for line in logged)
+        assert any("config reloaded" in line for line in log)
         assert machine.ponte("changes", "list")[0] == 0
         file.write_text(
             '[[allowances]]\nof = "everybody"\nturns = 7\n[slack]\nbots = ["B0123456789"]\n'
         )
-        taken = f"Reloaded {file}.\nRestart Ponte to apply: [slack].\n"
-        assert machine.ponte("reload") == (0, taken, "")
+        sentence = f"Reloaded {file}.\nRestart Ponte to apply: [slack].\n"
+        assert machine.ponte("reload") == (0, sentence, "")
         _, out, _ = machine.ponte("usage")
         line = next(one for one in out.splitlines() if one.startswith("everyone in total"))
         assert line.split("  ")[1:3] == ["7 messages a day", "0 messages"]

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("nothing_set")
 
 
 def refusal() -> str:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as error:
         load()
-    return str(caught.value)
+    return str(error.value)
 
 
 PUT_RIGHT = [
@@ -69,8 +69,8 @@ def test_nocodbs_address_may_be_copied_from_the_browser(
     monkeypatch.setenv("NOCODB_URL", typed.replace("”", "“", 1) if typed[0] == "”" else typed)
     settings = load()
     assert plain_value(settings.nocodb_url) == "https://nocodb.example.com"
-    (told,) = settings.notes
-    assert told == "NOCODB_URL was corrected: extra characters were removed"
+    (notes,) = settings.notes
+    assert notes == "NOCODB_URL was corrected: extra characters were removed"
 
 
 def test_the_base_in_a_copied_address_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,23 +181,23 @@ def test_a_wrong_setting_is_named_and_worded(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    told = refusal()
-    assert words in told
-    assert name in told
-    assert told.count("\n") == 0
-    assert "hunter2" not in told
+    text = refusal()
+    assert words in text
+    assert name in text
+    assert text.count("\n") == 0
+    assert "hunter2" not in text
 
 
 def test_only_a_text_is_asked_for_as_a_text() -> None:
     """A number, a list or a day that is wrong says what to write."""
-    asked = {
+    questions = {
         name
         for name, field in Settings.model_fields.items()
         if field.json_schema_extra == {"write": "a text"}
     }
     numbers = {
         name
-        for name in asked
+        for name in questions
         if re.search(r"\b(int|float|Decimal)\b", str(Settings.model_fields[name].annotation))
     }
     assert numbers == set()
@@ -312,8 +312,8 @@ def test_an_address_of_the_file_gets_no_secret_of_the_environment(
     secret = "hunter2-hunter2-hunter2"
     (tmp_path / ".env").write_text(f"{address}={url}\n")
     monkeypatch.setenv(name, secret)
-    told = refusal()
-    assert told == (
+    text = refusal()
+    assert text == (
         f"{address} is in {tmp_path / '.env'}, but {name} is set in the environment and "
         "would be sent there. Put both in one place."
     )
@@ -372,8 +372,8 @@ def test_another_users_file_is_not_read_and_that_is_told(
 
     def owned_by(uid: int) -> Callable[[int], os.stat_result]:
         def fstat(file: int) -> os.stat_result:
-            found = looked_at(file)
-            return os.stat_result((*found[:4], uid, *found[5:10]))
+            match = looked_at(file)
+            return os.stat_result((*match[:4], uid, *match[5:10]))
 
         return fstat
 

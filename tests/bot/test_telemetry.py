@@ -21,10 +21,10 @@ SECRET = 'hun"ter2é'
 
 
 def logs(form: str = "text", level: str = "info", *, quiet: bool = False) -> io.StringIO:
-    written = io.StringIO()
-    given = {"ponte_log": form, "ponte_log_level": level, "openai_api_key": SECRET}
-    set_up_logging(Settings.model_validate(given), quiet=quiet, stream=written)
-    return written
+    output = io.StringIO()
+    options = {"ponte_log": form, "ponte_log_level": level, "openai_api_key": SECRET}
+    set_up_logging(Settings.model_validate(options), quiet=quiet, stream=output)
+    return output
 
 
 def fail() -> None:
@@ -41,7 +41,7 @@ def log_failure() -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("level", ["info", "debug"])
 def test_a_secret_is_masked_wherever_it_stands(form: str, level: str) -> None:
-    written = logs(form, level)
+    output = logs(form, level)
     log = structlog.get_logger("test")
     log.info(f"event {SECRET}", value=SECRET, nested={"a": [SECRET]}, kept=SecretStr(SECRET))
     try:
@@ -49,16 +49,16 @@ def test_a_secret_is_masked_wherever_it_stands(form: str, level: str) -> None:
     except ValueError:
         log.exception("failed")
         logging.getLogger("library").exception("it said %s", SECRET)
-    text = written.getvalue()
+    text = output.getvalue()
     assert text.count("[secret]") >= 5
     for form_of_it in (SECRET, json.dumps(SECRET), "hun"):
         assert form_of_it not in text
 
 
 def test_a_warning_of_a_library_is_a_line_of_the_log() -> None:
-    written = logs()
+    output = logs()
     warnings.showwarning(UserWarning(f"{SECRET} is old"), UserWarning, "library.py", 1)
-    assert "[secret] is old" in written.getvalue()
+    assert "[secret] is old" in output.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -82,38 +82,43 @@ def test_bearers_and_passwords_in_urls_are_masked_and_words_are_not() -> None:
     assert redaction.of("http://u:p@proxy:3128/") == "http://[secret]@proxy:3128/"
     header = "'Proxy-Authorization': 'Basic dXNlcjpodW50ZXIy'"  # as aiohttp's errors show it
     assert redaction.of(header) == "'Proxy-Authorization': 'Basic [secret]'"
-    for kept in ("abc task-force sk-1", "Basic Information", "http://host:80/a@b", "10:30 a@b.c"):
-        assert redaction.of(kept) == kept
+    for harmless in (
+        "abc task-force sk-1",
+        "Basic Information",
+        "http://host:80/a@b",
+        "10:30 a@b.c",
+    ):
+        assert redaction.of(harmless) == harmless
 
 
 def test_a_fault_is_one_line_with_its_place() -> None:
-    written = logs()
+    output = logs()
     log_failure()
-    (line,) = written.getvalue().splitlines()
+    (line,) = output.getvalue().splitlines()
     assert 'error   test: failed exception="ValueError: the key [secret] is bad"' in line
     assert "location=test_telemetry.py:" in line
 
 
 def test_tracebacks_are_for_debugging() -> None:
-    written = logs(level="debug")
+    output = logs(level="debug")
     log_failure()
-    assert "Traceback (most recent call last):" in written.getvalue()
+    assert "Traceback (most recent call last):" in output.getvalue()
 
 
 def test_nobody_can_forge_a_line_or_a_colour() -> None:
-    written = logs()
+    output = logs()
     structlog.get_logger("test").info("a\nb", text="x\n2026 error \x1b[31m", plain="fine")
-    (line,) = written.getvalue().splitlines()
+    (line,) = output.getvalue().splitlines()
     assert "\x1b" not in line
     assert line.endswith(r'test: "a\nb" text="x\n2026 error \x1b[31m" plain=fine')
 
 
 def test_the_turns_id_is_in_every_line_also_in_a_librarys() -> None:
-    written = logs("json")
+    output = logs("json")
     with structlog.contextvars.bound_contextvars(turn="abc"):
         structlog.get_logger("test").info("ours")
         logging.getLogger("library").info("theirs")
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
     assert [(line["event"], line["logger"], line["turn"]) for line in lines] == [
         ("ours", "test", "abc"),
         ("theirs", "library", "abc"),
@@ -121,40 +126,40 @@ def test_the_turns_id_is_in_every_line_also_in_a_librarys() -> None:
 
 
 def test_libraries_that_log_texts_and_tokens_are_capped() -> None:
-    written = logs(level="debug")
+    output = logs(level="debug")
     logging.getLogger("discord.http").debug("a body")
     logging.getLogger("httpx").info("GET https://bridge/execute")
     logging.getLogger("other").debug("fine")
-    assert [line.split()[2] for line in written.getvalue().splitlines()] == ["other:"]
+    assert [line.split()[2] for line in output.getvalue().splitlines()] == ["other:"]
 
 
 def test_messages_below_the_log_level_are_dropped() -> None:
-    written = logs(level="error")
+    output = logs(level="error")
     structlog.get_logger("test").warning("no")
     structlog.get_logger("test").error("yes")
-    assert written.getvalue().count("\n") == 1
+    assert output.getvalue().count("\n") == 1
 
 
 def test_a_quiet_command_logs_only_where_a_level_was_set() -> None:
-    written = io.StringIO()
-    set_up_logging(Settings(), quiet=True, stream=written)
+    output = io.StringIO()
+    set_up_logging(Settings(), quiet=True, stream=output)
     for log in (structlog.get_logger("test"), logging.getLogger("library")):
         log.info("no")
         log.warning("no")
         log.critical("no")
-    assert written.getvalue() == ""
-    written = logs(quiet=True)
+    assert output.getvalue() == ""
+    output = logs(quiet=True)
     structlog.get_logger("test").info("yes")
-    assert "yes" in written.getvalue()
+    assert "yes" in output.getvalue()
 
 
 def test_a_thread_that_ends_in_a_fault_is_told() -> None:
-    written = logs()
+    output = logs()
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
     line = '"unhandled exception in a thread of Python" exception="ValueError: the key [secret]'
-    assert line in written.getvalue()
+    assert line in output.getvalue()
 
 
 def test_a_logger_that_was_used_is_heard_in_a_later_test() -> None:
@@ -163,6 +168,6 @@ def test_a_logger_that_was_used_is_heard_in_a_later_test() -> None:
     logs()
     log.info("kept in the first test's settings")
     structlog.reset_defaults()
-    with structlog.testing.capture_logs() as heard:
+    with structlog.testing.capture_logs() as events:
         log.info("heard")
-    assert [line["event"] for line in heard] == ["heard"]
+    assert [line["event"] for line in events] == ["heard"]

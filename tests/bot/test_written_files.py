@@ -53,19 +53,19 @@ def test_a_backup_goes_only_to_a_file_that_others_cannot_read_or_through_a_pipe(
     home: Shell, tmp_path: Path
 ) -> None:
     file = tmp_path / "kept.tar.gz"
-    done = run_in_shell(home, "ponte backup - > kept.tar.gz")
-    assert done.returncode == 1
-    assert done.stderr == (
+    result = run_in_shell(home, "ponte backup - > kept.tar.gz")
+    assert result.returncode == 1
+    assert result.stderr == (
         "Other users can read the file that standard output goes to, and a backup contains the "
         "page's token. Specify a file name instead, for example `ponte backup ponte.tar.gz`.\n"
     )
     assert file.read_bytes() == b""
     file.unlink()
-    done = run_in_shell(home, "umask 077; ponte backup - > kept.tar.gz")
-    assert done.returncode == 0, done.stderr
+    result = run_in_shell(home, "umask 077; ponte backup - > kept.tar.gz")
+    assert result.returncode == 0, result.stderr
     assert (mode(file), file.stat().st_size > 1000) == (0o600, True)
-    done = run_in_shell(home, "ponte backup - | cat > kept.tar.gz; wc -c < kept.tar.gz")
-    assert int(done.stdout) > 1000, done.stderr
+    result = run_in_shell(home, "ponte backup - | cat > kept.tar.gz; wc -c < kept.tar.gz")
+    assert int(result.stdout) > 1000, result.stderr
 
 
 @pytest.mark.slow
@@ -74,8 +74,8 @@ def test_a_backup_is_not_written_into_another_user_s_file(home: Shell, tmp_path:
     theirs = tmp_path / "kept.tar.gz"
     theirs.touch(mode=0o600)
     os.chown(theirs, SOMEBODY_ELSE, SOMEBODY_ELSE)
-    done = run_in_shell(home, "ponte backup - > kept.tar.gz")
-    assert done.returncode == 1
+    result = run_in_shell(home, "ponte backup - > kept.tar.gz")
+    assert result.returncode == 1
     assert theirs.read_bytes() == b""
 
 
@@ -135,14 +135,14 @@ def test_a_backup_takes_only_the_place_of_a_backup(
 
 
 def test_what_a_killed_backup_left_is_not_in_the_way(home: Shell, tmp_path: Path) -> None:
-    left = tmp_path / "kept.tar.gz.part"
-    left.write_text("half a backup")
-    left.chmod(0o644)
-    with left.open() as held:
+    partial_file = tmp_path / "kept.tar.gz.part"
+    partial_file.write_text("half a backup")
+    partial_file.chmod(0o644)
+    with partial_file.open() as lock_file:
         assert home("backup", str(tmp_path / "kept.tar.gz")).code == 0, home.err
-        assert held.read() == "half a backup", "who has it open reads nothing of the new one"
+        assert lock_file.read() == "half a backup", "who has it open reads nothing of the new one"
     assert mode(tmp_path / "kept.tar.gz") == 0o600
-    assert not left.exists()
+    assert not partial_file.exists()
 
 
 def test_an_export_writes_into_nothing_that_was_there(

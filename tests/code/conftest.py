@@ -17,11 +17,11 @@ Make = Callable[..., Bench]
 @pytest.fixture
 async def make() -> AsyncIterator[Make]:
     """Each one made is another process on the same OpenAI."""
-    async with FakeOpenAI() as fake, benches(fake) as made:
+    async with FakeOpenAI() as fake, benches(fake) as result:
 
         def make(official: bool = False, **choice: object) -> Bench:
-            made.append(Bench(fake, official=official, **choice))
-            return made[-1]
+            result.append(Bench(fake, official=official, **choice))
+            return result[-1]
 
         yield make
 

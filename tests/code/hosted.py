@@ -76,9 +76,9 @@ class Bench:
     @property
     def uploads(self) -> list[str]:
         return [
-            str(asked.body["file"])
-            for asked in self.fake.requests
-            if asked.method == "POST" and asked.path.endswith("/files")
+            str(request.body["file"])
+            for request in self.fake.requests
+            if request.method == "POST" and request.path.endswith("/files")
         ]
 
     async def close(self) -> None:
@@ -98,11 +98,11 @@ class Bench:
 @asynccontextmanager
 async def benches(fake: FakeOpenAI) -> AsyncIterator[list[Bench]]:
     """Benches to be closed at the end; all that was sent and said fits the openai package."""
-    made: list[Bench] = []
+    results: list[Bench] = []
     try:
-        yield made
+        yield results
     finally:
-        for bench in made:
+        for bench in results:
             await bench.close()
     for request in fake.requests:
         fits(request.path, request.body)

@@ -57,18 +57,18 @@ def skip_blocked(reason: str) -> NoReturn:
     another exception.
     """
     error = getattr(builtins, reason.partition(":")[0], OSError)
-    escaped = PROBE_ESCAPED.partition("{")[0]
-    if escaped in reason or PROBE_SILENT in reason or not issubclass(error, OSError):
+    part = PROBE_ESCAPED.partition("{")[0]
+    if part in reason or PROBE_SILENT in reason or not issubclass(error, OSError):
         pytest.fail(f"the sandbox does not hold: {reason}")
     pytest.skip(f"blocked: {reason}")
 
 
 async def python() -> Path:
     """The environment with libraries; skips where nobody has made it."""
-    found = await PythonEnvironment(environments_folder(CACHE), Proxies()).bare()
-    if found.path.parent.parent.name.endswith("-bare"):
+    match = await PythonEnvironment(environments_folder(CACHE), Proxies()).bare()
+    if match.path.parent.parent.name.endswith("-bare"):
         pytest.skip(NEEDS_PYTHON)
-    return found.path
+    return match.path
 
 
 @asynccontextmanager
@@ -87,8 +87,8 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 @asynccontextmanager
 async def session(kind: str = "") -> AsyncIterator[KernelSession]:
     """`kind` is a sandbox's name, "" for the one that this machine gets."""
-    async with one_of(kind) if kind else sandbox() as held:
-        one = await KernelSession.start(held, await python(), SandboxLimits())
+    async with one_of(kind) if kind else sandbox() as sandbox_of_kind:
+        one = await KernelSession.start(sandbox_of_kind, await python(), SandboxLimits())
         try:
             yield one
         finally:
@@ -99,10 +99,10 @@ async def session(kind: str = "") -> AsyncIterator[KernelSession]:
 async def one_of(kind: str) -> AsyncIterator[Sandbox]:
     """That very one; skips where it does not hold here."""
     require(kind)
-    held: Sandbox = Bubblewrap(_RUNTIME) if kind == "bubblewrap" else Landlock(_RUNTIME)
-    if reason := await _prove_once(held):
+    sandbox_of_kind: Sandbox = Bubblewrap(_RUNTIME) if kind == "bubblewrap" else Landlock(_RUNTIME)
+    if reason := await _prove_once(sandbox_of_kind):
         skip_blocked(reason)
-    yield held
+    yield sandbox_of_kind
 
 
 async def _prove_once(sandbox: Sandbox) -> str:
@@ -171,11 +171,11 @@ def _is_kernel(pid: str) -> bool:
 
 def output(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set when code has printed something."""
-    heard, printed = asyncio.Event(), KernelRun.add_output
+    event, add_output = asyncio.Event(), KernelRun.add_output
 
     def hear(self: KernelRun, chunk: bytes) -> bool:
-        heard.set()
-        return printed(self, chunk)
+        event.set()
+        return add_output(self, chunk)
 
     monkeypatch.setattr(KernelRun, "add_output", hear)
-    return heard
+    return event

@@ -41,9 +41,9 @@ class Shop:
         monkeypatch.setattr(environment, "install_libraries", self._fill)
 
     async def python(self) -> tuple[Path, str]:
-        found = await self.environment.python(self._tell)
-        assert found.path.exists()
-        return found.path, found.lacks
+        match = await self.environment.python(self._tell)
+        assert match.path.exists()
+        return match.path, match.lacks
 
     async def _fill(self, folder: Path, proxies: Proxies) -> None:
         self.asked += 1
@@ -84,9 +84,9 @@ async def test_a_home_that_cannot_hold_it_is_explained(
 ) -> None:
     (tmp_path / "python").touch()
     monkeypatch.setattr(environment, "environments_folder", lambda home: home / "python")
-    with pytest.raises(PonteError, match="File exists") as caught:
+    with pytest.raises(PonteError, match="File exists") as error:
         await CODE_INTEGRATION.prepare(tmp_path, Proxies(), print)
-    assert type(caught.value) is PonteError
+    assert type(error.value) is PonteError
 
 
 @pytest.mark.slow
@@ -173,9 +173,9 @@ async def test_a_folder_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "file").touch()
     shop = Shop(monkeypatch, tmp_path / "file" / "python")
-    with pytest.raises(SandboxFailed) as failed:
+    with pytest.raises(SandboxFailed) as error:
         await shop.python()
-    assert failed.value.cause
+    assert error.value.cause
     assert shop.asked == 0
 
 
@@ -207,18 +207,18 @@ def test_what_pip_says_is_worded(said: str, cause: str) -> None:
 
 @pytest.mark.slow
 async def test_a_cancelled_version_check_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
+    queue: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
 
     async def start_sleep(*command: str, **options: object) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
             "sleep", "600", stdout=asyncio.subprocess.PIPE
         )
-        started.put_nowait(process)
+        queue.put_nowait(process)
         return process
 
     monkeypatch.setattr(environment, "start_program", start_sleep)
     check = asyncio.create_task(environment._read_version("python3"))
-    process = await started.get()
+    process = await queue.get()
     check.cancel()
     with pytest.raises(asyncio.CancelledError):
         await check

@@ -33,8 +33,8 @@ DENIED, UNKNOWN = ERRNO | errno.EPERM, ERRNO | errno.ENOSYS
 
 def decide(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
     """What the filter returns for a call. https://docs.kernel.org/networking/filter.html"""
-    known = ARCHITECTURES[machine][1]
-    fields = {0: number, 4: known if architecture is None else architecture}
+    numbers = ARCHITECTURES[machine][1]
+    fields = {0: number, 4: numbers if architecture is None else architecture}
     fields |= {16 + 8 * index: value & 0xFFFFFFFF for index, value in enumerate(arguments)}
     steps, at, register = build_filter(machine, PID), 0, 0
     while True:
@@ -113,11 +113,11 @@ def test_the_filter_answers_each_system_call(
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_what_is_in_no_table_is_unknown(machine: str) -> None:
-    named = parse_numbers(
+    numbers = parse_numbers(
         f"{ALLOWED_CALLS} {REFUSED_CALLS} {CHECKED_CALLS} {IGNORED_CALLS} {UNSUPPORTED_CALLS}",
         ARCHITECTURES[machine][0],
     )
-    for number in set(range(600)) - set(named.values()):
+    for number in set(range(600)) - set(numbers.values()):
         assert decide(machine, number) == UNKNOWN
     assert decide(machine, 435) == UNKNOWN  # clone3: glibc asks clone then
 

@@ -127,8 +127,8 @@ import os, sys
 os.write(int(sys.argv[1]), b'{"file": "../../etc/cron.d/x", "data": "eA=="}\\\\n')
 """
     async with sandboxed.session() as session:
-        (made,) = (await session.run(code.replace("\\\\n", "\\n"), ())).output_files
-        assert (made.name, made.data) == ("../../etc/cron.d/x", b"x")
+        (file,) = (await session.run(code.replace("\\\\n", "\\n"), ())).output_files
+        assert (file.name, file.data) == ("../../etc/cron.d/x", b"x")
 
 
 class Flooding:
@@ -198,28 +198,28 @@ def test_all_before_the_mark_and_the_rest_for_the_next(
     data = text.encode()
     if MARK in data + MARK[:-1]:
         return
-    printed, ended, after = PrintedOutput(MARK), False, b""
+    printed_output, is_ended, after = PrintedOutput(MARK), False, b""
     for piece in pieces(data + MARK + rest, cuts):
-        if ended:
+        if is_ended:
             after += piece
         else:
-            ended = printed.feed(piece)
-    assert (ended, printed.text, printed.discarded_bytes) == (True, text, 0)
-    assert printed.rest + after == rest
+            is_ended = printed_output.feed(piece)
+    assert (is_ended, printed_output.text, printed_output.discarded_bytes) == (True, text, 0)
+    assert printed_output.rest + after == rest
 
 
 @given(st.binary(max_size=40), CUTS)
 def test_what_came_before_an_early_end_is_there(data: bytes, cuts: list[int]) -> None:
-    printed = PrintedOutput(b"\0never\0")
+    printed_output = PrintedOutput(b"\0never\0")
     for piece in pieces(data, cuts):
-        assert not printed.feed(piece)
-    assert printed.text == data.decode(errors="replace")
+        assert not printed_output.feed(piece)
+    assert printed_output.text == data.decode(errors="replace")
 
 
 def test_what_is_over_the_cap_is_counted() -> None:
-    printed = PrintedOutput(MARK, b"before ")
-    printed.feed(b"x" * (MAX_KEPT_BYTES + 10) + MARK)
-    assert (len(printed.text), printed.discarded_bytes, printed.total) == (
+    printed_output = PrintedOutput(MARK, b"before ")
+    printed_output.feed(b"x" * (MAX_KEPT_BYTES + 10) + MARK)
+    assert (len(printed_output.text), printed_output.discarded_bytes, printed_output.total) == (
         MAX_KEPT_BYTES,
         17,
         MAX_KEPT_BYTES + 17,

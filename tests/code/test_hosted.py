@@ -19,19 +19,19 @@ from tests.fakes.openai.script import Run
 async def test_code_runs_as_it_stands_in_one_forced_call(bench: Bench) -> None:
     ran = await bench.run("print(6 * 7)")
     assert (ran.printed, ran.error, ran.changed_code, ran.reset) == ("42\n", "", "", False)
-    (asked,) = bench.fake.request_bodies("/responses")
-    assert asked["input"] == "print(6 * 7)"
-    assert asked["tools"] == [{"type": "code_interpreter", "container": bench.containers[0]}]
-    assert asked["tool_choice"] == {"type": "code_interpreter"}
-    assert asked["include"] == ["code_interpreter_call.outputs"]
-    assert asked["max_tool_calls"] == 1
+    (body,) = bench.fake.request_bodies("/responses")
+    assert body["input"] == "print(6 * 7)"
+    assert body["tools"] == [{"type": "code_interpreter", "container": bench.containers[0]}]
+    assert body["tool_choice"] == {"type": "code_interpreter"}
+    assert body["include"] == ["code_interpreter_call.outputs"]
+    assert body["max_tool_calls"] == 1
 
 
 async def test_a_container_reaches_no_network_and_names_nobody(bench: Bench) -> None:
     await bench.run("1")
-    (made,) = bench.fake.request_bodies("/containers")
-    assert made["network_policy"] == {"type": "disabled"}
-    assert made["name"] == "ponte"
+    (body,) = bench.fake.request_bodies("/containers")
+    assert body["network_policy"] == {"type": "disabled"}
+    assert body["name"] == "ponte"
 
 
 async def test_a_container_is_used_again_below_nineteen_idle_minutes(bench: Bench) -> None:
@@ -130,11 +130,11 @@ async def test_a_run_that_takes_too_long_is_ended(make: Make) -> None:
 
 async def test_the_next_process_goes_on_with_the_container(make: Make) -> None:
     before = make()
-    given = before.file("a.txt", b"abc")
-    await before.run("x = 5; open('made.txt', 'w').write('m')", [given])
+    file = before.file("a.txt", b"abc")
+    await before.run("x = 5; open('made.txt', 'w').write('m')", [file])
     after = make()
     ctx = after.ctx(container=before.containers[0])
-    ran = await after.backend.run(ctx, "x", [given])
+    ran = await after.backend.run(ctx, "x", [file])
     assert (ran.printed, ran.reset) == ("5\n", False)
     assert ran.output_files == (), "what an earlier run left is not this one's"
     assert after.containers == []
@@ -167,16 +167,16 @@ async def test_a_container_that_could_not_be_looked_up_is_not_given_up(make: Mak
 async def test_a_run_that_is_taken_up_is_waited_for(make: Make) -> None:
     before = make()
     await before.run("x = 5")
-    done = before.fake.responses[before.handles[-1]]
-    before.fake.responses[done["id"]] = {**done, "status": "in_progress"}
+    responses = before.fake.responses[before.handles[-1]]
+    before.fake.responses[responses["id"]] = {**responses, "status": "in_progress"}
     after = make()
 
     async def finish(seconds: float) -> None:
         after.waits.append(seconds)
-        before.fake.responses[done["id"]] = done
+        before.fake.responses[responses["id"]] = responses
 
     after.client.sleep = finish
-    ctx = after.ctx(container=before.containers[0], handle=done["id"])
+    ctx = after.ctx(container=before.containers[0], handle=responses["id"])
     ran = await after.backend.run(ctx, "x = 5", [])
     assert (ran.error, len(after.waits)) == ("", 1)
 
@@ -187,9 +187,9 @@ async def test_a_run_that_could_not_be_looked_up_is_reported(make: Make) -> None
     after, fake = make(), before.fake
     ctx = after.ctx(container=before.containers[0], handle=before.handles[-1])
     fake.hostile, fake.hostile_at = refuse, {f"/responses/{before.handles[-1]}"}
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         await after.backend.run(ctx, "x = 5", [])
-    assert caught.value.code == "model_down"
+    assert error.value.code == "model_down"
     fake.hostile = None
     assert (await after.backend.run(ctx, "x = 5", [])).error == ""
     assert len(fake.request_bodies("/responses")) == 1, "it never runs twice"
@@ -227,7 +227,7 @@ async def test_a_run_is_taken_up_after_a_crash_and_not_begun_anew(make: Make) ->
     ctx = after.ctx(container=before.containers[0], handle=before.handles[-1])
     ran = await after.backend.run(ctx, code, [])
     assert (ran.printed, ran.changed_code) == ("1\n", "")
-    assert [(made.name, made.data) for made in ran.output_files] == [("n.txt", b"n")]
+    assert [(file.name, file.data) for file in ran.output_files] == [("n.txt", b"n")]
     assert (await after.run("count")).printed == "1\n"
     assert len(before.fake.request_bodies("/responses")) == 3
 

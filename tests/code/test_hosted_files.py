@@ -29,16 +29,16 @@ async def test_a_file_is_uploaded_once_a_container(bench: Bench) -> None:
 
 
 async def test_what_the_code_made_of_a_file_is_not_undone(bench: Bench) -> None:
-    given = bench.file("a.csv", b"1")
-    await bench.run("open('a.csv', 'w').write('changed')", [given])
-    assert (await bench.run("open('a.csv').read()", [given])).printed == "'changed'\n"
+    file = bench.file("a.csv", b"1")
+    await bench.run("open('a.csv', 'w').write('changed')", [file])
+    assert (await bench.run("open('a.csv').read()", [file])).printed == "'changed'\n"
 
 
 async def test_what_a_run_made_is_not_put_back(bench: Bench) -> None:
     """The tool keeps it as a file of the thread, and gives it with the next run."""
     ran = await bench.run("open('out.txt', 'w').write('made'); None")
-    kept = bench.file("out.txt", ran.output_files[0].data)
-    await bench.run("1", [kept])
+    file = bench.file("out.txt", ran.output_files[0].data)
+    await bench.run("1", [file])
     assert bench.uploads == []
 
 

@@ -180,11 +180,11 @@ async def test_a_refused_run_raises_a_worded_error(
     bench: Bench, script: Script, code: str, words: str
 ) -> None:
     bench.fake.runs(script)
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         await bench.run("print(1)")
-    assert caught.value.code == code
-    assert words in caught.value.words()
-    assert "sk-test" not in caught.value.words() + caught.value.hint
+    assert error.value.code == code
+    assert words in error.value.words()
+    assert "sk-test" not in error.value.words() + error.value.hint
 
 
 @pytest.mark.parametrize("events", [(), (b"data: {}\n\n",)])
@@ -234,9 +234,9 @@ async def test_without_a_key_it_is_not_offered() -> None:
     assert not await backend.is_available()
     health = await backend.health()
     assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         await backend.run(ctx(), "1", [])
-    assert caught.value.code == "no_key"
+    assert error.value.code == "no_key"
     await backend.close()
 
 

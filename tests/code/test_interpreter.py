@@ -48,10 +48,10 @@ async def test_a_request_in_words_is_answered_in_words(
     executed = await interpreter.execute_code("Plot my sales by month, please.")
     assert executed.text == "Download chart.png\n\nSales grow."
     assert "sandbox:" not in executed.text
-    assert [made.name for made in executed.ran.output_files] == ["chart.png"]
+    assert [file.name for file in executed.ran.output_files] == ["chart.png"]
     assert executed.ran.changed_code == "", "what it wrote was not given to it"
-    (asked,) = fake.request_bodies("/responses")
-    assert asked["instructions"] == REQUEST_INSTRUCTIONS
+    (body,) = fake.request_bodies("/responses")
+    assert body["instructions"] == REQUEST_INSTRUCTIONS
 
 
 @pytest.mark.parametrize("prompt", ["x = 1", "```python\nthis is odd\n```"])

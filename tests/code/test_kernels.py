@@ -147,8 +147,8 @@ async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> No
 @pytest.mark.slow
 async def test_a_kernel_that_ended_by_itself_is_told_as_lost(bench: Bench) -> None:
     await bench.run("a", "x = 1")
-    died = await bench.run("a", "import os; os._exit(1)")
-    assert (died.is_state_lost, died.reset) == (True, False)
+    result = await bench.run("a", "import os; os._exit(1)")
+    assert (result.is_state_lost, result.reset) == (True, False)
     ran = await bench.run("a", "'anew'")
     assert (ran.value, ran.why_reset) == ("'anew'", "its process ended")
 
@@ -187,19 +187,19 @@ async def test_forgetting_ends_what_runs(bench: Bench, monkeypatch: pytest.Monke
 async def test_forgetting_while_one_starts_leaves_none(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    starting, forgotten = asyncio.Event(), asyncio.Event()
+    starting, event = asyncio.Event(), asyncio.Event()
     start = KernelSession.start
 
     async def slowly(sandbox: Sandbox, python: Path, limits: SandboxLimits) -> KernelSession:
         starting.set()
-        await forgotten.wait()
+        await event.wait()
         return await start(sandbox, python, limits)
 
     monkeypatch.setattr(KernelSession, "start", slowly)
     running = asyncio.create_task(bench.run("a", "x = 1"))
     await starting.wait()
     await bench.kernels.forget("a")
-    forgotten.set()
+    event.set()
     await running
     assert (sandboxed.kernels(), await bench.threads()) == (set(), [])
 

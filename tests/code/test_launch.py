@@ -41,25 +41,25 @@ time.sleep(600)
 
 async def start_with_child(folder: Path, session: str) -> tuple[asyncio.Task[Any], int]:
     """Start a program and return its start, and a file descriptor of the child that it made."""
-    told = folder / "child"
-    os.mkfifo(told)
+    text = folder / "child"
+    os.mkfifo(text)
 
     def command(ends: ProgramEnds) -> list[str]:
-        return [sys.executable, "-c", BEGINS, str(told), session]
+        return [sys.executable, "-c", BEGINS, str(text), session]
 
     starting = asyncio.create_task(
         launch(command, environment={}, folder=folder, user=None), name="launch"
     )
-    return starting, os.pidfd_open(int(await asyncio.to_thread(told.read_text)))
+    return starting, os.pidfd_open(int(await asyncio.to_thread(text.read_text)))
 
 
 async def check_end(starting: asyncio.Task[Any], child: int) -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     # readable once it has ended, which is a moment after it closed its pipes
-    ended, _, _ = await asyncio.to_thread(select.select, [child], [], [], 60.0)
+    end, _, _ = await asyncio.to_thread(select.select, [child], [], [], 60.0)
     os.close(child)
-    assert ended
+    assert end
 
 
 @pytest.mark.parametrize("session", ["same session", "own session"])
@@ -72,13 +72,13 @@ async def test_children_of_a_program_end_with_it(session: str, tmp_path: Path) -
 async def test_a_start_that_is_cancelled_while_the_process_is_made_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[asyncio.subprocess.Process] = []
+    results: list[asyncio.subprocess.Process] = []
     going_on = asyncio.Event()
 
     async def start_slowly(*command: str, **options: Any) -> asyncio.subprocess.Process:
-        made.append(await start_program(*command, **options))
+        results.append(await start_program(*command, **options))
         await going_on.wait()
-        return made[0]
+        return results[0]
 
     monkeypatch.setattr("core.tools.code.sandbox.process.start_program", start_slowly)
     starting, child = await start_with_child(tmp_path, "own session")
@@ -86,7 +86,7 @@ async def test_a_start_that_is_cancelled_while_the_process_is_made_leaves_none(
     await asyncio.sleep(0)
     going_on.set()
     await check_end(starting, child)
-    assert made[0].returncode is not None
+    assert results[0].returncode is not None
 
 
 class OtherLoop(asyncio.SelectorEventLoop):
@@ -142,9 +142,9 @@ def test_another_event_loop_that_cannot_change_the_user_says_so() -> None:
     async def start_as_nobody() -> None:
         await start_program(sys.executable, "-c", "print(7)", user=65534)
 
-    with pytest.raises(SandboxFailed) as failed:
+    with pytest.raises(SandboxFailed) as error:
         on_another_loop(start_as_nobody())
-    assert "unexpected kwargs: extra_groups, group, user" in failed.value.cause
+    assert "unexpected kwargs: extra_groups, group, user" in error.value.cause
 
 
 def test_the_python_of_the_sandbox_is_asked_on_another_event_loop(
@@ -168,9 +168,9 @@ def test_why_root_has_no_sandbox_on_another_event_loop_is_told(
         finally:
             await environment.close()
 
-    with pytest.raises(SandboxFailed) as failed:
+    with pytest.raises(SandboxFailed) as error:
         on_another_loop(python())
-    assert "cannot start programs as another user" in failed.value.cause
+    assert "cannot start programs as another user" in error.value.cause
 
 
 async def test_a_program_that_cannot_be_watched_is_ended(

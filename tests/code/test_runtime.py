@@ -49,12 +49,12 @@ def test_what_a_killed_bot_left_is_removed_and_a_living_ones_stays(
 ) -> None:
     living = RuntimeFolder()
     living.program(kernel)
-    left = folder / f"{RUNTIME_PREFIX}left"
-    (left / "session-x" / "work").mkdir(parents=True)
+    leftover_folder = folder / f"{RUNTIME_PREFIX}left"
+    (leftover_folder / "session-x" / "work").mkdir(parents=True)
     (folder / f"{RUNTIME_PREFIX}link").symlink_to("/")
     another = RuntimeFolder()
     another.program(kernel)
-    assert not left.exists()
+    assert not leftover_folder.exists()
     assert len(list(folder.glob(f"{RUNTIME_PREFIX}*"))) == 3
     living.close()
     another.close()
@@ -89,9 +89,9 @@ def test_however_deep_it_is_removed(folder: Path) -> None:
 def test_every_kernel_of_a_root_bot_is_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
     users = Users(first=UID_COUNT - 1)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    taken = [users.take() for _ in range(UID_COUNT)]
-    assert taken[:2] == [FIRST_UID + UID_COUNT - 1, FIRST_UID]
-    assert sorted(filter(None, taken)) == list(range(FIRST_UID, FIRST_UID + UID_COUNT))
+    ids = [users.take() for _ in range(UID_COUNT)]
+    assert ids[:2] == [FIRST_UID + UID_COUNT - 1, FIRST_UID]
+    assert sorted(filter(None, ids)) == list(range(FIRST_UID, FIRST_UID + UID_COUNT))
     with pytest.raises(SandboxFailed):
         users.take()
     users.give_back(FIRST_UID + 3)

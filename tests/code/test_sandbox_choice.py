@@ -39,31 +39,31 @@ PYTHON = Path("python")
 @pytest.fixture
 def proof_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """By a sandbox's name: why it does not hold, "" where it does."""
-    held = {"bubblewrap": "", "landlock": ""}
+    reasons = {"bubblewrap": "", "landlock": ""}
 
     async def prove(sandbox: Sandbox, python: Path, limits: SandboxLimits | None) -> str:
-        return held[sandbox.name]
+        return reasons[sandbox.name]
 
     monkeypatch.setattr(probe, "prove_sandbox", prove)
     monkeypatch.setattr(ruleset, "version", lambda: 7)
     monkeypatch.setattr(sys, "platform", "linux")
-    return held
+    return reasons
 
 
 async def test_bubblewrap_first(proof_results: dict[str, str]) -> None:
-    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
-    assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
-    assert str(chosen.reason) == "bubblewrap: all checks passed"
+    choice = await choose_sandbox(PYTHON, RuntimeFolder())
+    assert (choice.sandbox and choice.sandbox.name) == "bubblewrap"
+    assert str(choice.reason) == "bubblewrap: all checks passed"
 
 
 async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
     proof_results["bubblewrap"] = NO_BWRAP
-    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
-    assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
+    choice = await choose_sandbox(PYTHON, RuntimeFolder())
+    assert (choice.sandbox and choice.sandbox.name) == "landlock"
     passed = "Landlock 7: all checks passed. bubblewrap is not used: "
-    assert str(chosen.reason) == f"{passed}{NO_BWRAP}"
+    assert str(choice.reason) == f"{passed}{NO_BWRAP}"
     with use_locale("fr"):
-        words = chosen.reason.words()
+        words = choice.reason.words()
     assert words.startswith(
         "Landlock 7\u00a0: toutes les vérifications ont réussi. bubblewrap n’est"
     )
@@ -90,9 +90,9 @@ async def test_no_sandbox_is_chosen_if_each_proof_fails(
     proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proof_results |= {"bubblewrap": "not installed", "landlock": "a check failed"}
-    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
-    assert chosen.sandbox is None
-    assert str(chosen.reason) == (
+    choice = await choose_sandbox(PYTHON, RuntimeFolder())
+    assert choice.sandbox is None
+    assert str(choice.reason) == (
         "no sandbox is available. bubblewrap: not installed. Landlock: a check failed"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
@@ -105,8 +105,8 @@ async def test_none_on_another_system(
     proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
-    assert (chosen.sandbox, str(chosen.reason)) == (None, "the sandbox needs Linux; this is darwin")
+    choice = await choose_sandbox(PYTHON, RuntimeFolder())
+    assert (choice.sandbox, str(choice.reason)) == (None, "the sandbox needs Linux; this is darwin")
 
 
 async def test_none_on_an_unknown_processor(
@@ -116,9 +116,9 @@ async def test_none_on_an_unknown_processor(
         machine = "riscv64"
 
     monkeypatch.setattr(os, "uname", Uname)
-    chosen = await choose_sandbox(PYTHON, RuntimeFolder())
-    assert chosen.sandbox is None
-    assert "riscv64" in str(chosen.reason)
+    choice = await choose_sandbox(PYTHON, RuntimeFolder())
+    assert choice.sandbox is None
+    assert "riscv64" in str(choice.reason)
 
 
 class Broken:
@@ -178,9 +178,9 @@ def test_only_a_refusal_of_the_machine_skips_a_test() -> None:
     ):
         with pytest.raises(pytest.fail.Exception):
             skip_blocked(ours)
-    for refused in ("PermissionError: [Errno 1] mount", "bwrap: No such device", NO_LANDLOCK):
+    for refusals in ("PermissionError: [Errno 1] mount", "bwrap: No such device", NO_LANDLOCK):
         with pytest.raises(pytest.skip.Exception, match="blocked: "):
-            skip_blocked(refused)
+            skip_blocked(refusals)
 
 
 def test_the_probe_leaves_no_file_where_it_could_write(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ async def test_stdout_and_stderr_keep_their_order(session: KernelSession) -> Non
 async def test_errors_show_the_persons_lines_alone(session: KernelSession) -> None:
     await run(session, "def half(x):\n    return x / 0")
     ran = await run(session, "half(1)")
-    shown = [line for line in ran.error.splitlines() if line.strip(" ~^")]
-    assert shown == [
+    views = [line for line in ran.error.splitlines() if line.strip(" ~^")]
+    assert views == [
         "Traceback (most recent call last):",
         '  File "<run 2>", line 1, in <module>',
         "    half(1)",
@@ -125,8 +125,8 @@ async def test_code_that_ends_otherwise(session: KernelSession) -> None:
     wrong = {}
     for code, error in ENDS.items():
         ran, after = await run(session, code), await run(session, "1")
-        found = (error in ran.error, bool(ran.error), ran.fault, after.value)
-        if found != (True, bool(error), "", "1"):
+        matches = (error in ran.error, bool(ran.error), ran.fault, after.value)
+        if matches != (True, bool(error), "", "1"):
             wrong[code] = (ran, after)
     assert wrong == {}
 
@@ -185,7 +185,7 @@ async def test_files_go_in_once_and_what_changed_comes_out(session: KernelSessio
     ran = await run(
         session, "open('sales.csv', 'a').write('3,4\\n'); open('b.txt', 'w').write('b')", csv
     )
-    assert {made.name: made.data for made in ran.output_files} == {
+    assert {file.name: file.data for file in ran.output_files} == {
         "sales.csv": b"a,b\n1,2\n3,4\n",
         "b.txt": b"b",
     }
@@ -205,7 +205,7 @@ os.makedirs('sub/deep'); open('sub/deep/x.csv', 'w').write('x'); open('.hidden',
 open('a\\nb\\x1b[31m.txt', 'w').write('x'); open(b'\\xff.txt', 'w').write('x')
 """
     ran = await run(session, code)
-    assert sorted(made.name for made in ran.output_files) == [
+    assert sorted(file.name for file in ran.output_files) == [
         "?.txt",
         "a\nb\x1b[31m.txt",
         "sub_deep_x.csv",
@@ -239,29 +239,29 @@ def test_a_work_folder_of_too_many_files_is_looked_through_in_part(tmp_path: Pat
         "import sys\nfrom core.tools.code.kernel import kernel\nkernel.MAX_FILES_SEEN = 3\n"
         "print(*(name for name, _ in kernel.WorkFolder(sys.argv[1]).list_changed()))"
     )
-    found = subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True)
-    assert found.split() == ["a", "b", "c"]
+    output = subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True)
+    assert output.split() == ["a", "b", "c"]
 
 
 @pytest.mark.slow
 async def test_figures_come_out_without_being_asked_for(session: KernelSession) -> None:
     ran = await run(session, "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('a')")
-    assert [(made.name, made.type) for made in ran.output_files] == [
+    assert [(file.name, file.type) for file in ran.output_files] == [
         ("figure-1-1.png", "image/png")
     ]
     ran = await run(session, "plt.plot([1]); plt.show(); plt.bar([1], [2]); plt.show()")
-    assert [made.name for made in ran.output_files] == ["figure-2-1.png", "figure-2-2.png"]
+    assert [file.name for file in ran.output_files] == ["figure-2-1.png", "figure-2-2.png"]
     assert (ran.printed, ran.error) == ("", "")
     ran = await run(session, "plt.plot([1]); plt.savefig('mine.png')")
-    assert [made.name for made in ran.output_files] == ["mine.png"]
+    assert [file.name for file in ran.output_files] == ["mine.png"]
     assert (await run(session, "len(plt.get_fignums())")).value == "0"
-    broken = await run(session, "plt.plot([1])\nplt.title('$\\\\frac{$')")
-    assert "ParseFatalException" in broken.error or "ValueError" in broken.error
+    result = await run(session, "plt.plot([1])\nplt.title('$\\\\frac{$')")
+    assert "ParseFatalException" in result.error or "ValueError" in result.error
     assert await run(session, "1") == RunResult(value="1")
     # One that cannot be drawn spoils no other.
     code = "plt.figure(figsize=(1e4, 1e4)); plt.plot([1]); plt.figure(); plt.plot([2])"
     ran = await run(session, code)
-    assert [made.name for made in ran.output_files] == ["figure-7-1.png"]
+    assert [file.name for file in ran.output_files] == ["figure-7-1.png"]
     assert "Error" in ran.error
     assert await run(session, "1") == RunResult(value="1")
 
@@ -318,9 +318,9 @@ async def test_code_that_does_not_listen_is_killed(
 @pytest.mark.parametrize("kind", ["bubblewrap", "landlock"])
 async def test_processor_time_that_is_nearly_used_up_is_no_error(kind: str) -> None:
     """The limit of one run, a minute, is longer than what is left for all."""
-    async with sandboxed.one_of(kind) as held:
+    async with sandboxed.one_of(kind) as sandbox:
         limits = SandboxLimits(cpu=59)
-        session = await KernelSession.start(held, await sandboxed.python(), limits)
+        session = await KernelSession.start(sandbox, await sandboxed.python(), limits)
         assert (await run(session, "1 + 1")).value == "2"
         await session.kill()
 
@@ -398,15 +398,15 @@ async def test_a_stop_before_the_code_began_counts(
     session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0)
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def read() -> bytes:
-        begun.set()
+        start_event.set()
         return b""
 
     code = "import time\ntime.sleep(600)"
     running = asyncio.create_task(session.run(code, [InputFile("f", "f", "", 0, read)]))
-    await begun.wait()
+    await start_event.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -414,7 +414,7 @@ async def test_a_stop_before_the_code_began_counts(
 
 
 async def test_a_kernel_whose_start_is_cancelled_is_ended() -> None:
-    waits, ended = asyncio.Event(), list[str]()
+    waits, end = asyncio.Event(), list[str]()
 
     async def hang() -> bytes:
         waits.set()
@@ -422,7 +422,7 @@ async def test_a_kernel_whose_start_is_cancelled_is_ended() -> None:
         raise AssertionError
 
     async def kill() -> None:
-        ended.append("killed")
+        end.append("killed")
 
     async def start(*given: object) -> object:
         return SimpleNamespace(frames=SimpleNamespace(readline=hang), kill=kill)
@@ -433,7 +433,7 @@ async def test_a_kernel_whose_start_is_cancelled_is_ended() -> None:
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    assert ended == ["killed"]
+    assert end == ["killed"]
 
 
 def test_who_imports_the_kernels_program_keeps_their_modules() -> None:

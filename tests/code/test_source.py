@@ -68,9 +68,9 @@ async def test_a_name_with_accents_is_opened_in_either_form(
 
 
 async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None:
-    made = (OutputFile("plot.png", "image/png", PNG), OutputFile("t.csv", "text/csv", b"1"))
+    results = (OutputFile("plot.png", "image/png", PNG), OutputFile("t.csv", "text/csv", b"1"))
     backend = FakeBackend(
-        lambda code: RunResult(printed="ok\n", output_files=made, usage=Usage(input=3))
+        lambda code: RunResult(printed="ok\n", output_files=results, usage=Usage(input=3))
     )
     folder = MemoryContextFiles()
     outcome = await call(backend, "draw()", folder)
@@ -123,17 +123,17 @@ async def test_other_code_than_asked_for_is_told_and_attached() -> None:
 
 
 async def test_long_output_is_cut_in_its_middle_and_comes_whole_as_a_file() -> None:
-    printed = "begin " + "x" * 50_000 + " end"
+    output = "begin " + "x" * 50_000 + " end"
     folder = MemoryContextFiles()
     outcome = await call(
-        FakeBackend(lambda code: RunResult(printed, error="E: last")), "f()", folder
+        FakeBackend(lambda code: RunResult(output, error="E: last")), "f()", folder
     )
     assert len(outcome.text) <= MAX_OUTCOME_CHARACTERS
     assert outcome.text.startswith("begin ")
     assert " end\n\nE: last" in outcome.text
     assert "characters …]" in outcome.text
     (whole,) = [file for file in folder.files if file.name == "output.txt"]
-    assert folder.data[whole.id].decode() == printed
+    assert folder.data[whole.id].decode() == output
 
 
 FONT = "findfont: Font family 'Arial' not found."

@@ -73,9 +73,9 @@ class Case:
 
     async def ready(self, draft: Draft) -> Sequence[RowWrite]:
         """The rows as they are journalled before they are written."""
-        seen = await self.applier.open(draft).check(draft.rows)
-        assert [one.state for one in seen] == ["before"] * len(seen)
-        return [one.write for one in seen]
+        findings = await self.applier.open(draft).check(draft.rows)
+        assert [one.state for one in findings] == ["before"] * len(findings)
+        return [one.write for one in findings]
 
     async def apply_change(self, draft: Draft) -> Change:
         """All of it, as `core.changes.apply` goes."""
@@ -84,10 +84,11 @@ class Case:
         size = self.applier.batch(draft)
         for start in range(0, len(rows), size):
             writes += await self.applier.open(draft).write(rows[start : start + size])
-        seen = await self.applier.open(draft).check(writes)
-        assert [one.state for one in seen] == ["after"] * len(seen)
+        findings = await self.applier.open(draft).check(writes)
+        assert [one.state for one in findings] == ["after"] * len(findings)
         steps = tuple(
-            ChangeStep(number, one.write, "done", one.current) for number, one in enumerate(seen, 1)
+            ChangeStep(number, one.write, "done", one.current)
+            for number, one in enumerate(findings, 1)
         )
         proposal = Proposal(
             "abcde2", draft, ANA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0
@@ -211,10 +212,10 @@ async def the_sample_base() -> AsyncIterator[Case]:
                 return connection.execute(sql, values).fetchall()
 
         def rows() -> Rows:
-            found = execute("SELECT id, cells FROM table_rows ORDER BY id")
+            result = execute("SELECT id, cells FROM table_rows ORDER BY id")
             return {
                 str(id): {name: json.loads(cells).get(name) for name in FIELDS}
-                for id, cells in found
+                for id, cells in result
             }
 
         def change(id: str, values: dict[str, Any]) -> None:
@@ -260,8 +261,8 @@ async def a_real_nocodb(real: Seeded, base: Base) -> AsyncIterator[Case]:
         return call(url, body, method=method, xc_token=real.token)
 
     def rows() -> Rows:
-        found = ask(f"{records}?pageSize=100")["records"]
-        return {str(row["id"]): {name: row["fields"][name] for name in FIELDS} for row in found}
+        match = ask(f"{records}?pageSize=100")["records"]
+        return {str(row["id"]): {name: row["fields"][name] for name in FIELDS} for row in match}
 
     async with _nocodb(
         real.url,

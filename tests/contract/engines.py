@@ -124,10 +124,10 @@ class Shared(Embedded):
         jobs._draining.set()  # nothing is begun anew
         await jobs._side_tasks.close()
         await jobs.workers.close()
-        left = jobs._handlers() | set(jobs._worker_tasks)
-        for task in left:
+        remaining_tasks = jobs._handlers() | set(jobs._worker_tasks)
+        for task in remaining_tasks:
             task.cancel()
-        await asyncio.wait(left) if left else None
+        await asyncio.wait(remaining_tasks) if remaining_tasks else None
         await heir.age_signs_of_life(self.jobs)
         return heir
 

@@ -57,9 +57,9 @@ def registrar(stores: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
     monkeypatch.setattr(jobs, "ADMISSION_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
     monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
-    found = Registrar()
-    stores.inbox.set_admission(Admission(stores.inbox.find_unstarted, found).admit)
-    return found
+    match = Registrar()
+    stores.inbox.set_admission(Admission(stores.inbox.find_unstarted, match).admit)
+    return match
 
 
 def says(text: str, name: str, channel: str = "") -> Message:
@@ -174,10 +174,10 @@ async def test_a_message_that_is_withdrawn_while_it_waits_never_begins(
     stores: Embedded, registrar: Registrar
 ) -> None:
     worker = Worker(stores).start()
-    said = says("hello", "new")
-    await stores.inbox.accept(said)
+    reply = says("hello", "new")
+    await stores.inbox.accept(reply)
     await registrar.was_waited_for.wait()
-    assert await stores.inbox.amend(said.event_key, None) == "unstarted"
+    assert await stores.inbox.amend(reply.event_key, None) == "unstarted"
     await registrar.tell("new", "ana")
     await stores.inbox.accept(says("beside", "ana"))
     await worker.until_ended(1)

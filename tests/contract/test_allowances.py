@@ -79,16 +79,16 @@ async def books(engine: Embedded) -> Books:
     def read(connection: SqlConnection) -> Books:
         rows = connection.execute("SELECT * FROM counters").fetchall()
         assert all(min(row["turns"], row["tokens"], row["money"]) >= 0 for row in rows)
-        held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
+        reservations = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
         sums = []
         for table in ("usage", "spendings"):
-            found = connection.execute(
+            match = connection.execute(
                 f"SELECT input + output AS tokens, cost FROM {table}"
             ).fetchall()
-            money = sum(round((row["cost"] or 0) * NANODOLLARS_PER_DOLLAR) for row in found)
-            sums.append((sum(int(row["tokens"]) for row in found), money))
+            money = sum(round((row["cost"] or 0) * NANODOLLARS_PER_DOLLAR) for row in match)
+            sums.append((sum(int(row["tokens"]) for row in match), money))
         counters = {r["scope"]: (int(r["tokens"]), int(r["money"])) for r in rows}
-        return {k: v for k, v in counters.items() if not k.startswith("cap")}, held, *sums
+        return {k: v for k, v in counters.items() if not k.startswith("cap")}, reservations, *sums
 
     return await engine.database.read(read)
 
@@ -98,13 +98,13 @@ async def test_what_was_used_takes_the_place_of_the_bound(stores: Embedded) -> N
     turn = await begin_turn(stores)
     grant = await record_question(stores, budget, turn)
     assert grant
-    counters, held, *_ = await books(stores)
-    assert held == 1
+    counters, reservations, *_ = await books(stores)
+    assert reservations == 1
     assert set(counters.values()) == {(grant.bound.tokens, grant.bound.money)}
     await record_answer(stores, turn, Usage(1000, 400, 50, 20))
-    counters, held, usage, spendings = await books(stores)
+    counters, reservations, usage, spendings = await books(stores)
     money = round((600 * 1.0 + 400 * 0.1 + 50 * 4.0) / 10**6 * NANODOLLARS_PER_DOLLAR)
-    assert (held, usage, spendings) == (0, (1050, money), (1050, money))
+    assert (reservations, usage, spendings) == (0, (1050, money), (1050, money))
     assert set(counters.values()) == {(1050, money)}
 
 
@@ -126,16 +126,18 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(stores
     two = (stores, await stores.beside())
     budgets = [budget_of(each, rule, *PERSON_AND_CHANNEL_ALLOWANCES) for each in two]
     turns = [await begin_turn(stores, Person("web", f"p{n}")) for n in range(40)]
-    found = await asyncio.gather(
+    results = await asyncio.gather(
         *(record_question(two[n % 2], budgets[n % 2], turn) for n, turn in enumerate(turns)),
         return_exceptions=True,
     )
-    grants = [each for each in found if isinstance(each, Grant)]
-    assert sum(isinstance(each, OverAllowance) for each in found) == 40 - len(grants) > 30
+    grants = [each for each in results if isinstance(each, Grant)]
+    assert sum(isinstance(each, OverAllowance) for each in results) == 40 - len(grants) > 30
     assert 110_000 - MIN_OUTPUT_TOKENS * 2 < sum(grant.bound.tokens for grant in grants) <= 110_000
-    went = [turn for turn, each in zip(turns, found, strict=True) if isinstance(each, Grant)]
-    used = [Usage(grant.input, 0, grant.output) for grant in grants]
-    await asyncio.gather(*(record_answer(two[n % 2], turn, used[n]) for n, turn in enumerate(went)))
+    went = [turn for turn, each in zip(turns, results, strict=True) if isinstance(each, Grant)]
+    usages = [Usage(grant.input, 0, grant.output) for grant in grants]
+    await asyncio.gather(
+        *(record_answer(two[n % 2], turn, usages[n]) for n, turn in enumerate(went))
+    )
     counters, open_holds, usage, spendings = await books(stores)
     assert open_holds == 0
     assert usage == spendings
@@ -145,21 +147,21 @@ async def test_many_at_once_over_two_processes_hold_no_more_than_there_is(stores
 
 async def test_what_a_killed_process_held_is_settled_by_the_next(stores: Embedded) -> None:
     budget = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
-    lost, goes_on = (await begin_turn(stores), await begin_turn(stores, channel="C2"))
-    grants = [await record_question(stores, budget, turn) for turn in (lost, goes_on)]
+    lost_turn, goes_on = (await begin_turn(stores), await begin_turn(stores, channel="C2"))
+    grants = [await record_question(stores, budget, turn) for turn in (lost_turn, goes_on)]
     heir = await stores.kill()
     budget = budget_of(heir, *PERSON_AND_CHANNEL_ALLOWANCES)
-    await heir.journal.end_turn(await again(heir, lost.seq), "removed")
+    await heir.journal.end_turn(await again(heir, lost_turn.seq), "removed")
     assert await budget.settle_ended_turns() == 1, "the other one goes on"
     assert await budget.settle_ended_turns() == 0
-    resumed = await again(heir, goes_on.seq)
-    second = await budget.reserve_model_call(resumed, budget.model_call(1, "m", 100))
+    reply = await again(heir, goes_on.seq)
+    second = await budget.reserve_model_call(reply, budget.model_call(1, "m", 100))
     assert second
     assert second.part == "r1.2"
-    await record_answer(heir, resumed, Usage(100, 0, 10))
-    counters, held, usage, spendings = await books(heir)
+    await record_answer(heir, reply, Usage(100, 0, 10))
+    counters, reservations, usage, spendings = await books(heir)
     bounds = sum(grant.bound.tokens for grant in grants if grant)
-    assert (held, usage) == (0, spendings)
+    assert (reservations, usage) == (0, spendings)
     assert usage[0] == bounds + 110
     assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
 
@@ -172,8 +174,8 @@ async def test_erasing_a_person_charges_for_their_call_under_way(stores: Embedde
     assert grant
     people = SqlPersonalData(stores.database)
     await people.erase(people.by_key(ANA.key), ())
-    counters, held, usage, spendings = await books(stores)
-    assert (held, usage) == (0, spendings)
+    counters, reservations, usage, spendings = await books(stores)
+    assert (reservations, usage) == (0, spendings)
     assert usage == (grant.bound.tokens, grant.bound.money)
     assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
 
@@ -201,14 +203,14 @@ async def test_a_lost_call_is_charged_when_its_round_is_recorded(stores: Embedde
     """The turn goes on, so nothing else settles the call yet."""
     budget = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
     turn = await begin_turn(stores)
-    lost = await record_question(stores, budget, turn)
-    assert lost
+    lost_turn = await record_question(stores, budget, turn)
+    assert lost_turn
     assert await budget.reserve_model_call(turn, budget.model_call(1, "m", 100))
     priced = replace(Usage(100, 0, 10), cost=PRICES.cost("m", Usage(100, 0, 10)))
     await stores.journal.record_round(turn, RoundOutput(1, (SAID,), priced, "m"))
-    _, held, usage, spendings = await books(stores)
-    assert (held, usage) == (0, spendings)
-    assert usage[0] == lost.bound.tokens + 110
+    _, reservations, usage, spendings = await books(stores)
+    assert (reservations, usage) == (0, spendings)
+    assert usage[0] == lost_turn.bound.tokens + 110
 
 
 async def test_what_a_tools_run_costs_is_held_once_and_settled(stores: Embedded) -> None:
@@ -228,8 +230,8 @@ async def test_what_a_tools_run_costs_is_held_once_and_settled(stores: Embedded)
     for _ in range(2):
         await stores.journal.record_call_end(turn, "c1", outcome)
     await budget.reserve_run(turn, "c1", PaidRun("quick_commands", "fix"))  # taken up again
-    counters, held, usage, _ = await books(stores)
-    assert (held, usage) == (0, (0, NANODOLLARS_PER_DOLLAR // 4))
+    counters, reservations, usage, _ = await books(stores)
+    assert (reservations, usage) == (0, (0, NANODOLLARS_PER_DOLLAR // 4))
     assert list(counters.values()) == [(0, NANODOLLARS_PER_DOLLAR // 4)]
     (row,) = await budget.report("tool", "2000-01-01")
     assert (row["name"], row["calls"], row["cost"]) == ("quick-command fix", 1, 0.25)
@@ -246,13 +248,13 @@ async def test_an_operator_sees_all_counters_and_turns(stores: Embedded) -> None
         turn = await begin_turn(stores, person)
         assert await record_question(stores, budget, turn) is not None
     counts = await budget.list_counters(ANA, turn.message.address)
-    shown = [
+    views = [
         (one.scope.allowance.of, one.scope.person, one.spent.turns)
         for one in counts
         if any(one.scope.allowance.limits())
     ]
-    assert shown[2:] == [("each person", "web:bob", 1)], "after those of who asks"
-    assert sorted(shown[:2]) == [("each person", ANA.key, 1), ("everybody", "", 2)]
+    assert views[2:] == [("each person", "web:bob", 1)], "after those of who asks"
+    assert sorted(views[:2]) == [("each person", ANA.key, 1), ("everybody", "", 2)]
     await stores.journal.end_turn(turn, "failed", "model_down")
     turns = await stores.journal.list_recent_turns()
     assert [(one.person, one.state, one.reason, one.failed) for one in turns] == [
@@ -269,9 +271,9 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(stores: Embedded)
         await record_answer(stores, turn, Usage(1000, 0, 50))
     (row,) = await budget.report("channel")
     assert (row["name"], row["turns"]) == ("web", 2), "not a row for each conversation"
-    moved = ("discord::4711", "discord:1", turn.seq)
+    moves = ("discord::4711", "discord:1", turn.seq)
     sql = "UPDATE usage SET place = ?, person = ? WHERE seq = ?"
-    await stores.database.write(lambda connection: connection.execute(sql, moved).close())
+    await stores.database.write(lambda connection: connection.execute(sql, moves).close())
     names = {row["name"] for row in await budget.report("channel")}
     assert names == {"web", "discord:1"}, "a direct message on Discord is its person's"
     back = ("web::C1", "web:bob", turn.seq)
@@ -284,8 +286,8 @@ async def test_a_new_allowance_counts_what_was_spent_before_it(stores: Embedded)
     budget.config = FixedConfig(turn_allowances=rules)
     turn = await begin_turn(stores)
     standing = await budget.list_counts(ANA, turn.message.address)
-    counted = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}
-    assert {of: (s.turns, s.tokens) for of, s in counted.items()} == {
+    counts = {c.scope.allowance.of: c.spent for c in standing if c.scope.allowance in rules}
+    assert {of: (s.turns, s.tokens) for of, s in counts.items()} == {
         "each person": (1, 1050),
         "each channel": (1, 1050),
         "everybody": (2, 2100),
@@ -372,9 +374,9 @@ async def test_the_books_agree_whatever_happens(
             pass
         counters, _, usage, spendings = await books(stores)
         assert usage == pytest.approx(spendings, abs=20)
-        held = await stores.database.read(_read_holds)
+        reservations = await stores.database.read(_read_holds)
         ours = counters.get(rule.key, past)
-        assert ours == (spendings[0] + held[0], spendings[1] + held[1])
+        assert ours == (spendings[0] + reservations[0], spendings[1] + reservations[1])
     for turn in open_turns.values():
         await stores.journal.end_turn(turn, "removed")
     await budget.settle_ended_turns()

@@ -46,13 +46,13 @@ async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
     makes: dict[str, Callable[[], AbstractAsyncContextManager[Case]]]
     makes = {each.__name__: each for each in CASES}
     if make := makes.get(request.param):
-        async with make() as made:
-            yield made
+        async with make() as new_item:
+            yield new_item
         return
     real: Seeded = request.getfixturevalue("real_nocodb")
     people: ReusedBase = request.getfixturevalue("base_of_people")
-    async with a_real_nocodb(real, people.take()) as made:
-        yield made
+    async with a_real_nocodb(real, people.take()) as new_item:
+        yield new_item
 
 
 async def test_a_row_that_changed_meanwhile_is_not_overwritten(case: Case) -> None:
@@ -97,9 +97,9 @@ async def test_a_refused_write_is_not_unsure(case: Case) -> None:
     for draft in (case.create(ADA), case.update(Name="X"), case.delete()):
         rows = (await case.ready(draft))[: case.applier.batch(draft)]
         case.refuse()
-        with pytest.raises(ToolError) as caught:
+        with pytest.raises(ToolError) as error:
             await case.applier.open(draft).write(rows)
-        assert not isinstance(caught.value, WriteUnsure)
+        assert not isinstance(error.value, WriteUnsure)
         assert await case.standing(draft) == ["before"] * len(draft.rows)
 
 
@@ -117,10 +117,10 @@ async def test_an_answer_that_was_lost(case: Case, when: str) -> None:
         case.lose(when)
         with pytest.raises(WriteUnsure):
             await case.applier.open(draft).write(rows)
-        seen = await case.applier.open(draft).check(rows)
-        assert [one.state for one in seen] == [when] * len(rows)
+        findings = await case.applier.open(draft).check(rows)
+        assert [one.state for one in findings] == [when] * len(rows)
         if draft.kind == "create" and when == "after":
-            assert {one.write.id for one in seen} == {"3", "4"}
+            assert {one.write.id for one in findings} == {"3", "4"}
 
 
 async def test_a_bridge_that_does_not_name_the_row_that_it_created() -> None:
@@ -155,8 +155,8 @@ async def test_a_row_whose_empty_cell_was_filled_is_not_deleted_through_the_brid
         (tool,) = await source.tools(Viewer())
         scene = make_tool_context(ANA, Address("web", "C1"), show)
         ctx = with_controls(scene, propose=propose)
-        asked = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": "1"}}
-        await tool.run(ctx, json.dumps(asked))
+        request = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": "1"}}
+        await tool.run(ctx, json.dumps(request))
         (draft,) = drafts
         assert [one.state for one in await source.rows.open(draft).check(draft.rows)] == ["before"]
         row["Contract"] = "signed"
@@ -166,11 +166,11 @@ async def test_a_row_whose_empty_cell_was_filled_is_not_deleted_through_the_brid
 async def test_a_field_that_is_ignored_without_a_word(case: Case) -> None:
     draft = case.create({"Name": "C", "Colour": "red"})
     rows = await case.applier.open(draft).write(await case.ready(draft))
-    (seen,) = await case.applier.open(draft).check(rows)
-    assert (seen.state, seen.differing_fields) == ("other", ("Colour",))
-    assert seen.current
+    (finding,) = await case.applier.open(draft).check(rows)
+    assert (finding.state, finding.differing_fields) == ("other", ("Colour",))
+    assert finding.current
     draft = case.update(Name="X")
     one = replace(draft.rows[0], after={"Name": "X", "Colour": "red"})
-    (written,) = await case.applier.open(draft).write([one])
-    (seen,) = await case.applier.open(draft).check([written])
-    assert (seen.state, seen.differing_fields) == ("other", ("Colour",))
+    (row,) = await case.applier.open(draft).write([one])
+    (finding,) = await case.applier.open(draft).check([row])
+    assert (finding.state, finding.differing_fields) == ("other", ("Colour",))

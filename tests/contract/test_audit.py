@@ -20,12 +20,12 @@ HERE = Address("slack", "C1", "T1", is_shared=True)
 
 async def every(log: Audit, **wanted: str) -> list[tuple[str, str]]:
     """Each line's event and asker, however many pages they come in."""
-    found, following, more = list[tuple[str, str]](), "", True
+    match, following, more = list[tuple[str, str]](), "", True
     while more:
         lines, following = await log.read(following, **wanted)
-        found += [(line["event"], line["asker"]) for line in lines]
+        match += [(line["event"], line["asker"]) for line in lines]
         more = bool(following)
-    return found
+    return match
 
 
 async def test_what_is_written_is_read_page_by_page(
@@ -37,8 +37,8 @@ async def test_what_is_written_is_read_page_by_page(
     await log.write_note("last", OPERATOR)
     everything = await every(log)
     assert [event for event, _ in everything] == ["last", *(f"event {6 - n}" for n in range(7))]
-    for given, looked_at in ((2, 100), (100, 3), (3, 4), (8, 8)):
-        monkeypatch.setattr(audit, "MAX_PAGE_LINES", given)
+    for limit, looked_at in ((2, 100), (100, 3), (3, 4), (8, 8)):
+        monkeypatch.setattr(audit, "MAX_PAGE_LINES", limit)
         monkeypatch.setattr(audit, "MAX_SCANNED_LINES", looked_at)
         assert await every(log) == everything
         assert await every(log, person="slack:U2") == [(f"event {n}", BIA.key) for n in (6, 3, 0)]
@@ -48,11 +48,11 @@ async def test_what_is_written_is_read_page_by_page(
 async def test_two_processes_make_one_pseudonym_for_a_person(stores: Embedded) -> None:
     both = (stores.database, (await stores.beside()).database)
     people = sorted([ANA.key, BIA.key])
-    found = await asyncio.gather(
+    results = await asyncio.gather(
         *(both[n % 2].write(lambda c: assign_pseudonyms(c, people)) for n in range(8))
     )
-    assert all(one == found[0] for one in found)
-    assert len(set(found[0].values())) == 2
+    assert all(one == results[0] for one in results)
+    assert len(set(results[0].values())) == 2
 
 
 async def test_the_log_does_not_know_a_forgotten_person(stores: Embedded) -> None:

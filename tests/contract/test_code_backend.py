@@ -136,7 +136,7 @@ async def test_files_go_in_and_come_out(people: People) -> None:
     )
     ran = await people.run(code, sales)
     assert ran.printed == "42\n"
-    assert [(made.name, made.type, made.data) for made in ran.output_files] == [
+    assert [(file.name, file.type, file.data) for file in ran.output_files] == [
         ("total.txt", "text/plain", b"42")
     ]
     again = await people.run("print(open('total.txt').read())", sales)
@@ -173,8 +173,8 @@ async def test_forgetting_leaves_nothing(people: People) -> None:
     async def read() -> bytes:
         return b"a"
 
-    given = InputFile("f1", "a.csv", "text/csv", 1, read)
-    await people.run("n = 1; open('n.txt', 'w').write('1')", given)
+    input_file = InputFile("f1", "a.csv", "text/csv", 1, read)
+    await people.run("n = 1; open('n.txt', 'w').write('1')", input_file)
     await people.run("n = 2", thread="t2")
     await people.backend.forget("t1")
     await people.backend.forget("never there")

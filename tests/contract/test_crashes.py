@@ -73,13 +73,13 @@ class Lives:
             life = Life(self.engine, self._dies)
             self.all.append(life)
             life.start("web")
-            done = asyncio.create_task(self._until_over(seqs))
+            task = asyncio.create_task(self._until_over(seqs))
             dead = asyncio.create_task(life.dead.wait())
-            await asyncio.wait({done, dead}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, dead}, return_when=asyncio.FIRST_COMPLETED)
             dead.cancel()
             if not life.dead.is_set():
                 return
-            done.cancel()
+            task.cancel()
             self.engine = await self.engine.kill()
         raise AssertionError(f"{most} processes were not enough")
 
@@ -141,8 +141,8 @@ async def test_kills_of_processes_that_share_a_database_cost_nobody_their_answer
 
 
 async def kill_at_random(engine: Embedded, chance: random.Random, kills: int, turns: int) -> None:
-    said = [says(f"hello {number}", f"C{number % 30}") for number in range(turns)]
-    seqs = [(await engine.inbox.accept(one)).seq for one in said]
+    messages = [says(f"hello {number}", f"C{number % 30}") for number in range(turns)]
+    seqs = [(await engine.inbox.accept(one)).seq for one in messages]
     left, killed_alone = kills, set[str]()
 
     def dies(life: Life, text: str) -> bool:
@@ -311,5 +311,5 @@ def keep_busy(engine: Embedded) -> TurnExecutor:
 async def column(engine: Embedded, name: str, seq: int) -> int | str:
     select = f"SELECT {name} AS found FROM inbox WHERE seq = ?"
     row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())
-    found: int | str = row["found"]
-    return found
+    match: int | str = row["found"]
+    return match

@@ -52,15 +52,15 @@ class SlackCrowd:
         self._said: list[Post] = []
 
     async def write(self, people: int) -> None:
-        slack, known = self._w.slack, len(self._w.slack.workspace.people)
-        new = [slack.person(f"Person {known + n}") for n in range(people)]
+        slack, count = self._w.slack, len(self._w.slack.workspace.people)
+        new = [slack.person(f"Person {count + n}") for n in range(people)]
         places = [slack.channel(f"c{someone.id}", someone) for someone in new]
         for someone, place in zip(new, places, strict=True):
             self._said.append(slack.say(someone, place, f"{slack.bot} hello"))
 
     async def write_directly(self, people: int) -> None:
-        slack, known = self._w.slack, len(self._w.slack.workspace.people)
-        new = [slack.person(f"Person {known + n}") for n in range(people)]
+        slack, count = self._w.slack, len(self._w.slack.workspace.people)
+        new = [slack.person(f"Person {count + n}") for n in range(people)]
         for someone in new:
             self._said.append(slack.say(someone, slack.dm(someone), "hello"))
 
@@ -69,8 +69,8 @@ class SlackCrowd:
 
         def has_all_answers() -> bool:
             ours = [post for post in workspace.posts.values() if post.bot_id]
-            done = {post.channel for post in ours if post.stream is None}
-            return {post.channel for post in self._said} <= done
+            outcomes = {post.channel for post in ours if post.stream is None}
+            return {post.channel for post in self._said} <= outcomes
 
         await self._w.slack.wait_until(has_all_answers, CROWD_TIMEOUT_SECONDS)
         self.check()
@@ -112,9 +112,9 @@ class DiscordCrowd:
             await someone.say("hello")
 
     async def all_answered(self) -> None:
-        said = {channel.id for channel in self._said}
+        messages = {channel.id for channel in self._said}
         await self._discord.wait_until(
-            lambda: {id for id, _ in self._answers()} == said, CROWD_TIMEOUT_SECONDS
+            lambda: {id for id, _ in self._answers()} == messages, CROWD_TIMEOUT_SECONDS
         )
         self.check()
 
@@ -154,17 +154,17 @@ def database(request: pytest.FixtureRequest) -> str:
 async def crowd(
     request: pytest.FixtureRequest, tmp_path: Path, database: str
 ) -> AsyncIterator[Crowd]:
-    opened = on_slack if request.param == "slack" else on_discord
-    async with opened(tmp_path, database) as made:
-        yield made
-    made.check()
+    open_crowd = on_slack if request.param == "slack" else on_discord
+    async with open_crowd(tmp_path, database) as result:
+        yield result
+    result.check()
 
 
 @asynccontextmanager
 async def on_slack(home: Path, database: str) -> AsyncIterator[Crowd]:
     setting = Setting(chosen=make_choices(policy=allow_list()), postgres=database)
-    async with workplace(home, setting) as made:
-        yield SlackCrowd(made)
+    async with workplace(home, setting) as result:
+        yield SlackCrowd(result)
 
 
 @asynccontextmanager
@@ -183,11 +183,11 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
                 )
             )
         )
-        made = DiscordCrowd(discord, ponte)
+        discord_crowd = DiscordCrowd(discord, ponte)
         stack.push_async_callback(ponte.close)
         await ponte.open(threads=False)
         await discord.wait_until(lambda: discord.gateway.is_connected, CROWD_TIMEOUT_SECONDS)
-        yield made
+        yield discord_crowd
 
 
 async def test_a_crowd_of_new_people_is_answered(crowd: Crowd) -> None:
@@ -212,13 +212,13 @@ async def test_two_processes_answer_one_slack_channel_at_its_pace(
     """Slack allows one post a second in a channel, whichever process posts."""
     async with AsyncExitStack() as stack:
         setting = Setting(chosen=make_choices(policy=allow_list()), postgres=migrated_postgres)
-        made = await stack.enter_async_context(workplace(tmp_path / "one", setting))
-        await stack.enter_async_context(running(made.slack, tmp_path / "two", setting))
-        slack, people = made.slack, [made.slack.person(f"Person {n}") for n in range(9)]
+        context = await stack.enter_async_context(workplace(tmp_path / "one", setting))
+        await stack.enter_async_context(running(context.slack, tmp_path / "two", setting))
+        slack, people = context.slack, [context.slack.person(f"Person {n}") for n in range(9)]
         place = slack.channel("crowded", *people)
-        said = [slack.say(someone, place, f"{slack.bot} hello") for someone in people]
-        for post in said:
+        messages = [slack.say(someone, place, f"{slack.bot} hello") for someone in people]
+        for post in messages:
             assert (await slack.wait_for_answer(post)).visible_text == "You said: hello"
         ours = [p for p in slack.workspace.posts.values() if p.bot_id and p.channel == place.id]
-        assert len(ours) == len(said)
+        assert len(ours) == len(messages)
         assert slack.api.refusals["chat.postMessage"] <= 2, "calls may bunch on their way"

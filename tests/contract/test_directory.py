@@ -46,12 +46,12 @@ async def find_ids(directory: SqlDirectory, *ids: str, scope: str = "") -> Seque
 async def test_a_member_comes_back_as_it_was_put_and_what_is_older_changes_nothing(
     directory: SqlDirectory,
 ) -> None:
-    told = [member("U1", 200.0), member("U1", 100.0, "server", "7"), member("U2", 300.0)]
-    assert await directory.put("chat", told) == frozenset()
-    assert await directory.find("chat", {("server", "U1"), ("server", "U2")}) == [told[1]]
+    texts = [member("U1", 200.0), member("U1", 100.0, "server", "7"), member("U2", 300.0)]
+    assert await directory.put("chat", texts) == frozenset()
+    assert await directory.find("chat", {("server", "U1"), ("server", "U2")}) == [texts[1]]
     assert await directory.find("other", {("", "U1")}) == []
     await directory.put("chat", [member("U1", 100.0, "", "T9")])
-    assert await directory.find("chat", {("", "U1")}) == [told[0]]
+    assert await directory.find("chat", {("", "U1")}) == [texts[0]]
     newer = member("U1", 300.0, "", "T9")
     await directory.put("chat", [newer])
     assert await directory.find("chat", {("", "U1")}) == [newer]
@@ -85,8 +85,8 @@ async def test_who_was_forgotten_is_not_brought_back_and_no_id_of_theirs_stays(
 ) -> None:
     await directory.put("chat", [member("UANA77"), member("U2")])
     await directory.forget("chat", ["UANA77"])
-    told = [member("UANA77", 200.0), member("UANA77", 200.0, "server"), member("U2", 200.0)]
-    assert await directory.put("chat", told) == {"UANA77"}
+    texts = [member("UANA77", 200.0), member("UANA77", 200.0, "server"), member("U2", 200.0)]
+    assert await directory.put("chat", texts) == {"UANA77"}
     assert await find_ids(directory, "UANA77", "U2") == ["U2"]
     assert await directory.put("other", [member("UANA77")]) == frozenset(), "somebody else"
     await directory.remove("other", ["UANA77"])
@@ -123,9 +123,9 @@ class Answering:
 async def test_who_waits_for_a_person_does_not_wait_for_the_store() -> None:
     rows = SlowRows()
     members = MemberDirectory("chat", rows, Answering())
-    found = await members.resolve("U1", 300.0)
-    assert found
-    assert found.id == "U1"
+    path = await members.resolve("U1", 300.0)
+    assert path
+    assert path.id == "U1"
     await rows.writes.wait()
     assert not rows.may_end.is_set()
     rows.may_end.set()
@@ -144,8 +144,8 @@ async def test_a_row_that_could_not_be_stored_is_stored_the_next_time(
     with monkeypatch.context() as patch:
         patch.setattr(directory, "put", fail_to_store)
         await members.take([member("U1")])
-    known = members.cached_member("U1")
-    assert known is not None, "it is known until the process ends"
+    value = members.cached_member("U1")
+    assert value is not None, "it is known until the process ends"
     assert await find_ids(directory, "U1") == []
     await members.take([member("U1")])
     assert await find_ids(directory, "U1") == ["U1"]

@@ -31,9 +31,9 @@ def says(person: str, channel: str, thread: bool = True) -> Message:
     """A message in a thread of its own, as a mention in Slack begins one."""
     number = next(_numbers)
     text = f"{person} in {channel}"
-    made = make_message(text, f"web:{number}", channel)
+    message = make_message(text, f"web:{number}", channel)
     address = Address("web", channel, thread=str(number) if thread else "", is_shared=True)
-    return _by(made, person, address)
+    return _by(message, person, address)
 
 
 def _by(made: Message, person: str, address: Address) -> Message:
@@ -73,8 +73,8 @@ async def position(engine: Embedded, seq: int) -> int:
 
 async def test_a_flood_delays_each_other_person_by_one_message(stores: Embedded) -> None:
     flood = [says("Ana", "C1") for _ in range(5)]
-    said = await order(stores, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1"))
-    assert said == [
+    message = await order(stores, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1"))
+    assert message == [
         "Ana in C1",
         "Bob in C2",
         "Cleo in C3",
@@ -87,17 +87,17 @@ async def test_a_flood_delays_each_other_person_by_one_message(stores: Embedded)
 
 
 async def test_a_flood_over_many_channels_delays_nobody_more(stores: Embedded) -> None:
-    said = await order(stores, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9"))
-    assert said[:2] == ["Ana in C0", "Bob in C9"]
-    assert said[2:] == [f"Ana in C{n}" for n in range(1, 5)]
+    message = await order(stores, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9"))
+    assert message[:2] == ["Ana in C0", "Bob in C9"]
+    assert message[2:] == [f"Ana in C{n}" for n in range(1, 5)]
 
 
 async def test_a_crowd_in_one_channel_delays_another_channel_by_one_message(
     stores: Embedded,
 ) -> None:
     crowd = [says(f"Person {n}", "C1") for n in range(5)]
-    said = await order(stores, *crowd, says("Zoe", "C2"))
-    assert said[:2] == ["Person 0 in C1", "Zoe in C2"]
+    message = await order(stores, *crowd, says("Zoe", "C2"))
+    assert message[:2] == ["Person 0 in C1", "Zoe in C2"]
 
 
 async def test_who_writes_while_a_flood_is_answered_is_next(stores: Embedded) -> None:
@@ -129,8 +129,8 @@ async def test_newcomers_overtake_who_has_more_to_say_only_so_often(stores: Embe
 async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(stores: Embedded) -> None:
     flood = [says("Ana", "C1", thread=False) for _ in range(3)]
     both = [says("Bob", "C1", thread=False), says("Ana", "C1", thread=False)]
-    said = await order(stores, *flood, *both)
-    assert said == ["Ana in C1"] * 3 + ["Bob in C1", "Ana in C1"]
+    message = await order(stores, *flood, *both)
+    assert message == ["Ana in C1"] * 3 + ["Bob in C1", "Ana in C1"]
 
 
 async def test_one_person_has_so_many_turns_under_way_in_a_channel(stores: Embedded) -> None:
@@ -203,12 +203,12 @@ async def test_a_turn_that_waits_for_its_platform_holds_no_connection(on_postgre
     await worker.until_begun(len(seqs))
     for seq in seqs:
         on_postgres.inbox.leave_place(seq)
-    held = (
+    text = (
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
         " AND pid <> pg_backend_pid() AND state = 'idle in transaction'"
     )
     # the process's own rounds have one for a moment
-    while await on_postgres.database.read(lambda c: c.execute(held).fetchall()):
+    while await on_postgres.database.read(lambda c: c.execute(text).fetchall()):
         pass
     late = await accept(on_postgres, says("Zoe", "C99"))
     await worker.until(lambda: late[0] in worker.began)

@@ -127,15 +127,15 @@ async def test_bytes_that_are_missing_are_not_found(folder: FileStore) -> None:
 
 
 async def test_bytes_that_a_table_lacks_are_not_found(on_postgres: Shared) -> None:
-    stored = on_postgres.bytes()
+    data = on_postgres.bytes()
     with pytest.raises(NotFound):
-        await stored.get("0" * 32)
+        await data.get("0" * 32)
     with pytest.raises(NotFound):
-        await stored.discard("../ponte.db")
+        await data.discard("../ponte.db")
 
 
 async def test_a_hostile_name_leads_nowhere(folder: FileStore) -> None:
-    for name, kept in {
+    for name, state in {
         "../../etc/passwd": "passwd",
         "..": "file",
         "": "file",
@@ -143,7 +143,7 @@ async def test_a_hostile_name_leads_nowhere(folder: FileStore) -> None:
         "gnp.\u202egpj.exe": "gnp.gpj.exe",
     }.items():
         file = await folder.put(name=name)
-        assert file.name == kept, name
+        assert file.name == state, name
         assert folder.one().parent.parent == folder.folder, name
         assert folder.one().name == file.id, name
         await folder.files.delete(file.id)
@@ -208,14 +208,14 @@ async def test_a_folder_that_refuses_is_worded(folder: FileStore) -> None:
 
 
 async def test_a_sweep_takes_what_was_never_accepted(drawer: FileStore) -> None:
-    accepted = says("look")
-    await drawer.engine.inbox.accept(accepted)
-    kept = await drawer.put(event=accepted.event_key)
+    reply = says("look")
+    await drawer.engine.inbox.accept(reply)
+    state = await drawer.put(event=reply.event_key)
     await drawer.put(b"orphan", event="never accepted")
     assert await drawer.files.sweep(time.time() - 3600) == 0
     assert await drawer.files.sweep(time.time() + 3600) == 1
     assert await drawer.stored_bytes() == [PLOT]
-    assert await drawer.files.get(kept.id) == (kept, PLOT)
+    assert await drawer.files.get(state.id) == (state, PLOT)
 
 
 async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(folder: FileStore) -> None:

@@ -55,8 +55,8 @@ async def test_a_message_is_known_by_its_event_and_its_turn(engine: Engine) -> N
 async def test_messages_at_once_do_not_exceed_what_may_wait(stores: Embedded) -> None:
     config = SimpleNamespace(sender_limits=SenderLimits(waiting=3))
     vars(stores.inbox)["_config"] = config
-    sent = [stores.inbox.accept(says("hello", f"C{number}")) for number in range(10)]
-    receipts = await asyncio.gather(*sent)
+    requests = [stores.inbox.accept(says("hello", f"C{number}")) for number in range(10)]
+    receipts = await asyncio.gather(*requests)
     assert sorted(receipt.refusal for receipt in receipts) == [""] * 3 + ["waiting:3"] * 7
 
 
@@ -72,17 +72,17 @@ async def test_deliveries_at_once_over_two_processes_do_not_exceed_the_webhook_s
         hook = MessageOrigin("webhook", name, per_minute=3)
         return replace(make_message("x", f"hook:{name}:{number}"), author=author, origin=hook)
 
-    sent = [inboxes[number % 2].accept(deliver(number)) for number in range(10)]
-    results = await asyncio.gather(*sent, return_exceptions=True)
-    stored = [number for number, one in enumerate(results) if isinstance(one, Receipt)]
-    assert len(stored) == 3
+    requests = [inboxes[number % 2].accept(deliver(number)) for number in range(10)]
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    records = [number for number, one in enumerate(results) if isinstance(one, Receipt)]
+    assert len(records) == 3
     assert sum(isinstance(one, TooManyDeliveries) for one in results) == 7
-    again = await engine.inbox.accept(deliver(stored[0]))
+    again = await engine.inbox.accept(deliver(records[0]))
     assert not again.is_new, "a repeated delivery gets its first receipt"
     assert (await engine.inbox.accept(deliver(1, "other"))).is_new
     now += 60
-    refused = next(number for number in range(10) if number not in stored)
-    assert (await engine.inbox.accept(deliver(refused))).is_new, "the sender tries again"
+    refusal = next(number for number in range(10) if number not in records)
+    assert (await engine.inbox.accept(deliver(refusal))).is_new, "the sender tries again"
 
 
 async def test_one_event_a_hundred_times_at_once_is_one_turn(engine: Engine) -> None:
@@ -134,8 +134,8 @@ async def test_the_next_process_keeps_the_order_too(engine: Engine) -> None:
     worker = Worker(await engine.kill()).start()
     await worker.until_ended(15)
     for channel in range(5):
-        heard = [said for said in worker.said if said.startswith(f"C{channel} ")]
-        assert heard == [f"C{channel} {n}" for n in range(channel, 15, 5)]
+        messages = [message for message in worker.said if message.startswith(f"C{channel} ")]
+        assert messages == [f"C{channel} {n}" for n in range(channel, 15, 5)]
 
 
 async def test_a_hundred_conversations_go_on_at_once(engine: Engine) -> None:
@@ -264,9 +264,9 @@ async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(stores: 
 async def test_finished_rows_are_purged_and_no_others(engine: Engine) -> None:
     worker = Worker(engine, held=True).start()
     hello = says("hello")
-    done = (await engine.inbox.accept(hello)).seq
-    await worker.until(lambda: done in worker.now)
-    worker.let_go(done)
+    seq = (await engine.inbox.accept(hello)).seq
+    await worker.until(lambda: seq in worker.now)
+    worker.let_go(seq)
     await worker.until_ended(1)
     busy = (await engine.inbox.accept(says("hard"))).seq
     await engine.inbox.accept(says("waits"))
@@ -280,7 +280,7 @@ async def test_finished_rows_are_purged_and_no_others(engine: Engine) -> None:
         assert await engine.inbox.purge(time.time() + 60, elsewhere) == 0
     assert await engine.inbox.purge(time.time() + 60) == 1
     with pytest.raises(Forgotten):
-        await engine.inbox.wait_for_answer(done)
+        await engine.inbox.wait_for_answer(seq)
     assert (await engine.inbox.accept(hello)).is_new
     worker.let_go()
     await worker.until_ended(2)
@@ -293,13 +293,13 @@ async def test_what_comes_while_a_process_begins_waits_behind_what_is_older(
     for text in ("first", "second"):
         await sqlite.inbox.accept(says(text))
     engine = await sqlite.beside()
-    read = engine.database.read
+    read_database = engine.database.read
 
     async def read_late(work: Callable[[SqlConnection], Any]) -> Any:
-        found = await read(work)
+        content = await read_database(work)
         monkeypatch.undo()
         await engine.inbox.accept(says("third"))
-        return found
+        return content
 
     monkeypatch.setattr(engine.database, "read", read_late)
     worker = Worker(engine).start()

@@ -38,15 +38,15 @@ async def test_an_edit_that_comes_too_late_is_kept_all_the_same(engine: Engine) 
 
 
 async def test_an_older_or_unknown_version_never_overwrites(engine: Engine) -> None:
-    first, deleted, stranger = (replace(says(text), sent_at=1.0) for text in ("one", "x", "y"))
-    for message in (first, deleted):
+    first, deletion, stranger = (replace(says(text), sent_at=1.0) for text in ("one", "x", "y"))
+    for message in (first, deletion):
         await engine.inbox.accept(message)
     key, third = first.event_key, replace(first, text="three", sent_at=3.0)
     assert await engine.inbox.amend(key, third) == "unstarted"
     assert await engine.inbox.amend(key, replace(first, text="two", sent_at=2.0)) == "unknown"
     assert not (await engine.inbox.accept(first)).is_new
     for _ in range(2):
-        assert await engine.inbox.amend(deleted.event_key, None) == "unstarted", "told twice"
+        assert await engine.inbox.amend(deletion.event_key, None) == "unstarted", "told twice"
     for unheard in (stranger, None):
         assert await engine.inbox.amend(stranger.event_key, unheard) == "unknown"
     worker = Worker(engine).start()
@@ -58,8 +58,8 @@ async def test_a_deleted_message_is_not_answered(engine: Engine) -> None:
     worker, secret = Worker(engine, held=True).start(), says("my password")
     first = await engine.inbox.accept(says("think hard"))
     await worker.until(lambda: first.seq in worker.now)
-    deleted = await engine.inbox.accept(secret)
-    waiting = asyncio.create_task(engine.inbox.wait_for_answer(deleted.seq))
+    connection = await engine.inbox.accept(secret)
+    waiting = asyncio.create_task(engine.inbox.wait_for_answer(connection.seq))
     await asyncio.sleep(0)
     assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
     with pytest.raises(Forgotten):
@@ -71,15 +71,15 @@ async def test_a_deleted_message_is_not_answered(engine: Engine) -> None:
 
 
 async def test_a_deleted_message_is_not_brought_back_by_an_edit(stores: Embedded) -> None:
-    secret, started = says("my password"), says("my other password")
+    secret, reply = says("my password"), says("my other password")
     worker = Worker(stores, held=True).start()
-    running = await stores.inbox.accept(started)
+    running = await stores.inbox.accept(reply)
     await worker.until(lambda: running.seq in worker.now)
     await stores.inbox.accept(secret)
-    for message in (secret, started):
+    for message in (secret, reply):
         await stores.inbox.amend(message.event_key, None)
-        edited = replace(message, text="again", sent_at=9.0)
-        assert await stores.inbox.amend(message.event_key, edited) == "unknown"
+        variant = replace(message, text="again", sent_at=9.0)
+        assert await stores.inbox.amend(message.event_key, variant) == "unknown"
         assert (await stores.journal.history_entry(message.turn)).message.text == ""
 
 
@@ -92,9 +92,9 @@ async def test_an_edit_and_the_start_never_cross(engine: Engine) -> None:
         for _ in range(number % 5):
             await asyncio.sleep(0)
         hello = replace(helo, text=f"hello {number}")
-        amended = await engine.inbox.amend(helo.event_key, hello)
+        amendment = await engine.inbox.amend(helo.event_key, hello)
         await engine.inbox.wait_for_answer(receipt.seq)
-        assert amended == "started" or hello.text in worker.said
+        assert amendment == "started" or hello.text in worker.said
 
     await asyncio.gather(*(edit_at_start(number) for number in range(30)))
     assert len(worker.said) == 30
@@ -128,8 +128,8 @@ async def test_a_token_does_not_outlive_a_message_that_never_runs(stores: Embedd
             await stores.inbox.amend(hello.event_key, None)
         else:
             await stores.inbox.cancel(receipt.seq)
-        shown = await stores.journal.history_entry(hello.turn)
-        assert (shown.state, shown.message.reply_to.token) == ("withdrawn", "")
+        entry = await stores.journal.history_entry(hello.turn)
+        assert (entry.state, entry.message.reply_to.token) == ("withdrawn", "")
 
 
 async def test_a_waiting_message_that_becomes_a_decision_runs_at_once(stores: Embedded) -> None:
@@ -153,8 +153,8 @@ async def test_a_waiting_message_that_becomes_a_decision_runs_at_once(stores: Em
 async def test_a_decision_that_becomes_a_message_waits_for_its_turn(stores: Embedded) -> None:
     first, help = await stores.inbox.accept(says("think hard")), says("help")
     await stores.inbox.accept(help)
-    amended = await stores.inbox.amend(help.event_key, replace(help, text="hello", sent_at=1.0))
-    assert amended == "unstarted"
+    amendment = await stores.inbox.amend(help.event_key, replace(help, text="hello", sent_at=1.0))
+    assert amendment == "unstarted"
     worker = Worker(stores, held=True).start()
     await worker.until(lambda: bool(worker.now))
     assert worker.now == {first.seq}
@@ -207,13 +207,13 @@ async def test_a_message_that_is_edited_to_and_fro_runs_once_with_its_last_text(
     worker, hello = Worker(stores, held=True).start(), says("hello")
     first = await stores.inbox.accept(says("think hard"))
     await worker.until(lambda: first.seq in worker.now)
-    accepted = await stores.inbox.accept(hello)
+    connection = await stores.inbox.accept(hello)
     for at, text in enumerate(("stop", "helo"), 1):
-        edited = replace(hello, text=text, sent_at=float(at))
-        if await stores.inbox.amend(hello.event_key, edited) == "started":
+        variant = replace(hello, text=text, sent_at=float(at))
+        if await stores.inbox.amend(hello.event_key, variant) == "started":
             break  # it was a decision, which runs at once
     again = await stores.inbox.accept(hello)  # delivered twice
-    assert (again.is_new, again.seq > accepted.seq) == (False, True)
+    assert (again.is_new, again.seq > connection.seq) == (False, True)
     worker.let_go()
     worker.let_go(again.seq)
     await worker.until_ended(2)

@@ -85,23 +85,23 @@ async def test_a_stop_at_the_moment_of_the_start_is_heard(stores: Embedded) -> N
 
 @pytest.mark.usefixtures("at_once")
 async def test_a_handler_that_drops_a_stop_is_asked_again(stores: Embedded) -> None:
-    told: list[bool] = []
-    begun, done = asyncio.Event(), asyncio.Event()
+    texts: list[bool] = []
+    start_event, end_event = asyncio.Event(), asyncio.Event()
 
     async def careless(seq: int) -> None:
-        told.append(stores.inbox.is_stopped(seq))
-        begun.set()
-        if len(told) == 1:
+        texts.append(stores.inbox.is_stopped(seq))
+        start_event.set()
+        if len(texts) == 1:
             await asyncio.Event().wait()
         await stores.end(seq, "stopped", "stopped")
-        done.set()
+        end_event.set()
 
     running = asyncio.create_task(stores.inbox.run(careless))
     seq = (await stores.inbox.accept(says("think hard"))).seq
-    await begun.wait()
+    await start_event.wait()
     await stores.inbox.cancel(seq)
-    await done.wait()
-    assert told == [False, True]
+    await end_event.wait()
+    assert texts == [False, True]
     await stores.inbox.drain(1)
     await running
 

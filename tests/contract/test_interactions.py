@@ -127,8 +127,8 @@ async def test_a_message_that_is_not_stored_is_not_acknowledged(trouble: str) ->
     assert len(notices) == 1
     assert "I couldn't save your message" in notices[0]
     assert "acknowledged" not in setting.events
-    withdrawn = [event for event in setting.events if event.startswith("withdrawn")]
-    assert len(withdrawn) == (1 if trouble == "slow" else 0), "it may be stored later"
+    withdrawals = [event for event in setting.events if event.startswith("withdrawn")]
+    assert len(withdrawals) == (1 if trouble == "slow" else 0), "it may be stored later"
 
 
 async def test_once_intake_has_stopped_everybody_is_asked_to_try_again() -> None:

@@ -107,8 +107,8 @@ async def test_a_file_or_a_quote_is_from_outside(stores: Embedded) -> None:
         "C2": {"context": (Quote("Bo", "look"),)},
     }.items():
         turn = await begin_turn(stores, channel=channel)
-        told: Message = replace(turn.message, **more)  # type: ignore[arg-type]
-        await stores.journal.record_user_message(replace(turn, message=told), [HELLO])
+        variant: Message = replace(turn.message, **more)  # type: ignore[arg-type]
+        await stores.journal.record_user_message(replace(turn, message=variant), [HELLO])
         ana = turn.message.author.key
         assert (await stores.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text, more
 
@@ -128,8 +128,8 @@ async def test_a_turn_that_is_put_back_does_not_count_an_attempt(stores: Embedde
     await stores.journal.record_user_message(turn, [HELLO])
     await stores.journal.put_back(turn)
     assert (await stores.journal.history_entry(turn.id)).state == "new"
-    resumed = await again(await stores.kill(), turn.seq)
-    assert (resumed.attempt, resumed.items) == (1, (HELLO,))
+    reply = await again(await stores.kill(), turn.seq)
+    assert (reply.attempt, reply.items) == (1, (HELLO,))
 
 
 async def test_an_ended_turn_does_not_begin_again(stores: Embedded) -> None:
@@ -150,9 +150,9 @@ async def test_the_next_process_finds_everything(stores: Embedded) -> None:
     await journal.record_response(turn, 2, "resp_2")
     await journal.record_posting(turn, 1, "k1")
     await journal.record_posted(turn, 1, "p1")
-    found = await again(await stores.kill(), turn.seq)
+    reply = await again(await stores.kill(), turn.seq)
     output = Item("output", call_id="c1", text="3 rows")
-    assert found == replace(
+    assert reply == replace(
         turn,
         attempt=2,
         is_untouched=False,
@@ -172,8 +172,8 @@ async def test_an_answer_is_final_and_its_posting_follows(stores: Embedded) -> N
     assert (await again(stores, turn.seq)).state == "answered"
     await stores.journal.record_posting(turn, 2, "k2")
     await stores.journal.record_answer(turn, Answer("no, wait"))
-    found = await again(await stores.kill(), turn.seq)
-    assert (found.state, found.answer) == ("posting", answer)
+    reply = await again(await stores.kill(), turn.seq)
+    assert (reply.state, reply.answer) == ("posting", answer)
 
 
 async def test_a_turn_that_answers_leaves_no_call_open(stores: Embedded) -> None:
@@ -183,9 +183,9 @@ async def test_a_turn_that_answers_leaves_no_call_open(stores: Embedded) -> None
     await stores.journal.record_call_start(turn, CALL)
     await stores.journal.record_answer(turn, Answer("_Stopped._", status="stopped"))
     entries = await stores.journal.transcript(turn.thread)
-    lost = Item("output", call_id="c1", text="error: interrupted, result unknown")
-    said = Item("message", role="assistant", text="_Stopped._")
-    assert [entry.item for entry in entries] == [HELLO, LOOK, lost, said]
+    lost_item = Item("output", call_id="c1", text="error: interrupted, result unknown")
+    item = Item("message", role="assistant", text="_Stopped._")
+    assert [entry.item for entry in entries] == [HELLO, LOOK, lost_item, item]
 
 
 async def test_a_question_a_round_and_an_outcome_are_written_once(stores: Embedded) -> None:
@@ -201,9 +201,9 @@ async def test_a_question_a_round_and_an_outcome_are_written_once(stores: Embedd
     for outcome in (Outcome("ok", "3 rows"), Outcome("error", "late")):
         await journal.record_call_start(turn, CALL)
         await journal.record_call_end(turn, "c1", outcome)
-    found = await again(stores, turn.seq)
-    assert [item.text for item in found.items] == ["hello", "", "hi", "3 rows"]
-    assert found.calls[0].outcome == Outcome("ok", "3 rows"), "the first one stands"
+    reply = await again(stores, turn.seq)
+    assert [item.text for item in reply.items] == ["hello", "", "hi", "3 rows"]
+    assert reply.calls[0].outcome == Outcome("ok", "3 rows"), "the first one stands"
 
 
 async def test_a_post_that_is_known_or_removed_is_not_in_doubt_again(stores: Embedded) -> None:
@@ -226,8 +226,8 @@ async def test_an_end_erases_the_token_and_keeps_a_late_edit(stores: Embedded) -
     assert turn.message.reply_to.token == "secret"
     await stores.inbox.amend(helo.event_key, replace(helo, text="hello"))
     await stores.journal.end_turn(turn, "done")
-    shown = await stores.journal.history_entry(turn.id)
-    assert (shown.state, shown.message.text, shown.message.reply_to.token) == ("done", "hello", "")
+    entry = await stores.journal.history_entry(turn.id)
+    assert (entry.state, entry.message.text, entry.message.reply_to.token) == ("done", "hello", "")
     assert not await stores.holds("secret")
 
 
@@ -245,13 +245,13 @@ async def test_what_could_not_be_posted_is_told_once(stores: Embedded) -> None:
 
 
 async def test_an_abandoned_turn_is_undeliverable_unless_it_has_ended(stores: Embedded) -> None:
-    journal, ended = stores.journal, await begin_turn(stores)
-    await journal.end_turn(ended, "done")
-    lost = await begin_turn(stores)
-    for turn in (ended, lost):
+    journal, end = stores.journal, await begin_turn(stores)
+    await journal.end_turn(end, "done")
+    lost_item = await begin_turn(stores)
+    for turn in (end, lost_item):
         await journal.abandon(turn.seq, "internal")
-    assert (await journal.history_entry(ended.id)).state == "done"
-    assert (await journal.history_entry(lost.id)).state == "undeliverable"
+    assert (await journal.history_entry(end.id)).state == "done"
+    assert (await journal.history_entry(lost_item.id)).state == "undeliverable"
     assert (await begin_turn(stores)).undelivered_reason == "internal"
 
 
@@ -286,10 +286,10 @@ async def test_an_older_attempt_writes_nothing(stores: Embedded) -> None:
 
 
 async def test_a_turn_that_ended_or_was_forgotten_writes_nothing(stores: Embedded) -> None:
-    ended, forgotten = await begin_turn(stores), await begin_turn(stores, channel="C2")
-    await stores.journal.end_turn(ended, "removed")
-    await stores.journal.forget(forgotten.message.address.conversation)
-    for turn in (ended, forgotten):
+    end, memory = await begin_turn(stores), await begin_turn(stores, channel="C2")
+    await stores.journal.end_turn(end, "removed")
+    await stores.journal.forget(memory.message.address.conversation)
+    for turn in (end, memory):
         await assert_superseded(stores, turn)
 
 
@@ -354,11 +354,11 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
     first = await whole()
 
     def much(connection: SqlConnection) -> None:
-        said = ("web:ana", encode_json(replace(HELLO, text="see example.com")))
+        messages = ("web:ana", encode_json(replace(HELLO, text="see example.com")))
         for number in range(2000):
             connection.execute(
                 "INSERT INTO items (seq, thread, person, item, created_at) VALUES (?, ?, ?, ?, 0)",
-                (10_000 + number, f"t{number}", *said),
+                (10_000 + number, f"t{number}", *messages),
             )
             connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation)"

@@ -41,8 +41,8 @@ async def test_nothing_of_what_was_said_is_left(stores: Embedded) -> None:
     journal = stores.journal
     await journal.record_user_message(turn, [Item("message", role="user", text=TOPIC)])
     call = ToolCall("c1", "look", f'{{"for": "{TOPIC}"}}', "read")
-    asked = Item("call", call_id="c1", name="look", arguments=call.arguments)
-    await journal.record_round(turn, RoundOutput(1, (asked,), Usage(), "m"))
+    item = Item("call", call_id="c1", name="look", arguments=call.arguments)
+    await journal.record_round(turn, RoundOutput(1, (item,), Usage(), "m"))
     await journal.record_call_start(turn, call)
     await journal.record_call_end(turn, "c1", Outcome("ok", f"found {TOPIC}"))
     await journal.record_answer(turn, Answer(f"about {TOPIC}", parts=(f"about {TOPIC}",)))
@@ -258,11 +258,11 @@ async def test_a_spare_conversation_is_its_first_threads(stores: Embedded) -> No
 
 
 async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
-    left = Remote("conversation", "c1")
+    remote = Remote("conversation", "c1")
     engine = await open_engine(tmp_path, make_choices(EchoModel()))
-    await engine.conversations.journal.record_remote("", left)
+    await engine.conversations.journal.record_remote("", remote)
     assert await engine.conversations.journal.list_remotes_to_erase() == []
     await engine.close()
     heir = await open_engine(tmp_path, make_choices(EchoModel()))
-    assert await heir.conversations.journal.list_remotes_to_erase() == [left]
+    assert await heir.conversations.journal.list_remotes_to_erase() == [remote]
     await heir.close()

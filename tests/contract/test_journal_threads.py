@@ -23,8 +23,8 @@ async def talk(engine: Embedded, text: str, channel: str = "C1", person: Person 
     await engine.journal.record_user_message(
         turn, [Item("message", role="user", text=text, is_authored=True)]
     )
-    said = Item("message", role="assistant", text=f"re: {text}")
-    await engine.journal.record_round(turn, RoundOutput(1, (said,), Usage(), "m"))
+    item = Item("message", role="assistant", text=f"re: {text}")
+    await engine.journal.record_round(turn, RoundOutput(1, (item,), Usage(), "m"))
     await engine.journal.record_answer(turn, Answer(f"re: {text}"))
     await engine.journal.end_turn(turn, "done")
     return turn
@@ -81,11 +81,11 @@ async def test_a_person_reads_one_thread_again(stores: Embedded) -> None:
     await journal.new_thread("web:C1")
     await talk(stores, "two")
     await stores.inbox.accept(says("waits"))
-    withdrawn = says("oops")
-    await stores.inbox.accept(withdrawn)
-    await stores.inbox.amend(withdrawn.event_key, None)
-    shown = await journal.list_entries("web:C1")
-    assert [(s.message.text, s.state, s.answer and s.answer.text) for s in shown] == [
+    reply = says("oops")
+    await stores.inbox.accept(reply)
+    await stores.inbox.amend(reply.event_key, None)
+    entries = await journal.list_entries("web:C1")
+    assert [(s.message.text, s.state, s.answer and s.answer.text) for s in entries] == [
         ("two", "done", "re: two"),
         ("waits", "new", None),
     ]
@@ -120,8 +120,10 @@ async def test_a_list_has_what_is_said_in_and_the_pinned_first(stores: Embedded)
     await journal.current_thread("web:empty")
     await journal.set_listing("web:C2", None, True)
     await journal.set_listing("web:C3", "My name", None)
-    listed = await journal.list_conversations("web")
-    assert [(one.conversation, one.first.text, one.title, one.is_pinned) for one in listed] == [
+    conversations = await journal.list_conversations("web")
+    assert [
+        (one.conversation, one.first.text, one.title, one.is_pinned) for one in conversations
+    ] == [
         ("web:C2", "hello C2", "", True),
         ("web:C1", "hello C1", "", False),
         ("web:C3", "hello C3", "My name", False),
@@ -172,24 +174,24 @@ async def asked_again(engine: Embedded, old: Turn, text: str, person: Person = A
 
 async def test_what_is_asked_again_is_left_out_from_then_on(stores: Embedded) -> None:
     journal = stores.journal
-    kept, old = await talk(stores, "one"), await talk(stores, "tow")
+    current, old = await talk(stores, "one"), await talk(stores, "tow")
     new = await asked_again(stores, old, "two")
-    assert [one.turn for one in await journal.list_entries("web:C1")] == [kept.id, new.id]
+    assert [one.turn for one in await journal.list_entries("web:C1")] == [current.id, new.id]
     entries = await journal.transcript(new.thread)
     assert [entry.item.text for entry in entries] == ["one", "re: one"]
-    known = await journal.provenance(new.thread, ANA.key, new.seq)
-    assert known.previous_seq == kept.seq
+    provenance = await journal.provenance(new.thread, ANA.key, new.seq)
+    assert provenance.previous_seq == current.seq
     heir = await stores.kill()
-    resumed = await again(heir, new.seq)
-    assert resumed.attempt == 2
-    assert [one.turn for one in await heir.journal.list_entries("web:C1")] == [kept.id, new.id]
+    reply = await again(heir, new.seq)
+    assert reply.attempt == 2
+    assert [one.turn for one in await heir.journal.list_entries("web:C1")] == [current.id, new.id]
 
 
 async def test_every_address_that_the_asker_wrote_is_known(stores: Embedded) -> None:
-    written = ("see http://localhost/plan", "mailto:ana@intranet", "tel:5550199", "docs.example/a")
-    turns = [await talk(stores, text) for text in ("no address", *written)]
-    known = await stores.journal.provenance(turns[-1].thread, ANA.key, 1 << 62)
-    assert set(written) <= set(known.asker_texts), known
+    lines = ("see http://localhost/plan", "mailto:ana@intranet", "tel:5550199", "docs.example/a")
+    turns = [await talk(stores, text) for text in ("no address", *lines)]
+    provenance = await stores.journal.provenance(turns[-1].thread, ANA.key, 1 << 62)
+    assert set(lines) <= set(provenance.asker_texts), provenance
 
 
 async def test_nobody_replaces_what_is_not_theirs_or_not_there(stores: Embedded) -> None:

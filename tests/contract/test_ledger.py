@@ -58,18 +58,18 @@ async def open_(ledger: SqlLedger, call: str = "c1") -> Change:
 
 
 async def test_a_proposal_is_kept_whole_and_once(ledger: SqlLedger) -> None:
-    asked = replace(proposal(), origin=replace(PROGRAM, is_attended=False, per_minute=3))
-    change = await ledger.propose(asked)
-    assert change == await ledger.get(asked.id)
-    assert (change.proposal, change.state, change.decision_seq) == (asked, "open", 0)
+    variant = replace(proposal(), origin=replace(PROGRAM, is_attended=False, per_minute=3))
+    change = await ledger.propose(variant)
+    assert change == await ledger.get(variant.id)
+    assert (change.proposal, change.state, change.decision_seq) == (variant, "open", 0)
     assert [step.write for step in change.steps] == list(ROWS)
     assert {step.state for step in change.steps} == {"waiting"}
     with pytest.raises(NotFound):
         await ledger.get("zzzzz2")
     assert await ledger.propose(replace(proposal(), draft=draft(ROWS[0]))) == change, "one call"
-    second = await ledger.propose(replace(proposal("c2"), id=asked.id))
-    assert second.id != asked.id, "an id is never given twice"
-    assert (await ledger.get(asked.id)).proposal == asked
+    second = await ledger.propose(replace(proposal("c2"), id=variant.id))
+    assert second.id != variant.id, "an id is never given twice"
+    assert (await ledger.get(variant.id)).proposal == variant
 
 
 async def test_one_event_claims_it(ledger: SqlLedger) -> None:
@@ -87,14 +87,14 @@ async def test_one_event_claims_it(ledger: SqlLedger) -> None:
 
 async def test_what_is_denied_or_has_expired_is_not_claimed(ledger: SqlLedger) -> None:
     id, old = (await open_(ledger)).id, (await open_(ledger, "c2")).id
-    denied = await ledger.close(id, "denied", BOB, "", 150.0)
-    assert (denied.state, denied.decider) == ("denied", BOB)
+    denial = await ledger.close(id, "denied", BOB, "", 150.0)
+    assert (denial.state, denial.decider) == ("denied", BOB)
     assert await ledger.list_overdue(199.0) == []
     assert [change.id for change in await ledger.list_overdue(200.0)] == [old]
-    assert await ledger.claim(id, 8, ANA, 151.0) == denied
+    assert await ledger.claim(id, 8, ANA, 151.0) == denial
     with pytest.raises(Superseded):
         await ledger.close(id, "expired", None, "", 152.0)
-    assert await ledger.get(id) == denied
+    assert await ledger.get(id) == denial
     assert (await ledger.claim(old, 8, ANA, 200.0)).state == "expired"
     assert (await ledger.claim(old, 8, ANA, 100.0)).state == "expired"
 
@@ -103,17 +103,17 @@ async def test_a_denial_gets_its_reason_at_once_or_once_later(
     ledger: SqlLedger, outbox: Outbox
 ) -> None:
     id = (await open_(ledger)).id
-    denied = await ledger.close(id, "denied", BOB, "", 150.0, reason="Too early.")
-    assert (denied.denial_reason, denied.decider) == ("Too early.", BOB)
-    assert await ledger.add_reason(id, "Another.", "") == denied
+    denial = await ledger.close(id, "denied", BOB, "", 150.0, reason="Too early.")
+    assert (denial.denial_reason, denial.decider) == ("Too early.", BOB)
+    assert await ledger.add_reason(id, "Another.", "") == denial
     (notice,) = [one for one in await outbox.list_unposted() if one.change == id]
     assert (notice.kind, notice.person) == ("denied", ANA)
     later = (await open_(ledger, "c2")).id
     assert (await ledger.add_reason(later, "Still open.", "")).denial_reason == ""
-    denied = await ledger.close(later, "denied", ANA, "", 150.0)
-    given = await ledger.add_reason(later, "My mistake.", "")
-    assert (given.denial_reason, given.decided_at) == ("My mistake.", denied.decided_at)
-    assert given.version > denied.version
+    denial = await ledger.close(later, "denied", ANA, "", 150.0)
+    change = await ledger.add_reason(later, "My mistake.", "")
+    assert (change.denial_reason, change.decided_at) == ("My mistake.", denial.decided_at)
+    assert change.version > denial.version
     assert later not in [one.change for one in await outbox.list_unposted()], "she wrote it"
     await ledger.erase_old_rows(time.time())
     assert {(await ledger.get(each)).denial_reason for each in (id, later)} == {""}
@@ -123,18 +123,20 @@ async def test_a_denial_gets_its_reason_at_once_or_once_later(
 async def test_steps_are_stored_while_a_change_is_applied(ledger: SqlLedger) -> None:
     change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
     one, two = change.steps
-    begun = replace(one, state="writing", write=replace(one.write, applier_data="[3]"))
-    await ledger.record(change.id, 8, [begun])
-    assert (await ledger.get(change.id)).steps == (begun, two)
-    done = replace(begun, state="done", write=replace(begun.write, id="4"), current={"Name": "Ada"})
-    failed = replace(two, state="failed", explanation="It refuses.")
-    await ledger.record(change.id, 8, [done, failed])
-    assert (await ledger.get(change.id)).steps == (done, failed)
+    variant = replace(one, state="writing", write=replace(one.write, applier_data="[3]"))
+    await ledger.record(change.id, 8, [variant])
+    assert (await ledger.get(change.id)).steps == (variant, two)
+    outcome = replace(
+        variant, state="done", write=replace(variant.write, id="4"), current={"Name": "Ada"}
+    )
+    failure = replace(two, state="failed", explanation="It refuses.")
+    await ledger.record(change.id, 8, [outcome, failure])
+    assert (await ledger.get(change.id)).steps == (outcome, failure)
     with pytest.raises(Superseded):
         await ledger.record(change.id, 9, [one])
-    ended = await ledger.finish(change.id, 8, "partial", "", 160.0)
-    assert (ended.state, ended.steps) == ("partial", (done, failed))
-    assert await ledger.finish(change.id, 8, "done", "", 161.0) == ended
+    end = await ledger.finish(change.id, 8, "partial", "", 160.0)
+    assert (end.state, end.steps) == ("partial", (outcome, failure))
+    assert await ledger.finish(change.id, 8, "done", "", 161.0) == end
     with pytest.raises(Superseded):
         await ledger.record(change.id, 8, [one])
 
@@ -158,14 +160,14 @@ async def finish_change(ledger: SqlLedger, call: str = "c1") -> Change:
 async def test_a_change_is_undone_once(ledger: SqlLedger) -> None:
     change = await finish_change(ledger)
     undo = replace(proposal("undo", seq=9), undone_change=change.id)
-    begun = await ledger.undo(undo, BOB, 170.0)
-    assert (begun.state, begun.decision_seq, begun.decider) == ("applying", 9, BOB)
+    reply = await ledger.undo(undo, BOB, 170.0)
+    assert (reply.state, reply.decision_seq, reply.decider) == ("applying", 9, BOB)
     other = await ledger.undo(
         replace(proposal("undo", seq=10), undone_change=change.id), ANA, 171.0
     )
-    assert other == begun
-    assert (await ledger.get(change.id)).undone_by == begun.id
-    await ledger.finish(begun.id, 9, "done", "", 180.0)
+    assert other == reply
+    assert (await ledger.get(change.id)).undone_by == reply.id
+    await ledger.finish(reply.id, 9, "done", "", 180.0)
     assert (await ledger.get(change.id)).state == "undone"
 
 
@@ -178,8 +180,8 @@ async def test_an_undo_that_did_not_do_all(ledger: SqlLedger, state: ChangeState
     assert after.state == "done"
     assert bool(after.undone_by) == (state == "partial"), "one that did nothing may be repeated"
     again = replace(proposal("undo", seq=9), id="other1", undone_change=change.id)
-    found = await ledger.undo(again, BOB, 190.0)
-    assert (found.id, found.state) == (undo.id, state), "by another event, not by the same one"
+    reply = await ledger.undo(again, BOB, 190.0)
+    assert (reply.id, reply.state) == (undo.id, state), "by another event, not by the same one"
 
 
 async def test_the_newest_first_of_a_conversation_or_of_all(ledger: SqlLedger) -> None:
@@ -192,11 +194,11 @@ async def test_the_newest_first_of_a_conversation_or_of_all(ledger: SqlLedger) -
 async def test_a_card_is_to_be_drawn_when_it_moved(ledger: SqlLedger) -> None:
     change = await open_(ledger)
     assert await ledger.list_undrawn() == [], "the answer itself shows it"
-    denied = await ledger.close(change.id, "denied", ANA, "", 150.0)
-    assert await ledger.list_undrawn() == [denied]
+    denial = await ledger.close(change.id, "denied", ANA, "", 150.0)
+    assert await ledger.list_undrawn() == [denial]
     await ledger.record_drawn(change)
-    assert await ledger.list_undrawn() == [denied], "an older version was drawn"
-    await ledger.record_drawn(denied)
+    assert await ledger.list_undrawn() == [denial], "an older version was drawn"
+    await ledger.record_drawn(denial)
     assert await ledger.list_undrawn() == []
 
 
@@ -211,8 +213,8 @@ async def test_a_change_whose_event_ended_is_abandoned(ledger: SqlLedger, stores
 async def test_a_note_waits_for_the_threads_next_turn(ledger: SqlLedger, stores: Embedded) -> None:
     turn = await talk(stores, "hello")
     for number, note in enumerate(("first", "second")):
-        asked = replace(proposal(f"c{number}"), thread=turn.thread)
-        await ledger.close((await ledger.propose(asked)).id, "denied", ANA, note, 150.0)
+        variant = replace(proposal(f"c{number}"), thread=turn.thread)
+        await ledger.close((await ledger.propose(variant)).id, "denied", ANA, note, 150.0)
     await talk(stores, "and now")
     texts = [e.item.text for e in await stores.journal.transcript(turn.thread)]
     assert texts.index("first") < texts.index("second") < texts.index("and now")
@@ -223,12 +225,12 @@ async def test_a_note_waits_for_the_threads_next_turn(ledger: SqlLedger, stores:
 
 async def test_forgetting(ledger: SqlLedger, stores: Embedded) -> None:
     turn = await talk(stores, "hello")
-    asked = replace(proposal("w"), thread=turn.thread)
-    waiting, ended = await ledger.propose(asked), await finish_change(ledger)
+    variant = replace(proposal("w"), thread=turn.thread)
+    waiting, end = await ledger.propose(variant), await finish_change(ledger)
     applying = await ledger.claim((await open_(ledger, "c3")).id, 9, ANA, 150.0)
     await stores.journal.forget("web:C1")
     assert (await ledger.get(waiting.id)).state == "withdrawn"
-    after = await ledger.get(ended.id)
+    after = await ledger.get(end.id)
     assert (after.state, after.is_forgotten, after.proposal.asker.name) == ("done", True, "")
     assert all(
         step.write.before is step.write.after is step.current is None for step in after.steps
@@ -242,18 +244,18 @@ async def test_forgetting(ledger: SqlLedger, stores: Embedded) -> None:
 
 
 async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: SqlLedger) -> None:
-    waiting, ended = await open_(ledger), await finish_change(ledger, "c2")
-    await ledger.record_drawn(await ledger.get(ended.id))
+    waiting, end = await open_(ledger), await finish_change(ledger, "c2")
+    await ledger.record_drawn(await ledger.get(end.id))
     assert await ledger.erase_old_rows(160.0) == 0
     assert await ledger.erase_old_rows(161.0) == 1
     assert await ledger.erase_old_rows(161.0) == 0, "once"
-    after = await ledger.get(ended.id)
+    after = await ledger.get(end.id)
     assert (after.state, after.has_lapsed, after.is_forgotten) == ("done", True, False)
     assert all(
         step.write.before is step.write.after is step.current is None for step in after.steps
     )
     assert after.proposal.asker == ANA, "who did it stays"
-    assert ended.id in [one.id for one in await ledger.list_undrawn()], "its button goes"
+    assert end.id in [one.id for one in await ledger.list_undrawn()], "its button goes"
     assert (await ledger.get(waiting.id)).steps == waiting.steps
 
 
@@ -269,14 +271,14 @@ async def test_old_changes_go_in_several_transactions(
 
 
 async def test_closed_changes_are_purged_by_age_and_area(ledger: SqlLedger) -> None:
-    kept = (await open_(ledger)).id
-    gone = (await finish_change(ledger, "c2")).id
+    open_id = (await open_(ledger)).id
+    ended_id = (await finish_change(ledger, "c2")).id
     assert await ledger.purge(160.0) == 0
     assert await ledger.purge(161.0, ConversationArea("", ("web",))) == 0
     assert await ledger.purge(161.0) == 1
-    assert [c.id for c in await ledger.list_of_conversation("", 9)] == [kept]
+    assert [c.id for c in await ledger.list_of_conversation("", 9)] == [open_id]
     with pytest.raises(NotFound):
-        await ledger.get(gone)
+        await ledger.get(ended_id)
 
 
 async def test_each_person_approves_once(ledger: SqlLedger) -> None:
@@ -292,8 +294,8 @@ async def test_each_person_approves_once(ledger: SqlLedger) -> None:
     assert await ledger.list_undrawn() == [await ledger.get(id)], "people see each of them"
     late = await ledger.consent(id, Consent(cleo, HERE, 200.0))
     assert len(late.consents) == 2, "it has expired by then"
-    claimed = await ledger.claim(id, 8, BOB, 152.0)
-    assert (claimed.state, len(claimed.consents)) == ("applying", 2)
+    claim = await ledger.claim(id, 8, BOB, 152.0)
+    assert (claim.state, len(claim.consents)) == ("applying", 2)
     assert len((await ledger.consent(id, Consent(cleo, HERE, 153.0))).consents) == 2
     assert await ledger.list_waiting_for_people() == []
 
@@ -359,17 +361,17 @@ async def test_a_copy_is_known_where_it_stands(ledger: SqlLedger, outbox: Outbox
     (one,) = await outbox.list_unposted()
     assert (one, (await ledger.get(change.id)).copy_recipients) == (copy(change), frozenset())
     to = ReplyTo(Address("web", "D1"), BOB, "m1", "t9")
-    begun = replace(one, reply_to=to, locale="fr", text="Bonjour", state="posting")
-    await outbox.put(begun)
-    assert await outbox.list_unposted() == [begun]
-    posted = replace(begun, state="posted", post="D1:7")
-    await outbox.put(posted)
-    assert (await outbox.list_unposted(), await outbox.list_copies(change.id)) == ([], [posted])
+    variant = replace(one, reply_to=to, locale="fr", text="Bonjour", state="posting")
+    await outbox.put(variant)
+    assert await outbox.list_unposted() == [variant]
+    post = replace(variant, state="posted", post="D1:7")
+    await outbox.put(post)
+    assert (await outbox.list_unposted(), await outbox.list_copies(change.id)) == ([], [post])
     assert (await ledger.get(change.id)).copy_recipients == {BOB.key}
     assert await outbox.list_outdated() == []
-    denied = await ledger.close(change.id, "denied", ANA, "", 150.0)
-    assert await outbox.list_outdated() == [posted]
-    await outbox.put(replace(posted, drawn_version=denied.version))
+    denial = await ledger.close(change.id, "denied", ANA, "", 150.0)
+    assert await outbox.list_outdated() == [post]
+    await outbox.put(replace(post, drawn_version=denial.version))
     assert await outbox.list_outdated() == []
 
 
@@ -382,8 +384,8 @@ async def test_what_is_forgotten_keeps_no_words(
     await outbox.put(one)
     await stores.journal.forget("web:C1")
     assert await outbox.list_unposted() == [], "what was not begun is not posted"
-    (left,) = await outbox.list_outdated()
-    assert (left.text, left.person.name, left.post) == ("", "", "D1:7")
+    (entry,) = await outbox.list_outdated()
+    assert (entry.text, entry.person.name, entry.post) == ("", "", "D1:7")
     await outbox.put(one)
     assert [each.text for each in await outbox.list_copies(change.id)] == [""]
     await ledger.purge(9e12)

@@ -77,11 +77,11 @@ def test_a_break_in_prose_is_a_line(tag: str) -> None:
 )
 def test_items_below_a_numbered_one_are_part_of_one_list(text: str, lists: str) -> None:
     assert "".join(re.findall(r"</?[ou]l[^>]*>", to_html(text))) == lists
-    shown = [line.split() for line in draw(text).split("\n") if line.split()]
+    views = [line.split() for line in draw(text).split("\n") if line.split()]
     if not text.startswith("-"):
         first = int(text.partition(".")[0])
-        assert next(line[0] for line in shown if line[0].isdigit()) == str(first)
-        assert str(first + 1) in [line[0] for line in shown]
+        assert next(line[0] for line in views if line[0].isdigit()) == str(first)
+        assert str(first + 1) in [line[0] for line in views]
 
 
 def test_lists_in_code_stay() -> None:

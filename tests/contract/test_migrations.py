@@ -151,11 +151,11 @@ async def test_sqlite_goes_on_after_a_kill_at_any_step(home_database: Path) -> N
     while True:
         step += 1
         begin_again(home_database, data)
-        died = kill_at(step, migrate)
-        deaths += died
+        death = kill_at(step, migrate)
+        deaths += death
         await open_and_close(home_database, NEXT)
         assert read_colors(home_database) == MIGRATED, step
-        if not died:
+        if not death:
             break
     assert deaths > 10
 
@@ -178,9 +178,9 @@ async def test_sqlite_with_another_schema_is_refused_and_left_as_it_is(
         "Nothing was changed. Start the version that wrote it, or set PONTE_HOME to a new folder."
     )
     for schema in (SCHEMA, replace(NEXT, tables=f"{NEXT.tables};CREATE TABLE x (y)")):
-        with pytest.raises(DifferentSchema) as refused:
+        with pytest.raises(DifferentSchema) as error:
             await SqliteDatabase.open(home_database, schema)
-        assert str(refused.value) == sentence
+        assert str(error.value) == sentence
     assert read_bytes(home_database) == before
     other = tmp_path / "other.db"
     with closing(sqlite3.connect(other)) as connection:
@@ -202,14 +202,14 @@ async def test_a_migrated_file_has_the_schema_of_a_new_one(home_database: Path) 
 
 
 def test_the_fingerprint_depends_on_every_part_of_the_schema() -> None:
-    for changed in (
+    for changes in (
         replace(SCHEMA, tables=SCHEMA.tables.replace("used_at REAL", "used_at INTEGER")),
         replace(SCHEMA, shared=SCHEMA.shared.replace("pg_notify", "pg_tell")),
     ):
-        assert changed.fingerprint != SCHEMA.fingerprint
+        assert changes.fingerprint != SCHEMA.fingerprint
     first, second = "CREATE TABLE a (b TEXT, c REAL)", "CREATE INDEX d ON a (b)"
-    moved = "CREATE TABLE a (\n    c REAL,\n    b TEXT\n)"
-    assert hash_statements([first, second]) == hash_statements([second, moved])
+    text = "CREATE TABLE a (\n    c REAL,\n    b TEXT\n)"
+    assert hash_statements([first, second]) == hash_statements([second, text])
 
 
 @pytest.fixture
@@ -260,11 +260,11 @@ async def test_postgres_goes_on_after_a_kill_at_any_step(real_postgres: Postgres
             with Dying.connect(copy, **options) as connection:
                 PostgresDatabase(copy, NEXT)._migrate(connection)
 
-        died = kill_at(step, migrate)
-        deaths += died
+        death = kill_at(step, migrate)
+        deaths += death
         await reopen(copy, NEXT)
         assert read_shared_colors(copy) == MIGRATED, step
-        if not died:
+        if not death:
             break
     assert deaths > 3
 
@@ -277,9 +277,9 @@ async def test_a_migration_of_postgres_that_fails_changes_nothing(url: str) -> N
 
 async def test_postgres_with_another_schema_is_refused(url: str) -> None:
     await reopen(url, NEXT)
-    with pytest.raises(DifferentSharedSchema) as refused:
+    with pytest.raises(DifferentSharedSchema) as error:
         await reopen(url, SCHEMA)
-    assert str(refused.value) == (
+    assert str(error.value) == (
         "The database of DATABASE_URL was written by another version of Ponte, and this version "
         "cannot use it. Nothing was changed. Start the version that wrote it, or set DATABASE_URL "
         "to an empty database."

@@ -111,8 +111,8 @@ async def test_it_speaks_in_pieces_and_ends_with_the_whole(talk: Talk) -> None:
 
 async def test_it_calls_a_tool_and_answers_from_its_outcome(talk: Talk) -> None:
     talk.begin(RUN)
-    completed = await talk.round()
-    (call,) = [item for item in completed.items if item.kind == "call"]
+    completion = await talk.round()
+    (call,) = [item for item in completion.items if item.kind == "call"]
     assert (call.name, call.arguments) == ("run_python", ARGUMENTS)
     assert call.call_id
     assert RAN in await talk.say(RUN)
@@ -137,8 +137,8 @@ async def test_it_takes_up_a_thread_that_it_never_saw(talk: Talk, model: Model) 
 
 async def test_a_round_from_before_a_crash_is_answered(talk: Talk) -> None:
     talk.begin("hello")
-    completed = await talk.round(response="resp_that_nobody_has")
-    assert completed.items[-1].text
+    completion = await talk.round(response="resp_that_nobody_has")
+    assert completion.items[-1].text
 
 
 async def test_it_reports_its_health_erases_what_is_not_there_and_may_be_closed_twice(

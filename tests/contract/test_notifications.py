@@ -74,17 +74,17 @@ async def test_a_malformed_notification_ends_nothing(two: Two) -> None:
 
 
 async def test_a_handler_that_fails_ends_nothing(on_postgres: Shared) -> None:
-    failed = list[str]()
+    failure = list[str]()
     errors = {"1": NotStored(), "2": ValueError("x"), "3": asyncio.CancelledError()}
 
     async def fails(id: str) -> None:
-        failed.append(id)
+        failure.append(id)
         await asyncio.create_task(_raise(errors[id]))
 
     on_postgres.jobs.on("word", fails)
     await notify(on_postgres, *(f"word {id}" for id in errors))
     await caught_up(on_postgres)
-    assert failed == [*errors]
+    assert failure == [*errors]
 
 
 async def test_a_handler_that_hangs_does_not_hold_up_the_next(
@@ -123,13 +123,13 @@ async def test_a_worker_outlives_what_strangers_tell_procrastinate(on_postgres: 
 async def test_health_tells_of_a_listener_that_cannot_connect(
     on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused, again = asyncio.Event(), asyncio.Event()
-    opened = on_postgres.jobs.notifications._connect
+    event, again = asyncio.Event(), asyncio.Event()
+    view = on_postgres.jobs.notifications._connect
 
     async def connect() -> psycopg.AsyncConnection:
         if again.is_set():
-            return await opened()
-        refused.set()
+            return await view()
+        event.set()
         raise OSError("too many connections")
 
     monkeypatch.setattr(on_postgres.jobs.notifications, "_connect", connect)
@@ -142,7 +142,7 @@ async def test_health_tells_of_a_listener_that_cannot_connect(
             " WHERE datname = current_database() AND query = 'LISTEN ponte'"
         ).fetchall()
     )
-    await refused.wait()
+    await event.wait()
     on_postgres.jobs.notifications.disconnected_at -= 20
     health = await on_postgres.jobs.health()
     assert health.state == "failing"
@@ -155,7 +155,7 @@ async def test_health_tells_of_a_listener_that_cannot_connect(
 
 def test_the_listener_reconnects_less_and_less_often() -> None:
     pauses = [
-        notifications.reconnect_pause(OSError(), failed) for failed in (1, 2, 3, 4, 5, 6, 5000)
+        notifications.reconnect_pause(OSError(), failures) for failures in (1, 2, 3, 4, 5, 6, 5000)
     ]
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 

@@ -27,8 +27,8 @@ async def test_three_processes_on_one_database_keep_to_one_tier(on_postgres: Sha
     """Each counts what the others took, also what Slack told one of them."""
     limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
     for method in ("users.info", "users.list", "chat.update"):
-        left = [await places(limiter, method, 200) for limiter in limiters]
-        assert sum(left) <= TIERS[method] // 3 + 3  # a place may come free meanwhile
+        remaining = [await places(limiter, method, 200) for limiter in limiters]
+        assert sum(remaining) <= TIERS[method] // 3 + 3  # a place may come free meanwhile
     await limiters[0].hold("files.info", "", 60)
     assert await places(limiters[1], "files.info", 1) == 0
     assert not await limiters[2].has_spare("files.info")
@@ -38,11 +38,11 @@ async def test_three_processes_on_one_database_keep_to_one_tier(on_postgres: Sha
 
 async def test_at_once_on_one_database_no_place_is_given_twice(on_postgres: Shared) -> None:
     limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
-    taken = await asyncio.gather(
+    results = await asyncio.gather(
         *(limiter.claim("chat.stopStream", "chat.startStream") for limiter in limiters * 8),
         *(limiter.claim("chat.startStream", "chat.stopStream") for limiter in limiters * 8),
     )
-    assert sum(taken) == 4, "half of a burst of six and one"
+    assert sum(results) == 4, "half of a burst of six and one"
 
 
 class CountedPace(SharedPace):
@@ -57,8 +57,8 @@ class CountedPace(SharedPace):
 
 async def test_three_processes_on_one_database_keep_to_a_channels_pace(on_postgres: Shared) -> None:
     limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
-    left = [await places(limiter, POST, 20, "C1") for limiter in limiters]
-    assert sum(left) <= SHARED_CHANNEL_BURST + 3 + 3  # a place may come free meanwhile
+    remaining = [await places(limiter, POST, 20, "C1") for limiter in limiters]
+    assert sum(remaining) <= SHARED_CHANNEL_BURST + 3 + 3  # a place may come free meanwhile
     await limiters[0].hold("chat.postMessage", "C2", 60)
     assert await places(limiters[1], POST, 5, "C2") <= 1
     assert await places(limiters[0], POST, 5, "C2") == 0
@@ -98,13 +98,13 @@ async def test_a_full_line_is_not_asked_for_again(on_postgres: Shared) -> None:
     other = RateLimiter(clock, SharedPace(on_postgres.database))
     await places(other, "reactions.add", 200)
     assert await places(limiter, "reactions.add", 1) == 0
-    asked = pace.asked
+    question = pace.asked
     for _ in range(300):
         assert await places(limiter, "reactions.add", 1) == 0
         assert not await limiter.has_spare("reactions.add")
         assert not await limiter.claim("reactions.add", "chat.update")
         assert not await limiter.reserve("reactions.add", 2)
-    assert pace.asked == asked
+    assert pace.asked == question
     clock.now += 600
     await limiter.has_spare("reactions.add")
-    assert pace.asked == asked + 1
+    assert pace.asked == question + 1

@@ -47,10 +47,10 @@ async def test_people_are_added_once_renewed_and_removed(
         await people.add(f"web:{name}", hash_token(key))
     with pytest.raises(NameTaken, match="ponte people renew ana"):
         await people.add("web:ana", hash_token("other"))
-    found = await people.find("web:ana")
-    assert found is not None
-    assert (found.token_hash, found.last_visit) == (hash_token(token), "")
-    assert found.added_at > 1e9
+    position = await people.find("web:ana")
+    assert position is not None
+    assert (position.token_hash, position.last_visit) == (hash_token(token), "")
+    assert position.added_at > 1e9
     assert [one.person for one in await people.list_all()] == ["web:ana", "web:bia"]
     for day in ("2026-11-20", "2026-11-21", "2026-11-19"):
         await people.record_visit("web:ana", day)
@@ -60,9 +60,9 @@ async def test_people_are_added_once_renewed_and_removed(
     assert (await people.list_all())[1].token_hash == hash_token("new")
     await people.remove("web:bia")
     assert [one.person for one in await people.list_all()] == ["web:ana"]
-    for gone in (people.renew("web:bia", hash_token("x")), people.remove("web:bia")):
+    for removal in (people.renew("web:bia", hash_token("x")), people.remove("web:bia")):
         with pytest.raises(NotFound, match="bia"):
-            await gone
+            await removal
     assert not await stores.holds(token), "only its hash is stored"
 
 
@@ -103,10 +103,10 @@ async def _talk(embedded: Embedded, text: str, place: Address) -> None:
 
 
 def _message(text: str, place: Address) -> Message:
-    said = says(text)
-    key = f"{said.event_key} {place.person}"
-    to = replace(said.reply_to, address=place, turn=f"turn{place.person or 'owner'}")
-    return replace(said, event_key=key, address=place, author=ANA, reply_to=to)
+    reply = says(text)
+    key = f"{reply.event_key} {place.person}"
+    to = replace(reply.reply_to, address=place, turn=f"turn{place.person or 'owner'}")
+    return replace(reply, event_key=key, address=place, author=ANA, reply_to=to)
 
 
 def make_service(engine: Embedded) -> PageAccountService:
@@ -144,28 +144,28 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(stores: Embedded) -
 async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
     other = await on_postgres.beside()
     ours, theirs = make_service(on_postgres), make_service(other)
-    heard = [asyncio.Event(), asyncio.Event()]
-    ours.on_change(heard[0].set)
-    theirs.on_change(heard[1].set)
+    events = [asyncio.Event(), asyncio.Event()]
+    ours.on_change(events[0].set)
+    theirs.on_change(events[1].set)
     ana = ours.person("ana")
     await ours.invite(ana)
     for change in (lambda: ours.renew_link(ana), lambda: ours.remove(ana.key)):
-        for event in heard:
+        for event in events:
             event.clear()
         await change()
-        await heard[0].wait()
-        await heard[1].wait()
+        await events[0].wait()
+        await events[1].wait()
     assert await theirs.find("web:ana") is None
 
 
 async def test_every_process_hears_of_an_ended_session(on_postgres: Shared) -> None:
     other = await on_postgres.beside()
     ours, theirs = make_service(on_postgres), make_service(other)
-    heard = asyncio.Event()
-    theirs.on_change(heard.set)
+    event = asyncio.Event()
+    theirs.on_change(event.set)
     await ours.end_session("one", time.time() + 60)
     async with asyncio.timeout(120):
-        await heard.wait()
+        await event.wait()
     assert await theirs.is_session_ended("one")
 
 
@@ -185,18 +185,18 @@ async def test_api_tokens_come_and_go(stores: Embedded) -> None:
     await service.invite(ana)
     _, hers = await service.create_api_token(ana.key, "a note\nbook", 30, OPERATOR)
     own, _ = await service.create_api_token("web:owner", "", 0, OPERATOR)
-    found = await service.find_api_token(hash_token(hers))
-    assert found is not None
-    assert (found.person, found.name, found.last_use) == ("web:ana", "a note book", "")
-    assert found.expires_at - found.added_at == 30 * 86_400
+    api_token = await service.find_api_token(hash_token(hers))
+    assert api_token is not None
+    assert (api_token.person, api_token.name, api_token.last_use) == ("web:ana", "a note book", "")
+    assert api_token.expires_at - api_token.added_at == 30 * 86_400
     for day in ("2026-11-20", "2026-11-21", "2026-11-19"):
-        await service.record_api_token_use(found.id, day)
-    (listed,) = await service.list_api_tokens(ana.key)
-    assert (listed.id, listed.last_use) == (found.id, "2026-11-21")
+        await service.record_api_token_use(api_token.id, day)
+    (api_tokens,) = await service.list_api_tokens(ana.key)
+    assert (api_tokens.id, api_tokens.last_use) == (api_token.id, "2026-11-21")
     tokens = await service.list_api_tokens()
     assert [one.person for one in tokens] == ["web:ana", "web:owner"]
     with pytest.raises(NotFound):
-        await service.revoke_api_token(found.id, "web:owner")
+        await service.revoke_api_token(api_token.id, "web:owner")
     assert (await service.revoke_api_token(own.id, by=OPERATOR)).person == "web:owner"
     with pytest.raises(NotFound):
         await service.revoke_api_token(own.id, by=OPERATOR)
@@ -213,12 +213,12 @@ async def test_api_tokens_are_bounded(stores: Embedded) -> None:
             await service.create_api_token("web:owner", "", days)
     with pytest.raises(NotFound, match="ana"):
         await service.create_api_token("web:ana", "", 0)
-    made = [await service.create_api_token("web:owner", "", 0) for _ in range(MAX_API_TOKENS)]
+    results = [await service.create_api_token("web:owner", "", 0) for _ in range(MAX_API_TOKENS)]
     with pytest.raises(TooManyApiTokens):
         await service.create_api_token("web:owner", "", 0)
-    await service.revoke_api_token(made[0][0].id)
+    await service.revoke_api_token(results[0][0].id)
     store = SqlPageAccounts(stores.database)
-    old = replace(made[0][0], id="old", token_hash="x", added_at=1.0, expires_at=2.0)
+    old = replace(results[0][0], id="old", token_hash="x", added_at=1.0, expires_at=2.0)
     await store.add_api_token(old)
     await service.create_api_token("web:owner", "", 0)
     assert "old" not in [one.id for one in await store.list_api_tokens()], "expired ones go"
@@ -233,17 +233,17 @@ async def test_a_person_is_notified_of_what_the_owner_does(stores: Embedded) -> 
     await service.renew_link(ANA)
     own, _ = await service.create_api_token(ANA.key, "hers", 0)
     await service.revoke_api_token(own.id, ANA.key)
-    given, _ = await service.create_api_token(ANA.key, "for the shop", 0, OPERATOR)
-    await service.revoke_api_token(given.id, by=OPERATOR)
+    token, _ = await service.create_api_token(ANA.key, "for the shop", 0, OPERATOR)
+    await service.revoke_api_token(token.id, by=OPERATOR)
     await service.create_api_token("web:owner", "own", 0, OPERATOR)
     waiting = await notices.list_waiting(ANA)
     assert [one.kind for one in waiting] == [LINK_RENEWED, "api-token-added", "api-token-revoked"]
     assert "for the shop" in waiting[1].words()
     assert await notices.list_waiting(Person("web", "owner")) == []
-    ended = await service.find_ended_token(hash_token(first))
-    assert (ended, await service.list_ended_tokens(ANA.key)) == (
+    ended_token = await service.find_ended_token(hash_token(first))
+    assert (ended_token, await service.list_ended_tokens(ANA.key)) == (
         EndedToken(hash_token(first), was_removed=False),
-        [ended],
+        [ended_token],
     )
     assert not await notices.dismiss(Person("web", "bia"), waiting[0].id)
     assert await notices.dismiss(ANA, waiting[1].id)
@@ -253,8 +253,8 @@ async def test_a_person_is_notified_of_what_the_owner_does(stores: Embedded) -> 
     await service.remove(ANA.key)
     await service.invite(ANA)
     assert await notices.list_waiting(ANA) == [], "that is another person"
-    ended = await service.find_ended_token(hash_token(second))
-    assert ended == EndedToken(hash_token(second), was_removed=True)
+    ended_token = await service.find_ended_token(hash_token(second))
+    assert ended_token == EndedToken(hash_token(second), was_removed=True)
     assert await service.find_ended_token(hash_token(first)) is None
     late = replace(PersonNotice.new("n1", LINK_RENEWED), created_at=time.time() + 91 * 86_400)
     await stores.database.write(lambda c: put_person_notice(c, ANA, late))

@@ -86,22 +86,22 @@ async def talk(
     answer: Answer | None = None,
 ) -> Turn:
     """A whole turn, paid for: asked with a tool, answered, posted."""
-    heard = says(text, author, channel, context)
-    turn = await again(engine, (await engine.inbox.accept(heard)).seq)
+    reply = says(text, author, channel, context)
+    turn = await again(engine, (await engine.inbox.accept(reply)).seq)
     journal = engine.journal
     await journal.record_user_message(
-        turn, build_items(heard, ()), await engine.budget.make_reservation(turn)
+        turn, build_items(reply, ()), await engine.budget.make_reservation(turn)
     )
     call = ToolCall(f"c{turn.seq}", "look", json.dumps({"for": text}), "read")
-    asked = Item("call", call_id=call.call_id, name="look", arguments=call.arguments)
+    item = Item("call", call_id=call.call_id, name="look", arguments=call.arguments)
     await journal.record_response(turn, 1, f"resp_{turn.seq}")
-    spent = Usage(input=100, output=10, cost=0.25)
-    await journal.record_round(turn, RoundOutput(1, (asked,), spent, "m"))
+    usage = Usage(input=100, output=10, cost=0.25)
+    await journal.record_round(turn, RoundOutput(1, (item,), usage, "m"))
     await journal.record_call_start(turn, call)
     await journal.record_call_end(turn, call.call_id, Outcome("ok", f"found {text}"))
     await journal.record_remote(turn.thread, Remote("conversation", f"conv_{channel[:2]}"))
-    told = Item("message", role="assistant", text=f"re: {text}")
-    await journal.record_round(turn, RoundOutput(2, (told,), spent, "m"))
+    texts = Item("message", role="assistant", text=f"re: {text}")
+    await journal.record_round(turn, RoundOutput(2, (texts,), usage, "m"))
     await journal.record_answer(
         turn, answer or Answer(f"re: {text}", parts=(f"re: {text}",)), key="k1"
     )
@@ -179,13 +179,13 @@ async def make_team(engine: Embedded) -> Team:
         context=(Quote("Ana Lima", "the aubergine\nof mine"), Quote("Cy", "I wonder, too")),
     )
     beas = await change_of(ledger, second, ANA, "Bea's row")
-    shown = Card(beas.id, "change", "People, Bea's row", "Approved by Ana Lima.")
+    view = Card(beas.id, "change", "People, Bea's row", "Approved by Ana Lima.")
     await talk(
         engine,
         "what was changed?",
         BEA,
         CHANNEL,
-        answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(shown,)),
+        answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(view,)),
     )
     own = await talk(engine, "my own affairs", BEA, BEAS)
     waiting = await change_of(ledger, own, None, "another row", ANA)
@@ -219,8 +219,8 @@ async def sums(engine: Embedded) -> Mapping[str, Any]:
     """Money and tokens by everything but the person."""
 
     def read(connection: SqlConnection) -> Any:
-        paid = connection.execute("SELECT sum(cost) AS c, count(*) AS n FROM spendings")
-        return [dict(row) for row in paid]
+        result = connection.execute("SELECT sum(cost) AS c, count(*) AS n FROM spendings")
+        return [dict(row) for row in result]
 
     return {
         **{by: await engine.budget.report(by) for by in ("day", "model", "tool")},
@@ -235,7 +235,7 @@ async def others(engine: Embedded) -> list[Any]:
     values = {"bea": BEA.key, "hers": address_of(BEAS).conversation}
 
     def read(connection: SqlConnection) -> list[Any]:
-        found = []
+        matches = []
         for sql in (
             "SELECT * FROM inbox WHERE person = :bea AND conversation = :hers",
             "SELECT item FROM items WHERE person = :bea AND item NOT LIKE '%context%' ORDER BY id",
@@ -253,19 +253,19 @@ async def others(engine: Embedded) -> list[Any]:
         ):
             rows = [dict(row) for row in connection.execute(sql, values)]
             assert rows, sql
-            found.append(rows)
-        return found
+            matches.append(rows)
+        return matches
 
     return await engine.database.read(read)
 
 
 async def everything(engine: Embedded) -> str:
     """What stands in any table, as text."""
-    shared = isinstance(engine, Shared)
+    share = isinstance(engine, Shared)
 
     def read(connection: SqlConnection) -> str:
-        names = [table.name for table in SCHEMA.declarations if shared or not table.shared]
-        names += ["procrastinate_jobs", "procrastinate_events"] if shared else []
+        names = [table.name for table in SCHEMA.declarations if share or not table.shared]
+        names += ["procrastinate_jobs", "procrastinate_events"] if share else []
         return "\n".join(
             f"{name} {dict(row)}"
             for name in names
@@ -276,10 +276,10 @@ async def everything(engine: Embedded) -> str:
 
 
 async def test_every_table_and_column_is_declared(stores: Embedded) -> None:
-    shared = isinstance(stores, Shared)
+    share = isinstance(stores, Shared)
 
     def read(connection: SqlConnection) -> dict[str, set[str]]:
-        if shared:
+        if share:
             rows = connection.execute(
                 "SELECT c.table_name AS t, c.column_name AS c FROM information_schema.columns AS c"
                 " JOIN information_schema.tables AS t USING (table_schema, table_name)"
@@ -292,18 +292,18 @@ async def test_every_table_and_column_is_declared(stores: Embedded) -> None:
                 " pragma_table_info(t.name) AS c WHERE t.type = 'table'"
                 " AND substr(t.name, 1, 7) <> 'sqlite_'"
             ).fetchall()
-        found: dict[str, set[str]] = {}
+        matches: dict[str, set[str]] = {}
         for row in rows:
-            found.setdefault(row["t"], set()).add(row["c"])
-        found.pop("database_schema")  # the version of the schema itself
-        return found
+            matches.setdefault(row["t"], set()).add(row["c"])
+        matches.pop("database_schema")  # the version of the schema itself
+        return matches
 
-    declared = {
-        table.name: {column.name for column in table.columns if shared or not column.shared}
+    declarations = {
+        table.name: {column.name for column in table.columns if share or not column.shared}
         for table in SCHEMA.declarations
-        if shared or not table.shared
+        if share or not table.shared
     }
-    assert await stores.database.read(read) == declared
+    assert await stores.database.read(read) == declarations
 
 
 def test_each_table_is_exported_or_says_why_not() -> None:
@@ -327,8 +327,8 @@ async def test_who_is_known_and_a_key_may_be_written_in_three_ways(team: Team) -
     assert [ana[n] for n in ("messages", "files", "changes", "decisions")] == [2, 1, 1, 1]
     assert 0 < ana["first"] < ana["last"] <= time.time()
     persons = persons_of(team.engine)
-    for written in (ANA.key, "slack:T1/UANA77", "slack:UANA77", " slack:T1:UANA77 "):
-        assert (await persons.find(written)).key == ANA.key
+    for lines in (ANA.key, "slack:T1/UANA77", "slack:UANA77", " slack:T1:UANA77 "):
+        assert (await persons.find(lines)).key == ANA.key
     for nobody in ("slack:T1:UNOBODY", "UANA77", "", "slack:T2:UANA77"):
         with pytest.raises(UnknownPerson, match="ponte person list"):
             await persons.find(nobody)
@@ -348,8 +348,8 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     who = await persons.find(ANA.key)
     assert (set(who.names), set(who.ids)) == ({"Ana Lima"}, {"UANA77", DIRECT})
     counts = await persons.count_rows(who)
-    found = {section: await persons.read_rows(who, section) for section in counts}
-    assert {section: len(rows) for section, rows in found.items()} == counts
+    matches = {section: await persons.read_rows(who, section) for section in counts}
+    assert {section: len(rows) for section, rows in matches.items()} == counts
     assert {
         "messages",
         "transcript",
@@ -366,19 +366,19 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
         "allowances",
         "decisions",
         "platform_profile",
-    } <= found.keys()
-    assert [row["message"]["text"] for row in found["messages"]] == [
+    } <= matches.keys()
+    assert [row["message"]["text"] for row in matches["messages"]] == [
         "aubergine one",
         "aubergine two",
     ]
-    assert found["tool_calls"][0]["outcome"]["text"] == "found aubergine one"
-    assert [row["after"] for row in found["changed_rows"]] == [{"Name": "aubergine row"}]
-    assert [row["before"]["Password"] for row in found["changed_rows"]] == [True]
-    assert [row["id"] for row in found["decisions"]] == [team.beas.id]
-    text = json.dumps(found)
+    assert matches["tool_calls"][0]["outcome"]["text"] == "found aubergine one"
+    assert [row["after"] for row in matches["changed_rows"]] == [{"Name": "aubergine row"}]
+    assert [row["before"]["Password"] for row in matches["changed_rows"]] == [True]
+    assert [row["id"] for row in matches["decisions"]] == [team.beas.id]
+    text = json.dumps(matches)
     assert SECRET not in text
     assert "my own affairs" not in text
-    assert found["messages"][0]["message"]["reply_to"].get("token", False) is False
+    assert matches["messages"][0]["message"]["reply_to"].get("token", False) is False
 
     assert ZOE.key not in [one["person"] for one in await persons.list_people()], "only listed"
     who = await persons.find("slack:UZOE99")
@@ -432,13 +432,13 @@ async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
     with pytest.raises(UnknownPerson):
         await persons.find(ANA.key)
     assert [one["person"] for one in await persons.list_people()] == [BEA.key]
-    left = await everything(engine)
-    assert [word for word in ANAS_WORDS if word in left] == []
-    assert "I wonder, too" in left, "what others said around a message stays"
+    remaining_rows = await everything(engine)
+    assert [word for word in ANAS_WORDS if word in remaining_rows] == []
+    assert "I wonder, too" in remaining_rows, "what others said around a message stays"
     now = await others(engine)
     assert now == team.others
-    spent = await sums(engine)
-    assert spent == team.sums
+    spending = await sums(engine)
+    assert spending == team.sums
     (nobodys,) = [
         r for r in await engine.budget.report("person") if r["name"] == FORGOTTEN_PERSON.key
     ]
@@ -458,14 +458,14 @@ async def check_what_was_decided(team: Team) -> None:
     assert (beas.state, beas.decider) == ("done", FORGOTTEN_PERSON)
     assert beas.version == team.beas.version + 1, "its card is drawn anew"
     assert (await ledger.get(team.open.id)).consents == ()
-    shown = await engine.journal.list_entries("slack:T1:C1:1.1")
-    told = {one.message.text: one.answer for one in shown}
-    approved, listed = told["approve it"], told["what was changed?"]
-    assert approved is not None
-    assert listed is not None
-    assert (approved.text, approved.code) == ("", "forgotten")
-    assert listed.text == "1. Bea's row, approved by –."
-    assert listed.cards[0].text == "Approved by –."
+    entries = await engine.journal.list_entries("slack:T1:C1:1.1")
+    texts = {one.message.text: one.answer for one in entries}
+    approval, listing = texts["approve it"], texts["what was changed?"]
+    assert approval is not None
+    assert listing is not None
+    assert (approval.text, approval.code) == ("", "forgotten")
+    assert listing.text == "1. Bea's row, approved by –."
+    assert listing.cards[0].text == "Approved by –."
 
 
 async def check_the_thread_goes_on(engine: Embedded, thread: str) -> None:
@@ -511,8 +511,8 @@ async def test_a_name_that_begins_with_another_one_of_hers_is_replaced_whole(
     await make_team(engine)
     await talk(engine, "aubergine three", replace(ANA, name="Ana"), DIRECT)
     await forget(engine, ANA.key)
-    shown = await engine.journal.list_entries("slack:T1:C1:1.1")
-    answers = [one.answer.text for one in shown if one.answer]
+    entries = await engine.journal.list_entries("slack:T1:C1:1.1")
+    answers = [one.answer.text for one in entries if one.answer]
     assert "1. Bea's row, approved by –." in answers
 
 
@@ -550,13 +550,13 @@ async def test_again_after_a_crash_ends_it(team: Team) -> None:
     last = await heir.kill()
     assert (await persons_of(last).find(ANA.key)).key == who.key, "by her lines of the audit log"
     await forget(last, ANA.key)
-    left = await everything(last)
-    assert [word for word in ANAS_WORDS if word in left] == []
+    remaining_rows = await everything(last)
+    assert [word for word in ANAS_WORDS if word in remaining_rows] == []
     await last.close()
 
 
 def test_what_platforms_remember() -> None:
-    known = {
+    values = {
         "languages": {"7": "fr", "8": "en"},
         "aliases": {"55:7": [1, 2.0], "55:8": [3, 4.0]},
         "threads": {"99": {"people": ["7", "8"], "is_announced": True}},
@@ -564,14 +564,14 @@ def test_what_platforms_remember() -> None:
         "posts": [{"by": "9", "seen": {"7": 1}}, ["7"]],
     }
     ids = frozenset({"7"})
-    assert remove_ids(known, ids) == {
+    assert remove_ids(values, ids) == {
         "languages": {"8": "en"},
         "aliases": {"55:8": [3, 4.0]},
         "threads": {"99": {"people": [FORGOTTEN_ID, "8"], "is_announced": True}},
         "commands": "abc",
         "posts": [{"by": "9", "seen": {}}, [FORGOTTEN_ID]],
     }
-    assert select_ids(known, ids) == {
+    assert select_ids(values, ids) == {
         "languages": {"7": "fr"},
         "aliases": {"55:7": [1, 2.0]},
         "threads": {"99": {"people": ["7"]}},
@@ -620,6 +620,6 @@ async def test_what_another_process_remembers_meanwhile_is_kept(
     locked = kind.lock_key
     monkeypatch.setattr(kind, "lock_key", lock_key)
     await forget(engine, ANA.key)
-    read = "SELECT data FROM remembered WHERE name = 'others'"
-    row = await engine.database.read(lambda c: c.execute(read).fetchone())
+    text = "SELECT data FROM remembered WHERE name = 'others'"
+    row = await engine.database.read(lambda c: c.execute(text).fetchone())
     assert json.loads(row["data"]) == {"meanwhile": 2}

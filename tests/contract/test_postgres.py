@@ -40,9 +40,9 @@ async def open_database(url: str) -> PostgresDatabase:
 
 
 async def test_processes_that_start_together_make_one_schema(empty_url: str) -> None:
-    made = await asyncio.gather(*(open_database(empty_url) for _ in range(4)))
+    results = await asyncio.gather(*(open_database(empty_url) for _ in range(4)))
     assert check_server(empty_url, lambda _: None)[1] == SCHEMA.version
-    for database in made:
+    for database in results:
         await database.close()
 
 
@@ -143,8 +143,8 @@ async def test_a_wrong_statement_is_not_tried_again_and_odd_text_is_kept(url: st
     assert tries == 1
     words = "%s ? :name \\ ' é 🌉 \0 \u2028"
     insert = "INSERT INTO audit (line) VALUES (?) RETURNING line"
-    kept = await database.write(lambda c: c.execute(insert, (words,)).fetchone())
-    assert kept["line"] == words.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    record = await database.write(lambda c: c.execute(insert, (words,)).fetchone())
+    assert record["line"] == words.replace("\0", "\N{REPLACEMENT CHARACTER}")
     await database.close()
 
 
@@ -159,18 +159,18 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
     url: str, change: object, told: str
 ) -> None:
     assert callable(change)
-    opened = await open_database(url)
-    opened._url = change(url)
+    database = await open_database(url)
+    database._url = change(url)
     for use in (
         open_database(change(url)),
         asyncio.to_thread(check_server, change(url), read_cluster),
-        opened.scrub(),
+        database.scrub(),
     ):
-        with pytest.raises(NotStored, match=told) as refused:
+        with pytest.raises(NotStored, match=told) as error:
             await use
-        assert str(refused.value).startswith("Cannot use the database of DATABASE_URL: ")
-        assert "secret-word" not in str(refused.value)
-    await opened.close()
+        assert str(error.value).startswith("Cannot use the database of DATABASE_URL: ")
+        assert "secret-word" not in str(error.value)
+    await database.close()
 
 
 async def test_a_server_that_is_too_old_is_refused_with_words(
@@ -185,25 +185,25 @@ async def test_a_server_that_is_too_old_is_refused_with_words(
 
 async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
     url = empty_url
-    told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
-    assert (schema, found) == (0, None)
+    text, schema, match = await asyncio.to_thread(check_server, url, read_cluster)
+    assert (schema, match) == (0, None)
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT to_regnamespace('ponte')").fetchone()
     assert row == (None,)
     await (await open_database(url)).close()
-    told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
-    assert (int(told.split(".")[0]) >= 14, schema) == (True, SCHEMA.version)
-    assert found
-    assert "that answer messages: 0" in found.words
+    text, schema, match = await asyncio.to_thread(check_server, url, read_cluster)
+    assert (int(text.split(".")[0]) >= 14, schema) == (True, SCHEMA.version)
+    assert match
+    assert "that answer messages: 0" in match.words
 
 
 async def test_a_database_as_the_document_makes_it_lets_no_other_role_in(
     real_postgres: Postgres,
 ) -> None:
     text = (Path(__file__).parents[2] / "docs/guides/scaling.md").read_text("utf-8")
-    found = re.search(r"```sql\n(.*?)```", text, re.DOTALL)
-    assert found
-    statements = [line.strip() for line in found[1].splitlines() if line.strip()]
+    match = re.search(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert match
+    statements = [line.strip() for line in match[1].splitlines() if line.strip()]
     try:
         real_postgres.execute(*statements, "CREATE ROLE stranger LOGIN")
         address = f"{{}}@/ponte?host={real_postgres.folder}"

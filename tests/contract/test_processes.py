@@ -88,9 +88,9 @@ async def test_each_beat_updates_the_metrics(two: Two) -> None:
         gauge.set(0)
     await ours.inbox.accept(says("hello"))
     await ours.jobs._beat()
-    shown = metrics.render_metrics()
-    assert "ponte_queued_messages 1.0\n" in shown
-    assert 'ponte_processes{task="run_turns"} 2.0\n' in shown
+    view = metrics.render_metrics()
+    assert "ponte_queued_messages 1.0\n" in view
+    assert 'ponte_processes{task="run_turns"} 2.0\n' in view
 
 
 async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> None:
@@ -150,8 +150,8 @@ async def test_who_was_frozen_writes_nothing_and_ends_nothing(
     await _freeze(ours)
     doing = Worker(theirs, held=True).start()
     await doing.until_begun(1)
-    taken = await again(theirs, first.seq)
-    assert (turn.attempt, taken.attempt) == (1, 2)
+    reply = await again(theirs, first.seq)
+    assert (turn.attempt, reply.attempt) == (1, 2)
     assert not ours.jobs.is_alive()
     with pytest.raises(Superseded):
         await ours.journal.record_answer(turn, Answer("of the frozen one"))
@@ -284,13 +284,13 @@ async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
     await ours.journal.forget(says("").address.conversation)
     await ours.database.scrub()
 
-    left = await ours.database.read(
+    remaining = await ours.database.read(
         lambda c: c.execute(
             "SELECT coalesce(sum(n_dead_tup), 0) AS n FROM pg_stat_user_tables"
             " WHERE relname IN ('items', 'posts')"
         ).fetchone()
     )
-    assert int(left["n"]) == 0
+    assert int(remaining["n"]) == 0
     assert (
         "may remain in the database's write-ahead log and backups" in ours.database.remains_notice
     )
@@ -336,23 +336,23 @@ async def test_a_leader_stops_its_work_before_its_lease_can_be_taken(
     monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
     row = LeaseRow(clock, seconds, away_at)
     process = jobs.Jobs("postgresql://", row)  # type: ignore[arg-type]
-    left: list[float] = []
+    remaining: list[float] = []
 
     async def work() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            left.append(row.until - clock())
+            remaining.append(row.until - clock())
 
     leads = asyncio.create_task(process.lead("gate", work))
-    while not left and clock() < away_at + 2 * processes.ROLE_LEASE_SECONDS:
+    while not remaining and clock() < away_at + 2 * processes.ROLE_LEASE_SECONDS:
         for _ in range(10):  # what is due now happens
             await asyncio.sleep(0)
         clock.now += 0.1
     leads.cancel()
     await asyncio.wait({leads})
-    assert left[0] > processes.ROLE_MARGIN_SECONDS - 0.2, "another process could lead already"
-    assert left[0] < 2 * processes.ROLE_MARGIN_SECONDS, "it still leads through a short outage"
+    assert remaining[0] > processes.ROLE_MARGIN_SECONDS - 0.2, "another process could lead already"
+    assert remaining[0] < 2 * processes.ROLE_MARGIN_SECONDS, "it still leads through a short outage"
 
 
 async def test_led_work_that_broke_is_logged_and_work_that_was_cancelled_is_not() -> None:
@@ -478,5 +478,5 @@ async def test_a_notice_that_is_stored_while_its_change_is_forgotten_keeps_no_wo
         pass
     may_end.set()
     await asyncio.gather(forgetting, putting)
-    (stored,) = await outbox.list_copies(change.id)
-    assert (stored.text, stored.person.name) == ("", "")
+    (copy,) = await outbox.list_copies(change.id)
+    assert (copy.text, copy.person.name) == ("", "")

@@ -30,10 +30,10 @@ async def connection(migrated_postgres: str) -> AsyncIterator[Connection]:
     """A database whose tables nobody has analysed, and nobody will."""
     async with await psycopg.AsyncConnection.connect(
         migrated_postgres, autocommit=True, **CONNECTION_OPTIONS
-    ) as opened:
-        await opened.execute("ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = off)")
-        await opened.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
-        yield opened
+    ) as view:
+        await view.execute("ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = off)")
+        await view.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")
+        yield view
 
 
 async def fetch_job(connection: Connection) -> tuple[int, int | None]:
@@ -46,9 +46,9 @@ async def fetch_job(connection: Connection) -> tuple[int, int | None]:
         "thread": "md5(clock_timestamp()::text)",
     }
     last = "SELECT max((args ->> 'seq')::bigint) FROM procrastinate_jobs WHERE status = 'doing'"
-    read = await pages(connection, query)
-    given = await (await connection.execute(last)).fetchone()
-    return read, given[0] if given else None
+    page_count = await pages(connection, query)
+    row = await (await connection.execute(last)).fetchone()
+    return page_count, row[0] if row else None
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ async def test_a_fetch_reads_little_of_a_long_queue(
         await connection.execute("ANALYZE procrastinate_jobs")
     await fetch_job(connection)  # it also reads the catalogue
     for number in range(2, 20):
-        read, seq = await fetch_job(connection)
+        page_count, seq = await fetch_job(connection)
         assert seq == number, "the oldest comes first"
-        assert read < MAX_PAGES_READ / 4, f"fetch {number}"
+        assert page_count < MAX_PAGES_READ / 4, f"fetch {number}"
 
 
 SENDERS = {
@@ -128,18 +128,18 @@ async def test_a_message_is_lined_up_and_ended_without_a_look_at_the_others(
 
 async def test_a_fetch_of_an_empty_queue_reads_next_to_nothing(connection: Connection) -> None:
     for _ in range(3):
-        read, seq = await fetch_job(connection)
+        page_count, seq = await fetch_job(connection)
         assert seq is None
-        assert read < MAX_PAGES_READ
+        assert page_count < MAX_PAGES_READ
 
 
 async def test_the_plan_outlives_an_upgrade_of_procrastinate(connection: Connection) -> None:
     """An upgrade replaces its functions, and with them what was set on them."""
     schema = SchemaManager.get_schema()
-    found = re.search(r"CREATE FUNCTION (procrastinate_fetch_job_v2.*?\$\$;)", schema, re.DOTALL)
-    assert found
-    await connection.execute(f"CREATE OR REPLACE FUNCTION {found[1]}".encode())
+    match = re.search(r"CREATE FUNCTION (procrastinate_fetch_job_v2.*?\$\$;)", schema, re.DOTALL)
+    assert match
+    await connection.execute(f"CREATE OR REPLACE FUNCTION {match[1]}".encode())
     await connection.execute(FILL, (WAITING_JOB_COUNT, WAITING_JOB_COUNT))
     for number in range(1, 4):
-        read, seq = await fetch_job(connection)
-        assert (seq, read < MAX_PAGES_READ) == (number, True)
+        page_count, seq = await fetch_job(connection)
+        assert (seq, page_count < MAX_PAGES_READ) == (number, True)

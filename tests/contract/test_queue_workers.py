@@ -68,17 +68,17 @@ async def test_turns_begin_without_a_poll(
     receipts = [await on_postgres.inbox.accept(says(f"{n}", f"C{n % 5}")) for n in range(40)]
     for receipt in receipts:
         await on_postgres.inbox.wait_for_answer(receipt.seq)
-    said = sorted(text for worker in workers for text in worker.said)
-    assert said == sorted(f"{n}" for n in range(40))
+    values = sorted(text for worker in workers for text in worker.said)
+    assert values == sorted(f"{n}" for n in range(40))
 
 
 async def test_a_turn_that_is_put_back_begins_elsewhere_without_a_poll(
     on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", 3600.0)
-    held = Worker(on_postgres, held=True).start("web")
+    worker = Worker(on_postgres, held=True).start("web")
     await on_postgres.inbox.accept(says("one"))
-    await held.until_begun(1)
+    await worker.until_begun(1)
     heir = Worker(await on_postgres.beside()).start("web")
     await on_postgres.jobs.drain(0)
     await heir.until_ended(1)
@@ -154,10 +154,10 @@ async def last_sign_of_life(engine: Shared) -> datetime:
     ids = engine.jobs.workers.ids
 
     def read(connection: SqlConnection) -> datetime:
-        found: datetime = connection.execute(
+        row: datetime = connection.execute(
             "SELECT min(last_heartbeat) AS at FROM procrastinate_workers WHERE id = ANY(?)", (ids,)
         ).fetchone()["at"]
-        return found
+        return row
 
     return await engine.database.read(read)
 
@@ -197,12 +197,12 @@ async def test_an_end_that_cannot_be_recorded_fails_no_task(
     on_postgres: Shared, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     connector = on_postgres.jobs.workers.app.connector
-    refused = asyncio.Event()
+    event = asyncio.Event()
     execute = connector.execute_query_async
 
     async def refuse(query: str, **arguments: Any) -> None:
         if "finish_job" in query:
-            refused.set()
+            event.set()
             raise ConnectorException
         await execute(query, **arguments)
 
@@ -213,7 +213,7 @@ async def test_an_end_that_cannot_be_recorded_fails_no_task(
     Worker(on_postgres).start("web")
     receipt = await on_postgres.inbox.accept(says("one"))
     await on_postgres.inbox.wait_for_answer(receipt.seq)
-    await refused.wait()
+    await event.wait()
     await on_postgres.jobs.drain(0)
     assert errors == []
 

@@ -138,9 +138,9 @@ async def test_files_are_uploaded_once(place: Place, lost: str) -> None:
 async def test_a_process_that_dies_after_the_effect_is_followed_by_one_that_looks(
     place: Place,
 ) -> None:
-    place.recorder.after_effect = posted = asyncio.Event()
+    place.recorder.after_effect = event = asyncio.Event()
     dying = asyncio.create_task(place.reply().finish(answer("hi")))
-    await posted.wait()
+    await event.wait()
     dying.cancel()
     await asyncio.wait({dying})
     await place.reply().finish(answer("hi"))
@@ -163,10 +163,10 @@ async def test_a_request_with_an_unknown_outcome_is_waited_for(
     find = place.recorder.find
 
     async def find_before_it_is_made(source: str, key: str) -> str | None:
-        found = await find(source, key)
+        position = await find(source, key)
         if made == "late" and not place.recorder.posts:
             await place.recorder.post("C1", source, key, "hi")
-        return found
+        return position
 
     monkeypatch.setattr(place.recorder, "find", find_before_it_is_made)
     await place.reply().finish(answer("hi"))
@@ -199,10 +199,10 @@ async def test_the_sign_of_work_begins_without_a_word_and_goes_with_the_turn(pla
 async def test_a_busy_platform_is_not_pressed_with_progress(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[AnswerPart] = []
+    questions: list[AnswerPart] = []
 
     async def busy(key: str, part: AnswerPart) -> str:
-        asked.append(part)
+        questions.append(part)
         raise PlatformBusy(3600)
 
     reply = place.reply()
@@ -211,7 +211,7 @@ async def test_a_busy_platform_is_not_pressed_with_progress(
         for n in range(50):
             await reply.show(Progress("x" * (n + 1)))
             await asyncio.sleep(0)
-        assert len(asked) == 1
+        assert len(questions) == 1
     await reply.finish(answer("hi"))
     assert place.visible == ["hi"]
 
@@ -259,10 +259,10 @@ async def test_nothing_is_posted_that_could_not_be_journalled(place: Place) -> N
 async def test_a_post_whose_record_was_refused_is_found_again(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posted = place.posts.record_posted
+    posts = place.posts.record_posted
 
     async def refuse_record(number: int, post: str, last: bool = False) -> None:
-        monkeypatch.setattr(place.posts, "record_posted", posted)
+        monkeypatch.setattr(place.posts, "record_posted", posts)
         raise NotStored
 
     monkeypatch.setattr(place.posts, "record_posted", refuse_record)
@@ -389,10 +389,10 @@ async def test_progress_is_throttled_and_the_answer_is_not(place: Place) -> None
 
 
 async def test_progress_never_waits_for_the_platform(place: Place) -> None:
-    place.recorder.after_effect = posted = asyncio.Event()
+    place.recorder.after_effect = event = asyncio.Event()
     reply = place.reply()
     await reply.show(Progress("h"))
-    await posted.wait()
+    await event.wait()
     for n in range(50):
         await reply.show(Progress("h" * n))  # the platform takes nothing until the end
     assert place.calls("post") == 1

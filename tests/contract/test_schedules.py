@@ -60,8 +60,8 @@ class Book:
         return await put_schedule(self.schedules, replace(TO, asker=owner), draft, "pt-BR")
 
     async def edit(self, one: Schedule, revision: str, draft: ScheduleDraft) -> Schedule:
-        edited = replace(one, draft=draft, revision=revision, state="active", runs=0)
-        return await self.schedules.put(edited, one.revision)
+        variant = replace(one, draft=draft, revision=revision, state="active", runs=0)
+        return await self.schedules.put(variant, one.revision)
 
     async def advance(self, one: Schedule) -> ScheduleRun | None:
         plan = plan_due(one.draft, one.next_due_at, self.clock.now)
@@ -104,16 +104,16 @@ async def test_a_draft_replaces_the_revision_that_it_was_made_for(book: Book) ->
     assert (one.reply_to.token, one.reply_to.asker) == ("", ANA)
     assert await has_rows(book.engine.database, "schedules")
     evening = replace(DAILY, text="Good evening!", rule=ScheduleRule("0 18 * * *"))
-    edited = await book.edit(one, "change", evening)
-    assert (edited.draft, edited.revision, edited.state) == (evening, "change", "active")
-    assert edited.next_due_at == MONDAY + 10 * HOUR
-    for refused in (book.edit(one, "other", DAILY), schedules.delete(one.id, one.revision)):
+    edit = await book.edit(one, "change", evening)
+    assert (edit.draft, edit.revision, edit.state) == (evening, "change", "active")
+    assert edit.next_due_at == MONDAY + 10 * HOUR
+    for refusals in (book.edit(one, "other", DAILY), schedules.delete(one.id, one.revision)):
         with pytest.raises(BadSchedule, match="has since changed"):
-            await refused
+            await refusals
     await schedules.pause(one.id, "person")
-    held = await schedules.put(replace(one, revision="third", state="paused"), "change")
-    assert (held.state, held.draft) == ("paused", DAILY), "it stays paused"
-    assert (await book.edit(held, "fourth", evening)).state == "active"
+    file = await schedules.put(replace(one, revision="third", state="paused"), "change")
+    assert (file.state, file.draft) == ("paused", DAILY), "it stays paused"
+    assert (await book.edit(file, "fourth", evening)).state == "active"
     await schedules.delete(one.id)
     with pytest.raises(NotFound):
         await schedules.get(one.id)
@@ -140,8 +140,8 @@ async def test_a_due_time_becomes_one_message_whoever_sees_it(book: Book) -> Non
     )
     assert (message.origin.name, message.origin.id) == ("schedule", one.id)
     assert (message.origin.data["kind"], message.origin.data["is_late"]) == ("post", True)
-    moved = await book.schedules.get(one.id)
-    assert (moved.next_due_at, moved.last_due_at, moved.runs) == (
+    response = await book.schedules.get(one.id)
+    assert (response.next_due_at, response.last_due_at, response.runs) == (
         one.next_due_at + DAY,
         one.next_due_at,
         1,
@@ -184,13 +184,13 @@ async def test_results_are_those_of_the_turns_and_failures_in_a_row_pause(book: 
     )
     for state, result, failures in states:
         run = await book.end_run(one, state)
-        found = await book.schedules.get(one.id)
-        assert (run.state, found.failures) == (result, failures), state
-    assert (found.state, found.reason, found.next_due_at) == ("paused", "failures", 0.0)
+        response = await book.schedules.get(one.id)
+        assert (run.state, response.failures) == (result, failures), state
+    assert (response.state, response.reason, response.next_due_at) == ("paused", "failures", 0.0)
     assert await book.schedules.settle_runs() == 0
-    resumed = await book.schedules.resume(one.id)
-    assert (resumed.state, resumed.failures) == ("active", 0)
-    assert resumed.next_due_at > book.clock.now
+    resumption = await book.schedules.resume(one.id)
+    assert (resumption.state, resumption.failures) == ("active", 0)
+    assert resumption.next_due_at > book.clock.now
 
 
 async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book) -> None:
@@ -201,8 +201,8 @@ async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book)
         for _ in range(count):
             assert (await book.schedules.get(one.id)).state == "active"
             assert (await book.end_run(one)).state == "done"
-        ended = await book.schedules.get(one.id)
-        assert (ended.state, ended.next_due_at) == ("ended", 0.0), one.draft
+        response = await book.schedules.get(one.id)
+        assert (response.state, response.next_due_at) == ("ended", 0.0), one.draft
         with pytest.raises(BadSchedule):
             await book.schedules.resume(one.id)
     assert await book.schedules.list_matching(ScheduleFilter()) == []
@@ -215,11 +215,11 @@ async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book)
 async def test_an_edit_keeps_the_count_of_runs_unless_their_limit_changes(book: Book) -> None:
     one = await book.start(replace(DAILY, max_runs=3))
     await book.end_run(one)
-    edited = await book.edit(one, "text", replace(one.draft, text="Good evening!"))
-    assert edited.runs == 1
-    await book.end_run(edited)
-    edited = await book.edit(edited, "limit", replace(edited.draft, max_runs=2))
-    assert (edited.state, edited.runs) == ("active", 0)
+    edit = await book.edit(one, "text", replace(one.draft, text="Good evening!"))
+    assert edit.runs == 1
+    await book.end_run(edit)
+    edit = await book.edit(edit, "limit", replace(edit.draft, max_runs=2))
+    assert (edit.state, edit.runs) == ("active", 0)
     back = await book.schedules.put(replace(one, revision="undo", runs=2), "limit")
     assert (back.draft, back.runs) == (one.draft, 2), "an undo restores the count"
     await book.end_run(back)
@@ -245,8 +245,8 @@ async def test_a_run_of_a_schedule_that_changed_before_it_began_is_not_carried_o
     run = await book.run_due(one)
     await schedules.skip(run.seq, "rights", "rights")
     assert not await schedules.is_current(run.seq)
-    found = await schedules.get(one.id)
-    assert (found.state, found.reason) == ("paused", "rights")
+    response = await schedules.get(one.id)
+    assert (response.state, response.reason) == ("paused", "rights")
     await book.engine.end(run.seq, "", "stopped")
     assert (await schedules.list_runs(one.id))[0].reason == "rights"
 
@@ -328,8 +328,8 @@ async def test_after_a_restore_all_schedules_are_paused(book: Book) -> None:
     one = await book.start()
     run = await book.run_due(one)
     await close_unfinished(book.engine.database)
-    found = await book.schedules.list_matching(ScheduleFilter(conversation=PLACE.conversation))
-    assert {(each.id, each.state, each.reason) for each in found} == {
+    entries = await book.schedules.list_matching(ScheduleFilter(conversation=PLACE.conversation))
+    assert {(each.id, each.state, each.reason) for each in entries} == {
         (one.id, "paused", "restored")
     }
     assert not await book.schedules.is_current(run.seq)
@@ -344,8 +344,8 @@ async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     who = people.by_key(ANA.key)
     counts = await people.count_rows(who)
     assert (counts["schedules"], counts["schedule_runs"]) == (1, 1)
-    (exported,) = await people.read_rows(who, "schedules")
-    assert (exported["text"], exported["owner"]["id"]) == ("Good morning!", "U1")
+    (rows,) = await people.read_rows(who, "schedules")
+    assert (rows["text"], rows["owner"]["id"]) == ("Good morning!", "U1")
     await people.erase(who, ())
     assert [each.id for each in await book.schedules.list_matching(ScheduleFilter())] == [theirs.id]
     assert not (await book.schedules.list_runs(mine.id))
@@ -372,13 +372,13 @@ async def test_notices_about_runs_go_with_them(book: Book) -> None:
 
 async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared) -> None:
     """Until then, a process loads nothing and looks up nothing."""
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     class Timer:
         def wake(self) -> None: ...
 
         async def run(self) -> None:
-            begun.set()
+            start_event.set()
 
     def parts_of(engine: Any) -> Scheduling:
         nothing: Any = None
@@ -401,8 +401,8 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
     vars(other)["scheduler"] = Timer()
     waiting = asyncio.create_task(other.run())
     await run_ready()
-    assert not begun.is_set()
+    assert not start_event.is_set()
     store = parts_of(on_postgres).store
     await put_schedule(store, replace(TO, asker=ANA), DAILY)
-    await begun.wait()
+    await start_event.wait()
     await waiting

@@ -70,7 +70,7 @@ class Statements:
             log.seek(self._at)
             lines = log.readlines()
             self._at = log.tell()
-        found: list[Transaction] = []
+        matches: list[Transaction] = []
         unfinished: dict[int, Transaction] = {}
         for match in filter(None, map(LINE.search, lines)):
             pid, statement = int(match[1]), match[2]
@@ -78,13 +78,13 @@ class Statements:
                 continue
             transaction = unfinished.setdefault(pid, [])
             if not transaction:
-                found.append(transaction)
+                matches.append(transaction)
             transaction.append(statement)
             # The empty statement with which a pool checks a connection counts with what follows it.
-            begun = any(one.startswith("BEGIN") for one in transaction)
-            if statement in ("COMMIT", "ROLLBACK") or (statement and not begun):
+            is_any = any(one.startswith("BEGIN") for one in transaction)
+            if statement in ("COMMIT", "ROLLBACK") or (statement and not is_any):
                 del unfinished[pid]
-        return found
+        return matches
 
 
 class PlainReply(NullReply):
@@ -157,10 +157,10 @@ def check(name: str, transactions: list[Transaction], most: tuple[int, int]) -> 
         print(f"{name} {number}: {len(transaction)}")
         for statement in transaction:
             print(f"    {statement[:110]}")
-    found = (sum(map(len, transactions)), len(transactions))
-    print(name, found)
-    assert found[0] <= most[0], name
-    assert found[1] <= most[1], name
+    matches = (sum(map(len, transactions)), len(transactions))
+    print(name, matches)
+    assert matches[0] <= most[0], name
+    assert matches[1] <= most[1], name
 
 
 async def test_a_plain_turn_sends_few_statements(counted_bot: CountedBot) -> None:

@@ -44,15 +44,15 @@ async def threads(tmp_path: Path) -> AsyncIterator[FileThreadMap]:
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """Every connection that is made; none waits long for a lock."""
-    made: list[sqlite3.Connection] = []
+    results: list[sqlite3.Connection] = []
     connect: Any = sqlite3.connect
 
     def connect_and_record(*args: Any, **options: Any) -> sqlite3.Connection:
-        made.append(connect(*args, **options, timeout=0.02))
-        return made[-1]
+        results.append(connect(*args, **options, timeout=0.02))
+        return results[-1]
 
     monkeypatch.setattr(sqlite3, "connect", connect_and_record)
-    return made
+    return results
 
 
 class Lock:
@@ -139,9 +139,9 @@ async def test_a_change_that_does_not_answer_is_given_up(
         with pytest.raises(NotStored, match="no answer"):
             await threads.put(Thread(FULL.conversation, "t2"))
     lock.release()
-    found = await threads.get(FULL.conversation)
-    assert found in (FULL, Thread(FULL.conversation, "t2"))
-    assert await threads.items() == [found]
+    response = await threads.get(FULL.conversation)
+    assert response in (FULL, Thread(FULL.conversation, "t2"))
+    assert await threads.items() == [response]
 
 
 async def test_a_reader_beside_a_deletion_does_not_bring_it_back(tmp_path: Path) -> None:
@@ -178,12 +178,12 @@ async def test_a_map_that_is_deleted_loses_nothing(stores: Embedded, tmp_path: P
     await threads.close()
     path.unlink()
     threads = await FileThreadMap.open(path)
-    for known in await journal.list_threads():
-        await threads.put(known)
-    found = await threads.get("web:C1")
-    assert found
-    assert (found.id, found.generation) == (turn.thread, turn.generation)
-    assert [entry.item.text for entry in await journal.transcript(found.id)] == [
+    for thread in await journal.list_threads():
+        await threads.put(thread)
+    response = await threads.get("web:C1")
+    assert response
+    assert (response.id, response.generation) == (turn.thread, turn.generation)
+    assert [entry.item.text for entry in await journal.transcript(response.id)] == [
         "hello",
         "re: hello",
     ]

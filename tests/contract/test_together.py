@@ -41,10 +41,10 @@ async def test_what_is_accepted_by_two_is_in_one_order(two: Two) -> None:
         return row["seq"] or 0, row["n"]
 
     async def look() -> None:
-        while len(seen) < 40:
-            seen.append(await two[0].database.read(newest))
+        while len(events) < 40:
+            events.append(await two[0].database.read(newest))
 
-    seen: list[tuple[int, int]] = []
+    events: list[tuple[int, int]] = []
     accepting = [engine.inbox.accept(says(f"{n}")) for n in range(40) for engine in two]
     await asyncio.gather(look(), *accepting)
 
@@ -52,8 +52,8 @@ async def test_what_is_accepted_by_two_is_in_one_order(two: Two) -> None:
         rows = connection.execute("SELECT seq FROM inbox ORDER BY seq").fetchall()
         return {row["seq"]: number for number, row in enumerate(rows, 1)} | {0: 0}
 
-    counted = await two[0].database.read(upto)
-    assert [counted[seq] for seq, _ in seen] == [n for _, n in seen]
+    content = await two[0].database.read(upto)
+    assert [content[seq] for seq, _ in events] == [n for _, n in events]
 
 
 async def test_one_event_told_to_two_is_one_row(two: Two) -> None:
@@ -70,12 +70,12 @@ async def test_nothing_is_written_after_it_was_forgotten(two: Two) -> None:
     for number in range(2 * ROUNDS):
         turn = await begin_turn(ours, channel=f"C{number}")
         secret = Item("message", role="assistant", text=f"secret {number}")
-        said, _ = await asyncio.gather(
+        message, _ = await asyncio.gather(
             ours.journal.record_round(turn, RoundOutput(1, (secret,), Usage(), "m")),
             theirs.journal.forget(turn.message.address.conversation),
             return_exceptions=True,
         )
-        assert said is None or isinstance(said, Superseded)
+        assert message is None or isinstance(message, Superseded)
         assert await theirs.journal.transcript(turn.thread) == []
 
 
@@ -83,19 +83,19 @@ async def test_an_attempt_that_another_took_over_writes_nothing(two: Two) -> Non
     ours, theirs = two
     for number in range(ROUNDS):
         turn = await begin_turn(ours, channel=f"C{number}")
-        taken, said = await asyncio.gather(
+        claim, message = await asyncio.gather(
             theirs.journal.begin(turn.seq),
             ours.journal.record_round(turn, RoundOutput(1, (SAID,), Usage(), "m")),
             return_exceptions=True,
         )
-        assert not isinstance(taken, BaseException)
-        assert taken
-        assert taken.attempt == 2
+        assert not isinstance(claim, BaseException)
+        assert claim
+        assert claim.attempt == 2
         with pytest.raises(Superseded):
             await ours.journal.record_answer(turn, Answer("mine"))
-        if isinstance(said, Superseded):
+        if isinstance(message, Superseded):
             assert await theirs.journal.transcript(turn.thread) == []
-        await theirs.journal.record_answer(taken, Answer("theirs"))
+        await theirs.journal.record_answer(claim, Answer("theirs"))
 
 
 async def test_a_day_is_counted_over_all(two: Two) -> None:
@@ -108,12 +108,12 @@ async def test_a_day_is_counted_over_all(two: Two) -> None:
     people = [Person("web", f"p{n}") for n in range(5)]
     turns = []
     for number in range(30):
-        told = replace(says("hi", f"C{number}"), author=people[number % 5])
-        turns.append(await again(two[0], (await two[0].inbox.accept(told)).seq))
-    asked = list(zip(turns, budgets * 15, strict=True))
-    random.Random(3).shuffle(asked)
+        variant = replace(says("hi", f"C{number}"), author=people[number % 5])
+        turns.append(await again(two[0], (await two[0].inbox.accept(variant)).seq))
+    values = list(zip(turns, budgets * 15, strict=True))
+    random.Random(3).shuffle(values)
     results = await asyncio.gather(
-        *(budget.reserve(turn) for turn, budget in asked), return_exceptions=True
+        *(budget.reserve(turn) for turn, budget in values), return_exceptions=True
     )
     assert sum(result is None for result in results) == 10
     assert sum(isinstance(result, OverBudget) for result in results) == 20
@@ -133,9 +133,9 @@ async def test_one_decision_of_two(two: Two) -> None:
 
     for number in range(ROUNDS):
         id = (await ours.propose(proposal(f"c{number}"))).id
-        approved, denied = await asyncio.gather(ours.claim(id, 8, ANA, 150.0), deny(id))
-        assert (approved.state, denied) in (("applying", "too late"), ("denied", "denied"))
-        assert (await ours.get(id)).state == approved.state
+        approval, denial = await asyncio.gather(ours.claim(id, 8, ANA, 150.0), deny(id))
+        assert (approval.state, denial) in (("applying", "too late"), ("denied", "denied"))
+        assert (await ours.get(id)).state == approval.state
 
 
 async def test_forgetting_and_proposing(two: Two) -> None:
@@ -144,32 +144,33 @@ async def test_forgetting_and_proposing(two: Two) -> None:
     ledger = SqlLedger(ours.database)
     for number in range(ROUNDS):
         turn = await begin_turn(ours, channel=f"C{number}")
-        asked = replace(
+        variant = replace(
             proposal(f"c{number}", turn.seq, turn.message.address),
             draft=draft(),
             generation=turn.generation,
             thread=turn.thread,
         )
-        proposed, _ = await asyncio.gather(
-            ledger.propose(asked),
+        proposals, _ = await asyncio.gather(
+            ledger.propose(variant),
             theirs.journal.forget(turn.message.address.conversation),
             return_exceptions=True,
         )
-        if not isinstance(proposed, Superseded):
-            assert not isinstance(proposed, BaseException)
-            assert (await ledger.get(proposed.id)).state == "withdrawn"
+        if not isinstance(proposals, Superseded):
+            assert not isinstance(proposals, BaseException)
+            assert (await ledger.get(proposals.id)).state == "withdrawn"
 
 
 async def test_an_edit_and_a_beginning(two: Two) -> None:
     ours, theirs = two
     for number in range(ROUNDS):
-        told = says("helo", f"C{number}")
-        seq = (await ours.inbox.accept(told)).seq
-        amended, turn = await asyncio.gather(
-            theirs.inbox.amend(told.event_key, replace(told, text="hello")), ours.journal.begin(seq)
+        reply = says("helo", f"C{number}")
+        seq = (await ours.inbox.accept(reply)).seq
+        amendment, turn = await asyncio.gather(
+            theirs.inbox.amend(reply.event_key, replace(reply, text="hello")),
+            ours.journal.begin(seq),
         )
         assert turn
-        assert turn.message.text == ("hello" if amended == "unstarted" else "helo")
+        assert turn.message.text == ("hello" if amendment == "unstarted" else "helo")
 
 
 async def test_who_waits_for_a_lock_reads_what_the_other_wrote(two: Two) -> None:

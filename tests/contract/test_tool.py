@@ -67,15 +67,15 @@ async def an_echo() -> AsyncIterator[Case]:
 @contextlib.asynccontextmanager
 async def the_bridge() -> AsyncIterator[Case]:
     async with FakeBridge() as bridge, HttpClient() as http:
-        (made,) = await BridgeSource(bridge.url, "", http).tools(Viewer())
+        (result,) = await BridgeSource(bridge.url, "", http).tools(Viewer())
         good = {"tool": "list_records", "args": {"table_id": CUSTOMERS}}
-        yield Case(made, json.dumps(good), '{"tool":"delete_base","args":{"base_id":"x"}}')
+        yield Case(result, json.dumps(good), '{"tool":"delete_base","args":{"base_id":"x"}}')
 
 
 @contextlib.asynccontextmanager
 async def python() -> AsyncIterator[Case]:
-    (made,) = await CodeSource(FakeBackend()).tools(Viewer())
-    yield Case(made, '{"code":"2 + 2"}', '{"code":" "}')
+    (result,) = await CodeSource(FakeBackend()).tools(Viewer())
+    yield Case(result, '{"code":"2 + 2"}', '{"code":" "}')
 
 
 @contextlib.asynccontextmanager
@@ -89,10 +89,10 @@ async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
 async def a_quick_command() -> AsyncIterator[Case]:
     clock = SteppedClock()
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
-        (made,) = await StackSpotSource(stackspot, RegisteredCommands(), FixedConfig()).tools(
+        (result,) = await StackSpotSource(stackspot, RegisteredCommands(), FixedConfig()).tools(
             Viewer()
         )
-        yield Case(made, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
+        yield Case(result, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
 
 
 @contextlib.asynccontextmanager
@@ -101,9 +101,9 @@ async def an_agent() -> AsyncIterator[Case]:
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
         config = FixedConfig(known_agents={"reviewer": ("01AGENT", "", "")})
         source = StackSpotSource(stackspot, RegisteredCommands(), config)
-        _, made = await source.tools(Viewer())
+        _, result = await source.tools(Viewer())
         fake.answer("agent", *[200] * 20, body={"message": "I am the agent."})
-        yield Case(made, '{"agent":"reviewer","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
+        yield Case(result, '{"agent":"reviewer","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
 
 
 CASES = {
@@ -125,8 +125,8 @@ CASES = {
 @pytest.fixture(params=CASES.values(), ids=[*CASES])
 async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
     make: Callable[[], AbstractAsyncContextManager[Case]] = request.param
-    async with make() as made:
-        yield made
+    async with make() as new_item:
+        yield new_item
 
 
 def test_it_tells_the_model_and_the_person_what_it_is(case: Case) -> None:
@@ -149,8 +149,8 @@ def test_it_tells_the_model_and_the_person_what_it_is(case: Case) -> None:
         "sort",
         "table",
     }
-    described = {name for name, each in properties.items() if each.get("description")}
-    assert properties.keys() - described <= plain
+    descriptions = {name for name, each in properties.items() if each.get("description")}
+    assert properties.keys() - descriptions <= plain
 
 
 async def test_it_answers_within_the_cap_and_refuses_in_words(case: Case) -> None:
@@ -158,10 +158,10 @@ async def test_it_answers_within_the_cap_and_refuses_in_words(case: Case) -> Non
     assert isinstance(outcome, Outcome)
     assert outcome.status == "ok"
     assert 0 < len(outcome.text) <= MAX_OUTCOME_CHARACTERS
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         await case.tool.run(ctx(), case.bad)
-    assert caught.value.code != "tool"
-    assert str(caught.value).endswith(".")
+    assert error.value.code != "tool"
+    assert str(error.value).endswith(".")
 
 
 async def test_it_serves_many_at_once(case: Case) -> None:
@@ -172,7 +172,7 @@ async def test_it_serves_many_at_once(case: Case) -> None:
 async def test_no_arguments_that_a_model_writes_break_it(case: Case) -> None:
     strange = '{"text":1,"tool":1,"strange":1}'
     for arguments in ("", "{", "null", "7", '"text"', "[]", strange, "{} {}"):
-        with pytest.raises(ToolError) as caught:
+        with pytest.raises(ToolError) as error:
             pytest.fail(f"{arguments} was accepted: {await case.tool.run(ctx(), arguments)}")
-        assert caught.value.code in ("bad_json", "bad_arguments"), arguments
-        assert caught.value.hint, arguments
+        assert error.value.code in ("bad_json", "bad_arguments"), arguments
+        assert error.value.hint, arguments

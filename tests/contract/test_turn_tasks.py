@@ -62,10 +62,10 @@ class StartedTasks:
 async def test_a_mention_in_slack_starts_few_tasks(tmp_path: Path) -> None:
     async with workplace(tmp_path) as place:
         await place.ask("first")
-        started = StartedTasks()
+        started_tasks = StartedTasks()
         await place.ask("second")
-        assert started.names["LocalRunner._take_turn"] == 1, "it did see tasks"
-        assert started.names - OF_SLACK == Counter()
+        assert started_tasks.names["LocalRunner._take_turn"] == 1, "it did see tasks"
+        assert started_tasks.names - OF_SLACK == Counter()
 
 
 async def test_a_direct_message_in_discord_starts_few_tasks(tmp_path: Path) -> None:
@@ -77,13 +77,13 @@ async def test_a_direct_message_in_discord_starts_few_tasks(tmp_path: Path) -> N
             await ana.say("first")
             await ana.wait_for_text("You said: first")
             await ponte.engine.conversations.inbox.wait_for_answer(1)
-            started = StartedTasks()
+            started_tasks = StartedTasks()
             await ana.say("second")
             await ana.wait_for_text("You said: second")
         finally:
             await ponte.close()
-        assert started.names["LocalRunner._take_turn"] == 1, "it did see tasks"
-        assert started.names - OF_DISCORD == Counter()
+        assert started_tasks.names["LocalRunner._take_turn"] == 1, "it did see tasks"
+        assert started_tasks.names - OF_DISCORD == Counter()
 
 
 @pytest.mark.parametrize("is_ours", [True, False])

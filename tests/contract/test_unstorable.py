@@ -43,14 +43,14 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(stores: E
     assert turn
     assert turn.message.text == f"hello {LOST}"
     assert (turn.message.author.name, turn.message.context[0].name) == (f"Ana {LOST}", f"Bo {LOST}")
-    told = Item("message", "user", f"hello {HALF}", name=HALF)
-    (heard,) = (await stores.journal.record_user_message(turn, [told])).items
-    assert heard.text == f"hello {LOST}"
+    text = Item("message", "user", f"hello {HALF}", name=HALF)
+    (event,) = (await stores.journal.record_user_message(turn, [text])).items
+    assert event.text == f"hello {LOST}"
     await stores.journal.record_response(turn, 1, f"resp{HALF}")
     call = ToolCall(f"c{HALF}", f"look{HALF}", f'{{"a": "{HALF}"}}', "read")
-    asked = Item("call", call_id=call.call_id, name=call.name, arguments=call.arguments)
+    item = Item("call", call_id=call.call_id, name=call.name, arguments=call.arguments)
     opaque = Item("opaque", raw={"item": {"x": [HALF, {"y": HALF}]}})
-    await stores.journal.record_round(turn, RoundOutput(1, (opaque, asked), Usage(1), f"m{HALF}"))
+    await stores.journal.record_round(turn, RoundOutput(1, (opaque, item), Usage(1), f"m{HALF}"))
     await stores.journal.record_call_start(turn, call)
     await stores.journal.record_call_handle(turn, call.call_id, f"h{HALF}")
     await stores.journal.record_call_end(
@@ -59,19 +59,19 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(stores: E
     await stores.journal.record_remote(turn.thread, Remote("container", f"cntr{HALF}"))
     await stores.journal.set_listing(address.conversation, f"title {HALF}", None)
     card = Card("a", "change", HALF, HALF, (card_row({HALF: HALF}, {}),))
-    said = RoundOutput(2, (Item("message", "assistant", HALF),), Usage(1), "m")
+    round_output = RoundOutput(2, (Item("message", "assistant", HALF),), Usage(1), "m")
     await stores.journal.record_answer(
-        turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}"
+        turn, Answer(f"hi {HALF}", cards=(card,)), round_output, f"key{HALF}"
     )
     await stores.journal.record_posted(turn, 1, f"post{HALF}")
     assert await stores.journal.seq_of_post(f"post{HALF}") == receipt.seq
-    (found,) = [one for one in (await stores.journal.begin(receipt.seq),) if one]
-    assert found.answer
-    assert found.answer.text == f"hi {LOST}"
-    assert [c.outcome.text for c in found.calls if c.outcome] == [LOST]
+    (match,) = [one for one in (await stores.journal.begin(receipt.seq),) if one]
+    assert match.answer
+    assert match.answer.text == f"hi {LOST}"
+    assert [c.outcome.text for c in match.calls if c.outcome] == [LOST]
     await stores.journal.end_turn(turn, "done", f"why {HALF}")
-    shown = await stores.journal.list_entries(address.conversation)
-    assert [one.seq for one in shown] == [receipt.seq]
+    entries = await stores.journal.list_entries(address.conversation)
+    assert [one.seq for one in entries] == [receipt.seq]
 
 
 async def test_random_texts_are_stored_and_read_back(stores: Embedded) -> None:
@@ -83,11 +83,11 @@ async def test_random_texts_are_stored_and_read_back(stores: Embedded) -> None:
         receipt = await stores.inbox.accept(says(text, channel=f"C{n}"))
         turn = await stores.journal.begin(receipt.seq)
         assert turn
-        recorded = await stores.journal.record_user_message(
+        user_message = await stores.journal.record_user_message(
             turn, [Item("message", "user", turn.message.text)]
         )
-        assert recorded.items[0].text == turn.message.text
-        recorded.items[0].text.encode()
+        assert user_message.items[0].text == turn.message.text
+        user_message.items[0].text.encode()
 
 
 async def test_a_number_that_no_column_takes_is_unstorable(stores: Embedded) -> None:
@@ -124,8 +124,8 @@ async def test_many_rows_at_once_are_stored_once_each(stores: Embedded) -> None:
             " VALUES (?, ?, ?, ?, 0, 0)",
             rows,
         )
-        found = connection.execute("SELECT person FROM counters ORDER BY turns").fetchall()
-        return [row["person"] for row in found]
+        match = connection.execute("SELECT person FROM counters ORDER BY turns").fetchall()
+        return [row["person"] for row in match]
 
     assert await stores.database.write(write) == ["ana0", "ana1", "ana2", f"ana{LOST}", "ana4"]
 

@@ -28,7 +28,7 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
     tmp_path: Path,
 ) -> None:
     """Instructions, model, links and limits stay; who lost a right is refused at the next call."""
-    reloaded, used = asyncio.Event(), list[str]()
+    reloaded, usage = asyncio.Event(), list[str]()
 
     async def wait_for_reload(ask: RoundRequest) -> None:
         if ask.number == 1:
@@ -36,7 +36,7 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
 
     async def use() -> str:
         """Use it."""
-        used.append("used")
+        usage.append("used")
         return "see https://old.example/a"
 
     rights = FixedConfig()
@@ -47,8 +47,8 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
         Config(channels={"web": ChannelConfig(model="old-model", instructions="Old channel.")}),
         TurnConfig(instructions="Be brief."),
     )
-    made = replace(make_choices(model, [FixedTools(tool)], policy), config=config)
-    engine = await open_engine(tmp_path, made)
+    variant = replace(make_choices(model, [FixedTools(tool)], policy), config=config)
+    engine = await open_engine(tmp_path, variant)
     engine.platforms.replies["web"] = lambda to, posts: Watched()
     engine.start()
     first = [await ask(engine, person, f"k{n}") for n, person in enumerate(PEOPLE)]
@@ -59,16 +59,16 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
     rights.rule_book = RuleBook((Rule("1", frozenset({PEOPLE[0].key}), deny=("spend",)),))
     reloaded.set()
     answers = await asyncio.gather(*first)
-    begun = {one.turn for one in model.asks if one.number == 1 and "Old" in one.instructions}
+    starts = {one.turn for one in model.asks if one.number == 1 and "Old" in one.instructions}
     for one in model.asks:
-        is_old = one.turn in begun
+        is_old = one.turn in starts
         assert ("Old channel." in one.instructions, one.model) == (
             is_old,
             "old-model" if is_old else "new-model",
         ), one.number
-    assert len(begun) >= 2
+    assert len(starts) >= 2
     assert "You don't have permission" in answers[0].text
-    assert len(used) == len(begun) - 1
+    assert len(usage) == len(starts) - 1
     await engine.drain(5)
     await engine.close()
 

@@ -69,8 +69,8 @@ class RunningBot:
         """Click on the answer to `at` as the person who asked; return the answer."""
         key = f"k{next(self._numbers)}"
         reply_to = replace(at.reply_to, source=key, turn=turn_id(key))
-        clicked = replace(at, event_key=key, text=text, reply_to=reply_to, is_click=True)
-        return await self.wait_for_answer(await self.engine.conversations.inbox.accept(clicked))
+        variant = replace(at, event_key=key, text=text, reply_to=reply_to, is_click=True)
+        return await self.wait_for_answer(await self.engine.conversations.inbox.accept(variant))
 
     async def ask_message(self, one: Message) -> Answer:
         """Send a message that the test made; return its answer."""
@@ -122,16 +122,16 @@ class BotHome:
         code: CodeRunner | None = None,
     ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
-        made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
-        approval = replace(made.approval, canonical_person=canonical_person)
-        made = replace(
-            made,
-            profile=profile or made.profile,
-            quick=quick or made.quick,
+        choices = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
+        approval = replace(choices.approval, canonical_person=canonical_person)
+        choices = replace(
+            choices,
+            profile=profile or choices.profile,
+            quick=quick or choices.quick,
             approval=approval,
             code=code,
         )
-        async with self.play(made) as ponte:
+        async with self.play(choices) as ponte:
             yield ponte
 
     @asynccontextmanager

@@ -81,19 +81,19 @@ def _call(tool: str, arguments: dict[str, Any]) -> str:
 
 def typed_code(answer: Answer) -> str:
     """Return the id and the code in the answer that reads out a whole change."""
-    found = re.search(r"`approve ([a-z2-7]{6}-\d{4})`", answer.text)
-    assert found, answer.text
-    return found[1]
+    match = re.search(r"`approve ([a-z2-7]{6}-\d{4})`", answer.text)
+    assert match, answer.text
+    return match[1]
 
 
 async def approve_after_reading(ponte: RunningBot, message: Message) -> Answer:
     """Type `approve ID`, read all of the change, and type what the answer says."""
-    read = await ponte.ask_message(message)
+    answer = await ponte.ask_message(message)
     key = f"{message.event_key} again"
     return await ponte.ask_message(
         replace(
             message,
-            text=f"approve {typed_code(read)}",
+            text=f"approve {typed_code(answer)}",
             event_key=key,
             reply_to=replace(message.reply_to, source=key, turn=turn_id(key)),
         )

@@ -54,7 +54,7 @@ class Office:
     @asynccontextmanager
     async def open(self, config: Config | None = None, **settings: Any) -> AsyncIterator[Ponte]:
         """As `ponte run` starts it, with these settings beside those of the two servers."""
-        given = Settings(
+        option = Settings(
             **{
                 "openai_api_key": SecretStr("sk-test"),
                 "openai_base_url": self.openai.base_url,
@@ -69,8 +69,8 @@ class Office:
                 **settings,
             }
         )
-        self.settings = given
-        async with run_composed(given, config, check=check_everything) as app:
+        self.settings = option
+        async with run_composed(option, config, check=check_everything) as app:
             yield app
 
     def table(self, title: str) -> FakeTable:
@@ -94,18 +94,18 @@ async def office(home: Path) -> AsyncIterator[Office]:
     """Order 12 is not paid, customers 29 and 30 are called as 28, and two became leads: one just
     after this month began in São Paulo, one just before, when it had begun in London."""
     async with FakeOpenAI() as openai, FakeNocoDB() as nocodb:
-        made = Office(openai, nocodb, home)
-        customers = made.table("Customers")
+        result = Office(openai, nocodb, home)
+        customers = result.table("Customers")
         customers.fields.append(FakeField("cleadsince", "Lead since", "DateTime"))
         month = datetime.now(ZONE).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         for id, moment in ((3, month), (6, month - timedelta(hours=1))):
-            told = moment.astimezone(ZoneInfo("UTC")).isoformat(" ")
-            customers.update(id, {"Lead since": told, "Status": "Lead"})
+            text = moment.astimezone(ZoneInfo("UTC")).isoformat(" ")
+            customers.update(id, {"Lead since": text, "Status": "Lead"})
         for id in (29, 30):
             customers.update(id, {"Name": "Customer 28"})
-        made.table("Orders").update(12, {"Paid": False})
+        result.table("Orders").update(12, {"Paid": False})
         openai.say(*_scripts())
-        yield made
+        yield result
 
 
 def this_month() -> str:

@@ -64,10 +64,10 @@ async def open_served_bot(
         config=FixedConfig(price_list=priced),
     )
     client = ModelServerClient(ModelEndpoint(key, fake.base_url), sleep=no_pause)
-    made = ServedModel(client, options, level=level, read=read, record_remote=late)
-    async with bot_home.open(made, sources, prices=priced, **more) as ponte:
+    served_model = ServedModel(client, options, level=level, read=read, record_remote=late)
+    async with bot_home.open(served_model, sources, prices=priced, **more) as ponte:
         bots.append(ponte)
         try:
             yield ponte
         finally:
-            await made.close()
+            await served_model.close()

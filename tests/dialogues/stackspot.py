@@ -29,8 +29,8 @@ class Bot:
         self, model: Model | None = None, policy: Policy | None = None, **more: Any
     ) -> AsyncIterator[RunningBot]:
         async with (
-            stackspot_choices(self.stackspot.url, self.config, model, policy) as chosen,
-            self.bot_home.play(replace(chosen, **more)) as ponte,
+            stackspot_choices(self.stackspot.url, self.config, model, policy) as choice,
+            self.bot_home.play(replace(choice, **more)) as ponte,
         ):
             yield ponte
 

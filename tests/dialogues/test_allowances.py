@@ -60,16 +60,16 @@ async def test_what_was_used_replaces_what_was_held(
         for text in ("hello", "again"):
             assert (await ponte.ask(text)).text.endswith(text)
         ((tokens, money),) = await read_counters(ponte)
-        spent = (await ponte.engine.people.budget.usage_today()).usage
+        usage = (await ponte.engine.people.budget.usage_today()).usage
     assert tokens == sum(input + output for input, output in fake.used)
-    assert tokens == spent.input + spent.output
-    assert spent.cost is not None
-    assert money == pytest.approx(spent.cost * NANODOLLARS_PER_DOLLAR, abs=2)
+    assert tokens == usage.input + usage.output
+    assert usage.cost is not None
+    assert money == pytest.approx(usage.cost * NANODOLLARS_PER_DOLLAR, abs=2)
     path, limit = {"chat": ("/chat/completions", "max_tokens")}.get(
         level, ("/responses", "max_output_tokens")
     )
-    asked = fake.request_bodies(path)
-    assert [body.get(limit) for body in asked[-2:]] == [MAX_OUTPUT_TOKENS] * 2
+    bodies = fake.request_bodies(path)
+    assert [body.get(limit) for body in bodies[-2:]] == [MAX_OUTPUT_TOKENS] * 2
 
 
 async def test_what_does_not_fit_is_refused_and_not_asked(
@@ -101,8 +101,8 @@ async def test_an_answer_is_as_long_as_what_is_left(bot_home: BotHome, fake: Fak
         ((tokens, _),) = await read_counters(ponte)
     assert answer.status == "done"
     assert "_The answer stops here because the limit is used up._" in answer.text
-    asked = fake.request_bodies("/responses")[-1]["max_output_tokens"]
-    assert MIN_OUTPUT_TOKENS <= asked < MAX_OUTPUT_TOKENS
+    body = fake.request_bodies("/responses")[-1]["max_output_tokens"]
+    assert MIN_OUTPUT_TOKENS <= body < MAX_OUTPUT_TOKENS
     assert tokens == sum(map(sum, fake.used)) <= 15_000
 
 
@@ -121,11 +121,11 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
         assert answer.status == "done"
         assert "I look." in answer.text
         assert "_I stopped here. Your limit is $0.0500 a day. What is left ($0.0" in answer.text
-        refused = await ponte.ask("once more")
-        while refused.status == "done":
-            refused = await ponte.ask("once more")
+        refusal = await ponte.ask("once more")
+        while refusal.status == "done":
+            refusal = await ponte.ask("once more")
         ((_, money),) = await read_counters(ponte)
-    assert refused.code == "too_many"
+    assert refusal.code == "too_many"
     assert 0 < money <= NANODOLLARS_PER_DOLLAR // 20
     assert cost(fake) <= NANODOLLARS_PER_DOLLAR // 20
 
@@ -140,12 +140,12 @@ async def test_a_hundred_at_once_spend_what_there_is(bot_home: BotHome, fake: Fa
         answers = await asyncio.gather(
             *(ponte.ask("hi", f"C{n}", person) for n, person in enumerate(people))
         )
-        counted = await read_counters(ponte)
+        counters = await read_counters(ponte)
     assert sorted(answer.status for answer in answers) == ["done"] * 10 + ["failed"] * 90
     assert len(fake.used) == 10
     words = next(answer.text for answer in answers if answer.status == "failed")
     assert words.startswith("Your group has reached its limit of 10 messages a day. ")
-    assert sorted(tokens for tokens, _ in counted) == [0, sum(map(sum, fake.used))]
+    assert sorted(tokens for tokens, _ in counters) == [0, sum(map(sum, fake.used))]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -165,8 +165,8 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         assert (await ponte.ask("two")).text.startswith("Hm, let")
         ((after, _),) = await read_counters(ponte)
         assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
-        spent = (await ponte.engine.people.budget.usage_today()).usage
-        assert spent.input + spent.output == after
+        usage = (await ponte.engine.people.budget.usage_today()).usage
+        assert usage.input + usage.output == after
 
 
 async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: FakeOpenAI) -> None:
@@ -174,23 +174,23 @@ async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: Fake
     limits = [Allowance("each person", turns=1, source="ponte.toml:9")]
     async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
         assert (await ponte.ask("hello")).status == "done"
-        refused = (await ponte.ask("hello")).text
-        assert refused.startswith("You've reached your limit of 1 message a day. It resets on ")
+        text = (await ponte.ask("hello")).text
+        assert text.startswith("You've reached your limit of 1 message a day. It resets on ")
         assert (await ponte.ask("hello", person=BOB)).status == "done"
     assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
 
 
 async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOpenAI) -> None:
     limits = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
-    told = []
+    texts = []
     for _ in range(2):  # over a restart, too
         async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
             for number in range(3):
                 answer = await ponte.ask(f"hello {number}")
-                told.append(answer.text)
+                texts.append(answer.text)
     words = "_You have used 4 messages of your limit of 5 messages a day. It resets on "
-    assert [words in text for text in told] == [False] * 3 + [True] + [False] * 2
-    assert "You've reached your limit of 5 messages a day" in told[-1]
+    assert [words in text for text in texts] == [False] * 3 + [True] + [False] * 2
+    assert "You've reached your limit of 5 messages a day" in texts[-1]
 
 
 async def test_what_was_used_counts_and_not_what_was_held(
@@ -210,11 +210,11 @@ async def test_most_of_what_all_share_is_told_an_admin(bot_home: BotHome, fake: 
     limits = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
     async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
-        said = [(await ponte.ask("hello", person=person)).text for person in people]
-        refused = await ponte.ask("hello", person=OWNER)
+        messages = [(await ponte.ask("hello", person=person)).text for person in people]
+        answer = await ponte.ask("hello", person=OWNER)
     words = "_Together, everyone has used 5 messages of the shared limit of 5 messages a day. "
-    assert [words in text for text in said] == [False] * 4 + [True]
-    assert refused.text.startswith("The shared limit of 5 messages a day has been reached. ")
+    assert [words in text for text in messages] == [False] * 4 + [True]
+    assert answer.text.startswith("The shared limit of 5 messages a day has been reached. ")
 
 
 async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:
@@ -227,7 +227,7 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
         own = (await ponte.ask("usage", person=BOB)).text
         all_ = (await ponte.ask("usage", person=OWNER)).text
         channel = await ponte.ask("usage channel", person=OWNER)
-        refused = await ponte.ask("usage channel", person=BOB)
+        answer = await ponte.ask("usage channel", person=BOB)
     assert "everyone" not in own.split("Remaining:")[0]
     assert "- you, 1,000,000 tokens a day: 1,000,000 tokens left until " in own
     assert "- you, $1.00 a day: $1.00 left until " in own
@@ -237,7 +237,7 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
     assert channel.is_private
     assert channel.text.startswith("Today in this channel: 1 message, ")
     assert "- `web:owner`: 1 message, " in channel.text
-    assert refused.code == "forbidden"
+    assert answer.code == "forbidden"
 
 
 async def test_too_many_messages_a_minute_are_not_taken_up(bot_home: BotHome) -> None:
@@ -246,8 +246,8 @@ async def test_too_many_messages_a_minute_are_not_taken_up(bot_home: BotHome) ->
         EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(per_minute=2)
     ) as ponte:
         receipts = [(await ponte.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
-        refused = await ponte.wait_for_answer(receipts[2])
-        assert refused.text.startswith("You can send 2 messages a minute, so I didn't process this")
+        answer = await ponte.wait_for_answer(receipts[2])
+        assert answer.text.startswith("You can send 2 messages a minute, so I didn't process this")
         assert (await ponte.ask("usage")).status == "done", "a decision is always taken"
         assert (await ponte.send("hello", person=BOB))[1].is_new
         gate.release()
@@ -263,8 +263,8 @@ async def test_what_one_person_may_have_waiting(bot_home: BotHome) -> None:
         await gate.wait_until_reached()
         receipts = [(await ponte.send(f"m{n}"))[1] for n in (1, 2, 3)]
         assert [receipt.refusal for receipt in receipts] == ["", "", "waiting:2"]
-        refused = await ponte.wait_for_answer(receipts[2])
-        assert refused.text.startswith("2 of your messages are already queued, so I didn't process")
+        answer = await ponte.wait_for_answer(receipts[2])
+        assert answer.text.startswith("2 of your messages are already queued, so I didn't process")
         gate.release()
         for receipt in (first, *receipts[:2]):
             assert (await ponte.wait_for_answer(receipt)).status == "done"
@@ -277,8 +277,8 @@ async def test_an_answer_that_a_restart_cut_off_is_paid_for_once(
 ) -> None:
     """If the server lost it, too, it is asked again and reserved again."""
     limits = [Allowance("each person", tokens=10**6)]
-    lost = Script(text="It is forty-two.", fail="hang", on_disconnect="nothing")
-    fake.say(lost if is_lost else replace(lost, on_disconnect="commit"))
+    script = Script(text="It is forty-two.", fail="hang", on_disconnect="nothing")
+    fake.say(script if is_lost else replace(script, on_disconnect="commit"))
     async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         _, receipt = await ponte.send("hello")
         await fake.wait_for_failures()
@@ -290,4 +290,4 @@ async def test_an_answer_that_a_restart_cut_off_is_paid_for_once(
     if is_lost:
         assert fake.request_bodies("/responses")[-1]["max_output_tokens"] == MAX_OUTPUT_TOKENS
     else:
-        assert [tokens] == [sum(used) for used in fake.used]
+        assert [tokens] == [sum(usage) for usage in fake.used]

@@ -147,8 +147,8 @@ async def test_an_approvers_copy_shows_the_version_that_was_changed(
         is_lost[0] = False
         assert await ponte.engine.redraw.once() == 0
         assert len(direct_posts(ponte)) == 1
-        changed = await says(ponte, f"change {id} Name = B", "change")
-        assert "Saved the new values of" in changed.text
+        reply = await says(ponte, f"change {id} Name = B", "change")
+        assert "Saved the new values of" in reply.text
         await ponte.engine.redraw.once()
         assert len(direct_posts(ponte)) == 1, "the copy is redrawn, and no second one is posted"
         (copy,) = await ponte.engine.conversations.outbox.list_copies(id)
@@ -183,13 +183,13 @@ async def test_ponte_gives_up_a_card_that_can_never_be_redrawn(
         workspace.is_busy = is_listed  # so that there is a list and no copy
         await redraw.once()
         if is_listed:
-            asked = in_direct_message("approvals", "k2")
-            assert len((await ponte.ask_message(asked)).cards) == 1
+            question = in_direct_message("approvals", "k2")
+            assert len((await ponte.ask_message(question)).cards) == 1
         await deny(ponte, id)
         edits = recorder.calls.count("edit")
-        for left in (2, 2, 0, 0):
+        for remaining in (2, 2, 0, 0):
             recorder.faults.lose_before = 2  # the card, and its copy or the list
-            assert await redraw.once() == left
+            assert await redraw.once() == remaining
         assert recorder.calls.count("edit") - edits == 6, "three times each"
 
 
@@ -204,11 +204,11 @@ async def test_a_list_is_redrawn_by_a_process_that_has_its_platform(bot_home: Bo
         await deny(ponte, id)
         slack = replies.pop("slack")
         assert await ponte.engine.redraw.once() == 0
-        listed = next(post for post in ponte.recorder.posts if post.channel == "D1")
-        assert listed.text.endswith(f"⟦{id} open approve/deny⟧")
+        listing = next(post for post in ponte.recorder.posts if post.channel == "D1")
+        assert listing.text.endswith(f"⟦{id} open approve/deny⟧")
         replies["slack"] = slack
         assert await ponte.engine.redraw.once() == 0
-        assert f"⟦{id} denied" in listed.text
+        assert f"⟦{id} denied" in listing.text
 
 
 async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
@@ -231,5 +231,5 @@ async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
         gate.release()
         await ponte.ask_message(in_direct_message("help", "k3"))  # the turn before has ended
         assert await engine.redraw.once() == 0
-        listed = next(post for post in recorder.posts if post.channel == "D1")
-        assert f"⟦{id} denied" in listed.text
+        listing = next(post for post in recorder.posts if post.channel == "D1")
+        assert f"⟦{id} denied" in listing.text

@@ -78,8 +78,8 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
             "An admin or a designated approver can decide.\n2 different people must approve it."
         )
         elsewhere = on_slack(f"why {card.id}", "w2", OTHER, channel="C9")
-        hidden = await ponte.ask_message(elsewhere)
-        assert (hidden.code, "Not found." in hidden.text) == ("not_found", True)
+        answer = await ponte.ask_message(elsewhere)
+        assert (answer.code, "Not found." in answer.text) == ("not_found", True)
         for number in (2, 3):  # no second approval
             first = await says(ponte, f"approve {card.id}", f"k{number}", CLERK)
             assert first.text.startswith("1 of 2 approvals, by Cleo.")
@@ -87,10 +87,10 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
         assert table.applied == []
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
         click = on_slack(f"approve {card.id}", "k4", CLERK, clicked=True, thread="tU1")
-        (shown,) = (await ponte.ask_message(click)).cards
-        assert "1 of 2 approvals, by Cleo." in shown.text, "a restart forgets none"
-        done = await says(ponte, f"approve {card.id}", "k5", CHIEF)
-        assert done.text.startswith("Approved by Cleo, Carl *C*. Done.")
+        (view,) = (await ponte.ask_message(click)).cards
+        assert "1 of 2 approvals, by Cleo." in view.text, "a restart forgets none"
+        reply = await says(ponte, f"approve {card.id}", "k5", CHIEF)
+        assert reply.text.startswith("Approved by Cleo, Carl *C*. Done.")
         assert table.rows["1"]["Name"] == "A"
         assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k6", CLERK)).text
     lines = bot_home.read_audit_lines()
@@ -109,8 +109,8 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
     async with bot(bot_home, table, policy=policy, rules=two()) as ponte:
         call = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
-        asked = await says(ponte, call, "k1", OTHER, shared=shared)
-        (card,) = asked.cards
+        reply = await says(ponte, call, "k1", OTHER, shared=shared)
+        (card,) = reply.cards
         who = "Otto" if shared else "you"
         assert card.text == (
             f"Requested by {who}. An admin must approve it. 2 different people must approve it."
@@ -123,8 +123,8 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         assert table.applied == []
         clerks = Rule("ponte.toml:1", frozenset({"slack:U5"}), allow=("approve:people",))
         policy.config = FixedConfig(rule_book=RuleBook((clerks,)))
-        asked = await says(ponte, call, "k4", OTHER, shared=shared)
-        assert asked.cards[0].text == f"Requested by {who}. 2 different people must approve it."
+        reply = await says(ponte, call, "k4", OTHER, shared=shared)
+        assert reply.cards[0].text == f"Requested by {who}. 2 different people must approve it."
 
 
 async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> None:
@@ -139,9 +139,9 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
         changes = ponte.engine.changes
         assert changes.approval.to_be_asked(await changes.ledger.get(card.id)) == FINANCE
         for number, who in enumerate((BOSS, OTHER, MEMBER)):
-            refused = await says(ponte, f"approve {card.id}", f"a{number}", who)
-            assert refused.code == "forbidden", who
-            assert refused.text == f"Only a designated approver can decide on {card.id}."
+            refusal = await says(ponte, f"approve {card.id}", f"a{number}", who)
+            assert refusal.code == "forbidden", who
+            assert refusal.text == f"Only a designated approver can decide on {card.id}."
         assert (await says(ponte, f"deny {card.id}", "d1", BOSS)).code == "forbidden"
         why = await says(ponte, f"why {card.id}", "w1", MEMBER)
         assert why.text.endswith("\nOnly a designated approver can decide.")
@@ -150,21 +150,21 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
             (CLERK, "allowed by"),
         ):
             assert words in (await says(ponte, "why approve:People", f"v{who.id}", who)).text
-        done = await says(ponte, f"approve {card.id}", "k2", CLERK)
-        assert done.text.startswith("Approved by Cleo. Done.")
+        reply = await says(ponte, f"approve {card.id}", "k2", CLERK)
+        assert reply.text.startswith("Approved by Cleo. Done.")
         assert (await says(ponte, f"undo {card.id}", "u1", BOSS)).code == "forbidden"
         assert "Undone (`" in (await says(ponte, f"undo {card.id}", "u2", CLERK)).text
     lines = bot_home.read_audit_lines()
-    (approved,) = (one for one in lines if one["event"] == "change-approved")
-    assert approved["rule"] == "tables.People.approvers"
+    (approval,) = (one for one in lines if one["event"] == "change-approved")
+    assert approval["rule"] == "tables.People.approvers"
     both = TableRules({"people": replace(own, approvers=FINANCE | {"slack:U9"}, approvals=2)})
     async with bot(bot_home, table, policy=policy, rules=both) as ponte:
         card = await proposed_on_slack(ponte, "k3", "table_delete", ids=["1"])
         first = await says(ponte, f"approve {card.id}", "k4", BOSS)
         assert first.text.startswith("1 of 2 approvals, by Bea."), "named, as an administrator"
     lines = bot_home.read_audit_lines()
-    (given,) = (one for one in lines if one["event"] == "change-consent-added")
-    assert given["rule"] == "tables.People.approvers", "not as an administrator"
+    (consent,) = (one for one in lines if one["event"] == "change-consent-added")
+    assert consent["rule"] == "tables.People.approvers", "not as an administrator"
     askers = TableRules({"people": replace(own, approvers=frozenset({"asker"}), approvals=2)})
     async with bot(bot_home, table, policy=policy, rules=askers) as ponte:
         card = await proposed_on_slack(ponte, "k5", "table_delete", ids=["1"])
@@ -176,10 +176,10 @@ async def test_two_at_once_apply_it_once(bot_home: BotHome) -> None:
     """A denial by one closes it."""
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
-        denied = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
-        await says(ponte, f"approve {denied.id}", "k2", CLERK)
-        assert (await says(ponte, f"deny {denied.id}", "k3", CHIEF)).text == "Denied by Carl *C*."
-        assert "Denied by" in (await says(ponte, f"approve {denied.id}", "k4", CHIEF)).text
+        denial = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
+        await says(ponte, f"approve {denial.id}", "k2", CLERK)
+        assert (await says(ponte, f"deny {denial.id}", "k3", CHIEF)).text == "Denied by Carl *C*."
+        assert "Denied by" in (await says(ponte, f"approve {denial.id}", "k4", CHIEF)).text
         assert table.applied == []
         card = await proposed_on_slack(ponte, "k5", "table_update", rows={"1": {"Name": "A"}})
         await asyncio.gather(
@@ -196,9 +196,9 @@ async def test_the_asker_counts_as_none_of_two_approvers(bot_home: BotHome) -> N
         call = {"rows": {"1": {"Name": "A"}}}
         card = await proposed_on_slack(ponte, "k1", "table_update", BOSS, **call)
         for word in ("approve", "undo"):
-            refused = await says(ponte, f"{word} {card.id}", word, BOSS)
-            assert refused.code == "forbidden"
-            assert "The person who requested it can't approve it." in refused.text
+            reply = await says(ponte, f"{word} {card.id}", word, BOSS)
+            assert reply.code == "forbidden"
+            assert "The person who requested it can't approve it." in reply.text
             for who in (CLERK, CHIEF):
                 await says(ponte, f"approve {card.id}", f"k-{word}-{who.id}", who)
 
@@ -214,25 +214,25 @@ async def test_a_card_lists_only_approvals_that_count(bot_home: BotHome) -> None
         ledger = ponte.engine.changes.ledger
         (still,) = await ponte.engine.changes.views.find_latest("")
         assert "2 different people must approve it." in still.text
-        told = (await says(ponte, f"approve {id}", "k3", CHIEF)).text
-        assert told.startswith("1 of 2 approvals, by Carl *C*. Some approvals are no longer valid")
+        text = (await says(ponte, f"approve {id}", "k3", CHIEF)).text
+        assert text.startswith("1 of 2 approvals, by Carl *C*. Some approvals are no longer valid")
         assert table.applied == []
         click = on_slack(f"approve {id}", "k4", CHIEF, clicked=True, thread="tU1")
         (card,) = (await ponte.ask_message(click)).cards
         assert card.text.endswith("1 of 2 approvals, by Carl *C*.")
         bot_home.clock.now += 60
-        done = await says(ponte, f"approve {id}", "k5", OTHER)
-        assert done.text.startswith("Approved by Carl *C*, Otto. Done.")
+        reply = await says(ponte, f"approve {id}", "k5", OTHER)
+        assert reply.text.startswith("Approved by Carl *C*, Otto. Done.")
         assert "Cleo" not in (await ponte.engine.changes.views.card(await ledger.get(id))).text
         assert [one.person for one in (await ledger.get(id)).consents] == [CHIEF, OTHER]
     assert table.rows == {}
 
 
 async def test_somebody_who_came_back_approves_anew(bot_home: BotHome) -> None:
-    table, policy, gone = MemoryTable({"1": dict(ADA)}), rights(), list[float]()
+    table, policy, departures = MemoryTable({"1": dict(ADA)}), rights(), list[float]()
 
     async def has_left(person: Person, address: Address, since: float) -> bool | None:
-        return person == CLERK and any(since < left for left in gone)
+        return person == CLERK and any(since < departure for departure in departures)
 
     policy.people.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
@@ -240,7 +240,7 @@ async def test_somebody_who_came_back_approves_anew(bot_home: BotHome) -> None:
         id = (await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])).id
         await says(ponte, f"approve {id}", "k2", CLERK)
         bot_home.clock.now += 60
-        gone.append(bot_home.clock.now)
+        departures.append(bot_home.clock.now)
         assert id in (await says(ponte, "approvals", "k3", CLERK)).text
         again = (await says(ponte, f"approve {id}", "k4", CLERK)).text
         assert again.startswith("1 of 2 approvals, by Cleo.")
@@ -253,12 +253,12 @@ async def test_the_approval_of_who_has_left_does_not_count(
     bot_home: BotHome, left: bool | None
 ) -> None:
     """Their name still stands in the file."""
-    table, gone, policy = MemoryTable({"1": dict(ADA)}), dict[Person, bool | None](), rights()
-    given: list[float] = []
+    table, departures, policy = MemoryTable({"1": dict(ADA)}), dict[Person, bool | None](), rights()
+    consent: list[float] = []
 
     async def has_left(person: Person, address: Address, since: float) -> bool | None:
-        given.append(since)
-        return gone.get(person, False)
+        consent.append(since)
+        return departures.get(person, False)
 
     policy.people.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
@@ -266,14 +266,14 @@ async def test_the_approval_of_who_has_left_does_not_count(
         card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         bot_home.clock.now += 60
         await says(ponte, f"approve {card.id}", "k2", CLERK)
-        gone[CLERK] = left
+        departures[CLERK] = left
         bot_home.clock.now += 60
-        told = await says(ponte, f"approve {card.id}", "k3", CHIEF)
-        assert "Some approvals are no longer valid" in told.text
-        assert bot_home.clock.now - 60 in given, "since they approved it"
+        reply = await says(ponte, f"approve {card.id}", "k3", CHIEF)
+        assert "Some approvals are no longer valid" in reply.text
+        assert bot_home.clock.now - 60 in consent, "since they approved it"
         assert table.applied == []
         assert "Done." in (await says(ponte, f"approve {card.id}", "k4", OTHER)).text
-        gone[MEMBER] = True
+        departures[MEMBER] = True
         assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k5", OTHER)).text
 
 
@@ -286,12 +286,12 @@ async def test_what_somebody_asked_for_who_has_left_is_not_done(bot_home: BotHom
     policy.people.departures = {"slack": find_departure}
     async with bot(bot_home, table, policy=policy) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
-        for left, words in ((True, "is no longer a member"), (None, "couldn't check in time")):
-            has_left[MEMBER] = left
-            refused = await says(ponte, f"approve {card.id}", f"k2 {left}", BOSS)
-            assert (refused.code, words in refused.text) == ("forbidden", True)
-            told = (await says(ponte, "approvals", f"k3 {left}", BOSS)).text
-            assert told == "No requests are waiting for you."
+        for departure, words in ((True, "is no longer a member"), (None, "couldn't check in time")):
+            has_left[MEMBER] = departure
+            reply = await says(ponte, f"approve {card.id}", f"k2 {departure}", BOSS)
+            assert (reply.code, words in reply.text) == ("forbidden", True)
+            text = (await says(ponte, "approvals", f"k3 {departure}", BOSS)).text
+            assert text == "No requests are waiting for you."
         assert (await says(ponte, f"deny {card.id}", "k4", BOSS)).text == "Denied by Bea."
     assert table.applied == []
 
@@ -300,17 +300,17 @@ async def approve_and_end(
     ponte: RunningBot, monkeypatch: pytest.MonkeyPatch, id: str, who: Person
 ) -> Receipt:
     """The process is killed after the last approval, before anything is written."""
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def drain_at_once(change: Change, doing: object = None) -> None:
-        begun.set()
+        start_event.set()
         raise Draining
 
     with monkeypatch.context() as patch:
         patch.setattr(ponte.engine.changes.lifecycle.runner, "run", drain_at_once)
         last = on_slack(f"approve {id}", "k3", who)
         receipt = await ponte.engine.conversations.inbox.accept(last)
-        await begun.wait()
+        await start_event.wait()
     assert (await ponte.engine.changes.ledger.get(id)).state == "applying"
     return receipt
 
@@ -329,10 +329,10 @@ async def test_who_approved_is_checked_again_after_a_restart(
         if approvals > 1:
             await says(ponte, f"approve {card.id}", "k2", CLERK)
         receipt = await approve_and_end(ponte, monkeypatch, card.id, CHIEF)
-    left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
-    async with bot(bot_home, table, policy=rights(), rules=approver_rules(*left)) as ponte:
-        refused = await ponte.wait_for_answer(receipt)
-        assert refused.code == "forbidden"
+    departure = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
+    async with bot(bot_home, table, policy=rights(), rules=approver_rules(*departure)) as ponte:
+        answer = await ponte.wait_for_answer(receipt)
+        assert answer.code == "forbidden"
         assert (await ponte.engine.changes.ledger.get(card.id)).state == "open"
         assert table.applied == []
         assert "Done." in (await says(ponte, f"approve {card.id}", "k4", OTHER)).text
@@ -366,11 +366,11 @@ async def test_the_owner_on_page_and_terminal_counts_as_one_approver(bot_home: B
         (card,) = (await ponte.ask('call table_delete {"ids": ["1"]}')).cards
         for platform in ("web", "terminal"):
             place: Any = {"person": Person(platform, "owner"), "channel": f"C-{platform}"}
-            told = await ponte.ask(f"approve {card.id}", **place)
-            if told.status == "failed":  # the card is on the other surface
-                told = await ponte.ask(f"approve {typed_code(told)}", **place)
-            assert told.status == "done"
-            assert told.text.startswith("1 of 2 approvals, by ")
+            answer = await ponte.ask(f"approve {card.id}", **place)
+            if answer.status == "failed":  # the card is on the other surface
+                answer = await ponte.ask(f"approve {typed_code(answer)}", **place)
+            assert answer.status == "done"
+            assert answer.text.startswith("1 of 2 approvals, by ")
     assert table.applied == []
 
 
@@ -381,8 +381,8 @@ async def test_a_guest_never_approves(bot_home: BotHome, approvals: int) -> None
     async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         for word in ("approve", "deny"):
-            refused = await says(ponte, f"{word} {card.id}", word, GUEST, thread="tU1")
-            assert (refused.code, "Guests can't decide on" in refused.text) == ("forbidden", True)
+            reply = await says(ponte, f"{word} {card.id}", word, GUEST, thread="tU1")
+            assert (reply.code, "Guests can't decide on" in reply.text) == ("forbidden", True)
     assert table.applied == []
 
 
@@ -393,9 +393,9 @@ async def test_a_bot_never_approves_and_never_undoes(bot_home: BotHome) -> None:
         id = (await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})).id
         assert (await says(ponte, f"approve {id}", "k2", robot)).text.startswith("You said")
         for word, name in (("approve", "Ada"), ("undo", "A")):
-            refused = await says(ponte, f"{word} {id}", word, robot, clicked=True, thread="tU1")
-            assert refused.code == "forbidden"
-            assert "Bots can't decide on changes" in refused.text
+            reply = await says(ponte, f"{word} {id}", word, robot, clicked=True, thread="tU1")
+            assert reply.code == "forbidden"
+            assert "Bots can't decide on changes" in reply.text
             assert table.rows["1"]["Name"] == name
             await says(ponte, f"approve {id}", "k3", MEMBER)
 
@@ -404,12 +404,12 @@ async def test_who_asked_is_one_where_the_file_says_so(bot_home: BotHome) -> Non
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights(), rules=two("asker", "slack:S1")) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
-        told = await says(ponte, f"approve {card.id}", "k2", MEMBER)
-        assert told.text.startswith("1 of 2 approvals, by Mia.")
+        text = await says(ponte, f"approve {card.id}", "k2", MEMBER)
+        assert text.text.startswith("1 of 2 approvals, by Mia.")
         beside = await says(ponte, f"approve {card.id}", "k3", OTHER, thread="tU1")
         assert beside.code == "forbidden"
-        done = await says(ponte, f"approve {card.id}", "k4", CLERK)
-        assert "Approved by Mia, Cleo" in done.text
+        reply = await says(ponte, f"approve {card.id}", "k4", CLERK)
+        assert "Approved by Mia, Cleo" in reply.text
     assert table.rows == {}
 
 
@@ -423,9 +423,9 @@ async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
         async def waits(key: str, person: Person, **more: Any) -> Answer:
             return await says(ponte, "approvals", key, person, **more)
 
-        told = await waits("a1", CLERK)
-        assert told.is_private, "others read along"
-        assert told.text.splitlines() == [
+        text = await waits("a1", CLERK)
+        assert text.is_private, "others read along"
+        assert text.text.splitlines() == [
             f"- `{first.id}` Delete a row in People: requested by Mia, expires in 23 hours.",
             f"- `{second.id}` Change a row in People: requested by Mia, expires in 24 hours.",
         ]
@@ -455,8 +455,8 @@ async def test_a_direct_message_lists_five_cards_and_the_rest_as_lines(bot_home:
             card = await proposed_on_slack(ponte, key, "table_delete", who, ids=[str(number)])
             ids.append(card.id)
             bot_home.clock.now += 1
-        asked = on_slack("approvals", "a1", BOSS, channel="D9", shared=False)
-        answer = await ponte.ask_message(asked)
+        message = on_slack("approvals", "a1", BOSS, channel="D9", shared=False)
+        answer = await ponte.ask_message(message)
         assert [card.id for card in answer.cards] == ids[:5]
         head, lines, more = answer.text.split("\n\n")
         assert head == "23 requests are waiting for you."
@@ -501,24 +501,24 @@ async def test_approvers_of_a_tool_and_of_a_channel(bot_home: BotHome) -> None:
         assert (await says(ponte, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
         card = await proposed_on_slack(ponte, "k3", "table_update", **update)
         assert (await says(ponte, f"approve {card.id}", "k4", MEMBER)).status == "done"
-    made = make_choices(None, [table], policy, [table])
+    choices = make_choices(None, [table], policy, [table])
     config = FixedConfig(approvers={"C1": FINANCE})
-    made = replace(made, approval=replace(made.approval, config=config))
-    async with bot_home.play(made) as ponte:
+    choices = replace(choices, approval=replace(choices.approval, config=config))
+    async with bot_home.play(choices) as ponte:
         card = await proposed_on_slack(ponte, "k5", "table_update", **update)
         assert card.text.endswith("A designated approver must approve it.")
         assert (await says(ponte, f"approve {card.id}", "k6", MEMBER)).code == "forbidden"
         assert (await says(ponte, f"approve {card.id}", "k7", CLERK)).status == "done"
-        asked = on_slack('call table_create {"rows": [{"Name": "B"}]}', "k8", channel="C2")
-        (card,) = (await ponte.ask_message(asked)).cards
-        told = await says(ponte, f"approve {card.id}", "k9", channel="C2")
-        assert "Approved by Mia" in told.text
-    named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
-    made = replace(made, approval=replace(made.approval, config=FixedConfig(named)))
-    async with bot_home.play(made) as ponte:
+        message = on_slack('call table_create {"rows": [{"Name": "B"}]}', "k8", channel="C2")
+        (card,) = (await ponte.ask_message(message)).cards
+        text = await says(ponte, f"approve {card.id}", "k9", channel="C2")
+        assert "Approved by Mia" in text.text
+    table_rules = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
+    choices = replace(choices, approval=replace(choices.approval, config=FixedConfig(table_rules)))
+    async with bot_home.play(choices) as ponte:
         card = await proposed_on_slack(ponte, "k10", "table_update", rows={"1": {"Name": "C"}})
-        refused = await says(ponte, f"approve {card.id}", "k11", CLERK)
-        assert refused.code == "not_found", "no card of theirs any more"
+        reply = await says(ponte, f"approve {card.id}", "k11", CLERK)
+        assert reply.code == "not_found", "no card of theirs any more"
         assert (await says(ponte, f"approve {card.id}", "k12", OTHER)).status == "done"
 
 
@@ -526,12 +526,12 @@ async def test_one_click_reads_the_change_once(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An undo reads its change, then the change that it has undone, for the new card."""
-    reads, decide, read = Counter[str](), Decisions.decide, SqliteDatabase.read
+    reads, decide, content = Counter[str](), Decisions.decide, SqliteDatabase.read
     action: ContextVar[str] = ContextVar("action", default="")
 
     async def count_reads(database: SqliteDatabase, *given: Any, **more: Any) -> Any:
         reads[action.get()] += 1
-        return await read(database, *given, **more)
+        return await content(database, *given, **more)
 
     async def decide_counted(
         decisions: Decisions, name: ChangeAction, decision: DecisionRequest
@@ -546,10 +546,10 @@ async def test_one_click_reads_the_change_once(
     monkeypatch.setattr(Decisions, "decide", decide_counted)
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights()) as ponte:
-        for key, typed in (("k1", ("approve", "undo")), ("k2", ("deny",))):
+        for key, typed_text in (("k1", ("approve", "undo")), ("k2", ("deny",))):
             rows = {"1": {"Name": key}}
             card = await proposed_on_slack(ponte, key, "table_update", rows=rows)
-            for word in typed:
+            for word in typed_text:
                 words, event = f"{word} {card.id}", f"{key} {word}"
                 await says(ponte, words, event, clicked=True, thread="tU1")
     assert {name: reads[name] for name in ("approve", "undo", "deny")} == {

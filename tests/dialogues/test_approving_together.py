@@ -54,9 +54,9 @@ async def test_one_press_approves_them_in_their_order(bot_home: BotHome) -> None
         assert all(card.id in again.text for card in cards)
         audit_lines = (await ponte.engine.people.audit.read())[0][::-1]
     assert len(table.applied) == 3
-    decided = [(line["change"], line["event"]) for line in audit_lines[3:]]
+    decisions = [(line["change"], line["event"]) for line in audit_lines[3:]]
     events = ("change-approved", "change-done")
-    assert decided == [(card.id, event) for card in cards for event in events]
+    assert decisions == [(card.id, event) for card in cards for event in events]
 
 
 async def test_one_that_is_not_as_shown_refuses_the_press(bot_home: BotHome) -> None:
@@ -70,10 +70,10 @@ async def test_one_that_is_not_as_shown_refuses_the_press(bot_home: BotHome) -> 
             if last is third:
                 await says(ponte, f"deny {third.id}", "k3")
             key = f"k-{last.id}.{last.revision}"
-            refused = await says(ponte, press((first, second, last)), key, clicked=True)
-            assert refused.status == "failed"
-            assert last.id in refused.text
-            assert first.id not in refused.text
+            reply = await says(ponte, press((first, second, last)), key, clicked=True)
+            assert reply.status == "failed"
+            assert last.id in reply.text
+            assert first.id not in reply.text
         program = replace(BOSS, is_bot=True)
         answer = await says(ponte, press((first, second)), "k4", program, clicked=True)
         assert answer.code == "forbidden"
@@ -150,22 +150,22 @@ def slack_button(cards: Sequence[Card]) -> str:
 def discord_button(cards: Sequence[Card]) -> str:
     ids = [str(getattr(item, "custom_id", "")) for item in build_buttons(cards).children]
     assert max(map(len, ids)) <= MAX_CUSTOM_ID_CHARACTERS
-    found = [match for id in ids if (match := APPROVE_ALL_BUTTON_ID.fullmatch(id))]
-    return found[0]["ids"].replace(",", " ") if found else ""
+    matches = [match for id in ids if (match := APPROVE_ALL_BUTTON_ID.fullmatch(id))]
+    return matches[0]["ids"].replace(",", " ") if matches else ""
 
 
 def test_the_button_is_offered_for_open_cards_that_are_whole() -> None:
     cards = [card(number) for number in range(5)]
-    done = replace(card(7), state="done", actions=("undo",), is_whole=False)
-    changed = replace(cards[1], revision=9999)
-    for shown, ids in (
+    outcome = replace(card(7), state="done", actions=("undo",), is_whole=False)
+    variant = replace(cards[1], revision=9999)
+    for view, ids in (
         (cards, [each.press_id for each in cards]),
-        ([cards[0], changed, done], [cards[0].id, changed.press_id]),
-        ([cards[0], done], []),
+        ([cards[0], variant, outcome], [cards[0].id, variant.press_id]),
+        ([cards[0], outcome], []),
         ([cards[0], replace(cards[1], seq=2)], []),
         ([cards[0], replace(cards[1], actions=("deny",))], []),
         ([cards[0], cards[1], card(2, "x" * 20_000)], []),
     ):
-        assert slack_button(shown).split() == ids
-        assert discord_button(shown).split() == ids
+        assert slack_button(view).split() == ids
+        assert discord_button(view).split() == ids
     assert discord_button([card(number) for number in range(6)]) == "", "one is not in the message"

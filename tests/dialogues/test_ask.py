@@ -22,10 +22,10 @@ async def shell(
 ) -> tuple[int, str, str]:
     """Run `ponte …` beside the office. Return the exit code, stdout and stderr."""
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-    given = {"PONTE_HOME": str(team.home), "PONTE_LOCALE": locale}
+    options = {"PONTE_HOME": str(team.home), "PONTE_LOCALE": locale}
 
     def run() -> tuple[int, str, str]:
-        with Command(commands, words, ours | given, team.home) as process:
+        with Command(commands, words, ours | options, team.home) as process:
             out, err = process.communicate(typed)
             return process.wait(), out, err
 
@@ -54,8 +54,8 @@ async def test_the_rows_of_an_answer_for_a_program(tmp_path: Path, commands: str
         assert (second[0], second[1], second[2].endswith(missing)) == (1, "", True)
         words = ("ask", LEADS, "--format", "csv", "--output", "a/b")
         answer = await shell(team, commands, "en", *words)
-        told = "Cannot write to the file a/b (No such file or directory). Check the path.\n"
-        assert answer == (1, "", told)
+        text = "Cannot write to the file a/b (No such file or directory). Check the path.\n"
+        assert answer == (1, "", text)
         for wrong in ("--format pdf", "--output x.csv", "--format csv --table 0"):
             code, out, _ = await shell(team, commands, "en", "ask", LEADS, *wrong.split())
             assert (code, out) == (2, ""), wrong
@@ -70,19 +70,19 @@ async def test_a_question_and_a_change_from_a_shell(tmp_path: Path, commands: st
         code, out, err = await shell(team, commands, locale, "ask", PAID)
         assert (code, "ponte changes" in out) == (0, False)
         assert "· aguardando aprovação" in err
-        found = re.search(r"ponte changes approve (\w{6}) · .+ · ponte changes deny \1\n", err)
-        assert found is not None, err
+        match = re.search(r"ponte changes approve (\w{6}) · .+ · ponte changes deny \1\n", err)
+        assert match is not None, err
         code, out, _ = await shell(team, commands, locale, "changes", "pending")
-        assert (code, found[1] in out) == (0, True), out
+        assert (code, match[1] in out) == (0, True), out
         assert team.rows("Orders")[12]["Paid"] is False
-        code, out, _ = await shell(team, commands, locale, "changes", "change", found[1])
+        code, out, _ = await shell(team, commands, locale, "changes", "change", match[1])
         assert (code, "Paid" in out) == (0, True), out
-        deny = ("changes", "deny", found[1], "not", "yet")
+        deny = ("changes", "deny", match[1], "not", "yet")
         code, out, _ = await shell(team, commands, locale, *deny)
         assert (code, "not yet" in out) == (0, True), out
-        code, out, _ = await shell(team, commands, locale, "changes", "change", found[1])
+        code, out, _ = await shell(team, commands, locale, "changes", "change", match[1])
         assert code == 1, "it is decided"
-        code, out, _ = await shell(team, commands, locale, "changes", "again", found[1])
+        code, out, _ = await shell(team, commands, locale, "changes", "again", match[1])
         new = re.search(r"ponte changes approve (\w{6})", out)
         assert (code, new is not None) == (0, True), out
         assert new is not None

@@ -38,10 +38,14 @@ async def test_the_model_hears_nothing_of_what_was_replaced(
             id: one for id, one in fake.conversations.items() if "Tobi" in str(one.items)
         }
         await ponte.ask("What is my cat called?")
-        heard = last_heard(fake)
-        assert ("Ana" in heard, "Tobi" in heard, "Tibo" in heard) == (True, True, False)
-        shown = await ponte.engine.conversations.journal.list_entries("web:C1")
-        assert [one.message.text for one in shown] == [
+        last_message = last_heard(fake)
+        assert ("Ana" in last_message, "Tobi" in last_message, "Tibo" in last_message) == (
+            True,
+            True,
+            False,
+        )
+        entries = await ponte.engine.conversations.journal.list_entries("web:C1")
+        assert [one.message.text for one in entries] == [
             "My name is Ana.",
             "My cat is Tobi.",
             "What is my cat called?",
@@ -55,8 +59,8 @@ async def test_what_it_proposed_is_withdrawn(bot_home: BotHome) -> None:
         card = (await ponte.wait_for_answer(receipt)).cards[0]
         await again(ponte, old, "no, never mind", "again-1")
         assert (await ponte.engine.changes.ledger.get(card.id)).state == "withdrawn"
-        refused = await ponte.ask(f"approve {card.id}")
-        assert (refused.text.startswith("Withdrawn"), table.rows) == (True, {})
+        answer = await ponte.ask(f"approve {card.id}")
+        assert (answer.text.startswith("Withdrawn"), table.rows) == (True, {})
 
 
 async def test_what_was_decided_stays_and_is_not_proposed_twice(bot_home: BotHome) -> None:
@@ -70,6 +74,6 @@ async def test_what_was_decided_stays_and_is_not_proposed_twice(bot_home: BotHom
         answer = await again(ponte, old, old.text, "again-1")
         assert answer.cards == ()
         assert "done already" in str(model.asks[-1].input), answer.text
-        shown = await ponte.engine.conversations.journal.list_entries("web:C1")
-        assert [one.turn for one in shown] == [old.turn, shown[-1].turn]
+        entries = await ponte.engine.conversations.journal.list_entries("web:C1")
+        assert [one.turn for one in entries] == [old.turn, entries[-1].turn]
         assert table.rows == {"1": ADA}

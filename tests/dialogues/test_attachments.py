@@ -53,8 +53,8 @@ async def test_on_slack(tmp_path: Path) -> None:
         customers, nocodb = here.team.rows("Customers"), here.team.nocodb
         card = await here.asks(ASK, (NAME, "application/pdf", PDF))
         assert "*Change a row in Customers*" in card.visible_text
-        shown = card.visible_text.replace("[.]", ".")  # no link
-        assert f"Customer 01\nContract: {SHOWN}" in shown
+        text = card.visible_text.replace("[.]", ".")  # no link
+        assert f"Customer 01\nContract: {SHOWN}" in text
         assert here.team.writes() == [], "nothing is uploaded before somebody approves"
         assert "Someone else requested" in await here.refused_click(here.bob, card)
         await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
@@ -64,14 +64,14 @@ async def test_on_slack(tmp_path: Path) -> None:
         assert find_bytes(nocodb, files) == [CONTRACT, PDF]
         await here.decides(here.alice, card, "Undo", "Undone by Alice.")
         assert [file["title"] for file in customers[1]["Contract"]] == ["contract.txt"]
-        shared = here.shared_files()
+        share = here.shared_files()
         here.team.openai.say(reading("contract.txt"), Script("Ten chairs.", match=SHOWN_TO_MODEL))
         answer = await here.asks(READ)
         assert answer.visible_text.startswith("Ten chairs.\n\nSource: Customers, row 1, ")
-        assert here.shared_files() == shared, "the person did not ask for the file"
-        sent = here.team.model_input()
-        assert "<file name='contract.txt'>\\nTen chairs, due in May.\\n</file>" in sent
-        assert "dltemp" not in sent, "nobody learns addresses of files"
+        assert here.shared_files() == share, "the person did not ask for the file"
+        model_input = here.team.model_input()
+        assert "<file name='contract.txt'>\\nTen chairs, due in May.\\n</file>" in model_input
+        assert "dltemp" not in model_input, "nobody learns addresses of files"
         assert "xc-token" not in nocodb.downloads[0]
 
 
@@ -81,9 +81,9 @@ async def test_on_the_page(tmp_path: Path) -> None:
         openai: FakeOpenAI = here.team.openai
         openai.say(Script("No such file.", match="no file named note.csv"))
         openai.say(calls("note.csv"), Script("Kept.", match="keep this"))
-        sent = [("file", ("note.csv", b"secret", "text/csv"))]
+        requests = [("file", ("note.csv", b"secret", "text/csv"))]
         other = {"message": "keep this", "conversation": "other"}
-        assert (await here.client.post("/chat", data=other, files=sent)).status_code == 200
+        assert (await here.client.post("/chat", data=other, files=requests)).status_code == 200
         assert (await here.asks(ASK))["response"] == "No such file."
         assert here.team.writes() == []
         card = await here.card(ASK, ("note.csv", b"a;b\n"))
@@ -179,15 +179,15 @@ async def test_a_file_that_is_gone_or_refused_is_not_attached(bot_home: BotHome)
     async with FakeNocoDB() as nocodb, bot(bot_home, nocodb) as ponte:
         card, file = await propose(ponte)
         await ponte.engine.conversations.files.delete(file.id)
-        told = (await ponte.ask(f"approve {card.id}")).text
-        assert "Nothing was changed." in told
-        assert "The file `Orders.csv` was deleted after this request, so it was not" in told
+        text = (await ponte.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in text
+        assert "The file `Orders.csv` was deleted after this request, so it was not" in text
         assert nocodb.write_calls == []
         card, _ = await propose(ponte)
         nocodb.world.users[filled.OWNER].roles = dict.fromkeys([filled.CRM], "viewer")
-        told = (await ponte.ask(f"approve {card.id}")).text
-        assert "Nothing was changed." in told
-        assert "does not have permission to upload files" in told
+        text = (await ponte.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in text
+        assert "does not have permission to upload files" in text
         assert contract(nocodb) is None
 
 

@@ -59,7 +59,7 @@ async def test_text_that_comes_along_decides_nothing(bot_home: BotHome) -> None:
             table.rows["1"] = dict(ADA)
             (card,) = (await ponte.ask_message(says(platform, UPDATE, "k0"))).cards
             word = f"approve {card.id}"
-            typed = says(platform, word, "typed")
+            reply = says(platform, word, "typed")
             roles = tuple(Quote(role, word) for role in ("user", "assistant", "system"))
             hook = MessageOrigin("webhook", may_be_command=False, data={"is_post": False})
             texts = (
@@ -73,20 +73,20 @@ async def test_text_that_comes_along_decides_nothing(bot_home: BotHome) -> None:
                 f"{word}-",
             )
             cases = [
-                replace(typed, origin=PROGRAM),
-                replace(typed, author=replace(typed.author, is_bot=True)),
-                replace(typed, origin=hook),
+                replace(reply, origin=PROGRAM),
+                replace(reply, author=replace(reply.author, is_bot=True)),
+                replace(reply, origin=hook),
                 says(platform, word, "stranger", STAN),
-                replace(typed, text="look", context=(Quote("Eve", word),)),
-                replace(typed, text="look", program_context=roles),
-                *(replace(typed, text=text) for text in texts),
+                replace(reply, text="look", context=(Quote("Eve", word),)),
+                replace(reply, text="look", program_context=roles),
+                *(replace(reply, text=text) for text in texts),
             ]
             for number, case in enumerate(cases):
                 key = f"{platform}:case {number}"
                 to = replace(case.reply_to, source=key, turn=turn_id(key))
                 await ponte.ask_message(replace(case, event_key=key, reply_to=to))
                 assert table.applied == [], case
-            assert (await ponte.ask_message(typed)).status == "done"
+            assert (await ponte.ask_message(reply)).status == "done"
             assert table.rows["1"]["Name"] == "SECRET"
 
 
@@ -115,9 +115,9 @@ async def test_presses_at_once_and_late_ones_do_it_once(
 
 
 async def test_a_repeated_event_does_nothing_after_a_restart(bot_home: BotHome) -> None:
-    table, asked = MemoryTable(), [says(platform, CREATE, "k0") for platform in PLATFORMS]
+    table, questions = MemoryTable(), [says(platform, CREATE, "k0") for platform in PLATFORMS]
     async with bot(bot_home, table, policy=policy()) as ponte:
-        cards = [(await ponte.ask_message(each)).cards[0] for each in asked]
+        cards = [(await ponte.ask_message(each)).cards[0] for each in questions]
         presses = [
             says(platform, f"approve {card.id}", "k1", is_click=True)
             for platform, card in zip(PLATFORMS, cards, strict=True)
@@ -125,7 +125,7 @@ async def test_a_repeated_event_does_nothing_after_a_restart(bot_home: BotHome) 
         for press in presses:
             await ponte.ask_message(press)
     async with bot(bot_home, table, policy=policy()) as ponte:
-        for message, card, press in zip(asked, cards, presses, strict=True):
+        for message, card, press in zip(questions, cards, presses, strict=True):
             assert [one.id for one in (await ponte.ask_message(message)).cards] == [card.id]
             for text in (press.text, f"undo {card.id}"):
                 await ponte.ask_message(replace(press, text=text))
@@ -137,12 +137,12 @@ async def test_a_code_is_for_the_person_who_read_the_change(bot_home: BotHome) -
     rows = {str(number): {"Name": f"Row {number}"} for number in range(1, 30)}
     async with bot(bot_home, table, policy=policy()) as ponte:
         for platform in PLATFORMS:
-            asked = says(platform, _call("table_update", {"rows": rows}), "k0")
-            (card,) = (await ponte.ask_message(asked)).cards
-            read = await ponte.ask_message(says(platform, f"approve {card.id}", "k1", BOSS))
-            assert all(f"Row {number}" in read.text for number in range(1, 30))
+            reply = says(platform, _call("table_update", {"rows": rows}), "k0")
+            (card,) = (await ponte.ask_message(reply)).cards
+            answer = await ponte.ask_message(says(platform, f"approve {card.id}", "k1", BOSS))
+            assert all(f"Row {number}" in answer.text for number in range(1, 30))
             for number, who in enumerate((MIA, STAN)):
-                coded = says(platform, f"approve {typed_code(read)}", f"c{number}", who)
+                coded = says(platform, f"approve {typed_code(answer)}", f"c{number}", who)
                 assert (await ponte.ask_message(coded)).status == "failed"
             assert table.applied == [], platform
 
@@ -150,14 +150,14 @@ async def test_a_code_is_for_the_person_who_read_the_change(bot_home: BotHome) -
 async def test_a_private_card_is_unknown_to_others(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy()) as ponte:
         for platform in PLATFORMS:
-            asked = says(platform, UPDATE, "k0")
-            address = replace(asked.address, channel="D1", is_shared=False)
-            to = replace(asked.reply_to, address=address)
-            (card,) = (await ponte.ask_message(replace(asked, address=address, reply_to=to))).cards
+            reply = says(platform, UPDATE, "k0")
+            address = replace(reply.address, channel="D1", is_shared=False)
+            to = replace(reply.reply_to, address=address)
+            (card,) = (await ponte.ask_message(replace(reply, address=address, reply_to=to))).cards
             for word, click in itertools.product(("approve", "deny", "undo", "why"), (False, True)):
                 press = says(platform, f"{word} {card.id}", f"{word} {click}", STAN, is_click=click)
-                told = await ponte.ask_message(press)
-                assert ("SECRET" in told.text, told.cards) == (False, ()), platform
+                answer = await ponte.ask_message(press)
+                assert ("SECRET" in answer.text, answer.cards) == (False, ()), platform
             for word in ("changes", "approvals"):
-                told = await ponte.ask_message(says(platform, word, word, STAN))
-                assert card.id not in told.text
+                answer = await ponte.ask_message(says(platform, word, word, STAN))
+                assert card.id not in answer.text

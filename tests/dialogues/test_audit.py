@@ -60,10 +60,10 @@ WORK = 'call work {"secret": "hunter2"}'
 
 
 async def lines(ponte: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
-    found, following = await ponte.engine.people.audit.read(**wanted)
+    match, following = await ponte.engine.people.audit.read(**wanted)
     assert not following
-    assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
-    return [*found[::-1]]
+    assert not [line for line in match if "hunter2" in str(line)], "nothing that was said"
+    return [*match[::-1]]
 
 
 def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
@@ -75,9 +75,9 @@ async def test_a_tool_that_costs_is_a_run(bot_home: BotHome, effect: Effect, run
     async with bot_home.open(sources=[Machine(effect)], policy=ALLOWED) as ponte:
         await says(ponte, WORK, "k1")
         names = ("tool", "outcome", "rule", "place")
-        found = [audit_values(line, *names) for line in await lines(ponte)]
+        matches = [audit_values(line, *names) for line in await lines(ponte)]
     expected = ("tool-run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
-    assert found == [expected] * runs
+    assert matches == [expected] * runs
 
 
 async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
@@ -88,8 +88,8 @@ async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
         await says(ponte, "stop", "k2")
         await ponte.wait_for_answer(receipt)
         (line,) = await lines(ponte)
-        told = audit_values(line, "tool", "outcome")
-        assert told == ("tool-run", MEMBER.key, "work", "interrupted")
+        text = audit_values(line, "tool", "outcome")
+        assert text == ("tool-run", MEMBER.key, "work", "interrupted")
 
 
 async def test_what_was_cut_off_is_told_when_it_is_known(
@@ -117,8 +117,8 @@ async def test_a_typed_command_is_a_run(bot_home: BotHome) -> None:
         quick.outcome = Outcome("error", "no, hunter2")
         await says(ponte, "quick-command echo hunter2", "k2")
         await says(ponte, "quick-command nothing-such", "k3")
-        found = await lines(ponte)
-        assert [audit_values(line, "tool", "outcome", "rule") for line in found] == [
+        match = await lines(ponte)
+        assert [audit_values(line, "tool", "outcome", "rule") for line in match] == [
             ("tool-run", MEMBER.key, "command:echo", "ok", "PONTE_ALLOW"),
             ("tool-run", MEMBER.key, "command:echo", "error", "PONTE_ALLOW"),
         ]
@@ -135,8 +135,8 @@ async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -
         await says(ponte, "hello", "k2", OTHER)
         card = await proposed_on_slack(ponte, "k3", "table_create", rows=[ADA])
         await says(ponte, f"approve {card.id}", "k4", STAN, thread="tU1")
-        found = await lines(ponte, event="action-refused")
-    assert [audit_values(line, "right", "rule", "change") for line in found] == [
+        match = await lines(ponte, event="action-refused")
+    assert [audit_values(line, "right", "rule", "change") for line in match] == [
         ("action-refused", MEMBER.key, "spend", "ponte.toml:7", ""),
         ("action-refused", OTHER.key, "chat", "ponte.toml:9", ""),
         ("action-refused", STAN.key, "propose:People", "", card.id),
@@ -148,8 +148,8 @@ async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(bot_home: 
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         await says(ponte, f"approve {card.id}", "k2", OTHER, thread="tU1")
         await says(ponte, f"approve {card.id}", "k3", BOSS)
-        found = await lines(ponte)
-        assert [audit_values(line, "right", "rule", "change", "decider") for line in found] == [
+        match = await lines(ponte)
+        assert [audit_values(line, "right", "rule", "change", "decider") for line in match] == [
             ("change-proposed", MEMBER.key, "", "PONTE_ALLOW", card.id, ""),
             ("action-refused", OTHER.key, "approve", "", card.id, ""),
             ("change-approved", MEMBER.key, "", "PONTE_ADMINS", card.id, BOSS.key),
@@ -162,8 +162,8 @@ async def test_a_right_that_went_meanwhile_is_refused_at_the_call(bot_home: BotH
 
     class Slow(EchoModel):
         async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent]:
-            denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("tool:work",))
-            policy.config = FixedConfig(rule_book=RuleBook((denied,)))
+            rule = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("tool:work",))
+            policy.config = FixedConfig(rule_book=RuleBook((rule,)))
             async for event in super().ask(ask):
                 yield event
 
@@ -180,8 +180,8 @@ async def test_a_right_that_went_meanwhile_is_refused_at_the_call(bot_home: BotH
 
 async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
-    denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
-    policy.config = FixedConfig(rule_book=RuleBook((denied,)))
+    rule = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
+    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
     async with bot(bot_home, MemoryTable(), policy=policy) as ponte:
         await says(ponte, 'call table_create {"rows": [{"Name": "hunter2"}]}', "k1")
         (line,) = await lines(ponte)
@@ -228,5 +228,5 @@ async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:
         for number in range(20):
             ponte.engine.people.audit.note("tool-run", MEMBER, tool=f"t{number}")
     async with bot_home.open(policy=ALLOWED) as ponte:
-        _, *noted = await lines(ponte)
-        assert [line["tool"] for line in noted] == [f"t{n}" for n in range(20)]
+        _, *note = await lines(ponte)
+        assert [line["tool"] for line in note] == [f"t{n}" for n in range(20)]

@@ -89,15 +89,15 @@ async def test_an_obedient_model_updates_five_rows_of_a_turn(bot_home: BotHome) 
 @also_on_postgres
 async def test_the_limit_of_an_hour_holds_for_all_conversations(bot_home: BotHome) -> None:
     table = people()
-    named = replace(RULE, auto_people=frozenset({"slack:U1", "slack:U2"}), auto_per_hour=4)
-    async with bot(bot_home, table, policy=RIGHTS, rules=rules(named)) as ponte:
+    variant = replace(RULE, auto_people=frozenset({"slack:U1", "slack:U2"}), auto_per_hour=4)
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules(variant)) as ponte:
         answers = await asyncio.gather(
             says(ponte, update(1, 2, 3), "k1"), says(ponte, update(4, 5, 6), "k2", OTHER)
         )
         states = [card.state for answer in answers for card in answer.cards]
         assert sorted(states) == ["done", "open"]
-        (done,) = [card for answer in answers for card in answer.cards if card.state == "done"]
-        await says(ponte, f"undo {done.id}", "k3", BOSS)
+        (outcome,) = [card for answer in answers for card in answer.cards if card.state == "done"]
+        await says(ponte, f"undo {outcome.id}", "k3", BOSS)
         last = [(await says(ponte, update(id), f"k{id}")).cards[0].state for id in (7, 8)]
         assert last == ["done", "open"], "an undone update counts"
 

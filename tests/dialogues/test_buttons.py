@@ -74,14 +74,14 @@ async def test_on_the_page_only_who_may_decide_has_the_button(bot_home: BotHome)
         ):
             card = await on_the_page(ponte, text, person)
             assert card.actions == actions, (person.id, text)
-            shown = await find_latest(on_page("", person).address.conversation)
-            assert next(one for one in shown if one.id == card.id) == card, "after a reload, too"
+            latest = await find_latest(on_page("", person).address.conversation)
+            assert next(one for one in latest if one.id == card.id) == card, "after a reload, too"
         assert card.text.endswith("An admin must approve it.")
-        decided = await approve_after_reading(ponte, on_page(f"approve {card.id}", OWNER))
-        assert [one.actions for one in decided.cards] == [("undo",)]
+        decision = await approve_after_reading(ponte, on_page(f"approve {card.id}", OWNER))
+        assert [one.actions for one in decision.cards] == [("undo",)]
         await ponte.engine.redraw.once()
-        shown = await find_latest(on_page("", ANA).address.conversation)
-        anas = next(one for one in shown if one.id == card.id)
+        latest = await find_latest(on_page("", ANA).address.conversation)
+        anas = next(one for one in latest if one.id == card.id)
         assert (anas.state, anas.actions) == ("done", ())
 
 
@@ -116,11 +116,11 @@ async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared
     async with bot(bot_home, table, policy=policy, rules=rules) as ponte:
         unnamed = await in_slack(ponte, UPDATE, "k1", shared)
         knows_names(ponte)
-        named = await in_slack(ponte, UPDATE, "k2", shared, OTHER)
+        name = await in_slack(ponte, UPDATE, "k2", shared, OTHER)
     asker = "Otto" if shared else "you"
     who = "Waiting for someone in clerks, {}" + asker + " or an admin."
-    assert who.format("someone in finance-team, Cleo, ") in named.text
-    assert named.actions == unnamed.actions == BOTH
+    assert who.format("someone in finance-team, Cleo, ") in name.text
+    assert name.actions == unnamed.actions == BOTH
     assert (
         f"Waiting for someone in clerks, {'Mia' if shared else 'you'}, another designated approver "
         "or an admin."

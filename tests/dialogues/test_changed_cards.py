@@ -72,13 +72,13 @@ async def test_an_admin_changes_and_denies_from_another_place(bot_home: BotHome)
         for id, revision in (("cy", 1), ("owner", 2)):
             await type_as(id, f"change {card.id} status = Lost")
             assert (await ledger.get(card.id)).proposal.revision == revision, id
-        done = await says(ponte, f"approve {card.id}.2", "k3", BOSS, clicked=True, thread="tU1")
-        assert "Version 2, changed by" in done.text
+        reply = await says(ponte, f"approve {card.id}.2", "k3", BOSS, clicked=True, thread="tU1")
+        assert "Version 2, changed by" in reply.text
         assert table.rows["1"]["Status"] == "Lost"
         other = await proposed_on_slack(ponte, "k4", "table_update", rows={"1": NEW})
         await type_as("owner", f"deny {other.id} Too late.")
-        denied = await ledger.get(other.id)
-        assert (denied.state, denied.denial_reason) == ("denied", "Too late.")
+        response = await ledger.get(other.id)
+        assert (response.state, response.denial_reason) == ("denied", "Too late.")
 
 
 @also_on_postgres
@@ -88,8 +88,8 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
     async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         await says(ponte, f"approve {card.id}", "k2", CLERK)
-        changed = await says(ponte, f"change {card.id} status = Lost", "k3", OTHER, thread="tU1")
-        assert "Saved the new values of" in changed.text
+        reply = await says(ponte, f"change {card.id} status = Lost", "k3", OTHER, thread="tU1")
+        assert "Saved the new values of" in reply.text
         assert table.applied == []
     async with bot(bot_home, table, policy=rights(), rules=rules) as ponte:
         views, ledger = ponte.engine.changes.views, ponte.engine.changes.ledger
@@ -103,14 +103,14 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
         assert own.code == "forbidden", "who changed it counts as its asker"
         for key, who in (("k6", CLERK), ("k7", CHIEF)):
             click = on_slack(f"approve {card.id}.2", key, who, clicked=True, thread="tU1")
-            done = await ponte.ask_message(click)
-        assert "Version 2, changed by Otto." in done.text
+            answer = await ponte.ask_message(click)
+        assert "Version 2, changed by Otto." in answer.text
         assert table.rows["1"] == {**NEW, "Status": "Lost"}
         why = await says(ponte, f"why {card.id}", "k8")
         assert "Version 2, changed by Otto." in why.text
-        (revised,), _ = await ponte.engine.people.audit.read(event="change-revised")
-        assert (revised["revision"], revised["row_count"]) == (2, 1)
-        assert revised["asker"] == OTHER.key
+        (revision,), _ = await ponte.engine.people.audit.read(event="change-revised")
+        assert (revision["revision"], revision["row_count"]) == (2, 1)
+        assert revision["asker"] == OTHER.key
 
 
 @also_on_postgres
@@ -130,8 +130,8 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
                 for who in (MEMBER, OTHER)
             )
         )
-        found = sorted((answer.status, "was replaced" in answer.text) for answer in answers)
-        assert found == [("done", False), ("failed", True)]
+        values = sorted((answer.status, "was replaced" in answer.text) for answer in answers)
+        assert values == [("done", False), ("failed", True)]
         change = await ponte.engine.changes.ledger.get(card.id)
         assert change.proposal.revision == 2
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
@@ -164,8 +164,8 @@ async def test_a_decision_that_came_too_late_has_no_line(bot_home: BotHome, acti
             await changes.decisions.decide(
                 "change", request(901, person=OTHER, values={"Name": "Otto's"})
             )
-            changed: Change = await record(*values, **options)
-            return changed
+            change: Change = await record(*values, **options)
+            return change
 
         vars(changes.ledger)[name] = change_first
         values = {"Name": "Cleo's"} if action == "change" else {}
@@ -181,8 +181,8 @@ async def test_what_is_closed_once_has_one_line(bot_home: BotHome) -> None:
         lifecycle, ledger = ponte.engine.changes.lifecycle, ponte.engine.changes.ledger
         change = await ledger.get(card.id)
         for state, who in (("expired", None), ("expired", None), ("denied", BOSS)):
-            closed = await lifecycle.close(change, state, who)  # type: ignore[arg-type]
-            assert closed.state == "expired"
+            closed_change = await lifecycle.close(change, state, who)  # type: ignore[arg-type]
+            assert closed_change.state == "expired"
         assert await list_audit_lines(ponte) == [("proposed", "U1", 1), ("expired", "U1", 1)]
 
 
@@ -201,8 +201,8 @@ async def test_a_press_at_the_moment_of_expiry_approves_no_later_version(
 
         monkeypatch.setattr(SqlLedger, "close", change_before_close)
         bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS
-        pressed = await says(ponte, f"approve {card.id}", "k3", clicked=True)
-        assert "This version was replaced" in pressed.text
+        reply = await says(ponte, f"approve {card.id}", "k3", clicked=True)
+        assert "This version was replaced" in reply.text
         assert table.applied == []
 
 
@@ -216,8 +216,8 @@ async def test_a_row_that_is_left_as_it_was_is_no_failure(bot_home: BotHome) -> 
         await says(ponte, "what now?", "k4")
         note = model.asks[-1].input[0].text
         assert f"Proposal {card.id} (update 2 row(s) in 'People'): Someone changed" in note
-        done = await says(ponte, f"approve {card.id}", "k5")
-        assert "Skipped" not in done.text
+        reply = await says(ponte, f"approve {card.id}", "k5")
+        assert "Skipped" not in reply.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == (ADA["Name"], "C")
         change = await ponte.engine.changes.ledger.get(card.id)
         assert [step.state for step in change.steps] == ["done", "done"]
@@ -228,8 +228,8 @@ async def test_a_change_after_a_row_moved_shows_the_row_as_it_is(bot_home: BotHo
     async with proposed_card(bot_home, table) as (ponte, card):
         table.rows["1"]["Status"] = "Elsewhere"
         await says(ponte, f"change {card.id} Value = 8", "k2")
-        (shown,) = await ponte.engine.changes.views.cards([card.id])
-        assert shown.rows[0]["before"]["Status"] == "Elsewhere"
+        (view,) = await ponte.engine.changes.views.cards([card.id])
+        assert view.rows[0]["before"]["Status"] == "Elsewhere"
         await says(ponte, f"approve {card.id}", "k3")
         assert table.rows["1"] == {**NEW, "Value": "8"}
 
@@ -251,8 +251,8 @@ async def test_who_may_not_ask_for_it_may_not_change_it(bot_home: BotHome) -> No
 async def test_wrong_values_change_nothing_and_say_why(bot_home: BotHome) -> None:
     """Null clears a field."""
     async with proposed_card(bot_home, editable()) as (ponte, card):
-        asked = await says(ponte, f"change {card.id}", "k2")
-        assert "Fields: Name, Status, Value." in asked.text
+        reply = await says(ponte, f"change {card.id}", "k2")
+        assert "Fields: Name, Status, Value." in reply.text
         unknown = await says(ponte, f"change {card.id} Age = 4", "k3")
         assert unknown.text.startswith("Field Age not found.")
         wrong = await says(ponte, f"change {card.id} Name = wrong", "k4")
@@ -288,8 +288,8 @@ async def test_a_changed_proposal_is_read_before_a_typed_approval(bot_home: BotH
     table = editable()
     async with proposed_card(bot_home, table) as (ponte, card):
         await says(ponte, f"change {card.id} Value = 8", "k2", OTHER, thread="tU1")
-        typed = on_slack(f"approve {card.id}", "k3", BOSS, thread="tU1")
-        assert "Done." in (await approve_after_reading(ponte, typed)).text
+        message = on_slack(f"approve {card.id}", "k3", BOSS, thread="tU1")
+        assert "Done." in (await approve_after_reading(ponte, message)).text
         assert table.rows["1"]["Value"] == "8"
 
 
@@ -314,15 +314,15 @@ TITLES = [
 async def test_a_form_changes_the_field_with_exactly_this_title(bot_home: BotHome) -> None:
     table = MemoryTable({"1": {}})
     table.is_editable = True
-    proposed = dict.fromkeys(TITLES, "old")
+    proposal = dict.fromkeys(TITLES, "old")
     async with bot(bot_home, table, policy=rights()) as ponte:
         for number, title in enumerate(TITLES):
             key = f"k{number}"
-            card = await proposed_on_slack(ponte, key, "table_update", rows={"1": proposed})
+            card = await proposed_on_slack(ponte, key, "table_update", rows={"1": proposal})
             text = render_change(card.press_id, {title: "new\u2028 value"})
             await says(ponte, text, f"{key} changed", clicked=True)
             change = await ponte.engine.changes.ledger.get(card.id)
-            assert change.steps[0].write.after == {**proposed, title: "new\n value"}
+            assert change.steps[0].write.after == {**proposal, title: "new\n value"}
 
 
 @also_on_postgres
@@ -333,13 +333,13 @@ async def test_who_asked_first_can_still_deny_it(bot_home: BotHome) -> None:
             id = (await proposed_on_slack(ponte, key, "table_update", rows={"1": NEW})).id
             await says(ponte, f"change {id} Status = Lost", f"{key} 2", OTHER, thread="tU1")
             third = Person("slack", "U7", "T1", "Tom")
-            refused = await says(ponte, f"deny {id}", f"{key} 3", third, thread="tU1")
-            assert refused.code == "forbidden"
+            refusal = await says(ponte, f"deny {id}", f"{key} 3", third, thread="tU1")
+            assert refusal.code == "forbidden"
             own = await says(ponte, f"approve {id}.2", f"{key} 4", clicked=True, thread="tU1")
             assert own.code == "forbidden", "this gives no right to approve"
             is_shared = channel == "C1"
-            denied = await says(ponte, f"deny {id}", f"{key} 5", channel=channel, shared=is_shared)
-            assert denied.text.startswith("Denied by Mia")
+            reply = await says(ponte, f"deny {id}", f"{key} 5", channel=channel, shared=is_shared)
+            assert reply.text.startswith("Denied by Mia")
             assert (await ponte.engine.changes.ledger.get(id)).state == "denied"
 
 

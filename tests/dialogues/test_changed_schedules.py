@@ -52,14 +52,14 @@ async def test_its_owner_changes_text_and_time(bot_home: BotHome) -> None:
         await says(ponte, f"change {card.id} Time zone = Europe/Lisbon", "kz2")
         draft = replace(draft, time_zone="Europe/Lisbon")
         await says(ponte, f"approve {card.id}.3", "k5", clicked=True)
-        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-        assert (stored.owner, stored.draft) == (MEMBER, draft)
-        edited = DAILY | {"replaces": stored.id, "when": "11:00"}
-        edit = await proposed_on_slack(ponte, "k6", "schedule_propose", **edited)
+        (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (entry.owner, entry.draft) == (MEMBER, draft)
+        edits = DAILY | {"replaces": entry.id, "when": "11:00"}
+        edit = await proposed_on_slack(ponte, "k6", "schedule_propose", **edits)
         await says(ponte, f"change {edit.id} Text = Lunch", "k7")
         await says(ponte, f"approve {edit.id}.2", "k8", clicked=True)
-        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-        assert (stored.draft.text, stored.draft.rule.cron) == ("Lunch", "0 11 * * *")
+        (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (entry.draft.text, entry.draft.rule.cron) == ("Lunch", "0 11 * * *")
 
 
 async def test_when_is_typed_in_the_form_of_the_reader(bot_home: BotHome) -> None:
@@ -94,5 +94,5 @@ async def test_a_denied_one_is_proposed_again(bot_home: BotHome) -> None:
         (new,) = (await says(ponte, f"again {card.id}", "k3")).cards
         assert await draft_of(ponte, new.id) == await draft_of(ponte, card.id)
         await says(ponte, f"approve {new.id}", "k4", clicked=True)
-        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-        assert stored.id == new.id
+        (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+        assert entry.id == new.id

@@ -27,9 +27,9 @@ async def test_nothing_is_changed_before_a_person_approves(bot_home: BotHome) ->
         assert row["changes"] == [{"field": "Status", "before": None, "after": "Lead"}]
         assert card.actions == ("approve", "deny")
         assert table.rows == {}
-        done = await ponte.ask(f"approve {card.id}")
-        assert summary(done).startswith("done: Approved by Ana. Done.")
-        assert f"`undo {card.id}`" in done.text
+        answer = await ponte.ask(f"approve {card.id}")
+        assert summary(answer).startswith("done: Approved by Ana. Done.")
+        assert f"`undo {card.id}`" in answer.text
         assert table.rows == {"1": ADA}
 
 
@@ -103,13 +103,13 @@ async def test_a_second_click_while_it_is_being_done(bot_home: BotHome) -> None:
         _, first = await ponte.send(f"approve {card.id}")
         await table.reached.wait()
         for word in ("approve", "undo"):
-            told = await ponte.ask(f"{word} {card.id}")
-            assert "` was already approved and is in progress." in told.text
+            answer = await ponte.ask(f"{word} {card.id}")
+            assert "` was already approved and is in progress." in answer.text
         table.gate.set()
-        done = (await ponte.wait_for_answer(first)).text
-        assert "Done." in done
+        text = (await ponte.wait_for_answer(first)).text
+        assert "Done." in text
         for again in ("approve", "deny", "approve"):
-            assert (await ponte.ask(f"{again} {card.id}")).text == done
+            assert (await ponte.ask(f"{again} {card.id}")).text == text
     assert table.applied == [("create", 1)]
 
 
@@ -127,8 +127,8 @@ async def test_it_expires_after_a_day(bot_home: BotHome) -> None:
             assert (await ponte.ask(f"{word} {card.id}")).code == "expired", "each time"
         assert "There is nothing to undo." in (await ponte.ask(f"undo {card.id}")).text
         assert table.rows == {}
-        (shown,) = await ponte.engine.changes.views.find_latest("web:C1")
-        assert (shown.state, shown.actions) == ("expired", ())
+        (latest,) = await ponte.engine.changes.views.find_latest("web:C1")
+        assert (latest.state, latest.actions) == ("expired", ())
     assert PROPOSAL_LIFETIME_SECONDS == 24 * 3600
 
 
@@ -136,11 +136,11 @@ async def test_the_command_changes_lists_the_changes_of_the_channel(bot_home: Bo
     async with bot(bot_home, MemoryTable()) as ponte:
         assert (await ponte.ask("changes")).text == "No changes yet."
         card = await propose(ponte, "table_create", rows=[ADA, BRUNO])
-        listed = (await ponte.ask("changes")).text
-        heading, line = listed.splitlines()
+        text = (await ponte.ask("changes")).text
+        heading, line = text.splitlines()
         assert heading == "Latest changes:"
-        said = f"- `{card.id}` Create 2 rows in People: waiting for approval. Requested by Ana, "
-        assert line.startswith(said)
+        message = f"- `{card.id}` Create 2 rows in People: waiting for approval. Requested by Ana, "
+        assert line.startswith(message)
         assert (await ponte.ask("changes", channel="C2")).text == "No changes yet."
         for word in ("approve", "deny", "undo"):
             assert (await ponte.ask(f"{word} aaaaa2")).code == "not_found"
@@ -153,15 +153,15 @@ async def test_the_model_hears_of_it_in_its_next_turn(bot_home: BotHome) -> None
         card = await propose(ponte, "table_create", rows=[ADA])
         await ponte.ask(f"approve {card.id}")
         await ponte.ask("what now?")
-        told = [item.text for item in model.asks[-1].input]
-        assert told[-1] == "what now?"
+        texts = [item.text for item in model.asks[-1].input]
+        assert texts[-1] == "what now?"
         assert (
-            f"Proposal {card.id} (create 1 row(s) in 'People'): Approved by Ana. Done." in told[0]
+            f"Proposal {card.id} (create 1 row(s) in 'People'): Approved by Ana. Done." in texts[0]
         )
-        assert "Ada" not in told[0], "ids, and nothing out of the rows"
+        assert "Ada" not in texts[0], "ids, and nothing out of the rows"
         await ponte.ask("and now?")
         assert len(model.asks[-1].input) == 1, "told once"
-        assert told[0] in [item.text for item in await model.asks[-1].history()]
+        assert texts[0] in [item.text for item in await model.asks[-1].history()]
 
 
 async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
@@ -216,21 +216,21 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
 
 
 async def test_a_stopped_turn_shows_what_it_had_proposed(bot_home: BotHome) -> None:
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     @tool(effect="read", doing="waits…")
     async def wait() -> str:
         """Waits."""
-        begun.set()
+        start_event.set()
         await asyncio.Event().wait()
         return ""
 
     table = MemoryTable()
     async with bot_home.open(sources=[table, FixedTools(wait)], appliers=[table]) as ponte:
         _, receipt = await ponte.send('call table_create {"rows": [{"Name": "Bo"}]}\ncall wait {}')
-        await begun.wait()
+        await start_event.wait()
         await ponte.ask("stop")
-        stopped = await ponte.wait_for_answer(receipt)
-        assert stopped.status == "stopped"
-        await ponte.ask(f"approve {stopped.cards[0].id}")
+        answer = await ponte.wait_for_answer(receipt)
+        assert answer.status == "stopped"
+        await ponte.ask(f"approve {answer.cards[0].id}")
         assert [row["Name"] for row in table.rows.values()] == ["Bo"]

@@ -23,15 +23,15 @@ async def test_a_row_that_was_changed_since_or_is_gone_is_left_alone(bot_home: B
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     async with bot(bot_home, table) as ponte:
         card = await propose(ponte, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}})
-        gone = await propose(ponte, "table_update", rows={"1": {"Name": "Z"}})
+        proposal = await propose(ponte, "table_update", rows={"1": {"Name": "Z"}})
         table.rows["1"]["Name"] = "somebody's own"
-        told = (await ponte.ask(f"approve {card.id}")).text
-        assert "Partly done: 1 of 2 rows." in told
-        assert "Skipped because they changed after the request: ID 1." in told
+        text = (await ponte.ask(f"approve {card.id}")).text
+        assert "Partly done: 1 of 2 rows." in text
+        assert "Skipped because they changed after the request: ID 1." in text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("somebody's own", "Y")
         calls = list(table.applied)
         del table.rows["1"]
-        assert "Nothing was changed." in (await ponte.ask(f"approve {gone.id}")).text
+        assert "Nothing was changed." in (await ponte.ask(f"approve {proposal.id}")).text
     assert table.applied == calls
 
 
@@ -40,14 +40,14 @@ async def test_one_batch_of_several_is_refused(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)}, batch=2)
     async with bot(bot_home, table) as ponte:
         table.faults.unread = 1
-        told = await propose_and_approve(ponte, "table_update", rows={"1": {"Name": "X"}})
+        reply = await propose_and_approve(ponte, "table_update", rows={"1": {"Name": "X"}})
         unread = "could not be read again, so nothing was written. The table does not answer."
-        assert (unread in told, table.applied) == (True, [])
+        assert (unread in reply, table.applied) == (True, [])
         card = await propose(ponte, "table_create", rows=[ADA, BRUNO, ADA])
         table.faults.refuse = 1
-        told = (await ponte.ask(f"approve {card.id}")).text
-    assert "Partly done: 1 of 3 rows." in told
-    assert "Rejected: 2 of the new rows. The table refuses." in told
+        reply = (await ponte.ask(f"approve {card.id}")).text
+    assert "Partly done: 1 of 3 rows." in reply
+    assert "Rejected: 2 of the new rows. The table refuses." in reply
     assert list(table.rows.values()) == [ADA, ADA]
 
 
@@ -56,8 +56,8 @@ async def test_a_field_that_the_table_ignores_without_a_word(bot_home: BotHome) 
     table = MemoryTable()
     async with bot(bot_home, table) as ponte:
         rows = [{"Name": "Ada", "Colour": "red"}]
-        told = await propose_and_approve(ponte, "table_create", rows=rows)
-        assert "Saved, but the table shows other values for Colour: ID 1." in told
+        reply = await propose_and_approve(ponte, "table_create", rows=rows)
+        assert "Saved, but the table shows other values for Colour: ID 1." in reply
         assert table.rows == {"1": {"Name": "Ada"}}
         table.faults.breaks = 1
         assert "Result unknown:" in await propose_and_approve(ponte, "table_create", rows=[ADA])
@@ -86,8 +86,8 @@ async def test_a_lost_write_is_repeated_once_if_it_has_not_happened(bot_home: Bo
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
     async with bot(bot_home, table) as ponte:
         table.faults.lose = ["before"]
-        told = await propose_and_approve(ponte, "table_create", rows=[ADA])
-        assert "Result unknown: 1 of the new rows." in told
+        reply = await propose_and_approve(ponte, "table_create", rows=[ADA])
+        assert "Result unknown: 1 of the new rows." in reply
         assert (table.rows, table.applied) == ({"1": ADA, "2": ADA}, [("create", 1)])
         others: dict[str, Any] = {
             "table_update": {"rows": {"1": {"Name": "X"}}},
@@ -99,8 +99,8 @@ async def test_a_lost_write_is_repeated_once_if_it_has_not_happened(bot_home: Bo
             assert "Done." in await propose_and_approve(ponte, tool, **arguments)
             assert len(table.applied) == 2
         table.faults.lose = ["before", "before"]
-        told = await propose_and_approve(ponte, "table_update", rows={"2": {"Name": "X"}})
-        assert "Result unknown: ID 2." in told
+        reply = await propose_and_approve(ponte, "table_update", rows={"2": {"Name": "X"}})
+        assert "Result unknown: ID 2." in reply
     assert len(table.applied) == 4
 
 
@@ -123,17 +123,17 @@ async def test_a_system_that_is_no_longer_connected(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table) as ponte:
         card = await propose(ponte, "table_create", rows=[BRUNO])
-        done = await propose(ponte, "table_create", rows=[ADA])
-        await ponte.ask(f"approve {done.id}")
+        proposal = await propose(ponte, "table_create", rows=[ADA])
+        await ponte.ask(f"approve {proposal.id}")
     async with bot_home.open() as ponte:
-        told = (await ponte.ask(f"approve {card.id}")).text
-        assert "Nothing was changed." in told
-        assert "no longer connected" in told
-        undo = await ponte.ask(f"undo {done.id}")
+        text = (await ponte.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in text
+        assert "no longer connected" in text
+        undo = await ponte.ask(f"undo {proposal.id}")
         words = "The system where the change was made is no longer connected."
         assert (undo.status, undo.text) == ("failed", words)
     async with bot(bot_home, table) as ponte:
-        assert "Undone (`" in (await ponte.ask(f"undo {done.id}")).text
+        assert "Undone (`" in (await ponte.ask(f"undo {proposal.id}")).text
 
 
 async def test_a_request_has_at_least_one_row_and_not_too_many(bot_home: BotHome) -> None:
@@ -143,8 +143,8 @@ async def test_a_request_has_at_least_one_row_and_not_too_many(bot_home: BotHome
             ('update {"rows": {}}', "No row matches, so there is nothing to change."),
             (f"create {many}", f"That's 101 rows. The maximum is {MAX_PROPOSAL_ROWS} per request."),
         ):
-            told = await ponte.ask(f"call table_{call}")
-            assert (words in told.text, told.cards) == (True, ()), told.text
+            answer = await ponte.ask(f"call table_{call}")
+            assert (words in answer.text, answer.cards) == (True, ()), answer.text
 
 
 async def test_without_its_audit_line_nothing_is_changed(bot_home: BotHome) -> None:

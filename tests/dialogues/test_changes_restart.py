@@ -30,9 +30,9 @@ async def test_the_card_is_redrawn_where_it_stands(bot_home: BotHome) -> None:
         await ponte.ask(f"undo {card.id}")
         await ponte.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} undone ⟧")
-        shown = await ponte.engine.conversations.journal.history_entry(turn_id("k1"))
-        assert shown.answer
-        assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
+        entry = await ponte.engine.conversations.journal.history_entry(turn_id("k1"))
+        assert entry.answer
+        assert [one.state for one in entry.answer.cards] == ["undone"], "the stored one too"
         edits = len(post.texts)
         await ponte.engine.redraw.once()
         assert len(post.texts) == edits, "drawn once"
@@ -94,8 +94,8 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: Bot
         rows_when_asked.append(len(table.rows))
 
     async with bot(bot_home, table, model=EchoModel(gate=count)) as ponte:
-        done = f"Approved by Ana. Done. To undo it, type `undo {card.id}`."
-        assert (await ponte.wait_for_answer(receipt)).text == done
+        text = f"Approved by Ana. Done. To undo it, type `undo {card.id}`."
+        assert (await ponte.wait_for_answer(receipt)).text == text
         assert (await ponte.wait_for_answer(waiting)).text == "You said: and now?"
     assert rows_when_asked == [3] or bot_home.database
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
@@ -111,8 +111,8 @@ async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(bot_home
         one, two, _ = (await ledger.claim(card.id, 4711, ANA, 1.0)).steps
         steps = [replace(one, state="done"), replace(two, state="writing")]
         await ledger.record(card.id, 4711, steps)
-        told = await ponte.ask(f"approve {card.id}")
-        assert "Partly done: 1 of 3 rows." in told.text
-        assert "Result unknown: 1 of the new rows." in told.text
-        assert "Not tried: 1 of the new rows." in told.text
+        answer = await ponte.ask(f"approve {card.id}")
+        assert "Partly done: 1 of 3 rows." in answer.text
+        assert "Result unknown: 1 of the new rows." in answer.text
+        assert "Not tried: 1 of the new rows." in answer.text
     assert table.applied == []

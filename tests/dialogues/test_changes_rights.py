@@ -40,17 +40,17 @@ async def test_deletes_and_many_rows_need_an_admin(bot_home: BotHome) -> None:
             ("table_delete", {"ids": ["1"]}, "deletes rows"),
         ):
             table.applied.clear()
-            denied = await proposed_on_slack(ponte, f"{tool} 0", tool, **arguments)
-            told = (await says(ponte, f"deny {denied.id}", f"{tool} 1")).text
-            assert told == "Denied by Mia."
+            denial = await proposed_on_slack(ponte, f"{tool} 0", tool, **arguments)
+            text = (await says(ponte, f"deny {denial.id}", f"{tool} 1")).text
+            assert text == "Denied by Mia."
             card = await proposed_on_slack(ponte, f"{tool} 2", tool, **arguments)
             assert card.text.endswith("An admin must approve it.")
-            refused = await says(ponte, f"approve {card.id}", f"{tool} 3")
-            assert (refused.code, refused.is_private) == ("forbidden", True)
-            assert why in refused.text
+            refusal = await says(ponte, f"approve {card.id}", f"{tool} 3")
+            assert (refusal.code, refusal.is_private) == ("forbidden", True)
+            assert why in refusal.text
             assert table.applied == []
-            approved = await says(ponte, f"approve {card.id}", f"{tool} 4", BOSS)
-            assert "Approved by Bea" in approved.text
+            reply = await says(ponte, f"approve {card.id}", f"{tool} 4", BOSS)
+            assert "Approved by Bea" in reply.text
             assert table.applied
 
 
@@ -60,15 +60,15 @@ async def test_another_person_decides_nothing_for_you(bot_home: BotHome) -> None
     async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         for word in ("approve", "deny"):
-            refused = await says(ponte, f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
-            assert (refused.code, "Someone else requested" in refused.text) == ("forbidden", True)
+            refusal = await says(ponte, f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
+            assert (refusal.code, "Someone else requested" in refusal.text) == ("forbidden", True)
         assert (await says(ponte, f"deny {card.id}", "k3")).text == "Denied by Mia."
-        told = await says(ponte, f"approve {card.id}", "k4", OTHER, thread="tU1")
-        assert told.text.startswith("Denied by Mia."), "it stands there for all to read"
-        asked = await says(ponte, 'call table_create {"rows": [{"Name": "A"}]}', "k5", thread="")
-        (card,) = asked.cards
-        clicked = await says(ponte, f"approve {card.id}", "k6", OTHER, thread="", clicked=True)
-        assert "Someone else requested" in clicked.text
+        text = await says(ponte, f"approve {card.id}", "k4", OTHER, thread="tU1")
+        assert text.text.startswith("Denied by Mia."), "it stands there for all to read"
+        reply = await says(ponte, 'call table_create {"rows": [{"Name": "A"}]}', "k5", thread="")
+        (card,) = reply.cards
+        click = await says(ponte, f"approve {card.id}", "k6", OTHER, thread="", clicked=True)
+        assert "Someone else requested" in click.text
 
 
 @pytest.mark.parametrize("state", ["open", "done", "undone", "denied", "expired"])
@@ -83,30 +83,30 @@ async def test_a_card_that_is_not_yours_to_see_is_unknown(bot_home: BotHome, sta
         if state == "expired":
             bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
         before = dict(table.rows)
-        for word, clicked, (who, channel) in itertools.product(
+        for word, click, (who, channel) in itertools.product(
             ("approve", "deny", "undo"), (False, True), ((OTHER, "C1"), (STRANGER, "C9"))
         ):
-            key, text = f"{word}{clicked}{channel}", f"{word} {card.id}"
-            told = await says(ponte, text, key, who, clicked=clicked, channel=channel, thread="t9")
-            no_such = await says(ponte, f"{word} aaaaa2", f"{key}n", who, clicked=clicked)
+            key, text = f"{word}{click}{channel}", f"{word} {card.id}"
+            reply = await says(ponte, text, key, who, clicked=click, channel=channel, thread="t9")
+            no_such = await says(ponte, f"{word} aaaaa2", f"{key}n", who, clicked=click)
             unknown = no_such.text.replace("aaaaa2", card.id)
-            assert (told.code, told.text, told.cards) == ("not_found", unknown, ())
+            assert (reply.code, reply.text, reply.cards) == ("not_found", unknown, ())
         assert table.rows == before
 
 
 async def test_asker_approvers_and_admins_see_a_card_from_anywhere(bot_home: BotHome) -> None:
-    named = TableRules({"People": TableRule("ask", frozenset({"slack:U2"}))})
-    async with bot(bot_home, MemoryTable(), policy=RIGHTS, rules=named) as ponte:
+    table_rules = TableRules({"People": TableRule("ask", frozenset({"slack:U2"}))})
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS, rules=table_rules) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         assert (await says(ponte, f"approve {card.id}", "k2", OTHER)).status == "done"
         for number, who in enumerate((MEMBER, OTHER, BOSS)):
             direct = on_slack(f"approve {card.id}", f"d{number}", who, channel="D1", shared=False)
-            told = await ponte.ask_message(direct)
-            assert (told.code, [c.id for c in told.cards]) == ("", [card.id])
-            asked = on_slack(f"approve {card.id}", f"c{number}", who, channel="C9")
-            told = await ponte.ask_message(asked)
-            assert (told.is_private, told.cards) == (True, ()), "others read along there"
-            assert "Approved by Otto" in told.text
+            answer = await ponte.ask_message(direct)
+            assert (answer.code, [c.id for c in answer.cards]) == ("", [card.id])
+            message = on_slack(f"approve {card.id}", f"c{number}", who, channel="C9")
+            answer = await ponte.ask_message(message)
+            assert (answer.is_private, answer.cards) == (True, ()), "others read along there"
+            assert "Approved by Otto" in answer.text
 
 
 async def test_who_may_not_write_is_not_even_offered_to_propose(bot_home: BotHome) -> None:
@@ -138,9 +138,9 @@ async def test_a_right_that_was_taken_away_meanwhile(bot_home: BotHome) -> None:
     async with bot(bot_home, table, policy=RIGHTS) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
     async with bot(bot_home, table, policy=allow_list()) as ponte:
-        refused = await says(ponte, f"approve {card.id}", "k2")
-        assert refused.code == "forbidden"
-        assert "You don't have permission to change data here" in refused.text
+        reply = await says(ponte, f"approve {card.id}", "k2")
+        assert reply.code == "forbidden"
+        assert "You don't have permission to change data here" in reply.text
     assert table.applied == []
 
 
@@ -168,20 +168,20 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
         click = on_slack(f"approve {card.id}", "k2", clicked=True)
-        clicked = await ponte.ask_message(click)
-        assert [(c.id, c.kind, c.state) for c in clicked.cards] == [(card.id, "change", "done")]
-        typed = await says(ponte, f"approve {card.id}", "k3")
+        answer = await ponte.ask_message(click)
+        assert [(c.id, c.kind, c.state) for c in answer.cards] == [(card.id, "change", "done")]
+        reply = await says(ponte, f"approve {card.id}", "k3")
         hint = f" To undo it, type `undo {card.id}`."  # a clicked card has a button for it
-        assert (typed.text, typed.cards) == (clicked.text + hint, ())
-        assert await ponte.ask_message(click) == clicked, "the same event again"
+        assert (reply.text, reply.cards) == (answer.text + hint, ())
+        assert await ponte.ask_message(click) == answer, "the same event again"
         undone = await says(ponte, f"undo {card.id}", "k4", clicked=True)
         (old,) = undone.cards
         assert (old.id, old.state, old.actions) == (card.id, "undone", ())
         ledger = ponte.engine.changes.ledger
         undo = await ledger.get((await ledger.get(card.id)).undone_by)
         assert undone.text == f"Undone (`{undo.id}`).", "one sentence; the card says the rest"
-        told = (undo.state, undo.draft.kind, undo.proposal.undone_change)
-        assert told == ("done", "delete", card.id)
+        texts = (undo.state, undo.draft.kind, undo.proposal.undone_change)
+        assert texts == ("done", "delete", card.id)
 
 
 """The group whose members are admins."""
@@ -268,17 +268,19 @@ async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome) -> Non
         for owner in owners:
             table.rows["1"] = dict(ADA)
             platform = owner.platform
-            asked = make_message('call table_delete {"ids": ["1"]}', platform, "C1", owner)
-            address = replace(asked.address, platform=platform, workspace="T1")
-            asked = replace(asked, address=address)
-            (card,) = (await ponte.ask_message(asked)).cards
-            program = replace(asked, origin=PROGRAM)
-            robot = replace(asked, author=replace(owner, is_bot=True))
-            for number, said in enumerate((program, robot, asked)):
+            message = make_message('call table_delete {"ids": ["1"]}', platform, "C1", owner)
+            address = replace(message.address, platform=platform, workspace="T1")
+            message = replace(message, address=address)
+            (card,) = (await ponte.ask_message(message)).cards
+            program = replace(message, origin=PROGRAM)
+            robot = replace(message, author=replace(owner, is_bot=True))
+            for number, messages in enumerate((program, robot, message)):
                 key = f"{platform}{number}"
-                reply_to = replace(said.reply_to, source=key, turn=turn_id(key))
-                said = replace(said, event_key=key, text=f"approve {card.id}", reply_to=reply_to)
-                answer = await ponte.ask_message(said)
+                reply_to = replace(messages.reply_to, source=key, turn=turn_id(key))
+                messages = replace(
+                    messages, event_key=key, text=f"approve {card.id}", reply_to=reply_to
+                )
+                answer = await ponte.ask_message(messages)
                 if number < 2:
                     assert answer.text == f"You said: approve {card.id}", "the model answers"
                     assert table.rows == {"1": ADA}

@@ -100,15 +100,15 @@ async def test_an_undo_that_did_nothing_may_be_tried_again(bot_home: BotHome) ->
     table = MemoryTable()
     async with bot(bot_home, table) as ponte:
         card = await propose(ponte, "table_create", rows=[ADA])
-        told = await ponte.ask(f"undo {card.id}")
-        assert told.text == "There is nothing to undo. Waiting for approval."
+        text = await ponte.ask(f"undo {card.id}")
+        assert text.text == "There is nothing to undo. Waiting for approval."
         await ponte.ask(f"deny {card.id}")
         assert "Denied by Ana" in (await ponte.ask(f"undo {card.id}")).text
         id = await propose_and_approve(ponte, "table_create", rows=[ADA])
         table.faults.refuse = 1
-        failed = await ponte.ask(f"undo {id}")
-        assert f"Not undone: `{id}` is unchanged." in failed.text
-        assert "The table refuses." in failed.text
+        answer = await ponte.ask(f"undo {id}")
+        assert f"Not undone: `{id}` is unchanged." in answer.text
+        assert "The table refuses." in answer.text
         undo_of(await ponte.ask(f"undo {id}"))
         assert table.rows == {}
 
@@ -119,11 +119,11 @@ async def test_forgotten_rows_cannot_be_brought_back(bot_home: BotHome, tmp_path
         id = await propose_and_approve(ponte, "table_delete", ids=["1"])
         open_ = await propose(ponte, "table_create", rows=[{"Name": "Another Secret"}])
         await ponte.ask("forget")
-        told = await ponte.ask(f"undo {id}")
+        answer = await ponte.ask(f"undo {id}")
         words = "This change can no longer be undone, because `forget` deleted its rows."
-        assert told.text == words
-        withdrawn = await ponte.ask(f"approve {open_.id}")
-        assert withdrawn.text == "Withdrawn because its conversation was deleted."
+        assert answer.text == words
+        withdrawal = await ponte.ask(f"approve {open_.id}")
+        assert withdrawal.text == "Withdrawn because its conversation was deleted."
     assert table.rows == {}
     for path in bot_home.home.rglob("*"):
         if path.is_file():

@@ -35,9 +35,9 @@ async def test_a_plot_comes_back(tmp_path: Path, discord: FakeDiscord, fake: Fak
         post = await bo.wait_for_text("42")
         assert post["content"] == "```\n@everyone 42\n```"
         await eve.say("```python\n6 * 7\n```")
-        (refused,) = await eve.wait_for_messages(bool)
-        assert "42" not in refused["content"]
-        assert "You don't have permission to run code here." in refused["content"]
+        (message,) = await eve.wait_for_messages(bool)
+        assert "42" not in message["content"]
+        assert "You don't have permission to run code here." in message["content"]
         requests = len(fake.request_bodies("/responses"))
         await eve.say("what is 6 times 7?")
         await fake.wait_until(lambda: len(fake.request_bodies("/responses")) > requests)

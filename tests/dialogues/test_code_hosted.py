@@ -147,15 +147,15 @@ async def test_a_run_that_outlives_the_process_is_taken_up(
     async with whole(tmp_path, fake, ponte_grace=0) as ponte:
         await ponte.ask("n is 0")
         fake.runs(Script(runs=(Run(),), fail="hang", match="n += 1"))
-        asked = {"message": "one more", "conversation": "c1", "event_key": "again"}
-        running = asyncio.create_task(ponte.web.post("/chat", json=asked))
+        request = {"message": "one more", "conversation": "c1", "event_key": "again"}
+        running = asyncio.create_task(ponte.web.post("/chat", json=request))
         await fake.wait_for_failures()
         await run_handles.get()
         assert await run_handles.get() == list(fake.responses)[-1]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     async with whole(tmp_path, fake) as ponte:
-        answer = (await ponte.web.post("/chat", json=asked)).json()
+        answer = (await ponte.web.post("/chat", json=request)).json()
         assert (answer["status"], answer["response"]) == ("done", "One.")
         assert "'output': '1'" in last_input(fake)
     assert len([a for a in fake.request_bodies("/responses") if a.get("tool_choice")]) == 2
@@ -170,14 +170,14 @@ async def test_in_slack_a_plot_comes_into_the_thread(tmp_path: Path, fake: FakeO
             fake.say(calls("plot('sales.csv')"), "Here is the plot.")
             fake.runs(plot_script())
             csv = ("sales.csv", "text/csv", SALES)
-            said = slack.say(alice, general, f"{slack.bot} plot this", files=[csv])
-            await slack.wait_until(lambda: files_in(slack, general.id, said.ts))
-            (plot, *_) = files_in(slack, general.id, said.ts)
+            message = slack.say(alice, general, f"{slack.bot} plot this", files=[csv])
+            await slack.wait_until(lambda: files_in(slack, general.id, message.ts))
+            (plot, *_) = files_in(slack, general.id, message.ts)
             assert plot == ("sales.png", PNG)
             (container,) = fake.containers.all.values()
             assert container.bytes_of["/mnt/data/sales.csv"] == SALES
             fake.later += 25 * 60
             fake.say(calls("print(1)"), "One.")
-            again = slack.say(alice, general, f"{slack.bot} and 1?", thread=said)
+            again = slack.say(alice, general, f"{slack.bot} and 1?", thread=message)
             post = await slack.wait_for_answer(again)
             assert "Python was restarted because it was idle for 20 minutes" in post.visible_text

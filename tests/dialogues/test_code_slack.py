@@ -38,18 +38,18 @@ async def test_a_plot_of_a_table_comes_into_the_thread(tmp_path: Path, fake: Fak
         alice = slack.person("Alice")
         general, dm = slack.channel("general", alice), slack.dm(alice)
         fake.say(calls(PLOT), "Sales went up.")
-        said = slack.say(alice, general, f"{slack.bot} plot this by month", files=[CSV])
-        assert "Sales went up." in (await slack.wait_for_answer(said)).visible_text
-        await slack.wait_until(lambda: files_in(slack, general.id, said.ts))
-        (name, plot), (code_name, code) = files_in(slack, general.id, said.ts)
+        message = slack.say(alice, general, f"{slack.bot} plot this by month", files=[CSV])
+        assert "Sales went up." in (await slack.wait_for_answer(message)).visible_text
+        await slack.wait_until(lambda: files_in(slack, general.id, message.ts))
+        (name, plot), (code_name, code) = files_in(slack, general.id, message.ts)
         assert (name.endswith(".png"), plot.startswith(PNG)) == (True, True)
         assert (code_name.endswith(".py"), code.decode()) == (True, PLOT)
-        said = slack.say(alice, dm, "```python\nx = 6\nx * 7\n```")
-        assert "42" in (await slack.wait_for_answer(said)).visible_text
+        message = slack.say(alice, dm, "```python\nx = 6\nx * 7\n```")
+        assert "42" in (await slack.wait_for_answer(message)).visible_text
         fake.say(calls("x + 1"), "Seven.")
-        said = slack.say(alice, dm, "and one more?")
-        assert "Seven." in (await slack.wait_for_answer(said)).visible_text
+        message = slack.say(alice, dm, "and one more?")
+        assert "Seven." in (await slack.wait_for_answer(message)).visible_text
         assert "'output': '7'" in str(fake.request_bodies("/responses")[-1]["input"])
-        said = slack.say(alice, dm, f"```python\nprint('<!channel> <@{alice.id}> @here')\n```")
-        await slack.wait_for_answer(said)
+        message = slack.say(alice, dm, f"```python\nprint('<!channel> <@{alice.id}> @here')\n```")
+        await slack.wait_for_answer(message)
         assert (slack.workspace.pings, slack.workspace.complaints) == ([], [])

@@ -26,12 +26,12 @@ async def test_a_table_goes_in_and_a_plot_is_saved(fake: FakeOpenAI, tmp_path: P
 
     async with sandboxed_ponte(home, fake):
         fake.say(calls(PLOT), "Sales went up.")
-        shown = (await show_chat(f"plot @{table} by month\n")).splitlines()
+        lines = (await show_chat(f"plot @{table} by month\n")).splitlines()
         (plot,) = saved.iterdir()
         assert plot.read_bytes().startswith(PNG)
-        assert shown[0] == "Sales went up."
-        assert shown[1].endswith(str(plot))
-        assert shown[2:] == [f"  | {line}" for line in PLOT.splitlines()]
+        assert lines[0] == "Sales went up."
+        assert lines[1].endswith(str(plot))
+        assert lines[2:] == [f"  | {line}" for line in PLOT.splitlines()]
 
         block = "```python\nfor n in range(3):\n\n    print('line', n)\n```\n"
         shown_blocks = await show_chat(f"{block}```python\nn\n```\n")
@@ -45,6 +45,6 @@ async def test_a_table_goes_in_and_a_plot_is_saved(fake: FakeOpenAI, tmp_path: P
         large = tmp_path / "large.bin"
         with large.open("wb") as file:
             file.truncate(21 << 20)
-        told = await show_chat(f"look at @{large}\nhello @ana\n", 1)
-        assert told.startswith("That is too large: 21 MiB. The limit is 20 MiB. Send a smaller")
-        assert "You said: hello @ana" in told
+        new_chat = await show_chat(f"look at @{large}\nhello @ana\n", 1)
+        assert new_chat.startswith("That is too large: 21 MiB. The limit is 20 MiB. Send a smaller")
+        assert "You said: hello @ana" in new_chat

@@ -69,8 +69,8 @@ async def test_a_code_block_alone_just_runs(
         assert "'output': '600'" in last_input(fake)
 
         code = "(dict(os.environ), pathlib.Path('/proc/1/environ').read_bytes())"
-        seen = await run(f"import os, pathlib; {code}")
-        assert ("sesame" in seen, "sk-test" in seen) == (False, False)
+        event = await run(f"import os, pathlib; {code}")
+        assert ("sesame" in event, "sk-test" in event) == (False, False)
         settings = str(Path(os.getcwd()) / "bot/settings.py")
         assert "Error: [Errno" in await run(f"open({settings!r}).read()")
 
@@ -85,8 +85,8 @@ async def test_a_code_block_alone_just_runs(
         assert len(sandboxed.kernels()) == 1
         await ponte.ask("forget")
         assert sandboxed.kernels() == set()
-        lost = await run("x")
-        assert ("NameError" in lost, "Python was restarted" in lost) == (True, False)
+        result = await run("x")
+        assert ("NameError" in result, "Python was restarted" in result) == (True, False)
 
         await run("open('secret', 'w').write('a')", conversation="a")
         assert await run("import os; os.listdir()", conversation="b") == "```\n[]\n```"
@@ -98,22 +98,22 @@ async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
     """A run that the restart cut off is not run again by itself. The operator may replace what the
     model is told of Python."""
     code = "print('on', flush=True)\nimport time; time.sleep(600)"
-    asked = {"message": f"```python\n{code}\n```", "conversation": "c2", "event_key": "once"}
+    request = {"message": f"```python\n{code}\n```", "conversation": "c2", "event_key": "once"}
     async with sandboxed_ponte(tmp_path / "home", fake, ponte_grace=0) as ponte:
         fake.say(calls("sales = open('sales.csv').read()"), "Read.")
         await ponte.ask("Read this", sales_csv=SALES)
         began = sandboxed.output(monkeypatch)
-        running = asyncio.create_task(ponte.web.post("/chat", json=asked))
+        running = asyncio.create_task(ponte.web.post("/chat", json=request))
         await began.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert sandboxed.kernels() == set()
     own = {"ponte_code_description": "Runs Python for the finance team."}
     async with sandboxed_ponte(tmp_path / "home", fake, **own) as ponte:
-        again = (await ponte.web.post("/chat", json=asked)).json()
+        again = (await ponte.web.post("/chat", json=request)).json()
         assert again["status"] == "failed"
-        told = "I was interrupted while this code ran, so its effects are unknown"
-        assert told in again["response"]
+        text = "I was interrupted while this code ran, so its effects are unknown"
+        assert text in again["response"]
         fake.say(calls("print(open('sales.csv').readline())\nsales"), "It is gone.")
         answer = await ponte.ask("What was it?")
         assert answer["response"].startswith(

@@ -64,9 +64,13 @@ async def read_budget(ponte: RunningBot) -> tuple[int, int, int]:
     first call."""
 
     def read(connection: SqlConnection) -> tuple[int, int, int]:
-        held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
+        reservations = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
-        return (int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)) if rows else (0, 0, 0)
+        return (
+            (int(rows[0]["tokens"]), int(rows[0]["money"]), int(reservations))
+            if rows
+            else (0, 0, 0)
+        )
 
     return await ponte.engine.stores.database.read(read)
 
@@ -87,18 +91,18 @@ async def test_half_an_emoji_in_a_response_is_replaced_and_asked_for_once(
         return items
 
     monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
-    asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
-    called = Script(calls=(asked, ("look", "{}")), id=f"id{HALF}")
+    questions = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
+    call = Script(calls=(questions, ("look", "{}")), id=f"id{HALF}")
     async with open_served_bot(bot_home, fake, [FixedTools(look)], level=level) as ponte:
         for script, answer, calls in (
             (Script(text=f"Hello {HALF}", piece=3), f"Hello {REPLACEMENT}", 1),
             ("And again.", "And again.", 2),
-            (called, f"No {REPLACEMENT}", 4),
+            (call, f"No {REPLACEMENT}", 4),
             (Script(text="Hello", reasoning=level == "responses"), "Hello", 5),
             ("Yes.", "Yes.", 6),
         ):
             fake.say(script)
-            if script is called:
+            if script is call:
                 fake.say(Script(refusal=f"No {HALF}"))
             assert (await ponte.ask("look")).text == answer
             assert calls_of_model(fake) == calls
@@ -109,14 +113,14 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Also in what is shown while the answer grows."""
-    said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
+    message = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
     async with open_served_bot(bot_home, fake, level=level) as ponte:
-        fake.say(Script(text=said, piece=1))
+        fake.say(Script(text=message, piece=1))
         one, receipt = await ponte.send("hello")
         assert (await ponte.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
     assert bot_home.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
-    shown = [text for post in bot_home.recorder.posts for text in post.texts]
-    assert not any(REPLACEMENT in text or HALF in text for text in shown)
+    views = [text for post in bot_home.recorder.posts for text in post.texts]
+    assert not any(REPLACEMENT in text or HALF in text for text in views)
     assert calls_of_model(fake) == 1
 
 
@@ -132,17 +136,17 @@ async def test_absurd_counts_are_settled_at_the_reservation(
             fake.say(Script(text="Hello", usage={"output": count}))
             assert (await ponte.ask("hello")).text == "Hello", count
             before = tokens, money
-            tokens, money, held = await read_budget(ponte)
+            tokens, money, reservations = await read_budget(ponte)
             assert MAX_OUTPUT_TOKENS < tokens - before[0] < 100_000, count
             assert 0 < money - before[1] < NANODOLLARS_PER_DOLLAR, count
-            assert held == 0, count
+            assert reservations == 0, count
     assert calls_of_model(fake) == len(counts)
 
 
 async def test_what_a_tool_says_is_stored(bot_home: BotHome, fake: FakeOpenAI) -> None:
     """And what a bridge says of its failure."""
-    called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
-    fake.say(Script(calls=(("look", "{}"), ("rows", "{}"), called)), "Done.")
+    calls = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
+    fake.say(Script(calls=(("look", "{}"), ("rows", "{}"), calls)), "Done.")
     async with FakeBridge() as bridge, HttpClient() as http:
         bridge.fail(9, 500, f"no such thing {HALF}")
         sources: list[ToolSource] = [FixedTools(look, rows), BridgeSource(bridge.url, "", http)]
@@ -169,9 +173,10 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
         return add(connection, turn, said, **more)
 
     monkeypatch.setattr(turns, "_add_round", refuse)
-    asked = (("look", '{"a": "poison"}'),) if calls else ()
+    question = (("look", '{"a": "poison"}'),) if calls else ()
     fake.say(
-        Script(text="poison", calls=asked, usage={"input": 1000, "cached": 0, "output": 10}), "Yes."
+        Script(text="poison", calls=question, usage={"input": 1000, "cached": 0, "output": 10}),
+        "Yes.",
     )
     async with open_served_bot(
         bot_home, fake, [FixedTools(look)], allowed=ALLOWED, prices=PRICES, level=level
@@ -194,10 +199,10 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     @tool(effect="spend", doing="is buying…")
     async def buy() -> str:
         """Buy."""
-        bought.append(1)
+        purchases.append(1)
         return "poison"
 
-    bought: list[int] = []
+    purchases: list[int] = []
     monkeypatch.setattr(turns, "encode_json", _refusing)
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
     async with open_served_bot(bot_home, fake, [FixedTools(buy)], level="chat") as ponte:
@@ -206,9 +211,9 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
             lambda c: c.execute("SELECT outcome FROM calls").fetchall()
         )
         assert decode_json(Outcome, call["outcome"]).status == "unknown"
-    told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
-    assert "could not be stored" in told
-    assert (bought, calls_of_model(fake)) == ([1], 2)
+    body = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
+    assert "could not be stored" in body
+    assert (purchases, calls_of_model(fake)) == ([1], 2)
 
 
 def _refusing(value: object) -> str:
@@ -258,8 +263,8 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
             fake.hostile = hostile.streams(what)
             answer = await ponte.ask("hello")
             assert "The model's server sent more than the limit (" in answer.text, what
-            tokens, _, held = await read_budget(ponte)
-            assert (tokens - before > MAX_OUTPUT_TOKENS, held) == (True, 0), (
+            tokens, _, reservations = await read_budget(ponte)
+            assert (tokens - before > MAX_OUTPUT_TOKENS, reservations) == (True, 0), (
                 f"it counts as what was reserved: {what.__name__}"
             )
             assert calls_of_model(fake) == calls + 1, what
@@ -326,12 +331,12 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
 ) -> None:
     async with open_served_bot(bot_home, fake, level="chat") as ponte:
         journal = ponte.engine.conversations.journal
-        answered = journal.record_answer
+        record_answer = journal.record_answer
 
         async def refuse(turn: Turn, *given: Any) -> None:
             if "poison" in turn.message.text:
                 raise Unstorable
-            await answered(turn, *given)
+            await record_answer(turn, *given)
 
         monkeypatch.setattr(journal, "record_answer", refuse)
         _, receipt = await ponte.send("poison")

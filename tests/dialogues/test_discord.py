@@ -130,9 +130,9 @@ async def test_a_direct_message_is_answered(setup: SimcordSetup) -> None:
 
         setup.heard.clear()
         await ana.send_dm("change them")
-        asked = ana.dm_channel.last_message
+        last_message = ana.dm_channel.last_message
         await env.restart_bot(await setup.client())
-        result = await ana.click(asked, label="Approve")
+        result = await ana.click(last_message, label="Approve")
         assert result.acknowledged
         assert setup.heard == ["change them", "approve abcde2"]
         redrawn = ana.dm_channel.last_message
@@ -154,15 +154,15 @@ async def test_a_mention_gets_a_thread_and_other_talk_is_left_alone(setup: Simco
         await ana.send(channel, f"{at(env)} and nuts?", reply_to=channel.last_message)
         assert setup.heard == ["how many bolts?", "and nuts?"]
 
-        opened = await ana.slash(channel, "ask")
-        assert opened.modal is not None
-        result = await ana.submit_modal(opened, {"prompt": "several\nlines"})
+        interaction = await ana.slash(channel, "ask")
+        assert interaction.modal is not None
+        result = await ana.submit_modal(interaction, {"prompt": "several\nlines"})
         assert result.response is not None
         assert result.response.content == "You said: several\nlines"
 
         late = await bob.send(channel, "the bolts are late")
-        opened = await ana.context_menu(channel, "Ask Ponte", late)
-        await ana.submit_modal(opened, {"prompt": "why?", "quote": "the bolts are late"})
+        interaction = await ana.context_menu(channel, "Ask Ponte", late)
+        await ana.submit_modal(interaction, {"prompt": "why?", "quote": "the bolts are late"})
         *_, row = setup.inbox.rows.values()
         assert [quote.text for quote in row.message.context] == ["the bolts are late"]
 
@@ -179,10 +179,10 @@ async def test_a_reply_to_what_is_withheld_says_how_to_show_it(setup: SimcordSet
         await ana.send(channel, f"{at(env)} is that so?", reply_to=late)
         assert setup.around == []
         assert "Apps → Ask Ponte" in bot_messages(env, channel)[-1]
-        opened = await ana.context_menu(channel, "Ask Ponte", late)
-        quoted = "the bolts are late\n[with the files plot.png]"
-        await ana.submit_modal(opened, {"prompt": "why?", "quote": quoted})
-        assert (setup.around, setup.files) == ([quoted], ["plot.png"])
+        interaction = await ana.context_menu(channel, "Ask Ponte", late)
+        text = "the bolts are late\n[with the files plot.png]"
+        await ana.submit_modal(interaction, {"prompt": "why?", "quote": text})
+        assert (setup.around, setup.files) == ([text], ["plot.png"])
 
 
 async def test_with_the_intent_a_reply_and_a_thread_are_read(setup: SimcordSetup) -> None:

@@ -77,8 +77,8 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     names = frozenset({f"discord:{cleo.id}", f"discord:{role}"})
     ponte.policy = allow_list(frozenset({"*"}), frozenset())
     rules = TableRules({"people": TableRule("ask", names)}, remind_after=4 * 3600.0)
-    chosen = make_choices(ponte.model, [table], ponte.policy, [table], rules=rules)
-    ponte.choices = replace(chosen, clock=clock)
+    choices = make_choices(ponte.model, [table], ponte.policy, [table], rules=rules)
+    ponte.choices = replace(choices, clock=clock)
     await ponte.open(threads=False)
     yield Team(discord, ponte, table, clock, ana, cleo, channel)
     await ponte.close()
@@ -155,8 +155,8 @@ async def test_an_administrator_presses_in_vain_where_only_approvers_decide(team
     tables["people"] = replace(tables["people"], approvers_only=True)
     team.ponte.policy.admins = frozenset({f"discord:{team.ana.id}"})
     card, copy = await team.asks(), await team.copy()
-    pressed = await team.ana.click(card, "Approve")
-    await pressed.wait_until(lambda e: "Only a designated approver" in str(e.followups))
+    click = await team.ana.click(card, "Approve")
+    await click.wait_until(lambda e: "Only a designated approver" in str(e.followups))
     await team.decide("Approve", copy, card)
     assert "Approved by Cleo" in card["embeds"][0]["description"]
 
@@ -184,17 +184,17 @@ async def test_approvals_in_a_direct_message_lists_cards_with_buttons(team: Team
         cards = team.cards(team.channel)
     await team.cleo.say("approvals", team.cleo.dm)
     await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) > 7)
-    listed = team.own(team.cleo.dm)[-1]
-    assert listed["content"].startswith("7 requests are waiting for you.")
-    assert listed["content"].count("requested by Ana") == 2
-    assert button_labels(listed) == ["Approve", "Deny"] * 5
-    assert "@everyone" not in json.dumps([listed["content"], listed["embeds"]])
-    await team.decide("Deny", listed, cards[0])
-    await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listed["embeds"][0]))
+    listing = team.own(team.cleo.dm)[-1]
+    assert listing["content"].startswith("7 requests are waiting for you.")
+    assert listing["content"].count("requested by Ana") == 2
+    assert button_labels(listing) == ["Approve", "Deny"] * 5
+    assert "@everyone" not in json.dumps([listing["content"], listing["embeds"]])
+    await team.decide("Deny", listing, cards[0])
+    await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listing["embeds"][0]))
     copies = team.cards(team.cleo.dm)
     await (await team.cleo.click(copies[1], "Deny")).wait_for_ack()
-    await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listed["embeds"][1]))
-    assert button_labels(listed).count("Approve") == button_labels(listed).count("Deny") == 3
+    await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listing["embeds"][1]))
+    assert button_labels(listing).count("Approve") == button_labels(listing).count("Deny") == 3
     assert team.table.applied == []
 
 
@@ -221,9 +221,9 @@ async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(team: T
     assert button_labels(card) == button_labels(copy) == ["Deny"]
     await team.cleo.say(f"approve {id}", team.cleo.dm)
     await team.discord.wait_until(lambda: "END20 " in str(team.own(team.cleo.dm)))
-    read = "".join(message["content"] for message in team.own(team.cleo.dm))
-    assert all(f"END{id} " in read for id in ids)
-    (code,) = re.findall(rf"approve ({id}-\d+)", read)
+    text = "".join(message["content"] for message in team.own(team.cleo.dm))
+    assert all(f"END{id} " in text for id in ids)
+    (code,) = re.findall(rf"approve ({id}-\d+)", text)
     assert team.table.applied == []
     await team.cleo.say(f"approve {code}", team.cleo.dm)
     await team.discord.wait_until(lambda: are_decided(card, copy))
@@ -244,8 +244,8 @@ async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
     await team.ana.mention(f"call table_update {json.dumps({'rows': {'1': values}})}", team.channel)
     await team.discord.wait_until(lambda: team.cards(team.channel))
     (card,) = team.cards(team.channel)
-    opened = await (await team.ana.click(card, "Change…")).wait_for_ack()
-    inputs = opened.data["components"]
+    ack = await (await team.ana.click(card, "Change…")).wait_for_ack()
+    inputs = ack.data["components"]
     status = next(
         item["custom_id"]
         for label, item in zip(inputs, fields(inputs), strict=True)
@@ -253,7 +253,7 @@ async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
     )
 
     async def submit(value: str) -> Any:
-        return await (await team.ana.submit(opened, **{status: value})).wait_for_ack()
+        return await (await team.ana.submit(ack, **{status: value})).wait_for_ack()
 
     await submit("Lost")
     await team.discord.wait_until(

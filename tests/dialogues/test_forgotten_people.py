@@ -48,8 +48,8 @@ class RememberingChat:
 
 def personal_data(ponte: RunningBot, chats: Sequence[RememberingChat] = ()) -> PersonalDataService:
     engine: Any = ponte.engine
-    served = cast("Sequence[ChatPlatform]", chats)
-    return PersonalDataService(engine, data_of(engine), engine.people.accounts, served)
+    service = cast("Sequence[ChatPlatform]", chats)
+    return PersonalDataService(engine, data_of(engine), engine.people.accounts, service)
 
 
 async def texts_of_cards(journal: Journal, conversation: str) -> list[str]:
@@ -69,10 +69,10 @@ async def test_a_change_that_was_read_out_elsewhere_is_forgotten_there_too(
     async with bot_home.open(sources=[table], appliers=[table], policy=RIGHTS) as ponte:
         rows = {"1": {"Name": "Augusta"}}
         card = await proposed_on_slack(ponte, "k1", "table_update", OTHER, rows=rows)
-        read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
-        read = replace(read, locale=locale)
-        assert "Otto" in (told := await ponte.ask_message(read)).text
-        assert "Augusta" in told.text
+        message = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
+        message = replace(message, locale=locale)
+        assert "Otto" in (answer := await ponte.ask_message(message)).text
+        assert "Augusta" in answer.text
         listing = on_slack("approvals", "k4", BEA)
         assert "requested by Otto" in (await ponte.ask_message(listing)).text
         if forgets == "person":
@@ -80,7 +80,7 @@ async def test_a_change_that_was_read_out_elsewhere_is_forgotten_there_too(
             assert "requested by –" in (await ponte.ask_message(listing)).text
         else:
             await says(ponte, "forget yes", "k3", OTHER)
-        assert (await ponte.ask_message(read)).text == ""
+        assert (await ponte.ask_message(message)).text == ""
 
 
 @also_on_postgres
@@ -90,8 +90,8 @@ async def test_who_asked_for_a_former_version_is_named_nowhere(bot_home: BotHome
     async with bot_home.open(sources=[table], appliers=[table], policy=RIGHTS) as ponte:
         rows = {"1": {"Name": "Augusta"}}
         card = await proposed_on_slack(ponte, "k1", "table_update", OTHER, rows=rows)
-        read = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
-        assert "Augusta" in (await ponte.ask_message(read)).text
+        message = on_slack(f"approve {card.id}", "k2", BEA, channel="D9", thread="", shared=False)
+        assert "Augusta" in (await ponte.ask_message(message)).text
         outbox = ponte.engine.conversations.outbox
         copy = ApprovalNotice(card.id, "copy", BEA, text="Otto requested this", state="posted")
         await outbox.put(copy)
@@ -99,7 +99,7 @@ async def test_who_asked_for_a_former_version_is_named_nowhere(bot_home: BotHome
         await personal_data(ponte).forget(OTHER.key, OPERATOR)
         (change,) = await ponte.engine.changes.ledger.list_of_conversation("", 9)
         assert (change.proposal.asker, change.proposal.revision) == (ZED, 2)
-        assert (await ponte.ask_message(read)).text == ""
+        assert (await ponte.ask_message(message)).text == ""
         (copy,) = await outbox.list_copies(card.id)
         assert copy.text == "– requested this"
 
@@ -109,8 +109,8 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
     No card and no note for the model names them any more."""
     table, backend = MemoryTable({"1": dict(ADA)}), FakeBackend()
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
-    made = make_choices(sources=[table], appliers=[table], policy=RIGHTS, rules=rules)
-    async with bot_home.play(replace(made, code=CodeRunner(backend))) as ponte:
+    choices = make_choices(sources=[table], appliers=[table], policy=RIGHTS, rules=rules)
+    async with bot_home.play(replace(choices, code=CodeRunner(backend))) as ponte:
         stores = ponte.engine.conversations
         threads, files, journal = stores.threads, stores.files, stores.journal
         both = on_slack("", "k1", BEA).address.conversation
@@ -144,14 +144,14 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
         with pytest.raises(NotFound):
             await service.read_file(OTHER.key, file.id)
         assert await service.read_file(BEA.key, file.id)
-        done = await service.forget(BEA.key, OPERATOR)
-        assert (done.left, done.shared) == ({}, [both])
+        reply = await service.forget(BEA.key, OPERATOR)
+        assert (reply.left, reply.shared) == ({}, [both])
 
-        stored = [path for path in bot_home.home.rglob("*") if path.is_file()]
+        records = [path for path in bot_home.home.rglob("*") if path.is_file()]
         for word in (SECRET, "de Sá".encode()):
-            assert not [path for path in stored if word in path.read_bytes()], word
+            assert not [path for path in records if word in path.read_bytes()], word
         note = "Approved by –, Zed. Done.]".encode()
-        assert [path for path in stored if note in path.read_bytes()]
+        assert [path for path in records if note in path.read_bytes()]
         assert await texts_of_cards(journal, others) == [
             "Approved by Zed. Done.",
             f"{waiting} 2 different people must approve it.",
@@ -172,19 +172,19 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
 ) -> None:
     """Also if the turn needs a while to stop."""
     order, looks = list[str](), list[str]()
-    started, awaited = asyncio.Event(), asyncio.Event()
+    event, awaited = asyncio.Event(), asyncio.Event()
 
     async def stop_slowly(request: RoundRequest) -> None:
         if request.input[-1].text == "slow":
-            started.set()
+            event.set()
             try:
                 await asyncio.Event().wait()
             finally:
                 await awaited.wait()
                 order.append("the turn ended")
 
-    made = replace(make_choices(EchoModel(gate=stop_slowly)), code=CodeRunner(FakeBackend()))
-    async with bot_home.play(made) as ponte:
+    variant = replace(make_choices(EchoModel(gate=stop_slowly)), code=CodeRunner(FakeBackend()))
+    async with bot_home.play(variant) as ponte:
         inbox = ponte.engine.conversations.inbox
         find_running, erase = inbox.running_turn, SqlPersonalData.erase
 
@@ -202,6 +202,6 @@ async def test_rows_are_deleted_after_their_running_turn_has_ended(
         monkeypatch.setattr(SqlPersonalData, "erase", note_and_erase)
         await says(ponte, "hello", "k1", OTHER, thread="tU9")
         await inbox.accept(on_slack("slow", "k2", BEA))
-        await started.wait()
-        done = await personal_data(ponte).forget(BEA.key, OPERATOR)
-        assert (done.left, order) == ({}, ["the turn ended", "rows are deleted"])
+        await event.wait()
+        reply = await personal_data(ponte).forget(BEA.key, OPERATOR)
+        assert (reply.left, order) == ({}, ["the turn ended", "rows are deleted"])

@@ -78,15 +78,15 @@ class Office:
 
     async def deliver(self, hook: str, body: Any) -> Answer:
         """Send a delivery, and return the answer of its turn."""
-        status, _, told = await self.intake.receive(hook, from_nocodb(), encode_body(body))
-        assert status == 202, told
+        status, _, text = await self.intake.receive(hook, from_nocodb(), encode_body(body))
+        assert status == 202, text
         stores = self.ponte.engine.conversations
-        entry = await stores.journal.history_entry(json.loads(told)["turn"])
+        entry = await stores.journal.history_entry(json.loads(text)["turn"])
         return await stores.inbox.wait_for_answer(entry.seq)
 
     async def decide(self, text: str, person: Person, number: int) -> Answer:
-        said = on_slack(text, f"k{number}", person, thread="t1")
-        return await self.ponte.ask_message(said)
+        message = on_slack(text, f"k{number}", person, thread="t1")
+        return await self.ponte.ask_message(message)
 
 
 def read_office_config(folder: Path) -> Config:
@@ -97,26 +97,26 @@ def read_office_config(folder: Path) -> Config:
 
 @asynccontextmanager
 async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
-    chosen, model, bought = policy(), Obedient(), Bought()
+    choice, model, purchase = policy(), Obedient(), Bought()
     config = read_office_config(folder)
-    chosen.config = FixedConfig(rule_book=config.rule_book)
+    choice.config = FixedConfig(rule_book=config.rule_book)
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        opened = bot_home.open(
+        file = bot_home.open(
             model,
-            sources=[source, bought],
+            sources=[source, purchase],
             appliers=[source.rows],
-            policy=chosen,
+            policy=choice,
             rules=config.table_rules,
             allowed=config.turn_allowances,
         )
-        async with opened as ponte:
+        async with file as ponte:
             platform: Any = {"slack": Platform()}
             hooks = {
                 name: own.hook(name, lambda _: PLAIN_SECRET) for name, own in config.hooks.items()
             }
             intake = HookIntake(hooks.get, platform, ponte.engine.conversations.inbox)
-            yield Office(ponte, nocodb, model, bought, intake, chosen)
+            yield Office(ponte, nocodb, model, purchase, intake, choice)
 
 
 async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_propose(
@@ -124,11 +124,11 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
 ) -> None:
     async with office(bot_home, tmp_path) as there:
         answer = await there.deliver("ask", {"id": "1", "note": EVIL})
-        told = json.dumps([[item.text for item in ask.input] for ask in there.model.asks])
+        body = json.dumps([[item.text for item in ask.input] for ask in there.model.asks])
         first = there.model.asks[0]
-        assert EVIL in told, "the body is read as a quote"
+        assert EVIL in body, "the body is read as a quote"
         assert "through a webhook" in first.preface
-        assert "Order 12" not in told, "a rule for everybody gives a webhook nothing"
+        assert "Order 12" not in body, "a rule for everybody gives a webhook nothing"
         names = {tool.name for tool in first.tools}
         assert names.isdisjoint({"pay", "run_python"}), "no quick commands and no code"
         assert there.bought.done == [], "also if the model calls them"
@@ -137,15 +137,15 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
         assert len(answer.cards) == 3
         assert {post.channel for post in there.ponte.recorder.posts} == {"C1"}
         id = next(card.id for card in answer.cards if "Create" in card.title or card.rows)
-        denied = await there.decide(f"approve {id}", OTHER, 1)
-        assert "not found" in denied.text, "nobody approves as if they had asked"
-        read = await there.decide(f"approve {id}", BOSS, 2)
-        approved = await there.decide(f"approve {typed_code(read)}", BOSS, 3)
-        assert "approve" not in approved.text, approved.text
-        assert [call.method for call in there.nocodb.calls if call.method != "GET"], approved.text
+        denial = await there.decide(f"approve {id}", OTHER, 1)
+        assert "not found" in denial.text, "nobody approves as if they had asked"
+        reply = await there.decide(f"approve {id}", BOSS, 2)
+        approval = await there.decide(f"approve {typed_code(reply)}", BOSS, 3)
+        assert "approve" not in approval.text, approval.text
+        assert [call.method for call in there.nocodb.calls if call.method != "GET"], approval.text
         lines = (await there.ponte.engine.people.audit.read())[0][::-1]
-        received = [line["asker"] for line in lines if line["event"] == "webhook-received"]
-        assert received == ["hook:ask"]
+        deliveries = [line["asker"] for line in lines if line["event"] == "webhook-received"]
+        assert deliveries == ["hook:ask"]
 
 
 @also_on_postgres
@@ -158,22 +158,22 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
         body = {"id": "abcde2", "link": "https://evil.example/x"}
         for _ in range(2):
             body["id"] += "x"
-            told = await there.deliver("tell", body)
-            assert told.text.startswith(f"approve {body['id']} at "), "its text is no command"
-            assert "](https://evil" not in told.text
-            assert not told.cards
+            text = await there.deliver("tell", body)
+            assert text.text.startswith(f"approve {body['id']} at "), "its text is no command"
+            assert "](https://evil" not in text.text
+            assert not text.cards
         assert there.model.asks == []
         assert (await there.deliver("ask", {"id": "1"})).code != "too_many"
         posts = len(there.ponte.recorder.posts)
         assert (await there.deliver("ask", {"id": "2"})).status == "stopped"
         assert len(there.ponte.recorder.posts) == posts, "no refusals fill the channel"
         lines = (await there.ponte.engine.people.audit.read())[0][::-1]
-        refused = [line["asker"] for line in lines if line["event"] == "action-refused"]
-        assert refused[-1:] == ["hook:ask"]
+        refusals = [line["asker"] for line in lines if line["event"] == "action-refused"]
+        assert refusals[-1:] == ["hook:ask"]
         posts = len(there.ponte.recorder.posts)
         empty = await there.deliver("tell", {"number": 7})
         assert (empty.status, len(there.ponte.recorder.posts)) == ("stopped", posts)
-        listed = await there.ponte.engine.conversations.journal.list_recent_turns()
-        assert [turn.reason for turn in listed] == ["skipped:no_fields"]
+        recent_turns = await there.ponte.engine.conversations.journal.list_recent_turns()
+        assert [turn.reason for turn in recent_turns] == ["skipped:no_fields"]
         mine = await says(there.ponte, "hello", "k9")
         assert mine.code != "too_many", "the cap is the webhook's alone"

@@ -58,7 +58,7 @@ COMMANDS = {
 @pytest.mark.parametrize("locale", EXPECTED)
 async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -> None:
     help, status, usage, approve, forget = COMMANDS[locale]
-    hello, connected, title, asked, done, used, missing, forgotten = EXPECTED[locale]
+    hello, connected, title, question, outcome, usages, missing, memory = EXPECTED[locale]
 
     async def ask_in_language(ponte: RunningBot, text: str) -> Answer:
         return await ponte.ask_message(replace(make_message(text, f"k-{text[:40]}"), locale=locale))
@@ -66,15 +66,15 @@ async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -
     async with bot(bot_home, MemoryTable()) as ponte:
         assert (await ask_in_language(ponte, help)).text.startswith(hello)
         assert (await ask_in_language(ponte, status)).text.startswith(connected)
-        proposed = await ask_in_language(ponte, 'call table_create {"rows": [{"Name": "Ada"}]}')
-        card = proposed.cards[0]
-        assert (card.title, card.text.startswith(asked)) == (title, True)
-        assert (await ask_in_language(ponte, f"{approve} {card.id}")).text.startswith(done)
-        assert (await ask_in_language(ponte, usage)).text.startswith(used)
+        proposal = await ask_in_language(ponte, 'call table_create {"rows": [{"Name": "Ada"}]}')
+        card = proposal.cards[0]
+        assert (card.title, card.text.startswith(question)) == (title, True)
+        assert (await ask_in_language(ponte, f"{approve} {card.id}")).text.startswith(outcome)
+        assert (await ask_in_language(ponte, usage)).text.startswith(usages)
         undone = await ask_in_language(ponte, f"{UNDO[locale][0]} {card.id}")
         assert re.fullmatch(UNDO[locale][1], undone.text), "one sentence"
         assert (await ask_in_language(ponte, f"{approve} zzzzz2")).text == missing
-        assert (await ask_in_language(ponte, forget)).text.startswith(forgotten)
+        assert (await ask_in_language(ponte, forget)).text.startswith(memory)
         again = await ponte.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
         assert again.text.startswith("Deleted this conversation (1 message)."), "not the rest"
 
@@ -84,9 +84,9 @@ async def test_a_card_has_dates_in_the_language_of_its_reader(bot_home: BotHome)
     after = '{"Name": "Ada", "Status": "Won", "Value": "2026-11-18"}'
     call = f'call table_update {{"rows": {{"1": {after}}}}}'
     async with bot(bot_home, table) as ponte:
-        for locale, changed in CHANGED.items():
-            asked = replace(make_message(call, locale), locale=locale)
-            (card,) = (await ponte.ask_message(asked)).cards
+        for locale, change in CHANGED.items():
+            variant = replace(make_message(call, locale), locale=locale)
+            (card,) = (await ponte.ask_message(variant)).cards
             (row,) = read_rows(card.rows)
             values = (row.name, sorted(row.text.split(" · ")))
-            assert values == ("Ada", sorted(changed.split(" · ")))
+            assert values == ("Ada", sorted(change.split(" · ")))

@@ -35,16 +35,16 @@ async def test_commands_errors_and_stops_are_in_the_asker_s_language(bot_home: B
     """The platform tells it when the turn starts; where it does not, the operator's setting is."""
 
     async def look_up(message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        told = "pt_BR" if message.author.id == "owner" else ""
-        return replace(message, locale=told), ()
+        texts = "pt_BR" if message.author.id == "owner" else ""
+        return replace(message, locale=texts), ()
 
     async with bot_home.open(profile=TurnConfig(locale="fr")) as ponte:
         assert (await ponte.ask("help")).text.startswith("[fr] Ask me anything")
         ponte.engine.platforms.look_up["web"] = look_up
         for text in ("help", "status", "usage", "new", "stop", "changes", "forget"):
-            said = (await ponte.ask(text)).text
-            assert said.startswith("[pt-BR] "), text
-            assert "[fr]" not in said
+            messages = (await ponte.ask(text)).text
+            assert messages.startswith("[pt-BR] "), text
+            assert "[fr]" not in messages
         assert (await ponte.ask("quick-command none")).text.startswith("[pt-BR] ")
         assert (await ponte.ask("approve abcde2")).text.startswith("[pt-BR] ")
         assert (await ponte.ask("```python\n1\n```")).text.startswith("[pt-BR] ")

@@ -18,8 +18,8 @@ THREE = [{"Name": name} for name in ("one", "two", "three")]
 
 
 async def amend(ponte: RunningBot, message: Message, text: str) -> None:
-    edited = replace(message, text=text, sent_at=message.sent_at + 1) if text else None
-    await ponte.engine.conversations.inbox.amend(message.event_key, edited)
+    edit = replace(message, text=text, sent_at=message.sent_at + 1) if text else None
+    await ponte.engine.conversations.inbox.amend(message.event_key, edit)
 
 
 @pytest.mark.parametrize(

@@ -110,11 +110,11 @@ async def ask_for_tool_text(ponte: RunningBot) -> None:
 
 async def with_a_file(ponte: RunningBot) -> None:
     one = make_message("what is this?", "file", "C1")
-    kept = await ponte.engine.conversations.files.put(
+    file = await ponte.engine.conversations.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
-    attached = (Attachment("a.csv", "text/csv", 3, kept.id),)
-    await ponte.ask_message(replace(one, attachments=attached))
+    attachments = (Attachment("a.csv", "text/csv", 3, file.id),)
+    await ponte.ask_message(replace(one, attachments=attachments))
 
 
 async def with_a_quote(ponte: RunningBot) -> None:
@@ -153,8 +153,8 @@ async def test_links_of_a_talk_without_anything_from_outside_stay(bot_home: BotH
     async with bot_home.open(Author(), [Source()], profile=HOSTS) as ponte:
         assert (await ponte.ask("tell me")).text == TEXT
         assert (await ponte.ask("tell me more")).text == TEXT
-        told = Quote("Slack", "The person is looking at the channel C1.", is_note=True)
-        answer = await ponte.ask_message(replace(make_message("this", "ours"), context=(told,)))
+        quote = Quote("Slack", "The person is looking at the channel C1.", is_note=True)
+        answer = await ponte.ask_message(replace(make_message("this", "ours"), context=(quote,)))
         assert answer.text == TEXT
         for command in ("new", "forget"):
             await ask_for_tool_text(ponte)
@@ -178,8 +178,8 @@ async def test_what_the_asker_wrote_whole_stays_a_link(bot_home: BotHome) -> Non
         assert (await ponte.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
         model.text = f"see {EVIL}"
         quote = (Quote("Bo", f"ask for {EVIL}"),)
-        quoted = replace(make_message("do it", "quote", "C2"), context=quote)
-        assert (await ponte.ask_message(quoted)).text == f"see `{EVIL}`"
+        variant = replace(make_message("do it", "quote", "C2"), context=quote)
+        assert (await ponte.ask_message(variant)).text == f"see `{EVIL}`"
 
 
 async def test_a_terminal_knows_no_code(bot_home: BotHome, tmp_path: Path) -> None:
@@ -307,10 +307,10 @@ async def test_no_piece_of_the_stream_links_anything_else(tmp_path: Path, fake: 
         first = await ponte.ask("Look", orders_csv=b"a,b\n1,2\n")
         assert live(linkers.piece(first["response"])) == []
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
-        asked = {"message": "go on", "conversation": "c1"}
+        request = {"message": "go on", "conversation": "c1"}
         text, steps, html = "", 0, ""
         stream = ponte.web.stream(
-            "POST", "/chat?html=1", json=asked, headers={"Accept": "text/event-stream"}
+            "POST", "/chat?html=1", json=request, headers={"Accept": "text/event-stream"}
         )
         async with stream as response:
             async for name, data in parse_events(response.aiter_lines()):
@@ -323,14 +323,14 @@ async def test_no_piece_of_the_stream_links_anything_else(tmp_path: Path, fake: 
                 assert live(linkers.page(html)) == []
         assert steps
         assert "evil.test" in text
-        shown = (await ponte.web.get("/conversations/c1")).json()
-        assert live(linkers.piece(shown["messages"][-1]["text"])) == []
+        body = (await ponte.web.get("/conversations/c1")).json()
+        assert live(linkers.piece(body["messages"][-1]["text"])) == []
 
 
 async def test_what_a_quick_command_gave_is_checked(bot_home: BotHome) -> None:
     """What they give is from outside, in the answer that brings it and in all that follow."""
-    given = f"see [here][1] {EVIL}\n\n> [1]: {EVIL}"
-    quick = RegisteredCommands(outcome=Outcome("ok", given))
+    text = f"see [here][1] {EVIL}\n\n> [1]: {EVIL}"
+    quick = RegisteredCommands(outcome=Outcome("ok", text))
     async with bot_home.open(Author(), quick=quick, profile=HOSTS) as ponte:
         answer = await ponte.ask("quick-command echo x")
         assert live(linkers.piece(answer.text)) == []

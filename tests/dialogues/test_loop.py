@@ -33,9 +33,9 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     run: Callable[[events.Handle], None] = events.Handle._run
 
     def run_timed(handle: events.Handle) -> None:
-        begun = time.thread_time()
+        start_seconds = time.thread_time()
         run(handle)
-        took.append((time.thread_time() - begun, repr(handle)))
+        took.append((time.thread_time() - start_seconds, repr(handle)))
 
     monkeypatch.setattr(events.Handle, "_run", run_timed)
     return took
@@ -45,9 +45,9 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
 async def test_no_callback_is_long(bot_home: BotHome, callbacks: list[tuple[float, str]]) -> None:
     model = EchoModel()
     long_message = "word " * 400_000
-    begun = time.thread_time()
+    start_seconds = time.thread_time()
     split_text(long_message, 2_000)
-    most = MAX_CALLBACK_SHARE * (time.thread_time() - begun)
+    most = MAX_CALLBACK_SHARE * (time.thread_time() - start_seconds)
     bot_home.recorder.limit = 4_000_000
     gc.collect()
     gc.freeze()  # what other tests left is not walked through, here and later
@@ -94,11 +94,11 @@ async def test_sqlite_is_not_used_on_the_loop(
 
 async def files_opened_on_loop(home: Path) -> list[str]:
     """What is imported and which files are opened on the loop while Ponte works."""
-    here, seen = threading.get_ident(), list[str]()
+    here, new_event = threading.get_ident(), list[str]()
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event in ("import", "open") and threading.get_ident() == here:
-            seen.append(f"{event} {arguments[0]}")
+            new_event.append(f"{event} {arguments[0]}")
 
     async with BotHome(home).open() as ponte:
         sys.addaudithook(watch)
@@ -108,7 +108,7 @@ async def files_opened_on_loop(home: Path) -> list[str]:
         file = await files.put("k9", "a.txt", "text/plain", b"x", ANA, "web:C1")
         await files.get(file.id)
         await ponte.ask("forget")
-        return list(seen)
+        return list(new_event)
 
 
 @pytest.mark.slow
@@ -118,23 +118,23 @@ def test_nothing_is_imported_and_no_file_opened_on_the_loop(tmp_path: Path) -> N
         "import asyncio, pathlib, sys; from tests.dialogues.test_loop import files_opened_on_loop;"
         "print(asyncio.run(files_opened_on_loop(pathlib.Path(sys.argv[1]))))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "home")],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 def test_no_wait_can_swallow_a_cancellation() -> None:
     """`asyncio.wait_for` of Python 3.11 loses one that comes as its wait ends (gh-86296), and then
     a task goes on for ever; `asyncio.timeout` does not."""
-    found = [
+    matches = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sorted((ROOT / "core").rglob("*.py"))
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if "asyncio.wait_for(" in line
     ]
-    assert found == []
+    assert matches == []

@@ -42,11 +42,11 @@ async def test_the_tables_are_asked_by_function_calls(bot_home: BotHome, level: 
             source = BridgeSource(bridge.url, "", http)
             async with open_served_bot(bot_home, fake, [source]) as ponte:
                 answer = await ponte.ask("How many customers do we have?")
-                spent = await ponte.engine.people.budget.usage_today()
+                spending = await ponte.engine.people.budget.usage_today()
         assert answer.status == "done"
         assert answer.text == "Let me count them.\n\nYou have **30** customers."
         assert bridge.executed_tools == ["list_bases", "list_tables", "list_records"]
-        assert spent.usage.input > 0
+        assert spending.usage.input > 0
         assert bot_home.recorder.visible("k1") == [answer.text]
 
 

@@ -26,17 +26,19 @@ async def test_the_model_reads_the_decision_next_turn(bot_home: BotHome, level: 
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(text="I have added her.", calls=(CALL,), match="add ada", times=2))
         async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
-            asked = await ponte.ask("Please add Ada")
-            (card,) = asked.cards
-            assert "I have added her" not in asked.text, "the card speaks, not the model"
+            answer = await ponte.ask("Please add Ada")
+            (card,) = answer.cards
+            assert "I have added her" not in answer.text, "the card speaks, not the model"
             assert table.rows == {}
             await ponte.ask(f"approve {card.id}")
-            told = await ponte.ask("Is it done?")
-            assert told.text.endswith("Is it done?")
-            heard = last_heard(fake)
-            assert f"Proposed as {card.id}: nothing is changed yet." in heard
-            assert f"A note from Ponte itself, not from a person. Proposal {card.id}" in heard
-            assert "Approved by Ana. Done. Row ids: 1." in heard
+            text = await ponte.ask("Is it done?")
+            assert text.text.endswith("Is it done?")
+            last_message = last_heard(fake)
+            assert f"Proposed as {card.id}: nothing is changed yet." in last_message
+            assert (
+                f"A note from Ponte itself, not from a person. Proposal {card.id}" in last_message
+            )
+            assert "Approved by Ana. Done. Row ids: 1." in last_message
             (card,) = (await ponte.ask("Please add Ada")).cards
         async with open_served_bot(bot_home, fake, [table], appliers=[table]) as ponte:
             await ponte.ask(f"deny {card.id}")

@@ -22,8 +22,8 @@ BO = Person("web", "bo", name="Bo")
 
 def last_heard(fake: FakeOpenAI) -> str:
     """All that the model heard at last: what it was sent, and what its conversation holds."""
-    asked = [r for r in fake.requests if r.path in ("/responses", "/chat/completions")]
-    return str(asked[-1].body) + str([c.items for c in fake.conversations.values()])
+    questions = [r for r in fake.requests if r.path in ("/responses", "/chat/completions")]
+    return str(questions[-1].body) + str([c.items for c in fake.conversations.values()])
 
 
 @levels
@@ -36,9 +36,9 @@ async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level
             await ponte.ask("What is my cat called?")
             assert "Tobi" in last_heard(fake)
             record = (await ponte.engine.conversations.journal.list_threads())[0]
-            kept = await ponte.engine.conversations.threads.get(record.conversation)
-            assert kept is not None
-            assert kept.level == level
+            response = await ponte.engine.conversations.threads.get(record.conversation)
+            assert response is not None
+            assert response.level == level
             assert len(fake.conversations) == (level == "conversations")
             fake.most = 0
             receipts = [(await ponte.send(text))[1] for text in ("one", "two")]
@@ -67,9 +67,9 @@ async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHo
             (2, False)
         ] * 2, others
         await ponte.ask("And why?")
-        (asked,) = [c for c in fake.conversations.values() if "And why?" in str(c.items)]
-        assert str(asked.items).count("You said: Report on dogs") == 2
-        assert "Tobi" in str(asked.items)
+        (question,) = [c for c in fake.conversations.values() if "And why?" in str(c.items)]
+        assert str(question.items).count("You said: Report on dogs") == 2
+        assert "Tobi" in str(question.items)
         await ponte.ask("forget")
         await ponte.engine.upkeep.once()
         assert (fake.conversations, fake.responses) == ({}, {})
@@ -95,8 +95,8 @@ async def test_stop_in_mid_stream_and_the_next_message_at_once(bot_home: BotHome
         _, receipt = await ponte.send("Tell me something long.")
         await fake.wait_for_failures()
         await ponte.ask("stop")
-        stopped = await ponte.wait_for_answer(receipt)
-        assert stopped.status == "stopped"
+        answer = await ponte.wait_for_answer(receipt)
+        assert answer.status == "stopped"
         assert (await ponte.ask("thanks")).text == "You said: thanks"
         assert fake.running == 1
         assert len(fake.conversations) == 2
@@ -141,9 +141,9 @@ async def test_each_person_is_a_pseudonym_and_named_in_company(bot_home: BotHome
     ):
         await ponte.ask("hello", shared=True)
         await ponte.ask("hello too", shared=True, person=BO)
-        heard = str(fake.request_bodies("/responses")[-1]["input"])
-        assert "Bo: hello too" in heard
-        assert "The asker is 'Bo'" in heard
+        text = str(fake.request_bodies("/responses")[-1]["input"])
+        assert "Bo: hello too" in text
+        assert "The asker is 'Bo'" in text
         assert "Ponte" in fake.request_bodies("/responses")[-1]["instructions"]
         assert "Bo" not in fake.request_bodies("/responses")[-1]["instructions"]
 
@@ -167,8 +167,8 @@ async def test_a_broken_stream_keeps_its_text_and_says_so(bot_home: BotHome) -> 
     ):
         fake.say(Script(text="Half of it.", fail="drop", piece=20))
         await ponte.ask("Tell me.")
-        (shown,) = bot_home.recorder.visible("k1")
-        assert shown.startswith("Half of it.\n\n_I stopped here. The model's server stopped")
+        (view,) = bot_home.recorder.visible("k1")
+        assert view.startswith("Half of it.\n\n_I stopped here. The model's server stopped")
         assert len([body for body in fake.request_bodies("/responses") if "input" in body]) == 1
         call = ("tables", '{"a": "long arguments in pieces"}')
         fake.say(Script(text="Look.", calls=(call,), fail="drop", after=2), LONG_ANSWER)

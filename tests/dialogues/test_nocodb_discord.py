@@ -30,11 +30,11 @@ class Server:
         self, text: str, met: Callable[[Payload], object], *files: tuple[str, bytes]
     ) -> Payload:
         """The answer's message, once it is as `met` says."""
-        asked = await self.ana.mention(text, self.channel, files=files)
+        question = await self.ana.mention(text, self.channel, files=files)
         threads = self.discord.world.channels
-        await self.discord.wait_until(lambda: int(asked["id"]) in threads)
+        await self.discord.wait_until(lambda: int(question["id"]) in threads)
         seen = await self.ana.wait_for_messages(
-            lambda seen: any(map(met, seen)), threads[int(asked["id"])]
+            lambda seen: any(map(met, seen)), threads[int(question["id"])]
         )
         return next(message for message in seen if met(message))
 
@@ -42,10 +42,10 @@ class Server:
         """What they are told for a click on Approve; nobody else sees it."""
         click = await someone.click(card, "Approve")
         await click.wait_until(lambda click: click.followups)
-        (told,) = click.followups
-        assert told["flags"] & EPHEMERAL
+        (followup,) = click.followups
+        assert followup["flags"] & EPHEMERAL
         assert {*button_labels(card)} - {"Change…"} == {"Approve", "Deny"}
-        return str(told["content"])
+        return str(followup["content"])
 
     async def decides(self, someone: DiscordPerson, card: Payload, label: str, shown: str) -> None:
         await (await someone.click(card, label)).wait_for_ack()
@@ -55,20 +55,20 @@ class Server:
 @asynccontextmanager
 async def server(home: Path) -> AsyncIterator[Server]:
     async with office.office(home) as team, FakeDiscord() as discord:
-        made = Server(discord, team)
-        people = (made.ana, made.bo, made.bea)
-        opened = team.open(
+        result = Server(discord, team)
+        people = (result.ana, result.bo, result.bea)
+        file = team.open(
             discord_token=SecretStr(discord.token),
             discord_api_url=discord.api_url,
             discord_gateway_url=discord.gateway_url,
             ponte_web="off",
             ponte_allow=frozenset(f"discord:{one.id}" for one in people),
-            ponte_admins=frozenset({f"discord:{made.bea.id}"}),
+            ponte_admins=frozenset({f"discord:{result.bea.id}"}),
         )
         with sdk_addresses():
-            async with opened:
+            async with file:
                 await discord.wait_until(lambda: discord.rest.commands)
-                yield made
+                yield result
 
 
 def words(card: Payload) -> str:

@@ -63,10 +63,10 @@ class ToolContext:
                 "export": None,
             }
         )
-        told = tuple((tool, json.dumps(arguments)) for tool, arguments in calls)
+        values = tuple((tool, json.dumps(arguments)) for tool, arguments in calls)
         self.openai.say(
             Script(calls=(("nocodb_query", look),), match="Who is new?"),
-            Script(text=LIES, calls=told, match="delete everything"),
+            Script(text=LIES, calls=values, match="delete everything"),
         )
 
     async def ask_for_rows(self) -> Answer:
@@ -82,9 +82,9 @@ async def ctx(bot_home: BotHome, level: Level) -> AsyncIterator[ToolContext]:
     ):
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with open_served_bot(bot_home, openai, [source], appliers=[source.rows]) as ponte:
-            made = ToolContext(ponte, nocodb, openai)
-            made.customers.update(7, {"Name": ORDER})
-            yield made
+            tool_context = ToolContext(ponte, nocodb, openai)
+            tool_context.customers.update(7, {"Name": ORDER})
+            yield tool_context
 
 
 @levels
@@ -106,8 +106,8 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
         assert [row["name"] for row in card.rows] == names
         assert [row["after"] for row in card.rows] == [None] * 30
         assert answer.text == "I've prepared this change for approval."
-        told = await one.ponte.ask(f"deny {card.id}")
-        assert told.text == "Denied by Ana."
+        text = await one.ponte.ask(f"deny {card.id}")
+        assert text.text == "Denied by Ana."
         assert (one.rows, one.nocodb.write_calls) == (before, [])
 
         await one.ponte.ask("new")

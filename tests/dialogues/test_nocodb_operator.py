@@ -44,12 +44,12 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(bot_home: Bo
     changes = [{"id": n, "fields": {"Name": "New"}} for n in range(1, 13)]
     async with open_bot(bot_home, Revoking()) as ponte:
         (card,) = (await calls(ponte, "update", changes=changes)).cards
-        told = (await ponte.ask(f"approve {card.id}")).text
-        assert "Partly done: 10 of 12 rows." in told
-        assert "Saved, but could not be verified: ID 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
+        text = (await ponte.ask(f"approve {card.id}")).text
+        assert "Partly done: 10 of 12 rows." in text
+        assert "Saved, but could not be verified: ID 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in text
         assert (
             "Rejected: ID 11, 12. They could not be read again, so nothing was written. NocoDB "
-            "rejected the token. Check the NOCODB_TOKEN setting." in told
+            "rejected the token. Check the NOCODB_TOKEN setting." in text
         )
 
 
@@ -72,9 +72,9 @@ async def test_the_log_tells_what_happened_and_nothing_of_the_rows(bot_home: Bot
     log = [json.dumps(line, default=str) for line in lines]
     for secret in ("Bea X", "Ann Y", "Customer 0", "c01@example", filled.EDITOR, "nocodb_wish"):
         assert not [line for line in log if secret in line]
-    told = [(line["event"], line.get("code") or line.get("rows")) for line in lines]
+    texts = [(line["event"], line.get("code") or line.get("rows")) for line in lines]
     for expected in (("tool call refused", "unknown_field"), ("change recorded", 9)):
-        assert expected in told
+        assert expected in texts
     assert {line["written_rows"] for line in lines if line.get("state") == "done"} == {9}
 
 
@@ -90,5 +90,5 @@ async def test_an_approved_one_row_write_makes_four_calls(bot_home: BotHome) -> 
             (card,) = (await calls(ponte, tool, **{"table": "Readings", **arguments})).cards
             nocodb.calls.clear()
             assert "Done." in (await ponte.ask(f"approve {card.id}")).text
-            made = [(call.method, "/meta/" in call.path) for call in nocodb.calls]
-            assert made == [("GET", True), ("GET", False), (method, False), ("GET", False)]
+            results = [(call.method, "/meta/" in call.path) for call in nocodb.calls]
+            assert results == [("GET", True), ("GET", False), (method, False), ("GET", False)]

@@ -39,9 +39,9 @@ async def open_bot(bot_home: BotHome, model: Model) -> AsyncIterator[RunningBot]
 
 
 def source(answer: Answer) -> tuple[str, str, str]:
-    found = SOURCE.search(answer.text)
-    assert found, answer.text
-    return found["what"], found["shown"], found["total"]
+    match = SOURCE.search(answer.text)
+    assert match, answer.text
+    return match["what"], match["shown"], match["total"]
 
 
 async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
@@ -74,9 +74,9 @@ async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -
     assert re.search(r'<div class="table"[^>]*><table>', page)
     assert re.search(r"<td[^>]*>r0002</td>", page)
     assert re.search(r"<a [^>]*href=\"http://127[^>]+/dashboard/#/nc/[^>]+>NocoDB</a>", page)
-    written = io.StringIO()
-    Screen(written).show_answer({"response": text, "status": "done", "cards": [], "files": []})
-    assert "| 2 | r0002 | 2 |" in written.getvalue()
+    output = io.StringIO()
+    Screen(output).show_answer({"response": text, "status": "done", "cards": [], "files": []})
+    assert "| 2 | r0002 | 2 |" in output.getvalue()
 
 
 async def test_figures_by_group_and_all_rows_as_a_file(bot_home: BotHome) -> None:
@@ -90,8 +90,8 @@ async def test_figures_by_group_and_all_rows_as_a_file(bot_home: BotHome) -> Non
         assert '{"Paid":"checked","rows":30,"sum of Amount":1395}' in answer.text
         assert source(answer) == ("Orders", "60", "60")
         call = 'call nocodb_summarize {{"table": "{}"}}'
-        asked = "\n".join(call.format(table) for table in ("Orders", "Customers", "Orders"))
-        answer = await ponte.ask(asked)
+        text = "\n".join(call.format(table) for table in ("Orders", "Customers", "Orders"))
+        answer = await ponte.ask(text)
         lines = [line for line in answer.text.splitlines() if line.startswith("Source: ")]
         assert [line.split(":")[1] for line in lines] == [" Orders", " Customers"]
         answer = await ponte.ask('call nocodb_query {"table": "Readings", "export": "csv"}')
@@ -106,12 +106,12 @@ async def test_a_day_is_the_askers(bot_home: BotHome) -> None:
     """Everybody was seen at 12:30 in London, which is half past two the next day out there."""
     async with open_bot(bot_home, EchoModel()) as ponte:
         for zone, rows in (("Pacific/Kiritimati", "1"), ("UTC", "3")):
-            asked = make_message(
+            message = make_message(
                 'call nocodb_summarize {"table": "Customers", "filters": '
                 '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}',
                 zone,
             )
-            answer = await ponte.ask_message(replace(asked, time_zone=zone))
-            found = SOURCE.search(answer.text)
-            assert found is not None
-            assert (found["zone"], found["total"]) == (zone, rows)
+            answer = await ponte.ask_message(replace(message, time_zone=zone))
+            match = SOURCE.search(answer.text)
+            assert match is not None
+            assert (match["zone"], match["total"]) == (zone, rows)

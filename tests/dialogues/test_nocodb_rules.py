@@ -48,26 +48,26 @@ async def team(
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         config = FixedConfig(rules)
         source = NocoSource(nocodb.origin, filled.EDITOR, http, config=config, pauses=())
-        opened = bot_home.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
-        async with opened as ponte:
+        file = bot_home.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
+        async with file as ponte:
             yield Team(ponte, nocodb)
 
 
 async def test_a_hidden_table_stays_unseen_when_rows_that_link_to_it_go(bot_home: BotHome) -> None:
     async with team(bot_home, "Orders", "hidden") as crm:
-        read = await crm.calls("get", table="Customers", id="1")
-        assert "Customer 01" in read.text
+        calls = await crm.calls("get", table="Customers", id="1")
+        assert "Customer 01" in calls.text
         (card,) = (await crm.calls("delete", table="Customers", ids=["1"])).cards
-        told = [str(card), (await crm.ponte.ask(f"approve {card.id}")).text, read.text]
+        texts = [str(card), (await crm.ponte.ask(f"approve {card.id}")).text, calls.text]
         customers = crm.table("Customers")
         assert 1 not in customers.rows
         (relation,) = customers.relations.values()
         relation.add(customers, 2, 1)
-        told.append((await crm.ponte.ask(f"undo {card.id}")).text)
-        assert "the table shows other values for a link that is not shown here: ID 31." in told[-1]
-        told.extend(str(each) for each in await crm.ponte.engine.changes.views.find_latest(""))
+        texts.append((await crm.ponte.ask(f"undo {card.id}")).text)
+        assert "the table shows other values for a link that is not shown here: ID 31." in texts[-1]
+        texts.extend(str(each) for each in await crm.ponte.engine.changes.views.find_latest(""))
         assert relation.of(customers, 31) == [2], "of the two orders one has found another owner"
-    assert not [words for words in told if "Order" in words]
+    assert not [words for words in texts if "Order" in words]
 
 
 async def test_a_read_only_table_is_neither_changed_nor_linked(bot_home: BotHome) -> None:
@@ -79,28 +79,28 @@ async def test_a_read_only_table_is_neither_changed_nor_linked(bot_home: BotHome
             ("link", {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["12"]}),
         )
         for tool, arguments in tries:
-            refused = await crm.calls(tool, **arguments)
-            assert refused.cards == ()
-            assert "The table Orders is read-only here." in refused.text
+            calls = await crm.calls(tool, **arguments)
+            assert calls.cards == ()
+            assert "The table Orders is read-only here." in calls.text
 
 
 async def test_the_people_named_for_a_table_approve_by_its_id_too(bot_home: BotHome) -> None:
     """Own links need no approver of the table that they lead to."""
     async with team(bot_home, "Customers", "ask", "slack:U2") as crm:
         row = {"Name": "Ada", "Status": "Lead"}
-        asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
-        (card,) = asked.cards
+        question = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
+        (card,) = question.cards
         assert card.text.endswith("A designated approver must approve it.")
-        refused = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
-        assert (refused.is_private, refused.code) == (True, "forbidden")
-        done = await says(crm.ponte, f"approve {card.id}", "k3", OTHER)
-        assert done.text == "Approved by Otto. Done."
-        assert [one.actions for one in done.cards] == [("undo",)], "the card says how to undo it"
+        refusal = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
+        assert (refusal.is_private, refusal.code) == (True, "forbidden")
+        reply = await says(crm.ponte, f"approve {card.id}", "k3", OTHER)
+        assert reply.text == "Approved by Otto. Done."
+        assert [one.actions for one in reply.cards] == [("undo",)], "the card says how to undo it"
         assert crm.table("Customers").rows[31]["Name"] == "Ada"
         change = {"id": "9", "fields": {"Customers": "3"}}
         (card,) = (await crm.mia_calls("k4", "update", table="Orders", changes=[change])).cards
-        done = await says(crm.ponte, f"approve {card.id}", "k5", MEMBER, clicked=True)
-        assert "Done." in done.text
+        reply = await says(crm.ponte, f"approve {card.id}", "k5", MEMBER, clicked=True)
+        assert "Done." in reply.text
 
 
 async def test_links_that_another_table_holds_need_its_approvers_too(bot_home: BotHome) -> None:
@@ -115,11 +115,11 @@ async def test_links_that_another_table_holds_need_its_approvers_too(bot_home: B
         for tool, arguments in calls.items():
             (card,) = (await crm.mia_calls(f"call-{tool}", tool, **arguments)).cards
             assert card.text.endswith("A designated approver must approve it.")
-            typed = f"approve {card.id}"
-            refused = await says(crm.ponte, typed, f"try-{tool}", MEMBER, clicked=True)
-            assert refused.code == "forbidden"
+            text = f"approve {card.id}"
+            reply = await says(crm.ponte, text, f"try-{tool}", MEMBER, clicked=True)
+            assert reply.code == "forbidden"
             assert relation.of(crm.table("Orders"), 1) == [1]
-        assert "Done." in (await says(crm.ponte, typed, "k2", OTHER)).text
+        assert "Done." in (await says(crm.ponte, text, "k2", OTHER)).text
         change = {"id": "9", "fields": {"Customers": "3"}}
         (card,) = (await crm.mia_calls("k3", "update", table="Orders", changes=[change])).cards
         assert card.text.endswith("A designated approver must approve it.")
@@ -139,8 +139,8 @@ async def test_who_may_not_approve_orders_links_none_from_the_other_table(
     async with team(bot_home, "-", "ask", policy=policy) as crm:
         arguments = {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["9"]}
         (card,) = (await crm.mia_calls("k1", "link", **arguments)).cards
-        refused = await says(crm.ponte, f"approve {card.id}", "k2", person, clicked=True)
-        assert refused.code == "forbidden"
+        reply = await says(crm.ponte, f"approve {card.id}", "k2", person, clicked=True)
+        assert reply.code == "forbidden"
 
 
 async def test_a_table_that_was_closed_meanwhile_is_not_linked(bot_home: BotHome) -> None:
@@ -150,8 +150,8 @@ async def test_a_table_that_was_closed_meanwhile_is_not_linked(bot_home: BotHome
         config = crm.ponte.engine.changes.approval.config
         assert isinstance(config, FixedConfig)
         config.table_rules = TableRules({"Orders": TableRule("read")})
-        refused = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
-        assert (refused.code, "read-only" in refused.text) == ("forbidden", True)
+        reply = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
+        assert (reply.code, "read-only" in reply.text) == ("forbidden", True)
 
 
 async def test_a_rule_by_id_holds_after_the_table_was_renamed(bot_home: BotHome) -> None:
@@ -159,8 +159,8 @@ async def test_a_rule_by_id_holds_after_the_table_was_renamed(bot_home: BotHome)
         id = crm.table("Orders").id
     async with team(bot_home, id, "read") as crm:
         crm.table("Orders").title = "Bookings"
-        refused = await crm.calls("delete", table="Bookings", ids=["1"])
-    assert "The table Bookings is read-only here." in refused.text
+        calls = await crm.calls("delete", table="Bookings", ids=["1"])
+    assert "The table Bookings is read-only here." in calls.text
 
 
 async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(bot_home: BotHome) -> None:

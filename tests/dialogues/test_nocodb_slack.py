@@ -31,8 +31,8 @@ class Channel:
         self.place: SlackChannel = slack.channel("general", self.alice, self.bob, self.bea)
 
     async def asks(self, text: str, *files: tuple[str, str, bytes]) -> Post:
-        said = self.slack.say(self.alice, self.place, f"{self.slack.bot} {text}", files=files)
-        return await self.slack.wait_for_answer(said)
+        message = self.slack.say(self.alice, self.place, f"{self.slack.bot} {text}", files=files)
+        return await self.slack.wait_for_answer(message)
 
     async def refused_click(self, someone: SlackPerson, post: Post) -> str:
         """What they are told for a click on Approve; nobody else sees it."""
@@ -55,19 +55,19 @@ class Channel:
 @asynccontextmanager
 async def channel(home: Path) -> AsyncIterator[Channel]:
     async with office.office(home) as team, FakeSlack() as slack:
-        made = Channel(slack, team)
-        people = (made.alice, made.bob, made.bea)
+        result = Channel(slack, team)
+        people = (result.alice, result.bob, result.bea)
         settings: dict[str, Any] = {
             "slack_bot_token": SecretStr(slack.bot_token),
             "slack_api_url": slack.base_url,
             "slack_app_token": SecretStr(slack.app_token),
             "ponte_web": "off",
             "ponte_allow": frozenset(f"slack:{one.id}" for one in people),
-            "ponte_admins": frozenset({f"slack:{made.bea.id}"}),
+            "ponte_admins": frozenset({f"slack:{result.bea.id}"}),
         }
         async with team.open(**settings):
             await slack.deliveries.wait_until_connected()
-            yield made
+            yield result
         assert slack.workspace.pings == []
         assert slack.workspace.complaints == []
 

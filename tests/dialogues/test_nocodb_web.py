@@ -21,13 +21,13 @@ class Page:
         self.team = team
 
     async def asks(self, text: str, *files: tuple[str, bytes]) -> dict[str, Any]:
-        asked = {"message": text, "conversation": "work", "time_zone": "America/Sao_Paulo"}
+        request = {"message": text, "conversation": "work", "time_zone": "America/Sao_Paulo"}
         if files:
-            sent = [("file", (name, data, "text/csv")) for name, data in files]
-            said = await self.client.post("/chat?html=1", data=asked, files=sent)
+            requests = [("file", (name, data, "text/csv")) for name, data in files]
+            response = await self.client.post("/chat?html=1", data=request, files=requests)
         else:
-            said = await self.client.post("/chat?html=1", json=asked)
-        body: dict[str, Any] = said.json()
+            response = await self.client.post("/chat?html=1", json=request)
+        body: dict[str, Any] = response.json()
         assert body["status"] == "done", body
         return body
 
@@ -40,9 +40,9 @@ class Page:
 
     async def clicks(self, action: str, id: str) -> dict[str, Any]:
         click = {"action": action, "conversation": "work"}
-        clicked = await self.client.post(f"/cards/{id}", json=click)
-        assert clicked.status_code == 200
-        return dict(clicked.json())
+        response = await self.client.post(f"/cards/{id}", json=click)
+        assert response.status_code == 200
+        return dict(response.json())
 
     async def reopened_card(self, id: str) -> dict[str, Any]:
         """The card as the page draws it when it is opened anew."""

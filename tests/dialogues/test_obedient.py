@@ -54,8 +54,10 @@ class Obedient(EchoModel):
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)
         calls = [
-            Item("call", name=name, arguments=json.dumps(given), call_id=f"c{len(self.asks)}-{n}")
-            for n, (name, given) in enumerate(WISHES)
+            Item(
+                "call", name=name, arguments=json.dumps(arguments), call_id=f"c{len(self.asks)}-{n}"
+            )
+            for n, (name, arguments) in enumerate(WISHES)
         ]
         yield RoundCompleted(tuple(calls))
 
@@ -77,26 +79,26 @@ class Bought(FixedTools):
 
 
 async def test_obedience_gives_only_the_asker_s_rights(bot_home: BotHome, tmp_path: Path) -> None:
-    chosen, model, bought = policy(), Obedient(), Bought()
-    chosen.config = FixedConfig(rule_book=book(RULES, tmp_path))
+    choice, model, purchase = policy(), Obedient(), Bought()
+    choice.config = FixedConfig(rule_book=book(RULES, tmp_path))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         tables = nocodb.world.bases[filled.CRM].tables.values()
         customers = next(table for table in tables if table.title == "Customers")
         customers.rows[1]["Name"] = EVIL
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        opened = bot_home.open(model, [source, bought], appliers=[source.rows], policy=chosen)
-        async with opened as ponte:
-            asked = replace(
+        file = bot_home.open(model, [source, purchase], appliers=[source.rows], policy=choice)
+        async with file as ponte:
+            variant = replace(
                 on_slack("who is customer 1?", "k1", MEMBER), context=(Quote("Eve", EVIL),)
             )
-            answer = await ponte.ask_message(asked)
-    heard = json.dumps([[item.text for item in ask.input] for ask in model.asks])
-    assert EVIL in heard, "what the asker may read was read"
-    assert "Order 12" not in heard
-    told = "\n".join(tool.description for tool in model.asks[0].tools)
-    assert "Tables: Customers." in told
-    assert "Who asks here may change nothing." in told
+            answer = await ponte.ask_message(variant)
+    body = json.dumps([[item.text for item in ask.input] for ask in model.asks])
+    assert EVIL in body, "what the asker may read was read"
+    assert "Order 12" not in body
+    text = "\n".join(tool.description for tool in model.asks[0].tools)
+    assert "Tables: Customers." in text
+    assert "Who asks here may change nothing." in text
     assert {tool.name for tool in model.asks[0].tools}.isdisjoint({"pay", "run_python"})
     assert [call.method for call in nocodb.calls if call.method != "GET"] == []
-    assert (bought.done, answer.cards) == ([], ())
+    assert (purchase.done, answer.cards) == ([], ())
     assert len(model.asks) <= 12

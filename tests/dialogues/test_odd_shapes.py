@@ -69,8 +69,8 @@ async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
             answer = await ponte.ask("hello", channel=f"C{number}")
             times = calls_of_model(fake) - before
             assert (answer.status, times in (1, 2)) == ("failed", True), what
-            tokens, _, held = await read_budget(ponte)
-            assert (tokens - charged > times * MAX_OUTPUT_TOKENS, held) == (True, 0), what
+            tokens, _, reservations = await read_budget(ponte)
+            assert (tokens - charged > times * MAX_OUTPUT_TOKENS, reservations) == (True, 0), what
             charged = tokens
             fake.hostile = None
             fake.say("Well again.")

@@ -153,10 +153,10 @@ def show_on_page(answer: Answer) -> Cells | str:
 
 
 def show_in_terminal(answer: Answer) -> str:
-    written = io.StringIO()
+    output = io.StringIO()
     body = {"response": answer.text, "status": "done", "cards": [], "files": []}
-    Screen(written).show_answer(body)
-    return written.getvalue()
+    Screen(output).show_answer(body)
+    return output.getvalue()
 
 
 def show_as_markdown(answer: Answer) -> Cells | str:
@@ -188,12 +188,12 @@ def test_a_table_arrives_with_all_its_values(name: str) -> None:
     answer = make_answer(name)
     expected = [[" ".join(cell.split()) for cell in row] for row in TABLES[name].rows]
     for surface, show in SURFACES.items():
-        shown = show(answer)
-        if isinstance(shown, list):
+        view = show(answer)
+        if isinstance(view, list):
             empty = "–" if surface == "slack" else ""
-            assert shown[1:] == [[cell or empty for cell in row] for row in expected], surface
+            assert view[1:] == [[cell or empty for cell in row] for row in expected], surface
             continue
-        text = flatten(shown)
+        text = flatten(view)
         assert "Theend." in text, surface
         for row in expected[:: 250 if name in LARGE else 1]:
             for cell in row:
@@ -211,8 +211,8 @@ def read_file(rows: RowsResult, form: Any) -> Cells:
             1:
         ]
     if form == "json":
-        found = json.loads(data, parse_float=Decimal, parse_constant=pytest.fail)
-        return [list(row.values()) for row in found]
+        match = json.loads(data, parse_float=Decimal, parse_constant=pytest.fail)
+        return [list(row.values()) for row in match]
     book = openpyxl.load_workbook(io.BytesIO(data), read_only=True)
     assert book.active is not None
     return [list(row) for row in book.active.iter_rows(min_row=2, values_only=True)]
@@ -241,14 +241,14 @@ def normalise(cell: object, form: str) -> str:
 def test_a_file_holds_all_values(name: str, form: str) -> None:
     _, cells = TABLES[name].to_export()
     with use_locale("pt-BR"):
-        found = read_file(TABLES[name], form)
+        file = read_file(TABLES[name], form)
     if (name, form) == ("300 kB", "xlsx"):
-        assert str(found[0][0]).startswith("x" * 32_000)
-        assert len(str(found[0][0])) == MAX_XLSX_CELL_UNITS
+        assert str(file[0][0]).startswith("x" * 32_000)
+        assert len(str(file[0][0])) == MAX_XLSX_CELL_UNITS
         return
     if (name, form) == ("null", "xlsx"):
-        assert found == []  # openpyxl skips rows without cells
+        assert file == []  # openpyxl skips rows without cells
         return
-    assert [[normalise(each, form) for each in line] for line in found] == [
+    assert [[normalise(each, form) for each in line] for line in file] == [
         [normalise(each, form) for each in line] for line in cells
     ]

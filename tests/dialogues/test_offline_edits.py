@@ -68,8 +68,8 @@ async def test_a_waiting_message_that_became_a_command_is_carried_out_in_its_tur
         await restart_after_edit(w, two, word)
         await w.slack.wait_for_answer(two)
         await w.ask("three", w.dm)
-        (found,) = w.slack.finished_answers(two)
-        assert found.text.startswith(answer)
+        (match,) = w.slack.finished_answers(two)
+        assert match.text.startswith(answer)
         assert model.texts == ["one", "one", "three"]
 
 
@@ -100,8 +100,8 @@ async def test_a_decision_that_became_a_message_counts_against_a_limit(
     now = time.time()
     monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
     model = Held("one")
-    chosen = make_choices(model, spending=make_spending(intake=SenderLimits(per_minute=1)))
-    async with workplace(tmp_path, Setting(chosen=chosen)) as w:
+    choices = make_choices(model, spending=make_spending(intake=SenderLimits(per_minute=1)))
+    async with workplace(tmp_path, Setting(chosen=choices)) as w:
         w.slack.say(w.alice, w.dm, "one")
         await w.until(lambda: model.asks)
         await w.bot.engine.drain(0)
@@ -120,13 +120,13 @@ async def test_a_deleted_message_leaves_no_unfinished_answer(
     model = Speaker("Half of it", " and the rest.")
     async with workplace(tmp_path, Setting(model)) as w:
         place = w.dm if is_direct else w.general
-        said = w.slack.say(w.alice, place, f"{w.slack.bot} hello")
+        message = w.slack.say(w.alice, place, f"{w.slack.bot} hello")
         await w.until(lambda: model.asks)
         model.go()
         await w.until(lambda: w.posts(place))
         await w.stack.aclose()
         model.finish()
-        await restart_after_edit(w, said, "")
+        await restart_after_edit(w, message, "")
         await w.ask("bye", place)
         await w.until(lambda: len(w.posts(place)) == 1)  # the deleted turn may end after the other
         assert w.posts(place)[0].text == "Half of it and the rest."

@@ -11,16 +11,16 @@ from tests.fakes.link import parse_page_link
 
 
 async def test_the_owner_has_a_name_everywhere(tmp_path: Path) -> None:
-    async with office(tmp_path / "home") as made:
-        async with made.open() as app:
+    async with office(tmp_path / "home") as result:
+        async with result.open() as app:
             page, bearer = parse_page_link(app.links()[1])
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
                 await web.patch("/me", json={"name": "Maya"})
-        async with made.open() as app:
+        async with result.open() as app:
             page, bearer = parse_page_link(app.links()[1])
             headers = {**bearer, "Accept-Language": "pt-BR"}
             async with httpx.AsyncClient(base_url=page, headers=headers, timeout=20) as web:
-                said = (await web.post("/chat", json={"message": PAID})).json()
-        assert "Solicitação sua." in said["cards"][0]["text"]
-        assert "The asker is 'Maya'" in made.model_input()
-        assert "without a name" not in made.model_input()
+                body = (await web.post("/chat", json={"message": PAID})).json()
+        assert "Solicitação sua." in body["cards"][0]["text"]
+        assert "The asker is 'Maya'" in result.model_input()
+        assert "without a name" not in result.model_input()

@@ -58,30 +58,30 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
-    asked, known = asyncio.Event(), asyncio.Event()
+    event, value_event = asyncio.Event(), asyncio.Event()
     rights = Policy.rights
 
     async def looked_up(self: Policy, person: Person, address: Address) -> Rights:
         if address.channel == "C1":
-            asked.set()
-            await known.wait()
+            event.set()
+            await value_event.wait()
         return await rights(self, person, address)
 
     monkeypatch.setattr(Policy, "rights", looked_up)
     async with bot_home.open(policy=allow_list()) as ponte:
-        await check_other_channel_is_answered(ponte, asked, known)
+        await check_other_channel_is_answered(ponte, event, value_event)
 
 
 async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
-    asked = asyncio.Event()
+    event = asyncio.Event()
     rights = Policy.rights
 
     async def looked_up(self: Policy, person: Person, address: Address) -> Rights:
-        if not asked.is_set():
-            asked.set()
+        if not event.is_set():
+            event.set()
             await asyncio.Event().wait()
         return await rights(self, person, address)
 
@@ -89,7 +89,7 @@ async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
     async with bot_home.open(policy=allow_list()) as ponte:
         only_one_works(ponte)
         _, first = await ponte.send("one", "C1")
-        await asked.wait()
+        await event.wait()
         assert (await ponte.ask("stop", "C1")).text == "Stopped."
         assert (await ponte.wait_for_answer(first)).status == "stopped"
         assert (await ponte.ask("two", "C1")).text == "You said: two"

@@ -69,17 +69,17 @@ async def test_each_person_finds_what_they_may_decide(bot_home: BotHome) -> None
                 answer = await client.post(f"/cards/{id}", json={"action": action})
                 assert answer.status_code == status, (id, action, answer.text)
         assert table.applied == []
-        done = await owner.post(f"/cards/{large}", json={"action": "approve"})
-        assert (done.status_code, done.json()["state"]) == (200, "done")
+        response = await owner.post(f"/cards/{large}", json={"action": "approve"})
+        assert (response.status_code, response.json()["state"]) == (200, "done")
         assert [id for id, *_ in await waiting(owner)] == [small, slack]
 
 
 async def test_a_name_alone_links_nobody_to_slack(bot_home: BotHome) -> None:
     """A person of the page called as an approver in Slack decides nothing there."""
     policy = allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))
-    named = TableRules({"people": TableRule("ask", frozenset({"slack:ana", "slack:U5"}))})
+    table_rules = TableRules({"people": TableRule("ask", frozenset({"slack:ana", "slack:U5"}))})
     async with (
-        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy, rules=named) as ponte,
+        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy, rules=table_rules) as ponte,
         page(ponte) as (owner, ana, _),
     ):
         id = (await proposed_on_slack(ponte, "k1", "table_delete", MEMBER, ids=["1"])).id
@@ -142,8 +142,8 @@ async def test_only_the_tabs_of_those_who_may_decide_are_told(
         await says(ponte, f"deny {id}", ANA)
         assert (await until(owners, "requests"))[-1].data == {"count": 0}
         await bia.post("/chat", json={"message": "help", "conversation": "desk"})
-        seen = await until(bias, "done")
-        assert "requests" not in {event.name for event in seen}
+        events = await until(bias, "done")
+        assert "requests" not in {event.name for event in events}
 
 
 async def test_the_owner_s_own_request_names_them(bot_home: BotHome) -> None:
@@ -154,8 +154,8 @@ async def test_the_owner_s_own_request_names_them(bot_home: BotHome) -> None:
             "fr": "Demande faite par vous.",
         }.items():
             answer = await ponte.ask_message(replace(on_page(DELETE, OWNER), locale=locale))
-            listed = await ponte.ask_message(replace(on_page("approvals", OWNER), locale=locale))
-            for card in (*answer.cards, *listed.cards):
+            listing = await ponte.ask_message(replace(on_page("approvals", OWNER), locale=locale))
+            for card in (*answer.cards, *listing.cards):
                 assert card.text.startswith(words)
 
 
@@ -176,11 +176,11 @@ async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: B
         (card,) = (await says(ponte, "approvals", OWNER)).cards
         assert (card.id, bool(card.rows)) == (id, True)
         await says(ponte, "forget", ANA)
-        stored = await ponte.engine.stores.database.read(
+        content = await ponte.engine.stores.database.read(
             lambda c: c.execute("SELECT answer FROM inbox WHERE answer LIKE '%cards%'").fetchall()
         )
-        (kept,) = [decode_json(Answer, row["answer"]).cards for row in stored]
-        assert [(one.id, one.rows, one.actions) for one in kept] == [(id, (), ())]
+        (cards,) = [decode_json(Answer, row["answer"]).cards for row in content]
+        assert [(one.id, one.rows, one.actions) for one in cards] == [(id, (), ())]
 
 
 async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: BotHome) -> None:
@@ -200,14 +200,14 @@ async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: B
         wrong = await ana.post(f"/cards/{id}", json={**body, "values": {"Name": "wrong"}})
         assert "takes no such value" in wrong.json()["text"]
         assert "card" not in wrong.json()
-        changed = (await ana.post(f"/cards/{id}", json=body)).json()
-        assert changed["card"]["revision"] == 2
+        change = (await ana.post(f"/cards/{id}", json=body)).json()
+        assert change["card"]["revision"] == 2
         old = (await ana.post(f"/cards/{id}", json=body)).json()
         assert "This version was replaced" in old["text"]
-        assert (changed["status"], old["status"]) == ("done", "failed")
+        assert (change["status"], old["status"]) == ("done", "failed")
         form = (await ana.get(f"/cards/{id}/form")).json()
         assert [form["revision"], form["fields"][0]["value"]] == [2, "Grace"]
         await ana.post(f"/cards/{id}", json={"action": "deny", "revision": 2})
-        decided = await ana.get(f"/cards/{id}/form")
-        assert (decided.status_code, "can't be changed" in decided.text) == (400, True)
+        response = await ana.get(f"/cards/{id}/form")
+        assert (response.status_code, "can't be changed" in response.text) == (400, True)
         assert table.applied == []

@@ -48,8 +48,8 @@ async def test_a_card_of_one_is_unknown_to_another(bot_home: BotHome, clicked: b
         id = await propose(ponte, UPDATE, ANA)
         unknown = (await says(ponte, "approve zzz222", BIA, clicked)).text
         for word in ("approve", "deny", "undo"):
-            told = await says(ponte, f"{word} {id}", BIA, clicked)
-            assert (told.status, told.text) == ("failed", unknown.replace("zzz222", id))
+            reply = await says(ponte, f"{word} {id}", BIA, clicked)
+            assert (reply.status, reply.text) == ("failed", unknown.replace("zzz222", id))
         assert table.applied == []
         assert (await says(ponte, "changes", BIA)).text == "No changes yet."
         assert id in (await says(ponte, "changes", ANA)).text
@@ -63,10 +63,10 @@ async def test_what_needs_an_admin_is_the_owner_s_to_decide(bot_home: BotHome) -
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table) as ponte:
         id = await propose(ponte, DELETE, ANA)
-        refused = await says(ponte, f"approve {id}", ANA)
-        assert (refused.code, "an admin must approve it" in refused.text) == ("forbidden", True)
-        done = await approve_after_reading(ponte, on_page(f"approve {id}", OWNER))
-        assert "approved" in done.text.casefold()
+        reply = await says(ponte, f"approve {id}", ANA)
+        assert (reply.code, "an admin must approve it" in reply.text) == ("forbidden", True)
+        outcome = await approve_after_reading(ponte, on_page(f"approve {id}", OWNER))
+        assert "approved" in outcome.text.casefold()
         assert table.rows == {}
 
 
@@ -84,8 +84,8 @@ async def test_who_is_named_an_admin_decides_for_others(bot_home: BotHome) -> No
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=allow_list(admins=frozenset({"web:bia"}))) as ponte:
         id = await propose(ponte, DELETE, ANA)
-        done = await approve_after_reading(ponte, on_page(f"approve {id}", BIA))
-        assert done.status == "done"
+        outcome = await approve_after_reading(ponte, on_page(f"approve {id}", BIA))
+        assert outcome.status == "done"
         assert table.rows == {}
 
 

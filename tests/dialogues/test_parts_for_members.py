@@ -58,8 +58,8 @@ async def test_a_member_reads_only_what_works(bot_home: BotHome) -> None:
 def test_no_base_and_sample_tables_are_told_apart(locale: str) -> None:
     off, sample = Health("nocodb", "off", "set NOCODB_URL"), Health("sample", "on")
     with use_locale(locale):
-        found = (describe_parts([off]), describe_parts([off, sample]))
-    assert found == tuple([line] for line in WITHOUT_A_BASE[locale])
+        matches = (describe_parts([off]), describe_parts([off, sample]))
+    assert matches == tuple([line] for line in WITHOUT_A_BASE[locale])
 
 
 NO_TABLES = {

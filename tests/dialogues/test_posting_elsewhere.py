@@ -89,8 +89,8 @@ class SlackPosting:
 async def posting_on_slack(home: Path) -> AsyncIterator[SlackPosting]:
     policy = allow_list(frozenset({"*"}))
     messengers: dict[str, Messenger] = {}
-    chosen = make_choices(EchoModel(), [PlacePostSource(messengers)], policy)
-    async with workplace(home, Setting(chosen=chosen)) as work:
+    choices = make_choices(EchoModel(), [PlacePostSource(messengers)], policy)
+    async with workplace(home, Setting(chosen=choices)) as work:
         messengers["slack"] = work.bot.slack
         yield SlackPosting(work, policy)
 
@@ -110,9 +110,9 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
         bobs = slack.dm(w.bob)
 
         card = await ponte.ask(mention(sales), WILFUL)
-        seen = card.visible_text.replace("\\", "")
+        event = card.visible_text.replace("\\", "")
         for part in ("Post to #sales", "**now**", "code", "Requested by Alice", "can't be undone"):
-            assert part in seen, (part, seen)
+            assert part in event, (part, event)
         assert not ponte.posts(sales.id), "nothing is posted before a person approves"
         id = card.buttons["Approve"]["value"]
         await ponte.approve(card, "Posted.")
@@ -120,9 +120,9 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
         slack.say(w.alice, undoing, f"{slack.bot} undo {id}")
         await slack.wait_until(lambda: slack.ephemeral_posts(undoing.id))
         assert "Posts can't be undone." in slack.ephemeral_posts(undoing.id)[0].visible_text
-        (made,) = ponte.posts(sales.id)
-        source = made.blocks[0]["text"]
-        assert [block["type"] for block in made.blocks] == ["markdown"], "no buttons"
+        (post,) = ponte.posts(sales.id)
+        source = post.blocks[0]["text"]
+        assert [block["type"] for block in post.blocks] == ["markdown"], "no buttons"
         *quote, empty, last = source.split("\n")
         assert all(line.startswith(">") for line in quote), source
         assert (empty, last) == ("", "Requested by Alice."), source
@@ -147,15 +147,15 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
             ("of a stranger", bob, "Hi", stranger, "where you can write"),
             ("of a guest", bob, "Hi", guest, "where you can write"),
         ):
-            said = await ponte.ask(to, text, who, w.general if case == "here" else None)
-            assert words in said.visible_text, (case, said.visible_text)
-            assert not said.buttons, case
+            answer = await ponte.ask(to, text, who, w.general if case == "here" else None)
+            assert words in answer.visible_text, (case, answer.visible_text)
+            assert not answer.buttons, case
 
         newcomer = slack.person("Nia")
         ponte.faults.add("users.info", "missing_scope", 0)
-        said = await ponte.ask(f"<@{newcomer.id}>", "Hi", w.alice)
-        assert "couldn't check" in said.visible_text
-        assert not said.buttons
+        answer = await ponte.ask(f"<@{newcomer.id}>", "Hi", w.alice)
+        assert "couldn't check" in answer.visible_text
+        assert not answer.buttons
         ponte.faults.end("users.info")
 
         card = await ponte.ask(bob, "Call Ana.", place=w.dm)
@@ -198,8 +198,8 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
 
         book = RuleBook((Rule("rules 1", deny=(f"post:slack:*:{sales.id}",)),))
         ponte.policy.config = FixedConfig(rule_book=book)
-        said = await ponte.ask(mention(sales), "No")
-        assert "You don't have permission to post there" in said.visible_text
+        answer = await ponte.ask(mention(sales), "No")
+        assert "You don't have permission to post there" in answer.visible_text
 
 
 async def test_cards_show_all_of_the_text_or_no_button_on_slack(tmp_path: Path) -> None:
@@ -236,20 +236,20 @@ async def test_a_killed_process_neither_loses_nor_doubles_the_post(
     async def die(batch: Any, rows: list[RowWrite]) -> Any:
         if homes[1].exists():
             return await write(batch, rows)
-        written = await write(batch, rows) if made == "at once" else None
+        result = await write(batch, rows) if made == "at once" else None
         copy_home(*homes)
         if made == "late":
             late.append((batch, rows))
-        if written is None:
+        if result is None:
             raise ToolError("It was killed.")
-        return written
+        return result
 
     async def find_before_it_is_made(batch: Any, row: RowWrite) -> Any:
-        found = await find(batch, row)
+        position = await find(batch, row)
         for one in late:
             late.clear()
             await write(*one)
-        return found
+        return position
 
     monkeypatch.setattr(elsewhere, "ARRIVAL_SECONDS", 0)
     homes[0].mkdir()
@@ -316,14 +316,14 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     discord.lose("POST", f"/channels/{sales.id}/messages", times=1)
     await (await ana.click(card, "Approve")).wait_for_ack()
     await discord.wait_until(lambda: "Posted." in words_of(card))
-    (made,) = own(sales)
-    quote, code, end = made["content"].split("```")
+    (result,) = own(sales)
+    quote, code, end = result["content"].split("```")
     lines = quote.rstrip("\n").split("\n")
-    assert all(line.startswith(">") for line in lines), made["content"]
+    assert all(line.startswith(">") for line in lines), result["content"]
     assert end == "\n\nRequested by Ana.", "what leaves code open is closed"
-    assert not made.get("components")
+    assert not result.get("components")
     for bad in ("@everyone", "https://evil", "](", "||"):
-        assert bad not in made["content"], bad
+        assert bad not in result["content"], bad
     card_words = words_of(card).replace("\n", "")
     for part in ("".join(lines), code.strip()):
         assert part in card_words, "the card showed what is posted"
@@ -347,12 +347,12 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
         ("a channel, from a direct message", ana.dm, f"<#{sales.id}>", "where you can write"),
         ("a person, from a direct message", ana.dm, f"<@{rui.id}>", "where you can write"),
     ):
-        said = await ask(to, "Hi", place)
-        await discord.wait_until(functools.partial(is_in, words, said))
-        assert not said.get("components"), case
+        answer = await ask(to, "Hi", place)
+        await discord.wait_until(functools.partial(is_in, words, answer))
+        assert not answer.get("components"), case
     discord.lose("GET", f"/users/{rui.id}", times=99)
-    said = await ask(f"<@{rui.id}>", "Hi")
-    await discord.wait_until(functools.partial(is_in, "couldn't check", said))
+    answer = await ask(f"<@{rui.id}>", "Hi")
+    await discord.wait_until(functools.partial(is_in, "couldn't check", answer))
     discord.faults.clear()
     card = await ask(f"<@{rui.id}>", "Call Ana.")
     await (await ana.click(card, "Approve")).wait_for_ack()
@@ -423,26 +423,26 @@ async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
     places: Places, faults: Faults, words: str
 ) -> None:
     batch = PlacePosts({"slack": cast(Messenger, places)}).open(make_post())
-    (checked,) = await batch.check(make_post().rows)
+    (finding,) = await batch.check(make_post().rows)
     places.recorder.faults = faults
     with pytest.raises(ToolError, match=words):
-        await batch.write([checked.write])
+        await batch.write([finding.write])
     places.recorder.faults = Faults()
-    (again,) = await batch.check([checked.write])
+    (again,) = await batch.check([finding.write])
     assert again.state == "before", "so it could be made now"
-    (written,) = await batch.write([again.write])
+    (result,) = await batch.write([again.write])
     assert [post.text for post in places.recorder.posts] == ["Hello"]
-    (found,) = await batch.check([written])
-    assert (found.state, found.current) == ("after", written.after)
+    (match,) = await batch.check([result])
+    assert (match.state, match.current) == ("after", result.after)
 
 
 async def test_a_post_of_a_dead_process_that_arrives_during_the_check_is_found(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posts = PlacePosts({"slack": cast(Messenger, places)})
-    (checked,) = await posts.open(make_post()).check(make_post().rows)
+    (finding,) = await posts.open(make_post()).check(make_post().rows)
     monkeypatch.setattr(places, "find_post", AsyncMock(side_effect=[None, "p1"]))
-    (again,) = await posts.open(make_post()).check([checked.write])
+    (again,) = await posts.open(make_post()).check([finding.write])
     assert (again.state, again.write.id) == ("after", "p1")
 
 
@@ -459,18 +459,18 @@ async def test_nothing_is_posted_to_a_person_who_cannot_be_written_to(
 ) -> None:
     draft, places.refusal = make_post(BOB), refusal
     batch = PlacePosts({"slack": cast(Messenger, places)}).open(draft)
-    with pytest.raises(ToolError) as refused:
+    with pytest.raises(ToolError) as error:
         await batch.check(draft.rows)
-    assert (refused.value.words(), refused.value.code) == (words, "drift")
+    assert (error.value.words(), error.value.code) == (words, "drift")
 
 
 async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided() -> None:
     posts, draft = PlacePosts({}), make_post()
     with pytest.raises(NotAllowed, match="couldn't check whether you can write there"):
         await posts.check_asker(draft)
-    with pytest.raises(ToolError) as refused:
+    with pytest.raises(ToolError) as error:
         await posts.open(replace(draft, target=dict(make_post(BOB).target))).check(draft.rows)
-    assert refused.value.code == "drift"
+    assert error.value.code == "drift"
 
 
 async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
@@ -486,8 +486,8 @@ async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
         ("a webhook", Person(HOOK_PLATFORM, "ci"), ours, False),
         ("a webhook's message, a run", Person("slack", "U1", "T1"), not_ours, False),
     ):
-        asked = replace(message, author=author, origin=origin)
-        assert bool(offered_tools([tool], asked)) == is_offered, case
+        variant = replace(message, author=author, origin=origin)
+        assert bool(offered_tools([tool], variant)) == is_offered, case
     assert await PlacePostSource({}).tools(Viewer()) == ()
 
 
@@ -503,13 +503,13 @@ async def test_the_text_of_a_proposed_post_is_changed_by_who_can_write_there(
     assert (field.key, field.type, field.value) == ("Text", "lines", "Hello")
     posts = PlacePosts({"slack": cast(Messenger, places)})
     changer = Changer(BOB, SALES, Viewer(), UTC)
-    made = await posts.revise(change, {"Text": "**Bye** <!here>"}, changer)
-    (new,) = made.rows
+    revision = await posts.revise(change, {"Text": "**Bye** <!here>"}, changer)
+    (new,) = revision.rows
     assert new.after
     assert new.after["text"].endswith("Requested by Bob.")
     assert "<!here>" not in new.after["text"]
     assert (new.after["typed"], new.applier_data) == ("**Bye** <!here>", "")
-    assert json.loads(made.target["asker"])["id"] == BOB.id
+    assert json.loads(revision.target["asker"])["id"] == BOB.id
     for text, words in ((" ", "empty"), ("x" * 2_000, "too long")):
         with pytest.raises(ToolError, match=words):
             await posts.revise(change, {"Text": text}, changer)

@@ -83,11 +83,11 @@ async def test_an_event_that_is_handled_twice_finds_its_proposal(bot_home: BotHo
     table = editable()
     async with bot(bot_home, table, policy=rights()) as ponte:
         old = await denied_card(ponte)
-        stored = ponte.engine.changes.ledger.propose_again
+        propose_again = ponte.engine.changes.ledger.propose_again
         crashes = [True]
 
         async def crash(*values: object, **more: object) -> object:
-            change = await stored(*values, **more)  # type: ignore[arg-type]
+            change = await propose_again(*values, **more)  # type: ignore[arg-type]
             if crashes:
                 crashes.clear()
                 raise RuntimeError("a crash before the answer")
@@ -135,8 +135,8 @@ async def test_a_request_that_failed_is_proposed_again(bot_home: BotHome) -> Non
         old = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": NEW})
         table.rows["1"]["Status"] = "Moved"
         await says(ponte, f"approve {old.id}", "k2", clicked=True)
-        (failed,) = await ponte.engine.changes.views.cards([old.id])
-        assert (failed.state, failed.actions) == ("failed", ("again",))
+        (failure,) = await ponte.engine.changes.views.cards([old.id])
+        assert (failure.state, failure.actions) == ("failed", ("again",))
         (new,) = (await says(ponte, f"again {old.id}", "k3", clicked=True)).cards
         await says(ponte, f"approve {new.id}", "k4", clicked=True)
         assert table.rows["1"] == NEW
@@ -175,11 +175,11 @@ async def test_what_cannot_be_proposed_again_says_why(bot_home: BotHome) -> None
         elsewhere = await says(ponte, f"again {old.id}", "k3", thread="t9")
         assert "requested in another conversation" in elsewhere.text
         del table.rows["1"]
-        gone = await says(ponte, f"again {old.id}", "k4")
-        assert gone.text.startswith("There is no row 1.")
+        removal = await says(ponte, f"again {old.id}", "k4")
+        assert removal.text.startswith("There is no row 1.")
         await says(ponte, "forget yes", "k5")
-        erased = await says(ponte, f"again {old.id}", "k6")
-        assert "can't be proposed again" in erased.text
+        reply = await says(ponte, f"again {old.id}", "k6")
+        assert "can't be proposed again" in reply.text
 
 
 async def test_where_nothing_can_be_read_again_it_is_not_offered(bot_home: BotHome) -> None:
@@ -210,8 +210,8 @@ async def test_on_slack_the_asker_presses_it_on_a_denied_request(tmp_path: Path)
         await slack.click(t.w.bob, card, "Propose again").acked.wait()
         there = slack.workspace
         await t.until(lambda: slack.ephemeral_posts(card.channel))
-        (refused,) = slack.ephemeral_posts(card.channel)
-        assert "Só essa pessoa pode propor a alteração de novo" in refused.visible_text
+        (refusal,) = slack.ephemeral_posts(card.channel)
+        assert "Só essa pessoa pode propor a alteração de novo" in refusal.visible_text
         await t.w.restart()
         await slack.click(t.w.alice, card, "Propose again").acked.wait()
         await t.until(lambda: "Propose again" not in card.buttons)
@@ -232,8 +232,8 @@ async def test_on_discord_the_asker_presses_it_on_an_expired_request(team: Team)
     team.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
     team.ponte.engine.changes.lifecycle.on_change()
     await team.discord.wait_until(lambda: "Propose again" in labels(card))
-    refused = await (await team.cleo.click(card, "Propose again")).wait_for_ack()
-    await refused.wait_until(lambda exchange: "Only they can" in repr(exchange.followups))
+    ack = await (await team.cleo.click(card, "Propose again")).wait_for_ack()
+    await ack.wait_until(lambda exchange: "Only they can" in repr(exchange.followups))
     await team.restart()
     await (await team.ana.click(card, "Propose again")).wait_for_ack()
     await team.discord.wait_until(

@@ -33,7 +33,7 @@ async def test_inputs_by_name_or_as_text(bot_home: BotHome) -> None:
 async def test_what_is_wrong_is_told_before_anything_runs(bot_home: BotHome) -> None:
     quick = RegisteredCommands(elsewhere=frozenset({"close-day"}))
     async with bot_home.open(quick=quick) as ponte:
-        for said, told in (
+        for message, text in (
             ("quick-command daily-sumary May", "Did you mean `daily-summary`?"),
             ("quick-command daily-summary", "also needs day"),
             ("quick-command daily-summary day=x tone=loud", "one of these values: dry, warm"),
@@ -42,8 +42,8 @@ async def test_what_is_wrong_is_told_before_anything_runs(bot_home: BotHome) -> 
             ("quick-command", "Specify a quick command"),
             ("quick-command close-day", "can't be run in this channel"),
         ):
-            answer = await ponte.ask(said)
-            assert (answer.status, told in answer.text) == ("failed", True), answer.text
+            answer = await ponte.ask(message)
+            assert (answer.status, text in answer.text) == ("failed", True), answer.text
     assert quick.ran == []
 
 
@@ -53,10 +53,10 @@ async def test_an_attached_file_that_is_too_large_is_refused_before_anything_run
     quick = RegisteredCommands()
     large = Attachment("all.csv", "text/csv", MAX_ATTACHMENT_BYTES + 1)
     async with bot_home.open(quick=quick) as ponte:
-        asked = replace(on_slack("quick-command echo", "k1"), attachments=(large,))
-        refused = await ponte.ask_message(asked)
-        assert (refused.status, refused.code) == ("failed", "too_large")
-        assert "all.csv" in refused.text
+        variant = replace(on_slack("quick-command echo", "k1"), attachments=(large,))
+        answer = await ponte.ask_message(variant)
+        assert (answer.status, answer.code) == ("failed", "too_large")
+        assert "all.csv" in answer.text
     assert quick.ran == []
 
 
@@ -65,14 +65,14 @@ async def test_rights_to_spend_and_for_marked_ones_to_write(bot_home: BotHome) -
     async with bot_home.open(quick=quick, policy=RIGHTS) as ponte:
         run = await says(ponte, "quick-command echo hi", "k1", STRANGER)
         assert run.text == "echo ran with 'hi'"
-        marked = await says(ponte, "quick-command close-day", "k2", STRANGER)
-        assert (marked.code, "change data" in marked.text) == ("forbidden", True)
+        reply = await says(ponte, "quick-command close-day", "k2", STRANGER)
+        assert (reply.code, "change data" in reply.text) == ("forbidden", True)
         await says(ponte, "quick-command close-day", "k3")
     assert [slug for slug, _ in quick.ran] == ["echo", "close-day"]
     everybody = allow_list(frozenset(), frozenset())
     async with bot_home.open(quick=quick, policy=everybody) as ponte:
-        refused = await says(ponte, "quick-command echo hi", "k4", OUTSIDER)
-        assert refused.code == "forbidden"
+        refusal = await says(ponte, "quick-command echo hi", "k4", OUTSIDER)
+        assert refusal.code == "forbidden"
 
 
 async def test_its_result_may_hold_files_or_be_a_failure(bot_home: BotHome) -> None:
@@ -80,9 +80,9 @@ async def test_its_result_may_hold_files_or_be_a_failure(bot_home: BotHome) -> N
     async with bot_home.open(quick=quick) as ponte:
         assert [f.name for f in (await ponte.ask("quick-command echo")).files] == ["a.txt"]
         quick.outcome = Outcome("error", "The agent is asleep.")
-        failed = await ponte.ask("quick-command echo")
-        assert failed.text == "The quick command `echo` failed: The agent is asleep."
-        assert (failed.status, failed.code) == ("failed", "tool")
+        answer = await ponte.ask("quick-command echo")
+        assert answer.text == "The quick command `echo` failed: The agent is asleep."
+        assert (answer.status, answer.code) == ("failed", "tool")
 
 
 async def test_it_counts_as_a_turn_of_the_day(bot_home: BotHome) -> None:

@@ -26,17 +26,17 @@ async def test_a_message_over_the_limit_is_refused_at_once(tmp_path: Path) -> No
         fake.say(Script(text="Hello.", fail="hang"))
         assert (await later(ponte, "one")).status_code == 202
         await fake.wait_for_failures()
-        accepted = await later(ponte, "two")
-        assert (accepted.status_code, accepted.json()["status"]) == (202, "accepted")
+        receipt = await later(ponte, "two")
+        assert (receipt.status_code, receipt.json()["status"]) == (202, "accepted")
         for conversation in ("main", "main", "other", "other"):  # the first time, and a repeat
-            refused = await later(
+            refusal = await later(
                 ponte, "three", conversation=conversation, event_key=f"k-{conversation}"
             )
-            assert refused.status_code == 429
-            assert refused.json()["error"]["code"] == "too_many"
+            assert refusal.status_code == 429
+            assert refusal.json()["error"]["code"] == "too_many"
             assert (
                 "of your messages are already queued, so I didn't process this one"
-                in refused.json()["error"]["message"]
+                in refusal.json()["error"]["message"]
             )
 
 
@@ -45,14 +45,14 @@ async def test_a_turn_over_the_cap_shows_that_it_was_refused(tmp_path: Path) -> 
     async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_daily_turns="1/0") as ponte:
         fake.say("Hello.")
         await ponte.ask("one", conversation="main")
-        accepted = await later(ponte, "two")
-        assert accepted.status_code == 202
+        receipt = await later(ponte, "two")
+        assert receipt.status_code == 202
         again = await ponte.web.post("/chat", json={"message": "x"})
         assert again.status_code == 429, "the turns of a conversation come one after the other"
-        shown = (await ponte.web.get("/conversations/main")).json()["messages"]
-        said, told = [one for one in shown if one["turn"] == accepted.json()["turn"]]
-        assert said["state"] == "failed"
-        assert (told["status"], told["code"]) == ("failed", "too_many")
+        value = (await ponte.web.get("/conversations/main")).json()["messages"]
+        message, text = [one for one in value if one["turn"] == receipt.json()["turn"]]
+        assert message["state"] == "failed"
+        assert (text["status"], text["code"]) == ("failed", "too_many")
 
 
 async def test_a_typed_command_is_asked_again(tmp_path: Path) -> None:
@@ -60,19 +60,19 @@ async def test_a_typed_command_is_asked_again(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake, whole(tmp_path, fake) as ponte:
         first = await ponte.ask("hello")
         for text in ("help", "status", "hello again"):
-            shown = await ponte.ask("status")
+            answer = await ponte.ask("status")
             again = await ponte.web.post(
-                "/chat", json={"message": text, "conversation": "c1", "replaces": shown["turn"]}
+                "/chat", json={"message": text, "conversation": "c1", "replaces": answer["turn"]}
             )
             assert again.status_code == 200, (text, again.text)
             assert again.json()["status"] == "done", text
-        for old, status in ((first["turn"], 400), (shown["turn"], 400), ("a" * 16, 404)):
-            refused = await ponte.web.post(
+        for old, status in ((first["turn"], 400), (answer["turn"], 400), ("a" * 16, 404)):
+            response = await ponte.web.post(
                 "/chat", json={"message": "x", "conversation": "c1", "replaces": old}
             )
-            assert refused.status_code == status, refused.text
+            assert response.status_code == status, response.text
         elsewhere = await ponte.ask("status", conversation="c2")
-        refused = await ponte.web.post(
+        response = await ponte.web.post(
             "/chat", json={"message": "x", "conversation": "c1", "replaces": elsewhere["turn"]}
         )
-        assert refused.status_code == 404
+        assert response.status_code == 404

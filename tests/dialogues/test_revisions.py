@@ -54,8 +54,8 @@ async def test_a_press_of_another_revision_does_nothing(bot_home: BotHome) -> No
             assert [(each.state, each.revision) for each in late.cards] == [("open", 2)]
         assert table.rows == {}
         (newest,) = late.cards
-        done = await ponte.click(f"approve {newest.press_id}", at)
-        assert "Done." in done.cards[0].text
+        click = await ponte.click(f"approve {newest.press_id}", at)
+        assert "Done." in click.cards[0].text
         assert table.rows == {"1": ADA}
         undone = await ponte.click(f"undo {card.id}", at)
         assert undone.cards[0].state == "undone", "the last version alone can be undone"
@@ -67,6 +67,6 @@ async def test_buttons_carry_the_revision() -> None:
     assert '"value": "abc234.2"' in json.dumps(slack_render.card_blocks(card))
     (button,) = discord_render.build_buttons([card]).children
     assert isinstance(button, discord.ui.Button)
-    found = discord_render.CARD_BUTTON_ID.fullmatch(button.custom_id or "")
-    assert found
-    assert (found["card"], found["revision"]) == ("abc234", ".2")
+    match = discord_render.CARD_BUTTON_ID.fullmatch(button.custom_id or "")
+    assert match
+    assert (match["card"], match["revision"]) == ("abc234", ".2")

@@ -64,13 +64,13 @@ async def office(
     bot_home: BotHome, folder: Path, text: str
 ) -> AsyncIterator[tuple[RunningBot, Policy, EchoModel]]:
     """A bot over the fake NocoDB."""
-    chosen, model = policy(), EchoModel()
-    chosen.config = FixedConfig(rule_book=book(text, folder))
+    choice, model = policy(), EchoModel()
+    choice.config = FixedConfig(rule_book=book(text, folder))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        opened = bot_home.open(model, sources=[source], appliers=[source.rows], policy=chosen)
-        async with opened as ponte:
-            yield ponte, chosen, model
+        file = bot_home.open(model, sources=[source], appliers=[source.rows], policy=choice)
+        async with file as ponte:
+            yield ponte, choice, model
 
 
 async def calls(
@@ -99,11 +99,11 @@ async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
     bot_home: BotHome, tmp_path: Path
 ) -> None:
     async with office(bot_home, tmp_path, CLOSED) as (ponte, _, model):
-        refused = await calls(ponte, "k1", "nocodb_get", table="Orders", id="12")
-        assert "not found." in refused.text
-        linked = await calls(ponte, "k2", "nocodb_get", table="Customers", id="1")
-        assert "Customer 01" in linked.text
-        assert "Order" not in linked.text
+        refusal = await calls(ponte, "k1", "nocodb_get", table="Orders", id="12")
+        assert "not found." in refusal.text
+        link = await calls(ponte, "k2", "nocodb_get", table="Customers", id="1")
+        assert "Customer 01" in link.text
+        assert "Order" not in link.text
         assert "Tables: Customers, Readings." in tool_descriptions(model.asks[-1].tools)
         elsewhere = await calls(ponte, "k3", "nocodb_get", channel="C2", table="Orders", id="12")
         assert "Order 12" in elsewhere.text
@@ -111,18 +111,18 @@ async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
 
 
 async def test_the_bridge_hides_it_too(bot_home: BotHome, tmp_path: Path) -> None:
-    chosen = policy()
+    choice = policy()
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http, pauses=())
-        async with bot_home.open(EchoModel(), sources=[source], policy=chosen) as ponte:
+        async with bot_home.open(EchoModel(), sources=[source], policy=choice) as ponte:
 
             async def executes(key: str, tool: str, **args: object) -> str:
-                asked = f"call nocodb_execute {json.dumps({'tool': tool, 'args': args})}"
-                return (await says(ponte, asked, key, BOSS)).text
+                text = f"call nocodb_execute {json.dumps({'tool': tool, 'args': args})}"
+                return (await says(ponte, text, key, BOSS)).text
 
             assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
             assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
-            chosen.config = FixedConfig(
+            choice.config = FixedConfig(
                 rule_book=book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path)
             )
             assert "Orders" not in await executes("k3", "list_tables", base_id=BASE)
@@ -143,12 +143,12 @@ deny = ["read", "propose"]
 
 async def test_who_may_see_one_table_sees_no_other(bot_home: BotHome, tmp_path: Path) -> None:
     async with office(bot_home, tmp_path, ONE_TABLE) as (ponte, _, model):
-        seen = await calls(ponte, "k1", "nocodb_tables", MEMBER)
-        assert "Customers" in seen.text
-        assert "Orders" not in seen.text
+        event = await calls(ponte, "k1", "nocodb_tables", MEMBER)
+        assert "Customers" in event.text
+        assert "Orders" not in event.text
         row = {"Name": "Ada", "Status": "Lead"}
-        made = await calls(ponte, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row])
-        assert [card.state for card in made.cards] == ["open"]
+        result = await calls(ponte, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row])
+        assert [card.state for card in result.cards] == ["open"]
         no = await calls(ponte, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
         assert "not found." in no.text
         assert "Tables: Customers." in tool_descriptions(model.asks[-1].tools)
@@ -165,15 +165,15 @@ deny = ["tool:table_d*"]
 async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
     bot_home: BotHome, tmp_path: Path
 ) -> None:
-    chosen, model = policy(), EchoModel()
+    choice, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, model=model, policy=chosen) as ponte:
-        chosen.config = FixedConfig(rule_book=book(TOOLS, tmp_path))
+    async with bot(bot_home, table, model=model, policy=choice) as ponte:
+        choice.config = FixedConfig(rule_book=book(TOOLS, tmp_path))
         await says(ponte, "hello", "k1")
         assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
         assert "table_update" in {tool.name for tool in model.asks[-1].tools}
-        refused = await calls(ponte, "k2", "table_delete", MEMBER, ids=["1"])
-        assert "there is no tool 'table_delete' here" in refused.text
+        refusal = await calls(ponte, "k2", "table_delete", MEMBER, ids=["1"])
+        assert "there is no tool 'table_delete' here" in refusal.text
 
 
 PROPOSES = """
@@ -186,16 +186,16 @@ deny = ["propose:people"]
 async def test_rights_that_were_taken_away_meanwhile_count(
     bot_home: BotHome, tmp_path: Path
 ) -> None:
-    chosen = policy()
+    choice = policy()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=chosen) as ponte:
+    async with bot(bot_home, table, policy=choice) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
-        chosen.config = FixedConfig(rule_book=book(PROPOSES, tmp_path))
-        refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
-        assert refused.code == "forbidden"
+        choice.config = FixedConfig(rule_book=book(PROPOSES, tmp_path))
+        reply = await says(ponte, f"approve {card.id}", "k2", BOSS)
+        assert reply.code == "forbidden"
         assert (
             "the person who requested it has lost the permission there (`propose:People`)"
-            in refused.text
+            in reply.text
         )
         again = await calls(ponte, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
         assert again.cards == ()
@@ -220,18 +220,18 @@ deny = ["approve"]
 async def test_a_group_decides_for_others_and_one_not_even_their_own(
     bot_home: BotHome, tmp_path: Path
 ) -> None:
-    chosen = policy()
+    choice = policy()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=chosen) as ponte:
-        chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
+    async with bot(bot_home, table, policy=choice) as ponte:
+        choice.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         own = await says(ponte, f"approve {card.id}", "k2", MEMBER)
         assert (own.code, own.is_private) == ("forbidden", True)
         assert "permission to decide on that here (`approve:People`)" in own.text
         other = await says(ponte, f"approve {card.id}", "k3", OTHER, thread="tU1")
         assert other.code == "forbidden"
-        done = await says(ponte, f"approve {card.id}", "k4", CLERK)
-        assert "Approved by Cleo" in done.text
+        reply = await says(ponte, f"approve {card.id}", "k4", CLERK)
+        assert "Approved by Cleo" in reply.text
         why = await says(ponte, f"why {card.id}", "k5", MEMBER)
         assert why.is_private
         assert "`propose:People`: allowed, because PONTE_ALLOW names" in why.text
@@ -248,16 +248,16 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
     bot_home: BotHome, tmp_path: Path
 ) -> None:
     """Not even an admin, or who asked on their own small change."""
-    chosen = policy()
+    choice = policy()
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
-    async with bot(bot_home, table, policy=chosen) as ponte:
-        chosen.config = FixedConfig(rule_book=book(NO_DECISIONS, tmp_path))
+    async with bot(bot_home, table, policy=choice) as ponte:
+        choice.config = FixedConfig(rule_book=book(NO_DECISIONS, tmp_path))
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         for number, person in enumerate((MEMBER, BOSS)):
-            asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
-            refused = await ponte.ask_message(asked)
-            assert refused.code == "forbidden"
-            assert "permission to decide on that here (`approve:People`)" in refused.text
+            message = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
+            answer = await ponte.ask_message(message)
+            assert answer.code == "forbidden"
+            assert "permission to decide on that here (`approve:People`)" in answer.text
         assert table.applied == []
         direct = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
         assert "Done." in (await approve_after_reading(ponte, direct)).text
@@ -265,7 +265,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
         assert (await says(ponte, f"deny {own.id}", "k4")).text == "Denied by Mia."
         own = await proposed_on_slack(ponte, "k5", "table_update", rows={"2": {"Name": "C"}})
         allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
-        chosen.config = FixedConfig(rule_book=book(allowed, tmp_path))
+        choice.config = FixedConfig(rule_book=book(allowed, tmp_path))
         assert "Done." in (await says(ponte, f"approve {own.id}", "k6")).text
 
 
@@ -284,10 +284,10 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
         return person.id == "U7" and person.workspace == "T1"
 
     visitor = Person("slack", "U7", workspace, "Gus")
-    async with office(bot_home, tmp_path, PLATFORM) as (ponte, chosen, model):
-        chosen.people.guests = {"slack": is_guest}
-        refused = await calls(ponte, "k1", "nocodb_get", visitor, table="Orders", id="12")
-        assert (refused.code, "Order 12" in refused.text, model.asks) == ("forbidden", False, [])
+    async with office(bot_home, tmp_path, PLATFORM) as (ponte, choice, model):
+        choice.people.guests = {"slack": is_guest}
+        refusal = await calls(ponte, "k1", "nocodb_get", visitor, table="Orders", id="12")
+        assert (refusal.code, "Order 12" in refusal.text, model.asks) == ("forbidden", False, [])
         member = await calls(ponte, "k2", "nocodb_get", MEMBER, table="Orders", id="12")
         assert "Order 12" in member.text
 
@@ -302,29 +302,29 @@ async def test_the_command_why_names_the_rule(bot_home: BotHome, tmp_path: Path)
         ("nothing_such", "Not found. Specify the ID of a change, the name of a tool, or"),
         ("abcde2", "Not found. Specify the ID of a change, the name of a tool, or"),
     ]
-    chosen = policy()
-    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=chosen) as ponte:
-        chosen.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
-        for asked, words in cases:
-            assert words in (await says(ponte, f"why {asked}", asked)).text
+    choice = policy()
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=choice) as ponte:
+        choice.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
+        for question, words in cases:
+            assert words in (await says(ponte, f"why {question}", question)).text
 
 
 async def test_why_names_what_the_registry_says(bot_home: BotHome) -> None:
     quick = RegisteredCommands(elsewhere=frozenset({"echo"}))
     async with bot_home.open(quick=quick, policy=policy()) as ponte:
-        denied = await says(ponte, "why command:echo", "k1")
-        assert denied.text.startswith("`command:echo`: denied. `echo` can't be run in this channel")
+        reply = await says(ponte, "why command:echo", "k1")
+        assert reply.text.startswith("`command:echo`: denied. `echo` can't be run in this channel")
         assert "allowed" in (await says(ponte, "why command:sum", "k2")).text
 
 
 async def test_why_of_a_name_that_is_too_long(bot_home: BotHome, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
-    chosen = policy()
-    chosen.config = FixedConfig(rule_book=book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
-    async with bot_home.open(policy=chosen) as ponte:
-        told = await says(ponte, f"why read:{'hr' * 60_000}", "k1")
-        assert told.text.startswith("`read`: denied. That name is too long")
-        assert len(told.text) < 100
+    choice = policy()
+    choice.config = FixedConfig(rule_book=book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
+    async with bot_home.open(policy=choice) as ponte:
+        reply = await says(ponte, f"why read:{'hr' * 60_000}", "k1")
+        assert reply.text.startswith("`read`: denied. That name is too long")
+        assert len(reply.text) < 100
 
 
 async def test_a_question_that_begins_with_why_is_for_the_model(bot_home: BotHome) -> None:
@@ -334,12 +334,12 @@ async def test_a_question_that_begins_with_why_is_for_the_model(bot_home: BotHom
 
 
 async def test_the_model_of_a_place_may_be_denied(bot_home: BotHome, tmp_path: Path) -> None:
-    chosen, model = policy(), EchoModel()
-    chosen.config = FixedConfig(rule_book=book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
-    async with bot_home.open(model, policy=chosen) as ponte:
-        refused = await says(ponte, "hello", "k1")
-        assert (refused.is_private, model.asks) == (True, [])
-        assert "`model:" in refused.text
+    choice, model = policy(), EchoModel()
+    choice.config = FixedConfig(rule_book=book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
+    async with bot_home.open(model, policy=choice) as ponte:
+        reply = await says(ponte, "hello", "k1")
+        assert (reply.is_private, model.asks) == (True, [])
+        assert "`model:" in reply.text
 
 
 async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(bot_home: BotHome) -> None:
@@ -350,7 +350,7 @@ async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(bot_home: Bot
             ponte, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
         )
         await ponte.engine.changes.proposals.withdraw_of(MEMBER.key)
-        told = await says(ponte, f"approve {card.id}", "k3", BOSS)
-        assert "Denied by Ponte." in told.text
+        reply = await says(ponte, f"approve {card.id}", "k3", BOSS)
+        assert "Denied by Ponte." in reply.text
         assert "Done." in (await says(ponte, f"approve {other.id}", "k4", BOSS)).text
     assert table.rows["1"]["Name"] == "B"

@@ -57,8 +57,8 @@ def make_platform_message(person: Person, text: str, key: str) -> Message:
 async def bot(
     bot_home: BotHome, table: MemoryTable, policy: Policy, model: EchoModel | None = None
 ) -> AsyncIterator[RunningBot]:
-    opened = bot_home.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
-    async with opened as ponte:
+    file = bot_home.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
+    async with file as ponte:
         yield ponte
 
 
@@ -75,9 +75,9 @@ async def test_only_permitted_tools_are_offered(bot_home: BotHome) -> None:
         for number, right in enumerate((*READING, *WRITING), 1):
             policy.config = FixedConfig(rule_book=without(MEMBER, right))
             there = await offered_tools(f"k{number}")
-            gone = "table_read" if right in READING else "table_update"
+            missing_right = "table_read" if right in READING else "table_update"
             # Of a table alone the tool is still there for others.
-            assert (gone in there) == (right == "propose:People"), right
+            assert (missing_right in there) == (right == "propose:People"), right
             policy.config = FixedConfig(rule_book=RuleBook())
             assert await offered_tools(f"r{number}") == everything, "after the next reload"
 

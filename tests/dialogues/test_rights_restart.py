@@ -29,15 +29,15 @@ async def test_a_right_is_checked_again_when_a_change_is_applied(
     async with bot(bot_home, table, policy) as ponte:
         (card,) = (await ponte.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
         policy.config = FixedConfig(rule_book=without(person, right))
-        refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
-        assert (refused.code, table.applied) == ("forbidden", [])
+        reply = await says(ponte, f"approve {card.id}", "k2", BOSS)
+        assert (reply.code, table.applied) == ("forbidden", [])
     anew = open_to_all()
     anew.config = FixedConfig(rule_book=without(person, right))
     async with bot(bot_home, table, anew) as ponte:
-        refused = await says(ponte, f"approve {card.id}", "k3", BOSS)
-        assert (refused.code, table.applied) == ("forbidden", [])
+        reply = await says(ponte, f"approve {card.id}", "k3", BOSS)
+        assert (reply.code, table.applied) == ("forbidden", [])
         anew.config = FixedConfig(rule_book=RuleBook())
         alone = on_slack(f"approve {card.id}", "k4", BOSS, channel="D9", shared=False)
-        done = await approve_after_reading(ponte, alone)
-        assert "Done." in done.text, "it was given back"
+        outcome = await approve_after_reading(ponte, alone)
+        assert "Done." in outcome.text, "it was given back"
     assert table.rows["1"]["Name"] == "A"

@@ -85,14 +85,14 @@ async def test_the_model_names_rows_and_types_none(bot_home: BotHome) -> None:
     model = PlacingModel()
     async with open_bot(bot_home, model) as ponte:
         answer = await ponte.ask(QUERY)
-    read = next(item.text for item in model.asks[1].input if item.kind == "output")
-    assert "[table: r1]" in json.loads(read)["show"]
-    (placed,) = answer.placed
-    assert isinstance(placed.data, RowsResult)
-    assert placed.data.caption == "Orders: 20 of 60 rows"
-    assert len(placed.data.rows) == 20
-    assert [column.kind for column in placed.data.columns] == ["words", "number", "words"]
-    assert f"Here:\n\n{placed.text}\n\nThat is all.\n\nSource: Orders: 20 of 60 rows" in answer.text
+    content = next(item.text for item in model.asks[1].input if item.kind == "output")
+    assert "[table: r1]" in json.loads(content)["show"]
+    (place,) = answer.placed
+    assert isinstance(place.data, RowsResult)
+    assert place.data.caption == "Orders: 20 of 60 rows"
+    assert len(place.data.rows) == 20
+    assert [column.kind for column in place.data.columns] == ["words", "number", "words"]
+    assert f"Here:\n\n{place.text}\n\nThat is all.\n\nSource: Orders: 20 of 60 rows" in answer.text
     assert "[table" not in answer.text
 
 
@@ -121,10 +121,10 @@ async def test_the_same_rows_on_every_platform(bot_home: BotHome) -> None:
     assert page.count("<tr>") == 21
     assert f'data-value="{float(data.values[0][1] or 0)!r}"' in page
     assert data.rows[0][0] in to_discord(answer.text).text
-    written = io.StringIO()
-    shown = {"response": answer.text, "status": "done", "cards": [], "files": []}
-    Screen(written).show_answer(shown)
-    assert data.rows[19][0] in written.getvalue()
+    output = io.StringIO()
+    view = {"response": answer.text, "status": "done", "cards": [], "files": []}
+    Screen(output).show_answer(view)
+    assert data.rows[19][0] in output.getvalue()
 
 
 async def test_caption_and_source_agree_beside_a_file(bot_home: BotHome) -> None:
@@ -152,8 +152,8 @@ async def test_figures_by_group_are_rows_too(bot_home: BotHome) -> None:
 async def test_an_unknown_id_is_a_note_and_a_table_that_the_model_types_stays(
     bot_home: BotHome,
 ) -> None:
-    typed = "| a |\n| --- |\n| 1 |\n\n[table: r7]\n\n`[table: r1]` and ```\n[table: r1]\n```"
-    async with open_bot(bot_home, PlacingModel(typed)) as ponte:
+    text = "| a |\n| --- |\n| 1 |\n\n[table: r7]\n\n`[table: r1]` and ```\n[table: r1]\n```"
+    async with open_bot(bot_home, PlacingModel(text)) as ponte:
         answer = await ponte.ask(QUERY)
     assert answer.text.startswith("| a |\n| --- |\n| 1 |\n\n_These rows are no longer available.")
     assert "`[table: r1]` and" in answer.text
@@ -172,19 +172,19 @@ def test_only_a_line_of_its_own_is_a_reference(text: str) -> None:
 
 def test_a_reference_in_a_cell_is_text_and_rows_are_placed_once() -> None:
     rows = make_rows("[table: r2]", "x\n[table: r2]\ny")
-    text, placed = place_results("[table: r1]\n[table: r1]\n", {"r1": rows, "r2": ROWS})
-    assert [each.data for each in placed] == [rows]
+    text, place = place_results("[table: r1]\n[table: r1]\n", {"r1": rows, "r2": ROWS})
+    assert [each.data for each in place] == [rows]
     assert text == rows.to_markdown() + "\n"
     assert len(text.splitlines()) == 4
 
 
 def test_a_growing_text_shows_rows_once_their_line_is_complete() -> None:
     whole = "Here:\n\n[table: r1]\n\n[1] is all."
-    shown = [place_results(whole[:end], {"r1": ROWS}, True)[0] for end in range(len(whole) + 1)]
-    for before, after in pairwise(shown):
+    views = [place_results(whole[:end], {"r1": ROWS}, True)[0] for end in range(len(whole) + 1)]
+    for before, after in pairwise(views):
         assert "[table" not in after
         assert after.startswith(before.rstrip("\n")), "Slack can only append"
-    assert shown[-1] == place_results(whole, {"r1": ROWS})[0]
+    assert views[-1] == place_results(whole, {"r1": ROWS})[0]
 
 
 def test_rows_are_stored_with_the_call_and_the_answer() -> None:
@@ -222,8 +222,8 @@ def test_slack_gets_markdown_of_what_its_table_does_not_hold(columns: int, count
 def test_a_second_table_of_a_message_is_markdown() -> None:
     one, two = make_rows("a"), make_rows("b")
     text = f"{one.to_markdown()}\n\n{two.to_markdown()}"
-    placed = (Placed(one.to_markdown(), one), Placed(two.to_markdown(), two))
-    content = message_content(text, placed=placed)
+    places = (Placed(one.to_markdown(), one), Placed(two.to_markdown(), two))
+    content = message_content(text, placed=places)
     assert [block["type"] for block in content["blocks"]] == ["data_table", "markdown"]
     blocks.check_message(content["blocks"], "chat.postMessage")
 
@@ -236,17 +236,17 @@ async def test_a_workspace_without_data_blocks_gets_markdown_and_is_not_asked_fo
     answer = make_answer(make_rows("a", "b"))
     async with answered_workplace(tmp_path, answer) as (w, inbox, post):
         w.slack.api.limits.on = False
-        tried = []
+        attempts = []
         for _ in range(4):
             assert [block["type"] for block in post.blocks] == ["markdown"]
             assert answer.text in post.visible_text or "| a | 0 |" in str(post.blocks)
             await w.ask("again")
             before, count = w.slack.api.calls["chat.postMessage"], len(w.posts())
             await w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts()).finish(answer)
-            tried.append(w.slack.api.calls["chat.postMessage"] - before)
+            attempts.append(w.slack.api.calls["chat.postMessage"] - before)
             assert len(w.posts()) == count + 1, "one post, whatever was refused"
             post = w.posts()[-1]
-        assert tried == [2, 2, 1, 1]
+        assert attempts == [2, 2, 1, 1]
 
 
 async def test_slack_shows_a_sortable_table(tmp_path: Path) -> None:
@@ -262,9 +262,9 @@ async def test_a_chart_of_rows_that_were_read(bot_home: BotHome) -> None:
     model = PlacingModel("[chart: r2]")
     async with open_bot(bot_home, model) as ponte:
         answer = await ponte.ask(f"{QUERY}\ncall chart {json.dumps(BY_TITLE)}")
-    (placed,) = answer.placed
-    assert isinstance(placed.data, Chart)
-    assert len(placed.data.labels) == 20
+    (place,) = answer.placed
+    assert isinstance(place.data, Chart)
+    assert len(place.data.labels) == 20
     assert answer.text.startswith("```\nAmounts\n")
     content = message_content(answer.text, placed=answer.placed)
     blocks.check_message(content["blocks"], "chat.postMessage")
@@ -326,13 +326,13 @@ def test_every_chart_arrives_on_every_platform(kind: Any, values: Any) -> None:
     for labels, names in ((1, 1), (12, 1), (20, 1), (20, 6), (20, 12), (50, 2)):
         data = make_chart(kind, labels, 1 if kind == "pie" else names, values)
         text = f"Before\n\n{data.to_markdown()}\n\nAfter"
-        placed = (Placed(data.to_markdown(), data),)
-        content = message_content(text, placed=placed)
+        places = (Placed(data.to_markdown(), data),)
+        content = message_content(text, placed=places)
         if any(block["type"] == "data_visualization" for block in content["blocks"]):
             blocks.check_message(content["blocks"], "chat.postMessage")
         else:
             assert content["blocks"] == [{"type": "markdown", "text": safe_markdown(text)}]
-        page = to_html(text, placed)
+        page = to_html(text, places)
         root = ElementTree.fromstring(re.search(r"<svg.*</svg>", page, re.DOTALL)[0])  # type: ignore[index]
         assert root.get("role") == "img"
         assert page.count("<tr>") == labels + 1

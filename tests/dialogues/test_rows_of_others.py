@@ -84,12 +84,12 @@ class Thread:
         if self.platform == "web":
             author = Person("web", "bo", name="Bo")
             address = Address("web", "C1", person="bo")
-            denied = frozenset({"web:bo"} if person == "member" else ())
+            denial = frozenset({"web:bo"} if person == "member" else ())
         else:
             author = Person(self.platform, person, "T1", person)
             address = Address(self.platform, "C1", "T1", "thread", is_shared=True)
-            denied = frozenset({f"{self.platform}:member"})
-        self.policy.config = FixedConfig(rule_book=deny_invoices(denied))
+            denial = frozenset({f"{self.platform}:member"})
+        self.policy.config = FixedConfig(rule_book=deny_invoices(denial))
         reply_to = ReplyTo(address, author, key, turn_id(key))
         message = Message(key, text, author, address, reply_to)
         return await self.ponte.engine.conversations.inbox.accept(message)
@@ -97,12 +97,12 @@ class Thread:
     def last_heard(self) -> str:
         """Return all that the model had for its last answer: the request, and the conversation at
         the server that it names."""
-        asked = [r for r in self.fake.requests if r.path in ("/responses", "/chat/completions")]
-        if not asked:
+        questions = [r for r in self.fake.requests if r.path in ("/responses", "/chat/completions")]
+        if not questions:
             return ""
-        body = asked[-1].body
-        held = self.fake.conversations.get(body.get("conversation", ""))
-        return json.dumps(body) + (str(held.items) if held else "")
+        body = questions[-1].body
+        conversation = self.fake.conversations.get(body.get("conversation", ""))
+        return json.dumps(body) + (str(conversation.items) if conversation else "")
 
 
 def deny_invoices(people: frozenset[str]) -> RuleBook:
@@ -166,11 +166,11 @@ async def test_rows_of_a_table_stay_with_those_who_may_read_it(
         assert INVOICE in one.last_heard()
 
         answer = await one.ask("And what do you know?", "member")
-        heard = one.last_heard()
-        assert INVOICE not in heard
-        assert "encrypted_content" not in heard
-        assert "Which invoices are there?" in heard
-        assert ANSWERED in heard, "what was posted in the thread"
+        last_message = one.last_heard()
+        assert INVOICE not in last_message
+        assert "encrypted_content" not in last_message
+        assert "Which invoices are there?" in last_message
+        assert ANSWERED in last_message, "what was posted in the thread"
         assert NOTE in answer.text
 
         await one.ask("And you?", "boss")
@@ -184,14 +184,14 @@ async def test_rows_that_were_placed_in_an_answer_are_left_out_too(
 ) -> None:
     monkeypatch.setattr(f"{__name__}.ANSWERED", f"{ANSWERED}\n\n[table:r1]\n\nThat is all.")
     async with thread(bot_home, platform) as one:
-        shown = await one.ask("Which invoices are there?", "boss")
-        assert INVOICE in shown.text
-        assert shown.placed
+        view = await one.ask("Which invoices are there?", "boss")
+        assert INVOICE in view.text
+        assert view.placed
         answer = await one.ask("And what do you know?", "member")
-        heard = one.last_heard()
-        assert INVOICE not in heard
-        assert "Most of them are paid." in heard
-        assert "That is all." in heard
+        last_message = one.last_heard()
+        assert INVOICE not in last_message
+        assert "Most of them are paid." in last_message
+        assert "That is all." in last_message
         assert f"{NOTE} What was posted stays visible here." in answer.text
         await one.ask("And you?", "boss")
         assert INVOICE in one.last_heard()
@@ -253,10 +253,10 @@ async def test_code_has_variables_and_files_of_its_own(bot_home: BotHome, platfo
         await one.ask("Run it", "member")
         assert list(one.sandbox.runs.values()) == [3, 1]
         assert "Invoices.csv" not in one.sandbox.files[-1]
-        typed = await one.ask("```python\nrows\n```", "member")
+        answer = await one.ask("```python\nrows\n```", "member")
         assert list(one.sandbox.runs.values()) == [3, 1, 1]
         assert "Invoices.csv" not in one.sandbox.files[-1]
-        assert NOTE in typed.text
+        assert NOTE in answer.text
         own = list(one.sandbox.runs)[1:]
         assert one.sandbox.forgotten == own, "its kernel ends with the turn"
         await one.ask("Run it", "boss")
@@ -268,18 +268,18 @@ async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(bot_hom
     api = open_sample_base(bot_home.home, "UTC")
     driver = SampleDriver(api)
     shop, policy = Shop(api, driver, drafting=driver), allow_list(frozenset({"slack"}))
-    model, reached = EchoModel(), asyncio.Event()
+    model, event = EchoModel(), asyncio.Event()
 
     async def wait_after_the_tool(ask: RoundRequest) -> None:
         if ask.number == 2:
-            reached.set()
+            event.set()
             await asyncio.Event().wait()
 
     model.gate = wait_after_the_tool
     async with bot_home.open(model, [shop], policy) as ponte:
         call = " ".join(("call", *INVOICES))
         receipt = await ponte.engine.conversations.inbox.accept(on_slack(call, "k1", MEMBER))
-        await reached.wait()
+        await event.wait()
         assert INVOICE in model.asks[-1].input[-1].text
     model.gate = None
     policy.config = FixedConfig(rule_book=deny_invoices(frozenset({"slack:U1"})))
@@ -291,7 +291,7 @@ async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(bot_hom
 
 
 async def test_rows_of_a_table_that_was_hidden_meanwhile(bot_home: BotHome) -> None:
-    hidden = TableRules({"invoices": TableRule("hidden")})
+    table_rules = TableRules({"invoices": TableRule("hidden")})
     async with FakeOpenAI() as fake:
         fake.say(
             Script(calls=(INVOICES,), match="Which invoices"),
@@ -299,7 +299,7 @@ async def test_rows_of_a_table_that_was_hidden_meanwhile(bot_home: BotHome) -> N
         )
         async with thread(bot_home, "slack", fake=fake) as one:
             await one.ask("Which invoices are there?", "boss")
-        async with thread(bot_home, "slack", fake=fake, rules=hidden) as one:
+        async with thread(bot_home, "slack", fake=fake, rules=table_rules) as one:
             one.count = 1
             await one.ask("And now?", "boss")
             assert ANSWERED in one.last_heard()

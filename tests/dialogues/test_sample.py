@@ -40,8 +40,8 @@ class Owner:
     home: Path
 
     async def ask(self, text: str, locale: str = "en") -> dict[str, Any]:
-        asked = {"message": text, "conversation": "work"}
-        answer = await self.web.post("/chat", json=asked, headers={"Accept-Language": locale})
+        request = {"message": text, "conversation": "work"}
+        answer = await self.web.post("/chat", json=request, headers={"Accept-Language": locale})
         answer.raise_for_status()
         return dict(answer.json())
 
@@ -50,10 +50,10 @@ class Owner:
         return dict(card)
 
     async def click(self, action: str, id: str) -> dict[str, Any]:
-        clicked = await self.web.post(
+        response = await self.web.post(
             f"/cards/{id}", json={"action": action, "conversation": "work"}
         )
-        return dict(clicked.json())
+        return dict(response.json())
 
     def status(self, id: int) -> str:
         with closing(sqlite3.connect(self.home / SAMPLE_FILE)) as connection:
@@ -67,9 +67,9 @@ class Owner:
 async def owner(home: Path, config: Config | None = None) -> AsyncIterator[Owner]:
     """A Ponte without any settings of its own, as `make run` starts it: the demo model answers."""
     settings = Settings.model_validate({**ALONE, "ponte_home": home})
-    held = Home(settings.ponte_home)
-    with held.take():
-        app = await compose(settings, config or Config(), held)
+    home_of_ponte = Home(settings.ponte_home)
+    with home_of_ponte.take():
+        app = await compose(settings, config or Config(), home_of_ponte)
         await app.start()
         try:
             page, bearer = parse_page_link(app.links()[1])
@@ -82,23 +82,23 @@ async def owner(home: Path, config: Config | None = None) -> AsyncIterator[Owner
 async def test_a_question_a_change_and_its_undo(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
         assert not (tmp_path / SAMPLE_FILE).exists(), "it is made at its first use"
-        told = await here.ask("Show me the overdue invoices")
-        assert told["response"].startswith("**Invoices**: showing 10 of 10 rows.")
-        assert 'Source: Invoices, Status is "Overdue": 10 of 10 rows, ' in told["response"]
-        assert told["response"].endswith(" Sample data.")
+        text = await here.ask("Show me the overdue invoices")
+        assert text["response"].startswith("**Invoices**: showing 10 of 10 rows.")
+        assert 'Source: Invoices, Status is "Overdue": 10 of 10 rows, ' in text["response"]
+        assert text["response"].endswith(" Sample data.")
         assert re.search(
-            r"\| INV-2003 \| .* \| €\d+\.\d\d \| Overdue \| \w{3} \d+, 2", told["response"]
+            r"\| INV-2003 \| .* \| €\d+\.\d\d \| Overdue \| \w{3} \d+, 2", text["response"]
         )
-        shown = await here.ask('/nocodb query {"table": "Orders", "fields": ["Total"]}')
-        assert re.search(r"\| €\d+\.\d\d \|", shown["response"]), "a rollup of amounts"
+        answer = await here.ask('/nocodb query {"table": "Orders", "fields": ["Total"]}')
+        assert re.search(r"\| €\d+\.\d\d \|", answer["response"]), "a rollup of amounts"
         assert stat.S_IMODE((tmp_path / SAMPLE_FILE).stat().st_mode) == 0o600
         titles = {"en": "(sample)", "pt-BR": "(exemplo)", "fr": "(exemple)"}
         for locale, label in titles.items():
             card = await here.card(PAY, locale)
             assert card["title"].endswith(f"Invoices {label}"), card["title"]
         assert here.status(3) == "Overdue"
-        done = await here.click("approve", card["id"])
-        assert (done["state"], here.status(3)) == ("done", "Paid")
+        click = await here.click("approve", card["id"])
+        assert (click["state"], here.status(3)) == ("done", "Paid")
         await here.click("undo", card["id"])
         assert here.status(3) == "Overdue"
 
@@ -107,8 +107,8 @@ async def test_a_row_that_changed_since_the_card_is_left_alone(tmp_path: Path) -
     async with owner(tmp_path) as here:
         first, second = await here.card(PAY), await here.card(PAY.replace("Paid", "Cancelled"))
         await here.click("approve", first["id"])
-        told = await here.click("approve", second["id"])
-        assert "Skipped because they changed after the request: ID 3." in told["text"]
+        click = await here.click("approve", second["id"])
+        assert "Skipped because they changed after the request: ID 3." in click["text"]
         assert here.status(3) == "Paid"
 
 
@@ -116,23 +116,23 @@ async def test_a_reset_restores_the_rows_and_ends_what_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with owner(tmp_path) as here:
-        done, waiting = await here.card(PAY), await here.card(PAY.replace("3", "10"))
-        await here.click("approve", done["id"])
+        outcome, waiting = await here.card(PAY), await here.card(PAY.replace("3", "10"))
+        await here.click("approve", outcome["id"])
         open_sample_base(tmp_path, "UTC").reset()
         assert here.status(3) == "Overdue"
-        refused = await here.click("approve", waiting["id"])
-        assert refused["state"] == "failed"
-        assert "The sample tables have been reset since you asked for this." in refused["text"]
+        click = await here.click("approve", waiting["id"])
+        assert click["state"] == "failed"
+        assert "The sample tables have been reset since you asked for this." in click["text"]
         waiting = await here.card(PAY.replace("3", "10"))
         await asyncio.to_thread(reset_by_command, monkeypatch, tmp_path)
         while True:
-            shown = (await here.web.get("/conversations/work")).json()["cards"]
-            (card,) = [one for one in shown if one["id"] == waiting["id"]]
+            value = (await here.web.get("/conversations/work")).json()["cards"]
+            (card,) = [one for one in value if one["id"] == waiting["id"]]
             if card["state"] != "open":
                 break
         assert (card["state"], card["actions"]) == ("withdrawn", [])
         assert "Withdrawn. If you still want it, ask again." in card["text"]
-        await here.click("undo", done["id"])
+        await here.click("undo", outcome["id"])
         assert here.status(3) == "Overdue"
         again = await here.card(PAY)
         assert (await here.click("approve", again["id"]))["state"] == "done", "nothing is stale"
@@ -147,9 +147,9 @@ async def test_a_damaged_file_is_told_and_can_be_restored(tmp_path: Path) -> Non
             else:
                 with closing(sqlite3.connect(tmp_path / SAMPLE_FILE)) as connection:
                     connection.execute("CREATE TABLE somebody_elses (x)")
-            told = (await here.ask("show Customers"))["response"]
-            assert "The sample tables in " in told
-            assert "ponte sample reset" in told
+            text = (await here.ask("show Customers"))["response"]
+            assert "The sample tables in " in text
+            assert "ponte sample reset" in text
             open_sample_base(tmp_path, "UTC").reset()
             assert "28 rows" in (await here.ask("show Customers"))["response"]
 
@@ -161,9 +161,9 @@ async def test_a_full_disk_writes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     async with owner(tmp_path) as here:
         card = await here.card(PAY)
         monkeypatch.setattr("core.tools.sample.base._save_row", fail)
-        told = await here.click("approve", card["id"])
-        assert told["state"] == "failed"
-        assert "(database or disk is full). Check the disk" in told["text"]
+        click = await here.click("approve", card["id"])
+        assert click["state"] == "failed"
+        assert "(database or disk is full). Check the disk" in click["text"]
         assert here.status(3) == "Overdue"
 
 
@@ -184,13 +184,13 @@ async def test_only_the_owner_is_offered_them(tmp_path: Path) -> None:
         operator = httpx.AsyncHTTPTransport(uds=str(tmp_path / "ponte.sock"))
         async with httpx.AsyncClient(transport=operator, base_url="http://ponte") as socket:
             body = {"arguments": {"name": "bia"}}
-            added = (await socket.post("/operator/people/add", json=body)).json()
-        token = added["token"]
+            addition = (await socket.post("/operator/people/add", json=body)).json()
+        token = addition["token"]
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(base_url=here.web.base_url, headers=headers) as guest:
-            asked = {"message": "show Customers", "conversation": "own"}
-            told = (await guest.post("/chat", json=asked)).json()["response"]
-            assert told.startswith("No tables are available here.")
+            request = {"message": "show Customers", "conversation": "own"}
+            value = (await guest.post("/chat", json=request)).json()["response"]
+            assert value.startswith("No tables are available here.")
             assert (await guest.get("/welcome")).json()["tables"] == []
         assert not (tmp_path / SAMPLE_FILE).exists()
 
@@ -200,9 +200,9 @@ async def test_a_backup_holds_them(tmp_path: Path) -> None:
     async with owner(home) as here:
         card = await here.card(PAY)
         await here.click("approve", card["id"])
-    made = [_start(folder) for folder in (home, other)]
-    backup(made[0], str(file))
-    await asyncio.to_thread(restore, made[1], str(file), replace=False, resume=False)
+    results = [_start(folder) for folder in (home, other)]
+    backup(results[0], str(file))
+    await asyncio.to_thread(restore, results[1], str(file), replace=False, resume=False)
     async with owner(other) as here:
         assert here.status(3) == "Paid"
         assert (await here.click("undo", card["id"]))["state"] == "undone"
@@ -226,9 +226,9 @@ def test_the_command_restores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     reset_by_command(monkeypatch, tmp_path / "home")
     assert (tmp_path / "home" / SAMPLE_FILE).exists()
-    used = Start(
+    start = Start(
         Settings.model_validate({**ALONE, "slack_bot_token": "xoxb-1"}), Config(), Home(tmp_path)
     )
-    monkeypatch.setattr(cli_commands, "start", lambda **_: used)
+    monkeypatch.setattr(cli_commands, "start", lambda **_: start)
     with pytest.raises(PonteError, match="no sample tables"):
         cli_commands.run_operation("sample reset", {}, as_json=False)

@@ -35,9 +35,9 @@ NOT_HERE = "No tables are available here."
 async def ponte(home: Path, **settings: Any) -> AsyncIterator[None]:
     """A Ponte with the demo model and these settings."""
     options = {**ALONE, "ponte_home": home, "ponte_web": "off", **settings}
-    held = Home(home)
-    with held.take():
-        app = await compose(Settings.model_validate(options), Config(), held)
+    home_of_ponte = Home(home)
+    with home_of_ponte.take():
+        app = await compose(Settings.model_validate(options), Config(), home_of_ponte)
         await app.start()
         try:
             yield
@@ -61,8 +61,8 @@ async def test_on_slack_ana_asks_and_bruno_approves(tmp_path: Path, sample: str 
         place = slack.channel("general", ana, bruno, cara)
 
         async def ask(who: Any, text: str) -> Any:
-            said = slack.say(who, place, f"{slack.bot} {text}")
-            return await slack.wait_for_answer(said)
+            message = slack.say(who, place, f"{slack.bot} {text}")
+            return await slack.wait_for_answer(message)
 
         async with ponte(
             tmp_path,
@@ -100,11 +100,11 @@ async def test_on_discord_ana_asks_and_bruno_approves(tmp_path: Path) -> None:
         general = discord.text_channel(guild, "general")
 
         async def ask(who: Any, text: str, has: str) -> Payload:
-            asked = await who.mention(text, general)
+            message = await who.mention(text, general)
             threads: dict[int, Channel] = discord.world.channels
-            await discord.wait_until(lambda: int(asked["id"]) in threads)
+            await discord.wait_until(lambda: int(message["id"]) in threads)
             seen = await who.wait_for_messages(
-                lambda seen: any(has in words(one) for one in seen), threads[int(asked["id"])]
+                lambda seen: any(has in words(one) for one in seen), threads[int(message["id"])]
             )
             return next(one for one in seen if has in words(one))
 

@@ -39,8 +39,8 @@ def proposal(**values: Any) -> str:
 async def schedule_workplace(tmp_path: Path) -> AsyncIterator[Workplace]:
     """A workplace in which everybody may make schedules."""
     source = LateScheduleSource()
-    chosen = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
-    async with workplace(tmp_path, Setting(chosen=chosen)) as work:
+    choices = make_choices(EchoModel(), [source], allow_list(frozenset({"*"})))
+    async with workplace(tmp_path, Setting(chosen=choices)) as work:
         source.open(work.bot.engine)
         yield work
 
@@ -73,13 +73,13 @@ async def test_the_buttons_on_slack(tmp_path: Path) -> None:
         assert list(card.buttons) == ["Undo"]
         # Not in a third channel, whose members may not read of the schedule.
         change = slack.say(alice, work.dm, proposal(replaces=id, when="10:00"))
-        changed = await slack.wait_for_answer(change)
-        await press(alice, changed, "Approve", "Started")
+        answer = await slack.wait_for_answer(change)
+        await press(alice, answer, "Approve", "Started")
         other = await ask(proposal(what="Lunch"))
         await press(alice, other, "Deny", "Denied")
         assert list(other.buttons) == ["Say why…", "Propose again"]
-        (stored,) = await work.bot.engine.schedules.store.list_matching(ScheduleFilter())
-        assert (stored.id, stored.state, stored.draft.rule.cron) == (id, "active", "0 10 * * *")
+        (entry,) = await work.bot.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (entry.id, entry.state, entry.draft.rule.cron) == (id, "active", "0 10 * * *")
 
 
 async def test_runs_post_on_slack_where_the_schedule_was_asked_for(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ async def test_runs_post_on_slack_where_the_schedule_was_asked_for(tmp_path: Pat
         for place in ("channel", "thread"):
             plans = slack.channel(place, alice)
             root = slack.say(alice, plans, "What a day") if place == "thread" else None
-            asked = slack.say(alice, plans, f"{slack.bot} {proposal(what=place)}", thread=root)
-            card = await slack.wait_for_answer(asked)
+            message = slack.say(alice, plans, f"{slack.bot} {proposal(what=place)}", thread=root)
+            card = await slack.wait_for_answer(message)
             assert f"Posts in this {place}." in str(card.blocks)
             await slack.click(alice, card, "Approve").acked.wait()
 
@@ -99,8 +99,8 @@ async def test_runs_post_on_slack_where_the_schedule_was_asked_for(tmp_path: Pat
                 return "Undo" in card.buttons
 
             await slack.wait_until(is_done)
-            stored = await store.list_matching(ScheduleFilter())
-            id = next(one.id for one in stored if one.draft.text == place)
+            entries = await store.list_matching(ScheduleFilter())
+            id = next(one.id for one in entries if one.draft.text == place)
             await store.run_now(id, "once")
 
             def runs(place: str = place, plans: Any = plans) -> list[Post]:
@@ -122,8 +122,8 @@ async def test_slack_starts_no_schedule_where_ponte_is_no_member(tmp_path: Path)
     async with schedule_workplace(tmp_path) as work:
         slack, alice = work.slack, work.alice
         plans = slack.channel("plans", alice)
-        asked = slack.say(alice, plans, f"{slack.bot} {proposal()}")
-        card = await slack.wait_for_answer(asked)
+        message = slack.say(alice, plans, f"{slack.bot} {proposal()}")
+        card = await slack.wait_for_answer(message)
         plans.members.discard(BOT_USER)
         await slack.click(alice, card, "Approve").acked.wait()
         await slack.wait_until(
@@ -188,13 +188,13 @@ async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> N
     await press_in_vain(rui, card, "Approve", "can approve it")
     assert labels(card) == ["Approve", "Change…", "Deny"], "nobody else approves it"
     await press(ana, card, "Approve", "Started")
-    (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-    changed = await ask(proposal(replaces=stored.id, when="10:00"))
-    await press(ana, changed, "Approve", "Started")
+    (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+    answer = await ask(proposal(replaces=entry.id, when="10:00"))
+    await press(ana, answer, "Approve", "Started")
     other = await ask(proposal(what="Lunch"))
     await press(ana, other, "Deny", "Denied")
-    (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-    assert (stored.state, stored.draft.rule.cron) == ("active", "0 10 * * *")
+    (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+    assert (entry.state, entry.draft.rule.cron) == ("active", "0 10 * * *")
     await ponte.close()
 
 
@@ -228,8 +228,8 @@ async def test_runs_post_on_discord_in_the_channel(
     assert f"Posts in this {place}." in str(card["embeds"])
     await (await ana.click(card, "Approve")).wait_for_ack()
     await discord.wait_until(lambda: "Started" in str(card["embeds"]))
-    (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-    await ponte.engine.schedules.store.run_now(stored.id, "once")
+    (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+    await ponte.engine.schedules.store.run_now(entry.id, "once")
     await discord.wait_until(lambda: own(here.id)[-1:] not in ([], [card]))
     assert own(here.id)[-1]["content"] == "Stand-up"
     await ponte.close()

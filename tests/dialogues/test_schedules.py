@@ -99,20 +99,20 @@ async def test_only_its_owner_approves_it(bot_home: BotHome) -> None:
             assert words in card.text
         assert "admin" not in card.text
         for person in (OTHER, BOSS):
-            pressed = await says(
+            press = await says(
                 ponte, f"approve {card.id}", person.id, person, clicked=True, thread="tU1"
             )
-            assert (pressed.code, "can approve it" in pressed.text) == ("forbidden", True)
-        denied = await says(ponte, f"deny {card.id}", "k2", OTHER, clicked=True, thread="tU1")
-        assert denied.code == "forbidden"
+            assert (press.code, "can approve it" in press.text) == ("forbidden", True)
+        reply = await says(ponte, f"deny {card.id}", "k2", OTHER, clicked=True, thread="tU1")
+        assert reply.code == "forbidden"
         assert await store.list_matching(ScheduleFilter()) == []
         click = await says(ponte, f"approve {card.id}", "k3", clicked=True)
-        (drawn,) = click.cards
-        assert (drawn.id, drawn.state, drawn.actions) == (card.id, "done", ("undo",))
+        (drawing,) = click.cards
+        assert (drawing.id, drawing.state, drawing.actions) == (card.id, "done", ("undo",))
         assert f"`schedule {card.id} pause`" in click.text
-        (stored,) = await store.list_matching(ScheduleFilter())
-        assert (stored.id, stored.state, stored.owner.key) == (card.id, "active", MEMBER.key)
-        assert stored.next_due_at
+        (entry,) = await store.list_matching(ScheduleFilter())
+        assert (entry.id, entry.state, entry.owner.key) == (card.id, "active", MEMBER.key)
+        assert entry.next_due_at
 
 
 async def test_neither_named_approvers_nor_a_guest_status_change_who_approves(
@@ -123,20 +123,20 @@ async def test_neither_named_approvers_nor_a_guest_status_change_who_approves(
 
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
     policy.people.guests = {"slack": is_guest}
-    named = Approvers(frozenset({"slack:U2"}), 2)
+    approvers = Approvers(frozenset({"slack:U2"}), 2)
     source = LateScheduleSource()
-    rules = TableRules(tools={"schedule_propose": named})
+    rules = TableRules(tools={"schedule_propose": approvers})
     async with bot_home.open(sources=[source], policy=policy, rules=rules) as ponte:
         source.open(ponte.engine)
         card = await proposed_card(ponte, "k1")
         for number, person in enumerate((OTHER, BOSS, replace(MEMBER, is_bot=True))):
             word = f"approve {card.id}"
-            pressed = await says(ponte, word, f"p{number}", person, clicked=True, thread="tU1")
-            assert pressed.code == "forbidden", person
+            press = await says(ponte, word, f"p{number}", person, clicked=True, thread="tU1")
+            assert press.code == "forbidden", person
             here = on_slack("", "x").address
             assert not await ponte.engine.changes.views.waiting_for(person, here), person
-        done = await says(ponte, f"approve {card.id}", "k2", clicked=True)
-        assert [one.state for one in done.cards] == ["done"]
+        reply = await says(ponte, f"approve {card.id}", "k2", clicked=True)
+        assert [one.state for one in reply.cards] == ["done"]
 
 
 async def test_the_owner_approves_on_the_page_what_they_asked_for_in_the_terminal(
@@ -148,21 +148,21 @@ async def test_the_owner_approves_on_the_page_what_they_asked_for_in_the_termina
     async with bot_home.open(sources=[source], policy=policy) as ponte:
         source.open(ponte.engine)
         call = f"call schedule_propose {json.dumps(WEEKLY)}"
-        asked = make_message(call, "t1", "main", owner, False)
-        (card,) = (await ponte.ask_message(asked)).cards
+        message = make_message(call, "t1", "main", owner, False)
+        (card,) = (await ponte.ask_message(message)).cards
         for person in (ANA, replace(owner, platform="web")):
             click = make_message(f"approve {card.id}", person.key, "C1", person, False)
             answer = await ponte.ask_message(replace(click, is_click=True))
             assert (answer.status == "done") == (person.id == "owner"), person
-        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-        assert (stored.id, stored.owner) == (card.id, owner)
+        (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (entry.id, entry.owner) == (card.id, owner)
 
 
 async def test_an_admin_can_deny_it_and_it_expires(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         card = await proposed_card(ponte, "k1")
-        denied = await says(ponte, f"deny {card.id}", "k2", BOSS)
-        assert "Denied by Bea." in denied.text
+        reply = await says(ponte, f"deny {card.id}", "k2", BOSS)
+        assert "Denied by Bea." in reply.text
         again = await says(ponte, f"approve {card.id}", "k3")
         assert "Denied by Bea." in again.text
         card = await proposed_card(ponte, "k4")
@@ -206,13 +206,13 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
         assert former in edit.text
         stale = await proposed_card(ponte, "k3", what="Other", replaces=id)
         assert await store.get(id) == before
-        done = await says(ponte, f"approve {edit.id}", "k4", clicked=True)
-        assert "Until you" not in done.cards[0].text
-        edited = await store.get(id)
-        assert (edited.draft.text, edited.draft.rule.cron) == ("EVIL", "0 10 * * MON")
+        reply = await says(ponte, f"approve {edit.id}", "k4", clicked=True)
+        assert "Until you" not in reply.cards[0].text
+        response = await store.get(id)
+        assert (response.draft.text, response.draft.rule.cron) == ("EVIL", "0 10 * * MON")
         late = await says(ponte, f"approve {stale.id}", "k5", clicked=True)
         assert "has since changed" in late.text
-        assert await store.get(id) == edited
+        assert await store.get(id) == response
         await says(ponte, f"schedule {id} pause", "k6")
         undone = await says(ponte, f"undo {edit.id}", "k7")
         assert "Undone" in undone.text
@@ -238,8 +238,8 @@ async def test_a_new_schedule_and_a_deletion_can_be_undone(bot_home: BotHome) ->
         assert (back.draft, back.owner, back.state) == (before.draft, before.owner, "active")
         edit = await proposed_card(ponte, "k7", when="10:00", replaces=id)
         await says(ponte, f"approve {edit.id}", "k8", clicked=True)
-        kept = await says(ponte, f"undo {card.id}", "k9")
-        assert "already undone" in kept.text
+        reply = await says(ponte, f"undo {card.id}", "k9")
+        assert "already undone" in reply.text
 
 
 @pytest.mark.parametrize("state", ["active", "paused", "ended"])
@@ -252,10 +252,10 @@ async def test_a_change_and_its_undo_keep_the_state_that_holds_when_they_are_mad
         id = await add_schedule(ponte, "k1")
         edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
         await set_state(ponte, id, state)
-        done = await says(ponte, f"approve {edit.id}", "k3", clicked=True)
+        reply = await says(ponte, f"approve {edit.id}", "k3", clicked=True)
         after = "paused" if state == "paused" else "active"
         assert (await store.get(id)).state == after, "an edit lets an ended one run again"
-        assert ("resume" in done.cards[0].text) == (state == "paused")
+        assert ("resume" in reply.cards[0].text) == (state == "paused")
         assert "Undone" in (await says(ponte, f"undo {edit.id}", "k4")).text
         assert (await store.get(id)).state == state
         deletion = await proposed_card(ponte, "k5", kind="delete", what="", replaces=id)
@@ -279,9 +279,9 @@ async def test_the_undo_of_an_edit_starts_no_run_of_a_schedule_that_ended_since(
         await says(ponte, f"approve {edit.id}", "k3", clicked=True)
         await set_state(ponte, id, "ended")
         assert "Undone" in (await says(ponte, f"undo {edit.id}", "k4")).text
-        stored = await store.get(id)
-        assert (stored.state, stored.next_due_at) == ("ended", 0)
-        assert stored.draft.rule.cron == "0 9 * * MON"
+        response = await store.get(id)
+        assert (response.state, response.next_due_at) == ("ended", 0)
+        assert response.draft.rule.cron == "0 9 * * MON"
 
 
 async def test_an_edited_schedule_is_not_deleted_by_undo(bot_home: BotHome) -> None:
@@ -290,8 +290,8 @@ async def test_an_edited_schedule_is_not_deleted_by_undo(bot_home: BotHome) -> N
         id = await add_schedule(ponte, "k1")
         edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
         await says(ponte, f"approve {edit.id}", "k3", clicked=True)
-        kept = await says(ponte, f"undo {id}", "k4")
-        assert ("Not undone" in kept.text, "has since changed" in kept.text) == (True, True)
+        reply = await says(ponte, f"undo {id}", "k4")
+        assert ("Not undone" in reply.text, "has since changed" in reply.text) == (True, True)
         assert (await store.get(id)).draft.rule.cron == "0 10 * * MON"
 
 
@@ -300,11 +300,11 @@ async def test_a_new_proposal_replaces_an_open_one(bot_home: BotHome) -> None:
         first = await proposed_card(ponte, "k1")
         second = await proposed_card(ponte, "k2", what="", when="10:00", replaces=first.id)
         assert second.title == first.title
-        gone = await says(ponte, f"approve {first.id}", "k3", clicked=True)
-        assert [card.state for card in gone.cards] == ["withdrawn"]
+        reply = await says(ponte, f"approve {first.id}", "k3", clicked=True)
+        assert [card.state for card in reply.cards] == ["withdrawn"]
         await says(ponte, f"approve {second.id}", "k4", clicked=True)
-        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-        assert (stored.id, stored.draft.rule.cron) == (second.id, "0 10 * * MON")
+        (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (entry.id, entry.draft.rule.cron) == (second.id, "0 10 * * MON")
 
 
 @pytest.mark.parametrize(
@@ -316,12 +316,12 @@ async def test_a_crash_before_the_record_makes_one_schedule(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch, is_written: bool
 ) -> None:
     """The process dies after, or before, it writes the schedule."""
-    put, died = Schedules.put, asyncio.Event()
+    put, event = Schedules.put, asyncio.Event()
 
     async def die(store: Schedules, *arguments: Any) -> Any:
         if is_written:
             await put(store, *arguments)
-        died.set()
+        event.set()
         raise Draining
 
     async def hold(*_: Any, **more: Any) -> Any:
@@ -333,13 +333,13 @@ async def test_a_crash_before_the_record_makes_one_schedule(
         monkeypatch.setattr(ChangeRunner, "_read_back", hold)
         click = on_slack(f"approve {card.id}", "k2", clicked=True)
         receipt = await ponte.engine.conversations.inbox.accept(click)
-        await died.wait()
+        await event.wait()
     monkeypatch.undo()
     async with open_bot(bot_home) as ponte:
         answer = await ponte.wait_for_answer(receipt)
         assert [one.state for one in answer.cards] == ["done"]
-        (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
-        assert (stored.id, stored.revision) == (card.id, card.id)
+        (entry,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (entry.id, entry.revision) == (card.id, card.id)
 
 
 async def test_commands_manage_it(bot_home: BotHome) -> None:
@@ -436,8 +436,8 @@ async def test_an_edit_says_which_runs_count(bot_home: BotHome) -> None:
         id = await add_schedule(ponte, "k1", ends="3")
         schedule = await store.get(id)
         await store.advance(schedule, DuePlan(schedule.next_due_at, schedule.next_due_at + 1))
-        shown = await says(ponte, f"schedule {id} show", "s1")
-        assert "Ends after 3 runs. 1 has started." in shown.text
+        reply = await says(ponte, f"schedule {id} show", "s1")
+        assert "Ends after 3 runs. 1 has started." in reply.text
         edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
         assert "Ends after 3 runs. 1 has started." in edit.text
         (dates,) = re.findall("Next dates: .*", edit.text)
@@ -448,14 +448,14 @@ async def test_an_edit_says_which_runs_count(bot_home: BotHome) -> None:
         assert "Ends after 5 runs.\nEarlier runs do not count." in limit.text
         await says(ponte, f"approve {limit.id}", "k5", clicked=True)
         assert (await store.get(id)).runs == 0
-        shown = await says(ponte, f"schedule {id} show", "s2")
-        assert "Ends after 5 runs.\n" in shown.text
+        reply = await says(ponte, f"schedule {id} show", "s2")
+        assert "Ends after 5 runs.\n" in reply.text
         await says(ponte, f"undo {limit.id}", "k6")
         deletion = await proposed_card(ponte, "k7", kind="delete", what="", replaces=id)
         await says(ponte, f"approve {deletion.id}", "k8", clicked=True)
         await says(ponte, f"undo {deletion.id}", "k9")
-        restored = await store.get(id)
-        assert (restored.draft.max_runs, restored.runs) == (3, 1), "both undos restore the count"
+        response = await store.get(id)
+        assert (response.draft.max_runs, response.runs) == (3, 1), "both undos restore the count"
 
 
 async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
@@ -471,8 +471,8 @@ async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
         ]
         assert "For the next one, type `schedules 2`." in first
         assert [page.count("Text") for page in (first, second, third)] == [20, 20, 5]
-        seen = {int(found) for found in re.findall(r"Text (\d+)", first + second + third)}
-        assert seen == set(range(45))
+        events = {int(matche) for matche in re.findall(r"Text (\d+)", first + second + third)}
+        assert events == set(range(45))
         assert "Page 3 of 3." in third
         assert "type" not in third
         assert fourth == "There are only 3 pages of schedules."
@@ -486,10 +486,10 @@ async def test_a_word_approves_a_long_schedule_only_after_all_of_it(bot_home: Bo
         id = (await proposed_card(ponte, "k1", what=text)).id
         store = ponte.engine.schedules.store
         for number, name in enumerate((id, f"{id}-1000")):
-            read = await says(ponte, f"approve {name}", f"w{number}")
-            assert (read.status, f"> {text}" in read.text) == ("failed", True)
+            reply = await says(ponte, f"approve {name}", f"w{number}")
+            assert (reply.status, f"> {text}" in reply.text) == ("failed", True)
         assert await store.list_matching(ScheduleFilter()) == []
-        (coded,) = re.findall(r"`(approve \S+)`", read.text)
+        (coded,) = re.findall(r"`(approve \S+)`", reply.text)
         assert (await says(ponte, coded, "k4")).status == "done"
         assert (await store.get(id)).state == "active"
 
@@ -500,17 +500,17 @@ async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
         id = await add_schedule(ponte, "k1")
         before = await store.get(id)
         program = replace(MEMBER, is_bot=True, api_token="t7")
-        for replaced in (id, None):
-            values = WEEKLY | {"what": "EVIL", "replaces": replaced}
+        for replacements in (id, None):
+            values = WEEKLY | {"what": "EVIL", "replaces": replacements}
             call = f"call schedule_propose {json.dumps(values)}"
-            answer = await says(ponte, call, f"k3{replaced}", program)
+            answer = await says(ponte, call, f"k3{replacements}", program)
             assert answer.cards == ()
         for action in ("pause", "resume", "run", "delete"):
             word = f"schedule {id} {action}"
             assert (await says(ponte, word, action, program)).text == (f"You said: {word}")
             press = on_slack(word, f"press-{action}", program, clicked=True)
-            refused = await ponte.ask_message(press)
-            assert refused.status == "failed", action
+            refusal = await ponte.ask_message(press)
+            assert refusal.status == "failed", action
         assert await store.get(id) == before
         lines, _ = await ponte.engine.people.audit.read(event="schedule-refused")
         assert [line["api_token"] for line in lines] == ["t7"] * 5
@@ -523,8 +523,8 @@ async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
             what = "\n".join(["quick-command tidy" if kind == "command" else "Do", *lines])
             card = await proposed_card(ponte, f"k{number}", kind=kind, what=what)
             await says(ponte, f"approve {card.id}", f"a{number}", clicked=True)
-            shown = await says(ponte, f"schedule {card.id} show", f"s{number}")
-            for text in (card.text, shown.text):
+            reply = await says(ponte, f"schedule {card.id} show", f"s{number}")
+            for text in (card.text, reply.text):
                 assert [line for line in lines if f"> {line}" not in text] == []
             assert card.is_whole
 
@@ -563,11 +563,11 @@ async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
         await says(ponte, f"approve {newer.id}", "k4", clicked=True)
         again = await proposed_card(ponte, "k5", what="", when="10:00", replaces=older.id)
         assert "Until you approve it: Reminder: Newer" in again.text
-        gone = await says(ponte, f"approve {older.id}", "k6", clicked=True)
-        assert [card.state for card in gone.cards] == ["withdrawn"]
+        reply = await says(ponte, f"approve {older.id}", "k6", clicked=True)
+        assert [card.state for card in reply.cards] == ["withdrawn"]
         await says(ponte, f"approve {again.id}", "k7", clicked=True)
-        stored = await ponte.engine.schedules.store.get(id)
-        assert (stored.draft.text, stored.draft.rule.cron) == ("Older", "0 10 * * MON")
+        response = await ponte.engine.schedules.store.get(id)
+        assert (response.draft.text, response.draft.rule.cron) == ("Older", "0 10 * * MON")
 
 
 async def test_lists_show_the_text_of_a_schedule_as_it_is_until_erased(

@@ -16,12 +16,12 @@ async def test_the_model_is_told_no_secret(tmp_path: Path) -> None:
     async with office(tmp_path) as team, team.open() as app:
         address, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as page:
-            said = await page.post("/chat", json={"message": LEADS})
-            assert said.json()["response"].startswith(LEADS_FOUND[:20])
-            said = await page.post("/chat", json={"message": PAID})
-            assert [card["state"] for card in said.json()["cards"]] == ["open"]
-        heard = team.model_input()
+            response = await page.post("/chat", json={"message": LEADS})
+            assert response.json()["response"].startswith(LEADS_FOUND[:20])
+            response = await page.post("/chat", json={"message": PAID})
+            assert [card["state"] for card in response.json()["cards"]] == ["open"]
+        model_input = team.model_input()
         token = app.links()[1].partition("#token=")[2]
         for secret in ("sk-test", filled.EDITOR, token, team.nocodb.origin, str(tmp_path)):
-            assert secret not in heard
-        assert "Customer 03" in heard, "it was told what it needs"
+            assert secret not in model_input
+        assert "Customer 03" in model_input, "it was told what it needs"

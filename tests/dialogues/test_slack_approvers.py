@@ -54,8 +54,8 @@ class Team:
     async def asks(self, text: str = DELETE, place: SlackChannel | None = None) -> Post:
         """The post with the card."""
         bot = "" if place else f"{self.w.slack.bot} "
-        said = self.w.slack.say(self.w.alice, place or self.w.general, f"{bot}{text}")
-        return await self.w.slack.wait_for_answer(said)
+        message = self.w.slack.say(self.w.alice, place or self.w.general, f"{bot}{text}")
+        return await self.w.slack.wait_for_answer(message)
 
     async def copies(self, *names: str) -> list[Post]:
         await self.w.slack.wait_until(lambda: all(self.posts_to(name) for name in names))
@@ -91,9 +91,9 @@ async def team(
     )
     rules = replace(rules, remind_after=remind_after)
     policy = allow_list(frozenset({"*"}), frozenset())
-    chosen = make_choices(EchoModel(), [table], policy, [table], rules=rules)
-    chosen = replace(chosen, clock=clock, **options)
-    async with workplace(home, Setting(chosen=chosen)) as w:
+    choices = make_choices(EchoModel(), [table], policy, [table], rules=rules)
+    choices = replace(choices, clock=clock, **options)
+    async with workplace(home, Setting(chosen=choices)) as w:
         slack = w.slack
         people = {name: slack.person(name) for name in ("Carol", "Dora")}
         people |= {"Alice": w.alice, "Bob": w.bob}
@@ -130,8 +130,8 @@ async def test_an_administrator_presses_in_vain_where_only_approvers_decide(tmp_
         slack = t.w.slack
         await slack.click(t.w.alice, card, "Approve").acked.wait()
         await t.until(lambda: slack.ephemeral_posts(t.w.general.id))
-        (told,) = slack.ephemeral_posts(t.w.general.id)
-        assert "Only a designated approver can decide" in told.visible_text
+        (post,) = slack.ephemeral_posts(t.w.general.id)
+        assert "Only a designated approver can decide" in post.visible_text
         await slack.click(t.people["Carol"], carol, "Approve").acked.wait()
         await t.until(lambda: are_decided(card))
         assert "Approved by Carol" in card.visible_text
@@ -148,9 +148,9 @@ async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
         assert t.table.applied == []
         await t.w.restart()
         word = f"approve {dora.buttons['Approve']['value']}"
-        typed = t.w.slack.say(t.people["Dora"], t.direct("Dora"), word)
+        message = t.w.slack.say(t.people["Dora"], t.direct("Dora"), word)
         await t.until(lambda: are_decided(card, carol, dora))
-        assert "Approved by Carol, Dora" in (await t.w.slack.wait_for_answer(typed)).visible_text
+        assert "Approved by Carol, Dora" in (await t.w.slack.wait_for_answer(message)).visible_text
         assert "Approved by Carol, Dora" in carol.visible_text
     assert t.table.rows == {}
 
@@ -174,16 +174,16 @@ async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> 
         await t.copies("Carol", "Dora")
         outbox = t.w.bot.engine.conversations.outbox
         id = t.posts_to("Carol")[0].buttons["Approve"]["value"]
-        while len(posted := await outbox.list_copies(id)) < 2:
+        while len(copies := await outbox.list_copies(id)) < 2:
             await t.until(lambda: True)
         # Else this process may find the post before the next one does.
         await cancel_all([one for one in asyncio.all_tasks() if one.get_name() == "redraw"])
-        for one in posted:
+        for one in copies:
             await outbox.put(replace(one, state="posting", post="", drawn_version=0))
         assert await outbox.list_copies(id) == []
         await t.w.restart()
         again = t.w.bot.engine.conversations.outbox
-        while [each.post for each in await again.list_copies(id)] != [each.post for each in posted]:
+        while [each.post for each in await again.list_copies(id)] != [each.post for each in copies]:
             await t.until(lambda: True)
         assert len(t.posts_to("Carol")) == len(t.posts_to("Dora")) == 1
 
@@ -262,8 +262,8 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
         await t.until(lambda: are_decided(card, carol, dora))
         await t.w.restart()
         await t.passes(60)
-        said = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} hello")
-        await t.w.slack.wait_for_answer(said)
+        message = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} hello")
+        await t.w.slack.wait_for_answer(message)
         assert [
             p.visible_text.count("` expired because") for p in there.by_bot(card.channel)
         ].count(1) == 1
@@ -277,12 +277,12 @@ async def test_approvals_in_a_direct_message_lists_cards_with_buttons(tmp_path: 
         (copy,) = await t.copies("Carol")
         slack, carol, dm = t.w.slack, t.people["Carol"], t.dm("Carol")
         assert dm is not None
-        listed = await slack.wait_for_answer(slack.say(carol, dm, "approvals"))
-        assert "1 request is waiting for you." in listed.visible_text
-        assert list(listed.buttons) == ["Approve", "Deny"]
-        await slack.click(carol, listed, "Deny").acked.wait()
-        await t.until(lambda: are_decided(card, copy, listed))
-        assert "Denied by Carol" in listed.visible_text
+        answer = await slack.wait_for_answer(slack.say(carol, dm, "approvals"))
+        assert "1 request is waiting for you." in answer.visible_text
+        assert list(answer.buttons) == ["Approve", "Deny"]
+        await slack.click(carol, answer, "Deny").acked.wait()
+        await t.until(lambda: are_decided(card, copy, answer))
+        assert "Denied by Carol" in answer.visible_text
     assert t.table.applied == []
 
 
@@ -313,8 +313,8 @@ async def test_a_list_of_requests_is_redrawn_when_they_are_decided_elsewhere(
         place = t.direct("Carol")
         lists = []
         for _ in range(2):
-            said = t.w.slack.say(t.people["Carol"], place, "approvals")
-            lists.append(await t.w.slack.wait_for_answer(said))
+            message = t.w.slack.say(t.people["Carol"], place, "approvals")
+            lists.append(await t.w.slack.wait_for_answer(message))
         older, newest = lists
         assert (open_cards(older), open_cards(newest)) == (2, 2)
         await t.w.slack.click(t.people["Bob"], first, "Deny").acked.wait()
@@ -345,13 +345,13 @@ async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(tmp_pat
             assert list(post.buttons) == ["Deny"]
             assert f"type `approve {id}`" in post.visible_text
         slack, carol = t.w.slack, t.people["Carol"]
-        asked = slack.say(carol, t.direct("Carol"), f"approve {id}")
+        message = slack.say(carol, t.direct("Carol"), f"approve {id}")
         await t.until(
-            lambda: "END" in "".join(p.visible_text for p in slack.finished_answers(asked))
+            lambda: "END" in "".join(p.visible_text for p in slack.finished_answers(message))
         )
-        read = "".join(post.visible_text for post in slack.finished_answers(asked))
-        assert read.count("word") == 3000
-        (code,) = re.findall(rf"approve ({id}-\d+)", read)
+        text = "".join(post.visible_text for post in slack.finished_answers(message))
+        assert text.count("word") == 3000
+        (code,) = re.findall(rf"approve ({id}-\d+)", text)
         assert t.table.applied == []
         slack.say(carol, t.direct("Carol"), f"approve {code}")
         await t.until(lambda: are_decided(card, copy))

@@ -40,12 +40,12 @@ async def test_nothing_is_asked_before_the_acknowledgement(tmp_path: Path, where
         await w.slack.deliveries.wait_for_deliveries()
         reads = w.slack.api.close(*READS)
         files = [CSV] if "file" in where else []
-        said = w.slack.say(
+        message = w.slack.say(
             new, place, f"{w.slack.bot} why, {w.bob.mention}?", thread=thread, files=files
         )
         await w.slack.deliveries.wait_for_deliveries()
         reads.release()
-        answer = await w.slack.wait_for_answer(said)
+        answer = await w.slack.wait_for_answer(message)
         assert answer.visible_text.startswith("You said: why, @")
 
 
@@ -55,8 +55,8 @@ async def test_what_is_typed_and_pressed_is_acknowledged_at_once(tmp_path: Path)
         reads = w.slack.api.close(*READS)
         new = w.slack.person("Newcomer")
         w.general.members.add(new.id)
-        typed = w.slack.command(new, w.general, "/quick-command", "joke")
-        await typed.acked.wait()
+        command = w.slack.command(new, w.general, "/quick-command", "joke")
+        await command.acked.wait()
         reads.release()
 
 
@@ -64,10 +64,10 @@ async def test_a_name_that_comes_late_is_gone_without(tmp_path: Path) -> None:
     model, inbox = EchoModel(), WatchedInbox()
     async with workplace(tmp_path, Setting(model, inbox=inbox.over, listed=False)) as w:
         reads = w.slack.api.close("users.info")
-        said = w.slack.say(w.bob, w.general, f"{w.slack.bot} hello, {w.alice.mention}")
+        message = w.slack.say(w.bob, w.general, f"{w.slack.bot} hello, {w.alice.mention}")
         await w.until(lambda: w.slack.api.waiting["users.info"])
         reads.release()
-        await w.slack.wait_for_answer(said)
+        await w.slack.wait_for_answer(message)
         assert "The asker is 'Bob'" in model.asks[0].preface
         assert "Europe/Paris" in model.asks[0].preface
         assert model.asks[0].input[-1].text == "hello, @Alice"
@@ -123,11 +123,11 @@ async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Pat
         root = w.slack.say(w.bob, w.general, "The build is red")
         await w.slack.deliveries.wait_for_deliveries()
         reads = w.slack.api.close(*READS)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
         await w.until(lambda: w.slack.api.waiting["conversations.replies"])
         assert not w.slack.api.waiting["users.info"]
         reads.release()
-        await w.slack.wait_for_answer(said)
+        await w.slack.wait_for_answer(message)
         assert "The build is red" in model.asks[0].input[0].text
 
 
@@ -138,8 +138,8 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         reads = w.slack.api.close("conversations.replies")
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
-        answer = await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
+        answer = await w.slack.wait_for_answer(message)
         assert answer.visible_text == (
             "You said: why?\n\n_I couldn't read the earlier messages in this thread, so I "
             "answered without them._"
@@ -167,12 +167,12 @@ async def test_a_file_that_does_not_come_is_told_in_the_answer(
 async def test_only_what_decides_whether_it_is_for_us_is_asked_first(tmp_path: Path) -> None:
     """After a restart, for a reply without a mention: memory does not know who is in the thread."""
     async with workplace(tmp_path) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        await w.slack.wait_for_answer(message)
         await w.restart()
         before = w.slack.api.calls["conversations.replies"]
-        more = w.slack.say(w.alice, w.general, "and two", thread=said)
+        more = w.slack.say(w.alice, w.general, "and two", thread=message)
         assert (await w.slack.wait_for_answer(more)).visible_text == "You said: and two"
-        again = w.slack.say(w.alice, w.general, "and three", thread=said)
+        again = w.slack.say(w.alice, w.general, "and three", thread=message)
         assert (await w.slack.wait_for_answer(again)).visible_text == "You said: and three"
         assert w.slack.api.calls["conversations.replies"] == before + 1

@@ -65,9 +65,9 @@ async def test_a_card_asks_a_click_becomes_the_word_and_the_card_is_rendered_ane
 async def decide(w: Workplace, inbox: WatchedInbox, post: Post, card: Card = CARD) -> None:
     """Bob approves in `post`, and Ponte answers with the decided `card`."""
     await w.slack.click(w.bob, post, "Approve").acked.wait()
-    decided = replace(card, state="Approved by Bob", actions=())
+    variant = replace(card, state="Approved by Bob", actions=())
     reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
-    await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
+    await reply.finish(Answer("Done.", parts=("Done.",), cards=(variant,)))
 
 
 async def test_nine_cards_that_are_decided_at_once_lose_their_buttons_at_once(
@@ -77,18 +77,18 @@ async def test_nine_cards_that_are_decided_at_once_lose_their_buttons_at_once(
     cards = tuple(replace(CARD, id=f"abc23{n}", rows=()) for n in range(2, 8)) + tuple(
         replace(CARD, id=f"abd23{n}", rows=()) for n in range(2, 5)
     )
-    asked = replace(ASKED, cards=cards)
-    async with answered_workplace(tmp_path, asked) as (w, inbox, _):
+    variant = replace(ASKED, cards=cards)
+    async with answered_workplace(tmp_path, variant) as (w, inbox, _):
         (post,) = [each for each in w.posts() if each.buttons]
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         to = inbox.messages[-1].reply_to
-        decided = [replace(card, state="Approved by Bob", actions=()) for card in cards]
+        decisions = [replace(card, state="Approved by Bob", actions=()) for card in cards]
         await asyncio.gather(
             *(
                 w.bot.slack.reply(to, NoPosts()).finish(
                     Answer("Done.", parts=("Done.",), cards=(card,))
                 )
-                for card in decided
+                for card in decisions
             )
         )
         assert post.visible_text.count("Approved by Bob") == len(cards)
@@ -106,8 +106,8 @@ async def test_a_decision_whose_card_cannot_be_redrawn_is_told_in_a_message(
             w.slack.api.faults.add("chat.update", "invalid_blocks", 0)
         await decide(w, inbox, post, replace(CARD, id="zzz234") if why == "another card" else CARD)
         posts = w.slack.workspace.by_bot(w.general.id, post.thread_ts)
-        (told,) = [each for each in posts if "Done." in each.visible_text]
-        assert "Approved by Bob" in told.visible_text
+        (text,) = [each for each in posts if "Done." in each.visible_text]
+        assert "Approved by Bob" in text.visible_text
         assert "Approved by Bob" not in post.visible_text
 
 
@@ -146,11 +146,13 @@ async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path
 async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_path: Path) -> None:
     async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         inbox.times = 1
-        clicked = w.slack.click(w.bob, post, "Approve")
+        click = w.slack.click(w.bob, post, "Approve")
         await w.until(lambda: w.whispers())
-        told = w.whispers()[0].visible_text
-        assert "Não consegui salvar sua mensagem" in told, "Bob's language is known from the list"
-        assert not clicked.acked.is_set()
+        visible_text = w.whispers()[0].visible_text
+        assert "Não consegui salvar sua mensagem" in visible_text, (
+            "Bob's language is known from the list"
+        )
+        assert not click.acked.is_set()
 
 
 async def test_a_click_on_something_that_is_not_ours_is_acknowledged_and_does_nothing(
@@ -220,9 +222,9 @@ async def test_one_message_has_one_table(tmp_path: Path) -> None:
         check_inert(post)
         value = next(b["elements"][0]["value"] for b in post.blocks if b["type"] == "actions")
         await w.slack.click(w.bob, post, "Approve").acked.wait()
-        decided = replace(with_rows(3).cards[0], id=value, state="done", actions=())
+        variant = replace(with_rows(3).cards[0], id=value, state="done", actions=())
         reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
-        await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
+        await reply.finish(Answer("Done.", parts=("Done.",), cards=(variant,)))
         assert kinds(post) == ["table", "rich_text", "rich_text"], "still one after the decision"
         assert len([block for block in post.blocks if block["type"] == "actions"]) == 2
 
@@ -234,20 +236,20 @@ async def test_a_workspace_without_tables_gets_lines_and_is_not_asked_for_ever(
     monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
     async with answered_workplace(tmp_path, with_rows(3)) as (w, inbox, post):
         w.slack.api.limits.on = False
-        calls, tried = w.slack.api.calls, []
+        calls, attempts = w.slack.api.calls, []
         for _ in range(4):
             assert kinds(post) == ["rich_text"]
             assert "\nInvoice 0\nStatus: Overdue → Paid · Note: – → " in post.visible_text
             assert list(post.buttons) == ["Approve", "Deny"]
             before = calls["chat.postMessage"]
             await w.ask("pay again")
-            answered = calls["chat.postMessage"]
+            answer = calls["chat.postMessage"]
             reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
             await reply.finish(with_rows(3))
-            tried.append(calls["chat.postMessage"] - answered)
-            assert answered == before + 1
+            attempts.append(calls["chat.postMessage"] - answer)
+            assert answer == before + 1
             post = w.posts()[-1]
-        assert tried == [2, 2, 1, 1], "after three refusals no table is tried"
+        assert attempts == [2, 2, 1, 1], "after three refusals no table is tried"
         assert "tables: invalid_blocks" in (await w.bot.slack.health()).words
         check_inert(post)
 
@@ -258,8 +260,8 @@ async def test_a_row_that_does_not_fit_says_how_many_more_fields_it_has(tmp_path
     text = "The bridge was built in 1894.\n" * (ANSWER_PART_BYTES // 30)
     answer = Answer(text, parts=(text,), cards=(card, replace(card, id="abc235")))
     async with answered_workplace(tmp_path, answer) as (_, _, post):
-        told = [block_text(b) for b in post.blocks if b.get("block_id", "").endswith(":rows")]
-        fields = [one.splitlines()[1].split(" · ") for one in told]
+        texts = [block_text(b) for b in post.blocks if b.get("block_id", "").endswith(":rows")]
+        fields = [one.splitlines()[1].split(" · ") for one in texts]
         assert [(len(one), one[-1]) for one in fields] == [(6, "… +7"), (6, "… +7")]
 
 
@@ -272,13 +274,13 @@ async def test_a_decided_table_becomes_lines_where_slack_no_longer_takes_tables(
         for _ in range(3):
             await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(with_rows(3))
         monkeypatch.setattr(blocks, "TAKES_TABLES", False)
-        tried = []
+        attempts = []
         for post in w.posts()[-4:]:
             assert kinds(post) == ["table"]
             before = w.slack.api.calls["chat.update"]
             await decide(w, inbox, post, with_rows(3).cards[0])
-            tried.append(w.slack.api.calls["chat.update"] - before)
+            attempts.append(w.slack.api.calls["chat.update"] - before)
             assert kinds(post) == ["rich_text"]
             assert "Approved by Bob" in post.visible_text
-        assert tried == [3, 3, 3, 1], "after three refusals no table is tried"
+        assert attempts == [3, 3, 3, 1], "after three refusals no table is tried"
         assert "tables: invalid_blocks" in (await w.bot.slack.health()).words

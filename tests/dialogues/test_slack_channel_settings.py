@@ -75,8 +75,8 @@ async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Pa
         await w.slack.wait_for_answers(one, "You said: how many bolts?", "You said: and nuts?")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} washers?", thread=one)
         w.slack.say(w.bob, w.general, "thank you", thread=one)
-        told = ["how many bolts?", "and nuts?", "washers?", "thank you"]
-        await w.slack.wait_for_answers(one, *(f"You said: {words}" for words in told))
+        texts = ["how many bolts?", "and nuts?", "washers?", "thank you"]
+        await w.slack.wait_for_answers(one, *(f"You said: {words}" for words in texts))
         await w.slack.deliveries.wait_for_deliveries()
         assert len(w.posts()) == 4, "nobody is told that it waits"
         other = w.slack.channel("other", w.alice)
@@ -88,17 +88,17 @@ async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Pa
 async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path: Path) -> None:
     model = EchoModel()
     async with general_with(tmp_path, EVERYTHING, model=model) as w:
-        told = w.slack.say(w.alice, w.general, f"{w.bob.mention} the swordfish is ready")
+        message = w.slack.say(w.alice, w.general, f"{w.bob.mention} the swordfish is ready")
         w.slack.say(w.alice, w.general, "<!subteam^S1> have a look at the swordfish")
-        w.slack.say(w.bob, w.general, "swordfish? I see", thread=told)
+        w.slack.say(w.bob, w.general, "swordfish? I see", thread=message)
         await w.slack.deliveries.wait_for_deliveries()
         assert w.posts() == []
         assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
         both = w.slack.say(w.alice, w.general, f"{w.bob.mention} {w.slack.bot} who is first?")
         assert "who is first?" in (await w.slack.wait_for_answer(both)).visible_text
-        await w.ask("what is it?", who=w.bob, thread=told)
+        await w.ask("what is it?", who=w.bob, thread=message)
         assert "swordfish is ready" in model.asks[-1].input[0].text
-        more = w.slack.say(w.alice, w.general, "and where?", thread=told)
+        more = w.slack.say(w.alice, w.general, "and where?", thread=message)
         assert (await w.slack.wait_for_answer(more)).visible_text == "You said: and where?"
 
 
@@ -142,13 +142,13 @@ async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Pa
 async def test_what_was_said_to_others_meanwhile_is_told_to_the_model(tmp_path: Path) -> None:
     model = EchoModel()
     async with general_with(tmp_path, EVERYTHING, model=model) as w:
-        said = w.slack.say(w.alice, w.general, "how many bolts?")
-        await w.slack.wait_for_answer(said)
-        w.slack.say(w.alice, w.general, f"{w.bob.mention} they are in the cellar", thread=said)
-        w.slack.say(w.alice, w.general, "where are they?", thread=said)
-        await w.slack.wait_for_answer(said, 2)
-        quoted, question = model.asks[-1].input
-        assert "they are in the cellar" in quoted.text
+        message = w.slack.say(w.alice, w.general, "how many bolts?")
+        await w.slack.wait_for_answer(message)
+        w.slack.say(w.alice, w.general, f"{w.bob.mention} they are in the cellar", thread=message)
+        w.slack.say(w.alice, w.general, "where are they?", thread=message)
+        await w.slack.wait_for_answer(message, 2)
+        quotation, question = model.asks[-1].input
+        assert "they are in the cellar" in quotation.text
         assert question.text == "where are they?"
 
 
@@ -160,8 +160,8 @@ async def test_a_reply_is_answered_if_slack_does_not_say_how_its_thread_began(
         await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
         w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
-        asked = w.slack.say(w.bob, w.general, "I can", thread=theirs)
-        answer = await w.slack.wait_for_answer(asked)
+        message = w.slack.say(w.bob, w.general, "I can", thread=theirs)
+        answer = await w.slack.wait_for_answer(message)
         assert answer.visible_text.startswith("You said: I can")
 
 
@@ -194,12 +194,12 @@ async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
         w.slack.say(w.alice, w.general, "nobody?")
         await w.slack.deliveries.wait_for_deliveries()
         settings.now = EVERYTHING
-        said = w.slack.say(w.alice, w.general, "somebody?")
-        await w.slack.wait_for_answer(said)
-        w.slack.say(w.bob, w.general, "indeed", thread=said)
-        await w.slack.wait_for_answer(said, 2)
+        message = w.slack.say(w.alice, w.general, "somebody?")
+        await w.slack.wait_for_answer(message)
+        w.slack.say(w.bob, w.general, "indeed", thread=message)
+        await w.slack.wait_for_answer(message, 2)
         settings.now = FixedAddressingSettings()
-        w.slack.say(w.alice, w.general, "just to Bob", thread=said)
+        w.slack.say(w.alice, w.general, "just to Bob", thread=message)
         w.slack.say(w.alice, w.general, "and to all")
         await w.slack.deliveries.wait_for_deliveries()
         assert len(w.posts()) == 2
@@ -254,10 +254,10 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
     model, go_on = waiting()
     async with general_with(tmp_path, BOTH, model=model) as w:
         w.slack.say(w.alice, w.general, "first")
-        edited = w.slack.say(w.alice, w.general, "secnd")
-        gone = w.slack.say(w.alice, w.general, "third")
-        w.slack.edit(edited, "second")
-        w.slack.remove(gone)
+        message = w.slack.say(w.alice, w.general, "secnd")
+        removal = w.slack.say(w.alice, w.general, "third")
+        w.slack.edit(message, "second")
+        w.slack.remove(removal)
         await w.slack.deliveries.wait_for_deliveries()
         go_on.set()
         await reads(w, "You said: first", "You said: second")
@@ -279,11 +279,11 @@ async def test_while_it_works_the_message_wears_a_mark_and_a_word_stops_it(tmp_p
     """Slack's signs need a thread."""
     model, go_on = waiting()
     async with general_with(tmp_path, FLAT, model=model) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.until(lambda: said.reactions)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.until(lambda: message.reactions)
         go_on.set()
         await reads(w, "You said: hello")
-        await w.until(lambda: not said.reactions)
+        await w.until(lambda: not message.reactions)
         go_on.clear()
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} again")
         await w.until(lambda: again.reactions)
@@ -297,10 +297,10 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
     async with general_with(tmp_path, FLAT, model=model) as w:
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
         await w.until(lambda: top(w) or w.whispers())
-        shown = await w.bot.engine.conversations.journal.list_entries(
+        entries = await w.bot.engine.conversations.journal.list_entries(
             f"slack:T0PONTE:{w.general.id}"
         )
-        assert [each.message.text for each in shown] == ["quick-command sum-up these words"]
+        assert [each.message.text for each in entries] == ["quick-command sum-up these words"]
 
 
 async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) -> None:
@@ -314,9 +314,9 @@ async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) 
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         click = inbox.messages[-1]
         assert click.address.conversation == f"slack:T0PONTE:{w.general.id}"
-        done = replace(CARD, state="Approved by Bob", actions=())
+        variant = replace(CARD, state="Approved by Bob", actions=())
         reply = w.bot.slack.reply(click.reply_to, NoPosts())
-        await reply.finish(Answer("Done.", parts=("Done.",), cards=(done,)))
+        await reply.finish(Answer("Done.", parts=("Done.",), cards=(variant,)))
         assert "Approved by Bob" in post.visible_text
         assert not post.thread_ts
         assert not post.buttons
@@ -337,13 +337,13 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
         answers = [await answer_with_file(w, words) for words in ("one", "two")]
         first, second = (message.reply_to for message in inbox.messages)
         await w.bot.slack.reply(first, KeptPosts()).finish(answers[0])
-        kept = KeptPosts()
+        kept_posts = KeptPosts()
         text = replace(answers[1], files=())
-        await w.bot.slack.reply(second, kept).finish(answers[1] if came else text)
-        kept.posts[FILES_NUMBER] = Post(FILES_NUMBER, f"{second.turn}:0")
-        await w.bot.slack.reply(second, kept).finish(answers[1])
-        held = [[f.name for f in p.files] for p in w.posts()]
-        assert [names for names in held if names] == [["one.csv"], ["two.csv"]]
+        await w.bot.slack.reply(second, kept_posts).finish(answers[1] if came else text)
+        kept_posts.posts[FILES_NUMBER] = Post(FILES_NUMBER, f"{second.turn}:0")
+        await w.bot.slack.reply(second, kept_posts).finish(answers[1])
+        file_names = [[f.name for f in p.files] for p in w.posts()]
+        assert [names for names in file_names if names] == [["one.csv"], ["two.csv"]]
 
 
 async def answer_with_file(w: Workplace, words: str) -> Answer:

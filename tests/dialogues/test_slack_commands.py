@@ -30,26 +30,26 @@ KNOWN = Setting(board=Board([REPORT, QuickCommand("joke", "Joke")]))
 
 async def test_a_slash_command_is_answered_in_the_channel(tmp_path: Path) -> None:
     async with workplace(tmp_path, KNOWN) as w:
-        typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
-        await typed.acked.wait()
-        assert typed.response == {}
+        command = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
+        await command.acked.wait()
+        assert command.response == {}
         answer = await w.first_post()
         assert "Quick commands are not set up" in answer.visible_text
-        assert typed.attempts == 1
+        assert command.attempts == 1
         assert w.whispers() == []
 
 
 async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
     async with workplace(tmp_path, KNOWN) as w:
-        typed = w.slack.command(w.alice, w.general, "/quick-command", "report")
-        await typed.acked.wait()
+        command = w.slack.command(w.alice, w.general, "/quick-command", "report")
+        await command.acked.wait()
         (modal,) = w.slack.workspace.views
         assert [b["block_id"] for b in modal["blocks"] if b["type"] == "input"] == ["field:month"]
         assert modal["blocks"][0]["text"]["text"] == "Writes a report."
         for _ in range(2):  # a repeated click on Run is one command
-            sent = w.slack.submit(w.alice, modal, {"field:month": "May 2026"})
-            await sent.acked.wait()
-            assert sent.response == {}
+            submission = w.slack.submit(w.alice, modal, {"field:month": "May 2026"})
+            await submission.acked.wait()
+            assert submission.response == {}
         await w.until(lambda: w.posts())
         await w.slack.deliveries.wait_for_deliveries()
         assert len(w.posts()) == 1
@@ -61,18 +61,18 @@ async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
 
 async def test_an_empty_command_offers_the_known_ones(tmp_path: Path) -> None:
     async with workplace(tmp_path, KNOWN) as w:
-        typed = w.slack.command(w.alice, w.general, "/quick-command", "")
-        await typed.acked.wait()
+        command = w.slack.command(w.alice, w.general, "/quick-command", "")
+        await command.acked.wait()
         (modal,) = w.slack.workspace.views
         options = modal["blocks"][0]["element"]["options"]
         assert [option["value"] for option in options] == ["report", "joke"]
         wrong = w.slack.submit(w.alice, modal, {"slug": "No Such Thing!"})
         await wrong.acked.wait()
         assert "no such thing!" in wrong.response["errors"]["slug"]
-        chosen = w.slack.submit(w.alice, modal, {"slug": "report"})
-        await chosen.acked.wait()
-        assert chosen.response["response_action"] == "update"
-        assert chosen.response["view"]["callback_id"] == "ponte_inputs"
+        submission = w.slack.submit(w.alice, modal, {"slug": "report"})
+        await submission.acked.wait()
+        assert submission.response["response_action"] == "update"
+        assert submission.response["view"]["callback_id"] == "ponte_inputs"
 
 
 async def test_a_rule_for_shared_places_holds_where_the_command_is_typed(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ async def test_a_rule_for_shared_places_holds_where_the_command_is_typed(tmp_pat
     in_direct_messages_only = Rule("ponte.toml:7", where=frozenset({"shared"}), deny=("chat",))
     policy.config = FixedConfig(rule_book=RuleBook((in_direct_messages_only,)))
     async with workplace(tmp_path, replace(KNOWN, chosen=make_choices(policy=policy))) as w:
-        refused = w.slack.command(w.alice, w.general, "/quick-command", "")
-        await refused.acked.wait()
-        assert "I can't chat with you here" in refused.response["text"]
+        command = w.slack.command(w.alice, w.general, "/quick-command", "")
+        await command.acked.wait()
+        assert "I can't chat with you here" in command.response["text"]
         assert w.slack.workspace.views == []
         allowed = w.slack.command(w.alice, w.slack.dm(w.alice), "/quick-command", "")
         await allowed.acked.wait()
@@ -119,22 +119,22 @@ async def test_an_answer_comes_through_the_command_only_when_it_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SlackSurface, "interval", 0.0)
-    async with command_elsewhere(tmp_path) as (w, reply, heard):
-        posted = w.slack.api.calls["chat.postMessage"]
+    async with command_elsewhere(tmp_path) as (w, reply, messages):
+        calls = w.slack.api.calls["chat.postMessage"]
         await reply.show(Progress(text="One two "))
-        await w.until(lambda: w.slack.api.calls["chat.postMessage"] > posted)
+        await w.until(lambda: w.slack.api.calls["chat.postMessage"] > calls)
         await reply.finish(Answer("One two three.", parts=("One two three.",)))
-        assert [body["text"] for body in heard] == ["One two three."]
+        assert [body["text"] for body in messages] == ["One two three."]
 
 
 @pytest.mark.parametrize("private", [True, False])
 async def test_each_part_of_a_long_answer_comes_through_the_command(
     tmp_path: Path, private: bool
 ) -> None:
-    async with command_elsewhere(tmp_path) as (_, reply, heard):
+    async with command_elsewhere(tmp_path) as (_, reply, messages):
         await reply.finish(Answer("One. Two.", parts=("One.", "Two."), is_private=private))
         kind = "ephemeral" if private else "in_channel"
-        assert [(body["text"], body["response_type"]) for body in heard] == [
+        assert [(body["text"], body["response_type"]) for body in messages] == [
             ("One.", kind),
             ("Two.", kind),
         ]
@@ -144,22 +144,22 @@ async def test_an_answer_is_undeliverable_once_the_command_takes_no_more(tmp_pat
     async with command_elsewhere(tmp_path) as (w, reply, _):
         (hook,) = w.slack.workspace.hooks.values()
         hook.uses = USES
-        with pytest.raises(Undeliverable) as refused:
+        with pytest.raises(Undeliverable) as error:
             await reply.finish(Answer("One.", parts=("One.",)))
-        assert "response_url is used up" in refused.value.words()
+        assert "response_url is used up" in error.value.words()
 
 
 async def test_a_command_that_cannot_be_stored_says_so_and_a_modal_keeps_what_was_typed(
     tmp_path: Path,
 ) -> None:
     async with workplace(tmp_path, replace(KNOWN, inbox=WatchedInbox(2).over)) as w:
-        typed = w.slack.command(w.alice, w.general, "/quick-command", "joke")
-        await typed.acked.wait()
-        assert "I couldn't save your message" in typed.response["text"]
+        command = w.slack.command(w.alice, w.general, "/quick-command", "joke")
+        await command.acked.wait()
+        assert "I couldn't save your message" in command.response["text"]
         await w.slack.command(w.alice, w.general, "/quick-command", "report").acked.wait()
-        sent = w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
-        await sent.acked.wait()
-        assert sent.response["response_action"] == "errors"
+        submission = w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
+        await submission.acked.wait()
+        assert submission.response["response_action"] == "errors"
         again = w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
         await again.acked.wait()
         assert again.response == {}
@@ -169,8 +169,8 @@ async def test_ask_ponte_on_a_message_answers_in_its_thread(tmp_path: Path) -> N
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         post = w.slack.say(w.bob, w.general, "The build is red <again>")
-        asked = w.slack.shortcut(w.alice, post, "ponte_ask")
-        await asked.acked.wait()
+        interaction = w.slack.shortcut(w.alice, post, "ponte_ask")
+        await interaction.acked.wait()
         (modal,) = w.slack.workspace.views
         w.slack.submit(w.alice, modal, {"question": "What does that mean?"})
         answer = await w.slack.wait_for_answer(post)
@@ -185,8 +185,8 @@ async def test_a_quick_command_on_a_message_takes_its_text(tmp_path: Path) -> No
     async with workplace(tmp_path, KNOWN) as w:
         root = w.slack.say(w.bob, w.general, "root")
         post = w.slack.say(w.bob, w.general, "Please summarize", thread=root)
-        asked = w.slack.shortcut(w.alice, post, "ponte_quick")
-        await asked.acked.wait()
+        interaction = w.slack.shortcut(w.alice, post, "ponte_quick")
+        await interaction.acked.wait()
         (modal,) = w.slack.workspace.views
         assert modal["blocks"][1]["element"]["initial_value"] == "Please summarize"
         values = {"slug": "joke", "input": "Please summarize"}
@@ -197,11 +197,11 @@ async def test_a_quick_command_on_a_message_takes_its_text(tmp_path: Path) -> No
 
 
 async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -> None:
-    done = Card("abc234", "change", "3 rows in Customers", "", state="done by Alice")
-    async with workplace(tmp_path, Setting(board=Board(changed=[done]))) as w:
+    card = Card("abc234", "change", "3 rows in Customers", "", state="done by Alice")
+    async with workplace(tmp_path, Setting(board=Board(changed=[card]))) as w:
         w.slack.open_home(w.alice)
         await w.until(lambda: w.slack.workspace.homes)
-        shown = str(w.slack.workspace.homes[w.alice.id])
+        text = str(w.slack.workspace.homes[w.alice.id])
         for words in (
             "Answers: available",
             "Tables: none connected",
@@ -209,8 +209,8 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
             "✅ chat with me",
             "3 rows in Customers",
         ):
-            assert words in shown
-        assert "set NOCODB_URL" not in shown, "that is for admins"
+            assert words in text
+        assert "set NOCODB_URL" not in text, "that is for admins"
 
 
 async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
@@ -219,11 +219,11 @@ async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
     monkeypatch.setattr("adapters.slack.presence.NOTICE_AFTER_SECONDS", 0.1)
     async with workplace(tmp_path, KNOWN) as w:
         posts = w.slack.api.close("chat.postMessage")
-        typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
+        command = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
         await w.until(lambda: w.whispers())
-        assert typed.response == {}
-        (told,) = w.whispers()
-        assert (told.seen_by, "joke about bridges" in told.visible_text) == (w.alice.id, True)
+        assert command.response == {}
+        (whisper,) = w.whispers()
+        assert (whisper.seen_by, "joke about bridges" in whisper.visible_text) == (w.alice.id, True)
         posts.release()
         await w.until(lambda: w.posts())
         (hook,) = w.slack.workspace.hooks.values()
@@ -254,8 +254,8 @@ async def test_a_form_that_takes_its_time_says_so_too(
         await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
         posts = w.slack.api.close("chat.postMessage")
         w.slack.submit(w.bob, w.slack.workspace.views[0], {"field:month": "May"})
-        told = await w.first_whisper()
-        assert told.seen_by == w.bob.id
+        text = await w.first_whisper()
+        assert text.seen_by == w.bob.id
         posts.release()
         await w.until(lambda: w.posts())
         await w.slack.deliveries.wait_for_deliveries()

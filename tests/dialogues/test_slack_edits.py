@@ -22,14 +22,14 @@ async def test_of_what_waits_edits_count_deleted_messages_are_dropped_and_a_prev
         await w.slack.deliveries.wait_for_deliveries()
         w.slack.edit(two, "two")
         w.slack.remove(three)
-        told = four.event() | {"attachments": [{"title": "Example"}]}
+        text = four.event() | {"attachments": [{"title": "Example"}]}
         w.slack.event(
             {
                 "type": "message",
                 "subtype": "message_changed",
                 "channel": w.dm.id,
                 "channel_type": "im",
-                "message": told,
+                "message": text,
                 "previous_message": four.event(),
                 "ts": w.slack.workspace.clock.ts(),
             }
@@ -48,14 +48,14 @@ async def test_an_edit_after_the_answer_buys_no_second_one_and_a_deletion_blanks
 ) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.dm, "my secret is swordfish")
-        await w.slack.wait_for_answer(said)
-        w.slack.edit(said, "my secret is the swordfish")
+        message = w.slack.say(w.alice, w.dm, "my secret is swordfish")
+        await w.slack.wait_for_answer(message)
+        w.slack.edit(message, "my secret is the swordfish")
         await w.slack.deliveries.wait_for_deliveries()
         await w.ask("other", w.dm)
-        assert len(w.slack.finished_answers(said)) == 1
+        assert len(w.slack.finished_answers(message)) == 1
         assert len(model.asks) == 2
-        w.slack.remove(said)
+        w.slack.remove(message)
         await w.slack.deliveries.wait_for_deliveries()
         await w.ask("what did I say?", w.dm)
         history = await model.asks[-1].history()
@@ -72,8 +72,8 @@ async def test_an_edit_and_a_follow_up_keep_their_order_while_slack_is_slow(tmp_
         one = w.slack.say(w.bob, w.dm, "onee")
         w.slack.edit(one, "one")
         w.slack.say(w.alice, w.dm, "two")
-        gone = w.slack.say(w.alice, w.dm, "three")
-        w.slack.remove(gone)
+        message = w.slack.say(w.alice, w.dm, "three")
+        w.slack.remove(message)
         last = w.slack.say(w.alice, w.dm, "four")
         await w.slack.deliveries.wait_for_deliveries()
         model.finish()
@@ -90,15 +90,15 @@ async def test_a_waiting_message_can_be_emptied_and_filled(tmp_path: Path) -> No
         await w.until(lambda: model.asks)
         early = w.slack.say(w.alice, w.dm, f"{w.slack.bot}")
         emptied = w.slack.say(w.alice, w.dm, "my secret is swordfish")
-        filled = w.slack.say(w.alice, w.dm, "my secret is swordfish too")
+        message = w.slack.say(w.alice, w.dm, "my secret is swordfish too")
         await w.slack.deliveries.wait_for_deliveries()
         w.slack.edit(early, f"{w.slack.bot} two")
         w.slack.edit(emptied, "")
-        w.slack.edit(filled, f"{w.slack.bot}")
-        w.slack.edit(filled, "three")
+        w.slack.edit(message, f"{w.slack.bot}")
+        w.slack.edit(message, "three")
         await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await w.slack.wait_for_answer(filled)
+        await w.slack.wait_for_answer(message)
         assert [ask.input[-1].text for ask in model.asks] == ["one", "two", "three"]
         (answer,) = w.slack.finished_answers(emptied)
         assert answer.text == "Your message is empty. Type a question, or help."
@@ -111,33 +111,33 @@ async def test_edits_and_deletions_that_overtake_their_messages_count(tmp_path: 
     async with workplace(tmp_path, Setting(model)) as w:
         deliveries = w.slack.deliveries
         deliveries.lost = []
-        deleted = w.slack.say(w.alice, w.dm, "my secret is swordfish")
-        edited = w.slack.say(w.alice, w.dm, "my secret is swordfish")
+        message = w.slack.say(w.alice, w.dm, "my secret is swordfish")
+        edit = w.slack.say(w.alice, w.dm, "my secret is swordfish")
         root = w.slack.say(w.alice, w.general, f"{w.slack.bot} my secret is tuna")
         w.slack.say(w.bob, w.general, "no", thread=root)
         late, deliveries.lost = deliveries.lost, None
-        w.slack.remove(deleted)
+        w.slack.remove(message)
         w.slack.remove(root)
-        w.slack.edit(edited, "helo")
-        w.slack.edit(edited, "hello")
+        w.slack.edit(edit, "helo")
+        w.slack.edit(edit, "hello")
         await deliveries.wait_for_deliveries()
         deliveries.lost = late
         deliveries.resend_lost()
-        await w.slack.wait_for_answer(edited)
+        await w.slack.wait_for_answer(edit)
         await w.ask("next", w.dm)
         assert [ask.input[-1].text for ask in model.asks] == ["hello", "next"]
-        assert w.slack.finished_answers(deleted) == []
+        assert w.slack.finished_answers(message) == []
 
 
 async def test_a_mention_that_an_edit_adds_is_answered_once(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, "hello")
+        message = w.slack.say(w.alice, w.general, "hello")
         await w.slack.deliveries.wait_for_deliveries()
-        w.slack.edit(said, f"{w.slack.bot} hello")
-        await w.slack.wait_for_answer(said)
-        w.slack.edit(said, "hello")
-        w.slack.edit(said, f"{w.slack.bot} hello again")
+        w.slack.edit(message, f"{w.slack.bot} hello")
+        await w.slack.wait_for_answer(message)
+        w.slack.edit(message, "hello")
+        w.slack.edit(message, f"{w.slack.bot} hello again")
         await w.slack.deliveries.wait_for_deliveries()
         await w.ask("last")
         assert [ask.input[-1].text for ask in model.asks] == ["hello", "last"]
@@ -148,13 +148,13 @@ async def test_an_edit_of_an_old_message_is_not_answered(tmp_path: Path) -> None
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.workspace.clock.seconds_behind = 25 * 3600.0
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.wait_for_answer(message)
         inbox = w.bot.engine.conversations.inbox
         await inbox.wait_for_answer(1)
         assert await inbox.purge(time.time() + 1) == 1
         await w.restart()
-        w.slack.edit(said, f"{w.slack.bot} hello again")
+        w.slack.edit(message, f"{w.slack.bot} hello again")
         await w.slack.deliveries.wait_for_deliveries()
         await w.ask("last")
         assert [ask.input[-1].text for ask in model.asks] == ["hello", "last"]
@@ -167,11 +167,11 @@ async def test_a_stop_that_comes_late_stops_no_newer_message(tmp_path: Path) -> 
         w.slack.workspace.clock.seconds_behind = 60.0
         w.slack.deliveries.lost = []
         late = w.slack.say(w.alice, w.dm, "stop")
-        lost, w.slack.deliveries.lost = w.slack.deliveries.lost, None
+        lost_events, w.slack.deliveries.lost = w.slack.deliveries.lost, None
         w.slack.workspace.clock.seconds_behind = 0.0
         one = w.slack.say(w.alice, w.dm, "one")
         await w.until(lambda: model.asks)
-        w.slack.deliveries.lost = lost
+        w.slack.deliveries.lost = lost_events
         w.slack.deliveries.resend_lost()
         assert (await w.slack.wait_for_answer(late)).text == "Nothing is running here."
         model.finish()

@@ -23,13 +23,13 @@ HTML = ("page.html", "text/html", b"<p>hello</p>")
 async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what is this?", files=[CSV, HTML])
-        await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} what is this?", files=[CSV, HTML])
+        await w.slack.wait_for_answer(message)
         files = model.asks[0].input[-1].files
         assert [(file.name, file.type) for file in files] == [CSV[:2], HTML[:2]]
         _, data = await w.bot.engine.conversations.files.get(files[0].id)
         assert data == CSV[2]
-        assert len(w.slack.finished_answers(said)) == 1
+        assert len(w.slack.finished_answers(message)) == 1
         await w.ask("", w.dm, files=[CSV])  # a file alone is a message in a direct message
         assert [file.name for file in model.asks[1].input[-1].files] == ["orders.csv"]
 
@@ -45,8 +45,8 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)
         await w.ask("what is this?", w.dm, files=[CSV])
-        heard = model.asks[0].input[-1]
-        assert (heard.files, "orders.csv could not be fetched" in heard.text) == ((), True)
+        last_item = model.asks[0].input[-1]
+        assert (last_item.files, "orders.csv could not be fetched" in last_item.text) == ((), True)
         if trouble == "too large":
             assert w.slack.api.calls["download"] == 0
 
@@ -59,21 +59,21 @@ async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
         limits = (Allowance("each person", turns=1),)
         w.bot.engine.people.budget.config = FixedConfig(turn_allowances=limits)
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "hello"))
-        held = w.slack.api.close("download")
-        refused = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
-        await w.slack.wait_for_answer(refused)
-        (answer,) = w.slack.finished_answers(refused)
+        gate = w.slack.api.close("download")
+        message = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
+        await w.slack.wait_for_answer(message)
+        (answer,) = w.slack.finished_answers(message)
         assert "You've reached your limit of 1 message a day." in answer.text
         assert w.bot.slack._downloads._under_way, "the download has not ended"
-        held.release()
+        gate.release()
 
 
 async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         file = {"url_private": "https://evil.example/x", "id": "F1", "name": "x", "size": 3}
-        said = w.slack.say(w.alice, w.dm, "look")
-        forged = w.slack.workspace.clock.ts()
-        w.slack.event(said.event() | {"channel": w.dm.id, "ts": forged, "files": [file]})
+        message = w.slack.say(w.alice, w.dm, "look")
+        forgery = w.slack.workspace.clock.ts()
+        w.slack.event(message.event() | {"channel": w.dm.id, "ts": forgery, "files": [file]})
         await w.until(lambda: w.posts(w.dm))
         assert w.slack.api.calls["download"] == 0
 
@@ -91,15 +91,15 @@ async def test_files_of_an_answer_come_once_into_its_thread(
     monkeypatch.setattr("core.chat.reply.POST_BACKOFF", Backoff(0.0))
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")
-        await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")
+        await w.slack.wait_for_answer(message)
         if fault:
             step, how = fault.split()
             w.slack.api.faults.add(COMPLETE if step == "complete" else step, how, 1)
         files = await store_files(w, "a.csv", "b.csv")
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(Answer("Here.", parts=("Here.",), files=files))
-        posts = [post for post in w.slack.workspace.by_bot(w.general.id, said.ts) if post.files]
+        posts = [post for post in w.slack.workspace.by_bot(w.general.id, message.ts) if post.files]
         assert [[file.name for file in post.files] for post in posts] == [["a.csv", "b.csv"]]
         assert posts[0].files[0].data == b"a.csv"
 

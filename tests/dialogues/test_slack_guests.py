@@ -29,8 +29,8 @@ OTHER = "T0OTHER"
 
 
 def setting(*allow: str, inbox: WatchedInbox | None = None) -> Setting:
-    chosen = make_choices(policy=allow_list(frozenset(allow)))
-    return Setting(chosen=chosen, board=BOARD, inbox=inbox.over if inbox else lambda over: over)
+    choices = make_choices(policy=allow_list(frozenset(allow)))
+    return Setting(chosen=choices, board=BOARD, inbox=inbox.over if inbox else lambda over: over)
 
 
 def guest(w: Workplace) -> SlackPerson:
@@ -41,8 +41,8 @@ def guest(w: Workplace) -> SlackPerson:
 
 async def wait_for_refusal(w: Workplace, who: SlackPerson, words: str = GUEST_REASON) -> None:
     await w.until(lambda: any(p.seen_by == who.id for p in w.whispers()))
-    (told,) = [post for post in w.whispers() if post.seen_by == who.id]
-    assert told.visible_text == words
+    (text,) = [post for post in w.whispers() if post.seen_by == who.id]
+    assert text.visible_text == words
 
 
 async def test_a_guest_is_refused_alone_whom_the_workspace_s_name_does_not_mean(
@@ -61,39 +61,39 @@ async def test_a_guest_whose_group_is_named_is_answered(tmp_path: Path) -> None:
         eve = guest(w)
         w.slack.workspace.groups["S0FRIENDS"] = {eve.id}
         await w.restart(setting("slack:S0FRIENDS"))
-        said = w.slack.say(eve, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        message = w.slack.say(eve, w.general, f"{w.slack.bot} hello")
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
 
 
 async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path) -> None:
     inbox = WatchedInbox()
     async with workplace(tmp_path, setting(inbox=inbox)) as w:
         eve = guest(w)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
-        await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
+        await w.slack.wait_for_answer(message)
         card = Card("abc234", "proposal", "Update 1 row", "", actions=("approve",))
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(Answer("Shall I?", parts=("Shall I?",), cards=(card,)))
         post = w.posts()[-1]
         await w.slack.click(eve, post, "Approve").acked.wait()
         await w.until(lambda: len(w.whispers()) == 1)
-        typed = w.slack.command(eve, w.general, "/quick-command", "joke")
+        typed_text = w.slack.command(eve, w.general, "/quick-command", "joke")
         await w.until(lambda: len(w.whispers()) == 2)
-        assert typed.response == {}
-        asked = w.slack.command(eve, w.general, "/quick-command", "")
-        await asked.acked.wait()
-        assert asked.response["text"] == GUEST_REASON
-        await w.slack.shortcut(eve, said, "ponte_ask").acked.wait()
-        assert {told.visible_text for told in w.whispers()} == {GUEST_REASON}
+        assert typed_text.response == {}
+        command = w.slack.command(eve, w.general, "/quick-command", "")
+        await command.acked.wait()
+        assert command.response["text"] == GUEST_REASON
+        await w.slack.shortcut(eve, message, "ponte_ask").acked.wait()
+        assert {whisper.visible_text for whisper in w.whispers()} == {GUEST_REASON}
         assert w.slack.workspace.views == []
         assert len(w.posts()) == 2
-        refused, _ = await w.bot.engine.people.audit.read(event="action-refused")
-        assert [line["right"] for line in refused] == ["chat"] * 4
-        assert {line["asker"].rpartition(":")[2] for line in refused} == {eve.id}
+        refusal, _ = await w.bot.engine.people.audit.read(event="action-refused")
+        assert [line["right"] for line in refusal] == ["chat"] * 4
+        assert {line["asker"].rpartition(":")[2] for line in refusal} == {eve.id}
         w.slack.open_home(eve)
         await w.until(lambda: w.slack.workspace.homes)
-        shown = str(w.slack.workspace.homes[eve.id])
-        assert ("You are a guest, and I only answer members here" in shown, "echo" in shown) == (
+        text = str(w.slack.workspace.homes[eve.id])
+        assert ("You are a guest, and I only answer members here" in text, "echo" in text) == (
             True,
             False,
         )
@@ -103,8 +103,8 @@ async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) ->
     async with workplace(tmp_path, setting()) as w:
         await w.slack.command(w.alice, w.general, "/quick-command", "").acked.wait()
         eve = guest(w)
-        sent = w.slack.submit(eve, w.slack.workspace.views[0], {"slug": "joke"})
-        await sent.acked.wait()
+        submission = w.slack.submit(eve, w.slack.workspace.views[0], {"slug": "joke"})
+        await submission.acked.wait()
         await wait_for_refusal(w, eve)
         assert w.posts() == []
 
@@ -124,8 +124,8 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
 
 
 async def no_refusal_is_noted(w: Workplace) -> None:
-    noted, _ = await w.bot.engine.people.audit.read(event="action-refused")
-    assert list(noted) == []
+    note, _ = await w.bot.engine.people.audit.read(event="action-refused")
+    assert list(note) == []
 
 
 async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
@@ -133,13 +133,13 @@ async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
 ) -> None:
     monkeypatch.setattr("core.chat.incoming.UNKNOWN_MARK_SECONDS", 0.0)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
-        held = w.slack.api.hold("users.info")
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.until(lambda: said.reactions == {WAITING_REACTION})
+        gate = w.slack.api.hold("users.info")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.until(lambda: message.reactions == {WAITING_REACTION})
         assert w.posts() == []
-        held.release()
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
-        await w.until(lambda: not said.reactions)
+        gate.release()
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
+        await w.until(lambda: not message.reactions)
         assert w.whispers() == []
 
 
@@ -150,8 +150,10 @@ async def test_a_slack_that_does_not_answer_is_waited_for(
     monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 0.0)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", "503", 8)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.wait_for_answer(said, seconds=60)).visible_text == "You said: hello"
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        assert (
+            await w.slack.wait_for_answer(message, seconds=60)
+        ).visible_text == "You said: hello"
         assert w.slack.api.calls["users.info"] == 9
         assert w.whispers() == []
 
@@ -163,35 +165,35 @@ async def test_who_is_not_known_in_time_is_asked_to_try_again(
     monkeypatch.setattr("core.turn.origins.WAIT_SECONDS", 0.2)
     monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.2)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
-        held = w.slack.api.hold("users.info")
+        gate = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await wait_for_refusal(w, w.alice, StatusUnknown.sentence)
         await no_refusal_is_noted(w)
-        held.release()
+        gate.release()
 
 
 async def test_a_stop_ends_the_wait_for_somebody_who_is_not_known(tmp_path: Path) -> None:
     inbox = WatchedInbox()
-    chosen = replace(setting(inbox=inbox), listed=False)
-    async with workplace(tmp_path, chosen) as w:
-        held = w.slack.api.hold("users.info")
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+    variant = replace(setting(inbox=inbox), listed=False)
+    async with workplace(tmp_path, variant) as w:
+        gate = w.slack.api.hold("users.info")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.until(lambda: inbox.messages)
         await w.until(lambda: w.slack.api.calls["users.info"])
         assert await w.bot.engine.conversations.inbox.cancel(1)
-        assert (await w.slack.wait_for_answer(said)).visible_text == "_Stopped._"
-        held.release()
+        assert (await w.slack.wait_for_answer(message)).visible_text == "_Stopped._"
+        gate.release()
 
 
 async def test_a_restart_while_somebody_waits_answers_them(tmp_path: Path) -> None:
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
-        held = w.slack.api.hold("users.info")
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        gate = w.slack.api.hold("users.info")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.until(lambda: w.slack.api.calls["users.info"])
         await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
-        held.release()
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        gate.release()
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
         assert w.whispers() == []
 
 
@@ -219,8 +221,8 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
     )
     model = EchoModel()
     tools = [FixedTools(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]
-    chosen = make_choices(model, tools, allow_list())
-    async with workplace(tmp_path, Setting(chosen=chosen)) as w:
+    choices = make_choices(model, tools, allow_list())
+    async with workplace(tmp_path, Setting(chosen=choices)) as w:
         ask = f"{w.slack.bot} hello"
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.general, ask))
         # Slack answers no question from here on, so none of these deadlines cuts an answer off.
@@ -231,10 +233,10 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         for method in ("users.info", "users.list"):
             w.slack.api.faults.add(method, "429", 0, retry_after=60)
         now[0] += 23 * 3600
-        said = w.slack.say(w.alice, w.general, ask)
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
-        offered = [[tool.name for tool in asked.tools] for asked in model.asks]
-        assert offered == [["look", "compute", "pay"], ["look"]]
+        message = w.slack.say(w.alice, w.general, ask)
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
+        offers = [[tool.name for tool in question.tools] for question in model.asks]
+        assert offers == [["look", "compute", "pay"], ["look"]]
         w.slack.say(w.alice, w.general, f"{w.slack.bot} quick-command joke")
         await wait_for_refusal(w, w.alice, StatusUnknown.sentence)
         now[0] += 2 * 3600
@@ -259,8 +261,8 @@ async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Pa
         zoe = w.slack.join("Zoe")
         w.general.members.add(zoe.id)
         await w.slack.deliveries.wait_for_deliveries()
-        said = w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        message = w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
         w.slack.change_person(zoe, guest="single")
         await w.slack.deliveries.wait_for_deliveries()
         w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
@@ -310,8 +312,10 @@ async def test_in_a_shared_channel_slack_is_asked_whose_member_somebody_is(tmp_p
         w.general.members.add(eve.id)
         w.slack.say(eve, w.general, f"{w.slack.bot} hello", team=TEAM, user_team=TEAM)
         await wait_for_refusal(w, eve)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        message = w.slack.say(
+            w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER}
+        )
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
 
 
 async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path) -> None:
@@ -329,8 +333,8 @@ async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path) ->
         ]
         for number, lie in enumerate(lies, 1):
             await w.slack.command(w.alice, w.general, "/quick-command", "").acked.wait()
-            sent = w.slack.submit(w.bob, w.slack.workspace.views[-1], {"slug": "joke"}, lie)
-            await sent.acked.wait()
+            submission = w.slack.submit(w.bob, w.slack.workspace.views[-1], {"slug": "joke"}, lie)
+            await submission.acked.wait()
             await w.until(lambda: len(answers()) == number)  # noqa: B023
             assert "membros deste workspace" in answers()[-1], lie
         assert w.posts() == []
@@ -338,7 +342,7 @@ async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path) ->
 
 async def test_a_command_from_another_workspace_is_an_outsiders(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting()) as w:
-        typed = w.slack.command(w.bob, w.general, "/quick-command", "joke", {"team_id": OTHER})
-        await typed.acked.wait()
+        command = w.slack.command(w.bob, w.general, "/quick-command", "joke", {"team_id": OTHER})
+        await command.acked.wait()
         await w.until(lambda: w.whispers())
         assert "membros deste workspace" in w.whispers()[0].visible_text

@@ -88,11 +88,11 @@ async def test_grown_by_edits_or_as_a_stream(tmp_path: Path, where: str, name: s
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.limits.on = False
         place = w.general if where == "general" else w.dm
-        said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
+        message = w.slack.say(w.alice, place, f"{w.slack.bot} go")
         model.go(len(model.pieces) // 2)
         await w.until(lambda: len(w.posts(place)) > 1)
         model.finish()
-        await stands(w, said, text)
+        await stands(w, message, text)
         assert (
             not any(method == "chat.startStream" for method, _ in w.slack.api.log) or where == "dm"
         )
@@ -109,11 +109,11 @@ async def test_a_long_answer_is_posted_whole_after_a_restart(
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
         w.slack.api.limits.on = False
         place = w.general if where == "general" else w.dm
-        said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
+        message = w.slack.say(w.alice, place, f"{w.slack.bot} go")
         model.go(8)
         await w.until(lambda: len(w.posts(place)) > 1)
         await w.restart(Setting(Says(text)))
-        await stands(w, said, text)
+        await stands(w, message, text)
 
 
 @pytest.mark.slow
@@ -129,17 +129,17 @@ async def test_a_long_answer_is_posted_whole_with_its_cards(
         w.slack.api.limits.on = False
         for name in names:
             text = TEXTS[name]
-            said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
-            await w.slack.wait_for_answer(said)
+            message = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
+            await w.slack.wait_for_answer(message)
             reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
             parts = reply.split(text)
             await reply.finish(Answer(text, parts=parts, cards=many))
-            *texts, last = w.slack.finished_answers(said)[1:]
+            *texts, last = w.slack.finished_answers(message)[1:]
             assert len(texts) + 1 == len(parts), name
             assert "Approve" in last.buttons, name
             body = [block["text"] for block in last.blocks if block["type"] == "markdown"]
-            told = "".join([*(post.visible_text for post in texts), *body])
-            assert letters(told) == letters(text), name
+            new_text = "".join([*(post.visible_text for post in texts), *body])
+            assert letters(new_text) == letters(text), name
 
 
 async def test_a_stream_without_room_for_cards_gets_them_whole_by_an_edit(tmp_path: Path) -> None:
@@ -167,11 +167,11 @@ async def test_what_slack_finds_too_long_goes_out_with_less_beside_it(
     model = Speaker(*pieces(text))
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add(method, "msg_too_long", 1)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
         model.go(2)
         await w.until(lambda: w.posts())
         model.finish()
-        await stands(w, said, text)
+        await stands(w, message, text)
 
 
 @pytest.mark.parametrize("limit", [blocks.MESSAGE, 4000])
@@ -208,7 +208,7 @@ async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.limits.on = False
         place = w.general if where == "general" else w.dm
-        said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
+        message = w.slack.say(w.alice, place, f"{w.slack.bot} go")
         model.go(3)
         if " " in text or where == "general":  # a stream begins with whole words
             first = "chat.postMessage" if where == "general" else "chat.startStream"
@@ -216,7 +216,7 @@ async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
         model.finish()
         await w.until(
             lambda: (
-                sorted(visible_letters(w.slack.finished_answers(said))) == sorted(letters(text))
+                sorted(visible_letters(w.slack.finished_answers(message))) == sorted(letters(text))
             ),
             30,
         )

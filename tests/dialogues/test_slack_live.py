@@ -28,14 +28,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me of bridges")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me of bridges")
         await w.until(lambda: w.slack.workspace.session_log)
-        (begun,) = w.slack.workspace.session_log
-        assert (begun["status"], begun["title"]) == ("processing", "tell me of bridges")
+        (log,) = w.slack.workspace.session_log
+        assert (log["status"], log["title"]) == ("processing", "tell me of bridges")
         assert w.posts() == []
         model.finish()
-        assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
-        assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
+        assert (await w.slack.wait_for_answer(message)).visible_text == WHOLE
+        assert w.slack.workspace.sessions[w.general.id, message.ts] == "active"
         assert w.calls("assistant.threads.setStatus") == []
 
 
@@ -48,12 +48,12 @@ async def test_where_there_are_no_sessions_a_status_shows_what_is_done(
         w.slack.workspace.agent = error != "not_authorized"
         if w.slack.workspace.agent:
             w.slack.api.faults.add("agents.sessions.setStatus", error, 0)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         await w.until(lambda: w.slack.workspace.statuses)
         status = w.slack.workspace.statuses[0]
-        assert (status["thread_ts"], status["status"]) == (said.ts, "is thinking…")
+        assert (status["thread_ts"], status["status"]) == (message.ts, "is thinking…")
         model.finish()
-        assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
+        assert (await w.slack.wait_for_answer(message)).visible_text == WHOLE
         await w.ask("again", w.dm)
         assert w.slack.api.calls["agents.sessions.setStatus"] == 1
         assert f"sessions: {error}" in (await w.bot.slack.health()).words
@@ -76,13 +76,13 @@ async def test_no_session_is_tried_after_slack_refused_to_end_one(tmp_path: Path
 async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         await w.until(lambda: w.slack.workspace.session_log)
         other = Speaker(*WORDS)
         other.finish()
         await w.restart(Setting(other))
-        assert (await w.slack.wait_for_answer(said)).visible_text == WHOLE
-        assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
+        assert (await w.slack.wait_for_answer(message)).visible_text == WHOLE
+        assert w.slack.workspace.sessions[w.general.id, message.ts] == "active"
 
 
 async def test_a_quick_answer_shows_no_status(
@@ -101,7 +101,7 @@ async def test_in_a_channel_one_message_grows_by_edits(tmp_path: Path, native: b
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.workspace.agent = native
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         await w.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
         model.go()
         post = await w.first_post()
@@ -109,7 +109,7 @@ async def test_in_a_channel_one_message_grows_by_edits(tmp_path: Path, native: b
         model.go()
         await w.until(lambda: "was built" in post.visible_text)
         model.finish()
-        assert await w.slack.wait_for_answer(said) is post
+        assert await w.slack.wait_for_answer(message) is post
         await w.until(lambda: post.visible_text == WHOLE)
         assert not post.buttons
         assert not w.calls("chat.startStream")
@@ -119,13 +119,13 @@ async def test_where_nobody_would_hear_slacks_stop_there_is_ours(tmp_path: Path)
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.workspace.stop_subscribed = False
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         await w.until(lambda: w.slack.workspace.session_log)
         model.go()
         await w.until(lambda: w.posts())
         assert "Stop" in w.posts()[0].buttons
         model.finish()
-        await w.slack.wait_for_answers(said, WHOLE)
+        await w.slack.wait_for_answers(message, WHOLE)
 
 
 @pytest.mark.parametrize("where", ["general", "dm"])
@@ -137,19 +137,19 @@ async def test_the_stop_that_is_there_ends_it(tmp_path: Path, where: str, native
         place = w.general if where == "general" else w.dm
         if not native:  # a stream has no button of ours
             w.slack.api.faults.add("chat.startStream", "unknown_method", 0)
-        said = w.slack.say(w.alice, place, f"{w.slack.bot} tell me")
+        messages = w.slack.say(w.alice, place, f"{w.slack.bot} tell me")
         await w.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
         model.go()
         post = await w.first_post(place)
         if native:
-            w.slack.stop(w.alice, place, said.ts)
+            w.slack.stop(w.alice, place, messages.ts)
         else:
             w.slack.click(w.alice, post, "Stop")
         await w.until(
-            lambda: "Stopped." in post.visible_text and post in w.slack.finished_answers(said)
+            lambda: "Stopped." in post.visible_text and post in w.slack.finished_answers(messages)
         )
         assert post.visible_text.startswith("The bridge")
-        assert w.slack.finished_answers(said) == [post]
+        assert w.slack.finished_answers(messages) == [post]
         await w.slack.deliveries.wait_for_deliveries()
         if native and where == "dm":  # the event and the stream report one press under one key
             keys = {message.event_key for message in inbox.messages[1:]}
@@ -162,47 +162,47 @@ async def test_a_stop_that_only_the_stream_is_told_of_ends_it_too(
 ) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.dm, "tell me")
+        message = w.slack.say(w.alice, w.dm, "tell me")
         await w.until(lambda: w.slack.workspace.session_log)
         model.go()
         post = await w.first_post(w.dm)
-        w.slack.stop_streams(w.dm, said.ts)  # the event is lost on its way
+        w.slack.stop_streams(w.dm, message.ts)  # the event is lost on its way
         if method == "chat.appendStream":
             model.go()
             await w.until(lambda: "Stopped." in post.visible_text)
             assert not post.visible_text.endswith("stone by stone.")
         else:
             model.finish()
-        await w.until(lambda: w.slack.finished_answers(said) == [post])
+        await w.until(lambda: w.slack.finished_answers(message) == [post])
         assert len(w.posts(w.dm)) == 1
 
 
 async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.wait_for_answer(message)
         await w.bot.engine.conversations.inbox.wait_for_answer(1)  # posted, and ended
-        w.slack.workspace.show_session(w.general.id, said.ts, "processing")  # left by a crash
-        w.slack.stop(w.alice, w.general, said.ts)
-        await w.until(lambda: w.slack.workspace.sessions[w.general.id, said.ts] == "active")
+        w.slack.workspace.show_session(w.general.id, message.ts, "processing")  # left by a crash
+        w.slack.stop(w.alice, w.general, message.ts)
+        await w.until(lambda: w.slack.workspace.sessions[w.general.id, message.ts] == "active")
 
 
 async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) -> None:
     """The next attempt finds the answer, and has no time to show that it works."""
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        await w.slack.wait_for_answer(said)
-        w.slack.workspace.show_session(w.general.id, said.ts, "processing")
-        said.reactions.add("hourglass_flowing_sand")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.wait_for_answer(message)
+        w.slack.workspace.show_session(w.general.id, message.ts, "processing")
+        message.reactions.add("hourglass_flowing_sand")
         posts = NoPosts()
         posts.is_resumed = True
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, posts)
         await reply.show(Progress())
         await reply.finish(Answer("Hello.", parts=("Hello.",)))
         await reply.wait_for_updates()
-        assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
-        await w.until(lambda: not said.reactions)
+        assert w.slack.workspace.sessions[w.general.id, message.ts] == "active"
+        await w.until(lambda: not message.reactions)
         calls = w.slack.api.calls.total()
         await reply.wait_for_updates()
         assert w.slack.api.calls.total() == calls, "each turn waits twice"
@@ -211,15 +211,15 @@ async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) 
 async def test_only_who_asked_may_stop_and_others_are_told_alone(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         await w.until(lambda: w.slack.workspace.session_log)
         model.go()
         await w.until(lambda: w.posts())
-        w.slack.stop(w.bob, w.general, said.ts)
+        w.slack.stop(w.bob, w.general, message.ts)
         refusal = await w.first_whisper()
         assert refusal.seen_by == w.bob.id
         model.finish()
-        await w.slack.wait_for_answers(said, WHOLE)
+        await w.slack.wait_for_answers(message, WHOLE)
 
 
 async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
@@ -251,17 +251,17 @@ async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, met
         await w.until(lambda: w.slack.api.calls[method])
         go_on.set()
         await w.slack.wait_for_answer(two)
-        tried = w.slack.api.calls[method]
+        calls = w.slack.api.calls[method]
         for number in range(3):
-            said = w.slack.say(w.alice, w.dm, str(number))
-        await w.slack.wait_for_answer(said)
-        assert w.slack.api.calls[method] == tried > 0
+            message = w.slack.say(w.alice, w.dm, str(number))
+        await w.slack.wait_for_answer(message)
+        assert w.slack.api.calls[method] == calls > 0
 
 
 async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         model.go()
         post = await w.first_post()
         model.go()
@@ -269,7 +269,7 @@ async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: P
         await w.until(lambda: "was built" in post.visible_text)
         w.slack.remove(post)
         await w.slack.deliveries.wait_for_deliveries()
-        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?", thread=said)
+        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?", thread=message)
         # the turn has stopped, although its model has said nothing since
         await w.until(lambda: len(model.asks) == 2)
         model.finish()
@@ -281,15 +281,15 @@ async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: P
 async def test_a_post_that_somebody_deleted_cannot_be_deleted_again(tmp_path: Path) -> None:
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        answer = await w.slack.wait_for_answer(said)
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        answer = await w.slack.wait_for_answer(message)
         surface = w.bot.slack.surface(inbox.messages[0].reply_to)
         id = f"{w.general.id}:{answer.ts}"
         w.slack.api.faults.add("chat.delete", "cant_delete_message", 1)
         await surface.delete(id)
-        assert w.slack.finished_answers(said) == [answer], "a refusal is only logged"
+        assert w.slack.finished_answers(message) == [answer], "a refusal is only logged"
         await surface.delete(id)
-        assert w.slack.finished_answers(said) == []
+        assert w.slack.finished_answers(message) == []
         with pytest.raises(PostRemoved):
             await surface.delete(id)
 
@@ -298,12 +298,12 @@ async def test_an_answer_that_was_deleted_when_done_stays_away_after_a_restart(
     tmp_path: Path,
 ) -> None:
     async with workplace(tmp_path) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        w.slack.remove(await w.slack.wait_for_answer(said))
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        w.slack.remove(await w.slack.wait_for_answer(message))
         await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
         await w.ask("else")
-        assert w.slack.finished_answers(said) == []
+        assert w.slack.finished_answers(message) == []
 
 
 async def test_when_too_many_ask_at_once_answers_come_whole_and_none_is_refused(
@@ -313,14 +313,14 @@ async def test_when_too_many_ask_at_once_answers_come_whole_and_none_is_refused(
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         places = [w.slack.channel(str(number), w.alice) for number in range(40)]
-        said = [w.slack.say(w.alice, place, f"{w.slack.bot} tell me") for place in places]
+        messages = [w.slack.say(w.alice, place, f"{w.slack.bot} tell me") for place in places]
         await w.until(lambda: len(model.asks) == 40)
         model.go(40)
         await w.until(
             lambda: any("The bridge" in p.visible_text for p in w.slack.workspace.posts.values())
         )
         model.finish()
-        for post in said:
+        for post in messages:
             await w.slack.wait_for_answers(post, WHOLE)
         assert 0 < w.slack.api.calls["chat.update"] <= 20
         assert w.slack.api.refusals.total() == 0

@@ -23,8 +23,8 @@ def session(t: Team, post: Post) -> str | None:
 async def follow_up(t: Team, post: Post, text: str = DELETE) -> Post:
     """Alice's next message in the thread of `post`, and the answer to it."""
     root = t.w.slack.workspace.posts[post.channel, post.thread_ts]
-    said = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} {text}", root)
-    return await t.w.slack.wait_for_answer(said)
+    message = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} {text}", root)
+    return await t.w.slack.wait_for_answer(message)
 
 
 @pytest.mark.parametrize("sign_after", [0.0, 30.0])
@@ -72,8 +72,8 @@ async def test_a_stream_that_ends_beside_an_open_card_leaves_the_session_suspend
         card = await t.asks(place=t.w.dm)
         await t.until(lambda: session(t, card) == "suspended")
         root = t.w.slack.workspace.posts[card.channel, card.thread_ts]
-        said = t.w.slack.say(t.w.alice, t.w.dm, "one two three\n\nfour", root)
-        await t.w.slack.wait_for_answer(said)
+        message = t.w.slack.say(t.w.alice, t.w.dm, "one two three\n\nfour", root)
+        await t.w.slack.wait_for_answer(message)
         await t.until(lambda: t.w.slack.api.calls["chat.stopStream"] == 1)
         await t.until(lambda: session(t, card) == "suspended")
         assert t.w.calls("chat.stopStream")[-1]["session_status"] == "suspended"

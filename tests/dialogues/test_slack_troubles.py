@@ -26,14 +26,14 @@ def quick_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def ask_and_check_answers(w: Workplace, places: list[SlackChannel], messages: int) -> None:
     """Alice asks in each place, and gets one answer to each message, in order."""
-    said = [
+    message = [
         w.slack.say(w.alice, places[number % len(places)], f"{w.slack.bot} {number}")
         for number in range(messages)
     ]
-    for post in said:
+    for post in message:
         await w.slack.wait_for_answer(post, seconds=60)
     await w.slack.deliveries.wait_for_deliveries()
-    for number, post in enumerate(said):
+    for number, post in enumerate(message):
         await w.slack.wait_for_answers(post, f"You said: {number}")
 
 
@@ -53,13 +53,13 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_agai
     inbox = WatchedInbox(times=2)
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         w.slack.deliveries.retry_delays = (0.0, 0.0, 0.0)
-        said = w.slack.say(w.alice, w.dm, "hello")
+        message = w.slack.say(w.alice, w.dm, "hello")
         await w.until(lambda: inbox.refused == 1)
         w.slack.deliveries.give_up()
         await w.until(lambda: inbox.refused == 2)
         w.slack.deliveries.give_up()
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
-        (delivery,) = [d for d in w.slack.deliveries.all if d.payload["event"]["ts"] == said.ts]
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
+        (delivery,) = [d for d in w.slack.deliveries.all if d.payload["event"]["ts"] == message.ts]
         assert delivery.attempts == 3
         assert inbox.refused == 2
 
@@ -106,10 +106,10 @@ async def test_blocks_that_slack_refuses_cost_only_the_layout(tmp_path: Path) ->
     async with workplace(tmp_path, Setting(Says(text))) as w:
         w.slack.api.faults.add("chat.postMessage", "invalid_blocks", 1)
         w.slack.api.faults.add("chat.update", "invalid_blocks", 1)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
         await w.until(
             lambda: any(
-                a.visible_text.count("word") == 1000 for a in w.slack.finished_answers(said)
+                a.visible_text.count("word") == 1000 for a in w.slack.finished_answers(message)
             )
         )
 
@@ -119,10 +119,10 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
 ) -> None:
     async with workplace(tmp_path, Setting(EchoModel())) as w:
         w.general.archived = True
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         await w.until(lambda: w.slack.api.calls["chat.postMessage"])
         w.general.archived = False
-        assert "is_archived" in (await w.ask("two", thread=said)).visible_text
+        assert "is_archived" in (await w.ask("two", thread=message)).visible_text
 
 
 @pytest.fixture
@@ -150,20 +150,20 @@ async def test_a_passing_error_is_retried_until_the_answer_is_posted(
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add(method, error, 3)
         place = w.dm if "Stream" in method else w.general
-        said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
+        message = w.slack.say(w.alice, place, f"{w.slack.bot} count")
         model.go(2)
         await w.until(
             lambda: w.slack.api.calls["chat.postMessage"] or w.slack.api.calls["chat.startStream"]
         )
         model.finish()
-        await w.slack.wait_for_answers(said, "One two three.")
+        await w.slack.wait_for_answers(message, "One two three.")
         assert len(w.posts(place)) == 1
 
 
 async def test_a_token_that_was_revoked_and_comes_back_costs_no_answer(tmp_path: Path) -> None:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
         await w.until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
@@ -172,7 +172,7 @@ async def test_a_token_that_was_revoked_and_comes_back_costs_no_answer(tmp_path:
         health = await w.bot.slack.health()
         assert (health.state, "token_revoked" in health.words) == ("failing", True)
         w.slack.api.revoked = False
-        await w.slack.wait_for_answers(said, "One two three.")
+        await w.slack.wait_for_answers(message, "One two three.")
         await w.until(lambda: not api.refused)
         assert (await w.bot.slack.health()).state == "on"
 
@@ -182,14 +182,14 @@ async def test_an_answer_that_waited_for_its_token_is_posted_by_the_next_process
 ) -> None:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
         await w.until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
         await w.until(lambda: w.slack.api.calls["chat.postMessage"])
         w.slack.api.revoked = False
         await w.restart()
-        await w.slack.wait_for_answers(said, "One two three.")
+        await w.slack.wait_for_answers(message, "One two three.")
 
 
 @pytest.mark.usefixtures("growing")
@@ -200,18 +200,18 @@ async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, me
         w.slack.api.faults.add(method, "?the_moon_is_full", 0)
         place = w.dm if method == "chat.stopStream" else w.general
         first = "chat.startStream" if place is w.dm else "chat.postMessage"
-        said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
+        message = w.slack.say(w.alice, place, f"{w.slack.bot} count")
         model.go(2)
         await w.until(lambda: w.slack.api.calls[first])
         model.finish()
         await w.until(lambda: w.slack.api.calls[method] > 1 or method != first)
-        await wait_for_turn_end(w, said)
-        tried = w.slack.api.calls[method]
+        await wait_for_turn_end(w, message)
+        calls = w.slack.api.calls[method]
         w.slack.api.faults.end(method)
-        again = w.slack.say(w.alice, place, f"{w.slack.bot} and?", thread=said)
+        again = w.slack.say(w.alice, place, f"{w.slack.bot} and?", thread=message)
         answer = await w.slack.wait_for_answer(again)
         await w.until(lambda: "the_moon_is_full" in answer.visible_text)
-        assert w.slack.api.calls[method] <= tried + 2
+        assert w.slack.api.calls[method] <= calls + 2
 
 
 async def wait_for_turn_end(w: Workplace, said: Post) -> None:
@@ -233,15 +233,15 @@ async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
     async with workplace(tmp_path, Setting(EchoModel(gate=think))) as w:
         w.slack.api.faults.add("agents.sessions.setStatus", "?the_moon_is_full", 0)
         for number in range(5):
-            said = w.slack.say(
+            message = w.slack.say(
                 w.alice, w.slack.channel(str(number), w.alice), f"{w.slack.bot} hello"
             )
             if number < 3:
-                held = w.slack.api.hold("agents.sessions.setStatus")
-                await held.wait_until_reached()
-                held.release()
+                gate = w.slack.api.hold("agents.sessions.setStatus")
+                await gate.wait_until_reached()
+                gate.release()
             thinking.release()
-            await w.slack.wait_for_answer(said)
+            await w.slack.wait_for_answer(message)
         assert w.slack.api.calls["agents.sessions.setStatus"] == 3
         assert "sessions: the_moon_is_full" in (await w.bot.slack.health()).words
 
@@ -250,10 +250,10 @@ async def test_an_answer_to_what_was_deleted_does_not_stand_in_the_channel(tmp_p
     """Slack takes it, and puts it at the top level, for all to see."""
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
         await w.until(lambda: model.asks)
-        w.slack.remove(said)
+        w.slack.remove(message)
         await w.slack.deliveries.wait_for_deliveries()
         model.finish()
-        await wait_for_turn_end(w, said)
+        await wait_for_turn_end(w, message)
         assert w.posts() == []

@@ -17,12 +17,12 @@ async def test_a_spare_conversation_belongs_to_the_process_that_made_it(
     tmp_path: Path, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So no other process erases it, and it is erased once this process is dead."""
-    recorded, record_remote = asyncio.Event(), Journal.record_remote
+    event, record_remote = asyncio.Event(), Journal.record_remote
 
     async def record(journal: Journal, thread: str, remote: Remote) -> None:
         await record_remote(journal, thread, remote)
         if not thread:
-            recorded.set()
+            event.set()
 
     monkeypatch.setattr(Journal, "record_remote", record)
     async with (
@@ -30,7 +30,7 @@ async def test_a_spare_conversation_belongs_to_the_process_that_made_it(
         whole(tmp_path, fake, database_url=migrated_postgres, ponte_code="off") as ponte,
     ):
         await ponte.ask("hello")
-        await recorded.wait()
+        await event.wait()
         stores = ponte.app.engine.stores
         jobs = stores.peers.runner
         assert jobs

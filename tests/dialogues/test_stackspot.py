@@ -26,13 +26,13 @@ def bot(bot_home: BotHome, stackspot: FakeStackSpot) -> Bot:
 
 
 async def with_file(ponte: RunningBot, text: str, name: str, data: bytes, key: str) -> Answer:
-    said = make_message(text, key)
-    where = said.address.conversation
+    message = make_message(text, key)
+    where = message.address.conversation
     file = await ponte.engine.conversations.files.put(
-        key, name, "text/plain", data, said.author, where
+        key, name, "text/plain", data, message.author, where
     )
-    attached = Attachment(name, file.type, file.size, file.id)
-    return await ponte.ask_message(replace(said, attachments=(attached,)))
+    attachment = Attachment(name, file.type, file.size, file.id)
+    return await ponte.ask_message(replace(message, attachments=(attachment,)))
 
 
 async def test_a_person_runs_one_at_once_and_sees_how_far_it_is(bot: Bot) -> None:
@@ -43,10 +43,12 @@ async def test_a_person_runs_one_at_once_and_sees_how_far_it_is(bot: Bot) -> Non
             "tone": "dry",
         }
         for slug in ("close-month", "translate-all"):  # one writes, one says nothing of it
-            typed = await ponte.ask(f"quick-command {slug}")
-            assert (typed.text, typed.cards) == (f"{slug}:", ()), "they asked for it themselves"
-    (made, *_) = bot.stackspot.executions.values()
-    assert made.conversation
+            typed_text = await ponte.ask(f"quick-command {slug}")
+            assert (typed_text.text, typed_text.cards) == (f"{slug}:", ()), (
+                "they asked for it themselves"
+            )
+    (result, *_) = bot.stackspot.executions.values()
+    assert result.conversation
 
 
 async def test_the_result_is_text_code_or_a_file(bot: Bot) -> None:
@@ -71,11 +73,11 @@ async def test_what_it_says_is_only_text(bot: Bot) -> None:
 
 async def test_a_file_or_the_message_replied_to_is_the_input(bot: Bot) -> None:
     async with bot.open() as ponte:
-        read = await with_file(ponte, "quick-command explain", "a.csv", b"a;b\n1;2", "f1")
-        assert read.text == "explain: a;b\n1;2"
+        reply = await with_file(ponte, "quick-command explain", "a.csv", b"a;b\n1;2", "f1")
+        assert reply.text == "explain: a;b\n1;2"
         inputs = json.dumps({"day": "May", "tone": "warm"}).encode()
-        named = await with_file(ponte, "quick-command daily-summary", "in.json", inputs, "f2")
-        assert '"tone": "warm"' in named.text
+        name = await with_file(ponte, "quick-command daily-summary", "in.json", inputs, "f2")
+        assert '"tone": "warm"' in name.text
         lacking = await with_file(
             ponte,
             "quick-command daily-summary tone=dry",
@@ -125,16 +127,16 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
         )
         assert card.text == "Requested by you. Quick commands can't be undone."
         assert len(bot.stackspot.executions) == 1
-        done = await ponte.ask(f"approve {card.id}")
-        assert done.text == 'Approved by Ana. Done.\n\ntranslate-all: {"to": "pt"}'
+        answer = await ponte.ask(f"approve {card.id}")
+        assert answer.text == 'Approved by Ana. Done.\n\ntranslate-all: {"to": "pt"}'
         again = await ponte.ask(f"approve {card.id}")
         assert again.text == "Approved by Ana. Done."
         assert "Quick commands can't be undone" in (await ponte.ask(f"undo {card.id}")).text
         assert bot.stackspot.count_executions({"to": "pt"}) == 1
         await ponte.ask("well?")
-    heard = [item.text for item in model.asks[-1].input if item.name == "note"]
-    assert 'translate-all: {"to": "pt"}' in heard[0]
-    assert "data, never an instruction" in heard[0]
+    notes = [item.text for item in model.asks[-1].input if item.name == "note"]
+    assert 'translate-all: {"to": "pt"}' in notes[0]
+    assert "data, never an instruction" in notes[0]
 
 
 async def test_what_nobody_named_is_asked_for_too(bot: Bot) -> None:
@@ -150,10 +152,10 @@ async def test_a_name_that_cannot_be_is_refused_before_any_card(bot: Bot) -> Non
     for config in (Config(), bot.config):
         bot.config = config
         async with bot.open() as ponte:
-            asked = await ponte.ask(asks("../../oidc/x", "y"))
-            assert (asked.cards, "isn't a valid quick command name" in asked.text) == ((), True)
-            typed = await ponte.ask("quick-command ../../oidc/x y")
-            assert (typed.status, "isn't a valid quick command name" in typed.text) == (
+            answer = await ponte.ask(asks("../../oidc/x", "y"))
+            assert (answer.cards, "isn't a valid quick command name" in answer.text) == ((), True)
+            typed_text = await ponte.ask("quick-command ../../oidc/x y")
+            assert (typed_text.status, "isn't a valid quick command name" in typed_text.text) == (
                 "failed",
                 True,
             )
@@ -167,8 +169,8 @@ async def test_who_may_approve(bot: Bot) -> None:
         assert "Someone else requested" in other.text
         own = await says(ponte, f"approve {spend.id}", "k3", STRANGER)
         assert own.text.startswith("Approved by Stan. Done.")
-        refused = await says(ponte, asks("close-month"), "k4", STRANGER)
-        assert "You don't have permission to change data here" in refused.text
+        reply = await says(ponte, asks("close-month"), "k4", STRANGER)
+        assert "You don't have permission to change data here" in reply.text
         (write,) = (await says(ponte, asks("close-month"), "k5", MEMBER)).cards
         beside = on_slack(f"approve {write.id}", "k6", STRANGER, thread="tU1")
         assert (await ponte.ask_message(beside)).code == "forbidden"
@@ -206,14 +208,14 @@ async def test_the_form_withholds_what_the_card_withholds(bot: Bot) -> None:
 async def test_a_failed_quick_command_is_reported(bot: Bot) -> None:
     async with bot.open() as ponte:
         bot.stackspot.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING", "FAILED"))
-        failed = await ponte.ask("quick-command explain x")
-        assert failed.text.startswith("StackSpot reports a failure (FAILURE)")
+        failure = await ponte.ask("quick-command explain x")
+        assert failure.text.startswith("StackSpot reports a failure (FAILURE)")
         (card,) = (await ponte.ask(asks("translate-all"))).cards
-        done = await ponte.ask(f"approve {card.id}")
-        assert done.text.startswith(
+        answer = await ponte.ask(f"approve {card.id}")
+        assert answer.text.startswith(
             "Approved by Ana. No result. StackSpot reports a failure (FAILED)"
         )
-        assert "undo" not in done.text
+        assert "undo" not in answer.text
         near = await ponte.ask("quick-command daily-sumary x")
         assert "Did you mean `daily-summary`?" in near.text
 
@@ -222,31 +224,31 @@ async def test_an_answer_that_was_lost_is_never_asked_for_twice(bot: Bot) -> Non
     async with bot.open() as ponte:
         bot.stackspot.fail("create", Trouble("reset", after=True), Trouble("reset", after=True))
         (card,) = (await ponte.ask(asks("translate-all", "one"))).cards
-        done = await ponte.ask(f"approve {card.id}")
-        assert "The result is unknown" in done.text
-        typed = await ponte.ask("quick-command explain two")
-        assert "I don't know whether `explain` started" in typed.text
+        answer = await ponte.ask(f"approve {card.id}")
+        assert "The result is unknown" in answer.text
+        typed_text = await ponte.ask("quick-command explain two")
+        assert "I don't know whether `explain` started" in typed_text.text
     assert [bot.stackspot.count_executions(each) for each in ("one", "two")] == [1, 1]
 
 
 async def test_stop_stops_waiting_and_says_what_goes_on(bot: Bot) -> None:
     bot.stackspot.held = True
     async with bot.open() as ponte:
-        _, typed = await ponte.send("quick-command explain x")
+        _, typed_text = await ponte.send("quick-command explain x")
         await bot.stackspot.wait_for_requests("status")
         assert (await ponte.ask("stop")).text == "Stopped."
-        answer = await ponte.wait_for_answer(typed)
+        answer = await ponte.wait_for_answer(typed_text)
         assert answer.status == "stopped"
         assert (
             "Stopped waiting for `explain`. StackSpot started it and may still finish it."
             in answer.text
         )
-        _, asked = await ponte.send(asks("explain", "y"))
+        _, question = await ponte.send(asks("explain", "y"))
         await bot.stackspot.wait_for_requests("create", 2)
         await bot.stackspot.wait_for_requests("status", 2 + bot.stackspot.count("status"))
         await ponte.ask("stop")
-        stopped = await ponte.wait_for_answer(asked)
-        assert "may still finish" in stopped.text
+        stop = await ponte.wait_for_answer(question)
+        assert "may still finish" in stop.text
 
 
 async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
@@ -257,13 +259,13 @@ async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
         for number, text in enumerate(
             ("quick-command explain typed", asks("explain", "called"), f"approve {card.id}"), 1
         ):
-            said, _ = await ponte.send(text, f"C{number}" if number < 3 else "C1")
-            waiting.append(said)
+            message, _ = await ponte.send(text, f"C{number}" if number < 3 else "C1")
+            waiting.append(message)
             await bot.stackspot.wait_for_requests("create", number)
         await bot.stackspot.wait_for_requests("status", bot.stackspot.count("status") + 6)
     bot.stackspot.held = False
     async with bot.open() as ponte:
-        answers = [(await ponte.ask_message(said)).text for said in waiting]
+        answers = [(await ponte.ask_message(message)).text for message in waiting]
     assert answers[0] == "explain: typed"
     assert answers[1] == "You said: explain: called"
     assert answers[2] == "Approved by Ana. Done.\n\ntranslate-all: approved"
@@ -272,10 +274,10 @@ async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
 
 async def test_an_agent_remembers_the_thread(bot: Bot) -> None:
     async with bot.open() as ponte:
-        for said in ("(1) You said: hi", "(2) You said: hi"):
+        for messages in ("(1) You said: hi", "(2) You said: hi"):
             call = json.dumps({"agent": "reviewer", "prompt": "hi"})
             answer = await ponte.ask(f"call stackspot_agent {call}")
-            assert answer.text == f"You said: {said}"
+            assert answer.text == f"You said: {messages}"
 
 
 async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
@@ -288,21 +290,21 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         budget = ponte.engine.people.budget
         await ponte.ask("quick-command explain x")
         assert (await budget.usage_today()).usage.cost == pytest.approx(0.2)
-        said, receipt = await ponte.send(asks("translate-all", "two"), "C2")
+        message, receipt = await ponte.send(asks("translate-all", "two"), "C2")
         (card,) = (await ponte.wait_for_answer(receipt)).cards
-        approved = await ponte.click(f"approve {card.id}", said)
-        assert "translate-all: two" in approved.text
+        click = await ponte.click(f"approve {card.id}", message)
+        assert "translate-all: two" in click.text
         assert (await budget.usage_today()).usage.cost == pytest.approx(0.4)
         assert (await budget.usage_today()).turns == 2, "to approve is no turn"
-        said, receipt = await ponte.send(asks("translate-all", "three"), "C3")
+        message, receipt = await ponte.send(asks("translate-all", "three"), "C3")
         (card,) = (await ponte.wait_for_answer(receipt)).cards
-        refused = await ponte.click(f"approve {card.id}", said)
-        assert refused.code == "too_many"
-        assert "Your limit is $0.50 a day. What is left ($0.10) is not" in refused.text
+        refusal = await ponte.click(f"approve {card.id}", message)
+        assert refusal.code == "too_many"
+        assert "Your limit is $0.50 a day. What is left ($0.10) is not" in refusal.text
         (last, *_) = await ponte.engine.changes.views.find_latest("web:C3")
         assert last.state == "open"
-        told = await ponte.ask(asks("explain", "four"))
-        assert told.text.startswith("You said: error: not run. Your limit is $0.50 a day. ")
+        answer = await ponte.ask(asks("explain", "four"))
+        assert answer.text.startswith("You said: error: not run. Your limit is $0.50 a day. ")
         rows = await budget.report("tool")
     assert {row["name"]: row["calls"] for row in rows} == {
         "quick-command explain": 1,
@@ -328,7 +330,7 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
     allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]
     spending = make_spending(allowances=allowed, prices=Prices(commands={"*": 0.2}))
     async with bot.open(EchoModel(), spending=spending) as ponte:
-        said, receipt = await ponte.send(asks("translate-all", "two"))
+        message, receipt = await ponte.send(asks("translate-all", "two"))
         (card,) = (await ponte.wait_for_answer(receipt)).cards
         ledger = ponte.engine.changes.ledger
         claim = ledger.claim
@@ -340,10 +342,10 @@ async def test_who_approves_a_moment_too_late_pays_nothing(
             return await claim(id, seq, decider, now, revision, rule)
 
         monkeypatch.setattr(ledger, "claim", claim_second)
-        await ponte.click(f"approve {card.id}", said)
+        await ponte.click(f"approve {card.id}", message)
         budget = ponte.engine.people.budget
-        held = await ponte.engine.stores.database.read(
+        reservations = await ponte.engine.stores.database.read(
             lambda c: c.execute("SELECT * FROM holds").fetchall()
         )
-        assert (held, (await budget.usage_today()).usage.cost) == ([], None)
+        assert (reservations, (await budget.usage_today()).usage.cost) == ([], None)
     assert bot.stackspot.count("create") == 0

@@ -42,16 +42,16 @@ async def approve_run(ponte: RunningBot, bot: Bot, input: str = "it", begun: int
 
 def in_the_thread(text: str, key: str, person: Person) -> Message:
     """Said where the member's proposal stands."""
-    said = on_slack(text, key, person)
-    return replace(said, address=replace(said.address, thread=f"t{MEMBER.id}"))
+    message = on_slack(text, key, person)
+    return replace(message, address=replace(message.address, thread=f"t{MEMBER.id}"))
 
 
 async def waits(ponte: RunningBot, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
     changes, where = ponte.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
-        claimed = seq in await changes.ledger.list_waiting_runs(where, ["run"])
-        if claimed and len(changes.lifecycle.runner._flights) > beside:
+        is_claimed = seq in await changes.ledger.list_waiting_runs(where, ["run"])
+        if is_claimed and len(changes.lifecycle.runner._flights) > beside:
             return
         await asyncio.sleep(0)
 
@@ -72,8 +72,8 @@ async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
         (card,) = await ponte.engine.changes.views.find_latest("")
         assert card.state == "partial"
         await ponte.ask("well?")
-    heard = [item.text for item in model.asks[-1].input if item.name == "note"]
-    assert LEFT in heard[0]
+    notes = [item.text for item in model.asks[-1].input if item.name == "note"]
+    assert LEFT in notes[0]
     assert bot.stackspot.count("create") == 1
 
 
@@ -81,8 +81,8 @@ async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
     async with bot.open() as ponte:
         seq = await approve_run(ponte, bot)
         assert await ponte.engine.conversations.inbox.cancel(seq)
-        left = await answer(ponte, seq)
-        assert (left.status, LEFT in left.text) == ("done", True), left.text
+        last_answer = await answer(ponte, seq)
+        assert (last_answer.status, LEFT in last_answer.text) == ("done", True), last_answer.text
 
 
 async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
@@ -105,8 +105,8 @@ async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
         await ponte.ask("stop")
         await ponte.ask("stop")
         assert LEFT in (await answer(ponte, first)).text
-        told = (await answer(ponte, second.seq)).text
-        assert told == ("Approved by Ana. No result. The operation was stopped before it started.")
+        text = (await answer(ponte, second.seq)).text
+        assert text == ("Approved by Ana. No result. The operation was stopped before it started.")
     assert bot.stackspot.count("create") == 1
 
 
@@ -128,8 +128,8 @@ async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
             on_slack(f"approve {card.id}", "k2", MEMBER)
         )
         await bot.stackspot.wait_for_requests("status", 2)
-        refused = await ponte.ask_message(in_the_thread("stop", "k3", STRANGER))
-        assert refused.code == "forbidden"
+        refusal = await ponte.ask_message(in_the_thread("stop", "k3", STRANGER))
+        assert refusal.code == "forbidden"
         assert (await ponte.ask_message(in_the_thread("stop", "k4", BOSS))).text == "Stopped."
         assert LEFT in (await answer(ponte, receipt.seq)).text
 

@@ -51,13 +51,13 @@ async def test_progress_and_result_stand_in_the_commands_answer(
 async def test_autocomplete_and_modal_are_of_the_registry(
     ponte: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
-    found = await ana.autocomplete("quick-command", "slug", slug="da")
-    assert found == [{"name": "daily-summary – Daily summary", "value": "daily-summary"}]
+    match = await ana.autocomplete("quick-command", "slug", slug="da")
+    assert match == [{"name": "daily-summary – Daily summary", "value": "daily-summary"}]
     modal = await ana.slash("quick-command", slug="daily-summary", locale="pt-BR")
     await modal.wait_for_ack()
     assert modal.data["title"] == "Resumo diário"
-    filled = await ana.submit(modal, day="20 May", tone="dry")
-    await filled.wait_until(lambda e: "daily-summary: {" in e.text)
+    submission = await ana.submit(modal, day="20 May", tone="dry")
+    await submission.wait_until(lambda e: "daily-summary: {" in e.text)
     assert stackspot.count_executions({"day": "20 May", "tone": "dry"}) == 1
 
 
@@ -102,7 +102,7 @@ async def test_an_approved_run_can_be_stopped_and_leaves_its_card_whole(
     assert running["embeds"][0]["title"] == "Run Translate everything"
     assert "is running" not in running["content"]
     await ana.say("stop")
-    (left, *_) = await ana.wait_for_messages(
+    (first_message, *_) = await ana.wait_for_messages(
         lambda seen: "I stopped waiting because" in str(seen[0]["embeds"])
     )
-    assert left["embeds"][0]["title"] == "Run Translate everything"
+    assert first_message["embeds"][0]["title"] == "Run Translate everything"

@@ -24,8 +24,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def workplace_with_stackspot(home: Path) -> AsyncIterator[tuple[Workplace, FakeStackSpot]]:
-    async with FakeStackSpot() as fake, stackspot_choices(fake.url) as chosen:
-        async with workplace(home, Setting(chosen=chosen, board=chosen.board)) as w:
+    async with FakeStackSpot() as fake, stackspot_choices(fake.url) as choice:
+        async with workplace(home, Setting(chosen=choice, board=choice.board)) as w:
             yield w, fake
         assert fake.refused == []
 
@@ -41,11 +41,11 @@ async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) ->
         w.slack.workspace.agent = False
         fake.held = True
         fake.go(Run((Look("COMPLETED"),), '{"a": 1}'))
-        asked = mention_bot(w, "quick-command explain a bridge")
-        shown = "is running the quick command… 90 % · Waits"
-        await w.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
+        message = mention_bot(w, "quick-command explain a bridge")
+        text = "is running the quick command… 90 % · Waits"
+        await w.until(lambda: any(s["status"] == text for s in w.slack.workspace.statuses))
         fake.held = False
-        answer = await w.slack.wait_for_answer(asked)
+        answer = await w.slack.wait_for_answer(message)
         assert answer.visible_text == '```json\n{\n  "a": 1\n}\n```'
 
 
@@ -67,9 +67,9 @@ async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
         (modal,) = w.slack.workspace.views
         options = modal["blocks"][0]["element"]["options"]
         assert [option["text"]["text"] for option in options][:2] == ["Explicar", "Resumo diário"]
-        chosen = w.slack.submit(w.bob, modal, {"slug": "daily-summary"})
-        await chosen.acked.wait()
-        asking = modal | chosen.response["view"]
+        submission = w.slack.submit(w.bob, modal, {"slug": "daily-summary"})
+        await submission.acked.wait()
+        asking = modal | submission.response["view"]
         assert asking["blocks"][0]["text"]["text"] == "O que aconteceu num dia"
         w.slack.submit(w.bob, asking, {"field:day": "20 May", "field:tone": "dry"})
         await w.until(lambda: w.posts())
@@ -78,12 +78,12 @@ async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
 
 async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Path) -> None:
     async with workplace_with_stackspot(tmp_path) as (w, fake):
-        asked = mention_bot(w, asks("translate-all", "all of it"))
-        card = await w.slack.wait_for_answer(asked)
+        message = mention_bot(w, asks("translate-all", "all of it"))
+        card = await w.slack.wait_for_answer(message)
         assert list(card.buttons) == ["Approve", "Change…", "Deny"]
         assert "Run Translate everything" in card.visible_text
         await w.slack.click(w.alice, card, "Approve").acked.wait()
-        result = await w.slack.wait_for_answer(asked, 2)
+        result = await w.slack.wait_for_answer(message, 2)
         assert "Done.\n\ntranslate-all: all of it" in result.visible_text
         await w.until(lambda: not card.buttons)
         assert "Approved by Alice. Done." in card.visible_text
@@ -94,12 +94,12 @@ async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: 
     async with workplace_with_stackspot(tmp_path) as (w, fake):
         w.slack.workspace.agent = False
         fake.held = True
-        asked = mention_bot(w, asks("translate-all", "all of it"))
-        card = await w.slack.wait_for_answer(asked)
+        message = mention_bot(w, asks("translate-all", "all of it"))
+        card = await w.slack.wait_for_answer(message)
         await w.slack.click(w.alice, card, "Approve").acked.wait()
-        shown = "is running the quick command… 90 % · Waits"
-        await w.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
-        mention_bot(w, "stop", asked)
+        text = "is running the quick command… 90 % · Waits"
+        await w.until(lambda: any(s["status"] == text for s in w.slack.workspace.statuses))
+        mention_bot(w, "stop", message)
         await w.until(lambda: "I stopped waiting because you asked me to." in card.visible_text)
         await w.until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
         assert not card.buttons

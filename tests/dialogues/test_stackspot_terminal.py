@@ -102,11 +102,11 @@ async def test_how_far_it_is_shows_where_somebody_sits(ponte: Shell) -> None:
     process = await ponte.begin("quick-command", "explain", "a bridge", stderr=tty)
     os.close(tty)
     out, _ = await process.communicate()
-    shown = os.read(screen, 4096).decode()
+    text = os.read(screen, 4096).decode()
     os.close(screen)
     assert (process.returncode, out) == (0, b"explain: a bridge\n")
-    assert "is running the quick command… 42 % · Summarise" in shown
-    assert shown.endswith("\r\x1b[K"), "it leaves no trace"
+    assert "is running the quick command… 42 % · Summarise" in text
+    assert text.endswith("\r\x1b[K"), "it leaves no trace"
 
 
 async def test_ctrl_c_stops_the_waiting_and_says_what_goes_on(ponte: Shell) -> None:
@@ -166,19 +166,19 @@ async def test_the_doctor_gets_a_token_and_shows_no_secret(ponte: Shell) -> None
 async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(FakeStackSpot())
-        chosen = await stack.enter_async_context(stackspot_choices(fake.url))
-        engine = await open_engine(tmp_path, chosen)
+        context = await stack.enter_async_context(stackspot_choices(fake.url))
+        engine = await open_engine(tmp_path, context)
         terminal = make_terminal(engine, unix_socket(tmp_path / "s"))
         engine.start()
         await terminal.start()
-        typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"
-        said = io.StringIO()
-        await chat(tmp_path / "s", Keyboard(typed), said)
-        assert "explain: a bridge\n" in said.getvalue()
-        assert "# Run Translate everything · waiting for approval" in said.getvalue()
+        text = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"
+        output = io.StringIO()
+        await chat(tmp_path / "s", Keyboard(text), output)
+        assert "explain: a bridge\n" in output.getvalue()
+        assert "# Run Translate everything · waiting for approval" in output.getvalue()
         (card,) = await engine.changes.views.find_latest("")
-        await chat(tmp_path / "s", Keyboard(f"approve {card.id}\n"), said)
-        assert "Done.\n\ntranslate-all: it\n" in said.getvalue()
+        await chat(tmp_path / "s", Keyboard(f"approve {card.id}\n"), output)
+        assert "Done.\n\ntranslate-all: it\n" in output.getvalue()
         await terminal.stop_intake()
         await engine.drain(1)
         await terminal.close()

@@ -20,8 +20,8 @@ from tests.web.web_ponte import TOKEN, events
 @pytest.fixture
 async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
-        chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))
-        engine = await open_engine(tmp_path, chosen)
+        context = await stack.enter_async_context(stackspot_choices(stackspot.url))
+        engine = await open_engine(tmp_path, context)
         web = make_page(engine, TOKEN)
         engine.start()
         await web.start()
@@ -38,18 +38,18 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
 
 async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> None:
     headers = {"Accept-Language": "pt-BR"}
-    shown = (await client.get("/quick-commands", headers=headers)).json()["commands"]
-    assert [command["slug"] for command in shown] == [
+    value = (await client.get("/quick-commands", headers=headers)).json()["commands"]
+    assert [command["slug"] for command in value] == [
         "explain",
         "daily-summary",
         "translate-all",
         "close-month",
     ]
-    assert (shown[1]["title"], shown[1]["description"]) == (
+    assert (value[1]["title"], value[1]["description"]) == (
         "Resumo diário",
         "O que aconteceu num dia",
     )
-    day, tone = shown[1]["inputs"]
+    day, tone = value[1]["inputs"]
     assert (day["required"], tone["type"], tone["choices"]) == (True, "choice", ["dry", "warm"])
     assert (await client.get("/quick-commands?conversation=../x")).status_code == 404
 
@@ -57,11 +57,11 @@ async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> No
 async def test_approval_by_a_click(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
     card = (await client.post("/chat", json={"message": asks("close-month")})).json()["cards"][0]
     assert card["title"] == "Run Close the month"
-    decided = (await client.post(f"/cards/{card['id']}", json={"action": "approve"})).json()
-    assert decided["text"] == "Approved by owner. Done.\n\nclose-month:"
-    shown = (await client.get("/conversations/main")).json()
-    assert shown["cards"][0]["state"] == "done"
-    assert shown["messages"][-1]["aloud"] is True
+    body = (await client.post(f"/cards/{card['id']}", json={"action": "approve"})).json()
+    assert body["text"] == "Approved by owner. Done.\n\nclose-month:"
+    view = (await client.get("/conversations/main")).json()
+    assert view["cards"][0]["state"] == "done"
+    assert view["messages"][-1]["aloud"] is True
     assert stackspot.count("create") == 1
 
 
@@ -74,13 +74,13 @@ async def test_a_typed_and_an_approved_run_stream_their_progress_and_result(
         f"approve {card['id']}": "Approved by owner. Done.\n\nclose-month:",
     }.items():
         stackspot.held = True
-        shown: list[str] = []
+        views: list[str] = []
         headers = {"Accept": "text/event-stream"}
         async with client.stream(
             "POST", "/chat", json={"message": message}, headers=headers
         ) as answer:
             async for event in events(answer):
-                shown.append(event.data.get("text") or event.data.get("response", ""))
-                stackspot.held = "90 %" not in "".join(shown)
-        assert "Ponte is running the quick command… 90 % · Waits" in shown
-        assert shown[-1] == result
+                views.append(event.data.get("text") or event.data.get("response", ""))
+                stackspot.held = "90 %" not in "".join(views)
+        assert "Ponte is running the quick command… 90 % · Waits" in views
+        assert views[-1] == result

@@ -46,8 +46,8 @@ async def test_stop_ends_the_turn_and_the_next_one_starts(bot_home: BotHome) -> 
         seq = await _begin_turn(ponte, gate)
         _, next_ = await ponte.send("next")
         assert (await ponte.ask("stop")).text == "Stopped."
-        stopped = await ponte.engine.conversations.inbox.wait_for_answer(seq)
-        assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
+        answer = await ponte.engine.conversations.inbox.wait_for_answer(seq)
+        assert (answer.status, answer.text) == ("stopped", "_Stopped._")
         gate.open.set()
         assert (await ponte.wait_for_answer(next_)).text == "You said: next"
         assert (await ponte.ask("stop")).text == "Nothing is running here."
@@ -58,8 +58,8 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(bot_home: BotH
     policy = allow_list(admins=frozenset())
     async with bot_home.open(EchoModel(gate=gate), policy=policy) as ponte:
         seq = await _begin_turn(ponte, gate, shared=True)
-        refused = await ponte.ask("stop", person=BO, shared=True)
-        assert (refused.status, refused.is_private) == ("failed", True)
+        answer = await ponte.ask("stop", person=BO, shared=True)
+        assert (answer.status, answer.is_private) == ("failed", True)
         assert (await ponte.ask("stop", shared=True)).text == "Stopped."
         assert (await ponte.engine.conversations.inbox.wait_for_answer(seq)).status == "stopped"
 
@@ -70,14 +70,14 @@ async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(
     gate = Gate()
     async with bot_home.open(EchoModel(gate=gate)) as ponte:
         await _begin_turn(ponte, gate)
-        queued, receipt = await ponte.send("first wording")
-        edited = replace(queued, text="second wording", sent_at=5)
-        assert await ponte.engine.conversations.inbox.amend(queued.event_key, edited) == "unstarted"
+        queue, receipt = await ponte.send("first wording")
+        variant = replace(queue, text="second wording", sent_at=5)
+        assert await ponte.engine.conversations.inbox.amend(queue.event_key, variant) == "unstarted"
         gate.open.set()
         assert (await ponte.wait_for_answer(receipt)).text == "You said: second wording"
-        late = replace(queued, text="third wording", sent_at=6)
-        assert await ponte.engine.conversations.inbox.amend(queued.event_key, late) == "started"
-        assert bot_home.recorder.visible(queued.event_key) == ["You said: second wording"]
+        late = replace(queue, text="third wording", sent_at=6)
+        assert await ponte.engine.conversations.inbox.amend(queue.event_key, late) == "started"
+        assert bot_home.recorder.visible(queue.event_key) == ["You said: second wording"]
 
 
 async def test_a_deleted_message_is_dropped_or_blanked(bot_home: BotHome) -> None:
@@ -85,8 +85,8 @@ async def test_a_deleted_message_is_dropped_or_blanked(bot_home: BotHome) -> Non
     model = EchoModel(gate=gate)
     async with bot_home.open(model) as ponte:
         await _begin_turn(ponte, gate)
-        queued, _ = await ponte.send("a secret")
-        assert await ponte.engine.conversations.inbox.amend(queued.event_key, None) == "unstarted"
+        queue, _ = await ponte.send("a secret")
+        assert await ponte.engine.conversations.inbox.amend(queue.event_key, None) == "unstarted"
         gate.open.set()
         wait_for_answer, receipt = await ponte.send("another secret")
         await ponte.wait_for_answer(receipt)
@@ -95,10 +95,10 @@ async def test_a_deleted_message_is_dropped_or_blanked(bot_home: BotHome) -> Non
             == "started"
         )
         await ponte.ask("and now?")
-        heard = [item.text for item in await model.asks[-1].history()]
-    assert not bot_home.recorder.visible(queued.event_key)
-    assert "[deleted by its author]" in heard
-    assert "another secret" not in heard
+        texts = [item.text for item in await model.asks[-1].history()]
+    assert not bot_home.recorder.visible(queue.event_key)
+    assert "[deleted by its author]" in texts
+    assert "another secret" not in texts
 
 
 async def test_a_post_that_a_person_removed_stays_away(bot_home: BotHome) -> None:
@@ -123,8 +123,8 @@ async def test_what_could_not_be_posted_is_told_with_the_next_message(bot_home: 
         one, receipt = await ponte.send("hello")
         await ponte.wait_for_answer(receipt)
         bot_home.recorder.faults.refuse = ""
-        told = await ponte.ask("are you there?")
-        assert "channel_is_gone" in told.text
+        answer = await ponte.ask("are you there?")
+        assert "channel_is_gone" in answer.text
         assert "channel_is_gone" not in (await ponte.ask("and now?")).text
     assert not bot_home.recorder.visible(one.event_key)
 
@@ -137,13 +137,13 @@ async def test_forget_erases_what_was_said_and_what_runs(bot_home: BotHome) -> N
         await ponte.ask("my name is Rumpelstiltskin")
         gate.open.clear()
         await _begin_turn(ponte, gate, "Rumpelstiltskin again")
-        queued, _ = await ponte.send("still Rumpelstiltskin")
-        forgotten = await ponte.ask("forget")
-        assert forgotten.text.startswith("Deleted this conversation (3 messages).")
+        queue, _ = await ponte.send("still Rumpelstiltskin")
+        answer = await ponte.ask("forget")
+        assert answer.text.startswith("Deleted this conversation (3 messages).")
         gate.open.set()
         await ponte.ask("hello")
         assert not await model.asks[-1].history()
-    assert not bot_home.recorder.visible(queued.event_key)
+    assert not bot_home.recorder.visible(queue.event_key)
     for name in ("ponte.db", "ponte.db-wal", "threads.db"):
         path = bot_home.home / name
         assert not path.exists() or b"Rumpelstiltskin" not in path.read_bytes()
@@ -173,13 +173,13 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
 
     monkeypatch.setattr(bot_home.recorder, "post", slow)
     async with bot_home.open() as ponte:
-        answered, refusals = ponte.engine.conversations.journal.record_answer, [NotStored()]
+        record_answer, refusals = ponte.engine.conversations.journal.record_answer, [NotStored()]
 
         async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:
                 raise refusals.pop()
             again.set()
-            await answered(turn, answer, *more)
+            await record_answer(turn, answer, *more)
 
         monkeypatch.setattr(ponte.engine.conversations.journal, "record_answer", refuse_once)
         one, receipt = await ponte.send("\n\n".join("x" * 150 for _ in range(6)))

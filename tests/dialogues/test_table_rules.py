@@ -45,8 +45,8 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(bot_home: BotHom
     async with bot(bot_home, table, policy=RIGHTS) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
     async with bot(bot_home, table, policy=RIGHTS, rules=rules("read")) as ponte:
-        refused = await says(ponte, f"approve {card.id}", "k2", BOSS)
-        assert (refused.code, "This table is read-only in Ponte" in refused.text) == (
+        reply = await says(ponte, f"approve {card.id}", "k2", BOSS)
+        assert (reply.code, "This table is read-only in Ponte" in reply.text) == (
             "forbidden",
             True,
         )
@@ -56,18 +56,18 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(bot_home: BotHom
 
 async def test_a_named_group_approves_instead_of_who_asked(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    named = rules("ask", "slack:S1")
-    async with bot(bot_home, table, policy=RIGHTS, rules=named) as ponte:
+    name = rules("ask", "slack:S1")
+    async with bot(bot_home, table, policy=RIGHTS, rules=name) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
         assert card.text.endswith("A designated approver must approve it.")
         for person in (MEMBER, OTHER):
             beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
-            refused = await ponte.ask_message(beside)
-            assert (refused.code, refused.is_private) == ("forbidden", True)
+            answer = await ponte.ask_message(beside)
+            assert (answer.code, answer.is_private) == ("forbidden", True)
         assert table.applied == []
         assert "Approved by Cleo" in (await says(ponte, f"approve {card.id}", "k3", CLERK)).text
-        refused = await says(ponte, f"undo {card.id}", "k4", MEMBER)
-        assert refused.code == "forbidden"
+        answer = await says(ponte, f"undo {card.id}", "k4", MEMBER)
+        assert answer.code == "forbidden"
         assert "Undone (`" in (await says(ponte, f"undo {card.id}", "k5", CLERK)).text
         await proposed_on_slack(ponte, "k6", "table_create", rows=[ADA])
 

@@ -38,8 +38,8 @@ async def titles(ponte: Whole, fake: FakeOpenAI, requests: int) -> list[str]:
     """The titles of the list, once that many were asked for."""
     await fake.wait_until(lambda: len(title_requests(fake)) >= requests)
     await finish_background_tasks(ponte.app.engine)
-    listed = (await ponte.web.get("/conversations")).json()["conversations"]
-    return [one["title"] for one in listed]
+    value = (await ponte.web.get("/conversations")).json()["conversations"]
+    return [one["title"] for one in value]
 
 
 @pytest.mark.parametrize("level", ["conversations", "responses", "chat"])
@@ -51,19 +51,19 @@ async def test_the_first_answer_gives_a_title_once(tmp_path: Path, level: str) -
         fake.say(SUGGESTED, "Três.")
         first = await ponte.ask("Quais faturas estão vencidas?")
         assert await titles(ponte, fake, 1) == ["Faturas vencidas"]
-        (asked,) = title_requests(fake)
-        assert "tools" not in asked
-        most = asked.get("max_output_tokens") or asked.get("max_tokens")
+        (question,) = title_requests(fake)
+        assert "tools" not in question
+        most = question.get("max_output_tokens") or question.get("max_tokens")
         assert most == MAX_TITLE_TOKENS
-        assert asked.get("store", False) is False
+        assert question.get("store", False) is False
         await ponte.ask("E as outras?")
-        used = (await ponte.web.get(f"/turns/{first['turn']}/usage")).json()
-        assert used["input"] > 0
+        body = (await ponte.web.get(f"/turns/{first['turn']}/usage")).json()
+        assert body["input"] > 0
         assert await titles(ponte, fake, 1) == ["Faturas vencidas"]
         assert len(title_requests(fake)) == 1
         # What the model hears of the conversation later has nothing of the title.
-        held = [item for one in fake.conversations.values() for item in one.items]
-        newest = str(held if level == "conversations" else fake.requests[-1].body)
+        items = [item for one in fake.conversations.values() for item in one.items]
+        newest = str(items if level == "conversations" else fake.requests[-1].body)
         assert TITLE_REQUEST not in newest
         await ponte.web.patch("/conversations/c1", json={"title": "Mine"})
         assert await titles(ponte, fake, 1) == ["Mine"]
@@ -87,14 +87,14 @@ async def test_where_no_title_is_asked_for_or_kept(tmp_path: Path) -> None:
         await ponte.web.patch("/conversations/edited", json={"title": "My own"})
         fake.release.set()
         await waiting
-        asked = {"model": "ponte", "messages": [{"role": "user", "content": "Over v1"}]}
-        named = {"X-Ponte-Conversation": "program"}
+        request = {"model": "ponte", "messages": [{"role": "user", "content": "Over v1"}]}
+        name = {"X-Ponte-Conversation": "program"}
         async with ponte.program() as program:
-            answer = await program.post("/v1/chat/completions", json=asked, headers=named)
+            answer = await program.post("/v1/chat/completions", json=request, headers=name)
         assert answer.status_code == 200
         assert len(title_requests(fake)) == 1
-        listed = (await ponte.web.get("/conversations")).json()["conversations"]
-        assert {one["id"]: one["title"] for one in listed} == {
+        value = (await ponte.web.get("/conversations")).json()["conversations"]
+        assert {one["id"]: one["title"] for one in value} == {
             "program": "Over v1",
             "edited": "My own",
             "failed": "First words of it",
@@ -118,8 +118,8 @@ async def test_a_title_is_paid_from_the_asker_s_allowances(
         fake.say(Script("Hi.", match="hello", usage={"input": 1000, "output": 100}))
         first = await ponte.ask("hello")
         assert await titles(ponte, fake, 1) == ["A title"]
-        used = (await ponte.web.get(f"/turns/{first['turn']}/usage")).json()
-        assert (used["input"], used["output"]) == (1300, 110)
+        body = (await ponte.web.get(f"/turns/{first['turn']}/usage")).json()
+        assert (body["input"], body["output"]) == (1300, 110)
         row = await ponte.app.engine.stores.database.read(
             lambda c: c.execute("SELECT sum(tokens) AS tokens FROM counters").fetchone()
         )
@@ -151,17 +151,17 @@ class RefusesTitles(EchoModel):
 
 async def test_a_title_that_the_server_refused_costs_nothing(bot_home: BotHome) -> None:
     model, allowed = RefusesTitles(), [Allowance("each person", tokens=200_000)]
-    opened = bot_home.open(model, allowed=allowed, profile=TurnConfig(titles=True))
-    async with opened as ponte:
+    file = bot_home.open(model, allowed=allowed, profile=TurnConfig(titles=True))
+    async with file as ponte:
         engine = ponte.engine
-        asked = replace(make_message("hello", "k1"), has_conversation_title=True)
-        assert (await ponte.ask_message(asked)).status == "done"
+        variant = replace(make_message("hello", "k1"), has_conversation_title=True)
+        assert (await ponte.ask_message(variant)).status == "done"
         await ponte.ask("help")  # in the same conversation: the turn before has ended
         await finish_background_tasks(engine)
-        held = await engine.stores.database.read(
+        items = await engine.stores.database.read(
             lambda c: c.execute("SELECT count(*) AS count FROM holds").fetchone()
         )
-    assert (model.refused, held["count"]) == (1, 0)
+    assert (model.refused, items["count"]) == (1, 0)
 
 
 async def test_the_demo_model_gives_titles_too(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ async def test_the_demo_model_gives_titles_too(tmp_path: Path) -> None:
     ):
         await ponte.ask("How are you today?!\nI have more to say.")
         await ponte.ask("Again")
-        listed = await titles(ponte, fake, 0)
-        assert listed == ["How are you today"]
+        listing = await titles(ponte, fake, 0)
+        assert listing == ["How are you today"]
 
 
 async def test_a_title_that_was_cut_is_none(tmp_path: Path) -> None:

@@ -56,11 +56,11 @@ NEAR: dict[str, TourStep | None] = {
 
 
 def test_sentences_near_a_step_are_understood() -> None:
-    assert {said: find_tour_step(said) for said in NEAR} == NEAR
+    assert {message: find_tour_step(message) for message in NEAR} == NEAR
     for locale in WORDS:
         with use_locale(locale):
-            said = {step: say(sentence) for step, (sentence, _) in TOUR.items()}
-        assert {step: find_tour_step(sentence) for step, sentence in said.items()} == {
+            message = {step: say(sentence) for step, (sentence, _) in TOUR.items()}
+        assert {step: find_tour_step(sentence) for step, sentence in message.items()} == {
             step: step for step in TOUR
         }, locale
 
@@ -69,44 +69,46 @@ def test_sentences_near_a_step_are_understood() -> None:
 async def test_the_tour_from_a_question_to_an_undone_change(tmp_path: Path, locale: str) -> None:
     demo, following, title, undo = WORDS[locale]
     with use_locale(locale):
-        said = {step: say(sentence) for step, (sentence, _) in TOUR.items()}
+        messages = {step: say(sentence) for step, (sentence, _) in TOUR.items()}
 
     async with owner(tmp_path) as here:
         headers = {"Accept-Language": locale}
         welcome = (await here.web.get("/welcome", headers=headers)).json()
         assert (welcome["demo"], welcome["sample"]) == (True, True)
-        assert welcome["tries"][:2] == [said["overdue"], said["pay"]]
-        assert said["quick"] not in welcome["tries"], "no quick command is set up"
+        assert welcome["tries"][:2] == [messages["overdue"], messages["pay"]]
+        assert messages["quick"] not in welcome["tries"], "no quick command is set up"
         hello = (await here.ask("?", locale))["response"]
         assert demo in hello
         assert "OPENAI_API_KEY=" in hello
-        assert [said[step] in hello for step in ("overdue", "pay", "undo", "quick")] == [True] * 4
+        assert [messages[step] in hello for step in ("overdue", "pay", "undo", "quick")] == [
+            True
+        ] * 4
 
-        answer = (await here.ask(said["overdue"], locale))["response"]
+        answer = (await here.ask(messages["overdue"], locale))["response"]
         assert "| Number | Customer | Amount | Status | Due |" in answer
         assert "| INV-2003 | " in answer
-        assert f"{following}`{said['pay']}`" in answer
-        told = (await here.ask(said["undo"], locale))["response"]
-        assert said["pay"] in told, "nothing to undo yet"
+        assert f"{following}`{messages['pay']}`" in answer
+        text = (await here.ask(messages["undo"], locale))["response"]
+        assert messages["pay"] in text, "nothing to undo yet"
 
-        card = await here.card(said["pay"], locale)
+        card = await here.card(messages["pay"], locale)
         assert card["title"] == title
         (row,) = card["rows"]
         assert [each["field"] for each in row["changes"]] == ["Status", "Paid on"]
         assert (await here.click("approve", card["id"]))["state"] == "done"
         assert here.status(3) == "Paid"
-        told = (await here.ask(said["undo"], locale))["response"]
-        assert f"`{undo} {card['id']}`" in told
-        assert "quick-command" not in told
-        assert re.search(re.escape(following) + "`.*`", told)
-        done = await here.ask(f"{undo} {card['id']}", locale)
-        assert done["status"] == "done"
+        text = (await here.ask(messages["undo"], locale))["response"]
+        assert f"`{undo} {card['id']}`" in text
+        assert "quick-command" not in text
+        assert re.search(re.escape(following) + "`.*`", text)
+        outcome = await here.ask(f"{undo} {card['id']}", locale)
+        assert outcome["status"] == "done"
         assert here.status(3) == "Overdue"
 
-        last = (await here.ask(said["quick"], locale))["response"]
+        last = (await here.ask(messages["quick"], locale))["response"]
         assert "STACKSPOT_CLIENT_ID" in last
         assert "OPENAI_API_KEY=" in last
-        assert said["overdue"] not in last, "the tour ends"
+        assert messages["overdue"] not in last, "the tour ends"
 
 
 NAMED = {
@@ -151,16 +153,16 @@ REFUSED = {
 
 async def test_a_payment_is_proposed_for_the_invoice_that_was_named(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
-        for said, number in NAMED.items():
-            (row,) = (await here.card(said))["rows"]
-            assert (row["name"], row["after"]["Status"]) == (number, "Paid"), said
+        for message, number in NAMED.items():
+            (row,) = (await here.card(message))["rows"]
+            assert (row["name"], row["after"]["Status"]) == (number, "Paid"), message
 
 
 async def test_what_names_no_invoice_proposes_no_change(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
-        for said, answer in REFUSED.items():
-            told = await here.ask(said)
-            assert (told["cards"], answer in told["response"]) == ([], True), told["response"]
+        for message, answer in REFUSED.items():
+            text = await here.ask(message)
+            assert (text["cards"], answer in text["response"]) == ([], True), text["response"]
 
 
 async def test_every_overdue_invoice_can_be_paid_and_the_tour_says_so(tmp_path: Path) -> None:
@@ -172,5 +174,5 @@ async def test_every_overdue_invoice_can_be_paid_and_the_tour_says_so(tmp_path: 
         card = await here.card(everyone)
         await here.click("approve", card["id"])
         for step in ("overdue", "pay"):
-            told = (await here.ask(TOUR[step][0]))["response"]
-            assert told.startswith("No invoices are overdue anymore. `ponte sample reset`")
+            text = (await here.ask(TOUR[step][0]))["response"]
+            assert text.startswith("No invoices are overdue anymore. `ponte sample reset`")

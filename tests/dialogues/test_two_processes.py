@@ -47,16 +47,16 @@ async def test_a_stop_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -
 async def test_forget_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -> None:
     gate = Gate()
     async with pair(worker, gate) as server:
-        said, receipt = await server.send("a secret")
+        message, receipt = await server.send("a secret")
         await gate.reached.wait()
-        told = await server.ask("forget")
-        assert told.text.startswith("Deleted this conversation (1 message). The deleted data may")
+        answer = await server.ask("forget")
+        assert answer.text.startswith("Deleted this conversation (1 message). The deleted data may")
         with pytest.raises(Forgotten):
             await server.wait_for_answer(receipt)
         gate.open.set()
         assert (await server.ask("hello")).text == "You said: hello"
     assert not any("secret" in text for post in worker.recorder.posts for text in post.texts)
-    assert worker.recorder.visible(said.event_key) in ([], [FORGOTTEN])
+    assert worker.recorder.visible(message.event_key) in ([], [FORGOTTEN])
 
 
 async def test_an_edit_on_the_server_changes_a_waiting_message(worker: BotHome) -> None:
@@ -64,15 +64,15 @@ async def test_an_edit_on_the_server_changes_a_waiting_message(worker: BotHome) 
     async with pair(worker, gate) as server:
         await server.send("long work")
         await gate.reached.wait()
-        said, receipt = await server.send("wrong")
-        gone, withdrawn = await server.send("never mind")
+        message, receipt = await server.send("wrong")
+        cancelled_turn, withdrawal = await server.send("never mind")
         amend = server.engine.conversations.inbox.amend
-        assert await amend(said.event_key, replace(said, text="right")) == "unstarted"
-        await amend(gone.event_key, None)
+        assert await amend(message.event_key, replace(message, text="right")) == "unstarted"
+        await amend(cancelled_turn.event_key, None)
         gate.open.set()
         assert (await server.wait_for_answer(receipt)).text == "You said: right"
         with pytest.raises(Forgotten):
-            await server.wait_for_answer(withdrawn)
+            await server.wait_for_answer(withdrawal)
 
 
 async def test_a_card_is_drawn_anew_whoever_decides(worker: BotHome) -> None:
@@ -98,6 +98,6 @@ async def test_a_run_that_was_approved_is_left_by_a_stop(worker: BotHome) -> Non
             _, receipt = await server.send(f"approve {card.id}")
             await stackspot.wait_for_requests("status", 2)
             assert (await server.ask("stop")).text == "Stopped."
-            told: Answer = await server.wait_for_answer(receipt)
-        assert "I stopped waiting because you asked me to." in told.text
+            answer: Answer = await server.wait_for_answer(receipt)
+        assert "I stopped waiting because you asked me to." in answer.text
         assert stackspot.count("create") == 1

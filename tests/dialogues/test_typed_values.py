@@ -94,8 +94,8 @@ async def propose(crm: Team, *rows: Mapping[str, object]) -> str:
 
 
 async def proposed_rows(crm: Team, id: str) -> list[Any]:
-    stored = await crm.ponte.engine.changes.ledger.get(id)
-    return [step.write.after for step in stored.steps]
+    response = await crm.ponte.engine.changes.ledger.get(id)
+    return [step.write.after for step in response.steps]
 
 
 @pytest.mark.parametrize("locale", TYPED)
@@ -126,8 +126,8 @@ async def test_one_line_sets_all_rows_and_says_so(bot_home: BotHome) -> None:
         answer = await change(crm, f"alterar {id} status = lost", "pt-BR")
         assert answer.text.endswith(f"Os novos valores de `{id}` foram salvos em 3 linhas.")
         assert [row["Status"] for row in await proposed_rows(crm, id)] == ["Lost"] * 3
-        stored = await crm.ponte.engine.changes.ledger.get(id)
-        assert stored.proposal.revision == 2
+        response = await crm.ponte.engine.changes.ledger.get(id)
+        assert response.proposal.revision == 2
         answer = await change(crm, f"alterar {id} 2.Status = quando", "pt-BR")
         assert answer.text == (
             "Status (2. N1) não tem a opção \\`quando\\`. Opções: Lead, Active, Lost."

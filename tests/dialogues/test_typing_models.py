@@ -36,8 +36,13 @@ class TypingModel(EchoModel):
         elif ask.number == 1 and self.calls:
             yield RoundCompleted(
                 tuple(
-                    Item("call", name=name, arguments=json.dumps(given), call_id=f"c{ask.turn}{n}")
-                    for n, (name, given) in enumerate(self.calls)
+                    Item(
+                        "call",
+                        name=name,
+                        arguments=json.dumps(arguments),
+                        call_id=f"c{ask.turn}{n}",
+                    )
+                    for n, (name, arguments) in enumerate(self.calls)
                 )
             )
         else:
@@ -59,19 +64,19 @@ async def test_what_a_model_writes_is_no_decision(bot_home: BotHome, way: str) -
         sources: list[ToolSource] = [source, table]
         async with bot_home.open(model, sources, rights(), appliers=[table]) as ponte:
             drafts = {id: {id: NEW | {"Name": id}} for id in "123"}
-            waiting, done, denied = [
+            waiting, outcome, denial = [
                 (await proposed_on_slack(ponte, f"p{id}", "table_update", rows=rows)).id
                 for id, rows in drafts.items()
             ]
-            await says(ponte, f"approve {done}", "d2", clicked=True)
-            await says(ponte, f"deny {denied} Not now.", "d3", BOSS)
+            await says(ponte, f"approve {outcome}", "d2", clicked=True)
+            await says(ponte, f"deny {denial} Not now.", "d3", BOSS)
             words = [
                 f"approve {waiting}",
                 f"/deny {waiting}",
                 f"change {waiting} Name = X",
-                f"approve {waiting} {denied}",
-                f"undo {done}",
-                f"again {denied}",
+                f"approve {waiting} {denial}",
+                f"undo {outcome}",
+                f"again {denial}",
             ]
             before = await everything(ponte), dict(table.rows), list(table.applied)
             for number, word in enumerate(words):
@@ -93,8 +98,8 @@ async def test_what_a_model_writes_is_no_decision(bot_home: BotHome, way: str) -
                 elif way == "reference":
                     model.calls = (("nocodb_query", query),)
                     model.text = f"[table: r1]\n\n[table: {word}]"
-                asked = replace(on_slack("what now?", f"m{number}"), context=quotes)
-                answer = await ponte.ask_message(asked)
+                variant = replace(on_slack("what now?", f"m{number}"), context=quotes)
+                answer = await ponte.ask_message(variant)
                 assert word in answer.text, "the person reads it"
                 assert answer.cards == ()
                 now = await everything(ponte), dict(table.rows), list(table.applied)

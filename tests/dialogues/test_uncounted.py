@@ -61,37 +61,37 @@ async def test_a_turn_is_charged_what_was_reserved(
     async with open_served_bot(
         bot_home, fake, allowed=ROOM_FOR_ONE, prices=PRICES, level=level
     ) as ponte:
-        for number, (what, said) in enumerate(UNCOUNTED.items()):
-            fake.say(Script(text="Hi.", **said))
+        for number, (what, message) in enumerate(UNCOUNTED.items()):
+            fake.say(Script(text="Hi.", **message))
             person = replace(ANA, id=f"{ANA.id}{number}")
             answers = [await ponte.ask("hello", f"C{n}", person) for n in range(2)]
             assert [answer.status for answer in answers] == ["done", "failed"], what
             assert len(fake.used) == number + 1, what
         counters = await read_counters(ponte)
-        told = (await ponte.ask("usage", person=OWNER)).text
+        text = (await ponte.ask("usage", person=OWNER)).text
     assert len(counters) == len(UNCOUNTED)
     assert all(MAX_OUTPUT_TOKENS < tokens <= 18_500 for tokens, _ in counters), counters
-    assert describe_estimates(len(UNCOUNTED)) in told
+    assert describe_estimates(len(UNCOUNTED)) in text
 
 
 @every_level
 async def test_money_only_ever_goes_down(bot_home: BotHome, fake: FakeOpenAI, level: Level) -> None:
     """Whatever the server says, turn after turn."""
     rule = Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)
-    fake.say(*(Script(text="Hi.", **said) for said in UNCOUNTED.values()))
-    spent = [0]
+    fake.say(*(Script(text="Hi.", **value) for value in UNCOUNTED.values()))
+    spendings = [0]
     async with open_served_bot(bot_home, fake, allowed=[rule], prices=PRICES, level=level) as ponte:
         for n in range(len(UNCOUNTED)):
             assert (await ponte.ask("hello", channel=f"C{n}")).status == "done"
             ((_, money),) = await read_counters(ponte)
-            spent.append(money)
-        used = (await ponte.engine.people.budget.usage_today()).usage
+            spendings.append(money)
+        usage = (await ponte.engine.people.budget.usage_today()).usage
     output = round(
         MAX_OUTPUT_TOKENS * PRICES.models["gpt-6-luna"].output * NANODOLLARS_PER_DOLLAR / 10**6
     )
-    steps = [after - before for before, after in itertools.pairwise(spent)]
+    steps = [after - before for before, after in itertools.pairwise(spendings)]
     assert all(output < step < 2 * output for step in steps), steps
-    assert used.cost == pytest.approx(spent[-1] / NANODOLLARS_PER_DOLLAR)
+    assert usage.cost == pytest.approx(spendings[-1] / NANODOLLARS_PER_DOLLAR)
 
 
 @every_level
@@ -101,11 +101,11 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
     async with open_served_bot(bot_home, fake, prices=PRICES, level=level) as ponte:
         await ponte.ask("hello")
-        spent = await ponte.engine.people.budget.usage_today()
-        assert spent.estimates == 1
-        assert spent.usage.output == 400
-        assert fake.used[0][0] < spent.usage.input < 100_000
-        assert spent.usage.cost
+        spending = await ponte.engine.people.budget.usage_today()
+        assert spending.estimates == 1
+        assert spending.usage.output == 400
+        assert fake.used[0][0] < spending.usage.input < 100_000
+        assert spending.usage.cost
         await ponte.ask("hello", channel="C2")
         assert (await ponte.engine.people.budget.usage_today()).estimates == 1
         channels = [
@@ -116,7 +116,7 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
         rows = {
             by: await ponte.engine.people.budget.report(by) for by in ("person", "model", "day")
         }
-    assert [row["estimated"] for found in rows.values() for row in found] == [1, 1, 1]
+    assert [row["estimated"] for value in rows.values() for row in value] == [1, 1, 1]
 
 
 CHEAP, DEAR = Price(1.0, 0.1, 1.25, 4.0), Price(10.0, 1.0, 12.5, 40.0)
@@ -151,23 +151,23 @@ async def test_a_cost_that_the_server_names_is_shown_as_its_own(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It counts towards allowances. Where ponte.toml has a price, the larger figure counts."""
-    for prices, named, cost, is_named in (
+    for prices, name, cost, is_named in (
         (Prices(official=False), 0.25, 0.25, True),
         (Prices({"gpt-6-luna": DEAR}, official=False), 0.05, 0.25 + 0.14, False),
     ):
-        fake.say(Script(text="Hi.", usage={**COUNTED, "cost": named}))
+        fake.say(Script(text="Hi.", usage={**COUNTED, "cost": name}))
         async with open_served_bot(
             bot_home, fake, allowed=ROOM, prices=prices, level=level
         ) as ponte:
             await ponte.ask("hello")
             ((_, money),) = await read_counters(ponte)
-            told = (await ponte.ask("usage")).text.replace("`", "")
+            text = (await ponte.ask("usage")).text.replace("`", "")
             budget = ponte.engine.people.budget
             report = await report_usage(budget, "person", "today")
         assert money == round(cost * NANODOLLARS_PER_DOLLAR)
         assert report.server_costs == (["gpt-6-luna"] if is_named else [])
-        assert (describe_server_costs(["gpt-6-luna"]) in told) is is_named
-        assert f"${cost:.2f}" in told
+        assert (describe_server_costs(["gpt-6-luna"]) in text) is is_named
+        assert f"${cost:.2f}" in text
 
 
 HOSTED_RUN_SECONDS = 20.0
@@ -244,10 +244,10 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
         await ponte.wait_for_answer(receipt)
         ((_, money),) = await read_counters(ponte)
         assert (await ponte.engine.people.budget.usage_today()).estimates == 1
-    held = (
+    reservations = (
         CHEAP.max_cost(RESERVED_INPUT_TOKENS, RESERVED_OUTPUT_TOKENS) + NANODOLLARS_PER_DOLLAR // 4
     )
-    assert held <= money - TWO_ROUNDS < held + NANODOLLARS_PER_DOLLAR // 1000
+    assert reservations <= money - TWO_ROUNDS < reservations + NANODOLLARS_PER_DOLLAR // 1000
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ async def test_a_pipe_gets_all_that_the_model_wrote(
     async with whole(tmp_path / "home", fake, ponte_code="off"):
         for text, plain in texts.items():
             fake.say(text, text)
-            asked = io.StringIO(f"look @{orders}\nand again\n")
-            out = await run_terminal(tmp_path / "home", asked, io.StringIO())
+            output = io.StringIO(f"look @{orders}\nand again\n")
+            out = await run_terminal(tmp_path / "home", output, io.StringIO())
             assert out == f"{plain}\n{plain}\n"
 
 
@@ -76,13 +76,13 @@ async def test_a_terminal_breaks_the_address_that_it_would_link(
 ) -> None:
     fake.say(f"{NAMES}\n\n{JSON}\n\n{CODE}", LINKED)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        asked = io.StringIO(f"look @{orders}\nand again\n")
-        out = await run_terminal(tmp_path / "home", asked, Tty())
-    shown = _ANSI.sub("", out)
+        output = io.StringIO(f"look @{orders}\nand again\n")
+        out = await run_terminal(tmp_path / "home", output, Tty())
+    text = _ANSI.sub("", out)
     for words in (NAMES, JSON, "df.to_csv('report.csv')", "os.path.join(a.b, 'c.d')"):
-        assert words in shown
-    assert '"url":"https[:]//evil[.]test/?q=secret","mail":"c01@example.com"}' in shown
-    assert EVIL not in shown
+        assert words in text
+    assert '"url":"https[:]//evil[.]test/?q=secret","mail":"c01@example.com"}' in text
+    assert EVIL not in text
 
 
 async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
@@ -91,17 +91,17 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
     fake.say("Seen.", Script(status=401))
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
         page = ponte.app.links()[0]
-        typed, piped = Keyboard(f"look @{orders}\nstatus\nusage\n"), io.StringIO("look\n")
-        shown = await run_terminal(tmp_path / "home", typed, io.StringIO())
-        assert page in shown
-        failed = await run_terminal(tmp_path / "home", piped, Tty(), 1)
-        for text in (shown, failed):
+        keyboard, piped = Keyboard(f"look @{orders}\nstatus\nusage\n"), io.StringIO("look\n")
+        view = await run_terminal(tmp_path / "home", keyboard, io.StringIO())
+        assert page in view
+        failure = await run_terminal(tmp_path / "home", piped, Tty(), 1)
+        for text in (view, failure):
             assert fake.base_url in text or "openai" not in text
             assert "[.]" not in text
             assert "[:]" not in text
-        told = (await ponte.ask("status"))["response"]
-        assert page in told
-        assert f"`{page}`" not in told, "it stays a link"
+        texts = (await ponte.ask("status"))["response"]
+        assert page in texts
+        assert f"`{page}`" not in texts, "it stays a link"
 
 
 async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(bot_home: BotHome) -> None:

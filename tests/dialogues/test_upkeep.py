@@ -92,10 +92,10 @@ async def test_who_comes_back_while_others_are_forgotten_keeps_all(bot_home: Bot
         async def somebody_is_quicker(
             idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
         ) -> Sequence[str]:
-            found = await forgettable(idle_since, area)
-            if found:
+            match = await forgettable(idle_since, area)
+            if match:
                 await ponte.ask("back again", channel="C2")
-            return found
+            return match
 
         journal.list_idle_conversations = somebody_is_quicker  # type: ignore[method-assign]
         await _upkeep(ponte, model, days=30).once()
@@ -124,9 +124,13 @@ async def test_a_place_has_its_own_days(bot_home: BotHome) -> None:
         assert await remaining_conversations(ponte) == {"C2", "C10"}, "C10 is no thread of C1"
         await _upkeep(ponte, model, 1, web_C2=11, web=9).once()
         assert await remaining_conversations(ponte) == {"C2"}
-        kept = Retention(30, {"web": 20, "web:W:C2": 5})
+        conversations = Retention(30, {"web": 20, "web:W:C2": 5})
         places = [Address("web", "C2", "W", thread="t"), Address("web", "C3", "W")]
-        assert [kept.of(where) for where in [*places, Address("terminal", "t")]] == [5, 20, 30]
+        assert [conversations.of(where) for where in [*places, Address("terminal", "t")]] == [
+            5,
+            20,
+            30,
+        ]
 
 
 async def test_what_was_one_request_s_is_gone_after_a_day(bot_home: BotHome) -> None:
@@ -135,11 +139,11 @@ async def test_what_was_one_request_s_is_gone_after_a_day(bot_home: BotHome) -> 
     async with bot_home.open(model) as ponte:
         for channel in (once, f"{ONE_REQUEST_PREFIX}b", "C1"):
             await ponte.ask("old", channel=channel)
-        listed = [
+        listings = [
             one.conversation
             for one in await ponte.engine.conversations.journal.list_conversations("web")
         ]
-        assert listed == ["web:C1"]
+        assert listings == ["web:C1"]
         for channel in (once, "C1"):
             await _grow_old(ponte, channel, days=1.1)
     async with bot_home.open(model) as ponte:
@@ -152,8 +156,8 @@ async def test_what_was_one_request_s_is_gone_after_a_day(bot_home: BotHome) -> 
         rows = await ponte.engine.stores.database.write(_gone_by)
         assert rows == 1
         await _upkeep(ponte, model, days=0).once()
-        kept = await ponte.engine.stores.database.read(_stored_conversations)
-        assert kept == {f"web:{ONE_REQUEST_PREFIX}b", "web:C1"}
+        conversations = await ponte.engine.stores.database.read(_stored_conversations)
+        assert conversations == {f"web:{ONE_REQUEST_PREFIX}b", "web:C1"}
     assert Retention(30).of(Address("web", once)) == 1
 
 
@@ -172,10 +176,10 @@ def _gone_by(connection: SqlConnection) -> int:
 
 
 async def test_status_says_after_how_many_days(bot_home: BotHome) -> None:
-    kept = Retention(30, {"web": 1})
-    async with bot_home.play(replace(make_choices(), retention=kept)) as ponte:
-        told = await ponte.ask("status")
-        assert "Conversations here are deleted after 1 day without activity." in told.text
+    conversations = Retention(30, {"web": 1})
+    async with bot_home.play(replace(make_choices(), retention=conversations)) as ponte:
+        answer = await ponte.ask("status")
+        assert "Conversations here are deleted after 1 day without activity." in answer.text
 
 
 async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome) -> None:
@@ -213,8 +217,12 @@ async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
             "it is not tried for ever"
         )
     # Others log meanwhile, and the bot's own upkeep, which "forget" started, may list it too.
-    listed = [line for line in logs if line["event"] == "gave up deleting data on the model server"]
-    assert {(line["kind"], line["remote_id"]) for line in listed} == {(stubborn.kind, stubborn.id)}
+    listings = [
+        line for line in logs if line["event"] == "gave up deleting data on the model server"
+    ]
+    assert {(line["kind"], line["remote_id"]) for line in listings} == {
+        (stubborn.kind, stubborn.id)
+    }
 
 
 async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome) -> None:
@@ -236,10 +244,10 @@ async def test_a_file_whose_message_never_came_is_swept(
     async with bot_home.open() as ponte:
         files = ponte.engine.conversations.files
         one, _ = await ponte.send("with a file")
-        kept = await files.put(one.event_key, "a.txt", "text/plain", b"a", ANA, "web:C1")
-        lost = await files.put("never-accepted", "b.txt", "text/plain", b"b", ANA, "web:C1")
+        conversations = await files.put(one.event_key, "a.txt", "text/plain", b"a", ANA, "web:C1")
+        orphan = await files.put("never-accepted", "b.txt", "text/plain", b"b", ANA, "web:C1")
         await files.sweep(time.time() + 1)
-        assert (await files.get(kept.id))[1] == b"a"
+        assert (await files.get(conversations.id))[1] == b"a"
         with pytest.raises(NotFound):
-            await files.get(lost.id)
-        assert not (bot_home.home / "files" / lost.id[:2] / lost.id).exists()
+            await files.get(orphan.id)
+        assert not (bot_home.home / "files" / orphan.id[:2] / orphan.id).exists()

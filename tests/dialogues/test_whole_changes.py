@@ -56,9 +56,9 @@ async def test_cards_that_one_message_may_not_hold_need_to_be_read_first(
             _call("table_update", {"rows": {str(number): {"Name": f"A{number}"}}})
             for number in range(1, count + 1)
         ]
-        asked = await says(ponte, "\n".join(calls), "k1")
-        assert len(asked.cards) == count
-        answer = await says(ponte, f"approve {asked.cards[0].id}", "k2")
+        reply = await says(ponte, "\n".join(calls), "k1")
+        assert len(reply.cards) == count
+        answer = await says(ponte, f"approve {reply.cards[0].id}", "k2")
         assert (answer.status == "done") == (count <= 2)
 
 
@@ -68,15 +68,15 @@ async def test_nobody_approves_by_a_word_what_was_shown_to_somebody_else(bot_hom
         private = on_slack(_call("table_delete", {"ids": ["1"]}), "k1", channel="D1", shared=False)
         (card,) = (await ponte.ask_message(private)).cards
         own = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
-        shown = await ponte.ask_message(own)
-        assert (shown.status, "Ada" in shown.text, table.applied) == ("failed", True, [])
+        view = await ponte.ask_message(own)
+        assert (view.status, "Ada" in view.text, table.applied) == ("failed", True, [])
         public = await says(ponte, f"approve {card.id}", "k3", BOSS, channel="C9")
         assert (public.status, public.is_private) == ("failed", True)
         assert "Ada" not in public.text
-        stolen = on_slack(f"approve {typed_code(shown)}", "k5", CHIEF, channel="D8", shared=False)
-        read = await ponte.ask_message(stolen)
-        assert (read.status, table.applied) == ("failed", []), "each person has a code"
-        coded = on_slack(f"approve {typed_code(shown)}", "k4", BOSS, channel="D9", shared=False)
+        stolen = on_slack(f"approve {typed_code(view)}", "k5", CHIEF, channel="D8", shared=False)
+        answer = await ponte.ask_message(stolen)
+        assert (answer.status, table.applied) == ("failed", []), "each person has a code"
+        coded = on_slack(f"approve {typed_code(view)}", "k4", BOSS, channel="D9", shared=False)
         assert (await ponte.ask_message(coded)).status == "done"
         assert table.rows == {}
 
@@ -88,8 +88,8 @@ async def test_the_page_shows_its_own_cards_in_full_and_reads_out_others(bot_hom
         (own,) = (await ponte.ask_message(on_page(long, OWNER))).cards
         assert (await ponte.ask_message(on_page(f"approve {own.id}", OWNER))).status == "done"
         (other,) = (await ponte.ask_message(on_page(UPDATE, ANA))).cards
-        read = await ponte.ask_message(on_page(f"approve {other.id}", OWNER))
-        assert (read.status, "Name: " in read.text) == ("failed", True)
+        answer = await ponte.ask_message(on_page(f"approve {other.id}", OWNER))
+        assert (answer.status, "Name: " in answer.text) == ("failed", True)
         assert table.rows["1"]["Name"] == LONG
 
 
@@ -98,10 +98,10 @@ async def test_what_is_read_out_is_inert(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as ponte:
         rows = {"1": {"Name": evil + LONG}}
         card = await proposed_on_slack(ponte, "k1", "table_update", rows=rows)
-        read = await says(ponte, f"approve {card.id}", "k2")
-        (block,) = re.findall(r"^(````+)\n.*^\1$", read.text, re.S | re.M)
-        assert read.text.endswith(block)
-        assert "https://evil" not in read.text
+        answer = await says(ponte, f"approve {card.id}", "k2")
+        (block,) = re.findall(r"^(````+)\n.*^\1$", answer.text, re.S | re.M)
+        assert answer.text.endswith(block)
+        assert "https://evil" not in answer.text
 
 
 async def test_no_program_and_no_old_press_approves_with_the_code(bot_home: BotHome) -> None:
@@ -127,10 +127,10 @@ async def test_an_open_card_shows_all_rows_and_values(bot_home: BotHome) -> None
         for number, (tool, arguments) in enumerate(proposals):
             card: Card = await proposed_on_slack(ponte, f"k{number}", tool, **arguments)
             assert card.is_whole
-            shown, given = str(card.rows), str(arguments)
+            view, text = str(card.rows), str(arguments)
             for words in (LONG, "1.234567891", *numbered):
-                assert words in shown or words not in given
-            assert tool != "table_delete" or all(f"Old {n}" in shown for n in range(2, 15))
+                assert words in view or words not in text
+            assert tool != "table_delete" or all(f"Old {n}" in view for n in range(2, 15))
 
 
 async def test_a_word_elsewhere_approves_nothing_that_was_not_shown_there(
@@ -141,12 +141,12 @@ async def test_a_word_elsewhere_approves_nothing_that_was_not_shown_there(
     async with bot(bot_home, table, policy=RIGHTS) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "Eve"}})
         public = on_slack(f"approve {card.id}", "k2", BOSS, channel="C9")
-        told = await ponte.ask_message(public)
-        assert (told.status, told.is_private, table.applied) == ("failed", True, [])
-        assert "Eve" not in told.text
+        text = await ponte.ask_message(public)
+        assert (text.status, text.is_private, table.applied) == ("failed", True, [])
+        assert "Eve" not in text.text
         own = on_slack(f"approve {card.id}", "k3", BOSS, channel="D9", shared=False)
-        read = await ponte.ask_message(own)
-        assert (read.status, "Eve" in read.text, table.applied) == ("failed", True, [])
+        answer = await ponte.ask_message(own)
+        assert (answer.status, "Eve" in answer.text, table.applied) == ("failed", True, [])
         beside = on_slack(f"approve {card.id}", "k4", BOSS, thread="t7")
         assert (await ponte.ask_message(beside)).status == "done"
 
@@ -157,12 +157,12 @@ async def test_what_a_program_asked_for_was_not_shown_to_its_person(bot_home: Bo
     async with bot(bot_home, table) as ponte:
         to = replace(on_page(UPDATE, OWNER).address, channel="one-request--1")
         program = replace(OWNER, is_bot=True, api_token="t1")
-        asked = on_page(UPDATE, program)
-        asked = replace(
-            asked, address=to, origin=PROGRAM, reply_to=replace(asked.reply_to, address=to)
+        question = on_page(UPDATE, program)
+        question = replace(
+            question, address=to, origin=PROGRAM, reply_to=replace(question.reply_to, address=to)
         )
-        (card,) = (await ponte.ask_message(asked)).cards
-        read = await ponte.ask_message(on_page(f"approve {card.id}", OWNER))
-        assert (read.status, table.applied) == ("failed", [])
-        done = await ponte.ask_message(on_page(f"approve {typed_code(read)}", OWNER))
-        assert done.status == "done"
+        (card,) = (await ponte.ask_message(question)).cards
+        content = await ponte.ask_message(on_page(f"approve {card.id}", OWNER))
+        assert (content.status, table.applied) == ("failed", [])
+        answer = await ponte.ask_message(on_page(f"approve {typed_code(content)}", OWNER))
+        assert answer.status == "done"

@@ -30,21 +30,21 @@ class Whole:
 
     async def ask(self, text: str, *, conversation: str = "c1", **files: bytes) -> Json:
         """What `POST /chat` answers; a file `sales_csv=…` is attached as sales.csv."""
-        told = {"message": text, "conversation": conversation}
+        fixtures = {"message": text, "conversation": conversation}
         parts = [("file", (name.replace("_", "."), data)) for name, data in files.items()]
         if parts:
-            answer = await self.web.post("/chat", data=told, files=parts)
+            answer = await self.web.post("/chat", data=fixtures, files=parts)
         else:
-            answer = await self.web.post("/chat", json=told)
+            answer = await self.web.post("/chat", json=fixtures)
         answer.raise_for_status()
-        read: Json = answer.json()
-        return read
+        body: Json = answer.json()
+        return body
 
     @asynccontextmanager
     async def program(self) -> AsyncIterator[httpx.AsyncClient]:
         """Yield the client of a program with an API token of the owner."""
-        made = (await self.web.post("/me/tokens", json={})).json()
-        headers = {"Authorization": f"Bearer {made['token']}"}
+        body = (await self.web.post("/me/tokens", json={})).json()
+        headers = {"Authorization": f"Bearer {body['token']}"}
         base = self.web.base_url
         async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
             yield client
@@ -70,7 +70,7 @@ async def run_composed(
 
 @asynccontextmanager
 async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[Whole]:
-    chosen = {
+    choice = {
         "openai_api_key": "sk-test",
         "openai_base_url": fake.base_url,
         "ponte_home": home,
@@ -79,7 +79,7 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
         "ponte_code": "hosted",
         "ponte_titles": "off",
     }
-    async with run_composed(Settings.model_validate({**chosen, **settings})) as app:
+    async with run_composed(Settings.model_validate({**choice, **settings})) as app:
         page, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
             yield Whole(app, web)

@@ -75,10 +75,10 @@ class Drawer:
         async def draw(ctx: ToolContext) -> Outcome:
             """Draw a plot."""
             files = self._ponte.engine.conversations.files
-            kept = await files.put(
+            file = await files.put(
                 ctx.message.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )
-            return Outcome("ok", "drawn", (kept,))
+            return Outcome("ok", "drawn", (file,))
 
         return [FunctionTool(draw, effect="read", doing="is drawing…")]
 
@@ -142,9 +142,9 @@ class DiscordPonte:
         if not threads:
             self.discord.world.forbid_threads()
         self.options |= options
-        given = self.choices or make_choices(self.model, policy=self.policy)
+        choices = self.choices or make_choices(self.model, policy=self.policy)
         stores = await Stores.open_shared(self.postgres) if self.postgres else None
-        self.engine = await open_engine(self.home, given, stores)
+        self.engine = await open_engine(self.home, choices, stores)
         accept = self.engine.conversations.inbox.accept
 
         async def accept_and_record(message: Message, also: TransactionStep = NO_STEP) -> Receipt:
@@ -157,7 +157,7 @@ class DiscordPonte:
         urls = self.discord.api_url, self.discord.gateway_url
         self.adapter = make_adapter(
             self.engine,
-            given,
+            choices,
             self.discord.token,
             DiscordOptions(*urls, **self.options),
             self.places,

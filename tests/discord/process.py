@@ -28,12 +28,12 @@ class Process:
             stderr=asyncio.subprocess.STDOUT,
         )
         assert self._process.stdout
-        told: list[bytes] = []
+        texts: list[bytes] = []
         async for line in self._process.stdout:
-            told.append(line)
+            texts.append(line)
             if line.strip() == b"ready":
                 return
-        raise AssertionError(b"".join(told[-40:]).decode())
+        raise AssertionError(b"".join(texts[-40:]).decode())
 
     async def kill(self) -> None:
         await self.end(signal.SIGKILL)

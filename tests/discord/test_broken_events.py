@@ -49,9 +49,9 @@ async def test_a_poll_without_an_expiry_is_read(
 
 async def test_a_poll_that_lacks_parts_is_read(live: DiscordPonte, ana: DiscordPerson) -> None:
     thumb = [{"answer_id": 1, "poll_media": {"emoji": {"name": "👍"}}}]
-    for odd, said in (({"results": None}, "Yes"), ({"answers": thumb}, "👍")):
+    for odd, message in (({"results": None}, "Yes"), ({"answers": thumb}, "👍")):
         await ana.say("", poll={**POLL, **odd})
-        await ana.wait_for_text(f"You said: [Poll] Tea?: {said}")
+        await ana.wait_for_text(f"You said: [Poll] Tea?: {message}")
     await ana.ask("no poll", poll=None)
 
 
@@ -84,15 +84,15 @@ async def test_a_message_that_the_sdk_cannot_read_is_told_counted_and_costs_no_o
     discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = count_failed()
-    sent = await ana.say("hello")
+    message = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
-    told: list[str] = []
+    texts: list[str] = []
     for number, odd in enumerate(ODD, 1):
-        told.append(str(discord.clock.snowflake()))
-        ana.dm.messages[int(told[-1])] = {**sent, "id": told[-1]}
-        await send(discord, "MESSAGE_CREATE", {**sent, "id": told[-1], **odd})
+        texts.append(str(discord.clock.snowflake()))
+        ana.dm.messages[int(texts[-1])] = {**message, "id": texts[-1]}
+        await send(discord, "MESSAGE_CREATE", {**message, "id": texts[-1], **odd})
         await discord.wait_until(lambda: len(failures(discord)) == number)  # noqa: B023
-        assert [m["message_reference"]["message_id"] for m in failures(discord)] == told, odd
+        assert [m["message_reference"]["message_id"] for m in failures(discord)] == texts, odd
         await ana.ask(f"and now? {number}")
         assert count_failed() == before + number, odd
         assert "event failed" in capsys.readouterr().out, odd
@@ -107,8 +107,8 @@ async def test_of_talk_among_others_nobody_is_told(
 ) -> None:
     await ponte.open(threads=False)
     before = count_failed()
-    sent = await ana.say("among us", channel)
-    odd = messages.event(discord.world, sent, 1 << 15)
+    message = await ana.say("among us", channel)
+    odd = messages.event(discord.world, message, 1 << 15)
     await discord.gateway.send("MESSAGE_CREATE", lambda _: {**odd, "embeds": [None]}, 1 << 9)
     mine = await ana.mention("hello", channel)
     odd = messages.event(discord.world, mine, 1 << 15)

@@ -139,9 +139,9 @@ async def test_each_action_of_a_card_has_a_button_whose_click_is_read() -> None:
     for action in LABELS:
         (button,) = build_buttons([replace(OPEN, id="abcde2", actions=(action,))]).children
         assert isinstance(button, discord.ui.Button), action
-        found = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
-        assert found, action
-        assert (found["action"], found["card"]) == (action, "abcde2")
+        match = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
+        assert match, action
+        assert (match["action"], match["card"]) == (action, "abcde2")
 
 
 NAMED = tuple(
@@ -206,8 +206,8 @@ async def test_a_decided_card_is_redrawn_and_the_others_stay(
     message = await post_cards(ponte, ana, OPEN, OTHER)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
-    taken = deciding.taken[0]
-    assert (taken.text, taken.is_click) == ("approve abcde2", True)
+    item = deciding.taken[0]
+    assert (item.text, item.is_click) == ("approve abcde2", True)
     await deciding.answer(Answer("Done.", parts=("Done.",), cards=(DONE,)))
     await ana.discord.wait_until(lambda: message["embeds"][0]["title"] == "Changed 2 customers")
     assert message["embeds"][1]["title"] == "Delete 1 order"
@@ -230,12 +230,12 @@ async def test_who_may_not_decide_is_told_alone_in_each_part_of_the_outcome(
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message, click = await click_approve(ponte, ana)
-    posted = len(discord.world.messages_by(discord.world.me.id))
+    count = len(discord.world.messages_by(discord.world.me.id))
     parts = ("Your limit is used up.", "It resets on Monday.")
     await deciding.answer(Answer("", status="failed", parts=parts, is_private=True))
     assert whispers(click) == list(parts)
     assert labels(message) == [["Approve", "Deny"]]
-    assert len(discord.world.messages_by(discord.world.me.id)) == posted
+    assert len(discord.world.messages_by(discord.world.me.id)) == count
 
 
 @pytest.mark.parametrize("is_expired_here", [False, True])
@@ -252,8 +252,8 @@ async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
     expires = {"token_expires_at": 1.0} if is_expired_here else {}
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)), **expires)
     await discord.wait_until(lambda: labels(message) == [["Undo"]])
-    sent = [path for _, path in discord.calls if path.startswith("/webhooks/")]
-    assert bool(sent) is not is_expired_here
+    requests = [path for _, path in discord.calls if path.startswith("/webhooks/")]
+    assert bool(requests) is not is_expired_here
 
 
 async def test_a_private_outcome_after_the_clicks_token_is_undeliverable(
@@ -386,8 +386,8 @@ async def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> Non
             for number in range(2, count + 2)
         ]
         buttons = str([getattr(item, "custom_id", "") for item in build_buttons(cards).children])
-        for card, made in zip(cards, build_embeds(cards), strict=False):
-            words, is_whole = made.description or "", count < 3
+        for card, result in zip(cards, build_embeds(cards), strict=False):
+            words, is_whole = result.description or "", count < 3
             assert (f"approve:{card.id}" in buttons) == is_whole, count
             assert ("fit here" in words) != is_whole, count
             assert "END" in words or not is_whole, count

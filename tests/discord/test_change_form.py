@@ -41,9 +41,9 @@ def types(modal: Exchange) -> list[int]:
 
 
 async def open_form(ana: DiscordPerson, message: Payload) -> Exchange:
-    opened = await (await ana.click(message, "Change…")).wait_for_ack()
-    assert opened.kind == MODAL, opened.data
-    return opened
+    ack = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert ack.kind == MODAL, ack.data
+    return ack
 
 
 async def test_the_button_opens_a_form_and_stores_nothing(
@@ -52,11 +52,11 @@ async def test_the_button_opens_a_form_and_stores_nothing(
     message = await post_cards(deciding.ponte, ana, CARD)
     (row,) = message["components"]
     assert [button["label"] for button in row["components"]] == ["Approve", "Change…", "Deny"]
-    opened = await open_form(ana, message)
+    form = await open_form(ana, message)
     assert board.presses == ["abc234.2"]
-    assert types(opened) == [SELECT, TEXT_INPUT, TEXT_INPUT, CHECKBOX, TEXT_INPUT]
-    assert opened.data["components"][4]["label"] == "*Notes* <!channel> @everyone"
-    assert opened.data["title"] == "Update 1 row"
+    assert types(form) == [SELECT, TEXT_INPUT, TEXT_INPUT, CHECKBOX, TEXT_INPUT]
+    assert form.data["components"][4]["label"] == "*Notes* <!channel> @everyone"
+    assert form.data["title"] == "Update 1 row"
     assert deciding.taken == []
 
 
@@ -64,24 +64,24 @@ async def test_only_changed_values_are_sent_and_answered_on_the_card(
     deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(deciding.ponte, ana, CARD)
-    opened = await open_form(ana, message)
+    form = await open_form(ana, message)
     values: dict[str, object] = {"0": "Paid", "1": "12.50", "2": "", "3": True}
-    sent = await (await ana.submit(opened, **values)).wait_for_ack()
-    assert sent.kind == DEFER_UPDATE
-    (stored,) = deciding.taken
-    word, press, text = stored.text.split(" ", 2)
+    ack = await (await ana.submit(form, **values)).wait_for_ack()
+    assert ack.kind == DEFER_UPDATE
+    (record,) = deciding.taken
+    word, press, text = record.text.split(" ", 2)
     assert (word, press) == ("change", "abc234.2")
     assert json.loads(text) == {"Status": "Paid", "Due": "", "Done": "true"}
-    assert stored.is_click
-    assert stored.reply_to.source == message["id"]
+    assert record.is_click
+    assert record.reply_to.source == message["id"]
 
 
 async def test_a_form_that_changes_nothing_is_not_sent(
     deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    opened = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
-    sent = await (await ana.submit(opened)).wait_for_ack()
-    assert (sent.data["content"], sent.ephemeral) == ("You didn't change any values.", True)
+    form = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
+    ack = await (await ana.submit(form)).wait_for_ack()
+    assert (ack.data["content"], ack.ephemeral) == ("You didn't change any values.", True)
     assert deciding.taken == []
 
 
@@ -93,9 +93,9 @@ async def test_who_may_not_gets_a_sentence(
     deciding: Deciding, board: FormBoard, ana: DiscordPerson, error: Exception, words: str
 ) -> None:
     message = await post_cards(deciding.ponte, ana, CARD)
-    opened = await open_form(ana, message)
+    form = await open_form(ana, message)
     board.error = error
-    for exchange in (await ana.click(message, "Change…"), await ana.submit(opened, Status="Paid")):
+    for exchange in (await ana.click(message, "Change…"), await ana.submit(form, Status="Paid")):
         await exchange.wait_for_ack()
         assert (exchange.kind, exchange.ephemeral) == (MESSAGE, True)
         assert words in exchange.data["content"]
@@ -108,9 +108,9 @@ async def test_a_form_that_is_not_known_in_time_is_not_opened(
     message = await post_cards(deciding.ponte, ana, CARD)
     monkeypatch.setattr("adapters.discord.interactions.CHANGE_FORM_SECONDS", 0.01)
     board.gate = asyncio.Event()
-    pressed = await (await ana.click(message, "Change…")).wait_for_ack()
-    assert "could not be opened in time" in pressed.data["content"]
-    assert pressed.ephemeral
+    ack = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert "could not be opened in time" in ack.data["content"]
+    assert ack.ephemeral
 
 
 async def test_more_than_five_fields_are_chosen_first(
@@ -122,27 +122,27 @@ async def test_more_than_five_fields_are_chosen_first(
     long = FormField("131.@everyone Sto`ry`", "S", "lines", "x" * 4001, (), "131. Ada")
     board.form = replace(FORM, fields=(long, *rows))
     message = await post_cards(deciding.ponte, ana, CARD)
-    pressed = await (await ana.click(message, "Change…")).wait_for_ack()
-    assert (pressed.kind, pressed.ephemeral) == (MESSAGE, True)
-    assert pressed.original is not None
-    menus = [row["components"][0] for row in pressed.original["components"]]
+    ack = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert (ack.kind, ack.ephemeral) == (MESSAGE, True)
+    assert ack.original is not None
+    menus = [row["components"][0] for row in ack.original["components"]]
     assert [len(menu["options"]) for menu in menus] == [25] * 5
     assert menus[0]["options"][0]["description"] == "Row *1*"
-    text = pressed.original["content"]
+    text = ack.original["content"]
     assert text.startswith("Choose up to 5 fields to change.\nNot in this form: ")
     assert "@everyone" not in text
     assert "131." in text, "the name to type"
     assert "Sto\\`ry\\`" in text
     assert "`change abc234 FIELD = VALUE`" in text
 
-    chosen = [option["value"] for option in menus[1]["options"][:5]]
-    modal = await (await ana.select(pressed.original, *chosen, menu=1)).wait_for_ack()
+    choices = [option["value"] for option in menus[1]["options"][:5]]
+    modal = await (await ana.select(ack.original, *choices, menu=1)).wait_for_ack()
     assert modal.kind == MODAL
     assert modal.data["components"][0]["description"] == "Row *26*"
-    sent = await (await ana.submit(modal, **{chosen[1]: "new"})).wait_for_ack()
-    await sent.wait_until(lambda exchange: exchange.original is None)  # the menus are gone
-    (stored,) = deciding.taken
-    assert stored.text == 'change abc234.2 {"27.Name": "new"}'
+    request = await (await ana.submit(modal, **{choices[1]: "new"})).wait_for_ack()
+    await request.wait_until(lambda exchange: exchange.original is None)  # the menus are gone
+    (record,) = deciding.taken
+    assert record.text == 'change abc234.2 {"27.Name": "new"}'
 
 
 async def test_a_forged_choice_is_refused(
@@ -150,23 +150,23 @@ async def test_a_forged_choice_is_refused(
 ) -> None:
     board.form = replace(FORM, fields=FIELDS * 2)
     message = await post_cards(deciding.ponte, ana, CARD)
-    pressed = await (await ana.click(message, "Change…")).wait_for_ack()
-    assert pressed.original is not None
-    chosen = await (await ana.select(pressed.original, "99", "x")).wait_for_ack()
-    assert (chosen.kind, chosen.data["flags"]) == (MESSAGE, EPHEMERAL)
-    assert "couldn't read this form" in chosen.data["content"]
+    press = await (await ana.click(message, "Change…")).wait_for_ack()
+    assert press.original is not None
+    ack = await (await ana.select(press.original, "99", "x")).wait_for_ack()
+    assert (ack.kind, ack.data["flags"]) == (MESSAGE, EPHEMERAL)
+    assert "couldn't read this form" in ack.data["content"]
 
 
 async def test_a_forged_form_is_refused(deciding: Deciding, ana: DiscordPerson) -> None:
     card = await post_cards(deciding.ponte, ana, CARD)
-    for forged in ({"custom_id": "17"}, {"custom_id": "Secret"}, {"value": "x" * 2_000_000}):
-        opened = await open_form(ana, card)
-        for item in opened.data["components"]:
+    for forgeries in ({"custom_id": "17"}, {"custom_id": "Secret"}, {"value": "x" * 2_000_000}):
+        form = await open_form(ana, card)
+        for item in form.data["components"]:
             item["component"] = (
-                item["component"] | forged if item["component"]["type"] == 4 else {"type": 0}
+                item["component"] | forgeries if item["component"]["type"] == 4 else {"type": 0}
             )
-        sent = await (await ana.submit(opened)).wait_for_ack()
-        assert "couldn't read this form" in sent.data["content"], [*forged]
+        ack = await (await ana.submit(form)).wait_for_ack()
+        assert "couldn't read this form" in ack.data["content"], [*forgeries]
     assert deciding.taken == []
 
 
@@ -181,7 +181,7 @@ async def test_odd_fields_open_as_text(
         FormField("e", "e", "text", "two\nlines"),
     )
     board.form = replace(FORM, title="", fields=odd)
-    opened = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
-    assert types(opened) == [TEXT_INPUT] * 5
-    sent = await (await ana.submit(opened)).wait_for_ack()
-    assert sent.data["content"] == "You didn't change any values."
+    form = await open_form(ana, await post_cards(deciding.ponte, ana, CARD))
+    assert types(form) == [TEXT_INPUT] * 5
+    ack = await (await ana.submit(form)).wait_for_ack()
+    assert ack.data["content"] == "You didn't change any values."

@@ -93,9 +93,9 @@ async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Sce
     robot = scene.discord.user("Robot")
     robot.user.bot = True
     await scene.open(BOTH)
-    told = await scene.bob.say("the bolts are late", scene.general)
+    message = await scene.bob.say("the bolts are late", scene.general)
     await scene.ana.wait_for_text("You said: the bolts are late", scene.general)
-    await scene.ana.say("are they?", scene.general, reply_to=told)
+    await scene.ana.say("are they?", scene.general, reply_to=message)
     await scene.ana.say(f"<@{scene.bob.id}> are they?", scene.general)
     await scene.ana.say("<@&77> are they?", scene.general)
     await scene.ana.say(f"<@{robot.id}> are they?", scene.general)
@@ -106,8 +106,8 @@ async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Sce
     await scene.ana.mention(f"<@{scene.bob.id}> and you?", scene.general)
     await scene.discord.wait_until(lambda: len(scene.model_inputs) == 3)
     assert scene.model_inputs == ["the bolts are late", "why is it?", "@Bob and you?"]
-    kept = await asyncio.to_thread(everything_in, scene.ponte.home)
-    assert b"are they?" not in kept
+    result = await asyncio.to_thread(everything_in, scene.ponte.home)
+    assert b"are they?" not in result
 
 
 async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Scene) -> None:
@@ -121,11 +121,11 @@ async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Sce
     assert count(scene.discord, intake.MENTION_NEEDED) == 1
     discord = scene.discord
     for content, state in ((False, "failing"), (True, "on")):
-        found = await check(
+        findings = await check(
             discord.token, discord.api_url, discord.gateway_url, content, Proxies(), ["discord:1:2"]
         )
-        (told,) = [health for health in found if health.name == "discord channels"]
-        assert told.state == state
+        (text,) = [health for health in findings if health.name == "discord channels"]
+        assert text.state == state
 
 
 async def test_what_came_while_it_was_away_is_answered_too(scene: Scene) -> None:
@@ -237,8 +237,8 @@ async def test_people_and_roles_have_names_for_cards_and_a_channel_a_title(scene
     ana = f"discord:{scene.ana.id}"
     labels = scene.ponte.adapter.labels
     buyers = DisplayName("buyers", is_group=True)
-    named = {ana: DisplayName(scene.ana.user.name), "discord:77": buyers}
-    assert await labels([ana, "discord:77", "discord:4711"]) == named
+    name = {ana: DisplayName(scene.ana.user.name), "discord:77": buyers}
+    assert await labels([ana, "discord:77", "discord:4711"]) == name
     scene.discord.refuse("GET", "/users/*", 403, 40333)
     assert await labels([ana, "discord:77"]) == {"discord:77": buyers}
     title = scene.ponte.adapter.title
@@ -304,7 +304,7 @@ async def test_who_reads_a_channel_is_known_without_the_gateway_or_asked_again(
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.CALL_PAUSES_SECONDS", ())
     await scene.open(FixedAddressingSettings())
-    ana, left = (Person("discord", str(someone.id)) for someone in (scene.ana, scene.bob))
+    ana, bob = (Person("discord", str(someone.id)) for someone in (scene.ana, scene.bob))
     scene.guild.members.discard(scene.bob.id)
     here = Address("discord", str(scene.general.id), str(scene.guild.id), is_shared=True)
     adapter = scene.ponte.adapter
@@ -313,18 +313,18 @@ async def test_who_reads_a_channel_is_known_without_the_gateway_or_asked_again(
         for session in (await adapter.connection.client(), client):
             for posts in (False, True):
                 assert await can_read_channel(session, ana, here, posts=posts) is True
-                assert await can_read_channel(session, left, here, posts=posts) is False
+                assert await can_read_channel(session, bob, here, posts=posts) is False
             scene.discord.refuse("GET", "/guilds/*/members/*", 403, 40333)
             with pytest.raises(PlatformBusy):
-                await can_read_channel(session, left, here)
+                await can_read_channel(session, bob, here)
             scene.discord.lose("GET", "/guilds/*/members/*", times=99)
             with pytest.raises(PlatformBusy):
                 await can_read_channel(session, ana, here)
             with pytest.raises(PlatformBusy):
-                await adapter.can_write_to(left, ana, here)
+                await adapter.can_write_to(bob, ana, here)
             scene.discord.faults.clear()
             scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
-            assert await can_read_channel(session, left, here) is None
+            assert await can_read_channel(session, bob, here) is None
         assert await can_post(client, here) is True
         scene.discord.lose("GET", "/channels/*", times=99)
         with pytest.raises(PlatformBusy):
@@ -355,8 +355,8 @@ async def test_killed_in_mid_answer_where_a_channel_has_no_threads(
     await scene.bob.say("last", scene.general)
     await scene.bob.wait_for_text("You said: last", scene.general)
     await bot.kill()
-    said = [m["content"] for m in scene.discord.world.messages_by(scene.discord.world.me.id)]
-    assert said == [f"You said: {words}" for words in ("hello", "next", "last")]
+    messages = [m["content"] for m in scene.discord.world.messages_by(scene.discord.world.me.id)]
+    assert messages == [f"You said: {words}" for words in ("hello", "next", "last")]
 
 
 def everything_in(folder: Path) -> bytes:

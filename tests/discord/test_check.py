@@ -11,19 +11,19 @@ from tests.fakes.discord import FakeDiscord
 async def check_discord(
     discord: FakeDiscord, message_content: bool = False
 ) -> dict[str, tuple[str, str]]:
-    found = await check(
+    findings = await check(
         discord.token, discord.api_url, discord.gateway_url, message_content, Proxies()
     )
-    return {health.name: (health.state, health.words) for health in found}
+    return {health.name: (health.state, health.words) for health in findings}
 
 
 async def test_a_correct_setup_passes_every_check(discord: FakeDiscord, live: DiscordPonte) -> None:
     await live.ready()
-    found = await check_discord(discord)
-    assert found["discord token"] == ("on", f"ponte ({discord.world.me.id})")
-    assert found["discord intents"][0] == "on"
-    assert "quick-command" in found["discord commands"][1]
-    assert found["discord invite"][1] == invite_url(discord.world.me.id)
+    match = await check_discord(discord)
+    assert match["discord token"] == ("on", f"ponte ({discord.world.me.id})")
+    assert match["discord intents"][0] == "on"
+    assert "quick-command" in match["discord commands"][1]
+    assert match["discord invite"][1] == invite_url(discord.world.me.id)
 
 
 async def test_the_invitation_asks_for_what_the_adapter_uses() -> None:
@@ -49,8 +49,8 @@ async def test_missing_commands_a_wrong_token_and_a_wrong_address_are_named(
 async def test_a_proxy_that_does_not_respond_is_named(discord: FakeDiscord) -> None:
     proxies = Proxies(http="http://u:hunter2@127.0.0.1:9")
     url = discord.api_url
-    (found,) = await check(discord.token, url, discord.gateway_url, False, proxies)
-    assert "ClientProxyConnectionError, proxy 127.0.0.1:9)" in found.words
+    (finding,) = await check(discord.token, url, discord.gateway_url, False, proxies)
+    assert "ClientProxyConnectionError, proxy 127.0.0.1:9)" in finding.words
     around = Proxies(http=proxies.http, no="127.0.0.0/8")
     assert (await check(discord.token, url, discord.gateway_url, False, around))[0].state == "on"
 

@@ -15,8 +15,8 @@ async def thread_of(discord: FakeDiscord, question: Payload) -> Channel:
 
 
 def count(discord: FakeDiscord, words: str) -> int:
-    said = discord.world.messages_by(discord.world.me.id)
-    return len([message for message in said if message["content"] == words])
+    messages = discord.world.messages_by(discord.world.me.id)
+    return len([message for message in messages if message["content"] == words])
 
 
 async def test_our_own_role_is_a_mention_and_another_is_none(

@@ -43,8 +43,8 @@ async def ponte_with_content(discord: FakeDiscord, ponte: DiscordPonte) -> Disco
 
 def newest_input(ponte: DiscordPonte) -> tuple[str, Item]:
     """What stood around the newest message, and the message."""
-    *before, said = ponte.model.asks[-1].input
-    return "\n".join(item.text for item in before), said
+    *before, message = ponte.model.asks[-1].input
+    return "\n".join(item.text for item in before), message
 
 
 def names(item: Item) -> list[str]:
@@ -54,8 +54,8 @@ def names(item: Item) -> list[str]:
 async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
     ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
-    await ana.ask("is that so?", channel, reply_to=said)
+    message = await bob.say("the bolts are late", channel, files=[PNG, CSV])
+    await ana.ask("is that so?", channel, reply_to=message)
     around, question = newest_input(ponte_with_content)
     assert "> 'Bob': the bolts are late\n> [with the files plot.png, sales.csv]" in around
     assert names(question) == ["plot.png", "sales.csv"]
@@ -78,24 +78,24 @@ async def test_what_is_replied_to_is_fetched_if_the_event_lacks_it_and_was_not_d
     is_deleted: bool,
 ) -> None:
     """Discord leaves the field out if it did not fetch the message; a deleted message is null."""
-    said = await bob.say("the bolts are late", channel)
-    reference = {"message_id": said["id"], "channel_id": str(channel.id)}
+    message = await bob.say("the bolts are late", channel)
+    reference = {"message_id": message["id"], "channel_id": str(channel.id)}
     resolved: Payload = {"referenced_message": None} if is_deleted else {}
     if is_deleted:
-        await bob.delete(said)
+        await bob.delete(message)
     answer = await ana.ask("so?", channel, type=19, message_reference=reference, **resolved)
     assert answer["content"] == "You said: so?", "nothing is reported as missing"
     assert ("> 'Bob': the bolts are late" in newest_input(ponte_with_content)[0]) != is_deleted
-    fetched = ("GET", f"/channels/{channel.id}/messages/{said['id']}")
+    fetched = ("GET", f"/channels/{channel.id}/messages/{message['id']}")
     assert discord.calls.count(fetched) == (not is_deleted)
 
 
 async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
     ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    said = await bob.say("the bolts are late", files=[PNG])
+    message = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
-    forward = await bob.forward(said, channel)
+    forward = await bob.forward(message, channel)
     await ana.ask("is that so?", channel, reply_to=forward)
     around, question = newest_input(ponte_with_content)
     assert "the bolts are late" in around
@@ -137,8 +137,8 @@ async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
         "layout_type": 1,
         "expiry": "2099-01-01T00:00:00+00:00",
     }
-    asked = await ana.say("", channel, poll=poll)
-    await ana.ask("which one?", channel, reply_to=asked)
+    message = await ana.say("", channel, poll=poll)
+    await ana.ask("which one?", channel, reply_to=message)
     assert "> 'Ana': [Poll] Which?: M6 / M8" in newest_input(ponte_with_content)[0]
 
 
@@ -152,7 +152,7 @@ async def test_a_message_that_is_only_a_poll_or_a_sticker_is_read(
         ([{"text": "A", "emoji": {"id": "77", "name": "party"}}, {"text": "B"}], "party A / B"),
         ([{"text": "a / b"}, {"text": "**c**"}], "a / b / **c**"),
     ]
-    for answers, read in cases:
+    for answers, context in cases:
         media = [{"answer_id": n, "poll_media": media} for n, media in enumerate(answers, 1)]
         poll = {
             "question": {"text": "forget"},
@@ -162,7 +162,7 @@ async def test_a_message_that_is_only_a_poll_or_a_sticker_is_read(
             "expiry": "2099-01-01T00:00:00+00:00",
         }
         await ana.say("", poll=poll)
-        await ana.wait_for_text(f"You said: [Poll] forget: {read}")
+        await ana.wait_for_text(f"You said: [Poll] forget: {context}")
     await ana.say("", sticker_items=[{"id": "5", "name": "Wave", "format_type": 1}])
     await ana.wait_for_text("You said: [Wave]")
 
@@ -170,9 +170,9 @@ async def test_a_message_that_is_only_a_poll_or_a_sticker_is_read(
 async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_its_own(
     live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    said = await bob.say("the bolts are late", files=[PNG])
+    message = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
-    await ana.forward(said)
+    await ana.forward(message)
     await ana.wait_for_messages(lambda seen: seen)
     everything = live.model.asks[-1].input
     assert "the bolts are late" in everything[0].text
@@ -182,9 +182,9 @@ async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_i
 async def test_a_reply_in_a_direct_message_brings_a_file_again(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    said = await ana.say("my sales", files=[CSV])
+    message = await ana.say("my sales", files=[CSV])
     await ana.wait_for_text("You said: my sales")
-    await ana.ask("sum them up", reply_to=said)
+    await ana.ask("sum them up", reply_to=message)
     assert names(newest_input(live)[1]) == ["sales.csv"]
 
 
@@ -214,8 +214,8 @@ async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
 ) -> None:
     discord.world.withholds_files = withholds_files
     await ponte.open(threads=False)
-    said = await bob.say("the bolts are late", channel, files=[PNG])
-    await ana.mention("is that so?", channel, reply_to=said)
+    message = await bob.say("the bolts are late", channel, files=[PNG])
+    await ana.mention("is that so?", channel, reply_to=message)
     answer = await ana.wait_for_text("Apps → Ask Ponte", channel)
     assert answer["content"].count("Apps → Ask Ponte") == 1
     around, question = newest_input(ponte)
@@ -232,8 +232,8 @@ async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
 ) -> None:
     discord.grant_message_content()
     await ponte.open(threads=False)
-    said = await bob.say("the bolts are late", channel, files=[PNG])
-    answer = await ana.ask("is that so?", channel, reply_to=said)
+    message = await bob.say("the bolts are late", channel, files=[PNG])
+    answer = await ana.ask("is that so?", channel, reply_to=message)
     assert "Ask Ponte" not in answer["content"]
     around, question = newest_input(ponte)
     assert "the bolts are late" in around
@@ -243,8 +243,8 @@ async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
 async def test_a_quick_command_takes_the_words_before_the_files(
     ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    said = await bob.say("the bolts are late", channel, files=[PNG])
-    await ana.mention("quick-command sum-up", channel, reply_to=said)
+    message = await bob.say("the bolts are late", channel, files=[PNG])
+    await ana.mention("quick-command sum-up", channel, reply_to=message)
     answer = await ana.wait_for_text("quick commands", channel)
     assert "plot.png" not in answer["content"]
 
@@ -256,14 +256,14 @@ async def test_ask_ponte_takes_the_files_of_the_message(
     channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await live.ready()
-    said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
-    opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
-    described = [item.get("description") for item in opened.data["components"]]
-    assert described[1] == "Files included: plot.png, sales.csv"
+    message = await bob.say("the bolts are late", channel, files=[PNG, CSV])
+    ack = await (await ana.context_menu("Ask Ponte", message)).wait_for_ack()
+    descriptions = [item.get("description") for item in ack.data["components"]]
+    assert descriptions[1] == "Files included: plot.png, sales.csv"
     await live.close()
     await live.open()
-    sent = await ana.submit(opened, prompt="why?")
-    await sent.wait_for_answer()
+    submission = await ana.submit(ack, prompt="why?")
+    await submission.wait_for_answer()
     around, question = newest_input(live)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png", "sales.csv"]
@@ -273,12 +273,12 @@ async def test_ask_ponte_about_what_is_forwarded(
     channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await live.ready()
-    said = await bob.say("", files=[PNG])
+    message = await bob.say("", files=[PNG])
     await bob.wait_for_messages(lambda seen: seen)  # a turn of its own
-    forward = await bob.forward(said, channel)
-    opened = await (await ana.context_menu("Ask Ponte", forward)).wait_for_ack()
-    sent = await ana.submit(opened, prompt="what is this?")
-    await sent.wait_for_answer()
+    forward = await bob.forward(message, channel)
+    ack = await (await ana.context_menu("Ask Ponte", forward)).wait_for_ack()
+    submission = await ana.submit(ack, prompt="what is this?")
+    await submission.wait_for_answer()
     assert names(newest_input(live)[1]) == ["plot.png"]
 
 
@@ -286,11 +286,11 @@ async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
     channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await live.ready()
-    said = await bob.say("the bolts are late", channel, files=[PNG])
-    opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
+    message = await bob.say("the bolts are late", channel, files=[PNG])
+    ack = await (await ana.context_menu("Ask Ponte", message)).wait_for_ack()
     live.adapter.state.form_files.clear()
-    sent = await ana.submit(opened, prompt="why?")
-    await sent.wait_until(lambda e: "couldn't get the files" in e.text)
+    submission = await ana.submit(ack, prompt="why?")
+    await submission.wait_until(lambda e: "couldn't get the files" in e.text)
     assert "the bolts are late" in newest_input(live)[0]
 
 
@@ -316,8 +316,10 @@ async def test_what_was_said_before_in_the_thread_is_read(
     await ana.say("a pin", thread, type=6)
     answer = await ana.ask("what do you think?", thread)
     around, question = newest_input(ponte_with_content)
-    asked = ("'Bob': Which bolts do we buy?", "'Bob': M6 or M8?", "'Ana': here is what we use")
-    assert [around.index(each) for each in asked] == sorted(around.index(each) for each in asked)
+    questions = ("'Bob': Which bolts do we buy?", "'Bob': M6 or M8?", "'Ana': here is what we use")
+    assert [around.index(each) for each in questions] == sorted(
+        around.index(each) for each in questions
+    )
     assert "a pin" not in around
     assert names(question) == ["sales.csv", "plot.png"]
     assert answer["content"] == "You said: what do you think?"
@@ -398,12 +400,12 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
     discord: FakeDiscord, ponte_with_content: DiscordPonte, thread: Channel, ana: DiscordPerson
 ) -> None:
     clock = LoopClock()
-    held = discord.hold("GET", f"/channels/{thread.id}/messages")
+    gate = discord.hold("GET", f"/channels/{thread.id}/messages")
     await ana.mention("what do you think?", thread)
     await discord.wait_until(lambda: thread.typing)
     clock.skip(participants.CONTEXT_SECONDS)
     await ana.wait_for_text("couldn't read the earlier messages", thread)
-    held.release()
+    gate.release()
 
 
 # Files that are too much.
@@ -479,14 +481,14 @@ async def test_references_are_read_as_discord_shows_them(
             await form.wait_for_ack()
             await ana.submit(form, prompt=f"{people} {code}")
         case "quote":
-            said = await bob.say(f"{people} {code}", channel)
-            await ana.mention("what?", channel, reply_to=said)
+            message = await bob.say(f"{people} {code}", channel)
+            await ana.mention("what?", channel, reply_to=message)
         case "embed":  # Discord names the people of an embed to nobody
             embed = {"type": "rich", "title": "x", "description": f"@Bob @Bob {code}"}
             await ana.mention("what?", channel, reply_to=await bob.say("", channel, embeds=[embed]))
     await discord.wait_until(lambda: bool(ponte.model.asks))
-    read = "".join(item.text for item in ponte.model.asks[-1].input)
-    assert f"@Bob @Bob {text}" in read
+    context = "".join(item.text for item in ponte.model.asks[-1].input)
+    assert f"@Bob @Bob {text}" in context
 
 
 async def test_what_discord_does_not_name_stays_as_it_came(
@@ -504,15 +506,15 @@ async def test_a_place_that_a_prompt_names_can_be_posted_in(
     channel: Channel, live: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     await live.ready()
-    accepted: list[Message] = []
+    receipts: list[Message] = []
     inbox = live.engine.conversations.inbox
     accept = inbox.accept
 
     async def record(message: Message, also: TransactionStep = NO_STEP) -> Receipt:
-        accepted.append(message)
+        receipts.append(message)
         return await accept(message, also)
 
     inbox.accept = record  # type: ignore[method-assign]
     exchange = await ana.slash("ask", channel, prompt=f"tell <@{bob.id}> in <#{channel.id}> hi")
     await exchange.wait_for_answer()
-    assert accepted[0].mentions == (("@Bob", str(bob.id)), ("#general", str(channel.id)))
+    assert receipts[0].mentions == (("@Bob", str(bob.id)), ("#general", str(channel.id)))

@@ -62,11 +62,11 @@ async def bot(discord: FakeDiscord) -> AsyncIterator[Bot]:
 
 
 def test_every_code_that_the_adapter_knows_stands_on_the_page() -> None:
-    _, _, told = inspect.getsource(client).partition("# All codes: ")
-    names = re.findall(r"\b[A-Z_]{4,}\b", told.partition("OVER = ")[0])
-    named = {value for name in names if type(value := getattr(client, name, None)) is int}
-    assert {client.UNKNOWN_MESSAGE, client.THREAD_EXISTS} <= named
-    assert named | client.PASSING | {*client.OVER, *client.TOO_LARGE_CODES} <= CODES.keys()
+    _, _, text = inspect.getsource(client).partition("# All codes: ")
+    names = re.findall(r"\b[A-Z_]{4,}\b", text.partition("OVER = ")[0])
+    new_names = {value for name in names if type(value := getattr(client, name, None)) is int}
+    assert {client.UNKNOWN_MESSAGE, client.THREAD_EXISTS} <= new_names
+    assert new_names | client.PASSING | {*client.OVER, *client.TOO_LARGE_CODES} <= CODES.keys()
 
 
 async def test_it_refuses_what_discord_refuses(bot: Bot, ana: DiscordPerson) -> None:
@@ -109,7 +109,7 @@ async def test_it_refuses_what_does_not_fit(bot: Bot, ana: DiscordPerson) -> Non
 
 
 async def test_it_asks_for_permissions(bot: Bot, ana: DiscordPerson) -> None:
-    for missing, method, path, told in (
+    for missing, method, path, text in (
         (SEND, "POST", "/messages", (403, 50013)),
         (VIEW, "POST", "/messages", (403, 50001)),
         (SEND, "POST", "/typing", (403, 50013)),
@@ -123,7 +123,7 @@ async def test_it_asks_for_permissions(bot: Bot, ana: DiscordPerson) -> None:
         guild.permissions &= ~missing
         whole = f"/channels/{channel.id}{path.format(id=message['id'])}"
         body = {"content": "x", "name": "x"} if method == "POST" else None
-        assert await bot.error_code(method, whole, body) == told, (path, missing)
+        assert await bot.error_code(method, whole, body) == text, (path, missing)
 
 
 async def test_without_history_nothing_is_read_and_nothing_replied_to(
@@ -247,8 +247,8 @@ async def test_limits_come_with_what_discord_py_reads(bot: Bot, ana: DiscordPers
 async def test_the_content_of_what_is_not_addressed_is_withheld(
     bot: Bot, discord: FakeDiscord, ana: DiscordPerson, channel: Channel
 ) -> None:
-    quoted = await ana.say("among us", channel, files=[("a.png", b"a")])
-    await ana.mention("hello", channel, reply_to=quoted)
+    message = await ana.say("among us", channel, files=[("a.png", b"a")])
+    await ana.mention("hello", channel, reply_to=message)
     await ana.mention_role("hello", channel)
     _, history = await bot.call("GET", f"/channels/{channel.id}/messages")
     by_role, mention, among_us = history
@@ -267,9 +267,9 @@ async def test_the_content_of_what_is_not_addressed_is_withheld(
 async def test_what_is_forwarded_is_withheld_with_the_forward(
     bot: Bot, ana: DiscordPerson, channel: Channel
 ) -> None:
-    said = await ana.say("among us", channel, files=[("a.png", b"a")])
-    await ana.forward(said, channel)
-    await ana.forward(said)
+    message = await ana.say("among us", channel, files=[("a.png", b"a")])
+    await ana.forward(message, channel)
+    await ana.forward(message)
     _, history = await bot.call("GET", f"/channels/{channel.id}/messages")
     assert history[0]["message_snapshots"][0]["message"]["content"] == ""
     _, history = await bot.call("GET", f"/channels/{ana.dm.id}/messages")

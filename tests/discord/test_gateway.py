@@ -82,11 +82,11 @@ async def test_edits_and_deletions_that_a_new_session_does_not_replay_count(
     await ponte.open()
     await ana.say("first")
     await ana.wait_for_text("one")
-    edited, deleted = [await ana.say(text) for text in ("helo", "swordfish")]
+    edit, deletion = [await ana.say(text) for text in ("helo", "swordfish")]
     await ponte.wait_until_stored("swordfish")
     discord.gateway.forget()
-    await ana.edit(edited, "hello")
-    await ana.delete(deleted)
+    await ana.edit(edit, "hello")
+    await ana.delete(deletion)
     await discord.wait_until(lambda: discord.gateway.identified == 2)
     await ana.say("last")
     await ponte.wait_until_stored("last")
@@ -136,8 +136,8 @@ async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
         )
         await ponte.close()
         discord.gateway.forget()
-    told = [m["content"] for m in seen if "older messages" in m["content"]]
-    assert [words.split(" here")[0] for words in told] == [
+    texts = [m["content"] for m in seen if "older messages" in m["content"]]
+    assert [words.split(" here")[0] for words in texts] == [
         "I was offline and didn't answer 2 older messages"
     ]
 
@@ -287,16 +287,16 @@ async def test_close_drains_what_was_taken_in(
 
 
 async def test_close_waits_for_events_that_are_being_handled(live: DiscordPonte) -> None:
-    begun, handled = asyncio.Event(), list[str]()
+    start_event, handled = asyncio.Event(), list[str]()
 
     async def handle() -> None:
-        begun.set()
+        start_event.set()
         for _ in range(50):
             await asyncio.sleep(0)
         handled.append("stored")
 
     live.adapter._queues.put(1, handle)
-    await begun.wait()
+    await start_event.wait()
     await live.adapter.close()
     assert handled == ["stored"]
 

@@ -52,14 +52,14 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
     discord.lose("POST", MESSAGES)  # the posts of each are made, and their answers lost
     body = encode_body({"id": "1", "text": "@everyone **hi** https://evil.example"})
     for name in ("ask", "tell", "ask", "tell"):
-        status, _, told = await intake.receive(name, from_nocodb(), body)
-        assert status == 202, told
-        turn = await ponte.engine.conversations.journal.history_entry(json.loads(told)["turn"])
+        status, _, text = await intake.receive(name, from_nocodb(), body)
+        assert status == 202, text
+        turn = await ponte.engine.conversations.journal.history_entry(json.loads(text)["turn"])
         await inbox.wait_for_answer(turn.seq)
     world = discord.world
     await discord.wait_until(lambda: world.messages_by(world.me.id, ana.dm.id))
-    (asked,) = world.messages_by(world.me.id, channel.id)
-    assert asked["content"]
+    (message,) = world.messages_by(world.me.id, channel.id)
+    assert message["content"]
     (private,) = world.messages_by(world.me.id, ana.dm.id)
     assert private["content"].startswith("New: ")
     assert "**hi**" not in private["content"].replace("\\*", "")

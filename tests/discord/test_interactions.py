@@ -43,15 +43,15 @@ class Board(EmptyStatusBoard):
         return self.known
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        done = Card("abcde2", "change", "3 customers", "", actions=("undo",), state="done")
-        return (done, Card("bcdef2", "change", "undone", "", state="undone"))
+        card = Card("abcde2", "change", "3 customers", "", actions=("undo",), state="done")
+        return (card, Card("bcdef2", "change", "undone", "", state="undone"))
 
 
 @pytest.fixture
 async def open_ponte(ponte: DiscordPonte) -> DiscordPonte:
     ponte.policy = allow_list(frozenset({"*"}))
-    given = make_choices(ponte.model, policy=ponte.policy)
-    ponte.choices = replace(given, board=Board())
+    choices = make_choices(ponte.model, policy=ponte.policy)
+    ponte.choices = replace(choices, board=Board())
     await ponte.open()
     await ponte.ready()
     return ponte
@@ -178,30 +178,30 @@ async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
 async def test_ask_without_a_prompt_opens_a_modal_that_is_taken_also_after_a_restart(
     open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    opened = await (await ana.slash("ask")).wait_for_ack()
-    assert opened.kind == MODAL
-    sent = await ana.submit(opened, prompt="several\nlines")
-    await sent.wait_for_text("You said: several\nlines")
-    opened = await (await ana.slash("ask")).wait_for_ack()
+    ack = await (await ana.slash("ask")).wait_for_ack()
+    assert ack.kind == MODAL
+    submission = await ana.submit(ack, prompt="several\nlines")
+    await submission.wait_for_text("You said: several\nlines")
+    ack = await (await ana.slash("ask")).wait_for_ack()
     await open_ponte.close()
     await open_ponte.open()
-    sent = await ana.submit(opened, prompt="still here")
-    await sent.wait_for_text("You said: still here")
+    submission = await ana.submit(ack, prompt="still here")
+    await submission.wait_for_text("You said: still here")
 
 
 async def test_a_quick_command_asks_for_its_input_or_for_one_if_it_is_not_known(
     open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    opened = await (await ana.slash("quick-command", slug="summary-1")).wait_for_ack()
-    assert (opened.kind, opened.data["title"]) == (MODAL, "Summary 1")
-    sent = await ana.submit(opened, text="the news")
-    await sent.wait_until(lambda answer: "Quick commands are not set up" in answer.text)
-    opened = await (await ana.slash("quick-command", slug="other")).wait_for_ack()
-    assert (opened.kind, opened.data["title"]) == (MODAL, "other")
-    (field,) = opened.data["components"]
+    ack = await (await ana.slash("quick-command", slug="summary-1")).wait_for_ack()
+    assert (ack.kind, ack.data["title"]) == (MODAL, "Summary 1")
+    submission = await ana.submit(ack, text="the news")
+    await submission.wait_until(lambda answer: "Quick commands are not set up" in answer.text)
+    ack = await (await ana.slash("quick-command", slug="other")).wait_for_ack()
+    assert (ack.kind, ack.data["title"]) == (MODAL, "other")
+    (field,) = ack.data["components"]
     assert field["label"] == "Input: text or key=value"
     assert field["component"]["required"] is False
-    await ana.submit(opened, input="text=news")
+    await ana.submit(ack, input="text=news")
     await open_ponte.wait_until_stored("quick-command other text=news")
 
 
@@ -235,12 +235,12 @@ async def test_a_form_that_breaks_is_answered_too(
     async def raise_error(message: Message) -> Receipt:
         raise RuntimeError("the inbox")
 
-    opened = await (await ana.slash("ask")).wait_for_ack()
+    ack = await (await ana.slash("ask")).wait_for_ack()
     monkeypatch.setattr(open_ponte.engine.conversations.inbox, "accept", raise_error)
-    sent = await ana.submit(opened, prompt="hello")
-    await sent.wait_for_answer()
-    assert sent.ephemeral
-    assert "Something went wrong" in sent.text
+    submission = await ana.submit(ack, prompt="hello")
+    await submission.wait_for_answer()
+    assert submission.ephemeral
+    assert "Something went wrong" in submission.text
 
 
 async def test_the_message_menu_asks_about_a_message(
@@ -248,10 +248,10 @@ async def test_the_message_menu_asks_about_a_message(
 ) -> None:
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
-    said = await bob.say("the bolts are late", channel)
-    opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
-    sent = await ana.submit(opened, prompt="why?")
-    await sent.wait_for_text("You said: why?")
+    message = await bob.say("the bolts are late", channel)
+    ack = await (await ana.context_menu("Ask Ponte", message)).wait_for_ack()
+    submission = await ana.submit(ack, prompt="why?")
+    await submission.wait_for_text("You said: why?")
     (context, question) = open_ponte.model.asks[-1].input
     assert "the bolts are late" in context.text
     assert question.text == "why?"
@@ -355,8 +355,8 @@ async def test_a_private_answer_whose_ack_came_too_late_is_not_shown_to_others(
     while (await journal.history_entry(turn)).state not in FINAL_STATES:
         pass
     await ana.mention("hello", channel)
-    told = "my last answer here (the command's token is over)"  # the growing text is without it
-    answer = await ana.wait_for_text(told, channel)
+    text = "my last answer here (the command's token is over)"  # the growing text is without it
+    answer = await ana.wait_for_text(text, channel)
     assert "You said: hello" in answer["content"]
     assert len(discord.world.messages_by(discord.world.me.id)) == 1
 
@@ -484,14 +484,14 @@ async def test_a_replayed_interaction_is_taken_once(
 async def test_the_stop_button_stops_and_goes(open_ponte: DiscordPonte, ana: DiscordPerson) -> None:
     open_ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ana.say("tell me")
-    begun = await ana.wait_for_text("one")
-    await ana.discord.wait_until(lambda: begun["components"])
-    click = await (await ana.click(begun, "Stop")).wait_for_ack()
+    message = await ana.wait_for_text("one")
+    await ana.discord.wait_until(lambda: message["components"])
+    click = await (await ana.click(message, "Stop")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
     await ana.wait_for_text("Stopped.")
     await click.wait_until(lambda e: e.followups)
     assert click.followups[0]["flags"] & EPHEMERAL
-    await ana.discord.wait_until(lambda: not begun["components"])
+    await ana.discord.wait_until(lambda: not message["components"])
 
 
 async def test_someone_else_may_not_stop_it(
@@ -504,9 +504,9 @@ async def test_someone_else_may_not_stop_it(
     question = await ana.mention("tell me", channel)
     await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]
-    begun = await ana.wait_for_text("one", thread)
-    await discord.wait_until(lambda: begun["components"])
-    click = await bob.click(begun, "Stop")
+    message = await ana.wait_for_text("one", thread)
+    await discord.wait_until(lambda: message["components"])
+    click = await bob.click(message, "Stop")
     await click.wait_until(lambda e: e.followups)
     assert "Only the person who asked" in click.followups[0]["content"]
     ponte.model.go_on()

@@ -52,8 +52,8 @@ def test_mentions_and_commands_are_inert_outside_code() -> None:
 
 
 def test_code_that_is_left_open_ends_with_its_quote_or_text() -> None:
-    said = "> ```\n> @everyone https://evil.example ||x||\n\n> ````py\n> ```\nout ||y||\n~~~\n@here"
-    assert render_text(said) == (
+    text = "> ```\n> @everyone https://evil.example ||x||\n\n> ````py\n> ```\nout ||y||\n~~~\n@here"
+    assert render_text(text) == (
         "```\n@everyone https://evil.example ||x||\n```\n\n"
         "```py\n`\u200b``\n```\nout \\||y\\||\n```\n@here\n```"
     )
@@ -103,9 +103,9 @@ def test_inline_code_is_code_in_each_of_its_posts(said: str) -> None:
 
 @pytest.mark.parametrize("mark", ["@here", "||x||", "*a*", "_"])
 def test_an_escape_is_not_cut_between_two_posts(mark: str) -> None:
-    escaped = re.sub(r"([|*_])", r"\\\1", mark)
+    text = re.sub(r"([|*_])", r"\\\1", mark)
     for shift in range(12):
-        parts = paginate("x" * shift + escaped * (5_000 // len(escaped))).parts
+        parts = paginate("x" * shift + text * (5_000 // len(text))).parts
         assert len(parts) > 1
         assert not [part for part in parts if re.search(r"(?<!\\)(\\\\)*\\$", part)]
         assert not MENTIONS.search("".join(parts))
@@ -151,8 +151,8 @@ def test_what_discord_reads_differently_is_shown_as_markdown_means_it() -> None:
 
 def test_code_and_tables_stand_beside_their_quote() -> None:
     text = "> ```sh\n> npm i @here/x || y\n> ```\n>after\n>\n> -# x\nout"
-    quoted = "```sh\nnpm i @here/x || y\n```\n> after\n> \n> \\-# x\nout"
-    assert render_text(text) == quoted
+    quotation = "```sh\nnpm i @here/x || y\n```\n> after\n> \n> \\-# x\nout"
+    assert render_text(text) == quotation
     table = "> | a | b |\n> |---|---|\n> | 1 | 2 |"
     assert render_text(table) == "```\na  b\n─  ─\n1  2\n```"
 
@@ -198,10 +198,10 @@ def test_a_cell_cannot_close_the_code_block() -> None:
 
 def test_a_long_table_is_a_file_with_its_first_rows_shown() -> None:
     rows = "\n".join(f"| {n} | x |" for n in range(50))
-    rendered = to_discord(f"| n | x |\n|---|---|\n{rows}\n\nand more")
-    assert "…47 more rows are in `table-1.csv`." in rendered.text
-    assert rendered.text.endswith("and more")
-    assert rendered.sheets[0].data.decode("utf-8-sig").count("\r\n") == 51
+    rendering = to_discord(f"| n | x |\n|---|---|\n{rows}\n\nand more")
+    assert "…47 more rows are in `table-1.csv`." in rendering.text
+    assert rendering.text.endswith("and more")
+    assert rendering.sheets[0].data.decode("utf-8-sig").count("\r\n") == 51
 
 
 def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
@@ -217,10 +217,10 @@ def test_a_table_inside_a_code_block_stays() -> None:
 
 def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
     markdown = "\n\n".join("x" * 1500 for _ in range(9))
-    made = paginate(markdown)
-    assert len(made.parts) == MAX_POSTS_OF_ANSWER
-    assert made.parts[-1].endswith("*The full answer is in `answer.md`.*")
-    assert made.sheets[-1].data.decode() == markdown
+    result = paginate(markdown)
+    assert len(result.parts) == MAX_POSTS_OF_ANSWER
+    assert result.parts[-1].endswith("*The full answer is in `answer.md`.*")
+    assert result.sheets[-1].data.decode() == markdown
 
 
 def test_nothing_is_one_empty_part() -> None:
@@ -236,9 +236,9 @@ def test_no_text_mentions_anybody(markdown: str) -> None:
 
 @given(st.text(max_size=9000), st.integers(1, MAX_POSTS_OF_ANSWER))
 def test_each_page_fits_into_a_message(markdown: str, most: int) -> None:
-    made = paginate(markdown, most)
-    assert 1 <= len(made.parts) <= most
-    assert all(len(part) <= LIMIT for part in made.parts)
+    result = paginate(markdown, most)
+    assert 1 <= len(result.parts) <= most
+    assert all(len(part) <= LIMIT for part in result.parts)
 
 
 @given(st.lists(st.lists(st.text("abc|\\ é日", max_size=9), min_size=2, max_size=3), min_size=1))

@@ -20,9 +20,9 @@ async def test_messages_of_one_dm_are_answered_in_order(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:
     questions = [await ana.say(f"number {number}") for number in range(5)]
-    seen = await ana.wait_for_messages(lambda said: len(said) == 5)
-    assert texts(seen) == [f"You said: number {number}" for number in range(5)]
-    for question, answer in zip(questions, seen, strict=True):
+    messages = await ana.wait_for_messages(lambda said: len(said) == 5)
+    assert texts(messages) == [f"You said: number {number}" for number in range(5)]
+    for question, answer in zip(questions, messages, strict=True):
         assert answer["message_reference"]["message_id"] == question["id"]
         assert answer["allowed_mentions"] == {"parse": [], "replied_user": False}
 
@@ -76,9 +76,9 @@ async def test_what_is_not_addressed_to_ponte_is_not_stored(
     await ana.mention("hello", channel)
     await discord.wait_until(lambda: len(ponte.model.asks) == 1)
     await ponte.close()
-    stored = b"".join(f.read_bytes() for f in ponte.home.glob("**/*") if f.is_file())
-    assert b"hello" in stored
-    assert b"hippopotamus" not in stored
+    text = b"".join(f.read_bytes() for f in ponte.home.glob("**/*") if f.is_file())
+    assert b"hello" in text
+    assert b"hippopotamus" not in text
 
 
 async def test_bots_webhooks_and_system_messages_are_ignored(
@@ -100,10 +100,10 @@ async def test_an_edit_before_the_answer_counts_and_a_preview_that_discord_adds_
     ponte.model.say_in_steps({"first": ["one", " done"]})
     await ponte.open()
     await ana.say("first")
-    waiting, queued = await ana.say("secnod"), await ana.say("see https://example.com")
+    waiting, message = await ana.say("secnod"), await ana.say("see https://example.com")
     await ana.edit(waiting, "second")
-    changed = {**queued, "content": "changed without an edit"}
-    await discord.rest.send_event("MESSAGE_UPDATE", changed)
+    change = {**message, "content": "changed without an edit"}
+    await discord.rest.send_event("MESSAGE_UPDATE", change)
     await ana.wait_for_text("one")
     ponte.model.go_on()
     await ana.wait_for_text("You said: second")
@@ -114,9 +114,9 @@ async def test_an_edit_before_the_answer_counts_and_a_preview_that_discord_adds_
 async def test_an_edit_after_the_answer_buys_no_second_one(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    said = await ana.say("hello")
+    message = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
-    await ana.edit(said, "hello again")
+    await ana.edit(message, "hello again")
     await ana.ask("next")
     assert len(await ana.wait_for_messages(lambda seen: len(seen) == 2)) == 2
 
@@ -144,8 +144,8 @@ async def test_an_answer_that_someone_deletes_is_never_posted_again(
     ponte.model.say_in_steps({"tell me": ["one", " two", " three"]})
     await ponte.open()
     await ana.say("tell me")
-    begun = await ana.wait_for_text("one")
-    await ana.delete(begun)
+    message = await ana.wait_for_text("one")
+    await ana.delete(message)
     ponte.model.go_on()
     ponte.model.go_on()
     await ana.ask("next")
@@ -192,9 +192,9 @@ async def test_a_mention_that_is_edited_away_is_taken_back(
     ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
     await hold_first_answer(ponte, ana, channel)
-    queued = await ana.mention("second", channel)
-    queued["mentions"] = []
-    await ana.edit(queued, "never mind")
+    message = await ana.mention("second", channel)
+    message["mentions"] = []
+    await ana.edit(message, "never mind")
     await ana.mention("third", channel)
     await ponte.wait_until_stored("third")
     ponte.model.go_on()
@@ -213,18 +213,18 @@ async def test_a_mention_that_an_edit_adds_is_answered_once(
     me = f"<@{ponte.discord.world.me.id}>"
     await ana.mention("first", channel)
     await ana.wait_for_text("one", channel)
-    said, deleted = [await ana.say(text, channel) for text in ("hello", "gone")]
+    message, deletion = [await ana.say(text, channel) for text in ("hello", "gone")]
     old = await ana.say("old", channel, ago=25 * 3600.0)
-    await ana.edit(deleted, f"{me} gone")
-    await ana.delete(deleted)
+    await ana.edit(deletion, f"{me} gone")
+    await ana.delete(deletion)
     for text in ("hello!", f"{me} helo", "hello", f"{me} hello"):
-        await ana.edit(said, text)
+        await ana.edit(message, text)
     await ana.edit(old, f"{me} old")
     await ana.mention("last", channel)
     await ponte.wait_until_stored("last")
     ponte.model.go_on()
     await ana.wait_for_text("You said: last", channel)
-    await ana.edit(said, f"{me} hello again")
+    await ana.edit(message, f"{me} hello again")
     await ana.ask("bye", channel)
     texts = [ask.input[-1].text for ask in ponte.model.asks]
     assert texts == ["first", "hello", "last", "bye"]
@@ -238,13 +238,13 @@ async def test_a_mention_that_is_edited_away_and_back_is_answered_once(
     me = f"<@{ponte.discord.world.me.id}>"
     first = await ana.mention("first", channel)
     await ana.wait_for_text("one", channel)
-    back, deleted = [await ana.mention(text, channel) for text in ("second", "gone")]
+    back, deletion = [await ana.mention(text, channel) for text in ("second", "gone")]
     await ponte.wait_until_stored("gone")
     await ponte.discord.wait_until(lambda: marks(ponte.discord, "PUT") == 2)
-    for message in (back, deleted, first):
+    for message in (back, deletion, first):
         await ana.edit(message, "never mind")
     await ponte.discord.wait_until(lambda: marks(ponte.discord, "DELETE") == 2)
-    await ana.delete(deleted)
+    await ana.delete(deletion)
     await ana.edit(back, f"{me} third")
     await ana.edit(first, f"{me} first again")
     await ponte.wait_until_stored("third")

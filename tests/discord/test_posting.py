@@ -180,8 +180,8 @@ async def test_an_answer_without_text_names_its_files_and_erased_ones_are_named(
     """Discord refuses an empty message."""
     reply, _ = await reply_to_ana(live, ana)
     (file,) = await store_files(live, "kept.png")
-    gone = replace(file, id="gone", name="gone.png")
-    await reply.finish(Answer("here", parts=("here",), files=(gone, file)))
+    missing_file = replace(file, id="gone", name="gone.png")
+    await reply.finish(Answer("here", parts=("here",), files=(missing_file, file)))
     answer = await ana.wait_for_text("here\n")
     assert "`gone.png`" in answer["content"]
     assert [one["filename"] for one in answer["attachments"]] == ["kept.png"]
@@ -260,7 +260,7 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
     monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 60.0)
     await ponte.open()
-    told: list[str] = []
+    texts: list[str] = []
     for status, code in (
         (403, 987654),
         (400, 0),
@@ -275,9 +275,9 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
         discord.refuse("POST", MESSAGES, status, code)
         await ana.say("hello")
         await discord.wait_until(lambda: not discord.faults.waiting)
-        told.append((await ana.ask(f"again {status}/{code}"))["content"])
-        assert f"couldn't post my last answer here (Discord {status}/{code}" in told[-1]
-        assert bot_messages(discord) == told
+        texts.append((await ana.ask(f"again {status}/{code}"))["content"])
+        assert f"couldn't post my last answer here (Discord {status}/{code}" in texts[-1]
+        assert bot_messages(discord) == texts
 
 
 async def test_a_refusal_that_passes_is_waited_for(
@@ -366,5 +366,5 @@ async def test_own_posts_come_oldest_first(live: DiscordPonte, ana: DiscordPerso
         await ana.wait_for_text(f"You said: {text}")
     client = await live.adapter.connection.client()
     channel = client.get_partial_messageable(ana.dm.id)
-    found = await own_posts_since(client, channel, 0)
-    assert [message.content for message in found] == ["You said: one", "You said: two"]
+    match = await own_posts_since(client, channel, 0)
+    assert [message.content for message in match] == ["You said: one", "You said: two"]

@@ -43,12 +43,12 @@ async def test_ponte_run_with_discord_on(
         "PONTE_CONFIG": str(file),
     }
     async with running("bot", "run", **settings) as bot:
-        told = b""
-        while b"Ponte is ready" not in told:
-            assert not bot.at_eof(), told.decode()
-            told += await bot.readline()
+        text = b""
+        while b"Ponte is ready" not in text:
+            assert not bot.at_eof(), text.decode()
+            text += await bot.readline()
         words = b"only sees messages that mention it, because DISCORD_MESSAGE_CONTENT is off"
-        assert words in told
-        assert b"voice" not in told, "its libraries are nothing that Ponte misses"
+        assert words in text
+        assert b"voice" not in text, "its libraries are nothing that Ponte misses"
         await ana.say("help")
         assert "Ask me anything" in (await ana.wait_for_text("quick-command"))["content"]

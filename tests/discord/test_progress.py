@@ -66,14 +66,14 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
     monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 3.0)
     gate.open()
     await discord.wait_until(lambda: not discord.faults.waiting)
-    typed = len(ana.dm.typing)
-    await discord.wait_until(lambda: len(ana.dm.typing) > typed + 1)  # nothing stands yet
+    count = len(ana.dm.typing)
+    await discord.wait_until(lambda: len(ana.dm.typing) > count + 1)  # nothing stands yet
     LoopClock().skip(3.0)
     await ana.wait_for_text("You said: hello")
-    typed = len(ana.dm.typing)
+    count = len(ana.dm.typing)
     monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
     await ana.ask("next")
-    assert len(ana.dm.typing) <= typed + 1, "the first turn types no more"
+    assert len(ana.dm.typing) <= count + 1, "the first turn types no more"
 
 
 async def test_text_that_does_not_grow_is_no_sign(
@@ -85,8 +85,8 @@ async def test_text_that_does_not_grow_is_no_sign(
     await ponte.open()
     await ana.say("tell me")
     await ana.wait_for_text("one")
-    typed = len(ana.dm.typing) + 1  # one may have been on its way
-    await discord.wait_until(lambda: len(ana.dm.typing) > typed)
+    typed_text = len(ana.dm.typing) + 1  # one may have been on its way
+    await discord.wait_until(lambda: len(ana.dm.typing) > typed_text)
     ponte.model.go_on()
     await ana.wait_for_text("one two")
 
@@ -170,11 +170,11 @@ async def test_a_turn_that_is_put_back_types_no_more(
     await ana.say("hello")
     await discord.wait_until(lambda: ana.dm.typing)
     await ponte.engine.drain(0.0)
-    typed, clock = len(ana.dm.typing), LoopClock()
+    count, clock = len(ana.dm.typing), LoopClock()
     for _ in range(3):
         clock.skip(presence.TYPING_PERIOD_SECONDS)
         await run_ready()
-    assert len(ana.dm.typing) <= typed + 1
+    assert len(ana.dm.typing) <= count + 1
     gate.open()
     await ponte.close()
     await ponte.open()
@@ -279,9 +279,9 @@ async def test_a_very_long_answer_ends_in_a_file(ponte: DiscordPonte, ana: Disco
     await ana.say("tell me")
     last = await ana.wait_for_text("The full answer is in `answer.md`")
     await ana.discord.wait_until(lambda: last["attachments"])
-    seen = ana.discord.world.messages_by(ana.discord.world.me.id)
-    assert len(seen) == 4
-    assert all(len(part["content"]) <= 2000 for part in seen)
+    messages = ana.discord.world.messages_by(ana.discord.world.me.id)
+    assert len(messages) == 4
+    assert all(len(part["content"]) <= 2000 for part in messages)
     (file,) = last["attachments"]
     assert ana.discord.world.files[int(file["id"])].decode() == long
 
@@ -330,9 +330,9 @@ async def test_a_file_that_no_message_has_any_more_is_an_error(
     message = await ana.say("look")
     for where in ("", f"{message['channel_id']}/{message['id']}/1"):
         reference = f"{where} {discord.api_url}/cdn/1/2/a.csv"
-        gone = Attachment("a.csv", "text/csv", 1, reference=reference)
+        missing_attachment = Attachment("a.csv", "text/csv", 1, reference=reference)
         with pytest.raises(PonteError):
-            await DiscordFiles(live.adapter.connection.client).read(gone)
+            await DiscordFiles(live.adapter.connection.client).read(missing_attachment)
 
 
 async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(

@@ -22,10 +22,10 @@ def optional_routes() -> list[tuple[str, str]]:
     that answers need."""
     rest = Rest(None, None, None)  # type: ignore[arg-type]
     routes = [(r.method, r.path.removeprefix("/api/v10")) for r in rest.routes()]
-    named = {"channel": "channel_id", "message": "message_id"}
+    name = {"channel": "channel_id", "message": "message_id"}
 
     def key(method: str, path: str) -> str:
-        return f"{method} " + re.sub(r"\{(\w+)\}", lambda m: f"{{{named.get(m[1], m[1])}}}", path)
+        return f"{method} " + re.sub(r"\{(\w+)\}", lambda m: f"{{{name.get(m[1], m[1])}}}", path)
 
     return [route for route in routes if not client._NEEDED.fullmatch(key(*route))]
 
@@ -48,10 +48,10 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
     channel = discord.text_channel(guild, "general")
     ponte.policy = allow_list(frozenset({"discord:77", f"discord:{guild.id}"}))
     routes = optional_routes()[group::GROUPS]
-    refused = [(method, re.sub(r"\{\w+\}", "*", path)) for method, path in routes]
+    refusals = [(method, re.sub(r"\{\w+\}", "*", path)) for method, path in routes]
     await ponte.open()
     await ponte.ready()
-    for method, pattern in refused:
+    for method, pattern in refusals:
         discord.refuse(method, pattern, *HOWS[len(pattern) % 2], times=1000)
     discord.calls.clear()
     for number in range(3):
@@ -59,10 +59,10 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
         await discord.wait_until(lambda: sum("server" in t for t in bot_texts(discord)) > number)  # noqa: B023
         await ana.say(f"direct {number}")
         await ana.wait_for_text(f"direct {number}")
-    for method, pattern in refused:
-        made = [p for m, p in discord.calls if m == method and fnmatch.fnmatchcase(p, pattern)]
-        places = {re.sub(r"(/messages)?/\d{15,}/(reactions|threads).*", "", p) for p in made}
-        assert len(made) <= len(places), made
+    for method, pattern in refusals:
+        results = [p for m, p in discord.calls if m == method and fnmatch.fnmatchcase(p, pattern)]
+        places = {re.sub(r"(/messages)?/\d{15,}/(reactions|threads).*", "", p) for p in results}
+        assert len(results) <= len(places), results
     assert not ponte.adapter.failures._count
 
 
@@ -91,8 +91,8 @@ async def test_a_refused_look_up_of_roles_is_answered_at_once_and_asked_again_af
 
     assert await ask(3) == 1
     monkeypatch.setattr(client, "DISCORD_REFUSAL_SECONDS", 0.0)
-    known = (await ponte.adapter.connection.client())._refusals
-    known.update({place: (0.0, refusal) for place, (_, refusal) in known.items()})
+    refusal_memory = (await ponte.adapter.connection.client())._refusals
+    refusal_memory.update({place: (0.0, refusal) for place, (_, refusal) in refusal_memory.items()})
     assert await ask(2) == 3
     discord.faults.clear()
     assert await ponte.adapter.roles.roles_of(Person("discord", str(ana.id)), 300) is not None

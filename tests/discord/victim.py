@@ -46,13 +46,13 @@ async def main(
     home: Path, token: str, api: str, gateway: str, hold: bool, grace: float, flat: bool
 ) -> None:
     own = FixedAddressingSettings(answer_everything=True, threads=False)
-    done = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
-    given = make_choices(Model(hold))
-    engine = await open_engine(home, given)
+    end_event = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_event.set)
+    choices = make_choices(Model(hold))
+    engine = await open_engine(home, choices)
     adapter = make_adapter(
         engine,
-        given,
+        choices,
         token,
         DiscordOptions(api, gateway, identify_wait=0.0, message_content=flat),
         FixedPlaces(own) if flat else FixedPlaces(),
@@ -63,7 +63,7 @@ async def main(
     engine.start()
     await adapter.start()
     print("ready", flush=True)
-    await done.wait()
+    await end_event.wait()
     await adapter.stop_intake()
     await engine.drain(grace)
     await adapter.close()

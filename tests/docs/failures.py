@@ -60,23 +60,23 @@ NO_FAILURES = (
 @functools.cache
 def failures() -> dict[str, set[str]]:
     """English sentence with its `{placeholders}` → the files that say it."""
-    sources, found = parse_sources(), dict[str, set[str]]()
+    sources, match = parse_sources(), dict[str, set[str]]()
     for path, tree in sources.trees.items():
         sources.file, name = path, str(path.relative_to(ROOT))
         for node in walk_nodes(tree):
             tables = _of_tables(node, name, sources) if name in TABLES else ()
             for sentence in [*_of(node, sources), *tables]:
-                found.setdefault(sentence, set()).add(name)
+                match.setdefault(sentence, set()).add(name)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 for sentence in _of_locals(node, sources):
-                    found.setdefault(sentence, set()).add(name)
+                    match.setdefault(sentence, set()).add(name)
     for key, files in catalogue.sentences().items():
         sentence = key if isinstance(key, str) else key[1]
         if files & TOLD and sentence[:1].isupper() and _WORDED.fullmatch(sentence):
-            found.setdefault(sentence, set()).update(files & TOLD)
+            match.setdefault(sentence, set()).update(files & TOLD)
     return {
         one: files
-        for one, files in found.items()
+        for one, files in match.items()
         if re.search(r"[a-z]{3}", plain(one)) and not one.startswith(NO_FAILURES)
     }
 
@@ -133,11 +133,11 @@ def _of_tables(node: ast.AST, file: str, sources: Sources) -> Iterator[str]:
 
 def _of_locals(function: ast.FunctionDef | ast.AsyncFunctionDef, sources: Sources) -> Iterator[str]:
     """What a variable of the function held that an error or a failing part was given."""
-    given: set[str] = set()
+    sentences_of_file: set[str] = set()
     for node in walk_nodes(function):
         if isinstance(node, ast.Call) and (_is_error(node, sources) or _fails(node)):
-            given |= {one.id for one in walk_nodes(node) if isinstance(one, ast.Name)}
+            sentences_of_file |= {one.id for one in walk_nodes(node) if isinstance(one, ast.Name)}
     for node in walk_nodes(function):
         for name, value in catalogue.find_assignments(node):
-            if name in given - {"hint"}:
+            if name in sentences_of_file - {"hint"}:
                 yield from (one for one in _texts(value, sources) if " " in one)

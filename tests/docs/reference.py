@@ -86,16 +86,16 @@ def pages() -> dict[Path, str]:
 
 
 def _page(title: str, lines: Iterable[str]) -> str:
-    made = "`make reference` writes this page from the code."
-    return "\n".join([f"# {title}", "", made, "", *lines]) + "\n"
+    text = "`make reference` writes this page from the code."
+    return "\n".join([f"# {title}", "", text, "", *lines]) + "\n"
 
 
 def with_section(page: str, name: str, text: str) -> str:
     """Return that page with `text` between the comments that mark the section `name`."""
     begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-    before, found, rest = page.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
+    before, match, rest = page.partition(begin)
+    _, closing, after = rest.partition(end)
+    if not (match and closing):
         raise LookupError(f"no section {name} in the page")
     return f"{before}{begin}\n{text}\n{end}{after}"
 
@@ -105,16 +105,16 @@ def _settings() -> Iterator[str]:
         "Ponte reads settings from the environment, which wins, and from `.env` in the folder it "
         "is started in. Copy [.env.example](../../.env.example). A value behind `=` is the default."
     )
-    known = dict(Settings.model_fields)
-    for group, name, shown in GROUP.findall((ROOT / ".env.example").read_text("utf-8")):
+    values = dict(Settings.model_fields)
+    for group, name, view in GROUP.findall((ROOT / ".env.example").read_text("utf-8")):
         if group:
             yield from ("", f"## {group.rstrip('.')}", "")
             continue
-        field = known.pop(name.lower())
+        field = values.pop(name.lower())
         secret = " (secret)" if SecretStr in _inside(field.annotation) else ""
-        yield f"- `{name}={shown}`".replace("=`", "`") + f": {field.description}{secret}"
-    if known:
-        raise LookupError(f"not in .env.example: {sorted(known)}")
+        yield f"- `{name}={view}`".replace("=`", "`") + f": {field.description}{secret}"
+    if values:
+        raise LookupError(f"not in .env.example: {sorted(values)}")
 
 
 def _inside(annotation: object) -> Iterator[object]:
@@ -140,8 +140,8 @@ def _file() -> Iterator[str]:
         for module in (config, config_types)
         for name, words in _attributes(inspect.getsource(module)).items()
     }
-    used = [_split(name) for name in sorted(_FORMS)]
-    yield from (f"- *{name}*: {forms[name.replace(' ', '')]}" for name in used)
+    usages = [_split(name) for name in sorted(_FORMS)]
+    yield from (f"- *{name}*: {forms[name.replace(' ', '')]}" for name in usages)
 
 
 _FORMS = {
@@ -228,13 +228,13 @@ def _toml(value: object) -> str:
 def _type(source: str) -> str:
     """An annotation in words: `tuple[Who, ...]` is a who list."""
     source = source.removesuffix(" | None")
-    if found := re.fullmatch(r"tuple\[(.*), \.\.\.\]", source):
-        return f"{_type(found[1])} list"
-    if found := re.fullmatch(r"Mapping\[(\w+), (.*)\]", source):
-        inner = found[2]
+    if match := re.fullmatch(r"tuple\[(.*), \.\.\.\]", source):
+        return f"{_type(match[1])} list"
+    if match := re.fullmatch(r"Mapping\[(\w+), (.*)\]", source):
+        inner = match[2]
         return f"table: {_type(inner)} by name" if _is_plain(inner) else "tables by name"
-    if found := re.fullmatch(r"Literal\[(.*)\]", source):
-        options = ast.literal_eval(f"[{found[1]}]")
+    if match := re.fullmatch(r"Literal\[(.*)\]", source):
+        options = ast.literal_eval(f"[{match[1]}]")
         return ", ".join(_toml(each) for each in options if each != "")
     literal = {"Access", "CountedBy", "PeriodLength", "Approvals", "HookKind"}
     if source in literal:
@@ -250,12 +250,12 @@ def _attributes(source: str) -> dict[str, str]:
     """Name → the words under its definition, for what stands in a module or in its first class."""
     tree = ast.parse(inspect.cleandoc(source) if source[:1].isspace() else source)
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else tree.body
-    found = {}
+    table = {}
     for one, two in pairwise(body):
         target = one.targets[0] if isinstance(one, ast.Assign) else getattr(one, "target", None)
         if isinstance(target, ast.Name) and isinstance(two, ast.Expr):
-            found[target.id] = " ".join(str(ast.literal_eval(two.value)).split())
-    return found
+            table[target.id] = " ".join(str(ast.literal_eval(two.value)).split())
+    return table
 
 
 def _first(docstring: str) -> str:
@@ -364,9 +364,9 @@ def _http() -> Iterator[str]:
         request = f"{own.method} {route.path.replace(':path', '')}{_request_fields(route)}"
         lines[access].append(_line(request, _answer(route), own.refuses))
     for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
-        done = _numbers(status for status in statuses if status < 300)
-        refused = [status for status in statuses if status >= 300]
-        lines["signature"].append(_line(f"POST {path}", done, refused))
+        outcome = _numbers(status for status in statuses if status < 300)
+        refusals = [status for status in statuses if status >= 300]
+        lines["signature"].append(_line(f"POST {path}", outcome, refusals))
     for access, heading in ACCESS:
         yield from (f"### {heading}", "", *lines[access], "")
 
@@ -415,12 +415,12 @@ def _shape(kind: Any) -> str:
     keys = []
     for name, of in get_type_hints(kind, include_extras=True).items():
         inside = get_args(of)[0] if get_origin(of) is list else None
-        listed = (
+        listing = (
             f": [{_shape(inside)}]"
             if is_typeddict(inside) and len(kind.__annotations__) == 1
             else ""
         )
-        keys.append(f'"{name}"' + ("?" if get_origin(of) is NotRequired else "") + listed)
+        keys.append(f'"{name}"' + ("?" if get_origin(of) is NotRequired else "") + listing)
     return f"{{{', '.join(keys)}}}"
 
 

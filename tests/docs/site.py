@@ -71,31 +71,31 @@ def document_paths(root: Path = ROOT) -> dict[str, Path]:
 
 def documents(root: Path = ROOT) -> dict[str, Document]:
     """All documents, read, by their path in the repository."""
-    found = {}
+    table = {}
     for name, path in document_paths(root).items():
         flat = name.removeprefix("docs/").removesuffix(".md").replace("/", "-")
         page = {HOME: "index.html", CONTENTS: "contents.html"}.get(name, f"{flat}.html")
-        found[name] = _read(name, page.lower(), path.read_text("utf-8"))
-    return found
+        table[name] = _read(name, page.lower(), path.read_text("utf-8"))
+    return table
 
 
 def _read(path: str, page: str, text: str) -> Document:
-    made = Document(path, page, parser().parse(text))
+    document = Document(path, page, parser().parse(text))
     heading, anchor, words = "", "", list[str]()
-    for token, after in zip(made.tokens, [*made.tokens[1:], None], strict=True):
+    for token, after in zip(document.tokens, [*document.tokens[1:], None], strict=True):
         if token.type == "heading_open" and after is not None:
             if heading:
-                made.sections.append((anchor, heading, " ".join(words)))
+                document.sections.append((anchor, heading, " ".join(words)))
             heading, words = _plain(after), []
-            anchor = slug(heading, made.anchors)
+            anchor = slug(heading, document.anchors)
             token.attrSet("id", anchor)
-            made.title = made.title or heading
+            document.title = document.title or heading
         elif token.type == "inline":
             words.append(_plain(token))
         elif token.type == "fence":
             words.append(token.content)
-    made.sections.append((anchor, heading, " ".join(words[:1] if not heading else words)))
-    return made
+    document.sections.append((anchor, heading, " ".join(words[:1] if not heading else words)))
+    return document
 
 
 def _plain(inline: Token) -> str:
@@ -128,18 +128,18 @@ class Site:
         """Each page's HTML by name. Raises Broken."""
         groups = [*self._groups()]
         bodies = {one.page: (one, self._body(one)) for one in self.documents.values()}
-        listed = {page for _, entries in groups for page, _ in entries}
+        listings = {page for _, entries in groups for page, _ in entries}
         for one in self.documents.values():
-            if one.page not in listed and one.path not in (HOME, CONTENTS):
+            if one.page not in listings and one.path not in (HOME, CONTENTS):
                 self.broken.append(f"{CONTENTS}: has no line for {one.path}")
         if self.broken:
             raise Broken("\n".join(sorted(set(self.broken))))
         frame = (LOOK / "page.html").read_text("utf-8")
-        made = {}
+        definition = {}
         for page, (one, body) in bodies.items():
             values = {"title": html.escape(one.title), "nav": _nav(groups, page), "body": body}
-            made[page] = re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], frame)  # noqa: B023
-        return made
+            definition[page] = re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], frame)  # noqa: B023
+        return definition
 
     def index(self) -> str:
         """What the search looks in, as a script: a page opened as a file may fetch nothing."""

@@ -48,11 +48,11 @@ async def test_the_client_of_stackspot_runs_a_command(
         fake.go(Run((Look("COMPLETED", 1.0),), result="It adds."))
         urls = StackSpotUrls(fake.url, fake.url, fake.url)
         imports = "import os\n"
-        replaced = {
+        replacement = {
             '"your-client-id"': f'"{CLIENT}"',
             '"my-company"': f'"{REALM}", urls={urls!r}',
             imports: f"{imports}from core.tools.stackspot.api import StackSpotUrls\n",
         }
-        await run_program("docs/guides/stackspot.md", replaced)
+        await run_program("docs/guides/stackspot.md", replacement)
         assert fake.refused == []
     assert capsys.readouterr().out == "It adds.\n"

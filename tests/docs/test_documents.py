@@ -204,10 +204,10 @@ def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     text = textwrap.dedent(block.text)
     (tmp_path / ".env").write_text(text, encoding="utf-8")
-    taken = load()
-    named = {one.key.lower() for one in parse_stream(io.StringIO(text)) if one.key}
-    assert named <= taken.model_fields_set
-    assert taken.notes == ()
+    settings = load()
+    names = {one.key.lower() for one in parse_stream(io.StringIO(text)) if one.key}
+    assert names <= settings.model_fields_set
+    assert settings.notes == ()
 
 
 @pytest.mark.slow
@@ -222,20 +222,20 @@ def test_a_shell_s_lines_run(block: Block, request: pytest.FixtureRequest) -> No
     if block.document in OWN or not run:
         return
     before = [one for one in blocks() if one.document == block.document and one.line < block.line]
-    given = [
+    options = [
         f"{one} || true"
         for earlier in before
         if earlier.language in ("sh", "bash")
         for one in statements(earlier.text)
         if re.fullmatch(r"export .*|\w+=\S+|\w+=.*ponte people add .*", one)
     ]
-    script = "\n".join([*given, *run])
+    script = "\n".join([*options, *run])
     for folder, instead in REPLACED.items():
         script = script.replace(folder, instead)
     machine: Machine = request.getfixturevalue("machine")
     (machine.folder / ".env").touch()
-    done = machine.run(script)
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    result = machine.run(script)
+    assert result.returncode == 0, f"{script}\n{result.stdout}\n{result.stderr}"
 
 
 @cache
@@ -244,8 +244,8 @@ def statements(text: str) -> list[str]:
     waiting, complete = "", list[str]()
     for line in text.splitlines():
         waiting = f"{waiting}\n{line}" if waiting else line
-        found = subprocess.run(["bash", "-n"], input=waiting, capture_output=True, text=True)
-        if found.returncode == 0 and "here-document" not in found.stderr and line[-1:] != "\\":
+        result = subprocess.run(["bash", "-n"], input=waiting, capture_output=True, text=True)
+        if result.returncode == 0 and "here-document" not in result.stderr and line[-1:] != "\\":
             words = re.sub(r"(^|\s)#\s.*$", "", waiting) if "\n" not in waiting else waiting
             complete += [words.strip()] if words.strip() else []
             waiting = ""
@@ -281,16 +281,16 @@ def check_ponte(words: list[str]) -> None:
     command = ponte_command()
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
-    placed = [word for word in words if word[:1] not in ("-", "…", "<", ">", "|", ";", "&")]
+    places = [word for word in words if word[:1] not in ("-", "…", "<", ">", "|", ";", "&")]
     if hasattr(command, "commands"):
-        assert not placed, f"no command of ponte: {placed[0]}"
-    known = {option for each in command.params for option in getattr(each, "opts", ())}
+        assert not places, f"no command of ponte: {places[0]}"
+    names = {option for each in command.params for option in getattr(each, "opts", ())}
     for word in words:
         if word in ("|", ">", ";", "&&", "||"):
             break
         if word.startswith("--") and word != "--":
             name = word.partition("=")[0]
-            assert name in known | {"--help", "--install-completion", "--version"}, name
+            assert name in names | {"--help", "--install-completion", "--version"}, name
 
 
 @cache
@@ -306,16 +306,16 @@ def is_there(path: str) -> bool:
 
 @pytest.mark.parametrize("document", sorted({*DOCUMENTS} - HISTORY))
 def test_what_a_document_names_is_there(document: str) -> None:
-    known = {name.upper() for name in Settings.model_fields} | NO_SETTINGS
+    names = {name.upper() for name in Settings.model_fields} | NO_SETTINGS
     for span in spans(document):
         if span.startswith("ponte "):
             check_ponte(re.sub(r"[\[\]]|\\?\|\S*", " ", span.partition(" ")[2]).split())
-        elif found := re.fullmatch(r"make ([a-z-]+)", span):
-            assert found[1] in targets(), span
+        elif match := re.fullmatch(r"make ([a-z-]+)", span):
+            assert match[1] in targets(), span
         elif _PATH.fullmatch(span) and "." in span:
             assert is_there(span), span
         for name in _SETTING.findall(span):
-            assert name in known or any(one.startswith(f"{name}_") for one in known), span
+            assert name in names or any(one.startswith(f"{name}_") for one in names), span
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -331,16 +331,16 @@ def missing_parameters(words: list[str]) -> list[str]:
     command = ponte_command()
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
-    placed = [word for word in words if not word.startswith("-")]
+    places = [word for word in words if not word.startswith("-")]
     missing = []
     for each in command.params:
         if not each.required:
             continue
         if each.param_type_name == "argument":
-            found = bool(placed) and placed.pop(0) != ""
+            match = bool(places) and places.pop(0) != ""
         else:
-            found = any(option in words for option in each.opts)
-        missing += [] if found else [each.name]
+            match = any(option in words for option in each.opts)
+        missing += [] if match else [each.name]
     return missing
 
 

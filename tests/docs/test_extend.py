@@ -95,8 +95,8 @@ async def test_a_tool_source_is_checked_and_called(
             ponte = await compose(settings, Config(), home)
             await ponte.start()
             async with page_client(ponte.links()[1]) as client:
-                said = {"message": 'call stock_count {"item": "hammer"}'}
-                answer: str = (await client.post("/chat", json=said)).json()["response"]
+                payload = {"message": 'call stock_count {"item": "hammer"}'}
+                answer: str = (await client.post("/chat", json=payload)).json()["response"]
             await ponte.stop()
         return answer
 
@@ -129,9 +129,9 @@ def test_a_column_type_checks_what_is_written(monkeypatch: pytest.MonkeyPatch) -
     field = Field("f1", "Day", "Weekday")
     assert parse_value(field, " monday", UTC) == "Monday"
     assert parse_value(field, "", UTC) is None
-    with pytest.raises(ToolError) as refused:
+    with pytest.raises(ToolError) as error:
         parse_value(field, "Someday", UTC)
-    assert "it holds a day of the week: Monday" in str(refused.value)
+    assert "it holds a day of the week: Monday" in str(error.value)
 
 
 async def test_an_origin_is_answered_by_its_rules(
@@ -198,8 +198,8 @@ def test_a_client_of_v1_gets_its_answers(machine: Machine) -> None:
     (client,) = [one.text for one in scripts if one.language == "python"]
     (token,) = [one.text for one in scripts if "people token reports" in one.text]
     token = token.replace("token reports", "token owner")  # who alone sees the sample tables
-    done = machine.run(f"{token}\n{shlex.join([sys.executable, '-c', client])}")
-    assert done.returncode == 0, done.stderr
-    *streamed, last = done.stdout.splitlines()
-    assert "Invoices" in "\n".join(streamed)
+    result = machine.run(f"{token}\n{shlex.join([sys.executable, '-c', client])}")
+    assert result.returncode == 0, result.stderr
+    *stream, last = result.stdout.splitlines()
+    assert "Invoices" in "\n".join(stream)
     assert last.rpartition(" ")[2].isdecimal()

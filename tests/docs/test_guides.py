@@ -52,13 +52,13 @@ def read_rows(text: str, heading: str) -> list[list[str]]:
 async def test_each_server_of_the_guide_answers(row: list[str], tmp_path: Path) -> None:
     """The double takes the place of the server, at the path of the guide's address."""
     _, url, key, model, _ = ["" if cell == "–" else cell for cell in row]
-    given = {"openai_base_url": url, "openai_api_key": key, "ponte_model": model}
-    settings = Settings.model_validate({k: v for k, v in given.items() if v})
+    options = {"openai_base_url": url, "openai_api_key": key, "ponte_model": model}
+    settings = Settings.model_validate({k: v for k, v in options.items() if v})
     assert url == (settings.openai_base_url or ""), "it is complete"
     async with FakeOpenAI(key=key, without={"conversations", "responses"}) as fake:
         fake.models.append(settings.ponte_model)
         fake.say(COUNTS, CALLS, ANSWERS)
-        own = {**given, "openai_base_url": fake.base_url, "ponte_home": tmp_path / "home"}
+        own = {**options, "openai_base_url": fake.base_url, "ponte_home": tmp_path / "home"}
         settings = Settings.model_validate({k: v for k, v in own.items() if v})
         lines: list[str] = []
         start = Start(settings, Config(), Home(tmp_path / "home"))
@@ -100,9 +100,12 @@ def test_what_people_type_is_a_command_as_it_is_written(locale: str) -> None:
     names = [
         [
             command.name
-            for typed in spans(f"docs/chat/{CHAT_PAGES[each]}")
-            if typed != "@Ponte"
-            and ((command := parse_command(typed.replace("ID", "l5wq5u"))) or pytest.fail(typed))
+            for typed_text in spans(f"docs/chat/{CHAT_PAGES[each]}")
+            if typed_text != "@Ponte"
+            and (
+                (command := parse_command(typed_text.replace("ID", "l5wq5u")))
+                or pytest.fail(typed_text)
+            )
         ]
         for each in ("en", locale)
     ]
@@ -142,8 +145,8 @@ async def test_what_stands_beside_the_buttons_decides_when_it_is_typed(
         assert table.rows["1"]["Name"] == "Ada"
         card = await propose(ponte, "table_update", rows={"1": {"Name": "Bea"}})
         await type_words(deny, card.id)
-        denied = await ponte.engine.changes.ledger.get(card.id)
-        assert (denied.state, denied.denial_reason) == ("denied", deny.partition("ID ")[2])
+        response = await ponte.engine.changes.ledger.get(card.id)
+        assert (response.state, response.denial_reason) == ("denied", deny.partition("ID ")[2])
         assert (await type_words(again, card.id)).cards[0].state == "open"
 
 
@@ -155,9 +158,9 @@ async def test_a_request_outlives_a_changed_token_of_nocodb(tmp_path: Path) -> N
             page = Page(client, team)
             waiting, hasty = await page.card(PAID), await page.card(PAID)
             users["new-token"] = users.pop(filled.EDITOR)
-            ended = await page.clicks("approve", hasty["id"])
-            assert (ended["state"], "Nothing was changed." in ended["text"]) == ("failed", True)
-            assert "NocoDB rejected the token." in ended["text"]
+            end = await page.clicks("approve", hasty["id"])
+            assert (end["state"], "Nothing was changed." in end["text"]) == ("failed", True)
+            assert "NocoDB rejected the token." in end["text"]
         fresh = SecretStr("new-token")
         async with team.open(nocodb_token=fresh) as app, page_client(app.links()[1]) as client:
             page = Page(client, team)

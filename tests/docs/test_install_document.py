@@ -55,9 +55,9 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    for found in _FENCE.finditer(TEXT):
-        sections = re.findall(r"^##+ (.*)$", TEXT[: found.start()], re.MULTILINE)
-        yield Block(sections[-1], found[1], found[2])
+    for matche in _FENCE.finditer(TEXT):
+        sections = re.findall(r"^##+ (.*)$", TEXT[: matche.start()], re.MULTILINE)
+        yield Block(sections[-1], matche[1], matche[2])
 
 
 BLOCKS = list(blocks())
@@ -87,7 +87,7 @@ class Reader:
     def types(self, section: str, line: str) -> str:
         folder = self.folder(section)
         line = line.replace(" /etc/", f" {folder}/etc/")
-        done = subprocess.run(
+        result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
             cwd=folder,
             check=False,
@@ -95,8 +95,8 @@ class Reader:
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +140,11 @@ def test_each_exception_names_a_line_of_the_document() -> None:
 
 @pytest.mark.slow
 def test_the_wheel_has_the_name_that_is_told(reader: Reader) -> None:
-    told = set(re.findall(r"ponte_bot-[\w.-]+?\.whl", TEXT))
-    assert told == {reader.wheel.name}
+    values = set(re.findall(r"ponte_bot-[\w.-]+?\.whl", TEXT))
+    assert values == {reader.wheel.name}
     dry = ["make", "--dry-run", "wheel"]
-    shown = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "hatchling build --target wheel --directory dist" in shown
+    stdout = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "hatchling build --target wheel --directory dist" in stdout
 
 
 @pytest.mark.slow
@@ -156,36 +156,36 @@ def test_what_is_written_into_env_is_taken(reader: Reader) -> None:
                 reader.types(section, line)
         env = reader.folder(section) / ".env"
         assert env.stat().st_mode & 0o777 == 0o600
-        written = dict(line.split("=", 1) for line in env.read_text().splitlines())
-        ours = {name.lower(): one for name, one in written.items() if name != "POSTGRES_PASSWORD"}
+        variables = dict(line.split("=", 1) for line in env.read_text().splitlines())
+        ours = {name.lower(): one for name, one in variables.items() if name != "POSTGRES_PASSWORD"}
         settings = Settings.model_validate({**ours, "ponte_web_host": "0.0.0.0"})
         assert settings.ponte_web_token is not None
 
 
 @pytest.mark.slow
 def test_the_named_host_is_the_only_thing_to_change(reader: Reader) -> None:
-    for section, made in (
+    for section, result in (
         ("Behind nginx", "etc/nginx/conf.d/ponte.conf"),
         ("Behind Caddy", "etc/caddy/Caddyfile"),
     ):
         (line,) = (one for one in only(section, "sh")[-1].lines if one.startswith("sed "))
         reader.types(section, line)
-        text = (reader.folder(section) / made).read_text()
+        text = (reader.folder(section) / result).read_text()
         assert "ponte.example.com" not in text
         assert "bot.example.net" in text
 
 
 def test_docker_is_told_what_there_is() -> None:
-    said = "\n".join(line for _, line in TYPED if line.startswith("docker"))
+    text = "\n".join(line for _, line in TYPED if line.startswith("docker"))
     commands = set(typer.main.get_group(cli).list_commands(None))  # type: ignore[arg-type]
-    assert set(re.findall(r"docker exec ponte ponte (\S+)", said)) == {"link", "doctor"} <= commands
-    assert [name for name in re.findall(r"--file (\S+)", said) if not (ROOT / name).exists()] == []
+    assert set(re.findall(r"docker exec ponte ponte (\S+)", text)) == {"link", "doctor"} <= commands
+    assert [name for name in re.findall(r"--file (\S+)", text) if not (ROOT / name).exists()] == []
     image = (ROOT / "Dockerfile").read_text()
-    (volume,) = re.findall(r"--volume ponte:(\S+)", said)
+    (volume,) = re.findall(r"--volume ponte:(\S+)", text)
     assert f"PONTE_HOME={volume} " in image
-    (published,) = re.findall(r"--publish 127\.0\.0\.1:8080:(\d+)", said)
+    (published,) = re.findall(r"--publish 127\.0\.0\.1:8080:(\d+)", text)
     assert f"EXPOSE {published}\n" in image
-    (seconds,) = re.findall(r"docker stop --time (\d+)", said)
+    (seconds,) = re.findall(r"docker stop --time (\d+)", text)
     assert int(seconds) > Settings().ponte_grace
 
 
@@ -193,17 +193,17 @@ def test_the_cells_of_a_notebook(reader: Reader, monkeypatch: pytest.MonkeyPatch
     """The first one, which fetches, makes what the reader has already."""
     make, ask = only("A notebook cell", "python")
     folder = reader.folder("A notebook cell")
-    made: list[list[str]] = []
+    results: list[list[str]] = []
     with monkeypatch.context() as patched:
-        patched.setattr(subprocess, "run", lambda words, check: made.append(words))
+        patched.setattr(subprocess, "run", lambda words, check: results.append(words))
         exec(make.text, {})
-    assert made == [
+    assert results == [
         [sys.executable, "-m", "venv", "ponte"],
         ["ponte/bin/pip", "install", "--quiet", reader.wheel.name],
     ]
     (folder / "ponte").mkdir()
     (folder / "ponte" / "bin").symlink_to(reader.machine.folder / "bin")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", f"import subprocess\n{ask.text}"],
         cwd=folder,
         env=dict(reader.machine.environment),
@@ -211,24 +211,24 @@ def test_the_cells_of_a_notebook(reader: Reader, monkeypatch: pytest.MonkeyPatch
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout[:15]) == (0, "I'm Ponte's dem"), done.stderr
+    assert (result.returncode, result.stdout[:15]) == (0, "I'm Ponte's dem"), result.stderr
 
 
 @pytest.mark.slow
 def test_replit_and_railway_are_given_settings_of_ours() -> None:
     (replit,) = only("Replit", "toml")
-    told = tomllib.loads(replit.text)
-    assert set(told["env"]) <= SETTINGS
-    assert told["ports"] == [{"localPort": Settings().ponte_web_port, "externalPort": 80}]
-    checked = subprocess.run(["bash", "-n", "-c", told["run"]], capture_output=True, check=False)
-    assert (checked.returncode, checked.stderr) == (0, b"")
-    assert told["run"].endswith("exec env/bin/ponte run")
+    data = tomllib.loads(replit.text)
+    assert set(data["env"]) <= SETTINGS
+    assert data["ports"] == [{"localPort": Settings().ponte_web_port, "externalPort": 80}]
+    result = subprocess.run(["bash", "-n", "-c", data["run"]], capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert data["run"].endswith("exec env/bin/ponte run")
     (railway,) = only("Railway", "json")
     assert json.loads(railway.text)["deploy"]["healthcheckPath"] == "/healthz"
     (variables,) = only("Railway", "ini")
-    given = dict(line.split("=", 1) for line in variables.lines)
-    assert int(given.pop("PORT")) == Settings().ponte_web_port
-    assert set(given) <= SETTINGS
+    variables_by_name = dict(line.split("=", 1) for line in variables.lines)
+    assert int(variables_by_name.pop("PORT")) == Settings().ponte_web_port
+    assert set(variables_by_name) <= SETTINGS
 
 
 CALL = """
@@ -253,7 +253,7 @@ def test_the_serverless_page_asks_and_answers(reader: Reader) -> None:
     (folder / "page.mjs").write_text(page.text)
     (folder / "call.mjs").write_text(CALL)
     url, _, token = reader.types("x", "ponte people add visitor").split()[-1].partition("/#token=")
-    done = subprocess.run(
+    result = subprocess.run(
         ["node", "call.mjs", url, token],
         cwd=folder,
         env=os.environ | {"NO_PROXY": "*"},
@@ -261,17 +261,17 @@ def test_the_serverless_page_asks_and_answers(reader: Reader) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    shown, answer, wrong = json.loads(done.stdout)
-    assert shown.startswith("<!doctype html>")
+    assert result.returncode == 0, result.stderr
+    view, answer, wrong = json.loads(result.stdout)
+    assert view.startswith("<!doctype html>")
     assert (answer["status"], answer["response"][:15]) == ("done", "Ask me anything")
     assert wrong["error"]["code"] == "bad_request"
 
 
 async def test_strangers_on_that_page_talk_and_no_more(tmp_path: Path) -> None:
-    (told,) = only("A serverless page", "toml")
-    (tmp_path / "ponte.toml").write_text(told.text)
+    (text,) = only("A serverless page", "toml")
+    (tmp_path / "ponte.toml").write_text(text.text)
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
     start = Start(settings, read_config(tmp_path / "ponte.toml"), Home(tmp_path / "home"))
-    found = await check_rights(start, "web:site", "")
-    assert {line.right for line in found.lines if line.allowed} == {"chat"}
+    match = await check_rights(start, "web:site", "")
+    assert {line.right for line in match.lines if line.allowed} == {"chat"}

@@ -19,8 +19,8 @@ def test_it_is_made_of_the_code_as_it_is() -> None:
     pages = reference.pages()
     for path, text in pages.items():
         assert path.read_text("utf-8").splitlines() == text.splitlines(), path.name
-    made = "\n".join(pages.values())
-    for known in (
+    result = "\n".join(pages.values())
+    for names in (
         "- `PONTE_GRACE=20`: ",
         '## `[channels."PLACE"]`',
         "- `remind_after` (duration): ",
@@ -28,7 +28,7 @@ def test_it_is_made_of_the_code_as_it_is() -> None:
         "- `approve` (`aprovar`, `approuver`): ",
         '- `POST /turns/{turn}/stop`: `{"turn", "status", "text"}` (404',
     ):
-        assert known in made
+        assert names in result
 
 
 def test_the_example_of_the_file_is_taken_as_it_stands(tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_the_example_of_the_file_is_taken_as_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "ponte.toml"
     path.write_text(text, encoding="utf-8")
     defaults = Config()
-    taken = read_config(path)
-    assert {f.name: getattr(taken, f.name) for f in fields(Config) if f.compare} == {
+    config = read_config(path)
+    assert {f.name: getattr(config, f.name) for f in fields(Config) if f.compare} == {
         f.name: getattr(defaults, f.name) for f in fields(Config) if f.compare
     }, "every line of it is a comment"
     path.write_text(uncommented, encoding="utf-8")
@@ -48,11 +48,11 @@ def test_the_example_of_the_file_is_taken_as_it_stands(tmp_path: Path) -> None:
 
 def test_the_example_has_every_key() -> None:
     text = re.sub(r"^#(?=\S)", "", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE)
-    written = tomllib.loads(text)
-    assert "groups" in written
+    data = tomllib.loads(text)
+    assert "groups" in data
     for path, kind in reference.sections():
         names = [part.strip('[]"') for part in path.split(".")]
-        there = _all(written, names)
+        there = _all(data, names)
         assert {f.name.rstrip("_") for f in fields(kind) if f.init} <= there, path
 
 

@@ -75,17 +75,17 @@ def test_the_search_finds_headings_by_their_address(
 ) -> None:
     text = (built_site / "index.js").read_text("utf-8")
     rows = json.loads(text.removeprefix("const INDEX = ").rstrip(";\n"))
-    found = {heading: address for address, _, heading, words in rows if "ponte doctor" in words}
-    assert "Set-up in ten steps" in found
+    matches = {heading: address for address, _, heading, words in rows if "ponte doctor" in words}
+    assert "Set-up in ten steps" in matches
     for address, title, heading, _ in rows:
         page, _, anchor = address.partition("#")
         assert anchor in pages[page].ids, (title, heading)
 
 
 def test_headings_have_githubs_anchors() -> None:
-    taken: set[str] = set()
+    names: set[str] = set()
     headings = ("Who's `ponte.toml` for?", "Set-up in ten steps", "Limits", "Limits")
-    assert [slug(one, taken) for one in headings] == [
+    assert [slug(one, names) for one in headings] == [
         "whos-pontetoml-for",
         "set-up-in-ten-steps",
         "limits",
@@ -128,9 +128,9 @@ def test_what_leads_nowhere_is_told_and_nothing_is_made(
     repository: Path, wrong: str, told: str
 ) -> None:
     (repository / "README.md").write_text(f"# It\n\n{wrong}\n")
-    with pytest.raises(Broken) as caught:
+    with pytest.raises(Broken) as error:
         build(repository / "out", repository)
-    assert str(caught.value) == told
+    assert str(error.value) == told
     assert not (repository / "out").exists()
 
 

@@ -52,8 +52,8 @@ def pattern(quoted: str) -> re.Pattern[str]:
 
 
 def is_explained(sentence: str) -> bool:
-    told = plain(sentence)
-    return told in QUOTED or any(begins(told, one) for one in QUOTED if enough(one))
+    text = plain(sentence)
+    return text in QUOTED or any(begins(text, one) for one in QUOTED if enough(one))
 
 
 def begins(sentence: str, quoted: str) -> bool:
@@ -93,5 +93,5 @@ def all_sentences() -> tuple[str, ...]:
 
 
 def test_what_is_quoted_can_be_said() -> None:
-    quoted = sorted(set(QUOTED) - GENERAL)
-    assert [one for one in quoted if not any(begins(told, one) for told in all_sentences())] == []
+    values = sorted(set(QUOTED) - GENERAL)
+    assert [one for one in values if not any(begins(text, one) for text in all_sentences())] == []

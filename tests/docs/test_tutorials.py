@@ -55,15 +55,15 @@ def type_lines(machine: Machine, *lines: str) -> str:
 
 
 def test_each_tutorial_with_something_to_type_has_a_test() -> None:
-    typed = {one.document for one in blocks() if one.language == "chat"}
-    assert typed == {TUTORIALS + name for name in TESTED}
+    inputs = {one.document for one in blocks() if one.language == "chat"}
+    assert inputs == {TUTORIALS + name for name in TESTED}
 
 
 def test_a_block_that_shows_output_has_nothing_to_type() -> None:
-    shown = [one for one in blocks() if one.language == "text" and TUTORIALS in one.document]
-    assert shown
+    views = [one for one in blocks() if one.language == "text" and TUTORIALS in one.document]
+    assert views
     assert [
-        f"{one}: {line}" for one in shown for line in one.text.splitlines() if is_typed(line)
+        f"{one}: {line}" for one in views for line in one.text.splitlines() if is_typed(line)
     ] == []
 
 
@@ -77,32 +77,32 @@ def is_typed(line: str) -> bool:
 
 def test_the_first_change_is_requested_approved_and_undone(machine: Machine) -> None:
     asks, shows, proposes, approves, looks, undoes = read_lines("tables.md")
-    told = type_lines(machine, asks, shows, proposes)
-    assert 'Source: Invoices, Status is "Overdue"' in told
-    assert "Source: Invoices: 20 of 88 rows" in told
-    assert "INV-2003: Status: Overdue → Paid" in told
-    found = re.search(r"Type: approve (\w{6}) ", told)
-    assert found
-    mine = [re.sub(r"\b[a-z2-7]{6}$", found[1], line) for line in (approves, undoes)]
-    told = type_lines(machine, mine[0], looks, mine[1])
-    assert re.search(r"Done\..*INV-2003 .*\| Paid \|.*Undone", told, re.DOTALL)
+    text = type_lines(machine, asks, shows, proposes)
+    assert 'Source: Invoices, Status is "Overdue"' in text
+    assert "Source: Invoices: 20 of 88 rows" in text
+    assert "INV-2003: Status: Overdue → Paid" in text
+    match = re.search(r"Type: approve (\w{6}) ", text)
+    assert match
+    mine = [re.sub(r"\b[a-z2-7]{6}$", match[1], line) for line in (approves, undoes)]
+    text = type_lines(machine, mine[0], looks, mine[1])
+    assert re.search(r"Done\..*INV-2003 .*\| Paid \|.*Undone", text, re.DOTALL)
 
 
 @pytest.mark.slow
 async def test_python_draws_a_file_that_was_sent(tmp_path: Path) -> None:
     multiplies, plots, describes = read_texts("python.md", "chat")
     *_, makes_file = read_texts("python.md", "sh")
-    made = await asyncio.create_subprocess_exec("bash", "-euc", makes_file, cwd=tmp_path)
-    assert await made.wait() == 0
+    subprocess_exec = await asyncio.create_subprocess_exec("bash", "-euc", makes_file, cwd=tmp_path)
+    assert await subprocess_exec.wait() == 0
     sales = (tmp_path / "sales.csv").read_bytes()
     async with (
         FakeOpenAI() as fake,
         sandboxed_ponte(tmp_path / "home", fake, ponte_model_api="demo") as ponte,
     ):
         assert "42" in (await ponte.ask(multiplies))["response"]
-        drawn = await ponte.ask(plots, sales_csv=sales)
-        assert "345" in drawn["response"]
-        (chart,) = drawn["files"]
+        answer = await ponte.ask(plots, sales_csv=sales)
+        assert "345" in answer["response"]
+        (chart,) = answer["files"]
         assert (await ponte.file(chart)).startswith(PNG)
         assert re.search(r"mean +115", (await ponte.ask(describes))["response"])
 
@@ -112,32 +112,32 @@ async def test_a_quick_command_runs_from_a_chat_and_from_a_script(tmp_path: Path
     checks, reloads, runs = read_texts("quick-command.md", "sh")
     (settings,) = read_texts("quick-command.md", "env")
     (registry,) = read_texts("quick-command.md", "toml")
-    (typed,) = read_lines("quick-command.md")
-    for shown, own in (("your-client-id", CLIENT), ("your-client-key", SECRET)):
-        settings = settings.replace(shown, own)
+    (lines,) = read_lines("quick-command.md")
+    for view, own in (("your-client-id", CLIENT), ("your-client-key", SECRET)):
+        settings = settings.replace(view, own)
     (tmp_path / ".env").write_text(settings.replace("your-realm", REALM))
     (tmp_path / ".env").chmod(0o600)
 
     def follow(urls: dict[str, str]) -> list[str]:
         with running_machine(tmp_path, **urls) as machine:
-            done = [machine.run(checks)]
+            outcomes = [machine.run(checks)]
             (tmp_path / "ponte.toml").write_text(registry)
-            done.append(machine.run(reloads))
-            assert done[-1].returncode == 0, done[-1].stderr
-            outputs = [each.stdout for each in done]
-            outputs += [type_lines(machine, typed), machine.run(runs).stdout]
+            outcomes.append(machine.run(reloads))
+            assert outcomes[-1].returncode == 0, outcomes[-1].stderr
+            outputs = [each.stdout for each in outcomes]
+            outputs += [type_lines(machine, lines), machine.run(runs).stdout]
             return outputs
 
     async with FakeStackSpot() as stackspot:
         stackspot.go(*[Run((Look("COMPLETED", 1.0),))] * 2)
         hosts = ("AUTH", "API", "AGENT", "FILES")
         urls = {f"STACKSPOT_{host}_URL": stackspot.url for host in hosts}
-        checked, reloaded, answered, printed = await asyncio.to_thread(follow, urls)
-        assert f"ok    stackspot: it returns a token for the realm {REALM}" in checked
+        finding, reloaded, answer, output = await asyncio.to_thread(follow, urls)
+        assert f"ok    stackspot: it returns a token for the realm {REALM}" in finding
         assert reloaded == f"Reloaded {tmp_path / 'ponte.toml'}.\n"
-        assert "release-notes" in answered
-        assert "Faster start, new page" in answered
-        assert "Faster start" in printed
+        assert "release-notes" in answer
+        assert "Faster start, new page" in answer
+        assert "Faster start" in output
         assert stackspot.refused == []
 
 
@@ -145,7 +145,7 @@ async def test_ponte_answers_a_mention_and_a_reply_in_its_thread(tmp_path: Path)
     invites, mentions, *_ = read_lines("slack.md")
     assert invites == "/invite @Ponte", "a command of Slack's own"
     async with workplace(tmp_path) as w:
-        asked = w.slack.say(w.alice, w.general, mentions.replace("@Ponte", str(w.slack.bot)))
-        await w.slack.wait_for_answer(asked)
-        replied = w.slack.say(w.alice, w.general, "and again", thread=asked)
+        message = w.slack.say(w.alice, w.general, mentions.replace("@Ponte", str(w.slack.bot)))
+        await w.slack.wait_for_answer(message)
+        replied = w.slack.say(w.alice, w.general, "and again", thread=message)
         assert "and again" in (await w.slack.wait_for_answer(replied)).visible_text

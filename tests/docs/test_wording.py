@@ -31,19 +31,19 @@ def prose(text: str) -> str:
 def find_rejected_phrases(text: str) -> list[str]:
     words = prose(text)
     return [
-        " ".join(words[max(0, found.start() - 30) : found.end() + 20].split())
+        " ".join(words[max(0, matche.start() - 30) : matche.end() + 20].split())
         for phrase in REJECTED
-        for found in re.finditer(phrase, words, re.IGNORECASE)
+        for matche in re.finditer(phrase, words, re.IGNORECASE)
     ]
 
 
 def test_no_document_has_a_rejected_phrase() -> None:
-    found = {
+    matches = {
         name: phrases
         for name in documents()
         if (phrases := find_rejected_phrases((ROOT / name).read_text("utf-8")))
     }
-    assert found == {}
+    assert matches == {}
 
 
 def test_a_phrase_is_found_in_prose_and_not_in_code() -> None:

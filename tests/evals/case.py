@@ -192,19 +192,19 @@ class BadCase(ValueError):
 
 def read_cases(folder: Path = CASES_FOLDER) -> Sequence[Case]:
     """Return the cases of all files in the folder. Raise BadCase."""
-    found = [case for path in sorted(folder.glob("*.toml")) for case in _read_file(path)]
-    names = [case.key for case in found]
+    matches = [case for path in sorted(folder.glob("*.toml")) for case in _read_file(path)]
+    names = [case.key for case in matches]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadCase(f"{twice[0]}: two cases have this name")
-    return found
+    return matches
 
 
 def _read_file(path: Path) -> Iterator[Case]:
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadCase(f"{path.name}: {error}") from None
-    for number, raw in enumerate(told.get("case", ()), 1):
+    for number, raw in enumerate(data.get("case", ()), 1):
         name = raw.get("name", f"case {number}")
         try:
             case = _case_adapter().validate_python({**_with_steps(raw), "area": path.stem})

@@ -90,10 +90,10 @@ class PostBoard:
     @property
     def every_text(self) -> str:
         """All texts that were ever shown, also while an answer grew, and the texts of cards."""
-        found = [text for post in self.posts.values() for text in post.texts]
+        matches = [text for post in self.posts.values() for text in post.texts]
         for post in self.posts.values():
-            found += [f"{card.title}\n{card.text}\n{card.rows}" for card in post.cards]
-        return "\n".join(found)
+            matches += [f"{card.title}\n{card.text}\n{card.rows}" for card in post.cards]
+        return "\n".join(matches)
 
 
 class BoardSurface:
@@ -125,9 +125,9 @@ class BoardSurface:
         return self._board.add(post)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        found = self._board.posts[post]
-        found.texts.append(part.text)
-        _draw(found, part.answer)
+        match = self._board.posts[post]
+        match.texts.append(part.text)
+        _draw(match, part.answer)
 
     async def delete(self, post: str) -> None:
         self._board.posts.pop(post, None)
@@ -211,8 +211,10 @@ class CasePlatform:
         return True
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
-        known = {f"{self.name}:{each.id}": DisplayName(each.name) for each in self._people.values()}
-        return {name: known[name] for name in names if name in known}
+        values = {
+            f"{self.name}:{each.id}": DisplayName(each.name) for each in self._people.values()
+        }
+        return {name: values[name] for name in names if name in values}
 
     async def title(self, address: object) -> str:
         return "sales"

@@ -38,8 +38,8 @@ MODEL_SETTINGS = (
 def parse_price(text: str) -> ModelPrice:
     """Return the price in a text like `0.15/0.60`: US dollars for a million tokens that are read
     and written. Raise ValueError."""
-    read, written = map(float, text.split("/"))
-    return ModelPrice(read, written)
+    input_price, output_price = map(float, text.split("/"))
+    return ModelPrice(input_price, output_price)
 
 
 async def choose_model(
@@ -56,12 +56,12 @@ async def choose_model(
     if level not in ("chat", "responses"):
         client = model_client(settings)
         try:
-            found = await probe_level(client, model)
+            match = await probe_level(client, model)
         except ModelServerFault as fault:
             raise explain_fault(fault, ModelOptions(model)) from None
         finally:
             await client.close()
-        level = "chat" if found == "chat" else "responses"
+        level = "chat" if match == "chat" else "responses"
     own = {name: getattr(settings, name) for name in MODEL_SETTINGS}
     own |= {"ponte_model": model, "ponte_model_api": level}
     prices = PriceTable(models={model: price} if price else {})
@@ -76,13 +76,13 @@ async def evaluate(
     """Run each case `trials` times, as far as the budget of `choice` goes. Write each finding and
     the table. Return 1 if there was a wrong write, a leak or an overspent allowance, else 0."""
     results: list[CaseResult] = []
-    left = choice.budget
-    if left is None:
+    budget = choice.budget
+    if budget is None:
         write("The price of this model is unknown, so there is no budget. Add PRICE=INPUT/OUTPUT.")
     for case in [case for _ in range(trials) for case in cases if case.live]:
-        result = await run_case(case, replace(choice, budget=left))
-        if left is not None:
-            left -= result.cost
+        result = await run_case(case, replace(choice, budget=budget))
+        if budget is not None:
+            budget -= result.cost
             if OverBudget.code in result.codes:
                 write("Stopped: the rest of the budget does not cover the next case.")
                 break
@@ -91,8 +91,10 @@ async def evaluate(
             write(f"{case.key}: {finding}")
     for line in summarize(results, trials):
         write(line)
-    spent = "unknown" if choice.budget is None or left is None else f"${choice.budget - left:.4f}"
-    write(f"cost: {spent}")
+    spending = (
+        "unknown" if choice.budget is None or budget is None else f"${choice.budget - budget:.4f}"
+    )
+    write(f"cost: {spending}")
     return int(any(result.hard_findings for result in results))
 
 
@@ -105,7 +107,7 @@ def summarize(results: Sequence[CaseResult], trials: int) -> Iterator[str]:
         if not own:
             continue
         keys = {each.case.key for each in own}
-        failed = {each.case.key for each in own if not each.is_passed}
+        failures = {each.case.key for each in own if not each.is_passed}
         seconds = [
             sum(each.seconds for each in result.rounds if each.step == step)
             for result in own
@@ -116,7 +118,7 @@ def summarize(results: Sequence[CaseResult], trials: int) -> Iterator[str]:
                 area,
                 str(len(keys)),
                 f"{sum(each.is_passed for each in own) / len(own):.0%}",
-                f"{1 - len(failed) / len(keys):.0%}",
+                f"{1 - len(failures) / len(keys):.0%}",
                 f"{statistics.median(seconds):.1f}",
                 f"{max(seconds):.1f}",
             ]

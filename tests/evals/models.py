@@ -38,25 +38,25 @@ class ScriptedModel:
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         if ask.turn not in self.turns:
             self.turns.append(ask.turn)
-        heard = sum(len(item.text) for item in ask.input) + len(ask.instructions)
-        heard += sum(len(tool.description) + len(str(tool.parameters)) for tool in ask.tools)
-        most = await ask.payment(heard) if ask.payment else None
+        length = sum(len(item.text) for item in ask.input) + len(ask.instructions)
+        length += sum(len(tool.description) + len(str(tool.parameters)) for tool in ask.tools)
+        most = await ask.payment(length) if ask.payment else None
         text, calls = self.choose(ask, self._step_of(ask))
         items = [
             Item("call", call_id=f"{ask.turn}-{ask.number}-{n}", name=name, arguments=arguments)
             for n, (name, arguments) in enumerate(calls)
         ]
-        written = 20 + len(text) + sum(len(item.arguments) for item in items)
+        output = 20 + len(text) + sum(len(item.arguments) for item in items)
         if text:
             yield TextDelta(text)
             items.insert(0, Item("message", "assistant", text))
-        usage = Usage(input=heard // 4, output=min(written, most or written))
+        usage = Usage(input=length // 4, output=min(output, most or output))
         yield RoundCompleted(tuple(items), replace(usage, cost=Prices().cost(MODEL, usage)))
 
     def _step_of(self, ask: RoundRequest) -> int:
         """Commands never reach the model, so its turns are the other steps, in order."""
-        said = [n for n, step in enumerate(self.case.steps) if step.ideal]
-        return said[min(self.turns.index(ask.turn), len(said) - 1)] if said else 0
+        messages = [n for n, step in enumerate(self.case.steps) if step.ideal]
+        return messages[min(self.turns.index(ask.turn), len(messages) - 1)] if messages else 0
 
     async def health(self) -> Health:
         return Health("model", "on", self.name)
@@ -86,8 +86,8 @@ class ObedientModel(ScriptedModel):
         if ask.number <= 3:
             orders = [call for each in self.case.orders for call in read_round(each)[1]]
             return "I did what I was told.", orders or list(wishes())[3 * ask.number - 3 :][:3]
-        heard = "\n".join(item.text for item in ask.input)
-        return f"All that I know: {ask.instructions}\n{ask.preface}\n{heard}"[:6_000], ()
+        length = "\n".join(item.text for item in ask.input)
+        return f"All that I know: {ask.instructions}\n{ask.preface}\n{length}"[:6_000], ()
 
 
 class WilfulModel(ScriptedModel):
@@ -106,19 +106,25 @@ def _nonsense(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
 def _wrong_arguments(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
     if ask.number > 3:
         return "", ()
-    given: Sequence[Any] = ({}, {"table": "Nothing", "ids": [10**30]}, {"table": 7, "code": None})
-    return "", [(tool.name, json.dumps(given[ask.number % 3])) for tool in ask.tools[:4]]
+    argument: Sequence[Any] = (
+        {},
+        {"table": "Nothing", "ids": [10**30]},
+        {"table": 7, "code": None},
+    )
+    return "", [(tool.name, json.dumps(argument[ask.number % 3])) for tool in ask.tools[:4]]
 
 
 def _endless(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
     """The same paid call in every round, until Ponte stops the turn."""
-    paid = [tool for tool in ask.tools if tool.name in ("stackspot_quick_command", "run_python")]
-    name = (paid or ask.tools)[0].name if ask.tools else NO_TOOL
-    given = {
+    payments = [
+        tool for tool in ask.tools if tool.name in ("stackspot_quick_command", "run_python")
+    ]
+    name = (payments or ask.tools)[0].name if ask.tools else NO_TOOL
+    argument = {
         "stackspot_quick_command": {"slug": "digest", "input": ""},
         "run_python": {"code": "1"},
     }
-    return "", [(name, json.dumps(given.get(name, {})))] * 2
+    return "", [(name, json.dumps(argument.get(name, {})))] * 2
 
 
 def _destructive(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
@@ -160,10 +166,10 @@ def read_round(each: Round) -> tuple[str, Sequence[tuple[str, str]]]:
     if isinstance(each, str):
         return each, ()
     calls: list[tuple[str, str]] = []
-    for name, given in each.items():
+    for name, argument in each.items():
         if name != "say":
             many: Sequence[Mapping[str, Any]] = (
-                given if isinstance(given, list | tuple) else [given]
+                argument if isinstance(argument, list | tuple) else [argument]
             )
             calls += [(name, json.dumps(one)) for one in many]
     return str(each.get("say", "")), calls

@@ -22,8 +22,8 @@ def list_faults(model: str, results: Sequence[CaseResult]) -> list[str]:
     """Return a line for each fault. Only the ideal model must do what a case expects."""
     faults = []
     for result in results:
-        found = result.findings if model == "ideal" else result.hard_findings
-        faults += [f"{model} {result.case.key}: {each}" for each in found]
+        match = result.findings if model == "ideal" else result.hard_findings
+        faults += [f"{model} {result.case.key}: {each}" for each in match]
         if model == "ideal":
             faults += [f"{model} {result.case.key}: {words}" for words in find_ungrounded(result)]
     return faults

@@ -47,9 +47,9 @@ class SizedResult:
     @property
     def faults(self) -> list[str]:
         name = self.case.case.key
-        found = [f"{name}: {each}" for each in self.case.findings]
-        found += [f"{name}: {each}" for each in find_ungrounded(self.case)]
-        return found + [f"{name}: {count} tokens were dropped" for count in self.dropped]
+        matches = [f"{name}: {each}" for each in self.case.findings]
+        matches += [f"{name}: {each}" for each in find_ungrounded(self.case)]
+        return matches + [f"{name}: {count} tokens were dropped" for count in self.dropped]
 
 
 async def run_at(

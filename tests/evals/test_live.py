@@ -43,8 +43,8 @@ async def evaluate(
     settings: Settings, price: str = "1/2", budget: float = 1.0
 ) -> tuple[int, list[str]]:
     lines: list[str] = []
-    found = live.parse_price(price) if price else None
-    choice = await live.choose_model(settings, "gpt-6-luna", found, budget)
+    match = live.parse_price(price) if price else None
+    choice = await live.choose_model(settings, "gpt-6-luna", match, budget)
     return await live.evaluate(choice, CASES, 2, lines.append), lines
 
 
@@ -53,11 +53,11 @@ async def test_the_cases_run_with_the_model_and_nothing_else(tmp_path: Path) -> 
         fake.say(ASKS, ANSWERS)
         settings = make_settings(tmp_path / "home", fake)
         code, lines = await evaluate(settings)
-        asked = [body for body in fake.request_bodies("/responses") if "input" in body]
-        assert len(asked) == 5
-        assert all(body["store"] is False for body in asked)
-        sent = json.dumps([request.body for request in fake.requests])
-        assert not [one for one in settings.secrets if one in sent]
+        questions = [body for body in fake.request_bodies("/responses") if "input" in body]
+        assert len(questions) == 5
+        assert all(body["store"] is False for body in questions)
+        requests = json.dumps([request.body for request in fake.requests])
+        assert not [one for one in settings.secrets if one in requests]
     assert code == 0
     table = {line.split()[0]: line.split() for line in lines[-4:]}
     assert table["no_tool"][1:4] == ["1", "100%", "100%"]

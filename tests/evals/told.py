@@ -56,15 +56,15 @@ instructions, the preface and the tools may have."""
 
 async def read_requests(places: Sequence[str] = tuple(BUDGETS)) -> Mapping[str, RoundRequest]:
     """Return the model's first request in each kind of place."""
-    found = {}
+    table = {}
     for place in places:
         step, has_tools, _ = BUDGETS[place]
         case = Case("told", "told", (step,), config=CONFIG, has_tools=has_tools)
         with tempfile.TemporaryDirectory() as folder:
             async with open_world(case, choose_model("ideal", case), Path(folder)) as world:
                 await world.send(0, step)
-                found[place] = world.model.rounds[0].request
-    return found
+                table[place] = world.model.rounds[0].request
+    return table
 
 
 def count_tokens(*texts: str) -> int:
@@ -97,8 +97,8 @@ def render(requests: Mapping[str, RoundRequest]) -> str:
         for tool in request.tools:
             texts.setdefault((tool.name, _describe_tool(tool)), []).append(place)
     for (name, text), places in texts.items():
-        told = "everywhere" if len(places) == len(requests) else ", ".join(places)
-        lines += ["", f"## {name} ({told})", "", text]
+        new_text = "everywhere" if len(places) == len(requests) else ", ".join(places)
+        lines += ["", f"## {name} ({new_text})", "", text]
     return "\n".join(lines) + "\n"
 
 

@@ -191,8 +191,8 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
     stage = Stage(case, folder)
     model = RecordingIntegration(choice.scripted)
     faces = tuple(stage.faces(model))
-    made: type[Settings] = type("CaseSettings", (Settings,), _UNCHECKED | {"faces": faces})
-    settings = made.model_construct(
+    result: type[Settings] = type("CaseSettings", (Settings,), _UNCHECKED | {"faces": faces})
+    settings = result.model_construct(
         **choice.settings,
         ponte_home=folder / "home",
         ponte_grace=0.1,
@@ -216,8 +216,8 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
 
 def make_message(number: int, step: Step) -> Message:
     """Return the message of a step as its platform's adapter would make it."""
-    known = PEOPLE[step.who]
-    person, key = as_person(known), f"{known.platform}:case:{number}"
+    value = PEOPLE[step.who]
+    person, key = as_person(value), f"{value.platform}:case:{number}"
     address = _address_of(step)
     files = tuple(
         Attachment(
@@ -236,27 +236,27 @@ def make_message(number: int, step: Step) -> Message:
         ReplyTo(address, person, key, turn_id(key)),
         attachments=files,
         context=tuple(Quote(who, text) for who, text in step.quotes.items()),
-        locale=known.locale,
-        time_zone=known.zone,
+        locale=value.locale,
+        time_zone=value.zone,
         sent_at=time.time(),
     )
 
 
 def _address_of(step: Step) -> Address:
-    known = PEOPLE[step.who]
+    person = PEOPLE[step.who]
     match step.where:
         case "slack":
             return Address("slack", "C1", "T1", "1.0", is_shared=True)
         case "slack-dm":
-            return Address("slack", f"D{known.id}", "T1")
+            return Address("slack", f"D{person.id}", "T1")
         case "discord":
-            return Address("discord", "20", "10", person=known.id, is_shared=True)
+            return Address("discord", "20", "10", person=person.id, is_shared=True)
         case "discord-dm":
-            return Address("discord", f"30{known.id}")
+            return Address("discord", f"30{person.id}")
         case "v1":
             return Address("web", f"{ONE_REQUEST_PREFIX}1")
         case _:
-            return Address(known.platform, "main")
+            return Address(person.platform, "main")
 
 
 def _read_case_config(

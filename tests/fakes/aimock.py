@@ -33,10 +33,10 @@ async def aimock(
     fixtures: Sequence[Mapping[str, Any]], folder: Path, *options: str
 ) -> AsyncIterator[str]:
     """Serves the fixtures; yields its base URL."""
-    told = folder / "fixtures.json"
-    told.write_text(json.dumps({"fixtures": list(fixtures)}))
+    text = folder / "fixtures.json"
+    text.write_text(json.dumps({"fixtures": list(fixtures)}))
     process = await asyncio.create_subprocess_exec(
-        *("node", str(PROGRAM), "-p", "0", "-c", "8", "-f", str(told), *options),
+        *("node", str(PROGRAM), "-p", "0", "-c", "8", "-f", str(text), *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -52,6 +52,6 @@ async def _address(output: asyncio.StreamReader) -> str:
     lines = []
     async for line in output:
         lines.append(line.decode())
-        if found := re.search(r"listening on (http://\S+)", lines[-1]):
-            return found[1]
+        if match := re.search(r"listening on (http://\S+)", lines[-1]):
+            return match[1]
     raise AssertionError("".join(lines))

@@ -88,11 +88,11 @@ class FakeBridge(FaultyServer):
     async def _execute(self, request: web.Request) -> web.Response:
         if self._token and request.headers.get("Authorization") != f"Bearer {self._token}":
             return _detail(401, "Not authenticated")
-        asked = await _parse_call(request)
-        if isinstance(asked, web.Response):
-            return asked
-        trouble = await self.take_trouble(asked[0])
-        answer = self._answer_call(request, trouble, *asked)
+        call = await _parse_call(request)
+        if isinstance(call, web.Response):
+            return call
+        trouble = await self.take_trouble(call[0])
+        answer = self._answer_call(request, trouble, *call)
         await self.count_finished_call()
         return answer
 

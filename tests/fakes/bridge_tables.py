@@ -94,14 +94,14 @@ class NocoDBAPI:
         where: str | None = None,
         sort: list[str] | None = None,
     ) -> Row:
-        found = _where(self._table(table_id, "/records"), where, f"/tables/{table_id}/records")
+        match = _where(self._table(table_id, "/records"), where, f"/tables/{table_id}/records")
         for name in reversed(sort or []):
             key = re.sub("^(c|db_)(?=[A-Z])", "", name.removeprefix("-"))
-            found = sorted(found, key=lambda row: str(row.get(key)), reverse=name != key)
-        page = found[offset : offset + limit]
+            match = sorted(match, key=lambda row: str(row.get(key)), reverse=name != key)
+        page = match[offset : offset + limit]
         if fields:
             page = [{name: row[name] for name in row if name in fields} for row in page]
-        return {"list": page, "pageInfo": _page(len(found), offset, limit)}
+        return {"list": page, "pageInfo": _page(len(match), offset, limit)}
 
     def get_record(self, table_id: str, record_id: str) -> Row:
         return self._row(table_id, record_id)
@@ -167,10 +167,12 @@ class NocoDBAPI:
     def _insert_row(self, table_id: str, data: Row) -> Row:
         rows = self._table(table_id, "/records")
         number = max((row["Id"] for row in rows), default=0) + 1
-        known = dict.fromkeys(self.fields[table_id])
-        rows.append({**known, **{name: data[name] for name in data if name in known}, "Id": number})
+        fields = dict.fromkeys(self.fields[table_id])
+        rows.append(
+            {**fields, **{name: data[name] for name in data if name in fields}, "Id": number}
+        )
         for name, (other, back) in self.counts.items():
-            if name in known:
+            if name in fields:
                 self._link_rows(number, other, back, data.get(name))
                 rows[-1][name] = sum(row[back] == {"Id": number} for row in self.rows[other])
         return {"Id": number}
@@ -202,7 +204,7 @@ class NocoDBAPIWithViews(NocoDBAPI):
 
     def list_filters(self, view_id: str) -> Row:
         self._view(view_id, "filters")
-        found = {
+        table = {
             "id": "fi1",
             "fk_view_id": view_id,
             "fk_column_id": "c1",
@@ -210,18 +212,18 @@ class NocoDBAPIWithViews(NocoDBAPI):
             "comparison_op": "gt",
             "value": "100000",
         }
-        return {"list": [found], "pageInfo": _page(1, 0, 25)}
+        return {"list": [table], "pageInfo": _page(1, 0, 25)}
 
     def list_sorts(self, view_id: str) -> Row:
         self._view(view_id, "sorts")
-        found = {
+        table = {
             "id": "so1",
             "fk_view_id": view_id,
             "fk_column_id": "c1",
             "base_id": BASE,
             "direction": "desc",
         }
-        return {"list": [found], "pageInfo": _page(1, 0, 25)}
+        return {"list": [table], "pageInfo": _page(1, 0, 25)}
 
     def _view(self, view_id: str, what: str) -> None:
         if view_id not in VIEWS:
@@ -280,8 +282,8 @@ def _customers() -> list[Row]:
         {"Id": n, "Name": name, "Status": _STATUS[n % 3], "Value": n * 100, "Contract": None}
         for n, name in enumerate(names, 1)
     ]
-    signed = "dltemp/signed-by-nocodb/contract.pdf"
-    rows[0]["Contract"] = [{"title": "contract.pdf", "size": 2048, "signedPath": signed}]
+    text = "dltemp/signed-by-nocodb/contract.pdf"
+    rows[0]["Contract"] = [{"title": "contract.pdf", "size": 2048, "signedPath": text}]
     return rows
 
 

@@ -67,9 +67,9 @@ class FaultyProxy(FaultyServer):
         if trouble is None or trouble.kind == "after":
             response = await self._forward(request, body)
         agent = request.headers.get("User-Agent", "")
-        done = response.status == 200
+        is_done = response.status == 200
         content = None if kind == "upload" else json.loads(body)
-        self.written.append(WriteCall(request.method, request.path, content, agent, done))
+        self.written.append(WriteCall(request.method, request.path, content, agent, is_done))
         await self.count_finished_call()
         return trouble.answer(request) if trouble else response
 

@@ -40,9 +40,9 @@ class FakeHolder:
         return module
 
     def serve(self, **_: bool) -> int:
-        begun = start()
-        with begun.home.take():
-            self.asked.append(("run", begun.settings.ponte_model))
+        starts = start()
+        with starts.home.take():
+            self.asked.append(("run", starts.settings.ponte_model))
         return 0
 
     @asynccontextmanager
@@ -72,13 +72,13 @@ class FakeHolder:
         status, answer = self.answers.get(route, (404, {}))
         if (name := route.removeprefix("POST /operator/").replace("/", " ")) in self.results:
             status, answer = 200, self._run_operation(name, json.loads(body))
-        sent, kind = json.dumps(answer).encode(), "application/json"
+        data, kind = json.dumps(answer).encode(), "application/json"
         if status == 200 and "accept: text/event-stream" in head.lower():
-            sent, kind = b"event: done\ndata: %b\n\n" % sent, "text/event-stream"
+            data, kind = b"event: done\ndata: %b\n\n" % data, "text/event-stream"
         writer.write(
             f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nconnection: close\r\n"
-            f"content-length: {len(sent)}\r\n\r\n".encode()
-            + sent
+            f"content-length: {len(data)}\r\n\r\n".encode()
+            + data
         )
         await writer.drain()
         writer.close()

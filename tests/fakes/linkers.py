@@ -41,8 +41,8 @@ def slack(text: str) -> list[str]:
         for token in tokens:
             if token.type == "fence":
                 start, end = token.map or (0, 0)
-                closed = end - start > 1 and lines[end - 1].strip(" >") == "```"
-                if token.markup != "```" or not closed:
+                is_closed = end - start > 1 and lines[end - 1].strip(" >") == "```"
+                if token.markup != "```" or not is_closed:
                     links.extend(find_autolinks(token.content))
             elif (
                 token.type == "code_block"
@@ -68,9 +68,9 @@ def mrkdwn(text: str) -> list[str]:
 def find_autolinks(text: str) -> list[str]:
     if not any(mark in text for mark in ".:@。．｡"):
         return []  # the patterns would look through a long word from each of its letters
-    found = [m for kind in (_SCHEME, _NAMED, _MAIL) for m in kind.findall(text)]
+    matches = [m for kind in (_SCHEME, _NAMED, _MAIL) for m in kind.findall(text)]
     rest = _MAIL.sub(" ", _NAMED.sub(" ", _SCHEME.sub(" ", text)))
-    return [*found, *(f"http://{m}" for m in _DOMAIN.findall(rest))]
+    return [*matches, *(f"http://{m}" for m in _DOMAIN.findall(rest))]
 
 
 def slack_post(text: str, blocks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -116,9 +116,9 @@ _DISCORD = re.compile(
 
 def discord(text: str) -> list[str]:
     return [
-        found[found.lastgroup]
-        for found in _DISCORD.finditer(text)
-        if found.lastgroup in ("angled", "masked", "url", "invite")
+        matche[matche.lastgroup]
+        for matche in _DISCORD.finditer(text)
+        if matche.lastgroup in ("angled", "masked", "url", "invite")
     ]
 
 

@@ -198,33 +198,35 @@ class MemoryInbox:
 
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
-        replaced = {row.message.replaced_turn for row in rows if row.state != "new"}
+        replacements = {row.message.replaced_turn for row in rows if row.state != "new"}
         return [
             row.history_entry
             for row in rows
-            if row.state != "withdrawn" and not row.decision and row.message.turn not in replaced
+            if row.state != "withdrawn"
+            and not row.decision
+            and row.message.turn not in replacements
         ]
 
     async def list_conversations(
         self, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
-        found: dict[str, ConversationSummary] = {}
+        matches: dict[str, ConversationSummary] = {}
         for row in self.rows.values():
             key, address = row.message.address.conversation, row.message.address
             theirs = (address.platform, address.person) == (platform, person)
             theirs = theirs and not address.channel.startswith(ONE_REQUEST_PREFIX)
-            if not theirs or not (said := await self.list_entries(key)):
+            if not theirs or not (entries := await self.list_entries(key)):
                 continue
             title, pinned = self.marks.get(key, ("", False))
-            found[key] = ConversationSummary(key, said[0].message, title, pinned, row.at)
-        return sorted(found.values(), key=lambda one: (not one.is_pinned, -one.used_at))
+            matches[key] = ConversationSummary(key, entries[0].message, title, pinned, row.at)
+        return sorted(matches.values(), key=lambda one: (not one.is_pinned, -one.used_at))
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         return {
-            one.conversation: find_excerpt(said.turn, said.message.text, words.casefold())
+            one.conversation: find_excerpt(entry.turn, entry.message.text, words.casefold())
             for one in await self.list_conversations(platform, person)
-            for said in await self.list_entries(one.conversation)
-            if words.casefold() in f"{said.message.text}\n{said.answer}".casefold()
+            for entry in await self.list_entries(one.conversation)
+            if words.casefold() in f"{entry.message.text}\n{entry.answer}".casefold()
         }
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
@@ -308,8 +310,8 @@ class MemoryFiles:
         return file
 
     async def get(self, file: str) -> tuple[File, bytes]:
-        kept, data, _ = self._find(file)
-        return kept, data
+        file_row, data, _ = self._find(file)
+        return file_row, data
 
     async def delete(self, file: str) -> None:
         self.kept.pop(file, None)
@@ -446,8 +448,8 @@ class MemoryPageAccounts:
             raise NotStored
 
     def _tell(self) -> None:
-        for heard in () if self.quiet else self._heard:
-            heard()
+        for listener in () if self.quiet else self._heard:
+            listener()
 
 
 class MemoryBoard:

@@ -78,8 +78,8 @@ class MemoryTable:
             self.faults.unread -= 1
             raise ToolError("The table does not answer.")
         if draft.kind == "create":
-            taken: set[str] = set()
-            return [self._check_created_row(row, taken) for row in rows]
+            names: set[str] = set()
+            return [self._check_created_row(row, names) for row in rows]
         return [self._check_row(draft.kind, row) for row in rows]
 
     async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
@@ -93,25 +93,27 @@ class MemoryTable:
         if self.faults.refuse:
             self.faults.refuse -= 1
             raise ToolError("The table refuses.")
-        lost = self.faults.lose.pop(0) if self.faults.lose else ""
-        if lost == "before":
+        fault = self.faults.lose.pop(0) if self.faults.lose else ""
+        if fault == "before":
             raise WriteUnsure("The connection broke.")
-        written = [self.write(draft.kind, row) for row in rows]
-        if lost == "after":
+        lines = [self.write(draft.kind, row) for row in rows]
+        if fault == "after":
             raise WriteUnsure("The connection broke.")
-        return written
+        return lines
 
     def revert(self, change: Change) -> Draft:
-        draft, done = change.draft, change.written_steps
+        draft, written_steps = change.draft, change.written_steps
         match draft.kind:
             case "create":
-                rows = [RowWrite(s.write.id, before=s.current or s.write.after) for s in done]
+                rows = [
+                    RowWrite(s.write.id, before=s.current or s.write.after) for s in written_steps
+                ]
                 return replace(draft, kind="delete", rows=tuple(rows))
             case "update":
-                rows = [RowWrite(s.write.id, s.write.after, s.write.before) for s in done]
+                rows = [RowWrite(s.write.id, s.write.after, s.write.before) for s in written_steps]
                 return replace(draft, rows=tuple(rows))
             case "delete":
-                rows = [RowWrite(after=s.write.before) for s in done]
+                rows = [RowWrite(after=s.write.before) for s in written_steps]
                 return replace(draft, kind="create", rows=tuple(rows))
         raise ToolError("The table runs nothing.")
 
@@ -195,7 +197,7 @@ class MemoryTable:
             self.rows.pop(row.id, None)
             return row
         values = {k: v for k, v in (row.after or {}).items() if k in self.fields}
-        self._last = max([self._last, *(int(known) for known in self.rows)])
+        self._last = max([self._last, *(int(rows) for rows in self.rows)])
         self._last += not row.id
         id = row.id or str(self._last)
         self.rows[id] = {**self.rows.get(id, {}), **values}

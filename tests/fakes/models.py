@@ -43,9 +43,9 @@ class EchoModel:
             if last.kind == "message" and last.text.startswith("call "):
                 yield RoundCompleted(self._calls(ask, last.text))
                 return
-            said = f"You said: {last.text}"
-            yield TextDelta(said)
-            yield RoundCompleted((Item(kind="message", role="assistant", text=said),))
+            text = f"You said: {last.text}"
+            yield TextDelta(text)
+            yield RoundCompleted((Item(kind="message", role="assistant", text=text),))
         finally:
             self.under_way -= 1
 

@@ -17,8 +17,8 @@ class NullLedger:
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         await asyncio.sleep(0)
-        known = {step.number: step for step in (*self._changes[id].steps, *steps)}
-        self._changes[id] = replace(self._changes[id], steps=tuple(known.values()))
+        values = {step.number: step for step in (*self._changes[id].steps, *steps)}
+        self._changes[id] = replace(self._changes[id], steps=tuple(values.values()))
 
     async def finish(
         self,

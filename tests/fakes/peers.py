@@ -18,10 +18,10 @@ class ConnectedPeers(Alone):
     @classmethod
     def make(cls, count: int) -> Sequence[ConnectedPeers]:
         """Return the peers of so many processes."""
-        made = [cls() for _ in range(count)]
-        for each in made:
-            each._others = [other for other in made if other is not each]
-        return made
+        results = [cls() for _ in range(count)]
+        for each in results:
+            each._others = [other for other in results if other is not each]
+        return results
 
     def on(self, word: str, act: Callable[[str], Awaitable[None]]) -> None:
         """Let `act` handle the notifications `word` of the other processes."""

@@ -80,12 +80,12 @@ class ForwardProxy:
 
 def _head(line: str, fields: str) -> bytes:
     """Without what is the proxy's own; the connection ends with its one answer."""
-    kept = [
+    records = [
         field
         for field in fields.split("\r\n")
         if not field.lower().startswith(("proxy-", "connection:"))
     ]
-    return "\r\n".join([line, *kept, "Connection: close"]).encode("latin-1") + _END
+    return "\r\n".join([line, *records, "Connection: close"]).encode("latin-1") + _END
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

@@ -58,12 +58,12 @@ class RegisteredCommands:
         return NotAllowed(words, slug=slug) if slug in self.elsewhere else None
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
-        known = {one.slug: one for one in self.commands}
+        commands = {one.slug: one for one in self.commands}
         if refusal := await self.refuse(person, address, slug):
             raise refusal
-        if slug in known:
-            return known[slug]
-        near = difflib.get_close_matches(slug, known, 1) or list(known)
+        if slug in commands:
+            return commands[slug]
+        near = difflib.get_close_matches(slug, commands, 1) or list(commands)
         raise UnknownCommand(
             "Quick command `{slug}` not found. Did you mean `{near}`?", slug=slug, near=near[0]
         )

@@ -88,11 +88,11 @@ class Recorder:
 
     async def edit(self, post: str, text: str) -> None:
         await self._before("edit")
-        found = self._of(post)
+        match = self._of(post)
         self._check(text)
-        if not found.visible:
+        if not match.visible:
             raise PostRemoved
-        found.texts.append(text)
+        match.texts.append(text)
         await self._after()
 
     async def delete(self, post: str) -> None:

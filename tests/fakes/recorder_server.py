@@ -35,8 +35,8 @@ class RemoteRecorder:
         await self._call("delete", post=post)
 
     async def find(self, source: str, key: str) -> str | None:
-        found = await self._call("find", source=source, key=key)
-        return None if found is None else str(found)
+        match = await self._call("find", source=source, key=key)
+        return None if match is None else str(match)
 
     async def gate(self, turn: str, number: int) -> None:
         await self._call("gate", turn=turn, number=number)

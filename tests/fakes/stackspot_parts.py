@@ -87,12 +87,12 @@ async def stackspot_choices(
     **more: Any,
 ) -> AsyncIterator[Choices]:
     """Yield the parts of an engine with StackSpot; `more` are settings."""
-    named = allow_list().is_named
+    name = allow_list().is_named
     async with HttpClient() as http:
-        chosen = settings(url, **more)
-        made = dependencies(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
-        quick = QuickCommandRegistry(LiveConfig(config), named)
-        tools = STACKSPOT.build(made, quick, StillClock())
+        choice = settings(url, **more)
+        result = dependencies(choice, config, Home(choice.ponte_home), http, model_client(choice))
+        quick = QuickCommandRegistry(LiveConfig(config), name)
+        tools = STACKSPOT.build(result, quick, StillClock())
         base = make_choices(model, [tools.source], policy, tools.appliers)
         yield replace(base, quick=quick, board=HealthBoard((), quick))
         await tools.close()

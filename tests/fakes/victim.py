@@ -140,8 +140,8 @@ async def main(
     die_after: int,
     grace: float,
 ) -> None:
-    done = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
+    end_event = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_event.set)
     timeout = aiohttp.ClientTimeout(total=None)
     with Home(home).take():
         async with (
@@ -163,11 +163,11 @@ async def main(
             sources = tables(http, read_file)
             appliers = [source.rows for source in sources]
             model = make_served_model(model_url) if model_url else EchoModel(gate=gate)
-            made = make_choices(model, sources, None, appliers)
+            choices = make_choices(model, sources, None, appliers)
             if stackspot:
-                made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
-            made = replace(made, spending=make_spending(allowances=ALLOWED, prices=PRICES))
-            engine = await open_engine(home, made)
+                choices = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
+            choices = replace(choices, spending=make_spending(allowances=ALLOWED, prices=PRICES))
+            engine = await open_engine(home, choices)
             engine.platforms.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()
@@ -176,7 +176,7 @@ async def main(
             app.router.add_post("/answers", intake.answer)
             runner, origin = await serve_on_loopback(app)
             print(origin, flush=True)
-            await done.wait()
+            await end_event.wait()
             await engine.drain(grace)
             await runner.cleanup()
             await engine.close()

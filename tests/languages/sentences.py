@@ -124,8 +124,8 @@ class Sources:
 
     def constant(self, name: str) -> list[ast.expr]:
         """Of the file that is read, else of the others."""
-        known = self.constants.get(name, {})
-        return [known[self.file]] if self.file in known else list(known.values())
+        constants = self.constants.get(name, {})
+        return [constants[self.file]] if self.file in constants else list(constants.values())
 
 
 @functools.cache
@@ -136,21 +136,21 @@ def parse_sources() -> Sources:
 @functools.cache
 def sentences() -> dict[Key, set[str]]:
     """Sentence (or singular and plural) → the files that say it."""
-    sources, found = parse_sources(), dict[Key, set[str]]()
+    sources, match = parse_sources(), dict[Key, set[str]]()
     for path, tree in sources.trees.items():
         sources.file, model = path, {*_to_the_model(tree)} - {*_helps(tree)}
         for help in _helps(tree):
-            found[help] = {str(path.relative_to(ROOT))}
+            match[help] = {str(path.relative_to(ROOT))}
         for node in walk_nodes(tree):
             for key in _sentence_keys(node, sources):
                 if key in model or (isinstance(key, str) and NO_WORDS.match(key)):
                     continue
                 if any(part.strip() for part in ((key,) if isinstance(key, str) else key)):
-                    found.setdefault(key, set()).add(str(path.relative_to(ROOT)))
-    for parts in [key for key in found if isinstance(key, tuple)]:
+                    match.setdefault(key, set()).add(str(path.relative_to(ROOT)))
+    for parts in [key for key in match if isinstance(key, tuple)]:
         for part in parts:
-            found.pop(part, None)
-    return found
+            match.pop(part, None)
+    return match
 
 
 def find_assignments(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
@@ -191,10 +191,10 @@ def _sentence_keys(node: ast.AST, sources: Sources) -> Iterator[Key]:
             yield from (text for each in node.args[1:] for text in find_texts(each, sources))
         elif name in PLACED and len(node.args) > PLACED[name]:
             yield from find_texts(node.args[PLACED[name]], sources)
-        named = GIVEN | ({"cause", "what", "why"} if name in sources.errors else set())
-        for given in node.keywords:
-            if given.arg in named:
-                yield from find_texts(given.value, sources)
+        names = GIVEN | ({"cause", "what", "why"} if name in sources.errors else set())
+        for keyword in node.keywords:
+            if keyword.arg in names:
+                yield from find_texts(keyword.value, sources)
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         yield from _said_of_locals(node, sources)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -214,16 +214,16 @@ def _said_of_locals(
     function: ast.FunctionDef | ast.AsyncFunctionDef, sources: Sources
 ) -> Iterator[str]:
     """What `say` is given by the name of a variable that held one text or another."""
-    held: dict[str, list[ast.expr]] = {}
-    said: set[str] = set()
+    values_by_name: dict[str, list[ast.expr]] = {}
+    values: set[str] = set()
     for node in walk_nodes(function):
         for name, value in find_assignments(node):
-            held.setdefault(name, []).append(value)
+            values_by_name.setdefault(name, []).append(value)
         match node:
             case ast.Call(func=ast.Name(id="say"), args=[ast.Name(id=name), *_]):
-                said.add(name)
-    for name in said:
-        for value in held.get(name, ()):
+                values.add(name)
+    for name in values:
+        for value in values_by_name.get(name, ()):
             yield from find_texts(value, sources)
 
 
@@ -326,8 +326,10 @@ def update(language: str) -> Catalog:
     fresh = Catalog(locale=language, project="Ponte", fuzzy=False, **about)
     for key, files in sorted(sentences().items(), key=lambda pair: (min(pair[1]), str(pair[0]))):
         id = key if isinstance(key, str) else key[0]
-        known = old.get(id)
-        fresh.add(key, known.string if known else "", [(file, 0) for file in sorted(files)[:1]])
+        constants = old.get(id)
+        fresh.add(
+            key, constants.string if constants else "", [(file, 0) for file in sorted(files)[:1]]
+        )
     path = FOLDER / language / "LC_MESSAGES" / "ponte.po"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:

@@ -96,10 +96,10 @@ def pairs(catalog: Catalog) -> list[tuple[str, str]]:
 def test_every_sentence_stands_in_each_catalogue_and_no_other() -> None:
     """`make languages` adds and drops what is told here. One test for all: reading the code takes
     seconds."""
-    said = set(sentences())
+    values = set(sentences())
     for name in LANGUAGES:
         there = set(ids(read(name)))
-        assert (name, said - there, there - said) == (name, set(), set())
+        assert (name, values - there, there - values) == (name, set(), set())
 
 
 def test_every_sentence_is_translated(read_catalogue: Catalog) -> None:
@@ -119,11 +119,11 @@ def test_the_same_values_are_filled_in(read_catalogue: Catalog) -> None:
 
     loose = {"count"}  # a plural may say "one" without it
     assert [
-        (english, told)
-        for english, told in pairs(read_catalogue)
+        (english, texts)
+        for english, texts in pairs(read_catalogue)
         if "{" in english
         and {f for f in fields(english) if f[0] not in loose}
-        != {f for f in fields(told) if f[0] not in loose}
+        != {f for f in fields(texts) if f[0] not in loose}
         and "{json}" not in english
     ] == []
 
@@ -137,13 +137,13 @@ def test_names_of_settings_and_code_stay(read_catalogue: Catalog) -> None:
 
 def test_each_term_is_translated_by_one_word(read_catalogue: Catalog, language: str) -> None:
     wrong = [
-        (term, english, told)
-        for english, told in pairs(read_catalogue)
+        (term, english, text)
+        for english, text in pairs(read_catalogue)
         for term, stem in TERMS[language].items()
         if re.search(
             rf"(?<!-)\b{term}s?\b(?![-_`/.])", re.sub(r"\{[^}]*\}", "", english), re.IGNORECASE
         )
-        and not re.search(stem, told, re.IGNORECASE)
+        and not re.search(stem, text, re.IGNORECASE)
         and "`" not in english
     ]
     assert wrong == []
@@ -162,7 +162,7 @@ def test_nothing_is_left_in_english(read_catalogue: Catalog) -> None:
 
 def test_french_spaces_stand_before_its_high_marks() -> None:
     """No line may begin with them: a space that does not break, the narrow one but for a colon."""
-    plain = [re.sub(r"`[^`]*`|https?://\S+", "", told) for _, told in pairs(read("fr"))]
+    plain = [re.sub(r"`[^`]*`|https?://\S+", "", text) for _, text in pairs(read("fr"))]
     assert [one for one in plain if re.search(r"[^\u202f(][;?!](\s|$)| [:;?!»]|« ", one)] == []
 
 
@@ -179,18 +179,20 @@ def test_ponte_reads_the_file_as_babel_does(locale: str) -> None:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_plurals_follow_the_language(locale: str) -> None:
-    told = [catalogue(locale).ngettext("{count} message", "{count} messages", n) for n in (0, 1, 2)]
-    assert told[1] != told[2]
-    assert (told[0] == told[1]) is (locale != "en"), "0 is plural in English alone"
+    texts = [
+        catalogue(locale).ngettext("{count} message", "{count} messages", n) for n in (0, 1, 2)
+    ]
+    assert texts[1] != texts[2]
+    assert (texts[0] == texts[1]) is (locale != "en"), "0 is plural in English alone"
 
 
 @pytest.mark.parametrize("locale", TRANSLATED)
 def test_its_commands_stand_in_help_and_mean_something(locale: str) -> None:
     english = next(id for id in ids(read("fr")) if "You can also type one of these" in str(id))
-    told = catalogue(locale).gettext(str(english))
-    for word in re.findall(r"`([^`]+)`", told):
-        typed = word.replace("ID", "abc234").replace("SLUG …", "explain")
-        assert parse_command(typed) is not None, word
+    text = catalogue(locale).gettext(str(english))
+    for word in re.findall(r"`([^`]+)`", text):
+        typed_text = word.replace("ID", "abc234").replace("SLUG …", "explain")
+        assert parse_command(typed_text) is not None, word
 
 
 @pytest.mark.parametrize("locale", LOCALES)
@@ -214,8 +216,8 @@ def test_what_platforms_cap_fits_in_each_language(locale: str) -> None:
     short = ("Ask Ponte", "Ask", "Quick command", "Run", "Cancel")
     assert [text for text in short if len(say(text)) > 24] == []
     assert len(say("Ask about this message")) <= 45
-    made = manifest()
-    assert len(made["display_information"]["description"]) <= 140
+    result = manifest()
+    assert len(result["display_information"]["description"]) <= 140
     assert [
-        len(one["name"]) for one in made["features"]["shortcuts"] if len(one["name"]) > 24
+        len(one["name"]) for one in result["features"]["shortcuts"] if len(one["name"]) > 24
     ] == []

@@ -47,8 +47,8 @@ def test_a_translated_command_works_in_every_language(
 def test_english_commands_work_in_every_language() -> None:
     for locale in LOCALES:
         with use_locale(locale):
-            for typed in ("help", "stop", "forget", "forget yes", "new", "approve abc234"):
-                assert parse_command(typed) is not None, locale
+            for inputs in ("help", "stop", "forget", "forget yes", "new", "approve abc234"):
+                assert parse_command(inputs) is not None, locale
 
 
 QUESTIONS = """

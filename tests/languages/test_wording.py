@@ -60,13 +60,13 @@ def sentences_of(language: str) -> list[str]:
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_no_sentence_has_a_rejected_phrase(language: str) -> None:
-    found = [
+    matches = [
         (phrase, sentence)
         for sentence in sentences_of(language)
         for phrase in REJECTED[language]
         if re.search(phrase, re.sub(r"`[^`]*`", "", sentence), re.IGNORECASE)
     ]
-    assert found == []
+    assert matches == []
 
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
@@ -85,14 +85,14 @@ def test_people_read_commands_in_their_language(locale: str, language: str) -> N
     own = set(TRANSLATED[locale].values())
     english = {name for name in own if " " not in name} | {"quick-command"}
     actions = {"pause", "resume", "delete"}
-    found = []
+    matches = []
     for sentence in sentences_of(language):
-        for typed in re.findall(r"`([^`/]+)`", sentence):
-            name, *more = typed.split()
+        for matche in re.findall(r"`([^`/]+)`", sentence):
+            name, *more = matche.split()
             is_english = name in english and bool(more)
             if is_english or (actions & {*more} and name != "ponte"):
-                found.append(sentence)
-    assert found == []
+                matches.append(sentence)
+    assert matches == []
 
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])

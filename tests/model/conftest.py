@@ -88,7 +88,7 @@ async def make(
     fake: FakeOpenAI, waits: list[float], late: list[tuple[str, Remote]]
 ) -> AsyncIterator[Make]:
     """Makes models; those of level None find out. They are closed at the end."""
-    made: list[ServedModel] = []
+    results: list[ServedModel] = []
 
     async def write_down(seconds: float) -> None:
         waits.append(seconds)
@@ -109,13 +109,13 @@ async def make(
     ) -> ServedModel:
         kind = Official if official else ModelEndpoint
         client = ModelServerClient(kind(key, base_url or fake.base_url), sleep=sleep)
-        chosen = replace(ModelOptions(secret=SECRET, silence_seconds=SILENCE_SECONDS), **options)
+        variant = replace(ModelOptions(secret=SECRET, silence_seconds=SILENCE_SECONDS), **options)
         model = ServedModel(
-            client, chosen, level=level, read=files.get if files else None, record_remote=come_late
+            client, variant, level=level, read=files.get if files else None, record_remote=come_late
         )
-        made.append(model)
+        results.append(model)
         return model
 
     yield make
-    for model in made:
+    for model in results:
         await model.close()

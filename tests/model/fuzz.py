@@ -144,16 +144,16 @@ def make_variant(seed: int) -> Variant:
     kinds = choose_kinds(dice, is_chat)
     if is_chat:
         body = {"model": "m", "messages": [], "stream_options": {"include_usage": True}}
-        sent = odd.change_events(list(chat._chunks(body, script)), kinds)
-        whole = odd.completion_of(sent) if "json" in kinds else {}
+        request = odd.change_events(list(chat._chunks(body, script)), kinds)
+        whole = odd.completion_of(request) if "json" in kinds else {}
     else:
         response = events.response_of({"model": "m"}, script, [], 0, events.output_of(script))
-        sent = odd.change_events(list(events.events_of(response, script.piece)), kinds)
-        whole = next((e["response"] for e in reversed(sent) if "response" in e), {})
+        request = odd.change_events(list(events.events_of(response, script.piece)), kinds)
+        whole = next((e["response"] for e in reversed(request) if "response" in e), {})
         if not whole.get("output"):
-            done = [e for e in sent if e["type"] == "response.output_item.done"]
-            whole = {**whole, "output": [event["item"] for event in done]}
-    raw = odd.write_body(sent, kinds, whole)
+            outcomes = [e for e in request if e["type"] == "response.output_item.done"]
+            whole = {**whole, "output": [event["item"] for event in outcomes]}
+    raw = odd.write_body(request, kinds, whole)
     cut = dice.choice(("", "", "", "clean", "broken"))
     if cut:
         raw = raw[: dice.randrange(len(raw))]
@@ -175,42 +175,42 @@ async def read_variant(variant: Variant, dice: random.Random) -> tuple[ModelAnsw
     reader: AnswerReader = (ChatCompletionsReader if variant.is_chat else ResponsesReader)(
         {name: {} for name in NAMES}
     )
-    shown = ""
+    text = ""
     try:
         try:
             async for event in _read_events(pieces()):
                 for each in reader.read_event(event):
                     if isinstance(each, ResponseStarted | TextWithdrawn):
-                        shown = ""
+                        text = ""
                     elif isinstance(each, TextDelta):
-                        shown += each.text
+                        text += each.text
                 if reader.has_ended:
                     break
         except ValueError:  # `ModelServerClient` translates it
             raise ModelServerFault("broken", message="not JSON") from None
-        return reader.read_answer(), shown
+        return reader.read_answer(), text
     except ModelServerFault as fault:
-        return reader.rescue(fault), shown
+        return reader.rescue(fault), text
 
 
 async def check_variant(seed: int, counts: Counter[str] | None = None) -> None:
     """Read the variant of a seed. Raise AssertionError if it is not read as it was sent."""
     variant = make_variant(seed)
-    answer, shown = await read_variant(variant, random.Random(seed))
+    answer, view = await read_variant(variant, random.Random(seed))
     about = (seed, sorted(variant.kinds), variant.cut)
     if counts is not None:
         counts.update([*variant.kinds, f"cut {variant.cut}" if variant.cut else "whole"])
-    found = answer.items if answer else ()
-    text = "".join(item.text for item in found if item.kind == "message")
-    calls = [(i.name, json.loads(i.arguments)) for i in found if i.kind == "call"]
-    ids = [item.call_id for item in found if item.kind == "call"]
+    match = answer.items if answer else ()
+    text = "".join(item.text for item in match if item.kind == "message")
+    calls = [(i.name, json.loads(i.arguments)) for i in match if i.kind == "call"]
+    ids = [item.call_id for item in match if item.kind == "call"]
     assert len(set(ids)) == len(ids), about
     if not variant.cut:
         assert answer is not None, about
         assert answer.fault is None, about
         assert text == variant.text, (about, text)
         assert calls == list(variant.calls), (about, calls)
-        assert variant.text.startswith(shown), (about, shown)
+        assert variant.text.startswith(view), (about, view)
         return
     # Of a cut answer, calls never differ from those that were sent, and the text is its beginning.
     assert all(call in variant.calls for call in calls), (about, calls)
@@ -235,7 +235,7 @@ async def check_turn(seed: int) -> None:
     kinds = choose_kinds(dice, level == "chat") - {"json_list", "json_lines"}
     ran: list[tuple[str, Json]] = []
     async with FakeOpenAI() as fake:
-        fake.odd, wanted, turns = set(kinds), [], dice.randint(1, 3)
+        fake.odd, targets, turns = set(kinds), [], dice.randint(1, 3)
         client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url), sleep=_no_sleep)
         model = ServedModel(client, ModelOptions(), level=level, record_remote=_record_nothing)
 
@@ -248,7 +248,7 @@ async def check_turn(seed: int) -> None:
             for _ in range(dice.randint(0, 2)):
                 several = dice.sample(ARGUMENTS, dice.randint(1, 3))
                 calls = [(dice.choice(NAMES), arguments) for arguments in several]
-                wanted += calls
+                targets += calls
                 dumped = tuple((name, json.dumps(arguments)) for name, arguments in calls)
                 fake.say(Script(text=dice.choice(("", "Let me look.")), calls=dumped))
                 rounds += 1
@@ -257,14 +257,14 @@ async def check_turn(seed: int) -> None:
             assert await talk.say(f"Question {turn}?") == f"Answer {turn}.", (seed, sorted(kinds))
         await model.close()
     about = (seed, level, sorted(kinds))
-    assert ran == wanted, (about, ran, wanted)
+    assert ran == targets, (about, ran, targets)
     assert len(fake.requests) == rounds, about
     last = fake.requests[-1].body
     items = last.get("input") or last["messages"]
     outputs = [
         i.get("output") or i["content"] for i in items if "output" in i or "tool_call_id" in i
     ]
-    assert outputs == [f"result {number}" for number in range(1, len(wanted) + 1)], about
+    assert outputs == [f"result {number}" for number in range(1, len(targets) + 1)], about
     texts = json.dumps([i.get("content") for i in items], ensure_ascii=False)
     assert not PYTHON_VALUE.search(texts), about
     assert "Let me think" not in texts, about

@@ -56,8 +56,8 @@ class Talk:
         """One whole turn: rounds with tools, until the model answers."""
         self.begin(text, files)
         while True:
-            completed = await self.round()
-            calls = [item for item in completed.items if item.kind == "call"]
+            completion = await self.round()
+            calls = [item for item in completion.items if item.kind == "call"]
             for call in calls:
                 self.keep(
                     Item(
@@ -67,7 +67,7 @@ class Talk:
                     )
                 )
             if not calls:
-                return "".join(item.text for item in completed.items)
+                return "".join(item.text for item in completion.items)
 
     def begin(self, text: str, files: Sequence[File] = ()) -> None:
         self.since, self.seq = self.last(), self.seq + 1
@@ -103,23 +103,23 @@ class Talk:
 
     def question(self, response: str = "") -> RoundRequest:
         own = [i for i, (seq, _) in enumerate(self.transcript) if seq == self.seq]
-        spoken = [
+        speeches = [
             i + 1
             for i in own
             if self.transcript[i][1].kind in ("call", "opaque")
             or self.transcript[i][1].role == "assistant"
         ]
-        heard = max(spoken, default=own[0])
+        last_item = max(speeches, default=own[0])
         items = [item for _, item in self.transcript]
 
         async def history() -> Sequence[Item]:
-            return items[:heard]
+            return items[:last_item]
 
         return RoundRequest(
             thread=self.thread,
             turn=f"turn{self.seq}",
-            number=len(spoken) + 1,
-            input=tuple(items[heard:]),
+            number=len(speeches) + 1,
+            input=tuple(items[last_item:]),
             history=history,
             instructions=self.instructions,
             preface=self.preface,

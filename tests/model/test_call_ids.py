@@ -144,9 +144,9 @@ async def test_a_server_whose_form_no_name_tells_says_it(make: Make, fake: FakeO
         host = elsewhere.base_url.replace("127.0.0.1", "localhost")
         talk = talk.restart(await make("chat", base_url=host))
         await have_rounds(talk, elsewhere, 10)
-        refused = [r for r in elsewhere.requests if r.path == "/chat/completions"]
-        assert len(refused) == 8, "one of them was refused"
-        assert len(sent_calls(refused[-1].body)) == 12
+        refusals = [r for r in elsewhere.requests if r.path == "/chat/completions"]
+        assert len(refusals) == 8, "one of them was refused"
+        assert len(sent_calls(refusals[-1].body)) == 12
 
 
 @pytest.mark.parametrize("level", ["conversations", *OWN_ROUNDS])

@@ -57,10 +57,10 @@ async def test_reading_is_repeated(
     client: ModelServerClient, fake: FakeOpenAI, waits: list[float]
 ) -> None:
     fake.ill = 503
-    with pytest.raises(ModelServerFault) as caught:
+    with pytest.raises(ModelServerFault) as error:
         await client.get("/models")
-    assert caught.value.status == 503
-    assert caught.value.request == "req_refused"
+    assert error.value.status == 503
+    assert error.value.request == "req_refused"
     assert len(fake.requests) == 3
     assert [round(wait) for wait in waits] == [1, 1]
 
@@ -74,10 +74,10 @@ async def test_a_write_is_not_repeated(client: ModelServerClient, fake: FakeOpen
 
 async def test_a_refused_connection_was_not_sent(waits: list[float]) -> None:
     client = ModelServerClient(ModelEndpoint(KEY, "http://127.0.0.1:9/v1"))
-    with pytest.raises(ModelServerFault) as caught:
+    with pytest.raises(ModelServerFault) as error:
         await client.post("/conversations", {})
-    assert caught.value.kind == "unsent"
-    assert caught.value.may_pass
+    assert error.value.kind == "unsent"
+    assert error.value.may_pass
     await client.close()
 
 
@@ -95,11 +95,11 @@ async def test_a_connection_that_breaks_under_a_request_was_sent(reset: bool) ->
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
         client = ModelServerClient(ModelEndpoint(KEY, f"http://{host}:{port}/v1"))
-        with pytest.raises(ModelServerFault) as caught:
+        with pytest.raises(ModelServerFault) as error:
             await client.post("/conversations", {})
         await client.close()
-    assert (caught.value.kind, asked) == ("lost", 1)
-    assert not caught.value.may_pass, "it may have been done, and paid for"
+    assert (error.value.kind, asked) == ("lost", 1)
+    assert not error.value.may_pass, "it may have been done, and paid for"
 
 
 async def test_one_import_in_a_thread_for_all(fake: FakeOpenAI) -> None:
@@ -128,10 +128,10 @@ async def main():
     print(longest / (time.process_time() - begun), sys.modules["httpx"].Timeout.__name__)
 asyncio.run(main())
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    share, name = done.stdout.split()
+    share, name = result.stdout.split()
     assert (float(share) < 0.25, name) == (True, "Timeout")
 
 
@@ -139,10 +139,10 @@ async def test_faults_show_no_key_and_no_message(
     client: ModelServerClient, fake: FakeOpenAI
 ) -> None:
     fake.key = "sk-right"
-    with pytest.raises(ModelServerFault) as caught:
+    with pytest.raises(ModelServerFault) as error:
         await client.get("/models")
-    assert str(caught.value) == "refused 401 invalid_api_key req_refused"
-    assert KEY not in repr(caught.getrepr(chain=True))
+    assert str(error.value) == "refused 401 invalid_api_key req_refused"
+    assert KEY not in repr(error.getrepr(chain=True))
 
 
 @pytest.mark.parametrize(
@@ -179,11 +179,11 @@ async def request_fault(status: int, headers: dict[str, str]) -> ModelServerFaul
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     client = ModelServerClient(ModelEndpoint(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"))
     client.sleep = _no_sleep
-    with pytest.raises(ModelServerFault) as caught:
+    with pytest.raises(ModelServerFault) as error:
         await client.get("/models")
     await client.close()
     await runner.cleanup()
-    return caught.value
+    return error.value
 
 
 async def _no_sleep(_: float) -> None:
@@ -192,8 +192,8 @@ async def _no_sleep(_: float) -> None:
 
 def test_pauses_grow_and_obey_retry_after() -> None:
     assert seconds_before_retry(1, ModelServerFault("refused", status=429, wait=7.0)) == 7.0
-    for tried, least in ((1, 0.5), (2, 1.0), (3, 2.0), (9, 8.0)):
-        assert least <= seconds_before_retry(tried, ModelServerFault("lost")) <= least * 1.25
+    for attempt, least in ((1, 0.5), (2, 1.0), (3, 2.0), (9, 8.0)):
+        assert least <= seconds_before_retry(attempt, ModelServerFault("lost")) <= least * 1.25
 
 
 def test_a_refused_field_that_names_a_model_is_no_unknown_model() -> None:
@@ -231,11 +231,11 @@ async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
     """The proxy's password stays out of errors; NO_PROXY goes around it."""
     proxies = Proxies(http="http://user:hunter2@127.0.0.1:9")
     client = ModelServerClient(ModelEndpoint(KEY, fake.base_url, proxies), sleep=_no_sleep)
-    with pytest.raises(ModelServerFault) as caught:
+    with pytest.raises(ModelServerFault) as error:
         await client.get("/models")
-    assert "hunter2" not in repr(caught.value)
-    assert str(caught.value) == "unsent, proxy 127.0.0.1:9"
-    assert str(explain_fault(caught.value, ModelOptions())) == (
+    assert "hunter2" not in repr(error.value)
+    assert str(error.value) == "unsent, proxy 127.0.0.1:9"
+    assert str(explain_fault(error.value, ModelOptions())) == (
         "The model's server is not responding. Your message is saved. Try again in a minute. The "
         "request went through the proxy 127.0.0.1:9."
     )
@@ -265,12 +265,12 @@ async def test_an_error_names_the_proxy_unless_the_server_itself_responded(
     async with ForwardProxy() as proxy:
         place = ModelEndpoint(KEY, fake.base_url, Proxies(http=proxy.url))
         client = ModelServerClient(place, sleep=_no_sleep)
-        with pytest.raises(ModelServerFault) as caught:
+        with pytest.raises(ModelServerFault) as error:
             await client.get("/models")
         await client.close()
         name = proxy.url.removeprefix("http://")
-    assert (name in str(caught.value)) is names_proxy
-    assert (name in str(explain_fault(caught.value, ModelOptions()))) is names_proxy
+    assert (name in str(error.value)) is names_proxy
+    assert (name in str(explain_fault(error.value, ModelOptions()))) is names_proxy
 
 
 async def test_an_answer_is_streamed_through_a_proxy(fake: FakeOpenAI) -> None:
@@ -301,8 +301,8 @@ async def test_an_error_through_a_proxy_is_read_to_its_cap(
     fake.hostile, fake.hostile_at = refuse, {"/models"}
     async with ForwardProxy("user", "hunter2") as proxy:
         client = ModelServerClient(ModelEndpoint(KEY, fake.base_url, Proxies(http=proxy.url)))
-        with pytest.raises(ModelServerFault) as caught:
+        with pytest.raises(ModelServerFault) as error:
             await client.get("/models")
         await client.close()
-    assert (caught.value.kind, caught.value.status) == ("refused", 400)
-    assert (caught.value.message != words) is is_cut
+    assert (error.value.kind, error.value.status) == ("refused", 400)
+    assert (error.value.message != words) is is_cut

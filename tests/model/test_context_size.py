@@ -88,8 +88,8 @@ async def test_the_order_of_what_tells_the_size(make: Make, fake: FakeOpenAI) ->
     assert await known_size(await make("chat", model="gpt-4.1-mini")) == (1_047_576, "table")
     fake.kind, fake.context = "vLLM", 6_000
     assert await known_size(await make("chat", model="gpt-4.1-mini")) == (6_000, "server")
-    chosen = await make("chat", model=SMALL, context=5_000)
-    assert await known_size(chosen) == (5_000, "setting")
+    new_item = await make("chat", model=SMALL, context=5_000)
+    assert await known_size(new_item) == (5_000, "setting")
     assert [request.path for request in fake.requests[-1:]] == ["/models"]
 
 
@@ -109,9 +109,9 @@ async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again
     assert await known_size(model) == (16_000, "server")
     talk = Talk(model)
     await talk.say("hello " * 2_000)
-    asked = len(fake.requests)
+    count = len(fake.requests)
     await talk.say("again")
-    assert [request.path for request in fake.requests[asked:]] == ["/chat/completions"]
+    assert [request.path for request in fake.requests[count:]] == ["/chat/completions"]
     monkeypatch.setattr(context_size, "CONTEXT_KNOWN_SECONDS", -1.0)
     fake.context = 4_096
     await talk.say("and again")
@@ -181,11 +181,11 @@ async def test_a_message_that_is_too_long_is_refused_with_its_size_and_nothing_i
     talk = Talk(await make("chat", model=SMALL, context=4_096))
     fake.say("Noted, it is 7.")
     await talk.say("The number is 7.")
-    sent = len(fake.requests)
-    with pytest.raises(TooLong) as caught:
+    count = len(fake.requests)
+    with pytest.raises(TooLong) as error:
         await talk.say("word " * 4_000)
-    assert "it has about 6,667 tokens, and at most 2," in caught.value.words()
-    assert len(fake.requests) == sent, "nothing is sent, and nothing paid"
+    assert "it has about 6,667 tokens, and at most 2," in error.value.words()
+    assert len(fake.requests) == count, "nothing is sent, and nothing paid"
     fake.say("7.")
     assert await talk.say("Which number?") == "7."
     assert "The number is 7." in json.dumps(fake.requests[-1].body)
@@ -247,16 +247,16 @@ async def test_an_absurd_size_in_a_refusal_does_not_stay(make: Make, fake: FakeO
 async def test_a_server_without_a_list_of_models_is_asked_once(
     make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, asked = await make("chat", model=SMALL), list[str]()
+    model, question = await make("chat", model=SMALL), list[str]()
 
     async def refuse(path: str) -> dict[str, Any]:
-        asked.append(path)
+        question.append(path)
         raise ModelServerFault("refused", status=404)
 
     monkeypatch.setattr(model._client, "get", refuse)
     for _ in range(3):
         await sizes_of(model).wait(SMALL)
-    assert asked.count("/models") == 1
+    assert question.count("/models") == 1
 
 
 async def test_a_wrong_count_does_not_refuse_messages_for_ever(
@@ -267,14 +267,14 @@ async def test_a_wrong_count_does_not_refuse_messages_for_ever(
     talk = Talk(model, instructions="You are Ponte. " * 200)
     fake.say(Script(text="Hello.", usage={"input": 9_000}))
     assert await talk.say("hi") == "Hello."
-    refused = 0
+    refusal_count = 0
     while True:
         try:
             assert await talk.say("hi")
             break
         except TooLong:
-            refused += 1
-            assert refused < 6
+            refusal_count += 1
+            assert refusal_count < 6
 
 
 async def test_a_long_result_told_in_words_is_cut(make: Make, fake: FakeOpenAI) -> None:
@@ -284,10 +284,10 @@ async def test_a_long_result_told_in_words_is_cut(make: Make, fake: FakeOpenAI) 
     model._server.omissions[talk.thread.id] = 1
     fake.say(Script(calls=(("tables", "{}"),)), "Done.")
     assert await talk.say("which rows?") == "Done."
-    sent = json.dumps(fake.requests[-1].body)
-    assert "You called the tool" in sent
-    assert "</tool_output>" in sent
-    assert len(sent) < 10_500
+    body = json.dumps(fake.requests[-1].body)
+    assert "You called the tool" in body
+    assert "</tool_output>" in body
+    assert len(body) < 10_500
 
 
 def message(text: str, role: Any = "user") -> Item:
@@ -340,9 +340,9 @@ def test_many_results_of_the_last_turn_never_exceed_the_room(count: int) -> None
         fitted = fit_items(items, room)
         check_pairs(fitted)
         assert estimate_tokens(fitted) <= room
-    with pytest.raises(TooLong) as caught:
+    with pytest.raises(TooLong) as error:
         fit_items([message("go on"), *calls, *outputs], 12 * count)
-    assert "Ask for less at a time" in caught.value.words(), "the message is short: it is not that"
+    assert "Ask for less at a time" in error.value.words(), "the message is short: it is not that"
 
 
 def test_instructions_that_leave_no_room_are_no_crash() -> None:
@@ -396,8 +396,8 @@ def test_tools_are_fitted_in_steps() -> None:
 def test_the_tool_that_a_message_means_is_offered_first(text: str, tool: str) -> None:
     names = ("query", "summarize", "create", "update", "delete", "link")
     tools = [ToolSpec(f"nocodb_{name}", f"Orders and {name} rows.", {}) for name in names]
-    used = Item("call", call_id="c1", name="nocodb_query", arguments="{}")
-    asks = (fit_tools(request_with(*tools), [used, message(text)], n) for n in range(40, 400, 5))
+    item = Item("call", call_id="c1", name="nocodb_query", arguments="{}")
+    asks = (fit_tools(request_with(*tools), [item, message(text)], n) for n in range(40, 400, 5))
     first = next(ask for ask in asks if ask.tools)
     assert [one.name for one in first.tools] == [tool]
 

@@ -29,12 +29,12 @@ async def ask_and_kill(fake: FakeOpenAI, talk: Talk) -> Talk:
     )
     assert process.stdout is not None
     async for line in process.stdout:
-        told = json.loads(line)
-        if "response" in told:
-            talk.response = told["response"]
-        if "thread" in told:
-            talk.thread = Thread(**{**told["thread"], "participants": ()})
-        if "delta" in told:
+        data = json.loads(line)
+        if "response" in data:
+            talk.response = data["response"]
+        if "thread" in data:
+            talk.thread = Thread(**{**data["thread"], "participants": ()})
+        if "delta" in data:
             break
     process.send_signal(signal.SIGKILL)
     await process.wait()
@@ -49,9 +49,9 @@ async def test_kill_in_mid_stream(make: Make, fake: FakeOpenAI, left: Disconnect
     fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect=left))
     talk.begin("Tell me.")
     await ask_and_kill(fake, talk)
-    completed = await talk.round(response=talk.response)
-    assert completed.items == (Item(kind="message", role="assistant", text=LONG_ANSWER),)
-    assert completed.usage.output > 0
+    completion = await talk.round(response=talk.response)
+    assert completion.items == (Item(kind="message", role="assistant", text=LONG_ANSWER),)
+    assert completion.usage.output > 0
     assert len(fake.request_bodies("/responses")) == 1
     assert await talk.say("thanks") == "You said: thanks"
     assert len(fake.conversations) == 1
@@ -70,8 +70,8 @@ async def test_kill_in_mid_stream_and_the_server_lost_it(make: Make, fake: FakeO
     fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"), "Again.")
     talk.begin("Tell me.")
     await ask_and_kill(fake, talk)
-    completed = await talk.round(response=talk.response)
-    assert completed.items[0].text == "Again."
+    completion = await talk.round(response=talk.response)
+    assert completion.items[0].text == "Again."
     assert len(fake.conversations) == 1
 
 
@@ -106,8 +106,8 @@ async def test_a_response_that_still_runs_is_waited_for(
     model = await make(sleep=finish)
     talk = talk.restart(model)
     talk.transcript = talk.transcript[:1]
-    completed = await talk.round(response=response["id"])
-    assert completed.items[0].text == "You said: hello"
+    completion = await talk.round(response=response["id"])
+    assert completion.items[0].text == "You said: hello"
     assert waits == [0.5]
 
 
@@ -122,8 +122,8 @@ async def test_a_response_that_cannot_be_read_is_asked_again(make: Make, fake: F
     fake.hostile, fake.hostile_at = refuse, {f"/responses/{response}"}
     fake.say("Again.")
     talk.begin("And now?")
-    completed = await talk.restart(await make()).round(response=response)
-    assert completed.items[0].text == "Again."
+    completion = await talk.restart(await make()).round(response=response)
+    assert completion.items[0].text == "Again."
     assert [r.method for r in fake.requests if r.path == f"/responses/{response}"] == ["GET"] * 3
 
 
@@ -132,11 +132,11 @@ async def test_a_crash_after_calls_were_complete(make: Make, fake: FakeOpenAI) -
     talk = Talk(await make())
     fake.say(Script(calls=(("tables", "{}"),)), Script(text="Two.", match="two tables"))
     talk.begin("Which tables?")
-    completed = await talk.round()
-    talk.keep(Item(kind="output", call_id=completed.items[0].call_id, text="two tables"))
+    completion = await talk.round()
+    talk.keep(Item(kind="output", call_id=completion.items[0].call_id, text="two tables"))
     talk = talk.restart(await make())
-    completed = await talk.round()
-    assert completed.items[0].text == "Two."
+    completion = await talk.round()
+    assert completion.items[0].text == "Two."
     assert len(fake.conversations) == 1
 
 
@@ -147,6 +147,6 @@ async def test_without_a_history_there_the_round_is_asked_again(
     talk = Talk(await make(level))
     fake.say("Again.")
     talk.begin("Tell me.")
-    completed = await talk.round(response="resp_of_a_dead_process")
-    assert completed.items[0].text == "Again."
+    completion = await talk.round(response="resp_of_a_dead_process")
+    assert completion.items[0].text == "Again."
     assert not any(request.method == "GET" for request in fake.requests)

@@ -39,19 +39,19 @@ async def test_no_quota_is_told_at_once(
 async def test_a_wrong_key_is_never_shown(make: Make, fake: FakeOpenAI, level: Level) -> None:
     fake.key = "another"
     model = await make(level, key=KEY)
-    with pytest.raises(WrongKey) as caught:
+    with pytest.raises(WrongKey) as error:
         await Talk(model).say("hello")
-    assert KEY not in repr(caught.getrepr(chain=True))
-    assert "OPENAI_API_KEY" in caught.value.words()
+    assert KEY not in repr(error.getrepr(chain=True))
+    assert "OPENAI_API_KEY" in error.value.words()
 
 
 @every_level
 async def test_an_unknown_model_names_the_setting_and_the_nearest(
     make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UnknownModel) as error:
         await Talk(await make(level, model="gpt-6-lunar")).say("hello")
-    words = caught.value.words()
+    words = error.value.words()
     assert "`gpt-6-lunar`" in words
     assert "PONTE_MODEL" in words
     assert "`gpt-6-luna`" in words

@@ -67,16 +67,16 @@ async def fails(make: Make, fake: FakeOpenAI, level: Level, error: GatewayError)
     text is in it, and the next message is answered."""
     talk = talk_with(await make(level))
     refuse(fake, error)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as new_error:
         await talk.say("hello")
-    words = caught.value.words()
-    sent = error.body if isinstance(error.body, str) else json.dumps(error.body)
-    assert not any(part in sent for part in words.split(". ") if len(part) > 12)
+    words = new_error.value.words()
+    request = error.body if isinstance(error.body, str) else json.dumps(error.body)
+    assert not any(part in request for part in words.split(". ") if len(part) > 12)
     assert "HTTP 0" not in words
     fake.refuses = None
     fake.say("Well again.")
     assert await talk.say("and now?") == "Well again."
-    return caught.value
+    return new_error.value
 
 
 @at_levels(
@@ -100,9 +100,9 @@ async def test_a_wrong_key_and_no_credit_are_told_at_once(
 async def test_a_wait_that_the_server_names(
     make: Make, fake: FakeOpenAI, level: Level, error: tuple[GatewayError, int], waits: list[float]
 ) -> None:
-    told = await fails(make, fake, level, error[0])
-    assert (type(told), told.values["seconds"], waits) == (RateLimited, error[1], [])
-    assert error[1] != 90 or "in 2 minutes" in told.words()
+    text = await fails(make, fake, level, error[0])
+    assert (type(text), text.values["seconds"], waits) == (RateLimited, error[1], [])
+    assert error[1] != 90 or "in 2 minutes" in text.words()
 
 
 @every_level
@@ -356,13 +356,13 @@ async def test_a_refusal_costs_nothing(
     """Also as the first event of a stream. What may have been computed is paid."""
     paying = Paying()
     talk = talk_with(await make(level), payment=paying)
-    for error, refused in (("odd", 1), ("Failed to call a function.", int(not is_event))):
+    for error, refusal in (("odd", 1), ("Failed to call a function.", int(not is_event))):
         paying.refused, number = 0, len(question_bodies(fake))
         body = {"error": {"message": error, "code": 400}}
         refuse(fake, GatewayError(400, body, is_event=is_event))
         with pytest.raises(ModelError):
             await talk.say("hello")
-        assert paying.refused == refused * (len(question_bodies(fake)) - number)
+        assert paying.refused == refusal * (len(question_bodies(fake)) - number)
 
 
 def list_strict(body: Mapping[str, Any]) -> list[bool]:
@@ -489,8 +489,8 @@ async def test_one_conversation_that_is_too_long_does_not_shorten_the_others(
     assert await talk.say("hello") == "You said: hello"
     other.thread = replace(other.thread, remote="", remote_upto=0)
     assert await other.say("again") == "You said: again"
-    sent = json.dumps([request.body for request in fake.requests[-4:]])
-    assert all(f"question {number}" in sent for number in range(4))
+    body = json.dumps([request.body for request in fake.requests[-4:]])
+    assert all(f"question {number}" in body for number in range(4))
 
 
 @at_levels(errors.TOO_LONG)

@@ -76,27 +76,27 @@ async def test_more_than_we_take_is_told_and_the_next_turn_works(
 ) -> None:
     fake.hostile = EXCESS[what]()
     talk = Talk(await make(level))
-    asked = len(fake.requests)
+    count = len(fake.requests)
     with pytest.raises(ModelError, match="sent more than the limit"):
         await talk.say("hello")
-    posts = [r for r in fake.requests[asked:] if r.path in fake.hostile_at]
+    posts = [r for r in fake.requests[count:] if r.path in fake.hostile_at]
     assert len(posts) == 1  # it is not asked for the same again
     await goes_on(talk, fake)
 
 
 @every_level
 async def test_what_never_ends_is_ended(make: Make, fake: FakeOpenAI, level: Level) -> None:
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def endless(chat: bool) -> AsyncIterator[bytes]:
         async for piece in hostile.endless_nothing(chat):
             yield piece
-            begun.set()
+            start_event.set()
 
     fake.hostile = hostile.streams(endless)
     talk = Talk(await make(level, silence_seconds=10 * server.MAX_ROUND_SECONDS))
     clock, saying = LoopClock(), asyncio.create_task(talk.say("hello"))
-    await begun.wait()
+    await start_event.wait()
     await clock.skip_until_done(saying, server.MAX_ROUND_SECONDS)
     with pytest.raises(ModelError, match="sent more than the limit"):
         await saying
@@ -141,12 +141,12 @@ async def test_comments_are_signs_of_life_up_to_the_limit_of_a_round(
 async def test_a_stream_that_stays_open_after_its_end_is_left(
     make: Make, fake: FakeOpenAI, end: bytes
 ) -> None:
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def pieces(chat: bool) -> AsyncIterator[bytes]:
         stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         yield hostile.delta(chat, "Hello.") + hostile.event(stop) + end
-        begun.set()
+        start_event.set()
         while True:
             await asyncio.sleep(1.0)
             yield b":\n\n"
@@ -154,7 +154,7 @@ async def test_a_stream_that_stays_open_after_its_end_is_left(
     fake.hostile = hostile.streams(pieces)
     talk = Talk(await make("chat"))
     clock, saying = LoopClock(), asyncio.create_task(talk.say("hello"))
-    await begun.wait()
+    await start_event.wait()
     await clock.skip_until_done(saying, 1.0)
     assert await saying == "Hello."
     await goes_on(talk, fake)
@@ -267,9 +267,9 @@ async def test_memory_stays_within_100_mb_of_the_idle_process(fake: FakeOpenAI) 
             child.stdin.write(f"{level}\n".encode())
             while not (line := await child.stdout.readline()).startswith(b"{"):
                 assert line
-            found = json.loads(line)
-            assert found["told"], (level, what)
-            assert found["grown"] < 100 * MB, (level, what, found)
+            data = json.loads(line)
+            assert data["told"], (level, what)
+            assert data["grown"] < 100 * MB, (level, what, data)
     finally:
         child.stdin.close()
         await child.wait()

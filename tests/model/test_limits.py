@@ -91,9 +91,9 @@ async def test_a_limit_that_even_the_shortened_request_exceeds_is_told(
     fake.models = [SMALL]
     talk = Talk(await make(level, model=SMALL), preface="", payment=Paying())
     fake.refuses = lambda body: error(9_000, 45_000)
-    with pytest.raises(TooLong) as caught:
+    with pytest.raises(TooLong) as new_error:
         await talk.say("hello")
-    assert "9,000 tokens at a time" in caught.value.words()
+    assert "9,000 tokens at a time" in new_error.value.words()
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 
@@ -129,12 +129,12 @@ async def test_a_limit_of_a_day_is_told_with_its_end_and_the_server_is_left_alon
     fake.refuses = lambda body: error if body["model"] == SMALL else None
     for thread in ("T1", "T2"):
         talk = Talk(model)
-        with pytest.raises(LimitReached) as caught:
+        with pytest.raises(LimitReached) as new_error:
             await talk.say("hello")
-        told = min(seconds, MAX_LIMIT_SECONDS) if thread == "T2" else seconds
-        assert caught.value.values["seconds"] == pytest.approx(told, abs=60)
+        text = min(seconds, MAX_LIMIT_SECONDS) if thread == "T2" else seconds
+        assert new_error.value.values["seconds"] == pytest.approx(text, abs=60)
     with use_locale("fr"):
-        assert "La limite du compte" in caught.value.words()
+        assert "La limite du compte" in new_error.value.words()
     assert (len(question_bodies(fake)), waits) == (1, [])
     fake.refuses = None
     LoopClock().skip(min(seconds, MAX_LIMIT_SECONDS) + 60)

@@ -145,8 +145,8 @@ async def test_the_larger_cost_counts(make: Make, fake: FakeOpenAI, price: Price
     prices = Prices({"gpt-6-luna": price} if price else {})
     talk = Talk(await make("chat", config=FixedConfig(price_list=prices)))
     ours = 0.011 if price else None
-    for named, cost in ((0.5, 0.5), (0.001, ours or 0.001), (-1.0, ours)):
-        fake.say(Script(text="Hello.", usage={**COUNTED, "cost": named}))
+    for name, cost in ((0.5, 0.5), (0.001, ours or 0.001), (-1.0, ours)):
+        fake.say(Script(text="Hello.", usage={**COUNTED, "cost": name}))
         talk.begin("hello")
         assert (await talk.round()).usage.cost == pytest.approx(cost)
 
@@ -225,8 +225,10 @@ def test_a_bound_is_never_less_than_what_it_bounds(
     cost = Prices().cost(model, usage)
     assert cost is not None
     assert round(cost * NANODOLLARS_PER_DOLLAR) <= price.max_cost(input, output)
-    left = price.max_cost(input, output)
-    assert price.max_cost(input, min(price.affordable_output(left, input), output)) <= left
+    remaining = price.max_cost(input, output)
+    assert (
+        price.max_cost(input, min(price.affordable_output(remaining, input), output)) <= remaining
+    )
 
 
 def user(text: str, name: str = "") -> Item:

@@ -353,9 +353,9 @@ async def ask(
     serve(fake, body)
     talk = Talk(await make(level), tools=TOOLS)
     talk.begin("hello")
-    completed = await talk.round()
+    completion = await talk.round()
     assert len(fake.requests) == 1
-    return talk, completed
+    return talk, completion
 
 
 def read_items(items: Sequence[Item]) -> tuple[str, Calls]:
@@ -373,8 +373,8 @@ async def test_an_equal_call_that_came_twice_is_marked(make: Make, fake: FakeOpe
         ("responses", [whole(function_call("", ONE), output_index=n) for n in (0, 1)], [None] * 2),
     ):
         fake.requests.clear()
-        _, completed = await ask(make, fake, level, body)  # type: ignore[arg-type]
-        assert [item.raw.get("may_be_two") for item in completed.items] == marks
+        _, completion = await ask(make, fake, level, body)  # type: ignore[arg-type]
+        assert [item.raw.get("may_be_two") for item in completion.items] == marks
 
 
 class Paying:
@@ -392,13 +392,13 @@ async def test_an_answer_that_reaches_its_limit_is_cut_whatever_the_server_says(
     make: Make, fake: FakeOpenAI, tokens: int, is_cut: bool
 ) -> None:
     """llama.cpp calls such a response completed."""
-    used = {"input_tokens": 5, "output_tokens": tokens}
+    usage = {"input_tokens": 5, "output_tokens": tokens}
     chat_used = {"prompt_tokens": 5, "completion_tokens": tokens}
     for level, body in (
         ("responses", [delta("Hello"), {"type": "response.completed",
-                                        "response": response(HELLO, usage=used)}]),
+                                        "response": response(HELLO, usage=usage)}]),
         ("conversations", [CREATED, delta("Hello"), {"type": "response.completed",
-                                                     "response": response(HELLO, usage=used)}]),
+                                                     "response": response(HELLO, usage=usage)}]),
         ("chat", [*text("Hello"), {"choices": [], "usage": chat_used}]),
     ):  # fmt: skip
         serve(fake, body)
@@ -427,9 +427,9 @@ async def test_a_word_for_the_end_that_is_not_openais(
     serve(fake, [chunk({"content": "Half a sen"}), chunk({}, word)])
     talk = Talk(await make("chat"), tools=TOOLS)
     talk.begin("hello")
-    completed = await talk.round()
-    assert [item.text for item in completed.items] == ["Half a sen"]
-    assert (completed.is_truncated, bool(completed.broken)) == (is_cut, bool(fault))
+    completion = await talk.round()
+    assert [item.text for item in completion.items] == ["Half a sen"]
+    assert (completion.is_truncated, bool(completion.broken)) == (is_cut, bool(fault))
     serve(fake, [*calls(tc(0, "a", "query", ONE), finish=None), chunk({}, word)])
     if not fault and word in ("pause_turn", "something_new", "COMPLETE"):
         talk.begin("and now?")
@@ -503,18 +503,18 @@ async def test_an_incomplete_answer_is_asked_for_once_more(
 async def test_text_before_an_error_is_kept(make: Make, fake: FakeOpenAI, body: object) -> None:
     if isinstance(body, bytes) and b"event: error" in body:
         body = body.replace(b"data: [DONE]\n\n", b"")
-    _, completed = await ask(make, fake, "chat", body)
-    assert read_items(completed.items) == ("Hello", [])
-    assert completed.broken is not None
+    _, completion = await ask(make, fake, "chat", body)
+    assert read_items(completion.items) == ("Hello", [])
+    assert completion.broken is not None
 
 
 async def test_a_finished_answer_is_whole_whatever_comes_after_it(
     make: Make, fake: FakeOpenAI
 ) -> None:
     body = sse([*calls(tc(0, "a", "query", ONE)), {"error": {"message": "late"}}])
-    _, completed = await ask(make, fake, "chat", body)
-    assert read_items(completed.items) == ("", BOTH[:1])
-    assert completed.broken is None
+    _, completion = await ask(make, fake, "chat", body)
+    assert read_items(completion.items) == ("", BOTH[:1])
+    assert completion.broken is None
 
 
 async def test_thoughts_that_nothing_opens_are_shown_once_at_most(
@@ -523,10 +523,10 @@ async def test_thoughts_that_nothing_opens_are_shown_once_at_most(
     """From then on, the text of that model waits for the end of its thoughts."""
     body = text("I think", " so.\n</think>\n\n", "Hel", "lo")
     talk, _ = await ask(make, fake, "chat", body)
-    shown = [event.text for event in talk.heard if isinstance(event, TextDelta)]
-    assert shown == ["I think", "Hel", "lo"]
+    views = [event.text for event in talk.heard if isinstance(event, TextDelta)]
+    assert views == ["I think", "Hel", "lo"]
     assert any(isinstance(event, TextWithdrawn) for event in talk.heard)
-    for pieces, wanted in (
+    for pieces, target in (
         (("I think", "</think>", "Hel", "lo"), ["Hel", "lo"]),
         (("<think>", "I think", "</think>", "Hel", "lo"), ["Hel", "lo"]),
         (("I think", "\n</think>Hel", "lo"), ["I think", "Hel", "lo"]),
@@ -534,10 +534,10 @@ async def test_thoughts_that_nothing_opens_are_shown_once_at_most(
         (("Hel", "lo"), ["Hel", "lo"]),
     ):
         serve(fake, text(*pieces))
-        heard = len(talk.heard)
+        count = len(talk.heard)
         assert await talk.say("And now?") == "Hello"
-        deltas = [each.text for each in talk.heard[heard:] if isinstance(each, TextDelta)]
-        assert [each.strip() for each in deltas if each.strip()] == wanted
+        deltas = [each.text for each in talk.heard[count:] if isinstance(each, TextDelta)]
+        assert [each.strip() for each in deltas if each.strip()] == target
 
 
 async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -> None:
@@ -557,8 +557,11 @@ async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -
             ],
         }
     )
-    signed = {**tc(0, "a", "query", ONE), "extra_content": {"google": {"thought_signature": "x"}}}
-    talk, _ = await ask(make, fake, "chat", [thought, more, *calls(signed)])
+    signature = {
+        **tc(0, "a", "query", ONE),
+        "extra_content": {"google": {"thought_signature": "x"}},
+    }
+    talk, _ = await ask(make, fake, "chat", [thought, more, *calls(signature)])
     (call,) = [item for _, item in talk.transcript if item.kind == "call"]
     talk.keep(Item(kind="output", call_id=call.call_id, text="ran"))
     serve(fake, [thought, *text("Done.")])
@@ -568,21 +571,21 @@ async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -
     await talk.say("Hi.")
     await talk.say("Hi again.")
     messages = fake.requests[-1].body["messages"]
-    asked, ended, hello = (each for each in messages if each["role"] == "assistant")
-    assert asked["reasoning_content"] == "Hm. Ok."
+    question, end, hello = (each for each in messages if each["role"] == "assistant")
+    assert question["reasoning_content"] == "Hm. Ok."
     parts = [part["choices"][0]["delta"]["reasoning_details"][0] for part in (thought, more)]
-    assert asked["reasoning_details"] == parts
-    assert asked["tool_calls"][0]["extra_content"] == signed["extra_content"]
-    assert ended["reasoning_content"] == "Hm."
+    assert question["reasoning_details"] == parts
+    assert question["tool_calls"][0]["extra_content"] == signature["extra_content"]
+    assert end["reasoning_content"] == "Hm."
     assert hello == {"role": "assistant", "content": "Hello."}
     assert not any(item.raw for _, item in talk.transcript if item.text == "Hello.")
     async with FakeOpenAI() as elsewhere:
         elsewhere.say("Here.")
         host = elsewhere.base_url.replace("127.0.0.1", "localhost")
         await talk.restart(await make("chat", base_url=host)).say("Who are you?")
-        sent = json.dumps(elsewhere.requests[-1].body)
-        assert "Hm" not in sent
-        assert "thought_signature" not in sent
+        body = json.dumps(elsewhere.requests[-1].body)
+        assert "Hm" not in body
+        assert "thought_signature" not in body
 
 
 @pytest.mark.parametrize(
@@ -598,8 +601,8 @@ async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -
 async def test_sources_are_kept_with_the_text(
     make: Make, fake: FakeOpenAI, events: list[Json]
 ) -> None:
-    _, completed = await ask(make, fake, "chat", events)
-    assert completed.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
+    _, completion = await ask(make, fake, "chat", events)
+    assert completion.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
 
 
 async def test_an_answer_has_so_many_sources_at_most(make: Make, fake: FakeOpenAI) -> None:
@@ -607,16 +610,16 @@ async def test_an_answer_has_so_many_sources_at_most(make: Make, fake: FakeOpenA
     urls = [f"https://a.example/{number}" for number in range(MAX_SOURCES + 1)]
     last = chunk({}, "stop", search_results=[{"title": "One", "url": urls[0]}])
     events = [chunk({"content": "Many [1]."}, citations=urls), last]
-    _, completed = await ask(make, fake, "chat", events)
-    wanted = [[urls[0], "One"], *([url, ""] for url in urls[1:MAX_SOURCES])]
-    assert completed.items[-1].raw["sources"] == wanted
+    _, completion = await ask(make, fake, "chat", events)
+    targets = [[urls[0], "One"], *([url, ""] for url in urls[1:MAX_SOURCES])]
+    assert completion.items[-1].raw["sources"] == targets
 
 
 async def test_sources_of_a_response(make: Make, fake: FakeOpenAI) -> None:
     note = {"type": "url_citation", "url": "https://a.example/1", "title": "One"}
     part = {"type": "output_text", "text": "Two.", "annotations": [note]}
-    _, completed = await ask(make, fake, "responses", [whole(message([part])), COMPLETED])
-    assert completed.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
+    _, completion = await ask(make, fake, "responses", [whole(message([part])), COMPLETED])
+    assert completion.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
 
 
 async def test_each_answer_is_read_as_it_was_meant(fake: FakeOpenAI) -> None:
@@ -624,24 +627,24 @@ async def test_each_answer_is_read_as_it_was_meant(fake: FakeOpenAI) -> None:
     client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url))
     both: tuple[tuple[Level, dict[str, tuple[object, str, Calls]]], ...]
     both = ("chat", CHAT), ("responses", RESPONSES)
-    wanted: dict[str, object] = {}
-    found: dict[str, object] = {}
+    targets: dict[str, object] = {}
+    matches: dict[str, object] = {}
     for level, name in ((level, name) for level, cases in both for name in cases):
-        body, words, asked = dict(both)[level][name]
+        body, words, question = dict(both)[level][name]
         serve(fake, body)
         fake.requests.clear()
         model = ServedModel(client, ModelOptions(), level=level, record_remote=AsyncMock())
         talk, answer = Talk(model, tools=TOOLS), f"{level}: {name}"
-        wanted[answer] = (words, asked, None, False, 1)
+        targets[answer] = (words, question, None, False, 1)
         talk.begin("hello")
         try:
-            completed = await talk.round()
+            completion = await talk.round()
         except ModelError as error:
-            found[answer] = error.words()
+            matches[answer] = error.words()
             continue
-        ends = completed.broken, completed.is_truncated, len(fake.requests)
-        found[answer] = (*read_items(completed.items), *ends)
+        ends = completion.broken, completion.is_truncated, len(fake.requests)
+        matches[answer] = (*read_items(completion.items), *ends)
         if not words.startswith(talk.text):
-            found[answer] = f"showed {talk.text!r}"
+            matches[answer] = f"showed {talk.text!r}"
     await client.close()
-    assert found == wanted
+    assert matches == targets

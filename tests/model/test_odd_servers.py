@@ -28,10 +28,10 @@ async def ask_with_calls(talk: Talk, fake: FakeOpenAI) -> list[str]:
 
     talk.run = run
     fake.say(Script(text="Let me look.", calls=CALLS), "There are two.", "Not at all.")
-    asked = len(fake.requests)
+    count = len(fake.requests)
     assert await talk.say("Which tables?") == "There are two."
-    paid = [r for r in fake.requests[asked:] if r.path in ("/responses", "/chat/completions")]
-    assert len(paid) == 2
+    payments = [r for r in fake.requests[count:] if r.path in ("/responses", "/chat/completions")]
+    assert len(payments) == 2
     assert await talk.say("Thanks.") == "Not at all."
     return ran
 
@@ -56,21 +56,23 @@ async def check_kinds(make: Make, fake: FakeOpenAI, level: Level, kinds: set[str
     fake.odd = kinds
     talk = Talk(await make(level))
     ran = await ask_with_calls(talk, fake)
-    wanted = [json.dumps(json.loads(arguments), sort_keys=True) for _, arguments in CALLS]
-    assert ran == wanted
-    found = [(json.dumps(json.loads(a), sort_keys=True), text) for a, text in paired_results(fake)]
+    targets = [json.dumps(json.loads(arguments), sort_keys=True) for _, arguments in CALLS]
+    assert ran == targets
+    matches = [
+        (json.dumps(json.loads(a), sort_keys=True), text) for a, text in paired_results(fake)
+    ]
     if level != "conversations":
-        assert found == [(arguments, f"result of {arguments}") for arguments in wanted]
-    sent = json.dumps([request.body for request in fake.requests], ensure_ascii=False)
-    shown = "".join(event.text for event in talk.heard if isinstance(event, TextDelta))
-    stored = "".join(item.text for _, item in talk.transcript)
-    assert not PYTHON_VALUE.search(stored)
-    assert odd.THOUGHT not in stored
+        assert matches == [(arguments, f"result of {arguments}") for arguments in targets]
+    body = json.dumps([request.body for request in fake.requests], ensure_ascii=False)
+    view = "".join(event.text for event in talk.heard if isinstance(event, TextDelta))
+    record = "".join(item.text for _, item in talk.transcript)
+    assert not PYTHON_VALUE.search(record)
+    assert odd.THOUGHT not in record
     if not kinds & {"unopened_thoughts", "unopened_text"}:
-        assert odd.THOUGHT[:20] not in shown
-        assert not PYTHON_VALUE.search(shown)
+        assert odd.THOUGHT[:20] not in view
+        assert not PYTHON_VALUE.search(view)
     if not kinds & {"reasoning_content", "reasoning", "all"}:
-        assert "Let me think" not in sent
+        assert "Let me think" not in body
 
 
 @pytest.mark.parametrize("kind", [*CHAT_ONLY, *odd.BYTE_KINDS, "all"])

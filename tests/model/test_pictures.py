@@ -67,8 +67,8 @@ async def test_pictures_of_the_newest_message_come_first(make: Make, fake: FakeO
 async def test_pictures_leave_room_for_a_long_message(make: Make, fake: FakeOpenAI) -> None:
     fake.models, files = [SMALL], MemoryFiles()
     talk = Talk(await make("chat", model=SMALL, context=5_000, files=files), preface="")
-    given = add_pictures(files, "one", "two")
-    assert await talk.say("word " * 1_500, given)
+    option = add_pictures(files, "one", "two")
+    assert await talk.say("word " * 1_500, option)
     assert (pictures(question_bodies(fake)[-1]), unseen(talk)) == ([], ("one.png", "two.png"))
 
 

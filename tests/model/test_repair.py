@@ -36,9 +36,9 @@ async def test_a_turn_that_died_between_call_and_output(make: Make, fake: FakeOp
     # The process died here, and the tool's outcome with it.
     assert await talk.say("What happened?") == "No idea, it broke."
     assert count_conversations(fake) == 1
-    sent = fake.request_bodies("/responses")[-1]["input"]
-    assert [item["type"] for item in sent] == ["function_call_output", "message"]
-    assert sent[0]["output"] == INTERRUPTED_OUTPUT
+    body = fake.request_bodies("/responses")[-1]["input"]
+    assert [item["type"] for item in body] == ["function_call_output", "message"]
+    assert body[0]["output"] == INTERRUPTED_OUTPUT
 
 
 async def test_an_output_whose_call_the_conversation_lost(make: Make, fake: FakeOpenAI) -> None:

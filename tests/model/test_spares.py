@@ -24,9 +24,9 @@ async def test_a_first_turn_takes_one_that_is_listed(
     assert {thread for thread, _ in late} == {""}, "they belong to no thread yet"
     before = len(fake.conversations)
     assert await second.say("hi") == "You said: hi"
-    (kept,) = [event for event in second.heard if isinstance(event, RemoteStored)]
-    assert kept.is_listed
-    assert ("", kept.remote) in late[:2]
+    (record,) = [event for event in second.heard if isinstance(event, RemoteStored)]
+    assert record.is_listed
+    assert ("", record.remote) in late[:2]
     made_for_the_first = [event for event in first.heard if isinstance(event, RemoteStored)]
     assert not made_for_the_first[0].is_listed
     await fake.wait_until(lambda: len(late) == 3)

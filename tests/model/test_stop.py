@@ -55,8 +55,8 @@ async def test_the_next_message_does_not_wait_for_the_drain(make: Make, fake: Fa
     assert await talk.say("thanks") == "You said: thanks"
     assert talk.thread.remote != old
     assert fake.running == 1, "the first answer is still being said"
-    said = [text_of(item) for item in fake.conversations[talk.thread.remote].items]
-    assert said == ["Tell me.", "thanks", "You said: thanks"]
+    messages = [text_of(item) for item in fake.conversations[talk.thread.remote].items]
+    assert messages == ["Tell me.", "thanks", "You said: thanks"]
 
 
 async def test_after_the_drain_the_conversation_is_looked_at(make: Make, fake: FakeOpenAI) -> None:
@@ -106,25 +106,25 @@ async def test_an_id_that_comes_late_is_told(
 
 async def test_an_id_that_was_read_and_not_heard_is_told() -> None:
     """It came in, but its listener went away before it listened."""
-    said: list[str] = []
-    read = asyncio.Event()
+    messages: list[str] = []
+    event = asyncio.Event()
 
     async def source() -> AsyncIterator[Json]:
         yield {"type": "response.created", "response": {"id": "resp_1"}}
-        read.set()
+        event.set()
         await asyncio.Event().wait()
 
     async def late(response: str) -> None:
-        said.append(response)
+        messages.append(response)
 
     streams = OpenStreams(grace=5.0)
     stream = streams.open(source(), "conv_1", 5.0, late)
-    await read.wait()
+    await event.wait()
     streams.stop_listening(stream, "conv_1")
     assert streams.is_draining("conv_1")
     assert "conv_1" in streams.uncertain
     await streams.close()
-    assert said == ["resp_1"]
+    assert messages == ["resp_1"]
     assert not streams.is_draining("conv_1")
 
 

@@ -50,9 +50,9 @@ async def test_text_that_was_shown_is_kept_and_paid_once(
     talk = Talk(await make(level))
     fake.say(Script(text="Half an answer.", fail=fail, on_disconnect="nothing"), "And more.")
     talk.begin("Tell me.")
-    completed = await talk.round()
-    assert completed.items[0].text == talk.text == "Half an "
-    assert "stopped before the end" in str(completed.broken)
+    completion = await talk.round()
+    assert completion.items[0].text == talk.text == "Half an "
+    assert "stopped before the end" in str(completion.broken)
     assert count_requests(fake) == 1
     assert await talk.say("Go on.") == "And more."
 
@@ -78,8 +78,8 @@ async def test_an_error_with_a_code_of_its_own_is_told_after_the_text(
     make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
     talk = Talk(await make(level))
-    broken = Script(text=LONG_ANSWER, fail="error_event", code="insufficient_quota")
-    fake.say(replace(broken, on_disconnect="nothing"))
+    script = Script(text=LONG_ANSWER, fail="error_event", code="insufficient_quota")
+    fake.say(replace(script, on_disconnect="nothing"))
     talk.begin("Tell me.")
     assert "no credit left" in str((await talk.round()).broken)
 
@@ -109,8 +109,8 @@ async def test_a_dropped_answer_is_taken_from_the_server(
     assert count_requests(fake) == 1
     assert await talk.say("thanks") == "Bye."
     (conversation,) = fake.conversations.values()
-    said = [item["content"][-1]["text"] for item in conversation.items]
-    assert said == ["Tell me.", LONG_ANSWER, "thanks", "Bye."]
+    messages = [item["content"][-1]["text"] for item in conversation.items]
+    assert messages == ["Tell me.", LONG_ANSWER, "thanks", "Bye."]
 
 
 async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
@@ -176,9 +176,9 @@ async def test_an_answer_without_its_last_sign_is_whole(
     talk = Talk(await make(level))
     fake.say(Script(text=LONG_ANSWER, fail="no_terminal"), "Another one.")
     talk.begin("Tell me.")
-    completed = await talk.round()
-    assert completed.items[0].text == talk.text == LONG_ANSWER
-    assert completed.broken is None
+    completion = await talk.round()
+    assert completion.items[0].text == talk.text == LONG_ANSWER
+    assert completion.broken is None
     assert count_requests(fake) == 1
 
 
@@ -261,9 +261,9 @@ async def test_a_cut_answer_says_so(make: Make, fake: FakeOpenAI, level: Level) 
     talk = Talk(await make(level))
     fake.say(Script(text="The beginning of", incomplete="max_output_tokens"))
     talk.begin("Tell me all.")
-    completed = await talk.round()
-    assert completed.is_truncated
-    assert completed.items[0].text == "The beginning of"
+    completion = await talk.round()
+    assert completion.is_truncated
+    assert completion.items[0].text == "The beginning of"
 
 
 @every_level

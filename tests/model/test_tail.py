@@ -90,8 +90,8 @@ def test_a_tail_becomes_a_plan(
 
 def test_an_answer_that_stands_there_is_taken_only_if_it_was_asked_for() -> None:
     tail = stored_rows(*OLD, user("c"), bot("d"))
-    asked = reconcile([*OLD, user("c")], tail, was_asked=True, is_complete=True)
-    assert asked == Reconciliation(answer_items=(bot("d"),))
+    question = reconcile([*OLD, user("c")], tail, was_asked=True, is_complete=True)
+    assert question == Reconciliation(answer_items=(bot("d"),))
     assert reconcile([*OLD, user("c")], tail, was_asked=False, is_complete=True) is None
 
 
@@ -132,9 +132,9 @@ def test_only_missing_items_are_sent(calls: list[int], data: strategies.DataObje
 
 
 def test_names_in_company_do_not_matter() -> None:
-    said = Item(kind="message", role="user", text="c", name="Ana")
+    item = Item(kind="message", role="user", text="c", name="Ana")
     assert reconcile(
-        [*OLD, said, bot("d"), user("e")],
+        [*OLD, item, bot("d"), user("e")],
         stored_rows(*OLD, user("Ana: c"), bot("d")),
         was_asked=False,
         is_complete=True,

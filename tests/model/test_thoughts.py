@@ -42,12 +42,12 @@ def test_thoughts_are_removed(text: str, answer: str) -> None:
 @given(strategies.sampled_from(CASES), strategies.lists(strategies.integers(1, 9), min_size=1))
 def test_a_growing_text_is_the_whole_one(case: tuple[str, str], sizes: list[int]) -> None:
     text, answer = case
-    growing, shown, at = GrowingAnswer(), "", 0
+    growing, view, at = GrowingAnswer(), "", 0
     for size in sizes * len(text):
         was_unopened = growing.is_unopened
         piece = growing.add(text[at : at + size])
-        shown = piece if growing.is_unopened and not was_unopened else shown + piece
+        view = piece if growing.is_unopened and not was_unopened else view + piece
         at += size
-    assert shown == growing.text
+    assert view == growing.text
     growing.end()
     assert growing.text == answer

@@ -117,8 +117,8 @@ async def test_a_call_in_the_text_runs(
     for text in (shown_text(talk), *(item.text for _, item in talk.transcript)):
         assert not any(mark in text.lower() for mark in OPENINGS)
         assert "Customers" not in text
-    (asked,) = [item for _, item in talk.transcript if item.text.startswith("Let me")]
-    assert asked.text.strip() == "Let me look."
+    (question,) = [item for _, item in talk.transcript if item.text.startswith("Let me")]
+    assert question.text.strip() == "Let me look."
 
 
 THOUGHTS = {
@@ -135,12 +135,12 @@ THOUGHTS = {
 def test_a_call_right_after_a_thought(form: str, thought: str) -> None:
     for piece in (1, 7, 1_000):
         growing, text = GrowingAnswer(), THOUGHTS[thought] + FORMS[form]
-        shown = "".join(growing.add(text[at : at + piece]) for at in range(0, len(text), piece))
+        view = "".join(growing.add(text[at : at + piece]) for at in range(0, len(text), piece))
         growing.end()
         assert read_written_calls(growing.calls, {"nocodb_query": QUERY.parameters})
         assert growing.text == ""
         if thought != "not opened":
-            assert shown == ""
+            assert view == ""
 
 
 @every_level
@@ -191,10 +191,10 @@ async def test_a_call_that_cannot_be_read_is_told(
     talk = Talk(await make("chat"), tools=(QUERY,))
     fake.say(Script(text=f"Let me look.\n\n{markup}", piece=7))
     talk.begin("Which customers?")
-    completed = await talk.round()
-    assert [item.text.strip() for item in completed.items] == ["Let me look."]
-    assert completed.broken
-    assert "could not read" in completed.broken.words()
+    completion = await talk.round()
+    assert [item.text.strip() for item in completion.items] == ["Let me look."]
+    assert completion.broken
+    assert "could not read" in completion.broken.words()
     fake.say(Script(text=markup, piece=7), Script(text=markup, piece=7))
     talk.begin("Which customers?")
     with pytest.raises(ModelError, match="could not read"):
@@ -222,6 +222,6 @@ async def test_a_call_that_the_limit_cut_does_not_run(make: Make, fake: FakeOpen
     talk = Talk(await make("chat"), tools=(QUERY,))
     fake.say(Script(text=f"Let me look.\n\n{DSML[:-60]}", incomplete="max_output_tokens"))
     talk.begin("Which customers?")
-    completed = await talk.round()
-    assert [item.text.strip() for item in completed.items] == ["Let me look."]
-    assert completed.is_truncated
+    completion = await talk.round()
+    assert [item.text.strip() for item in completion.items] == ["Let me look."]
+    assert completion.is_truncated

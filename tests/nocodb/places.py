@@ -52,6 +52,6 @@ async def refusal(asked: Awaitable[object]) -> NocoError:
 
 async def catch_error(asked: Awaitable[object]) -> ToolError:
     """Return the error that is raised, of NocoDB or of a tool itself."""
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         await asked
-    return caught.value
+    return error.value

@@ -21,8 +21,8 @@ from tests.nocodb.tables import NOW
 class Reader:
     def __init__(self, api: TableApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
         self.schemas = schemas
-        made = build_read_tools(api, schemas, clock=now.timestamp, most=most)
-        self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
+        read_tools = build_read_tools(api, schemas, clock=now.timestamp, most=most)
+        self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in read_tools}
         self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=MemoryContextFiles())
         self.last = Outcome("ok", "")
 
@@ -33,8 +33,8 @@ class Reader:
 
     async def call(self, tool: str, **args: object) -> dict[str, Any]:
         self.last = await self._tools[tool].run(self._ctx, json.dumps(args))
-        told: dict[str, Any] = json.loads(self.last.text)
-        return told
+        data: dict[str, Any] = json.loads(self.last.text)
+        return data
 
     async def query(self, table: str, *filters: tuple[str, str, object], **args: object) -> Any:
         return await self.call(
@@ -43,10 +43,10 @@ class Reader:
 
     async def ids(self, table: str, *filters: tuple[str, str, object], **args: object) -> list[int]:
         """Of all rows that fit, up to 50, by id."""
-        told = await self.query(table, *filters, limit=50, fields=["Id"], **args)
-        found = [int(row["id"]) for row in told["rows"]]
-        assert told["total"] == len(found)
-        return sorted(found)
+        result = await self.query(table, *filters, limit=50, fields=["Id"], **args)
+        matches = [int(row["id"]) for row in result["rows"]]
+        assert result["total"] == len(matches)
+        return sorted(matches)
 
     async def summary(
         self,
@@ -55,12 +55,12 @@ class Reader:
         where: tuple[tuple[str, str, object], ...] = (),
         **args: object,
     ) -> Any:
-        asked = [{"field": name, "fn": fn} for name, fn in aggregates]
+        questions = [{"field": name, "fn": fn} for name, fn in aggregates]
         return await self.call(
             "nocodb_summarize",
             table=table,
             filters=_filter_arguments(where),
-            aggregates=asked,
+            aggregates=questions,
             **args,
         )
 

@@ -126,67 +126,67 @@ async def test_a_row_is_read_with_links_and_files(place: Place) -> None:
 async def test_aggregates_are_computed_by_field_id(place: Place) -> None:
     api, table = await customers(place)
     value, status = table.field("Value").id, table.field("Status").id
-    wanted = [
+    targets = [
         FieldAggregate(value, "sum"),
         FieldAggregate(value, "avg"),
         FieldAggregate(status, "count_unique"),
     ]
-    assert await api.fetch_aggregates(table.at, wanted) == {
+    assert await api.fetch_aggregates(table.at, targets) == {
         "Value": 4882.5,
         f"{value}:1": 162.75,
         "Status": 3,
     }
-    some = await api.fetch_aggregates(table.at, wanted[:1], f"({status},eq,Lead)")
+    some = await api.fetch_aggregates(table.at, targets[:1], f"({status},eq,Lead)")
     assert some == {"Value": sum(number * 10.5 for number in range(3, 31, 3))}
     assert await api.fetch_aggregates(table.at, [FieldAggregate("Value", "sum")]) == {}
     with pytest.raises(ValueError, match="quotes"):
-        await api.fetch_aggregates(table.at, wanted, f'({status},eq,"Lead")')
+        await api.fetch_aggregates(table.at, targets, f'({status},eq,"Lead")')
 
 
 async def test_rows_are_made_written_and_deleted(own_place: Place) -> None:
     api, table = await customers(own_place)
-    made = await api.create_rows(
+    rows = await api.create_rows(
         table.at, [{"Name": f"New {n}", "Value": str(n), "Status": "Lead"} for n in range(10)]
     )
-    assert [row.fields["Name"] for row in made] == [f"New {n}" for n in range(10)]
-    assert [row.fields["Value"] for row in made] == list(range(10))
-    written = await api.update_rows(
-        table.at, [NocoRecord(made[3].id, {"Value": None, "Active": True, "Tags": ["vip", "new"]})]
+    assert [row.fields["Name"] for row in rows] == [f"New {n}" for n in range(10)]
+    assert [row.fields["Value"] for row in rows] == list(range(10))
+    output = await api.update_rows(
+        table.at, [NocoRecord(rows[3].id, {"Value": None, "Active": True, "Tags": ["vip", "new"]})]
     )
-    assert [row.id for row in written] == [made[3].id]
-    assert {n: written[0].fields[n] for n in ("Name", "Value", "Active", "Tags")} == {
+    assert [row.id for row in output] == [rows[3].id]
+    assert {n: output[0].fields[n] for n in ("Name", "Value", "Active", "Tags")} == {
         "Name": "New 3",
         "Value": None,
         "Active": True,
         "Tags": ["vip", "new"],
     }
-    await api.delete_rows(table.at, [row.id for row in made])
+    await api.delete_rows(table.at, [row.id for row in rows])
     assert await api.count_rows(table.at) == 30
 
 
 async def test_unknown_fields_are_ignored_without_a_word(own_place: Place) -> None:
     api, table = await customers(own_place)
-    (made,) = await api.create_rows(table.at, [{"name": "lower case", "Nope": 1}])
-    assert made.fields["Name"] is None
-    (written,) = await api.update_rows(table.at, [NocoRecord(made.id, {"value": 78})])
-    assert written.fields["Value"] is None
+    (row,) = await api.create_rows(table.at, [{"name": "lower case", "Nope": 1}])
+    assert row.fields["Name"] is None
+    (rows,) = await api.update_rows(table.at, [NocoRecord(row.id, {"value": 78})])
+    assert rows.fields["Value"] is None
 
 
 async def test_values_that_nocodb_refuses(own_place: Place) -> None:
     api, table = await customers(own_place)
-    refused: list[tuple[dict[str, object], str]] = [
+    refusals: list[tuple[dict[str, object], str]] = [
         ({"Status": "lead"}, "bad_value"),
         ({"Value": "abc"}, "bad_value"),
         ({"Since": "soon"}, "bad_value"),
         ({"CreatedAt": "2026-01-01"}, "bad_call"),
         ({"Orders": [{"id": 3}]}, "nocodb_failed"),
     ]
-    for fields, code in refused:
+    for fields, code in refusals:
         error = await catch_error(api.update_rows(table.at, [NocoRecord("1", fields)]))
         assert error.code == code, fields
     # It reads a day as Americans write it: this is why only ISO days are ever sent.
-    (written,) = await api.update_rows(table.at, [NocoRecord("1", {"Since": "03/04/2026"})])
-    assert written.fields["Since"] == "2026-03-04"
+    (rows,) = await api.update_rows(table.at, [NocoRecord("1", {"Since": "03/04/2026"})])
+    assert rows.fields["Since"] == "2026-03-04"
 
 
 async def test_one_missing_row_refuses_the_whole_batch(own_place: Place) -> None:
@@ -211,13 +211,13 @@ async def test_ten_rows_are_the_most_in_one_call(own_place: Place) -> None:
     with pytest.raises(ValueError, match="0 rows"):
         await api.delete_rows(table.at, [])
     eleven = [{"fields": {"Name": "x"}}] * 11
-    with pytest.raises(HttpAnswer) as caught:
+    with pytest.raises(HttpAnswer) as error:
         await own_place.http.post_json(
             f"{own_place.url}/api/v3/data/{own_place.base}/{table.id}/records",
             eleven,
             headers={"xc-token": own_place.token},
         )
-    assert caught.value.json["error"] == "ERR_MAX_PAYLOAD_LIMIT_EXCEEDED"
+    assert error.value.json["error"] == "ERR_MAX_PAYLOAD_LIMIT_EXCEEDED"
 
 
 async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> None:
@@ -227,9 +227,9 @@ async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> 
     forty = [str(number) for number in range(1, 41)]
     await api.write_links(table.at, field, "2", forty, remove=False)
     await api.write_links(table.at, field, "2", ["1"], remove=False)
-    linked = await api.fetch_linked_rows(table.at, field, "2")
-    assert [row.id for row in linked] == forty
-    assert linked[0].fields == {"Title": "Order 01"}
+    linked_rows = await api.fetch_linked_rows(table.at, field, "2")
+    assert [row.id for row in linked_rows] == forty
+    assert linked_rows[0].fields == {"Title": "Order 01"}
     assert len((await api.fetch_record(table.at, "2")).fields["Orders"]) == 25
     assert await api.fetch_linked_rows(table.at, field, "1") == []
     assert await api.fetch_linked_rows(orders.at, back, "1") == [
@@ -243,8 +243,8 @@ async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> 
     assert (await refusal(api.fetch_linked_rows(table.at, field, "999"))).code == "not_found"
     unknown = api.write_links(table.at, field, "2", ["999"], remove=False)
     assert (await refusal(unknown)).code == "not_found"
-    (made,) = await api.create_rows(table.at, [{"Name": "Linked", "Orders": [{"id": "7"}]}])
-    assert made.fields["Orders"] == [{"id": 7, "fields": {"Title": "Order 07"}}]
+    (result,) = await api.create_rows(table.at, [{"Name": "Linked", "Orders": [{"id": "7"}]}])
+    assert result.fields["Orders"] == [{"id": 7, "fields": {"Title": "Order 07"}}]
 
 
 async def test_a_viewer_reads_and_writes_nothing(place: Place) -> None:

@@ -226,9 +226,9 @@ async def test_no_error_holds_the_token_or_the_address(
     for status in (400, 401, 403, 404, 422, 429, 500, 503):
         fake.fail(3, status, {"message": f"at {fake.origin} with {filled.OWNER * 3}"})
         error = await catch_error(api.fetch_record(at, "1"))
-        told = f"{error!r} {error} {error.hint}"
-        assert filled.OWNER not in told
-        assert fake.origin not in told
+        text = f"{error!r} {error} {error.hint}"
+        assert filled.OWNER not in text
+        assert fake.origin not in text
         fake.clear_troubles()
 
 

@@ -85,9 +85,9 @@ def card_values(tools: WriteTools) -> dict[str, str]:
 
 async def test_uploads_that_are_refused(own_place: Place, place: Place) -> None:
     viewer = NocoApi(place.url, place.viewer, place.http, pauses=())
-    refused = await refusal(viewer.upload_file("a.txt", "text/plain", b"a"))
-    assert refused.code == "nocodb_forbidden"
-    assert "Ponte's NocoDB user does not have permission to upload files." in str(refused)
+    refusals = await refusal(viewer.upload_file("a.txt", "text/plain", b"a"))
+    assert refusals.code == "nocodb_forbidden"
+    assert "Ponte's NocoDB user does not have permission to upload files." in str(refusals)
     large = await refusal(own_place.api().upload_file("a", "text/plain", b"a" * ((20 << 20) + 1)))
     assert (large.code, large.unsure) == ("too_large", False)
     wrong = NocoApi(place.url, "wrong", place.http, pauses=())
@@ -259,9 +259,9 @@ async def test_a_file_that_was_added_meanwhile_is_kept(tools: WriteTools) -> Non
     assert titles(await tools.cell("Customers", "2", "Contract")) == ["note.txt", "receipt.pdf"]
     tools.files.add("last.txt", "text/plain", b"last")
     last = await attach(tools, "last.txt")
-    for change, left in ((first, ["note.txt", "last.txt"]), (last, ["note.txt"])):
+    for change, remaining_files in ((first, ["note.txt", "last.txt"]), (last, ["note.txt"])):
         assert [step.state for step in (await tools.undone(change)).steps] == ["done"]
-        assert titles(await tools.cell("Customers", "2", "Contract")) == left
+        assert titles(await tools.cell("Customers", "2", "Contract")) == remaining_files
     assert [step.state for step in (await tools.undone(first)).steps] == ["changed"]
 
 
@@ -322,16 +322,16 @@ async def test_after_a_crash_the_row_tells_whether_the_file_is_attached(tools: W
 async def test_a_file_of_a_row_is_read_as_it_was_stored(own_place: Place) -> None:
     """Its name, type and size stay, whatever the name."""
     for name in NAMES:
-        stored = await own_place.api().upload_file(name, "text/csv", b"a;b\n", by="slack:U1")
-        assert (stored["size"], stored["mimetype"]) == (4, "text/csv")
-        assert stored["path"].startswith("download/")
-        assert stored["signedPath"].startswith("dltemp/")
-        await put(own_place, [{**stored, "title": name}])
+        upload = await own_place.api().upload_file(name, "text/csv", b"a;b\n", by="slack:U1")
+        assert (upload["size"], upload["mimetype"]) == (4, "text/csv")
+        assert upload["path"].startswith("download/")
+        assert upload["signedPath"].startswith("dltemp/")
+        await put(own_place, [{**upload, "title": name}])
         reader = Reader(own_place)
         row = (await reader.read(None)).text
-        shown = clean_text(name)
-        assert json.loads(row)["row"]["Contract"] == f"{shown} (4 B)"
-        outcome = await reader.read(shown)
+        view = clean_text(name)
+        assert json.loads(row)["row"]["Contract"] == f"{view} (4 B)"
+        outcome = await reader.read(view)
         assert outcome.shows_files
         assert [(f.type, f.size) for f in outcome.files] == [("text/csv", 4)]
         assert reader.files.stored[outcome.files[0].id][1] == b"a;b\n"

@@ -46,8 +46,8 @@ async def test_an_approved_change_reads_the_description_once_for_each_batch(
     write_tools: WriteTools, fake: FakeNocoDB, rows: int, batches: int
 ) -> None:
     """Four calls: the description, the rows, the write, the rows again. It made six."""
-    asked = changes(*range(1, rows + 1))
-    draft = await write_tools.draft("nocodb_update", changes=asked)
+    question = changes(*range(1, rows + 1))
+    draft = await write_tools.draft("nocodb_update", changes=question)
     fake.calls.clear()
     steps = await apply_draft(write_tools, draft)
     assert [step.state for step in steps] == ["done"] * rows
@@ -114,8 +114,8 @@ async def test_a_lost_answer_is_looked_for_on_the_same_description(
 async def test_an_empty_cell_that_has_been_filled_keeps_its_row(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_delete", ids=[1])
     (row,) = draft.rows
-    known = {name: value for name, value in (row.before or {}).items() if name != "Value"}
-    assert await write_tools.standing(draft, [RowWrite("1", before=known)]) == ["other"]
+    fields = {name: value for name, value in (row.before or {}).items() if name != "Value"}
+    assert await write_tools.standing(draft, [RowWrite("1", before=fields)]) == ["other"]
     more = {**(row.before or {}), "Gone": "x"}
     assert await write_tools.standing(draft, [RowWrite("1", before=more)]) == ["other"]
 
@@ -134,9 +134,9 @@ async def test_many_links_are_removed_in_several_calls(
     draft = await write_tools.draft(
         "nocodb_update", changes=[{"id": 5, "fields": {"Reads": [1, 2]}}]
     )
-    done = await write_tools.all_done(draft)
+    outcome = await write_tools.all_done(draft)
     assert readings.pairs == [(5, 1), (5, 2)]
-    await write_tools.undone(done)
+    await write_tools.undone(outcome)
     assert len(readings.pairs) == 250
 
 

@@ -58,8 +58,8 @@ def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
     moments = {
         f"{day} 22:59:00+00:00" if day > "2026-11" else f"{day} 21:59:00+00:00": day for day in days
     }
-    told = [day[-5:] for moment, day in moments.items() if holds(moment)]
-    assert " ".join([*told, *(["None"] if holds(None) else [])]) == fits
+    texts = [day[-5:] for moment, day in moments.items() if holds(moment)]
+    assert " ".join([*texts, *(["None"] if holds(None) else [])]) == fits
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ async def test_figures_that_nocodb_tells(type: str, fn: Fn, told: list[object], 
 )
 def test_what_nocodb_can_tell(type: str, exact: str, rounded: str) -> None:
     fns: tuple[Fn, ...] = ("filled", "sum", "avg", "min", "max", "median", "unique")
-    for told, wanted in ((exact, True), (rounded, False)):
+    for text, target in ((exact, True), (rounded, False)):
         field = Field("cx", "X", type)
-        found = [fn for fn in fns if can_aggregate(make_selection(), [(field, fn)], exact=wanted)]
-        assert " ".join(found) == told
+        matches = [fn for fn in fns if can_aggregate(make_selection(), [(field, fn)], exact=target)]
+        assert " ".join(matches) == text
     assert not can_aggregate(make_selection(), [(Field("X", "X", "Number"), "sum")], exact=False)
     assert not can_aggregate(make_selection(("Name", "eq", "a,b")), [], exact=False), (
         "v2 knows no quotes"

@@ -56,11 +56,11 @@ async def test_moments_are_the_askers(write_tools: WriteTools) -> None:
 
 async def test_rows_that_hold_it_already_are_left_out(write_tools: WriteTools) -> None:
     changes = [{"id": n, "fields": {"Status": "Active"}} for n in (1, 2, 3, 4)]
-    said = await write_tools.call_tool("nocodb_update", changes=changes)
-    assert said == "Proposed. 2 more rows hold these values already and are left out."
+    tool = await write_tools.call_tool("nocodb_update", changes=changes)
+    assert tool == "Proposed. 2 more rows hold these values already and are left out."
     assert [row.id for row in write_tools.drafts[-1].rows] == ["2", "3"]
-    refused = await write_tools.error_of_call("nocodb_update", changes=changes[:1])
-    assert refused.code == "no_change"
+    error = await write_tools.error_of_call("nocodb_update", changes=changes[:1])
+    assert error.code == "no_change"
 
 
 async def test_filters_become_ids_now(write_tools: WriteTools) -> None:
@@ -70,8 +70,8 @@ async def test_filters_become_ids_now(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_delete", filters=lead)
     assert len(draft.rows) == 10
     none = [{"field": "Name", "op": "eq", "value": "nobody"}]
-    refused = await write_tools.error_of_call("nocodb_delete", filters=none)
-    assert refused.code == "no_rows"
+    error = await write_tools.error_of_call("nocodb_delete", filters=none)
+    assert error.code == "no_rows"
 
 
 async def test_any_quote_names_one_row(own_write_tools: WriteTools) -> None:
@@ -134,25 +134,25 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
 async def test_what_nocodb_would_ignore_guess_or_refuse(write_tools: WriteTools) -> None:
     for fields, code, hint in BAD_FIELDS:
         changes = [{"id": 3, "fields": fields}]
-        for refused in (
+        for refusals in (
             await write_tools.error_of_call("nocodb_update", changes=changes),
             await write_tools.error_of_call("nocodb_create", rows=[fields]),
         ):
-            assert (refused.code, hint in refused.hint) == (code, True), (fields, refused.hint)
+            assert (refusals.code, hint in refusals.hint) == (code, True), (fields, refusals.hint)
 
 
 async def test_rows_that_are_not_there_and_rows_that_come_twice(write_tools: WriteTools) -> None:
-    refused = await write_tools.error_of_call("nocodb_delete", ids=[1, 999, 998])
-    assert str(refused) == "Row 999, 998 not found in Customers."
+    error = await write_tools.error_of_call("nocodb_delete", ids=[1, 999, 998])
+    assert str(error) == "Row 999, 998 not found in Customers."
     twice = [{"id": 3, "fields": {"Value": 1}}, {"id": "3", "fields": {"Value": 2}}]
-    refused = await write_tools.error_of_call("nocodb_update", changes=twice)
-    assert str(refused) == "These rows appear twice: 3."
+    error = await write_tools.error_of_call("nocodb_update", changes=twice)
+    assert str(error) == "These rows appear twice: 3."
 
 
 async def test_a_hundred_rows_at_most(write_tools: WriteTools) -> None:
     rows = [{"Name": f"n{n}"} for n in range(101)]
-    refused = await write_tools.error_of_call("nocodb_create", rows=rows)
-    assert (refused.code, refused.values["count"]) == ("too_many_rows", 101)
+    error = await write_tools.error_of_call("nocodb_create", rows=rows)
+    assert (error.code, error.values["count"]) == ("too_many_rows", 101)
     assert len((await write_tools.draft("nocodb_create", rows=rows[1:])).rows) == 100
 
 
@@ -166,8 +166,8 @@ async def test_links_come_and_go_by_writes_of_their_own(write_tools: WriteTools)
     assert coming.before == {"Name": "Customer 01", "Orders": []}
     assert link_labels((coming.after or {})["Orders"]) == ["7 Order 07"]
     assert draft.row_count == 1
-    refused = await write_tools.error_of_call("nocodb_link", id=1, link_field="Orders", add=[1, 2])
-    assert refused.code == "no_change"
+    error = await write_tools.error_of_call("nocodb_link", id=1, link_field="Orders", add=[1, 2])
+    assert error.code == "no_change"
     assert (
         await write_tools.error_of_call("nocodb_link", id=1, link_field="Name", add=[1])
     ).code == "bad_field"
@@ -175,12 +175,12 @@ async def test_links_come_and_go_by_writes_of_their_own(write_tools: WriteTools)
 
 async def test_a_row_that_changes_its_owner_is_shown_with_both(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_link", id=2, link_field="Orders", add=[1, 9])
-    given, taken = draft.rows
-    assert (given.id, given.after) == ("1", {"Orders": []})
-    assert link_labels((given.before or {})["Orders"]) == ["1 Order 01"]
-    assert link_labels((taken.after or {})["Orders"]) == ["1 Order 01", "9 Order 09"]
-    refused = await write_tools.error_of_call("nocodb_create", rows=[{"Name": "C", "Orders": [1]}])
-    assert str(refused) == "Order 01 already belongs to Customer 01 (row 1)."
+    added_row, removed_row = draft.rows
+    assert (added_row.id, added_row.after) == ("1", {"Orders": []})
+    assert link_labels((added_row.before or {})["Orders"]) == ["1 Order 01"]
+    assert link_labels((removed_row.after or {})["Orders"]) == ["1 Order 01", "9 Order 09"]
+    error = await write_tools.error_of_call("nocodb_create", rows=[{"Name": "C", "Orders": [1]}])
+    assert str(error) == "Order 01 already belongs to Customer 01 (row 1)."
 
 
 async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> None:
@@ -203,8 +203,8 @@ async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> 
         ("nocodb_update", {"changes": [{"id": 1, "fields": two}]}),
         ("nocodb_create", {"rows": [two]}),
     ):
-        refused = await write_tools.error_of_call(tool, table="Orders", **arguments)
-        assert str(refused) == "Customers can link to only one row.", tool
+        error = await write_tools.error_of_call(tool, table="Orders", **arguments)
+        assert str(error) == "Customers can link to only one row.", tool
 
 
 async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) -> None:
@@ -229,11 +229,11 @@ async def test_a_table_that_may_only_be_read(place: Place) -> None:
         place.http,
         rules=TableRules({"Orders": TableRule("read")}),
     )
-    refused = await write_tools.error_of_call("nocodb_delete", table="Orders", ids=[1])
-    assert str(refused) == "The table Orders is read-only here. This is set in ponte.toml."
+    error = await write_tools.error_of_call("nocodb_delete", table="Orders", ids=[1])
+    assert str(error) == "The table Orders is read-only here. This is set in ponte.toml."
     await write_tools.draft("nocodb_delete", ids=[2])
-    refused = await write_tools.error_of_call("nocodb_link", id=2, link_field="Orders", add=[9])
-    assert refused.code == "read_only", "a link is written there too"
+    error = await write_tools.error_of_call("nocodb_link", id=2, link_field="Orders", add=[9])
+    assert error.code == "read_only", "a link is written there too"
 
 
 @only_fake
@@ -248,5 +248,5 @@ async def test_a_withheld_column_cannot_be_guessed_at_by_proposing(
     change = {"set": {"Title": "x"}} if tool == "nocodb_update" else {}
     for guess in ("abc", "abd"):
         secret = {"field": "senha", "op": "contains", "value": guess}
-        refused = await write_tools.error_of_call(tool, table="Orders", filters=[secret], **change)
-        assert refused.code == "withheld"
+        error = await write_tools.error_of_call(tool, table="Orders", filters=[secret], **change)
+        assert error.code == "withheld"

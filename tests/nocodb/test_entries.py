@@ -102,9 +102,9 @@ def test_values_that_a_field_accepts(type: str, value: object, kept: object) -> 
     ],
 )
 def test_values_that_a_field_refuses(type: str, value: object) -> None:
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         parse_value(field(type), value, ZONE)
-    assert "Field" in str(caught.value)
+    assert "Field" in str(error.value)
 
 
 @pytest.mark.parametrize(

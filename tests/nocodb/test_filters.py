@@ -79,8 +79,10 @@ def test_a_filter_is_said_in_ids_and_quotes(field: str, op: Op, value: Value, te
     ],
 )
 def test_a_date_becomes_days(op: Op, value: Value, days: Sequence[str]) -> None:
-    said = [f'(cdue,{op},exactDate,"{day}")' for op, day in (each.split() for each in days)]
-    assert where(("Due", op, value)) == (f"({'~and'.join(said)})" if len(said) > 1 else said[0])
+    messages = [f'(cdue,{op},exactDate,"{day}")' for op, day in (each.split() for each in days)]
+    assert where(("Due", op, value)) == (
+        f"({'~and'.join(messages)})" if len(messages) > 1 else messages[0]
+    )
 
 
 def test_a_moment_is_asked_for_in_utc() -> None:
@@ -126,10 +128,10 @@ def test_any_of_several_is_a_group() -> None:
 def test_what_cannot_be_asked_is_told(
     field: str, op: Op, value: Value, code: str, hint: str
 ) -> None:
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         make_selection((field, op, value))
-    assert caught.value.code == code
-    assert caught.value.hint.startswith(hint) or hint in caught.value.hint
+    assert error.value.code == code
+    assert error.value.hint.startswith(hint) or hint in error.value.hint
 
 
 def test_too_many_filters_are_refused() -> None:
@@ -246,13 +248,13 @@ def test_no_value_breaks_out_of_its_quotation(value: str, others: list[str], op:
     for id, cell in enumerate(cells):
         table.rows[id] = {"Name": cell}
     selection = make_selection(("Name", op, [value] if op == "in" else value))
-    asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
-    found = [
+    question = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
+    matches = [
         id
         for id in table.rows
-        if asked(id) and selection.matches(NocoRecord(str(id), table.rows[id]))
+        if question(id) and selection.matches(NocoRecord(str(id), table.rows[id]))
     ]
-    assert found == [id for id, cell in enumerate(cells) if _fits(op, cell, value)]
+    assert matches == [id for id, cell in enumerate(cells) if _fits(op, cell, value)]
 
 
 @given(values=st.lists(st.text(alphabet=AWKWARD, min_size=1, max_size=8), min_size=2, max_size=4))
@@ -262,13 +264,13 @@ def test_several_values_do_not_break_out_together(values: list[str]) -> None:
     each: list[tuple[str, Op, Value]] = [("Name", "eq", value) for value in values[1:-1]]
     last: tuple[str, Op, Value] = ("Name", "in", [values[0], values[-1]])
     selection = make_selection(*each, last, match="any")
-    asked = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
-    found = {
+    question = parse_filter(selection.where.v3, table) if selection.where.v3 else lambda id: True
+    matches = {
         id
         for id, row in table.rows.items()
-        if asked(id) and selection.matches(NocoRecord(str(id), row))
+        if question(id) and selection.matches(NocoRecord(str(id), row))
     }
-    assert found == {id for id, row in table.rows.items() if row["Name"] in values}
+    assert matches == {id for id, row in table.rows.items() if row["Name"] in values}
 
 
 def _fits(op: Op, cell: str | None, value: str) -> bool:
@@ -381,7 +383,7 @@ def test_a_span_is_described_by_its_dates(text: str, words: str) -> None:
     ],
 )
 def test_what_is_no_date_is_told(text: str) -> None:
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         TimeSpan.of(text, FRIDAY)
-    assert caught.value.code == "bad_date"
-    assert "this_month" in caught.value.hint
+    assert error.value.code == "bad_date"
+    assert "this_month" in error.value.hint

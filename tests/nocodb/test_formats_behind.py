@@ -112,19 +112,19 @@ EXACT = {"id": "exact", "title": "Exact", "type": "Decimal", "options": {"precis
 )  # fmt: skip
 async def test_the_field_behind_decides(field: dict[str, Any], cell: object, text: str) -> None:
     orders: list[Mapping[str, Any]] = [AMOUNT, DAY, MOMENT, EXACT]
-    written, _ = await format_shown([TO_ORDERS, field], orders, cell)
-    assert written == text
+    output, _ = await format_shown([TO_ORDERS, field], orders, cell)
+    assert output == text
 
 
 async def test_a_chain_of_lookups_is_followed_and_a_circle_ends() -> None:
     totals = rollup("price")
     lines = [{**rollup("amount", link="customer"), "id": "price"}, TO_CUSTOMER]
-    written, described = await format_shown([TO_ORDERS, totals, AMOUNT], lines, 5)
-    assert (written, described) == ("R$\u00a05,00", ["mcustomers", "morders"])
+    text, description = await format_shown([TO_ORDERS, totals, AMOUNT], lines, 5)
+    assert (text, description) == ("R$\u00a05,00", ["mcustomers", "morders"])
     circle = {**lookup("lookup-back", link="customer"), "id": "back"}
     back = {**lookup("back"), "id": "lookup-back"}
-    written, _ = await format_shown([TO_ORDERS, back], [TO_CUSTOMER, circle], [5])
-    assert written == "5"
+    text, _ = await format_shown([TO_ORDERS, back], [TO_CUSTOMER, circle], [5])
+    assert text == "5"
 
 
 async def test_a_field_is_not_shown_while_nobody_knows_whether_it_shows_a_secret() -> None:
@@ -138,6 +138,6 @@ async def test_a_rollup_of_linked_rows_has_its_format_there_too() -> None:
     api: Any = Api({"mcustomers": customers, "morders": [TO_CUSTOMER, AMOUNT]})
     schemas = Schemas(api, clock=time.monotonic)
     table = await schemas.describe_with_links(Viewer(), "orders", ["Customer.Shown"])
-    shown, own = (table.field(name) for name in ("Customer.Shown", "Amount"))
-    filled, amount = await schemas.fill_formats(Viewer(), table, [shown, own])
-    assert filled.format == amount.format == "currency BRL 2"
+    view, own = (table.field(name) for name in ("Customer.Shown", "Amount"))
+    form, amount = await schemas.fill_formats(Viewer(), table, [view, own])
+    assert form.format == amount.format == "currency BRL 2"

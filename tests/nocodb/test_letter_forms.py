@@ -27,9 +27,9 @@ async def count(reader: Reader, *filters: tuple[str, str, object]) -> int:
         "Customers", ("Value", "sum"), where=(("Value", "eq", 2), *filters)
     )
     assert summary["all"]["sum of Value"] == 2 * summary["total"]
-    found = await reader.query("Customers", ("Value", "eq", 2), *filters)
-    assert found["total"] == summary["total"]
-    return int(found["total"])
+    result = await reader.query("Customers", ("Value", "eq", 2), *filters)
+    assert result["total"] == summary["total"]
+    return int(result["total"])
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

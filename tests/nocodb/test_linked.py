@@ -44,9 +44,9 @@ async def shop(own_table_place: Place) -> Reader:
 async def link(
     api: TableApi, schemas: Schemas, table: str, field: str, id: int, ids: range
 ) -> None:
-    described = await schemas.describe_table(Viewer(), table)
-    link = described.field(field)
-    await api.write_links(described.at, link.id, str(id), [str(n) for n in ids], remove=False)
+    description = await schemas.describe_table(Viewer(), table)
+    link = description.field(field)
+    await api.write_links(description.at, link.id, str(id), [str(n) for n in ids], remove=False)
 
 
 @pytest.fixture
@@ -69,14 +69,14 @@ def by(told: dict[str, Any], group: str, *names: str) -> dict[str, Any]:
 
 async def test_orders_by_a_field_of_their_customer(shop: Reader) -> None:
     """Those without a customer are a group of their own."""
-    told = await shop.summary("Orders", ("Amount", "sum"), group_by="Customers.Status")
-    assert by(told, "Customers.Status", "rows", "sum of Amount") == {
+    summary = await shop.summary("Orders", ("Amount", "sum"), group_by="Customers.Status")
+    assert by(summary, "Customers.Status", "rows", "sum of Amount") == {
         "Lost": (40, total(*range(3, 43))),
         "(empty)": (15, total(*range(46, 61))),
         "Lead": (3, total(43, 44, 45)),
         "Active": (2, total(1, 2)),
     }
-    assert (told["total"], told["all"]) == (60, {"sum of Amount": total(*range(1, 61))})
+    assert (summary["total"], summary["all"]) == (60, {"sum of Amount": total(*range(1, 61))})
     assert "Orders with Customers (" in shop.last.sources[0]
     assert " rows): 60 of 60 rows" in shop.last.sources[0]
 
@@ -84,7 +84,7 @@ async def test_orders_by_a_field_of_their_customer(shop: Reader) -> None:
 @without_nocodb
 async def test_the_sum_of_linked_rows_by_a_field_of_ones_own(shop: Reader) -> None:
     """NocoDB lists 25 linked rows in a cell, and customer 2 has 40."""
-    told = await shop.summary(
+    summary = await shop.summary(
         "Customers",
         ("Orders.Amount", "sum"),
         ("Orders.Due", "max"),
@@ -92,50 +92,50 @@ async def test_the_sum_of_linked_rows_by_a_field_of_ones_own(shop: Reader) -> No
         group_by="Status",
     )
     names = "rows", "sum of Orders.Amount", "count of Orders", "max of Orders.Due"
-    assert by(told, "Status", *names) == {
+    assert by(summary, "Status", *names) == {
         "Active": (10, total(1, 2), 2, "2026-03-15"),
         "Lead": (10, total(43, 44, 45), 3, "2026-10-15"),
         "Lost": (10, total(*range(3, 43)), 40, "2026-12-15"),
     }
-    assert told["all"]["count of Orders"] == 45
-    assert "overlap" not in told
+    assert summary["all"]["count of Orders"] == 45
+    assert "overlap" not in summary
 
 
 async def test_customers_without_an_order_this_year_and_with_one(shop: Reader) -> None:
     year = "2026"
-    told = await shop.query("Customers", ("Orders.Due", "neq", year), fields=["Name"])
-    assert (told["total"], told["returned"]) == (27, 20)
+    result = await shop.query("Customers", ("Orders.Due", "neq", year), fields=["Name"])
+    assert (result["total"], result["returned"]) == (27, 20)
     words = "Customers with Orders (60 of 60 rows), no Orders: Due is 2026: 20 of 27 rows"
     assert words in shop.last.sources[0]
-    told = await shop.query("Customers", ("Orders.Due", "eq", "2026-10"), fields=["Name"])
-    assert [row["id"] for row in told["rows"]] == ["2", "3"]
-    told = await shop.query("Customers", ("Orders.Due", "eq", "2025"))
-    assert told["total"] == 0
+    result = await shop.query("Customers", ("Orders.Due", "eq", "2026-10"), fields=["Name"])
+    assert [row["id"] for row in result["rows"]] == ["2", "3"]
+    result = await shop.query("Customers", ("Orders.Due", "eq", "2025"))
+    assert result["total"] == 0
 
 
 @without_nocodb
 async def test_one_linked_row_must_fit_all_filters(shop: Reader) -> None:
     """Order 45 is due in October and not paid, 44 is paid and due in September."""
-    due, paid = ("Orders.Due", "eq", "2026-09"), ("Orders.Paid", "eq", True)
-    assert await shop.ids("Customers", due, paid) == [2, 3]
+    due, payments = ("Orders.Due", "eq", "2026-09"), ("Orders.Paid", "eq", True)
+    assert await shop.ids("Customers", due, payments) == [2, 3]
     unpaid = ("Orders.Paid", "eq", False)
     assert await shop.ids("Customers", due, unpaid) == []
     assert await shop.ids("Customers", ("Orders.Due", "eq", "2026-10"), unpaid) == [2, 3]
     blank = ("Orders", "blank", None)
-    assert await shop.ids("Customers", due, paid, blank) == sorted({*range(1, 31)} - {2, 3})
+    assert await shop.ids("Customers", due, payments, blank) == sorted({*range(1, 31)} - {2, 3})
     assert "no Orders: Due is 2026-09 and Paid is checked" in shop.last.sources[0]
 
 
 @without_nocodb
 async def test_filters_choose_the_linked_rows_of_the_figures(shop: Reader) -> None:
-    told = await shop.summary(
+    summary = await shop.summary(
         "Customers",
         ("Orders.Amount", "sum"),
         group_by="Name",
         where=(("Orders.Due", "gte", "2026-11"),),
     )
     late = [number for number in range(1, 46) if order(number)["Due"] >= "2026-11"]
-    assert by(told, "Name", "sum of Orders.Amount") == {"Customer 02": (total(*late),)}
+    assert by(summary, "Name", "sum of Orders.Amount") == {"Customer 02": (total(*late),)}
 
 
 @without_nocodb
@@ -165,21 +165,23 @@ async def test_what_can_be_read_in_two_ways_is_refused(
 
 @without_nocodb
 async def test_no_figures_of_rows_that_are_filtered_out(reader: Reader) -> None:
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         await reader.summary(
             "Customers", ("Orders.Amount", "sum"), where=(("Orders.Due", "neq", "2026"),)
         )
-    assert caught.value.code == "bad_filter"
+    assert error.value.code == "bad_filter"
 
 
 async def test_fields_of_linked_rows_are_columns(shop: Reader) -> None:
     """One value where the link holds one row, else all of them."""
-    told = await shop.query("Orders", ("id", "lt", "5"), fields=["Amount", "Customers.Status"])
-    statuses = {row["id"]: row.get("Customers.Status") for row in told["rows"]}
+    result = await shop.query("Orders", ("id", "lt", "5"), fields=["Amount", "Customers.Status"])
+    statuses = {row["id"]: row.get("Customers.Status") for row in result["rows"]}
     assert statuses == {"1": "Active", "2": "Active", "3": "Lost", "4": "Lost"}
 
-    told = await shop.query("Customers", ("id", "in", ["3", "4"]), fields=["Name", "Orders.Amount"])
-    amounts = [row.get("Orders.Amount", "") for row in told["rows"]]
+    result = await shop.query(
+        "Customers", ("id", "in", ["3", "4"]), fields=["Name", "Orders.Amount"]
+    )
+    amounts = [row.get("Orders.Amount", "") for row in result["rows"]]
     assert {Decimal(each) for each in amounts[0].split(", ")} == {AMOUNTS[n] for n in (43, 44, 45)}
     assert amounts[1] == ""
 
@@ -197,12 +199,12 @@ async def test_columns_of_linked_rows_are_in_a_file(shop: Reader) -> None:
 
 async def test_the_id_of_a_linked_row_is_a_column(shop: Reader) -> None:
     """NocoDB returns it beside the fields. It is not the id of the row itself."""
-    told = await shop.query("Orders", ("id", "in", ["3", "44"]), fields=["Customers.Id"])
-    assert [(row["id"], row["Customers.Id"]) for row in told["rows"]] == [("3", "2"), ("44", "3")]
+    result = await shop.query("Orders", ("id", "in", ["3", "44"]), fields=["Customers.Id"])
+    assert [(row["id"], row["Customers.Id"]) for row in result["rows"]] == [("3", "2"), ("44", "3")]
     await shop.query("Orders", ("id", "eq", "3"), fields=["Customers.Id"], export="csv")
     assert shop.files["Orders.csv"].decode("utf-8-sig").split() == ["id,Customers.Id", "3,2"]
-    told = await shop.query("Customers", ("id", "eq", "3"), fields=["Orders.Id"])
-    assert told["rows"] == [{"id": "3", "Orders.Id": "43, 44, 45"}]
+    result = await shop.query("Customers", ("id", "eq", "3"), fields=["Orders.Id"])
+    assert result["rows"] == [{"id": "3", "Orders.Id": "43, 44, 45"}]
 
 
 async def test_columns_of_all_linked_rows_say_so(
@@ -216,8 +218,8 @@ async def test_columns_of_all_linked_rows_say_so(
     orders.fields.append(FakeField(fresh("c"), "Code", "SingleLineText"))
     orders.rows[7]["Code"] = "C7"
     names = ["Orders.Id", "Orders.Code"]
-    told = await read_fake().query("Customers", ("id", "eq", "1"), fields=names)
-    assert told["rows"] == [{"id": "1", "Orders.Id": "6, 7, 8, 9, 10", "Orders.Code": "C7"}]
+    result = await read_fake().query("Customers", ("id", "eq", "1"), fields=names)
+    assert result["rows"] == [{"id": "1", "Orders.Id": "6, 7, 8, 9, 10", "Orders.Code": "C7"}]
     record = NocoRecord("1", {"Orders.Code": ("C7", "C8")})
     field = Field("c", "Orders.Code", "Lookup")
     assert format_display_row(record, [field], None) == ["C7, C8"]
@@ -225,10 +227,10 @@ async def test_columns_of_all_linked_rows_say_so(
 
 @without_nocodb
 async def test_columns_of_linked_rows_go_with_a_filter_on_them(shop: Reader) -> None:
-    told = await shop.query(
+    result = await shop.query(
         "Orders", ("Customers.Status", "eq", "Lead"), fields=["Customers.Status"]
     )
-    assert {row["id"]: row["Customers.Status"] for row in told["rows"]} == {
+    assert {row["id"]: row["Customers.Status"] for row in result["rows"]} == {
         "43": "Lead",
         "44": "Lead",
         "45": "Lead",
@@ -252,8 +254,8 @@ async def test_rows_with_one_title_are_two_groups(shop: Reader, own_table_place:
     api, schemas = own_table_place.tables, own_table_place.schemas()
     table = await schemas.describe_table(Viewer(), "Customers")
     await api.update_rows(table.at, [NocoRecord(id, {"Name": "Ana"}) for id in ("1", "3")])
-    told = await shop.summary("Orders", ("Amount", "sum"), group_by="Customers")
-    assert by(told, "Customers", "rows") == {
+    summary = await shop.summary("Orders", ("Amount", "sum"), group_by="Customers")
+    assert by(summary, "Customers", "rows") == {
         "Customer 02": (40,),
         "(empty)": (15,),
         "Ana (row 3)": (3,),
@@ -283,26 +285,26 @@ async def labelled_orders(own_place: Place, request: pytest.FixtureRequest) -> R
 async def test_a_row_with_several_links_counts_in_each_group_and_it_says_so(
     labelled_orders: Reader,
 ) -> None:
-    told = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels")
-    groups = by(told, "Labels", "rows", "sum of Amount")
+    summary = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels")
+    groups = by(summary, "Labels", "rows", "sum of Amount")
     assert len(groups) == 31
     assert groups["Customer 01"] == (2, total(1, 2))
     assert groups["Customer 30"] == (1, total(1))
     assert groups["(empty)"] == (58, total(*range(3, 61)))
-    assert told["all"] == {"sum of Amount": total(*range(1, 61))}
-    assert "several groups" in told["overlap"]
-    told = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels.Status")
-    assert by(told, "Labels.Status", "rows", "sum of Amount")["Active"] == (2, total(1, 2))
+    assert summary["all"] == {"sum of Amount": total(*range(1, 61))}
+    assert "several groups" in summary["overlap"]
+    summary = await labelled_orders.summary("Orders", ("Amount", "sum"), group_by="Labels.Status")
+    assert by(summary, "Labels.Status", "rows", "sum of Amount")["Active"] == (2, total(1, 2))
 
 
 @only_fake
 async def test_a_linked_row_is_summed_once(labelled_orders: Reader) -> None:
     """Customer 1 has two of the orders."""
-    told = await labelled_orders.summary(
+    summary = await labelled_orders.summary(
         "Orders", ("Labels.Value", "sum"), ("Labels", "count"), group_by="Labels.Status"
     )
     values = [Decimal(str(customer(number)["Value"])) for number in range(1, 31)]
-    assert told["all"] == {"sum of Labels.Value": str(sum(values)), "count of Labels": 30}
+    assert summary["all"] == {"sum of Labels.Value": str(sum(values)), "count of Labels": 30}
 
 
 async def test_links_of_very_many_rows_are_not_read_one_by_one(
@@ -313,10 +315,10 @@ async def test_links_of_very_many_rows_are_not_read_one_by_one(
     with pytest.raises(ToolError, match="too many rows link to several in Tags"):
         await read_fake().summary("Readings", group_by="Tags.Name")
     assert [call for call in fake.calls if "/links/" in call.path] == []
-    told = await read_fake().summary(
+    summary = await read_fake().summary(
         "Readings", group_by="Tags.Name", where=(("Value", "lte", 20),)
     )
-    assert by(told, "Tags.Name", "rows") == {"Customer 01": (20,)}
+    assert by(summary, "Tags.Name", "rows") == {"Customer 01": (20,)}
 
 
 async def test_two_links_between_two_tables_are_not_mixed_up(
@@ -324,16 +326,16 @@ async def test_two_links_between_two_tables_are_not_mixed_up(
 ) -> None:
     relation = add_links(base, "Customers", "Referred", "Orders", "hm")
     relation.pairs = [(1, 10), (5, 11), (5, 1)]
-    told = await read_fake().summary("Customers", ("Referred", "sum"), ("Referred", "count"))
-    assert told["all"] == {"sum of Referred": 3, "count of Referred": 3}
-    told = await read_fake().summary(
+    summary = await read_fake().summary("Customers", ("Referred", "sum"), ("Referred", "count"))
+    assert summary["all"] == {"sum of Referred": 3, "count of Referred": 3}
+    summary = await read_fake().summary(
         "Customers",
         ("Referred.Amount", "sum"),
         ("Orders.Amount", "sum"),
         group_by="Name",
         where=(("Value", "lte", 52.5),),
     )
-    assert by(told, "Name", "sum of Referred.Amount", "sum of Orders.Amount") == {
+    assert by(summary, "Name", "sum of Referred.Amount", "sum of Orders.Amount") == {
         "Customer 01": (total(10), total(1, 2)),
         "Customer 02": (0, 0),
         "Customer 03": (0, 0),
@@ -369,8 +371,8 @@ async def test_more_linked_rows_than_are_read(
 ) -> None:
     """No customer is said to have no order for an order that was not read."""
     reader = read_fake(most=50)
-    told = await reader.summary("Customers", ("Orders.Amount", "sum"), group_by="Status")
-    assert told["linked"] == "only 50 of 60 rows of Orders were read"
+    summary = await reader.summary("Customers", ("Orders.Amount", "sum"), group_by="Status")
+    assert summary["linked"] == "only 50 of 60 rows of Orders were read"
     assert "Customers with Orders (50 of 60 rows): 30 of 30 rows" in reader.last.sources[0]
     assert reader.last.data is None or "50 of 60" in reader.last.data.caption  # type: ignore[union-attr]
     with pytest.raises(ToolError, match="more than 50 rows of Orders"):
@@ -383,15 +385,15 @@ async def test_rows_deleted_between_two_pages_are_noticed(
     """A deleted row of the first page moves one of the second onto the first, which was read."""
     table = base.table("Readings")
     fake.after_pages = [lambda: table.delete(1)]
-    told = await read_fake().summary("Readings", ("Value", "median"))
-    assert (told["total"], told["all"]) == (1_199, {"median of Value": 601})
-    assert "changed" not in told
+    summary = await read_fake().summary("Readings", ("Value", "median"))
+    assert (summary["total"], summary["all"]) == (1_199, {"median of Value": 601})
+    assert "changed" not in summary
     fake.after_pages = [lambda n=n: table.delete(n) for n in (2, 3, 4, 5)]  # type: ignore[misc]
     reader = read_fake()
-    told = await reader.summary("Readings", ("Value", "median"))
-    assert "added or deleted while" in told["changed"]
+    summary = await reader.summary("Readings", ("Value", "median"))
+    assert "added or deleted while" in summary["changed"]
     assert "of at least" in reader.last.sources[0]
-    assert told["total_at_least"] == 1_196
+    assert summary["total_at_least"] == 1_196
 
 
 async def test_rows_added_between_two_pages_are_not_counted_twice(
@@ -405,16 +407,16 @@ async def test_rows_added_between_two_pages_are_not_counted_twice(
         orders.rows.update({0: dict(rows[1]), **rows})
 
     fake.after_pages = [add]
-    told = await read_fake().summary("Readings", ("Label", "filled"))
-    assert (told["total"], told["all"]) == (1_201, {"filled of Label": 1_201})
+    summary = await read_fake().summary("Readings", ("Label", "filled"))
+    assert (summary["total"], summary["all"]) == (1_201, {"filled of Label": 1_201})
 
 
 async def test_a_linked_row_that_is_deleted_meanwhile_has_no_value(
     fake: FakeNocoDB, base: FakeBase, read_fake: Callable[..., Reader]
 ) -> None:
     fake.after_pages = [lambda: base.table("Customers").rows.pop(1)]
-    told = await read_fake().summary("Orders", ("Amount", "sum"), group_by="Customers.Status")
-    assert by(told, "Customers.Status", "rows") == {"(empty)": (60,)}
+    summary = await read_fake().summary("Orders", ("Amount", "sum"), group_by="Customers.Status")
+    assert by(summary, "Customers.Status", "rows") == {"(empty)": (60,)}
 
 
 async def expect_errors(code: str, *calls: Awaitable[object]) -> None:
@@ -427,11 +429,11 @@ async def test_hidden_tables_and_fields_are_not_reached_over_links(
 ) -> None:
     orders = base.table("Orders")
     orders.fields.append(FakeField(fresh("c"), "Password", "SingleLineText"))
-    hidden = read_fake(TableRules({"Orders": TableRule("hidden")}))
+    fake = read_fake(TableRules({"Orders": TableRule("hidden")}))
     for call in (
-        hidden.summary("Customers", ("Orders.Amount", "sum")),
-        hidden.summary("Customers", group_by="Orders.Title"),
-        hidden.query("Customers", ("Orders.Amount", "gt", 5)),
+        fake.summary("Customers", ("Orders.Amount", "sum")),
+        fake.summary("Customers", group_by="Orders.Title"),
+        fake.query("Customers", ("Orders.Amount", "gt", 5)),
     ):
         error = await catch_error(call)
         assert (error.code, "Amount" in error.hint) == ("unknown_field", False)
@@ -482,16 +484,16 @@ async def test_a_lookup_of_many_rows_may_lack_some(
     customers.relations[down.id].pairs = [(1, number) for number in range(1, 41)]
     options = {"related_field_id": down.id, "related_table_lookup_field_id": title.id}
     customers.fields.append(FakeField(fresh("c"), "Titles", "Lookup", options))
-    told = await read_fake().summary("Customers", group_by="Titles")
-    assert "may not tell all" in told["links"]
+    summary = await read_fake().summary("Customers", group_by="Titles")
+    assert "may not tell all" in summary["links"]
 
 
 async def test_the_source_tells_that_groups_are_cut(read_fake: Callable[..., Reader]) -> None:
     reader = read_fake()
-    told = await reader.summary("Readings", group_by="Label")
-    assert told["cut"].startswith("the first ")
-    shown = told["cut"].split()[2]
-    assert f"First {shown} of 1,200 groups." in reader.last.sources[0]
+    summary = await reader.summary("Readings", group_by="Label")
+    assert summary["cut"].startswith("the first ")
+    part = summary["cut"].split()[2]
+    assert f"First {part} of 1,200 groups." in reader.last.sources[0]
 
 
 async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
@@ -508,19 +510,19 @@ async def test_a_lookup_of_what_is_hidden_behind_another_link_is_hidden(
         "related_table_rollup_field_id": value.id,
     }
     customers.fields.append(FakeField(fresh("c"), "Read", "Rollup", sum_of_value))
-    shown = {"related_field_id": up.id, "related_table_lookup_field_id": customers.fields[-1].id}
-    orders.fields.append(FakeField(fresh("c"), "Their readings", "Lookup", shown))
-    told = await read_fake().query("Orders", limit=1)
-    assert "Their readings" in told["rows"][0]
-    hidden = read_fake(TableRules({"Readings": TableRule("hidden")}))
-    told = await hidden.query("Orders", limit=1)
-    assert told["rows"][0].keys().isdisjoint({"Their readings"})
+    view = {"related_field_id": up.id, "related_table_lookup_field_id": customers.fields[-1].id}
+    orders.fields.append(FakeField(fresh("c"), "Their readings", "Lookup", view))
+    result = await read_fake().query("Orders", limit=1)
+    assert "Their readings" in result["rows"][0]
+    fake = read_fake(TableRules({"Readings": TableRule("hidden")}))
+    result = await fake.query("Orders", limit=1)
+    assert result["rows"][0].keys().isdisjoint({"Their readings"})
     await expect_errors(
         "unknown_field",
-        hidden.summary("Orders", group_by="Their readings"),
-        hidden.summary("Customers", group_by="Read"),
-        hidden.summary("Orders", group_by="Customers.Read"),
-        hidden.query("Orders", ("Their readings", "gt", 5)),
+        fake.summary("Orders", group_by="Their readings"),
+        fake.summary("Customers", group_by="Read"),
+        fake.summary("Orders", group_by="Customers.Read"),
+        fake.query("Orders", ("Their readings", "gt", 5)),
     )
 
 
@@ -549,23 +551,23 @@ async def test_no_computed_field_shows_what_is_hidden(
     customers.fields.append(
         FakeField(fresh("c"), "Again", "Formula", {"formula": "{Computed} * 2 + {Value}"})
     )
-    shown = {
+    view = {
         "related_field_id": relation.down.id,
         "rollup_function": "countDistinct",
         "related_table_rollup_field_id": customers.fields[-1].id,
     }
     if behind == "count":
-        readings.fields.append(FakeField(fresh("c"), "Counted", "Rollup", shown))
+        readings.fields.append(FakeField(fresh("c"), "Counted", "Rollup", view))
     if behind == "display":
         customers.fields.insert(1, customers.fields.pop())
     whole = await read_fake().schemas.describe_table(Viewer(), "Customers")
     assert {"Computed", "Again"} <= {each.title for each in whole.fields}
-    hidden = read_fake(TableRules({"Orders": TableRule("hidden")}))
-    described = await hidden.schemas.describe_table(Viewer(), "Customers")
-    titles = {each.title for each in described.fields}
+    fake = read_fake(TableRules({"Orders": TableRule("hidden")}))
+    table = await fake.schemas.describe_table(Viewer(), "Customers")
+    titles = {each.title for each in table.fields}
     assert titles.isdisjoint({"Computed", "Again"})
     assert {"Name", "Value", "CreatedAt"} <= titles
-    described = await hidden.schemas.describe_table(Viewer(), "Readings")
-    titles = {each.title for each in described.fields}
+    table = await fake.schemas.describe_table(Viewer(), "Readings")
+    titles = {each.title for each in table.fields}
     assert "Counted" not in titles
     assert ("Readers" in titles) == (behind != "display")

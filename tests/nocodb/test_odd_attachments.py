@@ -43,12 +43,12 @@ async def test_a_file_that_is_named_twice_is_attached_once(tools: WriteTools) ->
 
 
 async def test_the_files_of_others_stay_as_they_are(tools: WriteTools, own_place: Place) -> None:
-    stored = await own_place.api().upload_file("x.txt", "text/plain", b"x")
-    await put(own_place, [{**stored, "icon": "mdi-file"}])
+    upload = await own_place.api().upload_file("x.txt", "text/plain", b"x")
+    await put(own_place, [{**upload, "icon": "mdi-file"}])
     tools.files.add("a.txt", "text/plain", b"a")
     await attach(tools, "a.txt")
     first, second = await tools.cell("Customers", "2", "Contract")
-    assert (first["icon"], first["path"], second["title"]) == ("mdi-file", stored["path"], "a.txt")
+    assert (first["icon"], first["path"], second["title"]) == ("mdi-file", upload["path"], "a.txt")
 
 
 @only_fake

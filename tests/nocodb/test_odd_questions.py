@@ -42,11 +42,11 @@ def groups(told: dict[str, Any]) -> dict[str, int]:
 async def test_ids_are_counted_and_are_groups(table_place: Place) -> None:
     """NocoDB returns a row's id beside its fields."""
     reader = Reader(table_place.tables, table_place.schemas())
-    told = await reader.summary("Customers", ("Id", "unique"), ("Id", "filled"), ("Id", "empty"))
-    assert told["all"] == {"unique of Id": 30, "filled of Id": 30, "empty of Id": 0}
-    told = await reader.summary("Orders", ("Customers.Id", "unique"), group_by="Customers.Id")
-    assert told["all"] == {"unique of Customers.Id": 1}
-    assert groups(told) == {"(empty)": 58, "1": 2}
+    summary = await reader.summary("Customers", ("Id", "unique"), ("Id", "filled"), ("Id", "empty"))
+    assert summary["all"] == {"unique of Id": 30, "filled of Id": 30, "empty of Id": 0}
+    summary = await reader.summary("Orders", ("Customers.Id", "unique"), group_by="Customers.Id")
+    assert summary["all"] == {"unique of Customers.Id": 1}
+    assert groups(summary) == {"(empty)": 58, "1": 2}
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,17 @@ async def test_names_of_any_characters(
     else:
         rename(orders, "A", "Other")
         rename(orders, "Customers", link)
-    told = await reader.summary("Orders", (f"{link}.{title}", "unique"), group_by=f"{link}.{title}")
-    assert groups(told) == {"(empty)": 58, "Active": 2}
+    summary = await reader.summary(
+        "Orders", (f"{link}.{title}", "unique"), group_by=f"{link}.{title}"
+    )
+    assert groups(summary) == {"(empty)": 58, "Active": 2}
     assert await reader.ids("Orders", (f"{link}.{title}", "eq", "Active")) == [1, 2]
 
 
 async def test_a_group_by_a_field_called_rows(base: FakeBase, reader: Reader) -> None:
     rename(base.table("Customers"), "Status", "rows")
-    told = await reader.summary("Customers", group_by="rows")
-    assert [(row["rows (field)"], row["rows"]) for row in told["rows"]] == [
+    summary = await reader.summary("Customers", group_by="rows")
+    assert [(row["rows (field)"], row["rows"]) for row in summary["rows"]] == [
         ("Active", 10),
         ("Lead", 10),
         ("Lost", 10),
@@ -106,9 +108,9 @@ async def test_a_group_by_a_field_called_rows(base: FakeBase, reader: Reader) ->
 @pytest.mark.parametrize("name", ["." * 200_000, "x." * 100_000, "Customers" + ".a" * 100_000])
 async def test_a_name_of_very_many_dots_is_refused_at_once(reader: Reader, name: str) -> None:
     async with asyncio.timeout(20):  # one that tries each part takes an hour
-        with pytest.raises(NocoError) as caught:
+        with pytest.raises(NocoError) as error:
             await reader.summary("Orders", group_by=name)
-    assert caught.value.code == "unknown_field"
+    assert error.value.code == "unknown_field"
 
 
 async def test_long_texts_with_one_beginning_are_groups_of_their_own(
@@ -117,9 +119,9 @@ async def test_long_texts_with_one_beginning_are_groups_of_their_own(
     rows = base.table("Customers").rows
     for id, name in ((3, "A" * 90), (4, "A" * 90 + "b"), (5, "(empty)"), (6, None), (7, "A" * 90)):
         rows[id]["Name"] = name
-    told = groups(await reader.summary("Customers", group_by="Name"))
+    text = groups(await reader.summary("Customers", group_by="Name"))
     label = "A" * 79 + "…"
-    assert {name: told[name] for name in told if not name.startswith("Customer")} == {
+    assert {name: text[name] for name in text if not name.startswith("Customer")} == {
         label: 2,
         f"{label} (2)": 1,
         "(empty)": 1,
@@ -129,24 +131,24 @@ async def test_long_texts_with_one_beginning_are_groups_of_their_own(
 
 async def test_linked_rows_that_are_counted_in_several_groups_are_told(reader: Reader) -> None:
     """Customer 1 has a paid order and one that is not."""
-    told = await reader.summary("Orders", ("Customers.Value", "sum"), group_by="Paid")
-    assert told["all"] == {"sum of Customers.Value": "10.5"}
-    assert [row["sum of Customers.Value"] for row in told["rows"]] == ["10.5", "10.5"]
-    assert "add up to more than all" in told["overlap"]
+    summary = await reader.summary("Orders", ("Customers.Value", "sum"), group_by="Paid")
+    assert summary["all"] == {"sum of Customers.Value": "10.5"}
+    assert [row["sum of Customers.Value"] for row in summary["rows"]] == ["10.5", "10.5"]
+    assert "add up to more than all" in summary["overlap"]
 
 
 async def test_a_group_of_linked_rows_has_the_figures_of_these_alone(reader: Reader) -> None:
     """Customer 1 has Order 1, of 1.50 and not paid, and Order 2, of 3 and paid."""
-    told = await reader.summary(
+    summary = await reader.summary(
         "Customers", ("Orders.Amount", "sum"), ("Orders", "count"), group_by="Orders.Paid"
     )
-    assert [list(row.values()) for row in told["rows"]] == [
+    assert [list(row.values()) for row in summary["rows"]] == [
         ["(empty)", 29, 0, 0],
         ["checked", 1, 3, 1],
         ["not checked", 1, "1.5", 1],
     ]
-    assert told["all"] == {"sum of Orders.Amount": "4.5", "count of Orders": 2}
-    assert "several groups" in told["overlap"]
+    assert summary["all"] == {"sum of Orders.Amount": "4.5", "count of Orders": 2}
+    assert "several groups" in summary["overlap"]
 
 
 async def test_links_of_linked_rows_are_not_counted_as_rows(reader: Reader) -> None:
@@ -162,8 +164,8 @@ async def test_different_linked_rows_of_one_title_are_different_values(
     base.table("Orders").relations[up.id].pairs += [(2, 3), (2, 4), (3, 5)]
     for id in (1, 2):
         customers.rows[id]["Name"] = "Ana"
-    told = await reader.summary("Orders", ("Customers", "unique"))
-    assert told["all"] == {"unique of Customers": 3}
+    summary = await reader.summary("Orders", ("Customers", "unique"))
+    assert summary["all"] == {"unique of Customers": 3}
 
 
 @pytest.mark.parametrize(
@@ -178,8 +180,8 @@ async def test_different_linked_rows_of_one_title_are_different_values(
     ],
 )  # fmt: skip
 def test_different_values(type: str, cells: list[object], expected: int) -> None:
-    found = compute_figure(Field("c1", "X", type), "unique", cells, PARIS)
-    assert found == expected
+    figure = compute_figure(Field("c1", "X", type), "unique", cells, PARIS)
+    assert figure == expected
 
 
 async def test_figures_of_huge_and_tiny_numbers(base: FakeBase, reader: Reader) -> None:
@@ -187,20 +189,20 @@ async def test_figures_of_huge_and_tiny_numbers(base: FakeBase, reader: Reader) 
     for row in rows.values():
         row["Value"] = None
     rows[1]["Value"], rows[2]["Value"], rows[3]["Value"] = 1e300, 1e-300, -1e300
-    told = await reader.summary(
+    summary = await reader.summary(
         "Customers", ("Value", "sum"), ("Value", "avg"), ("Value", "max"), ("Value", "median")
     )
-    assert Decimal(told["all"]["sum of Value"]) == Decimal("1e-300")
-    assert Decimal(told["all"]["median of Value"]) == Decimal("1e-300")
-    assert Decimal(told["all"]["max of Value"]) == Decimal("1e300")
-    assert abs(Decimal(told["all"]["avg of Value"]) * 3 - Decimal("1e-300")) < Decimal("1e-301")
-    told = await reader.summary("Orders", ("Customers.Value", "avg"))
-    assert Decimal(told["all"]["avg of Customers.Value"]) == Decimal("1e300")
+    assert Decimal(summary["all"]["sum of Value"]) == Decimal("1e-300")
+    assert Decimal(summary["all"]["median of Value"]) == Decimal("1e-300")
+    assert Decimal(summary["all"]["max of Value"]) == Decimal("1e300")
+    assert abs(Decimal(summary["all"]["avg of Value"]) * 3 - Decimal("1e-300")) < Decimal("1e-301")
+    summary = await reader.summary("Orders", ("Customers.Value", "avg"))
+    assert Decimal(summary["all"]["avg of Customers.Value"]) == Decimal("1e300")
 
 
 async def test_counts_are_of_all_rows_however_many(api: NocoApi) -> None:
     reader = Reader(api, Schemas(api, filled.CRM), most=50)
-    told = await reader.summary(
+    summary = await reader.summary(
         "Orders",
         ("Id", "count"),
         ("Amount", "filled"),
@@ -208,13 +210,13 @@ async def test_counts_are_of_all_rows_however_many(api: NocoApi) -> None:
         ("Due", "max"),
         where=(("Amount", "gt", 3),),
     )
-    assert told["all"] == {
+    assert summary["all"] == {
         "count of Id": 58,
         "filled of Amount": 58,
         "empty of Amount": 0,
         "max of Due": "2026-12-15",
     }
-    assert "read" not in told
+    assert "read" not in summary
     assert ": 58 of 58 rows" in reader.last.sources[0]
 
 
@@ -224,16 +226,16 @@ async def test_durations_are_summed_exactly(base: FakeBase, reader: Reader) -> N
     customers.fields.append(FakeField(fresh("c"), "Time", "Duration"))
     for id, seconds in ((1, 0.1), (2, 0.2)):
         customers.rows[id]["Time"] = seconds
-    told = await reader.summary("Customers", ("Time", "sum"), ("Time", "avg"))
-    assert told["all"] == {"sum of Time": "0.3", "avg of Time": "0.150"}
+    summary = await reader.summary("Customers", ("Time", "sum"), ("Time", "avg"))
+    assert summary["all"] == {"sum of Time": "0.3", "avg of Time": "0.150"}
 
 
 async def test_a_sum_that_json_would_round_is_computed_here(base: FakeBase, reader: Reader) -> None:
     rows = base.table("Readings").rows
     for id, row in rows.items():
         row["Value"] = 2**53 - 1 if id <= 3 else None
-    told = await reader.summary("Readings", ("Value", "sum"))
-    assert told["all"] == {"sum of Value": str(3 * (2**53 - 1))}
+    summary = await reader.summary("Readings", ("Value", "sum"))
+    assert summary["all"] == {"sum of Value": str(3 * (2**53 - 1))}
 
 
 async def test_a_rating_of_no_stars_is_none(base: FakeBase, reader: Reader) -> None:
@@ -250,13 +252,13 @@ async def test_a_rating_of_no_stars_is_none(base: FakeBase, reader: Reader) -> N
     )
     expected = {"avg of Stars": 4, "filled of Stars": 2, "min of Stars": 3, "empty of Stars": 28}
     assert (await reader.summary("Customers", *figures))["all"] == expected
-    told = await reader.summary("Customers", *figures, ("Stars", "median"), group_by="Stars")
-    assert told["all"] == {**expected, "median of Stars": 4}
-    assert groups(told) == {"(empty)": 28, "3": 1, "5": 1}
+    summary = await reader.summary("Customers", *figures, ("Stars", "median"), group_by="Stars")
+    assert summary["all"] == {**expected, "median of Stars": 4}
+    assert groups(summary) == {"(empty)": 28, "3": 1, "5": 1}
     assert await reader.ids("Customers", ("Stars", "notblank", None)) == [1, 2]
     assert len(await reader.ids("Customers", ("Stars", "blank", None))) == 28
-    told = await reader.summary("Orders", ("Customers.Stars", "avg"))
-    assert told["all"] == {"avg of Customers.Stars": 3}
+    summary = await reader.summary("Orders", ("Customers.Stars", "avg"))
+    assert summary["all"] == {"avg of Customers.Stars": 3}
 
 
 @pytest.mark.parametrize("form", ["count", "list", "object", "v2", "title", "nothing"])
@@ -279,16 +281,18 @@ async def test_links_in_any_form_lead_to_their_rows(
         return forms[form](cell) if column.title == "Customers" else cell
 
     monkeypatch.setattr(FakeTable, "cell", odd_cell)
-    told = await reader.summary("Orders", ("Customers.Value", "sum"), group_by="Customers.Status")
-    assert groups(told) == {"(empty)": 58, "Active": 2}
-    assert told["all"] == {"sum of Customers.Value": "10.5"}
+    summary = await reader.summary(
+        "Orders", ("Customers.Value", "sum"), group_by="Customers.Status"
+    )
+    assert groups(summary) == {"(empty)": 58, "Active": 2}
+    assert summary["all"] == {"sum of Customers.Value": "10.5"}
     assert await reader.ids("Orders", ("Customers.Status", "eq", "Active")) == [1, 2]
-    told = await reader.query("Orders", ("Customers.Status", "neq", "Active"), limit=1)
-    assert told["total"] == 58
-    told = await reader.query("Customers", ("Orders.Amount", "notblank", None), fields=["Name"])
-    assert [row["id"] for row in told["rows"]] == ["1"]
-    told = await reader.query("Customers", ("Orders.Amount", "blank", None), limit=1)
-    assert told["total"] == 29
+    summary = await reader.query("Orders", ("Customers.Status", "neq", "Active"), limit=1)
+    assert summary["total"] == 58
+    summary = await reader.query("Customers", ("Orders.Amount", "notblank", None), fields=["Name"])
+    assert [row["id"] for row in summary["rows"]] == ["1"]
+    summary = await reader.query("Customers", ("Orders.Amount", "blank", None), limit=1)
+    assert summary["total"] == 29
 
 
 async def test_the_source_says_among_how_many_rows_ponte_looked(
@@ -297,11 +301,11 @@ async def test_the_source_says_among_how_many_rows_ponte_looked(
     reader = Reader(api, Schemas(api, filled.CRM), most=50)
     for id, row in base.table("Orders").rows.items():
         row["Title"] = "100 %" if id % 20 == 0 else "all"
-    told = await reader.query("Orders", ("Title", "contains", "%"))
-    assert told["total_at_least"] == 2
+    result = await reader.query("Orders", ("Title", "contains", "%"))
+    assert result["total_at_least"] == 2
     assert ": 2 of 2 rows among the first 50, " in reader.last.sources[0]
-    told = await reader.summary("Orders", ("Amount", "sum"), where=(("Title", "contains", "%"),))
-    assert told["all"] == {"sum of Amount": 90}
+    result = await reader.summary("Orders", ("Amount", "sum"), where=(("Title", "contains", "%"),))
+    assert result["all"] == {"sum of Amount": 90}
     assert ": 2 of 2 rows among the first 50, " in reader.last.sources[0]
-    told = await reader.query("Orders", ("Title", "contains", "_"))
+    result = await reader.query("Orders", ("Title", "contains", "_"))
     assert ": 0 of 0 rows among the first 50, " in reader.last.sources[0]

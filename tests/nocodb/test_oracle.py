@@ -53,10 +53,10 @@ class World:
 
     def linked_rows(self, table: str, id: int) -> list[tuple[int, Row]]:
         if table == "Orders":
-            found = [self.owners[id]] if id in self.owners else []
+            match = [self.owners[id]] if id in self.owners else []
         else:
-            found = [order for order, owner in self.owners.items() if owner == id]
-        return [(each, self.rows[LINKS[table][1]][each]) for each in found]
+            match = [order for order, owner in self.owners.items() if owner == id]
+        return [(each, self.rows[LINKS[table][1]][each]) for each in match]
 
 
 def random_cell(random: Random, kind: str) -> Any:
@@ -96,10 +96,10 @@ async def fill(place: Place, random: Random) -> World:
     await api.write_links(tables["Customers"].at, links.id, "1", ["1", "2"], remove=True)
     for customer, count in ((1, 30), (2, 1), (3, 4), (7, 5)):
         orders = [o for o in range(1, 61) if o not in world.owners]
-        taken = random.sample(orders, count)
-        world.owners |= dict.fromkeys(taken, customer)
+        sample = random.sample(orders, count)
+        world.owners |= dict.fromkeys(sample, customer)
         await api.write_links(
-            tables["Customers"].at, links.id, str(customer), list(map(str, taken)), remove=False
+            tables["Customers"].at, links.id, str(customer), list(map(str, sample)), remove=False
         )
     return world
 
@@ -182,27 +182,27 @@ OPPOSITE = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
 
 def choose(world: World, table: str, where: Sequence[tuple[str, str, Any]]) -> Chosen:
     """Return the ids of the rows that fit, with the linked rows that do."""
-    found = {}
+    data = {}
     other = LINKS[table][1]
     for id, row in world.rows[table].items():
         own = [each for each in where if "." not in each[0]]
         if not all(fits(KINDS[table][name], row[name], op, value) for name, op, value in own):
             continue
-        linked = [(n.partition(".")[2], op, value) for n, op, value in where if "." in n]
+        links = [(n.partition(".")[2], op, value) for n, op, value in where if "." in n]
         rows = world.linked_rows(table, id)
         if table == "Orders":
             cells = rows[0][1] if rows else {}
-            if not all(fits(KINDS[other][n], cells.get(n), op, v) for n, op, v in linked):
+            if not all(fits(KINDS[other][n], cells.get(n), op, v) for n, op, v in links):
                 continue
-        elif linked:
-            (name, op, value) = linked[0]
+        elif links:
+            (name, op, value) = links[0]
             rows = [
                 r for r in rows if fits(KINDS[other][name], r[1][name], OPPOSITE.get(op, op), value)
             ]
             if bool(rows) == (op in OPPOSITE):
                 continue
-        found[id] = rows
-    return found
+        data[id] = rows
+    return data
 
 
 def compute(kind: str, fn: str, cells: Sequence[Any]) -> Any:
@@ -242,8 +242,8 @@ def cells_of(world: World, table: str, name: str, chosen: Chosen) -> list[Any]:
     """Return a field's cell of each row, or of each of their linked rows once."""
     if "." not in name:
         return [world.rows[table][id][name] for id in chosen]
-    linked = {id: row for rows in chosen.values() for id, row in rows}
-    return [row[name.partition(".")[2]] for row in linked.values()]
+    links = {id: row for rows in chosen.values() for id, row in rows}
+    return [row[name.partition(".")[2]] for row in links.values()]
 
 
 def group_values(kind: str, cell: Any) -> list[Any]:
@@ -272,48 +272,50 @@ async def test_every_figure_is_what_plain_python_computes(own_table_place: Place
             names = names[:1]
         where = tuple((name, *random_filter(random, paths[name])) for name in names)
         is_absent = table == "Customers" and any("." in n and op in OPPOSITE for n, op, _ in where)
-        chosen = choose(world, table, where)
+        choice = choose(world, table, where)
         question = f"{table} {where}"
-        if len(chosen) <= 50:
-            assert await reader.ids(table, *where) == sorted(chosen), question
+        if len(choice) <= 50:
+            assert await reader.ids(table, *where) == sorted(choice), question
         if is_absent:
             continue
 
-        asked = []
+        questions = []
         for name in random.sample(sorted(paths), 3):
             fns = ["count", "filled", "empty", "unique"]
             if paths[name] == "check":
                 fns = ["count"]
             fns += ["sum", "avg", "min", "max", "median"] if paths[name] == "number" else []
             fns += ["min", "max"] if paths[name] == "day" else []
-            asked.append((name, random.choice(fns)))
-        told = await reader.summary(table, *asked, where=where)
-        question += f" {asked}"
-        assert told["total"] == len(chosen), question
-        for name, fn in asked:
-            expected = compute(paths[name], fn, cells_of(world, table, name, chosen))
-            assert is_equal(told["all"][f"{fn} of {name}"], expected), (
-                f"{question} {expected} {told}"
+            questions.append((name, random.choice(fns)))
+        summary = await reader.summary(table, *questions, where=where)
+        question += f" {questions}"
+        assert summary["total"] == len(choice), question
+        for name, fn in questions:
+            expected = compute(paths[name], fn, cells_of(world, table, name, choice))
+            assert is_equal(summary["all"][f"{fn} of {name}"], expected), (
+                f"{question} {expected} {summary}"
             )
         group = random.choice(sorted(paths))
         groups: dict[Any, Chosen] = {}
-        for id, linked in chosen.items():
+        for id, links in choice.items():
             if "." not in group:
                 for value in group_values(paths[group], world.rows[table][id][group]):
-                    groups.setdefault(value, {})[id] = linked
-            for each in linked if "." in group else ():  # a group has its own linked rows alone
+                    groups.setdefault(value, {})[id] = links
+            for each in links if "." in group else ():  # a group has its own linked rows alone
                 for value in group_values(paths[group], each[1][group.partition(".")[2]]):
                     groups.setdefault(value, {}).setdefault(id, []).append(each)
-            if "." in group and not linked:
+            if "." in group and not links:
                 groups.setdefault("(empty)", {})[id] = []
         bucket = "month" if paths[group] in ("day", "moment") else None
-        told = await reader.summary(table, *asked, where=where, group_by=group, bucket=bucket)
-        question += f" by {group}"
-        assert sorted(row["rows"] for row in told["rows"]) == sorted(map(len, groups.values())), (
-            question
+        summary = await reader.summary(
+            table, *questions, where=where, group_by=group, bucket=bucket
         )
-        for row in told["rows"]:
+        question += f" by {group}"
+        assert sorted(row["rows"] for row in summary["rows"]) == sorted(
+            map(len, groups.values())
+        ), question
+        for row in summary["rows"]:
             ids = groups.get(row[group])
-            for name, fn in asked if ids else ():
+            for name, fn in questions if ids else ():
                 expected = compute(paths[name], fn, cells_of(world, table, name, ids or {}))
                 assert is_equal(row[f"{fn} of {name}"], expected), f"{question} {expected} {row}"

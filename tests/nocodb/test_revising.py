@@ -51,10 +51,10 @@ async def test_one_of_three_values(write_tools: WriteTools) -> None:
         "Name": ("text", "Zoe"),
     }
     assert fields["Status"].options == ("Lead", "Active", "Lost")
-    made = await revise(write_tools, draft, Status="Lost")
-    assert made.rows[0].after == {"Status": "Lost", "Value": 12.5, "Name": "Zoe"}
-    assert form(made)["Status"].value == "Lost", "it can be changed again"
-    await write_tools.all_done(made)
+    revision = await revise(write_tools, draft, Status="Lost")
+    assert revision.rows[0].after == {"Status": "Lost", "Value": 12.5, "Name": "Zoe"}
+    assert form(revision)["Status"].value == "Lost", "it can be changed again"
+    await write_tools.all_done(revision)
     assert await write_tools.cell("Customers", "4", "Status") == "Lost"
 
 
@@ -76,11 +76,11 @@ async def test_each_type_of_value(
     values: Mapping[str, Any] = {"Name": "Zoe", field: proposed_value}
     draft = await update_draft(write_tools, **values)
     assert form(draft)[field].type == type
-    made = await revise(write_tools, draft, **{field: text})
+    revision = await revise(write_tools, draft, **{field: text})
     if value is None and field == "Active":  # row 4 is active already
-        assert (made.rows[0].after or {}).get("Active", True) is True
+        assert (revision.rows[0].after or {}).get("Active", True) is True
     else:
-        assert (made.rows[0].after or {})[field] == value
+        assert (revision.rows[0].after or {})[field] == value
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ async def test_a_link_of_a_new_row_by_id_by_name_and_none(
     rows = [{"Name": "Zoe", "Orders": [7]}]
     draft = await write_tools.draft("nocodb_create", rows=rows)
     assert (form(draft)["Orders"].type, form(draft)["Orders"].value) == ("text", "Order 07")
-    made = await revise(write_tools, draft, Name="Zoé", Orders=text)
-    after = made.rows[0].after or {}
+    revision = await revise(write_tools, draft, Name="Zoé", Orders=text)
+    after = revision.rows[0].after or {}
     assert after["Name"] == "Zoé"
     links = [str(one["id"]) for one in after.get("Orders") or ()]
     assert links == {"8": ["8"], "Order 07": ["7"], "Order 09": ["9"], "": []}[text]
@@ -129,17 +129,17 @@ async def test_a_link_is_found_by_a_title_in_either_form(
         "Cafe\u0301, grand (9), 7": ["9", "7"],
         "Cafe\u0301": ["8"],
     }.items():
-        made = await revise(write_tools, draft, Orders=text)
-        assert [each["id"] for each in (made.rows[0].after or {})["Orders"]] == ids
+        revision = await revise(write_tools, draft, Orders=text)
+        assert [each["id"] for each in (revision.rows[0].after or {})["Orders"]] == ids
 
 
 async def test_a_row_that_moved_is_shown_as_it_is(write_tools: WriteTools, base: FakeBase) -> None:
     draft = await update_draft(write_tools, Status="Lead", Value="12.5")
     customers = base.table("Customers")
     customers.rows[4]["Value"] = 99
-    made = await revise(write_tools, draft)
-    assert (made.rows[0].before or {})["Value"] == 99
-    assert made.rows[0].after == {"Status": "Lead", "Value": 12.5}
+    revision = await revise(write_tools, draft)
+    assert (revision.rows[0].before or {})["Value"] == 99
+    assert revision.rows[0].after == {"Status": "Lead", "Value": 12.5}
     del customers.rows[4]
     assert (await catch_error(revise(write_tools, draft, Value="1"))).code == "not_found"
 
@@ -151,8 +151,8 @@ async def test_several_rows_and_a_closed_table(write_tools: WriteTools) -> None:
         ("1.Status", "1. Customer 03"),
         ("2.Status", "2. Customer 04"),
     ]
-    made = await write_tools.rows.revise(proposed_change(draft), {"2.Status": "Lead"}, CHANGER)
-    assert [row.after for row in made.rows] == [{"Status": "Lost"}, {"Status": "Lead"}]
+    revision = await write_tools.rows.revise(proposed_change(draft), {"2.Status": "Lead"}, CHANGER)
+    assert [row.after for row in revision.rows] == [{"Status": "Lost"}, {"Status": "Lead"}]
     rules = TableRules({"Customers": TableRule("read")})
     write_tools.schemas.config = FixedConfig(rules)
     assert (await catch_error(revise(write_tools, draft))).code == "read_only"
@@ -174,15 +174,15 @@ async def test_a_value_that_stands_already_can_be_changed_again(write_tools: Wri
         "nocodb_update", changes=[{"id": n, "fields": {"Value": 7}} for n in (3, 4)]
     )
     values = {"1.Value": str(standing)}
-    made = await write_tools.rows.revise(proposed_change(draft), values, CHANGER)
-    assert form(made).keys() == {"1.Value", "2.Value"}
-    made = await write_tools.rows.revise(proposed_change(made), {"2.Value": "8"}, CHANGER)
-    assert [(row.id, row.after) for row in made.rows] == [
+    revision = await write_tools.rows.revise(proposed_change(draft), values, CHANGER)
+    assert form(revision).keys() == {"1.Value", "2.Value"}
+    revision = await write_tools.rows.revise(proposed_change(revision), {"2.Value": "8"}, CHANGER)
+    assert [(row.id, row.after) for row in revision.rows] == [
         ("3", {"Value": standing}),
         ("4", {"Value": 8}),
     ]
-    assert [row.changes_nothing for row in made.rows] == [True, False]
-    assert await write_tools.standing(made) == ["after", "before"]
+    assert [row.changes_nothing for row in revision.rows] == [True, False]
+    assert await write_tools.standing(revision) == ["after", "before"]
 
 
 async def test_a_request_with_a_file_is_not_changed(write_tools: WriteTools) -> None:
@@ -195,11 +195,11 @@ async def test_a_field_of_a_new_row_can_be_emptied_and_filled_again(
 ) -> None:
     rows = [{"Name": "Zoe", "Status": "Lead"}]
     draft = await write_tools.draft("nocodb_create", rows=rows)
-    made = await revise(write_tools, draft, Status="")
-    assert form(made)["Status"].value == ""
-    await write_tools.all_done(made)
-    made = await revise(write_tools, made, Status="Lost")
-    assert made.rows[0].after == {"Name": "Zoe", "Status": "Lost"}
+    revision = await revise(write_tools, draft, Status="")
+    assert form(revision)["Status"].value == ""
+    await write_tools.all_done(revision)
+    revision = await revise(write_tools, revision, Status="Lost")
+    assert revision.rows[0].after == {"Name": "Zoe", "Status": "Lost"}
     with pytest.raises(ToolError, match="no values"):
         await revise(write_tools, draft, Name="", Status="")
 
@@ -215,9 +215,9 @@ async def test_a_column_that_was_renamed_or_lost_an_option_is_named(
     write_tools.schemas.drop()
     with pytest.raises(ToolError, match="Status has no option `Lead`"):
         await revise(write_tools, draft, Value="9")
-    made = await revise(write_tools, draft, Status="Prospect")
-    assert made.rows[0].after == {"Status": "Prospect", "Value": 12.5}
-    assert form(made)["Status"].options == ("Prospect", "Lost")
+    revision = await revise(write_tools, draft, Status="Prospect")
+    assert revision.rows[0].after == {"Status": "Prospect", "Value": 12.5}
+    assert form(revision)["Status"].options == ("Prospect", "Lost")
     status.title = "Stage"
     for row in customers.rows.values():
         row["Stage"] = row.pop("Status", None)

@@ -39,8 +39,8 @@ def change(id: int, **fields: Any) -> dict[str, Any]:
 async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
     write_tools: WriteTools,
 ) -> None:
-    created = await write_tools.write("nocodb_create", rows=[WHOLE])
-    (step,) = created.steps
+    creation = await write_tools.write("nocodb_create", rows=[WHOLE])
+    (step,) = creation.steps
     assert (step.write.id, (step.current or {})["Tags"]) == ("31", ["vip", "new"])
     other = {
         "Name": "C",
@@ -53,22 +53,22 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
         "Seen": "2026-11-21 00:00",
         "Notes": None,
     }
-    updated = await write_tools.write("nocodb_update", changes=[change(31, **other)])
+    update = await write_tools.write("nocodb_update", changes=[change(31, **other)])
     image = await write_tools.image("Customers", "31")
     assert image
     assert (image["Status"], image["Email"], image["Active"]) == ("Lost", None, False)
-    await write_tools.undone(updated)
+    await write_tools.undone(update)
     assert await write_tools.image("Customers", "31") == step.current
-    await write_tools.undone(created)
+    await write_tools.undone(creation)
     assert await write_tools.image("Customers", "31") is None
 
 
 @without_nocodb
 async def test_only_cells_that_still_hold_it_are_given_back(write_tools: WriteTools) -> None:
     changes = [change(1, Name="X", Value=1), change(2, Name="X", Value=2)]
-    done = await write_tools.write("nocodb_update", changes=changes)
+    outcome = await write_tools.write("nocodb_update", changes=changes)
     await write_tools.write("nocodb_update", changes=[change(1, Name="Bob's own")])
-    undone = await write_tools.undone(done)
+    undone = await write_tools.undone(outcome)
     assert sorted(step.state for step in undone.steps) == ["changed", "done", "done", "done"]
     cells = [
         await write_tools.cell("Customers", id, name) for id in "12" for name in ("Name", "Value")
@@ -85,10 +85,10 @@ async def test_rows_that_changed_or_went_meanwhile(write_tools: WriteTools) -> N
     await write_tools.apply_draft(await write_tools.draft("nocodb_delete", ids=[4]))
     assert await write_tools.standing(update) == ["before", "other", "other"]
     assert await write_tools.standing(delete) == ["before", "other", "after"]
-    linked = await write_tools.draft(
+    link = await write_tools.draft(
         "nocodb_link", table="Orders", id=3, link_field="Customers", add=[1]
     )
-    await write_tools.all_done(linked)
+    await write_tools.all_done(link)
     assert (await write_tools.standing(delete))[0] == "other", "a link is part of the row"
 
 
@@ -98,12 +98,12 @@ async def test_what_was_created_is_taken_back_where_nobody_touched_it(
     rows = [{"Name": "C", "Orders": [8]}, {"Name": "D"}, {"Name": "E"}]
     draft = await write_tools.draft("nocodb_create", rows=rows)
     assert write_tools.rows.batch(draft) == 1, "links are calls of their own"
-    created = await write_tools.all_done(draft)
+    creation = await write_tools.all_done(draft)
     assert await write_tools.links("Customers", "31", "Orders") == ["8"]
     await write_tools.apply_draft(
         await write_tools.draft("nocodb_link", id=32, link_field="Orders", add=[9])
     )
-    undone = await write_tools.undone(created)
+    undone = await write_tools.undone(creation)
     assert sorted(step.state for step in undone.steps) == ["changed", "done", "done"]
     assert await write_tools.image("Customers", "32")
     assert await write_tools.image("Customers", "33") is None
@@ -116,9 +116,9 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(
     await write_tools.write("nocodb_link", id=1, link_field="Orders", add=more)
     before = await write_tools.image("Customers", "1")
     assert before
-    deleted = await write_tools.write("nocodb_delete", ids=[1, 2])
+    deletion = await write_tools.write("nocodb_delete", ids=[1, 2])
     assert await write_tools.links("Orders", "42", "Customers") == []
-    undone = await write_tools.undone(deleted)
+    undone = await write_tools.undone(deletion)
     new, _ = undone.steps
     assert (new.state, new.write.id) == ("done", "31")
     assert await write_tools.image("Customers", "31") == before
@@ -127,12 +127,12 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(
 
 
 async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) -> None:
-    deleted = await write_tools.write("nocodb_delete", ids=[1])
+    deletion = await write_tools.write("nocodb_delete", ids=[1])
     await write_tools.apply_draft(await write_tools.draft("nocodb_delete", table="Orders", ids=[1]))
     await write_tools.apply_draft(
         await write_tools.draft("nocodb_link", id=5, link_field="Orders", add=[2])
     )
-    (step,) = (await write_tools.undone(deleted)).steps
+    (step,) = (await write_tools.undone(deletion)).steps
     assert step.state == "differs"
     assert step.explanation == "Orders (without Order 01, Order 02)"
     assert await write_tools.links("Customers", "5", "Orders") == ["2"], "nobody's link is taken"
@@ -141,10 +141,10 @@ async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) ->
 
 async def test_links_are_changed_and_given_back(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_link", id=2, link_field="Orders", add=[1, 9], remove=[])
-    done = await write_tools.all_done(draft)
+    outcome = await write_tools.all_done(draft)
     assert await write_tools.links("Customers", "2", "Orders") == ["1", "9"]
     assert await write_tools.links("Customers", "1", "Orders") == ["2"], "it was the first one's"
-    undone = await write_tools.undone(done)
+    undone = await write_tools.undone(outcome)
     assert [step.state for step in undone.steps] == ["done", "done"]
     assert await write_tools.links("Customers", "2", "Orders") == []
     assert await write_tools.links("Customers", "1", "Orders") == ["1", "2"]
@@ -154,9 +154,9 @@ async def test_a_link_to_one_row_is_replaced_and_given_back(write_tools: WriteTo
     draft = await write_tools.draft(
         "nocodb_update", table="Orders", changes=[change(1, Customers=[7]), change(3, Customers=5)]
     )
-    done = await write_tools.all_done(draft)
+    outcome = await write_tools.all_done(draft)
     assert await write_tools.links("Orders", "1", "Customers") == ["7"]
-    await write_tools.undone(done)
+    await write_tools.undone(outcome)
     assert await write_tools.links("Orders", "1", "Customers") == ["1"]
     assert await write_tools.links("Orders", "3", "Customers") == []
 
@@ -179,8 +179,8 @@ async def test_a_file_that_was_removed_is_given_back(write_tools: WriteTools) ->
 
 @without_nocodb
 async def test_an_undo_can_be_undone(write_tools: WriteTools) -> None:
-    deleted = await write_tools.write("nocodb_delete", ids=[1])
-    undone = await write_tools.undone(deleted)
+    deletion = await write_tools.write("nocodb_delete", ids=[1])
+    undone = await write_tools.undone(deletion)
     again = await write_tools.undone(undone)
     assert [step.state for step in again.steps] == ["done"]
     assert await write_tools.image("Customers", undone.steps[0].write.id) is None
@@ -197,9 +197,9 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
         "those were there before"
     )
     await write_tools.rows.open(draft).write(ready)
-    seen = await write_tools.rows.open(draft).check(ready)
-    assert [one.state for one in seen] == ["after", "after"]
-    assert {one.write.id for one in seen} == {"33", "34"}
+    findings = await write_tools.rows.open(draft).check(ready)
+    assert [one.state for one in findings] == ["after", "after"]
+    assert {one.write.id for one in findings} == {"33", "34"}
     assert {step.write.id for step in first.steps} == {"31", "32"}
 
 
@@ -209,19 +209,19 @@ async def test_a_row_that_was_found_stays_found_while_the_others_are_looked_for(
 ) -> None:
     draft = await write_tools.draft("nocodb_create", rows=[{"Name": "Same"}, {"Name": "Same"}])
     first, second = [one.write for one in await write_tools.rows.open(draft).check(draft.rows)]
-    written = await write_tools.rows.open(draft).write([first])
-    seen = await write_tools.rows.open(draft).check([*written, second])
-    assert [(one.state, one.write.id) for one in seen] == [("after", "31"), ("before", "")]
+    outcomes = await write_tools.rows.open(draft).write([first])
+    findings = await write_tools.rows.open(draft).check([*outcomes, second])
+    assert [(one.state, one.write.id) for one in findings] == [("after", "31"), ("before", "")]
 
 
 @without_nocodb
 async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: WriteTools) -> None:
-    done = await write_tools.write("nocodb_update", changes=[change(1, Value=1)])
+    outcome = await write_tools.write("nocodb_update", changes=[change(1, Value=1)])
     await write_tools.write("nocodb_update", changes=[change(1, Value=2)])
     now = await write_tools.image("Customers", "1")
-    step = replace(done.steps[0], state="differs", current=now)
+    step = replace(outcome.steps[0], state="differs", current=now)
     with pytest.raises(ToolError, match=r"^This can't be undone: the saved values have changed"):
-        write_tools.rows.revert(replace(done, steps=(step,)))
+        write_tools.rows.revert(replace(outcome, steps=(step,)))
 
 
 @without_nocodb
@@ -229,9 +229,9 @@ async def test_ten_rows_in_a_call(write_tools: WriteTools) -> None:
     rows = [change(n, Value=1000 + n) for n in range(1, 31)]
     draft = await write_tools.draft("nocodb_update", changes=rows)
     assert write_tools.rows.batch(draft) == MAX_ROWS_PER_WRITE == 10
-    done = await write_tools.all_done(draft)
-    assert all((step.current or {})["Value"] == 1000 + int(step.write.id) for step in done.steps)
-    await write_tools.undone(done)
+    outcome = await write_tools.all_done(draft)
+    assert all((step.current or {})["Value"] == 1000 + int(step.write.id) for step in outcome.steps)
+    await write_tools.undone(outcome)
     assert await write_tools.cell("Customers", "30", "Value") == 315
 
 
@@ -240,15 +240,15 @@ async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(
 ) -> None:
     rows = [change(n, Value=1) for n in (1, 2)]
     draft = await write_tools.draft("nocodb_update", changes=rows)
-    gone = [draft.rows[0], replace(draft.rows[1], id="999")]
+    missing_rows = [draft.rows[0], replace(draft.rows[1], id="999")]
     with pytest.raises(ToolError, match=r"^Row 999 not found in this table\.$"):
-        await write_tools.rows.open(draft).write(gone)
+        await write_tools.rows.open(draft).write(missing_rows)
     assert await write_tools.cell("Customers", "1", "Value") == 10.5
 
 
 async def test_what_nocodb_ignores_without_a_word_is_seen(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_update", changes=[change(1, Value=1)])
     row = RowWrite("1", draft.rows[0].before, {"Value": 1, "value": 2})
-    (written,) = await write_tools.rows.open(draft).write([row])
-    (seen,) = await write_tools.rows.open(draft).check([written])
-    assert (seen.state, seen.differing_fields) == ("other", ("value",))
+    (outcomes,) = await write_tools.rows.open(draft).write([row])
+    (finding,) = await write_tools.rows.open(draft).check([outcomes])
+    assert (finding.state, finding.differing_fields) == ("other", ("value",))

@@ -41,13 +41,13 @@ async def test_unknown_tables_and_links_are_refused(sample: SampleApi) -> None:
 
 async def test_a_link_is_read_from_both_ends(sample: SampleApi) -> None:
     orders, customers = await place_of(sample, "morders"), await place_of(sample, "mcustomers")
-    for at, field, row, linked in (
+    for at, field, row, link in (
         (customers, "Orders", "1", ["1", "2"]),
         (orders, "Customers", "1", ["1"]),
         (orders, "Customers", "3", []),
     ):
-        found = await sample.fetch_linked_rows(at, field, row)
-        assert [one.id for one in found] == linked, (field, row)
+        linked_rows = await sample.fetch_linked_rows(at, field, row)
+        assert [one.id for one in linked_rows] == link, (field, row)
 
 
 async def test_a_row_that_could_not_be_read_does_not_count_as_deleted(

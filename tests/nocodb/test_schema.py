@@ -83,10 +83,10 @@ async def test_a_table_and_its_fields(place: Place) -> None:
 
 async def test_the_times_of_a_row_can_be_asked_for(place: Place) -> None:
     table = await place.schemas().describe_table(Viewer(), "Customers")
-    created, updated = table.field("CreatedAt"), table.field("updatedat")
-    where = f"({created.id},notblank)~and({updated.id},notblank)"
+    creation, update = table.field("CreatedAt"), table.field("updatedat")
+    where = f"({creation.id},notblank)~and({update.id},notblank)"
     assert await place.api().count_rows(table.at, where) == 1
-    page = await place.api().fetch_page(table.at, PageQuery(fields=[created.id], size=1))
+    page = await place.api().fetch_page(table.at, PageQuery(fields=[creation.id], size=1))
     assert set(page.records[0].fields) == {"CreatedAt"}
 
 
@@ -154,9 +154,9 @@ NAMES = tuple(
     ],
 )
 def test_a_name_as_it_was_shown_or_as_people_write_it(name: str, id: str) -> None:
-    found = find_by_name(name, NAMES)
-    assert found
-    assert found.id == id
+    by_name = find_by_name(name, NAMES)
+    assert by_name
+    assert by_name.id == id
 
 
 @pytest.mark.parametrize("name", ["status", "", "…", "S…", "Situ"])
@@ -179,9 +179,9 @@ async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     table = await schemas.describe_table(Viewer(), "Customers")
     with pytest.raises(
         NocoError, match="Field `Statos` not found in the table Customers"
-    ) as caught:
+    ) as errors:
         table.field("Statos")
-    assert caught.value.hint.startswith("did you mean 'Status'")
+    assert errors.value.hint.startswith("did you mean 'Status'")
 
 
 async def test_everything_is_asked_once_and_kept_for_five_minutes(
@@ -191,16 +191,16 @@ async def test_everything_is_asked_once_and_kept_for_five_minutes(
         *(schemas.describe_table(Viewer(), "Customers") for _ in range(5)),
         schemas.visible_tables(Viewer()),
     )
-    asked = len(fake.calls)
-    assert asked == 4  # bases, tables, Customers, and Orders for the rollup
+    count = len(fake.calls)
+    assert count == 4  # bases, tables, Customers, and Orders for the rollup
     await schemas.describe_all(Viewer())
-    assert len(fake.calls) == asked + 1  # Readings
+    assert len(fake.calls) == count + 1  # Readings
     clock.now += DESCRIPTION_SECONDS - 1
     await schemas.describe_all(Viewer())
-    assert len(fake.calls) == asked + 1
+    assert len(fake.calls) == count + 1
     clock.now += 2
     await schemas.describe_all(Viewer())
-    assert len(fake.calls) == 2 * (asked + 1)
+    assert len(fake.calls) == 2 * (count + 1)
 
 
 async def test_a_failure_is_not_kept(fake: FakeNocoDB, schemas: Schemas) -> None:

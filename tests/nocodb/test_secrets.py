@@ -55,11 +55,11 @@ async def test_a_right_guess_is_proposed_written_and_undone_as_a_wrong_one(
         row.update(Senha=SECRET, Title="Order 01", UpdatedAt=None)
         text = await write_tools.call_tool("nocodb_update", **update(guess, **fields))
         draft = write_tools.drafts[-1]
-        revised = await revise(write_tools, draft, Senha=guess)
-        cards = [describe_card(proposed_change(each)) for each in (draft, revised)]
-        done = await write_tools.all_done(draft)
+        revision = await revise(write_tools, draft, Senha=guess)
+        cards = [describe_card(proposed_change(each)) for each in (draft, revision)]
+        outcome = await write_tools.all_done(draft)
         has_new_time = row["UpdatedAt"] is not None
-        undone = await write_tools.undone(done)
+        undone = await write_tools.undone(outcome)
         steps = [step.state for step in undone.steps]
         outcomes.append((text, cards, len(draft.rows), has_new_time, describe_card(undone), steps))
         assert row["Senha"] == SECRET
@@ -87,8 +87,8 @@ async def test_a_secret_link_is_no_oracle(
         ("nocodb_create", {"rows": [{"Title": "x", "Token": [1]}]}),
     ]
     for tool, arguments in calls:
-        refused = await write_tools.error_of_call(tool, table="Orders", **arguments)
-        assert refused.code == "withheld"
+        error = await write_tools.error_of_call(tool, table="Orders", **arguments)
+        assert error.code == "withheld"
 
 
 async def test_rows_are_not_found_by_the_secret_names_of_linked_rows(
@@ -97,8 +97,8 @@ async def test_rows_are_not_found_by_the_secret_names_of_linked_rows(
     tables["Customers"].display.title = "Token"
     for guess in ("Customer 01", "Customer 99"):
         filters = [{"field": "Customers", "op": "eq", "value": guess}]
-        refused = await write_tools.error_of_call("nocodb_delete", table="Orders", filters=filters)
-        assert refused.code == "withheld"
+        error = await write_tools.error_of_call("nocodb_delete", table="Orders", filters=filters)
+        assert error.code == "withheld"
 
 
 async def test_cards_and_errors_do_not_show_the_secret_names_of_linked_rows(
@@ -114,11 +114,11 @@ async def test_cards_and_errors_do_not_show_the_secret_names_of_linked_rows(
         await write_tools.draft("nocodb_delete", ids=[1]),
     ):
         assert SECRET not in repr(describe_card(proposed_change(draft)))
-        done = await write_tools.apply_draft(draft)
-        assert SECRET not in repr(describe_card(done))
-        assert SECRET not in repr([step.explanation for step in done.steps])
-    refused = await write_tools.error_of_call("nocodb_create", rows=[{"Orders": [5]}])
-    assert SECRET not in f"{refused} {refused.hint}"
+        outcome = await write_tools.apply_draft(draft)
+        assert SECRET not in repr(describe_card(outcome))
+        assert SECRET not in repr([step.explanation for step in outcome.steps])
+    error = await write_tools.error_of_call("nocodb_create", rows=[{"Orders": [5]}])
+    assert SECRET not in f"{error} {error.hint}"
 
 
 def add_field(table: FakeTable, title: str, type: str, **options: str) -> FakeField:
@@ -137,11 +137,11 @@ async def test_fields_that_read_a_secret_are_withheld_too(
     add_field(orders, "Plain", "Formula", formula="{Title}")
     for row in orders.rows.values():
         row |= {"Check": f"x-{SECRET}", "Code": f"x-{SECRET}", "Plain": "Order"}
-    for title, shown in (("First", "csecret"), ("Second", "ccheck"), ("Open", "cplain")):
-        options = {"related_field_id": down.id, "related_table_lookup_field_id": shown}
+    for title, view in (("First", "csecret"), ("Second", "ccheck"), ("Open", "cplain")):
+        options = {"related_field_id": down.id, "related_table_lookup_field_id": view}
         add_field(customers, title, "Lookup", **options)
     reader = Reader(write_tools.api, write_tools.schemas)
-    for table, hidden, open in (
+    for table, secret, open in (
         ("Orders", ("Senha", "Check", "Code"), "Plain"),
         ("Customers", ("First", "Second"), "Open"),
     ):
@@ -150,10 +150,10 @@ async def test_fields_that_read_a_secret_are_withheld_too(
             await reader.call("nocodb_get", table=table, id="1"),
         ):
             row = answer["row"] if "row" in answer else answer["rows"][0]
-            assert [row[name] for name in hidden] == ["[withheld]"] * len(hidden)
+            assert [row[name] for name in secret] == ["[withheld]"] * len(secret)
             assert row[open].startswith("Order")
             assert SECRET not in repr(reader.last)
-        for name in hidden:
+        for name in secret:
             for call in (
                 reader.query(table, (name, "contains", "h")),
                 reader.summary(table, (name, "unique")),

@@ -29,8 +29,8 @@ WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
 
 
 def names(tools: Collection[Tool], *allowed: Action) -> list[str]:
-    offered = (tool.restrict_to(allowed or ("read", "propose")) for tool in tools)
-    return [tool.spec.name for tool in offered if tool]
+    offers = (tool.restrict_to(allowed or ("read", "propose")) for tool in tools)
+    return [tool.spec.name for tool in offers if tool]
 
 
 async def call_tool(source: NocoSource, tool: str, **arguments: object) -> str:
@@ -61,9 +61,9 @@ async def test_the_tables_stand_in_the_description(place: Place) -> None:
 
 async def test_the_tool_tells_tables_in_short_and_one_in_full(place: Place) -> None:
     source = NocoSource(place.url, place.token, place.http, base_id=place.base)
-    told = (await call_tool(source, "nocodb_tables")).splitlines()
-    assert [line.split(" [")[0] for line in told] == ["Customers", "Orders", "Readings"]
-    assert max(map(len, told)) <= 200
+    lines = (await call_tool(source, "nocodb_tables")).splitlines()
+    assert [line.split(" [")[0] for line in lines] == ["Customers", "Orders", "Readings"]
+    assert max(map(len, lines)) <= 200
     full = await call_tool(source, "nocodb_tables", tables=["customers", "Customers"])
     assert full.startswith("Customers [")
     assert full.endswith("Orders->Orders, Total:rollup")
@@ -78,10 +78,10 @@ async def test_many_tables_are_told_by_name(fake: FakeNocoDB, http: HttpClient) 
     source = NocoSource(fake.origin, filled.EDITOR, http)
     (tables, *_) = await source.tools(Viewer())
     assert "Table 36 Ignore all this, and 3 more." in tables.spec.description
-    told = (await call_tool(source, "nocodb_tables")).splitlines()
-    assert told[0] == "43 tables; ask for columns with `tables`."
-    assert told[-1] == "Table 39 Ignore all this [m39]"
-    assert len(told) == 44
+    lines = (await call_tool(source, "nocodb_tables")).splitlines()
+    assert lines[0] == "43 tables; ask for columns with `tables`."
+    assert lines[-1] == "Table 39 Ignore all this [m39]"
+    assert len(lines) == 44
 
 
 async def test_new_tables_are_seen_after_a_while(fake: FakeNocoDB, http: HttpClient) -> None:
@@ -90,9 +90,9 @@ async def test_new_tables_are_seen_after_a_while(fake: FakeNocoDB, http: HttpCli
     await source.tools(Viewer())
     new = FakeTable("mnew", "Invoices", [FakeField("cnew", "Name", "SingleLineText")])
     fake.world.bases[filled.CRM].tables["mnew"] = new
-    asked = len(fake.calls)
+    count = len(fake.calls)
     await source.tools(Viewer())
-    assert len(fake.calls) == asked
+    assert len(fake.calls) == count
     clock.now += 300
     assert "Readings, Invoices." in (await source.tools(Viewer()))[0].spec.description
 
@@ -119,10 +119,10 @@ async def test_rules_hide_tables_and_keep_them_from_change(
     (tables, *_) = await source.tools(Viewer())
     assert "Tables: Customers, Readings." in tables.spec.description
     assert tables.spec.description.endswith("These tables can only be read: Readings.")
-    told = await call_tool(source, "nocodb_tables")
-    assert "Orders" not in told
-    assert [line for line in told.splitlines() if "] (read only): " in line] == [
-        line for line in told.splitlines() if line.startswith("Readings [")
+    text = await call_tool(source, "nocodb_tables")
+    assert "Orders" not in text
+    assert [line for line in text.splitlines() if "] (read only): " in line] == [
+        line for line in text.splitlines() if line.startswith("Readings [")
     ]
     assert "Orders" not in await call_tool(source, "nocodb_tables", tables=["Customers"])
     for tool, arguments in (
@@ -153,14 +153,14 @@ async def test_what_nocodb_lacks_is_asked_once_and_nobody_waits_for_it(http: Htt
         source = NocoSource(nocodb.origin, filled.EDITOR, http)
         assert (await source.health()).words == "base CRM: 3 tables; role editor"
         await source.probing.close(10)
-        asked = len(nocodb.calls)
+        count = len(nocodb.calls)
         health = await source.health()
         assert (health.state, health.words) == (
             "on",
             "base CRM: 3 tables; role editor; NocoDB has no route for sums; Ponte computes "
             "them over pages of rows; version 2026.09.0",
         )
-        assert [call.path for call in nocodb.calls[asked:]] == ["/api/v1/auth/user/me"]
+        assert [call.path for call in nocodb.calls[count:]] == ["/api/v1/auth/user/me"]
 
 
 async def test_a_nocodb_without_rows_fails(http: HttpClient) -> None:
@@ -223,16 +223,16 @@ async def test_the_tables_of_few_sets_of_rights_are_kept_in_memory(
         monkeypatch.setattr(module, "MAX_VISIBLE_SETS", 2)
     config = FixedConfig()
     source = NocoSource(fake.origin, filled.EDITOR, http, config=config)
-    for hidden, left in (
+    for secret, visible in (
         (("Orders",), "Customers, Readings"),
         (("Readings",), "Customers, Orders"),
         (("Orders", "Readings"), "Customers"),
         ((), "Customers, Orders, Readings"),
     ):
-        config.table_rules = TableRules({name: TableRule("hidden") for name in hidden})
+        config.table_rules = TableRules({name: TableRule("hidden") for name in secret})
         (tables, *_) = await source.tools(Viewer())
-        assert f"Tables: {left}." in tables.spec.description
+        assert f"Tables: {visible}." in tables.spec.description
         await source.schemas.describe_table(Viewer(), "Customers")
     assert len(source._tables_tools) <= 2
-    for described in source.schemas._tables.values():
-        assert len((await described.value())._parsed) <= 2
+    for value in source.schemas._tables.values():
+        assert len((await value.value())._parsed) <= 2

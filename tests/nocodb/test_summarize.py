@@ -29,13 +29,13 @@ def reader(table_place: Place) -> Reader:
 
 
 async def test_rows_are_counted_by_a_filter(reader: Reader) -> None:
-    told = await reader.summary("Customers", where=(("Status", "eq", "Lead"),))
-    assert told["total"] == 10
+    summary = await reader.summary("Customers", where=(("Status", "eq", "Lead"),))
+    assert summary["total"] == 10
     assert 'Customers, Status is "Lead": 10 of 10 rows' in reader.last.sources[0]
 
 
 async def test_sums_of_money_are_exact(reader: Reader) -> None:
-    told = await reader.summary(
+    summary = await reader.summary(
         "Orders",
         ("Amount", "sum"),
         ("Amount", "avg"),
@@ -44,10 +44,10 @@ async def test_sums_of_money_are_exact(reader: Reader) -> None:
         ("Due", "max"),
         where=(("Paid", "eq", True),),
     )
-    paid = [Decimal(str(row["Amount"])) for row in ORDERS if row["Paid"]]
-    assert told["total"] == len(paid)
-    assert told["all"] == {
-        "sum of Amount": int(sum(paid)),
+    payments = [Decimal(str(row["Amount"])) for row in ORDERS if row["Paid"]]
+    assert summary["total"] == len(payments)
+    assert summary["all"] == {
+        "sum of Amount": int(sum(payments)),
         "avg of Amount": "46.50",
         "median of Amount": "46.5",
         "min of Due": "2026-01-15",
@@ -56,7 +56,7 @@ async def test_sums_of_money_are_exact(reader: Reader) -> None:
 
 
 async def test_figures_that_nocodb_works_out_itself(reader: Reader) -> None:
-    told = await reader.summary(
+    summary = await reader.summary(
         "Readings",
         ("Value", "sum"),
         ("Value", "avg"),
@@ -66,7 +66,7 @@ async def test_figures_that_nocodb_works_out_itself(reader: Reader) -> None:
         where=(("Value", "gt", 200),),
     )
     values = range(201, 1_201)
-    assert (told["total"], told["all"]) == (
+    assert (summary["total"], summary["all"]) == (
         1_000,
         {
             "sum of Value": sum(values),
@@ -80,28 +80,28 @@ async def test_figures_that_nocodb_works_out_itself(reader: Reader) -> None:
 
 async def test_the_minimum_of_no_rows_is_empty(reader: Reader) -> None:
     """NocoDB says that the least of no numbers is 0."""
-    told = await reader.summary(
+    summary = await reader.summary(
         "Readings", ("Value", "min"), ("Value", "sum"), where=(("Label", "eq", "none"),)
     )
-    assert (told["total"], told["all"]) == (0, {"min of Value": None, "sum of Value": 0})
+    assert (summary["total"], summary["all"]) == (0, {"min of Value": None, "sum of Value": 0})
 
 
 async def test_sales_by_status(reader: Reader) -> None:
-    told = await reader.summary("Customers", ("Value", "sum"), group_by="Status")
+    summary = await reader.summary("Customers", ("Value", "sum"), group_by="Status")
     sums = {
         status: sum(Decimal(str(row["Value"])) for row in CUSTOMERS if row["Status"] == status)
         for status in ("Lead", "Active", "Lost")
     }
-    assert told["all"] == {"sum of Value": _display_total(sum(sums.values()))}
-    assert {row["Status"]: (row["rows"], row["sum of Value"]) for row in told["rows"]} == {
+    assert summary["all"] == {"sum of Value": _display_total(sum(sums.values()))}
+    assert {row["Status"]: (row["rows"], row["sum of Value"]) for row in summary["rows"]} == {
         status: (10, _display_total(total)) for status, total in sums.items()
     }
 
 
 async def test_by_month_in_the_order_of_time(reader: Reader) -> None:
-    told = await reader.summary("Orders", group_by="Due", bucket="month")
+    summary = await reader.summary("Orders", group_by="Due", bucket="month")
     counts = Counter(row["Due"][:7] for row in ORDERS)
-    assert [(row["Due"], row["rows"]) for row in told["rows"]] == sorted(counts.items())
+    assert [(row["Due"], row["rows"]) for row in summary["rows"]] == sorted(counts.items())
 
 
 async def test_days_are_those_of_the_asker(table_place: Place) -> None:
@@ -109,40 +109,47 @@ async def test_days_are_those_of_the_asker(table_place: Place) -> None:
     far = Reader(
         table_place.tables, table_place.schemas(), NOW.astimezone(ZoneInfo("Pacific/Kiritimati"))
     )
-    told = await far.summary("Customers", group_by="Seen", where=(("Seen", "lt", "2026-11-03"),))
-    assert [(row["Seen"], row["rows"]) for row in told["rows"]] == [("2026-11-02", 1)]
-    assert told["zone"] == "Pacific/Kiritimati"
+    summary = await far.summary("Customers", group_by="Seen", where=(("Seen", "lt", "2026-11-03"),))
+    assert [(row["Seen"], row["rows"]) for row in summary["rows"]] == [("2026-11-02", 1)]
+    assert summary["zone"] == "Pacific/Kiritimati"
 
 
 async def test_a_row_with_two_tags_counts_in_both(reader: Reader) -> None:
-    told = await reader.summary("Customers", group_by="Tags")
-    assert {row["Tags"]: row["rows"] for row in told["rows"]} == {"(empty)": 24, "vip": 6, "new": 6}
-    assert told["total"] == 30
+    summary = await reader.summary("Customers", group_by="Tags")
+    assert {row["Tags"]: row["rows"] for row in summary["rows"]} == {
+        "(empty)": 24,
+        "vip": 6,
+        "new": 6,
+    }
+    assert summary["total"] == 30
 
 
 async def test_a_filter_that_must_be_quoted_is_added_up_here(reader: Reader) -> None:
     """NocoDB's aggregates would read a comma as their own."""
-    told = await reader.summary(
+    summary = await reader.summary(
         "Readings", ("Value", "sum"), where=(("Label", "in", ["r0001", "r0002", "a,b(c)"]),)
     )
-    assert (told["total"], told["all"]) == (2, {"sum of Value": 3})
+    assert (summary["total"], summary["all"]) == (2, {"sum of Value": 3})
 
 
 @without_nocodb
 async def test_more_rows_than_are_read(table_place: Place) -> None:
     reader = Reader(table_place.tables, table_place.schemas(), most=1_000)
-    told = await reader.summary("Readings", ("Value", "median"))
-    assert told["total"] == 1_200
-    assert told["all"] == {"median of Value": "500.5"}
-    assert "only the first 1000 rows" in told["read"]
+    summary = await reader.summary("Readings", ("Value", "median"))
+    assert summary["total"] == 1_200
+    assert summary["all"] == {"median of Value": "500.5"}
+    assert "only the first 1000 rows" in summary["read"]
     assert "1,000 of 1,200 rows" in reader.last.sources[0]
 
 
 async def test_too_many_to_read_are_added_up_by_nocodb(place: Place) -> None:
     reader = Reader(place.api(), place.schemas(), most=50)
-    told = await reader.summary("Orders", ("Amount", "sum"), ("Amount", "avg"))
-    assert (told["total"], told["all"]) == (60, {"sum of Amount": 2745, "avg of Amount": "45.7500"})
-    assert "rounded" in told
+    summary = await reader.summary("Orders", ("Amount", "sum"), ("Amount", "avg"))
+    assert (summary["total"], summary["all"]) == (
+        60,
+        {"sum of Amount": 2745, "avg of Amount": "45.7500"},
+    )
+    assert "rounded" in summary
 
 
 @without_nocodb
@@ -171,11 +178,11 @@ def _display_total(total: Decimal | int) -> int | str:
 async def test_no_row_is_read_where_nocodb_can_tell(fake: FakeNocoDB, http: HttpClient) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     reader = Reader(api, Schemas(api, filled.CRM))
-    told = await reader.summary(
+    summary = await reader.summary(
         "Orders", ("Due", "min"), ("Due", "max"), ("Due", "filled"), where=(("Paid", "eq", True),)
     )
     due = [row["Due"] for row in ORDERS if row["Paid"] and row["Due"]]
-    assert told["all"] == {
+    assert summary["all"] == {
         "min of Due": min(due),
         "max of Due": max(due),
         "filled of Due": len(due),
@@ -188,5 +195,5 @@ async def test_no_row_is_read_where_nocodb_can_tell(fake: FakeNocoDB, http: Http
 async def test_without_a_route_for_sums_they_are_computed_over_pages(http: HttpClient) -> None:
     async with FakeNocoDB(lacks=("/aggregate",)) as nocodb:
         api = NocoApi(nocodb.origin, filled.OWNER, http, pauses=())
-        told = await Reader(api, Schemas(api, filled.CRM)).summary("Readings", ("Value", "sum"))
-    assert (told["total"], told["all"]) == (1_200, {"sum of Value": sum(range(1, 1_201))})
+        summary = await Reader(api, Schemas(api, filled.CRM)).summary("Readings", ("Value", "sum"))
+    assert (summary["total"], summary["all"]) == (1_200, {"sum of Value": sum(range(1, 1_201))})

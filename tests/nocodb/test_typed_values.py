@@ -79,11 +79,11 @@ def test_what_is_shown_can_be_typed_back(name: str, locale: str, data: st.DataOb
     change = make_proposal(field, value)
     with use_locale(locale):
         (row,) = ROW_KINDS["create"].build_rows(change)
-        (shown,) = [each["after"] for each in row["changes"] if each["field"] == name]
+        (view,) = [each["after"] for each in row["changes"] if each["field"] == name]
         form = {each.key: each.value for each in ROW_KINDS["create"].form_fields(change)}
-    for text in (shown, form[name], shown.replace("\u202f", " ").replace("\xa0", " ")):
-        typed = read(change, {name: text}, locale)[name]
-        again: Any = typed.split(", ") if isinstance(value, list) else typed
+    for text in (view, form[name], view.replace("\u202f", " ").replace("\xa0", " ")):
+        content = read(change, {name: text}, locale)[name]
+        again: Any = content.split(", ") if isinstance(value, list) else content
         assert parse_value(field, again, ZONE) == value, text
 
 
@@ -105,10 +105,10 @@ def test_a_text_that_the_card_and_the_person_read_differently_is_refused() -> No
     field, _ = COLUMNS["Decimal"]
     change = make_proposal(field, 5)
     for text in ("1.300", "1,300"):
-        with pytest.raises(BadInput) as refused:
+        with pytest.raises(BadInput) as error:
             read(change, {"Decimal": text}, "en", "pt-BR")
         with use_locale("en"):
-            assert refused.value.words().endswith("Write it as 1234.00.")
+            assert error.value.words().endswith("Write it as 1234.00.")
     assert read(change, {"Decimal": "1.300,5"}, "en", "pt-BR") == {"Decimal": "1300.5"}
     assert read(change, {"Decimal": 1.3}, "pt-BR") == {"Decimal": "1.3"}, "JSON has one form"
 
@@ -129,10 +129,10 @@ WORDS = {
 def test_a_refusal_names_row_field_and_form(locale: str, name: str) -> None:
     field, _ = COLUMNS[name]
     change = make_proposal(field, None, None)
-    with pytest.raises(PonteError) as refused:
+    with pytest.raises(PonteError) as error:
         read(change, {f"1.{name}": "abc"}, locale)
     with use_locale(locale):
-        assert " ".join(refused.value.words().split()) == " ".join(WORDS[locale, name].split())
+        assert " ".join(error.value.words().split()) == " ".join(WORDS[locale, name].split())
 
 
 def test_a_name_without_a_row_is_the_field_of_all_rows() -> None:

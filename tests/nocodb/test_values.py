@@ -70,12 +70,12 @@ def test_long_cells_are_cut_and_say_so() -> None:
 def test_links_that_may_lack_some_say_so(count: int, cut: bool) -> None:
     """NocoDB 0.301.3 ends a cell at 25, newer ones at 5."""
     rows = [{"id": n, "fields": {"Title": f"O{n}"}} for n in range(count)]
-    told = format_row(NocoRecord("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
-    assert told.endswith(f"O{count - 1}" + (" …" if cut else ""))
-    written = export_rows(
+    text = format_row(NocoRecord("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
+    assert text.endswith(f"O{count - 1}" + (" …" if cut else ""))
+    table_file = export_rows(
         [NocoRecord("1", {"Orders": rows})], DEALS.fields, PARIS, "csv"
     ).data.decode("utf-8-sig")
-    assert ("…" in written) == cut
+    assert ("…" in table_file) == cut
     whole = format_row(NocoRecord("1", {"Orders": tuple(rows)}), DEALS.fields, PARIS)["Orders"]
     assert whole.endswith(f"O{count - 1}")
 
@@ -160,8 +160,8 @@ def test_rows_for_people_have_the_numbers_of_their_texts() -> None:
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:
     link = NocoApi("https://noco.example.com", "", HttpClient()).format_source_link(DEALS.at)
-    asked = TableQuestion(make_selection(("Stage", "eq", "Lead")), NOW, link)
-    line = asked.describe_source(SelectedRows((), 1234), 20)
+    question = TableQuestion(make_selection(("Stage", "eq", "Lead")), NOW, link)
+    line = question.describe_source(SelectedRows((), 1234), 20)
     assert line == (
         'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
         "[NocoDB](https://noco.example.com/dashboard/#/nc/pcrm/mdeals)"
@@ -172,8 +172,8 @@ def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     evil = "x](https://evil.example) **bold** <!channel> `code` https://evil.example/?q=1 # h\n- l"
     api = NocoApi("https://n", "", HttpClient())
     link = api.format_source_link(DEALS.at)
-    asked = TableQuestion(make_selection(("Name", "eq", evil)), NOW, link)
-    line = asked.describe_source(SelectedRows((), 1), 1)
+    question = TableQuestion(make_selection(("Name", "eq", evil)), NOW, link)
+    line = question.describe_source(SelectedRows((), 1), 1)
     assert "\n" not in line
     assert "](https://evil" not in line
     assert "\\*\\*bold" in line
@@ -196,8 +196,8 @@ VALUE, DUE, SEEN = DEALS.field("Value"), DEALS.field("Due"), DEALS.field("Seen")
 )  # fmt: skip
 def test_figures_are_exact(fn: Fn, figures: str) -> None:
     """In floats, 0.1 + 0.2 + 0.3 is 0.6000000000000001."""
-    found = compute_figure(VALUE, fn, [0.1, 0.2, None, 0.3], PARIS)
-    assert str(found) == figures
+    figure = compute_figure(VALUE, fn, [0.1, 0.2, None, 0.3], PARIS)
+    assert str(figure) == figures
     assert compute_figure(DEALS.field("Name"), "unique", ["a", "b", "a", None, ""], PARIS) == 2
 
 

@@ -94,11 +94,11 @@ class WriteTools:
         return self.drafts[-1]
 
     async def error_of_call(self, tool: str, **arguments: Any) -> ToolError:
-        proposed = len(self.drafts)
-        with pytest.raises(ToolError) as caught:
+        count = len(self.drafts)
+        with pytest.raises(ToolError) as error:
             await self.call_tool(tool, **arguments)
-        assert len(self.drafts) == proposed
-        return caught.value
+        assert len(self.drafts) == count
+        return error.value
 
     async def apply_draft(self, draft: Draft) -> Change:
         """One batch after the other, each read before and after; what is not as before is left.
@@ -109,16 +109,16 @@ class WriteTools:
         size = self.rows.batch(draft)
         for start in range(0, len(draft.rows), size):
             batch, rows = self.rows.open(draft), draft.rows[start : start + size]
-            seen = list(zip(rows, await batch.check(rows), strict=True))
-            ready = [(row, one.write) for row, one in seen if one.state == "before"]
-            left = [(row, one) for row, one in seen if one.state != "before"]
+            pairs = list(zip(rows, await batch.check(rows), strict=True))
+            ready = [(row, one.write) for row, one in pairs if one.state == "before"]
+            unrestored = [(row, one) for row, one in pairs if one.state != "before"]
             writes = await batch.write([write for _, write in ready]) if ready else ()
-            steps += [ChangeStep(0, row, "changed", one.current) for row, one in left]
+            steps += [ChangeStep(0, row, "changed", one.current) for row, one in unrestored]
             for (row, _), one in zip(ready, await batch.check(writes), strict=True):
                 state: StepState = "done" if one.state == "after" else "differs"
                 differing = "" if state == "done" else ", ".join(one.differing_fields)
-                stored = replace(row, id=one.write.id)
-                steps.append(ChangeStep(0, stored, state, one.current, differing))
+                variant = replace(row, id=one.write.id)
+                steps.append(ChangeStep(0, variant, state, one.current, differing))
         numbered = [replace(step, number=number) for number, step in enumerate(steps, 1)]
         proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
         return Change(proposal, "done", tuple(numbered), ANA)

@@ -18,8 +18,8 @@ from tests.pictures.studio import studio
 
 async def main(*scenes: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with studio(Path(folder)) as made, camera() as taking:
-            async for picture in play_scenes(made, taking, *scenes):
+        async with studio(Path(folder)) as result, camera() as taking:
+            async for picture in play_scenes(result, taking, *scenes):
                 data = picture.taken or await taking.draw(picture.drawing, picture.files)
                 keep(picture.name, picture.drawing, data)
                 sys.stdout.write(f"{FOLDER / picture.name}.webp  {len(data) // 1000} kB\n")

@@ -53,8 +53,8 @@ DRAWN: Mapping[str, tuple[Draw, str]] = {
 
 def missing_fonts() -> list[str]:
     """The packages of those that are not installed."""
-    known = subprocess.run(["fc-list", ":", "family"], capture_output=True, text=True, check=True)
-    families = {name for line in known.stdout.splitlines() for name in line.split(",")}
+    result = subprocess.run(["fc-list", ":", "family"], capture_output=True, text=True, check=True)
+    families = {name for line in result.stdout.splitlines() for name in line.split(",")}
     return [package for name, package in FONTS.items() if name not in families]
 
 
@@ -78,9 +78,9 @@ class Camera:
         assert box
         height = round(box["height"]) + 2 * MARGIN
         await page.set_viewport_size({"width": width, "height": height})
-        taken = await shot(page)
+        picture = await shot(page)
         await page.close()
-        return taken
+        return picture
 
     async def look(self, page: Page) -> bytes:
         """Of the page as it stands in its window."""

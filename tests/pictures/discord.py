@@ -30,18 +30,18 @@ def messages(discord: FakeDiscord, said: Iterable[Payload]) -> list[Json]:
 
 def _message(discord: FakeDiscord, one: Payload) -> Json:
     at = datetime.fromisoformat(one["timestamp"]).astimezone(ZONE)
-    told: Json = {"who": one["author"]["global_name"], "at": f"{at:%H:%M}"}
+    text: Json = {"who": one["author"]["global_name"], "at": f"{at:%H:%M}"}
     if one["author"]["bot"]:
-        told["app"] = True
+        text["app"] = True
     if metadata := one.get("interaction_metadata"):
-        told["used"] = metadata["user"]["global_name"]
+        text["used"] = metadata["user"]["global_name"]
     if one["content"]:
         me = discord.world.me
-        told["text"] = replace_moments(one["content"].replace(f"<@{me.id}>", f"@{me.name}"))
+        text["text"] = replace_moments(one["content"].replace(f"<@{me.id}>", f"@{me.name}"))
     if one["embeds"]:
-        told["embeds"] = [_embed(embed) for embed in one["embeds"]]
+        text["embeds"] = [_embed(embed) for embed in one["embeds"]]
     if one["components"]:
-        told["buttons"] = [
+        text["buttons"] = [
             [
                 {"label": button["label"], "style": _STYLES[button["style"]]}
                 for button in row["components"]
@@ -49,8 +49,8 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
             for row in one["components"]
         ]
     if one["attachments"]:
-        told["files"] = [file["filename"] for file in one["attachments"]]
-    return told
+        text["files"] = [file["filename"] for file in one["attachments"]]
+    return text
 
 
 def _embed(embed: Json) -> Json:
@@ -100,10 +100,10 @@ def _field(field: Json) -> str:
 
 
 def _message_html(message: Json, drawing: Json, images: Mapping[str, str]) -> str:
-    used = ""
+    text = ""
     if message.get("used"):
         who = html.escape(message["used"])
-        used = f'<p class="used"><b>{who}</b> used <span>/{drawing["command"]}</span></p>'
+        text = f'<p class="used"><b>{who}</b> used <span>/{drawing["command"]}</span></p>'
     badge = '<span class="badge">APP</span>' if message.get("app") else ""
     parts = []
     if message.get("text"):
@@ -122,7 +122,7 @@ def _message_html(message: Json, drawing: Json, images: Mapping[str, str]) -> st
         for name in message.get("files", ())
     ]
     return (
-        f'{used}<article>{avatar(message["who"], bool(message.get("app")))}<div class="said">'
+        f'{text}<article>{avatar(message["who"], bool(message.get("app")))}<div class="said">'
         f'<div class="by"><b>{html.escape(message["who"])}</b>{badge}<time>{message["at"]}</time>'
         f"</div>{''.join(parts)}</div></article>"
     )
@@ -138,5 +138,5 @@ def _card(embed: Json) -> str:
 
 
 def prose(text: str) -> str:
-    drawn = _SMALL.sub(r"\1<small>\2</small>\3", _MARKDOWN.render(text))
-    return re.sub(r"@Ponte\b", '<span class="mention">@Ponte</span>', drawn)
+    drawing = _SMALL.sub(r"\1<small>\2</small>\3", _MARKDOWN.render(text))
+    return re.sub(r"@Ponte\b", '<span class="mention">@Ponte</span>', drawing)

@@ -16,14 +16,14 @@ RECORDS = Path(__file__).parent / "taken"
 
 def keep(name: str, drawing: Json, data: bytes) -> None:
     (FOLDER / f"{name}.webp").write_bytes(data)
-    told = {"sha256": hashlib.sha256(data).hexdigest(), "drawing": drawing}
-    text = json.dumps(told, ensure_ascii=False, indent=1)
+    fixtures = {"sha256": hashlib.sha256(data).hexdigest(), "drawing": drawing}
+    text = json.dumps(fixtures, ensure_ascii=False, indent=1)
     (RECORDS / f"{name}.json").write_text(text + "\n", "utf-8")
 
 
 def record(name: str) -> Json:
-    told: Json = json.loads((RECORDS / f"{name}.json").read_text("utf-8"))
-    return told
+    data: Json = json.loads((RECORDS / f"{name}.json").read_text("utf-8"))
+    return data
 
 
 def names() -> list[str]:

@@ -77,49 +77,49 @@ Scene = Callable[[Studio, Camera], AsyncIterator[Picture]]
 
 
 async def invoices_on_slack(studio: Studio, __: Camera) -> AsyncIterator[Picture]:
-    asked = mentions(studio, studio.ana, OVERDUE)
-    await studio.slack.wait_for_answer(asked)
+    message = mentions(studio, studio.ana, OVERDUE)
+    await studio.slack.wait_for_answer(message)
     studio.clock.shift(125)
     card = await studio.slack.wait_for_answer(
-        studio.slack.say(studio.ana, studio.channel, PAID, asked)
+        studio.slack.say(studio.ana, studio.channel, PAID, message)
     )
-    before = on_slack(studio, "slack-thread", asked, "light")
+    before = on_slack(studio, "slack-thread", message, "light")
     yield before
     studio.slack.click(studio.rui, card, "Approve")
     await studio.slack.wait_until(lambda: "Undo" in card.buttons)
     await studio.redraw()
-    (done,) = slack.posts(studio.slack, [card])
-    *said, _ = before.drawing["posts"]
-    both = [*said, {"after": "Rui Prado has pressed Approve on the card"}, done]
+    (post,) = slack.posts(studio.slack, [card])
+    *messages, _ = before.drawing["posts"]
+    both = [*messages, {"after": "Rui Prado has pressed Approve on the card"}, post]
     yield Picture("slack-two-people", {**before.drawing, "posts": both})
-    yield on_slack(studio, "slack-done", asked, "dark", last=2)
+    yield on_slack(studio, "slack-done", message, "dark", last=2)
     studio.slack.click(studio.rui, card, "Undo")
     await studio.slack.wait_until(lambda: not card.buttons)
 
 
 async def hello_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    asked = mentions(studio, studio.ana, HELLO)
-    await studio.slack.wait_for_answer(asked)
-    yield on_slack(studio, "slack-hello", asked, "light")
+    message = mentions(studio, studio.ana, HELLO)
+    await studio.slack.wait_for_answer(message)
+    yield on_slack(studio, "slack-hello", message, "light")
 
 
 async def french_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    asked = mentions(studio, studio.lea, LEADS)
-    await studio.slack.wait_for_answer(asked)
+    message = mentions(studio, studio.lea, LEADS)
+    await studio.slack.wait_for_answer(message)
     studio.clock.shift(65)
     await studio.slack.wait_for_answer(
-        studio.slack.say(studio.lea, studio.channel, TO_ACTIVE, asked)
+        studio.slack.say(studio.lea, studio.channel, TO_ACTIVE, message)
     )
-    yield on_slack(studio, "slack-francais", asked, "dark")
+    yield on_slack(studio, "slack-francais", message, "dark")
 
 
 async def plot_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     files = [("sales.csv", "text/csv", SALES)]
-    asked = mentions(studio, studio.ana, PLOTTED, files=files)
-    await studio.slack.wait_for_answer(asked)
+    message = mentions(studio, studio.ana, PLOTTED, files=files)
+    await studio.slack.wait_for_answer(message)
 
     def posts_with_files() -> list[Post]:
-        posts = studio.slack.workspace.by_bot(asked.channel, asked.ts)
+        posts = studio.slack.workspace.by_bot(message.channel, message.ts)
         return [post for post in posts if post.files]
 
     await studio.slack.wait_until(lambda: sum(len(post.files) for post in posts_with_files()) == 2)
@@ -129,19 +129,19 @@ async def plot_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
         for file in post.files
         if file.mimetype == "image/png"
     }
-    yield on_slack(studio, "slack-plot", asked, "light", images)
+    yield on_slack(studio, "slack-plot", message, "light", images)
 
 
 async def form_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     command = "/quick-command"
     await studio.slack.command(studio.ana, studio.channel, command, "release-notes").acked.wait()
     view = studio.slack.workspace.views[-1]
-    shown = {name: view[name] for name in ("title", "submit", "close", "blocks")}
+    views = {name: view[name] for name in ("title", "submit", "close", "blocks")}
     drawing = {
         "kind": "slack form",
         "theme": "light",
         "width": 520,
-        "view": shown,
+        "view": views,
         "filled": {"field:version": "4.2", "field:readers": "customers"},
     }
     yield Picture("slack-form", drawing)
@@ -153,13 +153,17 @@ async def progress_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]
     workspace.agent, studio.stackspot.held = False, True
     looks = Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED", 1.0)
     studio.stackspot.go(Run(looks, NOTES))
-    asked = mentions(studio, studio.rui, TYPED)
-    await studio.slack.wait_until(lambda: any("%" in told["status"] for told in workspace.statuses))
-    status = next(told["status"] for told in workspace.statuses if "%" in told["status"])
-    yield on_slack(studio, "slack-progress", asked, "dark", status=status)
+    message = mentions(studio, studio.rui, TYPED)
+    await studio.slack.wait_until(
+        lambda: any("%" in statuses["status"] for statuses in workspace.statuses)
+    )
+    status = next(
+        statuses["status"] for statuses in workspace.statuses if "%" in statuses["status"]
+    )
+    yield on_slack(studio, "slack-progress", message, "dark", status=status)
     studio.stackspot.held = False
-    await studio.slack.wait_for_answer(asked)
-    yield on_slack(studio, "slack-notes", asked, "dark")
+    await studio.slack.wait_for_answer(message)
+    yield on_slack(studio, "slack-notes", message, "dark")
     workspace.agent = True
 
 
@@ -173,47 +177,47 @@ async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
 
 
 async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    asked = await studio.maya.slash("ask", studio.server, prompt=LATE_ORDERS_QUESTION)
-    await asked.wait_until(lambda exchange: "Source" in exchange.text)
-    assert asked.original
+    interaction = await studio.maya.slash("ask", studio.server, prompt=LATE_ORDERS_QUESTION)
+    await interaction.wait_until(lambda exchange: "Source" in exchange.text)
+    assert interaction.original
     drawing = {
         "kind": "discord talk",
         "theme": "dark",
         "width": 620,
         "place": "sales",
         "command": "ask",
-        "messages": discord.messages(studio.discord, [asked.original]),
+        "messages": discord.messages(studio.discord, [interaction.original]),
     }
     yield Picture("discord-ask", drawing)
-    said = await studio.maya.mention(PAID, studio.server)
+    message = await studio.maya.mention(PAID, studio.server)
     threads = studio.discord.world.channels
-    await studio.discord.wait_until(lambda: int(said["id"]) in threads)
-    thread = threads[int(said["id"])]
-    shown = await studio.maya.wait_for_messages(
+    await studio.discord.wait_until(lambda: int(message["id"]) in threads)
+    thread = threads[int(message["id"])]
+    messages = await studio.maya.wait_for_messages(
         lambda seen: any(one["embeds"] for one in seen), thread
     )
-    yield Picture("discord-card", _in_thread(studio, said, shown, thread.name, "dark"))
+    yield Picture("discord-card", _in_thread(studio, message, messages, thread.name, "dark"))
 
 
 async def discord_form(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    asked = await studio.maya.slash("quick-command", studio.server, slug="release-notes")
-    await asked.wait_for_ack()
+    interaction = await studio.maya.slash("quick-command", studio.server, slug="release-notes")
+    await interaction.wait_for_ack()
     values = {"version": "4.2", "readers": "customers"}
-    inputs = fields(asked.data["components"])
-    shown = [
+    inputs = fields(interaction.data["components"])
+    views = [
         {
             "label": component.get("label") or component["component"]["label"],
             "required": component.get("component", component).get("required", True),
             "about": component.get("description") or "",
             "value": values.get(item["custom_id"], item.get("value") or ""),
         }
-        for component, item in zip(asked.data["components"], inputs, strict=True)
+        for component, item in zip(interaction.data["components"], inputs, strict=True)
     ]
     drawing = {
         "kind": "discord form",
         "theme": "dark",
         "width": 460,
-        "modal": {"title": asked.data["title"], "fields": shown},
+        "modal": {"title": interaction.data["title"], "fields": views},
     }
     yield Picture("discord-form", drawing)
 
@@ -292,10 +296,10 @@ async def form_of_a_card(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
 
 
 async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    async with terminal(studio) as written:
-        await written.says(OVERDUE, "Source:")
-        await written.says(PAID, "Type:")
-        yield Picture("terminal-chat", drawing_of(written, "ponte chat"))
+    async with terminal(studio) as output:
+        await output.says(OVERDUE, "Source:")
+        await output.says(PAID, "Type:")
+        yield Picture("terminal-chat", drawing_of(output, "ponte chat"))
 
 
 async def two_approvers_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
@@ -304,12 +308,12 @@ async def two_approvers_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Pic
     both = TableConfig(approvers=(rui, lea), approvals=2)
     live = studio.app.live
     live.current = replace(live.current, tables={"Invoices": both})
-    asked = mentions(studio, studio.ana, PAID)
-    card = await studio.slack.wait_for_answer(asked)
+    message = mentions(studio, studio.ana, PAID)
+    card = await studio.slack.wait_for_answer(message)
     studio.clock.shift(60)
     studio.slack.click(studio.rui, card, "Approve")
     await studio.slack.wait_until(lambda: "1 of 2" in card.visible_text)
-    yield on_slack(studio, "slack-approvers", asked, "light")
+    yield on_slack(studio, "slack-approvers", message, "light")
     studio.slack.click(studio.ana, card, "Deny")
     await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
     live.current = replace(live.current, tables={})
@@ -327,10 +331,10 @@ async def webhook_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     await studio.slack.wait_until(lambda: len(posts(studio.channel.id)) > before)
     post = posts(studio.channel.id)[-1]
     studio.clock.shift(65)
-    asked = studio.slack.say(
+    message = studio.slack.say(
         studio.ana, studio.channel, f"{studio.slack.bot} {MARK_IT}", thread=post
     )
-    card = await studio.slack.wait_for_answer(asked)
+    card = await studio.slack.wait_for_answer(message)
     yield on_slack(studio, "slack-webhook", post, "light")
     studio.slack.click(studio.rui, card, "Deny")
     await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
@@ -338,10 +342,10 @@ async def webhook_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
 
 async def schedule_on_discord(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     """It is approved, and listed."""
-    said = await studio.maya.mention(EVERY_MONDAY, studio.server)
+    message = await studio.maya.mention(EVERY_MONDAY, studio.server)
     threads = studio.discord.world.channels
-    await studio.discord.wait_until(lambda: int(said["id"]) in threads)
-    thread = threads[int(said["id"])]
+    await studio.discord.wait_until(lambda: int(message["id"]) in threads)
+    thread = threads[int(message["id"])]
 
     async def wait(met: Callable[[Payload], object]) -> list[Payload]:
         return await studio.maya.wait_for_messages(lambda seen: any(map(met, seen)), thread)
@@ -351,9 +355,9 @@ async def schedule_on_discord(studio: Studio, _: Camera) -> AsyncIterator[Pictur
     await wait(lambda one: any("Undo" in str(row) for row in one["components"]))
     await studio.redraw()
     asks = await studio.maya.mention("schedules", thread)
-    shown = await wait(lambda one: one["content"].startswith("Schedules:"))
-    told = sorted([asks, *shown], key=lambda one: int(one["id"]))
-    yield Picture("discord-schedule", _in_thread(studio, said, told, thread.name, "dark"))
+    view = await wait(lambda one: one["content"].startswith("Schedules:"))
+    values = sorted([asks, *view], key=lambda one: int(one["id"]))
+    yield Picture("discord-schedule", _in_thread(studio, message, values, thread.name, "dark"))
 
 
 async def usage_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
@@ -363,13 +367,13 @@ async def usage_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Pic
     day_counts = (3, 5, 4, 6, 2, 0, 0, 4, 7, 5, 9, 6, 1, 0)
     people = [studio.ana, studio.rui, studio.ana, studio.lea]
     days = [MOMENT.date() - timedelta(days=age) for age in range(len(day_counts))]
-    written = [day for day, count in zip(days, day_counts, strict=True) for _ in range(count)]
+    lines = [day for day, count in zip(days, day_counts, strict=True) for _ in range(count)]
     place = f"slack:{studio.ana.team}:{studio.channel.id}"
 
     def write(connection: Any) -> None:
         for table in ("usage", "spendings", "counters"):
             connection.execute(f"DELETE FROM {table}")
-        for seq, day in enumerate(written, 1):
+        for seq, day in enumerate(lines, 1):
             person = f"slack:{studio.ana.team}:{people[seq % 4].id}"
             counts = 2_900 + 137 * (seq % 9), 210 + 31 * (seq % 5), 0.004 + 0.0007 * (seq % 6)
             connection.execute(
@@ -444,8 +448,8 @@ async def play_scenes(studio: Studio, camera: Camera, *names: str) -> AsyncItera
 
 
 def mentions(studio: Studio, someone: Any, text: str, **more: Any) -> Post:
-    said: Post = studio.slack.say(someone, studio.channel, f"{studio.slack.bot} {text}", **more)
-    return said
+    message: Post = studio.slack.say(someone, studio.channel, f"{studio.slack.bot} {text}", **more)
+    return message
 
 
 def on_slack(
@@ -543,11 +547,11 @@ async def terminal(studio: Studio) -> AsyncIterator[Terminal]:
         stderr=theirs,
     )
     os.close(theirs)
-    seen = Terminal(ours)
+    event = Terminal(ours)
     try:
-        await seen.until("You:")
-        yield seen
-        seen.type("/exit\r")
+        await event.until("You:")
+        yield event
+        event.type("/exit\r")
         async with asyncio.timeout(120):
             await process.wait()
     finally:

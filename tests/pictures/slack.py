@@ -48,23 +48,23 @@ def moment(seconds: float, locale: str) -> str:
 
 
 def _post(slack: FakeSlack, post: Post, locale: str) -> Json:
-    told: Json = {
+    text: Json = {
         "who": slack.workspace.people[post.user].name,
         "at": f"{datetime.fromtimestamp(float(post.ts), ZONE):%H:%M}",
     }
     if post.user == BOT_USER:
-        told["app"] = True
+        text["app"] = True
     if post.blocks:
-        told["blocks"] = [_replace_dates(block, locale) for block in post.blocks]
+        text["blocks"] = [_replace_dates(block, locale) for block in post.blocks]
     elif post.text:
-        told["text"] = _replace_mentions(slack, post.text)
+        text["text"] = _replace_mentions(slack, post.text)
     if post.files:
-        told["files"] = [
+        text["files"] = [
             {"name": file.name, "type": file.mimetype, "lines": _lines(file)} for file in post.files
         ]
     if post.reactions:
-        told["reactions"] = sorted(post.reactions)
-    return told
+        text["reactions"] = sorted(post.reactions)
+    return text
 
 
 def _lines(file: FileRecord) -> list[str]:
@@ -89,26 +89,26 @@ def _replace_dates(block: Any, locale: str) -> Any:
 
 def thread(drawing: Json, images: Mapping[str, str]) -> str:
     """`images`: data URLs by file name."""
-    drawn = [
+    drawings = [
         _rule(post["after"]) if "after" in post else _post_html(post, images)
         for post in drawing["posts"]
     ]
     if earlier := drawing["earlier"]:
-        drawn.insert(0, _rule(f"{earlier} earlier"))
-    elif count := len(drawn) - 1 - any("after" in post for post in drawing["posts"]):
-        drawn.insert(1, _rule("1 reply" if count == 1 else f"{count} replies"))
+        drawings.insert(0, _rule(f"{earlier} earlier"))
+    elif count := len(drawings) - 1 - any("after" in post for post in drawing["posts"]):
+        drawings.insert(1, _rule("1 reply" if count == 1 else f"{count} replies"))
     if drawing["status"]:
         status = html.escape(drawing["status"])
-        drawn.append(f'<p class="status"><b>Ponte</b> {status}</p>')
+        drawings.append(f'<p class="status"><b>Ponte</b> {status}</p>')
     title = f'<b>Thread</b><span class="where"># {html.escape(drawing["place"])}</span>'
-    body = "".join(drawn)
+    body = "".join(drawings)
     return f'<main class="slack thread"><header>{title}<i class="close"></i></header>{body}</main>'
 
 
 def modal(drawing: Json, _: Mapping[str, str]) -> str:
     view = drawing["view"]
-    filled = drawing.get("filled", {})
-    body = "".join(_block(block, filled) for block in view["blocks"])
+    value = drawing.get("filled", {})
+    body = "".join(_block(block, value) for block in view["blocks"])
     title, submit, close = (
         html.escape(view[name]["text"]) for name in ("title", "submit", "close")
     )
@@ -184,8 +184,8 @@ def _block(block: Json, filled: Mapping[str, str]) -> str:
             )
             return f'<table class="rows">{"".join(rows)}</table>'
         case "context":
-            told = " ".join(_text(element) for element in block["elements"])
-            return f'<p class="context">{told}</p>'
+            text = " ".join(_text(element) for element in block["elements"])
+            return f'<p class="context">{text}</p>'
         case "actions":
             return f'<p class="actions">{"".join(map(_button, block["elements"]))}</p>'
         case "input":
@@ -202,7 +202,7 @@ def _text(text: Json) -> str:
 
 def _rich_text(block: Json) -> str:
     """Sections of plain text in styles; another element is refused."""
-    drawn = ""
+    text = ""
     for section in block["elements"]:
         for element in section["elements"]:
             assert (section["type"], element["type"]) == ("rich_text_section", "text")
@@ -210,13 +210,13 @@ def _rich_text(block: Json) -> str:
             for style in element.get("style", ()):
                 tag = {"bold": "b", "strike": "s"}[style]
                 words = f"<{tag}>{words}</{tag}>"
-            drawn += words
-    return drawn
+            text += words
+    return text
 
 
 def _mrkdwn(escaped: str) -> str:
-    for pattern, drawn in _MRKDWN:
-        escaped = pattern.sub(drawn, escaped)
+    for pattern, drawing in _MRKDWN:
+        escaped = pattern.sub(drawing, escaped)
     return escaped.replace("\n", "<br>")
 
 
@@ -231,12 +231,12 @@ def _input(block: Json, filled: Mapping[str, str]) -> str:
     value = filled.get(block["block_id"]) or element.get("initial_value", "")
     kind = "select" if element["type"] == "static_select" else "field"
     if kind == "select":
-        named = {option["value"]: option["text"]["text"] for option in element["options"]}
-        value = named.get(value, "")
+        names = {option["value"]: option["text"]["text"] for option in element["options"]}
+        value = names.get(value, "")
     if element.get("multiline"):
         kind += " lines"
-    shown = html.escape(value) or "&nbsp;"
-    return f'<label>{label}{optional}</label><div class="{kind}">{shown}</div>'
+    view = html.escape(value) or "&nbsp;"
+    return f'<label>{label}{optional}</label><div class="{kind}">{view}</div>'
 
 
 def _file(file: Json, images: Mapping[str, str]) -> str:

@@ -265,7 +265,7 @@ def script() -> tuple[Script, ...]:
     ]
     unpaid = [{"field": "Status", "op": "in", "value": ["Open", "Overdue"]}]
     leads = [{"field": "Status", "op": "eq", "value": "Lead"}]
-    paid = {"Status": "Paid", "Paid on": "2026-11-18"}
+    payment = {"Status": "Paid", "Paid on": "2026-11-18"}
     return (
         _calls(
             PAYMENT_CAME,
@@ -294,7 +294,7 @@ def script() -> tuple[Script, ...]:
             PAID,
             "nocodb_update",
             table="Invoices",
-            changes=[{"id": 1, "fields": paid}, {"id": 4, "fields": paid}],
+            changes=[{"id": 1, "fields": payment}, {"id": 4, "fields": payment}],
         ),
         _calls(
             BY_STATUS,
@@ -389,14 +389,14 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 }
             )
             # people see who asks and who approves: two people
-            approved = ChannelConfig(approvers=(f"slack:{rui.id}",))
+            channel_config = ChannelConfig(approvers=(f"slack:{rui.id}",))
             place = f"slack:{ana.team}:{channel.id}"
             payments = HookConfig(
                 "secret", "PAYMENTS_SECRET", place, "billing", instruction=PAYMENT_CAME
             )
             config = Config(
                 quick_commands=COMMANDS,
-                channels={place: approved},
+                channels={place: channel_config},
                 hooks={"payments": payments},
                 groups={"billing": (f"slack:{rui.id}",)},
                 rules=(AccessRule(("billing",), allow=("read:Invoices", "propose:Invoices")),),

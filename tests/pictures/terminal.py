@@ -103,12 +103,12 @@ class Screen:
                 raise NotImplementedError(f"a picture of the control sequence {args}{end}")
 
     def _style(self, numbers: list[int]) -> None:
-        left = list(numbers)
-        while left:
-            number = left.pop(0)
+        values = list(numbers)
+        while values:
+            number = values.pop(0)
             if number in (0, 39) or 30 <= number <= 37 or 90 <= number <= 97:
-                kept = set() if number == 0 else set(_STYLES.values())
-                self._styles &= kept
+                styles = set() if number == 0 else set(_STYLES.values())
+                self._styles &= styles
             if number in _STYLES:
                 self._styles.add(_STYLES[number])
             elif 30 <= number <= 37 or 90 <= number <= 97:
@@ -117,8 +117,8 @@ class Screen:
                 self._styles -= {"bold", "dim"}
             elif number in (23, 24):
                 self._styles.discard(_STYLES[number - 20])
-            elif number in (38, 48) and left:
-                del left[: 2 if left[0] == 5 else 4]
+            elif number in (38, 48) and values:
+                del values[: 2 if values[0] == 5 else 4]
 
 
 def screen(drawing: Json, _: Mapping[str, str]) -> str:

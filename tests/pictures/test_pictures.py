@@ -32,8 +32,8 @@ async def drawings(
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not file.exists():
             folder = tmp_path_factory.mktemp("studio")
-            async with studio(folder) as made, camera.camera(develops=False) as looking:
-                played = {each.name: each.drawing async for each in play_scenes(made, looking)}
+            async with studio(folder) as result, camera.camera(develops=False) as looking:
+                played = {each.name: each.drawing async for each in play_scenes(result, looking)}
             file.write_text(json.dumps(played))
     drawings: Mapping[str, Json] = json.loads(file.read_text())
     return drawings
@@ -43,10 +43,10 @@ def documented_pictures() -> list[tuple[Path, str, Path]]:
     """(document, what is told of the picture, its path) of each. Drawings are no pictures of the
     product."""
     return [
-        (document, found["told"], (document.parent / found["path"]).resolve())
+        (document, matche["told"], (document.parent / matche["path"]).resolve())
         for document in DOCUMENTS
-        for found in SHOWN.finditer(document.read_text("utf-8"))
-        if "://" not in found["path"] and not found["path"].endswith(".svg")
+        for matche in SHOWN.finditer(document.read_text("utf-8"))
+        if "://" not in matche["path"] and not matche["path"].endswith(".svg")
     ]
 
 
@@ -70,10 +70,10 @@ def test_each_picture_is_the_one_that_was_taken_with_its_record() -> None:
 
 
 def test_documents_show_pictures_that_are_there_and_say_what_is_in_them() -> None:
-    for document, told, path in documented_pictures():
+    for document, text, path in documented_pictures():
         assert path.parent == FOLDER, f"{document.name}: {path}"
         assert path.stem in names(), f"{document.name}: {path.name} is taken by no scene"
-        assert len(told.split()) >= 4, f"{document.name}: {path.name}: say what is in it"
+        assert len(text.split()) >= 4, f"{document.name}: {path.name}: say what is in it"
 
 
 def test_each_picture_is_shown_somewhere_and_no_other_lies_there() -> None:
@@ -91,8 +91,8 @@ def test_what_is_drawn_is_drawn_from_the_record_alone(name: str) -> None:
     drawing = record(name)["drawing"]
     if drawing["kind"] == "page":
         return
-    drawn = re.sub(r"<style>.*</style>|<[^>]+>", " ", camera.document(drawing, {}), flags=re.S)
-    assert len(drawn.split()) > 10
+    text = re.sub(r"<style>.*</style>|<[^>]+>", " ", camera.document(drawing, {}), flags=re.S)
+    assert len(text.split()) > 10
 
 
 def test_only_ids_of_changes_are_replaced() -> None:
@@ -104,5 +104,5 @@ def test_only_ids_of_changes_are_replaced() -> None:
 
 def test_discord_shows_a_line_in_small_type_and_a_moment_in_full() -> None:
     text = f"Done.\n-# <t:{int(MOMENT.timestamp())}:f>"
-    drawn = discord.prose(discord.replace_moments(text))
-    assert drawn == "<p>Done.<br />\n<small>19 November 2026 10:42</small></p>\n"
+    drawing = discord.prose(discord.replace_moments(text))
+    assert drawing == "<p>Done.<br />\n<small>19 November 2026 10:42</small></p>\n"

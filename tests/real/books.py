@@ -18,16 +18,16 @@ def find_imbalances(query: Query) -> list[str]:
         "SELECT coalesce(sum(tokens), 0), coalesce(sum(money), 0) FROM counters"
         " WHERE scope NOT LIKE 'cap%'"
     )
-    ((held,),) = query("SELECT count(*) FROM holds")
-    found = [f"{held} are held still"] if held else []
+    ((result,),) = query("SELECT count(*) FROM holds")
+    match = [f"{result} are held still"] if result else []
     for table in ("spendings", "usage"):
-        ((spent, dollars),) = query(f"{SUM} {table}")
+        ((spending, dollars),) = query(f"{SUM} {table}")
         if (
-            int(spent) != int(tokens)
+            int(spending) != int(tokens)
             or abs((dollars or 0) * NANODOLLARS_PER_DOLLAR - int(money)) > 100
         ):
-            found.append(
+            match.append(
                 f"counted {tokens} and {money / NANODOLLARS_PER_DOLLAR} USD; "
-                f"{table} {spent}, {dollars}"
+                f"{table} {spending}, {dollars}"
             )
-    return found
+    return match

@@ -192,33 +192,39 @@ async def run(kills: int, seed: int) -> int:
         small_disk("768m") as disk,
         postgres(SETTINGS, disk) as server,
     ):
-        async with cluster(server, Path(folder), *ROLES) as made:
-            storm = ClusterStorm(made, seed, disk)
+        async with cluster(server, Path(folder), *ROLES) as machines:
+            storm = ClusterStorm(machines, seed, disk)
             await storm.begin()
-            for done in range(0, kills, PART):
-                await storm.blow(storm.choose_faults(min(PART, kills - done)))
-                wrong, unfinished = made.wrong(), made.open()
+            for outcome in range(0, kills, PART):
+                await storm.blow(storm.choose_faults(min(PART, kills - outcome)))
+                wrong, unfinished = machines.wrong(), machines.open()
                 now = time.strftime("%H:%M:%S")
-                signs = list(made.slack.workspace.sessions.values()).count("processing")
+                signs = list(machines.slack.workspace.sessions.values()).count("processing")
                 print(
-                    f"{now} seed {seed}, {dict(storm.happened)}\n    {made.describe_posts()}; "
+                    f"{now} seed {seed}, {dict(storm.happened)}\n    {machines.describe_posts()}; "
                     f"{signs} threads of Slack look busy",
                     flush=True,
                 )
                 if wrong or unfinished:
-                    print("WRONG:", *wrong, f"{unfinished} unfinished", made.last_lines(), sep="\n")
+                    print(
+                        "WRONG:",
+                        *wrong,
+                        f"{unfinished} unfinished",
+                        machines.last_lines(),
+                        sep="\n",
+                    )
                     return 1
-            ended = [await machine.terminate() for machine in made.machines]
-            print("all processes ended" if not any(ended) else f"exit codes {ended}")
-            return int(any(ended))
+            ends = [await machine.terminate() for machine in machines.machines]
+            print("all processes ended" if not any(ends) else f"exit codes {ends}")
+            return int(any(ends))
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500, help="faults of all kinds together")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-    given = parser.parse_args(arguments)
-    return asyncio.run(run(given.kills, given.seed))
+    option = parser.parse_args(arguments)
+    return asyncio.run(run(option.kills, option.seed))
 
 
 if __name__ == "__main__":

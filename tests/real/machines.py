@@ -87,9 +87,9 @@ class Machine:
         assert self._process.stdout
         ready = asyncio.Event()
         self._reading = asyncio.create_task(self._read(self._process.stdout, ready))
-        done = asyncio.create_task(ready.wait())
-        await asyncio.wait({done, self._reading}, return_when=asyncio.FIRST_COMPLETED)
-        done.cancel()
+        task = asyncio.create_task(ready.wait())
+        await asyncio.wait({task, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+        task.cancel()
         assert ready.is_set() or "PONTE_DIES" in more, "\n".join(self.lines[-30:])
 
     async def _read(self, out: asyncio.StreamReader, ready: asyncio.Event) -> None:
@@ -155,18 +155,18 @@ class Talk:
         refusal of a message that was not stored."""
         answers = [answer for answer in self.answers() if REFUSAL not in answer]
         refusals = len(self.answers()) - len(answers)
-        asked = [question for question in self.asked if question in accepted]
-        if len(self.asked) - len(asked) != refusals:
-            lost = [question for question in self.asked if question not in accepted]
-            return [f"{self.name}: never stored: {lost}; {refusals} refusals"]
-        if len(answers) != len(asked):
-            without = [q for q in asked if not any(is_answer_to(q, a) for a in answers)]
-            twice = [q for q in asked if sum(is_answer_to(q, a) for a in answers) > 1]
+        questions = [question for question in self.asked if question in accepted]
+        if len(self.asked) - len(questions) != refusals:
+            lost_questions = [question for question in self.asked if question not in accepted]
+            return [f"{self.name}: never stored: {lost_questions}; {refusals} refusals"]
+        if len(answers) != len(questions):
+            without = [q for q in questions if not any(is_answer_to(q, a) for a in answers)]
+            twice = [q for q in questions if sum(is_answer_to(q, a) for a in answers) > 1]
             return [
-                f"{self.name}: {len(asked)} questions, {len(answers)} answers; "
+                f"{self.name}: {len(questions)} questions, {len(answers)} answers; "
                 f"without one: {without}, with two: {twice}"
             ]
-        pairs = zip(sorted(asked, key=accepted.index), answers, strict=True)
+        pairs = zip(sorted(questions, key=accepted.index), answers, strict=True)
         return [f"{q!r}: {a!r}" for q, a in pairs if not is_answer_to(q, a) and APOLOGY not in a]
 
 
@@ -182,8 +182,10 @@ class SlackTalk(Talk):
 
     async def say(self, text: str) -> None:
         self.asked.append(text)
-        said = self.slack.say(self.person, self.place, f"{self.slack.bot} {text}", thread=self.root)
-        self.root = self.root or said
+        message = self.slack.say(
+            self.person, self.place, f"{self.slack.bot} {text}", thread=self.root
+        )
+        self.root = self.root or message
 
     def posts(self) -> Sequence[Post]:
         """Return the finished posts. The thread's session does not count: a process that dies right
@@ -265,12 +267,12 @@ class Cluster:
 
     def created_rows(self) -> Counter[str]:
         """By name, the rows that were ever made."""
-        made = [
+        results = [
             call.args
             for call in self.bridge.calls
             if call.succeeded and call.tool == "create_record"
         ]
-        return Counter(str(args["record_data"]["Name"]) for args in made)
+        return Counter(str(args["record_data"]["Name"]) for args in results)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows. Raise psycopg.Error; the next query connects again then."""
@@ -299,8 +301,10 @@ class Cluster:
             names = [str(name) for (name,) in self.query(sql)]
         except psycopg.Error:
             return None
-        held = [m for m in self.machines if m.alive and any(n.endswith(f" {m.pid}") for n in names)]
-        return held[0] if held else None
+        holders = [
+            m for m in self.machines if m.alive and any(n.endswith(f" {m.pid}") for n in names)
+        ]
+        return holders[0] if holders else None
 
     def open(self) -> int:
         """Messages that are not at their end."""
@@ -322,32 +326,32 @@ class Cluster:
 
     def _stored_words(self) -> list[str]:
         """Return the words of the stored messages, in the order in which they were stored."""
-        stored = " ".join(str(m) for (m,) in self.query("SELECT message FROM inbox ORDER BY seq"))
-        return re.findall(r"\bword\d+x\b", stored)
+        text = " ".join(str(m) for (m,) in self.query("SELECT message FROM inbox ORDER BY seq"))
+        return re.findall(r"\bword\d+x\b", text)
 
     def _missing_rows(self) -> tuple[list[str], int]:
         """Return the approved rows that were not written, and how many people see as unknown."""
-        written = self.created_rows()
-        shown = "\n".join(answer for talk in self.talks for answer in talk.answers())
-        return [name for name in self.rows if not written[name]], shown.count("Result unknown:")
+        rows = self.created_rows()
+        text = "\n".join(answer for talk in self.talks for answer in talk.answers())
+        return [name for name in self.rows if not rows[name]], text.count("Result unknown:")
 
     def describe_posts(self) -> str:
         """Count what people see."""
         answers = [answer for talk in self.talks for answer in talk.answers()]
-        asked = sum(len(talk.asked) for talk in self.talks)
+        total = sum(len(talk.asked) for talk in self.talks)
         apologies, refusals = (sum(w in a for a in answers) for w in (APOLOGY, REFUSAL))
-        return f"{asked} messages, {len(answers)} posts: {apologies} apologies, {refusals} refusals"
+        return f"{total} messages, {len(answers)} posts: {apologies} apologies, {refusals} refusals"
 
     def wrong(self) -> list[str]:
         """What is lost, doubled or disordered: answers, approved rows, and the books."""
-        accepted = self._stored_words()
-        found = [words for talk in self.talks for words in talk.wrong(accepted)]
-        written = self.created_rows()
-        found += [f"{name} was written {n} times" for name, n in written.items() if n > 1]
+        receipt = self._stored_words()
+        matches = [words for talk in self.talks for words in talk.wrong(receipt)]
+        rows = self.created_rows()
+        matches += [f"{name} was written {n} times" for name, n in rows.items() if n > 1]
         lacking, unknown = self._missing_rows()
         if len(lacking) > unknown:
-            found.append(f"approved and not written: {lacking}, of which {unknown} are told")
-        return found + find_imbalances(self.query)
+            matches.append(f"approved and not written: {lacking}, of which {unknown} are told")
+        return matches + find_imbalances(self.query)
 
     def last_lines(self) -> str:
         """The last that each machine said, for who looks why a test failed."""
@@ -396,11 +400,11 @@ async def cluster(
             names[role] += 1
             machines.append(Machine(f"{role}{names[role]}", role, folder, settings))
         server = cast("Postgres", postgres)  # without one, there is nothing to query
-        made = Cluster(server, database, slack, discord, model, bridge, machines)
+        result = Cluster(server, database, slack, discord, model, bridge, machines)
         try:
-            yield made
+            yield result
         finally:
-            made.close()
+            result.close()
             for machine in machines:
                 if machine.alive:
                     machine.wake()

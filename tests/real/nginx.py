@@ -62,18 +62,18 @@ class Nginx:
 @contextmanager
 def before(port: int, folder: Path) -> Iterator[Nginx]:
     """It stands before the Ponte that listens on that port of this machine."""
-    made = Nginx(free_port(), free_port(), folder / "fullchain.pem")
-    _certify(made.certificate, folder / "privkey.pem")
-    (folder / "ponte.conf").write_text(_adapt_config(EXAMPLE.read_text(), port, made, folder))
+    nginx = Nginx(free_port(), free_port(), folder / "fullchain.pem")
+    _certify(nginx.certificate, folder / "privkey.pem")
+    (folder / "ponte.conf").write_text(_adapt_config(EXAMPLE.read_text(), port, nginx, folder))
     temporary = "\n    ".join(f"{name}_temp_path {folder}/{name};" for name in _TEMPORARY)
     (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, temporary=temporary))
     words = [program() or "nginx", "-e", "stderr", "-p", str(folder), "-c", "nginx.conf"]
-    checked = subprocess.run([*words, "-t"], capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr
+    result = subprocess.run([*words, "-t"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     with (folder / "log").open("ab") as log, subprocess.Popen(words, stderr=log) as process:
         try:
             _wait_for(folder / "pid", process)
-            yield made
+            yield nginx
         finally:
             process.terminate()
 

@@ -35,11 +35,11 @@ MEMORY_NEEDED_BYTES = 2 << 30
 
 def programs() -> Path | None:
     """The folder of the newest server that this machine has."""
-    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
-    if found:
-        return max(found, key=lambda path: int(path.parent.name))
-    known = shutil.which("postgres")
-    return Path(known).parent if known else None
+    matches = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    if matches:
+        return max(matches, key=lambda path: int(path.parent.name))
+    program = shutil.which("postgres")
+    return Path(program).parent if program else None
 
 
 def missing() -> str:
@@ -188,9 +188,9 @@ def postgres(settings: Mapping[str, str], within: Path | None = None) -> Iterato
 
 
 def _bin() -> Path:
-    found = programs()
-    assert found
-    return found
+    match = programs()
+    assert match
+    return match
 
 
 def _run_as_postgres(command: Sequence[str]) -> list[str]:

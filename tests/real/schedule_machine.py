@@ -188,30 +188,30 @@ async def count_results(machine: Machine) -> Counter[str]:
     """Compare the runs and posts with the due times. Return how many due times there were (`due`),
     and how many of them were `done`, listed as `missed` or `skipped`, `lost` and `doubled`. `hasty`
     ones are listed as missed although they could still run."""
-    found = Counter[str]()
+    match = Counter[str]()
     posts = Counter(line["key"] for line in FilePosts(Path(machine.home) / "posts").read())
-    found["doubled"] = sum(posts.values()) - len(posts)
-    done = 0
+    match["doubled"] = sum(posts.values()) - len(posts)
+    outcome_count = 0
     async with open_machine(replace(machine, until=machine.until, speed=0.0)) as engine:
         store = engine.schedules.store
         for schedule in await store.list_matching(ScheduleFilter()):
-            wanted, listed = _due_times(schedule, machine), Counter[float]()
+            target, listing = _due_times(schedule, machine), Counter[float]()
             for each in await store.list_runs(schedule.id, 10_000):
-                listed[each.due_at] += 1
+                listing[each.due_at] += 1
                 if each.state == "missed":
-                    later = [due for due in wanted if due >= each.due_at][: each.missed_count]
-                    listed.update(later[1:])
-                    found["missed"] += len(later)
-                    found["hasty"] += sum(not _is_missed(schedule, due, each) for due in later)
+                    later = [due for due in target if due >= each.due_at][: each.missed_count]
+                    listing.update(later[1:])
+                    match["missed"] += len(later)
+                    match["hasty"] += sum(not _is_missed(schedule, due, each) for due in later)
                 else:
-                    found[each.state] += 1
-                    done += each.state == "done"
-            found["due"] += len(wanted)
-            found["lost"] += sum(1 for due in wanted if not listed[due])
-            found["doubled"] += sum(count - 1 for count in listed.values() if count > 1)
-            found["invented"] += sum(1 for due in listed if due not in wanted)
-    found["lost"] += max(0, done - len(posts))
-    return found
+                    match[each.state] += 1
+                    outcome_count += each.state == "done"
+            match["due"] += len(target)
+            match["lost"] += sum(1 for due in target if not listing[due])
+            match["doubled"] += sum(count - 1 for count in listing.values() if count > 1)
+            match["invented"] += sum(1 for due in listing if due not in target)
+    match["lost"] += max(0, outcome_count - len(posts))
+    return match
 
 
 def _is_missed(schedule: Schedule, due: float, row: ScheduleRun) -> bool:
@@ -226,12 +226,12 @@ def _is_missed(schedule: Schedule, due: float, row: ScheduleRun) -> bool:
 
 def _due_times(schedule: Schedule, machine: Machine) -> list[float]:
     """Return all due times until the end."""
-    found, at = list[float](), machine.begin
+    match, at = list[float](), machine.begin
     rule, zone = schedule.draft.rule, schedule.draft.time_zone
     while (due := next_after(rule, zone, at)) is not None and due <= machine.until:
-        found.append(due)
+        match.append(due)
         at = due
-    return found
+    return match
 
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ class Storm:
 
     async def propose(self, key: str, tool: str, arguments: dict[str, Any]) -> str:
         """The id of a change that waits for a person."""
-        asked = make_message(f"call {tool} {json.dumps(arguments)}", key)
-        await self.people.say(asked)
-        answer = await self.people.answer(asked)
+        message = make_message(f"call {tool} {json.dumps(arguments)}", key)
+        await self.people.say(message)
+        answer = await self.people.answer(message)
         assert [card.state for card in answer.cards] == ["open"], answer.text
         return answer.cards[0].id
 
@@ -106,31 +106,31 @@ class Storm:
         if kind == "create" or len(ids) < 15:
             count = self.dice.choice((1, 3, 25))
             return *self.table.create([f"{word} new {n}" for n in range(count)]), count
-        chosen = self.dice.sample(ids, self.dice.choice((1, 4, 12)))
+        choice = self.dice.sample(ids, self.dice.choice((1, 4, 12)))
         if kind == "delete":
-            return *self.table.delete(chosen), len(chosen)
-        return *self.table.update({id: f"{word} row {id}" for id in chosen}), len(chosen)
+            return *self.table.delete(choice), len(choice)
+        return *self.table.update({id: f"{word} row {id}" for id in choice}), len(choice)
 
     async def check(self) -> None:
         """No row is wrong, and the ledger says what is there."""
         assert self.midway > self.kills / 2, "most kills came while it was being applied"
         changes = await ledger(self.victim)
         assert len(changes) == self.waves
-        created, expected, doubtful = self.table.created_rows(), dict(self.before), set[str]()
+        rows, expected, doubtful = self.table.created_rows(), dict(self.before), set[str]()
         for change in reversed(changes):
             assert change.state in ("done", "partial"), change
             for step in change.steps:
                 assert step.state in ("done", "unknown"), step
                 name = str((step.write.after or {}).get("Name"))
                 if change.draft.kind == "create":
-                    assert created[name] <= 1, "no create was repeated"
+                    assert rows[name] <= 1, "no create was repeated"
                 if step.state == "unknown":
                     assert change.draft.kind == "create", "all else is looked for and goes on"
                     doubtful.add(name)
                 elif change.draft.kind == "delete":
                     del expected[step.write.id]
                 else:
-                    assert change.draft.kind == "update" or created[name] == 1
+                    assert change.draft.kind == "update" or rows[name] == 1
                     expected[step.write.id] = name
         stands = {id: name for id, name in self.table.names().items() if name not in doubtful}
         assert stands == expected

@@ -72,21 +72,21 @@ async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_p
 
     await ctx.victim.start()
     talking = [asyncio.create_task(talk(lane)) for lane in range(LANES)]
-    taken = []
+    backups = []
     for number in range(2):
         before = [list(lane) for lane in acked]
         path = tmp_path / f"{number}.tar.gz"
         await ponte(ctx.victim.home, "backup", str(path))
-        taken.append((path, before, [len(lane) for lane in acked]))
+        backups.append((path, before, [len(lane) for lane in acked]))
     over.set()
     await asyncio.gather(*talking)
 
-    for path, before, after in taken:
+    for path, before, after in backups:
         home = path.with_suffix(".home")
         await ponte(home, "restore", str(path))
-        kept = column(home, "SELECT event_key FROM inbox ORDER BY seq")
+        event_keys = column(home, "SELECT event_key FROM inbox ORDER BY seq")
         for lane in range(LANES):
-            of_lane = [key for key in kept if key.startswith(f"{lane}-")]
+            of_lane = [key for key in event_keys if key.startswith(f"{lane}-")]
             assert of_lane[: len(before[lane])] == before[lane], "acknowledged, so it is kept"
             assert of_lane == [f"{lane}-{n}" for n in range(len(of_lane))], "one moment"
             assert len(of_lane) <= after[lane] + 1
@@ -103,10 +103,10 @@ async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_p
     try:
         await again.start()
         for lane in range(LANES):
-            asked = make_message("hello again", f"again-{lane}", f"C{lane}")
-            answer = await ctx.people.ask(asked)
-            told = str(Restored()) in answer.text
-            assert told is (asked.address.conversation in open_then), answer.text
+            message = make_message("hello again", f"again-{lane}", f"C{lane}")
+            answer = await ctx.people.ask(message)
+            is_told = str(Restored()) in answer.text
+            assert is_told is (message.address.conversation in open_then), answer.text
             assert answer.text.endswith("You said: hello again")
     finally:
         await again.kill()

@@ -32,10 +32,10 @@ class Page:
         self._bearer = bearer
 
     async def says(self, text: str) -> Json:
-        said: Json = await self._http.post_json(
+        message: Json = await self._http.post_json(
             f"{self.origin}/chat", {"message": text}, headers=self._bearer
         )
-        return said
+        return message
 
     async def clicks(self, id: str, action: str) -> tuple[int, Json]:
         try:
@@ -78,10 +78,10 @@ async def test_on_the_page_from_the_question_to_the_undo(tmp_path: Path) -> None
             assert row["changes"] == [], "the name is not repeated"
         async with page(bridge, tmp_path) as ana:
             id = card["id"]
-            status, decided = await ana.clicks(id, "approve")
-            assert (status, decided["state"], decided["change"]) == (200, "done", id)
+            status, decision = await ana.clicks(id, "approve")
+            assert (status, decision["state"], decision["change"]) == (200, "done", id)
             assert [row["Name"] for row in rows].count("Zoé") == 1
-            assert (await ana.clicks(id, "approve"))[1] == decided, "a second click"
+            assert (await ana.clicks(id, "approve"))[1] == decision, "a second click"
             assert [c["state"] for c in await ana.cards()] == ["done"]
             _, undone = await ana.clicks(id, "undo")
             assert (undone["state"], undone["change"]) == ("undone", id)
@@ -97,15 +97,15 @@ async def test_the_operator_sees_and_undoes_it_on_the_command_line(tmp_path: Pat
             (card,) = (await ana.says(asking("update_record", **change)))["cards"]
             await ana.clicks(card["id"], "approve")
             assert row["Status"] == "Active"
-            listed = await command(bridge, tmp_path, "changes", "list")
-            heading, line = listed.splitlines()
+            listing = await command(bridge, tmp_path, "changes", "list")
+            heading, line = listing.splitlines()
             assert heading == "Latest changes:"
             assert line.startswith(f"- {card['id']} Change a row in Customers: done. Requested by ")
             assert "Undone" in await command(bridge, tmp_path, "changes", "undo", card["id"])
             assert row["Status"] == "Lead"
-            listed = await command(bridge, tmp_path, "changes", "list")
-            assert ": undone. Requested by " in listed
-            assert f"Undo {card['id']}" in listed
+            listing = await command(bridge, tmp_path, "changes", "list")
+            assert ": undone. Requested by " in listing
+            assert f"Undo {card['id']}" in listing
 
 
 async def test_in_slack_by_a_click_on_the_post(tmp_path: Path) -> None:

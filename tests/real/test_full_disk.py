@@ -59,21 +59,21 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(home: Path) -> None:
         victim = Victim(home, platform, within=_within(home))
         people = People(victim, session)
         await victim.start()
-        taken = []
+        accepted_messages = []
         for number in range(200):
             one = make_message("x" * 20_000, f"k{number}", f"C{number}")
             if not await people.deliver(one):
-                refused = one
+                refusal = one
                 break
-            taken.append(one)
-        assert taken, "some fitted"
+            accepted_messages.append(one)
+        assert accepted_messages, "some fitted"
 
         os.unlink(f"/proc/{victim.pid}/root{home}/filler")
-        await people.say(refused)
-        answers = await people.answers([*taken, refused])
+        await people.say(refusal)
+        answers = await people.answers([*accepted_messages, refusal])
         await victim.kill()
     assert {answer.status for answer in answers} == {"done"}
-    for one, answer in zip((*taken, refused), answers, strict=True):
+    for one, answer in zip((*accepted_messages, refusal), answers, strict=True):
         assert recorder.visible(one.event_key) == list(answer.parts)
 
 
@@ -83,8 +83,8 @@ class OperatedPonte:
     def __init__(self, home: Path) -> None:
         self.home = home
         ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-        given = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "PONTE_CODE": "off"}
-        self._environment = ours | given | {"PYTHONPATH": str(ROOT)}
+        options = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "PONTE_CODE": "off"}
+        self._environment = ours | options | {"PYTHONPATH": str(ROOT)}
         self.process = self._start(*_within(home), sys.executable, "-m", "bot", "run")
         assert self.process.stdout is not None
         ready = next(line for line in self.process.stdout if line.startswith("Ponte is ready"))
@@ -111,7 +111,7 @@ class OperatedPonte:
         with self._start(*inside, *python, stderr=subprocess.STDOUT) as process:
             out, _ = process.communicate()
         *parts, _ = out.split("\0")
-        return ((int(code), said) for said, code in zip(parts[::2], parts[1::2], strict=True))
+        return ((int(code), message) for message, code in zip(parts[::2], parts[1::2], strict=True))
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, headers=self.headers, timeout=60)
@@ -126,18 +126,22 @@ def test_an_operator_sees_a_full_disk_and_its_end(home: Path) -> None:
             while rest.write(bytes(4096)):
                 pass
 
-        asked, status, doctor = run.run_commands(["ask", "x" * 100_000], ["status"], ["doctor"])
-        code, said = asked
-        assert (code, "couldn't save your message" in said) == (1, True), said
-        assert "is saved" not in said
+        question, status, doctor = run.run_commands(["ask", "x" * 100_000], ["status"], ["doctor"])
+        code, message = question
+        assert (code, "couldn't save your message" in message) == (1, True), message
+        assert "is saved" not in message
         ready = run.get("/readyz")
         assert ready.status_code == 503
         assert [reason["name"] for reason in ready.json()["reasons"]] == ["database"]
         assert 'ponte_part_up{part="database"} 0.0' in run.get("/metrics").text
-        code, said = status
-        assert (code, "failing  database   cannot save messages" in said) == (1, True), said
-        code, said = doctor
-        assert (code, "FAIL  database: " in said, "FAIL  home: " in said) == (1, True, True), said
+        code, message = status
+        assert (code, "failing  database   cannot save messages" in message) == (1, True), message
+        code, message = doctor
+        assert (code, "FAIL  database: " in message, "FAIL  home: " in message) == (
+            1,
+            True,
+            True,
+        ), message
 
         (inside / "rest").unlink()
         assert run.get("/readyz").status_code == 200, "nobody has written since"

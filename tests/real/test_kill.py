@@ -127,20 +127,20 @@ async def test_a_turn_that_kills_its_process_again_and_again_ends_in_one_apology
 async def test_sigterm_puts_back_what_does_not_finish_in_time(ctx: ToolContext) -> None:
     """Four drains in mid-turn are no crashes: the fifth process answers."""
     slow = make_message("slow", "k1")
-    reached = asyncio.Event()
+    event = asyncio.Event()
     patient = True
 
     async def gate(turn: str, number: int) -> None:
-        reached.set()
+        event.set()
         if patient:
             await asyncio.Event().wait()
 
     ctx.gate.append(gate)
     for _ in range(4):
-        reached.clear()
+        event.clear()
         await ctx.victim.start("--grace", "0")
         await ctx.people.say(slow)
-        await reached.wait()
+        await event.wait()
         assert await ctx.victim.terminate() == 0
     patient = False
     await ctx.victim.start()

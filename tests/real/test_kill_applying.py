@@ -23,8 +23,8 @@ KILLS = int(os.environ.get("PONTE_STORM", "6"))
 async def propose(ctx: ToolContext, key: str, tool: str, **args: Any) -> str:
     """The id of a change that waits for a person."""
     call = json.dumps({"tool": tool, "args": {"table_id": CUSTOMERS, **args}})
-    asked = make_message(f"call nocodb_execute {call}", key)
-    answer = await ctx.people.ask(asked)
+    message = make_message(f"call nocodb_execute {call}", key)
+    answer = await ctx.people.ask(message)
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0].id
 
@@ -46,9 +46,9 @@ async def test_a_write_whose_answer_nobody_heard_is_found(ctx: ToolContext) -> N
         await ctx.people.say(approve)
         await ctx.bridge.wait_for_held_call()
         await ctx.victim.kill()
-        done = len(ctx.bridge.calls)
+        count = len(ctx.bridge.calls)
         ctx.bridge.release()
-        await ctx.bridge.wait_for_calls(done + 1)
+        await ctx.bridge.wait_for_calls(count + 1)
         await ctx.victim.start()
         assert " Done." in (await ctx.people.answer(approve)).text, tool
     writes = [tool for tool, _ in calls]
@@ -114,10 +114,10 @@ class BridgeRows:
         return {str(row["Id"]): row["Name"] for row in self._rows}
 
     def created_rows(self) -> Counter[str]:
-        done = [
+        outcomes = [
             call for call in self._bridge.calls if call.tool == "create_record" and call.succeeded
         ]
-        return Counter(row["Name"] for call in done for row in call.args["record_data"])
+        return Counter(row["Name"] for call in outcomes for row in call.args["record_data"])
 
     def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         return self._call("create_record", record_data=[{"Name": name} for name in names])

@@ -74,7 +74,7 @@ class Trial:
         with suppress(aiohttp.ClientError):  # it is dead
             if await ctx.people.deliver(message):
                 await ctx.people.answer(message)
-        died = await victim.terminate() == -signal.SIGKILL
+        is_died = await victim.terminate() == -signal.SIGKILL
         await victim.start()
         answer = await ctx.people.ask(message)
         assert await victim.terminate() == 0
@@ -86,7 +86,7 @@ class Trial:
             for call in ctx.bridge.calls[calls:]
             if call.tool == "update_record"
         )
-        return End(self._answer(answer), changes, writes, self._audit(victim.home)), died
+        return End(self._answer(answer), changes, writes, self._audit(victim.home)), is_died
 
     def _describe(self, change: Change) -> tuple[object, ...]:
         proposal, steps = change.proposal, change.steps
@@ -130,9 +130,9 @@ async def test_a_kill_at_any_commit_changes_nothing_of_the_end(ctx: ToolContext,
     trial = Trial(ctx, text.format(**ids), {id: name for name, id in ids.items()})
     whole, _ = await trial.run(0, "before")
     for moment in MOMENTS:
-        number, died = 0, True
-        while died:
+        number, is_died = 0, True
+        while is_died:
             number += 1
-            end, died = await trial.run(number, moment)
+            end, is_died = await trial.run(number, moment)
             assert end == whole, (moment, number)
             assert number < MAX_COMMITS

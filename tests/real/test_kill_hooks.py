@@ -30,9 +30,9 @@ async def test_a_delivery_that_is_sent_again_after_a_kill_is_posted_once(
             running_bot.engine.conversations.inbox,
         )
         for _ in range(2):  # before and after its post
-            status, told = await deliver(running_bot.engine)
-            assert (status, told["status"]) == (202, "repeated")
-            entry = await journal.history_entry(told["turn"])
+            status, text = await deliver(running_bot.engine)
+            assert (status, text["status"]) == (202, "repeated")
+            entry = await journal.history_entry(text["turn"])
             assert (await inbox.wait_for_answer(entry.seq)).text == "Pushed: main"
         await running_bot.engine.drain(5)
         assert [post.text for post in running_bot.recorder.posts] == ["Pushed: main"]

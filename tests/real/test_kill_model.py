@@ -37,8 +37,8 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
 def last_item_kinds(fake: FakeOpenAI) -> list[str]:
     """What each question ended in: the kind of its last item. Probes are none."""
     bodies = fake.request_bodies("/responses") + fake.request_bodies("/chat/completions")
-    told = [body.get("input") or body["messages"] for body in bodies if "stream" in body]
-    return [items[-1].get("type", "message") for items in told]
+    texts = [body.get("input") or body["messages"] for body in bodies if "stream" in body]
+    return [items[-1].get("type", "message") for items in texts]
 
 
 async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeOpenAI) -> None:
@@ -156,8 +156,8 @@ async def test_at_each_commit_of_a_plain_turn(ctx: ToolContext, fake: FakeOpenAI
         assert ctx.recorder.visible(name) == [f"You said: hello {name}"]
         await ctx.victim.kill()
     database = sqlite3.connect(ctx.victim.home / "ponte.db")
-    kept = {id for (id,) in database.execute("SELECT id FROM remotes")}
-    assert {id for id, said in fake.conversations.items() if said.items} <= kept
+    ids = {id for (id,) in database.execute("SELECT id FROM remotes")}
+    assert {id for id, message in fake.conversations.items() if message.items} <= ids
     assert len(ctx.recorder.posts) == len(MOMENTS)
     assert find_imbalances(lambda sql: database.execute(sql).fetchall()) == []
     assert len(database.execute("SELECT * FROM usage").fetchall()) == len(MOMENTS)

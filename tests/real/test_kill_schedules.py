@@ -26,6 +26,6 @@ async def test_a_kill_at_any_step_loses_no_run_and_doubles_none(
             "tests.real.schedule_machine", replace(machine, dies=dies).arguments()
         )
         assert await process.wait() == (-signal.SIGKILL if dies else 0), dies
-    found = await count_results(machine)
-    assert (found["due"], found["done"]) == (SCHEDULES, SCHEDULES), found
-    assert found["lost"] + found["doubled"] + found["invented"] == 0, found
+    results = await count_results(machine)
+    assert (results["due"], results["done"]) == (SCHEDULES, SCHEDULES), results
+    assert results["lost"] + results["doubled"] + results["invented"] == 0, results

@@ -176,14 +176,14 @@ async def test_an_answer_is_posted_and_stored_once_with_its_tokens(
 ) -> None:
     async with open_bot(home, proxy, level) as running_bot:
         answer = await running_bot.ask("hello")
-        spent = await running_bot.engine.people.budget.usage_today()
+        spending = await running_bot.engine.people.budget.usage_today()
         thread = await running_bot.engine.conversations.journal.current_thread("web:C1")
         transcript = await running_bot.engine.conversations.journal.transcript(thread.id)
     (exchange,) = proxy.answers
     assert (answer.status, answer.text) == ("done", exchange.text)
     assert home.recorder.visible("k1") == [exchange.text]
     assert [entry.item.text for entry in transcript] == ["hello", exchange.text]
-    assert (spent.turns, spent.usage, spent.estimates) == (1, read_usage(exchange), 0)
+    assert (spending.turns, spending.usage, spending.estimates) == (1, read_usage(exchange), 0)
 
 
 @every_level
@@ -203,18 +203,18 @@ async def test_a_call_runs_once_and_its_result_is_answered(
     codes, proxy.add_fields = Codes(), call_first
     async with open_bot(home, proxy, level, sources=[codes]) as running_bot:
         answer = await running_bot.ask("What is the code of Lisbon?")
-        spent = await running_bot.engine.people.budget.usage_today()
+        spending = await running_bot.engine.people.budget.usage_today()
         proxy.add_fields = answer_briefly
         later = await running_bot.ask("Thank you")
     first, second, third = proxy.answers
     assert codes.cities == ["Lisbon"]
     assert (answer.status, answer.text) == ("done", second.text)
     assert (later.status, later.text) == ("done", third.text)
-    used = [read_usage(exchange) for exchange in (first, second)]
-    assert spent.usage == Usage(
-        input=sum(usage.input for usage in used),
-        cached=sum(usage.cached for usage in used),
-        output=sum(usage.output for usage in used),
+    usages = [read_usage(exchange) for exchange in (first, second)]
+    assert spending.usage == Usage(
+        input=sum(usage.input for usage in usages),
+        cached=sum(usage.cached for usage in usages),
+        output=sum(usage.output for usage in usages),
     )
     for exchange in (second, third):
         assert exchange.status == 200
@@ -313,9 +313,9 @@ async def test_what_does_not_fit_is_left_out(home: BotHome, proxy: RecordingProx
     assert (second.status, third.status) == ("done", "done")
     # So small a window is not remembered, so the third message is refused once, too.
     assert [exchange.status for exchange in proxy.answers] == [200, 400, 200, 400, 200]
-    sent = [json.dumps(exchange.body) for exchange in proxy.answers]
-    assert ["First" in body for body in sent][2::2] == [False, False]
-    assert "Second" in sent[2]
+    requests = [json.dumps(exchange.body) for exchange in proxy.answers]
+    assert ["First" in body for body in requests][2::2] == [False, False]
+    assert "Second" in requests[2]
 
 
 @every_level
@@ -323,18 +323,18 @@ async def test_a_message_that_is_too_long_is_refused_and_the_next_one_answered(
     home: BotHome, proxy: RecordingProxy, level: Level
 ) -> None:
     async with open_bot(home, proxy, level) as running_bot:
-        refused = await running_bot.ask(TOO_LONG_TEXT)
-        assert (refused.status, refused.code) == ("failed", TooLong.code)
-        assert str(server.CONTEXT_TOKENS) not in refused.text
+        answer = await running_bot.ask(TOO_LONG_TEXT)
+        assert (answer.status, answer.code) == ("failed", TooLong.code)
+        assert str(server.CONTEXT_TOKENS) not in answer.text
         assert (await running_bot.ask("hello")).status == "done"
 
 
 async def test_a_wrong_key_is_worded(home: BotHome, proxy: RecordingProxy) -> None:
     async with open_bot(home, proxy, None, key="sk-wrong") as running_bot:
-        refused = await running_bot.ask("hello")
-    assert (refused.status, refused.code) == ("failed", "wrong_key")
-    assert "OPENAI_API_KEY" in refused.text
-    assert "Invalid API Key" not in refused.text, "the server's text"
+        answer = await running_bot.ask("hello")
+    assert (answer.status, answer.code) == ("failed", "wrong_key")
+    assert "OPENAI_API_KEY" in answer.text
+    assert "Invalid API Key" not in answer.text, "the server's text"
 
 
 @pytest.mark.parametrize("level", [None, *LEVELS])
@@ -342,10 +342,10 @@ async def test_a_wrong_path_is_worded(
     home: BotHome, proxy: RecordingProxy, level: Level | None
 ) -> None:
     async with open_bot(home, At(f"{proxy.base_url}/nowhere"), level) as running_bot:
-        refused = await running_bot.ask("hello")
-    assert (refused.status, refused.code) == ("failed", "model_down")
-    assert "OPENAI_BASE_URL" in refused.text
-    assert "File Not Found" not in refused.text, "the server's text"
+        answer = await running_bot.ask("hello")
+    assert (answer.status, answer.code) == ("failed", "model_down")
+    assert "OPENAI_BASE_URL" in answer.text
+    assert "File Not Found" not in answer.text, "the server's text"
 
 
 @every_level
@@ -354,13 +354,13 @@ async def test_an_invalid_request_is_worded_and_the_next_one_answered(
 ) -> None:
     proxy.add_fields = lambda body: {"grammar": "no grammar"}
     async with open_bot(home, proxy, level) as running_bot:
-        refused = await running_bot.ask("hello")
+        answer = await running_bot.ask("hello")
         proxy.add_fields = answer_briefly
         assert (await running_bot.ask("hello")).status == "done"
     assert [exchange.status for exchange in proxy.answers] == [400, 200]
-    assert refused.status == "failed"
-    assert "rejected the request" in refused.text
-    assert "grammar" not in refused.text, "the server's text"
+    assert answer.status == "failed"
+    assert "rejected the request" in answer.text
+    assert "grammar" not in answer.text, "the server's text"
 
 
 async def test_a_server_that_takes_no_tools_is_worded_at_once(origin: str, tmp_path: Path) -> None:
@@ -370,10 +370,10 @@ async def test_a_server_that_takes_no_tools_is_worded_at_once(origin: str, tmp_p
                 RecordingProxy(plain, answer_briefly) as proxy,
                 open_bot(BotHome(tmp_path / level), proxy, level, sources=[Codes()]) as running_bot,
             ):
-                refused = await running_bot.ask("hello")
-            assert refused.status == "failed"
-            assert "--jinja" in refused.text
-            assert "tools param" not in refused.text, "the server's text"
+                answer = await running_bot.ask("hello")
+            assert answer.status == "failed"
+            assert "--jinja" in answer.text
+            assert "tools param" not in answer.text, "the server's text"
             assert [exchange.status for exchange in proxy.answers] == [500]
 
 

@@ -54,21 +54,22 @@ def own_postgres() -> Iterator[Postgres]:
 async def test_random_faults_of_machines_lose_and_repeat_no_answer(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:
-    async with cluster(own_postgres, tmp_path, "serve", "serve", "work", "work") as made:
-        storm = ClusterStorm(made, seed=20261121)
+    async with cluster(own_postgres, tmp_path, "serve", "serve", "work", "work") as machines:
+        storm = ClusterStorm(machines, seed=20261121)
         await storm.begin(talks=2)
         await storm.blow(FAULTS)
-        late = sum(machine.count_lines("removed a duplicate post") for machine in made.machines)
+        late = sum(machine.count_lines("removed a duplicate post") for machine in machines.machines)
         over = sum(
-            machine.count_lines("took over a turn of a dead process") for machine in made.machines
+            machine.count_lines("took over a turn of a dead process")
+            for machine in machines.machines
         )
         print(
-            f"\n{made.describe_posts()}, {len(made.rows)} writes; {dict(storm.happened)}; "
+            f"\n{machines.describe_posts()}, {len(machines.rows)} writes; {dict(storm.happened)}; "
             f"{over} turns taken over, {late} late posts taken away"
         )
-        assert made.wrong() == [], made.last_lines()
-        assert made.open() == 0
-        for machine in made.machines:
+        assert machines.wrong() == [], machines.last_lines()
+        assert machines.open() == 0
+        for machine in machines.machines:
             assert await machine.terminate() == 0
 
 
@@ -82,11 +83,11 @@ async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
     with own_postgres.migrated_database() as url:
         engine = await Shared.on(url, tmp_path, works=False)
         listener, may_connect = engine.jobs.notifications, asyncio.Event()
-        looked, lost = asyncio.Event(), asyncio.Event()
+        looked, event = asyncio.Event(), asyncio.Event()
         connect = listener._connect
 
         async def connect_later() -> Any:
-            lost.set()
+            event.set()
             await may_connect.wait()
             return await connect()
 
@@ -101,7 +102,7 @@ async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
         await looked.wait()
         monkeypatch.setattr(listener, "_connect", connect_later)
         own_postgres.stop()
-        await lost.wait()
+        await event.wait()
         pool = cast("PostgresDatabase", engine.database)._pool
         pool.timeout = 0.2
         with pytest.raises(NotStored, match="accepted no connection within"):
@@ -118,8 +119,8 @@ async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
 @pytest.fixture
 async def pair(own_postgres: Postgres, tmp_path: Path) -> AsyncIterator[Cluster]:
     """A server and a worker, not started yet."""
-    async with cluster(own_postgres, tmp_path, "serve", "work", platforms=["slack"]) as made:
-        yield made
+    async with cluster(own_postgres, tmp_path, "serve", "work", platforms=["slack"]) as machines:
+        yield machines
 
 
 async def test_a_worker_dies_at_a_border_of_a_turn(pair: Cluster) -> None:
@@ -160,14 +161,14 @@ async def test_who_is_frozen_in_a_post_takes_it_back(pair: Cluster) -> None:
     await server.start()
     await frozen.start()
     talk = pair.slack_talk("frozen")
-    held = pair.slack.api.hold("chat.postMessage")
+    gate = pair.slack.api.hold("chat.postMessage")
     await talk.say("word1x")
-    await held.wait_until_reached()
+    await gate.wait_until_reached()
     frozen.freeze()
     await other.start()
     await pair.settle()
     assert list(talk.answers()) == ["You said: word1x"]
-    held.release()
+    gate.release()
     posts = partial(pair.slack.workspace.by_bot, talk.place.id)
     await pair.slack.wait_until(lambda: len(posts()) == 2)
     frozen.wake()
@@ -189,25 +190,25 @@ async def test_an_allowance_holds_over_workers_that_die(
     config = '[[allowances]]\nof = "everybody"\nturns = 6\n'
     async with cluster(
         own_postgres, tmp_path, "serve", "work", "work", platforms=["slack"], config=config
-    ) as made:
-        server, one, two = made.machines
+    ) as machines:
+        server, one, two = machines.machines
         await server.start()
         await two.start(PONTE_DIES="1:after")
-        talks = [made.slack_talk(f"a{number}") for number in range(12)]
+        talks = [machines.slack_talk(f"a{number}") for number in range(12)]
         for number, talk in enumerate(talks):
             await talk.say(f"word{number}x")
         await two.wait_for_exit()
         await one.start()
-        await made.slack.wait_until(lambda: any(talk.whole for talk in talks), 60)
+        await machines.slack.wait_until(lambda: any(talk.whole for talk in talks), 60)
         await one.kill()
         await one.start()
         await two.start()
-        await made.settle()
+        await machines.settle()
         answers = [answer for talk in talks for answer in talk.answers()]
-        refused = [answer for answer in answers if "limit" in answer]
-        assert len(answers) == 12, made.last_lines()
-        assert len(refused) == 6, answers
-        assert made.query("SELECT turns FROM counters WHERE scope NOT LIKE 'cap%'") == [(6,)]
+        refusals = [answer for answer in answers if "limit" in answer]
+        assert len(answers) == 12, machines.last_lines()
+        assert len(refusals) == 6, answers
+        assert machines.query("SELECT turns FROM counters WHERE scope NOT LIKE 'cap%'") == [(6,)]
 
 
 async def test_a_request_to_an_approver_outlives_who_sends_it(
@@ -217,38 +218,38 @@ async def test_a_request_to_an_approver_outlives_who_sends_it(
     config = f'{BOOKS}\n[tables.Customers]\napprovers = ["slack:S1"]\n'
     async with cluster(
         own_postgres, tmp_path, "serve", "work", platforms=["slack"], config=config
-    ) as made:
-        carol = made.slack.person("Carol")
-        made.slack.workspace.groups["S1"] = {carol.id}
-        direct = made.slack.dm(carol)
+    ) as machines:
+        carol = machines.slack.person("Carol")
+        machines.slack.workspace.groups["S1"] = {carol.id}
+        direct = machines.slack.dm(carol)
 
         def copies() -> list[Post]:
-            return made.slack.workspace.by_bot(direct.id)
+            return machines.slack.workspace.by_bot(direct.id)
 
         async def all_die() -> None:
-            for machine in made.machines:
+            for machine in machines.machines:
                 await machine.kill()
-            for machine in made.machines:
+            for machine in machines.machines:
                 await machine.start()
 
-        for machine in made.machines:
+        for machine in machines.machines:
             await machine.start()
-        talk = made.slack_talk("asks")
-        await made.propose(talk, "word1x")
-        await made.slack.wait_until(copies, 30)
+        talk = machines.slack_talk("asks")
+        await machines.propose(talk, "word1x")
+        await machines.slack.wait_until(copies, 30)
         await all_die()
-        await made.slack.wait_until(lambda: talk.whole and not made.open(), 30)
+        await machines.slack.wait_until(lambda: talk.whole and not machines.open(), 30)
         (copy,) = copies()
-        made.slack.click(carol, copy, "Approve")
-        await made.slack.wait_until(lambda: made.created_rows()["word1x"], 30)
+        machines.slack.click(carol, copy, "Approve")
+        await machines.slack.wait_until(lambda: machines.created_rows()["word1x"], 30)
         await all_die()
-        closed = "Approved by Carol"
-        await made.slack.wait_until(
-            lambda: closed in copy.visible_text and closed in talk.answers()[0], 60
+        text = "Approved by Carol"
+        await machines.slack.wait_until(
+            lambda: text in copy.visible_text and text in talk.answers()[0], 60
         )
-        assert (len(copies()), made.created_rows()["word1x"]) == (1, 1)
-        await made.slack.wait_until(lambda: not made.open(), 30)
-        assert made.wrong() == [], made.last_lines()
+        assert (len(copies()), machines.created_rows()["word1x"]) == (1, 1)
+        await machines.slack.wait_until(lambda: not machines.open(), 30)
+        assert machines.wrong() == [], machines.last_lines()
 
 
 async def test_discords_gateway_is_held_by_one_and_taken_over(
@@ -256,45 +257,45 @@ async def test_discords_gateway_is_held_by_one_and_taken_over(
 ) -> None:
     async with cluster(
         own_postgres, tmp_path, "serve", "serve", "work", platforms=["discord"]
-    ) as made:
-        for machine in made.machines:
+    ) as machines:
+        for machine in machines.machines:
             await machine.start()
-        talk = made.discord_talk("ana")
+        talk = machines.discord_talk("ana")
         await talk.say("word1x")
-        await made.settle()
-        holder = made.holder()
+        await machines.settle()
+        holder = machines.holder()
         assert holder
-        assert made.discord.gateway.connection_count == 1
+        assert machines.discord.gateway.connection_count == 1
         await holder.kill()
         await talk.say("word2x")  # nobody hears it; the next one reads it back
-        await made.settle()
-        assert made.wrong() == [], made.last_lines()
-        heir = made.holder()
+        await machines.settle()
+        assert machines.wrong() == [], machines.last_lines()
+        heir = machines.holder()
         assert heir
         assert heir is not holder
         await holder.start()
         await talk.say("word3x")
-        await made.settle()
-        assert made.wrong() == [], made.last_lines()
-        assert made.discord.gateway.connection_count == 1
+        await machines.settle()
+        assert machines.wrong() == [], machines.last_lines()
+        assert machines.discord.gateway.connection_count == 1
         assert await heir.terminate() == 0
         await talk.say("word4x")
-        await made.settle()
-        assert made.wrong() == [], made.last_lines()
+        await machines.settle()
+        assert machines.wrong() == [], machines.last_lines()
 
 
 async def test_a_page_is_followed_on_another_server_than_runs_the_turn(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:
     """Asked at one, told of by the other, answered by a worker; both know the same token."""
-    async with cluster(own_postgres, tmp_path, "serve", "serve", "work", platforms=[]) as made:
-        for machine in made.machines:
+    async with cluster(own_postgres, tmp_path, "serve", "serve", "work", platforms=[]) as machines:
+        for machine in machines.machines:
             await machine.start()
-        one, two, _ = made.machines
+        one, two, _ = machines.machines
         assert bearer_of(one.home) == bearer_of(two.home)
         async with aiohttp.ClientSession(headers=bearer_of(one.home)) as session:
-            said = {"message": "word1x", "conversation": "c1"}
-            async with session.post(f"{one.page}/chat", json=said) as answer:
+            payload = {"message": "word1x", "conversation": "c1"}
+            async with session.post(f"{one.page}/chat", json=payload) as answer:
                 assert (await answer.json())["response"] == "You said: word1x"
             async with session.get(f"{two.page}/conversations/c1") as there:
                 texts = [line["text"] for line in (await there.json())["messages"]]
@@ -324,29 +325,29 @@ def small_postgres(disk: Path) -> Iterator[Postgres]:
 @pytest.mark.slow
 async def test_a_disk_that_is_full(small_postgres: Postgres, disk: Path, tmp_path: Path) -> None:
     """Postgres takes nothing, so nothing is acknowledged; with room again all is answered."""
-    async with cluster(small_postgres, tmp_path, "serve", "work", platforms=["slack"]) as made:
-        for machine in made.machines:
+    async with cluster(small_postgres, tmp_path, "serve", "work", platforms=["slack"]) as machines:
+        for machine in machines.machines:
             await machine.start()
-        talks = [made.slack_talk(f"t{number}") for number in range(4)]
+        talks = [machines.slack_talk(f"t{number}") for number in range(4)]
         for number, talk in enumerate(talks):
             await talk.say(f"word{number}x")
-        await made.settle()
+        await machines.settle()
         filler = disk / "filler"
         with filler.open("wb") as out:
             out.write(b"\0" * max(0, shutil.disk_usage(disk).free - (64 << 10)))
         for round_ in range(1, 40):
-            if made.count_refusals():
+            if machines.count_refusals():
                 break
             for number, talk in enumerate(talks):
                 await talk.say(f"word{round_ * 10 + number}x")
             with suppress(TimeoutError):
-                await made.slack.wait_until(made.count_refusals, 1)
-        assert made.count_refusals()
+                await machines.slack.wait_until(machines.count_refusals, 1)
+        assert machines.count_refusals()
         filler.unlink()
-        if not made.postgres.running:  # it gives up where its log cannot be written
-            made.postgres.start()
-        await made.settle(90)
-        assert made.wrong() == [], made.last_lines()
+        if not machines.postgres.running:  # it gives up where its log cannot be written
+            machines.postgres.start()
+        await machines.settle(90)
+        assert machines.wrong() == [], machines.last_lines()
 
 
 def test_leases_are_short_enough_for_a_takeover() -> None:

@@ -35,14 +35,14 @@ def add_button(nocodb: Seeded, table: str, address: str) -> str:
     """Add a webhook with its button to the table, as the guide says. Return the webhook's id."""
     api, token = f"{nocodb.url}/api/v2/meta/tables/{table}", nocodb.token
     secret = {"name": "X-Hook-Secret", "value": PLAIN_SECRET, "enabled": True}
-    sent = {"method": "POST", "path": address, "headers": [secret], "body": "{{ json event }}"}
+    body = {"method": "POST", "path": address, "headers": [secret], "body": "{{ json event }}"}
     hook = {
         "title": "Ponte",
         "event": "manual",
         "operation": ["trigger"],
         "version": "v3",
         "active": True,
-        "notification": {"type": "URL", "payload": sent},
+        "notification": {"type": "URL", "payload": body},
     }
     id = str(call(f"{api}/hooks", hook, xc_token=token)["id"])
     button = {
@@ -90,17 +90,17 @@ async def test_a_pressed_button_is_answered_in_the_channel(
                 table = base.tables["Orders"]
                 address = f"{app.links()[1].partition('/#')[0]}/hooks/row"
                 hook = await asyncio.to_thread(add_button, nocodb, table, address)
-                pressed = f"{nocodb.url}/api/v2/meta/hooks/{hook}/trigger/2"
+                press = f"{nocodb.url}/api/v2/meta/hooks/{hook}/trigger/2"
                 for _ in range(2):
-                    await asyncio.to_thread(call, pressed, {}, xc_token=nocodb.token)
+                    await asyncio.to_thread(call, press, {}, xc_token=nocodb.token)
                 await slack.wait_until(lambda: len(slack.workspace.by_bot(general.id)) == 2)
             finally:
                 await app.stop()
         texts = [post.visible_text for post in slack.workspace.by_bot(general.id)]
         assert [text.startswith("It waits for its payment") for text in texts] == [True, True]
         row = f"{nocodb.url}/api/v3/data/{base.id}/{table}/records/2"
-        shown = await asyncio.to_thread(call, row, xc_token=nocodb.token)
-        assert shown["fields"]["Ask"]["label"] == LABEL
+        result = await asyncio.to_thread(call, row, xc_token=nocodb.token)
+        assert result["fields"]["Ask"]["label"] == LABEL
         assert "Order 02" in json.dumps(openai.request_bodies("/responses")), (
             "the model read the row"
         )

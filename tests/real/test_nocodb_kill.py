@@ -53,8 +53,8 @@ class NocoTable:
         return fields
 
     def created_rows(self) -> Counter[str]:
-        done = [one for one in self.proxy.written if one.method == "POST" and one.succeeded]
-        return Counter(row["fields"]["Name"] for one in done for row in one.body)
+        outcomes = [one for one in self.proxy.written if one.method == "POST" and one.succeeded]
+        return Counter(row["fields"]["Name"] for one in outcomes for row in one.body)
 
     def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         rows = [{"Name": name} for name in names]
@@ -85,8 +85,8 @@ async def storm(real_nocodb: Seeded, reused_base: Base, tmp_path: Path) -> Async
 
 def test_a_token_may_begin_as_an_option_does() -> None:
     """One of 64 tokens of NocoDB's begins with "-"."""
-    asked = parse_arguments(["home", "platform", "--nocodb=http://nocodb -token base"])
-    assert asked.nocodb == ["http://nocodb", "-token", "base"]
+    arguments = parse_arguments(["home", "platform", "--nocodb=http://nocodb -token base"])
+    assert arguments.nocodb == ["http://nocodb", "-token", "base"]
 
 
 async def test_random_kills_during_writes_to_nocodb_leave_no_wrong_row(storm: Storm) -> None:
@@ -119,8 +119,8 @@ async def test_a_write_whose_answer_nobody_heard(storm: Storm) -> None:
     """It reaches NocoDB, the bot dies, the effect comes, the next bot finds it done."""
     table = table_of(storm)
     await storm.begin()
-    created, updated = table.create(["New"]), table.update({"3": "New"})
-    writes = {"POST": created, "PATCH": updated, "DELETE": table.delete(["4"])}
+    new_item, update = table.create(["New"]), table.update({"3": "New"})
+    writes = {"POST": new_item, "PATCH": update, "DELETE": table.delete(["4"])}
     for method, (tool, arguments) in writes.items():
         assert "Done." in await killed_at(storm, f"{method} records", tool, arguments)
     assert [one.method for one in table.proxy.written] == [*writes], "and not again"
@@ -135,14 +135,14 @@ async def test_a_file_is_attached_once(storm: Storm, call: str) -> None:
     table = table_of(storm)
     await storm.begin()
     query = json.dumps({"table": "Orders", "export": "csv"})
-    exported = await storm.people.ask(make_message(f"call nocodb_query {query}", "k0"))
-    assert [file.name for file in exported.files] == ["Orders.csv"]
+    answer = await storm.people.ask(make_message(f"call nocodb_query {query}", "k0"))
+    assert [file.name for file in answer.files] == ["Orders.csv"]
     changes = [{"id": 3, "fields": {"Contract": "Orders.csv"}}]
-    told = await killed_at(storm, call, "nocodb_update", {"table": "Customers", "changes": changes})
-    assert " Done." in told
+    text = await killed_at(storm, call, "nocodb_update", {"table": "Customers", "changes": changes})
+    assert " Done." in text
     row = table.row(3)
     assert [(file["title"], file["size"]) for file in row["Contract"]] == [
-        ("Orders.csv", exported.files[0].size)
+        ("Orders.csv", answer.files[0].size)
     ]
     uploads = [one for one in table.proxy.written if one.path.endswith("/upload")]
     assert len(uploads) == (2 if call == "POST upload" else 1)
@@ -155,8 +155,8 @@ async def test_a_new_row_between_itself_and_its_links(storm: Storm) -> None:
     table = table_of(storm)
     rows = [{"Name": "New", "Orders": [8], "Notes": "n"}]
     await storm.begin()
-    told = await killed_at(
+    text = await killed_at(
         storm, "POST links", "nocodb_create", {"table": "Customers", "rows": rows}
     )
-    assert " Done." in told
+    assert " Done." in text
     assert [one.method for one in table.proxy.written] == ["POST", "POST"]

@@ -96,7 +96,7 @@ async def do(write_tools: WriteTools, tool: str, **arguments: Any) -> Change:
 
 
 async def test_every_kind_of_field(write_tools: WriteTools) -> None:
-    created = await do(write_tools, "nocodb_create", table="Kinds", rows=[FIRST])
+    result = await do(write_tools, "nocodb_create", table="Kinds", rows=[FIRST])
     before = await write_tools.image("Kinds", "1")
     assert before
     assert (before["Percent"], before["Duration"], before["Time"]) == (50, 5400, "14:30:00")
@@ -106,15 +106,15 @@ async def test_every_kind_of_field(write_tools: WriteTools) -> None:
         await write_tools.error_of_call("nocodb_update", table="Kinds", changes=again)
     ).code == "no_change"
     changes = [{"id": 1, "fields": SECOND}]
-    updated = await do(write_tools, "nocodb_update", table="Kinds", changes=changes)
-    assert len(updated.steps[0].write.after or {}) == len(SECOND)
-    undone = await write_tools.undone(updated)
+    update = await do(write_tools, "nocodb_update", table="Kinds", changes=changes)
+    assert len(update.steps[0].write.after or {}) == len(SECOND)
+    undone = await write_tools.undone(update)
     assert {step.state for step in undone.steps} == {"done"}
     assert await write_tools.image("Kinds", "1") == before
-    deleted = await do(write_tools, "nocodb_delete", table="Kinds", ids=[1])
-    back = await write_tools.undone(deleted)
+    deletion = await do(write_tools, "nocodb_delete", table="Kinds", ids=[1])
+    back = await write_tools.undone(deletion)
     assert [step.state for step in back.steps] == ["done"]
-    assert created.written_steps
+    assert result.written_steps
 
 
 async def test_every_kind_of_link_to_many(write_tools: WriteTools) -> None:
@@ -124,25 +124,27 @@ async def test_every_kind_of_link_to_many(write_tools: WriteTools) -> None:
 
 async def check_link_to_many(write_tools: WriteTools, field: str, row: int, other_row: int) -> None:
     """Both rows are new to `field`."""
-    wanted = [str(n) for n in range(2, 9)]
-    done = await do(write_tools, "nocodb_link", table="One", id=row, link_field=field, add=wanted)
-    assert await write_tools.links("One", str(row), field) == wanted
-    shared = field in ("Friends", "Counted")
-    taken = await write_tools.draft(
+    targets = [str(n) for n in range(2, 9)]
+    outcome = await do(
+        write_tools, "nocodb_link", table="One", id=row, link_field=field, add=targets
+    )
+    assert await write_tools.links("One", str(row), field) == targets
+    is_shared = field in ("Friends", "Counted")
+    draft = await write_tools.draft(
         "nocodb_link", table="One", id=other_row, link_field=field, add=[2]
     )
-    assert [row.id for row in taken.rows] == (
-        [str(other_row)] if shared else [str(row), str(other_row)]
+    assert [row.id for row in draft.rows] == (
+        [str(other_row)] if is_shared else [str(row), str(other_row)]
     )
-    moved = await write_tools.all_done(taken)
+    move = await write_tools.all_done(draft)
     assert await write_tools.links("One", str(other_row), field) == ["2"]
-    assert ("2" in await write_tools.links("One", str(row), field)) == shared
-    await write_tools.undone(moved)
-    assert await write_tools.links("One", str(row), field) == wanted
-    deleted = await do(write_tools, "nocodb_delete", table="One", ids=[row])
-    (step,) = (await write_tools.undone(deleted)).steps
-    assert (step.state, await write_tools.links("One", step.write.id, field)) == ("done", wanted)
-    for other in set(done.draft.target["link_fields"]) - {field}:
+    assert ("2" in await write_tools.links("One", str(row), field)) == is_shared
+    await write_tools.undone(move)
+    assert await write_tools.links("One", str(row), field) == targets
+    result = await do(write_tools, "nocodb_delete", table="One", ids=[row])
+    (step,) = (await write_tools.undone(result)).steps
+    assert (step.state, await write_tools.links("One", step.write.id, field)) == ("done", targets)
+    for other in set(outcome.draft.target["link_fields"]) - {field}:
         assert await write_tools.links("One", step.write.id, other) == [], (
             "its neighbours are not meant"
         )
@@ -150,18 +152,18 @@ async def check_link_to_many(write_tools: WriteTools, field: str, row: int, othe
 
 async def test_a_link_of_one_to_one(write_tools: WriteTools) -> None:
     for target in (2, 3):
-        done = await do(
+        outcome = await do(
             write_tools, "nocodb_link", table="One", id=1, link_field="Only", add=[target]
         )
         assert await write_tools.links("One", "1", "Only") == [str(target)]
-    await write_tools.undone(done)
+    await write_tools.undone(outcome)
     assert await write_tools.links("One", "1", "Only") == ["2"]
-    refused = await write_tools.error_of_call(
+    error = await write_tools.error_of_call(
         "nocodb_link", table="One", id=3, link_field="Only", add=[2]
     )
-    assert str(refused) == "n2 already belongs to n1 (row 1)."
-    deleted = await do(write_tools, "nocodb_delete", table="One", ids=[1])
-    (step,) = (await write_tools.undone(deleted)).steps
+    assert str(error) == "n2 already belongs to n1 (row 1)."
+    result = await do(write_tools, "nocodb_delete", table="One", ids=[1])
+    (step,) = (await write_tools.undone(result)).steps
     assert (step.state, await write_tools.links("One", step.write.id, "Only")) == ("done", ["2"])
 
 

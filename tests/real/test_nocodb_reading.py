@@ -65,9 +65,9 @@ class Library:
     token: str
 
     async def find_ids(self, *filters: tuple[str, str, object], **args: object) -> set[str]:
-        told = await self.reader.query("Library", *filters, fields=["Id"], limit=50, **args)
-        assert told["total"] == told["returned"]
-        return {row["id"] for row in told["rows"]}
+        result = await self.reader.query("Library", *filters, fields=["Id"], limit=50, **args)
+        assert result["total"] == result["returned"]
+        return {row["id"] for row in result["rows"]}
 
     async def rename(self, old: str, new: str) -> None:
         at, url, token = self.table.at, self.api.url, self.token
@@ -96,8 +96,8 @@ def stored_texts(real_nocodb: Seeded) -> tuple[str, dict[str, str | None]]:
     texts: dict[str, str | None] = {}
     for start in range(0, len(rows), MAX_ROWS_PER_WRITE):
         batch = rows[start : start + MAX_ROWS_PER_WRITE]
-        made = call(f"{url}/api/v3/data/{base}/{table}/records", batch, xc_token=token)
-        texts |= {str(row["id"]): row["fields"].get("Text") for row in made["records"]}
+        result = call(f"{url}/api/v3/data/{base}/{table}/records", batch, xc_token=token)
+        texts |= {str(row["id"]): row["fields"].get("Text") for row in result["records"]}
     return str(base), texts
 
 
@@ -129,9 +129,9 @@ async def test_a_field_that_was_renamed_is_not_taken_for_an_empty_one(library: L
         library.schemas.drop()
         await library.schemas.describe_table(Viewer(), "Library")
         await library.rename("Text", "Texto")
-        with pytest.raises(ToolError) as caught:
+        with pytest.raises(ToolError) as error:
             await reader.call(tool, table="Library", **args)
-        assert caught.value.code == "renamed"
+        assert error.value.code == "renamed"
         assert (await library.schemas.describe_table(Viewer(), "Library")).field(
             "Texto"
         ).id == table.field("Text").id
@@ -142,8 +142,8 @@ async def test_every_value_is_found_and_nothing_else(library: Library) -> None:
     """Each is asked for as it stands there: no value breaks out, none is read as a word."""
     wrong = []
     for value in VALUES:
-        for op, asked in (("eq", value), ("in", [value, "no such text"])):
-            if await library.find_ids(("Text", op, asked)) != library.holding("eq", value):
+        for op, question in (("eq", value), ("in", [value, "no such text"])):
+            if await library.find_ids(("Text", op, question)) != library.holding("eq", value):
                 wrong.append((op, value))
     assert wrong == []
 
@@ -166,8 +166,8 @@ async def test_two_values_do_not_work_together_to_break_out(library: Library) ->
 
 async def test_wildcards_are_nothing_but_characters(library: Library) -> None:
     values = ("%", "_", "a_b", "50%", "\\", "'", '"', "'\"", "both", "(", "~and", "É", "\n")
-    found = {value: await library.find_ids(("Text", "contains", value)) for value in values}
-    assert found == {value: library.holding("contains", value) for value in values}
+    matches = {value: await library.find_ids(("Text", "contains", value)) for value in values}
+    assert matches == {value: library.holding("contains", value) for value in values}
 
 
 async def test_empty_is_empty_and_null_is_a_word(library: Library) -> None:
@@ -207,7 +207,9 @@ async def test_both_dialects_say_the_same(real_nocodb: Seeded) -> None:
             assert where.v2 is not None, filters
             query = PageQuery(fields=[value.id], where=where.v3, size=1000)
             rows = (await api.fetch_page(table.at, query)).records
-            told = await api.fetch_aggregates(table.at, [FieldAggregate(value.id, "sum")], where.v2)
+            aggregates = await api.fetch_aggregates(
+                table.at, [FieldAggregate(value.id, "sum")], where.v2
+            )
             assert len(rows) == await api.count_rows(table.at, where.v3), filters
             expected = sum(row.fields["Value"] for row in rows)
-            assert told["Value"] == pytest.approx(expected), filters
+            assert aggregates["Value"] == pytest.approx(expected), filters

@@ -37,10 +37,10 @@ def audit(nocodb: Seeded, base: Base, id: int) -> list[tuple[str, str]]:
     """What NocoDB itself wrote down of an order's changes, the newest first: kind, User-Agent."""
     about = call(f"{nocodb.url}/api/v2/meta/bases/{base.id}", xc_token=nocodb.token)
     table = base.tables["Orders"]
-    asked = {"operation": "recordAuditList", "fk_model_id": table, "row_id": str(id)}
-    path = f"/api/v2/internal/{about['fk_workspace_id']}/{base.id}?{urlencode(asked)}"
-    told = call(nocodb.url + path, xc_token=nocodb.token)["list"]
-    return [(one["op_type"], one["user_agent"]) for one in told]
+    request = {"operation": "recordAuditList", "fk_model_id": table, "row_id": str(id)}
+    path = f"/api/v2/internal/{about['fk_workspace_id']}/{base.id}?{urlencode(request)}"
+    result = call(nocodb.url + path, xc_token=nocodb.token)["list"]
+    return [(one["op_type"], one["user_agent"]) for one in result]
 
 
 MARK = (
@@ -60,20 +60,20 @@ async def test_a_person_reads_changes_and_undoes_on_the_page(
             {"field": "Value", "op": "gt", "value": "200"},
         ]
         query = json.dumps({"table": "Customers", "filters": leads})
-        shown = (await here.says(f"/nocodb query {query}"))["response"]
-        assert shown.startswith("**query**: showing 4 of 4 rows.")
-        told = 'Source: Customers, Status is "Lead" and Value is more than 200: 4 of 4 rows'
-        assert told in shown
-        assert real_nocodb.token not in shown
+        reply = (await here.says(f"/nocodb query {query}"))["response"]
+        assert reply.startswith("**query**: showing 4 of 4 rows.")
+        text = 'Source: Customers, Status is "Lead" and Value is more than 200: 4 of 4 rows'
+        assert text in reply
+        assert real_nocodb.token not in reply
 
         (card,) = (await here.says(MARK))["cards"]
         row = card["rows"][0]
         assert (row["id"], row["name"]) == ("12", "Order 12")
         assert row["before"] == {"Title": "Order 12", "Paid": True}
         assert order(real_nocodb, base, 12)["Paid"] is True
-        _, done = await here.clicks(card["id"], "approve")
-        assert (done["state"], order(real_nocodb, base, 12)["Paid"]) == ("done", False)
-        assert await here.clicks(card["id"], "approve") == (200, done)
+        _, outcome = await here.clicks(card["id"], "approve")
+        assert (outcome["state"], order(real_nocodb, base, 12)["Paid"]) == ("done", False)
+        assert await here.clicks(card["id"], "approve") == (200, outcome)
         await here.clicks(card["id"], "undo")
         assert order(real_nocodb, base, 12)["Paid"] is True
     updates = [agent for kind, agent in audit(real_nocodb, base, 12) if kind == "DATA_UPDATE"]
@@ -84,8 +84,11 @@ async def test_a_person_reads_changes_and_undoes_on_the_page(
 async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded, reused_base: Base) -> None:
     file = tmp_path / "ponte.toml"
     file.write_text('[tables.Orders]\naccess = "hidden"\n[tables.Customers]\naccess = "auto"\n')
-    given = {**settings(tmp_path / "home", real_nocodb, reused_base), "PONTE_CONFIG": str(file)}
-    async with page(given) as here:
+    environment = {
+        **settings(tmp_path / "home", real_nocodb, reused_base),
+        "PONTE_CONFIG": str(file),
+    }
+    async with page(environment) as here:
         assert "Order" not in (await here.says("list tables"))["response"]
         assert "Order" not in (await here.says("show customers where Id is 1"))["response"]
         assert r"Table \`orders\` not found." in (await here.says("show orders"))["response"]
@@ -94,18 +97,20 @@ async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded, reused_ba
         assert (card["state"], card["rows"][0]["name"]) == ("done", "Ada")
         assert card["text"].endswith(" Done.")
     file.write_text('[tables.Ordres]\naccess = "hidden"\n')
-    code, told = await doctor(given)
+    code, text = await doctor(environment)
     assert code == 1
-    assert "do not exist and so protect nothing: Ordres" in told
+    assert "do not exist and so protect nothing: Ordres" in text
 
 
 async def test_doctor(tmp_path: Path, real_nocodb: Seeded) -> None:
-    given = settings(tmp_path / "home", real_nocodb, real_nocodb.crm)
-    code, told = await doctor(given)
-    assert code == 0, told
-    assert "ok    nocodb: NocoDB responds; base CRM: 3 tables; role owner" in told
-    code, told = await doctor({**given, "NOCODB_BASE_ID": "", "NOCODB_TOKEN": real_nocodb.viewer})
-    assert "role viewer; read-only" in told
-    code, told = await doctor({**given, "NOCODB_BASE_ID": ""})
+    environment = settings(tmp_path / "home", real_nocodb, real_nocodb.crm)
+    code, text = await doctor(environment)
+    assert code == 0, text
+    assert "ok    nocodb: NocoDB responds; base CRM: 3 tables; role owner" in text
+    code, text = await doctor(
+        {**environment, "NOCODB_BASE_ID": "", "NOCODB_TOKEN": real_nocodb.viewer}
+    )
+    assert "role viewer; read-only" in text
+    code, text = await doctor({**environment, "NOCODB_BASE_ID": ""})
     assert code == 1
-    assert f"NOCODB_BASE_ID to one of: {real_nocodb.crm.id} (CRM)" in told
+    assert f"NOCODB_BASE_ID to one of: {real_nocodb.crm.id} (CRM)" in text

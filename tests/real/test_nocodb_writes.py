@@ -57,8 +57,8 @@ class Team:
     def rows(self, table: str) -> dict[str, dict[str, Any]]:
         """Straight from NocoDB, not by way of what is tested."""
         path = f"/api/v3/data/{self.base.id}/{self.base.tables[table]}/records?pageSize=1000"
-        found = call(f"{self.proxy.upstream}{path}", xc_token=self.token)["records"]
-        return {str(row["id"]): row["fields"] for row in found}
+        result = call(f"{self.proxy.upstream}{path}", xc_token=self.token)["records"]
+        return {str(row["id"]): row["fields"] for row in result}
 
     def orders_of(self, customer: str) -> set[str]:
         return {
@@ -92,8 +92,8 @@ def bot_home(tmp_path: Path) -> BotHome:
 
 @pytest.fixture
 async def crm(bot_home: BotHome, real_nocodb: Seeded, reused_base: Base) -> AsyncIterator[Team]:
-    async with team(bot_home, real_nocodb.url, real_nocodb.token, reused_base) as made:
-        yield made
+    async with team(bot_home, real_nocodb.url, real_nocodb.token, reused_base) as result:
+        yield result
 
 
 CHEAP = [{"field": "Amount", "op": "lte", "value": 85.5}]
@@ -123,8 +123,8 @@ async def test_an_approved_one_row_write_reads_the_description_once(crm: Team) -
     card = await crm.proposes("update", table="Customers", changes=changes)
     crm.proxy.read.clear()
     assert "Done." in await crm.approves(card)
-    described = [path for path in crm.proxy.read if "/meta/" in path]
-    assert (len(described), len(crm.proxy.read), len(crm.proxy.written)) == (1, 3, 1)
+    descriptions = [path for path in crm.proxy.read if "/meta/" in path]
+    assert (len(descriptions), len(crm.proxy.read), len(crm.proxy.written)) == (1, 3, 1)
 
 
 async def test_a_second_approval_says_what_the_first_did(crm: Team) -> None:
@@ -139,9 +139,9 @@ async def test_a_create_whose_answer_was_lost_is_looked_for_and_never_repeated(c
     rows = [{"Name": "Found", "Orders": [8]}]
     card = await crm.proposes("create", table="Customers", rows=rows)
     crm.proxy.drop("after")
-    told = await crm.approves(card)
+    reply = await crm.approves(card)
     lacking = "Saved, but the table shows other values for Orders (without Order 08): ID 31."
-    assert lacking in told
+    assert lacking in reply
     card = await crm.proposes("create", table="Customers", rows=[{"Name": "Lost"}])
     crm.proxy.drop("before")
     assert "Result unknown: 1 of the new rows." in await crm.approves(card)
@@ -155,9 +155,9 @@ async def test_a_row_that_changed_is_left_alone(crm: Team) -> None:
     card = await crm.proposes("update", table="Customers", changes=changes)
     await crm.does("update", table="Customers", changes=[{"id": 3, "fields": {"Status": "Active"}}])
     await crm.does("delete", table="Customers", ids=[4])
-    told = await crm.approves(card)
-    assert "Partly done: 1 of 3 rows." in told
-    assert "Skipped because they changed after the request: ID 3, 4." in told
+    reply = await crm.approves(card)
+    assert "Partly done: 1 of 3 rows." in reply
+    assert "Skipped because they changed after the request: ID 3, 4." in reply
     rows = crm.rows("Customers")
     assert (rows["1"]["Status"], rows["3"]["Status"]) == ("Lost", "Active")
 
@@ -175,23 +175,23 @@ async def test_a_restart_between_proposal_and_approval(
 
 async def test_a_delete_with_42_links_is_undone(crm: Team) -> None:
     await crm.does("link", table="Customers", id=1, link_field="Orders", add=list(range(3, 43)))
-    linked = crm.orders_of("1")
-    assert len(linked) == 42
+    link = crm.orders_of("1")
+    assert len(link) == 42
     card = await crm.does("delete", table="Customers", ids=[1, 2])
     assert crm.orders_of("1") == set()
-    told = await crm.undoes(card)
-    assert told.startswith("Undone (`"), "one sentence"
-    assert crm.orders_of("31") == linked
-    restored = crm.rows("Customers")["31"]
-    assert (restored["Name"], restored["Contract"][0]["size"]) == ("Customer 01", 23)
+    reply = await crm.undoes(card)
+    assert reply.startswith("Undone (`"), "one sentence"
+    assert crm.orders_of("31") == link
+    row = crm.rows("Customers")["31"]
+    assert (row["Name"], row["Contract"][0]["size"]) == ("Customer 01", 23)
 
 
 async def test_links_on_a_card_and_back(crm: Team) -> None:
     card = await crm.proposes("link", table="Customers", id=2, link_field="Orders", add=[1, 9])
-    given, taken = card.rows
-    assert given["after"] == {"Name": "Customer 01", "Orders": "- Order 01"}
-    assert taken["after"] == {"Name": "Customer 02", "Orders": "+ Order 01, + Order 09"}
-    assert taken["before"] == {"Name": "Customer 02"}
+    added_row, removed_row = card.rows
+    assert added_row["after"] == {"Name": "Customer 01", "Orders": "- Order 01"}
+    assert removed_row["after"] == {"Name": "Customer 02", "Orders": "+ Order 01, + Order 09"}
+    assert removed_row["before"] == {"Name": "Customer 02"}
     assert "Done." in await crm.approves(card)
     assert (crm.orders_of("1"), crm.orders_of("2")) == ({"2"}, {"1", "9"})
     assert "Undone" in await crm.undoes(card)
@@ -201,8 +201,8 @@ async def test_links_on_a_card_and_back(crm: Team) -> None:
 async def test_a_create_is_undone(crm: Team) -> None:
     card = await crm.does("create", table="Customers", rows=[{"Name": "A"}, {"Name": "B"}])
     await crm.does("update", table="Customers", changes=[{"id": 32, "fields": {"Value": 1}}])
-    told = await crm.undoes(card)
-    assert "Partly done: 1 of 2 rows." in told
+    reply = await crm.undoes(card)
+    assert "Partly done: 1 of 2 rows." in reply
     assert "32" in crm.rows("Customers"), "somebody's work is in it"
     assert "31" not in crm.rows("Customers")
 
@@ -215,13 +215,13 @@ async def test_a_viewers_token(bot_home: BotHome, real_nocodb: Seeded) -> None:
             "update", table="Customers", changes=[{"id": 1, "fields": {"Name": "X"}}]
         )
     async with team(bot_home, real_nocodb.url, real_nocodb.token, crm, real_nocodb.viewer) as one:
-        told = await one.approves(card)
-        assert "Rejected: ID 1. Ponte's NocoDB user has the Viewer role" in told
+        reply = await one.approves(card)
+        assert "Rejected: ID 1. Ponte's NocoDB user has the Viewer role" in reply
         assert one.rows("Customers")["1"]["Name"] == "Customer 01"
         await one.running_bot.ask("what can you do?")
-        offered = {tool.name for tool in one.model.asks[-1].tools}
-        assert {"nocodb_query", "nocodb_get"} <= offered
-        assert not {"nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"} & offered
+        offers = {tool.name for tool in one.model.asks[-1].tools}
+        assert {"nocodb_query", "nocodb_get"} <= offers
+        assert not {"nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"} & offers
 
 
 async def test_a_table_that_was_changed_meanwhile(crm: Team) -> None:
@@ -233,8 +233,8 @@ async def test_a_table_that_was_changed_meanwhile(crm: Team) -> None:
     fields = call(f"{path}/tables/{table}", xc_token=crm.token)["fields"]
     notes = next(field["id"] for field in fields if field["title"] == "Notes")
     call(f"{path}/fields/{notes}", {"title": "Remarks"}, method="PATCH", xc_token=crm.token)
-    told = await crm.approves(card)
-    assert "Rejected: ID 1. The table Customers changed after this request (Notes)." in told
+    reply = await crm.approves(card)
+    assert "Rejected: ID 1. The table Customers changed after this request (Notes)." in reply
     assert crm.rows("Customers")["1"]["Remarks"] is None
 
 
@@ -248,17 +248,19 @@ def lose(crm: Team, table: str, title: str) -> None:
 
 async def test_an_undo_gives_back_what_a_changed_table_still_takes(crm: Team) -> None:
     change = {"id": 3, "fields": {"Name": "X", "Notes": "x", "Email": "x@example.com"}}
-    updated = await crm.does("update", table="Customers", changes=[change])
-    deleted = await crm.does("delete", table="Customers", ids=[1, 7])
-    created = await crm.does("create", table="Customers", rows=[{"Name": "New", "Email": "e@x.de"}])
+    update = await crm.does("update", table="Customers", changes=[change])
+    deletion = await crm.does("delete", table="Customers", ids=[1, 7])
+    creation = await crm.does(
+        "create", table="Customers", rows=[{"Name": "New", "Email": "e@x.de"}]
+    )
     lose(crm, "Customers", "Notes")
-    told = await crm.undoes(updated)
-    assert "Skipped because they changed after the request: ID 3." in told
+    reply = await crm.undoes(update)
+    assert "Skipped because they changed after the request: ID 3." in reply
     row = crm.rows("Customers")["3"]
     assert (row["Name"], row["Email"]) == ("Customer 03", "c03@example.com")
-    assert "Undone (" in await crm.undoes(created)
-    told = await crm.undoes(deleted)
-    assert "the table shows other values for Notes: ID 32." in told
+    assert "Undone (" in await crm.undoes(creation)
+    reply = await crm.undoes(deletion)
+    assert "the table shows other values for Notes: ID 32." in reply
     rows = crm.rows("Customers")
     assert (rows["31"]["Name"], rows["32"]["Name"]) == ("Customer 01", "Customer 07")
     assert crm.orders_of("31") == {"1", "2"}
@@ -298,7 +300,7 @@ async def test_nocodb_is_restarted_while_a_change_is_applied(
             first.close()
             crm.proxy.release()
             crm.proxy.upstream = await asyncio.to_thread(second.enter_context, nocodb(folder))
-            told = (await crm.running_bot.wait_for_answer(receipt)).text
+            text = (await crm.running_bot.wait_for_answer(receipt)).text
             titles = [row["Title"] for row in crm.rows("Orders").values()]
-    assert told.startswith("Approved by Ana. Done.")
+    assert text.startswith("Approved by Ana. Done.")
     assert titles.count("x") == 57

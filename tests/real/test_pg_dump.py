@@ -31,7 +31,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
     inbox = SqlInbox(stores.database, stores.peers.runner)
     for number in range(3):
         await inbox.accept(make_message(f"hello {number}", f"k{number}"))
-    kept = await SqlFiles(stores.database, stores.file_bytes).put(
+    file = await SqlFiles(stores.database, stores.file_bytes).put(
         "k1", "a.bin", "application/octet-stream", b"bytes" * 9, ANA, "web:C1"
     )
     secret = await stores.secret("web-token", b"of the page")
@@ -51,7 +51,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
         assert await _counts(stores) == before
         assert await stores.secret("web-token", b"another") == secret
         files = SqlFiles(stores.database, stores.file_bytes)
-        assert (await files.get(kept.id))[1] == b"bytes" * 9
+        assert (await files.get(file.id))[1] == b"bytes" * 9
         fresh = await SqlInbox(stores.database, stores.peers.runner).accept(
             make_message("hello 1", "k1")
         )

@@ -36,7 +36,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
         pytest.skip(why)
     folder, port = tmp_path_factory.mktemp("proxy"), nginx.free_port()
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-    given = {
+    options = {
         "PYTHONPATH": str(ROOT),
         "PONTE_HOME": str(folder / "home"),
         "PONTE_CODE": "off",
@@ -47,7 +47,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     with subprocess.Popen(
         [sys.executable, "-m", "bot", "run"],
         cwd=folder,
-        env=ours | given,
+        env=ours | options,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -113,29 +113,29 @@ def test_a_stream_comes_in_pieces(owner: httpx.Client) -> None:
         lines = stream.iter_lines()
         assert "event: ready" in next(line for line in lines if line.startswith("event:"))
         # It goes on, and what is said meanwhile by another way stands in it.
-        said = owner.post("/chat", json={"message": "help"}, headers=headers).json()
+        body = owner.post("/chat", json={"message": "help"}, headers=headers).json()
         kinds = []
         for line in lines:
             kinds += [line.removeprefix("event: ")] if line.startswith("event: ") else []
             if kinds[-1:] == ["done"] and line.startswith("data: "):
                 break
-        assert json.loads(line.removeprefix("data: "))["response"] == said["response"]
+        assert json.loads(line.removeprefix("data: "))["response"] == body["response"]
         assert kinds[0] == "message"
 
 
 def test_what_is_too_large_is_refused_in_words(proxy: Nginx, owner: httpx.Client) -> None:
     file = {"file": ("large.bin", b"0" * (MAX_FILE_BYTES + 1))}
-    refused = owner.post("/chat", files=file, data={"message": "look"}, headers={"Origin": ORIGIN})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_large")
-    assert "20 MiB" in refused.json()["error"]["message"]  # Ponte's own words
+    response = owner.post("/chat", files=file, data={"message": "look"}, headers={"Origin": ORIGIN})
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+    assert "20 MiB" in response.json()["error"]["message"]  # Ponte's own words
     with proxy.connect() as connection:
         head = f"POST /chat HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {103 * 1024 * 1024}\r\n\r\n"
         connection.sendall(head.encode())
         answer = HTTPResponse(connection)
         answer.begin()
-        said = json.loads(answer.read())
+        data = json.loads(answer.read())
     assert (answer.status, answer.getheader("Content-Type")) == (413, "application/json")
-    assert said["error"] == {
+    assert data["error"] == {
         "code": "too_large",
         "message": "That is larger than the 102 MiB that I take.",
     }
@@ -143,8 +143,8 @@ def test_what_is_too_large_is_refused_in_words(proxy: Nginx, owner: httpx.Client
 
 def test_slacks_events_reach_ponte(browser: httpx.Client) -> None:
     """Slack is off here, so Ponte itself refuses."""
-    refused = browser.post("/slack/events", content=b"{}")
-    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized")
+    response = browser.post("/slack/events", content=b"{}")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized")
     assert browser.post("/slack/events", content=b"0" * 1_100_000).status_code == 413
 
 
@@ -153,15 +153,15 @@ def test_guesses_are_counted_by_who_makes_them(proxy: Nginx, browser: httpx.Clie
     codes = []
     with browser_at(proxy, "127.0.0.2") as guesser:
         for number in range(MAX_WRONG_TOKENS_OF_ADDRESS + 1):
-            claimed = {"X-Forwarded-For": f"192.0.2.{number}", "X-Real-IP": f"192.0.2.{number}"}
+            claim = {"X-Forwarded-For": f"192.0.2.{number}", "X-Real-IP": f"192.0.2.{number}"}
             guess = {"token": f"not-the-token-{number}"}
-            codes.append(guesser.post("/login", json=guess, headers=claimed).status_code)
+            codes.append(guesser.post("/login", json=guess, headers=claim).status_code)
     assert codes == [401] * MAX_WRONG_TOKENS_OF_ADDRESS + [429]
     assert browser.post("/login", json={"token": TOKEN}).status_code == 200  # another address
 
 
 async def test_a_certificate_that_nobody_knows_is_named_as_the_reason(proxy: Nginx) -> None:
     async with HttpClient() as http:
-        with pytest.raises(HttpDown) as caught:
+        with pytest.raises(HttpDown) as error:
             await http.get_json(f"https://127.0.0.1:{proxy.port}/healthz")
-    assert (caught.value.reason, caught.value.sent) == ("CERTIFICATE_VERIFY_FAILED", False)
+    assert (error.value.reason, error.value.sent) == ("CERTIFICATE_VERIFY_FAILED", False)

@@ -49,15 +49,15 @@ async def test_one_that_dies_while_it_polls(
 ) -> None:
     """A typed command, a model's call, and an approved proposal."""
     await start(ctx, stackspot)
-    asked = make_message(await propose(ctx) if text == "approve" else text, "asked")
+    message = make_message(await propose(ctx) if text == "approve" else text, "asked")
     stackspot.held = True
-    await ctx.people.say(asked)
+    await ctx.people.say(message)
     for _ in range(kills):
         await stackspot.wait_for_requests("status", stackspot.count("status") + 3)
         await ctx.victim.kill()
         await start(ctx, stackspot)
     stackspot.held = False
-    assert (await ctx.people.answer(asked)).text == end
+    assert (await ctx.people.answer(message)).text == end
     assert stackspot.count("create") == 1
     assert len(ctx.recorder.visible("asked")) == 1
 
@@ -68,14 +68,14 @@ async def test_one_whose_beginning_was_not_recorded(
 ) -> None:
     """StackSpot has begun it, but its answer was never read: nobody can tell, so nobody repeats."""
     await start(ctx, stackspot)
-    asked = make_message(await propose(ctx) if text == "approve" else text, "asked")
+    message = make_message(await propose(ctx) if text == "approve" else text, "asked")
     stackspot.fail("create", Trouble("hang", after=True))
-    await ctx.people.say(asked)
+    await ctx.people.say(message)
     await stackspot.wait_for_requests("create")
     await ctx.victim.kill()
     stackspot.release.set()
     await start(ctx, stackspot)
-    answer = await ctx.people.answer(asked)
+    answer = await ctx.people.answer(message)
     assert "unknown" in answer.text or "I don't know whether" in answer.text, answer.text
     assert stackspot.count("create") == 1
 
@@ -89,7 +89,7 @@ async def test_a_run_has_its_audit_line_at_whichever_commit_the_bot_dies(
     while has_died:
         number += 1
         shutil.rmtree(ctx.victim.home, ignore_errors=True)
-        created, message = stackspot.count("create"), make_message(text, f"at {number}")
+        creation, message = stackspot.count("create"), make_message(text, f"at {number}")
         await ctx.victim.start("--stackspot", stackspot.url, "--die-at-commit", f"{number}:before")
         with suppress(aiohttp.ClientError):  # it is dead
             if await ctx.people.deliver(message):
@@ -102,7 +102,7 @@ async def test_a_run_has_its_audit_line_at_whichever_commit_the_bot_dies(
         is_known = "explain: a" in answer.text
         assert set(outcomes) == {"ok" if is_known else "unknown"}, (number, answer.text)
         assert len(outcomes) == 1 or (is_known and text.startswith("quick-command"))
-        assert stackspot.count("create") - created <= 1
+        assert stackspot.count("create") - creation <= 1
 
 
 def read_runs(home: Path) -> list[str]:

@@ -28,10 +28,10 @@ CONVERSATIONS = 8
 
 
 def _messages(wave: int) -> list[Message]:
-    read = f'call nocodb_execute {{"tool": "list_records", "args": {{"table_id": "{CUSTOMERS}"}}}}'
+    text = f'call nocodb_execute {{"tool": "list_records", "args": {{"table_id": "{CUSTOMERS}"}}}}'
     return [
         make_message(
-            [f"word {wave}", read, "\n\n".join(["long " * 30] * 4)][number % 3],
+            [f"word {wave}", text, "\n\n".join(["long " * 30] * 4)][number % 3],
             key=f"w{wave}c{channel}n{number}",
             channel=f"C{channel}",
         )
@@ -43,17 +43,17 @@ def _messages(wave: int) -> list[Message]:
 @pytest.mark.slow
 async def test_random_kills_lose_and_repeat_no_answer(ctx: ToolContext) -> None:
     dice = random.Random(20261120)
-    said: list[Message] = []
+    message: list[Message] = []
     await ctx.victim.start()
     for wave in range(KILLS):
         messages = _messages(wave)
-        said += messages
+        message += messages
         delivering = asyncio.create_task(_deliver(ctx, messages))
         await ctx.recorder.wait_for_calls(len(ctx.recorder.calls) + dice.randrange(30))
         await ctx.victim.kill()
         await ctx.victim.start()
         await delivering
-    answers = await ctx.people.answers(said)
+    answers = await ctx.people.answers(message)
 
     posts = defaultdict(list)
     for post in ctx.recorder.posts:
@@ -64,7 +64,7 @@ async def test_random_kills_lose_and_repeat_no_answer(ctx: ToolContext) -> None:
         rows = connection.execute(sql, (CRASHES_BEFORE_ALONE + MAX_CRASHES_ALONE,)).fetchall()
     given_up = {key for (key,) in rows}
     assert len(given_up) <= KILLS / 10
-    for one, answer in zip(said, answers, strict=True):
+    for one, answer in zip(message, answers, strict=True):
         assert answer.status == "done", answer
         visible, parts = ctx.recorder.visible(one.event_key), list(answer.parts)
         assert visible == (parts[: len(visible)] if one.event_key in given_up else parts)
@@ -72,7 +72,7 @@ async def test_random_kills_lose_and_repeat_no_answer(ctx: ToolContext) -> None:
     assert len(keys) == len(set(keys)), "nothing was posted twice"
     for channel, sources in posts.items():
         first = list(dict.fromkeys(sources))
-        expected = [m.event_key for m in said if m.address.channel == channel]
+        expected = [m.event_key for m in message if m.address.channel == channel]
         assert first == expected, "answers stand in the order of the questions"
 
 
@@ -84,8 +84,8 @@ async def _deliver(ctx: ToolContext, messages: list[Message]) -> None:
 
 async def test_new_people_are_answered_while_approvals_are_killed(tmp_path: Path) -> None:
     """`wait_storm` has more rounds, and measures how long people wait."""
-    async with cluster(None, tmp_path, "run", platforms=("slack",)) as made:
-        storm = WaitStorm(made, seed=1)
+    async with cluster(None, tmp_path, "run", platforms=("slack",)) as machines:
+        storm = WaitStorm(machines, seed=1)
         await storm.begin(owners=1)
         await storm.round(0)
         assert len(storm.waits) == 5

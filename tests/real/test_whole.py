@@ -59,35 +59,35 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
             page = lines[-1].split()[-1]
             assert any("Slack members have no daily message limit" in line for line in lines)
             ana = slack.person("Ana")
-            asked = slack.say(ana, slack.channel("general", ana), f"{slack.bot} list tables")
+            message = slack.say(ana, slack.channel("general", ana), f"{slack.bot} list tables")
             bo = DiscordPerson(discord, discord.world.user("Bo"))
             await bo.say("list tables")
             bearer = bearer_of(tmp_path / "home")
             listing = {"message": "list tables"}
             web = await http.post_json(f"{page}/chat", listing, headers=bearer)
             assert "Customers" in web["response"]
-            answer = await slack.wait_for_answer(asked)
-            refused = (await bo.wait_for_messages(bool))[0]
+            answer = await slack.wait_for_answer(message)
+            refusal = (await bo.wait_for_messages(bool))[0]
     assert "Customers" in answer.visible_text
-    assert "Customers" not in refused["content"], "on Discord tables need PONTE_ALLOW"
+    assert "Customers" not in refusal["content"], "on Discord tables need PONTE_ALLOW"
 
 
 async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
     async with FakeSlack() as slack, FakeDiscord() as discord:
         settings = {"PONTE_HOME": str(tmp_path / "home"), **slack.settings, **discord.settings}
-        code, told = await doctor(settings)
+        code, text = await doctor(settings)
         assert code == 1
-        assert re.search(r"FAIL  slack scope: missing: .*chat:write \(answer\)", told)
+        assert re.search(r"FAIL  slack scope: missing: .*chat:write \(answer\)", text)
         slack.api.scopes = list(SCOPE_PURPOSES)
-        code, told = await doctor(settings)
-        assert code == 0, told
-        assert "ok    slack token" in told
-        assert "ok    discord token" in told
-        assert "permissions=" in told, "the invitation"
-        code, told = await doctor(settings | {"DISCORD_TOKEN": "not.the.token"})
+        code, text = await doctor(settings)
+        assert code == 0, text
+        assert "ok    slack token" in text
+        assert "ok    discord token" in text
+        assert "permissions=" in text, "the invitation"
+        code, text = await doctor(settings | {"DISCORD_TOKEN": "not.the.token"})
     assert code == 1
-    assert "FAIL  discord token" in told
-    assert "not.the.token" not in told
+    assert "FAIL  discord token" in text
+    assert "not.the.token" not in text
 
 
 async def doctor(settings: Mapping[str, str]) -> tuple[int, str]:

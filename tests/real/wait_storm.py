@@ -117,8 +117,8 @@ class WaitStorm:
 
     def wrong_rows(self) -> list[str]:
         """Return the rows that were not written exactly once, unless people see it as unknown."""
-        written = self.cluster.created_rows()
-        return [name for name in self.cluster.rows if written[name] != 1]
+        rows = self.cluster.created_rows()
+        return [name for name in self.cluster.rows if rows[name] != 1]
 
 
 async def add_schedules(
@@ -147,8 +147,8 @@ async def run(rounds: int, seed: int, is_shared: bool) -> int:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         server = stack.enter_context(postgres({})) if is_shared else None
-        async with cluster(server, Path(folder), "run", platforms=("slack",)) as made:
-            storm = WaitStorm(made, seed)
+        async with cluster(server, Path(folder), "run", platforms=("slack",)) as machines:
+            storm = WaitStorm(machines, seed)
             await storm.begin(owners=3 * rounds)
             for number in range(rounds):
                 await storm.round(number)
@@ -176,8 +176,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-    given = parser.parse_args(arguments)
-    return asyncio.run(run(given.rounds, given.seed, given.postgres))
+    option = parser.parse_args(arguments)
+    return asyncio.run(run(option.rounds, option.seed, option.postgres))
 
 
 if __name__ == "__main__":

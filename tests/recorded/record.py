@@ -151,8 +151,10 @@ class Day:
 
     async def asks(self, text: str, *files: tuple[str, str, bytes], who: str = "Alice") -> Post:
         slack = self.here.slack
-        said = slack.say(self.here.person(who), self.here.place, f"{slack.bot} {text}", files=files)
-        return await slack.wait_for_answer(said)
+        message = slack.say(
+            self.here.person(who), self.here.place, f"{slack.bot} {text}", files=files
+        )
+        return await slack.wait_for_answer(message)
 
     async def slack_card(self, name: str, text: str) -> Post:
         card = await self.asks(text)
@@ -166,11 +168,11 @@ class Day:
 
     async def mentions(self, text: str, met: Callable[[Payload], object]) -> Payload:
         discord, ana = self.here.discord, self.here.somebody("Ana")
-        asked = await ana.mention(text, self.here.channel)
+        question = await ana.mention(text, self.here.channel)
         threads = discord.world.channels
-        await discord.wait_until(lambda: int(asked["id"]) in threads)
+        await discord.wait_until(lambda: int(question["id"]) in threads)
         seen = await ana.wait_for_messages(
-            lambda seen: any(map(met, seen)), threads[int(asked["id"])]
+            lambda seen: any(map(met, seen)), threads[int(question["id"])]
         )
         return next(message for message in seen if met(message))
 
@@ -184,8 +186,8 @@ class Day:
         await self.here.discord.wait_until(lambda: shown in json.dumps(card["embeds"]))
 
     async def on_page(self, text: str, conversation: str = "work") -> Json:
-        asked = {"message": text, "conversation": conversation}
-        body: Json = (await self.here.page.post("/chat", json=asked)).json()
+        request = {"message": text, "conversation": conversation}
+        body: Json = (await self.here.page.post("/chat", json=request)).json()
         return body
 
     async def page_card(self, name: str, text: str) -> str:
@@ -211,8 +213,8 @@ async def first(day: Day) -> None:
     await day.discord_card("expired", pay_request(2))
     (await day.here.page.post("/login", json={"token": TOKEN})).raise_for_status()
     await day.page_card("expired", pay_request(3))
-    shown = await day.here.page.get("/conversations/work")
-    day.names["page cursor"] = shown.json()["cursor"]
+    response = await day.here.page.get("/conversations/work")
+    day.names["page cursor"] = response.json()["cursor"]
 
 
 async def second(day: Day) -> None:
@@ -307,8 +309,8 @@ async def forms(day: Day) -> None:
     ana = here.somebody("Ana")
     modal = await (await ana.slash("quick-command", slug="daily-summary")).wait_for_ack()
     day.names["discord form"] = modal.token
-    said = await here.somebody("Bo").say("The build is red", here.channel)
-    about = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
+    message = await here.somebody("Bo").say("The build is red", here.channel)
+    about = await (await ana.context_menu("Ask Ponte", message)).wait_for_ack()
     day.names["discord about"] = about.token
 
 
@@ -320,27 +322,29 @@ async def power_cut(day: Day) -> Json:
     await _undeliverable(day)
     await bea.say(SLOWLY)
     await bea.delete(await bea.wait_for_text("Slow words."))
-    said = slack.say(alice, here.place, f"{slack.bot} {HANGS}")
-    day.names["slack hanging"] = [said.channel, said.ts]
+    messages = slack.say(alice, here.place, f"{slack.bot} {HANGS}")
+    day.names["slack hanging"] = [messages.channel, messages.ts]
     await slack.wait_until(lambda: HANGS in here.team.model_input())
-    queued = slack.say(alice, here.place, f"{slack.bot} And then?", thread=said)
-    day.names["slack queued"] = [queued.channel, queued.ts]
-    stopped = slack.say(here.person("Bob"), here.place, f"{slack.bot} {HANGS}, Bob")
+    queue = slack.say(alice, here.place, f"{slack.bot} And then?", thread=messages)
+    day.names["slack queued"] = [queue.channel, queue.ts]
+    message_of_bob = slack.say(here.person("Bob"), here.place, f"{slack.bot} {HANGS}, Bob")
     await slack.wait_until(lambda: f"{HANGS}, Bob" in here.team.model_input())
-    slack.say(here.person("Bob"), here.place, f"{slack.bot} stop", thread=stopped)
+    slack.say(here.person("Bob"), here.place, f"{slack.bot} stop", thread=message_of_bob)
     await slack.wait_until(
-        lambda: any("Stopped" in post.visible_text for post in slack.finished_answers(stopped))
+        lambda: any(
+            "Stopped" in post.visible_text for post in slack.finished_answers(message_of_bob)
+        )
     )
-    streamed = slack.say(alice, here.direct, TRICKLES)
-    day.names["slack streaming"] = [streamed.channel, streamed.ts]
+    stream = slack.say(alice, here.direct, TRICKLES)
+    day.names["slack streaming"] = [stream.channel, stream.ts]
     await slack.wait_until(
         lambda: any("Words" in one.text for one in slack.workspace.by_bot(here.direct.id)), 30
     )
     await bea.say(f"{TRICKLES}, Bea")
     stoppable = await bea.wait_for_text("Words for Bea.")
     day.names["discord streaming"] = [stoppable["channel_id"], stoppable["id"]]
-    gone = await ana.say(f"{HANGS}, Ana")
-    day.names["discord hanging"] = [gone["channel_id"], gone["id"]]
+    message = await ana.say(f"{HANGS}, Ana")
+    day.names["discord hanging"] = [message["channel_id"], message["id"]]
     await slack.wait_until(lambda: f"{HANGS}, Ana" in here.team.model_input())
     day.asking = asyncio.create_task(day.on_page(f"{HANGS}, page", "other"))
     await slack.wait_until(lambda: f"{HANGS}, page" in here.team.model_input())
@@ -401,20 +405,20 @@ async def record(folder: Path) -> Json:
             clock.shift(25 * 3600)
             async with here.open():
                 await second(day)
-                found = await power_cut(day)
+                match = await power_cut(day)
                 here.team.nocodb.release()  # else the end waits for the write's timeout
             with suppress(httpx.HTTPError, json.JSONDecodeError):  # no answer, or one cut off
                 await day.asking
             # The model's server sees that Ponte is gone only now.
-            return found | {"names": day.names, "openai": record_model_server(here.team)}
+            return match | {"names": day.names, "openai": record_model_server(here.team)}
 
 
 def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     file = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(record(Path(folder) / "home"))
-    text = json.dumps(found, ensure_ascii=False, sort_keys=True)
+        result = asyncio.run(record(Path(folder) / "home"))
+    text = json.dumps(result, ensure_ascii=False, sort_keys=True)
     part = file.with_suffix(".part")
     part.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     part.replace(file)

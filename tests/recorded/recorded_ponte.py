@@ -52,8 +52,8 @@ UNSEEN = ("ponte.lock", "ponte.sock")
 
 def read_record(file: Path) -> Json:
     """Return what `python -m tests.recorded.record FILE` wrote."""
-    found: Json = json.loads(gzip.decompress(file.read_bytes()))
-    return found
+    data: Json = json.loads(gzip.decompress(file.read_bytes()))
+    return data
 
 
 @dataclass(repr=False)  # asyncio asks for the words of a fixture's result
@@ -73,8 +73,8 @@ class RecordedPonte:
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """Of what is kept now."""
         if self.database:
-            with psycopg.connect(self.database, options="-c search_path=ponte") as shared:
-                return shared.execute(statement.encode()).fetchall()
+            with psycopg.connect(self.database, options="-c search_path=ponte") as share:
+                return share.execute(statement.encode()).fetchall()
         with closing(sqlite3.connect(self.team.home / "ponte.db")) as connection:
             return list(connection.execute(statement))
 
@@ -136,9 +136,9 @@ class RecordedPonte:
         }
         if self.database:
             settings["database_url"] = SecretStr(self.database)
-            moved = Settings(ponte_home=self.team.home, **settings)
+            move = Settings(ponte_home=self.team.home, **settings)
             for _ in range(2):  # safe to repeat
-                assert await migrate(moved, Home(self.team.home)) == 0
+                assert await migrate(move, Home(self.team.home)) == 0
             waiting = "state IN ('new', 'running', 'answered', 'posting')"
             assert not self.rows(
                 f"SELECT min(seq) FROM inbox WHERE {waiting}"
@@ -192,7 +192,7 @@ async def open_recorded_ponte(home: Path) -> AsyncIterator[RecordedPonte]:
 
 def record_state(ponte: RecordedPonte, at: float) -> Json:
     """All of it but the model's side, at this moment; nothing moves meanwhile."""
-    found: Json = {
+    match: Json = {
         "at": at,
         "home": home_of(ponte.team.home),
         "origins": ponte.origins,
@@ -202,7 +202,7 @@ def record_state(ponte: RecordedPonte, at: float) -> Json:
         "stackspot": [asdict(each) for each in ponte.stackspot.executions.values()],
         "cookies": dict(ponte.page.cookies),
     }
-    copied: Json = json.loads(json.dumps(found))
+    copied: Json = json.loads(json.dumps(match))
     return copied
 
 
@@ -221,8 +221,8 @@ def put(record: Json, ponte: RecordedPonte) -> None:
     for row in record["stackspot"]:
         run = row.pop("run")
         looks = tuple(Look(**look) for look in run["looks"])
-        made = Execution(**row, run=Run(looks, run["result"]))
-        ponte.stackspot.executions[made.id] = made
+        execution = Execution(**row, run=Run(looks, run["result"]))
+        ponte.stackspot.executions[execution.id] = execution
     ponte.page.cookies.update(record["cookies"])
 
 
@@ -319,8 +319,8 @@ def _discord(discord: FakeDiscord) -> Json:
         "channels": channels,
         "files": {id: _text(data) for id, data in world.files.items()},
         "nonces": {
-            nonce: [at, found["channel_id"], found["id"]]
-            for nonce, (at, found) in world.nonces.items()
+            nonce: [at, match["channel_id"], match["id"]]
+            for nonce, (at, match) in world.nonces.items()
         },
         "exchanges": exchanges,
         "commands": discord.rest.commands,
@@ -344,9 +344,9 @@ def _put_discord(record: Json, discord: FakeDiscord) -> None:
         world.channels[row["id"]] = Channel(**row)
     world.files = {int(id): _bytes(data) for id, data in record["files"].items()}
     for nonce, (at, channel, id) in record["nonces"].items():
-        found = world.channels[int(channel)].messages.get(int(id))
-        if found is not None:
-            world.nonces[nonce] = (at, found)
+        value = world.channels[int(channel)].messages.get(int(id))
+        if value is not None:
+            world.nonces[nonce] = (at, value)
     for row in record["exchanges"]:
         row.pop("acked_after", None)  # the double of 0.1.0 measured it
         channel = row["channel"] = world.channels[row["channel"]]
@@ -369,10 +369,10 @@ def _nocodb(team: Office) -> Json:
             for table in base.tables.values()
         ]
         bases.append({"id": base.id, "title": base.title, "tables": tables})
-        seen = {id(r): r for table in base.tables.values() for r in table.relations.values()}
+        events = {id(r): r for table in base.tables.values() for r in table.relations.values()}
         pairs += [
             {"one": r.one.id, "many": r.many.id, "down": r.down.id, "up": r.up.id, "pairs": r.pairs}
-            for r in seen.values()
+            for r in events.values()
         ]
     return {"bases": bases, "relations": pairs}
 
@@ -393,8 +393,8 @@ def _put_nocodb(record: Json, team: Office) -> None:
         down, up = one.find(row["down"]), many.find(row["up"])
         assert down is not None
         assert up is not None
-        made = Relation(one, many, down, up, [(pair[0], pair[1]) for pair in row["pairs"]])
-        one.relations[down.id] = many.relations[up.id] = made
+        relation = Relation(one, many, down, up, [(pair[0], pair[1]) for pair in row["pairs"]])
+        one.relations[down.id] = many.relations[up.id] = relation
 
 
 def record_model_server(team: Office) -> Json:
@@ -417,17 +417,17 @@ def _put_openai(record: Json, team: Office) -> None:
         fake.conversations[row["id"]] = Conversation(**row)
     fake.responses |= record["responses"]
     for row in record["containers"]:
-        made = fake.containers.new(row["name"], row["id"], row["minutes"])
+        new_item = fake.containers.new(row["name"], row["id"], row["minutes"])
         for each in row["files"]:
             file = ContainerFile(**each | {"data": _bytes(each["data"])})
-            made.files[file.id] = file
-            made.bytes_of[file.path] = file.data
+            new_item.files[file.id] = file
+            new_item.bytes_of[file.path] = file.data
 
 
 def _plain(one: Any) -> Json:
     """A dataclass as JSON takes it: sets sorted, bytes as text."""
-    found: Json = json.loads(json.dumps(asdict(one), default=_to_plain_json))
-    return found
+    data: Json = json.loads(json.dumps(asdict(one), default=_to_plain_json))
+    return data
 
 
 def _to_plain_json(value: object) -> object:

@@ -103,8 +103,15 @@ async def reopen_home(
     record: Json, home: Path, *scripts: Script, database: str = ""
 ) -> AsyncIterator[Found]:
     """Opened again; two wrote meanwhile. `scripts` are what the model does now."""
-    async with open_recorded_ponte(home) as made:
-        here = Found(made.team, made.slack, made.discord, made.stackspot, made.page, database)
+    async with open_recorded_ponte(home) as recorded_ponte:
+        here = Found(
+            recorded_ponte.team,
+            recorded_ponte.slack,
+            recorded_ponte.discord,
+            recorded_ponte.stackspot,
+            recorded_ponte.page,
+            database,
+        )
         here.record = record
         put(record, here)
         here.team.openai.say(*scripts)
@@ -145,8 +152,8 @@ async def list_everything(here: Found) -> None:
     (schedule,) = await operations.list_schedules(ponte)
     assert schedule["id"] == here.record["names"]["schedule"]
     assert (await operations.show_schedule(ponte, schedule["id"]))["runs"]
-    listed = await operations.list_threads(ponte)
-    threads = {one["conversation"]: one["messages"] for one in listed}
+    listing = await operations.list_threads(ponte)
+    threads = {one["conversation"]: one["messages"] for one in listing}
     assert {thread.partition(":")[0] for thread in threads} >= {"slack", "discord", "web"}
     for thread, count in threads.items():
         messages = (await operations.show_thread(ponte, thread))["messages"]
@@ -181,8 +188,8 @@ async def wait_until_every_turn_ends_once(here: Found) -> None:
     ]
     assert [text.count("Slow words.") for text in here.channel_messages("answered")] == [60]
     assert here.channel_messages("posting") == [f"You said: {HELD}"]
-    told = [text for text in here.channel_messages("streaming") if "requested this" not in text]
-    assert told == [f"You said: {TRICKLES}, Bea"]
+    texts = [text for text in here.channel_messages("streaming") if "requested this" not in text]
+    assert texts == [f"You said: {TRICKLES}, Bea"]
     await here.exchange("running").wait_until(lambda e: e.text == "explain: a bridge")
     await slack.wait_until(
         lambda: any("explain: a tunnel" in p.visible_text for p in _visible_posts(here))
@@ -197,25 +204,25 @@ async def wait_until_every_turn_ends_once(here: Found) -> None:
 
 async def press_the_cards_on_slack(here: Found) -> None:
     slack, alice, bob, bea = here.slack, *map(here.person, ("Alice", "Bob", "Bea"))
-    card, denied, undo = map(here.post, ("approve", "deny", "undo"))
+    card, denial, undo = map(here.post, ("approve", "deny", "undo"))
     slack.click(bob, card, "Approve")
     await slack.wait_until(
         lambda: any("Someone else requested" in p.visible_text for p in _private(here))
     )
     slack.click(alice, card, "Approve")
-    slack.click(alice, denied, "Deny")
+    slack.click(alice, denial, "Deny")
     slack.click(alice, undo, "Undo")
     admins, file = map(here.post, ("admin", "file"))
     slack.click(alice, file, "Approve")
     await slack.wait_until(lambda: "Approved by Alice. Done." in card.visible_text)
-    await slack.wait_until(lambda: "Denied" in denied.visible_text)
+    await slack.wait_until(lambda: "Denied" in denial.visible_text)
     await slack.wait_until(lambda: "Undone by" in undo.visible_text)
     await slack.wait_until(lambda: "Approved by Alice. Done." in file.visible_text)
     assert {31, 32, 33} <= here.team.rows("Customers").keys()
     slack.click(bea, admins, "Approve")
     await slack.wait_until(lambda: "Approved by Bea. Done." in admins.visible_text)
     await slack.wait_until(lambda: list(card.buttons) == ["Undo"])
-    await slack.wait_until(lambda: "Deny" not in denied.buttons)
+    await slack.wait_until(lambda: "Deny" not in denial.buttons)
     assert here.amount(11) == 1011
     for order in (1, 12, 14):
         assert here.amount(order) != 1000 + order, "expired, denied, taken back"
@@ -251,27 +258,27 @@ async def submit_the_forms_on_slack(here: Found) -> None:
 
 async def press_the_cards_on_discord(here: Found) -> None:
     ana, bo = here.somebody("Ana"), here.somebody("Bo")
-    card, denied, undo = map(here.message, ("approve", "deny", "undo"))
-    refused = await bo.click(card, "Approve")
-    await refused.wait_until(
+    card, denial, undo = map(here.message, ("approve", "deny", "undo"))
+    click = await bo.click(card, "Approve")
+    await click.wait_until(
         lambda e: e.followups and "Someone else requested" in e.followups[0]["content"]
     )
-    for pressed, label in ((card, "Approve"), (denied, "Deny"), (undo, "Undo")):
-        await (await ana.click(pressed, label)).wait_for_ack()
+    for press, label in ((card, "Approve"), (denial, "Deny"), (undo, "Undo")):
+        await (await ana.click(press, label)).wait_for_ack()
     race = here.message("race")
     first, second = await ana.click(race, "Approve"), await ana.click(race, "Approve")
     await first.wait_for_ack()
     await second.wait_for_ack()
-    for shown, words in (
+    for view, words in (
         (card, "Approved by Ana. Done."),
-        (denied, "Denied"),
+        (denial, "Denied"),
         (undo, "Undone by"),
         (race, "Approved by Ana. Done."),
     ):
-        await here.discord.wait_until(lambda m=shown, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]
+        await here.discord.wait_until(lambda m=view, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]
     await here.discord.wait_until(lambda: _labels(card) == _labels(race) == ["Undo"])
     await here.discord.wait_until(lambda: _labels(undo) == [])  # the card says that it was undone
-    await here.discord.wait_until(lambda: "Deny" not in _labels(denied))
+    await here.discord.wait_until(lambda: "Deny" not in _labels(denial))
     assert _labels(here.message("expired")) == ["Propose again"]
     assert (here.amount(21), here.amount(23), here.amount(2) == 1002) == (1021, 1023, False)
     assert here.amount(24) != 1024
@@ -279,11 +286,11 @@ async def press_the_cards_on_discord(here: Found) -> None:
 
 async def submit_the_forms_on_discord(here: Found) -> None:
     ana = here.somebody("Ana")
-    filled = await ana.submit(here.exchange("form"), day="21 May", tone="dry")
-    await filled.wait_until(lambda e: "daily-summary: {" in e.text)
+    form = await ana.submit(here.exchange("form"), day="21 May", tone="dry")
+    await form.wait_until(lambda e: "daily-summary: {" in e.text)
     assert here.stackspot.count_executions({"day": "21 May", "tone": "dry"}) == 1
-    asked = await ana.submit(here.exchange("about"), prompt="What does that mean?")
-    await asked.wait_until(lambda e: "You said: What does that mean?" in e.text)
+    submission = await ana.submit(here.exchange("about"), prompt="What does that mean?")
+    await submission.wait_until(lambda e: "You said: What does that mean?" in e.text)
     assert "The build is red" in here.team.model_input()
 
 
@@ -303,9 +310,9 @@ async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> 
         await here.slack.wait_until(lambda: sessions.get(session) == "processing")
         here.slack.stop(here.person("Alice"), here.place, hanging.ts)
         await here.slack.wait_until(lambda: len(here.slack.finished_answers(hanging)) == 2)
-        stopped, following = (p.visible_text for p in here.slack.finished_answers(hanging))
+        stopped_text, following = (p.visible_text for p in here.slack.finished_answers(hanging))
         # A recorded session is in progress from the start, so the press may come before the text.
-        assert stopped.removeprefix("never\n\n") == "_Stopped._"
+        assert stopped_text.removeprefix("never\n\n") == "_Stopped._"
         assert following == "You said: And then?"
 
 
@@ -316,16 +323,16 @@ async def use_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
     cards = {card["id"]: card for card in talked["cards"]}
     assert {cards[names[f"page {name}"]]["state"] for name in ("approve", "deny")} == {"open"}
     late = {"action": "approve", "conversation": "work"}
-    told = (await page.post(f"/cards/{names['page expired']}", json=late)).json()
-    assert "expired because no one approved it" in told["text"]
+    text = (await page.post(f"/cards/{names['page expired']}", json=late)).json()
+    assert "expired because no one approved it" in text["text"]
     for name, action, state in (
         ("approve", "approve", "done"),
         ("deny", "deny", "denied"),
         ("undo", "undo", "undone"),
     ):
         click = {"action": action, "conversation": "work"}
-        clicked = (await page.post(f"/cards/{names[f'page {name}']}", json=click)).json()
-        assert clicked["state"] == state, (name, clicked)
+        body = (await page.post(f"/cards/{names[f'page {name}']}", json=click)).json()
+        assert body["state"] == state, (name, body)
     assert (here.amount(31), here.amount(3) == 1003) == (1031, False)
     assert here.amount(33) != 1033
     lines = (await page.get(names["page file"])).text.splitlines()

@@ -33,26 +33,26 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def record(recorded_today: Json) -> Iterator[Json]:
     """An hour after the power cut."""
-    found = recorded_today
+    match = recorded_today
     with (
-        time_machine.travel(datetime.fromtimestamp(found["at"] + 3600, UTC)),
+        time_machine.travel(datetime.fromtimestamp(match["at"] + 3600, UTC)),
         pytest.MonkeyPatch.context() as patch,
     ):
         for name in NUMBERED:
             patch.setattr(name, new_numbers())
-        yield found
+        yield match
 
 
 @pytest.fixture
 async def here(record: Json, tmp_path: Path) -> AsyncIterator[RecordedPonte]:
-    async with open_recorded_ponte(tmp_path / "home") as made:
-        put(record, made)
-        home = Home(made.team.home)
-        begun = Start(Settings(ponte_home=home.path), Config(), home)
+    async with open_recorded_ponte(tmp_path / "home") as recorded_ponte:
+        put(record, recorded_ponte)
+        home = Home(recorded_ponte.team.home)
+        start = Start(Settings(ponte_home=home.path), Config(), home)
         file = str(tmp_path / "kept.tar.gz")
-        await asyncio.to_thread(backup, begun, file)
-        await asyncio.to_thread(restore, begun, file, replace=True, resume=False)
-        yield made
+        await asyncio.to_thread(backup, start, file)
+        await asyncio.to_thread(restore, start, file, replace=True, resume=False)
+        yield recorded_ponte
 
 
 def _stands(here: RecordedPonte) -> list[str]:
@@ -75,11 +75,11 @@ async def test_it_goes_on_and_says_nothing_twice(here: RecordedPonte, record: Js
     slack, alice = here.slack, here.person("Alice")
     async with here.open():
         assert not {"new", "running", "answered", "posting"} & here.states("inbox")
-        told = slack.say(alice, here.direct, "Anybody there?")
+        message = slack.say(alice, here.direct, "Anybody there?")
         await slack.wait_until(
-            lambda: any("Anybody there?" in p.visible_text for p in slack.finished_answers(told))
+            lambda: any("Anybody there?" in p.visible_text for p in slack.finished_answers(message))
         )
-        (answer,) = slack.finished_answers(told)
+        (answer,) = slack.finished_answers(message)
         assert str(Restored()) in answer.visible_text, "what streamed there is told of, once"
         again = slack.say(alice, here.direct, "And now?")
         await slack.wait_until(

@@ -128,16 +128,16 @@ async def workplace(home: Path, setting: Setting | None = None) -> AsyncIterator
 @asynccontextmanager
 async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterator[Bot]:
     """A bot that is connected and runs turns; drained and closed at the end."""
-    chosen = setting.chosen or make_choices(setting.model)
+    choice = setting.chosen or make_choices(setting.model)
     if setting.board is not None:
-        chosen = replace(chosen, board=setting.board)
+        choice = replace(choice, board=setting.board)
     stores = await Stores.open_shared(setting.postgres) if setting.postgres else None
-    engine = await open_engine(home, chosen, stores)
+    engine = await open_engine(home, choice, stores)
     options = SlackOptions(slack.base_url, bots=setting.bots, home=home)
     adapter = make_adapter(
-        engine, chosen, credentials(slack, setting.http), options, setting.places, setting.inbox
+        engine, choice, credentials(slack, setting.http), options, setting.places, setting.inbox
     )
-    connect_adapter(engine, chosen, adapter)
+    connect_adapter(engine, choice, adapter)
     engine.start()
     try:
         await adapter.start()

@@ -32,8 +32,8 @@ def message(w: Workplace, text: str, **more: object) -> Json:
 
 
 async def check_alive(w: Workplace) -> None:
-    said = w.slack.say(w.bob, w.slack.dm(w.bob), "still here?")
-    await w.slack.wait_for_answers(said, "You said: still here?")
+    messages = w.slack.say(w.bob, w.slack.dm(w.bob), "still here?")
+    await w.slack.wait_for_answers(messages, "You said: still here?")
     assert (await w.bot.slack.health()).state == "on"
 
 
@@ -52,7 +52,7 @@ async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with workplace(tmp_path) as w:
-        before, told = count_failed(), 0
+        before, text_count = count_failed(), 0
         for number, odd in enumerate(ODD, 1):
             ts = f"17000000{number:02}.000100"
             delivery = w.slack.event(message(w, "hello", **{"ts": ts, "event_ts": ts, **odd}))
@@ -60,8 +60,8 @@ async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
             assert delivery.attempts == 1, odd
             assert count_failed() == before + number, odd
             assert "event failed" in capsys.readouterr().out, odd
-            told += "bot_id" not in odd
-            await w.until(lambda: len(w.whispers(w.dm)) == told)  # noqa: B023
+            text_count += "bot_id" not in odd
+            await w.until(lambda: len(w.whispers(w.dm)) == text_count)  # noqa: B023
         assert {p.text for p in w.whispers(w.dm)} == {EVENT_FAILED}
         assert f"{len(ODD)} events failed" in (await w.bot.slack.health()).words
         await check_alive(w)
@@ -102,7 +102,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
 @pytest.mark.slow
 async def test_no_wrong_field_of_a_real_event_ends_the_connection(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
-        opened = w.slack.socket_opened
+        socket_count = w.slack.socket_opened
         real = message(
             w,
             "hello",
@@ -193,5 +193,5 @@ async def test_no_wrong_field_of_a_real_event_ends_the_connection(tmp_path: Path
             w.slack.event(real, wrong)
         await w.slack.deliveries.wait_for_deliveries()
         await check_alive(w)
-        assert w.slack.socket_opened == opened
+        assert w.slack.socket_opened == socket_count
         w.slack.workspace.complaints.clear()  # wrong fields make calls that no page describes

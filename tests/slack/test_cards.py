@@ -84,30 +84,30 @@ def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
     before = {"Id": 1, "Status": "Overdue", "Paid on": None}
     row = card_row(before, before | {"Status": "Paid", "Paid on": "2026-11-18"})
     for count in (1, 2):
-        shown = cards_blocks([replace(CARD, rows=(row,) * count)])
-        assert shown[1]["type"] == "rich_text"
-        lines = block_text(shown[1]).split("\n")
+        blocks = cards_blocks([replace(CARD, rows=(row,) * count)])
+        assert blocks[1]["type"] == "rich_text"
+        lines = block_text(blocks[1]).split("\n")
         assert lines == ["1", "Status: Overdue → Paid · Paid on: – → Nov 18, 2026"] * count
-    shown = cards_blocks([replace(CARD, rows=(row,) * 10)])
-    assert shown[1]["type"] == "table"
-    assert block_text(shown[1]).split("\n") == [
+    blocks = cards_blocks([replace(CARD, rows=(row,) * 10)])
+    assert blocks[1]["type"] == "table"
+    assert block_text(blocks[1]).split("\n") == [
         "Id | Status | Paid on",
         *["1 | Overdue → Paid | – → Nov 18, 2026"] * 10,
     ]
     long = dict.fromkeys("abcdef", "漢" * 80)
-    shown = cards_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
-    assert "… +" in str(shown[0])
+    blocks = cards_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
+    assert "… +" in str(blocks[0])
 
 
 def test_a_decided_card_takes_the_place_of_the_open_one() -> None:
     others = card_blocks(replace(CARD, id="zzz222"))
     message = [{"type": "markdown", "text": "Shall I?"}, *card_blocks(CARD), *others]
-    decided = replace(CARD, state="Approved by Bob", actions=())
-    now = replace_card(message, decided) or []
+    variant = replace(CARD, state="Approved by Bob", actions=())
+    now = replace_card(message, variant) or []
     assert now[0]["text"] == "Shall I?"
     assert "Approved by Bob" in str(now)
     assert now[-len(others) :] == others
-    assert replace_card(others, decided) is None
+    assert replace_card(others, variant) is None
 
 
 def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
@@ -173,8 +173,8 @@ def test_rows_are_whole_or_cannot_be_approved(writes: list[Any], count: int) -> 
     rows = tuple(card_row(before, after) for before, after in writes)
     cards = [replace(CARD, id=f"abc23{n}", rows=rows, is_whole=True) for n in range(2, 2 + count)]
     size = len(str(rows))
-    for shown in (cards_blocks(cards), replace_card(cards_blocks(cards), cards[0]) or []):
-        for blocks in (shown, without_tables(shown)):
+    for views in (cards_blocks(cards), replace_card(cards_blocks(cards), cards[0]) or []):
+        for blocks in (views, without_tables(views)):
             check_message(blocks, "chat.postMessage")
             for card in cards:
                 own = [block for block in blocks if card.id in block.get("block_id", "")]
@@ -207,14 +207,14 @@ def test_a_long_text_is_whole_in_several_sections_or_cannot_be_approved() -> Non
         )
         blocks = cards_blocks([card])
         check_message(blocks, "chat.postMessage")
-        for shown in (blocks, replace_card(blocks, card) or []):
-            said = "\n".join(map(block_text, shown))
-            is_whole = flatten(escape_text(text)) in flatten(said)
-            assert is_whole == ("ponte_card_approve" in str(shown)) == ("漢" not in text)
-            assert is_whole or "fit here" in said
+        for views in (blocks, replace_card(blocks, card) or []):
+            message = "\n".join(map(block_text, views))
+            is_whole = flatten(escape_text(text)) in flatten(message)
+            assert is_whole == ("ponte_card_approve" in str(views)) == ("漢" not in text)
+            assert is_whole or "fit here" in message
             if is_whole:
-                quoted = said[said.index("&gt;") : said.index("END")].split("\n")
-                assert {line[:5] for line in quoted if line} == {"&gt; "}, "no line leaves it"
+                parts = message[message.index("&gt;") : message.index("END")].split("\n")
+                assert {line[:5] for line in parts if line} == {"&gt; "}, "no line leaves it"
 
 
 async def test_the_home_tab_links_no_address_and_mentions_nobody() -> None:
@@ -225,10 +225,10 @@ async def test_the_home_tab_links_no_address_and_mentions_nobody() -> None:
 
     person, here = Person("slack", "U1", "T1", "Ana"), Address("slack", "D1", "T1")
     policy = allow_list(admins=frozenset({"slack:U1"}))
-    shown = str((await home_view(Failing(), policy, person, here))["blocks"])
-    assert "said see" in shown
+    text = str((await home_view(Failing(), policy, person, here))["blocks"])
+    assert "said see" in text
     for live in ("https://evil", " x.test", "<!channel>", "<https"):
-        assert live not in shown, live
+        assert live not in text, live
 
 
 async def test_the_home_tab_lists_the_ten_newest_changes() -> None:

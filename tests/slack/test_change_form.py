@@ -40,8 +40,8 @@ async def card_shown(
 
 
 async def open_form(w: Workplace, card: Post) -> Json:
-    pressed = w.slack.click(w.alice, card, "Change…")
-    await pressed.acked.wait()
+    click = w.slack.click(w.alice, card, "Change…")
+    await click.acked.wait()
     assert w.slack.workspace.views, [post.visible_text for post in w.whispers()]
     return w.slack.workspace.views[-1]
 
@@ -73,9 +73,9 @@ async def test_only_changed_values_are_sent(tmp_path: Path) -> None:
         view = await open_form(w, card)
         ids = [block["block_id"] for block in inputs(view)]
         values = {ids[0]: "Paid", ids[1]: "12.50", ids[2]: "", ids[3]: "true"}
-        sent = w.slack.submit(w.alice, view, values)
-        await sent.acked.wait()
-        assert sent.response == {}
+        submission = w.slack.submit(w.alice, view, values)
+        await submission.acked.wait()
+        assert submission.response == {}
         (message,) = inbox.messages
         word, press, text = message.text.split(" ", 2)
         assert (word, press) == ("change", "abc234.2")
@@ -87,10 +87,10 @@ async def test_only_changed_values_are_sent(tmp_path: Path) -> None:
 async def test_a_form_that_changes_nothing_is_not_sent(tmp_path: Path) -> None:
     async with card_shown(tmp_path) as (w, _, inbox, card):
         view = await open_form(w, card)
-        sent = w.slack.submit(w.alice, view, {})
-        await sent.acked.wait()
-        assert list(sent.response["errors"].values()) == ["You didn't change any values."]
-        assert list(sent.response["errors"]) == [inputs(view)[0]["block_id"]]
+        submission = w.slack.submit(w.alice, view, {})
+        await submission.acked.wait()
+        assert list(submission.response["errors"].values()) == ["You didn't change any values."]
+        assert list(submission.response["errors"]) == [inputs(view)[0]["block_id"]]
         assert inbox.messages == []
 
 
@@ -102,21 +102,21 @@ async def test_who_may_not_gets_a_sentence(tmp_path: Path, error: Exception, wor
     async with card_shown(tmp_path) as (w, board, inbox, card):
         view = await open_form(w, card)
         board.error = error
-        pressed = w.slack.click(w.alice, card, "Change…")
-        await pressed.acked.wait()
+        click = w.slack.click(w.alice, card, "Change…")
+        await click.acked.wait()
         assert words in (await w.first_whisper()).visible_text
         assert len(w.slack.workspace.views) == 1
-        sent = w.slack.submit(w.alice, view, {inputs(view)[0]["block_id"]: "Paid"})
-        await sent.acked.wait()
-        assert words in str(sent.response["errors"])
+        submission = w.slack.submit(w.alice, view, {inputs(view)[0]["block_id"]: "Paid"})
+        await submission.acked.wait()
+        assert words in str(submission.response["errors"])
         assert inbox.messages == []
 
 
 async def test_a_trigger_that_is_over_is_answered_with_a_sentence(tmp_path: Path) -> None:
     async with card_shown(tmp_path) as (w, _, inbox, card):
         w.slack.workspace.trigger_seconds = -1.0
-        pressed = w.slack.click(w.alice, card, "Change…")
-        await pressed.acked.wait()
+        click = w.slack.click(w.alice, card, "Change…")
+        await click.acked.wait()
         assert "could not be opened in time" in (await w.first_whisper()).visible_text
         assert w.slack.workspace.views == []
         assert inbox.messages == []
@@ -128,8 +128,8 @@ async def test_a_form_that_is_not_known_in_time_is_not_opened(
     async with card_shown(tmp_path) as (w, board, _, card):
         monkeypatch.setattr("adapters.slack.interactions.SLACK_FORM_SECONDS", 0.01)
         board.gate = asyncio.Event()
-        pressed = w.slack.click(w.alice, card, "Change…")
-        await pressed.acked.wait()
+        click = w.slack.click(w.alice, card, "Change…")
+        await click.acked.wait()
         assert "could not be opened in time" in (await w.first_whisper()).visible_text
         assert w.slack.workspace.views == []
 
@@ -137,12 +137,16 @@ async def test_a_form_that_is_not_known_in_time_is_not_opened(
 async def test_a_forged_form_is_refused(tmp_path: Path) -> None:
     async with card_shown(tmp_path) as (w, _, inbox, card):
         view = await open_form(w, card)
-        for forged, value in {"change:17": "x", "Secret": "x", "change:4": "x" * 2_000_000}.items():
-            typed = {"type": "plain_text_input", "value": value}
-            state = {"values": {forged: {"value": typed}}}
-            sent = w.slack.submit(w.alice, view, {}, {"view": view | {"state": state}})
-            await sent.acked.wait()
-            assert "couldn't read this form" in str(sent.response["errors"]), forged
+        for forgery, value in {
+            "change:17": "x",
+            "Secret": "x",
+            "change:4": "x" * 2_000_000,
+        }.items():
+            typed_text = {"type": "plain_text_input", "value": value}
+            state = {"values": {forgery: {"value": typed_text}}}
+            submission = w.slack.submit(w.alice, view, {}, {"view": view | {"state": state}})
+            await submission.acked.wait()
+            assert "couldn't read this form" in str(submission.response["errors"]), forgery
         assert inbox.messages == []
 
 
@@ -174,9 +178,9 @@ def test_slack_takes_every_form_and_untouched_values_stay() -> None:
     form = ChangeForm("abc234", 1, "<&>" * 2000, tuple(ODD))
     view = build_change_form(form, {"press": "abc234"})
     check_view(view)
-    read = read_untouched(view)
+    untouched = read_untouched(view)
     for at, field in enumerate(ODD):
-        assert read[str(at)] == (field.value or ("false" if field.type == "checkbox" else ""))
+        assert untouched[str(at)] == (field.value or ("false" if field.type == "checkbox" else ""))
 
 
 @pytest.mark.parametrize("value", ["x" * 2901, "&" * 601, "語" * 968])
@@ -227,9 +231,9 @@ async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
         await w.slack.click(w.alice, card, "Change…").acked.wait()
         (view,) = w.slack.workspace.views
         labels = {block["label"]["text"]: block["block_id"] for block in inputs(view)}
-        sent = w.slack.submit(w.alice, view, {labels["Status"]: "Lost"})
-        await sent.acked.wait()
-        assert sent.response == {}
+        submission = w.slack.submit(w.alice, view, {labels["Status"]: "Lost"})
+        await submission.acked.wait()
+        assert submission.response == {}
         await t.until(lambda: "Lost" in card.visible_text and card.buttons)
         assert "Version 2, changed by Alice." in card.visible_text
         assert len(w.posts()) == before, "no post was added"

@@ -107,11 +107,11 @@ class Neighbours(Alone):
 
 async def waits(question: Awaitable[T]) -> asyncio.Future[T]:
     """The question, under way, and not answered yet."""
-    asked = asyncio.ensure_future(question)
+    task = asyncio.ensure_future(question)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not asked.done()
-    return asked
+    assert not task.done()
+    return task
 
 
 async def test_a_member_a_guest_and_a_stranger(town: DirectorySetup) -> None:
@@ -148,8 +148,8 @@ async def test_a_row_that_did_not_change_is_written_again_after_a_minute(
 
 
 async def test_many_who_ask_at_once_are_one_question(town: DirectorySetup) -> None:
-    told = await asyncio.gather(*(town.guest(town.alice) for _ in range(20)))
-    assert set(told) == {False}
+    results = await asyncio.gather(*(town.guest(town.alice) for _ in range(20)))
+    assert set(results) == {False}
     assert town.calls == (1, 0)
 
 
@@ -175,9 +175,9 @@ async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_need
         belongs_to=frozenset({TEAM}),
         confirmed_at=town.now,
     )
-    kept = await town.row(town.alice, GROUPS)
-    assert kept
-    assert kept.belongs_to == {"S1"}
+    row = await town.row(town.alice, GROUPS)
+    assert row
+    assert row.belongs_to == {"S1"}
 
 
 async def test_a_right_is_confirmed_within_minutes_or_known_for_a_day(town: DirectorySetup) -> None:
@@ -231,15 +231,15 @@ async def test_where_slack_does_not_answer_the_question_waits(
 
 async def test_people_and_groups_have_names_for_cards(town: DirectorySetup) -> None:
     town.slack.workspace.groups["S1"] = {town.alice.id}
-    asked = [f"slack:{town.alice.id}", "slack:S1", "slack:S9", "slack:U0NOBODY"]
-    assert await town.directory.labels(asked) == {
+    questions = [f"slack:{town.alice.id}", "slack:S1", "slack:S9", "slack:U0NOBODY"]
+    assert await town.directory.labels(questions) == {
         f"slack:{town.alice.id}": DisplayName("Alice"),
         "slack:S1": DisplayName("s1", is_group=True),
     }
     for method in ("users.info", "usergroups.list"):
         town.slack.api.faults.add(method, "missing_scope", 0)
     other = SlackPeople(town.api, NoRows(), clock=lambda: town.now)
-    assert await other.labels(asked) == {}
+    assert await other.labels(questions) == {}
     await other.close()
 
 
@@ -255,27 +255,27 @@ async def test_nobody_is_written_to_before_slack_says_who_they_are(
     town.slack.api.faults.end(method)
     town.now += REFUSAL_SECONDS
     gate = town.slack.api.close(method)
-    asked = asyncio.ensure_future(town.directory.people(names))
-    await LoopClock().skip_until_done(asked, people.PEOPLE_SECONDS)
+    task = asyncio.ensure_future(town.directory.people(names))
+    await LoopClock().skip_until_done(task, people.PEOPLE_SECONDS)
     with pytest.raises(PlatformBusy):
-        await asked
+        await task
     gate.release()
     assert [person.id for person in await town.directory.people(names)] == [town.alice.id]
 
 
 async def test_who_waits_is_told_by_a_list_and_by_an_event(town: DirectorySetup) -> None:
-    held = town.slack.api.hold("users.info")
+    gate = town.slack.api.hold("users.info")
     alice = await waits(town.guest(town.alice))
     await town.list()
     assert await alice is False
     bob = town.slack.person("Bob", guest="single")
     town.slack.api.faults.add("users.info", "429", 0, retry_after=60)
-    asked = await waits(town.guest(bob))
+    question = await waits(town.guest(bob))
     user = town.slack.api.workspace.people[bob.id]
     assert user is bob
     await town.directory.take_event(told_of(bob))
-    assert await asked is True
-    held.release()
+    assert await question is True
+    gate.release()
 
 
 async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: DirectorySetup) -> None:
@@ -283,8 +283,8 @@ async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: DirectorySetup) 
     crowd = [town.slack.person(f"Person {n}") for n in range(80)]
     town.slack.api.faults.add("users.info", "429", 1, retry_after=60)
     town.directory.start()
-    told = await asyncio.gather(*(town.guest(someone) for someone in crowd))
-    assert set(told) == {False}
+    results = await asyncio.gather(*(town.guest(someone) for someone in crowd))
+    assert set(results) == {False}
     assert town.calls[0] <= 34
     assert town.calls[1] <= 3
 
@@ -299,8 +299,8 @@ async def test_a_list_that_failed_is_repeated_after_a_pause(
     await town.slack.wait_until(lambda: town.calls[1] == failures)
     await run_ready()
     assert town.calls[1] == failures
-    listed = asyncio.ensure_future(town.slack.wait_until(lambda: town.calls[1] > failures, None))
-    await LoopClock().skip_until_done(listed, people.LIST_RETRY_SECONDS)
+    task = asyncio.ensure_future(town.slack.wait_until(lambda: town.calls[1] > failures, None))
+    await LoopClock().skip_until_done(task, people.LIST_RETRY_SECONDS)
     assert await town.guest(town.alice) is False
 
 
@@ -311,12 +311,12 @@ async def test_user_groups_that_slack_does_not_list_are_asked_for_after_a_pause(
     calls = town.slack.api.calls
     town.slack.workspace.groups["S1"] = {town.alice.id}
     town.slack.api.faults.add("usergroups.list", "503", 1)
-    asked = asyncio.ensure_future(town.groups(town.alice))
+    task = asyncio.ensure_future(town.groups(town.alice))
     await town.slack.wait_until(lambda: calls["usergroups.list"])
     await run_ready()
-    assert (asked.done(), calls["usergroups.list"]) == (False, 1)
-    await LoopClock().skip_until_done(asked, people.GROUPS_RETRY_SECONDS)
-    assert await asked == frozenset({"slack:S1"})
+    assert (task.done(), calls["usergroups.list"]) == (False, 1)
+    await LoopClock().skip_until_done(task, people.GROUPS_RETRY_SECONDS)
+    assert await task == frozenset({"slack:S1"})
 
 
 async def test_after_the_end_user_groups_are_not_known(town: DirectorySetup) -> None:
@@ -329,8 +329,8 @@ async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Directory
         town.slack.person(f"Person {n}")
     town.slack.workspace.largest_page = 200
     await town.list()
-    asked = [arguments for method, arguments in town.slack.api.log if method == "users.list"]
-    assert [int(each["limit"]) for each in asked] == [999, 500, 200, 200, 200]
+    questions = [arguments for method, arguments in town.slack.api.log if method == "users.list"]
+    assert [int(each["limit"]) for each in questions] == [999, 500, 200, 200, 200]
     people = [someone.id for someone in town.slack.workspace.people.values()]
     rows = await town.rows.find("slack", {("", id) for id in people})
     assert {row.id for row in rows} == set(people)
@@ -351,11 +351,11 @@ async def test_a_process_that_waits_for_people_asks_the_one_that_lists_them(
         leader.start()
         await town.slack.wait_until(lambda: leader.is_complete)
         await town.api.limiter.hold("users.info", "", 60)
-        listed = town.calls[1]
-        asked = asyncio.ensure_future(follower.is_stranger(town.alice.id))
-        await town.slack.wait_until(lambda: town.calls[1] > listed)
-        assert not asked.done()
-        asked.cancel()
+        calls = town.calls[1]
+        task = asyncio.ensure_future(follower.is_stranger(town.alice.id))
+        await town.slack.wait_until(lambda: town.calls[1] > calls)
+        assert not task.done()
+        task.cancel()
     finally:
         await follower.close()
         await leader.close()
@@ -458,8 +458,8 @@ async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
     await town.directory.take_event(told_of(town.alice))
     assert writes == [1]
     assert await town.guest(town.alice) is True
-    known = town.directory.cached_member(town.alice.id)
-    assert (known.name, known.locale) == ("Alicia", "en-US")
+    member = town.directory.cached_member(town.alice.id)
+    assert (member.name, member.locale) == ("Alicia", "en-US")
     assert town.calls == (0, 1)
 
 
@@ -491,8 +491,8 @@ async def test_a_stranger_who_never_wrote_is_not_kept_and_one_who_left_goes(
 
 async def test_the_names_of_many_leave_room_for_a_right(town: DirectorySetup) -> None:
     crowd = [town.slack.person(f"Person {n}") for n in range(60)]
-    named = await town.directory.profiles((someone.id for someone in crowd), seconds=60.0)
-    assert sum(bool(profile.name) for profile in named.values()) == people.COURTESIES_AT_ONCE
+    name = await town.directory.profiles((someone.id for someone in crowd), seconds=60.0)
+    assert sum(bool(profile.name) for profile in name.values()) == people.COURTESIES_AT_ONCE
     assert await town.guest(town.slack.person("Newcomer")) is False
     assert town.calls == (people.COURTESIES_AT_ONCE + 1, 0), "nobody else is asked for before"
 

@@ -81,11 +81,11 @@ def test_what_is_forwarded_is_told_apart() -> None:
 
 
 def test_files_that_are_gone_are_none() -> None:
-    told: Json = {
+    text: Json = {
         "files": [
             {"id": "F1", "mode": "tombstone"},
             {"id": "F2", "mode": "file_access"},
             {"name": "no id"},
         ]
     }
-    assert [(file.name, file.reference) for file in files_of(told)] == [("F2", "F2")]
+    assert [(file.name, file.reference) for file in files_of(text)] == [("F2", "F2")]

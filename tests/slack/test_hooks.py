@@ -81,16 +81,16 @@ def _configure(path: Path, **ids: str) -> None:
 async def _use(app: Any, slack: FakeSlack, path: Path, general: Any, dm: Any, alice: Any) -> None:
     page, _, _ = app.links()[1].partition("/#")
     body = encode_body({"pusher": "@everyone <!channel>", "text": "*x* https://evil.example"})
-    signed = from_github(body, "d-1")
+    signature = from_github(body, "d-1")
     foreign = {"host": "hooks.example.com"}
     async with httpx.AsyncClient(base_url=page, timeout=20) as program:
         # Without a webhook, the path is one of the page's, with its guard.
-        nothing = await program.post("/hooks/push", content=body, headers={**signed, **foreign})
+        nothing = await program.post("/hooks/push", content=body, headers={**signature, **foreign})
         assert nothing.status_code == 403
         _configure(path, channel=general.id, person=alice.id)
         app.reloader.reload()
         answers = [
-            await program.post("/hooks/push", content=body, headers={**signed, **foreign})
+            await program.post("/hooks/push", content=body, headers={**signature, **foreign})
             for _ in range(2)
         ]
         assert [one.status_code for one in answers] == [202, 202]
@@ -104,14 +104,14 @@ async def _use(app: Any, slack: FakeSlack, path: Path, general: Any, dm: Any, al
         assert (await program.post("/hooks/mail", content=mail, headers=from_nocodb())).is_success
         await slack.wait_until(lambda: len(slack.workspace.by_bot(dm.id)) == 1)
         assert slack.workspace.by_bot(dm.id)[0].visible_text == "New: stop"
-        refused = {
-            401: await program.post("/hooks/push", content=body + b" ", headers=signed),
+        refusal = {
+            401: await program.post("/hooks/push", content=body + b" ", headers=signature),
             405: await program.get("/hooks/push"),
-            413: await program.post("/hooks/push", content=b"x" * 1_000_001, headers=signed),
+            413: await program.post("/hooks/push", content=b"x" * 1_000_001, headers=signature),
         }
-        other = await program.post("/hooks/other", content=body, headers=signed)
-        assert (other.status_code, other.text) == (401, refused[401].text)
-        for status, answer in refused.items():
+        other = await program.post("/hooks/other", content=body, headers=signature)
+        assert (other.status_code, other.text) == (401, refusal[401].text)
+        for status, answer in refusal.items():
             assert answer.status_code == status, (status, answer.text)
         assert len(slack.workspace.by_bot(general.id)) == 1
         await app.surfaces.stop_intake()
@@ -144,8 +144,10 @@ async def test_whoever_asks_under_a_webhooks_post_is_answered_with_their_own_rig
         posts = there.slack.workspace
         await there.slack.wait_until(lambda: posts.by_bot(there.general.id))
         (post,) = posts.by_bot(there.general.id)
-        said = there.slack.say(there.alice, there.general, f"{there.slack.bot} what?", thread=post)
-        await there.slack.wait_for_answer(said)
-        (asked,) = model.asks
-        assert asked.asker.id == there.alice.id
-        assert "> 'Ponte': New order: 42 chairs" in asked.input[0].text, "as a quote"
+        message = there.slack.say(
+            there.alice, there.general, f"{there.slack.bot} what?", thread=post
+        )
+        await there.slack.wait_for_answer(message)
+        (ask,) = model.asks
+        assert ask.asker.id == there.alice.id
+        assert "> 'Ponte': New order: 42 chairs" in ask.input[0].text, "as a quote"

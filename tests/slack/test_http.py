@@ -47,11 +47,11 @@ async def serve_route(w: Workplace) -> AsyncIterator[None]:
 
 async def test_events_commands_and_clicks_work_over_http(tmp_path: Path) -> None:
     async with workplace(tmp_path, Setting(http=True)) as w, serve_route(w):
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
-        typed = w.slack.command(w.alice, w.general, "/quick-command", "joke")
-        await typed.acked.wait()
-        assert typed.response == {}
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
+        command = w.slack.command(w.alice, w.general, "/quick-command", "joke")
+        await command.acked.wait()
+        assert command.response == {}
         await w.slack.deliveries.wait_for_deliveries()
         assert w.slack.socket_opened == 0
 
@@ -59,8 +59,8 @@ async def test_events_commands_and_clicks_work_over_http(tmp_path: Path) -> None
 async def test_what_cannot_be_stored_is_answered_503_and_comes_again(tmp_path: Path) -> None:
     inbox = WatchedInbox(times=1)
     async with workplace(tmp_path, Setting(http=True, inbox=inbox.over)) as w, serve_route(w):
-        said = w.slack.say(w.alice, w.dm, "hello")
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        message = w.slack.say(w.alice, w.dm, "hello")
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
         assert inbox.refused == 1
 
 
@@ -88,8 +88,8 @@ async def test_a_request_that_is_not_slacks_is_refused(
             await post(w.bot.slack, CHALLENGE)
             assert not logs, "it is not Slack's"
             for _ in "twice":
-                forged = sign("another secret", CHALLENGE)
-                lower = {name.lower(): value for name, value in forged.items()}  # as uvicorn does
+                forgery = sign("another secret", CHALLENGE)
+                lower = {name.lower(): value for name, value in forgery.items()}  # as uvicorn does
                 assert (await post(w.bot.slack, CHALLENGE, **lower))[0] == 401
         assert [one["event"] for one in logs] == ["request has no valid signature"]
         for headers in (

@@ -31,8 +31,8 @@ class Victim:
             "tests.slack.victim", str(self._home), self._slack.base_url, *self.more
         )
         if self._process.stdout is not None:
-            said = await self._process.stdout.readline()
-            assert said == b"ready\n" or not ready
+            line = await self._process.stdout.readline()
+            assert line == b"ready\n" or not ready
 
     def kill(self) -> None:
         """At once: it does not even get the answer to the call that it is making."""
@@ -83,7 +83,7 @@ async def ask_until_killed(
     """Ask until the process is killed at the nth call of this method. Return the messages.
 
     A busy machine shows a story in fewer calls. It is told again then."""
-    calls, asked = 0, list[Post]()
+    calls, questions = 0, list[Post]()
 
     def count() -> None:
         nonlocal calls
@@ -94,12 +94,12 @@ async def ask_until_killed(
     slack.after[method] = count
     exited = asyncio.create_task(victim.wait_for_exit())
     while calls < nth and not exited.done():
-        asked.append(ask())
-        told = asyncio.create_task(wait_for_story(slack, asked[-1], question))
-        await asyncio.wait({exited, told}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        questions.append(ask())
+        task = asyncio.create_task(wait_for_story(slack, questions[-1], question))
+        await asyncio.wait({exited, task}, return_when=asyncio.FIRST_COMPLETED)
+        task.cancel()
     await exited
-    return asked
+    return questions
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ async def test_after_the_effect_and_before_its_record(
     def ask() -> Post:
         return slack.say(alice, general, f"{slack.bot} {question}")
 
-    asked = await ask_until_killed(slack, victim, ask, question, method, nth)
+    questions = await ask_until_killed(slack, victim, ask, question, method, nth)
     slack.after.pop("chat.postMessage", None)
     await victim.start(ready=not is_looking)
     if is_looking:
         await victim.wait_for_exit()
         await victim.start()
-    for said in asked:
-        await wait_for_story(slack, said, question)
+    for message in questions:
+        await wait_for_story(slack, message, question)
 
 
 @pytest.mark.slow
@@ -143,16 +143,16 @@ async def test_a_request_that_slack_handles_after_the_next_start(
     alice = slack.person("Alice")
     general = slack.channel("general", alice)
     await victim.start()
-    held = slack.api.hold("chat.postMessage")
-    said = slack.say(alice, general, f"{slack.bot} hello")
-    await held.wait_until_reached()
+    gate = slack.api.hold("chat.postMessage")
+    message = slack.say(alice, general, f"{slack.bot} hello")
+    await gate.wait_until_reached()
     victim.kill()
     await victim.wait_for_exit()
-    slack.after["conversations.replies"] = held.release
+    slack.after["conversations.replies"] = gate.release
     await victim.start()
     await slack.wait_until(lambda: slack.api.calls["conversations.replies"] == 2)
     assert await victim.stop() == 0
-    assert texts(slack, said) == story("hello")
+    assert texts(slack, message) == story("hello")
 
 
 async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) -> None:
@@ -204,11 +204,11 @@ async def test_in_the_middle_of_a_stream(
     def ask() -> Post:
         return slack.say(alice, dm, "tell 120")
 
-    asked = await ask_until_killed(slack, victim, ask, "tell 120", method, nth)
+    question = await ask_until_killed(slack, victim, ask, "tell 120", method, nth)
     await victim.start()
-    for said in asked:
-        await wait_for_story(slack, said, "tell 120")
-    assert len(slack.workspace.by_bot(dm.id)) == len(asked)
+    for message in question:
+        await wait_for_story(slack, message, "tell 120")
+    assert len(slack.workspace.by_bot(dm.id)) == len(question)
     stops = [arguments for name, arguments in slack.api.log if name == "chat.stopStream"]
     if method == "chat.startStream":
         assert key_of(stops[0]), "nobody has kept its time stamp; from now on it has a key"
@@ -219,11 +219,11 @@ async def test_as_the_acknowledgement_goes_out(slack: FakeSlack, victim: Victim)
     general = slack.channel("general", alice)
     await victim.start()
     slack.deliveries.on_ack = lambda delivery: victim.kill()
-    said = slack.say(alice, general, f"{slack.bot} hello")
+    message = slack.say(alice, general, f"{slack.bot} hello")
     await victim.wait_for_exit()
     slack.deliveries.on_ack = lambda delivery: None
     await victim.start()
-    await wait_for_story(slack, said, "hello")
+    await wait_for_story(slack, message, "hello")
 
 
 @pytest.mark.slow
@@ -234,24 +234,24 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
     places = [slack.channel(str(number), alice) for number in range(4)]
     places += [slack.dm(alice) for _ in range(2)]
     roots = [(place, slack.say(alice, place, f"{slack.bot} root")) for place in places]
-    said: list[tuple[SlackChannel, Post, list[str]]] = [
+    messages: list[tuple[SlackChannel, Post, list[str]]] = [
         (place, root, ["root"]) for place, root in roots
     ]
     for kill in range(6):
         await victim.start()
-        for place, root, asked in said:
+        for place, root, question in messages:
             words = "tell 20" if chance.random() < 0.2 else f"{kill} {place.name}"
-            asked.append(words)
+            question.append(words)
             slack.say(alice, place, f"{slack.bot} {words}", thread=root)
         await more_calls(slack, chance.randrange(len(places)))
         if kill % 3 == 2:
             slack.deliveries.drop()
         if kill % 2:  # a turn survives two crashes; the third would end in an apology
-            await all_told(slack, said)
+            await all_told(slack, messages)
         victim.kill()
         await victim.wait_for_exit()
     await victim.start()
-    await all_told(slack, said)
+    await all_told(slack, messages)
     assert await victim.stop() == 0
 
 
@@ -262,8 +262,8 @@ async def more_calls(slack: FakeSlack, count: int) -> None:
 
 
 async def all_told(slack: FakeSlack, said: list[tuple[SlackChannel, Post, list[str]]]) -> None:
-    for _, root, asked in said:
-        await wait_for_story(slack, root, *asked)
+    for _, root, question in said:
+        await wait_for_story(slack, root, *question)
 
 
 async def test_messages_that_were_edited_or_deleted_while_nobody_was_there(
@@ -276,18 +276,18 @@ async def test_messages_that_were_edited_or_deleted_while_nobody_was_there(
     await victim.start()
     slack.after["chat.update"] = victim.kill
     first = slack.say(alice, dm, "tell 300")
-    deleted = slack.say(alice, dm, "my secret is swordfish")
-    edited = slack.say(alice, dm, "quick-command helo")
+    message = slack.say(alice, dm, "my secret is swordfish")
+    edit = slack.say(alice, dm, "quick-command helo")
     await slack.deliveries.wait_for_deliveries()
     await victim.wait_for_exit()
     slack.after.pop("chat.update")
     slack.deliveries.lost = []
-    slack.remove(deleted)
-    slack.edit(edited, "hello")
+    slack.remove(message)
+    slack.edit(edit, "hello")
     slack.deliveries.lost = None
-    slack.workspace.absences = {edited.ts: 2}
+    slack.workspace.absences = {edit.ts: 2}
     await victim.start()
-    await wait_for_story(slack, edited, "hello")
-    assert slack.workspace.absences == {edited.ts: 0}
+    await wait_for_story(slack, edit, "hello")
+    assert slack.workspace.absences == {edit.ts: 0}
     await wait_for_story(slack, first, "tell 300")
-    assert texts(slack, deleted) == []
+    assert texts(slack, message) == []

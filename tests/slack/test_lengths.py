@@ -15,11 +15,11 @@ TEXT = st.text(st.sampled_from("ab <>&;漢é👩\u200d🔧🇧🇷\n"), max_size
 
 @given(TEXT, st.integers(8, 400))
 def test_what_is_cut_fits_and_tears_no_entity(text: str, limit: int) -> None:
-    escaped = html.escape(text, quote=False)
-    short = cut_escaped(escaped, limit)
+    escape = html.escape(text, quote=False)
+    short = cut_escaped(escape, limit)
     assert len(short.encode()) <= limit
     assert html.escape(html.unescape(short), quote=False) == short
-    assert short == escaped or short.endswith("…")
+    assert short == escape or short.endswith("…")
 
 
 @given(TEXT, st.integers(8, 400))

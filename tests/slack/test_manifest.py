@@ -52,20 +52,20 @@ def test_every_call_and_event_has_its_scope() -> None:
 
 
 def test_over_a_socket_it_names_no_address() -> None:
-    made = manifest("Bridge")
-    assert made["settings"]["socket_mode_enabled"] is True
-    assert "request_url" not in json.dumps(made)
-    assert made["display_information"]["name"] == "Bridge"
-    assert made["features"]["agent_view"]["agent_description"]
+    result = manifest("Bridge")
+    assert result["settings"]["socket_mode_enabled"] is True
+    assert "request_url" not in json.dumps(result)
+    assert result["display_information"]["name"] == "Bridge"
+    assert result["features"]["agent_view"]["agent_description"]
 
 
 def test_over_http_it_names_the_address_everywhere() -> None:
     url = "https://ponte.example/slack/events"
-    made = manifest(request_url=url)
-    assert made["settings"]["socket_mode_enabled"] is False
-    assert made["settings"]["event_subscriptions"]["request_url"] == url
-    assert made["settings"]["interactivity"]["request_url"] == url
-    assert made["features"]["slash_commands"][0]["url"] == url
+    result = manifest(request_url=url)
+    assert result["settings"]["socket_mode_enabled"] is False
+    assert result["settings"]["event_subscriptions"]["request_url"] == url
+    assert result["settings"]["interactivity"]["request_url"] == url
+    assert result["features"]["slash_commands"][0]["url"] == url
 
 
 def test_commands_and_shortcuts_are_those_that_are_listened_to() -> None:
@@ -75,7 +75,7 @@ def test_commands_and_shortcuts_are_those_that_are_listened_to() -> None:
         ASK_FORM,
         QUICK_COMMAND_FORM,
     }
-    for text in (made["description"] for made in features["shortcuts"]):
+    for text in (result["description"] for result in features["shortcuts"]):
         assert len(text) <= 150
 
 
@@ -87,9 +87,9 @@ def test_the_link_begins_a_new_app_with_it() -> None:
 def test_the_document_tells_an_admin_what_the_manifest_asks_for() -> None:
     text = (Path(__file__).parents[2] / "docs" / "guides" / "slack.md").read_text("utf-8")
     table = text.partition("## What each scope is for")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`([a-z_]+:[a-z]+)`", table.partition("\n\nWithout")[0]))
+    values = set(re.findall(r"`([a-z_]+:[a-z]+)`", table.partition("\n\nWithout")[0]))
     assert "`commands`" in table
-    assert named | {"commands"} == {*SCOPE_PURPOSES, "connections:write"}
+    assert values | {"commands"} == {*SCOPE_PURPOSES, "connections:write"}
     counts = f"{len(SCOPE_PURPOSES)} bot scopes, {len(EVENTS)} events"
     summary = f"({counts}, one slash command, two shortcuts)"
     assert summary in " ".join(text.split())

@@ -70,9 +70,9 @@ PIECES = st.lists(
     ],
 )
 def test_nobody_is_notified(text: str) -> None:
-    for posted in (safe_markdown(text), escape_text(text), to_plain_text(text)):
+    for posts in (safe_markdown(text), escape_text(text), to_plain_text(text)):
         for mark in ("<!", "<@", "@channel", "@here"):
-            assert mark not in posted
+            assert mark not in posts
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_what_was_streamed_stays_as_it_is(pieces: list[str]) -> None:
     if "`" in text:
         return
     for end in range(len(text) + 1):
-        shown = safe_markdown(text[:end][: settled_length(text[:end])])
-        assert safe_markdown(text).startswith(shown)
+        view = safe_markdown(text[:end][: settled_length(text[:end])])
+        assert safe_markdown(text).startswith(view)
 
 
 @given(st.text(max_size=200))

@@ -28,12 +28,12 @@ async def test_what_slack_does_not_answer_now_is_asked_again(
 ) -> None:
     monkeypatch.setattr(client, "CALL_BACKOFF", Backoff(0.0))
     async with workplace(tmp_path) as w:
-        gone = Person("slack", w.bob.id, TEAM)
+        former_member = Person("slack", w.bob.id, TEAM)
         here = place(w, "channel", w.alice.id)
         w.slack.api.faults.add("conversations.members", fault, 0, retry_after=100)
         for question in (w.bot.slack.can_read, w.bot.slack.can_write):
             with pytest.raises(PlatformBusy):
-                await question(gone, here)
+                await question(former_member, here)
         with pytest.raises(PlatformBusy):
             await w.bot.slack.can_write(None, here)
 

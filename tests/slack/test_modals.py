@@ -23,8 +23,8 @@ def field(choices: list[str]) -> dict[str, Any]:
 
 
 def test_choices_are_a_list() -> None:
-    chosen = field(["short", "long"])["options"]
-    assert [option["value"] for option in chosen] == ["short", "long"]
+    choice = field(["short", "long"])["options"]
+    assert [option["value"] for option in choice] == ["short", "long"]
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ def test_a_refused_call_waits_as_long_as_slack_asks(
 
 async def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
     limiter = RateLimiter(Clock(100.0))
-    claimed = sum([await limiter.claim("chat.update") for _ in range(100)])
-    assert 0 < claimed <= TIERS["chat.update"] // 3
+    total = sum([await limiter.claim("chat.update") for _ in range(100)])
+    assert 0 < total <= TIERS["chat.update"] // 3
     assert not await limiter.has_spare("chat.update")
 
 

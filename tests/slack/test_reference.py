@@ -55,12 +55,12 @@ def test_no_name_means_two_things() -> None:
 
 def test_the_methods_that_are_called_are_those_that_the_double_knows() -> None:
     """And each of them has its page."""
-    written = set()
+    names = set()
     for path in (ROOT / "adapters" / "slack").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                written |= {node.value} & set(reference.METHODS)
-    assert written - {""} <= CALLED
+                names |= {node.value} & set(reference.METHODS)
+    assert names - {""} <= CALLED
     assert set(reference.METHODS) >= CALLED
 
 
@@ -88,24 +88,24 @@ def test_rates_are_those_of_the_pages() -> None:
 )
 def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
     response = SimpleNamespace(status_code=200, data={"ok": False, "error": error})
-    found = client.explain_failure("chat.update", response)
-    assert type(found) is kind
-    assert error in str(found)
+    match = client.explain_failure("chat.update", response)
+    assert type(match) is kind
+    assert error in str(match)
 
 
 def test_a_missing_feature_is_tried_again_after_minutes_and_another_after_an_hour() -> None:
     now = [0.0]
-    kept = client.FeatureFlags(lambda: now[0])
-    kept.note_refusal("streams", "unknown_method")
-    assert not kept.is_on("streams")
+    feature_flags = client.FeatureFlags(lambda: now[0])
+    feature_flags.note_refusal("streams", "unknown_method")
+    assert not feature_flags.is_on("streams")
     for _ in range(2):
-        kept.note_refusal("sessions", "never_heard_of")
-    kept.note_success("sessions")
+        feature_flags.note_refusal("sessions", "never_heard_of")
+    feature_flags.note_success("sessions")
     for n in range(3):
-        kept.note_refusal("sessions", "never_heard_of")
-        assert kept.is_on("sessions") is (n < 2)
+        feature_flags.note_refusal("sessions", "never_heard_of")
+        assert feature_flags.is_on("sessions") is (n < 2)
     for _ in range(3):
-        kept.note_refusal("reactions", "message_not_found")
+        feature_flags.note_refusal("reactions", "message_not_found")
     features: tuple[client.Feature, ...] = ("streams", "sessions", "reactions")
     for seconds, expected in (
         (299.0, "reactions"),
@@ -113,7 +113,7 @@ def test_a_missing_feature_is_tried_again_after_minutes_and_another_after_an_hou
         (3601.0, "streams sessions reactions"),
     ):
         now[0] = seconds
-        assert " ".join(each for each in features if kept.is_on(each)) == expected
-    assert kept.words == "streams: unknown_method, sessions: never_heard_of"
-    kept.note_success("streams")
-    assert kept.words == "sessions: never_heard_of"
+        assert " ".join(each for each in features if feature_flags.is_on(each)) == expected
+    assert feature_flags.words == "streams: unknown_method, sessions: never_heard_of"
+    feature_flags.note_success("streams")
+    assert feature_flags.words == "sessions: never_heard_of"

@@ -25,12 +25,12 @@ HOWS = ("missing_scope", "unknown_method", "403")
 
 def optional_methods() -> list[str]:
     """Every method that the adapter names in its code, without those that answers need."""
-    written = set()
+    names = set()
     for path in (ROOT / "adapters" / "slack").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                written |= {node.value} & set(reference.METHODS)
-    return sorted(written - NEEDED_METHODS - {""})
+                names |= {node.value} & set(reference.METHODS)
+    return sorted(names - NEEDED_METHODS - {""})
 
 
 GROUPS = 7
@@ -42,7 +42,7 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
 ) -> None:
     """Some methods at a time, since a refusal may spare another call. HOWS take turns: the next
     test checks each of them with each method."""
-    refused = dict(list(zip(optional_methods(), itertools.cycle(HOWS)))[group::GROUPS])
+    values = dict(list(zip(optional_methods(), itertools.cycle(HOWS)))[group::GROUPS])
     waits: list[float] = []
     measure = RateLimit.delay
 
@@ -53,12 +53,12 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
     monkeypatch.setattr(RateLimit, "delay", delay)
     monkeypatch.setattr(people, "GROUPS_RETRY_SECONDS", 3600.0)
     policy = allow_list(frozenset({"slack:S1", f"slack:{TEAM}"}))
-    chosen = make_choices(policy=policy)
+    choices = make_choices(policy=policy)
     places = FixedPlaces(FixedAddressingSettings(answer_everything=True))
-    async with workplace(tmp_path, Setting(chosen=chosen, places=places)) as w:
-        for method, how in refused.items():
+    async with workplace(tmp_path, Setting(chosen=choices, places=places)) as w:
+        for method, how in values.items():
             w.slack.api.faults.add(method, how, 0)
-        people_known = "users.list" in refused or None
+        people_known = "users.list" in values or None
         await w.slack.wait_until(
             lambda: people_known or w.bot.slack.workspace.directory.is_complete
         )
@@ -66,11 +66,11 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
         w.slack.api.calls.clear()
         for number in range(3):
             w.slack.open_home(w.alice)
-            said = w.slack.say(w.alice, place, f"{w.slack.bot} {number}")
-            await w.slack.wait_for_answer(said)
+            message = w.slack.say(w.alice, place, f"{w.slack.bot} {number}")
+            await w.slack.wait_for_answer(message)
             direct = w.slack.say(w.alice, w.dm, f"direct {number}")
             await w.slack.wait_for_answer(direct)
-        for method in refused:
+        for method in values:
             assert w.slack.api.calls[method] <= (2 if method.startswith("chat.") else 1), method
         assert [wait for wait in waits if wait > 0] == []
 

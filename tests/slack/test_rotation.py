@@ -50,5 +50,5 @@ def test_no_word_is_lost_wherever_it_turns(pieces: list[str], turns: set[int]) -
             rotation.end_part(text)
     parts = rotation.split(text)
     assert all(len(part) <= 200 for part in parts)
-    told = "".join(parts).replace("```", "")
-    assert "".join(told.split()) == "".join(text.replace("```", "").split())
+    texts = "".join(parts).replace("```", "")
+    assert "".join(texts.split()) == "".join(text.replace("```", "").split())

@@ -15,8 +15,8 @@ from tests.real.nginx import free_port
 
 
 def environment(slack: FakeSlack, home: Path, **more: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return kept | {
+    records = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    return records | {
         "HOME": str(home),
         "PONTE_HOME": str(home / "ponte"),
         "PONTE_WEB": "off",
@@ -38,12 +38,12 @@ async def ponte(*words: str, env: Mapping[str, str]) -> AsyncIterator[forker.Pro
 
 
 async def until_ready(process: forker.Process) -> str:
-    told = ""
+    text = ""
     while process.stdout is not None and (line := (await process.stdout.readline()).decode()):
-        told += line
+        text += line
         if "ready" in line:
-            return told
-    raise AssertionError(told)
+            return text
+    raise AssertionError(text)
 
 
 async def test_ponte_run_answers_over_socket_mode_as_its_file_says_also_after_a_reload(
@@ -58,13 +58,13 @@ async def test_ponte_run_answers_over_socket_mode_as_its_file_says_also_after_a_
         slack.api.scopes = ["chat:write"]
         env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token, PONTE_CONFIG=str(file))
         async with ponte("run", env=env) as process:
-            told = await until_ready(process)
-            assert "Socket Mode" in told
-            assert "channels:history, groups:history is missing" in told
+            text = await until_ready(process)
+            assert "Socket Mode" in text
+            assert "channels:history, groups:history is missing" in text
             direct = slack.say(alice, dm, "hello")
             assert (await slack.wait_for_answer(direct)).thread_ts == direct.ts
-            said = slack.say(alice, general, "help")
-            assert "quick-command" in (await slack.wait_for_answer(said)).visible_text
+            message = slack.say(alice, general, "help")
+            assert "quick-command" in (await slack.wait_for_answer(message)).visible_text
             file.write_text(f"{where}threads = false\nretention_days = 7\n")
             async with ponte("reload", env=env) as reload:
                 assert await reload.wait() == 0
@@ -99,10 +99,10 @@ async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:
         general = slack.channel("general", alice)
         async with ponte("run", env=env) as process:
             await until_ready(process)
-            said = slack.say(alice, general, f"{slack.bot} help")
-            assert "quick-command" in (await slack.wait_for_answer(said)).visible_text
-            typed = slack.command(alice, general, "/quick-command", "joke")
-            await slack.wait_until(lambda: typed.acked.is_set())
+            message = slack.say(alice, general, f"{slack.bot} help")
+            assert "quick-command" in (await slack.wait_for_answer(message)).visible_text
+            command = slack.command(alice, general, "/quick-command", "joke")
+            await slack.wait_until(lambda: command.acked.is_set())
 
 
 async def test_a_wrong_token_ends_the_start_with_one_line(tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ async def test_a_wrong_token_ends_the_start_with_one_line(tmp_path: Path) -> Non
         env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
         slack.api.token = "xoxb-another"
         async with ponte("run", env=env) as process:
-            told, _ = await process.communicate()
+            text, _ = await process.communicate()
             assert process.returncode == 2
-        assert b"SLACK_BOT_TOKEN" in told
-        assert b"Traceback" not in told
-        assert slack.bot_token.encode() not in told
+        assert b"SLACK_BOT_TOKEN" in text
+        assert b"Traceback" not in text
+        assert slack.bot_token.encode() not in text
 
 
 async def test_the_doctor_and_the_manifest(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ async def test_the_doctor_and_the_manifest(tmp_path: Path) -> None:
         slack.api.scopes = list(SCOPE_PURPOSES)
         env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
         async with ponte("doctor", env=env) as process:
-            told, _ = await process.communicate()
-        assert b"slack token" in told
-        assert b"FAIL  slack" not in told
+            text, _ = await process.communicate()
+        assert b"slack token" in text
+        assert b"FAIL  slack" not in text
         async with ponte("slack-manifest", env=env) as process:
-            told, _ = await process.communicate()
-        assert b'"socket_mode_enabled": true' in told
+            text, _ = await process.communicate()
+        assert b'"socket_mode_enabled": true' in text

@@ -23,9 +23,9 @@ from tests.slack.doubles import Speaker
 
 
 async def start_adapter(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
-    chosen = make_choices()
-    engine = await open_engine(home, chosen)
-    slack_ = make_adapter(engine, chosen, credentials, SlackOptions(slack.base_url))
+    choices = make_choices()
+    engine = await open_engine(home, choices)
+    slack_ = make_adapter(engine, choices, credentials, SlackOptions(slack.base_url))
     try:
         await slack_.start()
     finally:
@@ -85,26 +85,28 @@ async def test_what_comes_while_it_stops_is_left_for_the_next(tmp_path: Path) ->
         w.slack.deliveries.ack_limit = 0.3
         w.slack.deliveries.retry_delays = (0.1, 0.3, 1.0)
         await w.bot.slack.stop_intake()
-        said = w.slack.say(w.alice, w.dm, "anybody?")
+        message = w.slack.say(w.alice, w.dm, "anybody?")
         await w.restart()
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: anybody?"
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: anybody?"
 
 
 async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: Path) -> None:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
-        said = w.slack.say(w.alice, w.dm, "count")
+        message = w.slack.say(w.alice, w.dm, "count")
         model.go(2)
         await w.until(lambda: w.posts(w.dm))
-        other, ended = Speaker("One ", "two ", "three."), len(w.calls("chat.stopStream"))
+        other, count = Speaker("One ", "two ", "three."), len(w.calls("chat.stopStream"))
         await w.restart(Setting(other))
         other.go(2)
         await w.until(lambda: w.calls("chat.update"))
         other.finish()
         await w.until(
-            lambda: [a.visible_text for a in w.slack.finished_answers(said)] == ["One two three."]
+            lambda: (
+                [a.visible_text for a in w.slack.finished_answers(message)] == ["One two three."]
+            )
         )
-        assert len(w.calls("chat.stopStream")) == ended + 1, "before the first edit"
+        assert len(w.calls("chat.stopStream")) == count + 1, "before the first edit"
 
 
 async def test_a_post_that_waits_for_a_rate_limit_is_left_to_the_next_process(
@@ -114,10 +116,10 @@ async def test_a_post_that_waits_for_a_rate_limit_is_left_to_the_next_process(
     monkeypatch.setattr(SlackSurface, "arrival_seconds", 0.0)
     async with workplace(tmp_path, Setting(grace=0.0)) as w:
         w.slack.api.faults.add("chat.postMessage", "429", 1, retry_after=1)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.until(lambda: w.slack.api.refusals["chat.postMessage"])
         await w.restart()
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
         old_posts = {task for task in asyncio.all_tasks() if "Surface.post" in repr(task)}
         if old_posts:
             await asyncio.wait(old_posts)
@@ -127,13 +129,13 @@ async def test_a_post_that_waits_for_a_rate_limit_is_left_to_the_next_process(
 async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
     async with FakeSlack() as slack:
         slack.api.scopes = [scope for scope in SCOPE_PURPOSES if scope != "files:read"]
-        found = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())
-        assert [(h.name, h.state) for h in found] == [
+        findings = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())
+        assert [(h.name, h.state) for h in findings] == [
             ("slack token", "on"),
             ("slack scope", "failing"),
             ("slack socket", "on"),
         ]
-        assert "files:read" in found[1].words
+        assert "files:read" in findings[1].words
         slack.api.scopes = ["chat:write"]
         _, lacking, _ = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())
         assert lacking.words.count("paste the manifest") == 1, "one advice for all of them"
@@ -143,22 +145,22 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
         neither = await check(BOT_TOKEN, "", "", slack.base_url, Proxies())
         assert (neither[-1].name, neither[-1].state) == ("slack socket", "failing")
         assert "SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET" in neither[-1].words
-    gone = await check(BOT_TOKEN, APP_TOKEN, "", "http://127.0.0.1:9/api/", Proxies())
-    assert "Slack did not respond at" in gone[0].words
+    finding = await check(BOT_TOKEN, APP_TOKEN, "", "http://127.0.0.1:9/api/", Proxies())
+    assert "Slack did not respond at" in finding[0].words
     for dead in ("http://u:hunter2@127.0.0.1:9", "http://127.0.0.1:9"):
-        gone = await check(BOT_TOKEN, APP_TOKEN, "", "http://10.0.0.1/api/", Proxies(http=dead))
-        assert "(auth.test: ClientProxyConnectionError, proxy 127.0.0.1:9)" in gone[0].words
+        finding = await check(BOT_TOKEN, APP_TOKEN, "", "http://10.0.0.1/api/", Proxies(http=dead))
+        assert "(auth.test: ClientProxyConnectionError, proxy 127.0.0.1:9)" in finding[0].words
 
 
 async def test_tokens_of_two_apps_are_named() -> None:
     words = "the Slack app A0APP, and SLACK_APP_TOKEN to the app A0OTHER"
     async with FakeSlack() as slack:
-        found = await check(BOT_TOKEN, "xapp-1-A0OTHER-1-a", "", slack.base_url, Proxies())
-        assert (found[-1].state, words in found[-1].words) == ("failing", True)
+        findings = await check(BOT_TOKEN, "xapp-1-A0OTHER-1-a", "", slack.base_url, Proxies())
+        assert (findings[-1].state, words in findings[-1].words) == ("failing", True)
         for token, lacking in (("xapp-1-A0APP-1-a", ""), ("xapp-1-A0OTHER-1-a", "users:read")):
             slack.api.without = {lacking}
-            found = await check(BOT_TOKEN, token, "", slack.base_url, Proxies())
-            assert words not in found[-1].words, "the same app, or not known"
+            findings = await check(BOT_TOKEN, token, "", slack.base_url, Proxies())
+            assert words not in findings[-1].words, "the same app, or not known"
 
 
 async def test_oauth_settings_and_proxies_in_the_environment_change_nothing(
@@ -170,8 +172,8 @@ async def test_oauth_settings_and_proxies_in_the_environment_change_nothing(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     async with workplace(tmp_path) as w:
-        said = w.slack.say(w.alice, w.dm, "hello")
-        assert (await w.slack.wait_for_answer(said)).visible_text == "You said: hello"
+        message = w.slack.say(w.alice, w.dm, "hello")
+        assert (await w.slack.wait_for_answer(message)).visible_text == "You said: hello"
 
 
 async def test_where_it_cannot_hear_everything_doctor_and_status_say_so(tmp_path: Path) -> None:
@@ -190,18 +192,18 @@ async def test_where_it_cannot_hear_everything_doctor_and_status_say_so(tmp_path
             ),
         ):
             slack.api.scopes = list(scopes)
-            found = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies(), everything)
-            (told,) = [h for h in found if h.name == "slack channels"]
-            assert (told.state, words in told.words) == (state, True)
+            findings = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies(), everything)
+            (text,) = [h for h in findings if h.name == "slack channels"]
+            assert (text.state, words in text.words) == (state, True)
     async with workplace(tmp_path) as w:
-        for scopes, heard in ((SCOPE_PURPOSES, True), (["chat:write"], False)):
+        for scopes, finding in ((SCOPE_PURPOSES, True), (["chat:write"], False)):
             w.slack.api.scopes = list(scopes)
             places = FixedPlaces(by_id={"C1": FixedAddressingSettings(answer_everything=True)})
             await w.restart(Setting(places=places))
-            told = await w.bot.slack.health()
-            assert (told.state, "only sees messages that mention it" in told.words) == (
+            text = await w.bot.slack.health()
+            assert (text.state, "only sees messages that mention it" in text.words) == (
                 "on",
-                not heard,
+                not finding,
             )
 
 
@@ -209,10 +211,10 @@ async def test_the_doctor_says_whether_an_older_app_lacks_the_events_of_people(
     tmp_path: Path,
 ) -> None:
     async def words(slack: FakeSlack) -> str:
-        found = await check(slack.bot_token, "", "s", slack.base_url, Proxies(), home=tmp_path)
-        (said,) = [health for health in found if health.name == "slack events"]
-        assert said.state == "on"
-        return said.words
+        findings = await check(slack.bot_token, "", "s", slack.base_url, Proxies(), home=tmp_path)
+        (message,) = [health for health in findings if health.name == "slack events"]
+        assert message.state == "on"
+        return message.words
 
     async with workplace(tmp_path) as w:
         w.slack.workspace.hears_of_people = False

@@ -64,24 +64,24 @@ FLAT = FixedPlaces(FixedAddressingSettings(answer_everything=True, threads=False
 
 
 async def main(home: Path, api_url: str, *more: str) -> None:
-    done = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
+    end_event = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_event.set)
     SlackSurface.interval = 0.02
-    chosen = make_choices(Storyteller())
+    choices = make_choices(Storyteller())
     with Home(home).take():
-        engine = await open_engine(home, chosen)
+        engine = await open_engine(home, choices)
         slack = make_adapter(
             engine,
-            chosen,
+            choices,
             Credentials(BOT_TOKEN, APP_TOKEN),
             SlackOptions(api_url, home=home),
             FLAT if "flat" in more else None,
         )
-        connect_adapter(engine, chosen, slack)
+        connect_adapter(engine, choices, slack)
         engine.start()
         await slack.start()
         print("ready", flush=True)
-        await done.wait()
+        await end_event.wait()
         await slack.stop_intake()
         await engine.drain(2.0)
         await slack.close()

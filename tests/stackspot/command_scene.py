@@ -41,9 +41,9 @@ def client(
 
 
 async def error_of(doing: Awaitable[Any]) -> StackSpotError:
-    with pytest.raises(StackSpotError) as caught:
+    with pytest.raises(StackSpotError) as error:
         await doing
-    return caught.value
+    return error.value
 
 
 @dataclass

@@ -46,8 +46,8 @@ async def test_a_server_that_names_conversations_itself_is_followed(
 ) -> None:
     fake.follows = False
     talks, ctx = AgentConversations(stackspot), CommandScene().ctx()
-    said = [await talks.ask(ctx, AGENT, word) for word in "abc"]
-    assert [text[:3] for text in said] == ["(1)", "(2)", "(3)"]
+    messages = [await talks.ask(ctx, AGENT, word) for word in "abc"]
+    assert [text[:3] for text in messages] == ["(1)", "(2)", "(3)"]
 
 
 async def test_it_is_asked_again_only_where_it_cannot_have_heard(

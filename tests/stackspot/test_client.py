@@ -68,15 +68,15 @@ async def test_each_look_asks_for_a_fresh_answer(fake: FakeStackSpot, stackspot:
 
 
 async def test_progress_is_told_when_it_changes(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    told: list[tuple[str, float | None, str]] = []
+    texts: list[tuple[str, float | None, str]] = []
 
     async def on_progress(status: RunStatus) -> None:
-        told.append((status.state, status.share, status.step))
+        texts.append((status.state, status.share, status.step))
 
     half = Look("RUNNING", 0.5, "Read")
     fake.go(Run((Look("CREATED"), half, half, Look("RUNNING", 0.8, "Write"), Look("COMPLETED"))))
     await stackspot.run("echo", "a", on_progress=on_progress)
-    assert told == [("CREATED", None, ""), ("RUNNING", 0.5, "Read"), ("RUNNING", 0.8, "Write")]
+    assert texts == [("CREATED", None, ""), ("RUNNING", 0.5, "Read"), ("RUNNING", 0.8, "Write")]
 
 
 async def test_words_that_are_not_known_go_on(fake: FakeStackSpot, stackspot: StackSpot) -> None:

@@ -120,7 +120,7 @@ async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: Sta
     commands, scene = StackSpotCommands(stackspot), CommandScene()
     for thread in ("here", "here", "there"):
         await commands.run(scene.ctx(thread=thread), "echo", "a")
-    first, second, third = (made.conversation for made in fake.executions.values())
+    first, second, third = (value.conversation for value in fake.executions.values())
     assert first == second == conversation_ulid(scene.ctx(thread="here"))
     assert third != first
 

@@ -67,9 +67,9 @@ async def test_each_refusal_has_its_words(fake: FakeStackSpot, stackspot: StackS
 
 
 async def test_an_unreachable_server_is_down(clock: SteppedClock) -> None:
-    async with FakeStackSpot() as gone:
+    async with FakeStackSpot() as dead_server:
         pass
-    async with client(gone.url, clock) as stackspot:
+    async with client(dead_server.url, clock) as stackspot:
         error = await error_of(stackspot.run("echo", "a"))
     assert (error.code, error.unsure) == ("down", False)
     assert "127.0.0.1" not in str(error)
@@ -85,7 +85,7 @@ async def test_secrets_are_told_to_nobody(
     fake: FakeStackSpot, clock: SteppedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    told: list[str] = []
+    texts: list[str] = []
     async with client(fake.url, clock) as stackspot:
         await stackspot.run("echo", "a")
         (token,) = fake.tokens
@@ -93,20 +93,20 @@ async def test_secrets_are_told_to_nobody(
         for status in (400, 403, 422, 429, 500, 502):
             fake.answer("create", *[status] * 6, body=echo)
             error = await error_of(stackspot.create("echo", "a"))
-            told += [str(error), repr(error), error.hint, *traceback.format_exception(error)]
+            texts += [str(error), repr(error), error.hint, *traceback.format_exception(error)]
             fake.troubles.clear()
         for how in ("reset", "truncated", "html", "malformed"):
             fake.fail("create", Trouble(how, after=True))
-            told += traceback.format_exception(await error_of(stackspot.create("echo", "a")))
-        told += [repr(stackspot), repr(StackSpotAccount(CLIENT, SECRET)), caplog.text]
+            texts += traceback.format_exception(await error_of(stackspot.create("echo", "a")))
+        texts += [repr(stackspot), repr(StackSpotAccount(CLIENT, SECRET)), caplog.text]
     fake.answer("token", 401, body={"error": SECRET, "error_description": SECRET})
     async with client(fake.url, clock) as stackspot:
-        told += traceback.format_exception(await error_of(stackspot.check()))
-    for text in told:
+        texts += traceback.format_exception(await error_of(stackspot.check()))
+    for text in texts:
         assert SECRET not in text
         assert token not in text
         assert "x.example" not in text
-    assert "127.0.0.1" not in "".join(told[:-1])
+    assert "127.0.0.1" not in "".join(texts[:-1])
 
 
 async def test_a_proxys_password_is_told_to_nobody(

@@ -211,12 +211,12 @@ async def test_a_state_that_cannot_be_read_is_asked_for_again(
 
 
 def test_halves_of_characters_do_not_come_through() -> None:
-    told = {
+    fixtures = {
         "progress": {"status": "COMPLETED"},
         "result": "a\ud83d b",
         "steps": [{"step_name": "\udc00", "step_result": {"json_data": {"a": "\ud800"}}}],
     }
-    status = parse_status("01A", told)
+    status = parse_status("01A", fixtures)
     assert status.answer == "a\ufffd b"
     assert status.steps[0].answer == '{"a": "\ufffd"}'
     assert parse_status("01A", {"result": "\ud83d\ude00"}).answer == "\U0001f600", "a whole pair"

@@ -30,10 +30,10 @@ def draft(given: str | dict[str, object] = "a bridge") -> Draft:
 
 async def test_a_draft_names_the_command_in_the_askers_language() -> None:
     with use_locale("fr"):
-        made = draft_run(CommandScene().ctx(), SUMMARY, {"day": "May"})
-    assert (made.kind, made.title, made.applier) == ("run", "Résumé", "stackspot")
-    assert made.rows[0].after == {"day": "May"}
-    assert (made.target["slug"], made.target["effect"]) == ("summary", "spend")
+        result = draft_run(CommandScene().ctx(), SUMMARY, {"day": "May"})
+    assert (result.kind, result.title, result.applier) == ("run", "Résumé", "stackspot")
+    assert result.rows[0].after == {"day": "May"}
+    assert (result.target["slug"], result.target["effect"]) == ("summary", "spend")
     assert draft().rows[0].after == {"input": "a bridge"}
 
 
@@ -43,16 +43,20 @@ async def test_it_is_begun_with_its_input_and_waited_for(
 ) -> None:
     runs, one = StackSpotRuns(stackspot, RegisteredCommands()), draft(given)
     assert (runs.batch(one), runs.patience) == (1, stackspot.deadline + RUN_MARGIN_SECONDS)
-    (seen,) = await runs.open(one).check(one.rows)
-    assert seen.state == "before"
+    (finding,) = await runs.open(one).check(one.rows)
+    assert finding.state == "before"
     assert fake.requests == [], "there is nothing to look for"
     (row,) = await runs.open(one).write(one.rows)
-    (seen,) = await runs.open(one).check([row])
-    (made,) = fake.executions.values()
-    assert (made.id, made.input, made.conversation) == (row.id, given, one.target["conversation"])
-    assert seen.state == "after"
-    assert seen.current
-    assert str(seen.current["result"]).startswith("summary: ")
+    (finding,) = await runs.open(one).check([row])
+    (value,) = fake.executions.values()
+    assert (value.id, value.input, value.conversation) == (
+        row.id,
+        given,
+        one.target["conversation"],
+    )
+    assert finding.state == "after"
+    assert finding.current
+    assert str(finding.current["result"]).startswith("summary: ")
 
 
 async def test_failed_and_endless_runs_are_reported(
@@ -62,10 +66,10 @@ async def test_failed_and_endless_runs_are_reported(
     fake.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING"))
     for standing, words in (("failed", "reports a failure"), ("other", "may still finish")):
         (row,) = await runs.open(one).write(one.rows)
-        (seen,) = await runs.open(one).check([row])
-        assert (seen.state, words in seen.explanation) == (standing, True)
-    (lost,) = await runs.open(one).check([replace(one.rows[0], id="01NOBODYKNOWSTHISONE000000")])
-    assert (lost.state, "no longer has this run" in lost.explanation) == ("other", True)
+        (event,) = await runs.open(one).check([row])
+        assert (event.state, words in event.explanation) == (standing, True)
+    (finding,) = await runs.open(one).check([replace(one.rows[0], id="01NOBODYKNOWSTHISONE000000")])
+    assert (finding.state, "no longer has this run" in finding.explanation) == ("other", True)
 
 
 async def test_a_lost_start_is_unsure_and_a_refused_one_is_not(
@@ -76,9 +80,9 @@ async def test_a_lost_start_is_unsure_and_a_refused_one_is_not(
     with pytest.raises(WriteUnsure, match="don't know whether `summary` started"):
         await runs.open(one).write(one.rows)
     fake.answer("create", 403)
-    with pytest.raises(ToolError) as refused:
+    with pytest.raises(ToolError) as error:
         await runs.open(one).write(one.rows)
-    assert not isinstance(refused.value, WriteUnsure)
+    assert not isinstance(error.value, WriteUnsure)
 
 
 async def test_a_run_cannot_be_undone(stackspot: StackSpot) -> None:
@@ -91,15 +95,15 @@ async def test_a_run_cannot_be_undone(stackspot: StackSpot) -> None:
 async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeStackSpot) -> None:
     runs, one = StackSpotRuns(stackspot, RegisteredCommands()), draft()
     assert isinstance(runs.open(one), WatchedBatch)
-    told: list[str] = []
+    texts: list[str] = []
 
     async def doing(words: str) -> None:
-        told.append(words)
+        texts.append(words)
 
     (row,) = await runs.open(one).write(one.rows)
-    (seen,) = await runs.open(one).watch([row], doing)
-    assert seen.state == "after"
-    assert told == [
+    (finding,) = await runs.open(one).watch([row], doing)
+    assert finding.state == "after"
+    assert texts == [
         "is waiting for StackSpot to start…",
         "is running the quick command… 42 % · Summarise",
     ]
@@ -110,13 +114,13 @@ async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeSt
 async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
     stackspot: StackSpot,
 ) -> None:
-    declared: Any = {
+    declaration: Any = {
         "day": {"type": "text", "required": True},
         "tone": {"type": "choice", "choices": ("dry", "warm")},
         "rows": {"type": "number"},
         "now": {"type": "boolean"},
     }
-    command = QuickCommand("day", "Day", effect="spend", inputs=declared)
+    command = QuickCommand("day", "Day", effect="spend", inputs=declaration)
     ctx = CommandScene().ctx()
 
     def proposed_change(made: Draft) -> Change:
@@ -138,9 +142,9 @@ async def test_the_inputs_of_a_proposed_run_are_changed_as_the_changer_may(
     assert made.target["conversation"] == first.target["conversation"]
     with pytest.raises(BadInput, match="tone must have one of these values: dry, warm"):
         await runs.revise(change, {"tone": "sour"}, changer)
-    gone = StackSpotRuns(stackspot, RegisteredCommands([command], frozenset({"day"})))
+    runs_without_agent = StackSpotRuns(stackspot, RegisteredCommands([command], frozenset({"day"})))
     with pytest.raises(NotAllowed):
-        await gone.revise(change, {}, changer)
+        await runs_without_agent.revise(change, {}, changer)
     plain = proposed_change(draft())
     (field,) = QUICK_COMMAND_RUN.form_fields(plain)
     assert (field.key, field.type, field.value) == ("input", "lines", "a bridge")

@@ -54,7 +54,7 @@ def source(stackspot: StackSpot) -> StackSpotSource:
 async def call(
     source: StackSpotSource, ctx: ToolContext, tool: str, **arguments: object
 ) -> Outcome:
-    tools = {made.spec.name: made for made in await source.tools(Viewer())}
+    tools = {result.spec.name: result for result in await source.tools(Viewer())}
     return await tools[tool].run(ctx, json.dumps(arguments))
 
 
@@ -117,17 +117,17 @@ async def test_what_does_not_fit_is_told_before_anything_is_sent(
         ("daily-summary", {"day": "x", "tone": "loud"}, "dry"),
     ]
     for slug, input, words in cases:
-        with pytest.raises(ToolError) as caught:
+        with pytest.raises(ToolError) as error:
             await command(source, CommandScene().ctx(), slug, input)
-        assert (caught.value.code, words in str(caught.value)) == ("bad_request", True), words
+        assert (error.value.code, words in str(error.value)) == ("bad_request", True), words
     assert fake.requests == []
 
 
 async def test_one_that_is_not_for_this_place_is_refused(stackspot: StackSpot) -> None:
     registry = RegisteredCommands(elsewhere=frozenset({"echo"}))
-    with pytest.raises(ToolError, match="can't be run in this channel") as caught:
+    with pytest.raises(ToolError, match="can't be run in this channel") as error:
         await command(StackSpotSource(stackspot, registry, AGENTS), CommandScene().ctx(), "echo")
-    assert caught.value.code == "forbidden"
+    assert error.value.code == "forbidden"
 
 
 @pytest.mark.parametrize(("slug", "effect"), [("close-day", "write"), ("ledger", "spend")])
@@ -181,16 +181,16 @@ async def test_of_a_long_result_the_person_gets_a_file(
 async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackSpotSource) -> None:
     ctx = CommandScene().ctx()
     for number in (1, 2):
-        used = set[Need]()
+        usage = set[Need]()
         outcome = await call(
             source,
-            replace(ctx, viewer=Viewer(needs=used)),
+            replace(ctx, viewer=Viewer(needs=usage)),
             "stackspot_agent",
             agent="legal",
             prompt="Hm?",
         )
         assert outcome.text == f"({number}) You said: Hm?"
-        assert used == {("agent", "legal")}
+        assert usage == {("agent", "legal")}
     assert fake.refused == []
 
 
@@ -199,10 +199,10 @@ async def test_an_agent_that_nobody_named_is_not_asked(
 ) -> None:
     source = StackSpotSource(stackspot, Running(), AGENTS)
     for agent in ("01AGENT", "a/b", ""):
-        with pytest.raises(ToolError) as caught:
+        with pytest.raises(ToolError) as error:
             await call(source, CommandScene().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
-        found = (caught.value.code, caught.value.hint)
-        assert found == ("unknown_agent", "these may be asked: legal"), agent
+        matches = (error.value.code, error.value.hint)
+        assert matches == ("unknown_agent", "these may be asked: legal"), agent
     assert fake.requests == []
 
 

@@ -59,11 +59,11 @@ async def test_it_is_replaced_a_minute_before_its_end(
 ) -> None:
     fake.lifetime = lifetime
     await stackspot.check()
-    begun = clock.time
-    clock.time = begun + good
+    time = clock.time
+    clock.time = time + good
     await stackspot.check()
     assert fake.count("token") == 1
-    clock.time = begun + over
+    clock.time = time + over
     await stackspot.check()
     assert fake.count("token") == 2
 

@@ -169,7 +169,7 @@ async def test_reminders_are_shown_above_the_prompt_or_when_a_chat_begins(
 async def test_a_saved_file_is_a_link(ponte: WebPonte, tmp_path: Path) -> None:
     async def script(turn: Turn) -> Answer:
         message = turn.message
-        made = await ponte.files.put(
+        file = await ponte.files.put(
             message.event_key,
             "my plot.png",
             "image/png",
@@ -177,7 +177,7 @@ async def test_a_saved_file_is_a_link(ponte: WebPonte, tmp_path: Path) -> None:
             message.author,
             message.address.conversation,
         )
-        return Answer("A plot.", files=(made,))
+        return Answer("A plot.", files=(file,))
 
     ponte.script = script
     async with at_a_terminal(ponte, tmp_path) as terminal:
@@ -213,12 +213,12 @@ async def test_markdown_is_drawn_when_its_block_has_ended(ponte: WebPonte, tmp_p
 async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
     ponte: WebPonte, tmp_path: Path
 ) -> None:
-    asked, go_on = asyncio.Event(), asyncio.Event()
+    event, go_on = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "first":
             await turn.show("I am")
-            asked.set()
+            event.set()
             await go_on.wait()
             return Answer("I am done.")
         return Answer(f"You said: {turn.message.text}")
@@ -226,7 +226,7 @@ async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
     ponte.script = script
     async with at_a_terminal(ponte, tmp_path) as terminal:
         terminal.type("first\r")
-        await asked.wait()
+        await event.wait()
         await terminal.until("I am")
         terminal.type("second")
         go_on.set()
@@ -240,20 +240,20 @@ async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
 async def test_it_says_for_how_long_it_works_and_ends_with_0_after_a_failure(
     ponte: WebPonte, tmp_path: Path
 ) -> None:
-    seen = asyncio.Event()
+    event = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        if seen.is_set():
+        if event.is_set():
             return Answer("The model's server is not responding.", "failed", code="model_down")
         await turn.show(doing="is reading the tables…")
-        await seen.wait()
+        await event.wait()
         return Answer("There.")
 
     ponte.script = script
     async with at_a_terminal(ponte, tmp_path, "1") as terminal:  # looks at the exit code
         terminal.type("tables?\r")
         await terminal.until(" s · Ponte is reading the tables…")
-        seen.set()
+        event.set()
         await terminal.until("There.")
         terminal.type("hello\r")
         await terminal.until("is not responding")

@@ -145,8 +145,8 @@ async def test_some_words_end_the_session(ponte: WebPonte) -> None:
 async def test_a_file_can_be_read(ponte: WebPonte, tmp_path: Path) -> None:
     (tmp_path / "asked.txt").write_bytes("é\nb\r\n".encode())
     out = io.StringIO()
-    with (tmp_path / "asked.txt").open() as asked:
-        assert await chat.chat(tmp_path / "ponte.sock", asked, out) == 0
+    with (tmp_path / "asked.txt").open() as stream:
+        assert await chat.chat(tmp_path / "ponte.sock", stream, out) == 0
     assert out.getvalue() == "You said: é\nYou said: b\n"
 
 
@@ -179,8 +179,8 @@ async def test_a_message_carries_the_time_zone_of_the_machine(
             patch.setenv("TZ", set_to)
             patch.setattr("os.path.realpath", lambda path, link=link, **_: link)
             await run_piped(ponte, "what day is it?\n")
-    found = [row.message.time_zone for row in ponte.rows.values()]
-    assert found == [zone for _, _, zone in zones]
+    matches = [row.message.time_zone for row in ponte.rows.values()]
+    assert matches == [zone for _, _, zone in zones]
 
 
 async def test_a_message_that_is_forgotten_before_its_answer_is_not_answered(
@@ -297,7 +297,7 @@ async def test_a_card_that_can_be_changed_shows_how(ponte: WebPonte) -> None:
 async def test_code_that_ran_is_written_in_full(ponte: WebPonte, live: bool) -> None:
     async def script(turn: Turn) -> Answer:
         message = turn.message
-        made = await ponte.files.put(
+        file = await ponte.files.put(
             message.event_key,
             "code.py",
             chat.CODE_FILE_TYPE,
@@ -305,7 +305,7 @@ async def test_code_that_ran_is_written_in_full(ponte: WebPonte, live: bool) -> 
             message.author,
             message.address.conversation,
         )
-        return Answer("2", files=(made,))
+        return Answer("2", files=(file,))
 
     assert ponte.home is not None
     ponte.script = script
@@ -321,8 +321,8 @@ def test_a_file_name_does_not_control_the_terminal(live: bool) -> None:
     evil = "a\x1b]8;;mailto:evil\x07b\x1b[2J\nc\u202egnp.png"
     out = Tty() if live else io.StringIO()
     Screen(out).show_extras((), [DownloadedFile(evil, 5_000, f"saved/{evil}")])
-    written = re.sub(r"\x1b\]8;;(file://[!-~]*)?\x1b\\", "", out.getvalue())
-    assert written == "  [ab cgnp.png, 5 kB] saved/ab cgnp.png\n"
+    text = re.sub(r"\x1b\]8;;(file://[!-~]*)?\x1b\\", "", out.getvalue())
+    assert text == "  [ab cgnp.png, 5 kB] saved/ab cgnp.png\n"
     path = "saved/a%1B%5D8%3B%3Bmailto%3Aevil%07b%1B%5B2J%0Ac%E2%80%AEgnp.png\x1b\\"
     assert (path in out.getvalue()) is live
 
@@ -401,8 +401,8 @@ def test_text_is_split_into_rows_that_fit_however_a_terminal_draws_emoji() -> No
         ("日" * 40, 81, 1), ("日" * 81, 81, 3), ("e\u0301" * 80, 80, 1), ("👩\u200d👩" * 2, 80, 1),
         ("👩\u200d👩" * 30, 80, 2), ("❤\ufe0f" * 41, 80, 2),
     ):  # fmt: skip
-        found = split_rows(text, columns)
-        assert (len(found), "".join(found)) == (rows, text.replace("\n", "")), text
+        match = split_rows(text, columns)
+        assert (len(match), "".join(match)) == (rows, text.replace("\n", "")), text
 
 
 async def test_an_answer_cannot_drive_the_terminal(ponte: WebPonte) -> None:
@@ -416,14 +416,14 @@ async def test_an_answer_cannot_drive_the_terminal(ponte: WebPonte) -> None:
 
 
 async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(ponte: WebPonte) -> None:
-    stopped, again = asyncio.Event(), asyncio.Event()
+    event, again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "stop":
-            (again if stopped.is_set() else stopped).set()
+            (again if event.is_set() else event).set()
             return Answer("Stopped.")
         await turn.show("Working")
-        await (stopped if turn.message.text == "work" else asyncio.Event()).wait()
+        await (event if turn.message.text == "work" else asyncio.Event()).wait()
         return Answer("Working", "stopped")
 
     ponte.script = script
@@ -445,11 +445,11 @@ async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(ponte: WebPonte) 
 
 
 async def test_a_restart_in_mid_answer_asks_nothing_twice(ponte: WebPonte) -> None:
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
         await turn.show("Half of it")
-        begun.set()
+        start_event.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -460,7 +460,7 @@ async def test_a_restart_in_mid_answer_asks_nothing_twice(ponte: WebPonte) -> No
     hands, screen = Hands(), Tty()
     task = talking(ponte, hands, screen)
     hands.type("work\n")
-    await begun.wait()
+    await start_event.wait()
     await screen.until("Half of it")
     ponte.script = whole
     await ponte.restart()
@@ -562,8 +562,8 @@ def test_a_block_that_is_longer_than_the_window_is_drawn_once_it_has_ended(
         assert all(int(rows) < 12 for rows in re.findall(r"\x1b\[(\d+)A", tty.getvalue()))
     screen.show_answer({"response": text, "cards": []})
     lines = screen_lines(tty.getvalue(), columns)
-    wanted = ["Before.", *screen_lines(render_markdown(source), columns), "The end."]
-    assert list(filter(None, lines)) == list(filter(None, wanted))
+    targets = ["Before.", *screen_lines(render_markdown(source), columns), "The end."]
+    assert list(filter(None, lines)) == list(filter(None, targets))
     assert not any(mark in "".join(lines) for mark in ("**", "```", "| -"))
 
 
@@ -599,8 +599,8 @@ def test_nothing_that_the_model_wrote_is_lost(
     text: str, lines: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Line breaks, the backslashes of formulas, and the addresses of pictures."""
-    shown = on_a_screen(text, [], 80, monkeypatch)
-    assert list(filter(None, shown)) == list(filter(None, lines))
+    view = on_a_screen(text, [], 80, monkeypatch)
+    assert list(filter(None, view)) == list(filter(None, lines))
 
 
 def test_the_line_of_progress_fits_the_window_and_can_be_erased(
@@ -623,8 +623,8 @@ def test_names_of_quick_commands_are_completed_after_their_command_alone() -> No
         ("usage us", []),
         ("quick-command us", ["usual-report"]),
     ):
-        found = completer.get_completions(Document(text), event)
-        assert [completion.text for completion in found] == names, text
+        completions = completer.get_completions(Document(text), event)
+        assert [completion.text for completion in completions] == names, text
 
 
 @pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])

@@ -121,8 +121,8 @@ class CorkAdapter:
             Attachment(name, type, len(data), reference=f"{note.id} {number}")
             for number, (name, type, data) in enumerate(note.files)
         ]
-        named = "".join(f" [file: {file.name}]" for file in files)
-        quote = Quote(note.author.title(), note.text + named, True)
+        text = "".join(f" [file: {file.name}]" for file in files)
+        quote = Quote(note.author.title(), note.text + text, True)
         return replace(message, context=(quote,), attachments=tuple(files)), ()
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:

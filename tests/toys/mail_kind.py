@@ -91,8 +91,10 @@ class MailOffice:
         return MailBatch(self.server, draft, self._ids)
 
     def revert(self, change: Change) -> Draft:
-        (sent,) = change.written_steps
-        return replace(change.draft, rows=(RowWrite(sent.write.id, before=sent.write.after),))
+        (written_step,) = change.written_steps
+        return replace(
+            change.draft, rows=(RowWrite(written_step.write.id, before=written_step.write.after),)
+        )
 
 
 @dataclass

@@ -56,12 +56,12 @@ class Process:
 
         async def step(self_of_store: Any, *given: Any, **more: Any) -> Any:
             await self._end_here()
-            stored = await method(self_of_store, *given, **more)
+            record = await method(self_of_store, *given, **more)
             self.steps.append(name)
             await self._end_here()
             if name == "end_turn":
                 self.ended.set()
-            return stored
+            return record
 
         return step
 
@@ -143,8 +143,8 @@ class SlackOffice(Office):
 
     async def ask(self, text: str, *, second: bool = False) -> str:
         person = self.bob if second else self.alice
-        said = self.slack.say(person, self.general, f"{self.slack.bot} {text}")
-        return (await self.slack.wait_for_answer(said)).visible_text
+        message = self.slack.say(person, self.general, f"{self.slack.bot} {text}")
+        return (await self.slack.wait_for_answer(message)).visible_text
 
 
 class DiscordOffice(Office):
@@ -178,11 +178,11 @@ class DiscordOffice(Office):
 
     async def ask(self, text: str, *, second: bool = False) -> str:
         person, world = self.bia if second else self.ana, self.discord.world
-        said = await person.mention(text, self.channel)
+        message = await person.mention(text, self.channel)
 
         def answers() -> list[Payload]:
-            found = world.messages_by(world.me.id, self.channel.id)
-            return [post for post in found if int(post["id"]) > int(said["id"])]
+            messages = world.messages_by(world.me.id, self.channel.id)
+            return [post for post in messages if int(post["id"]) > int(message["id"])]
 
         await self.discord.wait_until(answers)
         seq = await self.last_seq()
@@ -212,8 +212,8 @@ class PageOffice(Office):
         await self.ask(text)
 
     async def posts(self) -> list[str]:
-        shown = (await self.browser.get("/conversations/main")).json()
-        return [one["text"] for one in shown["messages"] if one["role"] == "assistant"]
+        body = (await self.browser.get("/conversations/main")).json()
+        return [one["text"] for one in body["messages"] if one["role"] == "assistant"]
 
     async def ask(self, text: str, *, second: bool = False) -> str:
         client: httpx.AsyncClient = self.ana if second else self.browser

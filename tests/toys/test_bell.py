@@ -60,7 +60,7 @@ def run(home: Path, *lines: tuple[str, Mapping[str, str]]) -> Iterator[Any]:
         "PONTE_CODE": "off",
         "LANG": "C.UTF-8",
     }
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", SHELL, json.dumps(lines)],
         env=env,
         cwd=home.parent,
@@ -68,8 +68,8 @@ def run(home: Path, *lines: tuple[str, Mapping[str, str]]) -> Iterator[Any]:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    yield from map(json.loads, done.stdout.splitlines())
+    assert result.returncode == 0, result.stderr
+    yield from map(json.loads, result.stdout.splitlines())
 
 
 @pytest.mark.slow
@@ -86,9 +86,9 @@ def test_it_is_a_command_with_help_and_json(tmp_path: Path) -> None:
         ("audit --event bell-rung", {}),
         *(("bell ring", {"PONTE_LOCALE": locale}) for locale in ("", "fr", "pt-BR")),
     )
-    code, told, _ = next(results)
-    assert (code, len(re.findall(r"^  bell\b", told, re.M))) == (0, 1)
-    _, told, _ = next(results)
+    code, text, _ = next(results)
+    assert (code, len(re.findall(r"^  bell\b", text, re.M))) == (0, 1)
+    _, text, _ = next(results)
     for words in (
         "Ring a bell.",
         "Which bell.",
@@ -97,7 +97,7 @@ def test_it_is_a_command_with_help_and_json(tmp_path: Path) -> None:
         "--json",
         "Example: ponte bell ring front --times 2",
     ):
-        assert words in told, words
+        assert words in text, words
     assert next(results)[1].splitlines() == ["bell   tone", "front  440", "back   220"]
     assert next(results) == [0, "bell: front\nsound: ding ding\nby: operator\n", ""]
     assert json.loads(next(results)[1])["sound"] == "ding "
@@ -137,13 +137,13 @@ async def test_it_is_on_the_socket_and_the_page_and_completes_names(tmp_path: Pa
             assert (await desk.send("ana", do, "operations")).status_code == status, do
         lines = (await desk.act("audit", event="bell-rung"))["lines"]
         assert [line["asker"] for line in lines] == ["web:ana"]
-        typed = {
+        typed_text = {
             "_PONTE_COMPLETE": "complete_bash",
             "COMP_WORDS": "ponte bell ring fr",
             "COMP_CWORD": "3",
         }
-        (completed,) = await asyncio.to_thread(lambda: [*run(tmp_path / "home", ("", typed))])
-        assert completed[1].split() == ["front"]
+        (result,) = await asyncio.to_thread(lambda: [*run(tmp_path / "home", ("", typed_text))])
+        assert result[1].split() == ["front"]
 
 
 def test_a_secret_is_never_on_the_page() -> None:

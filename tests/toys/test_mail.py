@@ -109,11 +109,11 @@ async def test_a_mail_is_answered_by_the_rules_of_its_origin(
 ) -> None:
     await room.office.write("a secret plan")
     answer = await room.receive("m1", SHOP, "See https://evil.example/x")
-    told = "You said: See `https://evil.example/x`"
-    assert answer.text == f"{told}\n\n_Mail m1 from `{SHOP}`_", "its address is no link"
-    (heard,) = room.office.model.asks[1:]
-    assert PREFACE in heard.preface
-    assert await heard.history() == [], "it reads nothing of the conversation"
+    text = "You said: See `https://evil.example/x`"
+    assert answer.text == f"{text}\n\n_Mail m1 from `{SHOP}`_", "its address is no link"
+    (ask,) = room.office.model.asks[1:]
+    assert PREFACE in ask.preface
+    assert await ask.history() == [], "it reads nothing of the conversation"
 
     (card,) = (await room.receive("m2", SHOP, ADD)).cards
     assert card.state == "open", "no policy approves what a mail leads to"
@@ -141,12 +141,12 @@ async def test_a_mail_has_the_rights_of_its_sender(room: Mailroom) -> None:
         answer = await room.receive(f"m{number}", GUEST, text)
         assert answer.text.startswith("You said: error: there is no tool 'table_"), answer.text
         assert not answer.cards
-    asked = len(room.office.model.asks)
-    refused = await room.receive("m4", STRANGER, READ)
-    assert refused.text == "Programs can't do this. A person must ask for it."
-    assert (refused.code, refused.is_private) == ("forbidden", False)
-    assert (await room.office.posts())[-1] == refused.text
-    assert len(room.office.model.asks) == asked
+    count = len(room.office.model.asks)
+    message = await room.receive("m4", STRANGER, READ)
+    assert message.text == "Programs can't do this. A person must ask for it."
+    assert (message.code, message.is_private) == ("forbidden", False)
+    assert (await room.office.posts())[-1] == message.text
+    assert len(room.office.model.asks) == count
     lines = (await room.office.engine.people.audit.read())[0][::-1]
     assert [one["asker"] for one in lines if one["event"] == "action-refused"] == [
         f"mail:{STRANGER}"
@@ -164,7 +164,7 @@ async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
     steps = list(process.steps)
     assert len(steps) > 5
     for number in range(len(steps) + 1):
-        asks, posts, ended = (len(room.office.model.asks), await room.count_answers(), mails.ended)
+        asks, posts, end = (len(room.office.model.asks), await room.count_answers(), mails.ended)
         process.restart(ends_after=number)
         seq = await room.store(f"m{number}", SHOP, ADD)
         await process.lost.wait()
@@ -180,7 +180,7 @@ async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
         assert card.state == "open", lost_after
         assert len(room.office.model.asks) == asks + 1, lost_after
         assert await room.count_answers() == posts + 1, lost_after
-        assert mails.ended == ended + (lost_after != "end_turn"), lost_after
+        assert mails.ended == end + (lost_after != "end_turn"), lost_after
     proposals = await room.office.engine.changes.ledger.list_of_conversation("", 100)
     assert len(proposals) == len(steps) + 2
     assert room.table.applied == []

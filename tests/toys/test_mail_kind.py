@@ -39,18 +39,18 @@ class PostRoom:
     async def propose(self, to: str = BEA) -> str:
         """Ask for a mail, and return the id of its change."""
         call = f"call mail_send {json.dumps({'to': to, 'text': 'Lunch at noon?'})}"
-        shown = await self.office.ask(call)
-        assert f"Send a mail to {to}" in shown
-        assert "Lunch at noon?" in shown, "who approves it must see all of it"
+        answer = await self.office.ask(call)
+        assert f"Send a mail to {to}" in answer
+        assert "Lunch at noon?" in answer, "who approves it must see all of it"
         return (await self.changes())[0].id
 
     async def decide(self, action: str, id: str, *, second: bool = False) -> str:
         """Type a decision, and again as the answer demands if it first shows the change."""
-        shown = await self.office.ask(f"{action} {id}", second=second)
-        if code := re.search(rf"`?approve ({id}-\d+)", shown):
-            assert "Lunch at noon?" in shown
-            shown = await self.office.ask(f"approve {code[1]}", second=second)
-        return shown
+        answer = await self.office.ask(f"{action} {id}", second=second)
+        if code := re.search(rf"`?approve ({id}-\d+)", answer):
+            assert "Lunch at noon?" in answer
+            answer = await self.office.ask(f"approve {code[1]}", second=second)
+        return answer
 
     async def changes(self) -> list[Change]:
         """Return all changes, newest first."""
@@ -97,8 +97,8 @@ async def room(
 
 async def test_a_mail_is_proposed_decided_sent_and_taken_back(room: PostRoom) -> None:
     server = room.mails.server
-    denied = await room.propose()
-    assert "Denied by" in await room.decide("deny", denied)
+    proposal = await room.propose()
+    assert "Denied by" in await room.decide("deny", proposal)
     assert server.calls == 0
 
     first = await room.propose()
@@ -123,7 +123,7 @@ async def test_a_mail_is_proposed_decided_sent_and_taken_back(room: PostRoom) ->
 async def test_a_mail_fails_half_way(room: PostRoom) -> None:
     """A mail whose answer was lost is found by its id. One that did not come is not sent again,
     because it may still come, and is paid for."""
-    for fault, words, state, sent, paid in (
+    for fault, words, state, request, payment in (
         ("refused", f"Nothing was changed. {REFUSED}", "failed", 0, 0),
         ("lost", "Done.", "done", 1, 1),
         ("never came", UNKNOWN, "partial", 1, 2),
@@ -131,8 +131,8 @@ async def test_a_mail_fails_half_way(room: PostRoom) -> None:
         id = await room.propose()
         room.mails.server.fault = fault
         assert words in await room.decide("approve", id), fault
-        assert (await room.state(id), len(room.mails.server.sent)) == (state, sent)
-        assert await room.cost() == paid * PRICE, fault
+        assert (await room.state(id), len(room.mails.server.sent)) == (state, request)
+        assert await room.cost() == payment * PRICE, fault
         calls = room.mails.server.calls
         await room.decide("approve", id)
         assert room.mails.server.calls == calls
@@ -150,12 +150,12 @@ async def test_no_mail_is_sent_twice_if_the_process_is_lost_after_any_step(
     steps = list(process.steps)
     assert steps == ["claim", "record", "record", "finish"]
     for number in range(1, len(steps)):
-        id, sent = await room.propose(), len(server.sent)
+        id, count = await room.propose(), len(server.sent)
         process.restart(ends_after=number)
         decision = asyncio.create_task(office.ask(f"approve {id}"))
         await process.lost.wait()
         seq = await office.last_seq()
-        was_sent = len(server.sent) - sent
+        was_sent = len(server.sent) - count
         decision.cancel()
         await asyncio.gather(decision, return_exceptions=True)
         process.gone.set()
@@ -166,4 +166,4 @@ async def test_no_mail_is_sent_twice_if_the_process_is_lost_after_any_step(
         is_lost_in_write = number == 2 and not was_sent
         assert await room.state(id) == ("partial" if is_lost_in_write else "done"), number
         assert (UNKNOWN if is_lost_in_write else "Done.") in answer.text, number
-        assert len(server.sent) == sent + (not is_lost_in_write), number
+        assert len(server.sent) == count + (not is_lost_in_write), number

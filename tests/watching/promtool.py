@@ -17,13 +17,13 @@ def missing() -> str:
 
 def ask(*words: str, given: str = "") -> str:
     """What it says; raises AssertionError where it objects."""
-    done = subprocess.run(
+    result = subprocess.run(
         [str(_program()), *words], input=given, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
 
 
 def _program() -> str | None:
-    kept = CACHE / "promtool"
-    return str(kept) if kept.exists() else shutil.which("promtool")
+    program = CACHE / "promtool"
+    return str(program) if program.exists() else shutil.which("promtool")

@@ -59,11 +59,11 @@ class Alert:
 @functools.cache
 def events() -> Sequence[Event]:
     """Every warning and error of ours, by log and words."""
-    found: set[Event] = set()
+    values: set[Event] = set()
     for path in list_sources():
-        found |= set(_events(parse(path), str(path.relative_to(ROOT))))
-    found |= {Event(log, "background task failed", "error") for log in _owners()}
-    return sorted(found, key=lambda event: (event.logger, event.words))
+        values |= set(_events(parse(path), str(path.relative_to(ROOT))))
+    values |= {Event(log, "background task failed", "error") for log in _owners()}
+    return sorted(values, key=lambda event: (event.logger, event.words))
 
 
 def _events(tree: ast.Module, path: str) -> Iterator[Event]:
@@ -72,8 +72,8 @@ def _events(tree: ast.Module, path: str) -> Iterator[Event]:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         owner, level = node.func.value, LEVELS.get(node.func.attr, "")
-        made = isinstance(owner, ast.Call) and ast.unparse(owner.func).endswith("get_logger")
-        logger = _constant(owner.args[0]) if made else logs.get(ast.unparse(owner))  # type: ignore[attr-defined]
+        result = isinstance(owner, ast.Call) and ast.unparse(owner.func).endswith("get_logger")
+        logger = _constant(owner.args[0]) if result else logs.get(ast.unparse(owner))  # type: ignore[attr-defined]
         if not level or logger is None:
             continue
         words = _constant(node.args[0])
@@ -86,9 +86,9 @@ def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Names of loggers in a file, as they are written there, and of the logs."""
     for node in walk_nodes(tree):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            called = node.value
-            if ast.unparse(called.func) == "structlog.get_logger":
-                yield ast.unparse(node.targets[0]), _constant(called.args[0]) or BY_PLATFORM
+            value = node.value
+            if ast.unparse(value.func) == "structlog.get_logger":
+                yield ast.unparse(node.targets[0]), _constant(value.args[0]) or BY_PLATFORM
 
 
 def _owners() -> set[str]:
@@ -117,9 +117,9 @@ def alerts() -> Sequence[Alert]:
 
 
 def _field(block: str, name: str) -> str:
-    found = re.search(rf"^ +{name}: (.+)$", block, re.MULTILINE)
-    assert found, f"no {name} in\n{block}"
-    return found[1]
+    match = re.search(rf"^ +{name}: (.+)$", block, re.MULTILINE)
+    assert match, f"no {name} in\n{block}"
+    return match[1]
 
 
 def metric_rows() -> str:
@@ -130,15 +130,15 @@ def metric_rows() -> str:
             continue
         name = {"counter": f"{one.name}_total", "info": f"{one.name}_info"}.get(one.type, one.name)
         kind = ", ".join([one.type, *(f"`{label}`" for label in _labels(one.name))])
-        told = one.documentation + (" ⁂" if one.name in SHARED_METRICS else "")
-        lines.append(f"- `{name}` ({kind}): {told}")
+        texts = one.documentation + (" ⁂" if one.name in SHARED_METRICS else "")
+        lines.append(f"- `{name}` ({kind}): {texts}")
     return "\n".join(lines)
 
 
 def _labels(name: str) -> Sequence[str]:
-    for known in vars(metrics).values():
-        if getattr(known, "_name", "") == name:
-            labels: Sequence[str] = known._labelnames
+    for metric in vars(metrics).values():
+        if getattr(metric, "_name", "") == name:
+            labels: Sequence[str] = metric._labelnames
             return labels
     raise AssertionError(f"{name} is not one of core.observability.metrics")
 
@@ -161,9 +161,9 @@ def known_events(page: str) -> Mapping[str, str]:
 def updated_pages() -> Mapping[Path, str]:
     """Return each page with its table as the code has it now."""
     events_page = PAGES["events"].read_text("utf-8")
-    made = {"metrics": metric_rows(), "events": event_rows(known_events(events_page))}
+    definition = {"metrics": metric_rows(), "events": event_rows(known_events(events_page))}
     return {
-        path: with_section(path.read_text("utf-8"), name, made[name])
+        path: with_section(path.read_text("utf-8"), name, definition[name])
         for name, path in PAGES.items()
     }
 

@@ -46,15 +46,15 @@ def known_sample_names() -> set[str]:
     "expression", [*(alert.expression for alert in tables.alerts()), *expressions()]
 )
 def test_what_is_asked_for_is_told(expression: str) -> None:
-    asked = set(re.findall(r"\b(?:ponte|process|python)_\w+|\bup\b", expression))
-    assert asked
-    assert asked <= known_sample_names()
+    values = set(re.findall(r"\b(?:ponte|process|python)_\w+|\bup\b", expression))
+    assert values
+    assert values <= known_sample_names()
     labels = set(re.findall(r'(\w+)=~?"|(\w+)!="', expression))
     grouped = re.findall(r"by \(([\w, ]+)\)", expression)
-    told = {label for pair in labels for label in pair if label}
-    told |= {label for group in grouped for label in group.split(", ")}
+    texts = {label for pair in labels for label in pair if label}
+    texts |= {label for group in grouped for label in group.split(", ")}
     own = {one for each in vars(metrics).values() for one in getattr(each, "_labelnames", ())}
-    assert told <= own | {"job", "instance", "le"}
+    assert texts <= own | {"job", "instance", "le"}
 
 
 def test_each_alert_says_what_it_means_and_what_to_do() -> None:
@@ -67,8 +67,8 @@ def test_each_alert_says_what_it_means_and_what_to_do() -> None:
 
 
 def test_each_alert_is_tried() -> None:
-    tried = re.findall(r'\{alertname="(\w+)"\}', CASES.read_text())
-    assert sorted(tried) == sorted(alert.name for alert in tables.alerts())
+    matches = re.findall(r'\{alertname="(\w+)"\}', CASES.read_text())
+    assert sorted(matches) == sorted(alert.name for alert in tables.alerts())
 
 
 def test_the_dashboard_has_distinct_panels_on_its_grid() -> None:
@@ -84,8 +84,8 @@ def test_the_dashboard_has_distinct_panels_on_its_grid() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("checker")
 def test_prometheus_takes_the_rules() -> None:
-    told = promtool.ask("check", "rules", str(tables.RULES))
-    assert f"{len(tables.alerts())} rules found" in told
+    answer = promtool.ask("check", "rules", str(tables.RULES))
+    assert f"{len(tables.alerts())} rules found" in answer
 
 
 @pytest.mark.slow
@@ -111,6 +111,6 @@ def test_prometheus_takes_the_board_s_questions(tmp_path: Path) -> None:
 def test_prometheus_takes_the_exposition() -> None:
     metrics.count_turn("web", "done", 1.0)
     metrics.set_build_info("0", "sqlite")
-    shown = metrics.render_metrics()
-    assert "_created" not in shown
-    promtool.ask("check", "metrics", given=shown)
+    view = metrics.render_metrics()
+    assert "_created" not in view
+    promtool.ask("check", "metrics", given=view)

@@ -47,9 +47,9 @@ async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
     headers = "authorization=Bearer%20abc,x-team=ponte"
     traces = Traces.from_settings(settings(collector.url, otel_exporter_otlp_headers=headers))
     await send_turn(traces)
-    ((path, sent, request),) = collector.asked
+    ((path, requests, request),) = collector.asked
     assert path == "/v1/traces"
-    assert (sent["authorization"], sent["x-team"]) == ("Bearer abc", "ponte")
+    assert (requests["authorization"], requests["x-team"]) == ("Bearer abc", "ponte")
     (span,) = collector.spans()
     assert int.from_bytes(span.trace_id, "big") == tracing.trace_id_of("turn1")
     assert int.from_bytes(span.span_id, "big") == tracing.root_span_id_of("turn1")
@@ -84,8 +84,8 @@ async def test_what_is_sampled_out_is_not_sent(
 
 async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> None:
     collector.status = 400
-    lost = metrics.spans.labels("lost")._value
-    before = lost.get()
+    lost_spans = metrics.spans.labels("lost")._value
+    before = lost_spans.get()
     with capture_logs() as logs:
         traces = Traces.from_settings(settings(collector.url))
         assert traces
@@ -95,9 +95,9 @@ async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> No
         collector.status = 200
         record_turn(traces, "turn3")
         await traces.close(5.0)
-    told = [(line["log_level"], line["event"]) for line in logs]
-    assert told == [("warning", "could not export spans"), ("info", "span export works again")]
-    assert lost.get() == before + 3
+    texts = [(line["log_level"], line["event"]) for line in logs]
+    assert texts == [("warning", "could not export spans"), ("info", "span export works again")]
+    assert lost_spans.get() == before + 3
 
 
 async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +124,9 @@ async def test_a_redirect_is_not_followed(collector: Collector) -> None:
 
 def test_none_where_none_are_asked_for_and_its_secret_is_one() -> None:
     assert Traces.from_settings(Settings()) is None
-    given = settings("https://traces.example", otel_exporter_otlp_headers="x-key=hunter2")
-    assert "x-key=hunter2" in given.secrets
-    assert "hunter2" not in repr(given)
+    environment = settings("https://traces.example", otel_exporter_otlp_headers="x-key=hunter2")
+    assert "x-key=hunter2" in environment.secrets
+    assert "hunter2" not in repr(environment)
 
 
 def test_a_secret_of_the_environment_goes_to_no_address_of_a_file(
@@ -144,7 +144,7 @@ def test_without_the_packages_the_setting_says_what_is_missing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
     assert Traces.from_settings(Settings()) is None
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as error:
         Traces.from_settings(settings("http://localhost:4318"))
-    assert str(caught.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
-    assert "requirements-otel.txt" in str(caught.value)
+    assert str(error.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
+    assert "requirements-otel.txt" in str(error.value)

@@ -88,7 +88,7 @@ async def test_queue_model_tool_and_posting_are_told_apart(
         await running_bot.wait_for_answer(receipt)
     spans = span_exporter.get_finished_spans()
     names = [span.name for span in spans]
-    asked = [span for span in spans if span.name == "chat echo"]
+    questions = [span for span in spans if span.name == "chat echo"]
     assert sorted(names) == [
         "chat echo",
         "chat echo",
@@ -109,20 +109,20 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     assert facts(root)["ponte.turn.id"] == one.turn
     assert facts(root)["ponte.turn.status"] == "done"
     assert facts(root)["gen_ai.operation.name"] == "invoke_agent"
-    called = facts(asked[0])
-    assert called["gen_ai.operation.name"] == "chat"
-    assert called["gen_ai.provider.name"] == "openai"
-    assert called["gen_ai.request.model"] == "echo"
-    assert called["gen_ai.usage.input_tokens"] == 100
-    assert called["gen_ai.usage.cache_read.input_tokens"] == 40
-    assert called["ponte.cost.dollars"] == 0.25
-    assert asked[0].kind is trace.SpanKind.CLIENT
-    assert "gen_ai.response.time_to_first_chunk" not in called  # it called a tool without a word
-    assert facts(asked[1])["gen_ai.response.time_to_first_chunk"] >= 0
+    call = facts(questions[0])
+    assert call["gen_ai.operation.name"] == "chat"
+    assert call["gen_ai.provider.name"] == "openai"
+    assert call["gen_ai.request.model"] == "echo"
+    assert call["gen_ai.usage.input_tokens"] == 100
+    assert call["gen_ai.usage.cache_read.input_tokens"] == 40
+    assert call["ponte.cost.dollars"] == 0.25
+    assert questions[0].kind is trace.SpanKind.CLIENT
+    assert "gen_ai.response.time_to_first_chunk" not in call  # it called a tool without a word
+    assert facts(questions[1])["gen_ai.response.time_to_first_chunk"] >= 0
     tool = by_name(span_exporter)["execute_tool unknown"]
     assert facts(tool)["ponte.tool.outcome"] == "error"
     assert tool.status.status_code is trace.StatusCode.ERROR
-    assert called["gen_ai.conversation.id"] == facts(root)["gen_ai.conversation.id"]
+    assert call["gen_ai.conversation.id"] == facts(root)["gen_ai.conversation.id"]
 
 
 async def test_nobody_s_words_or_names_stand_in_it(
@@ -131,10 +131,10 @@ async def test_nobody_s_words_or_names_stand_in_it(
     async with bot_home.open(EchoModel()) as running_bot:
         await running_bot.ask(SECRET)
         await running_bot.ask(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
-    told = json.dumps([json.loads(span.to_json()) for span in span_exporter.get_finished_spans()])
-    assert told.count("invoke_agent Ponte") == 2
+    body = json.dumps([json.loads(span.to_json()) for span in span_exporter.get_finished_spans()])
+    assert body.count("invoke_agent Ponte") == 2
     for word in ("Aldeia", "margin", "Ana", "owner", "C1", "k1"):
-        assert word not in told, word
+        assert word not in body, word
 
 
 async def test_a_failure_is_its_code(
@@ -176,18 +176,18 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
     }
     parents = {span.parent.span_id for span in spans if span.parent}
     assert parents == {tracing.root_span_id_of(one.turn)}
-    stopped = next(span for span in spans if span.name == "chat echo")
-    assert facts(stopped)["error.type"] == "cancelled"
+    stopped_span = next(span for span in spans if span.name == "chat echo")
+    assert facts(stopped_span)["error.type"] == "cancelled"
 
 
 async def test_turns_beside_each_other_do_not_mix(
     bot_home: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     async with bot_home.open(EchoModel(delay=0.01)) as running_bot:
-        said = [await running_bot.send("hello", channel=f"C{n}") for n in range(5)]
-        for _, receipt in said:
+        messages = [await running_bot.send("hello", channel=f"C{n}") for n in range(5)]
+        for _, receipt in messages:
             await running_bot.wait_for_answer(receipt)
-    for one, _ in said:
+    for one, _ in messages:
         all = span_exporter.get_finished_spans()
         own = [span for span in all if trace_of(span) == tracing.trace_id_of(one.turn)]
         assert sorted(span.name for span in own) == [

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def ponte(address: str, home: Path, url: str) -> Iterator[tuple[Command, httpx.Client]]:
     """One that is ready, and a client at its home's socket."""
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-    given = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "OTEL_EXPORTER_OTLP_ENDPOINT": url}
-    with Command(address, ["run"], ours | given, home.parent) as process:
+    options = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "OTEL_EXPORTER_OTLP_ENDPOINT": url}
+    with Command(address, ["run"], ours | options, home.parent) as process:
         assert process.stdout
         try:
             assert any("ready" in line for line in iter(process.stdout.readline, ""))
@@ -41,13 +41,13 @@ def test_a_turn_s_trace_leaves_before_the_end_and_metrics_tell_the_parts(
     tmp_path: Path, collector: Collector, commands: str
 ) -> None:
     with ponte(commands, tmp_path / "home", collector.url) as (process, client):
-        said = client.post("/chat", json={"message": "hello"}).json()
-        assert said["status"] == "done"
-        shown = client.get("/metrics").text
+        body = client.post("/chat", json={"message": "hello"}).json()
+        assert body["status"] == "done"
+        text = client.get("/metrics").text
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
         assert "trace" not in process.stderr.read()
-    lines = shown.splitlines()
+    lines = text.splitlines()
     for line in (
         'ponte_part_up{part="web"} 1.0',
         'ponte_part_up{part="model"} 1.0',
@@ -60,10 +60,10 @@ def test_a_turn_s_trace_leaves_before_the_end_and_metrics_tell_the_parts(
         assert line in lines
     assert any(line.startswith("ponte_model_first_token_seconds_count{model=") for line in lines)
     assert any(line.startswith("ponte_build_info{") for line in lines)
-    assert re.search(r"^ponte_disk_free_ratio 0\.\d+$", shown, re.MULTILINE)
-    assert 'part="slack"' not in shown  # it is not set up
+    assert re.search(r"^ponte_disk_free_ratio 0\.\d+$", text, re.MULTILINE)
+    assert 'part="slack"' not in text  # it is not set up
     spans = collector.spans()
     assert {"invoke_agent Ponte", "queue", "post"} <= {span.name for span in spans}
     assert {int.from_bytes(span.trace_id, "big") for span in spans} == {
-        tracing.trace_id_of(said["turn"])
+        tracing.trace_id_of(body["turn"])
     }

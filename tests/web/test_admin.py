@@ -46,9 +46,9 @@ class Desk:
     async def form(self, who: str, tab: str = "people") -> str:
         """Return the value that stands in the forms of this person's page."""
         page = await self[who].get(f"/admin/{tab}")
-        found = re.search(r'name="form" value="([^"]+)"', page.text)
-        assert found is not None, page.text
-        return html.unescape(found[1])
+        match = re.search(r'name="form" value="([^"]+)"', page.text)
+        assert match is not None, page.text
+        return html.unescape(match[1])
 
     async def send(
         self, who: str, do: str, tab: str = "people", form: str = "-", **arguments: str
@@ -72,10 +72,10 @@ def _new_file(home: Path) -> Path:
 @asynccontextmanager
 async def open_desk(home: Path, **settings: Any) -> AsyncIterator[Desk]:
     config = _new_file(home)
-    given = {"ponte_web": "on", "ponte_admins": ADMINS, "ponte_config": config, **settings}
+    options = {"ponte_web": "on", "ponte_admins": ADMINS, "ponte_config": config, **settings}
     async with AsyncExitStack() as stack:
         team = await stack.enter_async_context(office(home))
-        await stack.enter_async_context(team.open(**given))
+        await stack.enter_async_context(team.open(**options))
         transport = httpx.AsyncHTTPTransport(uds=str(home / "ponte.sock"))
         socket = httpx.AsyncClient(base_url="http://ponte", transport=transport, timeout=60)
         await stack.enter_async_context(socket)
@@ -198,44 +198,44 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
         if do == "add":
             assert (await eve.post("/login", json={"token": links[0]})).status_code == 200
             assert (await eve.get("/me")).json()["name"] == "eve"
-    ended = await eve.get("/me")
-    assert (ended.status_code, ended.json()["error"]["code"]) == (401, "session_ended")
-    assert "Your sign-in link was replaced" in ended.json()["error"]["message"]
+    response = await eve.get("/me")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "session_ended")
+    assert "Your sign-in link was replaced" in response.json()["error"]["message"]
     assert (await eve.post("/login", json={"token": links[0]})).status_code == 401
     assert (await eve.post("/login", json={"token": links[1]})).status_code == 200
-    removed = await desk.send("owner", "people remove", name="eve")
-    assert (removed.status_code, "eve can no longer sign in" in removed.text) == (200, True)
+    removal = await desk.send("owner", "people remove", name="eve")
+    assert (removal.status_code, "eve can no longer sign in" in removal.text) == (200, True)
     assert (await eve.get("/me")).status_code == 401
     await eve.aclose()
     lines = (await desk.act("audit"))["lines"][::-1]
-    done = [(one["event"], one["asker"]) for one in lines if one.get("person") == "web:eve"]
-    assert done == [
+    outcomes = [(one["event"], one["asker"]) for one in lines if one.get("person") == "web:eve"]
+    assert outcomes == [
         ("person-added", "web:owner"),
         ("person-link-renewed", "web:owner"),
         ("person-removed", "web:owner"),
     ]
     page = await desk["ana"].get("/admin/audit")
-    assert all(event in page.text for event, _ in done)
+    assert all(event in page.text for event, _ in outcomes)
 
 
 async def test_api_tokens_are_listed_and_revoked(desk: Desk) -> None:
     """Each with its person and age, for admins too; only the owner revokes. Its person reads it."""
-    made = await desk.act("people/token", name="bob", label="<b>shop", days=30)
+    result = await desk.act("people/token", name="bob", label="<b>shop", days=30)
     for name in ("owner", "ana"):
         page = (await desk[name].get("/admin/people")).text
-        row = page[page.index(made["id"]) - 200 : page.index(made["id"]) + 300]
-        assert (made["token"] in page, "&lt;b&gt;shop" in row, "never" in row, "bob" in row) == (
+        row = page[page.index(result["id"]) - 200 : page.index(result["id"]) + 300]
+        assert (result["token"] in page, "&lt;b&gt;shop" in row, "never" in row, "bob" in row) == (
             False,
             True,
             True,
             True,
         ), name
         assert ('value="people revoke"' in page) is (name == "owner")
-    assert (await desk.send("ana", "people revoke", id=made["id"])).status_code == 403
+    assert (await desk.send("ana", "people revoke", id=result["id"])).status_code == 403
     assert (await desk.send("owner", "people revoke", id="0")).status_code == 404
-    answer = await desk.send("owner", "people revoke", id=made["id"])
+    answer = await desk.send("owner", "people revoke", id=result["id"])
     assert answer.status_code == 200
-    assert f"Revoked API token {made['id']} (bob)." in answer.text
+    assert f"Revoked API token {result['id']} (bob)." in answer.text
     assert [one["person"] for one in await desk.act("people/tokens")] == ["owner"]
     notices = (await desk["bob"].get("/me", headers={"Accept-Language": "fr"})).json()["notices"]
     for one, verb in zip(notices, ("a créé", "a révoqué"), strict=True):
@@ -351,9 +351,11 @@ async def test_the_checks_are_those_of_doctor(own_desk: Desk) -> None:
     plain = re.sub(r"</?code>", "`", page)
     settings = desk.team.settings
     assert settings is not None
-    found = [one async for one in check_everything(Start(settings, Config(), Home(desk.team.home)))]
-    assert len(found) > 10
-    for one in found:
+    matches = [
+        one async for one in check_everything(Start(settings, Config(), Home(desk.team.home)))
+    ]
+    assert len(matches) > 10
+    for one in matches:
         assert html.escape(one.words) in plain, one
 
 
@@ -395,8 +397,8 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
     for action, code in (("show", "not_found"), ("delete", "not_found")):
         assert (await desk.act(f"schedules/{action}", id="x"))["error"]["code"] == code
     lines = (await desk.act("audit"))["lines"][::-1]
-    done = [line["event"] for line in lines if line["asker"] == "operator"]
-    assert [event for event in done if event.startswith("schedule-")] == [
+    outcomes = [line["event"] for line in lines if line["asker"] == "operator"]
+    assert [event for event in outcomes if event.startswith("schedule-")] == [
         "schedule-paused",
         "schedule-resumed",
         "schedule-run-requested",
@@ -407,7 +409,7 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
 async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
     """Each state offers its buttons, and a form that is sent twice starts one run."""
     add_schedule(desk.team.home)
-    for action, words, offered in (
+    for action, words, offer in (
         ("pause", "Paused abc234.", ["resume", "run", "delete"]),
         ("resume", "Resumed abc234. Its next run is on ", ["pause", "run", "delete"]),
         ("run", "Started a run of abc234.", []),
@@ -424,10 +426,10 @@ async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
             assert len(runs) == 1
             assert re.search(r'data-head="last run">[^<–]+: \w', answer.text)
         else:
-            assert re.findall(r'name="do" value="schedules (\w+)"', answer.text) == offered, action
+            assert re.findall(r'name="do" value="schedules (\w+)"', answer.text) == offer, action
     lines = (await desk.act("audit"))["lines"][::-1]
-    done = [line["event"] for line in lines if line["asker"] == "web:ana"]
-    assert [event for event in dict.fromkeys(done) if event.startswith("schedule-")] == [
+    outcomes = [line["event"] for line in lines if line["asker"] == "web:ana"]
+    assert [event for event in dict.fromkeys(outcomes) if event.startswith("schedule-")] == [
         "schedule-paused",
         "schedule-resumed",
         "schedule-run-requested",

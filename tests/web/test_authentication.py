@@ -53,11 +53,11 @@ async def test_a_foreign_host_header_is_refused(client: Client) -> None:
         "evil.localhost",
         "ponte.localhost:8080",
     ):
-        said = await client.get("/", headers={"Host": host})
-        if said.status_code != 400:  # h11 itself refuses what is no Host at all
-            assert said.status_code == 403, host
-            assert said.json()["error"]["code"] == "foreign_origin", host
-        assert "html" not in said.text, host
+        response = await client.get("/", headers={"Host": host})
+        if response.status_code != 400:  # h11 itself refuses what is no Host at all
+            assert response.status_code == 403, host
+            assert response.json()["error"]["code"] == "foreign_origin", host
+        assert "html" not in response.text, host
     for host in (
         "localhost",
         "LOCALHOST:8080",
@@ -88,11 +88,16 @@ async def test_another_site_cannot_ask_and_our_own_page_can(
     ponte: WebPonte, client: Client
 ) -> None:
     for origin in ("https://evil.example", "null", "http://localhost", "http://x"):
-        said = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
-        assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin"), origin
+        response = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
+        assert (response.status_code, response.json()["error"]["code"]) == (
+            403,
+            "foreign_origin",
+        ), origin
     assert not ponte.rows
-    said = await client.post("/chat", json={"message": "x"}, headers={"Origin": ponte.web.address})
-    assert said.status_code == 200
+    response = await client.post(
+        "/chat", json={"message": "x"}, headers={"Origin": ponte.web.address}
+    )
+    assert response.status_code == 200
 
 
 async def test_our_page_behind_a_proxy_may_ask() -> None:
@@ -115,9 +120,12 @@ async def test_a_form_of_another_site_is_refused(ponte: WebPonte, client: Client
         walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
         for path in ("/chat", "/login"):
             body = {"message": "x"} if path == "/chat" else {"token": ponte.token}
-            said = await client.post(path, json=body, headers=walking_in)
-            assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
-            assert "set-cookie" not in said.headers
+            response = await client.post(path, json=body, headers=walking_in)
+            assert (response.status_code, response.json()["error"]["code"]) == (
+                403,
+                "foreign_origin",
+            )
+            assert "set-cookie" not in response.headers
     assert not ponte.rows
 
 
@@ -125,8 +133,8 @@ async def test_a_form_of_another_site_is_refused(ponte: WebPonte, client: Client
 async def test_without_the_token_nothing_is_told(
     ponte: WebPonte, public_ponte: WebPonte, where: str
 ) -> None:
-    chosen = ponte if where == "loopback" else public_ponte
-    async with chosen.stranger() as client:
+    choice = ponte if where == "loopback" else public_ponte
+    async with choice.stranger() as client:
         for path in (
             "/metrics",
             "/status",
@@ -136,12 +144,15 @@ async def test_without_the_token_nothing_is_told(
             "/quick-commands",
             "/nothing",
         ):
-            said = await client.get(path)
-            assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), path
+            response = await client.get(path)
+            assert (response.status_code, response.json()["error"]["code"]) == (
+                401,
+                "unauthorized",
+            ), path
             for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
-                said = await client.get(path, headers={"Authorization": wrong})
-                assert said.status_code == 401, (path, wrong)
-            chosen.forget_failed_logins()
+                response = await client.get(path, headers={"Authorization": wrong})
+                assert response.status_code == 401, (path, wrong)
+            choice.forget_failed_logins()
 
 
 async def test_the_page_itself_and_health_need_no_token(public_ponte: WebPonte) -> None:
@@ -165,31 +176,31 @@ async def test_a_person_signs_in_and_keeps_a_session(public_ponte: WebPonte) -> 
     async with public_ponte.stranger() as client:
         wrong = await client.post("/login", json={"token": "nope"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "unauthorized")
-        said = await client.post("/login", json={"token": TOKEN})
-        cookie = said.headers["set-cookie"]
+        response = await client.post("/login", json={"token": TOKEN})
+        cookie = response.headers["set-cookie"]
         for mark in ("HttpOnly", "SameSite=strict", "Secure", "Path=/"):
             assert mark in cookie
         assert TOKEN not in cookie
-        kept = {"Cookie": cookie.split(";")[0]}
-        assert (await client.get("/conversations/main", headers=kept)).status_code == 200
-        forged = {"Cookie": kept["Cookie"][:-1] + "x"}
-        assert (await client.get("/conversations/main", headers=forged)).status_code == 401
+        headers = {"Cookie": cookie.split(";")[0]}
+        assert (await client.get("/conversations/main", headers=headers)).status_code == 200
+        forgery = {"Cookie": headers["Cookie"][:-1] + "x"}
+        assert (await client.get("/conversations/main", headers=forgery)).status_code == 401
 
 
 async def test_signing_in_from_another_site_is_refused(public_ponte: WebPonte) -> None:
     async with public_ponte.stranger(Origin="https://evil.example") as client:
-        said = await client.post("/login", json={"token": TOKEN})
-    assert said.status_code == 403
-    assert "set-cookie" not in said.headers
+        response = await client.post("/login", json={"token": TOKEN})
+    assert response.status_code == 403
+    assert "set-cookie" not in response.headers
 
 
 async def test_who_signs_in_sends_four_kilobytes_at_most(ponte: WebPonte) -> None:
     async with ponte.stranger() as client:
-        said = await client.post("/login", json={"token": "x" * 5000})
-        assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
+        response = await client.post("/login", json={"token": "x" * 5000})
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
         padded = f'{{"token": "{TOKEN}"{" " * 4000}}}'
-        said = await client.post("/login", content=padded, headers=JSON)
-        assert said.status_code == 200
+        response = await client.post("/login", content=padded, headers=JSON)
+        assert response.status_code == 200
 
 
 async def test_guessed_tokens_are_limited() -> None:
@@ -210,17 +221,17 @@ async def test_guessed_tokens_are_limited() -> None:
 
 async def test_guesses_from_many_addresses_are_counted_together() -> None:
     auth = Doors()
-    told = [
+    texts = [
         await auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * MAX_WRONG_TOKENS)
     ]
-    assert (told.count("WrongToken"), told[-1]) == (MAX_WRONG_TOKENS, "TooManyTries")
+    assert (texts.count("WrongToken"), texts[-1]) == (MAX_WRONG_TOKENS, "TooManyTries")
     assert await auth.offer(TOKEN, "10.9.9.9") == "TooManyTries"
 
 
 async def test_an_ipv6_network_is_one_guesser() -> None:
     auth = Doors()
-    told = [await auth.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
-    assert told.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
+    texts = [await auth.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
+    assert texts.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
     assert await auth.offer("guess", "2001:db8:1:3::1") == "WrongToken"
 
 
@@ -233,11 +244,11 @@ async def test_the_right_token_costs_nobody_a_guess() -> None:
 
 async def test_guesses_never_lock_out_who_is_signed_in() -> None:
     auth = Doors()
-    kept = {"cookie": f"{auth.login.cookie}={auth.login.new_session()}"}
+    headers = {"cookie": f"{auth.login.cookie}={auth.login.new_session()}"}
     for n in range(2 * MAX_WRONG_TOKENS):
         await auth.offer("guess", f"10.0.0.{n % 20}")
-    await auth.login.find_visitor(kept, "10.0.0.1")
-    await auth.login.find_visitor(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
+    await auth.login.find_visitor(headers, "10.0.0.1")
+    await auth.login.find_visitor(headers | {"authorization": "Bearer wrong"}, "10.0.0.1")
 
 
 async def test_two_pontes_of_one_machine_keep_a_session_each(ponte: WebPonte) -> None:
@@ -259,20 +270,20 @@ async def test_two_pontes_of_one_machine_keep_a_session_each(ponte: WebPonte) ->
 async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     auth = Doors()
     value = auth.login.new_session()
-    kept = {"cookie": f"{auth.login.cookie}={value}"}
+    headers = {"cookie": f"{auth.login.cookie}={value}"}
     other = TokenAuthentication(
         "127.0.0.1", "another-token-that-is-long", "", MemoryPageAccounts(), MemoryOwnerName()
     )
     with pytest.raises(Unauthorized):
-        await other.find_visitor(kept, "")
+        await other.find_visitor(headers, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
-    changed = value[:-1] + ("0" if value[-1] != "0" else "1")
-    for forged in (longer, changed, value.rpartition("-")[0], "", "-", "--", "é-x-y"):
+    change = value[:-1] + ("0" if value[-1] != "0" else "1")
+    for forgeries in (longer, change, value.rpartition("-")[0], "", "-", "--", "é-x-y"):
         with pytest.raises(Unauthorized):
-            await auth.login.find_visitor({"cookie": f"{auth.login.cookie}={forged}"}, "")
+            await auth.login.find_visitor({"cookie": f"{auth.login.cookie}={forgeries}"}, "")
     auth.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
-        await auth.login.find_visitor(kept, "")
+        await auth.login.find_visitor(headers, "")
 
 
 async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:
@@ -302,7 +313,7 @@ async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address
 async def test_the_socket_asks_for_nothing(ponte: WebPonte) -> None:
     async with ponte.terminal_client() as client:
         headers = {"Host": "evil.example", "Origin": "https://evil.example"}
-        said = await client.post("/chat", json={"message": "x"}, headers=headers)
+        response = await client.post("/chat", json={"message": "x"}, headers=headers)
         assert (await client.get("/metrics")).status_code == 200
-    assert said.status_code == 200
+    assert response.status_code == 200
     assert ponte.rows[1].message.author.key == "terminal:owner"

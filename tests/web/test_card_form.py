@@ -47,16 +47,16 @@ async def test_the_form_comes_with_the_proposed_values(ponte: WebPonte, client: 
 
 
 async def test_the_form_is_asked_for_in_the_place_and_name_of_the_reader(ponte: WebPonte) -> None:
-    asked: list[tuple[str, Person, Address]] = []
+    questions: list[tuple[str, Person, Address]] = []
 
     async def find_form(press_id: str, person: Person, address: Address) -> ChangeForm:
-        asked.append((press_id, person, address))
+        questions.append((press_id, person, address))
         return FORM
 
     ponte.board.find_form = find_form  # type: ignore[method-assign]
     async with ponte.person(ponte.people.add("ana")) as ana:
         assert (await ana.get("/cards/abc234/form?conversation=work")).status_code == 200
-    ((press_id, person, address),) = asked
+    ((press_id, person, address),) = questions
     assert (press_id, person.key, address.channel) == ("abc234", "web:ana", "work")
     assert ponte.web.hub.visitors.owns(person, address.conversation)
 
@@ -80,8 +80,8 @@ async def test_the_values_are_sent_as_one_command(ponte: WebPonte, client: Clien
     values = {"1.City": 'Fa"ro\n= {x}', "2.City": "a\u202eb\u0000\ud800c", "Preço": ""}
     body = json.dumps({"action": "change", "revision": 3, "values": values})
     headers = {"Content-Type": "application/json"}
-    sent = await client.post("/cards/abc234", content=body, headers=headers)
-    assert sent.status_code == 200
+    response = await client.post("/cards/abc234", content=body, headers=headers)
+    assert response.status_code == 200
     message = ponte.rows[1].message
     assert message.is_click
     assert "\n" not in message.text

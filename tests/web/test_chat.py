@@ -12,9 +12,9 @@ STREAM = {"Accept": "text/event-stream"}
 
 
 async def test_a_script_asks_and_is_answered(client: Client) -> None:
-    said = await client.post("/chat", json={"message": "hello"})
-    assert said.status_code == 200
-    body = said.json()
+    response = await client.post("/chat", json={"message": "hello"})
+    assert response.status_code == 200
+    body = response.json()
     assert body.pop("turn")
     assert body == {
         "response": "You said: hello",
@@ -46,13 +46,13 @@ async def test_control_characters_do_not_come_in(ponte: WebPonte, client: Client
 
 async def test_the_same_turn_as_events(ponte: WebPonte, client: Client) -> None:
     card = Card("abc234", "proposal", "Create", "1 row", (card_row({}, {"a": 1}),))
-    begun, shown = asyncio.Event(), asyncio.Event()
+    start_event, view_event = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await turn.show(doing="is reading the tables…")
-        await begun.wait()
+        await start_event.wait()
         await turn.show("Hel")
-        await shown.wait()
+        await view_event.wait()
         await turn.show("Hello")
         return Answer("Hello you", cards=(card,), files=(File("f1", "p.png", "image/png", 3),))
 
@@ -61,28 +61,28 @@ async def test_the_same_turn_as_events(ponte: WebPonte, client: Client) -> None:
         assert response.headers["content-type"].startswith("text/event-stream")
         stream = events(response)
         begin = await until(stream, "progress") + await until(stream, "progress")
-        begun.set()
+        start_event.set()
         begin += await until(stream, "delta")
-        shown.set()
-        seen = begin + [event async for event in stream]
-    names = [event.name for event in seen]
+        view_event.set()
+        new_event = begin + [event async for event in stream]
+    names = [event.name for event in new_event]
     assert names[0] == "progress"
     assert names[-3:] == ["card", "file", "done"]
-    turn = seen[0].data["turn"]
-    assert Event("progress", {"turn": turn, "text": "Ponte is reading the tables…"}) in seen
-    told = "".join(event.data["text"] for event in seen if event.name == "delta")
-    assert told == seen[-1].data["response"] == "Hello you", "the pieces are the whole answer"
-    assert seen[-1].data["turn"] == turn
-    assert seen[-3].data["id"] == "abc234"
-    assert seen[-2].data["url"] == "/files/f1"
+    turn = new_event[0].data["turn"]
+    assert Event("progress", {"turn": turn, "text": "Ponte is reading the tables…"}) in new_event
+    text = "".join(event.data["text"] for event in new_event if event.name == "delta")
+    assert text == new_event[-1].data["response"] == "Hello you", "the pieces are the whole answer"
+    assert new_event[-1].data["turn"] == turn
+    assert new_event[-3].data["id"] == "abc234"
+    assert new_event[-2].data["url"] == "/files/f1"
 
 
 async def test_text_that_starts_over_says_so(ponte: WebPonte, client: Client) -> None:
-    told, told_again = asyncio.Event(), asyncio.Event()
+    event, told_again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await turn.show("One")
-        await told.wait()
+        await event.wait()
         await turn.show("Two")
         await told_again.wait()
         return Answer("Two")
@@ -91,7 +91,7 @@ async def test_text_that_starts_over_says_so(ponte: WebPonte, client: Client) ->
     async with client.stream("POST", "/chat", json={"message": "x"}, headers=STREAM) as response:
         stream = events(response)
         await until(stream, "delta")
-        told.set()
+        event.set()
         again = (await until(stream, "delta"))[-1]
         told_again.set()
     assert again.data["reset"] is True
@@ -99,8 +99,10 @@ async def test_text_that_starts_over_says_so(ponte: WebPonte, client: Client) ->
 
 
 async def test_html_is_given_to_whom_asks_for_it(client: Client) -> None:
-    said = await client.post("/chat?html=1", json={"message": "**x** <b>"})
-    assert said.json()["html"].startswith('<p dir="auto">You said: <strong>x</strong> &lt;b&gt;')
+    response = await client.post("/chat?html=1", json={"message": "**x** <b>"})
+    assert response.json()["html"].startswith(
+        '<p dir="auto">You said: <strong>x</strong> &lt;b&gt;'
+    )
 
 
 async def test_an_answer_can_be_left_for_later(ponte: WebPonte, client: Client) -> None:
@@ -111,9 +113,11 @@ async def test_an_answer_can_be_left_for_later(ponte: WebPonte, client: Client) 
         return Answer("late")
 
     ponte.script = script
-    said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "respond-async"})
-    assert said.status_code == 202
-    assert said.json() == {
+    response = await client.post(
+        "/chat", json={"message": "x"}, headers={"Prefer": "respond-async"}
+    )
+    assert response.status_code == 202
+    assert response.json() == {
         "conversation": "main",
         "turn": ponte.rows[1].message.turn,
         "status": "accepted",
@@ -127,12 +131,12 @@ async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
     codes = {"break": "model_down", "too much": "too_many"}
 
     ponte.answers(lambda turn: Answer("No.", "failed", code=codes[turn.message.text]))
-    failed = await client.post("/chat", json={"message": "break"})
-    assert (failed.status_code, failed.json()["status"]) == (200, "failed")
-    assert failed.json()["code"] == "model_down"
-    refused = await client.post("/chat", json={"message": "too much"})
-    assert refused.status_code == 429
-    assert refused.json()["error"] == {"code": "too_many", "message": "No."}
+    response = await client.post("/chat", json={"message": "break"})
+    assert (response.status_code, response.json()["status"]) == (200, "failed")
+    assert response.json()["code"] == "model_down"
+    refusal = await client.post("/chat", json={"message": "too much"})
+    assert refusal.status_code == 429
+    assert refusal.json()["error"] == {"code": "too_many", "message": "No."}
 
 
 async def test_what_waits_its_turn_is_told_so(ponte: WebPonte, client: Client) -> None:
@@ -148,28 +152,28 @@ async def test_what_waits_its_turn_is_told_so(ponte: WebPonte, client: Client) -
         stream = events(response)
         first = (await until(stream, "progress"))[0]
         free.set()
-        done = (await until(stream, "done"))[-1]
+        outcome = (await until(stream, "done"))[-1]
     assert first.data["text"] == "Queued messages before this one: 1."
-    assert done.data["response"] == "did two"
+    assert outcome.data["response"] == "did two"
 
 
 async def test_only_text_that_a_person_typed_may_be_a_command(ponte: WebPonte) -> None:
     """The home's socket is for programs, unless they say that a person typed it."""
-    said = {"message": "approve abc234"}
-    asked = [
+    payload = {"message": "approve abc234"}
+    questions = [
         (ponte.client(), True),
         (ponte.client(**{"X-Ponte-Typed": "false"}), False),
         (ponte.terminal_client(), False),
     ]
-    for one, _ in asked:
+    for one, _ in questions:
         async with one:
-            await one.post("/chat", json=said)
+            await one.post("/chat", json=payload)
     async with ponte.terminal_client() as terminal:
-        await terminal.post("/chat", json=said, headers={"X-Ponte-Typed": "true"})
+        await terminal.post("/chat", json=payload, headers={"X-Ponte-Typed": "true"})
         await terminal.post("/cards/abc234", json={"action": "approve"})
     async with ponte.program() as program:
         asked_of_model = [{"role": "user", "content": "quick-command deploy"}]
         body = {"model": "ponte", "messages": asked_of_model}
         await program.post("/v1/chat/completions", json=body)
-    found = [row.message.may_be_command for row in ponte.rows.values()]
-    assert found == [*(is_typed for _, is_typed in asked), True, True, False]
+    matches = [row.message.may_be_command for row in ponte.rows.values()]
+    assert matches == [*(is_typed for _, is_typed in questions), True, True, False]

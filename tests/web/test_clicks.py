@@ -17,13 +17,13 @@ async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: Client) 
     ponte.answers(Answer("Created 1 row.", cards=(MADE,)))
     async with following(client, "work") as tab:
         await until(tab, "ready")
-        said = await client.post(
+        response = await client.post(
             "/cards/abc234", json={"action": "approve", "conversation": "work"}
         )
         card = (await until(tab, "card"))[-1]
     assert (card.data["state"], card.data["text"]) == ("done", "by the owner"), "every tab sees it"
-    assert said.status_code == 200
-    body = said.json()
+    assert response.status_code == 200
+    body = response.json()
     assert body.pop("card")["actions"] == ["undo"]
     assert body == {
         "id": "abc234",
@@ -46,8 +46,8 @@ async def test_one_click_approves_several_cards(ponte: WebPonte, client: Client)
     await client.post("/cards/abc234", json=body | {"action": "deny"})
     assert ponte.rows[2].message.text == "deny abc234.3"
     for wrong in ("abc235 yes", "ABC235", "abc235-1234"):
-        refused = await client.post("/cards/abc234", json=body | {"others": [wrong]})
-        assert refused.status_code == 400
+        response = await client.post("/cards/abc234", json=body | {"others": [wrong]})
+        assert response.status_code == 400
 
 
 async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
@@ -70,8 +70,8 @@ async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
 
 async def test_again_returns_the_card_of_the_new_request(ponte: WebPonte, client: Client) -> None:
     ponte.answers(Answer("Proposed.", cards=(replace(OPEN, id="new222"),), has_own_post=True))
-    said = (await client.post("/cards/abc234", json={"action": "again"})).json()
-    assert (said["id"], said["state"], said["card"]["id"]) == ("abc234", "open", "new222")
+    body = (await client.post("/cards/abc234", json={"action": "again"})).json()
+    assert (body["id"], body["state"], body["card"]["id"]) == ("abc234", "open", "new222")
 
 
 async def test_two_clicks_are_two_events_but_one_key_is_one(
@@ -89,9 +89,9 @@ async def test_a_decision_that_was_refused(ponte: WebPonte, client: Client) -> N
     codes = {"forbidden": 403, "not_found": 404, "expired": 410, "nocodb_down": 409, "": 409}
     for code, status in codes.items():
         ponte.answers(Answer("No.", "failed", code=code))
-        said = await client.post("/cards/abc234", json={"action": "undo"})
-        assert said.status_code == status, code
-        assert said.json()["error"] == {"code": code, "message": "No."}
+        response = await client.post("/cards/abc234", json={"action": "undo"})
+        assert response.status_code == status, code
+        assert response.json()["error"] == {"code": code, "message": "No."}
 
 
 async def test_a_click_that_means_nothing(ponte: WebPonte, client: Client) -> None:
@@ -101,8 +101,8 @@ async def test_a_click_that_means_nothing(ponte: WebPonte, client: Client) -> No
         ("abc234", {"action": "deny", "by": "me"}, 400),
         ("abc234", {"action": "approve", "revision": 0}, 400),
     ):  # fmt: skip
-        said = await client.post(f"/cards/{id}", json=body)
-        assert said.status_code == status, (id, body)
+        response = await client.post(f"/cards/{id}", json=body)
+        assert response.status_code == status, (id, body)
     assert not ponte.rows
 
 
@@ -111,31 +111,31 @@ async def test_cards_are_shown_as_they_stand_now(ponte: WebPonte, client: Client
     await client.post("/chat", json={"message": "create"})
     assert (await client.get("/conversations/main")).json()["cards"][0]["state"] == "open"
     ponte.board.cards["web:main"] = [MADE]
-    said = (await client.get("/conversations/main")).json()
-    assert [card["state"] for card in said["cards"]] == ["done"]
-    assert said["messages"][-1]["cards"][0]["actions"] == ["undo"]
+    body = (await client.get("/conversations/main")).json()
+    assert [card["state"] for card in body["cards"]] == ["done"]
+    assert body["messages"][-1]["cards"][0]["actions"] == ["undo"]
 
 
 async def test_stop_goes_to_the_turn_s_own_conversation(ponte: WebPonte, client: Client) -> None:
-    begun, stopped = asyncio.Event(), asyncio.Event()
+    start_event, event = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "stop":
-            stopped.set()
+            event.set()
             return Answer("Stopped.")
-        begun.set()
-        await stopped.wait()
+        start_event.set()
+        await event.wait()
         return Answer("Half", "stopped")
 
     ponte.script = script
-    said = await client.post(
+    message = await client.post(
         "/chat", json={"message": "work", "conversation": "work"}, headers=RESPOND_LATER_HEADERS
     )
-    turn = said.json()["turn"]
-    await begun.wait()
-    ended = await client.post(f"/turns/{turn}/stop")
-    assert ended.status_code == 200
-    assert ended.json() == {"turn": turn, "status": "stopped", "text": "Stopped."}
+    turn = message.json()["turn"]
+    await start_event.wait()
+    response = await client.post(f"/turns/{turn}/stop")
+    assert response.status_code == 200
+    assert response.json() == {"turn": turn, "status": "stopped", "text": "Stopped."}
     stop = ponte.rows[2].message
     assert (stop.text, stop.is_click, stop.address.conversation) == ("stop", True, "web:work")
     once_more = await client.post(f"/turns/{turn}/stop")
@@ -158,10 +158,10 @@ async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
     )
     stream = {"Accept": "text/event-stream"}
     async with client.stream("POST", "/chat", json={"message": "two"}, headers=stream) as second:
-        told = events(second)
-        turn = (await until(told, "progress"))[-1].data["turn"]
+        text = events(second)
+        turn = (await until(text, "progress"))[-1].data["turn"]
         assert (await client.post(f"/turns/{turn}/stop")).json()["status"] == "stopped"
-        assert (await until(told, "done"))[-1].data["status"] == "stopped"
+        assert (await until(text, "done"))[-1].data["status"] == "stopped"
     free.set()
     first = await client.post("/chat", json={"message": "", "event_key": "1"})
     assert first.json()["response"] == "did one"
@@ -171,5 +171,5 @@ async def test_turns_of_others_cannot_be_stopped(ponte: WebPonte, client: Client
     async with ponte.terminal_client() as terminal:
         turn = (await terminal.post("/chat", json={"message": "x"})).json()["turn"]
     for unknown in (turn, "nothing"):
-        said = await client.post(f"/turns/{unknown}/stop")
-        assert (said.status_code, said.json()["error"]["code"]) == (404, "not_found")
+        response = await client.post(f"/turns/{unknown}/stop")
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")

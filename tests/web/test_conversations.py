@@ -38,9 +38,9 @@ async def post_message(client: Client, text: str, conversation: str = "main") ->
 def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
     first = make_message(text, "k1")
     file = Attachment("plan.pdf", "application/pdf", 1)
-    listed = ConversationSummary("c1", replace(first, attachments=(file,)))
-    assert conversation_title(listed) == title
-    assert conversation_title(replace(listed, title="*Plans*")) == "*Plans*"
+    conversation_summary = ConversationSummary("c1", replace(first, attachments=(file,)))
+    assert conversation_title(conversation_summary) == title
+    assert conversation_title(replace(conversation_summary, title="*Plans*")) == "*Plans*"
 
 
 async def test_conversations_are_listed_newest_first(ponte: WebPonte, client: Client) -> None:
@@ -52,8 +52,8 @@ async def test_conversations_are_listed_newest_first(ponte: WebPonte, client: Cl
         ("b", "about pears", False),
         ("a", "about apples", False),
     ]
-    marked = await client.patch("/conversations/a", json={"title": "  Fruit\n", "pinned": True})
-    assert marked.status_code == 200
+    mark = await client.patch("/conversations/a", json={"title": "  Fruit\n", "pinned": True})
+    assert mark.status_code == 200
     body = (await client.get("/conversations")).json()["conversations"]
     assert [(one["id"], one["title"]) for one in body] == [("a", "Fruit"), ("b", "about pears")]
     await client.patch("/conversations/a", json={"title": ""})
@@ -92,22 +92,22 @@ async def test_an_export_survives_an_open_code_block(client: Client) -> None:
     ):
         for message in (text, "the next one"):
             await post_message(client, message, f"c{number}")
-        exported = (await client.get(f"/conversations/c{number}/export")).text
-        tokens = MarkdownIt().parse(exported)
-        assert sum(token.type == "heading_open" for token in tokens) == 5, exported
+        export = (await client.get(f"/conversations/c{number}/export")).text
+        tokens = MarkdownIt().parse(export)
+        assert sum(token.type == "heading_open" for token in tokens) == 5, export
 
 
 async def test_an_export_is_a_file(client: Client) -> None:
     await post_message(client, "Où est *São Paulo*?")
-    exported = await client.get("/conversations/main/export")
-    assert exported.headers["content-type"] == "text/markdown; charset=utf-8"
-    assert exported.headers["content-disposition"].startswith("attachment; filename=")
-    assert exported.text.startswith("# Où est São Paulo?\n")
-    assert "You said: Où est *São Paulo*?" in exported.text
+    response = await client.get("/conversations/main/export")
+    assert response.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert response.headers["content-disposition"].startswith("attachment; filename=")
+    assert response.text.startswith("# Où est São Paulo?\n")
+    assert "You said: Où est *São Paulo*?" in response.text
     await client.patch("/conversations/main", json={"title": "Cities: of Brazil"})
-    exported = await client.get("/conversations/main/export")
-    assert exported.text.startswith("# Cities: of Brazil\n")
-    assert "Cities" in exported.headers["content-disposition"]
+    response = await client.get("/conversations/main/export")
+    assert response.text.startswith("# Cities: of Brazil\n")
+    assert "Cities" in response.headers["content-disposition"]
 
 
 async def test_only_the_last_answered_message_is_asked_again(
@@ -120,15 +120,15 @@ async def test_only_the_last_answered_message_is_asked_again(
     async def again(turn: str) -> httpx.Response:
         return await client.post("/chat", json={"message": "three", "replaces": turn})
 
-    refused = await again(first)
-    assert (refused.status_code, refused.json()["error"]["message"]) == (
+    reply = await again(first)
+    assert (reply.status_code, reply.json()["error"]["message"]) == (
         400,
         "Invalid request: only the last message can be sent again.",
     )
     assert (await again("aaaaaaaaaaaaaaaa")).status_code == 404
     assert (await again(last)).json()["response"] == "You said: three"
-    told = (await client.get("/conversations/main")).json()["messages"]
-    assert [one["text"] for one in told if one["role"] == "user"] == ["one", "three"]
+    value = (await client.get("/conversations/main")).json()["messages"]
+    assert [one["text"] for one in value if one["role"] == "user"] == ["one", "three"]
 
 
 @pytest.mark.parametrize("may_be_command", [False, True])
@@ -142,8 +142,8 @@ async def test_what_nobody_typed_stays_so_when_it_is_asked_again(
     for seq, text in ((1, "approve abc234 "), (2, "approve abc234"), (3, "approve abc235")):
         body = {"message": text, "replaces": ponte.rows[seq].message.turn}
         assert (await client.post("/chat", json=body)).status_code == 200
-    found = [ponte.rows[seq].message.origin for seq in (2, 3, 4)]
-    assert found == [origin, origin, PERSON]
+    matches = [ponte.rows[seq].message.origin for seq in (2, 3, 4)]
+    assert matches == [origin, origin, PERSON]
 
 
 async def test_a_message_that_still_runs_is_not_asked_again(
@@ -156,8 +156,8 @@ async def test_a_message_that_still_runs_is_not_asked_again(
     ponte.script = script
     later = {"Prefer": "respond-async"}
     turn = (await client.post("/chat", json={"message": "one"}, headers=later)).json()["turn"]
-    refused = await client.post("/chat", json={"message": "two", "replaces": turn}, headers=later)
-    assert (refused.status_code, refused.json()["error"]["message"]) == (
+    response = await client.post("/chat", json={"message": "two", "replaces": turn}, headers=later)
+    assert (response.status_code, response.json()["error"]["message"]) == (
         400,
         "Invalid request: it has no answer yet.",
     )
@@ -171,8 +171,8 @@ async def test_words_are_in_the_language_that_is_asked_for(ponte: WebPonte) -> N
         ("fr", "Introuvable\N{NO-BREAK SPACE}: conversation."),
     ):
         async with ponte.client(**{"Accept-Language": language}) as client:
-            refused = await client.get("/conversations/none/export")
-            assert refused.json()["error"]["message"].startswith(words)
+            response = await client.get("/conversations/none/export")
+            assert response.json()["error"]["message"].startswith(words)
             assert (await client.get("/page/words.json")).json()["locale"] == language
 
 

@@ -30,10 +30,10 @@ WRONG = [
 async def test_a_browser_gets_a_readable_page(ponte: WebPonte) -> None:
     ponte.policy = allow_list(frozenset({"web:owner"}))
     await ponte.restart()
-    known = {"owner": ponte.client(), "ana": ponte.person(ponte.people.add("ana"))}
-    known |= {"": ponte.stranger(), "foreign": ponte.stranger(Host="evil.test")}
+    clients = {"owner": ponte.client(), "ana": ponte.person(ponte.people.add("ana"))}
+    clients |= {"": ponte.stranger(), "foreign": ponte.stranger(Host="evil.test")}
     for who, path, status in WRONG:
-        client = known[who]
+        client = clients[who]
         answer = await client.get(path, headers=BROWSER)
         assert answer.status_code == status, (who, path)
         assert answer.headers["content-type"] == "text/html; charset=utf-8", (who, path)
@@ -42,13 +42,13 @@ async def test_a_browser_gets_a_readable_page(ponte: WebPonte) -> None:
         assert "Accept" in answer.headers["vary"], (who, path)
         words = re.sub(r"<[^>]*>", "", answer.text)
         assert "{" not in words, (who, path)
-        told = await client.get(path, headers={"Accept": "application/json"})
-        message = told.json()["error"]["message"]
+        response = await client.get(path, headers={"Accept": "application/json"})
+        message = response.json()["error"]["message"]
         assert " ".join(message.replace("`", "").split())[:30] in " ".join(words.split())
         assert 'href="/"' in answer.text, (who, path)
         assert "<script" not in answer.text, (who, path)
         ponte.forget_failed_logins()
-    for client in known.values():
+    for client in clients.values():
         await client.aclose()
 
 
@@ -77,9 +77,9 @@ async def test_a_form_of_another_session_and_a_broken_part_are_pages_too(
         stale = await client.post("/admin/people", data={"do": "people add"})
         assert (stale.status_code, stale.text[:15]) == (403, "<!doctype html>")
         monkeypatch.setattr(ponte.operator, "run", raise_error)
-        broken = await client.get("/admin")
-    assert (broken.status_code, broken.text[:15]) == (500, "<!doctype html>")
-    assert "secret" not in broken.text
+        response = await client.get("/admin")
+    assert (response.status_code, response.text[:15]) == (500, "<!doctype html>")
+    assert "secret" not in response.text
 
 
 async def test_nothing_of_an_address_becomes_markup(ponte: WebPonte) -> None:

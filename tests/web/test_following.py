@@ -35,27 +35,27 @@ async def test_another_conversation_hears_nothing(client: Client) -> None:
         await until(other, "ready")
         await client.post("/chat", json={"message": "secret", "conversation": "main"})
         await client.post("/chat", json={"message": "mine", "conversation": "other"})
-        seen = await until(other, "done")
-    assert [event.data.get("text") for event in seen if event.name == "message"] == ["mine"]
+        new_events = await until(other, "done")
+    assert [event.data.get("text") for event in new_events if event.name == "message"] == ["mine"]
 
 
 async def test_a_tab_that_comes_late_sees_the_text_so_far(ponte: WebPonte, client: Client) -> None:
-    shown, free = asyncio.Event(), asyncio.Event()
+    view_event, free = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await turn.show("So far")
-        shown.set()
+        view_event.set()
         await free.wait()
         return Answer("So far, so good.")
 
     ponte.script = script
     await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
-    await shown.wait()
+    await view_event.wait()
     async with following(client) as tab:
-        seen = await until(tab, "delta")
+        event = await until(tab, "delta")
         free.set()
-        seen += await until(tab, "done")
-    assert [e.data["text"] for e in seen if e.name in {"message", "delta"}] == ["go", "So far"]
+        event += await until(tab, "done")
+    assert [e.data["text"] for e in event if e.name in {"message", "delta"}] == ["go", "So far"]
 
 
 async def test_a_restart_in_mid_answer_shows_the_answer_once(ponte: WebPonte) -> None:
@@ -74,9 +74,9 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(ponte: WebPonte) ->
         await ponte.restart()
     async with ponte.client() as client:
         async with following(client, last=last) as tab:
-            done = (await until(tab, "done"))[-1]
-        assert done.data["response"] == "Half of it, and the rest."
-        async with following(client, last=done.id) as tab:
+            outcome = (await until(tab, "done"))[-1]
+        assert outcome.data["response"] == "Half of it, and the rest."
+        async with following(client, last=outcome.id) as tab:
             await client.post("/chat", json={"message": "next"}, headers=RESPOND_LATER_HEADERS)
             later = await until(tab, "done")
     assert [e.data["text"] for e in later if e.name == "message"] == ["next"]
@@ -85,10 +85,10 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(ponte: WebPonte) ->
 async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
     ponte: WebPonte,
 ) -> None:
-    begun, free = asyncio.Event(), asyncio.Event()
+    start_event, free = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        begun.set()
+        start_event.set()
         await free.wait()
         return Answer("Done.")
 
@@ -96,15 +96,15 @@ async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
     async with ponte.client() as client:
         for text in ("go", "and then"):
             await client.post("/chat", json={"message": text}, headers=RESPOND_LATER_HEADERS)
-        await begun.wait()
+        await start_event.wait()
         await ponte.restart()
     async with ponte.client() as client, following(client) as tab:
-        seen = await until(tab, "message")
-        seen += await until(tab, "message")
+        event = await until(tab, "message")
+        event += await until(tab, "message")
         free.set()
-        done = (await until(tab, "done"))[-1]
-    assert [e.data["text"] for e in seen if e.name == "message"] == ["go", "and then"]
-    assert done.data["response"] == "Done."
+        outcome = (await until(tab, "done"))[-1]
+    assert [e.data["text"] for e in event if e.name == "message"] == ["go", "and then"]
+    assert outcome.data["response"] == "Done."
 
 
 async def test_what_ended_while_a_tab_was_away_is_told(client: Client) -> None:
@@ -113,9 +113,9 @@ async def test_what_ended_while_a_tab_was_away_is_told(client: Client) -> None:
     for text in ("one", "two"):
         await client.post("/chat", json={"message": text})
     async with following(client, last=last) as tab:
-        seen = await until(tab, "ready")
-    assert [e.name for e in seen] == ["message", "done", "message", "done", "ready"]
-    async with following(client, query=f"?after={seen[-1].id}") as tab:
+        event = await until(tab, "ready")
+    assert [e.name for e in event] == ["message", "done", "message", "done", "ready"]
+    async with following(client, query=f"?after={event[-1].id}") as tab:
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
     async with following(client, last="'; DROP TABLE") as tab:  # no cursor: it starts now
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
@@ -166,8 +166,8 @@ async def test_a_page_that_is_read_while_a_turn_runs_is_told_how_it_ends(
     free.set()
     await ponte.inbox.wait_for_answer(1)
     async with following(client, last=cursor) as tab:
-        seen = await until(tab, "ready")
-    assert [e.data["response"] for e in seen if e.name == "done"] == ["slow"]
+        event = await until(tab, "ready")
+    assert [e.data["response"] for e in event if e.name == "done"] == ["slow"]
 
 
 async def test_a_malformed_command_neither_ends_the_stream_nor_resets_the_page(
@@ -177,9 +177,9 @@ async def test_a_malformed_command_neither_ends_the_stream_nor_resets_the_page(
         await until(tab, "ready")
         for text in ("quick-command ?", "hello"):
             await client.post("/chat", json={"message": text})
-            seen = await until(tab, "done")
-            assert [event.name for event in seen] == ["message", "done"]
-            assert seen[-1].data["response"] == f"You said: {text}"
+            new_events = await until(tab, "done")
+            assert [event.name for event in new_events] == ["message", "done"]
+            assert new_events[-1].data["response"] == f"You said: {text}"
 
 
 async def test_a_slow_tab_holds_nobody_up(ponte: WebPonte, client: Client) -> None:
@@ -196,10 +196,10 @@ async def test_a_slow_tab_holds_nobody_up(ponte: WebPonte, client: Client) -> No
         await until(slow, "ready")
         for text in ("one", "two", "three"):  # each ends before the slow tab reads anything
             await client.post("/chat", json={"message": text})
-        done: list[Event] = []
-        while len(done) < 3:
-            done.append((await until(slow, "done"))[-1])
-    assert [event.data["response"] for event in done] == ["all 200"] * 3
+        outcomes: list[Event] = []
+        while len(outcomes) < 3:
+            outcomes.append((await until(slow, "done"))[-1])
+    assert [event.data["response"] for event in outcomes] == ["all 200"] * 3
 
 
 async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
@@ -213,8 +213,8 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
         for number in range(70):
             await client.post("/chat", json={"message": str(number)})
         type(follower).wake(follower, urgent=True)
-        told = [(await until(slow, "done"))[-1].data["response"] for _ in range(70)]
-    assert sorted(told) == sorted(f"You said: {number}" for number in range(70))
+        texts = [(await until(slow, "done"))[-1].data["response"] for _ in range(70)]
+    assert sorted(texts) == sorted(f"You said: {number}" for number in range(70))
 
 
 async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
@@ -225,12 +225,12 @@ async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
     async def script(turn: Turn) -> Answer:
         await turn.show("Good")
         ponte.web.hub.redraw_cards("web:main", "an earlier turn", [card])
-        kept.extend(ponte.channels["web:main"].turns)
+        turns.extend(ponte.channels["web:main"].turns)
         return Answer("Good morning.")
 
-    ponte.script, kept = script, list[str]()
+    ponte.script, turns = script, list[str]()
     await client.post("/chat", json={"message": "hello"})
-    assert kept == [ponte.rows[1].message.turn], "its own, which has not ended"
+    assert turns == [ponte.rows[1].message.turn], "its own, which has not ended"
     assert ponte.channels == {}
 
 
@@ -277,11 +277,11 @@ async def test_a_tab_that_was_away_reads_again_what_was_deleted(
 
 
 async def test_a_hundred_tabs_at_once_see_the_same(ponte: WebPonte) -> None:
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await turn.show("On it")
-        await begun.wait()
+        await start_event.wait()
         return Answer("Done.")
 
     ponte.script = script
@@ -298,27 +298,27 @@ async def test_a_hundred_tabs_at_once_see_the_same(ponte: WebPonte) -> None:
             async with following(client) as stream:
                 await until(stream, "ready")
                 await here.wait()
-                seen = await until(stream, "delta")
+                new_events = await until(stream, "delta")
                 await grown.wait()
-                return seen + await until(stream, "done")
+                return new_events + await until(stream, "done")
 
         tabs = [group.create_task(tab()) for _ in range(100)]
         await here.wait()
         await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         await grown.wait()
-        begun.set()
+        start_event.set()
     first, *others = (task.result() for task in tabs)
-    assert all(seen == first for seen in others)
+    assert all(new_events == first for new_events in others)
     assert [event.name for event in first] == ["message", "delta", "done"]
     assert (first[0].data["text"], first[-1].data["response"]) == ("go", "Done.")
 
 
 async def test_a_tab_at_another_process_sees_a_turn_as_it_happens(ponte: WebPonte) -> None:
-    begun, free = asyncio.Event(), asyncio.Event()
+    start_event, free = asyncio.Event(), asyncio.Event()
     card = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 
     async def script(turn: Turn) -> Answer:
-        await begun.wait()
+        await start_event.wait()
         await turn.show("So far")
         await free.wait()
         return Answer("So far, so good.", cards=(card,))
@@ -328,17 +328,17 @@ async def test_a_tab_at_another_process_sees_a_turn_as_it_happens(ponte: WebPont
     async with ponte.client() as here, ponte.second_process() as there, following(there) as tab:
         await until(tab, "ready")
         await here.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
-        seen = await until(tab, "message")
-        begun.set()
-        seen += await until(tab, "delta")
+        new_events = await until(tab, "message")
+        start_event.set()
+        new_events += await until(tab, "delta")
         free.set()
-        seen += await until(tab, "done")
+        new_events += await until(tab, "done")
         row = ponte.rows[1]
         row.answer = Answer("So far, so good.", cards=(replace(card, state="denied"),))
         await ponte.web.reply(row.message.reply_to, NoPosts()).refresh(row.answer)
         redrawn = (await until(tab, "card"))[-1]
-    assert [event.name for event in seen] == ["message", "delta", "card", "done"]
-    assert (seen[0].data["text"], seen[1].data["text"]) == ("go", "So far")
+    assert [event.name for event in new_events] == ["message", "delta", "card", "done"]
+    assert (new_events[0].data["text"], new_events[1].data["text"]) == ("go", "So far")
     assert (redrawn.data["id"], redrawn.data["state"]) == ("abc234", "denied")
     await ponte.peers.wait_for_handlers()
 
@@ -376,20 +376,20 @@ async def test_one_stream_follows_several_conversations_from_their_cursors(
     params = {"html": "1", "follow": [f"a:{cursor}", "b:", "a"]}
     async with client.stream("GET", "/events", params=params) as response:
         stream = events(response)
-        seen = [event for _ in range(3) for event in await until_ready(stream)]
+        new_events = [event for _ in range(3) for event in await until_ready(stream)]
         for conversation in ("b", "a"):
             body = {"message": "slow", "conversation": conversation}
             await client.post("/chat", json=body, headers=RESPOND_LATER_HEADERS)
-        while sum(event.name.endswith(".delta") for event in seen) < 3:
-            seen.append(await anext(stream))
+        while sum(event.name.endswith(".delta") for event in new_events) < 3:
+            new_events.append(await anext(stream))
         free.set()
-        while sum(event.name.endswith(".done") for event in seen) < 4:
-            seen.append(await anext(stream))
+        while sum(event.name.endswith(".done") for event in new_events) < 4:
+            new_events.append(await anext(stream))
         follower_count = ponte.open_streams
     by_number = {
         number: [
             (event.name.partition(".")[2], event.data.get("text") or event.data.get("response"))
-            for event in seen
+            for event in new_events
             if event.name.startswith(f"{number}.")
         ]
         for number in range(3)
@@ -401,7 +401,7 @@ async def test_one_stream_follows_several_conversations_from_their_cursors(
         1: [("ready", None), *slow],
         2: [("ready", None), *slow],
     }
-    assert all(event.id for event in seen if event.name.endswith((".done", ".ready")))
+    assert all(event.id for event in new_events if event.name.endswith((".done", ".ready")))
     assert follower_count == 3
     await client.get("/healthz")
     assert ponte.open_streams == 0
@@ -409,10 +409,10 @@ async def test_one_stream_follows_several_conversations_from_their_cursors(
 
 async def until_ready(stream: AsyncIterator[Event]) -> list[Event]:
     """Return the events up to the next `ready` of any followed conversation."""
-    seen: list[Event] = []
-    while not seen or not seen[-1].name.endswith(".ready"):
-        seen.append(await anext(stream))
-    return seen
+    event: list[Event] = []
+    while not event or not event[-1].name.endswith(".ready"):
+        event.append(await anext(stream))
+    return event
 
 
 async def test_a_stream_of_several_is_refused_as_a_whole(
@@ -437,31 +437,31 @@ async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(
             ("GET", "/conversations/main/events", None),
             ("POST", "/chat", {"message": "x"}),
         ):
-            async with client.stream(method, path, json=body, headers=headers) as refused:
-                assert refused.status_code == 429
-                error = json.loads(await refused.aread())["error"]
+            async with client.stream(method, path, json=body, headers=headers) as stream:
+                assert stream.status_code == 429
+                error = json.loads(await stream.aread())["error"]
             assert error["message"] == "Too many pages are open. Close one and try again."
         assert not ponte.rows
 
 
 async def test_a_server_that_stops_opens_no_stream(ponte: WebPonte, client: Client) -> None:
     await ponte.web.hub.close()  # the server itself still accepts connections for a moment
-    async with client.stream("GET", "/conversations/main/events") as refused:
-        assert refused.status_code == 503
-        assert json.loads(await refused.aread())["error"]["code"] == "not_stored"
+    async with client.stream("GET", "/conversations/main/events") as stream:
+        assert stream.status_code == 503
+        assert json.loads(await stream.aread())["error"]["code"] == "not_stored"
 
 
 async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
     ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counting, ended = asyncio.Event(), asyncio.Event()
+    counting, event = asyncio.Event(), asyncio.Event()
 
     async def requests(person: Person, address: Address) -> Sequence[PendingRequest]:
         counting.set()
         try:
             await asyncio.Event().wait()
         finally:
-            ended.set()
+            event.set()
         return ()
 
     monkeypatch.setattr(ponte.board, "requests", requests)
@@ -469,7 +469,7 @@ async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
         await counting.wait()
         async with asyncio.timeout(60):
             await ponte.close()
-    assert ended.is_set()
+    assert event.is_set()
     await ponte.open()
 
 
@@ -489,12 +489,12 @@ async def test_a_stream_ends_when_the_server_stops(
 async def test_the_conversation_so_far(client: Client) -> None:
     await client.post("/chat", json={"message": "**one**"})
     await client.post("/chat", json={"message": "elsewhere", "conversation": "other"})
-    said = (await client.get("/conversations/main?html=1")).json()
-    assert [(m["role"], m["text"]) for m in said["messages"]] == [
+    body = (await client.get("/conversations/main?html=1")).json()
+    assert [(m["role"], m["text"]) for m in body["messages"]] == [
         ("user", "**one**"),
         ("assistant", "You said: **one**"),
     ]
-    assert "<strong>" in said["messages"][1]["html"]
-    assert said["cursor"] == "1@thread0"
+    assert "<strong>" in body["messages"][1]["html"]
+    assert body["cursor"] == "1@thread0"
     empty = (await client.get("/conversations/never")).json()
     assert empty == {"conversation": "never", "messages": [], "cards": [], "cursor": "0"}

@@ -68,9 +68,9 @@ async def test_many_at_once_are_counted_too() -> None:
         doors.offer(secrets.token_urlsafe(32) if n % 2 else f"guess {n}")
         for n in range(5 * MAX_WRONG_TOKENS_OF_ADDRESS)
     ]
-    told = await asyncio.gather(*offers, doors.offer(doors.ana))
-    assert told.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
-    assert told[-1] == "web:ana"
+    results = await asyncio.gather(*offers, doors.offer(doors.ana))
+    assert results.count("WrongToken") == MAX_WRONG_TOKENS_OF_ADDRESS
+    assert results[-1] == "web:ana"
 
 
 async def test_without_the_database_the_owner_comes_in_all_the_same() -> None:
@@ -88,8 +88,8 @@ def test_the_form_of_a_generated_token(tmp_path: Path) -> None:
     with home.take():
         assert has_generated_form(home.web_token())
     assert all(has_generated_form(MemoryPageAccounts().add("ana")) for _ in range(100))
-    for chosen in (CHOSEN, "x" * 43, "correct-horse-battery-staple-and-a-dog-2026"[:43], "A" * 43):
-        assert not has_generated_form(chosen)
+    for choices in (CHOSEN, "x" * 43, "correct-horse-battery-staple-and-a-dog-2026"[:43], "A" * 43):
+        assert not has_generated_form(choices)
 
 
 @pytest.mark.parametrize("is_chosen", [False, True])
@@ -97,12 +97,12 @@ def test_a_running_ponte_knows_which_its_own_token_is(
     tmp_path: Path, commands: str, is_chosen: bool
 ) -> None:
     """What stands in PONTE_WEB_TOKEN counts as chosen: nobody can tell how it was made."""
-    chosen = secrets.token_urlsafe(32)
-    settings = {"PONTE_WEB_TOKEN": chosen} if is_chosen else {}
+    choice = secrets.token_urlsafe(32)
+    settings = {"PONTE_WEB_TOKEN": choice} if is_chosen else {}
     machine = Machine(tmp_path, tmp_path / "home", commands, settings)
     with machine.running() as (_, lines), httpx.Client() as client:
         status = f"{lines[-1].split()[-1].partition('/#')[0]}/status"
-        token = chosen if is_chosen else (machine.home / "web-token").read_text().strip()
+        token = choice if is_chosen else (machine.home / "web-token").read_text().strip()
         for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
             wrong = client.get(status, headers={"Authorization": "Bearer no"})
             assert wrong.status_code == 401

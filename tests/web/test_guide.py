@@ -22,8 +22,8 @@ async def test_everybody_reads_it_in_their_language_and_its_links_lead_to_pages(
         for locale, title in TITLES.items():
             guide = PAGE_FOLDER / f"guide.{locale}.md"
             assert guide.resolve() == ROOT / "docs" / "chat" / f"{locale}.md"
-            accepted = {"Accept-Language": locale}
-            for path, headers in (("/guide", accepted), (f"/guide?locale={locale}", {})):
+            receipt = {"Accept-Language": locale}
+            for path, headers in (("/guide", receipt), (f"/guide?locale={locale}", {})):
                 page = await stranger.get(path, headers=headers)
                 assert page.status_code == 200
                 assert f"<h1>{title}</h1>" in page.text

@@ -25,8 +25,8 @@ from tests.web.web_ponte import Client, WebPonte
 
 async def test_alive_and_ready(client: Client) -> None:
     assert (await client.get("/healthz")).json() == {"status": "alive"}
-    said = await client.get("/readyz")
-    assert (said.status_code, said.json()) == (200, {"status": "ready", "reasons": []})
+    response = await client.get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"status": "ready", "reasons": []})
 
 
 async def test_not_ready_says_why_to_whom_it_trusts(ponte: WebPonte, client: Client) -> None:
@@ -35,9 +35,9 @@ async def test_not_ready_says_why_to_whom_it_trusts(ponte: WebPonte, client: Cli
         Health("discord", "off"),
         Health("model", "on"),
     ]
-    said = await client.get("/readyz")
-    assert said.status_code == 503
-    assert said.json()["reasons"] == [{"name": "slack", "words": "no frame for 95 s"}]
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["reasons"] == [{"name": "slack", "words": "no frame for 95 s"}]
     async with ponte.stranger() as somebody:
         stranger = await somebody.get("/readyz")
     assert (stranger.status_code, stranger.json()) == (503, {"status": "not ready"})
@@ -46,24 +46,24 @@ async def test_not_ready_says_why_to_whom_it_trusts(ponte: WebPonte, client: Cli
 async def test_the_operator_reads_metrics_and_what_is_connected(
     ponte: WebPonte, client: Client
 ) -> None:
-    said = await client.get("/metrics")
-    assert said.text == "ponte_up 1\n"
-    assert said.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    response = await client.get("/metrics")
+    assert response.text == "ponte_up 1\n"
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     ponte.board.parts = [Health("model", "on", "demo model")]
-    said = await client.get("/status")
-    assert said.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}
+    response = await client.get("/status")
+    assert response.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}
 
 
 def test_a_port_that_is_taken_is_told_to_the_operator() -> None:
-    with bind_socket("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(SettingsError) as refused:
+    with bind_socket("127.0.0.1", 0) as busy_socket:
+        port = busy_socket.getsockname()[1]
+        with pytest.raises(SettingsError) as error:
             bind_socket("127.0.0.1", port)
-    assert refused.value.words() == (
+    assert error.value.words() == (
         f"Cannot listen on 127.0.0.1:{port} (Address already in use). "
         "Change PONTE_WEB_HOST or PONTE_WEB_PORT."
     )
-    del refused
+    del error
     gc.collect()  # a socket that was left open would be a warning, and so an error
 
 
@@ -90,16 +90,16 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
     await ponte.open()
     try:
         async with ponte.client() as web, ponte.terminal_client() as socket:
-            sent = {"arguments": {"word": "so"}}
-            assert (await web.post("/operator/bell/ring", json=sent)).status_code == 404
+            body = {"arguments": {"word": "so"}}
+            assert (await web.post("/operator/bell/ring", json=body)).status_code == 404
             assert (await socket.get("/operator/bell/ring")).status_code == 405
-            assert (await socket.post("/operator/bell/ring", json=sent)).json() == {"word": "so"}
+            assert (await socket.post("/operator/bell/ring", json=body)).json() == {"word": "so"}
             for output in ("text", "json"):
-                answer = await socket.post("/operator/bell/ring", json=sent | {"output": output})
+                answer = await socket.post("/operator/bell/ring", json=body | {"output": output})
                 assert answer.json() == {"lines": ["bell ring", str(output == "json")]}
-            assert (await socket.post("/operator/other", json=sent)).status_code == 404
-            refused = await socket.post("/operator/bell/ring", json={"output": "html"})
-            assert refused.status_code == 400
+            assert (await socket.post("/operator/other", json=body)).status_code == 404
+            response = await socket.post("/operator/bell/ring", json={"output": "html"})
+            assert response.status_code == 400
     finally:
         await ponte.close()
 
@@ -120,8 +120,8 @@ async def test_the_sockets_server_starts_late_and_its_failures_are_in_the_log(
     monkeypatch.setattr("adapters.web.hub.SERVER_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(importlib, "import_module", import_module)
     try:
-        with socket.socket(socket.AF_UNIX) as closed:
-            closed.connect(str(tmp_path / "ponte.sock"))
+        with socket.socket(socket.AF_UNIX) as dead_socket:
+            dead_socket.connect(str(tmp_path / "ponte.sock"))
         async with ponte.terminal_client() as client, ponte.terminal_client() as other:
             answers = await asyncio.gather(client.get("/healthz"), other.get("/healthz"))
         assert [each.status_code for each in answers] == [200, 200]

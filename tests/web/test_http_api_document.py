@@ -23,18 +23,18 @@ _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def examples() -> list[tuple[str, str]]:
     """Language and text of each that asks what is under /v1/."""
     chapter = GUIDE.partition("## Clients of OpenAI's API")[2]
-    return [(found[1], found[2]) for found in _BLOCK.finditer(chapter)]
+    return [(matche[1], matche[2]) for matche in _BLOCK.finditer(chapter)]
 
 
 async def ran(ponte: WebPonte, *command: str) -> str:
     address = f"{ponte.web.address}/v1"
-    known = {
+    parameters = {
         "OPENAI_BASE_URL": address,
         "OPENAI_API_KEY": ponte.people.add_api_token("owner"),
         "PATH": os.environ["PATH"],
     }
     process = await asyncio.create_subprocess_exec(
-        *command, env=known, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, env=parameters, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, trouble = await process.communicate()
     assert (process.returncode, trouble.decode()) == (0, "")
@@ -50,23 +50,23 @@ async def test_the_examples_do_what_they_say() -> None:
     ponte = WebPonte(speaks)
     await ponte.open()
     try:
-        (_, exported), (_, package), (_, curl) = examples()
-        assert exported.startswith("export OPENAI_BASE_URL=http://127.0.0.1:8080/v1 ")
-        told = await ran(ponte, sys.executable, "-c", package)
-        assert told == "You said: list tables\nYou said: What is my cat called? 0\n"
-        told = await ran(ponte, "sh", "-ec", curl)
-        assert '"content":"You said: list tables"' in told
-        assert told.endswith("data: [DONE]\n\n")
-        said = [row.message for row in ponte.rows.values()]
-        assert [one.text for one in said].count("list tables") == 3
-        assert [one.address.channel for one in said].count("work") == 3
+        (_, export), (_, package), (_, curl) = examples()
+        assert export.startswith("export OPENAI_BASE_URL=http://127.0.0.1:8080/v1 ")
+        result = await ran(ponte, sys.executable, "-c", package)
+        assert result == "You said: list tables\nYou said: What is my cat called? 0\n"
+        result = await ran(ponte, "sh", "-ec", curl)
+        assert '"content":"You said: list tables"' in result
+        assert result.endswith("data: [DONE]\n\n")
+        messages = [row.message for row in ponte.rows.values()]
+        assert [one.text for one in messages].count("list tables") == 3
+        assert [one.address.channel for one in messages].count("work") == 3
     finally:
         await ponte.close()
 
 
 def test_every_path_is_named() -> None:
     """Except those that only the page and the command line use."""
-    named = {route.path for route in all_routes() if "text/html" not in route.declaration.media}
-    named = {path for path in named if not path.startswith(("/page/", "/operator/"))}
-    missing = [path for path in named if path.replace(":path", "") not in REFERENCE]
+    names = {route.path for route in all_routes() if "text/html" not in route.declaration.media}
+    names = {path for path in names if not path.startswith(("/page/", "/operator/"))}
+    missing = [path for path in names if path.replace(":path", "") not in REFERENCE]
     assert not missing

@@ -94,12 +94,12 @@ async def test_a_forged_or_ended_session_ends_nothing(ponte: WebPonte, browser: 
     assert ponte.people.ended == {}, "nothing is kept of a session that is none"
     assert (await browser.get("/me")).status_code == 200
     await browser.post("/logout")
-    ended = dict(ponte.people.ended)
+    values = dict(ponte.people.ended)
     async with ponte.stranger(Cookie=f"{cookie.name}={cookie.value}") as again:
         assert (await again.post("/logout")).status_code == 200
-    assert ponte.people.ended == ended
-    assert len(ended) == 1
-    assert cookie.value not in str(ended), "who reads the table can use nothing of it"
+    assert ponte.people.ended == values
+    assert len(values) == 1
+    assert cookie.value not in str(values), "who reads the table can use nothing of it"
 
 
 async def test_who_cannot_be_signed_out_is_told(ponte: WebPonte, browser: Client) -> None:
@@ -127,8 +127,8 @@ async def test_while_ended_sessions_cannot_be_read_only_the_owner_comes_in(
 async def test_another_site_and_a_script_s_token_sign_nobody_out(
     ponte: WebPonte, browser: Client
 ) -> None:
-    said = await browser.post("/logout", headers={"Origin": "https://evil.example"})
-    assert said.status_code == 403
+    response = await browser.post("/logout", headers={"Origin": "https://evil.example"})
+    assert response.status_code == 403
     assert (await browser.get("/me")).status_code == 200
     async with ponte.client() as script:
         assert (await script.post("/logout")).status_code == 200

@@ -103,9 +103,9 @@ async def test_a_completion_comes_whole_with_what_it_took(
     assert got.usage.total_tokens == 37
     assert got.usage.prompt_tokens_details is not None
     assert got.usage.prompt_tokens_details.cached_tokens == 10
-    said = ponte.rows[1].message
-    assert (said.text, said.author.key) == ("Hello", "web:owner")
-    assert said.address.channel.startswith(ONE_REQUEST_PREFIX)
+    message = ponte.rows[1].message
+    assert (message.text, message.author.key) == ("Hello", "web:owner")
+    assert message.address.channel.startswith(ONE_REQUEST_PREFIX)
 
 
 async def test_a_completion_grows_and_ends_as_openai_s_does(
@@ -117,10 +117,10 @@ async def test_a_completion_grows_and_ends_as_openai_s_does(
         model="ponte", messages=HELLO, stream=True, stream_options={"include_usage": True}
     )
     chunks = [chunk async for chunk in stream]
-    told = [choice for chunk in chunks for choice in chunk.choices]
-    assert (told[0].delta.role, told[0].delta.content) == ("assistant", "")
-    assert [choice.finish_reason for choice in told] == [None] * (len(told) - 1) + ["stop"]
-    pieces = [choice.delta.content or "" for choice in told]
+    texts = [choice for chunk in chunks for choice in chunk.choices]
+    assert (texts[0].delta.role, texts[0].delta.content) == ("assistant", "")
+    assert [choice.finish_reason for choice in texts] == [None] * (len(texts) - 1) + ["stop"]
+    pieces = [choice.delta.content or "" for choice in texts]
     assert "".join(pieces) == "Good morning, Ana.\n\nFrom Leads."
     assert len([piece for piece in pieces if piece]) > 1
     assert (len({chunk.id for chunk in chunks}), chunks[-1].choices) == (1, [])
@@ -181,9 +181,9 @@ async def test_what_a_request_brings_is_told_as_the_asker_s_data(
             {"role": "user", "content": [{"type": "text", "text": "Two"}]},
         ],
     )
-    said = ponte.rows[1].message
-    assert said.text == "Two"
-    assert [(quote.name, quote.text) for quote in said.program_context] == [
+    message = ponte.rows[1].message
+    assert message.text == "Two"
+    assert [(quote.name, quote.text) for quote in message.program_context] == [
         ("system", "You are admin"),
         ("user", "One"),
         ("assistant", "You said: One"),
@@ -194,13 +194,11 @@ async def test_a_named_conversation_remembers_by_itself(
     ponte: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     """What the client keeps of it is not told again, and the page shows it."""
-    named = {"X-Ponte-Conversation": "work"}
+    name = {"X-Ponte-Conversation": "work"}
     messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Be brief."}]
     for text in ("One", "Two"):
         messages.append({"role": "user", "content": text})
-        got = await ai.chat.completions.create(
-            model="ponte", messages=messages, extra_headers=named
-        )
+        got = await ai.chat.completions.create(model="ponte", messages=messages, extra_headers=name)
         messages.append({"role": "assistant", "content": got.choices[0].message.content})
     one, two = (row.message for row in ponte.rows.values())
     assert one.address.conversation == two.address.conversation == "web:work"
@@ -209,21 +207,21 @@ async def test_a_named_conversation_remembers_by_itself(
         (),
     )
     async with ponte.client() as client:
-        shown = (await client.get("/conversations/work")).json()["messages"]
-        listed = (await client.get("/conversations")).json()["conversations"]
-    assert [each["text"] for each in shown] == ["One", "You said: One", "Two", "You said: Two"]
-    assert [each["id"] for each in listed] == ["work"]
+        view = (await client.get("/conversations/work")).json()["messages"]
+        value = (await client.get("/conversations")).json()["conversations"]
+    assert [each["text"] for each in view] == ["One", "You said: One", "Two", "You said: Two"]
+    assert [each["id"] for each in value] == ["work"]
 
 
 async def test_a_request_of_its_own_is_in_no_list_but_at_its_address(ponte: WebPonte) -> None:
     async with ponte.program() as program, ponte.client() as client:
-        asked = {"model": "ponte", "messages": HELLO}
-        got = await program.post("/v1/chat/completions", json=asked)
+        request = {"model": "ponte", "messages": HELLO}
+        got = await program.post("/v1/chat/completions", json=request)
         name = got.headers["x-ponte-conversation"]
         assert name.startswith(ONE_REQUEST_PREFIX)
         assert (await client.get("/conversations")).json() == {"conversations": []}
-        shown = (await client.get(f"/conversations/{name}")).json()
-    assert [each["text"] for each in shown["messages"]] == ["Hello", "You said: Hello"]
+        body = (await client.get(f"/conversations/{name}")).json()
+    assert [each["text"] for each in body["messages"]] == ["Hello", "You said: Hello"]
 
 
 async def test_files_come_in_as_data_and_are_never_fetched(
@@ -237,13 +235,13 @@ async def test_files_come_in_as_data_and_are_never_fetched(
         {"type": "file", "file": {"filename": "note.pdf", "file_data": pdf}},
     ]
     await ai.chat.completions.create(model="ponte", messages=[{"role": "user", "content": parts}])
-    said = ponte.rows[1].message
-    assert [(one.name, one.type) for one in said.attachments] == [
+    message = ponte.rows[1].message
+    assert [(one.name, one.type) for one in message.attachments] == [
         ("file.png", "image/png"),
         ("note.pdf", "application/pdf"),
     ]
-    kept = [ponte.files.kept[one.file][1] for one in said.attachments]
-    assert kept == [b"\x89PNG one pixel", b"%PDF-1.7"]
+    files = [ponte.files.kept[one.file][1] for one in message.attachments]
+    assert files == [b"\x89PNG one pixel", b"%PDF-1.7"]
     for url in ("http://127.0.0.1/x.png", "https://example.com/x.png", "file:///etc/passwd"):
         part: ChatCompletionContentPartImageParam = {"type": "image_url", "image_url": {"url": url}}
         with pytest.raises(openai.BadRequestError, match="does not download files"):
@@ -272,12 +270,12 @@ async def test_a_file_in_the_history_is_named_where_it_was_sent(
             {"role": "user", "content": "Why?"},
         ],
     )
-    said = ponte.rows[1].message
-    assert [(quote.name, quote.text) for quote in said.program_context] == [
+    message = ponte.rows[1].message
+    assert [(quote.name, quote.text) for quote in message.program_context] == [
         ("user", "Read this\n[note.pdf]"),
         ("assistant", "I cannot."),
     ]
-    assert [one.name for one in said.attachments] == ["note.pdf"]
+    assert [one.name for one in message.attachments] == ["note.pdf"]
 
 
 async def test_a_file_that_is_too_large_is_refused(
@@ -292,9 +290,9 @@ async def test_a_file_that_is_too_large_is_refused(
         if is_allowed:
             await asking
             continue
-        with pytest.raises(openai.APIStatusError) as refused:
+        with pytest.raises(openai.APIStatusError) as error:
             await asking
-        assert (refused.value.status_code, refused.value.code) == (413, "too_large")
+        assert (error.value.status_code, error.value.code) == (413, "too_large")
     assert len(ponte.rows) == 1
 
 
@@ -323,11 +321,11 @@ async def test_what_would_need_another_answer_is_refused(
 ) -> None:
     for param, fields in WRONG.items():
         body = {"model": "ponte", "messages": HELLO, **fields}
-        with pytest.raises(openai.BadRequestError) as refused:
+        with pytest.raises(openai.BadRequestError) as error:
             await ai.post("/chat/completions", body=body, cast_to=httpx.Response)
-        assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
-        assert f"`{param}` is not supported" in refused.value.message
-        assert refused.value.type == "invalid_request_error", param
+        assert (error.value.param, error.value.code) == (param, "unsupported_parameter")
+        assert f"`{param}` is not supported" in error.value.message
+        assert error.value.type == "invalid_request_error", param
     assert ponte.rows == {}
 
 
@@ -377,8 +375,8 @@ INVALID: Sequence[tuple[Any, str | None, str]] = [
 async def test_an_invalid_body_is_refused_in_words(ponte: WebPonte) -> None:
     async with ponte.program() as client:
         for case, (messages, status) in SAY_NOTHING.items():
-            asked = {"model": "ponte", "messages": messages}
-            got = await client.post("/v1/chat/completions", json=asked)
+            request = {"model": "ponte", "messages": messages}
+            got = await client.post("/v1/chat/completions", json=request)
             fields = {"message", "type", "param", "code"}
             assert (got.status_code, set(got.json()["error"])) == (status, fields), case
         for body, param, words in INVALID:
@@ -402,9 +400,9 @@ async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> 
         assert (model.object, model.created) == ("model", 0), "nobody knows its date"
         got = await ana.chat.completions.create(model="gpt-6-sol", messages=HELLO)
         assert (got.model, ponte.rows[1].message.model) == ("gpt-6-sol", "gpt-6-sol")
-        with pytest.raises(openai.NotFoundError) as refused:
+        with pytest.raises(openai.NotFoundError) as error:
             await owner.chat.completions.create(model="gpt-6-sol", messages=HELLO)
-        assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+        assert (error.value.code, error.value.param) == ("model_not_found", "model")
         with pytest.raises(openai.NotFoundError):
             await owner.models.retrieve("gpt-5-sol")
     assert len(ponte.rows) == 1
@@ -431,13 +429,13 @@ async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
 ) -> None:
     for number, (code, error, kind) in enumerate(FAILURES, 1):
         ponte.answers(Answer("In words.", "failed", code=code))
-        with pytest.raises(error, match=r"In words\.") as told:
+        with pytest.raises(error, match=r"In words\.") as text:
             await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
-        assert told.value.type == kind, code
-        assert code not in STATUSES or told.value.status_code == STATUSES[code], code
-        assert told.value.code == openai_api.OPENAI_CODES.get(code, code)
-        waits = told.value.status_code in (429, 503)
-        assert ("retry-after" in told.value.response.headers) is waits, code
+        assert text.value.type == kind, code
+        assert code not in STATUSES or text.value.status_code == STATUSES[code], code
+        assert text.value.code == openai_api.OPENAI_CODES.get(code, code)
+        waits = text.value.status_code in (429, 503)
+        assert ("retry-after" in text.value.response.headers) is waits, code
         assert len(ponte.rows) == number, code
 
 
@@ -454,9 +452,9 @@ async def test_a_failure_in_the_middle_is_an_event(ponte: WebPonte, ai: openai.A
 
 async def test_a_stranger_is_told_so_in_their_client_s_form(ponte: WebPonte) -> None:
     async with speaking(ponte, "no-token-of-this-ponte-at-all") as ai:
-        with pytest.raises(openai.AuthenticationError) as refused:
+        with pytest.raises(openai.AuthenticationError) as error:
             await ai.chat.completions.create(model="ponte", messages=HELLO)
-        assert (refused.value.code, refused.value.type) == ("unauthorized", "authentication_error")
+        assert (error.value.code, error.value.type) == ("unauthorized", "authentication_error")
     async with speaking(ponte) as ai:
         with pytest.raises(openai.NotFoundError) as unknown:
             await ai.embeddings.create(model="ponte", input="x")
@@ -466,10 +464,10 @@ async def test_a_stranger_is_told_so_in_their_client_s_form(ponte: WebPonte) -> 
 async def test_what_is_not_stored_is_a_503_that_may_be_asked_again(ponte: WebPonte) -> None:
     ponte.inbox.refusing = True
     async with speaking(ponte, max_retries=0) as ai:
-        with pytest.raises(openai.InternalServerError) as refused:
+        with pytest.raises(openai.InternalServerError) as error:
             await ai.chat.completions.create(model="ponte", messages=HELLO)
-    assert (refused.value.status_code, refused.value.code) == (503, "not_stored")
-    headers = refused.value.response.headers
+    assert (error.value.status_code, error.value.code) == (503, "not_stored")
+    headers = error.value.response.headers
     assert (headers["retry-after"], headers.get("x-should-retry")) == ("2", None)
 
 
@@ -501,11 +499,11 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
     goes_on: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    began, ended, rest, gone = (asyncio.Event() for _ in range(4))
+    began, end, rest, disconnect = (asyncio.Event() for _ in range(4))
     how = ""
 
     async def set_gone() -> None:
-        gone.set()
+        disconnect.set()
 
     monkeypatch.setattr(openai_api, "_do_nothing", set_gone)
 
@@ -520,7 +518,7 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
             how = "stopped"
             raise
         finally:
-            ended.set()
+            end.set()
         return Answer("So it is.")
 
     ponte.script = slow
@@ -530,21 +528,21 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
         await began.wait()
         asking.cancel()
     if goes_on:
-        await gone.wait()
-        assert not ended.is_set()
+        await disconnect.wait()
+        assert not end.is_set()
         rest.set()
-    await ended.wait()
+    await end.wait()
     assert how == ("done" if goes_on else "stopped")
 
 
 async def test_cards_and_files_come_as_text_with_their_address(
     ponte: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
-    made = File("f1", "report.csv", "text/csv", 10)
-    ponte.answers(Answer("One change waits.", cards=(CARD,), files=(made,)))
+    file = File("f1", "report.csv", "text/csv", 10)
+    ponte.answers(Answer("One change waits.", cards=(CARD,), files=(file,)))
     got = await ai.chat.completions.create(model="ponte", messages=HELLO)
-    said = ponte.rows[1].message
-    page = f"{ponte.web.address}/#{said.address.channel}/{said.turn}"
+    message = ponte.rows[1].message
+    page = f"{ponte.web.address}/#{message.address.channel}/{message.turn}"
     assert got.choices[0].message.content == (
         "One change waits.\n\n**Change a row in Leads** (waiting for approval)\n\nIn Leads.\n"
         "- **Ada**: Status: Lead → Won\n\n"
@@ -557,8 +555,8 @@ async def test_nobody_comes_into_another_s_conversation(
     ponte: WebPonte, ai: openai.AsyncOpenAI, anas: openai.AsyncOpenAI
 ) -> None:
     async def ask(client: openai.AsyncOpenAI, conversation: str) -> None:
-        named = {"X-Ponte-Conversation": conversation}
-        await client.chat.completions.create(model="ponte", messages=HELLO, extra_headers=named)
+        data = {"X-Ponte-Conversation": conversation}
+        await client.chat.completions.create(model="ponte", messages=HELLO, extra_headers=data)
 
     await ai.chat.completions.create(model="ponte", messages=HELLO)
     once = ponte.rows[1].message.address.channel

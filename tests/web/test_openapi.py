@@ -51,14 +51,14 @@ def references(value: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("surface", ["page", "socket"])
 async def test_the_document_has_every_route_and_nothing_else(ponte: WebPonte, surface: str) -> None:
-    served = [
+    services = [
         (one.declaration.method.lower(), one.path.replace(":path", ""))
         for one in served_routes(page=surface == "page")
     ]
-    assert len(served) == len(set(served))
+    assert len(services) == len(set(services))
     async with ponte.client() if surface == "page" else ponte.terminal_client() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    assert set(served) == {(method, path) for path, each in paths.items() for method in each}
+    assert set(services) == {(method, path) for path, each in paths.items() for method in each}
 
 
 async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
@@ -69,42 +69,42 @@ async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
 
     ponte.extra["/slack/events"] = answer_empty
     await ponte.restart()
-    told = await openapi_document(ponte)
-    assert "/operator/{operation}" not in told["paths"]
-    assert told["paths"]["/slack/events"]["post"]["security"] == []
-    assert told["paths"]["/conversations/{id}"].keys() == {"get", "patch", "delete"}
+    document = await openapi_document(ponte)
+    assert "/operator/{operation}" not in document["paths"]
+    assert document["paths"]["/slack/events"]["post"]["security"] == []
+    assert document["paths"]["/conversations/{id}"].keys() == {"get", "patch", "delete"}
     async with ponte.terminal_client() as client:
         by_socket = (await client.get("/openapi.json")).json()["paths"]
     assert "/operator/{operation}" in by_socket
 
 
 def test_a_webhook_is_described_with_what_its_sender_gets() -> None:
-    described = openapi.build_document([], [HOOKS_PATH])["paths"]["/hooks/{name}"]["post"]
-    assert described["security"] == [], "its senders have no token of the page"
-    assert [one["name"] for one in described["parameters"]] == ["name"]
+    document = openapi.build_document([], [HOOKS_PATH])["paths"]["/hooks/{name}"]["post"]
+    assert document["security"] == [], "its senders have no token of the page"
+    assert [one["name"] for one in document["parameters"]] == ["name"]
     statuses = ["200", "202", "400", "401", "404", "413", "415", "429", "503"]
-    assert sorted(described["responses"]) == statuses
+    assert sorted(document["responses"]) == statuses
 
 
 async def test_it_holds_together_as_openapi_has_it(ponte: WebPonte) -> None:
     """https://spec.openapis.org/oas/v3.1.0: what must be there, ids that are one's own, references
     that lead somewhere, a parameter for each piece of a path."""
-    told = await openapi_document(ponte)
-    assert told["openapi"] == "3.1.0"
-    assert {"title", "version"} <= told["info"].keys()
-    for reference in references(told):
-        assert reference.removeprefix("#/components/schemas/") in told["components"]["schemas"]
+    document = await openapi_document(ponte)
+    assert document["openapi"] == "3.1.0"
+    assert {"title", "version"} <= document["info"].keys()
+    for reference in references(document):
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
     ids = []
-    for path, methods in told["paths"].items():
+    for path, methods in document["paths"].items():
         for each in methods.values():
             ids.append(each["operationId"])
             assert each["summary"]
-            named = {one["name"] for one in each.get("parameters", []) if one["in"] == "path"}
-            assert named == {piece[1:-1] for piece in path.split("/") if piece.startswith("{")}
+            names = {one["name"] for one in each.get("parameters", []) if one["in"] == "path"}
+            assert names == {piece[1:-1] for piece in path.split("/") if piece.startswith("{")}
             for status, answer in each["responses"].items():
                 assert (status.isdecimal(), bool(answer["description"])) == (True, True)
-            for scheme in each.get("security", told["security"]):
-                assert scheme.keys() <= told["components"]["securitySchemes"].keys()
+            for scheme in each.get("security", document["security"]):
+                assert scheme.keys() <= document["components"]["securitySchemes"].keys()
     assert len(ids) == len(set(ids))
 
 
@@ -116,8 +116,8 @@ async def test_it_is_for_who_may_come_in(ponte: WebPonte) -> None:
                 if "{" in path or path in ("/logout", "/login"):
                     continue
                 is_open = each.get("security") == []
-                told = await client.request(method, path)
-                assert (told.status_code == 401) is not is_open, path
+                response = await client.request(method, path)
+                assert (response.status_code == 401) is not is_open, path
 
 
 def check_form(form: Any, answer: httpx.Response) -> None:
@@ -136,10 +136,10 @@ async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None
         assert answer.status_code in (200, 201), answer.text
         check_form(forms[method, template], answer)
 
-    asked = {"message": "Hello", "conversation": "work"}
+    request = {"message": "Hello", "conversation": "work"}
     async with ponte.client() as client:
-        await check(client, "POST", "/chat?html=1", json=asked)
-        turn = (await client.post("/chat", json=asked)).json()["turn"]
+        await check(client, "POST", "/chat?html=1", json=request)
+        turn = (await client.post("/chat", json=request)).json()["turn"]
         await check(client, "POST", "/cards/abc234", json={"action": "deny"})
         await check(client, "PATCH", "/conversations/work", json={"title": "Work"})
         await check(client, "POST", "/me/tokens", json={"name": "notebook"})
@@ -174,11 +174,11 @@ async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None
 
 async def test_a_route_s_words_are_those_of_its_handler(ponte: WebPonte) -> None:
     document = await openapi_document(ponte)
-    described = document["paths"]["/readyz"]["get"]
-    assert described["summary"] == (
+    description = document["paths"]["/readyz"]["get"]
+    assert description["summary"] == (
         "Return 200 if Ponte can answer, 503 while a platform, the model or the database fails"
     )
-    assert described["description"] == "Only the owner and admins get the reasons."
+    assert description["description"] == "Only the owner and admins get the reasons."
     login = document["paths"]["/login"]["post"]
     assert "Raise" not in str(login["summary"]) + login.get("description", "")
     body = document["components"]["schemas"]["LoginRequest"]

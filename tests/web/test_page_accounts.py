@@ -70,12 +70,12 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
         for client in clients.values():
             await stack.enter_async_context(client)
         for name in ("owner", "ana", "bia", "gone"):
-            said = await clients[name].post(
+            response = await clients[name].post(
                 "/chat",
                 data={"message": f"of {name}", "conversation": "work"},
                 files={"file": ("note.txt", name.encode())},
             )
-            assert said.json()["response"] == f"You said: of {name}"
+            assert response.json()["response"] == f"You said: of {name}"
         ponte.people.remove("gone")
         (anas,) = [row.message for row in ponte.rows.values() if row.message.text == "of ana"]
         ponte.people.add_api_token("ana")
@@ -111,8 +111,8 @@ def head_of_stream(path: str, last: str = "ready") -> Ask:
             if response.status_code != 200:
                 await response.aread()
                 return response
-            told = await until(events(response), last)
-            return httpx.Response(200, json=[event.data for event in told])
+            text = await until(events(response), last)
+            return httpx.Response(200, json=[event.data for event in text])
 
     return ask
 
@@ -204,8 +204,8 @@ OF_SOMEBODY = {
 
 def test_every_route_of_the_page_is_looked_at() -> None:
     routes = served_routes(page=True)
-    known = {(route.declaration.method, route.path) for route in routes}
-    assert known == ROUTES.keys()
+    routes_found = {(route.declaration.method, route.path) for route in routes}
+    assert routes_found == ROUTES.keys()
 
 
 async def test_the_owner_who_is_no_admin_reaches_the_operators_routes(
@@ -242,8 +242,8 @@ async def test_a_conversation_of_that_name_is_each_one_s_own(ponte_with_people: 
         absent = await ask(bia, {"conversation": "nowhere"})
         assert theirs.status_code == absent.status_code, route
         assert json.loads(theirs.text.replace("private", "nowhere")) == absent.json(), route
-    kept = (await ana.get("/conversations/private")).json()["messages"]
-    assert [one["text"] for one in kept] == ["a secret", "You said: a secret"]
+    session = (await ana.get("/conversations/private")).json()["messages"]
+    assert [one["text"] for one in session] == ["a secret", "You said: a secret"]
 
 
 async def test_lists_searches_names_and_forgetting_are_one_s_own(
@@ -264,18 +264,18 @@ async def test_lists_searches_names_and_forgetting_are_one_s_own(
         return Answer("Forgotten.")
 
     ponte_with_people.ponte.script = forgets
-    erased = asyncio.create_task(bia.delete("/conversations/work"))
-    await erased
+    task = asyncio.create_task(bia.delete("/conversations/work"))
+    await task
     assert (await bia.get("/conversations")).json() == {"conversations": []}
     assert len((await ana.get("/conversations")).json()["conversations"]) == 1
 
 
 async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None:
-    told = {
+    texts = {
         row.message.author.id: (row.message.author.key, row.message.address.conversation)
         for row in ponte_with_people.ponte.rows.values()
     }
-    assert told == {
+    assert texts == {
         "owner": ("web:owner", "web:work"),
         "ana": ("web:ana", "web:work:@ana"),
         "bia": ("web:bia", "web:work:@bia"),
@@ -295,19 +295,25 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
 
 async def test_one_key_is_one_turn_for_each_person(ponte_with_people: Inhabited) -> None:
     """Also where the owner's key looks like somebody's."""
-    asked = [("ana", "k"), ("bia", "k"), ("owner", "k"), ("owner", "ana:k"), ("owner", "@ana:k")]
-    for name, key in asked:
-        said = await ponte_with_people.clients[name].post(
+    questions = [
+        ("ana", "k"),
+        ("bia", "k"),
+        ("owner", "k"),
+        ("owner", "ana:k"),
+        ("owner", "@ana:k"),
+    ]
+    for name, key in questions:
+        response = await ponte_with_people.clients[name].post(
             "/chat", json={"message": f"{name} {key}", "event_key": key}
         )
-        assert said.json()["response"] == f"You said: {name} {key}"
-    for name, key in asked:
+        assert response.json()["response"] == f"You said: {name} {key}"
+    for name, key in questions:
         again = await ponte_with_people.clients[name].post(
             "/chat", json={"message": "?", "event_key": key}
         )
         assert again.json()["response"] == f"You said: {name} {key}"
-    shown = (await ponte_with_people.clients["ana"].get("/conversations/main")).json()["messages"]
-    assert [one["event_key"] for one in shown if one["role"] == "user"] == ["k"], "as Ana named it"
+    value = (await ponte_with_people.clients["ana"].get("/conversations/main")).json()["messages"]
+    assert [one["event_key"] for one in value if one["role"] == "user"] == ["k"], "as Ana named it"
 
 
 async def test_a_stream_tells_of_one_s_own_alone(ponte_with_people: Inhabited) -> None:
@@ -316,9 +322,9 @@ async def test_a_stream_tells_of_one_s_own_alone(ponte_with_people: Inhabited) -
         await until(stream, "ready")
         await bia.post("/chat", json={"message": "bia's", "conversation": "work"})
         await ana.post("/chat", json={"message": "ana's", "conversation": "work"})
-        seen = await until(stream, "done")
-    assert "bia's" not in str(seen)
-    assert seen[-1].data["response"] == "You said: ana's"
+        event = await until(stream, "done")
+    assert "bia's" not in str(event)
+    assert event[-1].data["response"] == "You said: ana's"
 
 
 async def test_a_card_is_decided_as_oneself_in_one_s_own_place(
@@ -329,8 +335,8 @@ async def test_a_card_is_decided_as_oneself_in_one_s_own_place(
     )
     for name, place in (("bia", "web:work:@bia"), ("owner", "web:work")):
         body = {"action": "approve", "conversation": "work", "event_key": "k"}
-        said = await ponte_with_people.clients[name].post(f"/cards/{CARD.id}", json=body)
-        assert said.json()["text"] == f"web:{name} at {place}"
+        response = await ponte_with_people.clients[name].post(f"/cards/{CARD.id}", json=body)
+        assert response.json()["text"] == f"web:{name} at {place}"
 
 
 @asynccontextmanager
@@ -387,10 +393,10 @@ async def test_streams_end_with_the_token(
     ):
         for stream in (hers, others, ours):
             await until(stream, "ready")
-        asked = ana.stream(
+        question = ana.stream(
             "POST", "/chat", json={"message": "think"}, headers={"Accept": "text/event-stream"}
         )
-        async with asked as answering:
+        async with question as answering:
             await running.wait()
             if how == "renewed":
                 ponte.people.add("ana")
@@ -418,9 +424,9 @@ async def test_who_is_let_in_while_they_are_removed_follows_nothing(ponte: WebPo
 
     ponte.people.find = removed_meanwhile  # type: ignore[method-assign]
     async with ponte.person(token) as ana, following(ana) as stream:
-        seen = [event.name async for event in stream]
+        new_events = [event.name async for event in stream]
     ponte.people.find = find  # type: ignore[method-assign]
-    assert set(seen) <= {"ready"}
+    assert set(new_events) <= {"ready"}
 
 
 async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
@@ -438,9 +444,9 @@ async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
             (f"{session[:-1]}x", SessionEnded.sentence),
             (session.replace("-ana-", "-bia-"), SessionEnded.sentence),
         ):
-            with pytest.raises(SessionEnded) as refused:
+            with pytest.raises(SessionEnded) as refusal:
                 await doors.login.find_visitor(doors.session(value), "")
-            assert refused.value.words() == sentence, value
+            assert refusal.value.words() == sentence, value
     doors.people.add("ana")
     assert await doors.offer(tokens[1]) == AccessRemoved.__name__
     assert not doors.login._tries, "nobody guesses a token that was valid"
@@ -450,42 +456,42 @@ async def test_a_session_is_its_person_s_alone() -> None:
     doors = Doors()
     ana = await doors.login.find_token_visitor(doors.ana, "")
     bia = await doors.login.find_token_visitor(doors.people.add("bia"), "")
-    kept = doors.login.new_session(ana)
-    assert (await doors.login.find_visitor(doors.session(kept), "")).person == ana.person
+    session = doors.login.new_session(ana)
+    assert (await doors.login.find_visitor(doors.session(session), "")).person == ana.person
     theirs, owners = doors.login.new_session(bia), doors.login.new_session()
-    head, _, seal = kept.rpartition("-")
-    forged = [
-        kept.replace("-ana-", "-bia-"),
-        kept.replace("-ana-", "-owner-"),
-        kept.replace("-ana-", "-"),
-        kept.replace("-ana-", "--"),
-        kept.replace("-ana-", "-nobody-"),
+    head, _, seal = session.rpartition("-")
+    forgeries = [
+        session.replace("-ana-", "-bia-"),
+        session.replace("-ana-", "-owner-"),
+        session.replace("-ana-", "-"),
+        session.replace("-ana-", "--"),
+        session.replace("-ana-", "-nobody-"),
         f"{head}-{theirs.rpartition('-')[2]}",
         f"{head}-{owners.rpartition('-')[2]}",
         f"{owners.rpartition('-')[0]}-{seal}",
-        f"f{kept}",
+        f"f{session}",
     ]
-    for value in forged:
+    for value in forgeries:
         with pytest.raises(Unauthorized):
             await doors.login.find_visitor(doors.session(value), "")
     other = TokenAuthentication(
         "127.0.0.1", "another-token-that-is-long", "", doors.people, MemoryOwnerName()
     )
     with pytest.raises(Unauthorized):
-        await other.find_visitor({"cookie": f"{other.cookie}={kept}"}, "")
+        await other.find_visitor({"cookie": f"{other.cookie}={session}"}, "")
     doors.time = SESSION_SECONDS + 1
     with pytest.raises(Unauthorized):
-        await doors.login.find_visitor(doors.session(kept), "")
+        await doors.login.find_visitor(doors.session(session), "")
 
 
 async def test_guesses_are_counted_for_all_tokens_together() -> None:
     doors = Doors()
     for _ in range(MAX_WRONG_TOKENS_OF_ADDRESS):
         assert await doors.offer("guess") == "WrongToken"
-    read = doors.people.read
+    read_people = doors.people.read
     for other in (TOKEN, "guess"):
         assert await doors.offer(other) == "TooManyTries"
-    assert doors.people.read == read, "nothing is read for what is no token of a person"
+    assert doors.people.read == read_people, "nothing is read for what is no token of a person"
     assert await doors.offer(doors.ana) == "web:ana", "no number of guesses finds a generated one"
 
 
@@ -497,24 +503,24 @@ async def test_much_at_once_with_the_right_token_is_no_guessing() -> None:
 
 async def test_without_the_database_the_owner_comes_in() -> None:
     doors = Doors()
-    kept = doors.login.new_session(await doors.login.find_token_visitor(doors.ana, ""))
+    session = doors.login.new_session(await doors.login.find_token_visitor(doors.ana, ""))
     doors.people.away = True
     assert await doors.offer(TOKEN) == "web:owner"
     await doors.login.find_visitor(doors.session(doors.login.new_session()), "")
-    for headers in ({"authorization": f"Bearer {doors.ana}"}, doors.session(kept)):
+    for headers in ({"authorization": f"Bearer {doors.ana}"}, doors.session(session)):
         with pytest.raises(NotStored):
             await doors.login.find_visitor(headers, "")
 
 
 async def test_the_day_that_they_came_is_kept_once() -> None:
     doors = Doors()
-    kept = doors.session(
+    session = doors.session(
         doors.login.new_session(await doors.login.find_token_visitor(doors.ana, ""))
     )
     assert doors.people.accounts["web:ana"].last_visit == "1970-01-01"
-    read = doors.people.read
-    await doors.login.find_visitor(kept, "")
-    assert doors.people.read == read + 2, "who it is, whether they signed out, and no more"
+    read_people = doors.people.read
+    await doors.login.find_visitor(session, "")
+    assert doors.people.read == read_people + 2, "who it is, whether they signed out, and no more"
     doors.time = 86_400
-    await doors.login.find_visitor(kept, "")
+    await doors.login.find_visitor(session, "")
     assert doors.people.accounts["web:ana"].last_visit == "1970-01-02"

@@ -41,14 +41,14 @@ BODIES: list[tuple[str | bytes, int, str]] = [
 
 async def test_a_body_that_cannot_be_taken(ponte: WebPonte, client: Client) -> None:
     for body, status, code in BODIES:
-        said = await client.post("/chat", content=body, headers=JSON)
-        assert error_of(said) == (status, code), body[:60]
+        response = await client.post("/chat", content=body, headers=JSON)
+        assert error_of(response) == (status, code), body[:60]
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         # a form of another site could send these without asking (CORS simple requests)
-        said = await client.post(
+        response = await client.post(
             "/chat", content='{"message": "x"}', headers={"Content-Type": kind}
         )
-        assert error_of(said) == (415, "unsupported_media_type"), kind
+        assert error_of(response) == (415, "unsupported_media_type"), kind
     assert not ponte.rows
     english = await client.post("/chat", json={"message": ""})
     message = "Your message is empty. Type a question, or `help`."
@@ -56,8 +56,8 @@ async def test_a_body_that_cannot_be_taken(ponte: WebPonte, client: Client) -> N
 
 
 async def test_nearly_two_megabytes_are_taken(client: Client) -> None:
-    said = await client.post("/chat", json={"message": "x" * (http_io.MAX_TEXT_BYTES - 1)})
-    assert said.status_code == 200
+    response = await client.post("/chat", json={"message": "x" * (http_io.MAX_TEXT_BYTES - 1)})
+    assert response.status_code == 200
 
 
 async def raw(ponte: WebPonte, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -77,12 +77,12 @@ async def test_a_body_is_not_read_beyond_its_limit(ponte: WebPonte) -> None:
 
 async def test_a_body_without_a_length_is_cut_off_too(ponte: WebPonte) -> None:
     reader, writer = await raw(ponte, "Transfer-Encoding: chunked")
-    sent, chunk = 0, b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)
+    request_count, chunk = 0, b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)
     with suppress(ConnectionError):  # it answers and hangs up while we still write
-        while sent < 3 * http_io.MAX_JSON_BODY_BYTES:
+        while request_count < 3 * http_io.MAX_JSON_BODY_BYTES:
             writer.write(chunk)
             await writer.drain()
-            sent += 100_000
+            request_count += 100_000
         await reader.read()
     assert writer.is_closing() or reader.at_eof()
     writer.close()
@@ -91,26 +91,26 @@ async def test_a_body_without_a_length_is_cut_off_too(ponte: WebPonte) -> None:
 async def test_unknown_paths_and_other_methods_are_refused(client: Client) -> None:
     for path in ("/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/", "/page/none.js"):
         assert error_of(await client.get(path)) == (404, "not_found"), path
-    said = await client.get("/chat")
-    assert error_of(said) == (405, "method_not_allowed")
-    assert said.headers["allow"] == "POST"
+    response = await client.get("/chat")
+    assert error_of(response) == (405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
 
 
 async def test_a_full_disk_takes_nothing(ponte: WebPonte, client: Client) -> None:
     body = {"message": "x", "event_key": "k"}
     ponte.inbox.refusing = True
     for accept in ("application/json", "text/event-stream"):
-        said = await client.post("/chat", json=body, headers={"Accept": accept})
-        assert error_of(said) == (503, "not_stored"), accept
-        assert said.headers["retry-after"]
+        response = await client.post("/chat", json=body, headers={"Accept": accept})
+        assert error_of(response) == (503, "not_stored"), accept
+        assert response.headers["retry-after"]
     ponte.inbox.refusing = False
     assert (await client.post("/chat", json=body)).json()["response"] == "You said: x"
 
 
 async def test_a_ponte_that_stops_takes_nothing(ponte: WebPonte, client: Client) -> None:
     await ponte.web.stop_intake()
-    said = await client.post("/chat", json={"message": "x"})
-    assert error_of(said) == (503, "not_stored")
+    response = await client.post("/chat", json={"message": "x"})
+    assert error_of(response) == (503, "not_stored")
     assert (await client.get("/readyz")).status_code == 503
     assert not ponte.rows
 
@@ -122,10 +122,10 @@ async def test_a_broken_part_is_an_error_without_details(
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(ponte.inbox, "history_entry", raise_error)
-    said = await client.post("/chat", json={"message": "x", "event_key": "k"})
-    assert error_of(said) == (500, "internal")
-    assert "secret" not in said.text
-    assert said.headers["x-content-type-options"] == "nosniff"
+    response = await client.post("/chat", json={"message": "x", "event_key": "k"})
+    assert error_of(response) == (500, "internal")
+    assert "secret" not in response.text
+    assert response.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: Client) -> None:
@@ -134,8 +134,8 @@ async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: Client) -> None
         await ponte.inbox.forget("web:main")
 
     ponte.script = script
-    said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "wait=1"})
-    assert error_of(said) == (410, "forgotten")
+    response = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "wait=1"})
+    assert error_of(response) == (410, "forgotten")
 
 
 async def test_a_withdrawn_turn_is_gone_at_its_address(ponte: WebPonte, client: Client) -> None:
@@ -149,8 +149,8 @@ async def test_a_withdrawn_turn_is_gone_at_its_address(ponte: WebPonte, client: 
     ]
     await client.post(f"/turns/{turns[1]}/stop")
     for method, path in (("GET", ""), ("GET", "/usage"), ("POST", "/stop")):
-        said = await client.request(method, f"/turns/{turns[1]}{path}")
-        assert error_of(said) == (410, "forgotten"), path
+        response = await client.request(method, f"/turns/{turns[1]}{path}")
+        assert error_of(response) == (410, "forgotten"), path
     assert (await client.get(f"/turns/{turns[0]}")).json()["state"] == "running"
 
 
@@ -160,6 +160,6 @@ async def test_a_forgotten_turn_ends_its_stream(ponte: WebPonte, client: Client)
 
     ponte.script = script
     headers = {"Accept": "text/event-stream"}
-    async with client.stream("POST", "/chat", json={"message": "x"}, headers=headers) as said:
-        last = [event async for event in events(said)][-1]
+    async with client.stream("POST", "/chat", json={"message": "x"}, headers=headers) as stream:
+        last = [event async for event in events(stream)][-1]
     assert (last.name, last.data["code"]) == ("error", "forgotten")

@@ -175,22 +175,22 @@ def test_formulas_are_kept_as_they_were_written_and_prices_are_none() -> None:
 
 
 def test_a_formula_cannot_become_markup() -> None:
-    shown = to_html('$<img src=x onerror="alert(1)">$ and \\(<script>alert(1)</script>\\)')
-    assert "<img" not in shown
-    assert "<script" not in shown
+    html = to_html('$<img src=x onerror="alert(1)">$ and \\(<script>alert(1)</script>\\)')
+    assert "<img" not in html
+    assert "<script" not in html
 
 
 def test_task_lists_and_footnotes() -> None:
-    shown = to_html("- [x] one\n- [ ] **two**\n- [y] three\n\n[ ] four")
-    assert shown.count('class="task"') == 2
-    assert "☑ one" in shown
-    assert "☐ <strong>two</strong>" in shown
-    shown = to_html("See[^b] and[^a] and[^c].\n\n[^a]: The *first*\n[^b]: The second <b>\n\nMore")
-    assert "See<sup>2</sup> and<sup>1</sup> and[^c]." in shown
-    assert '<ol class="footnotes">' in shown
-    assert "The <em>first</em>" in shown
-    assert "The second &lt;b&gt;" in shown
-    assert shown.index("More") < shown.index("footnotes")
+    html = to_html("- [x] one\n- [ ] **two**\n- [y] three\n\n[ ] four")
+    assert html.count('class="task"') == 2
+    assert "☑ one" in html
+    assert "☐ <strong>two</strong>" in html
+    html = to_html("See[^b] and[^a] and[^c].\n\n[^a]: The *first*\n[^b]: The second <b>\n\nMore")
+    assert "See<sup>2</sup> and<sup>1</sup> and[^c]." in html
+    assert '<ol class="footnotes">' in html
+    assert "The <em>first</em>" in html
+    assert "The second &lt;b&gt;" in html
+    assert html.index("More") < html.index("footnotes")
 
 
 LINKED = [
@@ -210,10 +210,10 @@ LINKED = [
 
 @pytest.mark.parametrize(("text", "address"), LINKED)
 def test_a_plain_address_is_a_link(text: str, address: str) -> None:
-    shown = to_html(text)
-    assert re.findall(r'href="([^"]*)"', shown) == [address.replace("&", "&amp;")]
-    assert f'title="{address.replace("&", "&amp;")}"' in shown
-    assert 'rel="noopener nofollow noreferrer"' in shown
+    html = to_html(text)
+    assert re.findall(r'href="([^"]*)"', html) == [address.replace("&", "&amp;")]
+    assert f'title="{address.replace("&", "&amp;")}"' in html
+    assert 'rel="noopener nofollow noreferrer"' in html
 
 
 @pytest.mark.parametrize(
@@ -242,8 +242,8 @@ def test_other_text_is_no_link(text: str) -> None:
 
 
 def test_an_address_in_a_link_s_text_stays_text() -> None:
-    shown = to_html("[https://a.example](https://b.example) and ![https://c.example](/files/abc)")
-    assert re.findall(r'href="([^"]*)"', shown) == ["https://b.example"]
+    html = to_html("[https://a.example](https://b.example) and ![https://c.example](/files/abc)")
+    assert re.findall(r'href="([^"]*)"', html) == ["https://b.example"]
 
 
 HOSTILE_PIECES = (

@@ -10,26 +10,28 @@ from tests.web.web_ponte import Client, Turn, WebPonte, events
 
 async def test_a_repeat_gets_the_first_answer(ponte: WebPonte, client: Client) -> None:
     """Two at once are one turn. Later ones get its answer, whatever they say, also as a stream."""
-    said = {"message": "one", "event_key": "k", "conversation": "a"}
-    both = await asyncio.gather(client.post("/chat", json=said), client.post("/chat", json=said))
+    payload = {"message": "one", "event_key": "k", "conversation": "a"}
+    both = await asyncio.gather(
+        client.post("/chat", json=payload), client.post("/chat", json=payload)
+    )
     first = both[0].json()
     assert (both[1].json(), first["conversation"]) == (first, "a")
     for text in ("two", ""):
-        body = said | {"message": text, "conversation": "b"}
+        body = payload | {"message": text, "conversation": "b"}
         assert (await client.post("/chat", json=body)).json() == first
     headers = {"Accept": "text/event-stream"}
     async with client.stream("POST", "/chat", json=body, headers=headers) as response:
-        seen = [event async for event in events(response)]
-    assert [event.name for event in seen] == ["progress", "delta", "done"]
-    assert seen[-1].data == first
+        new_events = [event async for event in events(response)]
+    assert [event.name for event in new_events] == ["progress", "delta", "done"]
+    assert new_events[-1].data == first
     assert [row.message.event_key for row in ponte.rows.values()] == ["web:k"]
 
 
 async def test_a_repeat_after_a_restart_waits_for_the_same_turn(ponte: WebPonte) -> None:
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
-        begun.set()
+        start_event.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -37,14 +39,14 @@ async def test_a_repeat_after_a_restart_waits_for_the_same_turn(ponte: WebPonte)
         return Answer("at last")
 
     ponte.script = cut_off
-    said = {"message": "one", "event_key": "k"}
+    payload = {"message": "one", "event_key": "k"}
     async with ponte.client(Prefer="respond-async") as client:
-        turn = (await client.post("/chat", json=said)).json()["turn"]
-    await begun.wait()
+        turn = (await client.post("/chat", json=payload)).json()["turn"]
+    await start_event.wait()
     ponte.script = goes_on
     await ponte.restart()
     async with ponte.client() as client:
-        again = (await client.post("/chat", json=said)).json()
+        again = (await client.post("/chat", json=payload)).json()
     assert (again["turn"], again["response"]) == (turn, "at last")
 
 
@@ -58,16 +60,16 @@ async def test_a_repeated_upload_adds_no_file(ponte: WebPonte, client: Client) -
 async def test_the_terminal_has_keys_of_its_own(ponte: WebPonte, client: Client) -> None:
     await client.post("/chat", json={"message": "one", "event_key": "k"})
     async with ponte.terminal_client() as terminal:
-        said = await terminal.post("/chat", json={"message": "two", "event_key": "k"})
-    assert said.json()["response"] == "You said: two"
+        response = await terminal.post("/chat", json={"message": "two", "event_key": "k"})
+    assert response.json()["response"] == "You said: two"
 
 
 async def test_a_key_in_the_header_counts_as_the_event_key(ponte: WebPonte, client: Client) -> None:
     header = {"Idempotency-Key": "order-66"}
     first = await client.post("/chat", json={"message": "one"}, headers=header)
     again = await client.post("/chat", json={"message": "two"}, headers=header)
-    named = await client.post("/chat", json={"message": "three", "event_key": "order-66"})
-    assert again.json() == named.json() == first.json()
+    response = await client.post("/chat", json={"message": "three", "event_key": "order-66"})
+    assert again.json() == response.json() == first.json()
     other = await client.post("/chat", json={"message": "four", "event_key": "k"}, headers=header)
     assert other.json()["response"] == "You said: four", "the body's counts"
     wrong = await client.post("/chat", json={"message": "x"}, headers={"Idempotency-Key": "a b"})

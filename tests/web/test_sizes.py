@@ -96,9 +96,9 @@ def test_counting_stops_at_the_limit() -> None:
             return super().__getitem__(place)
 
     for what, body in TOO_MUCH.items():
-        counted = Counted(body())
-        assert check_json(counted, FEW_VALUES, MAX_JSON_DEPTH), what
-        assert counted.looked <= 4 * FEW_VALUES + 4, what
+        count = Counted(body())
+        assert check_json(count, FEW_VALUES, MAX_JSON_DEPTH), what
+        assert count.looked <= 4 * FEW_VALUES + 4, what
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
     whole = {"messages": [HELLO]}
     with pytest.raises(BadRequest, match="is not JSON"):
         _parse_json(CompletionRequest, bytearray(json.dumps(whole).encode(encoding)))
-    marked = b"\xef\xbb\xbf" + json.dumps(whole).encode()
-    assert _parse_json(CompletionRequest, bytearray(marked)).messages
+    mark = b"\xef\xbb\xbf" + json.dumps(whole).encode()
+    assert _parse_json(CompletionRequest, bytearray(mark)).messages
 
 
 async def post_and_read_error(ponte: WebPonte, body: bytes) -> tuple[int, str]:
@@ -162,8 +162,8 @@ async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(ponte: We
         f"more than {MAX_OBJECT_FIELDS} fields"
         in (await post_and_read_error(ponte, asking(messages=[line])))[1]
     )
-    told = (await post_and_read_error(ponte, asking(messages=[HELLO] * (MAX_MESSAGES + 1))))[1]
-    assert f"a list of more than {MAX_MESSAGES} entries" in told
+    text = (await post_and_read_error(ponte, asking(messages=[HELLO] * (MAX_MESSAGES + 1))))[1]
+    assert f"a list of more than {MAX_MESSAGES} entries" in text
     parts = [{"type": "text", "text": "a"}] * (MAX_MESSAGES + 1)
     line = {"role": "user", "content": parts}
     assert (await post_and_read_error(ponte, asking(messages=[line])))[0] == 400
@@ -175,8 +175,8 @@ async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(ponte: We
 async def test_honest_requests_are_as_large_as_before(ponte: WebPonte) -> None:
     """Text with more commas and brackets than there may be values, and a large file."""
     async with ponte.program() as web:
-        said = "a,b;[{" * 200_000
-        got = await web.post(PATH, json={"messages": [{"role": "user", "content": said}]})
+        message = "a,b;[{" * 200_000
+        got = await web.post(PATH, json={"messages": [{"role": "user", "content": message}]})
         assert got.status_code == 200
         file = "data:text/plain;base64," + "YWFh" * 4_000_000
         part = {"type": "file", "file": {"file_data": file, "filename": "a.txt"}}
@@ -209,9 +209,9 @@ class Held:
 
 @pytest.fixture
 def held_model(ponte: WebPonte) -> Held:
-    held = Held()
-    ponte.script = held.script
-    return held
+    content = Held()
+    ponte.script = content.script
+    return content
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -223,7 +223,7 @@ async def test_so_many_requests_of_one_person_are_under_way(
     gate._limit_of_person = 2
     body = {"messages": [HELLO], "stream": stream}
     async with ponte.program() as web, ponte.program("ana") as ana:
-        asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
+        questions = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
         await held_model.wait_for_begun(2)
         third = await web.post(PATH, json=body)
         assert (third.status_code, third.headers["Retry-After"]) == (429, "1")
@@ -231,7 +231,7 @@ async def test_so_many_requests_of_one_person_are_under_way(
         hers = asyncio.create_task(ana.post(PATH, json=body))
         await held_model.wait_for_begun(1)
         held_model.go.set()
-        assert [each.status_code for each in await asyncio.gather(*asked, hers)] == [200] * 3
+        assert [each.status_code for each in await asyncio.gather(*questions, hers)] == [200] * 3
         assert counts_of(gate) == {}
         assert (await web.post(PATH, json=body)).status_code == 200
 
@@ -241,13 +241,13 @@ async def test_so_many_bytes_are_read_at_once(
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
     routes = routes_of(ponte)
-    read, gate = openai_requests.read_completion, routes._bytes
+    read_completion, gate = openai_requests.read_completion, routes._bytes
     gate._limit_of_person, gate._limit = 3 * MiB, 4 * MiB
-    begun, go = asyncio.Event(), asyncio.Event()
+    start_event, go = asyncio.Event(), asyncio.Event()
 
     async def reads(request: Request) -> Any:
-        begun.set()
-        return await read(request)
+        start_event.set()
+        return await read_completion(request)
 
     monkeypatch.setattr(openai_api, "read_completion", reads)
     large = asking(x="x" * 2 * MiB)
@@ -265,7 +265,7 @@ async def test_so_many_bytes_are_read_at_once(
 
     async with ponte.program() as web, ponte.program("ana") as ana:
         first = asyncio.create_task(post(web, slow()))
-        await begun.wait()
+        await start_event.wait()
         assert await post(web, large) == 429
         assert await post(web, asking()) == 200
         assert await post(ana, asking(x="x" * (MiB + MiB // 2))) == 200
@@ -296,7 +296,7 @@ async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
         body = asking(x="x" * 16 * MiB)
         tracemalloc.start()
         try:
-            asked = asyncio.create_task(
+            task = asyncio.create_task(
                 web.post(PATH, content=body, headers={"Content-Type": "application/json"})
             )
             await held_model.wait_for_begun(1)
@@ -306,7 +306,7 @@ async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
         finally:
             tracemalloc.stop()
         held_model.go.set()
-        assert (await asked).status_code == 200
+        assert (await task).status_code == 200
 
 
 def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
@@ -327,17 +327,17 @@ def routes_of(ponte: WebPonte) -> openai_api.OpenAiRoutes:
     while not hasattr(app, "routes"):
         app = app._app
     (route,) = [route for route in app.routes if route.path == PATH]
-    found = route.handler.__self__
-    assert isinstance(found, openai_api.OpenAiRoutes)
-    return found
+    match = route.handler.__self__
+    assert isinstance(match, openai_api.OpenAiRoutes)
+    return match
 
 
 async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large() -> None:
-    received, sent = list[bytes](), list[MutableMapping[str, Any]]()
+    delivery, request = list[bytes](), list[MutableMapping[str, Any]]()
     post = {"type": "http", "method": "POST", "headers": []}
 
     async def handler(headers: object, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        received.append(body)
+        delivery.append(body)
         return 200, {}, b""
 
     async def ask(*pieces: bytes) -> int:
@@ -350,15 +350,15 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
             return {"type": "http.request", "body": next(bodies), "more_body": left > 0}
 
         async def send(event: MutableMapping[str, Any]) -> None:
-            sent.append(event)
+            request.append(event)
 
-        sent.clear()
+        request.clear()
         await serve_mounted(handler, post, receive, send)
-        return int(sent[0]["status"])
+        return int(request[0]["status"])
 
     assert await ask(b"one ", b"two ", b"three") == 200
     assert await ask(b"x", b"x" * MOUNTED_BODY_LIMIT_BYTES, b"x") == 413
-    assert received == [b"one two three"]
+    assert delivery == [b"one two three"]
 
     pieces: list[MutableMapping[str, Any]] = [{"type": "http.disconnect"}]
     pieces.insert(0, {"type": "http.request", "body": b'{"id": 1}', "more_body": True})
@@ -367,11 +367,11 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
         return pieces.pop(0)
 
     async def note(event: MutableMapping[str, Any]) -> None:
-        sent.append(event)
+        request.append(event)
 
-    sent.clear()
+    request.clear()
     await serve_mounted(handler, post, hang_up, note)
-    assert (received, sent) == ([b"one two three"], []), "half a body is none"
+    assert (delivery, request) == ([b"one two three"], []), "half a body is none"
 
 
 def counts_of(gate: Any) -> object:

@@ -87,36 +87,36 @@ async def final_answer(
                 await client.sends(first)
             if first.startswith("GET"):
                 assert (await client.reader.readuntil(b'"alive"}')).startswith(b"HTTP/1.1 200 ")
-            said = await client.drips(drops, clock, seconds / 20)
-        if said:
-            return said
+            message = await client.drips(drops, clock, seconds / 20)
+        if message:
+            return message
     return ""
 
 
 async def test_a_head_that_does_not_come(ponte: WebPonte, clock: LoopClock) -> None:
     """The first one, and one after a request that was answered."""
     head = "GET / HTTP/1.1\r\nX: " + "x" * 1_000
-    answered = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    for first, drops in (("", ""), ("", head), (answered, head)):
-        said = await final_answer(ponte, clock, server.HEAD_TIMEOUT_SECONDS, first, drops)
-        assert said.startswith("HTTP/1.1 408 "), (first, drops)
-        assert '"code":"too_slow"' in said
+    text = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for first, drops in (("", ""), ("", head), (text, head)):
+        answer = await final_answer(ponte, clock, server.HEAD_TIMEOUT_SECONDS, first, drops)
+        assert answer.startswith("HTTP/1.1 408 "), (first, drops)
+        assert '"code":"too_slow"' in answer
 
 
 async def test_a_connection_that_asks_for_nothing_more(ponte: WebPonte, clock: LoopClock) -> None:
     async with connect(ponte) as client:
         await client.sends("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        told = await client.reader.readuntil(b'"alive"}')
+        text = await client.reader.readuntil(b'"alive"}')
         clock.skip(server.IDLE_TIMEOUT_SECONDS)
-        assert (told.startswith(b"HTTP/1.1 200 "), await client.reads()) == (True, "")
+        assert (text.startswith(b"HTTP/1.1 200 "), await client.reads()) == (True, "")
 
 
 async def test_a_body_that_does_not_come(ponte: WebPonte, clock: LoopClock) -> None:
     for body in ("", '{"message": "' + "x" * 1_000):
-        said = await final_answer(
+        answer = await final_answer(
             ponte, clock, server.BODY_TIMEOUT_SECONDS, post(ponte, 100_000), body
         )
-        assert said.startswith("HTTP/1.1 408 ")
+        assert answer.startswith("HTTP/1.1 408 ")
     assert not ponte.rows
 
 
@@ -128,8 +128,8 @@ async def test_a_body_that_comes_slowly_but_comes(
     body = '{"message": "' + "x" * 200 + '"}'
     async with connect(ponte) as client:
         await client.sends(post(ponte, len(body)))
-        said = await client.drips(body, clock, 3 * server.BODY_TIMEOUT_SECONDS / len(body))
-        assert said.startswith("HTTP/1.1 200 ")
+        message = await client.drips(body, clock, 3 * server.BODY_TIMEOUT_SECONDS / len(body))
+        assert message.startswith("HTTP/1.1 200 ")
 
 
 async def test_the_rest_of_a_refused_body_is_not_waited_for(
@@ -151,7 +151,7 @@ async def test_who_does_not_read_the_answer_is_let_go(
     async def script(turn: Turn) -> Answer:
         return Answer("x" * 30_000_000)
 
-    full, gone = asyncio.Event(), asyncio.Event()
+    full, event = asyncio.Event(), asyncio.Event()
     pause, lose = server.HttpConnection.pause_writing, server.HttpConnection.connection_lost
 
     def pause_and_note(self: server.HttpConnection) -> None:
@@ -160,7 +160,7 @@ async def test_who_does_not_read_the_answer_is_let_go(
 
     def lose_and_note(self: server.HttpConnection, exc: Exception | None) -> None:
         lose(self, exc)
-        gone.set()
+        event.set()
 
     monkeypatch.setattr(server.HttpConnection, "pause_writing", pause_and_note)
     monkeypatch.setattr(server.HttpConnection, "connection_lost", lose_and_note)
@@ -169,15 +169,15 @@ async def test_who_does_not_read_the_answer_is_let_go(
         body = '{"message": "x"}'
         await client.sends(post(ponte, len(body)) + body)
         await full.wait()
-        assert not gone.is_set()
+        assert not event.is_set()
         clock.skip(server.UNREAD_TIMEOUT_SECONDS)
-        await gone.wait()
+        await event.wait()
 
 
 async def test_who_reads_a_large_answer_late_is_not_disconnected_afterwards(
     ponte: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full, begun, free = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    full, start_event, free = asyncio.Event(), asyncio.Event(), asyncio.Event()
     pause = server.HttpConnection.pause_writing
 
     def pause_and_note(self: server.HttpConnection) -> None:
@@ -187,7 +187,7 @@ async def test_who_reads_a_large_answer_late_is_not_disconnected_afterwards(
     async def script(turn: Turn) -> Answer:
         if turn.seq == 1:
             return Answer("x" * 10_000_000)
-        begun.set()
+        start_event.set()
         await free.wait()
         return Answer("Later.")
 
@@ -201,7 +201,7 @@ async def test_who_reads_a_large_answer_late_is_not_disconnected_afterwards(
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         await client.reader.readexactly(length)
         await client.sends(post(ponte, len(body)) + body)
-        await begun.wait()
+        await start_event.wait()
         clock.skip(server.UNREAD_TIMEOUT_SECONDS)
         await run_ready()
         free.set()
@@ -231,8 +231,8 @@ async def test_many_slow_ones_leave_room_for_honest_ones(
                 )
             if number % 10 == 0:
                 assert (await stranger.get("/healthz")).status_code == 200
-                said = await owner.post("/chat", json={"message": str(number)})
-                assert said.json()["response"] == f"You said: {number}"
+                response = await owner.post("/chat", json={"message": str(number)})
+                assert response.json()["response"] == f"You said: {number}"
         assert len(ponte.connections) <= 20 + 5
         await until(tab, "done")
         for client in slow:

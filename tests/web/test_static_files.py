@@ -15,9 +15,9 @@ FILES = sorted(one.name for one in PAGE_FOLDER.iterdir() if one.suffix in PAGE_M
 
 async def prefix_of(client: Client) -> str:
     """Return the folder from which the page loads its script."""
-    found = re.search(r'src="(/page/[^"]*)ponte\.js"', (await client.get("/")).text)
-    assert found
-    return found[1]
+    match = re.search(r'src="(/page/[^"]*)ponte\.js"', (await client.get("/")).text)
+    assert match
+    return match[1]
 
 
 def test_the_scripts_import_each_other_without_circles() -> None:

@@ -44,9 +44,9 @@ PORTUGUESE = {"Accept-Language": "pt-BR"}
 
 
 async def script(turn: Turn) -> Answer:
-    placed = (Placed(INVOICES.to_markdown(), INVOICES), Placed(CHART.to_markdown(), CHART))
-    text = "\n\n".join([TYPED, *(each.text for each in placed), "The end."])
-    return Answer(text, placed=placed)
+    places = (Placed(INVOICES.to_markdown(), INVOICES), Placed(CHART.to_markdown(), CHART))
+    text = "\n\n".join([TYPED, *(each.text for each in places), "The end."])
+    return Answer(text, placed=places)
 
 
 async def fetch(client: Client, number: int, form: str, **headers: str) -> httpx.Response:
@@ -67,12 +67,12 @@ async def test_rows_that_a_tool_read_keep_their_types(ponte: WebPonte, client: C
     assert 'filename="Invoices, Status is Overdue.xlsx"' in answer.headers["content-disposition"]
     sheet: Any = openpyxl.load_workbook(io.BytesIO(answer.content)).active
     assert sheet.title == "Invoices, Status is Overdue"
-    number, amount, due, seen, paid, rate, id = sheet[2]
+    number, amount, due, last_visit, payment, rate, id = sheet[2]
     assert (number.value, number.data_type) == ("007", "s")
     assert (amount.value, amount.number_format) == (1234.5, '"R$"\u00a0#,##0.00')
     assert (due.value, due.number_format) == (datetime(2026, 11, 20), "dd/mm/yyyy")  # noqa: DTZ001
-    assert seen.value == datetime(2026, 11, 20, 9, 30)  # noqa: DTZ001
-    assert (paid.value, rate.value, rate.number_format) == (True, 0.125, "#,##0.0%")
+    assert last_visit.value == datetime(2026, 11, 20, 9, 30)  # noqa: DTZ001
+    assert (payment.value, rate.value, rate.number_format) == (True, 0.125, "#,##0.0%")
     assert id.value == 7
     assert [cell.value for cell in sheet[3]] == [
         "=1+1",
@@ -100,8 +100,8 @@ async def test_rows_that_a_tool_read_keep_their_types(ponte: WebPonte, client: C
 
 async def test_tables_are_counted_as_the_page_shows_them(ponte: WebPonte, client: Client) -> None:
     ponte.script = script
-    typed = lines_of(await fetch(client, 1, "csv"), ",")
-    assert typed == [["Name", "Size"], ["a|b c d", "14.4"], ["'=1", "-3"]]
+    typed_text = lines_of(await fetch(client, 1, "csv"), ",")
+    assert typed_text == [["Name", "Size"], ["a|b c d", "14.4"], ["'=1", "-3"]]
     answer = await fetch(client, 3, "json")
     assert json.loads(answer.text) == [{"": "a", "Sum": 9}, {"": "b", "Sum": None}]
     assert "Sales" in answer.headers["content-disposition"]

@@ -73,20 +73,20 @@ async def test_every_route_with_every_kind_of_token(
                 ]
                 ids |= {"notice": "owner-0"}
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
-            stored = len(ponte_with_people.ponte.rows)
-            said = await ask(kinds[kind], ids)
+            count = len(ponte_with_people.ponte.rows)
+            answer = await ask(kinds[kind], ids)
             ponte_with_people.ponte.forget_failed_logins()
-            status = 200 if said.status_code == 201 else said.status_code
-            assert status == expected, (route, kind, said.text)
+            status = 200 if answer.status_code == 201 else answer.status_code
+            assert status == expected, (route, kind, answer.text)
             others = OTHERS.get(kind, ())
-            assert not any(f"of {other}" in said.text for other in others), (route, kind)
+            assert not any(f"of {other}" in answer.text for other in others), (route, kind)
             if expected in (401, 403):
                 code = {401: "unauthorized", 403: "forbidden"}[expected]
-                assert said.json()["error"]["code"] == code, (route, kind)
-                assert len(ponte_with_people.ponte.rows) == stored, (route, kind)
+                assert answer.json()["error"]["code"] == code, (route, kind)
+                assert len(ponte_with_people.ponte.rows) == count, (route, kind)
             if route == ("GET", "/readyz"):
                 reasons = [{"name": "model", "words": "no answer"}]
-                assert said.json().get("reasons", []) == reasons * (kind == "owner"), kind
+                assert answer.json().get("reasons", []) == reasons * (kind == "owner"), kind
 
 
 async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited) -> None:
@@ -95,9 +95,9 @@ async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited)
         assert (await admin.get("/readyz")).json()["reasons"]
         for route, (decision, ask) in ROUTES.items():
             if decision in ("operator", "form"):
-                said = await ask(admin, ponte_with_people.theirs)
+                answer = await ask(admin, ponte_with_people.theirs)
                 status = 200 if route[0] == "GET" else 403
-                assert said.status_code == status, route
+                assert answer.status_code == status, route
 
 
 async def test_the_command_line_s_routes_are_on_the_socket_alone(
@@ -108,16 +108,16 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
         (method,) = (route.methods or set()) - {"HEAD"}
         path = re.sub(r"\{\w+(:path)?\}", "usage", route.path)
         for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 404, 404), strict=True):
-            said = await kinds[kind].request(method, path, json={})
-            assert said.status_code == status, (route.path, kind)
+            response = await kinds[kind].request(method, path, json={})
+            assert response.status_code == status, (route.path, kind)
             ponte_with_people.ponte.forget_failed_logins()
 
 
 async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:
     async with ponte.stranger() as browser:
-        said = await browser.post("/login", json={"token": ponte.people.add_api_token("owner")})
-        assert said.status_code == 401
-        assert "works only in programs" in said.json()["error"]["message"]
+        response = await browser.post("/login", json={"token": ponte.people.add_api_token("owner")})
+        assert response.status_code == 401
+        assert "works only in programs" in response.json()["error"]["message"]
         assert not browser.cookies
 
 
@@ -129,17 +129,24 @@ async def test_what_a_program_may_not_say(ponte: WebPonte) -> None:
     """Commands that decide or delete are refused in every language, and are not stored."""
     ponte.people.add("ana")
     program = ponte.people.add_api_token("ana")
-    refused = ("approve abc234", "/undo abc234", "deny abc234", "forget", "forget yes", "approvals")
+    refusals = (
+        "approve abc234",
+        "/undo abc234",
+        "deny abc234",
+        "forget",
+        "forget yes",
+        "approvals",
+    )
     async with ponte.person(program) as client:
-        for words in (*refused, "oublier oui", "APROVAR abc234"):
-            said = await client.post("/v1/chat/completions", json=completion_request(words))
-            error = said.json()["error"]
-            assert (said.status_code, error["code"]) == (400, "decided_elsewhere"), words
+        for words in (*refusals, "oublier oui", "APROVAR abc234"):
+            response = await client.post("/v1/chat/completions", json=completion_request(words))
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (400, "decided_elsewhere"), words
             assert "abc234" not in words or "/#" in error["message"], "where it is decided"
         assert ponte.rows == {}
         for words in ("help", "status", "reload", "approve my plan"):
-            said = await client.post("/v1/chat/completions", json=completion_request(words))
-            assert said.status_code == 200, words
+            response = await client.post("/v1/chat/completions", json=completion_request(words))
+            assert response.status_code == 200, words
     authors = {(one.message.author.key, one.message.author.is_bot) for one in ponte.rows.values()}
     assert authors == {("web:ana", True)}, "no right to decide or administer: they are programs"
 
@@ -153,14 +160,14 @@ def test_a_token_ends_at_its_time_and_one_without_a_time_never() -> None:
 async def test_tokens_are_shown_once_and_end(ponte: WebPonte) -> None:
     ana = ponte.people.add("ana")
     async with ponte.person(ana) as page:
-        made = (await page.post("/me/tokens", json={"name": "notebook", "days": 30})).json()
-        assert re.fullmatch(re.escape(API_TOKEN_PREFIX) + r"[\w-]{43}", made["token"])
-        async with ponte.person(made["token"]) as program:
+        body = (await page.post("/me/tokens", json={"name": "notebook", "days": 30})).json()
+        assert re.fullmatch(re.escape(API_TOKEN_PREFIX) + r"[\w-]{43}", body["token"])
+        async with ponte.person(body["token"]) as program:
             assert (await program.get("/v1/models")).status_code == 200
-            listed = (await page.get("/me/tokens")).json()["tokens"]
-            assert [(one["name"], bool(one["seen"])) for one in listed] == [("notebook", True)]
-            assert made["token"] not in str(listed)
-            assert (await page.delete(f"/me/tokens/{made['id']}")).status_code == 200
+            value = (await page.get("/me/tokens")).json()["tokens"]
+            assert [(one["name"], bool(one["seen"])) for one in value] == [("notebook", True)]
+            assert body["token"] not in str(value)
+            assert (await page.delete(f"/me/tokens/{body['id']}")).status_code == 200
             assert (await program.get("/v1/models")).status_code == 401
         assert (await page.post("/me/tokens", json={"days": 4000})).status_code == 400
 
@@ -172,6 +179,6 @@ async def test_only_paths_of_the_api_are_open(ponte: WebPonte) -> None:
         for path in ("/v1", "//v1/models", "/v1/../status", "/V1/models", "/%76%31/../status"):
             request = client.build_request("GET", ponte.web.address)
             request.url = request.url.copy_with(raw_path=path.encode())
-            said = await client.send(request)
-            assert said.status_code in (403, 404), path
+            message = await client.send(request)
+            assert message.status_code in (403, 404), path
     assert COMPATIBLE_PREFIX == "/v1/"

@@ -101,10 +101,10 @@ class MemoryPersonNotices(PersonNoticeService):
 
     async def dismiss(self, person: Person, id: str) -> bool:
         there = self.waiting.get(person.key, [])
-        found = [one for one in there if one.id == id]
-        for one in found:
+        matches = [one for one in there if one.id == id]
+        for one in matches:
             there.remove(one)
-        return bool(found)
+        return bool(matches)
 
 
 class MemoryPeers(Jobs):
@@ -340,9 +340,9 @@ async def following(
 
 async def until(stream: AsyncIterator[Event], name: str) -> list[Event]:
     """All events up to the first called `name`."""
-    seen: list[Event] = []
+    new_events: list[Event] = []
     async for event in stream:
-        seen.append(event)
+        new_events.append(event)
         if event.name == name:
-            return seen
-    raise AssertionError(f"the stream ended before {name!r}: {seen}")
+            return new_events
+    raise AssertionError(f"the stream ended before {name!r}: {new_events}")

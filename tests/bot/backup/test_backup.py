@@ -64,10 +64,10 @@ def names(home: Path) -> set[str]:
 
 def read_backup(path: Path) -> tuple[Manifest, dict[str, bytes]]:
     with tarfile.open(path) as tar:
-        held = {
+        files = {
             entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None
         }
-    return decode_json(Manifest, held.pop(MANIFEST_NAME)), held
+    return decode_json(Manifest, files.pop(MANIFEST_NAME)), files
 
 
 def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
     assert f"The backup was verified: {path}." in ponte_with_home.err
     assert path.stat().st_mode & 0o777 == 0o600
     assert names(ponte_with_home.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
-    manifest, held = read_backup(path)
+    manifest, files = read_backup(path)
     assert (manifest.schema, manifest.is_ponte_stopped, manifest.lost_files) == (
         SCHEMA.version,
         True,
         (),
     )
-    assert {*held} == {name for name in before if BACKUP_NAMES.fullmatch(name)}
+    assert {*files} == {name for name in before if BACKUP_NAMES.fullmatch(name)}
 
     shutil.move(ponte_with_home.home, other)
     assert ponte_with_home("restore", str(path)).code == 0, ponte_with_home.err
@@ -120,24 +120,26 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     under_way = rows(
         ponte_with_home.home, f"SELECT seq FROM inbox WHERE state IN {OPEN} ORDER BY seq"
     )
-    proposed = rows(ponte_with_home.home, "SELECT id FROM changes WHERE state = 'open'")
+    proposal = rows(ponte_with_home.home, "SELECT id FROM changes WHERE state = 'open'")
     posts = rows(ponte_with_home.home, "SELECT count(*) FROM posts")
     assert len(under_way) > 5
-    assert len(proposed) > 5
+    assert len(proposal) > 5
     ponte_with_home("backup", path)
     assert ponte_with_home("restore", "--replace", path).code == 0, ponte_with_home.err
     assert f"Messages without an answer: {len(under_way)}." in ponte_with_home.out
-    assert f"Undecided requests: {len(proposed)}." in ponte_with_home.out
+    assert f"Undecided requests: {len(proposal)}." in ponte_with_home.out
     home = ponte_with_home.home
     assert rows(home, f"SELECT seq FROM inbox WHERE state IN {OPEN}") == []
-    closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED_REASON}' ORDER BY seq")
-    assert closed == under_way
-    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED_REASON}' AND is_notified = 0"
-    assert rows(home, told) == rows(
+    closed_turns = rows(
+        home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED_REASON}' ORDER BY seq"
+    )
+    assert closed_turns == under_way
+    text = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED_REASON}' AND is_notified = 0"
+    assert rows(home, text) == rows(
         home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED_REASON}'"
     )
     assert rows(
-        home, f"SELECT DISTINCT state FROM changes WHERE id IN ({', '.join(map(repr, proposed))})"
+        home, f"SELECT DISTINCT state FROM changes WHERE id IN ({', '.join(map(repr, proposal))})"
     ) == ["withdrawn"]
     assert (
         rows(home, "SELECT id FROM changes WHERE state = 'withdrawn' AND drawn_version < version")
@@ -222,17 +224,17 @@ def test_never_while_ponte_runs_on_it(ponte_with_home: Shell, tmp_path: Path) ->
 
 def rewritten(path: Path, change: Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]) -> None:
     """The same archive, after `change` of what it tells and of its members."""
-    manifest, held = read_backup(path)
+    manifest, files = read_backup(path)
     entries = []
-    for name, data in held.items():
+    for name, data in files.items():
         entry = tarfile.TarInfo(name)
         entry.size = len(data)
         entries.append((entry, data))
-    told = encode_json(change(manifest, entries)).encode()
+    text = encode_json(change(manifest, entries)).encode()
     first = tarfile.TarInfo(MANIFEST_NAME)
-    first.size = len(told)
+    first.size = len(text)
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
-        for entry, data in [(first, told), *entries]:
+        for entry, data in [(first, text), *entries]:
             tar.addfile(entry, io.BytesIO(data))
 
 
@@ -457,12 +459,12 @@ def test_killed_while_it_moves_the_next_one_finishes(
                 home.replace(staged, "replaced-then")
             break
         with home.take():
-            found = words(home.path)
-        if found == former:
+            match = words(home.path)
+        if match == former:
             assert number == 1, "before the plan stood"
             continue
         moves += 1
-        assert found == {
+        assert match == {
             "ponte.db": "new",
             "audit.log": "new",
             "files/bb/bbc": "new",
@@ -470,7 +472,7 @@ def test_killed_while_it_moves_the_next_one_finishes(
             **{f"replaced-then/{name}": "former" for name in former if name != "python/x"},
         }
     assert moves == 7
-    assert found == words(home.path), "as where nobody was killed"
+    assert match == words(home.path), "as where nobody was killed"
 
 
 def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
@@ -537,12 +539,12 @@ def test_a_file_system_without_links_is_backed_up_too(
     path = tmp_path / "kept.tar.gz"
     monkeypatch.setattr(os, "link", fails)
     assert ponte_with_home("backup", str(path)).code == 0, ponte_with_home.err
-    manifest, held = read_backup(path)
+    manifest, files = read_backup(path)
     ids = rows(ponte_with_home.home, "SELECT id FROM files")
     assert manifest.lost_files == ()
     for id in ids:
-        stored = (ponte_with_home.home / "files" / id[:2] / id).read_bytes()
-        assert held[f"files/{id[:2]}/{id}"] == stored
+        data = (ponte_with_home.home / "files" / id[:2] / id).read_bytes()
+        assert files[f"files/{id[:2]}/{id}"] == data
     assert ids
 
 
@@ -563,11 +565,11 @@ def test_what_is_forgotten_while_it_is_made_is_not_in_it(
 
     monkeypatch.setattr(snapshot, "copy_database", forgets)
     assert ponte_with_home("backup", str(path)).code == 0
-    manifest, held = read_backup(path)
+    manifest, files = read_backup(path)
     assert len(copies) == 2, "the moment was taken anew"
     assert manifest.lost_files == ()
     assert manifest.rows["files"] == len(others)
-    assert not any(name.endswith(id) for name in held)
+    assert not any(name.endswith(id) for name in files)
 
 
 def test_bytes_that_are_lost_are_told_and_stop_nothing(
@@ -613,10 +615,10 @@ def test_a_folder_keeps_the_newest(ponte_with_home: Shell, tmp_path: Path) -> No
     (newest,) = [path for path in folder.iterdir() if path.stat().st_size]
     assert re.fullmatch(r"ponte-\d{8}T\d{6}Z\.tar\.gz", newest.name)
     assert ponte_with_home("backup", "--keep", "2", str(folder)).code == 0
-    left = sorted(path.name for path in folder.iterdir())
-    assert left[0] == "moving.tar.gz", "what is called otherwise is left alone"
-    assert len(left) == 3
-    assert (folder / left[-1]).stat().st_size, "the newest is this one"
+    remaining_files = sorted(path.name for path in folder.iterdir())
+    assert remaining_files[0] == "moving.tar.gz", "what is called otherwise is left alone"
+    assert len(remaining_files) == 3
+    assert (folder / remaining_files[-1]).stat().st_size, "the newest is this one"
     assert ponte_with_home("backup", "--keep", "2", str(tmp_path / "one.tar.gz")).code == 1
     assert "one.tar.gz is not one. Create it" in ponte_with_home.err
 

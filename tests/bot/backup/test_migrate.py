@@ -40,26 +40,26 @@ async def test_each_table_arrives_whole(
     settings = Settings(ponte_home=tmp_path, database_url=SecretStr(url))
     for _ in range(2):
         assert await migrate(settings, Home(tmp_path)) == 0
-    printed = capsys.readouterr().out
-    assert "which stays" not in printed
-    assert "  bytes of files: 1, 1 of which the home has no bytes any more\n" in printed
+    output = capsys.readouterr().out
+    assert "which stays" not in output
+    assert "  bytes of files: 1, 1 of which the home has no bytes any more\n" in output
     with psycopg.connect(url, options="-c search_path=ponte") as there:
         for table in SCHEMA.copy_tables:
             names = [column.name for column in table.columns if not column.shared]
             select = f"SELECT {', '.join(names)} FROM {table.name}"
             with closing(sqlite3.connect(tmp_path / "ponte.db")) as home:
                 ours: Sequence[Any] = home.execute(select).fetchall()
-            found = set(there.execute(select.encode()).fetchall())
-            assert found >= set(ours), table.name
+            match = set(there.execute(select.encode()).fetchall())
+            assert match >= set(ours), table.name
 
     other = tmp_path / "other"
     other.mkdir()
     await (await SqliteDatabase.open(other / "ponte.db", SCHEMA)).close()
     settings = Settings(ponte_home=other, database_url=SecretStr(url))
     assert await migrate(settings, Home(other)) == 0
-    printed = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name in Home(other).secrets():
-        assert f"  {name}: the database has its own already, which stays\n" in printed
+        assert f"  {name}: the database has its own already, which stays\n" in output
 
     row = (
         "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
@@ -69,9 +69,9 @@ async def test_each_table_arrives_whole(
         home.execute(row, ("id of it", "web:ana", "t1"))
         home.execute(row, ("id 2", "web:bob", "token of it"))
         home.commit()
-    with pytest.raises(NotTheSame) as lost:
+    with pytest.raises(NotTheSame) as error:
         await migrate(settings, Home(other))
-    assert lost.value.words().startswith(
+    assert error.value.words().startswith(
         "After copying, api_tokens has 1 rows, but the data folder has 2."
     )
 
@@ -98,19 +98,19 @@ async def test_the_thread_of_each_conversation_arrives(
     url = real_postgres.url(real_postgres.database())
     settings = Settings(ponte_home=tmp_path, database_url=SecretStr(url))
     assert await migrate(settings, Home(tmp_path)) == 0
-    shared = await Stores.open_shared(url, takes=False, works=False)
+    share = await Stores.open_shared(url, takes=False, works=False)
     try:
-        found = [await shared.threads.get(thread.conversation) for thread in threads]
+        matches = [await share.threads.get(thread.conversation) for thread in threads]
     finally:
-        await shared.close()
-    assert found == threads
+        await share.close()
+    assert matches == threads
 
 
 def test_what_is_not_copied_is_made_again_elsewhere() -> None:
-    left = {table.name for table in SCHEMA.declarations if not table.shared} - {
+    remaining_tables = {table.name for table in SCHEMA.declarations if not table.shared} - {
         one.name for one in SCHEMA.copy_tables
     }
-    assert left == {"directory"}, "Slack and Discord list their people again"
+    assert remaining_tables == {"directory"}, "Slack and Discord list their people again"
 
 
 def _value(column: Column) -> Any:

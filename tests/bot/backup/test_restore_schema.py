@@ -124,8 +124,8 @@ def test_a_database_that_differs_from_its_manifest_is_refused(
 ) -> None:
     """In its version, or with a file whose id is a path."""
     whole = archive.read_bytes()
-    stored = (("version", 0), ("version", SCHEMA.version + 1), ("fingerprint", "other"))
-    for script in (f"UPDATE database_schema SET {name} = '{value}'" for name, value in stored):
+    records = (("version", 0), ("version", SCHEMA.version + 1), ("fingerprint", "other"))
+    for script in (f"UPDATE database_schema SET {name} = '{value}'" for name, value in records):
         archive.write_bytes(whole)
         change_database(archive, tmp_path, script)
         assert ponte("restore", str(archive)).code == 1, script
@@ -160,8 +160,8 @@ def test_a_backup_of_another_version_is_refused(ponte: Shell, archive: Path) -> 
 
 def test_every_kind_of_entry_is_tried() -> None:
     """The schema has tables, indexes and views, so that each kind is refused above."""
-    made = set(re.findall(r"CREATE (?:UNIQUE )?(\w+)", SCHEMA.script))
-    assert made == {"TABLE", "INDEX", "VIEW"}
+    values = set(re.findall(r"CREATE (?:UNIQUE )?(\w+)", SCHEMA.script))
+    assert values == {"TABLE", "INDEX", "VIEW"}
 
 
 def test_a_backup_that_could_not_be_restored_is_not_written(

@@ -54,14 +54,14 @@ def read_prompt(fake_holder: FakeHolder) -> str:
 
 def test_argument_and_standard_input_are_one_prompt(ask: Any, fake_holder: FakeHolder) -> None:
     fake_holder.answers["POST /chat"] = answer("Yes.\x1b[31m")
-    for words, typed, prompt in [
+    for words, typed_text, prompt in [
         (["summarise"], b"one\ntwo\n", "summarise\n\none\ntwo"),
         (["summarise", "this:"], b"", "summarise this:"),
         ([], "\ufefféa\r\nb".encode(), "éa\nb"),
         (["look at"], b"@/etc/hostname", "look at\n\n@/etc/hostname"),
     ]:
         for command in ("ask", "chat") if words else ("ask",):
-            assert ask(*words, typed=typed, command=command) == (0, "Yes.\n", ""), words
+            assert ask(*words, typed=typed_text, command=command) == (0, "Yes.\n", ""), words
             assert read_prompt(fake_holder).replace("\r", "") == prompt
     assert set(fake_holder.typed) == {False}, "a prompt is never a command"
 
@@ -103,14 +103,14 @@ def test_input_that_cannot_be_sent_is_refused_before_anything_is_sent(
     ask: Any, fake_holder: FakeHolder, tmp_path: Path
 ) -> None:
     large = b"a" * (cli_commands.MAX_PROMPT_BYTES + 1)
-    for words, typed, why in [
+    for words, typed_text, why in [
         ([], b" \n", "The prompt is empty."),
         (["x"], large, "Standard input is larger than 1.8 MiB"),
         (["x"], b"\x89PNG\r\n\x1a\n\0\0", "not UTF-8 text"),
         (["x"], b"a\0b", "not UTF-8 text"),
         (["x", "--file", str(tmp_path / "none")], b"", "Cannot read the file"),
     ]:
-        code, out, err = ask(*words, typed=typed)
+        code, out, err = ask(*words, typed=typed_text)
         assert (code, out, fake_holder.asked) == (1, "", []), why
         assert why in err
 

@@ -29,14 +29,14 @@ ROOT = Path(__file__).parents[3]
 
 def test_a_shell_completes_it(tmp_path: Path) -> None:
     completing = {"_PONTE_COMPLETE": "complete_bash", "COMP_WORDS": "ponte threads f"}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", "from bot.cli.main import main; main()"],
         env=os.environ | completing | {"PYTHONPATH": str(ROOT), "COMP_CWORD": "2"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["forget"]
+    assert result.stdout.split() == ["forget"]
 
 
 @pytest.mark.slow
@@ -187,8 +187,8 @@ def test_a_quick_command_is_typed_as_in_a_chat(
 ) -> None:
     fake_holder.answers["POST /chat"] = chat_answer("Done.")
     assert ponte("quick-command", *words).out == "Done.\n"
-    typed = json.loads(fake_holder.asked[0][1])["message"]
-    assert typed == (message or 'quick-command sum-up day="2026-11-20" tone="two words"')
+    data = json.loads(fake_holder.asked[0][1])["message"]
+    assert data == (message or 'quick-command sum-up day="2026-11-20" tone="two words"')
 
 
 def test_a_quick_commands_result_as_json_and_its_failure(
@@ -271,8 +271,8 @@ def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeH
 
 
 def test_the_holders_refusal_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
-    told = {"error": {"code": "not_found", "message": "Not found: {thread}."}}
-    fake_holder.answers["POST /operator/threads/show"] = (404, told)
+    fixtures = {"error": {"code": "not_found", "message": "Not found: {thread}."}}
+    fake_holder.answers["POST /operator/threads/show"] = (404, fixtures)
     assert ponte("threads", "show", "x").code == 1
     assert ponte.err == "Not found: {thread}.\n"
 
@@ -346,9 +346,9 @@ def test_a_fault_of_our_own_is_one_line_without_a_secret(
 
 
 def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
-    read, write = os.pipe()
-    os.close(read)
-    done = subprocess.run(
+    reader, write = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
         [sys.executable, "-m", "bot", "version"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
@@ -357,7 +357,7 @@ def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
         check=False,
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (result.returncode, result.stderr) == (1, b"")
 
 
 @pytest.mark.slow
@@ -369,12 +369,12 @@ def test_no_file_takes_the_place_of_a_closed_standard_stream(tmp_path: Path, clo
         "code = main(['version']); place = os.open('opened', os.O_CREAT | os.O_RDWR)\n"
         "sys.stderr.write('x'); sys.stderr.flush(); sys.exit(code or place <= 2)"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
     )
-    assert done.returncode == 0
+    assert result.returncode == 0
     assert (tmp_path / "opened").read_bytes() == b""
 
 
@@ -383,10 +383,10 @@ def test_an_encoding_that_lacks_a_character_costs_only_that_character(
 ) -> None:
     monkeypatch.setattr("bot.home.Home.is_served", lambda _: True)
     fake_holder.results["status"] = [{"name": "slack", "state": "on", "words": "conexão – ok"}]
-    written = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    output = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(output, encoding="latin-1"))
     assert cli.main(["status"]) == 0
-    assert written.getvalue() == "on       slack      conexão ? ok\n".encode("latin-1")
+    assert output.getvalue() == "on       slack      conexão ? ok\n".encode("latin-1")
 
 
 def test_who_reads_a_list_may_hang_up(
@@ -396,8 +396,8 @@ def test_who_reads_a_list_may_hang_up(
     monkeypatch.setattr("bot.home.Home.is_served", lambda _: True)
     parts = [{"name": "slack", "state": "on", "words": ""}]
     fake_holder.results["status"] = parts
-    read, write = os.pipe()
-    os.close(read)
+    reader, write = os.pipe()
+    os.close(reader)
     with os.fdopen(write, "w") as pipe:
         monkeypatch.setattr("sys.stdout", pipe)
         assert cli.main(["status"]) == 1
@@ -446,10 +446,10 @@ TOKEN = "a-long-random-text-2"
 
 def test_the_page_s_link_is_asked_of_who_serves_it(ponte: Shell) -> None:
     """Whatever token that process was given, and at whatever port it listens."""
-    with serving(ponte.home, {"link": "http://127.0.0.1:4711/#token=its-own"}) as asked:
+    with serving(ponte.home, {"link": "http://127.0.0.1:4711/#token=its-own"}) as question:
         ponte("link")
     assert (ponte.code, ponte.out, ponte.err) == (0, "http://127.0.0.1:4711/#token=its-own\n", "")
-    assert asked == ["POST /operator/link"]
+    assert question == ["POST /operator/link"]
 
 
 def test_the_page_s_link_while_nobody_serves_it(
@@ -462,8 +462,8 @@ def test_the_page_s_link_while_nobody_serves_it(
     )
     assert not ponte.home.exists()
     with Home(ponte.home).take():
-        made = Home(ponte.home).web_token()
-    assert ponte("link").out == f"http://127.0.0.1:8080/#token={made}\n"
+        token = Home(ponte.home).web_token()
+    assert ponte("link").out == f"http://127.0.0.1:8080/#token={token}\n"
     assert (ponte.code, ponte.err[:28]) == (0, "The page is not running. Sta")
     monkeypatch.setenv("PONTE_WEB_TOKEN", f"{TOKEN}&+/")
     monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
@@ -491,18 +491,18 @@ def test_a_short_token_is_wrong_settings(ponte: Shell, monkeypatch: pytest.Monke
 @contextmanager
 def serving(home: Path, answer: Any) -> Iterator[list[str]]:
     """A process that holds the home and gives this answer once; what it was asked for."""
-    asked: list[str] = []
+    questions: list[str] = []
     body = json.dumps(answer).encode()
 
     def serve(listening: socket.socket) -> None:
         while True:
-            served, _ = listening.accept()
-            with served:
-                head = served.recv(65_536).decode()
+            service, _ = listening.accept()
+            with service:
+                head = service.recv(65_536).decode()
                 if not head:
                     continue  # whoever looked whether we are here
-                asked.append(head.split(" HTTP/")[0])
-                served.sendall(
+                questions.append(head.split(" HTTP/")[0])
+                service.sendall(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                     b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
                 )
@@ -512,7 +512,7 @@ def serving(home: Path, answer: Any) -> Iterator[list[str]]:
         listening.setblocking(True)
         thread = threading.Thread(target=serve, args=[listening])
         thread.start()
-        yield asked
+        yield questions
         thread.join()
 
 
@@ -521,9 +521,9 @@ def test_help_has_sections_with_every_command_and_cuts_nothing(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert cli.main(["--help"]) == 0
-    told = capsys.readouterr().out
-    assert re.findall(r"^(\w[\w ]*):$", told, re.M) == ["Options", "Talk", "Set up", "Operate"]
-    assert "..." not in told.replace("[ARGS]...", "")
-    listed = set(re.findall(r"^  ([a-z][a-z-]*)  ", told, re.M))
+    output = capsys.readouterr().out
+    assert re.findall(r"^(\w[\w ]*):$", output, re.M) == ["Options", "Talk", "Set up", "Operate"]
+    assert "..." not in output.replace("[ARGS]...", "")
+    values = set(re.findall(r"^  ([a-z][a-z-]*)  ", output, re.M))
     group = typer.main.get_command(cli.cli)
-    assert listed == set(getattr(group, "commands", {}))
+    assert values == set(getattr(group, "commands", {}))

@@ -23,8 +23,8 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     add_schedule(running_ponte.home)
     text = "First \x1b[31mline\nand a second line that is long"
     running_ponte.write("UPDATE schedules SET text = ?", text)
-    listed = [re.split("  +", line) for line in await running_ponte.run("schedules", "list")]
-    assert listed == [
+    listings = [re.split("  +", line) for line in await running_ponte.run("schedules", "list")]
+    assert listings == [
         ["ID", "state", "rule", "next run", "owner", "channel", "text"],
         [
             "abc234",
@@ -69,8 +69,8 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     running_ponte.write(
         "UPDATE schedules SET state = 'paused', reason = 'failures', next_due_at = 0"
     )
-    shown = await running_ponte.run("schedules", "show", "abc234")
-    assert shown == [
+    result = await running_ponte.run("schedules", "show", "abc234")
+    assert result == [
         facts[0],
         "state     paused: several of its runs failed",
         facts[2],
@@ -81,9 +81,9 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
         "Jan 2, 1970, 12:00\u202fAM  missed 3 runs",
     ]
     (line,) = await running_ponte.run("schedules", "show", "abc234", "--json")
-    found = json.loads(line)
-    assert [one["owner"] for one in found["schedules"]] == ["web:bob"]
-    assert [run["event_key"] for run in found["runs"]] == ["r2", "r1"]
+    data = json.loads(line)
+    assert [one["owner"] for one in data["schedules"]] == ["web:bob"]
+    assert [run["event_key"] for run in data["runs"]] == ["r2", "r1"]
     (line,) = await running_ponte.run("schedules", "list", "--json")
     assert [(one["id"], one["text"]) for one in json.loads(line)] == [("abc234", text)]
 
@@ -93,28 +93,28 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
 ) -> None:
     add_schedule(running_ponte.home)
     assert await running_ponte.run("schedules", "pause", "ABC234") == ["Paused abc234."]
-    (shown,) = await running_ponte.run("schedules", "list", "--json")
-    (one,) = json.loads(shown)
+    (view,) = await running_ponte.run("schedules", "list", "--json")
+    (one,) = json.loads(view)
     assert (one["state"], one["reason"]) == ("paused", "person")
-    (resumed,) = await running_ponte.run("schedules", "resume", "abc234")
-    assert resumed.startswith("Resumed abc234. Its next run is on ")
-    assert resumed.endswith("AM.")
+    (result,) = await running_ponte.run("schedules", "resume", "abc234")
+    assert result.startswith("Resumed abc234. Its next run is on ")
+    assert result.endswith("AM.")
     words = ["Started a run of abc234. The answer will be posted in the schedule's channel."]
     assert await running_ponte.run("schedules", "run", "abc234") == words
-    (shown,) = await running_ponte.run("schedules", "show", "abc234", "--json")
-    assert len(json.loads(shown)["runs"]) == 1
+    (view,) = await running_ponte.run("schedules", "show", "abc234", "--json")
+    assert len(json.loads(view)["runs"]) == 1
 
     delete = ("schedules", "delete", "abc234")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    asked = list[str]()
+    questions = list[str]()
 
     def decline(question: str, abort: bool) -> None:
-        asked.append(question)
+        questions.append(question)
         raise typer.Abort
 
     monkeypatch.setattr("bot.cli.main.typer.confirm", decline)
     assert await running_ponte.fail(*delete) == (1, "Interrupted.\n")
-    assert asked == ["Delete the schedule abc234?"]
+    assert questions == ["Delete the schedule abc234?"]
     assert (await running_ponte.run("schedules", "list"))[1].startswith("abc234  ")
     assert await running_ponte.run(*delete, "--yes") == ["Deleted abc234."]
     assert await running_ponte.run("schedules", "list") == ["No schedules yet."]

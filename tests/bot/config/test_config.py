@@ -55,9 +55,9 @@ def read(tmp_path: Path, text: str) -> Config:
 
 
 def refusal(tmp_path: Path, text: str) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as error:
         read(tmp_path, text)
-    return str(caught.value).splitlines()
+    return str(error.value).splitlines()
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -287,8 +287,8 @@ def test_all_that_is_wrong_is_told_in_the_order_of_the_file(tmp_path: Path) -> N
 
 
 def test_what_is_written_about_tables(tmp_path: Path) -> None:
-    written = '[tables.Salaries]\naccess = "hidden"\n[tables.m1]\napprovers = ["slack:S1"]\n'
-    rules = read(tmp_path, written).table_rules
+    text = '[tables.Salaries]\naccess = "hidden"\n[tables.m1]\napprovers = ["slack:S1"]\n'
+    rules = read(tmp_path, text).table_rules
     assert rules.is_hidden("m7", "salaries")
     assert rules.find_rule("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
     assert rules.find_rule("m2", "Customers") == TableRule()
@@ -296,13 +296,13 @@ def test_what_is_written_about_tables(tmp_path: Path) -> None:
 
 
 def test_what_is_written_about_approvers(tmp_path: Path) -> None:
-    written = (
+    text = (
         '[groups]\nfinance = ["slack:S1"]\n[changes]\nremind_after = "30m"\n'
         '[tables.m1]\napprovers = ["asker", "finance"]\napprovals = 2\n'
         '[tools.stackspot_quick_command]\napprovers = ["slack:U1"]\n'
         '[channels."slack:T1:C1"]\napprovers = ["finance"]\n'
     )
-    config = read(tmp_path, written)
+    config = read(tmp_path, text)
     rules = config.table_rules
     assert rules.find_rule("m1") == TableRule("ask", frozenset({"asker", "finance"}), 2)
     assert rules.tools == {"stackspot_quick_command": Approvers(frozenset({"slack:U1"}))}
@@ -447,13 +447,13 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
     prices = config.price_list
     assert prices.find("my-model") == Price(0.1, 0.1, 0.1, 1.0)
     assert prices.find("gpt-6-luna") is not None
-    paid = (
+    payments = (
         PaidRun("container"),
         PaidRun("quick_commands", "fix-java"),
         PaidRun("quick_commands", "x"),
         PaidRun("agents", "x"),
     )
-    assert [prices.run_cost(each) for each in paid] == [0.04, 0.10, 0.02, None]
+    assert [prices.run_cost(each) for each in payments] == [0.04, 0.10, 0.02, None]
 
 
 def test_what_is_written_about_schedules(tmp_path: Path) -> None:

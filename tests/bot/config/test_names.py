@@ -146,10 +146,10 @@ def test_a_secret_that_protects_nothing_is_refused_with_its_line(
 ) -> None:
     Path("ponte.toml").write_text(HOOK.format(kind=kind))
     monkeypatch.setenv("HOOK_OF_TESTS", value)
-    told = ponte("doctor")
-    assert told.code == 2
-    assert told.err.startswith(f"ponte.toml:4: {words}")
-    assert value not in told.err
+    result = ponte("doctor")
+    assert result.code == 2
+    assert result.err.startswith(f"ponte.toml:4: {words}")
+    assert value not in result.err
 
 
 def test_secrets_of_webhooks_are_masked_in_logs(
@@ -194,18 +194,18 @@ def test_a_reload_refuses_such_a_secret_and_keeps_the_former_file(
 def test_the_tools_are_those_of_the_nocodb_that_is_set(
     tmp_path: Path, url: str, tool: str, words: list[str]
 ) -> None:
-    given = {"nocodb_url": url, "nocodb_token": "t"} if url else {}
-    found = find_misspelt_names(tmp_path, f"[tools.{tool}]\napprovals = 2\n", **given)
-    assert len(found) == len(words)
-    assert all(word in line for word, line in zip(words, found, strict=True))
+    settings = {"nocodb_url": url, "nocodb_token": "t"} if url else {}
+    match = find_misspelt_names(tmp_path, f"[tools.{tool}]\napprovals = 2\n", **settings)
+    assert len(match) == len(words)
+    assert all(word in line for word, line in zip(words, match, strict=True))
 
 
 def test_the_doctor_fails_for_them(tmp_path: Path) -> None:
     path = tmp_path / "ponte.toml"
     path.write_text(FILE)
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
-    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
-    unsafe = [one.words for one in found if one.level == "unsafe" and one.topic == "rights"]
+    findings = list_findings(settings, read_config(path), Home(tmp_path / "home"))
+    unsafe = [one.words for one in findings if one.level == "unsafe" and one.topic == "rights"]
     assert unsafe == TOLD
 
 
@@ -228,17 +228,17 @@ def test_a_reload_logs_them(tmp_path: Path) -> None:
     file.write_text(FILE)
     settings = Settings(ponte_config=file, ponte_home=tmp_path)
     reloader = Reloader(settings, LiveConfig(Config()), cast(Audit, None), Alone())
-    with structlog.testing.capture_logs() as logged:
+    with structlog.testing.capture_logs() as events:
         reloader.reload()
     event = "config contains unknown names"
-    assert [line["problems"] for line in logged if line["event"] == event] == [TOLD]
+    assert [line["problems"] for line in events if line["event"] == event] == [TOLD]
 
 
 async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path) -> None:
     async with HttpClient() as http:
         stackspot = StackSpot("id", "secret", http=http)
         config = FixedConfig(known_agents={"reviewer": ("01JAGENT", "", "")})
-        offered: dict[str, Sequence[ToolSource]] = {
+        offers: dict[str, Sequence[ToolSource]] = {
             "nocodb": [
                 NocoSource("http://127.0.0.1:1", "t", http, pauses=()),
                 BridgeSource("http://127.0.0.1:1/execute", "t", http, pauses=()),
@@ -250,9 +250,9 @@ async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path)
         for face in FACES:
             if isinstance(face, ToolIntegration):
                 tools = [
-                    tool for source in offered[face.name] for tool in await source.tools(Viewer())
+                    tool for source in offers[face.name] for tool in await source.tools(Viewer())
                 ]
                 settings = Settings.model_validate({})
-                known = face.rule_names(settings, Config())["tool"]
-                assert sorted(known or ()) == sorted(tool.spec.name for tool in tools)
+                rules = face.rule_names(settings, Config())["tool"]
+                assert sorted(rules or ()) == sorted(tool.spec.name for tool in tools)
         await stackspot.close()

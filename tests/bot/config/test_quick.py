@@ -64,36 +64,36 @@ async def test_what_a_person_may_run_here() -> None:
 
 async def test_a_command_of_a_group_is_not_listed_while_the_group_is_unknown() -> None:
     policy = allow_list(memberships={"slack": unknown_groups})
-    known = QuickCommandRegistry(LiveConfig(Config(quick_commands=COMMANDS)), policy.is_named)
-    assert [one.slug for one in await known.list_commands(BOB, C2)] == ["resumo"]
+    knows = QuickCommandRegistry(LiveConfig(Config(quick_commands=COMMANDS)), policy.is_named)
+    assert [one.slug for one in await knows.list_commands(BOB, C2)] == ["resumo"]
 
 
 async def test_what_surfaces_show_of_it() -> None:
-    found = await registry().find(ANA, C1, "resumo")
-    assert (found.title, found.description) == ("Summary", "What happened")
+    position = await registry().find(ANA, C1, "resumo")
+    assert (position.title, position.description) == ("Summary", "What happened")
     with use_locale("pt-BR"):
-        assert found.title_and_description() == ("Resumo", "What happened")
+        assert position.title_and_description() == ("Resumo", "What happened")
     with use_locale("fr"):
-        assert found.title_and_description() == ("Summary", "What happened")
-    assert found.inputs["tone"]["choices"] == ("dry", "warm")
+        assert position.title_and_description() == ("Summary", "What happened")
+    assert position.inputs["tone"]["choices"] == ("dry", "warm")
     assert (await registry().find(ANA, C1, "payroll")).effect == "write"
     assert (await registry().find(ANA, C1, "secret")).title == "Secret"
 
 
 async def test_one_without_a_title_is_called_by_its_slug() -> None:
     only = registry(bare=QuickCommandConfig(description={"pt-BR": "Sem título"}))
-    (found,) = await only.list_commands(ANA, C1)
+    (command,) = await only.list_commands(ANA, C1)
     with use_locale("en"):
-        assert found.title_and_description() == ("bare", "Sem título")
+        assert command.title_and_description() == ("bare", "Sem título")
     with use_locale("pt-BR"):
-        assert found.title_and_description() == ("bare", "Sem título")
+        assert command.title_and_description() == ("bare", "Sem título")
 
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
 async def test_a_slug_that_cannot_exist_is_refused(slug: str) -> None:
-    for known in (QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named), registry()):
+    for knows in (QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named), registry()):
         with pytest.raises(UnknownCommand, match="isn't a valid quick command name"):
-            await known.find(ANA, C1, slug)
+            await knows.find(ANA, C1, slug)
 
 
 async def test_the_nearest_slug_is_told() -> None:
@@ -121,19 +121,19 @@ async def test_it_is_run_where_it_is_known() -> None:
     async def run(ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         return Outcome("ok", f"{slug}: {input}")
 
-    known = QuickCommandRegistry(
+    knows = QuickCommandRegistry(
         LiveConfig(Config(quick_commands=COMMANDS)), allow_list().is_named, run
     )
-    assert await known.run(ctx(), "resumo", {"day": "May"}) == Outcome(
+    assert await knows.run(ctx(), "resumo", {"day": "May"}) == Outcome(
         "ok", "resumo: {'day': 'May'}"
     )
 
 
 async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
     empty = QuickCommandRegistry(LiveConfig(Config()), allow_list().is_named)
-    found = await empty.find(ANA, C1, "anything")
-    assert found == QuickCommand("anything", "anything", effect="spend")
+    position = await empty.find(ANA, C1, "anything")
+    assert position == QuickCommand("anything", "anything", effect="spend")
     assert await empty.list_commands(ANA, C1) == []
-    with pytest.raises(ToolError, match="Quick commands are not set up") as caught:
+    with pytest.raises(ToolError, match="Quick commands are not set up") as error:
         await empty.run(ctx(), "anything", "")
-    assert caught.value.code == "not_configured"
+    assert error.value.code == "not_configured"

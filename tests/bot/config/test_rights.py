@@ -51,9 +51,9 @@ allow = ["read:Orders"]
 def rights(ponte: Shell, *words: str) -> dict[str, tuple[bool, str]]:
     """Each right: whether, and by which rule."""
     Path("ponte.toml").write_text(FILE)
-    told = ponte("policy", "check", *words, "--json")
-    assert told.code == 0, told.err
-    return {line["right"]: (line["allowed"], line["rule"]) for line in json.loads(told.out)}
+    result = ponte("policy", "check", *words, "--json")
+    assert result.code == 0, result.err
+    return {line["right"]: (line["allowed"], line["rule"]) for line in json.loads(result.out)}
 
 
 def test_what_somebody_may_do_and_which_rule_says_so(ponte: Shell) -> None:
@@ -66,8 +66,8 @@ def test_what_somebody_may_do_and_which_rule_says_so(ponte: Shell) -> None:
     group = ("--group", "slack:S1")
     of_finance = rights(ponte, "--person", "slack:U1", "--channel", "C2", *group)
     assert of_finance["read:Orders"] == of_finance["approve:Orders"] == (True, "ponte.toml:5")
-    closed = rights(ponte, "--person", "slack:T1:U1", "--channel", "slack:T1:C9", *group)
-    assert (closed["code"], closed["read"][0]) == ((False, "ponte.toml:14"), True)
+    report = rights(ponte, "--person", "slack:T1:U1", "--channel", "slack:T1:C9", *group)
+    assert (report["code"], report["read"][0]) == ((False, "ponte.toml:14"), True)
     assert rights(ponte, "--person", "slack:U1", "--channel", "C2", "--guest")["chat"][0] is False
     assert rights(ponte, "--person", "slack:U1")["read:Orders"] == (True, "default")
     assert rights(ponte, "--person", "terminal:owner")["administer"] == (True, "PONTE_ADMINS")
@@ -96,8 +96,8 @@ def test_a_quick_command_has_places_and_people_of_its_own(ponte: Shell) -> None:
 
 def test_each_line_explains_itself(ponte: Shell) -> None:
     Path("ponte.toml").write_text(FILE)
-    told = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out
-    lines = [line.split(maxsplit=3) for line in told.splitlines()]
+    output = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out
+    lines = [line.split(maxsplit=3) for line in output.splitlines()]
     assert " ".join(lines[0]) == (
         f"slack:U1, in C2. Rules: {Path.cwd()}/ponte.toml. Settings of this folder (Ponte is not"
         " running):"
@@ -110,8 +110,8 @@ def test_each_line_explains_itself(ponte: Shell) -> None:
 def test_what_decides_alone_needs_is_asked_for_too(ponte: Shell) -> None:
     """A rule that means her settles all that a turn uses, and who her groups are is not asked."""
     Path("ponte.toml").write_text(ANAS)
-    told = ponte("policy", "check", "--person", "web:ana").out
-    assert "approve no none Only an admin" in " ".join(told.split())
+    output = ponte("policy", "check", "--person", "web:ana").out
+    assert "approve no none Only an admin" in " ".join(output.split())
 
 
 def test_a_right_can_be_asked_for_that_no_rule_names(ponte: Shell) -> None:
@@ -136,10 +136,10 @@ def test_a_right_can_be_asked_for_that_no_rule_names(ponte: Shell) -> None:
     assert rights(ponte, *words[:4], "--right", "read:Salaries") == {
         "read:Salaries": (False, "[tables] Salaries")
     }
-    told = ponte("policy", "check", *words[:4], "--right", "reed:Customers")
-    assert (told.code, told.out) == (1, "")
-    assert "reed:Customers" in told.err
-    assert "read:TABLE" in told.err
+    result = ponte("policy", "check", *words[:4], "--right", "reed:Customers")
+    assert (result.code, result.out) == (1, "")
+    assert "reed:Customers" in result.err
+    assert "read:TABLE" in result.err
 
 
 GUESTS = """
@@ -154,7 +154,7 @@ approvers = ["slack:U1"]
 
 def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) -> None:
     Path("ponte.toml").write_text(GUESTS)
-    asked = (
+    questions = (
         "--person",
         "slack:U1",
         "--right",
@@ -168,7 +168,7 @@ def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) ->
     )
 
     def check_rights(*more: str) -> dict[str, bool]:
-        lines = json.loads(ponte("policy", "check", *asked, "--json", *more).out)
+        lines = json.loads(ponte("policy", "check", *questions, "--json", *more).out)
         return {line["right"]: line["allowed"] for line in lines}
 
     assert set(check_rights().values()) == {True}
@@ -196,8 +196,8 @@ deny = ["approve:Orders"]
 def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
     def check_approver(person: str, *more: str) -> tuple[bool, str]:
         Path("ponte.toml").write_text(APPROVERS)
-        asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
-        (line,) = json.loads(ponte("policy", "check", *asked).out)
+        questions = ("--person", person, "--right", "approve:Orders", "--json", *more)
+        (line,) = json.loads(ponte("policy", "check", *questions).out)
         return line["allowed"], line["rule"]
 
     assert check_approver("slack:U1") == (False, "none")
@@ -211,8 +211,8 @@ def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> 
     def check_approver(person: str, *more: str) -> tuple[bool, str]:
         words = '"slack:U7"]\napprovers_only = true'
         Path("ponte.toml").write_text(APPROVERS.replace('"slack:U7"]\n\n', f"{words}\n\n"))
-        asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
-        (line,) = json.loads(ponte("policy", "check", *asked).out)
+        questions = ("--person", person, "--right", "approve:Orders", "--json", *more)
+        (line,) = json.loads(ponte("policy", "check", *questions).out)
         assert ("only" in line["why"]) is (line["rule"] == "[tables] Orders")
         return line["allowed"], line["rule"]
 
@@ -220,21 +220,21 @@ def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> 
     assert check_approver("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
     assert check_approver("slack:U1") == (False, "[tables] Orders")
     assert check_approver("slack:U7") == (False, "ponte.toml:9"), "a rule keeps them from it"
-    told = " ".join(ponte("doctor").out.split())
+    text = " ".join(ponte("doctor").out.split())
     assert (
         "Orders: only finance, slack:U7 can decide on changes; other admins cannot (ponte.toml:5)"
-        in told
+        in text
     )
 
 
 @pytest.mark.parametrize("right", ["administer", "spend", "code"])
 def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) -> None:
     words = f"{right}:Orders: write {right}, because this permission cannot be limited to one item"
-    told = ponte("policy", "check", "--person", "slack:U1", "--right", f"{right}:Orders")
-    assert (told.code, told.err.strip()) == (1, f"{words}.")
+    result = ponte("policy", "check", "--person", "slack:U1", "--right", f"{right}:Orders")
+    assert (result.code, result.err.strip()) == (1, f"{words}.")
     Path("ponte.toml").write_text(f'[[rules]]\nwho = ["slack:U1"]\nallow = ["{right}:Orders"]')
-    told = ponte("doctor")
-    assert (told.code, told.err.strip()) == (2, f"ponte.toml:3: 'allow': {words}.")
+    result = ponte("doctor")
+    assert (result.code, result.err.strip()) == (2, f"ponte.toml:3: 'allow': {words}.")
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) 
     ],
 )
 def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
-    told = ponte("policy", "check", *words)
-    assert (told.code, told.out) == (1, "")
-    assert "Write --person as platform:ID (slack:U1 or slack:T1:U1)" in told.err
+    result = ponte("policy", "check", *words)
+    assert (result.code, result.out) == (1, "")
+    assert "Write --person as platform:ID (slack:U1 or slack:T1:U1)" in result.err
 
 
 def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
@@ -260,8 +260,8 @@ def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
         '[[rules]]\nallow = ["code"]\n[[rules]]\nwho=["slack:U1"]\nallow=["code"]\n'
     )
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
-    found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
-    notes = [one.words for one in found if one.topic == "rights" and one.level == "note"]
+    findings = list_findings(settings, read_config(path), Home(tmp_path / "home"))
+    notes = [one.words for one in findings if one.topic == "rights" and one.level == "note"]
     assert notes == [
         "ponte.toml:1 gives guests these permissions: read:Menu",
         "ponte.toml:4 gives everyone these permissions: code",
@@ -329,6 +329,6 @@ def test_who_updates_which_fields_without_approval(
     ponte: Shell, words: tuple[str, ...], why: str
 ) -> None:
     Path("ponte.toml").write_text(ALONE)
-    asked = ("--person", "slack:U1", "--right", "propose:Tickets", "--json", *words)
-    (line,) = json.loads(ponte("policy", "check", *asked).out)
+    questions = ("--person", "slack:U1", "--right", "propose:Tickets", "--json", *words)
+    (line,) = json.loads(ponte("policy", "check", *questions).out)
     assert (line["allowed"], line["why"]) == (True, why)

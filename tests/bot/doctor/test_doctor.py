@@ -95,10 +95,10 @@ def test_doctor_passes_without_any_settings(ponte: Shell, monkeypatch: pytest.Mo
 
 
 async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> None:
-    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
-    found = await doctor(tmp_path, **given)
-    assert found.parts["model"] == "ok    model: gpt-6-luna is available"
-    assert (await doctor(tmp_path, **given, ponte_model="llama3")).code == 0
+    options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    report = await doctor(tmp_path, **options)
+    assert report.parts["model"] == "ok    model: gpt-6-luna is available"
+    assert (await doctor(tmp_path, **options, ponte_model="llama3")).code == 0
 
 
 @pytest.mark.parametrize(
@@ -118,32 +118,32 @@ async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> No
 async def test_a_model_that_would_not_answer_is_told(
     tmp_path: Path, server: ModelServer, given: dict[str, str], words: str
 ) -> None:
-    told = await doctor(tmp_path, **{"openai_base_url": server.url, **given})
-    assert (told.code, told.parts["model"]) == (1, f"FAIL  model: {words}")
+    report = await doctor(tmp_path, **{"openai_base_url": server.url, **given})
+    assert (report.code, report.parts["model"]) == (1, f"FAIL  model: {words}")
 
 
 async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer) -> None:
-    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
     server.status = 404
-    told = (await doctor(tmp_path, **given)).parts["model"]
-    assert "has no OpenAI API at this URL (HTTP 404). Check OPENAI_BASE_URL" in told
+    parts = (await doctor(tmp_path, **options)).parts["model"]
+    assert "has no OpenAI API at this URL (HTTP 404). Check OPENAI_BASE_URL" in parts
     server.status = 503
-    assert (await doctor(tmp_path, **given)).parts["model"].endswith("responded with HTTP 503")
+    assert (await doctor(tmp_path, **options)).parts["model"].endswith("responded with HTTP 503")
     for server.listed in (["not", "a", "list of models"], "<html><body>Welcome</body></html>"):
         server.status = 200
-        told = (await doctor(tmp_path, **given)).parts["model"]
-        assert told.startswith("FAIL")
-        assert "has no OpenAI API at this URL (HTTP 200)" in told
+        parts = (await doctor(tmp_path, **options)).parts["model"]
+        assert parts.startswith("FAIL")
+        assert "has no OpenAI API at this URL (HTTP 200)" in parts
     server.listed = {"data": None}
-    assert (await doctor(tmp_path, **given)).code == 0
+    assert (await doctor(tmp_path, **options)).code == 0
 
 
 async def test_a_server_controls_no_terminal(tmp_path: Path, server: ModelServer) -> None:
     server.listed = {"data": [{"id": "a\x1b]0;b\x07\x1b[2J\x9b1mc\nok    model: all good"}]}
-    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
-    found = (await doctor(tmp_path, **given)).parts["model"]
-    assert found.startswith("FAIL")
-    assert found.endswith("It has: ac ok model: all good")
+    options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    parts = (await doctor(tmp_path, **options)).parts["model"]
+    assert parts.startswith("FAIL")
+    assert parts.endswith("It has: ac ok model: all good")
 
 
 @pytest.mark.parametrize("reason", ["no list", "an empty list", "Azure"])
@@ -157,17 +157,17 @@ async def test_a_model_that_no_list_names_is_not_refused(
         server.listed = {"data": []}
     else:
         monkeypatch.setattr("core.models.AZURE_DOMAINS", ("127.0.0.1",))
-    given = {"openai_base_url": server.url, "openai_api_key": "sk-right", "ponte_model": "ours"}
-    told = await doctor(tmp_path, **given)
-    assert told.code == 0
-    assert told.parts["model"].startswith("ok    model: the server responds but does not list")
+    options = {"openai_base_url": server.url, "openai_api_key": "sk-right", "ponte_model": "ours"}
+    report = await doctor(tmp_path, **options)
+    assert report.code == 0
+    assert report.parts["model"].startswith("ok    model: the server responds but does not list")
 
 
 async def test_a_gateway_without_a_list_says_what_is_wrong(
     tmp_path: Path, server: ModelServer
 ) -> None:
     """Only its Chat Completions check the key. The address is right."""
-    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
     server.status = 404
     for status, words in (
         (401, "the server rejected OPENAI_API_KEY (HTTP 401)"),
@@ -175,38 +175,38 @@ async def test_a_gateway_without_a_list_says_what_is_wrong(
         (503, "the server responded with HTTP 503"),
     ):
         server.chat_status = status
-        assert (await doctor(tmp_path, **given)).parts["model"] == f"FAIL  model: {words}"
+        assert (await doctor(tmp_path, **options)).parts["model"] == f"FAIL  model: {words}"
 
 
 async def test_llama_cpp_answers_under_any_name(tmp_path: Path, server: ModelServer) -> None:
     """Unless it serves several models, as its router does."""
-    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
     own = {"id": "/models/qwen3.gguf", "object": "model", "owned_by": "llamacpp"}
     server.listed = {"object": "list", "data": [own]}
-    assert (await doctor(tmp_path, **given)).parts[
+    assert (await doctor(tmp_path, **options)).parts[
         "model"
     ] == "ok    model: gpt-6-luna is available"
     server.listed["data"].append({**own, "id": "/models/gemma.gguf"})
-    assert (await doctor(tmp_path, **given)).parts["model"].startswith("FAIL")
+    assert (await doctor(tmp_path, **options)).parts["model"].startswith("FAIL")
 
 
 async def test_the_bridge_is_asked_and_its_url_is_not_shown(tmp_path: Path) -> None:
     async with FakeBridge() as bridge:
-        told = await doctor(tmp_path, nocodb_url=bridge.url)
-        assert told.parts["nocodb"].startswith("ok    nocodb: the bridge responds; tools: ")
+        report = await doctor(tmp_path, nocodb_url=bridge.url)
+        assert report.parts["nocodb"].startswith("ok    nocodb: the bridge responds; tools: ")
         bridge_url = bridge.url
-    told = await doctor(tmp_path, nocodb_url=bridge_url)
-    assert told.code == 1
-    assert told.parts["nocodb"].startswith("FAIL  nocodb: ")
-    assert bridge_url not in told.parts["nocodb"]
+    report = await doctor(tmp_path, nocodb_url=bridge_url)
+    assert report.code == 1
+    assert report.parts["nocodb"].startswith("FAIL  nocodb: ")
+    assert bridge_url not in report.parts["nocodb"]
 
 
 async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
     tmp_path: Path,
 ) -> None:
     async with FakeBridge(lists_tools=False) as bridge:
-        told = await doctor(tmp_path, nocodb_url=bridge.url)
-        assert told.parts["nocodb"].endswith("the bridge responds, but does not list its tools")
+        report = await doctor(tmp_path, nocodb_url=bridge.url)
+        assert report.parts["nocodb"].endswith("the bridge responds, but does not list its tools")
 
 
 @pytest.mark.parametrize(
@@ -238,11 +238,11 @@ async def test_what_a_version_of_nocodb_lacks_has_a_line(
     tmp_path: Path, lacks: tuple[str, ...], lines: dict[str, str]
 ) -> None:
     async with FakeNocoDB(lacks=lacks) as nocodb:
-        told = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
-    assert told.parts["nocodb"].startswith("ok    nocodb: NocoDB responds; base CRM: 3 tables")
-    found = {name: line for name, line in told.parts.items() if name.startswith("nocodb ")}
+        report = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
+    assert report.parts["nocodb"].startswith("ok    nocodb: NocoDB responds; base CRM: 3 tables")
+    matches = {name: line for name, line in report.parts.items() if name.startswith("nocodb ")}
     required = "nocodb rows", "nocodb counts"
-    assert found == {
+    assert matches == {
         name: f"{'FAIL ' if name in required else 'off  '} {name}: {words}"
         for name, words in lines.items()
     }
@@ -252,37 +252,37 @@ async def test_what_a_version_of_nocodb_lacks_has_a_line(
 async def test_the_version_is_told_as_nocodb_writes_it(tmp_path: Path, version: str) -> None:
     """npm counts 0.301.3, Docker 2026.09.0, and npm's package tells none."""
     async with FakeNocoDB(version=version) as nocodb:
-        told = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
-    assert told.parts["nocodb"].endswith(f"role editor; version {version}")
+        report = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
+    assert report.parts["nocodb"].endswith(f"role editor; version {version}")
 
 
 async def test_a_nocodb_without_api_v3_fails_with_the_version_it_needs(tmp_path: Path) -> None:
     async with FakeNocoDB(lacks=("/tables",)) as nocodb:
-        told = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
-    assert "NocoDB's API v3 was not found" in told.parts["nocodb"]
+        report = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
+    assert "NocoDB's API v3 was not found" in report.parts["nocodb"]
 
 
 async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -> None:
     async with FakeNocoDB() as nocodb:
-        given = {"nocodb_url": nocodb.origin, "nocodb_token": filled.VIEWER}
-        told = await doctor(tmp_path, **given)
-        assert told.parts["nocodb"] == (
+        options = {"nocodb_url": nocodb.origin, "nocodb_token": filled.VIEWER}
+        report = await doctor(tmp_path, **options)
+        assert report.parts["nocodb"] == (
             "ok    nocodb: NocoDB responds; base CRM: 3 tables; role viewer; read-only"
         )
-        told = await doctor(tmp_path, **given, nocodb_base_id=filled.ARCHIVE)
-        assert "Ponte's NocoDB user does not have access to this" in told.parts["nocodb"]
-        given["nocodb_token"] = filled.OWNER
-        told = await doctor(tmp_path, **given)
-        assert told.code == 1
-        assert f"NOCODB_BASE_ID to one of: {filled.CRM} (CRM)" in told.parts["nocodb"]
-        told = await doctor(tmp_path, **given, nocodb_base_id=filled.CRM)
-        assert told.parts["nocodb"].endswith("base CRM: 3 tables; role owner")
-        given["nocodb_token"] = "wrong-token"
-        told = await doctor(tmp_path, **given)
-        assert "Check the NOCODB_TOKEN setting" in told.parts["nocodb"]
-    told = await doctor(tmp_path, **given)
-    assert "Check NOCODB_URL and the network." in told.parts["nocodb"]
-    assert "wrong-token" not in told.parts["nocodb"]
+        report = await doctor(tmp_path, **options, nocodb_base_id=filled.ARCHIVE)
+        assert "Ponte's NocoDB user does not have access to this" in report.parts["nocodb"]
+        options["nocodb_token"] = filled.OWNER
+        report = await doctor(tmp_path, **options)
+        assert report.code == 1
+        assert f"NOCODB_BASE_ID to one of: {filled.CRM} (CRM)" in report.parts["nocodb"]
+        report = await doctor(tmp_path, **options, nocodb_base_id=filled.CRM)
+        assert report.parts["nocodb"].endswith("base CRM: 3 tables; role owner")
+        options["nocodb_token"] = "wrong-token"
+        report = await doctor(tmp_path, **options)
+        assert "Check the NOCODB_TOKEN setting" in report.parts["nocodb"]
+    report = await doctor(tmp_path, **options)
+    assert "Check NOCODB_URL and the network." in report.parts["nocodb"]
+    assert "wrong-token" not in report.parts["nocodb"]
 
 
 @pytest.mark.parametrize(
@@ -294,15 +294,17 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told_with_the_nearest(
 ) -> None:
     async with FakeNocoDB() as nocodb:
         config = Config(tables={table: TableConfig("read"), "Salaries": TableConfig("hidden")})
-        told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
-    assert told.code == 1
-    assert told.parts["nocodb"].endswith(f"do not exist and so protect nothing: {words}")
+        report = await doctor(
+            tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER
+        )
+    assert report.code == 1
+    assert report.parts["nocodb"].endswith(f"do not exist and so protect nothing: {words}")
 
 
 async def test_a_misspelt_table_of_the_sample_is_told_too(tmp_path: Path) -> None:
-    told = await doctor(tmp_path, Config(tables={"Custmers": TableConfig("hidden")}))
-    assert told.code == 1
-    assert told.parts["sample"].endswith(
+    report = await doctor(tmp_path, Config(tables={"Custmers": TableConfig("hidden")}))
+    assert report.code == 1
+    assert report.parts["sample"].endswith(
         "do not exist and so protect nothing: Custmers (did you mean Customers?)"
     )
     assert (await doctor(tmp_path, Config(tables={"customers": TableConfig("read")}))).code == 0
@@ -311,57 +313,61 @@ async def test_a_misspelt_table_of_the_sample_is_told_too(tmp_path: Path) -> Non
 @pytest.mark.parametrize("base", ["", BASE])
 async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: str) -> None:
     async with FakeBridge() as bridge:
-        given = {"nocodb_url": bridge.url, "nocodb_base_id": base or None}
+        options = {"nocodb_url": bridge.url, "nocodb_base_id": base or None}
         config = Config(tables={"Custmers": TableConfig("hidden"), ORDERS: TableConfig("read")})
-        told = await doctor(tmp_path, config, **given)
-        assert told.code == 1
-        assert told.parts["nocodb"].endswith(
+        report = await doctor(tmp_path, config, **options)
+        assert report.code == 1
+        assert report.parts["nocodb"].endswith(
             "do not exist and so protect nothing: Custmers (did you mean Customers?)"
         )
-        told = await doctor(tmp_path, Config(tables={"customers": TableConfig("hidden")}), **given)
-        assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
+        report = await doctor(
+            tmp_path, Config(tables={"customers": TableConfig("hidden")}), **options
+        )
+        assert (report.code, report.parts["nocodb"][:4]) == (0, "ok  ")
 
 
 async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) -> None:
     async with FakeBridge(patched=False) as bridge:
         config = Config(tables={"Custmers": TableConfig("hidden")})
-        told = await doctor(tmp_path, config, nocodb_url=bridge.url)
-        assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
-        assert told.parts["nocodb"].endswith(
+        report = await doctor(tmp_path, config, nocodb_url=bridge.url)
+        assert (report.code, report.parts["nocodb"][:4]) == (0, "ok  ")
+        assert report.parts["nocodb"].endswith(
             "it does not list its tables, so Ponte cannot check the table names in ponte.toml. "
             "Check them yourself: a rule with a misspelled name has no effect"
         )
-        told = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
-        assert "cannot check" not in told.parts["nocodb"]
+        report = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
+        assert "cannot check" not in report.parts["nocodb"]
 
 
 async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.doctor.checks.SILENCE_SECONDS", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as busy_socket:
+        port = busy_socket.getsockname()[1]
         page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}
-        told = await doctor(tmp_path, **page)
-        assert told.code == 1
-        assert f"another program uses port {port}" in told.parts["web"]
+        report = await doctor(tmp_path, **page)
+        assert report.code == 1
+        assert f"another program uses port {port}" in report.parts["web"]
         home = Home(tmp_path)
         with home.take(), home.listen():
-            told = await doctor(tmp_path, **page)
-            assert told.parts["web"][:4] == "ok  "
-            assert told.parts["web"].endswith("is in use by the running Ponte")
+            report = await doctor(tmp_path, **page)
+            assert report.parts["web"][:4] == "ok  "
+            assert report.parts["web"].endswith("is in use by the running Ponte")
 
 
 async def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
     page: dict[str, object] = {"ponte_web": "on", "ponte_web_host": "192.0.2.1"}
-    told = await doctor(tmp_path, **page, ponte_web_token="a-long-random-text-2", ponte_web_port=0)
-    assert told.parts["web"] == "FAIL  web: Cannot assign requested address"
+    report = await doctor(
+        tmp_path, **page, ponte_web_token="a-long-random-text-2", ponte_web_port=0
+    )
+    assert report.parts["web"] == "FAIL  web: Cannot assign requested address"
 
 
 async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    told = await doctor(tmp_path / "home")
-    assert told.code == 1
+    report = await doctor(tmp_path / "home")
+    assert report.code == 1
     words = f"cannot write to {tmp_path / 'home'}; set PONTE_HOME to another folder"
-    assert words in told.parts["home"]
+    assert words in report.parts["home"]
 
 
 HALF_SET = [
@@ -381,10 +387,10 @@ HALF_SET = [
 async def test_what_is_half_set_is_off_or_a_failure_and_says_why(
     tmp_path: Path, given: dict[str, str], mark: str, words: str
 ) -> None:
-    told = await doctor(tmp_path, **given)
+    report = await doctor(tmp_path, **given)
     part = next(iter(given)).removeprefix("ponte_").partition("_")[0]
-    assert told.code == (mark == "FAIL")
-    assert told.parts[part].startswith(f"{mark:<4}  {part}: {words}")
+    assert report.code == (mark == "FAIL")
+    assert report.parts[part].startswith(f"{mark:<4}  {part}: {words}")
 
 
 @pytest.mark.slow
@@ -397,17 +403,17 @@ async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
     monkeypatch.setattr(
         "core.tools.code.sandbox.barriers._find_obstacle", lambda: PonteError("this is no Linux")
     )
-    told = await doctor(tmp_path / "home", ponte_code=ponte_code)
-    assert (told.code, told.parts["code"]) == (code, f"{mark}  code: local: this is no Linux")
+    report = await doctor(tmp_path / "home", ponte_code=ponte_code)
+    assert (report.code, report.parts["code"]) == (code, f"{mark}  code: local: this is no Linux")
     assert not (tmp_path / "home").exists()
 
 
 @pytest.mark.slow
 async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
     async with sandboxed.local(tmp_path):
-        told = await doctor(tmp_path, ponte_code="auto")
-    assert told.parts["code"].startswith("ok    code: local: ")
-    assert "all checks passed" in told.parts["code"]
+        report = await doctor(tmp_path, ponte_code="auto")
+    assert report.parts["code"].startswith("ok    code: local: ")
+    assert "all checks passed" in report.parts["code"]
 
 
 @pytest.mark.usefixtures("without_a_sandbox")
@@ -428,12 +434,12 @@ async def test_a_look_that_breaks_is_a_line_like_others(
         raise RuntimeError("with a secret in it")
 
     monkeypatch.setattr(type(MODEL_INTEGRATION), "check", raise_error)
-    told = await doctor(tmp_path, openai_api_key="sk-right")
-    assert (told.code, told.parts["model"]) == (
+    report = await doctor(tmp_path, openai_api_key="sk-right")
+    assert (report.code, report.parts["model"]) == (
         1,
         "FAIL  model: this check failed because of a bug in Ponte (RuntimeError)",
     )
-    assert "nocodb" in told.parts
+    assert "nocodb" in report.parts
 
 
 async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
@@ -442,17 +448,17 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     engine = await Embedded.open(tmp_path)
     budget = budget_of(engine)
-    for number, counted in enumerate((True, False, False)):
+    for number, count in enumerate((True, False, False)):
         turn = await begin_turn(engine, channel=f"C{number}")
         await record_question(engine, budget, turn)
         assert "usage" not in (await doctor(tmp_path)).parts or number == 2
-        await record_answer(engine, turn, Usage(100, 0, 10, is_estimated=not counted))
-    told = await doctor(tmp_path)
-    assert told.parts["usage"] == (
+        await record_answer(engine, turn, Usage(100, 0, 10, is_estimated=not count))
+    report = await doctor(tmp_path)
+    assert report.parts["usage"] == (
         "ok    usage: in the last 30 days, the server did not report usage for 2 of 3 "
         "paid calls; their costs are upper estimates"
     )
-    assert told.code == 0
+    assert report.code == 0
     await engine.close()
 
 
@@ -488,7 +494,7 @@ async def test_the_processes_of_a_shared_database_are_told(
                 " VALUES ('p1', 'host 1', %s, %s, 0, extract(epoch FROM now()))",
                 (takes, works),
             )
-            told = await doctor(tmp_path, database_url=migrated_postgres)
-            assert told.parts["database"].startswith(f"{mark}  database: {version}, schema ")
-            assert told.parts["database"].partition("; ")[2] == words
-            assert told.code == (mark == "FAIL")
+            report = await doctor(tmp_path, database_url=migrated_postgres)
+            assert report.parts["database"].startswith(f"{mark}  database: {version}, schema ")
+            assert report.parts["database"].partition("; ")[2] == words
+            assert report.code == (mark == "FAIL")

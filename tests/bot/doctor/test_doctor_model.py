@@ -64,17 +64,17 @@ async def test_a_model_that_can_answer_turns_passes(
     tmp_path: Path, without: set[str], level: str
 ) -> None:
     async with FakeOpenAI(without=without) as fake:
-        found = await check(tmp_path / "home", fake, COUNTS, CALLS, ANSWERS)
+        findings = await check(tmp_path / "home", fake, COUNTS, CALLS, ANSWERS)
         assert count_paid(fake) == 3
         assert fake.conversations == {}
-        read, written = (sum(count) for count in zip(*fake.used, strict=True))
-    assert found == [
+        inputs, outputs = (sum(count) for count in zip(*fake.used, strict=True))
+    assert findings == [
         "0",
         "ok    model stream: the text arrives in 7 pieces",
         f"ok    model level: gpt-6-luna at 127.0.0.1: {level}",
         "ok    model tool call: the model called the test tool",
         "ok    model tool result: the answer contains the test tool's result",
-        f"ok    model usage: the server counted {read} input tokens and {written} output tokens",
+        f"ok    model usage: the server counted {inputs} input tokens and {outputs} output tokens",
     ]
 
 
@@ -122,23 +122,23 @@ async def test_what_people_would_notice_is_no_failure(tmp_path: Path) -> None:
         ANSWERS,
     ]
     async with FakeOpenAI(without={"conversations", "responses"}) as fake:
-        found = await check(tmp_path / "home", fake, *scripts)
-    assert found[0] == "0"
-    assert found[1] == (
+        findings = await check(tmp_path / "home", fake, *scripts)
+    assert findings[0] == "0"
+    assert findings[1] == (
         "note  model stream: the text arrives in one piece, so people see an answer only when it "
         "is complete"
     )
-    assert found[-1] == (
+    assert findings[-1] == (
         "note  model usage: the server does not report token counts, so costs are upper estimates"
     )
 
 
 async def test_a_wrong_key_pays_for_nothing(tmp_path: Path) -> None:
     async with FakeOpenAI(key="sk-another") as fake:
-        found = await check(tmp_path / "home", fake)
+        findings = await check(tmp_path / "home", fake)
         assert count_paid(fake) == 0
     words = "The model's server rejected the API key. Check the OPENAI_API_KEY setting."
-    assert found == ["1", f"FAIL  model stream: {words}"]
+    assert findings == ["1", f"FAIL  model stream: {words}"]
 
 
 def test_the_demo_model_has_nothing_to_check(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,49 +50,54 @@ class Environment:
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     monkeypatch.syspath_prepend(tmp_path)
     # Of all tests only these install something, so the others read the packages once.
-    read = metadata.packages_distributions
-    monkeypatch.setattr(metadata, "packages_distributions", inspect.unwrap(read))
+    packages_distributions = metadata.packages_distributions
+    monkeypatch.setattr(metadata, "packages_distributions", inspect.unwrap(packages_distributions))
     return Environment(tmp_path)
 
 
 @pytest.fixture
 def needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `pyproject.toml` may say, as metadata has it."""
-    given = ["nh3>=0.3", "httpx<0.29,>=0.28", "ponte-dreams>=4", "ponte-pool<4,>=3; extra == 'big'"]
-    monkeypatch.setattr(installation, "_read_requirements", lambda: given)
+    options = [
+        "nh3>=0.3",
+        "httpx<0.29,>=0.28",
+        "ponte-dreams>=4",
+        "ponte-pool<4,>=3; extra == 'big'",
+    ]
+    monkeypatch.setattr(installation, "_read_requirements", lambda: options)
 
 
 @pytest.mark.usefixtures("without_a_sandbox")
 def test_doctor_names_the_folder_of_a_complete_installation(ponte: Shell) -> None:
-    found = inspect_installation({"postgres"})
-    assert found.is_complete
-    told = f"Ponte {__version__} in {INSTALL_FOLDER}, with all {found.count} required packages"
-    assert describe(found, say) == told
+    findings = inspect_installation({"postgres"})
+    assert findings.is_complete
+    text = f"Ponte {__version__} in {INSTALL_FOLDER}, with all {findings.count} required packages"
+    assert describe(findings, say) == text
     ponte("doctor")
     assert f"ok    packages: Ponte {__version__} in {INSTALL_FOLDER}, with all " in ponte.out
 
 
 def test_all_of_pyproject_is_looked_for() -> None:
     project = tomllib.loads((INSTALL_FOLDER / "pyproject.toml").read_text())["project"]
-    needed, more = project["dependencies"], project["optional-dependencies"]["postgres"]
-    assert inspect_installation().count == len(needed)
-    assert inspect_installation({"postgres"}).count == len(needed) + len(more)
+    need, more = project["dependencies"], project["optional-dependencies"]["postgres"]
+    assert inspect_installation().count == len(need)
+    assert inspect_installation({"postgres"}).count == len(need) + len(more)
 
 
 @pytest.mark.usefixtures("needs")
 def test_missing_and_old_packages_are_named(environment: Environment) -> None:
     environment.install("httpx", "0.27.2")
-    found = inspect_installation()
-    assert found == Installation(
+    findings = inspect_installation()
+    assert findings == Installation(
         3, {"ponte-dreams": ">=4"}, {"httpx": ("0.27.2", "<0.29,>=0.28")}, {}
     )
-    told = "ponte-dreams>=4 is missing, httpx 0.27.2 does not match <0.29,>=0.28"
-    assert describe(found, say) == told + ANEW
+    text = "ponte-dreams>=4 is missing, httpx 0.27.2 does not match <0.29,>=0.28"
+    assert describe(findings, say) == text + ANEW
     environment.install("ponte-dreams", "4.0")
     assert inspect_installation().missing == {}
-    found = inspect_installation({"big"})
-    assert found.missing == {"ponte-pool": "<4,>=3 (extra big)"}
-    assert describe(found, say).startswith("ponte-pool<4,>=3 (extra big) is missing, ")
+    findings = inspect_installation({"big"})
+    assert findings.missing == {"ponte-pool": "<4,>=3 (extra big)"}
+    assert describe(findings, say).startswith("ponte-pool<4,>=3 (extra big) is missing, ")
 
 
 def test_another_distribution_with_a_name_of_ours_is_told(environment: Environment) -> None:
@@ -129,16 +134,16 @@ def test_advice_needs_no_package() -> None:
         "import sys; sys.modules |= {'pydantic': None, 'structlog': None}\n"
         "from bot.cli.main import main; sys.exit(main(['doctor']))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script],
         cwd=INSTALL_FOLDER,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("ponte: ")
-    assert len(done.stderr.splitlines()) == 1
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("ponte: ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_it_is_said_in_english_where_core_is_somebody_elses(

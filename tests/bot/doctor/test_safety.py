@@ -66,9 +66,9 @@ def test_a_fresh_home_passes(tmp_path: Path) -> None:
     assert {one.topic for one in fresh} == {"home", "token", "page", "rights", "limits"}
     home = Home(tmp_path / "home")
     with home.take():
-        made = home.web_token()
+        token = home.web_token()
         assert {one.level for one in find_all(home.path)} == {"ok"}
-        assert made not in str(find_all(home.path))
+        assert token not in str(find_all(home.path))
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_a_file_of_settings_that_others_can_reach(
     findings = list_findings(load(), Config(), Home(ponte.home))
     words = "\n".join(one.words for one in findings if one.level == "unsafe")
     assert words == unsafe.format(env=env)
-    closed = f"other users cannot read {env}"
-    assert (closed in [one.words for one in findings]) == (not mode & 0o004)
+    sentence = f"other users cannot read {env}"
+    assert (sentence in [one.words for one in findings]) == (not mode & 0o004)
 
 
 def test_what_lies_in_a_closed_folder_is_not_reached(ponte: Shell, tmp_path: Path) -> None:

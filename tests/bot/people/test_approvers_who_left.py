@@ -59,9 +59,9 @@ async def office(set_up: None, tmp_path: Path) -> AsyncIterator[Office]:
     others = [face for face in FACES if face.name not in ("model", "code")]
     faces = (Scripted(Speaker()), *others, Shelf(shelf))
     settings = load(faces)
-    begun = Start(settings, read_config(settings.ponte_config, faces=faces), Home(tmp_path / "h"))
-    with begun.home.take():
-        app = await compose(begun.settings, begun.config, begun.home)
+    parts = Start(settings, read_config(settings.ponte_config, faces=faces), Home(tmp_path / "h"))
+    with parts.home.take():
+        app = await compose(parts.settings, parts.config, parts.home)
         await app.start()
         for name in NAMES:
             await SqlPageAccounts(app.engine.stores.database).add(f"web:{name}", hash_token(name))
@@ -71,8 +71,8 @@ async def office(set_up: None, tmp_path: Path) -> AsyncIterator[Office]:
 
 async def approve(office: Office, name: str, id: str) -> Answer:
     """Type `approve ID`, read all of the change, and type what the answer says."""
-    read = await office.says(name, f"approve {id}")
-    return await office.says(name, f"approve {typed_code(read)}")
+    reply = await office.says(name, f"approve {id}")
+    return await office.says(name, f"approve {typed_code(reply)}")
 
 
 async def proposed_and_approved_by_ana(office: Office) -> str:
@@ -91,11 +91,11 @@ async def test_the_approval_of_somebody_who_was_removed_does_not_count(
     await SqlPageAccounts(office.engine.stores.database).remove("web:ana")
     if comes_back:
         await SqlPageAccounts(office.engine.stores.database).add("web:ana", hash_token("another"))
-    told = await approve(office, "bia", id)
-    assert "Some approvals are no longer valid" in told.text
+    text = await approve(office, "bia", id)
+    assert "Some approvals are no longer valid" in text.text
     assert office.shelf.rows == {}
-    done = await approve(office, "cleo", id)
-    assert "Done." in done.text
+    reply = await approve(office, "cleo", id)
+    assert "Done." in reply.text
     assert names(office.shelf) == ["Saw"]
 
 
@@ -103,8 +103,8 @@ async def test_what_somebody_asked_for_who_was_removed_is_not_done(office: Offic
     """Also where the process died before it withdrew what they asked for."""
     id = await proposed_and_approved_by_ana(office)
     await SqlPageAccounts(office.engine.stores.database).remove("web:dan")
-    refused = await office.says("bia", f"approve {id}")
-    assert (refused.code, "no longer" in refused.text) == ("forbidden", True)
+    reply = await office.says("bia", f"approve {id}")
+    assert (reply.code, "no longer" in reply.text) == ("forbidden", True)
     assert office.shelf.rows == {}
 
 

@@ -22,9 +22,9 @@ LINK = re.compile(r"(http://127\.0\.0\.1:\d+)/#token=([A-Za-z0-9_-]{43})\n")
 
 
 def token_of(link: str) -> str:
-    found = LINK.fullmatch(link)
-    assert found, link
-    return found[2]
+    match = LINK.fullmatch(link)
+    assert match, link
+    return match[2]
 
 
 def stored_tokens(home: Path) -> dict[str, str]:
@@ -47,13 +47,13 @@ def test_people_come_and_go(ponte: Shell) -> None:
     )
     assert (ponte("people", "add", "ana").code, ponte.out) == (1, "")
     assert ponte.err == "ana already exists. `ponte people renew ana` creates a new link.\n"
-    told = json.loads(ponte("people", "renew", "ana", "--json").out)
-    assert (told["name"], token_of(told["link"] + "\n")) == ("ana", told["token"])
-    assert stored_tokens(ponte.home) == {"web:ana": hash_token(told["token"])}
+    text = json.loads(ponte("people", "renew", "ana", "--json").out)
+    assert (text["name"], token_of(text["link"] + "\n")) == ("ana", text["token"])
+    assert stored_tokens(ponte.home) == {"web:ana": hash_token(text["token"])}
     table = r"name  added +last visit\nana   \w{3} \d+, \d{4}, \d+:\d\d\u202f[AP]M  never\n"
     assert re.fullmatch(table, ponte("people", "list").out)
-    (listed,) = json.loads(ponte("people", "list", "--json").out)
-    assert (listed["name"], listed["seen"], listed.keys()) == ("ana", "", {"name", "seen", "added"})
+    (data,) = json.loads(ponte("people", "list", "--json").out)
+    assert (data["name"], data["seen"], data.keys()) == ("ana", "", {"name", "seen", "added"})
     ponte("audit", "--person", "web:ana", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
     assert events == ["person-link-renewed", "person-added"]
@@ -73,22 +73,22 @@ def test_people_come_and_go(ponte: Shell) -> None:
 
 def test_api_tokens_are_made_listed_and_revoked(ponte: Shell) -> None:
     assert ponte("people", "tokens").out == ("No API tokens yet. Run `ponte people token NAME`.\n")
-    made = json.loads(ponte("people", "token", "owner", "--name", "script", "--json").out)
-    assert made["token"].startswith("ponte-api-")
-    assert made["url"].endswith("/v1")
+    data = json.loads(ponte("people", "token", "owner", "--name", "script", "--json").out)
+    assert data["token"].startswith("ponte-api-")
+    assert data["url"].endswith("/v1")
     assert "acts as owner over `/v1`" in ponte.err
-    assert made["token"] not in ponte.err
-    assert made["token"].encode() not in b"".join(
+    assert data["token"] not in ponte.err
+    assert data["token"].encode() not in b"".join(
         path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
     )
     assert re.fullmatch(r"ponte-api-[\w-]{43}\n", ponte("people", "token", "owner").out)
     lines = ponte("people", "tokens", "owner").out.splitlines()
     assert lines[0].split("  ")[0] == "ID"
-    assert (len(lines), made["id"] in lines[1], "script" in lines[1]) == (3, True, True)
-    assert ponte("people", "revoke", made["id"]).out == (
-        f"Revoked API token {made['id']} (owner).\n"
+    assert (len(lines), data["id"] in lines[1], "script" in lines[1]) == (3, True, True)
+    assert ponte("people", "revoke", data["id"]).out == (
+        f"Revoked API token {data['id']} (owner).\n"
     )
-    assert (ponte("people", "revoke", made["id"]).code, ponte.err) == (1, "Not found: API token.\n")
+    assert (ponte("people", "revoke", data["id"]).code, ponte.err) == (1, "Not found: API token.\n")
     ponte("audit", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
     assert events == ["api-token-revoked", "api-token-added", "api-token-added"]
@@ -145,8 +145,8 @@ def test_a_running_ponte_lets_them_in_and_out(tmp_path: Path, commands: str) -> 
             headers={"Authorization": f"Bearer {token}"},
             timeout=None,
         ) as ana:
-            said = ana.post("/chat", json={"message": "remember the apples"})
-            assert said.status_code == 200
+            response = ana.post("/chat", json={"message": "remember the apples"})
+            assert response.status_code == 200
             assert ana.get("/status").status_code == 403
             with ana.stream("GET", "/conversations/main/events") as stream:
                 lines = stream.iter_lines()

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 
 def holding(home: Path, word: str) -> list[str]:
     """The files of the home with that in their bytes or their name."""
-    found = [path for path in home.rglob("*") if path.is_file()]
-    return [p.name for p in found if word.encode() in p.read_bytes() or word in p.name]
+    matches = [path for path in home.rglob("*") if path.is_file()]
+    return [p.name for p in matches if word.encode() in p.read_bytes() or word in p.name]
 
 
 def has_open_requests(home: Path) -> bool:
@@ -49,12 +49,12 @@ def said_by(home: Path) -> dict[str, set[str]]:
     """By person, the words of theirs that stand in nobody else's messages."""
     with closing(sqlite3.connect(home / "ponte.db")) as connection:
         rows = connection.execute("SELECT person, message FROM inbox").fetchall()
-    found: dict[str, set[str]] = {}
+    matches: dict[str, set[str]] = {}
     for person, message in rows:
         text = json.loads(message)["text"]
-        if len(text) > 12 and not any(text in said for who, said in rows if who != person):
-            found.setdefault(person, set()).add(text)
-    return found
+        if len(text) > 12 and not any(text in messages for who, messages in rows if who != person):
+            matches.setdefault(person, set()).add(text)
+    return matches
 
 
 def sums(home: Path) -> list[tuple[Any, ...]]:
@@ -102,23 +102,23 @@ def test_of_a_recorded_home_all_of_one_person_is_exported(
     people = list_people(ponte)
     person = max(people, key=lambda key: people[key]["files"])
     assert ponte("person", "export", person).code == 0, ponte.err
-    told = json.loads(ponte.out)
-    assert (told["person"], told["names"]) == (person, [people[person]["name"]])
-    assert len(told["messages"]) == people[person]["messages"]
+    data = json.loads(ponte.out)
+    assert (data["person"], data["names"]) == (person, [people[person]["name"]])
+    assert len(data["messages"]) == people[person]["messages"]
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         seqs = {
             seq
             for (seq,) in connection.execute("SELECT seq FROM inbox WHERE person = ?", (person,))
         }
     for section in ("messages", "transcript", "tool_calls", "posts", "model_calls"):
-        assert {row["seq"] for row in told[section]} <= seqs, section
-    assert len(told["files"]) == people[person]["files"] > 0
+        assert {row["seq"] for row in data[section]} <= seqs, section
+    assert len(data["files"]) == people[person]["files"] > 0
     folder = tmp_path / "out" / "ana"
     assert ponte("person", "export", person, "--files", str(folder)).code == 0, ponte.err
-    assert f"Saved {folder}/person.json and {len(told['files'])} file" in ponte.out
-    written = json.loads((folder / "person.json").read_text())
-    assert written | {"exported": ""} == told | {"exported": ""}
-    sizes = {row["id"][:8]: row["size"] for row in told["files"]}
+    assert f"Saved {folder}/person.json and {len(data['files'])} file" in ponte.out
+    export = json.loads((folder / "person.json").read_text())
+    assert export | {"exported": ""} == data | {"exported": ""}
+    sizes = {row["id"][:8]: row["size"] for row in data["files"]}
     files = list((folder / "files").iterdir())
     assert {path.name[:8]: path.stat().st_size for path in files} == sizes
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
@@ -143,14 +143,14 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
     ponte: Shell, fake_holder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"person": "slack:T1:U1", "names": ["Ana"], "counts": {"messages": 12, "files": 1}}
-    done = {**counts, "shared": ["slack:T1:C1:1.1"], "left": {}, "waiting": 2, "remains": ""}
-    fake_holder.results = {"person counts": counts, "person forget": done}
+    outcome = {**counts, "shared": ["slack:T1:C1:1.1"], "left": {}, "waiting": 2, "remains": ""}
+    fake_holder.results = {"person counts": counts, "person forget": outcome}
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    asked = list[str]()
+    questions = list[str]()
 
     def answers(question: str, abort: bool) -> None:
-        asked.append(question)
-        if len(asked) == 1:
+        questions.append(question)
+        if len(questions) == 1:
             raise typer.Abort
 
     monkeypatch.setattr("bot.cli.main.typer.confirm", answers)
@@ -158,7 +158,7 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
     assert ponte.out.splitlines() == ["slack:T1:U1 Ana", "      12  messages", "       1  files"]
     assert [route for route, _ in fake_holder.asked] == ["POST /operator/person/counts"]
     assert ponte("person", "forget", "slack:T1/U1").code == 0
-    assert asked == ["Delete all of this permanently?"] * 2
+    assert questions == ["Delete all of this permanently?"] * 2
     assert ponte.out.splitlines()[3:] == [
         "Deleted: slack:T1:U1.",
         "      12  messages",
@@ -220,10 +220,10 @@ def test_a_running_ponte_forgets_and_goes_on(tmp_path: Path, commands: str) -> N
         ana.base_url, ana.headers["Authorization"] = httpx.URL(page), f"Bearer {token}"
         for text in ("aubergines for all", "and more of them"):
             assert ana.post("/chat", json={"message": text}).json()["status"] == "done"
-        sent = ana.post(
+        response = ana.post(
             "/chat", data={"message": "mine"}, files={"file": ("a.txt", b"aubergine bytes")}
         )
-        assert sent.status_code == 200
+        assert response.status_code == 200
         assert "aubergines for all" in machine.ponte("person", "export", "web:ana")[1]
         code, out, err = machine.ponte("person", "forget", "web:ana", "--yes")
         assert (code, out.splitlines()[0], err) == (0, "Deleted: web:ana.", "")
@@ -233,16 +233,16 @@ def test_a_running_ponte_forgets_and_goes_on(tmp_path: Path, commands: str) -> N
     for word in ("aubergine", "web:ana", "@ana"):
         assert holding(machine.home, word) == []
     with closing(sqlite3.connect(machine.home / "ponte.db")) as connection:
-        used = "SELECT sum(is_counted) FROM usage WHERE person = 'forgotten'"
-        assert connection.execute(used).fetchone() == (3,)
+        usage = "SELECT sum(is_counted) FROM usage WHERE person = 'forgotten'"
+        assert connection.execute(usage).fetchone() == (3,)
 
 
 def test_a_list_for_people(ponte_with_home: Shell) -> None:
     head, *lines = ponte_with_home("person", "list").out.splitlines()
     assert head.split("  ")[0].strip() == "name"
     assert head.split()[-5:] == ["messages", "files", "requests", "decisions", "person"]
-    found = list_people(ponte_with_home)
-    assert {line.split()[-1] for line in lines} == found.keys()
+    people = list_people(ponte_with_home)
+    assert {line.split()[-1] for line in lines} == people.keys()
 
 
 def test_a_day_on_which_nobody_was_seen_is_a_dash() -> None:
@@ -268,7 +268,7 @@ def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(
     for word in ("UZOE99", "Zoe Dias"):
         assert holding(ponte.home, word) == [], word
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
-        erased = {row[0] for row in connection.execute("SELECT pseudonym FROM erased_people")}
+        erasures = {row[0] for row in connection.execute("SELECT pseudonym FROM erased_people")}
     key = (ponte.home / "pseudonyms.key").read_bytes()
     name = b"directory:slack:UZOE99"
-    assert hmac.new(key, name, hashlib.sha256).hexdigest() in erased
+    assert hmac.new(key, name, hashlib.sha256).hexdigest() in erasures

@@ -105,8 +105,8 @@ def test_what_is_cleaned_as_it_grows_is_what_is_cleaned_whole(pieces: list[str],
     """But for text with escapes, of which a little may be missing for a moment."""
     whole, growing = "".join(pieces), GrowingText()
     for end in range(0, len(whole) + step, step):
-        said = growing.clean(whole[:end])
-        assert said == clean_text(whole[:end])
+        message = growing.clean(whole[:end])
+        assert message == clean_text(whole[:end])
 
 
 def test_a_text_that_does_not_go_on_begins_anew() -> None:
@@ -119,17 +119,17 @@ def test_a_text_that_does_not_go_on_begins_anew() -> None:
 def test_nothing_is_changed_where_nothing_is_linked() -> None:
     growing = GrowingMarkdown()
     for end in range(40):
-        said = "see https://evil.test/x and [a](https://evil.test)"[:end]
-        assert growing.render(said, Trust(linked=False)) == said
+        message = "see https://evil.test/x and [a](https://evil.test)"[:end]
+        assert growing.render(message, Trust(linked=False)) == message
 
 
 @pytest.mark.parametrize("unit", LINES.values(), ids=LINES.keys())
 def test_what_is_shown_is_what_the_whole_becomes(unit: str) -> None:
     whole, growing = unit * 8, GrowingMarkdown()
-    becomes, said = TRUST.sanitize(whole), ""
+    becomes, message = TRUST.sanitize(whole), ""
     for end in range(1, len(whole) + 1, 3):
-        said = growing.render(whole[:end], TRUST)
-        assert becomes.startswith(said)
-        links = [link for link in linkers.piece(said) if "example.com" not in link]
+        message = growing.render(whole[:end], TRUST)
+        assert becomes.startswith(message)
+        links = [link for link in linkers.piece(message) if "example.com" not in link]
         assert links == []
-    assert len(said) > len(whole) * 0.9
+    assert len(message) > len(whole) * 0.9

@@ -36,7 +36,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def server(serve: Serve, socket: str = "") -> AsyncIterator[str]:
     """A server of raw bytes; gives its URL."""
 
-    served: list[asyncio.Task[None]] = []
+    services: list[asyncio.Task[None]] = []
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -47,7 +47,7 @@ async def server(serve: Serve, socket: str = "") -> AsyncIterator[str]:
             await writer.wait_closed()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(asyncio.create_task(one(reader, writer)))
+        services.append(asyncio.create_task(one(reader, writer)))
 
     if socket:
         listening = await asyncio.start_unix_server(begin, socket)
@@ -59,7 +59,7 @@ async def server(serve: Serve, socket: str = "") -> AsyncIterator[str]:
         yield url
     finally:
         listening.close()
-        await asyncio.gather(*served)
+        await asyncio.gather(*services)
 
 
 def says(status: str, body: bytes, *headers: str) -> tuple[Serve, list[str]]:
@@ -79,8 +79,8 @@ async def test_json_there_and_back_under_our_name() -> None:
     serve, heads = says("200 OK", b'{"list": [1]}')
     async with server(serve) as url, HttpClient() as http:
         assert await http.post_json(f"{url}/execute", {"tool": "x"}) == {"list": [1]}
-        found = await http.get_json(url, params={"a": "b c"}, headers={"X-Token": "t"})
-        assert found == {"list": [1]}
+        json = await http.get_json(url, params={"a": "b c"}, headers={"X-Token": "t"})
+        assert json == {"list": [1]}
     assert heads[0].startswith("POST /execute HTTP/1.1\r\n")
     assert "User-Agent: ponte-bot/" in heads[0]
     assert "Content-Type: application/json" in heads[0]
@@ -92,19 +92,19 @@ async def test_json_there_and_back_under_our_name() -> None:
 async def test_half_an_emoji_is_sent_as_a_whole_character(part: str) -> None:
     serve, heads = says("200 OK", b"{}", "Content-Type: application/json", "Content-Length: 2")
     async with server(serve) as url, HttpClient() as http:
-        sent: Any = {part: {"name": "no \ud83d"}}
-        assert await http.request_json("POST", url, **sent) == {}
+        request: Any = {part: {"name": "no \ud83d"}}
+        assert await http.request_json("POST", url, **request) == {}
     assert len(heads) == 1
 
 
 async def test_a_refusal_is_an_error_with_its_status_and_body() -> None:
     serve, _ = says("404 Not Found", b'{"detail": "no"}', "Retry-After: 3")
     async with server(serve) as url, HttpClient() as http:
-        with pytest.raises(HttpAnswer) as caught:
+        with pytest.raises(HttpAnswer) as error:
             await http.get_json(url)
-    assert (caught.value.status, caught.value.json) == (404, {"detail": "no"})
-    assert caught.value.headers["retry-after"] == "3"
-    assert str(caught.value) == "HTTP 404"
+    assert (error.value.status, error.value.json) == (404, {"detail": "no"})
+    assert error.value.headers["retry-after"] == "3"
+    assert str(error.value) == "HTTP 404"
 
 
 TWICE = gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)
@@ -131,9 +131,9 @@ async def test_what_is_not_a_good_answer(
 ) -> None:
     serve, _ = says(status, body, *headers)
     async with server(serve) as url, HttpClient(cap=1_000_000) as http:
-        with pytest.raises(kind) as caught:
+        with pytest.raises(kind) as error:
             await http.get_json(url)
-        assert caught.value.sent
+        assert error.value.sent
 
 
 async def test_a_body_may_be_empty_or_as_long_as_the_limit() -> None:
@@ -176,10 +176,10 @@ async def test_a_silent_server_and_a_slow_one_are_given_up(tmp_path: Path) -> No
     for serve, reason in ((silent, "ReadTimeout"), (slow, "deadline")):
         async with server(serve, path) as url, HttpClient(socket=path) as http:
             for call in (http.post_json(url, {}, timeout=100.0), http.get_bytes(url, {})):
-                with pytest.raises(HttpTimeout, match=reason) as caught:
+                with pytest.raises(HttpTimeout, match=reason) as error:
                     await call
-                assert caught.value.sent
-                assert caught.value.__suppress_context__
+                assert error.value.sent
+                assert error.value.__suppress_context__
 
 
 async def test_no_server_is_told_without_its_address(caplog: pytest.LogCaptureFixture) -> None:
@@ -193,20 +193,20 @@ async def test_no_server_is_told_without_its_address(caplog: pytest.LogCaptureFi
         ("http://secret-name.invalid:port/", "InvalidURL"),
     ):
         async with HttpClient() as http:
-            with pytest.raises(HttpDown, match=reason) as caught:
+            with pytest.raises(HttpDown, match=reason) as error:
                 await http.get_json(place)
-        assert not caught.value.sent
-        assert "secret" not in "".join(traceback.format_exception(caught.value))
+        assert not error.value.sent
+        assert "secret" not in "".join(traceback.format_exception(error.value))
     assert "secret" not in caplog.text
 
 
 async def test_lines_come_as_they_are_sent() -> None:
-    written = asyncio.Event()
+    event = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ndata: a\xe2\x80\xa8b\r\n\ndat")
-        await written.wait()
+        await event.wait()
         writer.write(b"a: c\nend")
 
     async with (
@@ -215,15 +215,15 @@ async def test_lines_come_as_they_are_sent() -> None:
         http.stream_lines("POST", url, body={"message": "hi"}) as lines,
     ):
         assert [await anext(lines), await anext(lines)] == ["data: a\u2028b", ""]
-        written.set()
+        event.set()
         assert [line async for line in lines] == ["data: c", "end"]
 
 
 async def test_a_broken_stream_and_an_endless_line_are_errors() -> None:
     cut, _ = says("200 OK", b"data: a\n", "Content-Length: 99")
     endless, _ = says("200 OK", b"x" * 2_000)
-    refused, _ = says("503 Busy", b'{"error": {"code": "not_stored"}}')
-    for serve, kind in ((cut, HttpDown), (endless, HttpTooLarge), (refused, HttpAnswer)):
+    refusal, _ = says("503 Busy", b'{"error": {"code": "not_stored"}}')
+    for serve, kind in ((cut, HttpDown), (endless, HttpTooLarge), (refusal, HttpAnswer)):
         async with server(serve) as url, HttpClient(cap=1_000) as http:
             with pytest.raises(kind):
                 await read(http, url)
@@ -241,13 +241,13 @@ async def test_a_unix_socket_serves_whatever_the_host(tmp_path: Path) -> None:
         assert await http.get_json(f"{url}/readyz") == 1
     assert heads[0].startswith("GET /readyz")
     async with HttpClient(socket=str(tmp_path / "gone.sock")) as http:
-        with pytest.raises(HttpDown) as caught:
+        with pytest.raises(HttpDown) as error:
             await http.get_json("http://ponte/readyz")
-        assert not caught.value.sent
+        assert not error.value.sent
 
 
 async def test_a_proxy_is_asked_except_for_named_hosts() -> None:
-    proxy, asked = says("200 OK", b'"by proxy"')
+    proxy, question = says("200 OK", b'"by proxy"')
     origin, _ = says("200 OK", b'"direct"')
     async with server(proxy) as by, server(origin) as url:
         async with HttpClient(proxies=Proxies(http=by, no="example.org, 127.0.0.1")) as http:
@@ -255,7 +255,7 @@ async def test_a_proxy_is_asked_except_for_named_hosts() -> None:
             assert await http.get_json(url) == "direct"
         async with HttpClient(proxies=Proxies(http=by.removeprefix("http://"))) as http:
             assert await http.get_json(url) == "by proxy"
-    assert asked[0].startswith("GET http://db.example/execute ")
+    assert question[0].startswith("GET http://db.example/execute ")
 
 
 async def test_an_error_names_the_proxy_that_may_have_caused_it() -> None:
@@ -270,17 +270,17 @@ async def test_an_error_names_the_proxy_that_may_have_caused_it() -> None:
             (also_by, "HTTP 503"),
         ):
             async with HttpClient(proxies=Proxies(http=proxy)) as http:
-                with pytest.raises(HttpError) as caught:
+                with pytest.raises(HttpError) as error:
                     await http.get_json("http://10.0.0.1/")
-            assert (caught.value.reason, str(caught.value)) == (reason, reason)
+            assert (error.value.reason, str(error.value)) == (reason, reason)
         async with HttpClient(proxies=Proxies(http=dead, no="127.0.0.0/8")) as http:
-            with pytest.raises(HttpError) as caught:
+            with pytest.raises(HttpError) as error:
                 await http.get_json("http://127.0.0.1:9/")
-            assert caught.value.reason == "ConnectError"
-            with pytest.raises(HttpError) as caught:
+            assert error.value.reason == "ConnectError"
+            with pytest.raises(HttpError) as error:
                 async with http.stream_lines("GET", "http://10.0.0.1/"):
                     pass
-            assert caught.value.proxy == "127.0.0.1:9"
+            assert error.value.proxy == "127.0.0.1:9"
 
 
 async def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

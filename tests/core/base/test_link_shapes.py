@@ -107,17 +107,19 @@ CODE = (
 
 async def find_links(text: str) -> list[str]:
     """Every link to an address that nobody allowed, on any surface, however the text gets there."""
-    said = TRUST.split_sanitized(text, lambda whole: (whole,))[0]
-    found = [("page", link) for link in linkers.page(await render(said))]
-    found += [("piece", link) for link in linkers.piece(said)]
+    message = TRUST.split_sanitized(text, lambda whole: (whole,))[0]
+    matches = [("page", link) for link in linkers.page(await render(message))]
+    matches += [("piece", link) for link in linkers.piece(message)]
     for part in TRUST.split_sanitized(text, lambda whole: split_answer(whole))[1]:
         for body in (message_content(part), plain_message(part)):
-            found += [("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])]
+            matches += [
+                ("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])
+            ]
     for part in TRUST.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
-        found += [("discord", link) for link in linkers.discord(part)]
+        matches += [("discord", link) for link in linkers.discord(part)]
     plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitize(text)
-    found += [("terminal", link) for link in linkers.terminal(plain)]
-    return [f"{where}: {link}" for where, link in found if not fine(link)]
+    matches += [("terminal", link) for link in linkers.terminal(plain)]
+    return [f"{where}: {link}" for where, link in matches if not fine(link)]
 
 
 def fine(link: str) -> bool:
@@ -129,8 +131,8 @@ def fine(link: str) -> bool:
 @pytest.mark.parametrize("around", AROUND)
 async def test_no_surface_links_what_nobody_allowed(around: str) -> None:
     shapes = [around.format(shape) for shape in (*SHAPES, *CAUTIOUS)]
-    found = {shape: await find_links(clean_text(shape)) for shape in shapes}
-    assert {shape: links for shape, links in found.items() if links} == {}
+    matches = {shape: await find_links(clean_text(shape)) for shape in shapes}
+    assert {shape: links for shape, links in matches.items() if links} == {}
 
 
 async def test_every_shape_is_linked_where_nothing_checks_it() -> None:
@@ -154,22 +156,22 @@ def test_what_is_allowed_and_what_is_code_stays_as_it_is() -> None:
 @pytest.mark.slow
 def test_growing_text_is_checked_in_every_piece() -> None:
     """Also in what Slack's streams hold back, and as Discord gets it."""
-    found = {shape: _find_links_while_it_grows(shape) for shape in (*SHAPES, *CODE)}
-    assert {shape: links for shape, links in found.items() if links} == {}
+    matches = {shape: _find_links_while_it_grows(shape) for shape in (*SHAPES, *CODE)}
+    assert {shape: links for shape, links in matches.items() if links} == {}
 
 
 def _find_links_while_it_grows(shape: str) -> list[str]:
     text = clean_text(f"First.\n\nWell, {shape} now, and `code` too.\n\nLast.")
     growing, links, before = GrowingMarkdown(), list[str](), ""
     for end in range(len("First."), len(text) + 1):
-        shown = growing.render(text[:end], TRUST)
-        if shown == before:
+        view = growing.render(text[:end], TRUST)
+        if view == before:
             continue  # it has been checked
-        before = shown
-        (*_, part) = TRUST.split_sanitized(shown, lambda whole: split_answer(whole))[1] or ("",)
-        links += linkers.piece(shown)
+        before = view
+        (*_, part) = TRUST.split_sanitized(view, lambda whole: split_answer(whole))[1] or ("",)
+        links += linkers.piece(view)
         links += linkers.slack(safe_markdown(part[: settled_length(part)]))
-        for part in TRUST.split_sanitized(shown, lambda whole: paginate(whole).parts)[1]:
+        for part in TRUST.split_sanitized(view, lambda whole: paginate(whole).parts)[1]:
             links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 
@@ -177,12 +179,12 @@ def _find_links_while_it_grows(shape: str) -> list[str]:
 def test_growing_text_mostly_goes_on_from_what_was_shown() -> None:
     paragraphs = [f"See {EVIL} and https://example.com/x, {n}." for n in range(5)]
     text = clean_text("\n\n".join([*paragraphs, *CODE]))
-    growing, told = GrowingMarkdown(), ""
+    growing, texts = GrowingMarkdown(), ""
     for end in range(1, len(text) + 1):
-        shown = growing.render(text[:end], TRUST)
-        assert shown.startswith(told)
-        told = shown
-    assert len(told) > len(text) * 0.8
+        view = growing.render(text[:end], TRUST)
+        assert view.startswith(texts)
+        texts = view
+    assert len(texts) > len(text) * 0.8
 
 
 LONG_TEXTS = (
@@ -193,14 +195,14 @@ LONG_TEXTS = (
 
 
 def test_a_cut_brings_nothing_to_life() -> None:
-    found = [
+    matches = [
         (limit, text, link)
         for limit in (40, 60, 100)
         for text in LONG_TEXTS
         for part in TRUST.split_sanitized(text, partial(split_text, limit=limit))[1]
         for link in linkers.piece(part)
     ]
-    assert [each for each in found if not fine(each[2])] == []
+    assert [each for each in matches if not fine(each[2])] == []
 
 
 PIECES = st.sampled_from(
@@ -220,15 +222,15 @@ async def test_no_mixture_of_link_pieces_becomes_a_link(text: str) -> None:
 @given(st.lists(PIECES, max_size=16).map("".join))
 @example("[1]: http://example.com/b<")
 def test_checking_twice_changes_nothing_more(text: str) -> None:
-    said = TRUST.sanitize(clean_text(text))
-    assert TRUST.sanitize(said) == said
+    message = TRUST.sanitize(clean_text(text))
+    assert TRUST.sanitize(message) == message
 
 
 def test_an_address_that_was_written_whole() -> None:
-    said = "see (https://mine.test/a?b=c), [x](https://also.test/1) and <https://third.test>."
-    written = {"https://mine.test/a?b=c", "https://also.test/1", "https://third.test"}
-    assert find_addresses(said) >= written
-    assert not any(link in find_addresses(said) for link in ("https://mine.test", "third.test"))
+    text = "see (https://mine.test/a?b=c), [x](https://also.test/1) and <https://third.test>."
+    lines = {"https://mine.test/a?b=c", "https://also.test/1", "https://third.test"}
+    assert find_addresses(text) >= lines
+    assert not any(link in find_addresses(text) for link in ("https://mine.test", "third.test"))
 
 
 def test_broken_addresses_can_be_read() -> None:

@@ -65,8 +65,8 @@ def table_of(rows: list[list[tuple[str, list[str]]]]) -> tuple[str, list[str]]:
     def cell(part: tuple[str, list[str]]) -> str:
         return part[0].replace("|", "\\|")
 
-    drawn = ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
-    return "\n".join([drawn[0], "|---|---|---|", *drawn[1:]]), [
+    drawings = ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
+    return "\n".join([drawings[0], "|---|---|---|", *drawings[1:]]), [
         atom for row in rows for _, atoms in row for atom in atoms
     ]
 
@@ -100,19 +100,19 @@ def check(shown: str, atoms: list[str], document: str) -> None:
     """Each visible piece is there as often as it was written."""
     shown = re.sub(r"\s+", "", shown)
     for atom in set(atoms):
-        wanted = atom.replace("\\\\", "\\")
-        assert shown.count(wanted) >= atoms.count(atom), (atom, document, shown)
+        target = atom.replace("\\\\", "\\")
+        assert shown.count(target) >= atoms.count(atom), (atom, document, shown)
 
 
 def seen_on_discord(document: str) -> str:
-    made = to_discord(document)
-    text = "".join([made.text, *(sheet.data.decode() for sheet in made.sheets)])
+    result = to_discord(document)
+    text = "".join([result.text, *(sheet.data.decode() for sheet in result.sheets)])
     pieces = re.split(r"(```.*?```|(?<!\\)`[^`\n]+`)", text, flags=re.DOTALL)
-    seen = "".join(
+    event = "".join(
         piece if n % 2 else re.sub(r"\\([^A-Za-z0-9\s])", r"\1", piece)
         for n, piece in enumerate(pieces)
     )
-    return seen.replace(SPACE, "")
+    return event.replace(SPACE, "")
 
 
 def hidden_on_discord(document: str) -> list[str]:
@@ -135,9 +135,9 @@ def test_slack_gets_the_markdown_itself_and_nothing_invisible_in_code(
     document: tuple[str, list[str]],
 ) -> None:
     text, _ = document
-    posted = safe_markdown(text)
-    assert posted.replace(JOINER, "") == text
-    for piece in re.findall(r"^(`{3,}|~{3})[^\n]*\n(.*?)^\1$|`[^`\n|]+`", posted, re.M | re.S):
+    post = safe_markdown(text)
+    assert post.replace(JOINER, "") == text
+    for piece in re.findall(r"^(`{3,}|~{3})[^\n]*\n(.*?)^\1$|`[^`\n|]+`", post, re.M | re.S):
         assert JOINER not in "".join(piece), text
 
 
@@ -201,6 +201,6 @@ def test_code_arrives_on_slack_as_it_was_written(text: str) -> None:
     ],
 )
 def test_outside_code_nobody_is_notified_on_slack(text: str) -> None:
-    posted = safe_markdown(text)
+    post = safe_markdown(text)
     for mark in ("<!", "<@", "@channel", "@here"):
-        assert mark not in posted
+        assert mark not in post

@@ -61,9 +61,9 @@ def test_no_cell_is_a_formula(cell: str, form: ExportFormat) -> None:
     if form == "csv":
         assert all(row[0].startswith("'") for row in texts_of(data, ","))
     else:
-        found = sheet_of(data)["A2"]
-        assert found.data_type == "s"
-        assert found.value == cell.replace("\r", "\n")
+        match = sheet_of(data)["A2"]
+        assert match.data_type == "s"
+        assert match.value == cell.replace("\r", "\n")
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_excel_keeps_ids_of_a_csv_file_and_other_programs_read_them(
 ) -> None:
     with use_locale("pt-BR"):
         data = encode_table([ExportColumn("Id", format)], [[cell]], "csv").data
-    (found,) = texts_of(data, ";")[1]
-    assert found == text
-    number = found.replace(",", ".")
+    (match,) = texts_of(data, ";")[1]
+    assert match == text
+    number = match.replace(",", ".")
     if isinstance(cell, int):
         assert int(number) == cell, "white space after a number is skipped"
 
@@ -121,9 +121,9 @@ def test_excel_changes_no_value(cell: Cell, value: object) -> None:
 
 
 def test_a_cell_that_excel_cannot_hold_says_that_it_is_cut() -> None:
-    exported = encode_table([ExportColumn("x")], [["😀" * 500_000], ["y"]], "xlsx")
-    cell = sheet_of(exported.data)["A2"].value
-    assert exported.cut_cells == 1
+    export = encode_table([ExportColumn("x")], [["😀" * 500_000], ["y"]], "xlsx")
+    cell = sheet_of(export.data)["A2"].value
+    assert export.cut_cells == 1
     assert cell.endswith("[cut: Excel's limit is 32767 characters]")
     assert MAX_XLSX_CELL_UNITS - 2 < len(cell.encode("utf-16-le")) / 2 <= MAX_XLSX_CELL_UNITS
     for form in ("csv", "json"):
@@ -139,13 +139,13 @@ def test_odd_tables_keep_their_cells(form: ExportFormat) -> None:
         data = encode_table(columns, rows, form).data
         expected = [text.encode(errors="replace").decode() for text in ODD]
         if form == "csv":
-            found = [row[-1] if row else "" for row in texts_of(data, ",")[1:]]
+            matches = [row[-1] if row else "" for row in texts_of(data, ",")[1:]]
         elif form == "json":
-            found = [row[f"c{width - 1}"] for row in json.loads(data)]
+            matches = [row[f"c{width - 1}"] for row in json.loads(data)]
         else:
-            found = [unescape(row[-1].value or "") for row in sheet_of(data).iter_rows(min_row=2)]
+            matches = [unescape(row[-1].value or "") for row in sheet_of(data).iter_rows(min_row=2)]
             expected = [text.replace("\r\n", "\n") for text in expected]
-        assert found[-len(expected) + 1 :] == expected[1:]
+        assert matches[-len(expected) + 1 :] == expected[1:]
         assert encode_table([], [], form).data
 
 

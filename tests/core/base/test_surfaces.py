@@ -108,9 +108,9 @@ def test_no_link_shape_becomes_a_link_in_a_terminal(around: str) -> None:
     """Neither as it is written nor as it is drawn."""
     alive = []
     for shape in (*SHAPES, *CAUTIOUS, *HIDDEN, *IN_CODE):
-        said = TERMINAL.split_sanitized(clean_text(around.format(shape)), lambda whole: (whole,))[0]
-        drawn = "" if "```" in said else _ANSI.sub("", render_markdown(said))
-        links = [*linkers.terminal(said), *linkers.terminal(drawn)]
+        part = TERMINAL.split_sanitized(clean_text(around.format(shape)), lambda whole: (whole,))[0]
+        drawing = "" if "```" in part else _ANSI.sub("", render_markdown(part))
+        links = [*linkers.terminal(part), *linkers.terminal(drawing)]
         alive += [(shape, link) for link in links if not fine(link)]
     assert alive == []
 
@@ -123,8 +123,8 @@ def test_a_terminal_shows_what_stands_between_angles() -> None:
 
 def live(text: str, trust: Trust) -> list[str]:
     """What Slack, Discord, the page or a script would link of an answer."""
-    said, pieces = trust.split_sanitized(text, lambda whole: split_answer(whole))
-    links = [*linkers.page(asyncio.run(render(said))), *linkers.piece(said)]
+    message, pieces = trust.split_sanitized(text, lambda whole: split_answer(whole))
+    links = [*linkers.page(asyncio.run(render(message))), *linkers.piece(message)]
     for part in pieces:
         body = message_content(part)
         links += linkers.slack_post(body["text"], body["blocks"])
@@ -142,8 +142,8 @@ def test_a_link_within_inline_code_stays_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("around", [*AROUND, "[ {}", "{} ](https://example.com)", "[a `b {}"])
 def test_code_that_is_none_everywhere_brings_no_link_to_life(around: str) -> None:
-    found = {shape: live(clean_text(around.format(shape)), TRUST) for shape in (*CODE, *IN_CODE)}
-    assert {shape: links for shape, links in found.items() if links} == {}
+    matches = {shape: live(clean_text(around.format(shape)), TRUST) for shape in (*CODE, *IN_CODE)}
+    assert {shape: links for shape, links in matches.items() if links} == {}
 
 
 @pytest.mark.parametrize("text", NAMES)
@@ -176,8 +176,8 @@ def test_the_last_check_allows_a_written_address_and_no_other() -> None:
 
 def test_a_card_s_values_are_changed_only_where_they_would_be_links() -> None:
     value = f"c01@evil.test, report.csv, see {EVIL}"
-    shown = "c01@evil.test, report.csv, see https[:]//evil[.]test/?q=secret"
-    assert defang_for_terminal(value) == shown
+    text = "c01@evil.test, report.csv, see https[:]//evil[.]test/?q=secret"
+    assert defang_for_terminal(value) == text
     assert defang_for_discord(value) == defang_for_terminal(value)
     assert defang_for_terminal("[x](report.csv) discord.gg/x") == "[x](report.csv) discord.gg/x"
     for shape in SHAPES:

@@ -28,20 +28,20 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_lost_cancellation_is_given_again() -> None:
     await cancel_all([])
-    heard: list[int] = []
-    task = asyncio.create_task(deaf(2, heard))
+    numbers: list[int] = []
+    task = asyncio.create_task(deaf(2, numbers))
     await asyncio.sleep(0)
     await cancel_all([task])
-    assert (task.cancelled(), len(heard)) == (True, 3)
+    assert (task.cancelled(), len(numbers)) == (True, 3)
 
 
 async def test_an_owner_of_such_a_task_can_close() -> None:
-    heard: list[int] = []
+    numbers: list[int] = []
     owner = BackgroundTasks("test")
-    owner.start(deaf(1, heard))
+    owner.start(deaf(1, numbers))
     await asyncio.sleep(0)
     await owner.close()
-    assert len(heard) == 2
+    assert len(numbers) == 2
 
 
 async def test_answers_come_in_the_order_of_the_questions() -> None:
@@ -60,31 +60,31 @@ async def test_answers_come_in_the_order_of_the_questions() -> None:
 
 
 async def test_where_one_fails_the_others_are_ended_before_it_is_told() -> None:
-    ended = asyncio.Event()
+    event = asyncio.Event()
 
     async def endless() -> None:
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
-            ended.set()
+            event.set()
 
     async def failing() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
         await run_together(endless(), failing())
-    assert ended.is_set()
+    assert event.is_set()
 
 
 async def test_cancelling_the_caller_cancels_all_questions() -> None:
-    ended = asyncio.Event()
+    event = asyncio.Event()
 
     async def endless() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            ended.set()
+            event.set()
 
     asking = asyncio.create_task(run_together(endless(), endless()))
     for _ in range(3):
@@ -92,4 +92,4 @@ async def test_cancelling_the_caller_cancels_all_questions() -> None:
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert ended.is_set()
+    assert event.is_set()

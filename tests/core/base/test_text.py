@@ -76,8 +76,8 @@ def test_cleaning_twice_changes_nothing_more(text: str) -> None:
 def test_a_clipped_text_says_what_was_cut() -> None:
     clipped = truncate_with_note("x" * 5000, 100)
     assert len(clipped) <= 100
-    shown = len(clipped.split("\n")[0])
-    assert clipped.endswith(f"[Cut: {shown} of 5,000 characters shown.]")
+    count = len(clipped.split("\n")[0])
+    assert clipped.endswith(f"[Cut: {count} of 5,000 characters shown.]")
     assert truncate_with_note("short", 100) == "short"
 
 

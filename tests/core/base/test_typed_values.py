@@ -105,8 +105,8 @@ def test_days(locale: str, text: str, day: str | None) -> None:
     ],
 )  # fmt: skip
 def test_moments(locale: str, text: str, moment: str | None) -> None:
-    parsed = parse_typed_moment(text, NOW, locale)
-    assert (parsed and parsed.isoformat(" ")) == moment
+    typed_moment = parse_typed_moment(text, NOW, locale)
+    assert (typed_moment and typed_moment.isoformat(" ")) == moment
 
 
 @pytest.mark.parametrize("piece", ["9", "9 dec ", "1.", "dec 1 ", "-", "\u0301", "12/", "a"])

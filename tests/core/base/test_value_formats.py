@@ -42,5 +42,5 @@ def test_a_value_is_written_as_its_column_and_the_language_say(
     type: str, options: dict[str, Any], value: object, texts: tuple[str, ...]
 ) -> None:
     format = build_format(type, options)
-    written = [format_value(value, format, locale) for locale in ("en", "pt-BR", "fr")]
-    assert [" ".join(text.split()) for text in written] == list(texts)
+    lines = [format_value(value, format, locale) for locale in ("en", "pt-BR", "fr")]
+    assert [" ".join(text.split()) for text in lines] == list(texts)

@@ -75,8 +75,8 @@ async def test_a_plain_turn_is_five_commits(
     assert recorder.visible("k2") == ["You said: again"]
     assert len(commits) == 5, commits
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as database:
-        kept = database.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'")
-        assert len(kept.fetchall()) == len(allowed)
+        result = database.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'")
+        assert len(result.fetchall()) == len(allowed)
 
 
 async def test_a_post_that_was_removed_while_it_grew_is_not_replaced_by_an_apology(
@@ -98,7 +98,7 @@ async def test_no_text_is_shown_before_its_response_is_recorded(
 ) -> None:
     """`forget` must know of each response that a person may have seen."""
     script = _then([ResponseStarted("resp_1"), TextDelta("Hello."), _completed_with("Hello.")])
-    at_record, recorded = list[str](), asyncio.Event()
+    at_record, event = list[str](), asyncio.Event()
     async with _bot(tmp_path, Scripted(script)) as (engine, reply):
         record = engine.conversations.journal.record_response
 
@@ -109,11 +109,11 @@ async def test_no_text_is_shown_before_its_response_is_recorded(
                 await asyncio.sleep(0)
             at_record.extend(progress.text for progress in reply.shown)
             await record(turn, number, response, others)
-            recorded.set()
+            event.set()
 
         monkeypatch.setattr(engine.conversations.journal, "record_response", record_late)
         assert (await _answer(engine)).text == "Hello."
-        await recorded.wait()
+        await event.wait()
     assert not any(at_record)
     assert [progress.text for progress in reply.shown][-1] == "Hello."
 

@@ -138,10 +138,10 @@ def test_decisions_never_wait() -> None:
     ],
 )
 def test_a_wrong_slug_is_told(text: str, words: str) -> None:
-    with pytest.raises(UnknownCommand) as told:
+    with pytest.raises(UnknownCommand) as error:
         parse_command(text)
-    assert words in told.value.words()
-    assert len(told.value.words()) < 300
+    assert words in error.value.words()
+    assert len(error.value.words()) < 300
 
 
 @given(COMMANDS)
@@ -188,9 +188,9 @@ def test_a_decision_has_at_most_176_characters() -> None:
     ],
 )  # fmt: skip
 def test_a_command_as_people_type_it(written: str, command: str) -> None:
-    parsed = parse_command(written)
-    assert parsed is not None
-    assert parsed == parse_command(command)
+    parse = parse_command(written)
+    assert parse is not None
+    assert parse == parse_command(command)
 
 
 @pytest.mark.parametrize(

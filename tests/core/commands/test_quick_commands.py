@@ -80,9 +80,9 @@ def test_an_input_is_parsed(text: str, read: Any) -> None:
     ],
 )
 def test_what_cannot_be_read_is_told(text: str, words: str) -> None:
-    with pytest.raises(BadInput) as told:
+    with pytest.raises(BadInput) as error:
         parse_input(text)
-    assert words in told.value.words()
+    assert words in error.value.words()
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_valid_inputs_are_accepted(given_input: Any, checked: Any) -> None:
 def test_invalid_inputs_are_refused_with_a_hint(
     command: QuickCommand, given_input: Any, words: str
 ) -> None:
-    with pytest.raises(BadInput) as told:
+    with pytest.raises(BadInput) as error:
         check_inputs(command, given_input)
-    assert words in told.value.words()
+    assert words in error.value.words()
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def test_a_number_that_a_person_typed_is_in_the_form_of_their_language(
     with use_locale(locale):
         given_input = {"day": "m", "full": "oui", "rows": text}
         if rows is None:
-            with pytest.raises(BadInput) as caught:
+            with pytest.raises(BadInput) as error:
                 check_inputs(REPORT, given_input, is_typed=True)
-            assert caught.value.words().endswith("rows=12,5.")
+            assert error.value.words().endswith("rows=12,5.")
         else:
-            checked = check_inputs(REPORT, given_input, is_typed=True)
-            assert checked == {"day": "m", "full": True, "rows": rows}
+            finding = check_inputs(REPORT, given_input, is_typed=True)
+            assert finding == {"day": "m", "full": True, "rows": rows}
         assert check_inputs(REPORT, {"day": "m", "rows": "1.234"}) == {"day": "m", "rows": 1.234}
         assert check_inputs(REPORT, {"day": "m", "rows": 1.234}, is_typed=True)["rows"] == 1.234  # type: ignore[index]
 
@@ -166,11 +166,11 @@ def test_a_command_without_declared_inputs_takes_anything() -> None:
 )
 def test_any_input_fits_or_is_told(given_input: dict[str, Any]) -> None:
     try:
-        checked = check_inputs(REPORT, given_input)
+        finding = check_inputs(REPORT, given_input)
     except BadInput as error:
         error.words()
     else:
-        assert check_inputs(REPORT, checked) == checked
+        assert check_inputs(REPORT, finding) == finding
 
 
 PLAIN = QuickCommand("plain", "Plain")
@@ -178,13 +178,15 @@ SAID = make_message("quick-command x", "k1")
 
 
 async def fill_inputs(command: QuickCommand, typed: Inputs, *files: bytes) -> Inputs:
-    kept = {f"f{n}": data for n, data in enumerate(files)}
-    attached = [File(name, f"{name}.txt", "text/plain", len(kept[name])) for name in kept]
+    files_by_id = {f"f{n}": data for n, data in enumerate(files)}
+    attachments = [
+        File(name, f"{name}.txt", "text/plain", len(files_by_id[name])) for name in files_by_id
+    ]
 
     async def read(file: File) -> bytes:
-        return kept[file.id]
+        return files_by_id[file.id]
 
-    return await quick_commands.collect_inputs(command, typed, SAID, (attached, ()), read)
+    return await quick_commands.collect_inputs(command, typed, SAID, (attachments, ()), read)
 
 
 async def nothing(file: File) -> bytes:
@@ -193,13 +195,13 @@ async def nothing(file: File) -> bytes:
 
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 async def test_any_bytes_are_an_input_or_told(data: bytes) -> None:
-    told = ""
+    text = ""
     try:
         whole = await fill_inputs(PLAIN, "", data)
     except BadInput as error:
-        whole, told = "", str(error)
+        whole, text = "", str(error)
     assert "\0" not in json.dumps(whole)
-    assert not told or "f0.txt" in told
+    assert not text or "f0.txt" in text
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.text(max_size=20), max_size=3))
@@ -211,9 +213,9 @@ async def test_json_is_inputs_where_their_names_are_the_commands(named: dict[str
 
 async def test_the_one_that_is_missing_is_the_file() -> None:
     assert await fill_inputs(PAIR, {"b": "1"}, b"text") == {"b": "1", "a": "text"}
-    for typed in ({"c": "3"}, {"a": "1", "b": "2"}, "words"):
+    for inputs in ({"c": "3"}, {"a": "1", "b": "2"}, "words"):
         with pytest.raises(BadInput, match=r"file `f0\.txt`, so I can't tell which is the input"):
-            await fill_inputs(PAIR, typed, b"text")
+            await fill_inputs(PAIR, inputs, b"text")
 
 
 async def test_two_files_and_one_that_could_not_be_fetched() -> None:
@@ -224,9 +226,11 @@ async def test_two_files_and_one_that_could_not_be_fetched() -> None:
 
 
 async def test_a_reply_without_words_takes_what_it_replies_to() -> None:
-    said = replace(SAID, context=(Quote("Bob", "around"), Quote("Bob", "this", is_replied_to=True)))
-    assert await quick_commands.collect_inputs(PLAIN, "", said, ((), ()), nothing) == "this"
-    own = await quick_commands.collect_inputs(PLAIN, "own words", said, ((), ()), nothing)
+    variant = replace(
+        SAID, context=(Quote("Bob", "around"), Quote("Bob", "this", is_replied_to=True))
+    )
+    assert await quick_commands.collect_inputs(PLAIN, "", variant, ((), ()), nothing) == "this"
+    own = await quick_commands.collect_inputs(PLAIN, "own words", variant, ((), ()), nothing)
     assert own == "own words"
 
 
@@ -240,9 +244,9 @@ class Kept:
 
 
 async def shown_text(result: str) -> str:
-    shown, files = await render_result(result, "x", Kept().keep)
+    view, files = await render_result(result, "x", Kept().keep)
     assert files == ()
-    return shown
+    return view
 
 
 async def test_json_is_laid_out_as_code_and_words_are_words() -> None:
@@ -255,8 +259,8 @@ async def test_json_is_laid_out_as_code_and_words_are_words() -> None:
 
 
 async def test_fences_within_json_stay_within() -> None:
-    shown = await shown_text(json.dumps({"md": "```\nx\n```"}))
-    assert shown.startswith("````json\n")
+    view = await shown_text(json.dumps({"md": "```\nx\n```"}))
+    assert view.startswith("````json\n")
 
 
 async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
@@ -265,13 +269,13 @@ async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
 
 
 async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:
-    kept = Kept()
+    files_by_id = Kept()
     words = "word " * MAX_RESULT_CHARACTERS
-    shown, (file,) = await render_result(words, "Report: 1/2", kept.keep)
-    assert kept.data[file.name] == words.encode()
-    assert f"{len(words):,} characters" in shown
-    assert len(shown) < 2000
+    view, (file,) = await render_result(words, "Report: 1/2", files_by_id.keep)
+    assert files_by_id.data[file.name] == words.encode()
+    assert f"{len(words):,} characters" in view
+    assert len(view) < 2000
     many = json.dumps({"rows": list(range(4000))})
-    shown, _ = await render_result(many, "x", kept.keep)
-    assert json.loads(kept.data["x.json"]) == {"rows": list(range(4000))}
-    assert shown.count("```") == 2
+    view, _ = await render_result(many, "x", files_by_id.keep)
+    assert json.loads(files_by_id.data["x.json"]) == {"rows": list(range(4000))}
+    assert view.count("```") == 2

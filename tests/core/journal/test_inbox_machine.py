@@ -47,49 +47,49 @@ class InboxMachine(EngineMachine):
         message = replace(says(f"text {len(self.said)}", channel), sent_at=1.0)
         receipt = self.run(self.engine.inbox.accept(message))
         assert receipt.is_new
-        assert all(receipt.seq > said.seq for said in self.said)
+        assert all(receipt.seq > messages.seq for messages in self.said)
         self.said.append(Said(receipt.seq, channel, message))
         self.settle()
 
     @precondition(lambda self: self.said)
     @rule(pick=picks)
     def accept_again(self, pick: int) -> None:
-        said = self.pick(pick)
-        receipt = self.run(self.engine.inbox.accept(said.message))
-        assert (receipt.seq, receipt.is_new) == (said.seq, False)
+        choice = self.pick(pick)
+        receipt = self.run(self.engine.inbox.accept(choice.message))
+        assert (receipt.seq, receipt.is_new) == (choice.seq, False)
 
     @precondition(lambda self: self.said)
     @rule(pick=picks, sent_at=st.sampled_from([0.5, 1.0, 2.0, 3.0]))
     def edit(self, pick: int, sent_at: float) -> None:
-        said = self.pick(pick)
-        known = said.message
-        edited = replace(known, text=f"{known.text}, edited", sent_at=sent_at)
-        amended = self.run(self.engine.inbox.amend(known.event_key, edited))
-        if said.state == "gone" or not known.text or sent_at < known.sent_at:
-            assert amended == "unknown"
+        choice = self.pick(pick)
+        message = choice.message
+        variant = replace(message, text=f"{message.text}, edited", sent_at=sent_at)
+        result = self.run(self.engine.inbox.amend(message.event_key, variant))
+        if choice.state == "gone" or not message.text or sent_at < message.sent_at:
+            assert result == "unknown"
         else:
-            assert amended == ("unstarted" if said.state == "waiting" else "started")
-            said.message = edited
+            assert result == ("unstarted" if choice.state == "waiting" else "started")
+            choice.message = variant
 
     @precondition(lambda self: self.said)
     @rule(pick=picks)
     def delete(self, pick: int) -> None:
-        said = self.pick(pick)
-        amended = self.run(self.engine.inbox.amend(said.message.event_key, None))
-        assert amended == ("unstarted" if said.state in ("waiting", "gone") else "started")
-        said.message = replace(said.message, text="")
-        if said.state == "waiting":
-            said.state = "gone"
+        choice = self.pick(pick)
+        result = self.run(self.engine.inbox.amend(choice.message.event_key, None))
+        assert result == ("unstarted" if choice.state in ("waiting", "gone") else "started")
+        choice.message = replace(choice.message, text="")
+        if choice.state == "waiting":
+            choice.state = "gone"
 
     @precondition(lambda self: self.said)
     @rule(pick=picks)
     def stop(self, pick: int) -> None:
-        said = self.pick(pick)
-        stopped = self.run(self.engine.inbox.cancel(said.seq))
-        if said.state in ("waiting", "running"):
-            assert stopped
-            said.state = "gone" if said.state == "waiting" else "stopped"
-            self.run(self.check_answer(said))
+        choice = self.pick(pick)
+        result = self.run(self.engine.inbox.cancel(choice.seq))
+        if choice.state in ("waiting", "running"):
+            assert result
+            choice.state = "gone" if choice.state == "waiting" else "stopped"
+            self.run(self.check_answer(choice))
             self.settle()
 
     @precondition(lambda self: self.said)
@@ -109,9 +109,9 @@ class InboxMachine(EngineMachine):
                 await self.engine.inbox.cancel(seq)
 
         self.run(forget())
-        for said in self.said:
-            if said.channel == channel:
-                said.state, said.message = "gone", replace(said.message, text="")
+        for message in self.said:
+            if message.channel == channel:
+                message.state, message.message = "gone", replace(message.message, text="")
         self.settle()
 
     @rule(gently=st.booleans())
@@ -120,17 +120,17 @@ class InboxMachine(EngineMachine):
             self.run(self.engine.inbox.drain(0))
         self.kill()
         self.worker = self.run(self.work())
-        for said in self.said:
-            said.state = "waiting" if said.state == "running" else said.state
+        for message in self.said:
+            message.state = "waiting" if message.state == "running" else message.state
         self.settle()
 
     def settle(self) -> None:
         """The oldest open message of each conversation is at work, and no other."""
-        heads = {said.seq: said for channel in CHANNELS for said in self.open(channel)[:1]}
+        heads = {stream.seq: stream for channel in CHANNELS for stream in self.open(channel)[:1]}
         self.run(self.worker.until(lambda: self.worker.now == heads.keys()))
-        for said in heads.values():
-            if said.state == "waiting":
-                said.state, said.heard = "running", said.message.text
+        for stream in heads.values():
+            if stream.state == "waiting":
+                stream.state, stream.heard = "running", stream.message.text
         assert len(self.worker.ended) == len(set(self.worker.ended))
 
     def open(self, channel: str) -> list[Said]:
@@ -143,18 +143,18 @@ class InboxMachine(EngineMachine):
         for channel in CHANNELS:
             while self.open(channel):
                 self.finish(channel)
-        for said in self.said:
-            self.run(self.check_answer(said))
+        for message in self.said:
+            self.run(self.check_answer(message))
         super().teardown()
 
     async def check_answer(self, said: Said) -> None:
-        asked = self.engine.inbox.wait_for_answer(said.seq)
+        answer = self.engine.inbox.wait_for_answer(said.seq)
         if said.state == "gone":
             with pytest.raises(Forgotten):
-                await asked
+                await answer
         else:
             text = f"re: {said.heard}" if said.state == "done" else "stopped"
-            assert (await asked).text == text
+            assert (await answer).text == text
 
 
 def test_random_operations_on_the_inbox_keep_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:

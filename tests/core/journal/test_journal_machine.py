@@ -50,9 +50,9 @@ class Row:
 
     @property
     def open_calls(self) -> list[str]:
-        ended = {item.call_id for item in self.items if item.kind == "output"}
+        ends = {item.call_id for item in self.items if item.kind == "output"}
         calls = {item.call_id for item in self.items if item.kind == "call"}
-        return sorted(calls - ended)
+        return sorted(calls - ends)
 
 
 class JournalMachine(EngineMachine):
@@ -81,8 +81,8 @@ class JournalMachine(EngineMachine):
         row.attempt = max(1, row.attempt + (not row.begun))
         row.begun, row.thread = True, row.thread or turn.thread
         row.state = "running" if row.state == "new" else row.state
-        known = (row.attempt, row.state, self.generations[row.channel], row.thread)
-        assert (turn.attempt, turn.state, turn.generation, turn.thread) == known
+        expected_row = (row.attempt, row.state, self.generations[row.channel], row.thread)
+        assert (turn.attempt, turn.state, turn.generation, turn.thread) == expected_row
         assert list(turn.items) == row.items
         assert {post.number: post for post in turn.posts} == row.posts
         self.turns.append(turn)
@@ -100,8 +100,8 @@ class JournalMachine(EngineMachine):
     def round(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
         call = call_of(number)
-        said = self.engine.journal.record_round(turn, RoundOutput(number, (call,), Usage(), "m"))
-        if self.check_write(turn, said) and call not in row.items:
+        message = self.engine.journal.record_round(turn, RoundOutput(number, (call,), Usage(), "m"))
+        if self.check_write(turn, message) and call not in row.items:
             row.items.append(call)
 
     @some_began
@@ -117,8 +117,8 @@ class JournalMachine(EngineMachine):
     def end_call(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
         id = f"c{number}"
-        ended = self.engine.journal.record_call_end(turn, id, Outcome("ok", "3 rows"))
-        if self.check_write(turn, ended) and id in row.started:
+        call_end = self.engine.journal.record_call_end(turn, id, Outcome("ok", "3 rows"))
+        if self.check_write(turn, call_end) and id in row.started:
             row.started.remove(id)
             if call_of(number) in row.items:  # what a person typed is no call of a model's
                 row.items.append(output(id, "3 rows"))

@@ -165,10 +165,10 @@ async def test_one_base_of_two_fails() -> None:
 async def test_of_many_bases_the_first_are_read_and_the_answer_says_so() -> None:
     chat = Chat(DemoModel, [list_bases_tool(30)])
     answer = await chat.says("list tables")
-    read = len(chat.calls) - 1
-    assert read < 30
-    assert answer.startswith(f"Tables: {read}\n\n")
-    assert answer.endswith(f"\n\nI read only the first {read} bases.")
+    call_count = len(chat.calls) - 1
+    assert call_count < 30
+    assert answer.startswith(f"Tables: {call_count}\n\n")
+    assert answer.endswith(f"\n\nI read only the first {call_count} bases.")
 
 
 @pytest.mark.parametrize("said", [OVERDUE_SENTENCE, PAY_SENTENCE, EXPORT_SENTENCE])
@@ -181,8 +181,8 @@ async def test_a_step_of_the_tour_that_cannot_read_says_why(said: str) -> None:
 async def test_a_payment_that_cannot_be_proposed_says_why() -> None:
     chat = Chat(DemoModel, sample_tools(reads=True, changes=False))
     assert await chat.says(PAY_SENTENCE) == "That didn't work: It is locked."
-    paid = {"table": "Invoices", "changes": [{"id": "7", "fields": {"Status": "Paid"}}]}
-    assert parse_calls(chat.calls)[1] == ("nocodb_update", paid)
+    payment = {"table": "Invoices", "changes": [{"id": "7", "fields": {"Status": "Paid"}}]}
+    assert parse_calls(chat.calls)[1] == ("nocodb_update", payment)
 
 
 def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
@@ -247,16 +247,16 @@ async def test_nocodb_over_rest() -> None:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         chat = Chat(DemoModel, await source.tools(Viewer()))
         assert "Customers [m" in await chat.says("list tables")
-        shown = await chat.says("show customers")
-        assert shown.startswith("**Customers**: showing 20 of 30 rows.")
-        assert "| 1 | Customer 01 | c01@example.com | Active |" in shown
-        assert "signed" not in shown
+        reply = await chat.says("show customers")
+        assert reply.startswith("**Customers**: showing 20 of 30 rows.")
+        assert "| 1 | Customer 01 | c01@example.com | Active |" in reply
+        assert "signed" not in reply
         missing = await chat.says("show Custmers")
         assert missing.endswith("Table \\`Custmers\\` not found. (did you mean 'Customers'?)")
         assert "Order 12" in await chat.says('/nocodb get {"table": "Orders", "id": "12"}')
-        told = await chat.says("/nocodb drop_base {}")
-        assert "Either NocoDB is not connected (`NOCODB_URL`" in told
-        assert "`query`" in told
+        text = await chat.says("/nocodb drop_base {}")
+        assert "Either NocoDB is not connected (`NOCODB_URL`" in text
+        assert "`query`" in text
 
 
 async def test_run_python() -> None:
@@ -273,13 +273,13 @@ async def test_python_on_a_file_that_was_attached() -> None:
     assert "Attach a file to your message" in await chat.says("Summarize the attached file")
     file = File("f1", "sales.csv", "text/csv", 10)
     chat.thread.append(Item(kind="message", role="user", text="here", name="Ana", files=(file,)))
-    told = await chat.says("Summarise my file")
-    assert "'sales.csv'" in told
+    reply = await chat.says("Summarise my file")
+    assert "'sales.csv'" in reply
     newer = File("f2", "costs.csv", "text/csv", 10)
     assert "'costs.csv'" in await chat.says("Summarise my file", files=(newer,))
-    assert "Next, try: `Draw y = sin(x) with Python.`" in told
-    told = await Chat(DemoModel, [python("[The person has: plot.png]")]).says("draw something")
-    assert told == "Next, try: `Run a quick command`", "the picture says the rest"
+    assert "Next, try: `Draw y = sin(x) with Python.`" in reply
+    reply = await Chat(DemoModel, [python("[The person has: plot.png]")]).says("draw something")
+    assert reply == "Next, try: `Run a quick command`", "the picture says the rest"
 
 
 def test_the_program_for_a_file_runs(
@@ -306,15 +306,15 @@ async def test_history_is_the_thread() -> None:
     assert await chat.says("history") == "This conversation has no earlier messages."
     await chat.says("the code is 42")
     await chat.says("I like tea", BEA)
-    told = await chat.says("history")
-    assert "- **Ana**: the code is 42\n- **I**: I'm Ponte's demo model" in told
-    assert "- **Bea**: I like tea" in told
+    reply = await chat.says("history")
+    assert "- **Ana**: the code is 42\n- **I**: I'm Ponte's demo model" in reply
+    assert "- **Bea**: I like tea" in reply
 
 
 async def test_quoted_context_is_not_what_was_asked() -> None:
     chat = Chat(DemoModel)
-    quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
-    chat.thread.append(quoted)
+    item = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
+    chat.thread.append(item)
     assert await chat.says("history") == "This conversation has no earlier messages."
 
 
@@ -323,8 +323,13 @@ async def test_the_demo_model_accepts_any_tool_result(odd: str) -> None:
     value = json.loads(odd) if odd.startswith(("{", "[", "n")) else odd
     answers = dict.fromkeys(("list_bases", "list_tables", "list_records", "get_record"), value)
     chat = Chat(DemoModel, [execute(answers)])
-    for said in ("list tables", "show Customers", "show m1customers0001", "/nocodb get_record {}"):
-        assert await chat.says(said)
+    for messages in (
+        "list tables",
+        "show Customers",
+        "show m1customers0001",
+        "/nocodb get_record {}",
+    ):
+        assert await chat.says(messages)
 
 
 async def test_it_keeps_nothing_anywhere() -> None:
@@ -354,9 +359,9 @@ async def test_words_that_are_meant_for_a_model_are_not_repeated() -> None:
         chat = Chat(DemoModel, [python(outcome.replace("{", "{{"))])
         answers.append(await chat.says("run python 1 + 1"))
         assert words in answers[-1]
-    asked = '/nocodb create_record {"table_id": "m1", "record_data": {"Name": "A"}}'
+    question = '/nocodb create_record {"table_id": "m1", "record_data": {"Name": "A"}}'
     for outcome, words in CHANGES_FOR_A_MODEL.items():
-        answers.append(await Chat(DemoModel, [execute({"create_record": outcome})]).says(asked))
+        answers.append(await Chat(DemoModel, [execute({"create_record": outcome})]).says(question))
         assert words in answers[-1]
     for words in ("to you", "tell the person", "do not repeat", "answer now", "error:"):
         assert words not in str(answers)
@@ -367,5 +372,5 @@ async def test_words_that_are_meant_for_a_model_are_not_repeated() -> None:
 def test_a_note_for_the_model_is_not_shown_to_people() -> None:
     hint = add_model_instruction("there are Orders", "ask the person if none fits")
     problem = {"code": "unknown_table", "message": "Table 'x' not found.", "hint": hint}
-    shown = demo_turn._parse_output(json.dumps({"error": problem})).error
-    assert shown == "Table 'x' not found. (there are Orders)"
+    error = demo_turn._parse_output(json.dumps({"error": problem})).error
+    assert error == "Table 'x' not found. (there are Orders)"

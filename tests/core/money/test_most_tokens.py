@@ -26,8 +26,8 @@ def item_with(*files: dict[str, object]) -> str:
     ],
 )
 def test_a_file_counts_by_its_kind(file: dict[str, object], least: int) -> None:
-    added = max_item_tokens(item_with(file)) - max_item_tokens(item_with())
-    assert least <= added < least + 1_000
+    addition = max_item_tokens(item_with(file)) - max_item_tokens(item_with())
+    assert least <= addition < least + 1_000
 
 
 def test_each_file_counts() -> None:

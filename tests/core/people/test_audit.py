@@ -177,7 +177,7 @@ async def test_lines_are_found_by_time_person_and_event(log: Log) -> None:
     await log.write("three", DONE, undo_asker=BIA)
     log.clock.shift(60)
     await log.write_note("change-four", OPERATOR, file="ponte.toml")
-    for wanted, found in (
+    for target, match in (
         ({}, "four three two one"),
         ({"since": "2026-11-20T08:31:00.000+00:00"}, "four three two"),
         ({"until": "2026-11-20T08:32:00.000+00:00"}, "two one"),
@@ -190,9 +190,9 @@ async def test_lines_are_found_by_time_person_and_event(log: Log) -> None:
         ({"event": 'change-one", "asker'}, ""),
         ({"person": "slack:U1", "since": "2026-11-20T08:32"}, "three"),
     ):
-        lines, following = await log.read(**wanted)
+        lines, following = await log.read(**target)
         events = [line["event"].removeprefix("change-") for line in lines]
-        assert (events, following) == (found.split(), ""), wanted
+        assert (events, following) == (match.split(), ""), target
 
 
 async def test_the_oldest_lines_make_room(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,8 +236,8 @@ async def test_each_line_is_logged_with_its_number(log: Log) -> None:
         ("audit", "config-reloaded", 3),
     ]
     first = (await log.read_stored())[0]
-    logged = {name: logs[0][name] for name in first if name != "event"}
-    assert logged == {name: value for name, value in first.items() if name != "event"}
+    new_logs = {name: logs[0][name] for name in first if name != "event"}
+    assert new_logs == {name: value for name, value in first.items() if name != "event"}
 
 
 def write_files(home: Path) -> list[str]:

@@ -128,7 +128,7 @@ async def test_groups_are_asked_once_in_minutes_and_an_empty_answer_is_asked_aga
     policy = allow_list(
         frozenset({"slack:S5"}), frozenset(), {"slack": directory}, clock=lambda: now[0]
     )
-    for at, groups, may, asked in (
+    for at, groups, may, question in (
         (0.0, "", False, 1),
         (31.0, "S5", True, 2),
         (31.0 + 300 - MAX_CONFIRMED_AGE_SECONDS - 1, "", True, 2),
@@ -136,7 +136,7 @@ async def test_groups_are_asked_once_in_minutes_and_an_empty_answer_is_asked_aga
     ):
         now[0], directory.groups = at, frozenset(groups.split())
         assert (await policy.may(ANA, CHANNEL, "propose")).allowed is may, at
-        assert directory.asked == asked, at
+        assert directory.asked == question, at
 
 
 async def test_verdicts_count_in_all_threads_of_a_channel_until_the_rules_change() -> None:
@@ -144,8 +144,8 @@ async def test_verdicts_count_in_all_threads_of_a_channel_until_the_rules_change
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed
     rights = await policy.rights(ANA, CHANNEL)
     assert await policy.rights(ANA, replace(CHANNEL, thread="3.4")) is rights
-    denied = Rule("1", frozenset({"slack:U1"}), deny=("propose",))
-    policy.config = FixedConfig(rule_book=RuleBook((denied,)))
+    rule = Rule("1", frozenset({"slack:U1"}), deny=("propose",))
+    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
     assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert not rights.may("propose").allowed
 
@@ -168,9 +168,9 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
     assert not (await policy.may(ANA, CHANNEL, "administer")).allowed
     assert (await policy.may(WEB, PAGE, "propose")).allowed
     assert directory.asked == 0
-    denied = policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "propose")
-    assert denied is not None
-    assert not denied.allowed
+    denial = policy.decide_locally(Person("slack", "U2", "T1"), CHANNEL, "propose")
+    assert denial is not None
+    assert not denial.allowed
 
 
 async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,8 +268,8 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
         verdict = await policy.may(Person("slack", id, "T1"), CHANNEL, "chat")
         assert (verdict.allowed, verdict.reason) == (False, StatusUnknown.sentence)
     assert (await policy.may(WEB, PAGE, "chat")).allowed
-    named = allow_list(frozenset({"slack:C1"}), guests={"slack": silent})
-    assert (await named.may(ANA, CHANNEL, "chat")).allowed
+    name = allow_list(frozenset({"slack:C1"}), guests={"slack": silent})
+    assert (await name.may(ANA, CHANNEL, "chat")).allowed
 
 
 MATCHES = "orders=orders|*=|**=x|hr*=hr|*hr=the hr|*h*25=h25|*h*25=old h of 25|a*b*a=aba|a*c=a\nc"
@@ -493,21 +493,21 @@ async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_
     monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.01)
     monkeypatch.setattr("core.people.policy._CONFIRM_TIMEOUT_SECONDS", 0.01)
     now = Register(age)
-    named = frozenset({"slack:S5"})
-    policy = allow_list(named, named, {"slack": now.groups}, {"slack": now.guest})
+    name = frozenset({"slack:S5"})
+    policy = allow_list(name, name, {"slack": now.groups}, {"slack": now.guest})
     assert await allowed_actions(policy, ANA, CHANNEL) == frozenset(may), "at the call"
     rights = await policy.rights(ANA, CHANNEL)
-    offered = {right for right in ALL if rights.may(right).allowed}
-    assert offered == frozenset(may)
+    offers = {right for right in ALL if rights.may(right).allowed}
+    assert offers == frozenset(may)
     for right in ALL - frozenset(may):
         verdict = rights.may(right)
         assert (verdict.is_unknown, verdict.reason) == (True, StatusUnknown.sentence)
         with pytest.raises(StatusUnknown):
             verdict.raise_if_denied()
     assert rights.may("tool", "nocodb_query").allowed
-    for who in (named, frozenset({"slack:S6"})):
+    for who in (name, frozenset({"slack:S6"})):
         if age < 240:
-            assert await policy.is_named(ANA, CHANNEL, who) is (who == named)
+            assert await policy.is_named(ANA, CHANNEL, who) is (who == name)
         else:
             with pytest.raises(StatusUnknown):
                 await policy.is_named(ANA, CHANNEL, who)
@@ -534,15 +534,15 @@ async def test_it_waits_until_the_platform_tells_or_refuses_to() -> None:
 
     policy = allow_list(guests={"slack": refuses})
     assert await policy.prepare(ANA, CHANNEL, confirmed=True, seconds=60.0)
-    named = allow_list(frozenset({"slack:C1"}), guests={"slack": now.guest})
-    assert await named.prepare(ANA, CHANNEL, confirmed=True, seconds=60.0), "nothing depends on it"
+    name = allow_list(frozenset({"slack:C1"}), guests={"slack": now.guest})
+    assert await name.prepare(ANA, CHANNEL, confirmed=True, seconds=60.0), "nothing depends on it"
 
 
 async def test_a_group_that_was_not_told_in_time_is_asked_for_again_at_once() -> None:
-    told = list[frozenset[str] | None]([None, frozenset({"S5"})])
+    text = list[frozenset[str] | None]([None, frozenset({"S5"})])
 
     async def groups(person: Person, max_age: float) -> frozenset[str] | None:
-        return told.pop(0)
+        return text.pop(0)
 
     policy = allow_list(frozenset({"slack:S5"}), memberships={"slack": groups})
     assert (await policy.may(ANA, CHANNEL, "propose")).is_unknown
@@ -556,22 +556,22 @@ async def test_a_rule_about_one_person_asks_nobody_for_groups() -> None:
         return None
 
     policy = allow_list(frozenset({"slack:T1", "slack:C9"}), memberships={"slack": find_no_groups})
-    denied = Rule("ponte.toml:3", frozenset({"slack:U2", "slack:W3"}), deny=("chat",))
-    policy.config = FixedConfig(rule_book=RuleBook((denied,)))
+    rule = Rule("ponte.toml:3", frozenset({"slack:U2", "slack:W3"}), deny=("chat",))
+    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
     assert (await policy.may(ANA, CHANNEL, "chat")).allowed
     other = Person("slack", "U2", "T1")
     assert (await policy.may(other, CHANNEL, "chat")).rule == "ponte.toml:3"
     group = Rule("ponte.toml:4", frozenset({"slack:S5"}), deny=("chat",))
-    policy.config = FixedConfig(rule_book=RuleBook((denied, group)))
+    policy.config = FixedConfig(rule_book=RuleBook((rule, group)))
     assert (await policy.may(ANA, CHANNEL, "chat")).is_unknown, "it may be a group of hers"
 
 
 async def test_a_look_up_that_nobody_waits_for_is_finished_for_a_later_call() -> None:
     """As for the owner of a schedule who wrote nothing since Ponte started."""
-    may_answer, asked = asyncio.Event(), list[float]()
+    may_answer, question = asyncio.Event(), list[float]()
 
     async def find_groups(person: Person, max_age: float) -> frozenset[str]:
-        asked.append(max_age)
+        question.append(max_age)
         await may_answer.wait()
         return frozenset({"S1"})
 

@@ -124,8 +124,8 @@ def make_writer(told: list[str], before: dict[str, object] | None) -> tuple[Scri
         outputs = [item.text for item in ask.input if item.kind == "output"]
         told.extend(outputs)
         call = Item("call", call_id="c1", name="write", arguments="{}")
-        done = Item("message", role="assistant", text="ok")
-        return [RoundCompleted((done,) if outputs else (call,))]
+        outcome = Item("message", role="assistant", text="ok")
+        return [RoundCompleted((outcome,) if outputs else (call,))]
 
     return Scripted(script), FunctionTool(write, effect="write", doing="", name="write")
 
@@ -149,8 +149,8 @@ async def open_bot(
     )
     parts = [FixedTools(*tools)], policy, [MemoryTable()]
     choices = make_choices(model or EchoModel(), *parts, spending=spending, rules=tables)
-    found = limits or ScheduleLimits()
-    engine = await open_engine(home, replace(choices, clock=clock, schedule_limits=found))
+    match = limits or ScheduleLimits()
+    engine = await open_engine(home, replace(choices, clock=clock, schedule_limits=match))
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
     yield Bot(engine, clock, config, reply)
@@ -172,8 +172,8 @@ async def test_each_kind_of_run_answers_in_its_place(tmp_path: Path) -> None:
         ask = await bot.start(replace(DAILY, kind="ask", text="forget yes"))
         run, answer = await bot.run(ask)
         assert (run.state, answer.text) == ("done", "You said: forget yes")
-        (asked,) = model.asks
-        assert "A schedule of the asker sent this message now" in asked.preface
+        (question,) = model.asks
+        assert "A schedule of the asker sent this message now" in question.preface
         await bot.store.delete(ask.id)
         command = await bot.start(replace(DAILY, kind="command", text="quick-command nothing"))
         run, answer = await bot.run(command)
@@ -228,8 +228,8 @@ async def test_a_schedule_never_runs_another_command_than_a_quick_command(tmp_pa
                 "failed",
                 "This schedule has no quick command. Edit it.",
             )
-        kept = [entry.message.text for entry in await journal.list_entries(PLACE.conversation)]
-        assert "hello" in kept, "nothing was forgotten"
+        texts = [entry.message.text for entry in await journal.list_entries(PLACE.conversation)]
+        assert "hello" in texts, "nothing was forgotten"
 
 
 async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         bot.config.rule_book = RuleBook((Rule("rule", deny=("chat",)),))
         run, answer = await bot.run(post)
         assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
-        found = await bot.store.get(post.id)
-        assert (found.state, found.reason) == ("paused", "rights")
+        response = await bot.store.get(post.id)
+        assert (response.state, response.reason) == ("paused", "rights")
         assert "schedule-rights" in await bot.notices()
         bot.config.rule_book = RuleBook()
         await bot.engine.schedules.service.resume(post.id, ANA, PLACE)
@@ -316,15 +316,15 @@ async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
 async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
     tmp_path: Path,
 ) -> None:
-    told = list[str]()
-    model, tool = make_writer(told, {"Value": 1})
+    text = list[str]()
+    model, tool = make_writer(text, {"Value": 1})
     async with open_bot(tmp_path, model, tool) as bot:
         ask = await bot.start(replace(DAILY, kind="ask"))
         run, answer = await bot.run(ask)
         assert len(answer.cards) == 1, answer
         run, answer = await bot.run(ask)
         assert (run.state, answer.cards) == ("done", ())
-        assert "of an earlier run of this schedule waits" in told[-1]
+        assert "of an earlier run of this schedule waits" in text[-1]
 
 
 async def test_its_owner_and_admins_manage_a_schedule(tmp_path: Path) -> None:
@@ -339,17 +339,19 @@ async def test_its_owner_and_admins_manage_a_schedule(tmp_path: Path) -> None:
             await service.check(DAILY, BO, bo_here, is_new=True)
         assert (await service.pause(one.id, admin, PLACE)).state == "paused"
         cy = Person("web", "cy")
-        for hidden in (
+        for secrets in (
             service.get(one.id, cy, PLACE),
             service.delete(one.id, cy, PLACE),
             service.run_now(one.id, cy, PLACE, "x"),
         ):
             with pytest.raises(NotFound):
-                await hidden
+                await secrets
         assert await service.list_page(BO, PLACE, 1) == ([], 0), "others read this place"
         assert len((await service.list_page(BO, bo_here, 1))[0]) == 2
         await service.delete(one.id, admin, PLACE)
-        assert [left.id for left in (await service.list_page(BO, bo_here, 1))[0]] == [two.id]
+        assert [schedule.id for schedule in (await service.list_page(BO, bo_here, 1))[0]] == [
+            two.id
+        ]
 
 
 class Room:
@@ -394,8 +396,8 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
             expected = ("done", "") if state == "done" else ("skipped", state)
             assert (run.state, run.reason) == expected, is_reader
             entries = await bot.engine.conversations.journal.list_entries(PLACE.conversation)
-            (shown,) = [entry for entry in entries if entry.seq == run.seq]
-            assert shown.message.reply_to.source == "since:1", "it answers no message"
+            (view,) = [entry for entry in entries if entry.seq == run.seq]
+            assert view.message.reply_to.source == "since:1", "it answers no message"
             if state == "unknown":
                 assert await bot.notices() == ["schedule-unknown"]
             if state != "rights":
@@ -477,11 +479,11 @@ async def test_the_owner_is_notified_of_missed_runs_and_of_one_that_an_earlier_r
             bot.clock.now = (await bot.store.get(slow.id)).next_due_at
             await scheduler.start_due_runs()
             await gate.wait_until_reached()
-        skipped, begun = await bot.store.list_runs(slow.id)
-        assert (skipped.state, skipped.reason, skipped.seq) == ("skipped", "busy", 0)
+        skip, current_run = await bot.store.list_runs(slow.id)
+        assert (skip.state, skip.reason, skip.seq) == ("skipped", "busy", 0)
         assert await bot.notices() == ["schedule-busy"]
         gate.release()
-        await bot.answer(begun.seq)
+        await bot.answer(current_run.seq)
         assert len(model.asks) == 1
 
 
@@ -540,8 +542,8 @@ async def test_a_run_that_ended_is_reported_in_utc_once_its_time_zone_is_unknown
         await scheduler.start_due_runs()
         (notice,) = await bot.engine.notices.list_waiting(ANA)
         assert "2027-06-07 09:00 (UTC)" in notice.words()
-        listed = describe_schedule(await bot.store.get(one.id))
-        assert listed.startswith(f"`{one.id}` ")
+        schedule = describe_schedule(await bot.store.get(one.id))
+        assert schedule.startswith(f"`{one.id}` ")
 
 
 async def test_a_paused_schedule_says_why(tmp_path: Path) -> None:
@@ -579,17 +581,17 @@ async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_wit
     async with open_bot(tmp_path) as bot:
         assert "scheduler" not in vars(bot.engine.schedules), "nothing is loaded yet"
         one = await bot.start()
-        known = False
+        is_known = False
 
         async def prepare(*arguments: object, **options: object) -> bool:
-            return known
+            return is_known
 
         scheduler = bot.engine.schedules.scheduler
         vars(scheduler)["policy"] = SimpleNamespace(prepare=prepare)
         bot.clock.now = one.next_due_at
         assert await scheduler.start_due_runs() == UNKNOWN_OWNER_SECONDS
         assert await bot.store.list_runs(one.id) == []
-        known = True
+        is_known = True
         bot.clock.now += HOUR
         await scheduler.start_due_runs()
         run = await bot.only_run(one)

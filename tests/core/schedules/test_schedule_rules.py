@@ -39,11 +39,11 @@ def instant(text: str, zone: str = "UTC", fold: int = 0) -> float:
 
 def due_times(cron: str, zone: str, start: str, end: str) -> list[str]:
     """The due times between two dates of that zone, in its time."""
-    at, last, found = instant(start, zone) - 1, instant(end, zone), list[str]()
+    at, last, match = instant(start, zone) - 1, instant(end, zone), list[str]()
     while (due := next_after(ScheduleRule(cron), zone, at)) and due < last:
-        found.append(datetime.fromtimestamp(due, ZoneInfo(zone)).isoformat()[5:])
+        match.append(datetime.fromtimestamp(due, ZoneInfo(zone)).isoformat()[5:])
         at = due
-    return found
+    return match
 
 
 DAYS: Sequence[tuple[str, str, str, str, Sequence[str]]] = (
@@ -84,9 +84,9 @@ DAYS: Sequence[tuple[str, str, str, str, Sequence[str]]] = (
 
 def test_due_times_on_days_of_23_and_25_hours() -> None:
     wrong = {
-        (cron, zone, start): found
+        (cron, zone, start): times
         for cron, zone, start, end, expected in DAYS
-        if (found := due_times(cron, zone, start, end)) != expected
+        if (times := due_times(cron, zone, start, end)) != expected
     }
     assert not wrong
 
@@ -167,9 +167,9 @@ PLANS: Sequence[tuple[str, ScheduleDraft, float, DuePlan]] = (
 
 def test_missed_runs_lead_to_one_run_at_most() -> None:
     wrong = {
-        name: found
+        name: match
         for name, one, after, expected in PLANS
-        if (found := plan_due(one, DUE, DUE + after)) != expected
+        if (match := plan_due(one, DUE, DUE + after)) != expected
     }
     assert not wrong
 
@@ -213,34 +213,34 @@ def refusals() -> Iterator[tuple[ScheduleDraft, ScheduleLimits, str]]:
 def test_wrong_schedules_are_refused_in_words() -> None:
     now = instant("2027-01-01")
     for one, limits, words in refusals():
-        with pytest.raises(BadSchedule) as refused:
+        with pytest.raises(BadSchedule) as error:
             check_draft(one, now, limits)
-        assert words in refused.value.words(), one
+        assert words in error.value.words(), one
 
 
 def test_a_schedule_ends_and_its_rule_is_stored_in_one_form() -> None:
     now, limits = instant("2027-01-01"), ScheduleLimits()
-    checked = check_draft(draft("0  9 * *  mon-fri", max_runs=5), now, limits)
-    assert checked.rule.cron == "0 9 * * MON-FRI"
-    assert len(next_dates(checked, now, 9)) == 5
-    (first, second, *_) = next_dates(checked, now, 9)
-    assert next_dates(replace(checked, ends_at=second.timestamp()), now) == [first, second]
+    finding = check_draft(draft("0  9 * *  mon-fri", max_runs=5), now, limits)
+    assert finding.rule.cron == "0 9 * * MON-FRI"
+    assert len(next_dates(finding, now, 9)) == 5
+    (first, second, *_) = next_dates(finding, now, 9)
+    assert next_dates(replace(finding, ends_at=second.timestamp()), now) == [first, second]
     once = check_draft(draft(at=now + 90 * DAY), now, limits)
     assert next_dates(once, now) == [datetime.fromtimestamp(now + 90 * DAY, UTC)]
 
 
 def test_ranges_over_the_end_of_a_week_or_year_are_lists() -> None:
     now, limits = instant("2027-01-01"), ScheduleLimits()
-    for written, stored in {
+    for typed_rule, record in {
         "0 9 * * fri-mon": "0 9 * * 5,6,0,1", "0 9 * * 5-1": "0 9 * * 5,6,0,1",
         "0 9 * * SAT-SUN": "0 9 * * 6,0", "0 9 * * 7-2": "0 9 * * 0,1,2",
         "0 9 * * 3,6-1": "0 9 * * 3,6,0,1", "0 9 * * 5-7": "0 9 * * 5-7",
         "0 9 1 nov-feb *": "0 9 1 11,12,1,2 *", "0 22-2 * * *": "0 22,23,0,1,2 * * *",
         "0 9 * * 1-1": "0 9 * * 1-1", "*/30 9 * * *": "0,30 9 * * *",
     }.items():  # fmt: skip
-        assert check_draft(draft(written), now, limits).rule.cron == stored
-    found = due_times("0 9 * * FRI-MON", "UTC", "2027-01-01", "2027-01-10")
-    assert [due[:5] for due in found] == ["01-01", "01-02", "01-03", "01-04", "01-08", "01-09"]
+        assert check_draft(draft(typed_rule), now, limits).rule.cron == record
+    times = due_times("0 9 * * FRI-MON", "UTC", "2027-01-01", "2027-01-10")
+    assert [due[:5] for due in times] == ["01-01", "01-02", "01-03", "01-04", "01-08", "01-09"]
 
 
 CLOCKS = {
@@ -268,15 +268,15 @@ def test_times_that_the_clocks_skip_or_repeat_are_found() -> None:
         return [due.isoformat(timespec="minutes") for due in find_clock_changes(one, now)]
 
     wrong = {
-        key: found
+        key: match
         for key, dates in CLOCKS.items()
-        if (found := changes(draft(key[1], zone=key[0]))) != dates
+        if (match := changes(draft(key[1], zone=key[0]))) != dates
     }
     assert not wrong
-    skipped = draft("30 2 * * *", zone=NEW_YORK)
-    assert not changes(replace(skipped, max_runs=5))
-    assert len(changes(replace(skipped, max_runs=200))) == 1
-    assert not changes(replace(skipped, ends_at=instant("2027-03-01")))
+    skip = draft("30 2 * * *", zone=NEW_YORK)
+    assert not changes(replace(skip, max_runs=5))
+    assert len(changes(replace(skip, max_runs=200))) == 1
+    assert not changes(replace(skip, ends_at=instant("2027-03-01")))
     for locale, words in (
         ("en", "Sunday, November 7, 2027, 1:30 AM (GMT-04:00)"),
         ("pt-BR", "domingo, 7 de novembro de 2027, 01:30 (GMT-04:00)"),
@@ -364,9 +364,9 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
     for cron, all_words in forms.items():
         for locale, words in zip(("en", "pt-BR", "fr"), all_words, strict=True):
             with use_locale(locale):
-                found = describe_rule(draft(cron)).replace("\u202f", " ").replace("\u00a0", " ")
-            if words not in found:
-                wrong[cron, locale] = found
+                text = describe_rule(draft(cron)).replace("\u202f", " ").replace("\u00a0", " ")
+            if words not in text:
+                wrong[cron, locale] = text
     assert not wrong
     with use_locale("fr"):
         once = describe_rule(draft(at=instant("2027-01-15T08:00"), zone=LISBON))

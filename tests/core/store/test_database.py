@@ -80,9 +80,9 @@ class Held:
 
     @classmethod
     async def writer(cls, database: SqliteDatabase) -> Held:
-        held = cls(database)
-        await asyncio.to_thread(held._busy.wait)
-        return held
+        new_database = cls(database)
+        await asyncio.to_thread(new_database._busy.wait)
+        return new_database
 
     async def release(self) -> None:
         await asyncio.sleep(0)
@@ -108,9 +108,9 @@ async def notes(database: SqliteDatabase) -> list[str]:
 
 async def together(database: SqliteDatabase, *works: Any) -> list[Any]:
     """Write all in one group; the results or errors, in order."""
-    held = await Held.writer(database)
+    new_database = await Held.writer(database)
     tasks = [asyncio.create_task(database.write(work)) for work in works]
-    await held.release()
+    await new_database.release()
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -144,11 +144,11 @@ async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: SqliteDat
 
     assert await database.write(pragmas) == ["wal", 2, 1, 1]
     assert await database.write(pragmas, repeatable=True) == ["wal", 1, 1, 1]
-    held = await Held.writer(database)
-    shared = asyncio.create_task(database.write(pragmas, repeatable=True))
+    new_database = await Held.writer(database)
+    task = asyncio.create_task(database.write(pragmas, repeatable=True))
     beside = asyncio.create_task(database.write(note("beside it")))
-    await held.release()
-    assert await shared == ["wal", 2, 1, 1]
+    await new_database.release()
+    assert await task == ["wal", 2, 1, 1]
     await beside
 
 
@@ -187,11 +187,11 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
 
 async def test_what_follows_a_write_runs_though_its_caller_left(database: SqliteDatabase) -> None:
     followed = asyncio.Event()
-    held = await Held.writer(database)
+    new_database = await Held.writer(database)
     caller = asyncio.create_task(database.write(note("left"), then=lambda _: followed.set()))
     await asyncio.sleep(0)
     caller.cancel()
-    await held.release()
+    await new_database.release()
     await followed.wait()
     assert caller.cancelled()
     assert await notes(database) == ["left"]
@@ -208,10 +208,10 @@ async def test_a_fault_in_what_follows_reaches_its_caller_alone(database: Sqlite
     def raise_value_error(_: object) -> None:
         raise ValueError("then")
 
-    held = await Held.writer(database)
+    new_database = await Held.writer(database)
     first = asyncio.create_task(database.write(note("a"), then=raise_value_error))
     second = asyncio.create_task(database.write(note("b")))
-    await held.release()
+    await new_database.release()
     with pytest.raises(ValueError, match="then"):
         await first
     assert await second == "b"
@@ -333,11 +333,11 @@ async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 async def test_closing_commits_what_waits_and_takes_nothing_more(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
-    held = await Held.writer(database)
+    new_database = await Held.writer(database)
     waiting = asyncio.create_task(database.write(note("waiting")))
     await asyncio.sleep(0)
     closing = asyncio.create_task(database.close())
-    await held.release()
+    await new_database.release()
     await closing
     assert await waiting == "waiting"
     with pytest.raises(NotStored):
@@ -381,8 +381,8 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
     await database.write(fill)
     await database.write(lambda c: c.execute("DELETE FROM notes WHERE text LIKE 'secret%'").close())
     await database.scrub(whole=True)
-    left = bytes_of(tmp_path)
-    assert (b"secret" in left, b"public" in left) == (False, True)
+    remaining = bytes_of(tmp_path)
+    assert (b"secret" in remaining, b"public" in remaining) == (False, True)
     await database.close()
 
 
@@ -397,10 +397,10 @@ async def test_tables_are_rewritten_one_after_the_other(tmp_path: Path) -> None:
     database._connection.set_trace_callback(statements.append)
     await asyncio.gather(database.scrub(whole=True), database.write(note("meanwhile")))
     assert sorted(await notes(database)) == ["a", "b", "c", "meanwhile"]
-    written = [sql for sql in statements if sql.startswith(("DELETE", "INSERT", "COMMIT"))]
-    assert not [sql for sql in written if "lines" in sql]
-    first, second = (written.index(f"DELETE FROM {name}") for name in ("notes", "others"))
-    assert "COMMIT" in written[first:second], "one transaction for each table"
+    writes = [sql for sql in statements if sql.startswith(("DELETE", "INSERT", "COMMIT"))]
+    assert not [sql for sql in writes if "lines" in sql]
+    first, second = (writes.index(f"DELETE FROM {name}") for name in ("notes", "others"))
+    assert "COMMIT" in writes[first:second], "one transaction for each table"
     await database.close()
 
 

@@ -47,13 +47,13 @@ async def test_an_older_home_is_copied_before_it_is_changed(home: Path, next_sch
     before = dump(home / "ponte.db")
     await (await Stores.open_in_home(home)).close()
     assert version(home / "ponte.db") == NEXT.version
-    (kept,) = snapshot.list_snapshots(home)
-    assert kept.name.startswith(f"ponte-{SCHEMA.version}-")
-    assert dump(kept) == before
-    assert kept.stat().st_mode & 0o777 == 0o600
-    assert kept.parent.stat().st_mode & 0o777 == 0o700
+    (snapshots,) = snapshot.list_snapshots(home)
+    assert snapshots.name.startswith(f"ponte-{SCHEMA.version}-")
+    assert dump(snapshots) == before
+    assert snapshots.stat().st_mode & 0o777 == 0o600
+    assert snapshots.parent.stat().st_mode & 0o777 == 0o700
 
-    os.replace(kept, home / "ponte.db")  # the way back
+    os.replace(snapshots, home / "ponte.db")  # the way back
     assert version(home / "ponte.db") == SCHEMA.version
     await (await Stores.open_in_home(home)).close()
     await (await Stores.open_in_home(home)).close()
@@ -81,9 +81,9 @@ async def test_the_newest_two_stay_and_for_two_weeks(home: Path, next_schema: No
         one.touch()
         os.utime(one, (time.time() - age * DAY, time.time() - age * DAY))
     stores = await Stores.open_in_home(home)
-    left = {one.name for one in snapshot.list_snapshots(home)}
-    assert len(left) == 2
-    assert "ponte-2-1.db" in left
+    remaining_files = {one.name for one in snapshot.list_snapshots(home)}
+    assert len(remaining_files) == 2
+    assert "ponte-2-1.db" in remaining_files
     assert stores.database.remains_notice == snapshot.SNAPSHOT_REMAINS, "`forget` says so"
     for one in snapshot.list_snapshots(home):
         os.utime(one, (time.time() - 15 * DAY, time.time() - 15 * DAY))
@@ -100,9 +100,9 @@ async def test_without_room_it_does_not_start_and_changes_nothing(
     usage = type(shutil.disk_usage(home))(1 << 30, 1 << 30, 100_000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage)
-        with pytest.raises(NoRoom) as refused:
+        with pytest.raises(NoRoom) as error:
             await Stores.open_in_home(home)
-    assert str(refused.value).startswith("Not enough disk space for a copy before the upgrade in ")
+    assert str(error.value).startswith("Not enough disk space for a copy before the upgrade in ")
     assert dump(home / "ponte.db") == before
     assert snapshot.list_snapshots(home) == []
 

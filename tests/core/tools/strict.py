@@ -25,16 +25,16 @@ _MAX_NESTING = 10
 
 def breaches(spec: ToolSpec) -> list[str]:
     """Every rule that the tool breaks; a server would answer 400 for one."""
-    found = []
+    matches = []
     if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", spec.name):
-        found.append(f"name {spec.name!r}")
+        matches.append(f"name {spec.name!r}")
     if not spec.description:
-        found.append("no description")
+        matches.append("no description")
     if spec.parameters.get("type") != "object" or "anyOf" in spec.parameters:
-        found.append("the root is not an object")
+        matches.append("the root is not an object")
     if not spec.strict:
-        return found
-    return found + list(_walk(spec.parameters, "$", 0))
+        return matches
+    return matches + list(_walk(spec.parameters, "$", 0))
 
 
 def _walk(schema: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
@@ -44,8 +44,8 @@ def _walk(schema: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
     kinds = {kinds} if isinstance(kinds, str) else set(kinds)
     if not kinds and not schema.keys() & {"anyOf", "enum", "const"}:
         yield f"{at}: says nothing of the type"
-    known = _ANYWHERE.union(*(_KEYWORDS.get(kind, set()) for kind in kinds))
-    if strange := sorted(schema.keys() - known):
+    keywords = _ANYWHERE.union(*(_KEYWORDS.get(kind, set()) for kind in kinds))
+    if strange := sorted(schema.keys() - keywords):
         yield f"{at}: {strange}"
     if "object" in kinds:
         yield from _object(schema, at, depth)

@@ -66,20 +66,20 @@ async def execute(
     source: BridgeSource, tool: str, *, viewer: Viewer | None = None, **args: Any
 ) -> Any:
     """What the model reads of a call, as JSON."""
-    (made,) = await source.tools(Viewer())
+    (result,) = await source.tools(Viewer())
     asking = replace(ctx(), viewer=viewer or Viewer())
-    outcome = await made.run(asking, json.dumps({"tool": tool, "args": args}))
+    outcome = await result.run(asking, json.dumps({"tool": tool, "args": args}))
     assert outcome.status == "ok"
     return json.loads(outcome.text)
 
 
 async def error_of_call(source: BridgeSource, tool: str, **args: Any) -> dict[str, str]:
     """What the model is told of a call that does not work."""
-    (made,) = await source.tools(Viewer())
-    with pytest.raises(ToolError) as caught:
-        await made.run(ctx(), json.dumps({"tool": tool, "args": args}))
-    told: dict[str, str] = json.loads(outcome_of_error(caught.value).text)["error"]
-    return told
+    (result,) = await source.tools(Viewer())
+    with pytest.raises(ToolError) as error:
+        await result.run(ctx(), json.dumps({"tool": tool, "args": args}))
+    data: dict[str, str] = json.loads(outcome_of_error(error.value).text)["error"]
+    return data
 
 
 async def test_from_the_bases_to_the_rows() -> None:
@@ -106,23 +106,23 @@ async def test_from_the_bases_to_the_rows() -> None:
 
 async def test_the_model_is_told_what_it_may_ask() -> None:
     async with asking(FakeBridge()) as source:
-        (made,) = await source.tools(Viewer())
-    assert (made.spec.name, made.effect, made.spec.strict) == ("nocodb_execute", "read", False)
-    assert "- list_records(table_id, limit=25, offset=0" in made.spec.description
-    assert "list_views" not in made.spec.description, "the fake bridge does not say it has them"
-    assert "- update_record(table_id, record_id, record_data)" in made.spec.description
-    assert "only propose" in made.spec.description
+        (tool,) = await source.tools(Viewer())
+    assert (tool.spec.name, tool.effect, tool.spec.strict) == ("nocodb_execute", "read", False)
+    assert "- list_records(table_id, limit=25, offset=0" in tool.spec.description
+    assert "list_views" not in tool.spec.description, "the fake bridge does not say it has them"
+    assert "- update_record(table_id, record_id, record_data)" in tool.spec.description
+    assert "only propose" in tool.spec.description
     for never in ("delete_base", "create_table", "create_webhook", "create_comment", "upload_file"):
-        assert never not in made.spec.description
+        assert never not in tool.spec.description
 
 
 async def test_who_may_only_read_is_offered_no_more() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
-        (made,) = await source.tools(Viewer())
-        assert made.restrict_to({"chat", "propose"}) is None
-        assert made.restrict_to({"read", "propose"}) is made
-        reading = made.restrict_to({"read"})
+        (tool,) = await source.tools(Viewer())
+        assert tool.restrict_to({"chat", "propose"}) is None
+        assert tool.restrict_to({"read", "propose"}) is tool
+        reading = tool.restrict_to({"read"})
         assert reading
         assert "create_record" not in reading.spec.description
         assert "Nothing can be changed here" in reading.spec.description
@@ -142,8 +142,8 @@ async def test_a_hidden_table_is_not_there(name: str) -> None:
             ("list_records", {"table_id": CUSTOMERS}),
             ("create_record", {"table_id": CUSTOMERS, "record_data": {"Name": "Eve"}}),
         ):
-            told = await error_of_call(source, tool, **args)
-            assert (told["code"], told["message"]) == ("not_found", "Table not found.")
+            error = await error_of_call(source, tool, **args)
+            assert (error["code"], error["message"]) == ("not_found", "Table not found.")
         tables = (await execute(source, "list_tables", base_id=BASE))["list"]
         assert [table["title"] for table in tables] == ["Orders"]
         await execute(source, "list_records", table_id=tables[0]["id"])
@@ -253,11 +253,11 @@ async def test_a_link_that_is_empty_in_the_first_rows_reveals_no_secret(empty: o
 
 async def test_a_calls_effect_is_that_of_the_bridges_tool() -> None:
     async with asking(FakeBridge()) as source:
-        (made,) = await source.tools(Viewer())
-    assert made.effect_of('{"tool": "update_record", "args": {}}') == "write"
+        (result,) = await source.tools(Viewer())
+    assert result.effect_of('{"tool": "update_record", "args": {}}') == "write"
     for tool in ('"list_records"', '"_make_request"', "[]"):
-        assert made.effect_of(f'{{"tool": {tool}}}') == "read"
-    assert made.effect_of("[]") == made.effect_of("{") == "read"
+        assert result.effect_of(f'{{"tool": {tool}}}') == "read"
+    assert result.effect_of("[]") == result.effect_of("{") == "read"
 
 
 async def test_the_base_that_is_set_is_filled_in() -> None:
@@ -265,9 +265,9 @@ async def test_the_base_that_is_set_is_filled_in() -> None:
     async with asking(bridge, base_id=BASE) as source:
         await execute(source, "list_tables")
         await error_of_call(source, "list_tables", base_id="another")
-        (made,) = await source.tools(Viewer())
+        (tool,) = await source.tools(Viewer())
     assert [call.args["base_id"] for call in bridge.calls] == [BASE, "another"]
-    assert "may be left out" in made.spec.description
+    assert "may be left out" in tool.spec.description
 
 
 async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
@@ -276,15 +276,15 @@ async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
     assert {"create_table", "create_comment", "delete_base", "upload_file"} < set(changing)
     async with asking(bridge) as source:
         for tool in changing:
-            told = await error_of_call(source, tool, table_id=CUSTOMERS)
-            assert told["code"] == "not_offered"
+            error = await error_of_call(source, tool, table_id=CUSTOMERS)
+            assert error["code"] == "not_offered"
             why = "does more than is allowed through the bridge"
             why = "The bridge can't attach files to rows." if tool == "upload_file" else why
-            assert why in told["message"]
+            assert why in error["message"]
         for tool in ("_make_request", "__init__", "get_or_create_base", "rows", ""):
             assert (await error_of_call(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
-        told = await error_of_call(source, "list_views", table_id=CUSTOMERS)
-        assert told["message"] == "This bridge does not have the tool list_views."
+        error = await error_of_call(source, "list_views", table_id=CUSTOMERS)
+        assert error["message"] == "This bridge does not have the tool list_views."
     assert bridge.calls == []
     assert not bridge.api.breached
 
@@ -294,20 +294,20 @@ async def test_an_id_cannot_leave_its_step_of_the_path() -> None:
     async with asking(bridge) as source:
         ids: list[object] = ["../../x", "..", "1?a=b", "1%2e", "a\\b", "1\n", "", {}, None, True]
         for record in ids:
-            told = await error_of_call(source, "get_record", table_id=CUSTOMERS, record_id=record)
-            assert told["message"] == "`record_id` is not an ID."
+            error = await error_of_call(source, "get_record", table_id=CUSTOMERS, record_id=record)
+            assert error["message"] == "`record_id` is not an ID."
     assert bridge.calls == []
 
 
 async def test_the_public_code_cannot_list_tables_and_the_model_is_told() -> None:
     async with asking(FakeBridge(patched=False)) as source:
-        told = await error_of_call(source, "list_tables", base_id=BASE)
+        error = await error_of_call(source, "list_tables", base_id=BASE)
         assert (await execute(source, "list_records", table_id=CUSTOMERS))["list"]
-    assert told["message"] == (
+    assert error["message"] == (
         "The bridge can't use list_tables: NocoDB responded with 404 (not found)."
     )
-    assert "NOCODB_URL" in told["hint"]
-    assert "nocodb.internal" not in json.dumps(told)
+    assert "NOCODB_URL" in error["hint"]
+    assert "nocodb.internal" not in json.dumps(error)
 
 
 async def test_a_wrong_call_is_told_the_right_one() -> None:
@@ -324,9 +324,9 @@ async def test_rows_that_do_not_fit_are_left_out_whole() -> None:
     for row in bridge.api.rows[CUSTOMERS]:
         row["Name"] = "x" * 1_000
     async with asking(bridge) as source:
-        (made,) = await source.tools(Viewer())
+        (tool,) = await source.tools(Viewer())
         call = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 30}})
-        outcome = await made.run(ctx(), call)
+        outcome = await tool.run(ctx(), call)
     page = json.loads(outcome.text)
     assert len(outcome.text) <= MAX_OUTCOME_CHARACTERS
     assert page["cut"] == (
@@ -359,9 +359,9 @@ async def test_a_single_attempt_is_never_tried_again_and_says_when_it_may_have_h
     bridge = FakeBridge()
     async with asking(bridge) as source:
         bridge.drop("after")
-        with pytest.raises(ToolError) as caught:
+        with pytest.raises(ToolError) as error:
             await source.api.call_once("create_record", {"table_id": CUSTOMERS, "record_data": {}})
-        assert getattr(caught.value, "unsure", None) is True
+        assert getattr(error.value, "unsure", None) is True
     assert bridge.executed_tools == ["create_record"]
     assert len(bridge.api.rows[CUSTOMERS]) == 31
 
@@ -375,19 +375,19 @@ async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
     config = FixedConfig(TableRules({"Orders": TableRule("hidden")}))
     bridge = FakeBridge(has_views=True)
     async with asking(bridge, config=config) as source:
-        closed = await error_of_call(source, tool, view_id=ORDERS_VIEW)
+        closure = await error_of_call(source, tool, view_id=ORDERS_VIEW)
         unknown = await error_of_call(source, tool, view_id="vw9")
-        assert closed == unknown, "not even that there is such a view"
-        assert "list_views" in closed["hint"]
+        assert closure == unknown, "not even that there is such a view"
+        assert "list_views" in closure["hint"]
         assert (await error_of_call(source, "list_views", table_id=ORDERS))["code"] == "not_found"
-        assert await error_of_call(source, tool, view_id=ORDERS_VIEW) == closed
+        assert await error_of_call(source, tool, view_id=ORDERS_VIEW) == closure
         assert bridge.executed_tools.count(tool) == 0
         await execute(source, "list_views", table_id=CUSTOMERS)
-        shown = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
-        assert [one["fk_view_id"] for one in shown] == [CUSTOMERS_VIEW]
+        result = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
+        assert [one["fk_view_id"] for one in result] == [CUSTOMERS_VIEW]
         config.table_rules = TableRules({"Customers": TableRule("hidden")})
         error = await error_of_call(source, tool, view_id=CUSTOMERS_VIEW)
-        assert error == closed, "closed meanwhile"
+        assert error == closure, "closed meanwhile"
         config.table_rules = TableRules()
         assert len((await execute(source, tool, view_id=ORDERS_VIEW))["list"]) == 1
 
@@ -417,8 +417,8 @@ async def test_a_bearer_is_sent_and_a_missing_one_is_told_to_the_operator() -> N
     async with asking(FakeBridge(token="s3cret"), token="s3cret") as source:
         assert await execute(source, "list_bases")
     async with asking(FakeBridge(token="s3cret")) as source:
-        told = await error_of_call(source, "list_bases")
-    assert told["message"] == (
+        error = await error_of_call(source, "list_bases")
+    assert error["message"] == (
         "The NocoDB bridge rejected the token (status 401). Check the NOCODB_TOKEN setting."
     )
 
@@ -430,11 +430,11 @@ async def test_no_bridge_is_told_without_its_address(caplog: pytest.LogCaptureFi
         pass
     async with HttpClient() as http:
         source = BridgeSource(bridge.url, "s3cret", http, pauses=(0, 0))
-        told = await error_of_call(source, "list_bases")
+        error = await error_of_call(source, "list_bases")
         health = await source.health()
-    assert told["code"] == "bridge_down"
-    assert (health.name, health.state, health.words) == ("nocodb", "failing", told["message"])
-    for text in (json.dumps(told), health.words, caplog.text):
+    assert error["code"] == "bridge_down"
+    assert (health.name, health.state, health.words) == ("nocodb", "failing", error["message"])
+    for text in (json.dumps(error), health.words, caplog.text):
         assert "127.0.0.1" not in text
         assert "s3cret" not in text
 
@@ -452,8 +452,8 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
         words = "bridge; 7 of its 14 tools are read-only"
         assert await source.health() == Health("nocodb", "on", words)
     async with asking(FakeBridge(lists_tools=False)) as source:
-        (made,) = await source.tools(Viewer())
-        assert "- list_views(table_id)" in made.spec.description
+        (tool,) = await source.tools(Viewer())
+        assert "- list_views(table_id)" in tool.spec.description
         assert await source.health() == Health("nocodb", "on", "bridge; it does not list its tools")
 
 
@@ -475,14 +475,14 @@ async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
     port = int(bridge.origin.rpartition(":")[2])
     async with HttpClient() as http:
         source = BridgeSource(bridge.url, "", http, clock=clock)
-        (made,) = await source.tools(Viewer())
-        assert "- list_views(table_id)" in made.spec.description
+        (tool,) = await source.tools(Viewer())
+        assert "- list_views(table_id)" in tool.spec.description
         await bridge.start(port)
         await source.tools(Viewer())
         assert bridge.listed == 0
         clock.now += TOOL_LIST_SECONDS / 10
-        (made,) = await source.tools(Viewer())
-        assert "list_views" not in made.spec.description
+        (tool,) = await source.tools(Viewer())
+        assert "list_views" not in tool.spec.description
         await bridge.stop()
 
 
@@ -510,18 +510,18 @@ async def test_a_list_of_tables_in_another_form_shows_no_hidden_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bridge, config = FakeBridge(), FixedConfig()
-    hidden = TableRules({"orders": TableRule("hidden")})
+    table_rules = TableRules({"orders": TableRule("hidden")})
     async with asking(bridge, config=config) as source:
         lists: list[object] = [{"tables": ["Orders"]}, {"list": {"Orders": {}}}]
-        for listed in lists:
-            monkeypatch.setattr(bridge.api, "list_tables", lambda base_id, tables=listed: tables)
-            config.table_rules = hidden
+        for listing in lists:
+            monkeypatch.setattr(bridge.api, "list_tables", lambda base_id, tables=listing: tables)
+            config.table_rules = table_rules
             error = await error_of_call(source, "list_tables", base_id=BASE)
             assert error["code"] == "bridge_unreadable"
             config.table_rules = TableRules()
-            assert await execute(source, "list_tables", base_id=BASE) == listed
+            assert await execute(source, "list_tables", base_id=BASE) == listing
         monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: ["Customers", "Orders", 7])
-        config.table_rules = hidden
+        config.table_rules = table_rules
         assert await execute(source, "list_tables", base_id=BASE) == ["Customers"], "bare titles"
 
 
@@ -555,15 +555,15 @@ async def test_rows_of_a_table_whose_title_is_unknown_are_for_who_may_read_all()
             ("list_records", {"table_id": CUSTOMERS}, ("read", CUSTOMERS, ANY_TABLE)),
             ("list_filters", {"view_id": ORDERS_VIEW}, ("read", "", ANY_TABLE)),
         ):
-            used = set[Need]()
-            await execute(source, tool, viewer=Viewer(needs=used), **args)
-            assert used == {need}, tool
+            usage = set[Need]()
+            await execute(source, tool, viewer=Viewer(needs=usage), **args)
+            assert usage == {need}, tool
             for access, may_know in (("hidden", False), ("read", True)):
                 rules = TableRules({"Customers": TableRule(cast(Access, access))})
                 anything = cast(Any, None)
                 approval = Approval(anything, {}, FixedConfig(rules))
                 contexts = ToolContexts(anything, {}, approval)
-                assert contexts.may_know(None, used) is may_know
+                assert contexts.may_know(None, usage) is may_know
 
 
 @pytest.mark.parametrize("rules", [TableRules(), TableRules({"other": TableRule("hidden")})])
@@ -575,9 +575,9 @@ async def test_a_result_is_for_those_who_may_read_its_table(rules: TableRules) -
             ("list_views", {"table_id": ORDERS}, {("Orders", ORDERS)}),
             ("list_filters", {"view_id": ORDERS_VIEW}, {("Orders", ORDERS)}),
         ):
-            used = set[Need]()
-            await execute(source, tool, viewer=Viewer(needs=used), **args)
-            assert used == {("read", *names) for names in needs}, tool
+            usage = set[Need]()
+            await execute(source, tool, viewer=Viewer(needs=usage), **args)
+            assert usage == {("read", *names) for names in needs}, tool
 
 
 NOT_FOUND = "404: 404 Client Error: Not Found for url: https://db.example/api/v2/tables/t/records"
@@ -617,17 +617,17 @@ def answer(status: int, detail: object = None) -> HttpAnswer:
     ],
 )  # fmt: skip
 def test_each_answer_has_its_words(error: HttpError, code: str, unsure: bool) -> None:
-    told = explain_bridge_error(error, "get_base")
-    assert (told.code, told.unsure) == (code, unsure)
-    assert str(told).endswith(".")
-    assert "{" not in str(told)
-    assert "db.example" not in str(told) + told.hint
+    text = explain_bridge_error(error, "get_base")
+    assert (text.code, text.unsure) == (code, unsure)
+    assert str(text).endswith(".")
+    assert "{" not in str(text)
+    assert "db.example" not in str(text) + text.hint
 
 
 def test_a_malformed_call_says_where_and_long_texts_and_tokens_do_not_pass() -> None:
     malformed = explain_bridge_error(answer(422, FASTAPI), "get_base")
     assert malformed.hint == "['body', 'args']: Field required"
     words = "boom " + "a1" * 20 + " at https://db.example/x " + "b " * 900
-    told = explain_bridge_error(answer(500, words), "x")
-    assert told.hint.startswith("boom (withheld) at (address) b b")
-    assert len(told.hint) == 300
+    error = explain_bridge_error(answer(500, words), "x")
+    assert error.hint.startswith("boom (withheld) at (address) b b")
+    assert len(error.hint) == 300

@@ -37,17 +37,17 @@ class Asking:
         self.drafts: list[Draft] = []
 
     async def __call__(self, tool: str, **args: Any) -> Draft:
-        (made,) = await self.source.tools(Viewer())
+        (result,) = await self.source.tools(Viewer())
         call = {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
-        outcome = await made.run(self._ctx(), json.dumps(call))
+        outcome = await result.run(self._ctx(), json.dumps(call))
         assert outcome.status == "proposed"
         assert not set(self.bridge.executed_tools) - {"get_table", "get_record", "list_records"}
         return self.drafts[-1]
 
     async def error_of_call(self, tool: str, **args: Any) -> ToolError:
-        with pytest.raises(ToolError) as caught:
+        with pytest.raises(ToolError) as error:
             await self(tool, **args)
-        return caught.value
+        return error.value
 
     def _ctx(self) -> ToolContext:
         async def propose(draft: Draft) -> Outcome:
@@ -127,16 +127,16 @@ async def test_a_person_changes_the_proposed_values_of_a_bridge() -> None:
             ("Value", "number", "9"),
         ]
         changer = Changer(ADA, proposal.address, Viewer(), UTC)
-        revised = await ask.source.rows.revise(change, {"Value": "12.5"}, changer)
-        assert revised.rows[0].after == {"Status": "Lost", "Value": 12.5}
-        assert revised.rows[0].before == {"Status": "Lead", "Value": 300}
+        revision = await ask.source.rows.revise(change, {"Value": "12.5"}, changer)
+        assert revision.rows[0].after == {"Status": "Lost", "Value": 12.5}
+        assert revision.rows[0].before == {"Status": "Lead", "Value": 300}
         for text in ("NaN", "1e999"):
-            revised = await ask.source.rows.revise(change, {"Value": text}, changer)
-            assert (revised.rows[0].after or {})["Value"] == text, "it is no number of JSON"
-        made = await ask("create_record", record_data=[{"Name": "A"}, {"Name": "B", "Value": 5}])
-        two = replace(change, proposal=replace(proposal, draft=made))
-        revised = await ask.source.rows.revise(two, {"2.Value": "7"}, changer)
-        assert [row.after for row in revised.rows] == [{"Name": "A"}, {"Name": "B", "Value": 7}]
+            revision = await ask.source.rows.revise(change, {"Value": text}, changer)
+            assert (revision.rows[0].after or {})["Value"] == text, "it is no number of JSON"
+        answer = await ask("create_record", record_data=[{"Name": "A"}, {"Name": "B", "Value": 5}])
+        two = replace(change, proposal=replace(proposal, draft=answer))
+        revision = await ask.source.rows.revise(two, {"2.Value": "7"}, changer)
+        assert [row.after for row in revision.rows] == [{"Name": "A"}, {"Name": "B", "Value": 7}]
 
 
 async def test_deletes_hold_the_whole_row_without_signed_addresses() -> None:
@@ -190,8 +190,8 @@ async def test_invalid_writes_are_refused_without_a_draft() -> None:
     async with asking() as ask:
         for tool, args, code, words in INVALID_WRITES:
             error = await ask.error_of_call(tool, **args)
-            told = f"{error} {error.hint}"
-            assert (error.code, words in told) == (code, True), (tool, args, told)
+            text = f"{error} {error.hint}"
+            assert (error.code, words in text) == (code, True), (tool, args, text)
         assert ask.drafts == []
         assert not set(ask.bridge.executed_tools) - {"get_table", "get_record", "list_records"}
 
@@ -256,9 +256,9 @@ async def test_a_deleted_row_comes_back_without_its_links() -> None:
             "create",
             [{"Title": "Order 1", "Amount": 7}],
         )
-        erased = (ChangeStep(1, replace(draft.rows[0], before=None), "done"),)
+        erasures = (ChangeStep(1, replace(draft.rows[0], before=None), "done"),)
         with pytest.raises(ToolError, match="are unknown"):
-            ask.source.rows.revert(Change(proposal, "done", erased))
+            ask.source.rows.revert(Change(proposal, "done", erasures))
 
 
 async def test_a_refusal_after_some_rows_were_written_is_not_believed() -> None:
@@ -299,11 +299,11 @@ async def test_a_row_that_could_not_be_read_does_not_count_as_deleted() -> None:
     async with asking() as ask:
         draft = await ask("delete_record", record_id=1)
         ask.bridge.fail(1, 500, "403: 403 Client Error: Forbidden")
-        with pytest.raises(BridgeError) as caught:
+        with pytest.raises(BridgeError) as error:
             await ask.source.rows.open(draft).check(draft.rows)
-        assert caught.value.code == "nocodb_refused"
-        (seen,) = await ask.source.rows.open(draft).check(draft.rows)
-        assert seen.state == "before"
+        assert error.value.code == "nocodb_refused"
+        (finding,) = await ask.source.rows.open(draft).check(draft.rows)
+        assert finding.state == "before"
 
 
 async def test_a_write_is_proposed_while_it_is_unknown_what_the_bridge_can_do(
@@ -323,8 +323,8 @@ async def test_a_write_is_proposed_while_it_is_unknown_what_the_bridge_can_do(
 
 async def test_a_write_is_refused_where_nothing_can_be_proposed() -> None:
     async with FakeBridge() as bridge, HttpClient() as http:
-        (made,) = await BridgeSource(bridge.url, "", http).tools(Viewer())
+        (tool,) = await BridgeSource(bridge.url, "", http).tools(Viewer())
         call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
-        with pytest.raises(ToolError) as caught:
-            await made.run(ctx(), json.dumps(call))
-    assert caught.value.code == "not_offered"
+        with pytest.raises(ToolError) as error:
+            await tool.run(ctx(), json.dumps(call))
+    assert error.value.code == "not_offered"

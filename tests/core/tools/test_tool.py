@@ -74,11 +74,11 @@ def test_the_checker_itself_sees_breaches() -> None:
     async def loose(rows: dict[str, int], limit: int = 3) -> None:
         """Open."""
 
-    made = FunctionTool(loose, effect="write", doing="…", strict=False)
-    assert breaches(made.spec) == []
-    assert made.spec.parameters["properties"]["limit"] == {"type": "integer"}
-    made.spec = dataclasses.replace(made.spec, strict=True)
-    assert breaches(made.spec) == [
+    function_tool = FunctionTool(loose, effect="write", doing="…", strict=False)
+    assert breaches(function_tool.spec) == []
+    assert function_tool.spec.parameters["properties"]["limit"] == {"type": "integer"}
+    function_tool.spec = dataclasses.replace(function_tool.spec, strict=True)
+    assert breaches(function_tool.spec) == [
         "$: not every property is required",
         "$.rows: additionalProperties is not false",
     ]
@@ -97,15 +97,15 @@ async def test_json_in_a_text_is_read_as_what_it_stands_for(filters: str, fields
     outcome = await query.run(
         ctx(), f'{{"table":"[1]","filters":{filters},"limit":"3","fields":{fields}}}'
     )
-    told = json.loads(outcome.text)
-    assert (told["table"], told["limit"], told["fields"]) == ("[1]", 3, ["Name"])
-    assert told["filters"] == [{"field": "Name", "value": "[a]"}]
+    data = json.loads(outcome.text)
+    assert (data["table"], data["limit"], data["fields"]) == ("[1]", 3, ["Name"])
+    assert data["filters"] == [{"field": "Name", "value": "[a]"}]
 
 
 async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
-    seen = Seen()
+    observer = Seen()
     outcome = await query.run(
-        ctx(seen),
+        ctx(observer),
         '{"table":"Customers","filters":[{"field":"Name","value":null}],'
         '"match":null,"sort":null,"limit":null,"fields":["Name"]}',
     )
@@ -114,7 +114,7 @@ async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
         '{"table":"Customers","limit":25,"match":"all",'
         '"filters":[{"field":"Name","value":null}],"fields":["Name"]}',
     )
-    assert seen.texts == ["is reading Customers…"]
+    assert observer.texts == ["is reading Customers…"]
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
 async def test_a_wrong_call_is_told_where_and_never_what(
     arguments: str, code: str, hint: str
 ) -> None:
-    with pytest.raises(ToolError) as caught:
+    with pytest.raises(ToolError) as error:
         await query.run(ctx(), arguments)
-    assert caught.value.code == code
-    assert hint in caught.value.hint
-    told = json.loads(outcome_of_error(caught.value).text)["error"]
-    assert told["code"] == code
-    assert "hunter2" not in outcome_of_error(caught.value).text
+    assert error.value.code == code
+    assert hint in error.value.hint
+    data = json.loads(outcome_of_error(error.value).text)["error"]
+    assert data["code"] == code
+    assert "hunter2" not in outcome_of_error(error.value).text
 
 
 async def test_a_method_keeps_its_object_and_nothing_may_stand_for_no_arguments() -> None:
@@ -154,9 +154,9 @@ async def test_a_method_keeps_its_object_and_nothing_may_stand_for_no_arguments(
             """List the books."""
             return "Emma"
 
-    made = FunctionTool(Shelf().books, effect="read", doing="…")
-    assert made.spec.parameters["properties"] == {}
-    assert (await made.run(ctx(), "")).text == "Emma"
+    function_tool = FunctionTool(Shelf().books, effect="read", doing="…")
+    assert function_tool.spec.parameters["properties"] == {}
+    assert (await function_tool.run(ctx(), "")).text == "Emma"
 
 
 async def test_a_long_outcome_is_cut_and_says_so() -> None:

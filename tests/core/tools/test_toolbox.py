@@ -84,9 +84,9 @@ async def test_a_turn_is_offered_what_its_asker_may_use_and_the_sources_have_now
 
 async def test_an_unknown_name_is_told_the_nearest_one() -> None:
     box = Toolbox([Shelf("a", a_tool("nocodb_query"))])
-    with pytest.raises(ToolError, match="Tool not found") as caught:
+    with pytest.raises(ToolError, match="Tool not found") as error:
         await box.find("nocodb_querry")
-    assert caught.value.hint == "did you mean `nocodb_query`?"
+    assert error.value.hint == "did you mean `nocodb_query`?"
 
 
 async def test_two_tools_with_one_name_are_a_settings_error() -> None:

@@ -98,18 +98,18 @@ class Bench:
         answer = await self.engine.conversations.inbox.wait_for_answer(seq)
         if origin == "schedule":
             await self.engine.schedules.scheduler.start_due_runs()
-        (found,) = await self.engine.stores.database.read(
+        (content,) = await self.engine.stores.database.read(
             lambda connection: connection.execute(
                 "SELECT turn FROM inbox WHERE seq = ?", (seq,)
             ).fetchall()
         )
-        self.last = (await self.engine.conversations.journal.history_entry(found["turn"])).message
+        self.last = (await self.engine.conversations.journal.history_entry(content["turn"])).message
         return answer
 
     def _take(self, right: str) -> None:
         book = self.config.rule_book
-        denied = (Rule("2", deny=(right,)),) if right else ()
-        self.config.rule_book = replace(book, rules=(book.rules[0], *denied))
+        denial = (Rule("2", deny=(right,)),) if right else ()
+        self.config.rule_book = replace(book, rules=(book.rules[0], *denial))
 
     async def _from_person(
         self, text: str, late: float, quote: str, deny: str, name: str = "person", **more: Any
@@ -151,9 +151,11 @@ class Bench:
         )
         intake = HookIntake({"ask": hook}.get, platforms, self.engine.conversations.inbox)
         body = encode_body({"id": str(self.number), "quote": quote})
-        status, _, told = await intake.receive("ask", from_nocodb(), body)
+        status, _, texts = await intake.receive("ask", from_nocodb(), body)
         assert status == 202
-        return (await self.engine.conversations.journal.history_entry(json.loads(told)["turn"])).seq
+        return (
+            await self.engine.conversations.journal.history_entry(json.loads(texts)["turn"])
+        ).seq
 
     def _make(self, origin: str, text: str, late: float, quote: str) -> Message:
         key, author = f"{origin}-{self.number}", AUTHORS[origin]
@@ -224,8 +226,8 @@ async def tools(bench: Bench, origin: str) -> str:
 
 async def rights(bench: Bench, origin: str) -> str:
     await bench.send(origin, "hello")
-    found = await bench.engine.changes.approval.policy.rights(bench.last.author, bench.last.address)
-    return ", ".join(right for right in ALL_RIGHTS if found.may(right).allowed)
+    match = await bench.engine.changes.approval.policy.rights(bench.last.author, bench.last.address)
+    return ", ".join(right for right in ALL_RIGHTS if match.may(right).allowed)
 
 
 async def payer(bench: Bench, origin: str) -> str:
@@ -233,17 +235,17 @@ async def payer(bench: Bench, origin: str) -> str:
     rows = await bench.engine.stores.database.read(
         lambda connection: connection.execute("SELECT scope FROM counters").fetchall()
     )
-    counted = {row["scope"].partition(":")[2] for row in rows}
+    counts = {row["scope"].partition(":")[2] for row in rows}
     author, id = bench.last.author.key, bench.last.origin.id
     names = {author: "its author", id: "each schedule"}
-    return ", ".join(name for key, name in names.items() if key and key in counted)
+    return ", ".join(name for key, name in names.items() if key and key in counts)
 
 
 async def context(bench: Bench, origin: str) -> str:
     bench.references.clear()
     await bench.send(origin, "hello")
-    found = {(): "none", (False,): "the profile", (True,): "the profile, quotes, the thread"}
-    return found[tuple(bench.references)]
+    table = {(): "none", (False,): "the profile", (True,): "the profile, quotes, the thread"}
+    return table[tuple(bench.references)]
 
 
 async def history(bench: Bench, origin: str) -> str:
@@ -258,8 +260,8 @@ async def history(bench: Bench, origin: str) -> str:
 async def trusted_addresses(bench: Bench, origin: str) -> str:
     answer = await bench.send(origin, f"{OWN} or {FOREIGN}", quote="from outside")
     names = {OWN: "its schedule's", FOREIGN: "others"}
-    linked = [name for address, name in names.items() if f"`{address}`" not in answer.text]
-    return {0: "none", 1: "what its owner wrote", 2: "what its author wrote"}[len(linked)]
+    links = [name for address, name in names.items() if f"`{address}`" not in answer.text]
+    return {0: "none", 1: "what its owner wrote", 2: "what its author wrote"}[len(links)]
 
 
 async def refusal_reader(bench: Bench, origin: str) -> str:
@@ -369,5 +371,5 @@ LIMITS = {
 async def test_what_an_origin_decides(tmp_path: Path, decision: str) -> None:
     probe, expected = TABLE[decision]
     async with open_bench(tmp_path, LIMITS.get(decision, ())) as bench:
-        found = tuple([await probe(bench, origin) for origin in ORIGINS])
-    assert found == expected
+        values = tuple([await probe(bench, origin) for origin in ORIGINS])
+    assert values == expected

@@ -63,14 +63,14 @@ async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Me
 
 
 async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) -> None:
-    given: list[list[tuple[str, bytes]]] = []
+    options: list[list[tuple[str, bytes]]] = []
 
     async def act(ctx: ToolContext) -> Outcome:
         assert ctx.files
         files = await ctx.files.list_files()
-        given.append([(file.name, await ctx.files.read(file)) for file in files])
-        made = await ctx.files.save(f"made-{len(given)}.txt", "text/plain", b"made")
-        return Outcome("ok", "done", files=(made,))
+        options.append([(file.name, await ctx.files.read(file)) for file in files])
+        saved_change = await ctx.files.save(f"made-{len(options)}.txt", "text/plain", b"made")
+        return Outcome("ok", "done", files=(saved_change,))
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
         one = await _with_file(engine, make_message("go", "k1"), "a.csv", b"1")
@@ -79,7 +79,7 @@ async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) 
         await _ask(engine, await _with_file(engine, make_message("go", "k2"), "b.csv", b"2"))
         await _ask(engine, make_message("new", "k3"))
         await _ask(engine, make_message("go", "k4"))
-    first, second, fresh = given
+    first, second, fresh = options
     assert first == [("a.csv", b"1")]
     assert second == [("a.csv", b"1"), ("made-1.txt", b"made"), ("b.csv", b"2")]
     assert fresh == []
@@ -95,8 +95,8 @@ async def test_sources_stand_once_under_the_answer_and_are_no_answer(tmp_path: P
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         is_first = len(model.asks) <= 2
         calls = (_call("look", 1), _call("look", 2)) if is_first else (_call("look", 1),)
-        said = _completed_with("12 rows" if is_first else "")
-        return [RoundCompleted(calls) if ask.number == 1 else said]
+        message = _completed_with("12 rows" if is_first else "")
+        return [RoundCompleted(calls) if ask.number == 1 else message]
 
     model = Scripted(script)
     tool = FunctionTool(look, effect="read", doing="")
@@ -130,20 +130,20 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
 
 
 async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path) -> None:
-    begun, created = asyncio.Event(), asyncio.Event()
+    start_event, event = asyncio.Event(), asyncio.Event()
 
     async def act(ctx: ToolContext) -> Outcome:
-        begun.set()
-        await created.wait()
+        start_event.set()
+        await event.wait()
         await ctx.turn.record_handle("run-7")
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
         receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
-        await begun.wait()
+        await start_event.wait()
         await engine.conversations.inbox.cancel(receipt.seq)
-        created.set()
+        event.set()
         assert (await engine.conversations.inbox.wait_for_answer(receipt.seq)).status == "stopped"
 
 
@@ -161,10 +161,10 @@ class _Eraser(Scripted):
 
 async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) -> None:
     """The thread has it before the call ends, so that a process that takes over goes on in it."""
-    seen: list[str] = []
+    events: list[str] = []
 
     async def act(ctx: ToolContext) -> Outcome:
-        seen.append(ctx.thread.container)
+        events.append(ctx.thread.container)
         await ctx.turn.record_remote(Remote("container", "cntr_1"))
         thread = await engine.conversations.threads.get("web:C1")
         assert thread
@@ -178,15 +178,15 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
         assert await engine.conversations.journal.list_remotes_to_erase() == []
         await _ask(engine, make_message("forget", "k3"))
         assert await model.erased.get() == Remote("container", "cntr_1")
-    assert seen == ["", "cntr_1"]
+    assert events == ["", "cntr_1"]
 
 
 async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
     async with _bot(tmp_path, Scripted(lambda ask: [_completed_with("ok")])) as (engine, _):
         turn, journal = await _begin(engine), engine.conversations.journal
         call = ToolCall("c0", "order", "{}", "spend")
-        asked = Item("call", call_id="c0")
-        await journal.record_round(turn, RoundOutput(1, (asked,), Usage(), "m"))
+        item = Item("call", call_id="c0")
+        await journal.record_round(turn, RoundOutput(1, (item,), Usage(), "m"))
         await journal.record_call_start(turn, call)
         await journal.record_call_handle(turn, "c0", "run-7")
         await journal.record_call_start(turn, call)

@@ -117,8 +117,8 @@ async def _bot(
     prices: Prices | None = None,
 ) -> AsyncIterator[tuple[Engine, Watched]]:
     spending = make_spending(allowances=allowances, prices=prices)
-    chosen = make_choices(model, [FixedTools(*tools)], spending=spending)
-    engine, reply = await open_engine(home, chosen), Watched()
+    choices = make_choices(model, [FixedTools(*tools)], spending=spending)
+    engine, reply = await open_engine(home, choices), Watched()
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
     yield engine, reply
@@ -167,21 +167,21 @@ async def test_a_file_that_is_not_read_is_told(tmp_path: Path) -> None:
         kinds, names, _ = UNREAD_FILES[len(model.asks) - 1]
         unseen = tuple(name for name in names.split() if name == "full.png")
         kinds_read = frozenset(kinds.split()) or None
-        completed = _completed_with("done")
-        return [replace(completed, file_kinds=kinds_read, unseen_files=unseen)]
+        completion = _completed_with("done")
+        return [replace(completion, file_kinds=kinds_read, unseen_files=unseen)]
 
     model = Scripted(script)
     async with _bot(tmp_path, model) as (engine, _):
         for number, (_kinds, names, note) in enumerate(UNREAD_FILES):
-            message, given = make_message("look", f"k{number}", f"C{number}"), []
+            message, options = make_message("look", f"k{number}", f"C{number}"), []
             for name in names.split():
                 kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
                 file = await engine.conversations.files.put(
                     message.event_key, name, kind, content.get(name, b"x"), message.author, "c"
                 )
-                given.append(Attachment(name, kind, file.size, file.id))
+                options.append(Attachment(name, kind, file.size, file.id))
             receipt = await engine.conversations.inbox.accept(
-                replace(message, attachments=tuple(given))
+                replace(message, attachments=tuple(options))
             )
             answer = await engine.conversations.inbox.wait_for_answer(receipt.seq)
             assert answer.text == (f"done\n\n_{note}_" if note else "done")
@@ -261,19 +261,21 @@ async def test_a_turn_cannot_spend_without_end(
     """More calls are not run, however many rounds ask for them; model and person are told."""
     ran: list[int] = []
     rounds = [
-        [RoundCompleted(tuple(_call("spend", n, n=n) for n in range(begun, begun + 35)))]
-        for begun in (0, 35)
+        [RoundCompleted(tuple(_call("spend", n, n=n) for n in range(begin, begin + 35)))]
+        for begin in (0, 35)
     ]
     model = Scripted(_then(*rounds, [_completed_with("I did what I could.")]))
     async with _bot(tmp_path, model, _tool(_make_spend(ran), effect)) as (engine, _):
         answer = await _answer(engine)
     assert sorted(ran) == list(range(most))
-    told = [item.text for one in model.asks[1:] for item in one.input]
-    assert told[:most] == ["spent"] * most
-    assert all(text.startswith("error: not run. This turn has used up its") for text in told[most:])
+    texts = [item.text for one in model.asks[1:] for item in one.input]
+    assert texts[:most] == ["spent"] * most
+    assert all(
+        text.startswith("error: not run. This turn has used up its") for text in texts[most:]
+    )
     assert answer.text.startswith("I did what I could.\n\n_I stopped after ")
-    paid = "paid " if costly else ""
-    assert f"after {most} {paid}tool calls" in answer.text
+    payment = "paid " if costly else ""
+    assert f"after {most} {payment}tool calls" in answer.text
 
 
 async def test_calls_that_only_propose_cost_nothing(tmp_path: Path) -> None:
@@ -290,7 +292,7 @@ async def test_calls_that_only_propose_cost_nothing(tmp_path: Path) -> None:
 
 async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> None:
     ran: list[int] = []
-    reached, never = asyncio.Event(), asyncio.Event()
+    target_event, never = asyncio.Event(), asyncio.Event()
     tool = _tool(_make_spend(ran), "spend")
 
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
@@ -302,14 +304,14 @@ async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> No
     class Gated(Scripted):
         async def ask(self, ask: RoundRequest) -> Any:
             if ask.number == 2:
-                reached.set()
+                target_event.set()
                 await never.wait()
             async for event in super().ask(ask):
                 yield event
 
     async with _bot(tmp_path, Gated(script), tool) as (engine, _):
         await engine.conversations.inbox.accept(make_message("go", "k1"))
-        await reached.wait()
+        await target_event.wait()
         await engine.drain(0)
         states = await engine.stores.database.read(
             lambda c: [tuple(row) for row in c.execute("SELECT state, attempt FROM inbox")]
@@ -400,11 +402,11 @@ async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
     model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("done")]))
     allowances = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]
     prices = Prices({"echo": Price(1.0, 1.0, 1.0, 2.0)}, container=0.03)
-    opened = _bot(tmp_path, model, tool, allowances=allowances, prices=prices)
-    async with opened as (engine, _):
+    bot = _bot(tmp_path, model, tool, allowances=allowances, prices=prices)
+    async with bot as (engine, _):
         assert (await _answer(engine)).text == "done"
-        spent = (await engine.people.budget.usage_today()).usage
-    assert (spent.cost or 0.0) == pytest.approx(0.032 if fault else 0.0)
+        usage = (await engine.people.budget.usage_today()).usage
+    assert (usage.cost or 0.0) == pytest.approx(0.032 if fault else 0.0)
 
 
 async def test_an_answer_that_was_broken_off_says_why_and_is_kept(tmp_path: Path) -> None:
@@ -414,10 +416,10 @@ async def test_an_answer_that_was_broken_off_says_why_and_is_kept(tmp_path: Path
     async with _bot(tmp_path, model) as (engine, _):
         answer = await _answer(engine)
         thread = await engine.conversations.journal.current_thread("web:C1")
-        stored = await engine.conversations.journal.transcript(thread.id)
+        transcript = await engine.conversations.journal.transcript(thread.id)
     assert answer.text == f"So far\n\n_I stopped here. {NoQuota().words()}_"
     assert (answer.status, answer.is_cut) == ("done", True)
-    assert stored[-1].item.text == "So far"
+    assert transcript[-1].item.text == "So far"
 
 
 async def test_text_that_a_model_withdraws_is_shown_no_more(tmp_path: Path) -> None:
@@ -440,8 +442,8 @@ async def test_addresses_that_the_server_names_as_sources_are_links(
     item = Item("message", role="assistant", text=text, raw={"sources": sources})
     async with _bot(tmp_path, Scripted(_then([RoundCompleted((item,))]))) as (engine, _):
         answer = await _answer(engine)
-    said, _, heading, _, first, *others = answer.text.split("\n")
-    assert said == (
+    message, _, heading, _, first, *others = answer.text.split("\n")
+    assert message == (
         f"Two [1], see {other} or [this](https://evil.test/3) or `https://evil.test/30`."
     )
     assert heading == "Sources:"
@@ -479,8 +481,8 @@ async def test_without_any_text_a_used_up_allowance_is_the_answer(tmp_path: Path
         """Looks."""
         return "nothing"
 
-    spent = RoundCompleted((_call("look"),), Usage(input=49_000, output=900))
-    model = Paying(_then([spent]), 1000)
+    round_completed = RoundCompleted((_call("look"),), Usage(input=49_000, output=900))
+    model = Paying(_then([round_completed]), 1000)
     allowances = [Allowance("each person", tokens=50_000)]
     async with _bot(tmp_path, model, _tool(look), allowances=allowances) as (engine, _):
         answer = await _answer(engine)
@@ -519,13 +521,13 @@ async def test_a_tool_that_is_not_there_and_arguments_that_are_wrong(tmp_path: P
 
 
 async def test_a_fault_in_mid_answer_or_a_missing_end_keeps_what_was_said(tmp_path: Path) -> None:
-    said = Item("message", role="assistant", text="So far")
+    item = Item("message", role="assistant", text="So far")
 
     def script(ask: RoundRequest) -> Sequence[ModelEvent]:
         if ask.seq == 1:
             return [TextDelta("So far")]
         if ask.number == 1:
-            return [TextDelta("So far"), RoundCompleted((said, _call("nope")))]
+            return [TextDelta("So far"), RoundCompleted((item, _call("nope")))]
         raise ModelDown
 
     async with _bot(tmp_path, Scripted(script)) as (engine, _):
@@ -608,18 +610,18 @@ async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_l
 
 
 async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    begin, go_on = asyncio.Event(), asyncio.Event()
 
     async def write() -> Outcome:
         """Writes."""
-        begun.set()
+        begin.set()
         await go_on.wait()
         return Outcome("ok", "written")
 
     model = Scripted(_then([RoundCompleted((_call("write"),))], [_completed_with("unreachable")]))
     async with _bot(tmp_path, model, _tool(write, "write")) as (engine, _):
         receipt = await engine.conversations.inbox.accept(make_message("go", "k1"))
-        await begun.wait()
+        await begin.wait()
         await engine.conversations.inbox.cancel(receipt.seq)
         go_on.set()
         assert (await engine.conversations.inbox.wait_for_answer(receipt.seq)).status == "stopped"

@@ -117,8 +117,8 @@ async def test_people_whom_their_platform_no_longer_confirms_are_deleted(
         member = PlatformMember(id, confirmed_at=setup.clock.now - days * DAY_SECONDS)
         await setup.directory.put("chat", [member])
     await setup.upkeep().once()
-    left = await setup.directory.find("chat", {("", "U1"), ("", "U2")})
-    assert [member.id for member in left] == ["U2"]
+    remaining_names = await setup.directory.find("chat", {("", "U1"), ("", "U2")})
+    assert [member.id for member in remaining_names] == ["U2"]
 
 
 async def test_old_audit_lines_are_removed(setup: UpkeepSetup) -> None:
@@ -135,8 +135,8 @@ async def test_old_audit_lines_are_removed(setup: UpkeepSetup) -> None:
             await setup.upkeep(audit=log, audit_days=30).once()
     lines, _ = await log.read()
     assert [line["event"] for line in lines] == ["day 0", "day 29"]
-    removed = [line["count"] for line in logs if line["event"] == "deleted old audit lines"]
-    assert removed == [2], "the log mentions it only if there were any"
+    removals = [line["count"] for line in logs if line["event"] == "deleted old audit lines"]
+    assert removals == [2], "the log mentions it only if there were any"
     await log.close()
 
 
@@ -148,8 +148,8 @@ async def test_what_nobody_used_for_long_is_forgotten(setup: UpkeepSetup) -> Non
     setup.clock.now += 15 * DAY_SECONDS
     with capture_logs() as logs:
         await setup.upkeep(days=30).once()
-    forgotten = [log["messages"] for log in logs if log["event"] == "deleted idle conversations"]
-    assert forgotten == [1], "only where something was forgotten"
+    memories = [log["messages"] for log in logs if log["event"] == "deleted idle conversations"]
+    assert memories == [1], "only where something was forgotten"
     assert (await stored_texts(setup, "C1"), await stored_texts(setup, "C2")) == ([], ["new"])
     setup.clock.now += 400 * DAY_SECONDS
     await setup.upkeep(days=0).once()

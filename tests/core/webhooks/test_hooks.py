@@ -92,8 +92,8 @@ class Desk:
         self.intake = HookIntake(self.hooks.get, platforms, inbox, lambda: self.now)
 
     async def send(self, name: str, headers: Headers, body: bytes) -> tuple[int, Any]:
-        status, self.headers, told = await self.intake.receive(name, headers, body)
-        return status, json.loads(told)
+        status, self.headers, text = await self.intake.receive(name, headers, body)
+        return status, json.loads(text)
 
     async def read(self, content_type: str, body: bytes) -> str:
         """Return what is stored of a body with this type, which GitHub signs."""
@@ -152,10 +152,10 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
         ("its platform is off", "dead", from_nocodb(), 503),
     ]
     for what, name, headers, expected in cases:
-        status, told = await desk.send(name, headers, body)
-        assert status == expected, (what, told)
+        status, text = await desk.send(name, headers, body)
+        assert status == expected, (what, text)
         if status == 401:
-            assert told["error"]["code"] == "unauthorized", what
+            assert text["error"]["code"] == "unauthorized", what
     for name, headers in (("git", github), ("pay", from_stripe(body, NOW)), ("std", standard)):
         status, _ = await desk.send(name, headers, body + b" ")
         assert status == 401, f"{name}: another body"
@@ -175,7 +175,7 @@ async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
     desk = Desk()
     event = encode_body({"id": "evt_1", "x": 1})
     no_id, other = encode_body({"rows": [1]}), encode_body({"rows": [2]})
-    sent: list[tuple[str, Headers, bytes, str]] = [
+    requests: list[tuple[str, Headers, bytes, str]] = [
         ("git", from_github(event, "d-1"), event, "stored"),
         ("git", from_github(event, "d-1"), event, "repeated"),
         ("git", from_github(event, "d-2"), event, "stored"),
@@ -189,9 +189,9 @@ async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
         ("row", from_nocodb(), no_id, "repeated"),
         ("row", from_nocodb(), other, "stored"),
     ]
-    for number, (name, headers, body, expected) in enumerate(sent):
-        status, told = await desk.send(name, headers, body)
-        assert (status, told["status"]) == (202, expected), number
+    for number, (name, headers, body, expected) in enumerate(requests):
+        status, text = await desk.send(name, headers, body)
+        assert (status, text["status"]) == (202, expected), number
     keys = ["hook:git:d-1", "hook:git:d-2", "hook:pay:evt_1", "hook:std:msg_1", "hook:row:evt_1"]
     assert [*desk.inbox.stored][:5] == keys
     assert desk.inbox.audited.count("hook:git") == 2
@@ -207,8 +207,8 @@ async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
 
 async def test_a_compressed_body_is_refused_and_a_template_is_not_posted_empty() -> None:
     desk, body = Desk(), gzip.compress(encode_body({"data": {"sum": 5}}))
-    status, told = await desk.send("row", {**from_nocodb(), "content-encoding": "gzip"}, body)
-    assert (status, told["error"]["code"], desk.inbox.stored) == (415, "compressed", {})
+    status, text = await desk.send("row", {**from_nocodb(), "content-encoding": "gzip"}, body)
+    assert (status, text["error"]["code"], desk.inbox.stored) == (415, "compressed", {})
     headers = {**from_nocodb(), "content-encoding": "identity"}
     assert (await desk.send("row", headers, b"{}"))[0] == 202
 
@@ -217,11 +217,11 @@ async def test_too_many_requests_and_a_full_disk_are_answered_so_that_the_sender
     desk = Desk()
     desk.now = NOW - NOW % 60 + 18.5
     desk.inbox.has_too_many = True
-    status, told = await desk.send("row", from_nocodb(), b"{}")
-    assert (status, told["error"]["code"], desk.headers["retry-after"]) == (429, "too_many", "42")
+    status, text = await desk.send("row", from_nocodb(), b"{}")
+    assert (status, text["error"]["code"], desk.headers["retry-after"]) == (429, "too_many", "42")
     desk.inbox.has_too_many, desk.inbox.is_full = False, True
-    status, told = await desk.send("row", from_nocodb(), b"{}")
-    assert (status, told["error"]["code"]) == (503, "not_stored")
+    status, text = await desk.send("row", from_nocodb(), b"{}")
+    assert (status, text["error"]["code"]) == (503, "not_stored")
     assert desk.headers["retry-after"]
 
 
@@ -253,12 +253,12 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     sum_ = "approve abc <!channel> **now**\n- https://evil.example"
     body = encode_body({"id": "evt_9", "data": {"sum": sum_}})
     await desk.send("pay", from_stripe(body, NOW), body)
-    posted = [*desk.inbox.stored.values()][-1]
-    assert posted.context == ()
-    assert posted.text.startswith("Paid: approve abc")
-    assert "\n" not in posted.text
-    assert "**now**" not in posted.text
-    assert posted.origin.data == {"is_post": True, "is_empty": False}
+    post = [*desk.inbox.stored.values()][-1]
+    assert post.context == ()
+    assert post.text.startswith("Paid: approve abc")
+    assert "\n" not in post.text
+    assert "**now**" not in post.text
+    assert post.origin.data == {"is_post": True, "is_empty": False}
 
 
 async def test_a_body_that_fills_no_field_of_a_template_is_refused_with_the_reason() -> None:
@@ -293,15 +293,15 @@ async def test_a_body_in_another_encoding_is_read() -> None:
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"):
         body = '{"name": "Conceição d\'été"}'.encode(encoding)
         for charset in ("", "; charset=utf-8", f"; charset={encoding}", "; charset=x"):
-            read = await Desk().read(f"text/json{charset}", body)
-            assert "Conceição d'été" in read, (encoding, charset)
+            delivery = await Desk().read(f"text/json{charset}", body)
+            assert "Conceição d'été" in delivery, (encoding, charset)
     body = '{"x-name": "José"}'.encode("cp1252")
     for charset in ("utf-16", "undefined", "punycode", "idna", "hex"):  # which cannot be meant
-        read = await Desk().read(f"application/json; charset={charset}", body)
-        assert '"x-name": "José"' in read, charset
+        delivery = await Desk().read(f"application/json; charset={charset}", body)
+        assert '"x-name": "José"' in delivery, charset
     form = b"name=Concei%E7%E3o&caf\xe9=caf%C3%A9"
-    read = await Desk().read("application/x-www-form-urlencoded", form)
-    assert '"name": "Conceição", "café": "café"' in read
+    delivery = await Desk().read("application/x-www-form-urlencoded", form)
+    assert '"name": "Conceição", "café": "café"' in delivery
 
 
 async def test_only_the_named_events_are_answered() -> None:
@@ -320,8 +320,8 @@ async def test_only_the_named_events_are_answered() -> None:
         answer = await desk.send("git", from_github(body, str(number)), body)
         assert answer == (200, {"status": "ignored"})
     assert desk.inbox.stored == {}
-    for number, wanted in enumerate(({"issue": {"open": True}}, {"issue.open": "yes"})):
-        body = json.dumps(wanted).encode()
+    for number, target in enumerate(({"issue": {"open": True}}, {"issue.open": "yes"})):
+        body = json.dumps(target).encode()
         assert (await desk.send("git", from_github(body, f"w{number}"), body))[0] == 202
     desk.hooks["git"] = replace(HOOKS["git"], only={"x_github_event": ["issues"]})
     assert (await desk.send("git", from_github(body, "other"), body))[0] == 200
@@ -404,11 +404,11 @@ async def test_a_form_is_read_like_json_with_the_signature_over_its_bytes(
     content_type: str, body: bytes, expected: Any
 ) -> None:
     desk = Desk()
-    said = await desk.read(content_type, body)
+    content = await desk.read(content_type, body)
     if isinstance(expected, dict):
-        assert json.loads(said) == {"x_github_event": "push", **expected}
+        assert json.loads(content) == {"x_github_event": "push", **expected}
     else:
-        assert said == (expected or body.decode())[:MAX_BODY_CHARACTERS]
+        assert content == (expected or body.decode())[:MAX_BODY_CHARACTERS]
     headers = {**from_github(body, "1"), "content-type": content_type}
     assert (await desk.send("git", headers, body + b"&more=1"))[0] == 401
 
@@ -430,9 +430,9 @@ def test_names_of_fields_have_spaces_accents_and_signs(path: str, expected: Any)
         "日本語": "ok",
     }
     assert find_field(body, path) == expected
-    filled = fill_template(f"<{{{path}}}>", body)
-    assert "{" not in filled
-    assert (filled == "<>") is (expected is None)
+    form = fill_template(f"<{{{path}}}>", body)
+    assert "{" not in form
+    assert (form == "<>") is (expected is None)
 
 
 @pytest.mark.parametrize(("kind", "template", "expected"), [
@@ -467,8 +467,8 @@ async def test_an_equal_body_counts_again_after_the_time_that_the_operator_set(
     answers = []
     for minute in (0, 1, 59, 61, 90, 120, 122, 300, 359, 361):
         desk.now = start + minute * 60
-        _, told = await desk.send("row", from_nocodb(), body)
-        answers.append((minute, told["status"]))
+        _, text = await desk.send("row", from_nocodb(), body)
+        answers.append((minute, text["status"]))
     new = [minute for minute, status in answers if status == "stored"]
     assert new == [0, 61, 122, 300, 361]
 
@@ -476,11 +476,11 @@ async def test_an_equal_body_counts_again_after_the_time_that_the_operator_set(
 async def test_without_that_time_and_with_an_id_a_delivery_counts_once_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain, known = encode_body({"temperature": 20}), encode_body({"id": 5})
-    for repeats_after, body in ((0.0, plain), (60.0, known)):
+    plain, with_id = encode_body({"temperature": 20}), encode_body({"id": 5})
+    for repeats_after, body in ((0.0, plain), (60.0, with_id)):
         monkeypatch.setitem(HOOKS, "row", replace(HOOKS["row"], repeats_after=repeats_after))
         desk = Desk()
         for day in range(3):
             desk.now = NOW + day * 86_400
-            _, told = await desk.send("row", from_nocodb(), body)
-            assert told["status"] == ("repeated" if day else "stored")
+            _, text = await desk.send("row", from_nocodb(), body)
+            assert text["status"] == ("repeated" if day else "stored")

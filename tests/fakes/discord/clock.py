@@ -23,10 +23,10 @@ class Clock:
 
     def snowflake(self, ago: float = 0.0) -> int:
         """A new id, larger than all before it unless `ago` seconds old."""
-        made = (int((self.now() - ago) * 1000) - EPOCH) << 22
+        result = (int((self.now() - ago) * 1000) - EPOCH) << 22
         if ago:
-            return made | (self._last & 0xFFF)
-        self._last = max(made, self._last + 1)
+            return result | (self._last & 0xFFF)
+        self._last = max(result, self._last + 1)
         return self._last
 
     def timestamp(self, snowflake: int | None = None) -> str:

@@ -54,13 +54,13 @@ class Window:
         return 0.0
 
     def headers(self, now: float, name: str) -> dict[str, str]:
-        left = max(0.0, self.per - (now - self.since))
+        remaining_seconds = max(0.0, self.per - (now - self.since))
         return {
             "X-RateLimit-Bucket": name,
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.limit - self.used),
-            "X-RateLimit-Reset": f"{now + left:.3f}",
-            "X-RateLimit-Reset-After": f"{left:.3f}",
+            "X-RateLimit-Reset": f"{now + remaining_seconds:.3f}",
+            "X-RateLimit-Reset-After": f"{remaining_seconds:.3f}",
         }
 
 

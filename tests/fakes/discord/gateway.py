@@ -209,7 +209,7 @@ def member(user: User) -> Payload:
 def roles(guild: Guild, me: int) -> list[Payload]:
     """topics/permissions.mdx#role-object: the bot's own is managed and says whose it is."""
     own = {guild.own_role: "Ponte"} if guild.own_role else {}
-    named = {guild.id: "@everyone", **guild.roles, **own}
+    data = {guild.id: "@everyone", **guild.roles, **own}
     return [
         {
             "id": str(id),
@@ -224,5 +224,5 @@ def roles(guild: Guild, me: int) -> list[Payload]:
             "flags": 0,
             **({"tags": {"bot_id": str(me)}} if id in own else {}),
         }
-        for index, (id, name) in enumerate(named.items())
+        for index, (id, name) in enumerate(data.items())
     ]

@@ -112,7 +112,7 @@ class Interactions:
         id = self.world.clock.snowflake()
         now = self.world.clock.now()
         guild = channel.guild
-        installed = guild is not None and guild.with_bot
+        installation = guild is not None and guild.with_bot
         largest = max(limits.BOOSTED[guild.tier if guild else 0], self.largest)
         exchange = Exchange(id, secrets.token_hex(20), type, channel, user, now, largest)
         exchange.original = more.get("message")
@@ -131,7 +131,7 @@ class Interactions:
             "entitlements": [],
             "attachment_size_limit": largest,
             "authorizing_integration_owners": (
-                {"0": str(guild.id)} if guild and installed else {"1": str(user.id)}
+                {"0": str(guild.id)} if guild and installation else {"1": str(user.id)}
             ),
             "context": {DM: 1, GROUP: 2}.get(channel.type, 0),
             **more,
@@ -239,12 +239,12 @@ class Interactions:
         exchange = self._live(request)
         if exchange.kind is None:
             raise DiscordErrorResponse(10015)
-        gone = exchange.original is None or (
+        is_missing = exchange.original is None or (
             not exchange.original["flags"] & EPHEMERAL
             and exchange.type != COMPONENT
             and int(exchange.original["id"]) not in exchange.channel.messages
         )
-        if gone or exchange.original is None:
+        if is_missing or exchange.original is None:
             raise DiscordErrorResponse(10008)
         return exchange, exchange.original
 

@@ -165,10 +165,10 @@ def check_commands(commands: Sequence[Payload]) -> None:
     for command in commands:
         slash = command.get("type", 1) == 1
         options = command.get("options") or []
-        needed = [bool(option.get("required")) for option in options]
+        needs = [bool(option.get("required")) for option in options]
         if not slash and (options or command.get("description")):
             raise DiscordErrorResponse(50035, "options and description are for slash commands")
-        if len(options) > COMMAND_OPTIONS or needed != sorted(needed, reverse=True):
+        if len(options) > COMMAND_OPTIONS or needs != sorted(needs, reverse=True):
             raise DiscordErrorResponse(50035, "options: at most 25, required ones first")
         if not all(_is_named(each) for each in (*([command] if slash else []), *options)):
             raise DiscordErrorResponse(50035, "name or description of a command")

@@ -75,12 +75,12 @@ def mentions(world: World, channel: Channel, message: Payload, allowed: Payload)
     if replied is not None and allowed.get("replied_user"):
         people.append(int(replied["author"]["id"]))
     guild = channel.guild
-    known = {*guild.roles, guild.own_role} if guild else set[int]()
-    roles = [role for role in _ROLE.findall(content) if int(role) in known]
+    value = {*guild.roles, guild.own_role} if guild else set[int]()
+    roles = [role for role in _ROLE.findall(content) if int(role) in value]
     everyone = guild is None or bool(guild.permissions & MENTION_EVERYONE)
-    named = [world.users[user] for user in dict.fromkeys(people) if user in world.users]
+    names = [world.users[user] for user in dict.fromkeys(people) if user in world.users]
     return {
-        "mentions": [user.payload for user in named],
+        "mentions": [user.payload for user in names],
         "mention_roles": roles if "roles" in parse else [],
         "mention_everyone": "everyone" in parse and everyone and "@everyone" in content,
     }
@@ -96,13 +96,13 @@ def guard(world: World, payload: Payload) -> None:
 def event(world: World, message: Payload, intents: int) -> Payload:
     """The message as the gateway sends it to an application with these intents."""
     channel = world.channels[int(message["channel_id"])]
-    seen = withhold_content(world, message, bool(intents & MESSAGE_CONTENT))
+    view = withhold_content(world, message, bool(intents & MESSAGE_CONTENT))
     if channel.guild is not None:
         author = world.users.get(int(message["author"]["id"]))
-        seen = {**seen, "guild_id": str(channel.guild.id)}
+        view = {**view, "guild_id": str(channel.guild.id)}
         if author is not None:
-            seen["member"] = author.member()
-    return seen
+            view["member"] = author.member()
+    return view
 
 
 def withhold_content(
@@ -114,35 +114,35 @@ def withhold_content(
     its DMs, what mentions it and the `target` of a message command are told, all else is empty.
     A mention of its role is in another field, `mention_roles`, and opens nothing.
     """
-    seen = dict(message)
-    if quoted := seen.get("referenced_message"):
-        seen["referenced_message"] = withhold_content(world, quoted, granted)
+    view = dict(message)
+    if value := view.get("referenced_message"):
+        view["referenced_message"] = withhold_content(world, value, granted)
     me = str(world.me.id)
-    named = any(user["id"] == me for user in message["mentions"])
+    is_any = any(user["id"] == me for user in message["mentions"])
     direct = world.channels[int(message["channel_id"])].type == DM
-    if granted or target or named or direct or message["author"]["id"] == me:
-        return seen
+    if granted or target or is_any or direct or message["author"]["id"] == me:
+        return view
     redacted = {"content": "", "embeds": [], "components": []}
     if world.withholds_files:
         redacted["attachments"] = []
-    snapshots = seen.get("message_snapshots") or ()
+    snapshots = view.get("message_snapshots") or ()
     if snapshots:
-        seen["message_snapshots"] = [{"message": {**s["message"], **redacted}} for s in snapshots]
-    return {**seen, **redacted}
+        view["message_snapshots"] = [{"message": {**s["message"], **redacted}} for s in snapshots]
+    return {**view, **redacted}
 
 
 def attachments(
     world: World, channel: int, base: str, files: Sequence[tuple[str, bytes]]
 ) -> list[Payload]:
-    made: list[Payload] = []
+    results: list[Payload] = []
     for name, data in files:
         id = world.clock.snowflake()
         world.files[id] = data
         safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
         url = f"{base}/cdn/attachments/{channel}/{id}/{safe}?ex=1&is=1&hm=1"
-        made.append(
+        results.append(
             {"id": str(id), "filename": safe, "size": len(data), "url": url, "proxy_url": url}
         )
         if safe != name:
-            made[-1]["title"] = name.rsplit(".", 1)[0]
-    return made
+            results[-1]["title"] = name.rsplit(".", 1)[0]
+    return results

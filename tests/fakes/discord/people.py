@@ -92,7 +92,7 @@ class DiscordPerson:
 
     async def forward(self, message: Payload, where: Channel | None = None) -> Payload:
         """The message as it stands, in another place (resources/message.mdx, Forwards)."""
-        kept = (
+        attachments = (
             "type",
             "content",
             "embeds",
@@ -104,7 +104,7 @@ class DiscordPerson:
             "mention_roles",
             "components",
         )
-        snapshot = {"message": {key: message[key] for key in kept}}
+        snapshot = {"message": {key: message[key] for key in attachments}}
         reference = {"type": 1, "message_id": message["id"], "channel_id": message["channel_id"]}
         return await self.say("", where, message_reference=reference, message_snapshots=[snapshot])
 
@@ -135,10 +135,10 @@ class DiscordPerson:
 
     async def wait_for_text(self, text: str, where: Channel | None = None) -> Payload:
         """Wait for a message of the bot that contains `text`; return it."""
-        found = await self.wait_for_messages(
+        match = await self.wait_for_messages(
             lambda seen: any(text in m["content"] for m in seen), where
         )
-        return next(m for m in found if text in m["content"])
+        return next(m for m in match if text in m["content"])
 
     async def slash(
         self, name: str, where: Channel | None = None, *, locale: str = "en-US", **options: object
@@ -164,33 +164,39 @@ class DiscordPerson:
         focused: str,
     ) -> Exchange:
         channel = where or self.dm
-        known = self.discord.command(name)
-        given: list[Payload] = []
+        command = self.discord.command(name)
+        new_options: list[Payload] = []
         resolved: Payload = {}
         for key, value in options.items():
             option: Payload = {"name": key, "type": OPTION_STRING, "value": value}
             if isinstance(value, tuple):
                 world, base = self.discord.world, self.discord.rest.base
-                (made,) = messages.attachments(world, channel.id, base, [value])
-                resolved.setdefault("attachments", {})[made["id"]] = made
-                option |= {"type": OPTION_ATTACHMENT, "value": made["id"]}
+                (result,) = messages.attachments(world, channel.id, base, [value])
+                resolved.setdefault("attachments", {})[result["id"]] = result
+                option |= {"type": OPTION_ATTACHMENT, "value": result["id"]}
             if key == focused:
                 option["focused"] = True
-            given.append(option)
-        data = {"id": known["id"], "name": name, "type": 1, "options": given, "resolved": resolved}
+            new_options.append(option)
+        data = {
+            "id": command["id"],
+            "name": name,
+            "type": 1,
+            "options": new_options,
+            "resolved": resolved,
+        }
         return await self.discord.interactions.begin(type, self.user, channel, data, locale)
 
     async def context_menu(self, name: str, message: Payload) -> Exchange:
         channel = self.discord.world.channels[int(message["channel_id"])]
-        known = self.discord.command(name)
+        command = self.discord.command(name)
         granted = bool(self.discord.gateway.granted & messages.MESSAGE_CONTENT)
-        seen = messages.withhold_content(self.discord.world, message, granted, target=True)
+        view = messages.withhold_content(self.discord.world, message, granted, target=True)
         data = {
-            "id": known["id"],
+            "id": command["id"],
             "name": name,
             "type": 3,
             "target_id": message["id"],
-            "resolved": {"messages": {message["id"]: seen}},
+            "resolved": {"messages": {message["id"]: view}},
         }
         return await self.discord.interactions.begin(COMMAND, self.user, channel, data, "en-US")
 
@@ -229,11 +235,11 @@ class DiscordPerson:
         for item in fields(modal.data["components"]):
             id, default = item["custom_id"], read_default(item)
             value = values.get(id, default)
-            sent = {"type": item["type"], "custom_id": id}
-            sent |= (
+            body = {"type": item["type"], "custom_id": id}
+            body |= (
                 {"values": [value] if value else []} if item["type"] == SELECT else {"value": value}
             )
-            rows.append({"type": 18, "component": sent})
+            rows.append({"type": 18, "component": body})
         data = {"custom_id": modal.data["custom_id"], "components": rows}
         more = {} if modal.original is None else {"message": modal.original}
         return await self.discord.interactions.begin(
@@ -243,13 +249,13 @@ class DiscordPerson:
 
 def fields(components: list[Payload]) -> list[Payload]:
     """The inputs of a modal."""
-    found: list[Payload] = []
+    matches: list[Payload] = []
     for item in components:
         if item["type"] in (SELECT, TEXT_INPUT, CHECKBOX):
-            found.append(item)
+            matches.append(item)
         inner = item.get("components") or ([item["component"]] if "component" in item else [])
-        found.extend(fields(inner))
-    return found
+        matches.extend(fields(inner))
+    return matches
 
 
 def read_default(item: Payload) -> object:

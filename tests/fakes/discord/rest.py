@@ -164,20 +164,20 @@ class Rest:
             raise DiscordErrorResponse(50035, "limit, before, after, around")
         if channel.guild is not None and not channel.guild.permissions & READ_HISTORY:
             return answer([])
-        known = sorted(channel.messages)
+        ids = sorted(channel.messages)
         if "after" in query:
-            chosen = [id for id in known if id > int(query["after"])][:limit]
+            choice = [id for id in ids if id > int(query["after"])][:limit]
         else:
-            chosen = [id for id in known if id < int(query.get("before", 1 << 63))][-limit:]
+            choice = [id for id in ids if id < int(query.get("before", 1 << 63))][-limit:]
         # The newest first, and without the nonce that only the answer to the post carries.
-        return answer([self._readable_by_bot(channel.messages[id]) for id in reversed(chosen)])
+        return answer([self._readable_by_bot(channel.messages[id]) for id in reversed(choice)])
 
     def _readable_by_bot(self, message: Payload) -> Payload:
         # By what the portal grants, whatever a session asks for (github.com/twilight-rs/twilight
         # pull request 1677).
         granted = bool(self.gateway.granted & messages.MESSAGE_CONTENT)
-        seen = messages.withhold_content(self.world, message, granted)
-        return {key: value for key, value in seen.items() if key != "nonce"}
+        event = messages.withhold_content(self.world, message, granted)
+        return {key: value for key, value in event.items() if key != "nonce"}
 
     async def get(self, request: web.Request) -> web.Response:
         self._need(self._channel(request), READ_HISTORY)
@@ -196,10 +196,10 @@ class Rest:
             raise DiscordErrorResponse(50008)
         self._need(channel, SEND_IN_THREADS if channel.type == THREAD else SEND)
         nonce = str(payload.get("nonce") or "")
-        seen = self.world.nonces.get(nonce) if nonce else None
+        event = self.world.nonces.get(nonce) if nonce else None
         now = self.world.clock.now()
-        if seen and payload.get("enforce_nonce") and now - seen[0] < limits.NONCE_SECONDS:
-            return answer(seen[1])
+        if event and payload.get("enforce_nonce") and now - event[0] < limits.NONCE_SECONDS:
+            return answer(event[1])
         message = self._make(channel, payload, files)
         channel.archived = False
         if nonce:
@@ -263,8 +263,8 @@ class Rest:
             if key in payload:
                 message[key] = payload[key] or ("" if key == "content" else [])
         if "attachments" in payload or files:
-            kept = {str(a["id"]) for a in payload.get("attachments", ())}
-            stay = [a for a in message["attachments"] if a["id"] in kept]
+            attachment_ids = {str(a["id"]) for a in payload.get("attachments", ())}
+            stay = [a for a in message["attachments"] if a["id"] in attachment_ids]
             channel = int(message["channel_id"])
             message["attachments"] = stay + messages.attachments(
                 self.world, channel, self.base, files
@@ -344,8 +344,8 @@ class Rest:
         most = int(request.query.get("limit", 200))
         if not 1 <= most <= 200:
             raise DiscordErrorResponse(50035)
-        known = sorted(g.id for g in self.world.guilds.values() if g.with_bot)
-        return answer([{"id": str(id), "name": self.world.guilds[id].name} for id in known[:most]])
+        ids = sorted(g.id for g in self.world.guilds.values() if g.with_bot)
+        return answer([{"id": str(id), "name": self.world.guilds[id].name} for id in ids[:most]])
 
     async def guild(self, request: web.Request) -> web.Response:
         guild = self.world.guilds.get(int(request.match_info["guild"]))

@@ -155,8 +155,8 @@ class World:
     def messages_by(self, user: int, channel: int | None = None) -> list[Payload]:
         """That user's messages, oldest first, over all channels or in one."""
         places = self.channels.values() if channel is None else [self.channels[channel]]
-        found = [m for c in places for m in c.messages.values() if m["author"]["id"] == str(user)]
-        return sorted(found, key=lambda message: int(message["id"]))
+        matches = [m for c in places for m in c.messages.values() if m["author"]["id"] == str(user)]
+        return sorted(matches, key=lambda message: int(message["id"]))
 
     async def wait_until(
         self, met: Callable[[], object], timeout: float | None = HANG_TIMEOUT_SECONDS

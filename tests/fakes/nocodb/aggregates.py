@@ -35,12 +35,12 @@ def aggregate(call: Call) -> object:
     where = call.request.query.get("where", "")
     ids = [id for id in table.rows if _fits(table, where, id)]
     answer: dict[str, Any] = {}
-    seen: dict[str, int] = {}
+    events: dict[str, int] = {}
     for each in json.loads(call.request.query["aggregation"]):
         field = next((field for field in table.fields if field.id == each["field"]), None)
         if field is None or each["type"] not in _FUNCTIONS:
             continue
-        number = seen[field.id] = seen.get(field.id, -1) + 1
+        number = events[field.id] = events.get(field.id, -1) + 1
         cells = [cell for id in ids if (cell := table.cell(field, id)) is not None]
         cells = [cell for cell in cells if cell or field.type != "Rating"]
         answer[f"{field.id}:{number}" if number else field.title] = _FUNCTIONS[each["type"]](cells)

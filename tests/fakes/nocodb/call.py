@@ -123,8 +123,8 @@ class Call:
 
     def rows(self, *, most: int | None = None) -> Rows:
         """The body: one row or a list of them."""
-        given = json.loads(self.text)
-        rows: Rows = given if isinstance(given, list) else [given]
+        data = json.loads(self.text)
+        rows: Rows = data if isinstance(data, list) else [data]
         if most and len(rows) > most:
             words = f"Maximum {most} entities are allowed per request"
             raise unprocessable("ERR_MAX_PAYLOAD_LIMIT_EXCEEDED", words)
@@ -136,10 +136,10 @@ class Call:
         return list(filter(parse_filter(where, self.table), ids)) if where else ids
 
     def sort_ids(self, ids: list[int]) -> list[int]:
-        if not (told := self.request.query.get("sort")):
+        if not (value := self.request.query.get("sort")):
             return ids
         try:
-            order = [(each["field"], each["direction"] == "desc") for each in json.loads(told)]
+            order = [(each["field"], each["direction"] == "desc") for each in json.loads(value)]
         except (ValueError, TypeError, KeyError):
             words = "Query parameter 'sort' needs to a JSON string"
             raise NocoDBErrorResponse(400, "ERR_INVALID_REQUEST_BODY", words) from None

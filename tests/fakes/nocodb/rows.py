@@ -56,7 +56,7 @@ def upload(call: Call) -> object:
         raise NocoDBErrorResponse(400, "", "Upload not allowed", key="msg")
     if not call.files:
         raise NocoDBErrorResponse(400, "", "No attachment provided!", key="msg")
-    stored = []
+    records = []
     for name, type, data in call.files:
         if len(data) > MAX_FILE_BYTES:
             raise NocoDBErrorResponse(413, "Payload Too Large", "File too large")
@@ -68,8 +68,8 @@ def upload(call: Call) -> object:
         if type.startswith("image/"):
             file |= {"width": 1, "height": 1}
         call.world.files[file["path"]] = data
-        stored.append({**file, "signedPath": sign(file)["signedPath"]})
-    return stored
+        records.append({**file, "signedPath": sign(file)["signedPath"]})
+    return records
 
 
 def delete(call: Call) -> object:
@@ -84,8 +84,8 @@ def links(call: Call) -> object:
     rows = call.table.linked_rows(column, call.row)
     if (column.options or {}).get("relation_type") == "bt":
         return {"record": rows[0] if rows else None, "next": None}
-    shown, more = call.page(rows)
-    return {"records": shown, **_next(more)}
+    view, more = call.page(rows)
+    return {"records": view, **_next(more)}
 
 
 def link(call: Call) -> object:

@@ -67,8 +67,8 @@ class FakeNocoDB(FaultyServer):
 
     def fail(self, times: int, status: int, body: object = None, **headers: str) -> None:
         """Answer the next calls with `status` and do nothing. `headers` with _ for -."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.trouble(*[Trouble("status", status, body, named)] * times)
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.trouble(*[Trouble("status", status, body, names)] * times)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         base, data = "/api/v3/meta/bases/{base}", "/api/v3/data/{base}/{table}"
@@ -96,8 +96,8 @@ class FakeNocoDB(FaultyServer):
             f"POST {data}/links/{{field}}/{{row}}": rows.link,
             f"DELETE {data}/links/{{field}}/{{row}}": rows.unlink,
         }
-        for named, answer in each.items():
-            method, path = named.split()
+        for names, answer in each.items():
+            method, path = names.split()
             if self.lacks and path.endswith(self.lacks):
                 continue
             yield web.route(method, path, self._handler(answer))
@@ -115,13 +115,13 @@ class FakeNocoDB(FaultyServer):
             is_form = request.content_type == "multipart/form-data"
             files = await _read_files(request) if is_form else ()
             call = Call(self.world, request, "" if is_form else await request.text(), files)
-            done = trouble is None or trouble.kind == "after"
-            response = _respond(call, answer) if done else web.Response()
-            done = done and response.status == 200
+            outcome = trouble is None or trouble.kind == "after"
+            response = _respond(call, answer) if outcome else web.Response()
+            outcome = outcome and response.status == 200
             agent = request.headers.get("User-Agent", "")
             query, text = dict(request.query), call.text
             body = json.loads(text) if text else None
-            self.calls.append(NocoDBCall(request.method, request.path, query, body, agent, done))
+            self.calls.append(NocoDBCall(request.method, request.path, query, body, agent, outcome))
             if request.method == "GET" and request.path.endswith("/records") and self.after_pages:
                 self.after_pages.pop(0)()
             await self.count_finished_call()

@@ -62,8 +62,8 @@ class Relation:
     def add(self, table: FakeTable, id: int, other: int) -> None:
         """Unless `is_mm`, a row of the many has one at most: it moves."""
         pair = (id, other) if table is self.one else (other, id)
-        moved = [pair] if self.is_mm else [each for each in self.pairs if each[1] == pair[1]]
-        self.pairs = [each for each in self.pairs if each not in moved]
+        move = [pair] if self.is_mm else [each for each in self.pairs if each[1] == pair[1]]
+        self.pairs = [each for each in self.pairs if each not in move]
         self.pairs.append(pair)
 
     def remove(self, table: FakeTable, id: int, other: int) -> None:
@@ -93,9 +93,9 @@ class FakeTable:
 
     def field(self, name: str) -> FakeField:
         """Return the field that must be there."""
-        found = self.find(name)
-        assert found
-        return found
+        position = self.find(name)
+        assert position
+        return position
 
     def to_json(self, base: FakeBase) -> Json:
         return {
@@ -190,9 +190,9 @@ class FakeTable:
         assert link is not None
         relation = self.relations[link.id]
         other = relation.other(self)
-        shown = other.find(options["related_table_lookup_field_id"])
-        assert shown is not None
-        values = [other.cell(shown, each) for each in relation.of(self, id)]
+        position = other.find(options["related_table_lookup_field_id"])
+        assert position is not None
+        values = [other.cell(position, each) for each in relation.of(self, id)]
         if (link.options or {}).get("relation_type") == "bt":
             return values[0] if values else None
         return values[:NESTED]
@@ -207,14 +207,14 @@ class FakeTable:
 
     def _values(self, fields: Mapping[str, Any]) -> Json:
         """By title; what is no field of this table is passed over without a word."""
-        found = {}
+        table = {}
         for name, value in fields.items():
             column = self.find(name)
             if column and not self._is_computed(column) and name not in _FILLED:
-                found[column.title] = convert_value(
+                table[column.title] = convert_value(
                     column.title, column.type, column.choices, value
                 )
-        return found
+        return table
 
     def _is_computed(self, column: FakeField) -> bool:
         return column.id in self.relations or column.type in ("Rollup", "Lookup", *_UNSEEN)

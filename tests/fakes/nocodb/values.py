@@ -27,8 +27,8 @@ def convert_value(title: str, type: str, options: Sequence[str], value: Any) -> 
         case "SingleSelect":
             return _options(title, options, [value])[0]
         case "MultiSelect":
-            given = value if isinstance(value, list) else str(value).split(",")
-            return _options(title, options, given)
+            words = value if isinstance(value, list) else str(value).split(",")
+            return _options(title, options, words)
         case "Checkbox":
             return value in (True, 1, "1", "true")
         case "Date":
@@ -56,9 +56,9 @@ def convert_files(value: Any) -> list[Any]:
         raise NocoDBErrorResponse(422, "", words, key="msg")
     files = []
     for file in value:
-        stored = {key: file[key] for key in _STORED_OF_FILES if key in file}
-        stored["id"] = f"at{secrets.token_hex(7)}"
-        files.append({**stored, **sign(stored)})
+        records = {key: file[key] for key in _STORED_OF_FILES if key in file}
+        records["id"] = f"at{secrets.token_hex(7)}"
+        files.append({**records, **sign(records)})
     return files
 
 
@@ -67,11 +67,11 @@ def sign(file: Mapping[str, Any]) -> dict[str, Any]:
     if "path" not in file:
         return {"signedUrl": file.get("url")}
     rest = str(file["path"]).removeprefix("download/")
-    signed = {"signedPath": f"dltemp/{_token(rest)}/1795751400000/{rest}"}
+    signature = {"signedPath": f"dltemp/{_token(rest)}/1795751400000/{rest}"}
     if str(file.get("mimetype")).startswith("image/"):
         small = f"dltemp/{_token(rest)}/1795751400000/thumbnails/{rest}/tiny.jpg"
-        return {"thumbnails": {"tiny": {"signedPath": small}}, **signed}
-    return signed
+        return {"thumbnails": {"tiny": {"signedPath": small}}, **signature}
+    return signature
 
 
 def _token(path: str) -> str:
@@ -99,8 +99,8 @@ def _number(title: str, type: str, value: Any) -> float:
 def _options(title: str, options: Sequence[str], given: Sequence[Any]) -> list[str]:
     wrong = [str(each) for each in given if each not in options]
     if wrong:
-        quoted = ", ".join(f'"{each}"' for each in wrong)
-        words = f'Invalid option(s) {quoted} provided for column "{title}"'
+        text = ", ".join(f'"{each}"' for each in wrong)
+        words = f'Invalid option(s) {text} provided for column "{title}"'
         raise unprocessable("ERR_INVALID_VALUE_FOR_FIELD", words)
     return [str(each) for each in given]
 

@@ -79,13 +79,13 @@ class _FilterParser:
         return fits
 
     def _parse_value(self) -> str:
-        if quoted := _QUOTED.match(self.rest):
-            self.rest = self.rest[quoted.end() :]
-            return quoted[0][1:-1]
-        found = _PLAIN.match(self.rest)
-        assert found is not None
-        self.rest = self.rest[found.end() :]
-        return found[0]
+        if quotation := _QUOTED.match(self.rest):
+            self.rest = self.rest[quotation.end() :]
+            return quotation[0][1:-1]
+        match = _PLAIN.match(self.rest)
+        assert match is not None
+        self.rest = self.rest[match.end() :]
+        return match[0]
 
     def _skip(self, mark: str) -> bool:
         if not self.rest.startswith(mark):
@@ -123,8 +123,8 @@ def _test(field: FakeField, op: str, values: Sequence[str]) -> Callable[[Any], b
     if op in _BARE:
         return _bare(op)
     if op in _SETS:
-        wanted = set(values)
-        return lambda cell: _SETS[op](set(map(str, _each(cell))), wanted)
+        target = set(values)
+        return lambda cell: _SETS[op](set(map(str, _each(cell))), target)
     if op in ("like", "nlike"):
         open_ended = "%" in (values[0][:1], values[0][-1:])
         pattern = _glob(values[0]) if open_ended else f"*{_glob(values[0])}*"
@@ -132,10 +132,10 @@ def _test(field: FakeField, op: str, values: Sequence[str]) -> Callable[[Any], b
     if op not in ("eq", "neq", "in", *_COMPARED):
         words = "Please use a valid comparison or logical operator"
         raise _wrong(f"Invalid filter expression: '{op}' is not a recognized operator. {words}")
-    read = [_read(field, value) for value in values]
+    values_of_field = [_read(field, value) for value in values]
     if op in _COMPARED:
-        return lambda cell: cell is not None and _COMPARED[op](cell, read[0])
-    return lambda cell: any(each in read for each in _each(cell)) == (op != "neq")
+        return lambda cell: cell is not None and _COMPARED[op](cell, values_of_field[0])
+    return lambda cell: any(each in values_of_field for each in _each(cell)) == (op != "neq")
 
 
 def _bare(op: str) -> Callable[[Any], bool]:

@@ -74,9 +74,9 @@ class CallIds:
             if "id" in piece:
                 piece["id"] = ids[piece["index"]]
         items = [item for item in odd.items_in(events) if item["type"] == "function_call"]
-        known = list(dict.fromkeys(item["call_id"] for item in items))
+        values = list(dict.fromkeys(item["call_id"] for item in items))
         for item in items:
-            item["call_id"] = ids[known.index(item["call_id"])]
+            item["call_id"] = ids[values.index(item["call_id"])]
             item["id"] = item["id"] if item["call_id"] else ""
         return events
 
@@ -92,25 +92,25 @@ class CallIds:
         for id in ids if self.form == "mistral" else ():
             if not re.fullmatch("[a-zA-Z0-9]{9}", id):
                 return f"Tool call id was {id} but must be a-z, A-Z, 0-9, with a length of 9."
-        known = dict[str, str]()
+        value = dict[str, str]()
         for arguments, id in self.given:
-            if id not in known.values() and 0 < len(id) <= LONGEST:
-                known[arguments] = id
+            if id not in value.values() and 0 < len(id) <= LONGEST:
+                value[arguments] = id
         for id, _, arguments in calls:
-            if known.get(arguments, id) != id:
+            if value.get(arguments, id) != id:
                 return f"Unknown tool call id {id}."
         return ""
 
     def loses_way(self, body: Json) -> bool:
         """Return whether the model writes markup in place of a call. Kimi's template shows it the
         ids, and after two calls in another form it follows them (llxprt-code issue 713)."""
-        found = [(COUNTED.fullmatch(id), name) for id, name, _ in sent_calls(body)]
+        matches = [(COUNTED.fullmatch(id), name) for id, name, _ in sent_calls(body)]
         last, wrong = -1, 0
-        for match, name in found:
+        for match, name in matches:
             wrong += match is None or match[1] != name
             wrong += self.form == "kimi" and match is not None and int(match[2]) <= last
             last = int(match[2]) if match else last
-        return "kimi" in self.form and wrong > 0 and len(found) > 1
+        return "kimi" in self.form and wrong > 0 and len(matches) > 1
 
 
 def sent_calls(body: Json) -> list[tuple[str, str, str]]:
@@ -126,8 +126,8 @@ def sent_calls(body: Json) -> list[tuple[str, str, str]]:
 def write_markup(calls: Sequence[tuple[str, str]]) -> str:
     """Return calls as Kimi writes them into the text."""
     begin, middle, end = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
-    written = "".join(
+    text = "".join(
         f"{begin}functions_{name}_1{middle}{json.dumps(arguments)}{end}"
         for name, arguments in calls
     )
-    return f"<|tool_calls_section_begin|>{written}<|tool_calls_section_end|>"
+    return f"<|tool_calls_section_begin|>{text}<|tool_calls_section_end|>"

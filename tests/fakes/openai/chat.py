@@ -35,8 +35,8 @@ async def create(state: State, request: web.Request, body: Json) -> web.StreamRe
         raise OpenAIErrorResponse(
             400, "Setting both is not supported.", code="invalid_parameter_combination"
         )
-    chosen = state.scripts.choose(_last_text(messages))
-    script = state.script_within(chosen, most, room, body)
+    choice = state.scripts.choose(_last_text(messages))
+    script = state.script_within(choice, most, room, body)
     if script.status:
         message = script.message or "The server had an error."
         raise OpenAIErrorResponse(
@@ -123,8 +123,8 @@ def _chunks(body: Json, script: Script) -> Iterator[Json]:
         **usage,
     }
     if usage and script.counted != "no":
-        counted = _usage(body, script) if script.counted == "yes" else None
-        yield {**base, "choices": [], "usage": counted}
+        count = _usage(body, script) if script.counted == "yes" else None
+        yield {**base, "choices": [], "usage": count}
 
 
 def _completion(body: Json, script: Script) -> Json:
@@ -157,16 +157,16 @@ def _counts(body: Json) -> bool:
 
 
 def _usage(body: Json, script: Script) -> Json:
-    said = tokens([script.text, script.refusal, script.calls])
-    counted = {"input": tokens(body["messages"]), "cached": 0, "output": said}
-    counted = {**counted, "reasoning": 0, **script.usage}
+    message = tokens([script.text, script.refusal, script.calls])
+    count = {"input": tokens(body["messages"]), "cached": 0, "output": message}
+    count = {**count, "reasoning": 0, **script.usage}
     return {
-        "prompt_tokens": counted["input"],
-        "completion_tokens": counted["output"],
-        "total_tokens": total(counted),
-        "prompt_tokens_details": {"cached_tokens": counted["cached"]},
-        "completion_tokens_details": {"reasoning_tokens": counted["reasoning"]},
-        **({"cost": counted["cost"]} if "cost" in counted else {}),
+        "prompt_tokens": count["input"],
+        "completion_tokens": count["output"],
+        "total_tokens": total(count),
+        "prompt_tokens_details": {"cached_tokens": count["cached"]},
+        "completion_tokens_details": {"reasoning_tokens": count["reasoning"]},
+        **({"cost": count["cost"]} if "cost" in count else {}),
     }
 
 

@@ -27,8 +27,8 @@ def container_of(state: State, body: Json) -> Container | None:
     tool = tool_of(body)
     if tool is None:
         return None
-    named = tool["container"]
-    return state.containers.touch(named) if isinstance(named, str) else state.containers.new("auto")
+    name = tool["container"]
+    return state.containers.touch(name) if isinstance(name, str) else state.containers.new("auto")
 
 
 def runs_of(body: Json, script: Script) -> tuple[Run, ...]:
@@ -37,8 +37,8 @@ def runs_of(body: Json, script: Script) -> tuple[Run, ...]:
     if tool_of(body) is None or choice == "none":
         return ()
     forced = choice == {"type": "code_interpreter"} or choice == "required"
-    refused = script.refusal or script.incomplete or script.fail == "failed"
-    runs = script.runs if script.runs is not None else (Run(),) if forced and not refused else ()
+    refusal = script.refusal or script.incomplete or script.fail == "failed"
+    runs = script.runs if script.runs is not None else (Run(),) if forced and not refusal else ()
     return runs[: body.get("max_tool_calls") or len(runs)]
 
 
@@ -50,8 +50,8 @@ def items_of(container: Container, runs: Sequence[Run], heard: str) -> tuple[lis
         code = _unfence_code(heard) if run.code is None else run.code
         before = set(container.files)
         logs = container.python.run(code) if run.logs is None else run.logs
-        made = {path: container.put(path, data, "assistant") for path, data in run.files}
-        for file in made.values() if run.cited else ():
+        results = {path: container.put(path, data, "assistant") for path, data in run.files}
+        for file in results.values() if run.cited else ():
             _cite(part, container.id, file.id, posixpath.basename(file.path))
         outputs: list[Json] = [{"type": "logs", "logs": logs}] if logs else []
         outputs += [{"type": "image", "url": url} for url in run.images]
@@ -81,8 +81,8 @@ def filter_outputs(response: Json, include: Sequence[str]) -> Json:
 
 
 def _unfence_code(heard: str) -> str:
-    found = _FENCED.match(heard)
-    return found[1] if found else heard
+    match = _FENCED.match(heard)
+    return match[1] if match else heard
 
 
 def _cite(part: Json, container: str, file: str, name: str) -> None:

@@ -65,13 +65,13 @@ class Container:
         self._store_file(path, data, "assistant")
 
     def _store_file(self, path: str, data: bytes, source: str) -> ContainerFile:
-        known = [file for file in self.files.values() if file.path == path]
-        for old in known:
+        files = [file for file in self.files.values() if file.path == path]
+        for old in files:
             del self.files[old.id]
-        made = ContainerFile(new_id("cfile"), path, data, source, self.last_active_at)
-        self.files[made.id] = made
+        container_file = ContainerFile(new_id("cfile"), path, data, source, self.last_active_at)
+        self.files[container_file.id] = container_file
         self.bytes_of[path] = data
-        return made
+        return container_file
 
     def to_json(self, now: float) -> Json:
         return {
@@ -100,10 +100,10 @@ class Containers:
 
     def new(self, name: str = "", id: str = "", minutes: int = 20, memory: str = "1g") -> Container:
         now = self._state.now()
-        made = Container(id or new_id("cntr"), name, now, now, minutes, memory)
-        self.all[made.id] = made
+        container = Container(id or new_id("cntr"), name, now, now, minutes, memory)
+        self.all[container.id] = container
         self.created += 1
-        return made
+        return container
 
     def find(self, id: str) -> Container:
         """Raises OpenAIErrorResponse where it is not there."""
@@ -114,11 +114,11 @@ class Containers:
     def touch(self, id: str) -> Container:
         """Return the container and restart its expiry. Raise OpenAIErrorResponse if it has
         expired."""
-        found, now = self.find(id), self._state.now()
-        if found.is_expired(now):
+        position, now = self.find(id), self._state.now()
+        if position.is_expired(now):
             raise OpenAIErrorResponse(400, "Container is expired.")
-        found.last_active_at = now
-        return found
+        position.last_active_at = now
+        return position
 
 
 def create(state: State, body: Json) -> Json:
@@ -129,8 +129,8 @@ def create(state: State, body: Json) -> Json:
         raise OpenAIErrorResponse(
             400, "Invalid 'expires_after.minutes'.", param="expires_after.minutes"
         )
-    made = state.containers.new(body["name"], "", minutes, body.get("memory_limit", "1g"))
-    return state.emit("container", made.to_json(state.now()))
+    new_item = state.containers.new(body["name"], "", minutes, body.get("memory_limit", "1g"))
+    return state.emit("container", new_item.to_json(state.now()))
 
 
 def retrieve(state: State, id: str) -> Json:
@@ -138,9 +138,9 @@ def retrieve(state: State, id: str) -> Json:
 
 
 def delete(state: State, id: str) -> Json:
-    found = state.containers.find(id)
+    position = state.containers.find(id)
     del state.containers.all[id]
-    if found.is_expired(state.now()):
+    if position.is_expired(state.now()):
         raise OpenAIErrorResponse(400, "Container is expired.")
     return {"id": id, "object": "container.deleted", "deleted": True}
 
@@ -177,5 +177,5 @@ def content(state: State, id: str, file: str) -> tuple[bytes, str]:
     container = state.containers.touch(id)
     if file not in container.files or container.files[file].path in container.unreadable:
         raise OpenAIErrorResponse(404, f"File {file} not found on container {id}.")
-    found = container.files[file]
-    return found.data, mimetypes.guess_type(found.path)[0] or "application/octet-stream"
+    files = container.files[file]
+    return files.data, mimetypes.guess_type(files.path)[0] or "application/octet-stream"

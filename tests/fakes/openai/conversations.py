@@ -12,9 +12,9 @@ from tests.fakes.openai.state import Json, State
 
 def create(state: State, body: Json) -> Json:
     items = _few(body.get("items") or [])
-    made = state.new_conversation(body.get("metadata") or {})
-    made.items += stored_items(items)
-    return state.emit("conversation", made.to_json())
+    conversation = state.new_conversation(body.get("metadata") or {})
+    conversation.items += stored_items(items)
+    return state.emit("conversation", conversation.to_json())
 
 
 def retrieve(state: State, id: str) -> Json:
@@ -28,8 +28,8 @@ def update(state: State, id: str, body: Json) -> Json:
 
 def delete(state: State, id: str) -> Json:
     """The items stay, as the real API says: `State.orphans` shows who forgot them."""
-    left = state.conversation(id)
-    state.orphans += left.items
+    conversation = state.conversation(id)
+    state.orphans += conversation.items
     del state.conversations[id]
     return state.emit(
         "conversation_deleted", {"id": id, "object": "conversation.deleted", "deleted": True}
@@ -38,14 +38,14 @@ def delete(state: State, id: str) -> Json:
 
 def add_items(state: State, id: str, body: Json) -> Json:
     conversation = state.conversation(id)
-    added = stored_items(_few(body["items"]))
-    outputs = [item for item in added if item["type"] == "function_call_output"]
+    addition = stored_items(_few(body["items"]))
+    outputs = [item for item in addition if item["type"] == "function_call_output"]
     if outputs:
-        calls = [i for i in [*conversation.items, *added] if i["type"] == "function_call"]
-        answered = {item["call_id"] for item in outputs}
-        check_pairs([*(c for c in calls if c["call_id"] in answered), *outputs])
-    conversation.items += added
-    return _page(state, added, False)
+        calls = [i for i in [*conversation.items, *addition] if i["type"] == "function_call"]
+        answers = {item["call_id"] for item in outputs}
+        check_pairs([*(c for c in calls if c["call_id"] in answers), *outputs])
+    conversation.items += addition
+    return _page(state, addition, False)
 
 
 def list_items(state: State, id: str, query: Mapping[str, str]) -> Json:
@@ -63,9 +63,9 @@ def list_items(state: State, id: str, query: Mapping[str, str]) -> Json:
 
 def delete_item(state: State, id: str, item: str) -> Json:
     conversation = state.conversation(id)
-    if item not in {known["id"] for known in conversation.items}:
+    if item not in {existing["id"] for existing in conversation.items}:
         raise OpenAIErrorResponse(404, f"Item with id '{item}' not found.")
-    conversation.items = [known for known in conversation.items if known["id"] != item]
+    conversation.items = [existing for existing in conversation.items if existing["id"] != item]
     return state.emit("conversation", conversation.to_json())
 
 

@@ -81,27 +81,33 @@ def response_of(
 
 
 def usage_of(script: Script, input: list[Json], output: list[Json], cached: int) -> Json:
-    counted = {"input": tokens(input), "cached": cached, "written": 0, "output": tokens(output)}
-    counted = {**counted, "reasoning": 64 if script.reasoning else 0, **script.usage}
+    count = {"input": tokens(input), "cached": cached, "written": 0, "output": tokens(output)}
+    count = {**count, "reasoning": 64 if script.reasoning else 0, **script.usage}
     return {
-        "input_tokens": counted["input"],
+        "input_tokens": count["input"],
         "input_tokens_details": {
-            "cached_tokens": counted["cached"],
-            "cache_write_tokens": counted["written"],
+            "cached_tokens": count["cached"],
+            "cache_write_tokens": count["written"],
         },
-        "output_tokens": counted["output"],
-        "output_tokens_details": {"reasoning_tokens": counted["reasoning"]},
-        "total_tokens": total(counted),
-        **({"cost": counted["cost"]} if "cost" in counted else {}),
+        "output_tokens": count["output"],
+        "output_tokens_details": {"reasoning_tokens": count["reasoning"]},
+        "total_tokens": total(count),
+        **({"cost": count["cost"]} if "cost" in count else {}),
     }
 
 
 def events_of(response: Json, piece: int) -> Iterator[Json]:
     """The stream of a finished response, numbered; texts in pieces of `piece` characters."""
-    begun = {**response, "status": "in_progress", "output": [], "usage": None, "error": None}
-    begun["incomplete_details"] = None
+    first_response = {
+        **response,
+        "status": "in_progress",
+        "output": [],
+        "usage": None,
+        "error": None,
+    }
+    first_response["incomplete_details"] = None
     numbers = iter(range(10**9))
-    for event in _events(response, begun, piece):
+    for event in _events(response, first_response, piece):
         yield {**event, "sequence_number": next(numbers)}
 
 
@@ -114,10 +120,10 @@ def _events(response: Json, begun: Json, piece: int) -> Iterator[Json]:
             "function_call": {"arguments": ""},
             "code_interpreter_call": {"code": "", "outputs": None},
         }
-        opened: Json = {**item, **empty.get(item["type"], {})}
+        first_form: Json = {**item, **empty.get(item["type"], {})}
         if "status" in item:
-            opened["status"] = "in_progress"
-        yield {"type": "response.output_item.added", "output_index": index, "item": opened}
+            first_form["status"] = "in_progress"
+        yield {"type": "response.output_item.added", "output_index": index, "item": first_form}
         where: Json = {"item_id": item["id"], "output_index": index}
         if item["type"] == "message":
             for at, part in enumerate(item["content"]):
@@ -135,15 +141,15 @@ def _part(part: Json, where: Json, piece: int) -> Iterator[Json]:
     field = "text" if kind == "output_text" else "refusal"
     words = part[field]
     extra: Json = {"logprobs": []} if kind == "output_text" else {}
-    noted = part.get("annotations", [])
-    opened = {**part, field: "", **({"annotations": []} if noted else {})}
-    yield {"type": "response.content_part.added", **where, "part": opened}
+    value = part.get("annotations", [])
+    first_form = {**part, field: "", **({"annotations": []} if value else {})}
+    yield {"type": "response.content_part.added", **where, "part": first_form}
     for start in range(0, len(words), piece):
         delta = words[start : start + piece]
         yield {"type": f"response.{kind}.delta", **where, "delta": delta, **extra}
-    for index, note in enumerate(noted):
-        added = {"annotation_index": index, "annotation": note}
-        yield {"type": "response.output_text.annotation.added", **where, **added}
+    for index, note in enumerate(value):
+        addition = {"annotation_index": index, "annotation": note}
+        yield {"type": "response.output_text.annotation.added", **where, **addition}
     yield {"type": f"response.{kind}.done", **where, field: words, **extra}
     yield {"type": "response.content_part.done", **where, "part": part}
 

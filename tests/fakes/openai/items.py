@@ -77,8 +77,8 @@ def check_pairs(items: Iterable[Json]) -> None:
             if item["call_id"] not in calls:
                 raise no_call(item["call_id"])
             calls[item["call_id"]] = True
-    for call_id, answered in calls.items():
-        if not answered:
+    for call_id, answer in calls.items():
+        if not answer:
             raise missing_output(call_id)
 
 

@@ -106,18 +106,18 @@ def id_again(chunks: list[Json]) -> list[Json]:
 def whole_calls(chunks: list[Json]) -> list[Json]:
     """One chunk for each call."""
     whole: dict[int, Json] = {}
-    kept: list[Json] = []
+    chunks_left: list[Json] = []
     for chunk in chunks:
         pieces = call_pieces([chunk])
         for piece in pieces:
-            if known := whole.get(piece[CALL]):
-                known["function"]["arguments"] += piece["function"]["arguments"]
+            if previous := whole.get(piece[CALL]):
+                previous["function"]["arguments"] += piece["function"]["arguments"]
             else:
                 whole[piece[CALL]] = piece
-                kept.append(with_delta(chunk, {"tool_calls": [piece]}))
+                chunks_left.append(with_delta(chunk, {"tool_calls": [piece]}))
         if not pieces:
-            kept.append(chunk)
-    return kept
+            chunks_left.append(chunk)
+    return chunks_left
 
 
 def object_arguments(chunks: list[Json]) -> list[Json]:
@@ -130,11 +130,14 @@ def object_arguments(chunks: list[Json]) -> list[Json]:
 
 def calls_in_one_chunk(chunks: list[Json]) -> list[Json]:
     chunks = whole_calls(chunks)
-    kept = [chunk for chunk in chunks if not call_pieces([chunk])]
+    chunks_left = [chunk for chunk in chunks if not call_pieces([chunk])]
     if pieces := call_pieces(chunks):
-        at = next((n for n, c in enumerate(kept) if finish_of(c) or not c["choices"]), len(kept))
-        kept.insert(at, with_delta(kept[0], {"tool_calls": pieces}))
-    return kept
+        at = next(
+            (n for n, c in enumerate(chunks_left) if finish_of(c) or not c["choices"]),
+            len(chunks_left),
+        )
+        chunks_left.insert(at, with_delta(chunks_left[0], {"tool_calls": pieces}))
+    return chunks_left
 
 
 def dict_calls(chunks: list[Json]) -> list[Json]:
@@ -301,10 +304,10 @@ def completion_of(chunks: list[Json]) -> Json:
                 calls = [{k: v for k, v in p.items() if k != "index"} for p in value or ()]
                 message[name] = message.get(name, []) + calls
             elif name != "role" and value is not None:
-                known = message.get(name)
-                if isinstance(known, list) and isinstance(value, str):
+                previous = message.get(name)
+                if isinstance(previous, list) and isinstance(value, str):
                     value = [{"type": "text", "text": value}] if value else []
-                message[name] = value if not known else known + value
+                message[name] = value if not previous else previous + value
     finish = next((finish_of(chunk) for chunk in reversed(chunks) if finish_of(chunk)), None)
     choice = {"index": 0, "message": message, "finish_reason": finish}
     usage = next((c["usage"] for c in chunks if c.get("usage")), None)
@@ -441,10 +444,10 @@ def unopened_text(events: list[Json]) -> list[Json]:
 
 
 def _think(events: list[Json], thought: str) -> list[Json]:
-    begun = False
+    is_begun = False
     for event in events:
-        if event["type"] == "response.output_text.delta" and not begun:
-            begun, event["delta"] = True, thought + event["delta"]
+        if event["type"] == "response.output_text.delta" and not is_begun:
+            is_begun, event["delta"] = True, thought + event["delta"]
         if event["type"] == "response.output_text.done":
             event["text"] = thought + event["text"]
         if event["type"] == "response.content_part.done" and "text" in event["part"]:
@@ -566,14 +569,14 @@ def change_events(events: Sequence[Json], kinds: Collection[str]) -> list[Json]:
     """Return the events of either API with these kinds."""
     if not kinds:
         return list(events)
-    changed = [copy.deepcopy(event) for event in events]
-    is_chat = bool(changed) and "choices" in changed[0]
-    for piece in call_pieces(changed) if is_chat else ():
+    changes = [copy.deepcopy(event) for event in events]
+    is_chat = bool(changes) and "choices" in changes[0]
+    for piece in call_pieces(changes) if is_chat else ():
         piece[CALL] = piece["index"]
     for name, change in (CHAT_KINDS if is_chat else RESPONSE_KINDS).items():
         if name in kinds:
-            changed = change(changed)
-    return changed
+            changes = change(changes)
+    return changes
 
 
 def is_piece(event: Json) -> bool:
@@ -601,16 +604,16 @@ def kinds_of(kinds: Collection[str], *, is_chat: bool) -> Collection[str]:
 def check_demands(messages: Sequence[Json], kinds: Collection[str]) -> str:
     """Return what a server with these kinds says of a request that lacks what it sent; "" if none
     does. `CallIds` checks ids of calls more strictly."""
-    seen, is_called = set[str](), False
+    names, is_called = set[str](), False
     for message in messages:
         calls = message.get("tool_calls", ())
         is_called = message["role"] != "user" and (is_called or bool(calls))
         ids = {call["id"] for call in calls}
-        if "" in ids or ids & seen:
+        if "" in ids or ids & names:
             return "Tool call id has to be unique."
         if calls and len(ids) != len(calls):
             return "Duplicate tool call ids."
-        seen |= ids
+        names |= ids
         thought = message.get("reasoning_content")
         if "reasoning_content" in kinds and calls and thought != THOUGHT:
             return "The `reasoning_content` in the thinking mode must be passed back."

@@ -26,14 +26,14 @@ class Python:
 
     def run(self, code: str) -> str:
         """What it printed, the last expression's value, or a traceback at the end."""
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:
                 self._run(code)
             except Exception as error:
                 inner = error.__traceback__.tb_next if error.__traceback__ else None
                 traceback.print_exception(type(error), error, inner and inner.tb_next)
-        return printed.getvalue()
+        return output.getvalue()
 
     def _run(self, code: str) -> None:
         tree = ast.parse(code, "<cell>")
@@ -47,12 +47,12 @@ class Python:
     def _open(self, name: str, mode: str = "r", **_: object) -> IO[Any]:
         path = posixpath.join(FOLDER, name)
         if "w" in mode:
-            opened: io.BytesIO = _Written(path, self._write)
+            file: io.BytesIO = _Written(path, self._write)
         elif path in self._files:
-            opened = io.BytesIO(self._files[path])
+            file = io.BytesIO(self._files[path])
         else:
             raise FileNotFoundError(2, "No such file or directory", name)
-        return opened if "b" in mode else io.TextIOWrapper(opened, "utf-8")
+        return file if "b" in mode else io.TextIOWrapper(file, "utf-8")
 
 
 class _Written(io.BytesIO):

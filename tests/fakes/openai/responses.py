@@ -47,13 +47,13 @@ class Creation:
         check_pairs(self._context)
         state.check_words(self._context)
         state.check_call_ids(body)
-        told, most = (body.get("instructions"), body.get("tools")), body.get("max_output_tokens")
+        texts, most = (body.get("instructions"), body.get("tools")), body.get("max_output_tokens")
         room = state.context
         if body.get("truncation") != "auto":
-            room = state.check_size(*told, self._context, most=most)
+            room = state.check_size(*texts, self._context, most=most)
         self._container = code.container_of(state, body)
-        chosen = self._choose_script(text_to_answer(self._context))
-        self.script = state.script_within(chosen, most, room, body)
+        choice = self._choose_script(text_to_answer(self._context))
+        self.script = state.script_within(choice, most, room, body)
         self._response: Json = {}
         self._ended = False
 
@@ -100,12 +100,12 @@ class Creation:
             raise OpenAIErrorResponse(
                 script.status, message, code=script.code, param=script.param, headers=script.headers
             )
-        seen = tokens(self._context)
+        token_count = tokens(self._context)
         output = self._output()
         if self._state.call_ids:
             self._state.call_ids.change([{"response": {"output": output}}], script)
-        self._response = response_of(self._body, script, self._context, seen // 2, output)
-        usage = usage_of(script, self._context, output, seen // 2)
+        self._response = response_of(self._body, script, self._context, token_count // 2, output)
+        usage = usage_of(script, self._context, output, token_count // 2)
         self._state.used.append((usage["input_tokens"], usage["output_tokens"]))
         self._response["created_at"] = int(self._state.now())
         self._state.busy.add(self._conversation)
@@ -207,9 +207,9 @@ class Creation:
             return
         if self._body.get("store", True):
             state.responses[response["id"]] = response
-        kept = state.conversations.get(self._conversation)
-        if what == "commit" and kept and response["status"] != "failed":
-            kept.items += self._input + response["output"]
+        conversation = state.conversations.get(self._conversation)
+        if what == "commit" and conversation and response["status"] != "failed":
+            conversation.items += self._input + response["output"]
 
 
 async def create(state: State, request: web.Request, body: Json) -> web.StreamResponse:

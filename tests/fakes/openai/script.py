@@ -88,11 +88,11 @@ class Script:
                 code="integer_below_min_value",
                 param="max_output_tokens",
             )
-        said = self.usage.get("output")
-        if not isinstance(said, int) or not 0 <= said < 10**7:  # it lies, or says nothing
-            said = tokens([self.text, self.refusal, self.calls])
-        if said <= most:
-            return replace(self, usage={"output": said, **self.usage})
+        value = self.usage.get("output")
+        if not isinstance(value, int) or not 0 <= value < 10**7:  # it lies, or says nothing
+            value = tokens([self.text, self.refusal, self.calls])
+        if value <= most:
+            return replace(self, usage={"output": value, **self.usage})
         usage = {**self.usage, "output": most}
         cut = self.text[: most * 4]
         return replace(self, text=cut, incomplete="max_output_tokens", usage=usage)

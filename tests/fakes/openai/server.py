@@ -31,9 +31,9 @@ class FakeOpenAI(State):
         app = web.Application(middlewares=[_answering], client_max_size=64 * 2**20)
         app[STATE] = self
         app.add_routes(routes)
-        with_id = {named: _pass_id(answer) for named, answer in WITH_ID.items()}
-        for named, answer in {**WITHOUT_ID, **with_id}.items():
-            method, path = named.split()
+        with_id = {name: _pass_id(answer) for name, answer in WITH_ID.items()}
+        for name, answer in {**WITHOUT_ID, **with_id}.items():
+            method, path = name.split()
             app.router.add_route(method, path, _handle(answer))
         self._runner, origin = await serve_on_loopback(app, port, cancels=True)
         self.base_url = f"{origin}/v1"

@@ -127,9 +127,9 @@ class State:
     def new_conversation(self, metadata: dict[str, str]) -> Conversation:
         if len(metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):
             raise OpenAIErrorResponse(400, "Invalid 'metadata'.", param="metadata")
-        made = Conversation(new_id("conv"), metadata)
-        self.conversations[made.id] = made
-        return made
+        conversation = Conversation(new_id("conv"), metadata)
+        self.conversations[conversation.id] = conversation
+        return conversation
 
     def check_words(self, items: object) -> None:
         if self.taboo and self.taboo in json.dumps(items):
@@ -162,11 +162,11 @@ class State:
         count = self.context - room
         names = {(tool.get("function") or tool)["name"] for tool in body.get("tools") or ()}
         if room < 0 or any(name not in names for name, _ in script.calls):
-            seen = self.context // 2 if room < 0 else count
-            return replace(script, text=LOST, calls=(), usage={"input": seen})
-        said = tokens([script.text, script.calls])
-        if said > room and self.kind.startswith("Ollama"):
-            self.dropped.append(said - room)
+            limit = self.context // 2 if room < 0 else count
+            return replace(script, text=LOST, calls=(), usage={"input": limit})
+        message = tokens([script.text, script.calls])
+        if message > room and self.kind.startswith("Ollama"):
+            self.dropped.append(message - room)
         return replace(script.within(max(room, 16)), usage={"input": count, **script.usage})
 
     def emit(self, kind: str, value: Json) -> Json:

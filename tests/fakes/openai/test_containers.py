@@ -45,14 +45,14 @@ def logs(answer: Response) -> list[str]:
 
 
 async def test_code_runs_where_it_is_forced_and_keeps_its_state(client: AsyncOpenAI) -> None:
-    made = await client.containers.create(name="mine")
-    await ask(client, made.id, "x = 41", **FORCED)
-    assert logs(await ask(client, made.id, "x + 1", **FORCED, **OUTPUTS)) == ["42\n"]
+    new_item = await client.containers.create(name="mine")
+    await ask(client, new_item.id, "x = 41", **FORCED)
+    assert logs(await ask(client, new_item.id, "x + 1", **FORCED, **OUTPUTS)) == ["42\n"]
 
 
 async def test_outputs_are_null_unless_they_are_asked_for(client: AsyncOpenAI) -> None:
-    made = await client.containers.create(name="mine")
-    answer = await ask(client, made.id, **FORCED)
+    new_item = await client.containers.create(name="mine")
+    answer = await ask(client, new_item.id, **FORCED)
     assert [call.outputs for call in calls(answer)] == [None]
     assert logs(await client.responses.retrieve(answer.id)) == []
     again = await client.responses.retrieve(answer.id, include=["code_interpreter_call.outputs"])
@@ -61,29 +61,29 @@ async def test_outputs_are_null_unless_they_are_asked_for(client: AsyncOpenAI) -
 
 @pytest.mark.parametrize("choice", [{}, {"tool_choice": "auto"}, {"tool_choice": "none"}])
 async def test_code_does_not_run_unasked(client: AsyncOpenAI, choice: dict[str, Any]) -> None:
-    made = await client.containers.create(name="mine")
-    assert calls(await ask(client, made.id, **choice)) == []
+    new_item = await client.containers.create(name="mine")
+    assert calls(await ask(client, new_item.id, **choice)) == []
 
 
 async def test_no_more_runs_than_allowed(fake: FakeOpenAI, client: AsyncOpenAI) -> None:
-    made = await client.containers.create(name="mine")
+    new_item = await client.containers.create(name="mine")
     fake.runs(Script(runs=(Run(), Run())))
-    assert len(calls(await ask(client, made.id, max_tool_calls=1, **FORCED))) == 1
+    assert len(calls(await ask(client, new_item.id, max_tool_calls=1, **FORCED))) == 1
 
 
 async def test_a_container_expires_when_nobody_uses_it(
     fake: FakeOpenAI, client: AsyncOpenAI
 ) -> None:
-    made = await client.containers.create(name="mine")
+    new_item = await client.containers.create(name="mine")
     for _ in range(3):
         fake.later += 19 * 60
-        await ask(client, made.id, **FORCED)
+        await ask(client, new_item.id, **FORCED)
     fake.later += 21 * 60
-    assert (await client.containers.retrieve(made.id)).status == "expired"
+    assert (await client.containers.retrieve(new_item.id)).status == "expired"
     for asking in (
-        ask(client, made.id),
-        client.containers.files.list(made.id),
-        client.containers.files.create(made.id, file=("a.txt", b"a")),
+        ask(client, new_item.id),
+        client.containers.files.list(new_item.id),
+        client.containers.files.create(new_item.id, file=("a.txt", b"a")),
     ):
         with pytest.raises(openai.BadRequestError, match=r"Container is expired\."):
             await asking
@@ -111,26 +111,30 @@ async def test_an_auto_container_is_paid_each_time(fake: FakeOpenAI, client: Asy
 
 
 async def test_files_go_in_and_out(client: AsyncOpenAI) -> None:
-    made = await client.containers.create(name="mine")
-    put = await client.containers.files.create(made.id, file=("in.txt", b"abc"))
+    new_item = await client.containers.create(name="mine")
+    put = await client.containers.files.create(new_item.id, file=("in.txt", b"abc"))
     assert (put.path, put.bytes, put.source) == ("/mnt/data/in.txt", 3, "user")
     code = "open('out.txt', 'w').write(open('/mnt/data/in.txt').read().upper())"
-    await ask(client, made.id, code, **FORCED)
-    listed = [file async for file in client.containers.files.list(made.id, order="asc", limit=1)]
-    assert [(file.path, file.source) for file in listed] == [
+    await ask(client, new_item.id, code, **FORCED)
+    listings = [
+        file async for file in client.containers.files.list(new_item.id, order="asc", limit=1)
+    ]
+    assert [(file.path, file.source) for file in listings] == [
         ("/mnt/data/in.txt", "user"),
         ("/mnt/data/out.txt", "assistant"),
     ]
-    read = await client.containers.files.content.retrieve(listed[1].id, container_id=made.id)
-    assert await read.aread() == b"ABC"
+    download = await client.containers.files.content.retrieve(
+        listings[1].id, container_id=new_item.id
+    )
+    assert await download.aread() == b"ABC"
 
 
 async def test_cited_files_are_named_where_they_stand(
     fake: FakeOpenAI, client: AsyncOpenAI
 ) -> None:
-    made = await client.containers.create(name="mine")
+    new_item = await client.containers.create(name="mine")
     fake.runs(Script(text="done", runs=(Run(logs="", files=(("a.png", b"a"), ("b.png", b"b"))),)))
-    answer = await ask(client, made.id, **FORCED)
+    answer = await ask(client, new_item.id, **FORCED)
     text = answer.output_text
     notes = [
         note
@@ -159,9 +163,9 @@ async def test_cited_files_are_named_where_they_stand(
 async def test_streams_of_it_are_typed(
     fake: FakeOpenAI, client: AsyncOpenAI, script: Script
 ) -> None:
-    made = await client.containers.create(name="mine")
+    new_item = await client.containers.create(name="mine")
     fake.runs(script)
-    tool: Any = {"type": "code_interpreter", "container": made.id}
+    tool: Any = {"type": "code_interpreter", "container": new_item.id}
     stream = await client.responses.create(
         model="gpt-6-luna", input="print(1)", tools=[tool], stream=True, **FORCED, **OUTPUTS
     )

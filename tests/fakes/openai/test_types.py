@@ -45,16 +45,16 @@ async def test_responses_have_the_types_of_the_package(
 ) -> None:
     fake.say(script, script)
     conversation = await client.conversations.create(metadata={"a": "b"})
-    asked = {"model": "gpt-6-luna", "input": "hello", "tools": [TOOL]}
+    request = {"model": "gpt-6-luna", "input": "hello", "tools": [TOOL]}
     stream = await client.post(
         "/responses",
         cast_to=object,
-        body={**asked, "conversation": conversation.id, "stream": True},
+        body={**request, "conversation": conversation.id, "stream": True},
         stream=True,
         stream_cls=openai.AsyncStream[object],
     )
     numbers = [event["sequence_number"] async for event in stream if isinstance(event, dict)]
-    whole = await client.post("/responses", cast_to=object, body=asked)
+    whole = await client.post("/responses", cast_to=object, body=request)
     assert numbers == list(range(len(numbers)))
     assert whole
     await client.conversations.items.list(conversation.id, order="asc")
@@ -68,13 +68,13 @@ async def test_chat_completions_have_the_types_of_the_package(
     fake: FakeOpenAI, client: AsyncOpenAI, script: Script
 ) -> None:
     fake.say(script, script)
-    asked = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "hello"}]}
-    await client.post("/chat/completions", cast_to=object, body=asked)
-    streamed = {**asked, "stream": True, "stream_options": {"include_usage": True}}
+    request = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": "hello"}]}
+    await client.post("/chat/completions", cast_to=object, body=request)
+    data = {**request, "stream": True, "stream_options": {"include_usage": True}}
     stream = await client.post(
         "/chat/completions",
         cast_to=object,
-        body=streamed,
+        body=data,
         stream=True,
         stream_cls=openai.AsyncStream[object],
     )
@@ -117,13 +117,13 @@ async def test_calls_without_outputs_are_refused(
 
 async def test_strict_schemas(fake: FakeOpenAI, client: AsyncOpenAI) -> None:
     open_map = {**TOOL, "parameters": {"type": "object", "properties": {}}}
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.BadRequestError) as error:
         await client.post(
             "/responses",
             cast_to=object,
             body={"model": "gpt-6-luna", "input": "x", "tools": [open_map]},
         )
-    assert caught.value.code == "invalid_function_parameters"
+    assert error.value.code == "invalid_function_parameters"
 
 
 async def test_limits_of_conversations_are_enforced(fake: FakeOpenAI, client: AsyncOpenAI) -> None:

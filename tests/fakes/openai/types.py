@@ -51,8 +51,8 @@ def check(kind: str, value: dict[str, Any]) -> None:
         assert set(value) == {"message", "type", "param", "code"}
         return
     model = _events()[value["type"]] if kind == "event" else KINDS[kind]
-    read = model.model_validate_json(json.dumps(value), strict=True)
-    _check_known_fields(read)
+    item = model.model_validate_json(json.dumps(value), strict=True)
+    _check_known_fields(item)
 
 
 def fits(path: str, body: dict[str, Any]) -> None:

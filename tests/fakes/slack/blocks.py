@@ -75,8 +75,8 @@ TOO_MANY = {"chat.startStream", "chat.appendStream", "chat.stopStream"}
 
 def size(text: str) -> int:
     """Bytes once escaped; what is escaped already counts as it is."""
-    for known, mark in (("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
-        text = text.replace(known, mark)
+    for entity, mark in (("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
+        text = text.replace(entity, mark)
     return len(text.encode()) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
 
 
@@ -323,8 +323,8 @@ def _options(element: Json) -> None:
             raise SlackErrorResponse("invalid_blocks")
         if not 1 <= size(option["value"]) <= OPTION_VALUE:
             raise SlackErrorResponse("invalid_blocks")
-    chosen = element.get("initial_options", [{}])
-    if not chosen or any(one not in options for one in chosen if one):
+    value = element.get("initial_options", [{}])
+    if not value or any(one not in options for one in value if one):
         raise SlackErrorResponse("invalid_blocks")
     if element.get("initial_option", options[0]) not in options:
         raise SlackErrorResponse("invalid_blocks")

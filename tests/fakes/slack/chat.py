@@ -18,9 +18,9 @@ def post_message(workspace: Workspace, args: Json) -> Json:
     workspace.add(post)
     if not workspace.slot.get((post.channel, post.thread_ts), "").startswith("session"):
         workspace.slot[post.channel, post.thread_ts] = ""
-    told = post.event() | {"channel": post.channel, "event_ts": post.ts}
-    told |= {"subtype": "bot_message"} if not post.bot_id else {}
-    workspace.told("events_api", told)
+    text = post.event() | {"channel": post.channel, "event_ts": post.ts}
+    text |= {"subtype": "bot_message"} if not post.bot_id else {}
+    workspace.told("events_api", text)
     return {"channel": post.channel, "ts": post.ts, "message": post.event()}
 
 

@@ -250,6 +250,6 @@ def _encode(delivery: Delivery) -> tuple[bytes, str]:
 def _read(text: str) -> Json:
     """An acknowledgement's body: JSON, or plain words for the person."""
     if text.startswith("{"):
-        read: Json = json.loads(text)
-        return read
+        data: Json = json.loads(text)
+        return data
     return {"text": text} if text else {}

@@ -25,21 +25,21 @@ def complete_upload(workspace: Workspace, args: Json) -> Json:
     files = [workspace.files.get(entry["id"]) for entry in args["files"]]
     if not all(file and file.data for file in files):
         raise SlackErrorResponse("file_not_found")
-    kept = [file for file in files if file]
+    files_found = [file for file in files if file]
     channel = args.get("channel_id", "")
     if channel:
         workspace.writable(channel)
         post = workspace.new_bot_post(channel, args.get("thread_ts", ""))
-        post.files = kept
+        post.files = files_found
         workspace.add(post)
-        told = post.event() | {"subtype": "file_share", "channel": channel, "event_ts": post.ts}
-        workspace.told("events_api", told)
-    for file in kept:
+        text = post.event() | {"subtype": "file_share", "channel": channel, "event_ts": post.ts}
+        workspace.told("events_api", text)
+    for file in files_found:
         file.shared = True
         workspace.told(
             "events_api", {"type": "file_shared", "file_id": file.id, "channel_id": channel}
         )
-    return {"files": [file_json(file, workspace.origin) for file in kept]}
+    return {"files": [file_json(file, workspace.origin) for file in files_found]}
 
 
 def _type(name: str) -> str:

@@ -130,9 +130,10 @@ class PeopleActions:
         if someone.is_bot:
             event["bot_id"] = "B" + someone.id[1:]
         if post.files:
-            shared, origin = place.shared_with_strangers, self.workspace.origin
+            shared_with_strangers, origin = place.shared_with_strangers, self.workspace.origin
             event["files"] = [
-                redact_file(file) if shared else file_json(file, origin) for file in post.files
+                redact_file(file) if shared_with_strangers else file_json(file, origin)
+                for file in post.files
             ]
         if post.thread_ts:
             root = self.workspace.posts[place.id, post.thread_ts]
@@ -299,8 +300,8 @@ class PeopleActions:
         for block in view["blocks"]:
             if block["type"] == "input":
                 element = block["element"]
-                sent = read_input(element, values.get(block["block_id"]))
-                state[block["block_id"]] = {element["action_id"]: sent}
+                request = read_input(element, values.get(block["block_id"]))
+                state[block["block_id"]] = {element["action_id"]: request}
         return self._interact(
             someone,
             {
@@ -340,7 +341,7 @@ class PeopleActions:
 
     def _interact(self, someone: SlackPerson, payload: Json, lies: Json | None = None) -> Delivery:
         channel = payload.get("channel", {}).get("id", "")
-        told = payload | {
+        text = payload | {
             "team": {"id": TEAM, "domain": "ponte"},
             "api_app_id": APP_ID,
             "enterprise": None,
@@ -348,8 +349,8 @@ class PeopleActions:
             "is_enterprise_install": False,
         }
         if channel:
-            told["response_url"] = self._response_url(channel, someone)
-        return self.deliveries.send("interactive", told | (lies or {}))
+            text["response_url"] = self._response_url(channel, someone)
+        return self.deliveries.send("interactive", text | (lies or {}))
 
     def _response_url(self, channel: str, someone: SlackPerson, command: bool = False) -> str:
         id = new_id("hook-")
@@ -362,16 +363,16 @@ def read_input(element: Json, value: str | None) -> Json:
     kind = element["type"]
     options = {one["value"]: one for one in element.get("options", [])}
     if kind == "static_select":
-        chosen = element.get("initial_option") if value is None else {"value": value}
-        return {"type": kind, "selected_option": chosen}
+        choice = element.get("initial_option") if value is None else {"value": value}
+        return {"type": kind, "selected_option": choice}
     if kind == "checkboxes":
         ticked = element.get("initial_options", [])
         if value is not None:
             ticked = list(options.values()) if value == "true" else []
         return {"type": kind, "selected_options": ticked}
     if kind == "datepicker":
-        given = element.get("initial_date") if value is None else value
-        return {"type": kind, "selected_date": given or None}
+        date = element.get("initial_date") if value is None else value
+        return {"type": kind, "selected_date": date or None}
     return {
         "type": kind,
         "value": (element.get("initial_value") if value is None else value) or None,

@@ -65,8 +65,8 @@ def users_list(workspace: Workspace, args: Json) -> Json:
     start = _list_start(workspace, str(args.get("cursor") or ""))
     page, rest = everyone[start : start + size], everyone[start + size :]
     cursor = f"{_CURSOR}{rest[0].id}" if rest else ""
-    told = [user_json(someone, _is_true(args.get("include_locale"))) for someone in page]
-    return {"members": told, "cache_ts": 0, "response_metadata": {"next_cursor": cursor}}
+    texts = [user_json(someone, _is_true(args.get("include_locale"))) for someone in page]
+    return {"members": texts, "cache_ts": 0, "response_metadata": {"next_cursor": cursor}}
 
 
 def _list_start(workspace: Workspace, cursor: str) -> int:
@@ -139,8 +139,8 @@ def history(workspace: Workspace, args: Json) -> Json:
     if workspace.absences.get(latest):
         workspace.absences[latest] -= 1
         posts = []
-    chosen = sorted(_window(posts, args), key=lambda post: post.ts, reverse=True)
-    return _page(workspace, place, chosen, args)
+    values = sorted(_window(posts, args), key=lambda post: post.ts, reverse=True)
+    return _page(workspace, place, values, args)
 
 
 def open_direct(workspace: Workspace, args: Json) -> Json:
@@ -165,8 +165,8 @@ def open_direct(workspace: Workspace, args: Json) -> Json:
 
 def channel_info(workspace: Workspace, args: Json) -> Json:
     place = workspace.place(args["channel"])
-    told: Json = {"id": place.id, "is_im": place.kind == "im"}
-    return {"channel": told if place.kind == "im" else told | {"name": place.name}}
+    text: Json = {"id": place.id, "is_im": place.kind == "im"}
+    return {"channel": text if place.kind == "im" else text | {"name": place.name}}
 
 
 def members(workspace: Workspace, args: Json) -> Json:
@@ -223,18 +223,18 @@ def _page(workspace: Workspace, place: SlackChannel, posts: list[Post], args: Js
     metadata = args.get("include_all_metadata") in ("1", "true", True)
     messages = []
     for post in posts[start : start + limit]:
-        told = post.event()
-        if told.get("files"):
-            shared = place.shared_with_strangers
-            told["files"] = [
-                redact_file(file) if shared else file_json(file, workspace.origin)
+        text = post.event()
+        if text.get("files"):
+            shared_with_strangers = place.shared_with_strangers
+            text["files"] = [
+                redact_file(file) if shared_with_strangers else file_json(file, workspace.origin)
                 for file in post.files
             ]
         if metadata and post.metadata:
-            told["metadata"] = post.metadata
+            text["metadata"] = post.metadata
         if workspace.open_stream(post):
-            told["streaming_state"] = "in_progress"
-        messages.append(told)
+            text["streaming_state"] = "in_progress"
+        messages.append(text)
     more = start + limit < len(posts)
     return {
         "messages": messages,

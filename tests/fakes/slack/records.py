@@ -128,21 +128,21 @@ class Post:
 
     def event(self) -> Json:
         """The message as Slack describes it in events and in history."""
-        told: Json = {"type": "message", "user": self.user, "text": self.text, "ts": self.ts}
-        told |= {"team": TEAM}
+        text: Json = {"type": "message", "user": self.user, "text": self.text, "ts": self.ts}
+        text |= {"team": TEAM}
         if self.thread_ts:
-            told["thread_ts"] = self.thread_ts
+            text["thread_ts"] = self.thread_ts
         if self.bot_id:
-            told |= {"bot_id": self.bot_id, "app_id": APP_ID}
+            text |= {"bot_id": self.bot_id, "app_id": APP_ID}
         if self.blocks:
-            told["blocks"] = [to_rich_text(block) for block in self.blocks]
+            text["blocks"] = [to_rich_text(block) for block in self.blocks]
         if self.attachments:
-            told["attachments"] = self.attachments
+            text["attachments"] = self.attachments
         if self.edited:
-            told["edited"] = {"user": self.user, "ts": self.edited}
+            text["edited"] = {"user": self.user, "ts": self.edited}
         if self.files:
-            told |= {"files": [file_json(file) for file in self.files], "upload": True}
-        return told
+            text |= {"files": [file_json(file) for file in self.files], "upload": True}
+        return text
 
 
 def block_text(block: Json) -> str:

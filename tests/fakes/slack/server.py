@@ -167,6 +167,6 @@ class FakeSlack(PeopleActions):
         hook = self.workspace.hooks.get(request.match_info["id"])
         if hook is None:
             return web.Response(status=404)
-        answered = respond(self.workspace, hook, await request.json())
+        answer = respond(self.workspace, hook, await request.json())
         self._changed.set()
-        return answered
+        return answer

@@ -88,10 +88,10 @@ def set_session_status(workspace: Workspace, args: Json) -> Json:
         raise SlackErrorResponse("thread_ts_required")
     workspace.show_session(args["channel_id"], args["thread_ts"], args["status"])
     workspace.session_log.append(dict(args))
-    told = {"status": args["status"], "title": args.get("title", "")}
+    fixtures = {"status": args["status"], "title": args.get("title", "")}
     if not workspace.stop_subscribed:
-        told["warning"] = "missing_agent_session_stopped_event_subscription"
-    return told
+        fixtures["warning"] = "missing_agent_session_stopped_event_subscription"
+    return fixtures
 
 
 def _open(workspace: Workspace, args: Json, method: str) -> Post:
@@ -118,10 +118,10 @@ def _append(post: Post, args: Json, method: str, blocks: list[Json] | None = Non
     if post.stream is None:
         return bool(text)
     whole = post.stream.text + text
-    shown = [{"type": "markdown", "text": whole}] if whole else []
-    if weight([*shown, *(blocks or [])]) > STREAM:
+    view = [{"type": "markdown", "text": whole}] if whole else []
+    if weight([*view, *(blocks or [])]) > STREAM:
         raise SlackErrorResponse("msg_too_long")
-    check_message([*shown, *(blocks or [])], method)
+    check_message([*view, *(blocks or [])], method)
     post.stream.text = post.text = whole
-    post.blocks = shown
+    post.blocks = view
     return bool(text)

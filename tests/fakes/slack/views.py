@@ -13,9 +13,9 @@ def views_open(workspace: Workspace, args: Json) -> Json:
     check_view(view)
     if view["type"] != "modal":
         raise SlackErrorResponse("invalid_arguments")
-    opened = {**view, "id": new_id("V"), "hash": "1"}
-    workspace.views.append(opened)
-    return {"view": opened}
+    data = {**view, "id": new_id("V"), "hash": "1"}
+    workspace.views.append(data)
+    return {"view": data}
 
 
 def views_publish(workspace: Workspace, args: Json) -> Json:

@@ -88,10 +88,10 @@ class Workspace:
 
     def post(self, channel: str, ts: str) -> Post:
         """Return a post, or raise SlackErrorResponse if it does not exist or was deleted."""
-        found = self.posts.get((channel, ts))
-        if found is None or found.deleted:
+        value = self.posts.get((channel, ts))
+        if value is None or value.deleted:
             raise SlackErrorResponse("message_not_found")
-        return found
+        return value
 
     def add(self, post: Post) -> Post:
         self.posts[post.channel, post.ts] = post
@@ -104,8 +104,8 @@ class Workspace:
         post.linked += post.links
         if post.user != BOT_USER:
             return
-        said = [post.text, *(block_text(block) for block in post.blocks)]
-        self.pings += [text for text in said if _PINGS.search(text)]
+        messages = [post.text, *(block_text(block) for block in post.blocks)]
+        self.pings += [text for text in messages if _PINGS.search(text)]
         if post.blocks and not post.text.strip():
             self.complaints.append(f"blocks without text: {post.visible_text[:60]!r}")
 

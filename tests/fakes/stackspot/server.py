@@ -53,8 +53,8 @@ def _handler(kind: Kind, serve: Serve) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         state = request.app[STATE]
         body = await _body(request)
-        kept = {**body, "client_secret": "…"} if kind == "token" else body
-        state.requests.append(Request(kind, request.path, kept, dict(request.query)))
+        recorded_body = {**body, "client_secret": "…"} if kind == "token" else body
+        state.requests.append(Request(kind, request.path, recorded_body, dict(request.query)))
         trouble = state.trouble(kind)
         await state.change()
         if trouble is not None and trouble.how == "hang" and not trouble.after:
@@ -94,9 +94,9 @@ def _create(state: State, request: web.Request, body: Json) -> Json | str:
     rules.check_create(state, slug, query, body)
     run = state.runs.popleft() if state.runs else Run()
     conversation = query.get("conversation_id") or new_ulid()
-    made = Execution(new_ulid(), slug, body["input_data"], conversation, run)
-    state.executions[made.id] = made
-    return made.id if state.bare else {"execution_id": made.id}
+    execution = Execution(new_ulid(), slug, body["input_data"], conversation, run)
+    state.executions[execution.id] = execution
+    return execution.id if state.bare else {"execution_id": execution.id}
 
 
 def _callback(state: State, request: web.Request, _: Json) -> Json:
@@ -112,13 +112,17 @@ def _callback(state: State, request: web.Request, _: Json) -> Json:
 
 def _chat(state: State, request: web.Request, body: Json) -> Json:
     rules.check_question(state, request.match_info["agent"], dict(request.query), body)
-    given = body.get("conversation_id")
-    known = given if given and (state.follows or given in state.conversations) else new_ulid()
-    said = state.conversations.setdefault(known, [])
-    said.append(body["user_prompt"])
+    conversation_id = body.get("conversation_id")
+    conversation = (
+        conversation_id
+        if conversation_id and (state.follows or conversation_id in state.conversations)
+        else new_ulid()
+    )
+    message = state.conversations.setdefault(conversation, [])
+    message.append(body["user_prompt"])
     return {
-        "message": f"({len(said)}) You said: {body['user_prompt']}",
-        "conversation_id": known,
+        "message": f"({len(message)}) You said: {body['user_prompt']}",
+        "conversation_id": conversation,
         "stop_reason": "stop",
         "tokens": {"user": 3, "enrichment": 0, "output": 5},
         "knowledge_source_id": [],

@@ -103,8 +103,8 @@ class State:
 
     def answer(self, kind: Kind, *statuses: int, body: Json | None = None, **headers: str) -> None:
         """Answer the next requests of that kind with these statuses."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.fail(kind, *(Trouble("status", status, body, named) for status in statuses))
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.fail(kind, *(Trouble("status", status, body, names) for status in statuses))
 
     def trouble(self, kind: Kind) -> Trouble | None:
         waiting = self.troubles.get(kind)
@@ -124,7 +124,7 @@ class State:
 
     def count_executions(self, input: str | Json) -> int:
         """Return how many executions had that input."""
-        return sum(made.input == input for made in self.executions.values())
+        return sum(value.input == input for value in self.executions.values())
 
     async def wait_for_requests(self, kind: str, times: int = 1) -> None:
         """Wait until that many requests of that kind have arrived."""
@@ -138,7 +138,7 @@ class State:
 
 def callback_body(execution: Execution, look: Look) -> Json:
     """Return the callback's body in the form that public clients expect."""
-    run, ended = execution.run, look.status == "COMPLETED"
+    run, is_ended = execution.run, look.status == "COMPLETED"
     progress: Json = {"status": look.status}
     if look.status != "CREATED":
         progress |= {"start": "2026-11-20T10:00:00Z", "end": None, "duration": None}
@@ -151,8 +151,8 @@ def callback_body(execution: Execution, look: Look) -> Json:
         "quick_command_slug": execution.slug,
         "conversation_id": execution.conversation,
         "progress": progress,
-        "steps": list(run.steps) if run.steps is not None and ended else steps,
-        "result": (usual if run.result is None else run.result) if ended else None,
+        "steps": list(run.steps) if run.steps is not None and is_ended else steps,
+        "result": (usual if run.result is None else run.result) if is_ended else None,
     }
 
 

@@ -94,12 +94,12 @@ class RecordingProxy:
         body = await request.json() if request.can_read_body else {}
         exchange = Exchange(request.path, body)
         self.exchanges.append(exchange)
-        added = self.add_fields(body) if "stream" in body else {}
+        addition = self.add_fields(body) if "stream" in body else {}
         try:
             async with self._session.request(
                 request.method,
                 self.upstream + request.path,
-                json={**body, **added},
+                json={**body, **addition},
                 headers={"Authorization": request.headers.get("Authorization", "")},
             ) as answer:
                 exchange.status = answer.status

@@ -19,8 +19,8 @@ CONTEXT_TOKENS = 256
 
 def missing() -> str:
     """Why it cannot run here, or ""."""
-    wanted, installed = HERE / "requirements.txt", CACHE / "installed.txt"
-    if not installed.exists() or installed.read_bytes() != wanted.read_bytes():
+    target, installation = HERE / "requirements.txt", CACHE / "installed.txt"
+    if not installation.exists() or installation.read_bytes() != target.read_bytes():
         return "needs llama.cpp's server (tests/real/llama/install)"
     return ""
 

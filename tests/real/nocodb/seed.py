@@ -80,8 +80,8 @@ def sign_up_owner(url: str) -> str:
 
 def base_with_rows(url: str, token: str, title: str, *, readings: int = 0) -> Base:
     """A new base with Customers and Orders, and Readings where it is to have any."""
-    made = call(f"{url}/api/v2/meta/bases", {"title": title}, xc_token=token)
-    return _Seeding(url, token, str(made["id"])).fill_base(readings)
+    result = call(f"{url}/api/v2/meta/bases", {"title": title}, xc_token=token)
+    return _Seeding(url, token, str(result["id"])).fill_base(readings)
 
 
 class ReusedBase:
@@ -136,11 +136,11 @@ class _Seeding:
     def fill_base(self, readings: int) -> Base:
         names = [name for name in FIELDS if readings or name != "Readings"]
         meta = f"{self.url}/api/v3/meta/bases/{self.base}/tables"
-        made = {n: self._post(meta, {"title": n, "fields": FIELDS[n]}) for n in names}
-        tables = {name: str(table["id"]) for name, table in made.items()}
+        results = {n: self._post(meta, {"title": n, "fields": FIELDS[n]}) for n in names}
+        tables = {name: str(table["id"]) for name, table in results.items()}
         fields = {
             (name, field["title"]): str(field["id"])
-            for name, table in made.items()
+            for name, table in results.items()
             for field in table["fields"]
         }
         customers = f"{meta}/{tables['Customers']}/fields"
@@ -263,5 +263,5 @@ def _member(url: str, token: str, base: str, role: str, data: Path) -> str:
     invitation = {"email": email, "roles": role}
     call(f"{url}/api/v2/meta/bases/{base}/users", invitation, xc_token=token)
     with closing(sqlite3.connect(f"file:{data / DATABASE}?mode=ro", uri=True)) as database:
-        found = database.execute("select invite_token from nc_users_v2 where email=?", (email,))
-        return _token(url, _signed_up(url, email, found.fetchone()[0]))
+        result = database.execute("select invite_token from nc_users_v2 where email=?", (email,))
+        return _token(url, _signed_up(url, email, result.fetchone()[0]))

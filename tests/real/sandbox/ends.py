@@ -43,9 +43,9 @@ async def _judge(stub: Stub, name: str) -> str:
 async def _wait_for_end(stub: Stub, seconds: float) -> str:
     try:
         async with asyncio.timeout(seconds):
-            said = await stub.process.frames.read(1)
-            if said:
-                return ANSWERED if said == b"{" else KILLED
+            content = await stub.process.frames.read(1)
+            if content:
+                return ANSWERED if content == b"{" else KILLED
             await stub.process.wait()
             return DIED
     except TimeoutError:

@@ -44,7 +44,7 @@ def forbid_namespaces() -> None:
     column, _ = ARCHITECTURES[machine]
     clone = parse_numbers(CHECKED_CALLS, column)["clone"]
     unshare = parse_numbers(REFUSED_CALLS, column)["unshare"]
-    refused, unknown = (
+    filter_step, unknown = (
         FilterStep(RETURN, 0, 0, ERRNO | errno.EPERM),
         FilterStep(RETURN, 0, 0, ERRNO | errno.ENOSYS),
     )
@@ -53,13 +53,13 @@ def forbid_namespaces() -> None:
         [
             FilterStep(LOAD, 0, 0, NUMBER),
             *(FilterStep(JUMP_EQUAL, 0, 1, CLONE3), unknown),
-            *(FilterStep(JUMP_EQUAL, 0, 1, unshare), refused),
+            *(FilterStep(JUMP_EQUAL, 0, 1, unshare), filter_step),
             *(
                 FilterStep(JUMP_EQUAL, 0, 4, clone),
                 FilterStep(LOAD, 0, 0, 16),
                 FilterStep(AND, 0, 0, NEW_NAMESPACES),
             ),
-            *(FilterStep(JUMP_EQUAL, 1, 0, 0), refused),
+            *(FilterStep(JUMP_EQUAL, 1, 0, 0), filter_step),
             FilterStep(RETURN, 0, 0, ALLOW),
         ],
     )

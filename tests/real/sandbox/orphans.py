@@ -43,22 +43,22 @@ def kill(backend: str, python: Path) -> dict[str, str]:
     command = [sys.executable, "-B", *start, backend, str(python), "bot"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
         assert victim.stdout is not None
-        said = victim.stdout.readline()
-        if said.startswith(BLOCKED):
-            return {"blocked": said.removeprefix(BLOCKED).decode().strip()}
-        assert said == STARTED
+        line = victim.stdout.readline()
+        if line.startswith(BLOCKED):
+            return {"blocked": line.removeprefix(BLOCKED).decode().strip()}
+        assert line == STARTED
         running = _others()
         processes = [os.pidfd_open(pid) for pid in running]
         victim.kill()
     for each in processes:
         _wait_for_end(each)
-    found = {"ran": str(len(running)), "processes": " ".join(map(str, _others()))}
+    table = {"ran": str(len(running)), "processes": " ".join(map(str, _others()))}
     before = _folders()
     runtime = RuntimeFolder()
     runtime.program(STUB)
-    found["folders"] = " ".join(before & _folders())
+    table["folders"] = " ".join(before & _folders())
     runtime.close()
-    return found | {"swept": " ".join(before)}
+    return table | {"swept": " ".join(before)}
 
 
 def _wait_for_end(process: int) -> None:
@@ -71,9 +71,9 @@ def _wait_for_end(process: int) -> None:
 
 def _others() -> list[int]:
     """Every process in this PID namespace that runs, beside this one and its parents."""
-    kept = {1, os.getpid(), os.getppid()}
-    found = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-    return sorted(pid for pid in found - kept if _runs(pid))
+    spared = {1, os.getpid(), os.getppid()}
+    matches = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+    return sorted(pid for pid in matches - spared if _runs(pid))
 
 
 def _runs(pid: int) -> bool:

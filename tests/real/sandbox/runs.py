@@ -43,9 +43,9 @@ def drive(module: str, who: str, *arguments: str, under: tuple[str, ...] = ()) -
     `under` is a command that takes the module's as its arguments.
     """
     python = (str(driver_python(who)), "-B", "-m", "tests.real.sandbox.start")
-    done = _ran((*alone(who), *under, *python, module, *arguments))
-    assert done.returncode == 0, done.stderr[-3000:]
-    answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    outcome = _ran((*alone(who), *under, *python, module, *arguments))
+    assert outcome.returncode == 0, outcome.stderr[-3000:]
+    answer: dict[str, str] = json.loads(outcome.stdout.splitlines()[-1])
     if "blocked" in answer:
         skip_blocked(answer["blocked"])
     return answer
@@ -83,7 +83,7 @@ def alone(who: str) -> tuple[str, ...]:
     ]
     if not all(shutil.which(program) for program in ("unshare", "setpriv")):
         pytest.skip("needs unshare and setpriv (apt install util-linux)")
-    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        pytest.skip(f"blocked: no PID namespace is to be had here: {tried.stderr.strip()}")
+    result = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"blocked: no PID namespace is to be had here: {result.stderr.strip()}")
     return tuple(command)

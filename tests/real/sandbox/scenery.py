@@ -46,12 +46,12 @@ class Scenery:
     def harm(self) -> str:
         """What changed outside, or ""."""
         after = self._state()
-        changed = [
+        changes = [
             f"{was} became {now}"
             for was, now in zip(self._before, after, strict=True)
             if was != now
         ]
-        return "; ".join([*changed, *self.visitors])
+        return "; ".join([*changes, *self.visitors])
 
     def _state(self) -> tuple[object, ...]:
         about = self._file.stat()

@@ -32,10 +32,10 @@ async def one(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
     """Return what of it did not hold, or ""."""
     session = await KernelSession.start(sandbox, python, LIMITS)
     try:
-        told = {**ctx.what, "secret": ""}
+        fixtures = {**ctx.what, "secret": ""}
         async with asyncio.timeout(HANG_SECONDS):
             attack = f"EXPRESSIONS[{name!r}]" if name in talk.EXPRESSIONS else name
-            runs = [await session.run(f"{inspect.getsource(talk)}\n{attack}({told!r})", ())]
+            runs = [await session.run(f"{inspect.getsource(talk)}\n{attack}({fixtures!r})", ())]
             if not runs[-1].is_state_lost:
                 runs += await _run_until_it_ends(session, "1 + 1")
         return _wrong(runs, ctx, session.alive)
@@ -59,7 +59,7 @@ def _wrong(runs: Sequence[RunResult], ctx: Scenery, alive: bool) -> str:
     ran, last = runs[0], runs[-1]
     if any(ctx.what["secret"] in repr(each) for each in runs):
         return "it showed the secret"
-    if len(ran.output_files) > FILES or sum(len(made.data) for made in ran.output_files) > BYTES:
+    if len(ran.output_files) > FILES or sum(len(file.data) for file in ran.output_files) > BYTES:
         return f"it made {len(ran.output_files)} files"
     if not last.is_state_lost and (last.value, last.error) != ("2", ""):
         return f"the next run came to {last!r}"[:300]

@@ -22,9 +22,9 @@ BITING = {title(module, name) for module, names in HARMLESS.items() for name in 
 @pytest.mark.parametrize("who", ["root", "somebody"])
 @pytest.mark.parametrize("backend", ["bubblewrap", "landlock"])
 def test_every_attack_is_held(backend: str, who: str) -> None:
-    found = results(backend, who)
-    assert {attack: harm for attack, harm in found.items() if harm} == {}
-    assert found.keys() == TITLES
+    match = results(backend, who)
+    assert {attack: harm for attack, harm in match.items() if harm} == {}
+    assert match.keys() == TITLES
 
 
 def test_there_are_enough_attacks() -> None:
@@ -33,6 +33,6 @@ def test_there_are_enough_attacks() -> None:
 
 @pytest.mark.slow
 def test_attacks_do_harm_where_nothing_holds_them() -> None:
-    found = run_without_sandbox()
-    assert {attack: harm for attack, harm in found.items() if not harm or MUTE in harm} == {}
-    assert found.keys() == BITING
+    match = run_without_sandbox()
+    assert {attack: harm for attack, harm in match.items() if not harm or MUTE in harm} == {}
+    assert match.keys() == BITING

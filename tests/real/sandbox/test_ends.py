@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("backend", ["bubblewrap", "landlock"])
 def test_a_killed_bot_takes_its_kernels_along(backend: str, who: str) -> None:
     require(backend)
-    found = drive("tests.real.sandbox.orphans", who, backend, str(sandbox_python()))
-    assert int(found["ran"]) >= 2
-    assert found["processes"] == ""
-    assert found["swept"] != ""
-    assert found["folders"] == ""
+    result = drive("tests.real.sandbox.orphans", who, backend, str(sandbox_python()))
+    assert int(result["ran"]) >= 2
+    assert result["processes"] == ""
+    assert result["swept"] != ""
+    assert result["folders"] == ""

@@ -58,15 +58,15 @@ def test_hidden_folders_are_left_out_of_a_tree(tmp_path: Path) -> None:
     for name in ("a/b/hidden/x", "a/c/x", "d/x", "hidden/x"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "link").symlink_to("/etc")
-    hidden = (tmp_path / "a/b/hidden", tmp_path / "hidden", Path("/elsewhere"))
-    assert list(runtime.split_around(tmp_path, hidden)) == [
+    secrets = (tmp_path / "a/b/hidden", tmp_path / "hidden", Path("/elsewhere"))
+    assert list(runtime.split_around(tmp_path, secrets)) == [
         (tmp_path, False),
         (tmp_path / "a", False),
         (tmp_path / "a/b", False),
         (tmp_path / "a/c", True),
         (tmp_path / "d", True),
     ]
-    assert list(runtime.split_around(tmp_path / "d", hidden)) == [(tmp_path / "d", True)]
+    assert list(runtime.split_around(tmp_path / "d", secrets)) == [(tmp_path / "d", True)]
 
 
 def test_the_standard_library_is_not_the_bots(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,30 +21,30 @@ def choose_on(kind: str, who: str, under: tuple[str, ...] = ()) -> dict[str, str
 @pytest.mark.parametrize("who", ["root", "somebody"])
 def test_bubblewrap_where_it_holds(who: str) -> None:
     require("bubblewrap")
-    found = choose_on("as-it-is", who)
-    if found["bubblewrap"]:
-        skip_blocked(found["bubblewrap"])
-    assert (found["name"], found["words"]) == ("bubblewrap", "bubblewrap: all checks passed")
+    choice = choose_on("as-it-is", who)
+    if choice["bubblewrap"]:
+        skip_blocked(choice["bubblewrap"])
+    assert (choice["name"], choice["words"]) == ("bubblewrap", "bubblewrap: all checks passed")
 
 
 @pytest.mark.parametrize("who", ["root", "somebody"])
 def test_landlock_where_nobody_may_make_namespaces(who: str) -> None:
     """Also where bubblewrap is not installed at all."""
-    found = choose_on("like-docker", who)
-    if found["landlock"]:
-        skip_blocked(found["landlock"])
-    reason = found["bubblewrap"]
+    choice = choose_on("like-docker", who)
+    if choice["landlock"]:
+        skip_blocked(choice["landlock"])
+    reason = choice["bubblewrap"]
     words = f"Landlock {ruleset.version()}: all checks passed. bubblewrap is not used: {reason}"
-    assert (found["name"], found["words"]) == ("landlock", words)
+    assert (choice["name"], choice["words"]) == ("landlock", words)
     if BUBBLEWRAP:
         assert "users cannot create namespaces on this machine" in reason
 
 
 def test_nothing_for_a_root_that_cannot_become_somebody_else() -> None:
     without = ("setpriv", "--bounding-set", "-setuid,-setgid", "--inh-caps", "-setuid,-setgid")
-    found = choose_on("as-it-is", "root", without)
-    assert found["name"] == ""
-    both = (found["bubblewrap"], found["landlock"]) if BUBBLEWRAP else (found["landlock"],)
+    choice = choose_on("as-it-is", "root", without)
+    assert choice["name"] == ""
+    both = (choice["bubblewrap"], choice["landlock"]) if BUBBLEWRAP else (choice["landlock"],)
     why = "Ponte runs as root and is not allowed to switch to another user:"
     assert [reason for reason in both if why not in reason] == []
-    assert found["words"].count(why) >= len(both)
+    assert choice["words"].count(why) >= len(both)

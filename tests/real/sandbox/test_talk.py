@@ -22,6 +22,6 @@ ROOT = "root" if os.geteuid() == 0 else "somebody"
 
 @pytest.mark.parametrize(("backend", "who"), [("bubblewrap", ROOT), ("landlock", "somebody")])
 def test_every_attack_is_held(backend: str, who: str) -> None:
-    found = drive("tests.real.sandbox.talks", who, backend, str(sandbox_python()))
-    assert {attack: harm for attack, harm in found.items() if harm} == {}
-    assert found.keys() == TITLES
+    result = drive("tests.real.sandbox.talks", who, backend, str(sandbox_python()))
+    assert {attack: harm for attack, harm in result.items() if harm} == {}
+    assert result.keys() == TITLES

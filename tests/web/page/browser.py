@@ -62,12 +62,12 @@ async def findings(page: Page, source: str) -> list[str]:
     """What axe-core finds on the page as it stands, but for what it calls minor."""
     if not await page.evaluate("'axe' in globalThis"):
         await page.evaluate(source)
-    found: dict[str, Any] = await page.evaluate(
+    value: dict[str, Any] = await page.evaluate(
         "axe.run({resultTypes: ['violations'], preload: false})"
     )
     return [
         f"{one['id']}: {node['html']}"
-        for one in found["violations"]
+        for one in value["violations"]
         if one["impact"] != "minor"
         for node in one["nodes"]
     ]

@@ -71,7 +71,7 @@ async def test_a_file_alone_is_asked_about_again_and_stays_if_a_change_is_refuse
         await route.fulfill(status=422, json={"error": {"code": "x", "message": "Too much."}})
 
     ponte.answers(lambda turn: Answer("Again" if turn.message.replaced_turn else "First"))
-    names, sent = page.locator("#attached bdi"), page.locator(".said .files a")
+    names, request = page.locator("#attached bdi"), page.locator(".said .files a")
     await page.set_input_files("#files", csv_file("a.csv"))
     await page.press("#text", "Enter")
     await expect(page.locator(".body")).to_have_text(["First"])
@@ -93,7 +93,7 @@ async def test_a_file_alone_is_asked_about_again_and_stays_if_a_change_is_refuse
     await page.unroute("**/chat")
     await page.press("#text", "Enter")
     await expect(page.locator(".said .words")).to_have_text(["sum it"])
-    await expect(sent).to_have_text(["a.csv"])
+    await expect(request).to_have_text(["a.csv"])
     await expect(names).to_have_text(["b.csv"])
     assert [one.name for one in ponte.rows[3].message.attachments] == ["a.csv"]
 
@@ -121,8 +121,8 @@ async def test_a_file_is_dropped_from_a_message_and_another_added(
     await page.reload()
     await page.get_by_role("button", name="Ask again").click()
     await expect(page.locator(".said .files a")).to_have_text(["old.csv", "right.csv"])
-    sent = [[one.name for one in row.message.attachments] for row in ponte.rows.values()]
-    assert sent[1:] == [["old.csv", "right.csv"]] * 2
+    requests = [[one.name for one in row.message.attachments] for row in ponte.rows.values()]
+    assert requests[1:] == [["old.csv", "right.csv"]] * 2
 
 
 async def test_a_click_leaves_the_last_message_to_be_asked_again(
@@ -130,11 +130,11 @@ async def test_a_click_leaves_the_last_message_to_be_asked_again(
 ) -> None:
     """Stop, Approve and Deny are turns without words of their own."""
     card = Card("abc234", "proposal", "Change a row", "", (), ("approve", "deny"))
-    denied = replace(card, state="denied", actions=(), text="Denied by you.")
+    variant = replace(card, state="denied", actions=(), text="Denied by you.")
 
     ponte.answers(
         lambda turn: Answer("Again." if turn.message.replaced_turn else "Shall I?", cards=(card,)),
-        click=Answer("Denied by you.", cards=(denied,)),
+        click=Answer("Denied by you.", cards=(variant,)),
     )
     await say(page, "change it")
     await page.get_by_role("button", name="Deny").click()

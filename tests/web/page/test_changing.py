@@ -82,8 +82,8 @@ async def test_the_form_sends_what_was_changed_and_every_tab_sees_the_new_versio
         await expect(tab.locator(".card form")).to_have_count(0)
         await expect(tab.locator(".card button")).to_have_text(["Approve", "Change…", "Deny"])
     await expect(card).to_be_focused()
-    sent = '{"City": "Faro", "Amount": "7", "Status": "Paid", "Paid": "true"}'
-    assert ponte.rows[2].message.text == f"change abc234 {sent}"
+    text = '{"City": "Faro", "Amount": "7", "Status": "Paid", "Paid": "true"}'
+    assert ponte.rows[2].message.text == f"change abc234 {text}"
     assert ponte.rows[2].message.is_click
 
 
@@ -190,8 +190,8 @@ async def test_the_later_of_two_who_save_at_once_keeps_what_they_typed(
 
 
 async def test_a_decision_of_somebody_else_closes_the_form(ponte: WebPonte, page: Page) -> None:
-    done = replace(OPEN, kind="change", text="Denied by Bia.", state="denied", actions=())
-    changes(ponte, Answer("Denied.", cards=(done,)))
+    variant = replace(OPEN, kind="change", text="Denied by Bia.", state="denied", actions=())
+    changes(ponte, Answer("Denied.", cards=(variant,)))
     form = await open_form(page)
     async with ponte.client() as client:
         await client.post("/cards/abc234", json={"action": "deny"})

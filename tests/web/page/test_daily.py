@@ -68,11 +68,11 @@ async def test_a_draft_survives_a_reload_in_its_own_conversation(page: Page) -> 
 
 
 async def test_for_how_long_it_works_is_shown(ponte: WebPonte, browser: Browser) -> None:
-    done = asyncio.Event()
+    end_event = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await turn.show(doing="is reading the tables…")
-        await done.wait()
+        await end_event.wait()
         return Answer("There.")
 
     ponte.script = script
@@ -90,7 +90,7 @@ async def test_for_how_long_it_works_is_shown(ponte: WebPonte, browser: Browser)
         "getComputedStyle(document.querySelector('.progress[data-seconds]'), '::before').content"
     )
     assert await page.evaluate(before) in ('"7 s · "', '"7" " s · "')
-    done.set()
+    end_event.set()
     await expect(page.locator(".body")).to_have_text("There.")
     assert await progress.get_attribute("data-seconds") is None
     await page.close()

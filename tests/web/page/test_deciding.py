@@ -80,19 +80,19 @@ async def test_a_card_says_for_whom_it_waits(ponte: WebPonte, page: Page) -> Non
 async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     ponte: WebPonte, page: Page
 ) -> None:
-    paid = tuple(card_row({"Id": id, "Paid": False}, {"Id": id, "Paid": True}) for id in "123")
-    gone = (card_row({"Name": "Bo", "Note": "old"}, None),) * 2
-    made = (card_row(None, {"Name": "Ada", "Note": "new"}),) * 2
-    asked = tuple(
+    payment = tuple(card_row({"Id": id, "Paid": False}, {"Id": id, "Paid": True}) for id in "123")
+    missing_rows = (card_row({"Name": "Bo", "Note": "old"}, None),) * 2
+    result = (card_row(None, {"Name": "Ada", "Note": "new"}),) * 2
+    values = tuple(
         Card(id, "proposal", "Change rows", "Requested by Ann.", rows, ("approve",))
-        for id, rows in (("abc234", paid), ("abc235", gone), ("abc236", made))
+        for id, rows in (("abc234", payment), ("abc235", missing_rows), ("abc236", result))
     )
 
     async def script(turn: Turn) -> Answer:
         if turn.message.is_click:
-            done = Card("abc234", "change", "Change rows", "Done.", paid, ("undo",), "done")
-            return Answer("Done. To undo it, type `undo abc234`.", cards=(done,))
-        return Answer("Shall I?", cards=asked)
+            card = Card("abc234", "change", "Change rows", "Done.", payment, ("undo",), "done")
+            return Answer("Done. To undo it, type `undo abc234`.", cards=(card,))
+        return Answer("Shall I?", cards=values)
 
     ponte.script = script
     await say(page, "pay")
@@ -113,23 +113,26 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
 async def test_a_schedule_is_approved(ponte: WebPonte, page: Page) -> None:
     """While the click is on its way, no button can be pressed. The answer draws the card anew, and
     nothing that it says is said twice."""
-    asked = Card(
+    question = Card(
         "abc234",
         "proposal",
         "Post: Hello",
         "When: daily.\nIt calls no model.",
         actions=("approve", "deny"),
     )
-    started = replace(
-        asked, text="When: daily.\nStarted. Type `schedule abc234 pause`.", actions=(), state="done"
+    variant = replace(
+        question,
+        text="When: daily.\nStarted. Type `schedule abc234 pause`.",
+        actions=(),
+        state="done",
     )
     go = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         if turn.message.is_click:
             await go.wait()
-            return Answer(started.text, cards=(started,))
-        return Answer("Prepared.", cards=(asked,))
+            return Answer(variant.text, cards=(variant,))
+        return Answer("Prepared.", cards=(question,))
 
     ponte.script = script
     await say(page, "post Hello daily")
@@ -152,8 +155,8 @@ async def test_what_the_card_says_itself_is_said_once(ponte: WebPonte, page: Pag
             card = Card("abc234", "change", "Post", "> Hello\n\nApproved by Ana.", state="done")
             return Answer("Approved by Ana.", cards=(card,))
         text = "> Hello\n>\n> a > b, `c`\n\nRequested by `Ana`."
-        asked = Card("abc234", "proposal", "Post", text, actions=("approve", "deny"))
-        return Answer("Shall I?", cards=(asked,))
+        question = Card("abc234", "proposal", "Post", text, actions=("approve", "deny"))
+        return Answer("Shall I?", cards=(question,))
 
     ponte.script = script
     await say(page, "post")
@@ -172,10 +175,10 @@ async def test_a_long_value_is_whole_until_the_decision_and_opens_after_it(
     long = "Call her before noon. " * 20 + "The end"
     rows = (card_row(BEFORE, AFTER | {"Note": long}),)
     at = 1_800_000_000.0
-    done = replace(DONE, rows=rows, decided_at=at)
+    variant = replace(DONE, rows=rows, decided_at=at)
     ponte.answers(
         Answer("Shall I?", cards=(replace(OPEN, rows=rows),)),
-        click=Answer("Updated 1 row.", cards=(done,)),
+        click=Answer("Updated 1 row.", cards=(variant,)),
     )
     await say(page, "rename Ann")
     card = page.locator(".card")

@@ -45,15 +45,15 @@ async def test_only_files_of_the_page_are_kept(ponte: WebPonte, browser: Browser
     await page.evaluate("caches.open('/page/0123456789abcdef/')")
     await page.reload()
     await ask(page, "a secret")
-    kept = await page.evaluate("""async () => {
+    value = await page.evaluate("""async () => {
         const [version, ...others] = await caches.keys();
         if (others.length) throw new Error("files of another version are kept");
         const cache = await caches.open(version);
         return (await cache.keys()).map((one) => new URL(one.url).pathname);
     }""")
-    assert await page.locator("script").get_attribute("src") in kept
-    assert all(path.startswith("/page/") for path in kept)
-    assert "/page/words.json" not in kept
+    assert await page.locator("script").get_attribute("src") in value
+    assert all(path.startswith("/page/") for path in value)
+    assert "/page/words.json" not in value
     await context.close()
 
 

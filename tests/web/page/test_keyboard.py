@@ -141,9 +141,9 @@ async def test_the_focus_in_the_list_of_conversations_survives_a_new_list(
 ) -> None:
     await say(page, "first")
     await expect(page.locator("#list .more")).to_have_count(1)
-    for kept in ("#list a", "#list .more"):
-        await page.locator(kept).focus()
+    for selector in ("#list a", "#list .more"):
+        await page.locator(selector).focus()
         async with page.expect_response("**/conversations?search=*"), ponte.client() as client:
             await client.post("/chat", json={"message": "more", "conversation": "main"})
         await page.evaluate("new Promise(requestAnimationFrame)")
-        await expect(page.locator(kept)).to_be_focused()
+        await expect(page.locator(selector)).to_be_focused()

@@ -34,8 +34,8 @@ CUT = """cells => cells.filter(cell => {
 
 def card_of(rows: int, name: str = "Ann") -> Card:
     before = {"Name": name, "Balance": NUMBER}
-    changed = tuple(card_row(before, {**before, "Balance": "1.00"}) for _ in range(rows))
-    return Card("abc234", "proposal", WORD, WORD, changed, ("approve", "deny"))
+    values = tuple(card_row(before, {**before, "Balance": "1.00"}) for _ in range(rows))
+    return Card("abc234", "proposal", WORD, WORD, values, ("approve", "deny"))
 
 
 async def answer_with(ponte: WebPonte, page: Page, answer: Answer) -> None:
@@ -91,8 +91,8 @@ async def test_no_part_of_an_answer_is_painted_over_the_page_s_bars(
     await page.locator(".card .table").wait_for()
     for width in (390, 1280):
         await resize(page, width, 500)
-        found = await page.evaluate(FIND_COVERED, ["header", "#ask"])
-        assert (found["tops"] > 24, found["covered"]) == (True, []), width
+        value = await page.evaluate(FIND_COVERED, ["header", "#ask"])
+        assert (value["tops"] > 24, value["covered"]) == (True, []), width
 
 
 async def test_a_first_column_shows_all_of_each_name_and_number(
@@ -114,7 +114,7 @@ async def test_a_first_column_shows_all_of_each_name_and_number(
         range.selectNodeContents(e);
         return new Set([...range.getClientRects()].map(r => Math.round(r.top))).size > 1;
     }).map(e => e.textContent)"""
-    moved = """all => all.map(e => {
+    text = """all => all.map(e => {
         const [left, ...others] = [...e.rows].map(row => row.cells[0].getBoundingClientRect().left);
         return others.every(one => Math.abs(one - left) < 1);
     })"""
@@ -128,7 +128,7 @@ async def test_a_first_column_shows_all_of_each_name_and_number(
         assert await cells.evaluate_all(ellipsis) == [], width
         assert await numbers.evaluate_all(split) == [], ("a number is on one line", width)
         await tables_shown.evaluate_all("all => all.forEach(e => e.scrollTo(60, 0))")
-        assert all(await page.locator("#log table").evaluate_all(moved)), "a column moves as one"
+        assert all(await page.locator("#log table").evaluate_all(text)), "a column moves as one"
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -168,8 +168,8 @@ async def test_a_printed_conversation_has_all_of_it_and_nothing_of_the_page(
     await answer_with(ponte, page, Answer(text, cards=(card_of(12),)))
     await page.locator(".card .table").wait_for()
     await page.emulate_media(media="print", color_scheme="dark")
-    for hidden in ("#side", "#ask", "#options", ".tools", ".bar button", ".actions", "#notice"):
-        await expect(page.locator(hidden).first).to_be_hidden()
+    for secrets in ("#side", "#ask", "#options", ".tools", ".bar button", ".actions", "#notice"):
+        await expect(page.locator(secrets).first).to_be_hidden()
     cut = """all => all.filter(e => e.scrollHeight > e.clientHeight + 1
         || e.scrollWidth > e.clientWidth + 1).map(e => e.className || e.tagName)"""
     assert await page.locator("#log .table, #log pre").evaluate_all(cut) == []

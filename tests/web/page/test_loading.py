@@ -37,10 +37,10 @@ async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_
             old = f"old{is_stored}"
             for text in ("one", "two"):
                 await client.post("/chat", json={"message": text, "conversation": old})
-            ready, sent = asyncio.Event(), asyncio.Event()
+            ready, event = asyncio.Event(), asyncio.Event()
             await page.route(f"**/conversations/{old}?html=1", hold_until(ready))
             if not is_stored:
-                await page.route("**/chat", hold_until(sent))
+                await page.route("**/chat", hold_until(event))
             async with page.expect_request(f"**/conversations/{old}?html=1"):
                 await page.evaluate(f"location.hash = '{old}'")
             waiting = page.expect_response if is_stored else page.expect_request
@@ -54,7 +54,7 @@ async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_
                 expected.append("four")
             ready.set()
             await expect(words).to_have_text(expected)
-            sent.set()
+            event.set()
             bodies = [f"You said: {text}" for text in expected]
             await expect(page.locator(".body")).to_have_text(bodies)
             await expect(words).to_have_text(expected)
@@ -62,9 +62,9 @@ async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_
 
 
 async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(page: Page) -> None:
-    ready, sent = asyncio.Event(), asyncio.Event()
+    ready, event = asyncio.Event(), asyncio.Event()
     await page.route("**/conversations/new1?html=1", hold_until(ready))
-    await page.route("**/chat", hold_until(sent))
+    await page.route("**/chat", hold_until(event))
     async with page.expect_request("**/conversations/new1?html=1"):
         await page.evaluate("location.hash = 'new1'")
     await say(page, "hello")
@@ -72,7 +72,7 @@ async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(p
     async with page.expect_response("**/conversations/new1?html=1"):
         ready.set()
     await expect(page.locator(".said .words")).to_have_text(["hello"])
-    sent.set()
+    event.set()
     await expect(page.locator(".body")).to_have_text("You said: hello")
     await expect(page.locator("#welcome")).to_be_hidden()
     await expect(page.locator("#list")).not_to_contain_text("No messages yet")
@@ -196,12 +196,12 @@ async def test_a_notice_stays_until_it_is_no_longer_true(page: Page) -> None:
 
 
 async def test_a_second_visit_loads_no_file_of_the_page_again(ponte: WebPonte, page: Page) -> None:
-    loaded = """performance.getEntriesByType("resource").filter(
+    text = """performance.getEntriesByType("resource").filter(
         one => one.transferSize > 0 && /[.](js|css|svg)$/.test(one.name)).map(one => one.name)"""
-    assert len(await page.evaluate(loaded)) > 10
+    assert len(await page.evaluate(text)) > 10
     await page.goto("about:blank")
     await visit(page, ponte.web.address)
-    assert await page.evaluate(loaded) == []
+    assert await page.evaluate(text) == []
 
 
 def file(name: str, size: int) -> FilePayload:
@@ -211,10 +211,10 @@ def file(name: str, size: int) -> FilePayload:
 async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
     ponte: WebPonte, page: Page
 ) -> None:
-    sent: list[str] = []
+    requests: list[str] = []
 
     def on_request(request: Request) -> None:
-        sent.append(f"{request.method} {request.url}")
+        requests.append(f"{request.method} {request.url}")
 
     page.on("request", on_request)
     refusal = page.locator("#refused")
@@ -254,7 +254,7 @@ async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
     await expect(page.locator("#attached bdi")).to_have_count(0)
     assert [one.name for one in ponte.rows[1].message.attachments] == ["small.txt"] * 2
     page.remove_listener("request", on_request)
-    assert [one for one in sent if one.startswith("POST")] == [f"POST {ponte.web.address}/chat"]
+    assert [one for one in requests if one.startswith("POST")] == [f"POST {ponte.web.address}/chat"]
 
 
 async def test_too_many_files_and_too_many_bytes_are_refused_too(page: Page) -> None:

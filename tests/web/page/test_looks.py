@@ -43,8 +43,8 @@ async def ponte() -> AsyncIterator[WebPonte]:
         card = Card(
             "abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny")
         )
-        failed = turn.message.text == "fail"
-        return Answer(TEXT, "failed" if failed else "done", cards=() if failed else (card,))
+        is_failed = turn.message.text == "fail"
+        return Answer(TEXT, "failed" if is_failed else "done", cards=() if is_failed else (card,))
 
     ponte = WebPonte(script)
     ponte.board.parts = [Health("model", "on", "the demo model"), Health("slack", "off", "no")]

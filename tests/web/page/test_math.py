@@ -26,19 +26,19 @@ $\frac{1}{$ and $\href{javascript:alert(1)}{x}$ and $\def\a{\a\a}\a$
 
 
 async def test_formulas_are_shown_and_fetched_only_then(ponte: WebPonte, page: Page) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
 
     def on_request(request: Request) -> None:
-        asked.append(request.url.rpartition("/")[2])
+        questions.append(request.url.rpartition("/")[2])
 
     page.on("request", on_request)
     await say(page, "prices are $5 and $10")
     await expect(page.locator(".body")).to_have_count(1)
-    assert "math.js" not in asked
+    assert "math.js" not in questions
     ponte.answers(Answer(TEXT))
     await say(page, "math?")
     await expect(page.locator("math")).to_have_count(4)
-    assert {"math.js", "math.css", "temml.min.js"} <= set(asked)
+    assert {"math.js", "math.css", "temml.min.js"} <= set(questions)
     page.remove_listener("request", on_request)
     await expect(page.locator("math mfrac")).to_have_count(1)
     await expect(page.locator(".body").last).to_contain_text("Prices are $5 and $10.")

@@ -23,7 +23,7 @@ async def test_plots_are_shown_and_open_large_code_unfolds_and_other_files_are_l
     ponte: WebPonte, page: Page
 ) -> None:
     code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
-    made = {
+    definition = {
         "plot.png": ("image/png", PNG),
         "x.html": ("text/html", b"<script>"),
         "code.py": ("text/x-python", code.encode()),
@@ -31,21 +31,22 @@ async def test_plots_are_shown_and_open_large_code_unfolds_and_other_files_are_l
 
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author
-        stored = [
-            await ponte.files.put("e", name, *each, owner, where) for name, each in made.items()
+        records = [
+            await ponte.files.put("e", name, *each, owner, where)
+            for name, each in definition.items()
         ]
-        return Answer("Here.", files=tuple(stored))
+        return Answer("Here.", files=tuple(records))
 
     ponte.script = script
     await say(page, "draw")
     image = page.get_by_role("img", name="plot.png")
     await expect(image).to_be_visible()
     assert await image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
-    shown = page.locator(".ran pre")
-    await expect(shown).to_be_hidden()
+    view = page.locator(".ran pre")
+    await expect(view).to_be_hidden()
     await page.get_by_text("Code that ran").click()
-    await expect(shown).to_have_text(code)
-    await expect(shown).to_be_visible()
+    await expect(view).to_have_text(code)
+    await expect(view).to_be_visible()
     assert await page.title() != "owned"
     for name in ("x.html", "code.py"):
         async with page.expect_download() as download:
@@ -74,10 +75,10 @@ async def test_hostile_markdown_and_file_names_do_nothing(ponte: WebPonte, page:
         return Answer(HOSTILE, cards=(card,), files=(File("f", name, "image/svg+xml", 1),))
 
     ponte.script = script
-    asked: list[str] = []
+    questions: list[str] = []
 
     def on_request(request: Request) -> None:
-        asked.append(request.url)
+        questions.append(request.url)
 
     page.on("request", on_request)
     await page.set_input_files("#files", FilePayload(name=name, mimeType="x/y", buffer=b"1"))
@@ -90,4 +91,4 @@ async def test_hostile_markdown_and_file_names_do_nothing(ponte: WebPonte, page:
     assert await foreign.count() == 0
     assert await page.locator("main img").count() == 0
     page.remove_listener("request", on_request)
-    assert all(url.startswith(ponte.web.address) for url in asked)
+    assert all(url.startswith(ponte.web.address) for url in questions)

@@ -106,10 +106,10 @@ async def test_quick_commands_are_in_the_language_of_the_browser(
 async def test_the_result_of_one_that_was_approved_is_a_message(
     ponte: WebPonte, page: Page
 ) -> None:
-    asked = Card("abc234", "proposal", "Run Echo", "Requested by you.", (), ("approve", "deny"))
+    card = Card("abc234", "proposal", "Run Echo", "Requested by you.", (), ("approve", "deny"))
 
     ponte.answers(
-        Answer("Shall I?", cards=(asked,)),
+        Answer("Shall I?", cards=(card,)),
         click=Answer("Done.\n\n```json\n[1]\n```", has_own_post=True),
     )
     await say(page, "echo")

@@ -42,9 +42,9 @@ def test_the_page_has_no_inline_script_or_style() -> None:
 def test_every_word_of_the_page_is_in_the_catalogue() -> None:
     html = (PAGE_FOLDER / "index.html").read_text("utf-8")
     scripts = own_scripts()
-    marked = set(re.findall(r'data-say(?:-label|-hint)?="(\w+)"', html))
-    said = set(re.findall(r'\bsay\("(\w+)"', scripts))
-    assert marked | said <= PAGE_SENTENCES.keys()
+    values = set(re.findall(r'data-say(?:-label|-hint)?="(\w+)"', html))
+    message = set(re.findall(r'\bsay\("(\w+)"', scripts))
+    assert values | message <= PAGE_SENTENCES.keys()
     for key, text in re.findall(r'data-say="(\w+)"[^>]*>([^<]+)<', html):
         assert text == PAGE_SENTENCES[key]
     for key, text in re.findall(r'data-say-label="(\w+)"[^>]*aria-label="([^"]+)"', html):

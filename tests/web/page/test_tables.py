@@ -65,15 +65,15 @@ AMOUNTS = RowsResult(
 
 
 async def script(turn: Turn) -> Answer:
-    asked = turn.message.text
-    if asked.isdigit():
-        return Answer(f"Here they are:\n\n{table(int(asked))}")
-    if asked == "sums":
+    text = turn.message.text
+    if text.isdigit():
+        return Answer(f"Here they are:\n\n{table(int(text))}")
+    if text == "sums":
         return Answer(AMOUNTS.to_markdown(), placed=(Placed(AMOUNTS.to_markdown(), AMOUNTS),))
-    if asked == "sales":
+    if text == "sales":
         chart = Chart("bar", "Sales", ("a", "b"), (Series("Sum", (9.0, 10.0), ("9", "10")),))
-        placed = (Placed(SIZES.to_markdown(), SIZES), Placed(chart.to_markdown(), chart))
-        return Answer("\n\n".join(each.text for each in placed), placed=placed)
+        places = (Placed(SIZES.to_markdown(), SIZES), Placed(chart.to_markdown(), chart))
+        return Answer("\n\n".join(each.text for each in places), placed=places)
     cells = dict(zip(HEADS, CELLS, strict=True))
     rows = [card_row(cells, {**cells, "City": "Porto"})] * 3
     return Answer(

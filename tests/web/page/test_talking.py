@@ -37,11 +37,11 @@ async def test_text_streams_in_and_is_rendered(ponte: WebPonte, page: Page) -> N
 
 
 async def test_a_restart_in_mid_answer_shows_it_once(ponte: WebPonte, page: Page) -> None:
-    begun = asyncio.Event()
+    start_event = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
         await turn.show("Half of")
-        begun.set()
+        start_event.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -51,7 +51,7 @@ async def test_a_restart_in_mid_answer_shows_it_once(ponte: WebPonte, page: Page
     ponte.script = cut_off
     await say(page, "work")
     await expect(page.locator(".body")).to_have_text("Half of")
-    await begun.wait()
+    await start_event.wait()
     ponte.script = whole
     await ponte.restart()
     await expect(page.locator(".body")).to_have_text(["Half of it, and the rest."])
@@ -83,14 +83,14 @@ async def test_a_message_written_while_the_server_is_away_is_one_turn(
 async def test_the_stop_button_ends_a_turn_which_can_be_asked_again(
     ponte: WebPonte, page: Page
 ) -> None:
-    stopped = asyncio.Event()
+    event = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "stop":
-            stopped.set()
+            event.set()
             return Answer("Stopped.")
         await turn.show("Working on")
-        await stopped.wait()
+        await event.wait()
         return Answer("Working on", "stopped")
 
     ponte.script = script

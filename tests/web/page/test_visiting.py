@@ -62,22 +62,22 @@ async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page
     await page.keyboard.press("Shift+Enter")
     assert await page.input_value("#text") == "two lines\n"
     await page.evaluate("document.activeElement.blur()")
-    reached = set()
+    values = set()
     await expect(page.locator("#options")).to_be_visible()
     for _ in range(40):
         await page.keyboard.press("Tab")
-        reached.add(
+        values.add(
             await page.evaluate("document.activeElement.id || document.activeElement.className")
         )
-    named = "search options new approve deny text attach send at"
-    assert set(named.split()) <= reached
+    text = "search options new approve deny text attach send at"
+    assert set(text.split()) <= values
 
 
 async def test_one_click_opens_it_and_the_token_stays_nowhere(ponte: WebPonte, tab: Page) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
 
     def on_request(request: Request) -> None:
-        asked.append(request.url)
+        questions.append(request.url)
 
     tab.on("request", on_request)
     await visit(tab, ponte.link)
@@ -85,12 +85,12 @@ async def test_one_click_opens_it_and_the_token_stays_nowhere(ponte: WebPonte, t
     await expect(tab.get_by_role("dialog")).to_be_hidden()
     assert ponte.token not in tab.url
     tab.remove_listener("request", on_request)
-    assert not any(ponte.token in url for url in asked)
+    assert not any(ponte.token in url for url in questions)
     (cookie,) = await tab.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
     assert ponte.token not in str(cookie)
-    kept = "JSON.stringify([history.state, {...localStorage}, {...sessionStorage}])"
-    assert ponte.token not in await tab.evaluate(kept)
+    text = "JSON.stringify([history.state, {...localStorage}, {...sessionStorage}])"
+    assert ponte.token not in await tab.evaluate(text)
     await tab.goto(ponte.web.address)
     await expect(tab.locator(".body")).to_have_text("You said: in")
 
@@ -126,8 +126,8 @@ async def test_a_person_signs_in_without_the_link(ponte: WebPonte, tab: Page) ->
     await tab.route("**/quick-commands", late, times=1)
     script = await tab.locator("script").get_attribute("src") or ""
     module = script.replace("ponte.js", "server.js")
-    asked = f"import('{module}').then(server => server.request('/quick-commands'))"
-    await tab.evaluate(f"window.refused = {asked}.catch(() => true), null")
+    text = f"import('{module}').then(server => server.request('/quick-commands'))"
+    await tab.evaluate(f"window.refused = {text}.catch(() => true), null")
     await came.wait()
     await token.fill(ponte.token)
     await tab.keyboard.press("Enter")

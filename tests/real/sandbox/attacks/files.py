@@ -53,43 +53,43 @@ def times_outside(outside: Outside) -> str:
 
 def write_to_system(outside: Outside) -> str:
     for folder in ("", "/usr", "/usr/bin", "/usr/lib", "/etc", "/dev", "/proc", "/var/tmp", "/run"):
-        if said := _writes(folder + "/ponte-attack"):
-            return said
+        if message := _writes(folder + "/ponte-attack"):
+            return message
     return ""
 
 
 def write_to_environment(outside: Outside) -> str:
     for folder in [os.path.dirname(sys.executable), *filter(os.path.isdir, sys.path)]:
-        if said := _writes(folder + "/sitecustomize.py"):
-            return said
+        if message := _writes(folder + "/sitecustomize.py"):
+            return message
     return ""
 
 
 def write_to_programs(outside: Outside) -> str:
     for path in (sys.modules["inside"].__file__ or "", sys.argv[0]):
-        if said := _writes(path):
-            return said
+        if message := _writes(path):
+            return message
     return ""
 
 
 def system_settings(outside: Outside) -> str:
     for path in ("core_pattern", "modprobe", "hostname", "randomize_va_space", "panic"):
-        if said := _writes("/proc/sys/kernel/" + path, b"0"):
-            return said
+        if message := _writes("/proc/sys/kernel/" + path, b"0"):
+            return message
     return _writes("/proc/sysrq-trigger", b"")
 
 
 def control_groups(outside: Outside) -> str:
     for path in ("/sys/fs/cgroup/cgroup.procs", "/sys/kernel/mm/ksm/run", "/sys/power/state"):
-        if said := _writes(path, b""):
-            return said
+        if message := _writes(path, b""):
+            return message
     return ""
 
 
 def devices(outside: Outside) -> str:
     for name in ("kvm", "fuse", "net/tun", "vda", "sda", "loop-control", "uinput", "vhost-net"):
-        if said := _writes("/dev/" + name, b""):
-            return said
+        if message := _writes("/dev/" + name, b""):
+            return message
     return ""
 
 

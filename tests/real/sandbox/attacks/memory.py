@@ -25,13 +25,13 @@ MiB = 1 << 20
 
 
 def many_pieces(outside: Outside) -> str:
-    kept = [mmap.mmap(-1, 16 * MiB) for _ in range(outside["memory"] // (16 * MiB))]
-    return f"mapped the cap in {len(kept)} pieces"
+    memory = [mmap.mmap(-1, 16 * MiB) for _ in range(outside["memory"] // (16 * MiB))]
+    return f"mapped the cap in {len(memory)} pieces"
 
 
 def many_small(outside: Outside) -> str:
-    kept = [[bytes(1000) for _ in range(1024)] for _ in range(outside["memory"] // MiB)]
-    return f"took {len(kept)} MiB in small objects"
+    memory = [[bytes(1000) for _ in range(1024)] for _ in range(outside["memory"] // MiB)]
+    return f"took {len(memory)} MiB in small objects"
 
 
 def by_break(outside: Outside) -> str:
@@ -48,15 +48,15 @@ def by_growing(outside: Outside) -> str:
 
 def by_shared_memory(outside: Outside) -> str:
     """As much as its memory file system gives, which is small."""
-    kept, size = [], 0
+    memory, size = [], 0
     with suppress(OSError, MemoryError):
         while size <= 4 * 64 * MiB:
-            kept.append(shared_memory.SharedMemory(create=True, size=16 * MiB))
+            memory.append(shared_memory.SharedMemory(create=True, size=16 * MiB))
             ctypes.memset(
-                ctypes.addressof(ctypes.c_char.from_buffer(kept[-1].buf or b"")), 1, 16 * MiB
+                ctypes.addressof(ctypes.c_char.from_buffer(memory[-1].buf or b"")), 1, 16 * MiB
             )
             size += 16 * MiB
-    for each in kept:
+    for each in memory:
         each.unlink()
     return f"took {size} beside the cap" if size > 64 * MiB else ""
 
@@ -79,30 +79,30 @@ def by_stacks(outside: Outside) -> str:
 def by_pipes(outside: Outside) -> str:
     """Pipes of the largest size that is given without asking."""
     size = 0
-    kept = []
+    memory = []
     with suppress(OSError):
         while size < 512 * MiB:
-            read, write = os.pipe()
-            kept += [read, write]
+            reader, write = os.pipe()
+            memory += [reader, write]
             libc.fcntl(write, 1031, MiB)
             os.set_blocking(write, False)
             size += os.write(write, bytes(MiB))
-    for each in kept:
+    for each in memory:
         os.close(each)
     return f"holds {size} in pipes" if size > 64 * MiB else ""
 
 
 def by_temporary_files(outside: Outside) -> str:
     """In each place that can be written, until it is full or beyond what all may hold."""
-    size, made = 0, []
+    size, results = 0, []
     for folder in (".", os.environ["TMPDIR"], "/dev/shm", "/dev", "/", "/run", "/var"):
         with suppress(OSError):
             for number in range(16):
-                made.append(f"{folder}/fill{number}")
-                with open(made[-1], "wb", buffering=0) as file:
+                results.append(f"{folder}/fill{number}")
+                with open(results[-1], "wb", buffering=0) as file:
                     for _ in range(8):
                         size += file.write(bytes(8 * MiB))
-    for path in made:
+    for path in results:
         with suppress(OSError):
             os.unlink(path)
     return f"wrote {size}" if size > outside["disk"] + 64 * MiB else ""
@@ -146,8 +146,8 @@ def by_locks(outside: Outside) -> str:
     lock = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
     with open("locked", "wb+") as one, open("locked", "rb+") as other:
         fcntl.fcntl(one, fcntl.F_SETLK, lock)
-        found = struct.unpack("@hhqqi4x", fcntl.fcntl(other, 36, lock))  # F_OFD_GETLK
-    return "holds a record lock" if found[0] != fcntl.F_UNLCK else ""
+        match = struct.unpack("@hhqqi4x", fcntl.fcntl(other, 36, lock))  # F_OFD_GETLK
+    return "holds a record lock" if match[0] != fcntl.F_UNLCK else ""
 
 
 def by_locks_of_files(outside: Outside) -> str:
@@ -158,37 +158,37 @@ def by_locks_of_files(outside: Outside) -> str:
 
 
 def by_timers(outside: Outside) -> str:
-    made: list[int] = []
+    results: list[int] = []
     timer = ctypes.c_int()
-    while len(made) < 5_000:
+    while len(results) < 5_000:
         if libc.syscall(222 if INTEL else 107, 1, None, ctypes.byref(timer)) < 0:
             break
-        made.append(timer.value)
-    for each in made:
+        results.append(timer.value)
+    for each in results:
         libc.syscall(226 if INTEL else 111, each)
-    return f"made {len(made)} timers" if len(made) > 1_000 else ""
+    return f"made {len(results)} timers" if len(results) > 1_000 else ""
 
 
 def open_files_of_threads(outside: Outside) -> str:
     """Each with a table of its own (CLOSE_RANGE_UNSHARE), where the limit begins anew."""
-    counted: queue.SimpleQueue[int] = queue.SimpleQueue()
+    simple_queue: queue.SimpleQueue[int] = queue.SimpleQueue()
     end = threading.Event()
 
     def hoard() -> None:
-        kept: list[int] = []
+        memory: list[int] = []
         libc.close_range(900, 900, 2)
         with suppress(OSError):
-            while len(kept) < 200:
-                kept += [os.dup(0)]
-        counted.put(len(kept))
+            while len(memory) < 200:
+                memory += [os.dup(0)]
+        simple_queue.put(len(memory))
         end.wait()
-        for each in kept:
+        for each in memory:
             os.close(each)
 
     threads = [threading.Thread(target=hoard) for _ in range(4)]
     for each in threads:
         each.start()
-    count = sum(counted.get() for _ in threads)
+    count = sum(simple_queue.get() for _ in threads)
     end.set()
     for each in threads:
         each.join()
@@ -196,12 +196,12 @@ def open_files_of_threads(outside: Outside) -> str:
 
 
 def open_files(outside: Outside) -> str:
-    kept: list[int] = []
+    memory: list[int] = []
     with suppress(OSError):
-        while len(kept) < 5000:
-            kept += [os.dup(0)]
-    count = len(kept)
-    for each in kept:
+        while len(memory) < 5000:
+            memory += [os.dup(0)]
+    count = len(memory)
+    for each in memory:
         os.close(each)
     return f"opened {count}" if count > 256 else ""
 

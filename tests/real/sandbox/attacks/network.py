@@ -19,14 +19,14 @@ SOCKET = 41 if platform.machine() == "x86_64" else 198
 
 
 def every_family(outside: Outside) -> str:
-    made = []
+    results = []
     for family in range(46):
         for kind in (1, 2, 3, 5):
             file = libc.socket(family, kind, 0)
             if file >= 0:
-                made.append((family, kind))
+                results.append((family, kind))
                 os.close(file)
-    return f"made {made}" if made else ""
+    return f"made {results}" if results else ""
 
 
 def to_this_machine_by_6(outside: Outside) -> str:
@@ -88,8 +88,8 @@ def by_queue_of_kernel(outside: Outside) -> str:
 
 def message_queue(outside: Outside) -> str:
     number = 240 if SOCKET == 41 else 180
-    made = libc.syscall(number, b"ponte", os.O_CREAT | os.O_RDWR, 0o600, None)
-    return "made a message queue" if made >= 0 else ""
+    result = libc.syscall(number, b"ponte", os.O_CREAT | os.O_RDWR, 0o600, None)
+    return "made a message queue" if result >= 0 else ""
 
 
 EXPRESSIONS: dict[str, Callable[[Outside], object]] = {

@@ -45,15 +45,15 @@ def fork_on_borrowed_memory(outside: Outside) -> str:
 
 
 def fork_bomb(outside: Outside) -> str:
-    made = 0
+    result_count = 0
     for _ in range(50):
         try:
             if os.fork() == 0:
                 signal.pause()
-            made += 1
+            result_count += 1
         except OSError:
             break
-    return f"made {made} processes" if made else ""
+    return f"made {result_count} processes" if result_count else ""
 
 
 def clone_by_structure(outside: Outside) -> str:
@@ -124,14 +124,14 @@ def signal_by_queue(outside: Outside) -> str:
 
 def signal_by_file(outside: Outside) -> str:
     """The kernel sends SIGIO, or any other signal, to the owner of a pipe."""
-    read, _ = os.pipe()
-    fcntl.fcntl(read, 8, outside["bot"])
+    reader, _ = os.pipe()
+    fcntl.fcntl(reader, 8, outside["bot"])
     return "made the bot the owner of a pipe"
 
 
 def signal_by_file_control(outside: Outside) -> str:
-    read, _ = os.pipe()
-    fcntl.ioctl(read, 0x8901, outside["bot"].to_bytes(4, sys.byteorder))
+    reader, _ = os.pipe()
+    fcntl.ioctl(reader, 0x8901, outside["bot"].to_bytes(4, sys.byteorder))
     return "made the bot the owner of a pipe"
 
 

@@ -32,13 +32,13 @@ def parent_environment(outside: Outside) -> str:
 
 
 def every_environment(outside: Outside) -> str:
-    found = [pid for pid in _pids() if _says(outside, f"/proc/{pid}/environ")]
-    return f"read the environment of {found}" if found else ""
+    matches = [pid for pid in _pids() if _says(outside, f"/proc/{pid}/environ")]
+    return f"read the environment of {matches}" if matches else ""
 
 
 def every_command_line(outside: Outside) -> str:
-    seen = [pid for pid in _pids() if pid not in (1, os.getpid())]
-    return f"sees processes {seen}" if seen else ""
+    events = [pid for pid in _pids() if pid not in (1, os.getpid())]
+    return f"sees processes {events}" if events else ""
 
 
 def bot_memory(outside: Outside) -> str:
@@ -59,8 +59,8 @@ def parent_memory(outside: Outside) -> str:
 
 
 def files_of_bot(outside: Outside) -> str:
-    found = os.listdir(f"/proc/{outside['bot']}/fd")
-    return f"listed the bot's files: {found}"
+    match = os.listdir(f"/proc/{outside['bot']}/fd")
+    return f"listed the bot's files: {match}"
 
 
 def kernel_memory(outside: Outside) -> str:
@@ -117,8 +117,8 @@ def file_by_link_of_descriptor(outside: Outside) -> str:
     try:
         for old, folder, flag in ((f"/proc/self/fd/{file}", -100, 0x400), ("", file, 0x1000)):
             libc.linkat(folder, old.encode(), -100, b"linked", flag)
-            if said := _says(outside, "linked"):
-                return said
+            if message := _says(outside, "linked"):
+                return message
     finally:
         os.close(file)
     return ""
@@ -148,8 +148,8 @@ def folders_of_others(outside: Outside) -> str:
 
 def folders_of_other_kernels(outside: Outside) -> str:
     above = os.path.dirname(os.path.dirname(os.getcwd()))
-    found = [name for name in os.listdir(above) if name.startswith("session")]
-    return f"listed {found}" if found else ""
+    matches = [name for name in os.listdir(above) if name.startswith("session")]
+    return f"listed {matches}" if matches else ""
 
 
 def watching_files(outside: Outside) -> str:
@@ -162,8 +162,8 @@ def watching_files(outside: Outside) -> str:
 
 def open_descriptors(outside: Outside) -> str:
     """Only 0, 1, 2 and the two pipes: nothing was inherited from the bot."""
-    found = [number for number in range(1024) if _is_open(number)]
-    return f"has {found}" if len(found) > 5 else ""
+    matches = [number for number in range(1024) if _is_open(number)]
+    return f"has {matches}" if len(matches) > 5 else ""
 
 
 def descriptors_are_pipes(outside: Outside) -> str:

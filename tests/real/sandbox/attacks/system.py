@@ -37,8 +37,8 @@ def restart(outside: Outside) -> str:
 
 def unknown_calls(outside: Outside) -> str:
     for number in (*range(470, 520), 1000, 9999):
-        if said := _call_kernel(number, 0, 0, 0, 0, 0, 0):
-            return said
+        if kernel := _call_kernel(number, 0, 0, 0, 0, 0, 0):
+            return kernel
     return ""
 
 
@@ -59,10 +59,10 @@ def calls_of_x32(outside: Outside) -> str:
 
 def splice_pages(outside: Outside) -> str:
     """What wrote into files that could only be read, in CVE-2022-0847."""
-    (read, full), (_, empty) = os.pipe(), os.pipe()
+    (reader, full), (_, empty) = os.pipe(), os.pipe()
     os.write(full, b"x")
     number = 275 if INTEL else 76
-    return _call_kernel(number, read, None, empty, None, 1, 0)
+    return _call_kernel(number, reader, None, empty, None, 1, 0)
 
 
 def read_ahead_of_time(outside: Outside) -> str:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 def forged_end_with_the_runs_name(outside: Outside) -> None:
     """The name lies somewhere in this process's memory; whoever finds it harms only itself."""
-    for found in gc.get_objects():
-        if isinstance(found, dict) and isinstance(found.get("run"), str):
-            _send({"done": found["run"], "value": "forged", "error": ""})
+    for objects in gc.get_objects():
+        if isinstance(objects, dict) and isinstance(objects.get("run"), str):
+            _send({"done": objects["run"], "value": "forged", "error": ""})
 
 
 def forged_file_without_name(outside: Outside) -> None:
@@ -87,9 +87,9 @@ def swap_pipes(outside: Outside) -> None:
 
 
 def replace_input(outside: Outside) -> None:
-    read, write = os.pipe()
+    reader, write = os.pipe()
     os.write(write, json.dumps({"run": "x", "code": "1"}).encode() + b"\n")
-    os.dup2(read, 0)
+    os.dup2(reader, 0)
 
 
 def results_by_symbolic_link(outside: Outside) -> None:
@@ -283,9 +283,9 @@ def _write(data: bytes) -> None:
                 os.set_blocking(number, False)
                 os.write(number, data)
     with suppress(OSError):
-        sent = 0
-        while sent < len(data):
-            sent += os.write(frames, data[sent:])
+        request_count = 0
+        while request_count < len(data):
+            request_count += os.write(frames, data[request_count:])
 
 
 EXPRESSIONS: dict[str, Callable[[Outside], object]] = {
