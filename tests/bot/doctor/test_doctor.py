@@ -129,7 +129,7 @@ async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer)
     assert "has no OpenAI API at this URL (HTTP 404). Check OPENAI_BASE_URL" in parts
     server.status = 503
     assert (await doctor(tmp_path, **options)).parts["model"].endswith("responded with HTTP 503")
-    for server.listed in (["not", "a", "list of models"], "<html><body>Welcome</body></html>"):
+    for server.listed in ("a text", "<html><body>Welcome</body></html>"):
         server.status = 200
         parts = (await doctor(tmp_path, **options)).parts["model"]
         assert parts.startswith("FAIL")
