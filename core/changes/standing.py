@@ -170,10 +170,8 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
             if isinstance(objection, NotKnown):
                 return replace(objection, id=standing.id)
             if isinstance(objection, str):
-                code, sentence = (
-                    objection,
-                    REFUSAL_SENTENCES.get(objection, standing.admin_sentence),
-                )
+                code = objection
+                sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
                 objection = Verdict(False, sentence, right="approve")
             if objection.is_unknown:
                 return NotKnown(objection.right, standing.id)

@@ -19,7 +19,7 @@ from tests.sources import walk_nodes
 TOLD = frozenset(
     {
         "adapters/discord/connection.py", "adapters/slack/adapter.py", "adapters/slack/setup.py",
-        "bot/cli/client.py", "core/money/allowances.py", "core/changes/approval.py",
+        "bot/cli/client.py", "core/money/allowances.py", "core/changes/standing.py",
         "core/chat/incoming.py", "core/turn/run.py", "core/base/http.py",
         "core/people/policy.py", "core/people/rules.py", "core/tools/code/local.py",
         "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",

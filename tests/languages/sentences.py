@@ -51,7 +51,7 @@ LAZY = {
     "core/base/text.py": {"TRUNCATION_NOTE"},
     "core/tools/code/environment.py": {"_CAUSES", "_LACKS", "SETTING_UP"},
     "core/tools/code/sandbox/sandbox.py": {"_RECOGNISED"},
-    "core/changes/approval.py": {"_GUESTS"},
+    "core/changes/standing.py": {"REFUSAL_SENTENCES"},
     "core/chat/approval_notices.py": {"CARD_STATES", "_DIRECT", "_ELSEWHERE"},
     "core/turn/commands.py": {"_LEFT", "_PERHAPS"},
     "core/turn/explanations.py": {"PART_NAMES"},

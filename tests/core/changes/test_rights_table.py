@@ -133,6 +133,15 @@ def test_the_table_of_rights_is_what_the_rules_say() -> None:
     assert build_table() in ARCHITECTURE.read_text("utf-8"), build_table()
 
 
+def test_each_code_has_a_sentence() -> None:
+    judgments = [rule(standing) for standing in STANDINGS.values() for rule in DEEDS.values()]
+    codes = {one.code for one in judgments if isinstance(one, RuleRefusal)}
+    # The sentence of the former is the kind's, that of the latter the right's.
+    assert codes - REFUSAL_SENTENCES.keys() == {"needs_admin", "no_right"}
+    # A lost right of the asker has the code of every right that is missing.
+    assert REFUSAL_SENTENCES.keys() - codes == {"asker_lacks_right"}
+
+
 def test_a_rule_asks_nobody() -> None:
     assert not [name for name, rule in DEEDS.items() if inspect.iscoroutinefunction(rule)]
     assert "await" not in inspect.getsource(rules)
