@@ -73,7 +73,8 @@ UNITS = [
     "{", '{"a":', "[1,", "a", "A", "- [ ] ", "a. ", '."', "\x1b[", "\x1b]", "xoxb-", "sk-", "eyJ",
     "Bearer ", "://a:", "aaaaaaaaaaaaaaaaaaaaaaaa.", "@here ", "@everyone", "sandbox:/",
     "[a](sandbox:", "host='", "quick-command ", "400: ",
-    "<think>", "\n<think>", "</think>", "<think>x</think>\n",
+    "<think>", "\n<think>", "</think>", "<think>x</think>\n", "`<think>", "` `` <tool_call> ",
+    "    <think>\n", "<code><think>", '{"name": ', "[a(", "to=functions.",
 ]  # fmt: skip
 RICH = """# Title
 

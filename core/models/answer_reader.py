@@ -3,8 +3,9 @@
 Servers that have no parser for a model send its thoughts as text, between tags such as
 `<think>` and `</think>` (Ollama, llama.cpp, vLLM and others). Tags count where models write them:
 
-- An opening tag begins a thought at the start of a line, outside code. Without its closing tag it
-  is a thought to the end at the start of an answer, and text everywhere else.
+- An opening tag begins a thought at the start of a line, outside code; one such as `<|think|>`
+  anywhere. Without its closing tag it is a thought to the end at the start of an answer, and text
+  everywhere else.
 - A closing tag without an opening one ends a thought that began with the answer: some templates put
   the opening tag into the prompt. A tag between spaces in the middle of a line is text, and so is
   any tag in code, and a closing tag after the first thought.
@@ -54,17 +55,35 @@ from core.base.openai import (
     read_object,
     read_word,
 )
-from core.base.text import Fence, PieceJoiner, fence_after_line
+from core.base.text import PieceJoiner
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
-from core.models.written_calls import OPENINGS, read_written_calls
+from core.models.written_calls import (
+    MAX_BARE_CALL_CHARACTERS,
+    OPENINGS,
+    GrowingCode,
+    read_bare_calls,
+    read_written_calls,
+)
 from core.money.usage import parse_usage
 
-_NAMES = (
-    "think", "thinking", "thought", "thoughts", "reasoning", "seed:think", "mm:think",
-    "antthinking", "thought_process", "scratchpad",
-)  # fmt: skip
-_FINAL = ("<|channel|>final<|message|>", "<|start|>assistant<|channel|>final<|message|>")
+_NAMES = """\
+think
+thinking
+thought
+thoughts
+reasoning
+seed:think
+mm:think
+antthinking
+thought_process
+scratchpad
+""".splitlines()
+_FINAL = tuple(
+    f"{start}<|channel|>final{form}<|message|>"
+    for start in ("", "<|start|>assistant")
+    for form in ("", " <|constrain|>json", "<|constrain|>json")
+)
 TAGS: dict[str, tuple[str, ...]] = {
     # Some models open one of these and close another.
     **dict.fromkeys((f"<{name}>" for name in _NAMES), tuple(f"</{name}>" for name in _NAMES)),
@@ -79,23 +98,41 @@ TAGS: dict[str, tuple[str, ...]] = {
 }
 """The closing tags of each opening tag, in lower case."""
 _MARKS = (
-    *_FINAL, "<|channel|>commentary<|message|>",
-    "<|start|>assistant<|channel|>commentary<|message|>", "<|end|>", "<|return|>", "<|call|>",
-    "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end_of_turn|>",
-    "<end_of_turn>", "<｜end▁of▁sentence｜>", "<|begin_of_box|>", "<|end_of_box|>",
-)  # fmt: skip
+    *_FINAL,
+    *"""\
+<|channel|>commentary<|message|>
+<|start|>assistant<|channel|>commentary<|message|>
+<|end|>
+<|return|>
+<|call|>
+<|im_end|>
+<|eot_id|>
+<|endoftext|>
+<|end_of_text|>
+<|end_of_turn|>
+<end_of_turn>
+<｜end▁of▁sentence｜>
+<|begin_of_box|>
+<|end_of_box|>
+""".splitlines(),
+)
 """Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
 _ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for tag in closings)}
 _TAG = re.compile("|".join(map(re.escape, sorted(_ALL_TAGS))), re.IGNORECASE)
-_TAG_BEGIN = re.compile(r"[<\[◁]")
+_TAG_BEGIN = re.compile(f"[{re.escape(''.join({tag[0] for tag in _ALL_TAGS}))}]", re.IGNORECASE)
 _BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
 _MAX_TAG_CHARACTERS = max(map(len, _BEGINNINGS)) + 1
 _SPACE = re.compile(r"\s*")
+_MENTION = re.compile(r"[ \xa0\u202f\"'(*_“‘«„‹「][ \xa0\u202f\"').,:;!?*_”’»›」](?![{\[<])")
+"""Characters around a tag that a sentence mentions."""
 MAX_BLANK_CHARACTERS = 500
 """Spaces at the start of an answer that wait for what follows them."""
-_MAX_FENCE_LINE_CHARACTERS = 200
-"""Characters of a line in which the mark of a code block is looked for."""
+_BARE_CALL = re.compile(
+    r'\s*(?:\{\s*"(?:name|type|function|tool_name)"\s*:|\[\s*(?:\{\s*"(?:name|type)"\s*:|[\w.]+\()'
+    r'|(?:\{[\s"a-z_]{0,20}|\[[\s\w."{]{0,80})\Z)'
+)
+"""The beginning of an answer that may be nothing but a call. It is shown once that is known."""
 
 
 def remove_thoughts(text: str) -> str:
@@ -128,10 +165,7 @@ class GrowingAnswer:
         self._thought: list[str] = []
         """The parts of the open thought, with its tag."""
         self._skips_space = False
-        self._fence: Fence | None = None
-        self._line = ""
-        self._is_line_blank = True
-        self._ticks = 0
+        self._code = GrowingCode()
         self._is_blank = True
         self._last = ""
         """The last character of the text."""
@@ -163,10 +197,14 @@ class GrowingAnswer:
             if after_thought:
                 at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
                 self._skips_space = at == len(text)
+            may_be_call = self._is_blank and len(text) - at < MAX_BARE_CALL_CHARACTERS
+            if may_be_call and not is_last and _BARE_CALL.match(text, at):
+                self._held = text[at:]
+                break
             tag = _TAG.search(text, at)
-            # Whether a tag counts is decided with the character after it, so a tag at the end of
-            # the piece waits for the next one.
-            if tag is None or (tag.end() == len(text) and not is_last):
+            # Whether a tag counts is decided with what stands after it, so a tag at the end of the
+            # piece waits for the next one.
+            if tag is None or (len(text[tag.end() :].strip(" ")) == 0 and not is_last):
                 end = tag.start() if tag else len(text) if is_last else _find_tag_begin(text, at)
                 if self._is_blank and end < MAX_BLANK_CHARACTERS and not text[at:end].strip():
                     end = at
@@ -182,15 +220,29 @@ class GrowingAnswer:
             if is_closed_twice:
                 self._skips_space = True
                 continue
-            self._read_tag(tag[0], text[at : at + 1])
+            self._code.end_run()
+            if self._code.ticks:  # a tag in a code span is text, if the span ends
+                span_end = self._code.find_span_end(text, at, is_last=is_last)
+                if span_end is None:
+                    self._held = text[tag.start() :]
+                    break
+                if span_end:
+                    self._show(text[tag.start() : span_end])
+                    at = span_end
+                    continue
+                self._code.ticks = 0
+            self._read_tag(tag[0], text[at : at + 2])
             part_count = min(part_count, len(self._parts))
         return "".join(self._parts[part_count:])
 
     def end(self) -> None:
         """Add the rest of the text, once the answer has ended."""
         self.add("", is_last=True)
-        if self._closing and not self._is_blank:  # nothing closes the tag
-            self._held = "".join(self._thought)
+        thought = "".join(self._thought) if self._closing else ""
+        if not self._is_blank:  # nothing closes the tag
+            self._held = thought or self._held
+        elif call := next((m for m in _TAG.finditer(thought) if m[0].lower() in OPENINGS), None):
+            self.calls = thought[call.start() :]
         self._parts.append(self._held)
         self._held, self._closing = "", None
 
@@ -206,12 +258,13 @@ class GrowingAnswer:
         return len(text)
 
     def _read_tag(self, tag: str, after: str) -> None:
-        """Read a tag, which begins or ends a thought, is a mark, or is text. `after` is the next
-        character."""
+        """Read a tag, which begins or ends a thought, is a mark, or is text. `after` has the next
+        characters."""
         closings = TAGS.get(tag.lower(), ())
-        is_code = self._fence is not None or self._ticks % 2 == 1
-        # A sentence that mentions the tag.
-        is_mention = self._last in tuple(" \"'(") and after in tuple(" \"').,")
+        is_code = self._code.is_block and not self._is_blank
+        # A sentence that mentions the tag, or a word that ends like one.
+        is_in_word = tag[0].isalpha() and self._last.isalnum()
+        is_mention = is_in_word or _MENTION.match((self._last or "\n") + after) is not None
         is_mark = tag.lower() in _MARKS and not (is_code or is_mention)
         ends_thought = tag.lower() in _FINAL and not (self._is_blank or self.has_thoughts)
         if is_mark and not ends_thought:
@@ -219,7 +272,8 @@ class GrowingAnswer:
         if tag.lower() in OPENINGS and not (is_code or is_mention):
             self.calls = tag
             return
-        if closings and self._is_line_blank and not is_code:
+        is_special = tag.startswith("<|") and not is_mention
+        if closings and (self._code.is_line_blank or is_special) and not is_code:
             if self._is_blank:
                 self._parts.clear()
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
@@ -228,24 +282,17 @@ class GrowingAnswer:
             self._show(tag)
         else:
             self._parts.clear()
-            self.is_unopened = self.has_thoughts = self._skips_space = True
-            self._line, self._is_line_blank, self._is_blank = "", True, True
+            self.is_unopened = self.has_thoughts = self._skips_space = self._is_blank = True
+            self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
-        """Add text to the answer, and follow whether it ends inside a code block or between
-        backticks of a line: a tag there is text."""
+        """Add text to the answer, and follow whether it ends inside code: a tag there is text."""
         if not text:
             return
         self._parts.append(text)
         self._last = text[-1]
         self._is_blank = self._is_blank and not text.strip()
-        for number, line in enumerate(text.split("\n")):
-            if number:
-                self._fence = fence_after_line(self._line, self._fence, _MAX_FENCE_LINE_CHARACTERS)
-                self._line, self._is_line_blank, self._ticks = "", True, 0
-            self._line = (self._line + line)[:_MAX_FENCE_LINE_CHARACTERS]
-            self._is_line_blank = self._is_line_blank and not line.strip()
-            self._ticks += line.count("`")
+        self._code.add(text)
 
 
 def _find_tag_begin(text: str, start: int) -> int:
@@ -452,14 +499,23 @@ class AnswerReader:
 
     def _add_written_calls(self) -> None:
         """Add the calls that the model wrote into its text. Raise ModelServerFault if one cannot be
-        read, or if its tool was not offered."""
-        for markup in [_read_whole("".join(text.pieces)).calls for text in self.texts]:
-            calls = read_written_calls(markup, self._tools)
-            if markup and not (
-                calls and all(self._offered_name(name) in self._tools for name, _ in calls)
-            ):
-                raise ModelServerFault("broken", body={"code": "tool_use_failed"})
-            for number, (name, arguments) in enumerate(calls):
+        read, or if its tool was not offered. A text that is nothing but calls of offered tools is
+        one without a mark."""
+        number = 0
+        for text in self.texts:
+            growing = _read_whole("".join(text.pieces))
+            markup = growing.calls
+            calls = (
+                read_written_calls(markup, self._tools) if markup else read_bare_calls(growing.text)
+            )
+            if not calls or not all(self._offered_name(name) in self._tools for name, _ in calls):
+                if markup:
+                    raise ModelServerFault("broken", body={"code": "tool_use_failed"})
+                continue
+            if not markup:
+                text.pieces = []
+            for name, arguments in calls:
+                number += 1
                 self.add_whole_call(f"written {number}", "", name, arguments)
 
     @property

@@ -26,6 +26,7 @@ from core.base.openai import (
     read_object,
     read_word,
 )
+from core.base.text import compose_letters
 from core.domain.messages import CONTEXT_NAME, Item
 from core.domain.records import RoundRequest, ToolSpec
 from core.models.model_input import (
@@ -60,6 +61,8 @@ HISTORY_WINDOW_TOKENS = 200_000
 ANSWER_SHARE = 4
 """A quarter of the context is left for the answer, and at most `MAX_ANSWER_TOKENS`."""
 MAX_ANSWER_TOKENS = 16_000
+MAX_COMPARED_CHARACTERS = 4_000
+"""Characters of the last message in which words for tools are looked for."""
 FIXED_SHARE = 0.6
 """The share of the room for instructions and tools; the rest is for the conversation."""
 MIN_CONTEXT_TOKENS = 256
@@ -74,13 +77,14 @@ CONTEXT_KNOWN_SECONDS = 600.0
 MIN_SCALE, MAX_SCALE = 0.75, 3.0
 """Limits for the correction of estimates. Servers that dropped a part, or had it in their cache,
 count too little."""
-SIZE_FIELDS = {
-    "context_length", "context_size", "context_window", "loaded_context_length",
-    "max_context_length", "max_input_tokens", "max_model_len", "max_total_tokens", "n_ctx",
-}  # fmt: skip
+SIZE_FIELDS = re.compile(
+    r"(.*\.)?(context_(length|size|window)|(loaded|max)_context_length|n_ctx"
+    r"|max_(input_tokens|model_len|total_tokens))"
+)
 """Fields with the size: vLLM and SGLang (max_model_len), OpenRouter, Together and Moonshot
 (context_length), Novita (context_size), Groq (context_window), Mistral (max_context_length), LM
 Studio (loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
+SIZE_WORDS = re.compile(r"[0-9]{1,12}(\.0)?")
 MODEL_NAME_FIELDS = ("id", "name", "model", "model_name")
 """Fields with the name of a model in a list."""
 TOLD_SIZE_PATTERNS = (
@@ -102,26 +106,25 @@ REQUESTED_PATTERN = re.compile(r"(?i)\brequested\D{0,9}(\d[\d,]{0,11})\b")
 NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d{1,12})\b")
 """Ollama's parameter in the text of a Modelfile."""
 
-NAME_STEMS: Mapping[str, str | tuple[str, ...]] = {
-    "link": (
-        "link",
-        "connect",
-        "vincul",
-        "ligar",
-        "ligue",
-        "associ",
-        "conect",
-        "lie",
-        "reli",
-        "rattach",
-    ),
-    "unlink": ("unlink", "desvincul", "deslig", "dissoci", "délie", "détach"),
-    "create": ("creat", "add", "insert", "cri", "adicion", "insir", "cré", "ajout"),
-    "update": ("updat", "chang", "set", "atualiz", "alter", "mud", "modifi", "chang", "mets"),
-    "delete": ("delet", "remov", "exclu", "apag", "supprim", "effac"),
-    "summarize": ("sum", "count", "total", "som", "cont", "quant", "combien", "compt"),
+NAME_WORDS = {
+    "link": r"(?<!the )(un)?link|(dis)?connect|attach|assign|(des)?vincul\w+|vínculo|atribu\w+"
+    r"|(des)?li(ga|gar|gue)|(des)?conect\w+|(dis)?associ\w+|dissoci\w+|(dé)?lie[rz]?|relie[rz]?"
+    r"|(r?at|dé)tach\w+",
+    "create": r"creat\w+|add(s|ed|ing)?|insert|new|register|cri(a|e|ar|em)|adicion\w+|insir\w+"
+    r"|inser\w+|cadastr\w+|nov[oa]s?|registr(a|e|ar)|cré(e|er|ez)|ajout\w+|insèr\w+|enregistr\w+"
+    r"|nouve\w+",
+    "update": r"updat\w+|change[drsz]?|set(?! of)|put|mark|edit|rename|correct|fix|modify"
+    r"|atualiz\w+|alter(a|e|ar)?|mud(a|e|ar)|marqu?(a|e|ar|er|ez)|corri[gj]\w+|renome\w+"
+    r"|edit(a|e|ar|er|ez)|coloqu?\w+|defin(a|e|ir)|tro(ca|car|que)|modifi\w+|met[st]|mettre|mettez"
+    r"|passe[rz]?|renomm\w+",
+    "delete": r"delet\w+|remov\w+|eras\w+|drop|get rid|exclu(a|i|ir)|apag\w+|tir(a|e|ar)|elimin\w+"
+    r"|supprim\w+|effac\w+|enl[eè]v\w+|retir(a|e|ar|er|ez)",
+    "summarize": r"summar\w+|sum|count(?! me)|total\w*|how (many|much)|average|conte|contar"
+    r"|quant[oa]s?|som(a|ar|me)|média|resum\w+|combien|compte[rz]|compte(?= les)|nombre de|moyenne"
+    r"|résum\w+",
 }
-"""How the words begin by which people mean a part of a tool's name, in each language."""
+"""Words by which people mean a part of a tool's name: English, Portuguese and French. A beginning
+alone would be too little: "address" is no "add", and "conta" (account) no "contar" (to count)."""
 SIZE_KNOWN = "its context has {tokens} tokens"
 SIZE_LIMITED = "its account may use {tokens} tokens at a time, so long requests are shortened"
 SIZE_ASSUMED = (
@@ -313,10 +316,9 @@ def find_size(value: object) -> int:
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         return 0
-    named = [each for key, each in value.items() if str(key).rpartition(".")[2] in SIZE_FIELDS]
-    words = [read_word(each).removesuffix(".0") for each in named]
-    sizes = [int(each) for each in words if re.fullmatch("[0-9]{1,12}", each)]
-    sizes = [each for each in sizes if each >= MIN_CONTEXT_TOKENS]
+    named = (read_word(each) for key, each in value.items() if SIZE_FIELDS.fullmatch(str(key)))
+    numbers = (int(each.removesuffix(".0")) for each in named if SIZE_WORDS.fullmatch(each))
+    sizes = [each for each in numbers if each >= MIN_CONTEXT_TOKENS]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
 
@@ -418,11 +420,11 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     words = _words_of(*(item.text for item in items if item.role == "user"))
 
     newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
-    typed = re.findall(r"[^\W\d_]+", newest)
+    newest = compose_letters(newest[:MAX_COMPARED_CHARACTERS])
 
     def rank(tool: ToolSpec) -> tuple[int, bool, int]:
-        stems = [NAME_STEMS.get(part, part) for part in tool.name.split("_")]
-        named = sum(any(word.startswith(stem) for word in typed) for stem in stems)
+        parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_")]
+        named = sum(re.search(rf"\b({part})\b", newest) is not None for part in parts)
         shared = words & _words_of(tool.name, tool.description)
         return -named, tool.name not in used, -len(shared)
 

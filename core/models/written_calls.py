@@ -1,98 +1,199 @@
 """Tool calls that a model wrote into its text, because its server has no parser for that model.
 
 Each form is one of a family of models (vLLM and SGLang have a parser for each). The text of an
-answer ends where the first mark stands outside code. What follows runs if it can be read as a
-whole, and if its tools were offered.
+answer ends where the first mark stands outside code, which `GrowingCode` follows. What comes after
+it runs if it can be read as a whole, and if its tools were offered.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
-OPENINGS = (
-    "<｜dsml｜", "<|dsml|", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>",
-    "<tool_call>", "<tool_calls>", "<function=", "<function_calls>", "<invoke name=",
-    "<minimax:tool_call>", "<|tool_calls_section_begin|>", "<|tool_call_begin|>",
-    "[tool_calls]", "<|python_tag|>", "<start_function_call>", "<|tool_call>",
-    "<|channel|>commentary to=", "<|channel|>analysis to=", "<|start|>assistant to=",
-    "<|start|>assistant<|channel|>commentary to=", "<|start|>assistant<|channel|>analysis to=",
-)  # fmt: skip
+from core.base.text import Fence, fence_after_line
+
+OPENINGS = tuple(
+    """\
+<｜dsml｜
+<|dsml|
+<｜tool▁calls▁begin｜>
+<｜tool▁call▁begin｜>
+<｜tool▁calls｜>
+<｜tool_calls_begin｜>
+<｜tool_call_begin｜>
+<｜tool_calls｜>
+<｜tool calls begin｜>
+<｜tool call begin｜>
+<｜tool calls｜>
+<|tool▁calls▁begin|>
+<|tool▁call▁begin|>
+<|tool▁calls|>
+<|tool_calls_begin|>
+<|tool_call_begin|>
+<|tool_calls|>
+<|tool calls begin|>
+<|tool call begin|>
+<|tool_calls_section_begin|>
+<|tool_call_section_begin|>
+<tool_call>
+<tool_call name=
+<tool_calls>
+<function=
+<function_calls>
+<invoke name=
+<antml:function_calls>
+<antml:invoke name=
+<steptml:invoke name=
+<minimax:tool_call>
+<minimax:invoke name=
+<seed:tool_call>
+[tool_calls]
+<|python_tag|>
+<|python_start|>
+<start_function_call>
+<|tool_call>
+<|tool_call|>
+<|tool_call_start|>
+<toolcall>
+<|start_action|>
+functools[{
+✿function✿
+<|channel|>commentary to=
+<|channel|>analysis to=
+<|channel|>final to=
+<|start|>assistant to=
+<|start|>assistant<|channel|>commentary to=
+<|start|>assistant<|channel|>analysis to=
+<|start|>assistant<|channel|>final to=
+assistantcommentary to=
+assistantanalysis to=
+commentary to=functions.
+to=functions.
+""".splitlines()
+)
 """What begins a call, in lower case: DeepSeek, Qwen, Llama and GLM, MiniMax, Kimi, Mistral, Gemma,
-gpt-oss."""
-_XML_FORMS = (
-    # MiniMax. DeepSeek writes "｜DSML｜" before each name.
-    (
-        r'<invoke name="([^"]+)">(.*?)</invoke>',
-        r'<parameter name="([^"]+)"([^>]*)>(.*?)</parameter>',
-    ),
-    # Qwen Coder
-    (r"<function=([^>]+)>(.*?)</function>", r"<parameter=([^>]+)()>\n?(.*?)\n?</parameter>"),
-    # GLM
-    (
-        r"<tool_call>\s*([\w.:-]+)\s*((?:<arg_key>.*?)?)</tool_call>",
-        r"<arg_key>(.*?)</arg_key>()\s*<arg_value>(.*?)</arg_value>",
-    ),
+Granite and Phi, LFM, Nemotron, Cohere, Seed, Step, gpt-oss."""
+_RESULTS = re.compile(
+    r"<\|?tool_(?:response|result)|<(?:start_)?function_(?:response|result)"
+    r"|<[|｜]tool[▁_ ]outputs?|✿RESULT|<\|start\|>functions"
 )
-"""Patterns of a call with its name and content, and of an argument in it: name, attributes, value.
-"""
-_JSON_FORMS = (
-    # DeepSeek R1 and V3, V3.1
-    r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?([\w.:-]+)(.*?)(?:<｜tool▁call▁end｜>|\Z)",
-    # Kimi
-    r"<\|tool_call_begin\|>\s*(\S+?)\s*<\|tool_call_argument_begin\|>(.*?)(?:<\|tool_call_end\|>|\Z)",
-    # Mistral
-    r"\[TOOL_CALLS\]\s*([\w.:-]+)(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(\{.*?)(?=\[TOOL_CALLS\]|\Z)",
-    # gpt-oss
-    r" to=([\w.:-]+).*?<\|message\|>(.*?)(?:<\|call\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
-    # Gemma
-    r">call:([\w.:-]+)(\{.*?\})(?:<end_function_call>|<tool_call\|>|\Z)",
-    # Qwen, Llama and Mistral: the name stands in the JSON.
-    r"(?:<tool_calls?>|<\|python_tag\|>|\[TOOL_CALLS\])()(.*?)"
-    r"(?:</tool_calls?>|(?=<\|python_tag\|>|\[TOOL_CALLS\])|\Z)",
+"""What begins a result that a model made up after its call."""
+_NAMESPACES = re.compile(r"(</?)(?:antml|steptml|minimax|seed):")
+_TOKENS = re.compile(r"<[|｜](tool[▁_ ](?:sep|calls?)(?:[▁_ ][a-z]+)*)[|｜]>")
+_DSML = re.compile(r'[|｜]DSML[|｜]|(?<=[^|]")[|｜](?=>)')
+_FORMS = tuple(
+    (call.replace("END", end), argument)
+    for end in (
+        r"(</invoke>|</function>|</tool_call>)",
+        r"()(?=<invoke |<function=|<tool_call|</(?:tool|function)_call|\Z)",
+    )
+    for call, argument in (
+        # MiniMax. DeepSeek writes "｜DSML｜" before each name.
+        (
+            r"""<invoke name=["']?([^"'>]+)["']?>(.*?)END""",
+            r"""<parameter name=["']?([^"'>]+)["']?([^>]*)>(.*?)(?:</parameter>|(?=\n<param))""",
+        ),
+        # Qwen Coder
+        (
+            r"""<function=["']?([^"'>]+)["']?>(.*?)END""",
+            r"""<parameter=["']?([^"'>]+)["']?()>\n?(.*?)\n?(?:</parameter>|(?=\n<parameter=))""",
+        ),
+        # GLM
+        (
+            r"""<tool_call(?:>| name=["']?)\s*([\w.:-]+)["']?>?\s*(.*?)END""",
+            r"<arg_key>(.*?)</arg_key>()\s*<arg_value>(.*?)</arg_value>",
+        ),
+    )
+) + tuple(
+    (call, r"(?!)")
+    for call in (
+        # DeepSeek R1 and V3, V3.1, Kimi
+        r"<\|tool_call(?:_begin|s)\|>\s*(?:function<\|tool_sep\|>)?([\w.:-]+)(.*?)"
+        r"(?:<\|tool_call_end\|>|\Z)",
+        # Mistral
+        r"\[TOOL_CALLS\]\s*([\w.:-]+)(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(\{.*?)"
+        r"(?:(?<=\})(?=\s*\[TOOL_CALLS\])|\Z)",
+        # gpt-oss
+        r"\bto=([\w.:-]+)[^{]*?(?:<\|message\|>|(?=\{))(.*?)"
+        r"(?:<\|call\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
+        # Gemma
+        r">\s*call:\s*([\w.:-]+)(\{.*?\})\s*(?:<end_function_call>|<tool_call\|>|\Z)",
+        # Qwen Agent
+        r"✿FUNCTION✿:\s*([\w.:-]+)\s*✿ARGS✿:(.*?)(?=✿|\Z)",
+        # The name stands in the JSON.
+        r"(?i:<tool_?calls?>|<\|tool_call(?:_start)?\|>|<\|python_(?:tag|start)\|>|\[TOOL_CALLS\]"
+        r"|<\|START_ACTION\|>|functools)()(.*?)"
+        r"(?i:</tool_?calls?>|<\|/?tool_call(?:_end)?\|>|<\|(?:python_end|END_ACTION)\|>"
+        r"|(?=<\|python_tag\|>|\[TOOL_CALLS\]|\n<tool_call>)|\Z)",
+    )
 )
+"""Patterns of a call, and of an argument in it: name, attributes, value. A call has a name and its
+content, which is JSON without arguments, and those with arguments have an end. The ones that lack
+it come later."""
 _GEMMA_WORDS = re.compile(
     r'(?:<escape>|<\|"\|>)(.*?)(?:<escape>|<\|"\|>)|(?<=[{,])\s*(\w+)(?=:)', re.DOTALL
 )
 """Texts and keys in the arguments of Gemma, which has no quotes."""
 _MARK = re.compile(
-    r"<invoke|<function=|<tool_call|<parameter|<arg_key>|call_begin|call▁begin"
-    r"|\[TOOL_CALLS|python_tag| to=|call:"
+    r"<invoke|<function=|<tool_call|<parameter|<arg_key>|call_begin|call▁begin|tool.calls?.?[|｜]"
+    r"|\[TOOL_CALLS|python_tag|to=|call:|✿FUNC"
 )
 MAX_MARKS, MAX_MARKUP_CHARACTERS = 256, 200_000
 """Marks and characters of the calls in one text. They bound the time."""
-_REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<arg_key>|call_begin|call▁begin")
+MAX_BARE_CALL_CHARACTERS = 20_000
+"""Characters of an answer that is a call without a mark, and of a call in the form of Python."""
+_REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<parameter|<arg_key>|call_begin")
 
 
 def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the calls in a text with their names and arguments; none if a part of it is no call.
-    `tools` are the schemas of the arguments, by the tool."""
+    `tools` are the schemas of the arguments, by the tool. A result that the model made up is
+    dropped."""
     if len(markup) > MAX_MARKUP_CHARACTERS or len(_MARK.findall(markup)) > MAX_MARKS:
         return []
-    markup = re.sub(r"[|｜]DSML[|｜]", "", markup)
-    for call, argument in _XML_FORMS:
-        matches = list(re.finditer(call, markup, re.DOTALL))
-        if matches and all(
-            not m[2].strip() or re.search(argument, m[2], re.DOTALL) for m in matches
-        ):
-            calls = [
-                (m[1], dict(_read_arguments(argument, m[2], tools.get(m[1])))) for m in matches
-            ]
-            return [] if _REST_OF_CALL.search(re.sub(call, "", markup, flags=re.DOTALL)) else calls
-    for call in (*(call for call, _ in _XML_FORMS[:2]), *_JSON_FORMS):
-        found = re.findall(call, markup, re.DOTALL)
-        calls = [each for name, words in found for each in _read_json(name, words)]
-        rest = re.sub(call, "", markup, flags=re.DOTALL)
-        if calls and len(calls) >= len(found) and not _REST_OF_CALL.search(rest):
+    markup = _NAMESPACES.sub(r"\1", _DSML.sub("", markup))
+    markup = _TOKENS.sub(lambda token: f"<|{re.sub('[▁ ]', '_', token[1])}|>", markup)
+    return _read_calls(markup, tools) or _read_calls(_RESULTS.split(markup, 1)[0], tools)
+
+
+def read_bare_calls(text: str) -> list[tuple[str, Any]]:
+    """Return the calls that a text consists of, in JSON with names and arguments or in Python."""
+    text = text.strip()
+    if len(text) > MAX_BARE_CALL_CHARACTERS or not text.endswith(("}", "]")):
+        return []
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return _read_python(text)
+    calls = _name_calls(values if isinstance(values, list) else [values])
+    return [] if None in dict(calls).values() else calls
+
+
+def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    for pattern, argument in _FORMS:
+        calls = list[tuple[str, Any]]()
+        matches = list(re.finditer(pattern, markup, re.DOTALL))
+        for match in matches:
+            name, content, *end = match.groups()
+            arguments = dict(_read_arguments(argument, content, tools.get(name)))
+            rest = re.sub(argument, "", content, flags=re.DOTALL).strip()
+            if arguments:
+                calls += [] if rest else [(name, arguments)]
+            elif rest or end != [""]:
+                calls += _read_json(name, rest)
+        rest = re.sub(pattern, "", markup, flags=re.DOTALL)
+        if calls and len(calls) >= len(matches) and not _REST_OF_CALL.search(rest):
             return calls
     return []
 
 
 def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the arguments between tags. A value is JSON, unless the tag or the schema says that it
-    is text."""
+    """Yield the arguments between tags. A value is JSON or Python, unless the tag or the schema
+    says that it is text."""
     properties = (schema or {}).get("properties", {})
     for name, attributes, words in re.findall(pattern, content, re.DOTALL):
         kind = str(properties.get(name, {}).get("type"))
@@ -101,27 +202,148 @@ def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[s
             try:
                 value = json.loads(words)
             except ValueError:
-                value = words
+                with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                    value = ast.literal_eval(words[:MAX_BARE_CALL_CHARACTERS].strip())
         yield name.strip(), value
 
 
 def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
-    """Return the calls in JSON: arguments of a tool, or objects with a name and arguments."""
-    words = re.sub(r"^(<｜tool▁sep｜>|\s|```json)*|(\s|```)*$", "", words)
+    """Return the calls in JSON: arguments of a tool, or objects with a name and arguments. Without
+    JSON, they may be calls in Python."""
+    words = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", words)
+    words = words.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
     if name and re.match(r"\{\s*\w+:", words):
         words = _GEMMA_WORDS.sub(lambda match: json.dumps(match[1] or match[2] or ""), words)
     values, rest = list[Any](), words or "{}"
+    if not name and re.match(r"\[?[\w.]+\(", words):
+        return _read_python(words)
     while rest.startswith(("{", "[")):
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(rest)
         except (ValueError, RecursionError):
             return []
         values += value if isinstance(value, list) else [value]
-        rest = rest[end:].lstrip("; \n,")
-    if name and len(values) == 1 and isinstance(values[0], dict):
-        return [(name, values[0])]
-    if name or not all(
-        isinstance(each, dict) and isinstance(each.get("name"), str) for each in values
-    ):
+        rest = re.sub(r"^(?:[;,\s]|<tool_call>)*", "", rest[end:])
+    if name:
+        is_one = len(values) == 1 and isinstance(values[0], dict)
+        return [(name, values[0])] if is_one else []
+    return _name_calls(values)
+
+
+def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
+    """Return calls of objects with a name and arguments; none if one is another value."""
+    calls = list[tuple[str, Any]]()
+    for each in values:
+        each = each if isinstance(each, dict) else {}
+        function = each.get("function")
+        each = function if isinstance(function, dict) else each
+        name = each.get("name") or each.get("tool_name") or function
+        if not isinstance(name, str):
+            return []
+        calls.append((name, each.get("arguments", each.get("parameters"))))
+    return calls
+
+
+def _read_python(words: str) -> list[tuple[str, Any]]:
+    """Return the calls in a list of Python with named arguments: `[tables(base="a")]`."""
+    try:
+        tree = ast.parse(words[:MAX_BARE_CALL_CHARACTERS], mode="eval").body
+        calls = list[tuple[str, Any]]()
+        for call in tree.elts if isinstance(tree, ast.List) else [tree]:
+            if not isinstance(call, ast.Call) or call.args:
+                return []
+            arguments = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+            calls.append((ast.unparse(call.func).removesuffix(".call"), arguments))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return []
-    return [(each["name"], each.get("arguments", each.get("parameters"))) for each in values]
+    return calls
+
+
+MAX_FENCE_LINE_CHARACTERS = 200
+"""Characters of a line in which the mark of a code block is looked for."""
+MAX_SPAN_CHARACTERS = 2_000
+"""Characters of a code span in which its end is looked for."""
+_SPAN_TICKS = re.compile(r"(?<!\\)(\\*)(`+)")
+_SPAN_END = re.compile(r"`+|\n[ \t>]*\n")
+_QUOTE_MARKS = re.compile(r"(?: {0,3}> ?)*")
+_ITEM_MARK = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+")
+
+
+class GrowingCode:
+    """The place in a Markdown text at which it ends so far.
+
+    `ticks`: the backticks that may have opened a code span in this paragraph, 0 without one.
+    """
+
+    def __init__(self) -> None:
+        self.ticks = 0
+        self._line = self._run = ""
+        """The beginning of the last line, and the backticks and backslashes that end it."""
+        self._fence: Fence | None = None
+        self._may_indent = False
+        self._code_indent = 4
+
+    @property
+    def is_line_blank(self) -> bool:
+        """True if the last line is blank so far."""
+        return not self._line.strip()
+
+    @property
+    def is_block(self) -> bool:
+        """True in a code block, and in the HTML element `code`."""
+        is_element = self._line.rfind("<code>") > self._line.rfind("</code>")
+        return self._fence is not None or self._is_indented or is_element
+
+    @property
+    def _is_indented(self) -> bool:
+        line = self._line.expandtabs(4)
+        return self._may_indent and len(line) - len(line.lstrip()) >= self._code_indent
+
+    def add(self, text: str) -> None:
+        """Add text."""
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                self._end_line()
+            self._line = (self._line + line[:MAX_FENCE_LINE_CHARACTERS])[:MAX_FENCE_LINE_CHARACTERS]
+            words = self._run + line
+            end = len(words.rstrip("\\`"))
+            self._read_ticks(words[:end])
+            self._run = words[end:]
+            if len(self._run) > MAX_FENCE_LINE_CHARACTERS:
+                self.end_run()
+
+    def end_run(self) -> None:
+        """Count the backticks at the end: another character follows."""
+        self._read_ticks(self._run)
+        self._run = ""
+
+    def find_span_end(self, text: str, start: int, *, is_last: bool) -> int | None:
+        """Return the end of the open code span in the text that follows, 0 if it has none, None if
+        that is not known yet."""
+        for match in _SPAN_END.finditer(text, start, start + MAX_SPAN_CHARACTERS):
+            if "\n" in match[0]:
+                return 0
+            if match.end() == len(text) and not is_last:
+                return None
+            if len(match[0]) == self.ticks:
+                return match.end()
+        return 0 if is_last or len(text) - start > MAX_SPAN_CHARACTERS else None
+
+    def _read_ticks(self, words: str) -> None:
+        for match in _SPAN_TICKS.finditer(words):
+            size = len(match[2]) - (len(match[1]) % 2 if not self.ticks else 0)
+            if size and self.ticks in (0, size):
+                self.ticks = size - self.ticks
+
+    def _end_line(self) -> None:
+        self.end_run()
+        content = _QUOTE_MARKS.sub("", self._line, count=1)
+        before, item, is_blank = self._fence, _ITEM_MARK.match(content), not content.strip()
+        start = item.end() if item and not before else 0
+        self._fence = fence_after_line(content[start:], before, MAX_FENCE_LINE_CHARACTERS)
+        if is_blank or before or self._fence:
+            self.ticks = 0
+        self._may_indent = is_blank or self._is_indented
+        if item or (content[:1].strip() and not is_blank):
+            self._code_indent = 4 + start
+        self._line = ""

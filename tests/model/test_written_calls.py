@@ -83,6 +83,51 @@ FORMS = {
     f"<|constrain|>json<|message|>{WORDS}",
     "gpt-oss, other order": "<|start|>assistant to=functions.nocodb_query<|channel|>commentary json"
     f"<|message|>{WORDS}<|call|>",
+    "gpt-oss, final": f"<|channel|>final to=functions.nocodb_query<|message|>{WORDS}<|call|>",
+    "gpt-oss, to first": "to=functions.nocodb_query<|channel|>commentary <|constrain|>json"
+    f"<|message|>{WORDS}<|call|>",
+    "gpt-oss, without tokens": f"assistantcommentary to=functions.nocodb_query json{WORDS}",
+    "DeepSeek, underscores": "<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜>"
+    f"nocodb_query\n```json\n{WORDS}\n```<｜tool_call_end｜><｜tool_calls_end｜>",
+    "DeepSeek, spaces": "<｜tool calls begin｜><｜tool call begin｜>function<｜tool sep｜>"
+    f"nocodb_query\n```json\n{WORDS}\n```<｜tool call end｜><｜tool calls end｜>",
+    "DeepSeek, one mark": f"<｜tool▁calls｜>function<｜tool▁sep｜>nocodb_query\n{WORDS}"
+    "<｜tool▁call▁end｜>",
+    "Kimi, singular": KIMI.replace("calls_section", "call_section"),
+    "Qwen Agent": f"✿FUNCTION✿: nocodb_query\n✿ARGS✿: {WORDS}\n✿RESULT✿",
+    "Qwen, name outside": f'<tool_call name="nocodb_query">{WORDS}</tool_call>',
+    "Qwen, OpenAI's form": f'<tool_call>{{"type": "function", "function": {NAMED}}}</tool_call>',
+    "Qwen Coder, quotes": FUNCTION.replace("=table", '="table"')
+    .replace("=noc", "='noc")
+    .replace("query>", "query'>"),
+    "Qwen Coder, without the end of an argument": FUNCTION.replace("</parameter>", "", 1),
+    "Qwen Coder, without any end": FUNCTION.replace("</function>", ""),
+    "Seed": f"<seed:tool_call>\n{FUNCTION}\n</seed:tool_call>",
+    "GLM, JSON": f"<tool_call>nocodb_query\n{WORDS}\n</tool_call>",
+    "GLM, without its end": GLM.replace("</tool_call>", ""),
+    "MiniMax, without quotes": f"<minimax:tool_call>{INVOKE}</minimax:tool_call>".replace('"', ""),
+    "with a name space": INVOKE.replace("<", "<NAMESPACE").replace("<NAMESPACE/", "</NAMESPACE"),
+    "Llama 4": '<|python_start|>[nocodb_query(table="Customers", limit=3)]<|python_end|>',
+    "Llama 3, Python": '<|python_tag|>nocodb_query.call(table="Customers", limit=3)',
+    "LFM": '<|tool_call_start|>[nocodb_query(table="Customers", limit=3)]<|tool_call_end|>',
+    "Granite, without its end": f"<|tool_call|>[{NAMED}]",
+    "Phi": f"<|tool_call|>[{NAMED}]<|/tool_call|>",
+    "Nemotron": f"<TOOLCALL>[{NAMED}]</TOOLCALL>",
+    "Cohere": f'<|START_ACTION|>[{{"tool_name": "nocodb_query", "parameters": {WORDS}}}]'
+    "<|END_ACTION|>",
+    "functools, without its end": f"functools[{NAMED}]",
+    "Qwen, without a stop before its result": f"<tool_call>{NAMED}</tool_call>\n"
+    "<tool_response>{}</tool_response> None.",
+}
+FORMS["with a name space"] = FORMS["with a name space"].replace("NAMESPACE", "%s" + "%s") % (
+    ("ant", "ml:") * 6
+)
+BARE = {
+    "Llama 3": f'{{"name": "nocodb_query", "parameters": {WORDS}}}',
+    "Llama 3, a list": f"[{NAMED}]",
+    "Llama 4": '[nocodb_query(table="Customers", limit=3)]',
+    "after a thought": f"<think>x</think>\n\n{NAMED}",
+    "in a thought without its end": f"<think>I look.\n<tool_call>{NAMED}</tool_call>",
 }
 
 
@@ -149,6 +194,136 @@ async def test_a_call_after_a_thought_runs(make: Make, fake: FakeOpenAI, level: 
         talk = Talk(await make(level), tools=(QUERY,), preface="")
         assert await run_calls(talk, fake, FORMS["Qwen"], thought) == [("nocodb_query", ARGUMENTS)]
         assert not any(mark in shown_text(talk).lower() for mark in (*OPENINGS, "nocodb_query"))
+
+
+@pytest.mark.parametrize("form", BARE)
+@every_level
+async def test_an_answer_that_is_nothing_but_a_call_runs(
+    make: Make, fake: FakeOpenAI, level: Level, form: str
+) -> None:
+    talk = Talk(await make(level), tools=(QUERY,), preface="")
+    assert await run_calls(talk, fake, BARE[form], "") == [("nocodb_query", ARGUMENTS)]
+    assert "nocodb_query" not in shown_text(talk)
+    assert not any("Customers" in item.text for _, item in talk.transcript)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"name": "Ana", "parameters": {}}',
+        '{"name": "nocodb_query", "age": 3}',
+        '{"title": "A"}',
+        "[f(x)](https://example.com)",
+        "[Ana (x)](https://example.com)",
+        "[1] Hello",
+        "{x} is a set",
+        f"It is:\n\n{BARE['Llama 3']}",
+        f"{BARE['Llama 3']} is how.",
+        "[nocodb_query(open())]",
+        "[",
+        '{"name": "x"',
+        "I say `assistantcommentary to=x`.",
+        "auto=functions.x",
+    ],
+)
+async def test_an_answer_that_resembles_a_call_is_text(
+    make: Make, fake: FakeOpenAI, answer: str
+) -> None:
+    talk = Talk(await make("chat"), tools=(QUERY,))
+    fake.say(Script(text=answer, piece=7))
+    assert await talk.say("What is it?") == answer
+    assert answer.startswith(shown_text(talk))
+
+
+@pytest.mark.parametrize(
+    ("markup", "arguments"),
+    [
+        ('<tool_call>{"name": "nocodb_query"}</tool_call>', None),
+        ("<function=nocodb_query><parameter=desc>True</parameter></function>", {"desc": True}),
+        (
+            "<function=nocodb_query><parameter=fields>\n['Name', 'City']\n</parameter></function>",
+            {"fields": ["Name", "City"]},
+        ),
+        (
+            "<function=nocodb_query><parameter=table>['x']</parameter></function>",
+            {"table": "['x']"},
+        ),
+        (
+            '<invoke name="nocodb_query"><parameter name="table">x <invoke name="y"></parameter>'
+            "</invoke>",
+            {"table": 'x <invoke name="y">'},
+        ),
+        (
+            '[TOOL_CALLS]nocodb_query[ARGS]{"table": "a [TOOL_CALLS] b"}',
+            {"table": "a [TOOL_CALLS] b"},
+        ),
+    ],
+)
+def test_the_arguments_of_a_call(markup: str, arguments: object) -> None:
+    calls = read_written_calls(markup, {"nocodb_query": QUERY.parameters})
+    assert calls in ([("nocodb_query", arguments)], [("nocodb_query", json.dumps(arguments))])
+
+
+async def test_two_calls_of_which_the_first_lacks_its_end(make: Make, fake: FakeOpenAI) -> None:
+    for join in ("\n", ""):
+        talk = Talk(await make("chat"), tools=(QUERY,), preface="")
+        second = NAMED.replace("3", "4")
+        markup = f"<tool_call>\n{NAMED}{join}<tool_call>\n{second}\n</tool_call>"
+        ran = await run_calls(talk, fake, markup)
+        assert ran == [("nocodb_query", {**ARGUMENTS, "limit": limit}) for limit in (3, 4)]
+
+
+CALL = "<tool_call>{}</tool_call>"
+QUOTES = [
+    f"Write ``{CALL}`` like so.",
+    "Write `<tool_call>\n{}</tool_call>` like so.",
+    f"It writes:\n\n    {CALL}\n    {CALL}\n\nThat is all.",
+    f"> Like:\n> ```\n> {CALL}\n> ```\n\nYes.",
+    f"A \\` and then `{CALL}` as text.",
+    "The tag **<tool_call>** begins a call.",
+    "The tag “<tool_call>” begins.",
+    "Le tag «\xa0<tool_call>\xa0» commence.",
+    "*<tool_call>* begins.",
+    "Use <code><tool_call></code> here.",
+    "So:\n\n    <|im_start|>user\n    hi<|im_end|>\n\nEnd.",
+    "So `<|im_start|>user\nhi<|im_end|>` it is.",
+    "`` <|im_end|> ``",
+    f"- ```xml\n  {CALL}\n  ```\n- End.",
+    f"1. Like:\n\n       {CALL}\n\nThat.",
+    f"```` `a` ``` {CALL} ````",
+    "Is it `<tool_call>`?",
+]
+NO_QUOTES = [
+    "Use the ` key. ",
+    "Use `` here.\n",
+    "A `b\n\n",
+    "1. Look:\n\n    ",
+    "It is `a`: ",
+    "```\na\n```\n",
+    "- a ` b\n\n- c ",
+    "`" * 300 + " ",
+    "\\" * 300 + " ",
+]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1_000])
+@pytest.mark.parametrize("answer", QUOTES)
+def test_markup_that_is_quoted_is_text(answer: str, piece: int) -> None:
+    growing = GrowingAnswer()
+    for at in range(0, len(answer), piece):
+        growing.add(answer[at : at + piece])
+    growing.end()
+    assert (growing.text, growing.calls) == (answer, "")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+@pytest.mark.parametrize("before", NO_QUOTES)
+def test_markup_outside_code_is_a_call(before: str, piece: int) -> None:
+    text, growing = f"{before}<tool_call>{NAMED}</tool_call>", GrowingAnswer()
+    for at in range(0, len(text), piece):
+        growing.add(text[at : at + piece])
+    growing.end()
+    assert (growing.text, growing.calls) == (before, text[len(before) :])
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if "without" not in form])

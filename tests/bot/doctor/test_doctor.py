@@ -122,6 +122,15 @@ async def test_a_model_that_would_not_answer_is_told(
     assert (report.code, report.parts["model"]) == (1, f"FAIL  model: {words}")
 
 
+@pytest.mark.parametrize("listed", [["a", "gpt-6-luna"], [{"name": "gpt-6-luna"}]])
+async def test_a_bare_list_of_models_is_read(
+    tmp_path: Path, server: ModelServer, listed: list[object]
+) -> None:
+    server.listed = listed
+    options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    assert "gpt-6-luna is available" in (await doctor(tmp_path, **options)).parts["model"]
+
+
 async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer) -> None:
     options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
     server.status = 404
