@@ -39,7 +39,7 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
 from core.base.errors import NotStored, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import plural, say
-from core.chat.incoming import MAX_EDITED_MESSAGE_AGE_SECONDS, FileDownloads
+from core.chat.incoming import MAX_EDITED_MESSAGE_AGE_SECONDS, FileDownloads, is_for_ponte
 from core.chat.people import Conversations, People
 from core.domain.messages import Message, ReplyTo, turn_id
 from core.domain.records import AmendResult
@@ -260,40 +260,30 @@ class DiscordIntake:
     async def _is_addressed(self, message: discord.Message, location: Location, me: int) -> bool:
         """Return whether a message is for Ponte. If it is meant for Ponte but Discord withholds its
         content, post a hint and return False."""
-        if not location.guild:
-            return True
-        has_content = not events.is_withheld(message)
-        settings = self.locations.settings_of(location)
-        if events.is_ours(message, me, settings):
-            if has_content and location.thread:
-                self._join_thread(message, location)
-            elif not has_content and events.mentions_us(message, me):
+        settings, channel = self.locations.settings_of(location), message.channel
+        is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
+        state = None
+        if location.thread and (is_made_by_us or location.thread in self.locations.state.threads):
+            state = self._join_thread(message, location)
+        facts = events.find_addressing(message, location, me, state)
+        is_ours = is_for_ponte(facts, settings)
+        if location.guild and events.is_withheld(message):
+            if facts.mentions_us:
                 # Said each time: without it the person would get no answer at all.
                 await self.notices.post_sentence(message, ROLE_MENTIONED, "role")
-            elif not has_content:
+            elif is_ours or facts.is_our_thread:
                 await self.notices.ask_for_mention(message)
-            return has_content
-        # Where all is answered, this one names somebody else. `strict_mention` wants a mention.
-        if settings.answer_everything or settings.strict_mention:
             return False
-        if events.answers_us(message, me):
-            if not has_content:
-                await self.notices.ask_for_mention(message)
-            return has_content
-        channel = message.channel
-        is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
-        is_our_thread = is_made_by_us or location.thread in self.locations.state.threads
-        if not location.thread or not is_our_thread:
-            return False
-        # In a thread of ours a message needs no mention while only one person writes there.
-        thread_state = self._join_thread(message, location)
-        if not has_content:
-            await self.notices.ask_for_mention(message)
-            return False
-        if thread_state.note_notice_due():
+        if is_ours and location.thread:
+            self._join_thread(message, location)  # a mention makes a thread ours
+        elif (
+            state
+            and not (settings.strict_mention or settings.answer_everything)
+            and state.note_notice_due()
+        ):
             self.locations.state.note_change()
             await self.notices.post_sentence(message, DISCORD_WAITS_FOR_MENTION, "waits")
-        return not thread_state.several
+        return is_ours
 
     def _join_thread(self, message: discord.Message, location: Location) -> ThreadState:
         thread_state = self.locations.state.threads.setdefault(location.thread, ThreadState())
@@ -389,8 +379,10 @@ class CatchUp:
                     await self.intake.on_message(client, message)
                     continue
                 place = await locations.of_message(client, message)
-                ours = not place.guild or events.is_ours(message, me, locations.settings_of(place))
-                if not events.is_speech(message) or not ours:
+                facts = events.find_addressing(message, place, me)
+                if not events.is_speech(message) or not is_for_ponte(
+                    facts, locations.settings_of(place)
+                ):
                     continue
                 # The inbox may have it: the last second of the remembered state may be lost.
                 core_message = events.to_message(message, place, locations, me)

@@ -29,10 +29,12 @@ from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.chat.incoming import (
     MAX_EDITED_MESSAGE_AGE_SECONDS,
+    Addressing,
     AddressingSettings,
     ConfiguredPlaces,
     FileDownloads,
     Participants,
+    is_for_ponte,
 )
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
@@ -66,32 +68,59 @@ class ThreadParticipants:
         self._others: BoundedDict[str, bool] = BoundedDict()
         """For threads without a turn of ours: whether the first message addressed others."""
 
-    async def is_ours(self, message: ParsedMessage, where: Address, mentions: bool) -> bool:
-        """Return whether a message is for Ponte in a place with `answer_everything`.
-
-        Every message there is, except those that mention only others. A thread that began with a
-        mention of others is for them until somebody mentions us in it. No notice is posted, because
-        Ponte goes on answering.
-        """
-        conversation = where.conversation
+    async def find_addressing(
+        self, message: ParsedMessage, where: Address, settings: AddressingSettings
+    ) -> Addressing:
+        """Return whom a message addresses. Slack is asked about its thread only where that
+        decides."""
+        mentioned = message.mentions(self._workspace.user)
         names_somebody = mentioned_ids(message.text) or events.GROUP_MENTION in message.text
-        ours = mentions or not names_somebody
-        if not where.thread:
-            return ours
-        if not message.thread:
-            self._others[conversation] = not ours
-            if ours and conversation not in self._participants:  # Slack may report it twice
-                self._participants[conversation] = Participants([message.user])
-            return ours
-        if mentions:
-            self._others[conversation] = False
-        if ours and not mentions and await self._began_with_others(message, conversation):
-            return False
-        if not ours:
+        age = time.time() - float(message.ts)
+        facts = Addressing(
+            is_direct=message.direct,
+            # Slack reports each edit that leaves our mention in a message as a new mention.
+            is_late_edit=bool(message.edited) and age > MAX_EDITED_MESSAGE_AGE_SECONDS,
+            mentions_us=mentioned,
+            names_others=bool(names_somebody) and not mentioned,
+        )
+        if facts.is_direct or facts.is_late_edit or mentioned or not message.thread:
+            return facts
+        conversation = where.conversation
+        if settings.answer_everything:
+            if where.thread and not facts.names_others:
+                is_others = await self._began_with_others(message, conversation)
+                facts = replace(facts, is_thread_of_others=is_others)
+        elif not settings.strict_mention and (
+            participants := await self._find_participants(message, conversation)
+        ):
+            self._enter(participants, message.channel, message.thread, message.user)
+            facts = replace(facts, is_our_thread=True, has_several_people=participants.several)
+        return facts
+
+    def note(
+        self, message: ParsedMessage, where: Address, facts: Addressing, *, everything: bool
+    ) -> None:
+        """Note who takes part in a thread. An unknown thread is read when the turn starts, which
+        then calls `learn`. `everything`: Ponte answers everything there, so that no notice is
+        due."""
+        conversation = where.conversation
+        if facts.is_direct or facts.is_late_edit or not where.thread:
+            return
+        if everything and (facts.mentions_us or not message.thread):
+            self._others[conversation] = facts.names_others
+        if everything and facts.names_others and message.thread:
             self._participants.pop(conversation, None)  # the next turn reads the thread again
+        if facts.names_others or facts.is_thread_of_others:
+            return
+        if not (facts.mentions_us or everything):
+            return
+        if not message.thread:
+            self._participants.setdefault(conversation, Participants([message.user]))
         elif participants := self._participants.get(conversation):
-            participants.join(message.user)
-        return ours
+            if everything:
+                participants.join(message.user)
+            else:
+                self._enter(participants, message.channel, message.thread, message.user)
 
     async def _began_with_others(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether the thread's first message addressed others; False if Slack does not
@@ -118,36 +147,26 @@ class ThreadParticipants:
             self._others[conversation] = others and not root.get("bot_id")
         return self._others[conversation]
 
-    async def is_follow_up(self, message: ParsedMessage, conversation: str) -> bool:
-        """Return whether a reply without a mention in a channel's thread is for Ponte."""
-        participants = self._participants.get(conversation)
-        if participants is None:
-            record = await self._threads.get(conversation)
-            if record is None:
-                return False  # Ponte takes no part in this thread
-            try:
-                async with asyncio.timeout(THREAD_SECONDS):
-                    api = self._workspace.api
-                    posts = await history(api, message.channel, message.thread, "0", THREAD_SECONDS)
-                participants = self._participants_in(
-                    [post for post in posts if str(post["ts"]) < message.ts]
-                )
-            except (*FAILURES, TimeoutError):  # then those whose messages were for Ponte
-                participants = Participants([key.rpartition(":")[2] for key in record.participants])
-            self._participants[conversation] = participants
-        self._enter(participants, message.channel, message.thread, message.user)
-        return not participants.several
-
-    def note_mention(self, message: ParsedMessage, where: Address) -> None:
-        """Note the person who mentioned us. An unknown thread is read when the turn starts, which
-        then calls `learn`."""
-        conversation = where.conversation
-        if not where.thread:
-            return
-        if not message.thread and conversation not in self._participants:
-            self._participants[conversation] = Participants()
-        if participants := self._participants.get(conversation):
-            self._enter(participants, message.channel, message.thread or message.ts, message.user)
+    async def _find_participants(
+        self, message: ParsedMessage, conversation: str
+    ) -> Participants | None:
+        """Return the people of the thread of a reply; None if Ponte takes no part in it."""
+        if known := self._participants.get(conversation):
+            return known
+        record = await self._threads.get(conversation)
+        if record is None:
+            return None
+        try:
+            async with asyncio.timeout(THREAD_SECONDS):
+                api = self._workspace.api
+                posts = await history(api, message.channel, message.thread, "0", THREAD_SECONDS)
+            participants = self._participants_in(
+                [post for post in posts if str(post["ts"]) < message.ts]
+            )
+        except (*FAILURES, TimeoutError):  # then those whose messages were for Ponte
+            participants = Participants([key.rpartition(":")[2] for key in record.participants])
+        self._participants[conversation] = participants
+        return participants
 
     def is_alone(self, conversation: str, user: str) -> bool:
         """Return whether this person is known to be the only one in the thread."""
@@ -324,7 +343,11 @@ class SlackIntake:
                         if message.event_key in self._stored_keys and not more:
                             return
                         where = await self.locations.address_of(message, is_flat)
-                        if await self._is_for_us(message, where, settings):
+                        # Other messages are neither stored nor logged.
+                        facts = await self.participants.find_addressing(message, where, settings)
+                        everything = bool(settings.answer_everything)
+                        self.participants.note(message, where, facts, everything=everything)
+                        if is_for_ponte(facts, settings):
                             await self._accept(message, where, more)
             case "agent_session_stopped", _:  # Slack's own Stop button was pressed
                 thread = str(event.get("thread_ts") or "")
@@ -380,25 +403,6 @@ class SlackIntake:
         root = str(message.get("thread_ts") or message.get("ts") or "")
         place = channel if is_flat else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
-
-    async def _is_for_us(
-        self, message: ParsedMessage, where: Address, settings: AddressingSettings
-    ) -> bool:
-        """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
-        if message.direct:
-            return True
-        # Slack reports each edit that leaves our mention in a message as a new mention.
-        if message.edited and time.time() - float(message.ts) > MAX_EDITED_MESSAGE_AGE_SECONDS:
-            return False
-        mentions = message.mentions(self.workspace.user)
-        if settings.answer_everything:
-            return await self.participants.is_ours(message, where, mentions)
-        if mentions:
-            self.participants.note_mention(message, where)
-            return True
-        if not message.thread or settings.strict_mention:
-            return False
-        return await self.participants.is_follow_up(message, where.conversation)
 
     async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
         """Store a message once. `more`: it has files, or forwards messages."""

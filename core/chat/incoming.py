@@ -85,6 +85,41 @@ class AddressingSettings(Protocol):
         thread that people open there is another one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Addressing:
+    """Facts that decide whether a message is for Ponte. Platforms find out only what matters.
+
+    `is_late_edit`: the message was edited when it was old already. `answers_us`: it replies to a
+    post of ours. `is_thread_of_others`: its thread began with a mention of others, and nobody has
+    mentioned us there. `is_our_thread`: Ponte takes part in its thread. `has_several_people`:
+    besides its author, others write there.
+    """
+
+    is_direct: bool = False
+    is_late_edit: bool = False
+    mentions_us: bool = False
+    names_others: bool = False
+    answers_us: bool = False
+    is_thread_of_others: bool = False
+    is_our_thread: bool = False
+    has_several_people: bool = False
+
+
+def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
+    """Return whether a message is for Ponte, in a channel with these settings."""
+    if facts.is_direct:
+        return True
+    if facts.is_late_edit:
+        return False
+    if facts.mentions_us:
+        return True
+    if settings.answer_everything:
+        return not (facts.names_others or facts.is_thread_of_others)
+    if settings.strict_mention:
+        return False
+    return facts.answers_us or (facts.is_our_thread and not facts.has_several_people)
+
+
 class ConfiguredPlaces(Protocol):
     """The places with settings of their own. They are read for each message, because the owner of
     the installation may change them at any time."""
