@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.base.errors import Draining
+from core.base.errors import Draining, StatusUnknown
 from core.changes.approval import Approvers, TableRule, TableRules
 from core.changes.cards import MAX_NAMED_DECIDERS
 from core.changes.service import Decisions
@@ -557,3 +557,37 @@ async def test_one_click_reads_the_change_once(
         "undo": 3,
         "deny": 1,
     }
+
+
+@pytest.mark.parametrize("silent", [1, 2], ids=["silent once", "silent"])
+async def test_a_decision_asks_once_more_for_what_is_not_known(
+    bot_home: BotHome, silent: int
+) -> None:
+    """Then it applies nothing, says so, and the card keeps its button."""
+    table, policy, unanswered = MemoryTable({"1": dict(ADA)}), rights(), list[Person]()
+
+    async def guests(person: Person, max_age: float) -> bool | None:
+        if person in unanswered:
+            unanswered.remove(person)
+            return None
+        return False
+
+    policy.people.guests = {"slack": guests}
+    async with bot(bot_home, table, policy=policy) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
+        ledger, decisions = ponte.engine.changes.ledger, ponte.engine.changes.decisions
+        here = (await ledger.get(card.id)).proposal.address
+        click = DecisionRequest(card.id, 99, BOSS, here, is_click=True, revision=1)
+        unanswered += [BOSS] * silent
+        if silent == 1:
+            assert "Done." in (await decisions.decide("approve", click)).text
+            assert table.rows["1"]["Name"] == "A"
+            return
+        with pytest.raises(StatusUnknown, match="Try again in a minute"):
+            await decisions.decide("approve", click)
+        change = await ledger.get(card.id)
+        assert (unanswered, change.state, table.applied) == ([], "open", [])
+        unanswered.append(BOSS)
+        private = replace(here, channel="D9", is_shared=False)
+        drawn = await ponte.engine.changes.views.card(change, BOSS, private)
+        assert (unanswered, "approve" in drawn.actions) == ([], True)
