@@ -238,7 +238,7 @@ class GrowingAnswer:
     def end(self) -> None:
         """Add the rest of the text, once the answer has ended."""
         self.add("", is_last=True)
-        thought = "".join(self._thought) if self._closing else ""
+        thought = "".join(self._thought)
         if not self._is_blank:  # nothing closes the tag
             self._held = thought or self._held
         elif call := next((m for m in _TAG.finditer(thought) if m[0].lower() in OPENINGS), None):
@@ -260,16 +260,17 @@ class GrowingAnswer:
     def _read_tag(self, tag: str, after: str) -> None:
         """Read a tag, which begins or ends a thought, is a mark, or is text. `after` has the next
         characters."""
-        closings = TAGS.get(tag.lower(), ())
+        name = tag.lower()
+        closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank
         # A sentence that mentions the tag, or a word that ends like one.
         is_in_word = tag[0].isalpha() and self._last.isalnum()
         is_mention = is_in_word or _MENTION.match((self._last or "\n") + after) is not None
-        is_mark = tag.lower() in _MARKS and not (is_code or is_mention)
-        ends_thought = tag.lower() in _FINAL and not (self._is_blank or self.has_thoughts)
+        is_mark = name in _MARKS and not (is_code or is_mention)
+        ends_thought = name in _FINAL and not (self._is_blank or self.has_thoughts)
         if is_mark and not ends_thought:
             return
-        if tag.lower() in OPENINGS and not (is_code or is_mention):
+        if name in OPENINGS and not (is_code or is_mention):
             self.calls = tag
             return
         is_special = tag.startswith("<|") and not is_mention
@@ -278,7 +279,7 @@ class GrowingAnswer:
                 self._parts.clear()
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
             self._thought = [tag]
-        elif closings or is_code or self.has_thoughts or is_mention or tag.lower() in OPENINGS:
+        elif closings or is_code or self.has_thoughts or is_mention or name in OPENINGS:
             self._show(tag)
         else:
             self._parts.clear()
@@ -309,10 +310,10 @@ MAX_ANSWER_CHARACTERS = 1_000_000
 MAX_CALLS_PER_ANSWER = 256
 """Calls in one answer."""
 AnswerEnd = Literal["whole", "length", "filter", "failed", "unknown"]
-END_WORDS: tuple[tuple[AnswerEnd, re.Pattern[str]], ...] = (
+END_WORDS: tuple[tuple[AnswerEnd, str], ...] = (
     (
         "failed",
-        re.compile(
+        (
             "error|fail|abort|cancel|time_?d?_?out|exception|overload|unavailable|malformed"
             "|rate_?limit|throttl|quota|insufficient|interrupt|internal|network|unexpected"
             "|too_?many|shutdown|connect|gateway|memory|^oom|kill|evict|preempt|crash"
@@ -320,20 +321,15 @@ END_WORDS: tuple[tuple[AnswerEnd, re.Pattern[str]], ...] = (
     ),
     (
         "filter",
-        re.compile(
+        (
             "filter|safety|sensitive|recitation|prohibit|block|spii|refus|policy|guardrail"
             "|moderat|flagged"
         ),
     ),
-    (
-        "length",
-        re.compile("length|max|limit|context|budget|trunc|incomplete|unfinished|repetition"),
-    ),
+    ("length", "length|max|limit|context|budget|trunc|incomplete|unfinished|repetition"),
     (
         "whole",
-        re.compile(
-            "stop|end|eos|complete|finish|done|success|tool|function|call|unspecified|normal|^ok$"
-        ),
+        "stop|end|eos|complete|finish|done|success|tool|function|call|unspecified|normal|^ok$",
     ),
 )
 """What a server's word for the end of an answer, in lower case, means. The first one counts."""
@@ -353,7 +349,7 @@ TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", r
 `tables<|channel|>json`."""
 MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
 """Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
-NO_NAMES = ("", "null", "None", "undefined")
+NO_NAMES = ("", "null", "None")
 """Words for the name of a call that is none."""
 NO_ARGUMENTS = ("", "None", "undefined")
 """Words for no arguments that are no JSON."""
@@ -363,8 +359,10 @@ MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
 """Characters of arguments that are parsed to find out where a call ends. It bounds the time."""
-WEB_ADDRESS = re.compile(r"https?://[^\s<>\[\]()`|\\\"]{1,2000}", re.IGNORECASE)
-"""An address that is listed as a source."""
+WEB_ADDRESS = re.compile(
+    r"https?://(?:[^\s<>\[\]()`|\\\"]|\([^\s<>\[\]()`|\\\"]*\)){1,2000}", re.IGNORECASE
+)
+"""An address that is listed as a source. Its brackets are balanced, so that a link may hold it."""
 END_OF_STREAM = "done"
 """The reason for the end if the server names none, but ends its stream with a sign."""
 KEPT_ON_FAULTS = ("lost", "broken", "silent")
@@ -501,7 +499,6 @@ class AnswerReader:
         """Add the calls that the model wrote into its text. Raise ModelServerFault if one cannot be
         read, or if its tool was not offered. A text that is nothing but calls of offered tools is
         one without a mark."""
-        number = 0
         for text in self.texts:
             growing = _read_whole("".join(text.pieces))
             markup = growing.calls
@@ -515,8 +512,7 @@ class AnswerReader:
             if not markup:
                 text.pieces = []
             for name, arguments in calls:
-                number += 1
-                self.add_whole_call(f"written {number}", "", name, arguments)
+                self.add_whole_call(f"written {len(self.calls)}", "", name, arguments)
 
     @property
     def _has_failed(self) -> bool:
@@ -671,11 +667,13 @@ class AnswerReader:
 
     def add_sources(self, fields: Json) -> None:
         """Add the sources that a chunk, a message or a part names outside its text."""
-        for name in filter(fields.get, ("citations", "search_results", "annotations")):
+        # Zhipu names them `web_search`; DashScope and Azure put them into an object.
+        fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
+        for name in ("citations", "search_results", "annotations", "web_search"):
             for each in read_list(fields.get(name)):
                 source = read_object(each) or {"url": each}
                 source = read_object(source.get("url_citation")) or source
-                url = read_word(source.get("url"))
+                url = read_word(source.get("url") or source.get("link"))
                 has_room = url in self._sources or len(self._sources) < MAX_SOURCES
                 if has_room and WEB_ADDRESS.fullmatch(url):
                     title = read_word(source.get("title"))[:MAX_SOURCE_TITLE_CHARACTERS]
@@ -817,7 +815,7 @@ def is_no_call(part: Part) -> bool:
 
 def classify_end(reason: str) -> AnswerEnd:
     """Return what a server's word for the end of an answer means; no word is no doubt."""
-    found = (end for end, words in END_WORDS if words.search(reason))
+    found = (end for end, words in END_WORDS if re.search(words, reason))
     return next(found, "unknown" if reason else "whole")
 
 

@@ -85,18 +85,16 @@ SIZE_FIELDS = re.compile(
 (context_length), Novita (context_size), Groq (context_window), Mistral (max_context_length), LM
 Studio (loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
 SIZE_WORDS = re.compile(r"[0-9]{1,12}(\.0)?")
-MODEL_NAME_FIELDS = ("id", "name", "model", "model_name")
-"""Fields with the name of a model in a list."""
 TOLD_SIZE_PATTERNS = (
-    re.compile(
+    (
         r"(?i)(?:n_ctx|context (?:length|window|size)|model length|max_\w+)"
         r"(?: is| of| only|:| |\(|=)*(\d[\d,]{2,8})\b"
     ),
-    re.compile(
+    (
         r"(?i)(?:max\w*|at most|limit|allowed|<=|>|less than)"
         r"(?:(?!\bby\b)[^\d.]){0,40}?(?<!limit \()(?<!\[)(\d[\d,]{2,8})\b"
     ),
-    re.compile(r"(?:\[1, |for model with )(\d{1,12})\b"),
+    (r"(?:\[1, |for model with )(\d{1,12})\b"),
 )
 """How servers name their size when they refuse a request that is too long."""
 TOKEN_LIMIT_PATTERN = re.compile(r"(?i)\btokens?\b|_token|\bTP[MD]\b")
@@ -327,10 +325,10 @@ def read_models(listed: Json) -> list[Json]:
     """Return what a server lists of its models, each with its `id`. Some lists have only names."""
     values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
     models = [read_object(each) or {"id": each} for each in read_list(next(values, ()))]
+    fields = ("id", "name", "model", "model_name")
+    names = [next(filter(None, map(each.get, fields)), None) for each in models]
     return [
-        {**each, "id": id}
-        for each in models
-        if (id := next(filter(None, map(read_word, map(each.get, MODEL_NAME_FIELDS))), ""))
+        {**each, "id": read_word(name)} for each, name in zip(models, names, strict=True) if name
     ]
 
 
@@ -338,14 +336,14 @@ def _entry_of(listed: Json, model: str) -> Json:
     """Return what a list of models says of one."""
     names = (model, f"{model}:latest")
     for entry in read_models(listed):
-        if any(entry.get(key) in names for key in MODEL_NAME_FIELDS):
+        if any(entry.get(key) in names for key in ("id", "name", "model", "model_name")):
             return entry
     return {}
 
 
 def told_size(fault: ModelServerFault, sent: int) -> int:
     """Return the size that a refusal names, if the request was larger; else 0."""
-    found = (n for pattern in TOLD_SIZE_PATTERNS for n in pattern.findall(fault.message))
+    found = (n for pattern in TOLD_SIZE_PATTERNS for n in re.findall(pattern, fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
     return next((n for n in numbers if MIN_REQUEST_TOKENS <= n < sent), 0)
 

@@ -200,6 +200,15 @@ def _make_adapter(hint: Any, words: str) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
+LIST_ERRORS = {
+    "sequence_str": "Send an array, not a text",
+    "is_instance_of": "Send an array",
+    "list_type": "Send an array",
+}
+"""What to send after pydantic's errors about a value in place of a list, by their type."""
+WORDS_FOR_NULL = ("", "null", "None")
+"""Texts that models send for an argument that they leave out."""
+
 # The cached schemas are shared, so callers must not change them.
 _json_schema = functools.lru_cache(maxsize=512)(TypeAdapter[Any].json_schema)
 
@@ -301,12 +310,13 @@ class Parameters:
                 try:
                     values[each.name] = _validate(each.adapter, raw_values[each.name])
                 except ValidationError as error:
+                    if each.optional and raw_values[each.name] in WORDS_FOR_NULL:
+                        values[each.name] = each.default
+                        continue
                     # pydantic's messages name types and limits, not values.
                     for one in error.errors(include_context=False, include_input=False):
                         place = ".".join([each.name, *(str(step)[:64] for step in one["loc"])])
-                        is_text = one["type"] == "sequence_str"
-                        words = "Send an array, not a text" if is_text else one["msg"]
-                        wrong.append(f"`{place}`: {words}")
+                        wrong.append(f"`{place}`: {LIST_ERRORS.get(one['type'], one['msg'])}")
         if wrong:
             hint = "; ".join(wrong[:8])
             if unknown:
@@ -317,32 +327,34 @@ class Parameters:
 
 def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
     """Return the checked value. A list or an object may be JSON in a text, also inside others, as
-    vLLM and some gateways send them. Raise pydantic's error."""
+    vLLM and some gateways send them, and an object may be the only one of a list. Raise pydantic's
+    error."""
     while True:
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
             decoded = value
             for one in error.errors(include_context=False, include_input=False):
-                decoded = _decode_text(decoded, one["loc"])
+                decoded = _decode_value(decoded, one["loc"], one["type"] in LIST_ERRORS)
             if decoded == value:
                 raise
             value = decoded
 
 
-def _decode_text(value: Any, place: tuple[int | str, ...]) -> Any:
-    """Return `value` with the list or object that the text on the way to `place` contains."""
-    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+def _decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
+    """Return `value` with the list or object that the text on the way to `place` contains. If
+    `is_list`, an object at `place` becomes a list of one."""
+    if isinstance(value, str) and value.lstrip("\ufeff \n").startswith(("[", "{", '"[', '"{')):
         with suppress(ValueError):
-            return parse_json(value)
+            return parse_json(value.lstrip("\ufeff"), strict=False)
     if not place:
-        return value
+        return [value] if is_list and isinstance(value, dict) else value
     step, *rest = place
     if isinstance(value, dict) and step in value:
-        return {**value, step: _decode_text(value[step], tuple(rest))}
+        return {**value, step: _decode_value(value[step], rest, is_list)}
     if isinstance(value, list) and step in range(len(value)):
-        return [_decode_text(v, tuple(rest)) if n == step else v for n, v in enumerate(value)]
-    return _decode_text(value, tuple(rest))  # a step that names a type of a union
+        return [_decode_value(v, rest, is_list) if n == step else v for n, v in enumerate(value)]
+    return _decode_value(value, rest, is_list)  # a step that names a type of a union
 
 
 class FunctionTool:

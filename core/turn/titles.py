@@ -31,7 +31,12 @@ _MARKUP = re.compile(
     re.MULTILINE,
 )
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+|\bwww\.\S+|<[^<>\n]*>", re.IGNORECASE)
-_LABEL = re.compile(r"^(?:title|título|titre)\s*:\s*", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^(?:\w+ )?(?:title|título|titre)(?: (?:da|de la) convers\w+)?\s*:\s*", re.IGNORECASE
+)
+_NO_TITLE = re.compile(r"```|~~~|.*:[*_]*\Z")
+"""A line of a code block's mark, or one that announces the title."""
+_JSON_TITLE = re.compile(r'\{\s*"\w*(?:title|título|titre)"\s*:\s*"([^"\\]+)"', re.IGNORECASE)
 _QUOTATION_MARKS = "\"'“”‘’«»„"
 
 
@@ -52,9 +57,12 @@ def shorten_title(text: str) -> str:
 
 def clean_title(suggested: str) -> str:
     """Return a model's suggestion as a title: its first line without Markdown, addresses, mentions
-    and quotation marks, at most MAX_CONVERSATION_TITLE_CHARACTERS. Return "" if nothing is left."""
-    lines = (line.strip() for line in clean_text(suggested[:2000]).splitlines())
-    line = next((line for line in lines if line and not line.startswith(("```", "~~~"))), "")
+    and quotation marks, at most MAX_CONVERSATION_TITLE_CHARACTERS. Return "" if nothing is left.
+    A line that announces the title is none."""
+    text = clean_text(suggested[:2000])
+    named = _JSON_TITLE.search(text)
+    lines = (line.strip() for line in (named[1] if named else text).splitlines())
+    line = next((line for line in lines if line and not _NO_TITLE.match(line)), "")
     line = _LABEL.sub("", _MARKUP.sub(lambda found: found["label"] or "", line))
     line = _ADDRESS.sub("", line).replace("@", "")
     return shorten_title(line.strip(_QUOTATION_MARKS + " ").rstrip("."))

@@ -596,6 +596,12 @@ async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -
         [chunk({"content": "Two [1]."}), chunk({"annotations": [
             {"type": "url_citation",
              "url_citation": {"url": "https://a.example/1", "title": "One"}}]}, "stop")],
+        *([chunk({"content": "Two [1]."}), chunk({}, "stop", **fields)] for fields in (
+            {"search_results": [{"title": "One", "link": "https://a.example/1"}]},
+            {"web_search": [{"title": "One", "link": "https://a.example/1"}]},
+            {"search_info": {"search_results": [{"title": "One", "url": "https://a.example/1"}]}})),
+        [chunk({"content": "Two.", "context": {"citations": [
+            {"title": "One", "url": "https://a.example/1"}]}}), chunk({}, "stop")],
     ],
 )  # fmt: skip
 async def test_sources_are_kept_with_the_text(
@@ -603,6 +609,15 @@ async def test_sources_are_kept_with_the_text(
 ) -> None:
     _, completion = await ask(make, fake, "chat", events)
     assert completion.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
+
+
+async def test_the_address_of_a_source_may_have_balanced_brackets(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    urls = ["https://a.example/A_(b)_(c)", "https://a.example/A_(b", "https://a.example/A_b)"]
+    events = [chunk({"content": "Two [1]."}, citations=urls), chunk({}, "stop")]
+    _, completion = await ask(make, fake, "chat", events)
+    assert completion.items[-1].raw["sources"] == [[urls[0], ""]]
 
 
 async def test_an_answer_has_so_many_sources_at_most(make: Make, fake: FakeOpenAI) -> None:

@@ -102,6 +102,35 @@ async def test_json_in_a_text_is_read_as_what_it_stands_for(filters: str, fields
     assert data["filters"] == [{"field": "Name", "value": "[a]"}]
 
 
+FILTER = {"field": "Name", "value": "a\nb"}
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        json.dumps([FILTER]),
+        json.dumps(json.dumps([FILTER])),
+        json.dumps([FILTER]).replace("\\n", "\n"),
+        "\ufeff" + json.dumps([FILTER]),
+        FILTER,
+        json.dumps(FILTER),
+        [json.dumps(FILTER)],
+    ],
+)
+async def test_a_list_is_read_in_other_forms(filters: object) -> None:
+    arguments = {"table": "a", "filters": filters, "match": "null", "limit": "", "fields": "None"}
+    outcome = await query.run(ctx(Seen()), json.dumps(arguments))
+    defaults = {"limit": 25, "match": "all", "fields": None}
+    assert json.loads(outcome.text) == {"table": "a", "filters": [FILTER], **defaults}
+
+
+async def test_an_error_says_what_to_send() -> None:
+    for filters in (3, "Name"):
+        with pytest.raises(ToolError) as error:
+            await query.run(ctx(Seen()), json.dumps({"table": "a", "filters": filters}))
+        assert error.value.hint == "`filters`: Send an array"
+
+
 async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
     observer = Seen()
     outcome = await query.run(

@@ -15,6 +15,13 @@ SUGGESTED = {
     "<!channel> <@U123> @everyone look": "everyone look",
     "\x1b[31mRed\x1b[0m \u202etitle": "Red title",
     "What now?": "What now?",
+    "Here is a title:\n\nOrders of Ana": "Orders of Ana",
+    "**Title:**\nOrders": "Orders",
+    '{"title": "Orders"}': "Orders",
+    '```json\n{"title": "Orders"}\n```': "Orders",
+    "Conversation title: Orders": "Orders",
+    "Título da conversa: Pedidos": "Pedidos",
+    "Titre de la conversation : Commandes": "Commandes",
     "  \n \n": "",
     "***": "",
 }
