@@ -349,8 +349,6 @@ TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", r
 `tables<|channel|>json`."""
 MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
 """Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
-NO_NAMES = ("", "null", "None")
-"""Words for the name of a call that is none."""
 NO_ARGUMENTS = ("", "None", "undefined")
 """Words for no arguments that are no JSON."""
 _ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
@@ -808,7 +806,7 @@ class AnswerReader:
 def is_no_call(part: Part) -> bool:
     """Return whether a part is a call without a name and arguments. Some servers send one beside
     their text (Snowflake)."""
-    if not isinstance(part, CallPart) or part.name.strip() not in NO_NAMES:
+    if not isinstance(part, CallPart) or part.name.strip() not in ("", "null", "None"):
         return False
     return find_objects(part.arguments) in ([], ["{}"])
 

@@ -84,7 +84,8 @@ SIZE_FIELDS = re.compile(
 """Fields with the size: vLLM and SGLang (max_model_len), OpenRouter, Together and Moonshot
 (context_length), Novita (context_size), Groq (context_window), Mistral (max_context_length), LM
 Studio (loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
-SIZE_WORDS = re.compile(r"[0-9]{1,12}(\.0)?")
+MODEL_NAME_FIELDS = ("id", "name", "model", "model_name")
+"""Fields with the name of a model in a list."""
 TOLD_SIZE_PATTERNS = (
     (
         r"(?i)(?:n_ctx|context (?:length|window|size)|model length|max_\w+)"
@@ -315,7 +316,7 @@ def find_size(value: object) -> int:
     if not isinstance(value, Mapping):
         return 0
     named = (read_word(each) for key, each in value.items() if SIZE_FIELDS.fullmatch(str(key)))
-    numbers = (int(each.removesuffix(".0")) for each in named if SIZE_WORDS.fullmatch(each))
+    numbers = (int(float(each)) for each in named if re.fullmatch(r"[0-9]{1,12}(\.0)?", each))
     sizes = [each for each in numbers if each >= MIN_CONTEXT_TOKENS]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
@@ -325,8 +326,7 @@ def read_models(listed: Json) -> list[Json]:
     """Return what a server lists of its models, each with its `id`. Some lists have only names."""
     values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
     models = [read_object(each) or {"id": each} for each in read_list(next(values, ()))]
-    fields = ("id", "name", "model", "model_name")
-    names = [next(filter(None, map(each.get, fields)), None) for each in models]
+    names = [next(filter(None, map(each.get, MODEL_NAME_FIELDS)), None) for each in models]
     return [
         {**each, "id": read_word(name)} for each, name in zip(models, names, strict=True) if name
     ]
@@ -336,7 +336,7 @@ def _entry_of(listed: Json, model: str) -> Json:
     """Return what a list of models says of one."""
     names = (model, f"{model}:latest")
     for entry in read_models(listed):
-        if any(entry.get(key) in names for key in ("id", "name", "model", "model_name")):
+        if any(entry.get(key) in names for key in MODEL_NAME_FIELDS):
             return entry
     return {}
 

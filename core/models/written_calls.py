@@ -94,17 +94,17 @@ _FORMS = tuple(
     for call, argument in (
         # MiniMax. DeepSeek writes "｜DSML｜" before each name.
         (
-            r"""<invoke name=["']?([^"'>]+)["']?>(.*?)END""",
-            r"""<parameter name=["']?([^"'>]+)["']?([^>]*)>(.*?)(?:</parameter>|(?=\n<param))""",
+            r"""<invoke name=["']?([^"'>]++)["']?>(.*?)END""",
+            r"""<parameter name=["']?([^"'>]++)["']?([^>]*)>(.*?)(?:</parameter>|(?=\n<param))""",
         ),
         # Qwen Coder
         (
-            r"""<function=["']?([^"'>]+)["']?>(.*?)END""",
-            r"""<parameter=["']?([^"'>]+)["']?()>\n?(.*?)\n?(?:</parameter>|(?=\n<parameter=))""",
+            r"""<function=["']?([^"'>]++)["']?>(.*?)END""",
+            r"""<parameter=["']?([^"'>]++)["']?()>\n?(.*?)\n?(?:</parameter>|(?=\n<parameter=))""",
         ),
         # GLM
         (
-            r"""<tool_call(?:>| name=["']?)\s*([\w.:-]+)["']?>?\s*(.*?)END""",
+            r"""<tool_call(?:>| name=["']?)\s*([\w.:-]++)["']?>?(.*?)END""",
             r"<arg_key>(.*?)</arg_key>()\s*<arg_value>(.*?)</arg_value>",
         ),
     )
@@ -112,18 +112,18 @@ _FORMS = tuple(
     (call, r"(?!)")
     for call in (
         # DeepSeek R1 and V3, V3.1, Kimi
-        r"<\|tool_call(?:_begin|s)\|>\s*(?:function<\|tool_sep\|>)?([\w.:-]+)(.*?)"
+        r"<\|tool_call(?:_begin|s)\|>\s*(?:function<\|tool_sep\|>)?([\w.:-]++)(.*?)"
         r"(?:<\|tool_call_end\|>|\Z)",
         # Mistral
-        r"\[TOOL_CALLS\]\s*([\w.:-]+)(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(\{.*?)"
+        r"\[TOOL_CALLS\]\s*([\w.:-]++)(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(\{.*?)"
         r"(?:(?<=\})(?=\s*\[TOOL_CALLS\])|\Z)",
         # gpt-oss
-        r"\bto=([\w.:-]+)[^{]*?(?:<\|message\|>|(?=\{))(.*?)"
+        r"\bto=([\w.:-]++)[^{]*?(?:<\|message\|>|(?=\{))(.*?)"
         r"(?:<\|call\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
         # Gemma
-        r">\s*call:\s*([\w.:-]+)(\{.*?\})\s*(?:<end_function_call>|<tool_call\|>|\Z)",
+        r">\s*call:\s*([\w.:-]++)(\{.*?\})\s*(?:<end_function_call>|<tool_call\|>|\Z)",
         # Qwen Agent
-        r"✿FUNCTION✿:\s*([\w.:-]+)\s*✿ARGS✿:(.*?)(?=✿|\Z)",
+        r"✿FUNCTION✿:\s*([\w.:-]++)\s*✿ARGS✿:(.*?)(?=✿|\Z)",
         # The name stands in the JSON.
         r"(?i:<tool_?calls?>|<\|tool_call(?:_start)?\|>|<\|python_(?:tag|start)\|>|\[TOOL_CALLS\]"
         r"|<\|START_ACTION\|>|functools)()(.*?)"

@@ -152,7 +152,7 @@ FONT = "findfont: Font family 'Arial' not found."
         ("".join(f"{n}%\n\x1b[1A\x1b[2K" for n in range(101)) + "done", "done"),
         ("".join(f"{n}%\n\x1b[F" for n in range(101)) + "\n", "100%"),
         ("".join(f"{n:3}%\b\b\b\b" for n in range(101)) + "\n", "100%"),
-        ("x\n\n\n\n\ny", "x\n\n\n\n\ny"),
+        ("x\n\n\n\n\ny", "x\n\n\n\n\ny"), ("x" * 400_000 + "\r9", "9"),
         ("".join(f"{n}\n\n" for n in range(30)), "\n\n".join(map(str, range(30)))),
         ("name  value\n a 1\n" * 5 + "end", "name  value\n a 1\n" * 5 + "end"),
     ],

@@ -380,6 +380,11 @@ async def test_a_call_that_cannot_be_read_is_told(
 async def test_many_marks_take_little_time() -> None:
     for mark in ('<invoke name="x">', "<|tool_call_begin|>x", " to=x", "<tool_call>", "<escape>"):
         assert read_written_calls(mark * (1_000_000 // len(mark)), {}) == []
+    for mark in ("<tool_call>q", " to=", "<tool_call>", "✿FUNCTION✿:", "[TOOL_CALLS]q"):
+        for filling in (" ", "a", "\n"):
+            read_written_calls(mark + filling * 190_000, {})
+            words = f'<invoke name="x"><parameter name={filling * 190_000}</invoke>'
+            assert read_written_calls(words, {}) == []
 
 
 async def test_several_calls_with_one_mark(make: Make, fake: FakeOpenAI) -> None:

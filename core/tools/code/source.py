@@ -37,8 +37,8 @@ MAX_SHOWN_CHARACTERS = 3_000
 """Characters of output in a person's answer. The rest comes as a file."""
 MAX_EQUAL_LINES = 20
 """Equal lines of one output that are shown one by one: several tables have equal headers."""
-_OVERWRITTEN_LINE = re.compile(r"[^\n]*\n\x1b\[1?[AF](?:\x1b\[\d*K|\r)*(?=[^\n])|\n\x1b\[1?[AF]")
-"""A line after which the cursor moves back to it."""
+_LINE_UP = re.compile(r"\A\x1b\[1?[AF](?:\x1b\[\d*K|\r)*")
+"""Sequences that move the cursor to the line above, which what follows overwrites."""
 _RESERVED_CHARACTERS = 1_000
 """Characters that are reserved for everything except the output."""
 
@@ -104,9 +104,12 @@ def cut_middle(printed: str, max_characters: int) -> str:
 def shorten_output(printed: str) -> str:
     """Return what was printed as a terminal shows it: of a line that overwrites itself, such as
     progress, the last state. A line that comes again and again is there once, with its count."""
-    printed = _OVERWRITTEN_LINE.sub("", printed)
-    lines = [line.rstrip("\r\b").rpartition("\r")[2] for line in printed.split("\n")]
-    lines = [line.rpartition("\b\b")[2] for line in lines]
+    lines = list[str]()
+    for line in printed.split("\n"):
+        state = _LINE_UP.sub("", line)
+        if state and state != line:
+            del lines[-1:]
+        lines.append(state.rstrip("\r\b").rpartition("\r")[2].rpartition("\b\b")[2])
     counts = {
         line: count for line, count in Counter(lines).items() if line and count > MAX_EQUAL_LINES
     }
