@@ -19,8 +19,8 @@ from tests.sources import list_sources, parse, walk_nodes
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
 MAX_TOKENS = 511_400
-"""500,655 tokens of 28 November 2026; 10,500 for what was found wrong on that day, and a quarter more,
-less what the audit table, the rights to a change and the lists of /admin saved."""
+"""500,655 tokens of 28 November 2026; 10,500 for what was found wrong on that day, and a quarter
+more; less what the audit table, the rights to a change and the lists of /admin saved."""
 MAX_FILES = 238
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15

@@ -216,7 +216,7 @@ def parse_command(text: str) -> TypedCommand | None:
             is_command = bool(_ID_AND_CODE.fullmatch(word.lower()))
             reason = more[0] if more else ""
             return TypedCommand(name, id=word.lower(), reason=reason) if is_command else None
-        ids = re.split(r"[\s,]+", rest.lower().rstrip(".!"))
+        ids = rest.lower().rstrip(".!").replace(",", " ").split()
         most = MAX_APPROVED_TOGETHER if name == "approve" else 1
         is_command = 1 <= len(ids) <= most and all(map(_ID_AND_CODE.fullmatch, ids))
         return TypedCommand(name, id=" ".join(dict.fromkeys(ids))) if is_command else None

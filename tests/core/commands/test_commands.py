@@ -184,6 +184,7 @@ def test_a_decision_has_at_most_176_characters() -> None:
         ("```stop```", "stop"), ("```\nhelp\n```", "help"), ("pare 🙏", "stop"),
         ("why abc234?", "why abc234"), ("schedule abc234 pause.", "schedule abc234 pause"),
         ("schedules 2.", "schedules 2"), ("approve abc234, abc235", "approve abc234 abc235"),
+        ("approuver abc234 !", "approve abc234"),
         ("deny abc234, too dear", "deny abc234 too dear"),
     ],
 )  # fmt: skip
