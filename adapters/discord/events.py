@@ -20,7 +20,7 @@ from adapters.discord.posts import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
 from core.base import text
 from core.base.i18n import TIME_ZONE, find_zone
-from core.chat.incoming import Addressing, AddressingSettings, ConfiguredPlaces, Participants
+from core.chat.incoming import Addressing, AddressingSettings, ConfiguredPlaces
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_id
 
 DISCORD_QUOTE_CHARACTERS = 4000
@@ -157,20 +157,13 @@ def names_others(message: discord.Message, me: int) -> bool:
     return bool(mentioned_ids or people or roles)
 
 
-def find_addressing(
-    message: discord.Message,
-    location: Location,
-    me: int,
-    participants: Participants | None = None,
-) -> Addressing:
-    """Return whom a message addresses. `participants` are those of a thread of ours."""
+def find_addressing(message: discord.Message, location: Location, me: int) -> Addressing:
+    """Return whom a message addresses, whatever its thread."""
     return Addressing(
         is_direct=not location.guild,
         mentions_us=mentions_us(message, me),
         names_others=names_others(message, me),
         answers_us=answers_us(message, me),
-        is_our_thread=participants is not None,
-        has_several_people=participants is not None and participants.several,
     )
 
 

@@ -261,12 +261,15 @@ class DiscordIntake:
         """Return whether a message is for Ponte. If it is meant for Ponte but Discord withholds its
         content, post a hint and return False."""
         settings, channel = self.locations.settings_of(location), message.channel
+        facts, state = events.find_addressing(message, location, me), None
         is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
-        state = None
-        if location.thread and (is_made_by_us or location.thread in self.locations.state.threads):
-            state = self._join_thread(message, location)
-        facts = events.find_addressing(message, location, me, state)
+        is_our_thread = is_made_by_us or location.thread in self.locations.state.threads
+        needs_no_mention = not (settings.strict_mention or settings.answer_everything)
         is_ours = is_for_ponte(facts, settings)
+        if location.thread and is_our_thread and needs_no_mention and not is_ours:
+            state = self._join_thread(message, location)
+            facts = replace(facts, is_our_thread=True, has_several_people=state.several)
+            is_ours = is_for_ponte(facts, settings)
         if location.guild and events.is_withheld(message):
             if facts.mentions_us:
                 # Said each time: without it the person would get no answer at all.
@@ -274,13 +277,9 @@ class DiscordIntake:
             elif is_ours or facts.is_our_thread:
                 await self.notices.ask_for_mention(message)
             return False
-        if is_ours and location.thread:
-            self._join_thread(message, location)  # a mention makes a thread ours
-        elif (
-            state
-            and not (settings.strict_mention or settings.answer_everything)
-            and state.note_notice_due()
-        ):
+        if location.thread and (facts.mentions_us or (is_ours and settings.answer_everything)):
+            self._join_thread(message, location)  # this makes a thread of others ours
+        elif state and state.note_notice_due():
             self.locations.state.note_change()
             await self.notices.post_sentence(message, DISCORD_WAITS_FOR_MENTION, "waits")
         return is_ours

@@ -260,7 +260,10 @@ class Decisions:
         if is_shown or change.proposal.is_revised_by(decision.seq):
             count = standing.needed_approvals
             return await self.views.describe_state(change, decision, count, note)
-        # Somebody changed the version that the person decided on.
+        return await self._describe_replaced(change, decision)
+
+    async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
+        """Return the answer if somebody changed or decided what the person decided on."""
         answer = await self.views.build_answer([say(cards.REPLACED)], [change], decision)
         return replace(answer, status="failed")
 
@@ -443,6 +446,8 @@ class Decisions:
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody, rule=rule)
         self.lifecycle.on_change()
+        if not change.proposal.is_revised_by(decision.seq):
+            return await self._describe_replaced(change, decision)
         return change, words
 
     async def _revise(

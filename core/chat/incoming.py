@@ -92,7 +92,7 @@ class Addressing:
     `is_late_edit`: the message was edited when it was old already. `answers_us`: it replies to a
     post of ours. `is_thread_of_others`: its thread began with a mention of others, and nobody has
     mentioned us there. `is_our_thread`: Ponte takes part in its thread. `has_several_people`:
-    besides its author, others write there.
+    several people write there.
     """
 
     is_direct: bool = False

@@ -137,6 +137,26 @@ async def test_two_change_it_at_once(bot_home: BotHome) -> None:
         assert change.steps[0].write.after == {**NEW, "Name": change.proposal.asker.name}
 
 
+async def test_what_is_denied_while_its_values_are_read_is_not_said_to_be_saved(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = editable()
+    async with proposed_card(bot_home, table) as (ponte, card):
+        revise = table.revise
+
+        async def revise_late(*arguments: Any) -> Any:
+            text = f"deny {card.press_id}"
+            await says(ponte, text, "k-deny", MEMBER, clicked=True, thread="tU1")
+            return await revise(*arguments)
+
+        monkeypatch.setattr(table, "revise", revise_late)
+        text = render_change(card.press_id, {"Name": "Bea"})
+        answer = await says(ponte, text, "k-change", MEMBER, clicked=True, thread="tU1")
+        assert (answer.status, "was replaced" in answer.text) == ("failed", True)
+        change = await ponte.engine.changes.ledger.get(card.id)
+        assert (change.state, change.proposal.revision) == ("denied", 1)
+
+
 async def list_audit_lines(ponte: RunningBot) -> list[tuple[str, str, int]]:
     """The lines about changes: event, who asks or decides, revision."""
     lines = (await ponte.engine.people.audit.read())[0][::-1]

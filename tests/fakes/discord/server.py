@@ -69,6 +69,7 @@ class FakeDiscord:
             return response
         path = request.path.removeprefix("/api/v10")
         self.calls.append((request.method, path))
+        await self.world.notify()
         with_token = path.startswith(("/interactions/", "/webhooks/"))
         if not with_token and request.headers.get("Authorization") != f"Bot {self.token}":
             return answer({"message": "401: Unauthorized", "code": 0}, 401)
