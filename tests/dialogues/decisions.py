@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from core.domain.changes import Change
 from core.domain.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import ANA, allow_list
@@ -28,6 +29,16 @@ RIGHTS = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", 
 async def bot(bot_home: BotHome, table: MemoryTable, **more: Any) -> AsyncIterator[RunningBot]:
     async with bot_home.open(sources=[table], appliers=[table], **more) as ponte:
         yield ponte
+
+
+def end_no_changes(ponte: RunningBot) -> None:
+    """Let the test decide without an event in the inbox: Ponte ends changes that lack theirs, at
+    any moment in the background."""
+
+    async def list_none() -> list[Change]:
+        return []
+
+    vars(ponte.engine.changes.ledger)["list_abandoned"] = list_none
 
 
 async def propose(ponte: RunningBot, tool: str, person: Person = ANA, **arguments: Any) -> Card:

@@ -32,6 +32,7 @@ from tests.dialogues.decisions import (
     OTHER,
     approve_after_reading,
     bot,
+    end_no_changes,
     on_slack,
     proposed_on_slack,
     says,
@@ -577,6 +578,7 @@ async def test_a_decision_asks_once_more_for_what_is_not_known(
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         ledger, decisions = ponte.engine.changes.ledger, ponte.engine.changes.decisions
         here = (await ledger.get(card.id)).proposal.address
+        end_no_changes(ponte)
         click = DecisionRequest(card.id, 99, BOSS, here, is_click=True, revision=1)
         unanswered += [BOSS] * silent
         if silent == 1:

@@ -21,6 +21,7 @@ from tests.dialogues.decisions import (
     STRANGER,
     approve_after_reading,
     bot,
+    end_no_changes,
     on_slack,
     proposed_on_slack,
     says,
@@ -203,6 +204,7 @@ async def test_while_it_is_unknown_who_is_an_admin_they_decide_nothing(bot_home:
         ("undo", "undone"),
     )
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as ponte:
+        end_no_changes(ponte)
         ledger, decide = ponte.engine.changes.ledger, ponte.engine.changes.decisions.decide
         for number, ((action, end), is_elsewhere) in enumerate(
             itertools.product(ends, (False, True))
@@ -240,6 +242,7 @@ async def test_nothing_is_done_while_the_askers_right_is_unknown(bot_home: BotHo
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=policy) as ponte:
         id = (await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})).id
+        end_no_changes(ponte)
         decision = DecisionRequest(id, 4711, BOSS, on_slack("", "x", BOSS, thread="tU1").address)
         is_guest[0] = None
         clock.now += 300
