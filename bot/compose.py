@@ -235,7 +235,7 @@ async def compose(
                     operator,
                     engine.notices,
                     routes,
-                    hooks,
+                    hooks.find_handler,
                 )
                 own_surfaces.owned.append((face, platform))
         for platform in own_surfaces.all:

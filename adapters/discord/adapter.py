@@ -45,7 +45,7 @@ from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
-from core.domain.ports import PostJournal, Reply, StatusBoard, Surface
+from core.domain.ports import ChatPlatform, PostJournal, Reply, StatusBoard, Surface
 from core.domain.records import Health
 from core.journal.jobs import Peers
 
@@ -76,7 +76,7 @@ class DiscordOptions:
     identify_wait: float = 5.0
 
 
-class DiscordAdapter:
+class DiscordAdapter(ChatPlatform):
     """The `ChatPlatform` of Discord."""
 
     name = PLATFORM

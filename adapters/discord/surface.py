@@ -31,7 +31,7 @@ from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_m
 from adapters.discord.state import Acks, OriginalResponse, Token
 from core.base.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.domain.messages import Answer, Card, File, ReplyTo
-from core.domain.ports import AnswerPart, Files
+from core.domain.ports import AnswerPart, Files, Surface
 
 EDIT_INTERVAL_SECONDS = 1.3
 """Seconds between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).
@@ -52,7 +52,7 @@ class ShownPost:
     stop: bool = False
 
 
-class DiscordSurface:
+class DiscordSurface(Surface):
     """The base of all surfaces of Discord: the limits of a post, and the form of an answer."""
 
     limit = LIMIT

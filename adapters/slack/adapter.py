@@ -45,7 +45,7 @@ from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
-from core.domain.ports import PostJournal, StatusBoard
+from core.domain.ports import ChatPlatform, PostJournal, StatusBoard
 from core.domain.records import Health
 from core.journal.jobs import Peers
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
@@ -87,7 +87,7 @@ class SlackOptions:
     home: Path | None = None
 
 
-class SlackAdapter:
+class SlackAdapter(ChatPlatform):
     """The `ChatPlatform` of Slack. It handles one workspace."""
 
     name = "slack"

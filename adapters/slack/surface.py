@@ -21,7 +21,7 @@ from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.chat.people import Conversations
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import File, ReplyTo
-from core.domain.ports import ARRIVAL_SECONDS, AnswerPart
+from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Surface
 
 log = structlog.get_logger("slack")
 
@@ -37,7 +37,7 @@ _BYTES_FOR_CARDS = 2000
 """The bytes that a stream must have left for its cards. With less room, an edit adds the cards."""
 
 
-class SlackSurface:
+class SlackSurface(Surface):
     """The posts of one reply: streams in direct messages, throttled edits in channels.
 
     A post's id is `CHANNEL:TS`, or begins with PRIVATE_PREFIX. All calls raise the errors that

@@ -9,8 +9,8 @@ from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.ports import Platform
 from core.integrations import (
+    FindHook,
     HomeFolder,
-    HookReceiver,
     HttpHandler,
     IntegrationDependencies,
     Operator,
@@ -45,7 +45,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         operator: Operator,
         notices: PersonNoticeService,
         routes: Mapping[str, HttpHandler],
-        hooks: HookReceiver,
+        find_hook: FindHook,
     ) -> Platform:
         """Return the web adapter, listening on the home's socket, that is not started yet."""
         from adapters.web.hub import Hub, WebAdapter

@@ -19,8 +19,8 @@ from core.chat.people import Conversations, People
 from core.domain.ports import Platform
 from core.domain.records import Health
 from core.integrations import (
+    FindHook,
     HomeFolder,
-    HookReceiver,
     HttpHandler,
     IntegrationDependencies,
     Operator,
@@ -131,7 +131,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         operator: Operator,
         notices: PersonNoticeService,
         routes: Mapping[str, HttpHandler],
-        hooks: HookReceiver,
+        find_hook: FindHook,
     ) -> Platform:
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import TokenAuthentication, Visitors
@@ -150,7 +150,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         visitors = Visitors(auth, people.policy, shared.ponte_locale, shared.ponte_timezone)
         hub = Hub(visitors, conversations, board, deps.peers)
         listener = (own.ponte_web_host, own.ponte_web_port)
-        return WebAdapter(hub, board, operator, notices, listener, people, routes, hooks)
+        return WebAdapter(hub, board, operator, notices, listener, people, routes, find_hook)
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
         page = own.page_url(platform.address)

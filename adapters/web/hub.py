@@ -26,9 +26,9 @@ from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.changes import PendingRequest
 from core.domain.messages import Answer, Card, Message, Person, Post, Progress, ReplyTo
-from core.domain.ports import PostJournal, Reply, RequestBoard
+from core.domain.ports import Platform, PostJournal, Reply
 from core.domain.records import Health, HistoryEntry
-from core.integrations import HookReceiver, HttpHandler, Operator, OperatorBoard
+from core.integrations import FindHook, HttpHandler, Operator, OperatorBoard
 from core.journal.jobs import Peers
 
 log = structlog.get_logger("web")
@@ -140,7 +140,7 @@ class Hub:
     """
 
     def __init__(
-        self, visitors: Visitors, conversations: Conversations, board: RequestBoard, peers: Peers
+        self, visitors: Visitors, conversations: Conversations, board: OperatorBoard, peers: Peers
     ) -> None:
         self.visitors = visitors
         self.conversations = conversations
@@ -349,7 +349,7 @@ class RequestWatch:
     another platform's answer, and a stream must not wait for that.
     """
 
-    def __init__(self, hub: Hub, board: RequestBoard) -> None:
+    def __init__(self, hub: Hub, board: OperatorBoard) -> None:
         self._hub = hub
         self._board = board
         board.on_requests_change(self.refresh_all)
@@ -399,7 +399,7 @@ HOOKS_PREFIX = "/hooks/"
 HOOKS_PATH = "/hooks/{name}"
 
 
-class WebAdapter:
+class WebAdapter(Platform):
     """One HTTP server, and the platform that answers through it.
 
     With a host and port to listen on (port 0 means a free one) and `people` it serves the page, the
@@ -419,13 +419,13 @@ class WebAdapter:
         listener: tuple[str, int] | socket.socket,
         people: People | None = None,
         routes: Mapping[str, HttpHandler] | None = None,
-        hooks: HookReceiver | None = None,
+        find_hook: FindHook | None = None,
     ) -> None:
         self.address = ""
         self.hub = hub
         self._own = (board, operator, notices, people)
         self._listener = listener
-        self._mounted = (routes or {}, hooks)
+        self._mounted = (routes or {}, find_hook)
         self._server: Any = None
         self._tasks = BackgroundTasks("web")
         if people is not None:

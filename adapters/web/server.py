@@ -36,7 +36,7 @@ from adapters.web.sign_in import Visitors
 from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
-from core.integrations import HookReceiver, HttpHandler, Operator, OperatorBoard
+from core.integrations import FindHook, HttpHandler, Operator, OperatorBoard
 
 HEAD_TIMEOUT_SECONDS = 10.0
 """Time for the head of a request, from the connection or from its first byte."""
@@ -349,14 +349,14 @@ def make_application(
     hub: Hub,
     routes: Sequence[DeclaredRoute],
     mounted: Mapping[str, HttpHandler],
-    hooks: HookReceiver | None,
+    find_hook: FindHook | None,
 ) -> ASGIApp:
     """Return the application with these routes and a description of them.
 
-    `mounted` are other adapters' handlers by exact path, and `hooks` receives webhooks. They
-    authenticate their callers by a signature, so they come before the guard.
+    `mounted` are other adapters' handlers by exact path, and `find_hook` finds those of webhooks.
+    They authenticate their callers by a signature, so they come before the guard.
     """
-    signed = [*mounted, *([HOOKS_PATH] if hooks else [])]
+    signed = [*mounted, *([HOOKS_PATH] if find_hook else [])]
     app = Starlette(
         routes=[*routes, *DocumentRoutes(routes, signed).routes],
         exception_handlers={
@@ -368,7 +368,7 @@ def make_application(
     )
     app.router.redirect_slashes = False
     guarded = http_io.Guard(app, hub.visitors)
-    return PathRouter(hub, mounted, hooks, guarded) if signed else guarded
+    return PathRouter(hub, mounted, find_hook, guarded) if signed else guarded
 
 
 @dataclass(frozen=True)
@@ -414,25 +414,26 @@ class PathRouter:
 
     hub: Hub
     mounted: Mapping[str, HttpHandler]
-    hooks: HookReceiver | None
+    find_hook: FindHook | None
     own: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, hooks = scope.get("path", ""), self.hooks
+        path = scope.get("path", "")
         handler = self.mounted.get(path)
-        if hooks and hooks.is_used and path.startswith(HOOKS_PREFIX):
-
-            async def handler(
-                headers: Mapping[str, str], body: bytes
-            ) -> tuple[int, Mapping[str, str], bytes]:
-                if not self.hub.is_accepting:
-                    return 503, {"retry-after": "5"}, b""
-                return await hooks.receive(path.removeprefix(HOOKS_PREFIX), headers, body)
-
+        if self.find_hook and path.startswith(HOOKS_PREFIX):
+            handler = self.find_hook(path.removeprefix(HOOKS_PREFIX))
+            if handler and not self.hub.is_accepting:
+                handler = _refuse_for_now
         if handler is None:
             await self.own(scope, receive, send)
         else:
             await serve_mounted(handler, scope, receive, send)
+
+
+async def _refuse_for_now(
+    headers: Mapping[str, str], body: bytes
+) -> tuple[int, Mapping[str, str], bytes]:
+    return 503, {"retry-after": "5"}, b""
 
 
 def _respond_to_error(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from bot.config.ponte_toml import QuickCommandConfig, in_language
 from core.base.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
@@ -13,6 +13,7 @@ from core.base.i18n import LOCALES
 from core.commands.grammar import check_slug
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext, Verdict
+from core.integrations import OperatorConfig
 from core.people.policy import Policy
 
 IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
@@ -30,14 +31,6 @@ _NOT_YOU = (
 )
 
 
-class QuickCommandsConfig(Protocol):
-    """The configuration of quick commands, which can be reloaded."""
-
-    @property
-    def quick_commands(self) -> Mapping[str, QuickCommandConfig]:
-        """Return the quick commands of the file as it is now, by their slugs."""
-
-
 class QuickCommandRegistry:
     """The `QuickCommands` port. Without `run`, no command can be run.
 
@@ -47,7 +40,7 @@ class QuickCommandRegistry:
 
     def __init__(
         self,
-        config: QuickCommandsConfig,
+        config: OperatorConfig,
         is_named: IsNamed,
         run: RunQuickCommand | None = None,
         *,

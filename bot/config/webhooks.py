@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.config.ponte_toml import Config, LiveConfig
@@ -12,6 +13,7 @@ from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.i18n import say
 from core.domain.ports import Inbox, Messenger
+from core.integrations import HttpHandler
 from core.webhooks.hook import Hook, unfillable_parts
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ _NO_REPEATS = (
 
 @dataclass(slots=True)
 class ConfiguredHooks:
-    """The port `HookReceiver` over the present ponte.toml."""
+    """Finds the handlers of requests to the webhooks of the present ponte.toml."""
 
     settings: Settings
     config: LiveConfig
@@ -43,20 +45,16 @@ class ConfiguredHooks:
     inbox: Inbox
     _intake: HookIntake | None = field(default=None, init=False)
 
-    @property
-    def is_used(self) -> bool:
-        """True if ponte.toml has a webhook now."""
-        return bool(self.config.current.hooks)
-
-    async def receive(
-        self, name: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Answer one request."""
+    def find_handler(self, name: str) -> HttpHandler | None:
+        """Return what answers a request to the webhook `name`, also if there is none of this name;
+        None if ponte.toml has no webhook now."""
+        if not self.config.current.hooks:
+            return None
         if self._intake is None:
             from core.webhooks.intake import HookIntake
 
             self._intake = HookIntake(self._find, self.messengers, self.inbox)
-        return await self._intake.receive(name, headers, body)
+        return partial(self._intake.receive, name)
 
     def _find(self, name: str) -> Hook | None:
         hook = self.config.current.hooks.get(name)

@@ -159,7 +159,7 @@ class ApprovalConfig(TableRulesConfig, Protocol):
         """Return the settings of a place. `approvers` are those that it names."""
 
 
-class NoTableRules:
+class NoTableRules(TableRulesConfig):
     """The configuration without rules for tables."""
 
     table_rules = TableRules()

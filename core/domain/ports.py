@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.base.errors import NotAllowed, NotFound, PonteError
-from core.domain.changes import ChangeForm, DisplayName, PendingRequest
+from core.domain.changes import ChangeForm, DisplayName
 from core.domain.messages import (
     Address,
     Answer,
@@ -332,17 +332,6 @@ class StatusBoard(Protocol):
         Raise what `ChangeViews.find_form` raises."""
 
 
-class RequestBoard(Protocol):
-    """The requests for approval, as a platform lists them that is not a chat (the page)."""
-
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        """Return the requests that wait for this person's decision, oldest first, as the person
-        sees them at the address."""
-
-    def on_requests_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever the requests of anybody may have changed."""
-
-
 SAMPLE_TABLES_PHRASE = "Ponte's sample base"
 """Part of the description of the tools over the sample tables. The demo model knows them by it."""
 
@@ -448,6 +437,18 @@ class QuickCommands(Protocol):
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         """Run the command with this slug and return its outcome. Raises ToolError."""
+
+    @property
+    def everybodys(self) -> Sequence[QuickCommand]:
+        """Return the quick commands that are limited to no place and no person."""
+
+    def asks_first(self, slug: str) -> bool:
+        """Return True if a model's call needs a person's approval before it runs."""
+
+    def connect(
+        self, run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None
+    ) -> None:
+        """Set the function that runs quick commands."""
 
 
 ARRIVAL_SECONDS = 5.0

@@ -26,21 +26,21 @@ from core.changes.approval import ApprovalConfig
 from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.messages import Person
+from core.domain.changes import PendingRequest
+from core.domain.messages import Address, Person
 from core.domain.ports import (
     ChatPlatform,
     Model,
     Platform,
     QuickCommands,
     ReadFile,
-    RequestBoard,
     StatusBoard,
     ToolSource,
     read_no_file,
 )
-from core.domain.records import Health, ListTable, Outcome, Remote, ToolContext
+from core.domain.records import Health, ListTable, Remote
 from core.journal.jobs import Alone, Peers
-from core.money.usage import PriceConfig
+from core.money.allowances import SpendingConfig
 from core.people.audit import OPERATOR
 from core.people.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.store.database import Database
@@ -225,6 +225,8 @@ DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, for example to 100/2000 (per person
 """The advice of safety findings about platforms without a daily cap."""
 HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
 """Handle a request: headers (lower-case names) and body in; status, headers and body out."""
+FindHook = Callable[[str], HttpHandler | None]
+"""Return the handler of `POST /hooks/NAME`, by name; None while no webhook is configured."""
 RecordLateRemote = Callable[[str, Remote], Awaitable[None]]
 """Record an object that a server stored for a thread (given by its id) after the turn had ended."""
 
@@ -283,7 +285,7 @@ class SharedSettings(Protocol):
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
 
 
-class OperatorConfig(ApprovalConfig, PriceConfig, Protocol):
+class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
     """The contents of `ponte.toml`."""
 
     @property
@@ -446,7 +448,7 @@ class Operator(Protocol):
         form. A field has a `name` and a `help`, and is `required` or `long`."""
 
 
-class OperatorBoard(StatusBoard, RequestBoard, Protocol):
+class OperatorBoard(StatusBoard, Protocol):
     """The state of Ponte, as the surfaces of the owner show it."""
 
     async def readiness(self) -> Sequence[Health]:
@@ -455,18 +457,12 @@ class OperatorBoard(StatusBoard, RequestBoard, Protocol):
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
 
+    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+        """Return the requests that wait for this person's decision, oldest first, as the person
+        sees them at the address."""
 
-class HookReceiver(Protocol):
-    """Answers requests to `POST /hooks/NAME`."""
-
-    @property
-    def is_used(self) -> bool:
-        """True if a webhook is configured now."""
-
-    async def receive(
-        self, name: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Return status, headers and body. `headers` have names in lower case."""
+    def on_requests_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the requests of anybody may have changed."""
 
 
 class OwnerIntegration(Integration[S]):
@@ -490,7 +486,7 @@ class OwnerIntegration(Integration[S]):
         operator: Operator,
         notices: PersonNoticeService,
         routes: Mapping[str, HttpHandler],
-        hooks: HookReceiver,
+        find_hook: FindHook,
     ) -> Platform:
         """Build the platform without starting it.
 
@@ -511,22 +507,6 @@ class OwnerIntegration(Integration[S]):
         "" if there is none.
         """
         return "", ""
-
-
-class QuickRegistry(QuickCommands, Protocol):
-    """The quick commands of ponte.toml, for the integration that runs them."""
-
-    @property
-    def everybodys(self) -> Sequence[Any]:
-        """Return the quick commands that are limited to no place and no person."""
-
-    def asks_first(self, slug: str) -> bool:
-        """Return True if a model's call needs a person's approval before it runs."""
-
-    def connect(
-        self, run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None
-    ) -> None:
-        """Set the function that runs quick commands."""
 
 
 def start_nothing() -> None:
@@ -560,7 +540,7 @@ class ToolIntegration(Integration[S]):
     """A system that provides tools."""
 
     @abstractmethod
-    def build(self, deps: IntegrationDependencies[S], quick: QuickRegistry) -> ToolBundle:
+    def build(self, deps: IntegrationDependencies[S], quick: QuickCommands) -> ToolBundle:
         """Build the tools of an integration that is on, without connecting to anything."""
 
     def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:

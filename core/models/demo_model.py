@@ -19,6 +19,7 @@ from typing import Any, Literal
 from core.base.i18n import say
 from core.base.text import fold_to_letters
 from core.domain.messages import Item
+from core.domain.ports import Model
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 from core.models.demo_turn import (
     BRIDGE_TOOL,
@@ -329,7 +330,7 @@ _NO_TABLES = (
 _IN_BASE = "I couldn't read the base {base}: {problem}"
 
 
-class DemoModel:
+class DemoModel(Model):
     """A `Model` that needs no key and no network."""
 
     name = "demo"

@@ -50,8 +50,7 @@ from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, To
 from core.models.answer_reader import ModelAnswer
 from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, read_models, told_limit
 from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls
-from core.money.allowances import MAX_OUTPUT_TOKENS
-from core.money.usage import DEFAULT_PRICES, PriceConfig
+from core.money.allowances import DEFAULT_SPENDING, MAX_OUTPUT_TOKENS, SpendingConfig
 
 log = structlog.get_logger("model")
 RecordRemote = Callable[[str, Remote], Awaitable[None]]
@@ -217,7 +216,7 @@ class ModelOptions:
     silence_seconds: float = 120.0
     drain_seconds: float = 60.0
     spare_conversations: int = 0
-    config: PriceConfig = DEFAULT_PRICES
+    config: SpendingConfig = DEFAULT_SPENDING
 
     def pseudonym(self, name: str) -> str:
         """Return a stable pseudonym: HMAC-SHA256, 64 characters (OpenAI accepts 64 to 128)."""

@@ -24,7 +24,7 @@ from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownMo
 from core.base.i18n import format_number, say
 from core.base.openai import ModelServerClient, ModelServerFault, read_id, read_objects
 from core.domain.messages import Item, Person, Usage
-from core.domain.ports import ReadFile
+from core.domain.ports import Model, ReadFile
 from core.domain.records import (
     DoctorFinding,
     Health,
@@ -265,7 +265,7 @@ async def probe_level(client: ModelServerClient, model: str) -> Level:
     return "responses" if await _supports_responses(client, model) else "chat"
 
 
-class ServedModel:
+class ServedModel(Model):
     """A `Model` behind an OpenAI-compatible server.
 
     With `level` None, the server is probed (PONTE_MODEL_API=auto). `read` returns the bytes of

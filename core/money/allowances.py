@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 from core.base.errors import OverBudget
 from core.base.i18n import format_moment, format_money, plural, say
-from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price, PriceConfig
+from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price, Prices
 
 CountedBy = Literal[
     "each person", "each channel", "each workspace", "each schedule", "together", "everybody"
@@ -173,12 +173,26 @@ class Allowance:
         return say(sentence, what=format_amount(unit, getattr(self, unit)))
 
 
-class SpendingConfig(PriceConfig, Protocol):
+class SpendingConfig(Protocol):
     """The configuration of what may be spent. It may change at any time."""
+
+    @property
+    def price_list(self) -> Prices:
+        """The prices as they are now."""
 
     @property
     def turn_allowances(self) -> Sequence[Allowance]:
         """The allowances of ponte.toml as they are now."""
+
+
+class DefaultSpending(SpendingConfig):
+    """The configuration without an operator's prices and allowances."""
+
+    price_list = Prices()
+    turn_allowances = ()
+
+
+DEFAULT_SPENDING = DefaultSpending()
 
 
 @dataclass(frozen=True, slots=True)

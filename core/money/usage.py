@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from core.domain.messages import Usage
 
@@ -216,23 +216,6 @@ class Prices:
             return self.container_session
         listed = self.commands if paid.kind == "quick_commands" else self.agents
         return listed.get(paid.name, listed.get(ANY_NAME))
-
-
-class PriceConfig(Protocol):
-    """The configuration of prices. It may change at any time."""
-
-    @property
-    def price_list(self) -> Prices:
-        """The prices as they are now."""
-
-
-class DefaultPrices:
-    """The configuration without prices of the operator's own."""
-
-    price_list = Prices()
-
-
-DEFAULT_PRICES = DefaultPrices()
 
 
 def context_window(model: str) -> int | None:

@@ -22,7 +22,7 @@ from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, ReplyTo
-from core.domain.ports import AnswerPart, PostJournal, Reply, StatusBoard
+from core.domain.ports import AnswerPart, PostJournal, QuickCommands, Reply, StatusBoard
 from core.domain.records import Health, ToolContext
 from core.integrations import (
     ChatIntegration,
@@ -30,7 +30,6 @@ from core.integrations import (
     ModelIntegration,
     OperatorConfig,
     OwnerIntegration,
-    QuickRegistry,
     RuleNames,
     SettingsPart,
     SharedSettings,
@@ -304,7 +303,7 @@ class CaseTables(ToolIntegration[SettingsPart]):
         return Health(self.name, "on")
 
     def build(
-        self, deps: IntegrationDependencies[SettingsPart], quick: QuickRegistry
+        self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
     ) -> ToolBundle:
         source = CaseTableSource(self._stage.tables, deps.config, self._stage.now)
         return ToolBundle(source, [source.rows])
@@ -355,7 +354,7 @@ class CaseCommands(ToolIntegration[SettingsPart]):
         return Health(self.name, "on")
 
     def build(
-        self, deps: IntegrationDependencies[SettingsPart], quick: QuickRegistry
+        self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
     ) -> ToolBundle:
         client = self._stage.commands
         quick.connect(StackSpotCommands(client).run)
@@ -408,7 +407,7 @@ class CasePython(ToolIntegration[CodeSettings]):
         return Health(self.name, "on")
 
     def build(
-        self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry
+        self, deps: IntegrationDependencies[CodeSettings], quick: QuickCommands
     ) -> ToolBundle:
         source = CodeSource(self._stage.python)
         return ToolBundle(source, runner=source.runner)

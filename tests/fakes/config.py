@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig
 from core.changes.approval import TableRules
@@ -39,6 +40,10 @@ class FixedConfig:
     schedule_limits: ScheduleLimits = field(default_factory=ScheduleLimits)
     quick_commands: Mapping[str, QuickCommandConfig] = field(default_factory=dict)
     approvers: Mapping[str, Collection[str]] = field(default_factory=dict)
+    channels: Mapping[str, ChannelConfig] = field(default_factory=dict)
 
     def channel(self, address: Address) -> ChannelConfig:
         return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))
+
+    def section(self, name: str) -> Any:
+        return None

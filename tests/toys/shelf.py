@@ -8,12 +8,11 @@ from typing import Any
 
 from core.base.errors import ToolError
 from core.domain.changes import Draft, RowWrite
-from core.domain.ports import Tool
+from core.domain.ports import QuickCommands, Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,
-    QuickRegistry,
     RuleNames,
     SettingsPart,
     SharedSettings,
@@ -76,7 +75,7 @@ class Shelf(ToolIntegration[ShelfSettings]):
         )
 
     def build(
-        self, deps: IntegrationDependencies[ShelfSettings], quick: QuickRegistry
+        self, deps: IntegrationDependencies[ShelfSettings], quick: QuickCommands
     ) -> ToolBundle:
         return ToolBundle(self.source, [self.source])
 

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from core.base.errors import PonteError
 from core.base.http import Proxies
+from core.domain.ports import QuickCommands
 from core.domain.records import Health
 from core.integrations import (
     Instructions,
     IntegrationDependencies,
     OperatorConfig,
-    QuickRegistry,
     RuleNames,
     SettingsPart,
     SharedSettings,
@@ -108,7 +108,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return LocalBackend(environment, kernels, limits, is_required=is_required)
 
     def build(
-        self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry
+        self, deps: IntegrationDependencies[CodeSettings], quick: QuickCommands
     ) -> ToolBundle:
         """Return the code tool."""
         from core.tools.code.source import CodeSource

@@ -30,7 +30,8 @@ from core.base.openai import Json, ModelServerClient, ModelServerFault
 from core.base.text import limit_combining_marks
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext
-from core.money.usage import CONTAINER_SESSION_SECONDS, DEFAULT_PRICES, PaidRun, PriceConfig
+from core.money.allowances import DEFAULT_SPENDING, SpendingConfig
+from core.money.usage import CONTAINER_SESSION_SECONDS, PaidRun
 from core.observability import metrics
 from core.tools.code.hosted_api import (
     CONTAINER_IDLE_MINUTES,
@@ -121,7 +122,7 @@ class HostedOptions:
     effort: str = ""
     store: bool = True
     seconds: float = 240.0
-    config: PriceConfig = DEFAULT_PRICES
+    config: SpendingConfig = DEFAULT_SPENDING
 
 
 @dataclass(frozen=True, slots=True)

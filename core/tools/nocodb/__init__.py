@@ -26,12 +26,12 @@ from core.domain.changes import (
     Draft,
     FormField,
 )
+from core.domain.ports import QuickCommands
 from core.domain.records import NOTE_TEMPLATE, Health, Viewer
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
     OperatorConfig,
-    QuickRegistry,
     RuleNames,
     SettingsPart,
     SharedSettings,
@@ -134,7 +134,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         return Health("nocodb", "failing" if own.nocodb_token else "off", "set NOCODB_URL")
 
     def build(
-        self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
+        self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
         """Return the tools and the applier of approved writes."""
         from core.tools.nocodb.bridge import BridgeSource

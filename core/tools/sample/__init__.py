@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.base.i18n import plural, say
+from core.domain.ports import QuickCommands
 from core.domain.records import Health, PlaceRights
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,
-    QuickRegistry,
     RuleNames,
     SharedSettings,
     ToolBundle,
@@ -67,7 +67,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return Health(self.name, "on", SAMPLE_SENTENCE)
 
     def build(
-        self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
+        self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
         """Return the tools and the applier of approved writes. The file is not opened."""
         from core.tools.sample.base import SampleSource

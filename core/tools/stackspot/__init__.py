@@ -16,12 +16,12 @@ from core.base.text import clean_text, clip_line, make_code_block, truncate_with
 from core.base.value_formats import format_value
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField
+from core.domain.ports import QuickCommands
 from core.domain.records import Health
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
     OperatorConfig,
-    QuickRegistry,
     RuleNames,
     SettingsPart,
     SharedSettings,
@@ -113,7 +113,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     def build(
         self,
         deps: IntegrationDependencies[StackSpotSettings],
-        quick: QuickRegistry,
+        quick: QuickCommands,
         clock: Clock | None = None,
     ) -> ToolBundle:
         """Return the tools. Connect the typed commands."""

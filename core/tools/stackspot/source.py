@@ -18,9 +18,8 @@ from core.base.text import run_off_loop, to_one_line, truncate_with_note
 from core.changes.kinds import Changer, Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.ports import Tool
+from core.domain.ports import QuickCommands, Tool
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
-from core.integrations import QuickRegistry
 from core.money.usage import PaidRun
 from core.tools.stackspot import NO_WAY_BACK
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
@@ -177,7 +176,7 @@ class StackSpotRuns:
 
     name = STACKSPOT_NAME
 
-    def __init__(self, stackspot: StackSpot, commands: QuickRegistry) -> None:
+    def __init__(self, stackspot: StackSpot, commands: QuickCommands) -> None:
         self._stackspot, self._commands = stackspot, commands
         self.patience = stackspot.deadline + RUN_MARGIN_SECONDS
 
@@ -288,7 +287,7 @@ class StackSpotSource:
 
     name = "stackspot"
 
-    def __init__(self, stackspot: StackSpot, commands: QuickRegistry, config: AgentsConfig) -> None:
+    def __init__(self, stackspot: StackSpot, commands: QuickCommands, config: AgentsConfig) -> None:
         self._stackspot = stackspot
         self._commands = commands
         self._config = config
