@@ -37,6 +37,7 @@ LAZY = {
         "INPUT_DESCRIPTION", "PROMPT_DESCRIPTION", "QUICK_DESCRIPTION", "SLUG_DESCRIPTION",
         "UNDO_DESCRIPTION", "WORD_DESCRIPTIONS",
     },
+    "adapters/web/admin.py": {"TABS"},
     "adapters/slack/__init__.py": {"RIGHTS_SENTENCES"},
     "adapters/slack/render.py": {"_MAY"},
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
@@ -93,6 +94,7 @@ PLACED = {
     "ListColumn": 0,
     "TextList": 0,
     "RowAction": 2,
+    "_section": 0,  # of /admin
     "mark_unserved": 1,
     "SafetyFinding": 1,
     "SandboxChoice": 1,

@@ -1,0 +1,168 @@
+"""Lists of the operator as HTML tables, with a form for each operation that a row offers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from core.base.i18n import say
+from core.domain.records import ListTable
+
+STATES = ("on", "off", "note", "failing")
+"""States that have a color."""
+_CODE = re.compile(r"`([^`]+)`")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RowAction:
+    """An operation that a row of a list offers, with the row's `field` as its argument.
+
+    With a `warning`, its button appears below the warning when somebody opens `label`, so that one
+    click changes nothing. Only rows in `states` offer it, if there are any.
+    """
+
+    operation: str
+    field: str
+    label: str
+    warning: str = ""
+    states: Collection[str] = ()
+
+
+ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
+    "people list": (
+        RowAction(
+            "people renew",
+            "name",
+            "New link",
+            "{name}'s sign-in link and sessions will end. API tokens will stay valid.",
+        ),
+        RowAction(
+            "people remove",
+            "name",
+            "Remove",
+            "{name} won't be able to sign in, and anything Ponte is doing for them will stop. "
+            "Their messages will be kept.",
+        ),
+    ),
+    "people tokens": (
+        RowAction(
+            "people revoke",
+            "id",
+            "Revoke",
+            "Programs that use this token will lose access immediately.",
+        ),
+    ),
+    "schedules list": (
+        RowAction("schedules pause", "id", "Pause", states={"active"}),
+        RowAction("schedules resume", "id", "Resume", states={"paused"}),
+        RowAction("schedules run", "id", "Run now", states={"active", "paused"}),
+        RowAction(
+            "schedules delete",
+            "id",
+            "Delete",
+            "The schedule will be deleted with the list of its runs.",
+        ),
+    ),
+}
+"""The operations that the rows of a list offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """Builds the forms of the page. `token` stands in each of them and proves that this page, in
+    the visitor's session, has sent it."""
+
+    token: str
+
+    def build(
+        self, tab: str, operation: str, fields: str, button: str, style: str = "", kind: str = ""
+    ) -> str:
+        """Return a form whose button has the class `style`. `kind` is the class of the form."""
+        hidden = hidden_field("do", operation) + hidden_field("form", self.token)
+        return (
+            f'<form class="{kind}" method="post" action="/admin/{tab}">{hidden}'
+            f'{fields}<button class="{style}">{escape(button)}</button></form>'
+        )
+
+    def build_table(
+        self, table: ListTable, rows: Sequence[Row], actions: Sequence[RowAction]
+    ) -> str:
+        """Return a list as a table, with the forms of each row's `actions` in the last column. On a
+        phone each cell shows its heading."""
+        if not rows:
+            return f"<p>{escape(table.empty)}</p>" if table.empty else ""
+        headings = [*map(escape, table.headings), *([escape(say("actions"))] if actions else [])]
+        head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
+        body = ""
+        for row, texts in zip(rows, table.rows, strict=True):
+            cells = [*map(to_html, texts)]
+            if actions:
+                cells.append("".join(self._build_action(action, row) for action in actions))
+            body += "<tr>"
+            for n, (heading, cell) in enumerate(zip(headings, cells, strict=True)):
+                if row.get("state") in STATES and table.fields[n] == "state":
+                    cell = f'<span class="state {row["state"]}">{cell}</span>'
+                style = ' class="amount"' if n in table.numbers else ""
+                body += f'<td{style} data-head="{heading}">{cell}</td>'
+            body += "</tr>"
+        return (
+            f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+    def _build_action(self, action: RowAction, row: Row) -> str:
+        """Return the form of an operation on this row; "" if the row does not offer it."""
+        if action.states and row["state"] not in action.states:
+            return ""
+        value, tab = row[action.field], action.operation.split()[0]
+        fields = hidden_field(f"argument-{action.field}", value)
+        if action.operation == "schedules run":  # a form that is sent twice runs it once
+            fields += hidden_field("argument-once", secrets.token_hex(8))
+        label = say(action.label)
+        if not action.warning:
+            return self.build(tab, action.operation, fields, label)
+        fields += f"<p>{escape(say(action.warning, name=value))}</p>"
+        form = self.build(tab, action.operation, fields, f"{label} ({value})", "danger")
+        return f"<details><summary>{escape(label)}</summary>{form}</details>"
+
+
+def section(title: str, body: str, command: str) -> str:
+    """Return a section. Its last line names the command in the shell with the same result."""
+    words = escape(say("In a shell: {command}", command="\0"))
+    hint = words.replace("\0", f"<code>{escape(command)}</code>")
+    return f'<section><h2>{escape(title)}</h2>{body}<p class="hint">{hint}</p></section>'
+
+
+def notice(kind: str, *lines: str) -> str:
+    """Return lines as a notice, which is `good` or `bad`."""
+    words = "<br>".join(map(to_html, lines))
+    return f'<p class="notice {kind}" role="status">{words}</p>'
+
+
+def hidden_field(name: str, value: str) -> str:
+    """Return a field that nobody sees."""
+    return f'<input type="hidden" name="{name}" value="{escape(value)}">'
+
+
+def field(name: str, label: str, value: str = "", type: str = "text", more: str = "") -> str:
+    """Return a field below its label, with `more` attributes."""
+    return (
+        f'<label>{escape(label)}<input type="{type}" name="{name}" value="{escape(value)}" {more}>'
+        "</label>"
+    )
+
+
+def filter_form(tab: str, fields: str) -> str:
+    """Return a form that shows the tab again with other values of its query."""
+    button = f"<button>{escape(say('Show'))}</button>"
+    return f'<form class="filter" method="get" action="/admin/{tab}">{fields}{button}</form>'
+
+
+def to_html(words: str) -> str:
+    """Return a text as HTML, with commands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(words))
