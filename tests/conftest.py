@@ -29,7 +29,7 @@ import structlog
 from core.base.i18n import LANGUAGE, READER_IS_OWNER
 from core.tools.code import environment
 from core.tools.tool import Parameters
-from tests import bytecode, databases, tiers
+from tests import bytecode, databases, tiers, time_limits
 from tests.languages import strict
 
 if TYPE_CHECKING:
@@ -168,6 +168,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _quick_sqlite() -> Iterator[None]:
     with databases.quick_sqlite():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _long_time_limits() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        time_limits.lengthen(patch)
         yield
 
 

@@ -7,9 +7,14 @@ measuring seconds, count calls, steps or bytes, or compare two costs within one 
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections import Counter
 from pathlib import Path
+
+import pytest
+
+from tests import time_limits
 
 TESTS = Path(__file__).parent
 LEAST_TIMEOUT_SECONDS = 10
@@ -94,6 +99,16 @@ def test_each_wait_has_a_reason() -> None:
                 unknown.append(f"{place}:{wait}")
     assert unknown == [], "Wait for an event, or give the reason in ALLOWED."
     assert [place for place in ALLOWED if not match[place]] == [], "nothing waits there any more"
+
+
+@pytest.mark.parametrize("module", time_limits.LIMITS)
+def test_time_limits_of_the_product_are_long_in_tests(module: str) -> None:
+    importlib.import_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        time_limits.lengthen(patch)
+        assert list(time_limits.read(module)) == [time_limits.SECONDS] * len(
+            time_limits.LIMITS[module]
+        )
 
 
 def test_sleeps_and_small_timeouts_count_as_waits() -> None:

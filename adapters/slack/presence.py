@@ -264,6 +264,8 @@ class Presence:
         self._line: asyncio.Task[object] | None = None
         self._posts = True
         self._begun = False
+        self._is_answered = False
+        self._setting_status = asyncio.Lock()
         self._ended = False
         self._released = False
         self._reserved = False
@@ -292,7 +294,7 @@ class Presence:
         if not doing or doing == self._doing:
             return
         self._doing = doing
-        if self._line is not None and not self._line.done():
+        if self._line is not None and not self._is_answered:
             await self._set_status(doing)
 
     def note_stream(self) -> None:
@@ -300,13 +302,16 @@ class Presence:
         itself."""
         self._signs.working[self._where] = self._to.turn
 
-    def clear_waiting_signs(self) -> None:
+    async def clear_waiting_signs(self) -> None:
         """Stop the status line and remove the reaction, because an answer is posted. The session
         and its Stop button stay."""
+        self._is_answered = True
         if self._timer is not None:
             self._timer.cancel()
         if self._line is not None:
-            self._line.cancel()
+            # A status that reaches Slack after the answer's stream would replace its session.
+            async with self._setting_status:
+                self._line.cancel()
         self._signs.marks.clear(self._to.turn)
 
     async def end(self, released: bool = False, has_cards: bool = False) -> None:
@@ -317,7 +322,7 @@ class Presence:
         if self._ended:
             return
         self._ended = True
-        self.clear_waiting_signs()
+        await self.clear_waiting_signs()
         if self._line is not None and not self._posts:  # Slack clears it only at a post
             await self._set_status("")
         if self._session is not None:
@@ -355,7 +360,7 @@ class Presence:
     async def _mark(self) -> None:
         """Add the waiting reaction if the rate limit leaves a call to remove it."""
         spare = await self._workspace.api.limiter.has_spare("reactions.remove")
-        if spare and not self._ended:  # it may have ended during the question
+        if spare and not self._is_answered:  # it may have been posted during the question
             self._signs.marks.put(self._to.turn, self._place)
 
     async def _start_session(self) -> None:
@@ -372,7 +377,7 @@ class Presence:
             self.native_stop = response.get("warning") != NO_STOP_WARNING
         elif response is None:  # refused, and not only unknown
             self._signs.working.pop(self._where, None)
-            if not self._ended:
+            if not self._is_answered:
                 self._line = self._signs.tasks.start(self._keep_line())
 
     async def _start_release(self) -> None:
@@ -414,7 +419,8 @@ class Presence:
 
     async def _set_status(self, words: str) -> None:
         method = "assistant.threads.setStatus"
-        await self._try_call("status", method, status=words[:50], **self._there)
+        async with self._setting_status:
+            await self._try_call("status", method, status=words[:50], **self._there)
 
     async def _try_call(
         self, feature: Feature, method: str, **arguments: Any

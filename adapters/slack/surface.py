@@ -119,7 +119,7 @@ class SlackSurface(Surface):
 
         Raises PostRemoved or Undeliverable if Slack refuses the post and there is no such address.
         """
-        self._presence.clear_waiting_signs()
+        await self._presence.clear_waiting_signs()
         # The text of an open stream stays as it is, and its post gets its key.
         if (stream := self._stream) is not None:
             self._stream = None

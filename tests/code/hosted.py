@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ class Bench:
         self.waits: list[float] = []
         self.kept: list[Remote] = []
         self.handles: list[str] = []
+        self._handle_event = asyncio.Event()
         self.stopped = True
         self.read: list[str] = []
         kind = Official if official else ModelEndpoint
@@ -91,8 +93,15 @@ class Bench:
     async def _keep(self, remote: Remote) -> None:
         self.kept.append(remote)
 
+    async def wait_for_handles(self, count: int) -> None:
+        """The server answers before this process has read it."""
+        while len(self.handles) < count:
+            self._handle_event.clear()
+            await self._handle_event.wait()
+
     async def _known_as(self, handle: str) -> None:
         self.handles.append(handle)
+        self._handle_event.set()
 
 
 @asynccontextmanager

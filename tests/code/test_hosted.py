@@ -202,7 +202,7 @@ async def refuse(_: web.Request) -> web.StreamResponse:
 async def test_a_run_is_known_before_it_is_waited_for(bench: Bench) -> None:
     bench.fake.runs(Script(runs=(Run(),), fail="hang"))
     running = asyncio.create_task(bench.run("x = 1"))
-    await bench.fake.wait_for_failures()
+    await bench.wait_for_handles(1)
     assert len(bench.handles) == 1
     assert bench.kept[-1] == Remote("response", bench.handles[0])
     bench.fake.release.set()
@@ -217,7 +217,7 @@ async def test_a_run_is_taken_up_after_a_crash_and_not_begun_anew(make: Make) ->
     before.fake.runs(Script(runs=(Run(),), fail="hang"))
     code = "count += 1\nopen('n.txt', 'w').write('n')\ncount"
     running = asyncio.create_task(before.run(code))
-    await before.fake.wait_for_failures()
+    await before.wait_for_handles(2)
     before.stopped = False
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -424,7 +424,7 @@ async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
 ) -> None:
     batch = PlacePosts({"slack": cast(Messenger, places)}).open(make_post())
     (finding,) = await batch.check(make_post().rows)
-    places.recorder.faults = faults
+    places.recorder.faults = replace(faults)
     with pytest.raises(ToolError, match=words):
         await batch.write([finding.write])
     places.recorder.faults = Faults()

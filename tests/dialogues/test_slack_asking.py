@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.people import COURTESY_SECONDS
 from core.domain.records import QuickCommand
+from tests import time_limits
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.models import EchoModel
@@ -86,7 +86,7 @@ async def test_a_courtesy_is_waited_for_no_longer_than_a_blink(tmp_path: Path) -
         clock, answering = LoopClock(), w.slack.say(w.bob, w.dm, "hello")
         await w.until(lambda: w.slack.api.waiting["users.info"])
         assert not model.asks
-        clock.skip(COURTESY_SECONDS)
+        clock.skip(time_limits.SECONDS)
         await w.slack.wait_for_answer(answering)
         assert "The asker's language setting is en." in model.asks[0].preface
         reads.release()

@@ -159,7 +159,7 @@ async def test_a_reply_is_answered_if_slack_does_not_say_how_its_thread_began(
         theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
         await w.slack.deliveries.wait_for_deliveries()
         await w.restart()
-        w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
+        w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=600)
         message = w.slack.say(w.bob, w.general, "I can", thread=theirs)
         answer = await w.slack.wait_for_answer(message)
         assert answer.visible_text.startswith("You said: I can")

@@ -68,7 +68,7 @@ async def test_after_a_restart_without_the_history_it_knows_who_asked(tmp_path: 
         await w.slack.wait_for_answer(message, 2)  # and the notice that it waits for mentions
         answers = w.slack.finished_answers(share)
         await w.restart()
-        w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
+        w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=600)
         w.slack.say(w.alice, w.general, "not for the bot", thread=share)
         more = w.slack.say(w.alice, w.general, "two", thread=alone)
         assert (await w.slack.wait_for_answer(more)).visible_text == "You said: two"

@@ -10,6 +10,7 @@ import pytest
 from core.base.errors import PostRemoved
 from core.domain.messages import Answer, Progress
 from core.domain.records import RoundRequest
+from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace
@@ -88,7 +89,7 @@ async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: P
 async def test_a_quick_answer_shows_no_status(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 5.0)
+    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 600.0)
     async with workplace(tmp_path) as w:
         await w.ask("hello")
         assert w.calls("agents.sessions.setStatus") == []
@@ -256,6 +257,37 @@ async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, met
             message = w.slack.say(w.alice, w.dm, str(number))
         await w.slack.wait_for_answer(message)
         assert w.slack.api.calls[method] == calls > 0
+
+
+async def test_a_refused_session_is_no_status_once_the_answer_streams(tmp_path: Path) -> None:
+    """It would replace the stream's session, and Slack's Stop with it."""
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.faults.add("agents.sessions.setStatus", "unknown_method", 1)
+        session = w.slack.api.hold("agents.sessions.setStatus")
+        message = w.slack.say(w.alice, w.dm, "tell me")
+        await w.until(lambda: w.slack.api.calls["agents.sessions.setStatus"])
+        model.go()
+        await w.until(lambda: w.calls("chat.startStream"))
+        session.release()
+        model.finish()
+        assert (await w.slack.wait_for_answer(message)).visible_text == WHOLE
+        assert w.calls("assistant.threads.setStatus") == []
+
+
+async def test_a_stream_begins_after_a_status_that_is_under_way(tmp_path: Path) -> None:
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.faults.add("agents.sessions.setStatus", "unknown_method", 0)
+        status = w.slack.api.hold("assistant.threads.setStatus")
+        message = w.slack.say(w.alice, w.dm, "tell me")
+        await w.until(lambda: w.slack.api.calls["assistant.threads.setStatus"])
+        model.go()
+        await run_ready()
+        assert w.calls("chat.startStream") == []
+        status.release()
+        model.finish()
+        assert (await w.slack.wait_for_answer(message)).visible_text == WHOLE
 
 
 async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: Path) -> None:

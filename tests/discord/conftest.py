@@ -23,14 +23,6 @@ PAUSES = {
     "core.chat.reply.POST_BACKOFF": Backoff(0.01, max_seconds=60.0),
     "core.chat.incoming.SIGN_AFTER_SECONDS": 0.02,
 }
-DEADLINES = {
-    "adapters.discord.interactions.AUTOCOMPLETE_SECONDS": 60.0,
-    "adapters.discord.interactions.CHANGE_FORM_SECONDS": 60.0,
-    "adapters.discord.interactions.QUICK_COMMAND_LOOKUP_SECONDS": 60.0,
-    "adapters.discord.interactions.DISCORD_RIGHTS_SECONDS": 60.0,
-    "adapters.discord.interactions.DISCORD_STORE_SECONDS": 60.0,
-    "adapters.discord.intake.THREAD_CREATION_SECONDS": 60.0,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +33,8 @@ def _addresses() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are short, and deadlines so long that no machine misses one. A test that is about one
-    of them sets it."""
-    for name, seconds in (PAUSES | DEADLINES).items():
+    """A test that is about one of the pauses sets it."""
+    for name, seconds in PAUSES.items():
         monkeypatch.setattr(name, seconds)
     make = ConnectionState.__init__
 

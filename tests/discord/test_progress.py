@@ -40,13 +40,13 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 1.0 < SIGN_AFTER_SECONDS < 1.5, "seconds; a quicker answer needs no sign"
-    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 3.0)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 600.0)
     gate = Gate(ponte)
     await ponte.open()
     await ana.say("hello")
     await gate.reached.wait()
     assert not ana.dm.typing
-    LoopClock().skip(3.0)
+    LoopClock().skip(600.0)
     await discord.wait_until(lambda: ana.dm.typing)
     gate.open()
     await ana.wait_for_text("You said: hello")
@@ -94,7 +94,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 async def test_an_answer_that_comes_at_once_needs_no_sign(
     ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
+    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 600.0)
     await ponte.open()
     await ana.ask("hello")
     assert not ana.dm.typing

@@ -132,13 +132,10 @@ async def test_openai_itself_is_not_asked(make: Make, fake: FakeOpenAI) -> None:
     assert fake.requests == []
 
 
-async def test_a_server_that_does_not_answer_delays_no_turn(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.models.context_size.CONTEXT_WAIT_SECONDS", 0.01)
+async def test_a_server_that_does_not_answer_delays_no_turn(make: Make, fake: FakeOpenAI) -> None:
     fake.slow, fake.models = True, [SMALL]
     model = await make("chat", model=SMALL)
-    await sizes_of(model).wait(SMALL)
+    await sizes_of(model).wait(SMALL, 0.01)
     assert model.context_size.source == "assumed"
 
 

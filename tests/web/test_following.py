@@ -403,8 +403,8 @@ async def test_one_stream_follows_several_conversations_from_their_cursors(
     }
     assert all(event.id for event in new_events if event.name.endswith((".done", ".ready")))
     assert follower_count == 3
-    await client.get("/healthz")
-    assert ponte.open_streams == 0
+    while ponte.open_streams:  # until the server has noticed the end
+        await client.get("/healthz")
 
 
 async def until_ready(stream: AsyncIterator[Event]) -> list[Event]:
