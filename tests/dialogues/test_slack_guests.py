@@ -163,7 +163,10 @@ async def test_who_is_not_known_in_time_is_asked_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.turn.origins.WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("core.turn.origins.CONFIRM_SECONDS", 0.0)
+    monkeypatch.setattr("core.people.policy._CONFIRM_TIMEOUT_SECONDS", 0.0)
     monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("adapters.slack.people.SlackPeople.profiles.__defaults__", (0.0,))
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         gate = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
