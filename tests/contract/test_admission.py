@@ -97,11 +97,11 @@ async def test_a_conversation_keeps_its_order_while_its_first_waits(
     assert worker.said == ["beside", "first", "second"]
 
 
-@pytest.mark.slow
 async def test_after_its_time_a_turn_begins_all_the_same(
     stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
     worker = Worker(stores).start()
     await stores.inbox.accept(says("hello", "nobody"))
     await worker.until_ended(1)

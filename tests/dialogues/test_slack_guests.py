@@ -158,7 +158,6 @@ async def test_a_slack_that_does_not_answer_is_waited_for(
         assert w.whispers() == []
 
 
-@pytest.mark.slow
 async def test_who_is_not_known_in_time_is_asked_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
