@@ -2,23 +2,26 @@
 
 `python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | "--nocodb=URL TOKEN BASE"]
 [--model URL] [--die-after-accept N] [--die-at-commit N:before|inside|after] [--grace S]
-[--uncounted NAME...]` prints its own URL. The platform sends it messages (`POST /events`): 200 is
-the acknowledgement. `POST /answers` waits for an answer that was asked for before. SIGTERM drains.
+[--counted NAME...] [--uncounted NAME...] [--postgres URL]` prints its own URL. The platform sends
+it messages (`POST /events`): 200 is the acknowledgement. `POST /answers` waits for an answer that
+was asked for before. SIGTERM drains.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import aiohttp
 import structlog
@@ -27,6 +30,7 @@ from aiohttp import web
 from bot import stores as stores_module
 from bot.engine import Engine
 from bot.home import Home
+from bot.stores import Stores
 from core.base.errors import NotStored
 from core.base.http import HttpClient
 from core.base.openai import ModelEndpoint, ModelServerClient
@@ -38,7 +42,8 @@ from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
 from core.money.allowances import Allowance
 from core.money.usage import Price, Prices
-from core.store.database import SqliteDatabase
+from core.store.database import SqlConnection, SqliteDatabase
+from core.store.postgres import PostgresDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.choices import make_choices, make_spending, open_engine
@@ -48,35 +53,94 @@ from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 from tests.fakes.stackspot_parts import stackspot_choices
 
+T = TypeVar("T")
 ALLOWED = (Allowance("everybody", "month", money=10**15, tokens=10**9),)
 PRICES = Prices({"gpt-6-luna": Price(1.0, 0.1, 1.25, 4.0)}, official=False)
 """So that the books are kept."""
 
 
-UPKEEP = ("SqlFiles.sweep", "SqlInbox.purge", "in_batches")
+UPKEEP = (
+    "SqlFiles.sweep",
+    "SqlInbox.purge",
+    "in_batches",
+    "Jobs.",
+    "OwnProcess.",
+    "delete_leftovers",
+)
 
 
-class Fragile(SqliteDatabase):
-    """Dies at the commit `number`, counted from the first event on. Commits of upkeep alone, which
-    come when they come, do not count, and none of those `uncounted` by name."""
+class Death:
+    """The commit at which this process dies, counted from the first event on. Commits of upkeep
+    alone, which come when they come, do not count. `counted` and `uncounted` are beginnings of the
+    names of transactions."""
 
-    number, moment, events = 0, "", 0
+    number = 0
+    moment = ""
+    counted: Sequence[str] = ("",)
     uncounted = UPKEEP
-    _commits = 0
+    has_event = False
+    commits = 0
+    lock = threading.Lock()
+
+    def is_next(self, works: Sequence[Callable[..., Any]]) -> bool:
+        """Count a commit of these transactions; return whether this process dies at it."""
+        names = [name_work(work) for work in works]
+        counted = [one for one in names if one.startswith(tuple(self.counted))]
+        if not self.has_event or all(one.startswith(self.uncounted) for one in counted):
+            return False
+        with self.lock:
+            self.commits += 1
+            return self.commits == self.number
+
+
+DEATH = Death()
+
+
+def name_work(work: Callable[..., Any]) -> str:
+    """Return the name of the function that a transaction runs."""
+    name = str(getattr(getattr(work, "func", work), "__qualname__", ""))
+    if name.startswith("transaction."):  # a method with `@transaction`
+        return str(inspect.getclosurevars(work).nonlocals["method"].__qualname__)
+    return name
+
+
+def die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+class FragileSqlite(SqliteDatabase):
+    """Dies at the commit of DEATH."""
 
     def _commit(self, batch: list[Any]) -> None:
-        works = [getattr(job.work, "__qualname__", "") for job in batch]
-        counts = Fragile.events and not all(work.startswith(self.uncounted) for work in works)
-        Fragile._commits += bool(counts)
-        last = counts and Fragile._commits == Fragile.number
-        if last and self.moment == "inside":
+        if not DEATH.is_next([job.work for job in batch]):
+            return super()._commit(batch)
+        if DEATH.moment == "inside":
             self._connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 self._run_in_savepoint(self._connection, job)
-        if not last or self.moment == "after":
+        elif DEATH.moment == "after":
             super()._commit(batch)
-        if last:
-            os.kill(os.getpid(), signal.SIGKILL)
+        die()
+
+
+class FragilePostgres(PostgresDatabase):
+    """Dies at the commit of DEATH."""
+
+    def _transact_once(self, work: Callable[[SqlConnection], T], reads: bool, single: bool) -> T:
+        if reads or not DEATH.is_next([work]):
+            return super()._transact_once(work, reads, single)
+        if DEATH.moment == "before":
+            die()
+
+        def work_and_die(connection: SqlConnection) -> NoReturn:
+            work(connection)
+            die()
+
+        if DEATH.moment == "inside":
+            super()._transact_once(work_and_die, reads, single)
+        super()._transact_once(work, reads, single)
+        die()
 
 
 Tables = Callable[[HttpClient, ReadFile], Sequence[BridgeSource | NocoSource]]
@@ -92,7 +156,7 @@ class Intake:
         self._accepted = 0
 
     async def event(self, request: web.Request) -> web.Response:
-        Fragile.events += 1
+        DEATH.has_event = True
         try:
             receipt = await self._engine.conversations.inbox.accept(
                 decode_json(Message, await request.read())
@@ -139,6 +203,7 @@ async def main(
     model_url: str,
     die_after: int,
     grace: float,
+    postgres: str,
 ) -> None:
     end_event = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end_event.set)
@@ -167,7 +232,8 @@ async def main(
             if stackspot:
                 choices = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
             choices = replace(choices, spending=make_spending(allowances=ALLOWED, prices=PRICES))
-            engine = await open_engine(home, choices)
+            stores = await Stores.open_shared(postgres) if postgres else None
+            engine = await open_engine(home, choices, stores)
             engine.platforms.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()
@@ -194,17 +260,19 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)
     parser.add_argument("--die-at-commit", default="0:")
+    parser.add_argument("--counted", nargs="*", default=("",))
     parser.add_argument("--uncounted", nargs="*", default=())
     parser.add_argument("--grace", type=float, default=2.0)
+    parser.add_argument("--postgres", default="", help="instead of the home's own database")
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
     asked = parse_arguments(sys.argv[1:])
-    number, Fragile.moment = asked.die_at_commit.split(":")
-    Fragile.number = int(number)
-    Fragile.uncounted += tuple(asked.uncounted)
-    vars(stores_module)["SqliteDatabase"] = Fragile
+    number, DEATH.moment = asked.die_at_commit.split(":")
+    DEATH.number, DEATH.counted = int(number), asked.counted
+    DEATH.uncounted += tuple(asked.uncounted)
+    vars(stores_module).update(SqliteDatabase=FragileSqlite, PostgresDatabase=FragilePostgres)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(
         main(
@@ -215,5 +283,6 @@ if __name__ == "__main__":
             asked.model,
             asked.die_after_accept,
             asked.grace,
+            asked.postgres,
         )
     )

@@ -6,14 +6,17 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from bot.stores import SCHEMA
 from core.changes.ledger import SqlLedger
 from core.domain.changes import Change
 from core.domain.messages import Message
-from core.store.database import SqliteDatabase
+from core.store.database import Database, SqliteDatabase, select_values
+from core.store.postgres import PostgresDatabase
 from tests.fakes.choices import make_message
 from tests.real.victims import People, Victim
 
@@ -139,8 +142,24 @@ class Storm:
 async def ledger(victim: Victim) -> Sequence[Change]:
     """What the bot's own database says, the newest first; the bot is dead then."""
     await victim.kill()
-    database = await SqliteDatabase.open(victim.home / "ponte.db", SCHEMA)
-    try:
+    async with open_database(victim.home) as database:
         return await SqlLedger(database).list_of_conversation("", 1000)
+
+
+@asynccontextmanager
+async def open_database(home: Path, url: str = "") -> AsyncIterator[Database]:
+    """The database of a bot that does not run: the Postgres at `url`, or the home's own."""
+    database: Database = await (
+        PostgresDatabase.open(url, SCHEMA)
+        if url
+        else SqliteDatabase.open(home / "ponte.db", SCHEMA)
+    )
+    try:
+        yield database
     finally:
         await database.close()
+
+
+async def read_audit_lines(database: Database) -> list[dict[str, Any]]:
+    lines = await database.read(lambda c: select_values(c, "SELECT line FROM audit"))
+    return [json.loads(line) for line in lines]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import signal
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import nullcontext, suppress
 
 import aiohttp
 import pytest
@@ -17,6 +15,11 @@ from tests.dialogues.stackspot import asks
 from tests.fakes.choices import make_message
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.real.conftest import ToolContext
+from tests.real.postgres import Postgres, expire_leases
+from tests.real.storm import open_database, read_audit_lines
+
+COUNTED_ON_POSTGRES = () if "PONTE_STORM" in os.environ else ("--counted", "Journal.", "audit_step")
+"""A start takes longer there: only the commits of the turn and of lines."""
 
 
 @pytest.fixture
@@ -80,33 +83,52 @@ async def test_one_whose_beginning_was_not_recorded(
     assert stackspot.count("create") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 @pytest.mark.parametrize("text", ["quick-command explain a", asks("explain", "a")])
 async def test_a_run_has_its_audit_line_at_whichever_commit_the_bot_dies(
-    ctx: ToolContext, stackspot: FakeStackSpot, text: str
+    ctx: ToolContext,
+    stackspot: FakeStackSpot,
+    text: str,
+    engine: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     """A typed command that is waited for again after a crash may have two."""
+    server: Postgres | None = None
+    if engine == "postgres":
+        server = request.getfixturevalue("real_postgres")
     number, has_died = 0, True
     while has_died:
         number += 1
-        shutil.rmtree(ctx.victim.home, ignore_errors=True)
-        creation, message = stackspot.count("create"), make_message(text, f"at {number}")
-        await ctx.victim.start("--stackspot", stackspot.url, "--die-at-commit", f"{number}:before")
-        with suppress(aiohttp.ClientError):  # it is dead
-            if await ctx.people.deliver(message):
-                await ctx.people.answer(message)
-        has_died = await ctx.victim.terminate() == -signal.SIGKILL
-        await start(ctx, stackspot)
-        answer = await ctx.people.ask(message)
-        assert await ctx.victim.terminate() == 0
-        outcomes = read_runs(ctx.victim.home)
-        is_known = "explain: a" in answer.text
-        assert set(outcomes) == {"ok" if is_known else "unknown"}, (number, answer.text)
-        assert len(outcomes) == 1 or (is_known and text.startswith("quick-command"))
-        assert stackspot.count("create") - creation <= 1
+        with server.migrated_database() if server else nullcontext("") as url:
+            has_died = await run_and_die(ctx, stackspot, text, number, url)
 
 
-def read_runs(home: Path) -> list[str]:
-    with closing(sqlite3.connect(home / "ponte.db")) as connection:
-        rows = connection.execute("SELECT line FROM audit").fetchall()
-    lines = [json.loads(line) for (line,) in rows]
-    return [line["outcome"] for line in lines if line["event"] == "tool-run"]
+async def run_and_die(
+    ctx: ToolContext, stackspot: FakeStackSpot, text: str, number: int, url: str
+) -> bool:
+    """Let the bot die at that commit, and check the lines of the next one; return whether it
+    died."""
+    shutil.rmtree(ctx.victim.home, ignore_errors=True)
+    start = ("--stackspot", stackspot.url, "--postgres", url)
+    creation, message = stackspot.count("create"), make_message(text, f"at {number}")
+    counting = COUNTED_ON_POSTGRES if url else ()
+    moment = "after" if url else "before"
+    await ctx.victim.start(*start, "--die-at-commit", f"{number}:{moment}", *counting)
+    with suppress(aiohttp.ClientError):  # it is dead
+        if await ctx.people.deliver(message):
+            await ctx.people.answer(message)
+    has_died = await ctx.victim.terminate() == -signal.SIGKILL
+    if url:
+        expire_leases(url)
+    await ctx.victim.start(*start)
+    answer = await ctx.people.ask(message)
+    assert await ctx.victim.terminate() == 0
+    async with open_database(ctx.victim.home, url) as database:
+        lines = await read_audit_lines(database)
+    outcomes = [line["outcome"] for line in lines if line["event"] == "tool-run"]
+    is_known = "explain: a" in answer.text
+    assert set(outcomes) == {"ok" if is_known else "unknown"}, (number, answer.text)
+    assert len(outcomes) == 1 or (is_known and text.startswith("quick-command"))
+    assert stackspot.count("create") - creation <= 1
+    return has_died
