@@ -139,22 +139,24 @@ def _build_row(
     steps: Sequence[ChangeStep], view: TargetView, is_whole: bool = False
 ) -> dict[str, Any]:
     """Return one row of the card. `steps` are all writes to this row."""
-    id, links = steps[0].write.id, view.link_fields
+    id, listed = steps[0].write.id, view.link_fields
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     written = (after or {}).keys()
     if before is not None and after is not None:
         changed = {}
-        for name in links & (before.keys() | after):
-            # The links of a row can be many, so only the added and the removed ones are shown.
-            old = {_id(each): each for each in before.get(name) or ()}
-            new = {_id(each): each for each in after.get(name) or ()}
+        listed |= {name for name in before.keys() & after if _hold_files(before[name], after[name])}
+        for name in listed & (before.keys() | after):
+            # Links and files can be many, so only the added and the removed ones are shown.
+            key = _id if name in view.link_fields else repr
+            old = {key(each): each for each in before.get(name) or ()}
+            new = {key(each): each for each in after.get(name) or ()}
             added = [new[linked] for linked in new if linked not in old]
             removed = [old[linked] for linked in old if linked not in new]
             signs = ["+"] * len(added) + ["-"] * len(removed)
             words = zip(signs, _name_entries([*added, *removed]), strict=True)
             changed[name] = _cell(", ".join(map(" ".join, words)), longest)
-        before = {name: value for name, value in before.items() if name not in links}
+        before = {name: value for name, value in before.items() if name not in listed}
         after = {**before, **after, **changed}
     raw = before, after
     before, after = (None if side is None else _cells(side, longest) for side in raw)
@@ -181,15 +183,19 @@ def _build_row(
         "name_field": field,
         "before": before,
         "after": after,
-        "changes": [asdict(change) for change in _compare(before, after, field, view)],
+        "changes": [asdict(each) for each in _compare(before, after, field, view, listed)],
     }
 
 
 def _compare(
-    before: Cells | None, after: Cells | None, name_field: str, view: TargetView
+    before: Cells | None,
+    after: Cells | None,
+    name_field: str,
+    view: TargetView,
+    listed: frozenset[str],
 ) -> list[FieldChange]:
     """Return the fields that differ. Of a row that exists only before or only after, all fields
-    with a value except the one that names it. Of a link field, the added and removed links."""
+    with a value except the one that names it. Of a field in `listed`, what is added and removed."""
     formats = view.formats
     if before is None or after is None:
         row, is_new = (after, True) if before is None else (before, False)
@@ -208,7 +214,7 @@ def _compare(
         words, new_words = _format(old, formats.get(field)), _format(new, formats.get(field))
         if words == new_words:  # for example "2026-11-18" in place of "Nov 18, 2026"
             words, new_words = repr(old), repr(new)
-        changes.append(FieldChange(field, None if field in view.link_fields else words, new_words))
+        changes.append(FieldChange(field, None if field in listed else words, new_words))
     return changes
 
 
@@ -237,6 +243,15 @@ def _format(value: Any, format: str | None) -> str:
         except ValueError:
             return words
     return words
+
+
+def _hold_files(*cells: Any) -> bool:
+    """Return whether the cells are lists of files, stored or new ones; an empty cell is none."""
+    files = [file for cell in cells for file in (cell if isinstance(cell, list) else ())]
+    is_list = all(cell is None or isinstance(cell, list) for cell in cells)
+    return is_list and any(
+        isinstance(file, dict) and {"path", "url", "sha256"} & file.keys() for file in files
+    )
 
 
 def guess_input_type(value: Any) -> str:

@@ -122,13 +122,15 @@ class CardBuilder:
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
-        """Return the rows of the card; those of `undo` if there is one, with the names that the
-        change has for them, because an undo stores only the fields that it restores."""
+        """Return the rows of the card; those of `undo` if there is one, in the order of the change
+        and with its names for them, because an undo stores only the fields that it restores."""
         rows = self.kind(change).build_rows(change)
         if undo is None:
             return rows
         names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
-        return tuple([row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)])
+        restored = [row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)]
+        order = {id: n for n, id in enumerate(names)}
+        return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 
     def build_title(self, change: Change) -> str:
         """Return what the change does, as one line."""

@@ -81,9 +81,9 @@ function draw(card, conversation) {
   const drawn = make("article", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
-    make("p", { class: "state" }, make("strong", { text: state }), moment(card)),
+    make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: moment(card) }), make("small", { text: card.id })),
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)),
-    ...rows(card.rows, card.state), note, buttons, make("small", { text: card.id }));
+    ...rows(card.rows, card.state), note, buttons);
   for (const action of card.actions) {
     const text = say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
     buttons.append(make("button", { type: "button", class: action, "data-action": action, text, "aria-label": label,
@@ -116,7 +116,7 @@ function moment(card) {
   const at = open ? card.expires_at : card.decided_at;
   if (!at) return "";
   const when = new Date(at * 1000).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
-  return ` · ${open ? say("expires", { when }) : when}`;
+  return open ? say("expires", { when }) : when;
 }
 
 /** Draw the rows of a card: few of them as lines, more of them as one table. */
@@ -127,43 +127,51 @@ function rows(all, state) {
   const head = [all[0].name_field || say("row"), ...fields];
   return [table(head, all.map((each) => [
     heading(each.name, "row", LONG_NAME),
-    ...fields.map((field) => cell(...values(each.changes.find((change) => change.field === field), state))),
+    ...fields.map((field) => cell(field, ...values(each.changes.find((change) => change.field === field), state))),
   ]))];
 }
 
-/** Draw one row: its name, then each field that changes. */
+/** Draw one row: its name, then a line for each field that changes. */
 function row({ name, changes }, state) {
-  const fields = changes.flatMap((change, number) =>
-    [number ? " · " : "", `${change.field}: `, ...values(change, state)]);
-  return make("div", { class: "row", dir: "auto" },
+  return make("div", { class: "row" },
     ...(name ? [make("strong", { dir: "auto", text: name })] : []),
-    ...(fields.length ? [make("div", { dir: "auto" }, ...fields)] : []));
+    ...changes.map((change) => make("div", { class: "field" }, make("span", { dir: "auto", text: `${change.field}: ` }),
+      make("span", { dir: "auto", class: "value" }, ...values(change, state)))));
 }
 
-/** The old value crossed out and the new one, or the only value. */
+/** The old value and the new one, or the only value. It is struck only where it goes away. */
 function values(change, state) {
   if (!change) return ["–"];
-  const sides = [["del", change.before], ["ins", change.after]].filter(([, text]) => text !== null);
-  if (sides.length < 2) return [shorten(sides[0]?.[1] ?? "–", state)];
-  const [[, before], [, after]] = sides;
-  const old = before === "–" ? before : make("del", {}, shorten(before, state));
-  return [old, " → ", make("ins", {}, shorten(after, state))];
+  const [before, after] = [change.before, change.after].map((text) => text && shorten(text, state));
+  if (change.before === null) return foldDigests(change.after ?? "–", after);
+  if (change.after === null) return [make("del", {}, before)];
+  const old = change.after === "–" ? make("del", {}, before) : before;
+  return [old, " → ", make("ins", {}, after)];
+}
+
+/** A new file: its name and size; its kind and digest behind a click. */
+function foldDigests(text, whole) {
+  const parts = text.split(/, ([\w.+-]+\/[\w.+-]+, SHA-256 [0-9a-f]{16})(?=\))/);
+  if (parts.length < 2) return [whole];
+  return parts.map((part, at) => (at % 2 ? make("details", { class: "digest" }, make("summary", { text: "#" }), `, ${part}`) : part));
 }
 
 function table(head, body) {
-  const made = make("table", {},
-    make("thead", {}, make("tr", {}, ...head.map((name, column) => heading(name, "col", column ? LONG : LONG_NAME)))),
-    make("tbody", {}, ...body.map((cells) => make("tr", {}, ...cells))));
+  // On a phone each row is a block, and then only the roles say that it is a table.
+  const made = make("table", { role: "table" },
+    make("thead", { role: "rowgroup" }, make("tr", { role: "row" },
+      ...head.map((name, column) => heading(name, "col", column ? LONG : LONG_NAME)))),
+    make("tbody", { role: "rowgroup" }, ...body.map((cells) => make("tr", { role: "row" }, ...cells))));
   alignFigures(made);
   return make("div", { class: "table", tabindex: "0", role: "group", "aria-label": say("table") }, made);
 }
 
 function heading(text, scope, long) {
-  return make("th", { scope, dir: "auto", text, class: text.length > long ? "long" : undefined });
+  return make("th", { scope, role: scope === "col" ? "columnheader" : "rowheader", dir: "auto", text, class: text.length > long ? "long" : undefined });
 }
 
-function cell(...content) {
-  const made = make("td", { dir: "auto" }, ...content);
+function cell(field, ...content) {
+  const made = make("td", { role: "cell", dir: "auto", "data-head": `${field}: ` }, ...content);
   if (made.textContent.length > LONG) made.classList.add("long");
   return made;
 }

@@ -81,6 +81,7 @@ export function widen(frame) {
       make("div", { id: "wide-table" })));
   }
   const copy = frame.cloneNode(true);
+  copy.classList.remove("fits");
   $("wide-table").replaceChildren(copy);
   $("wide").showModal();
   copy.focus();

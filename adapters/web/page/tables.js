@@ -5,7 +5,12 @@ import { copied } from "./files.js";
 import { copyButton, iconButton } from "./icons.js";
 import { say } from "./words.js";
 
-const FIGURE = /^[(+−-]?\s?(\p{Sc}|[A-Z]{1,3}\$?)?\s?[+−-]?\d[\d.,'’\u00a0\u202f ]*\s?(%|‰|\p{Sc}|[A-Z]{3})?\)?$/u;
+const FIGURE = /^[(+−-]?\s?(\p{Sc}|[A-Z]{1,2}\$|[A-Z]{3}\s)?\s?[+−-]?\d[\d.,'’\u00a0\u202f ]*\s?(%|‰|\p{Sc}|[A-Z]{3})?\)?$/u;
+
+const SHORT = 10; // rows that are shown at first, as ponte.css has it
+const FILTERED = 15; // a longer table has a box that filters its rows
+const widths = new ResizeObserver((frames) => frames.forEach(({ target }) =>
+  target.classList.toggle("fits", target.scrollWidth <= target.clientWidth)));
 
 const details = () => import("./details.js"); // what is seldom asked for
 
@@ -16,7 +21,8 @@ export function dress(body, turn) {
     frame.setAttribute("aria-label", say("table"));
     alignFigures(frame.querySelector("table"));
     details().then((one) => one.makeSortable(frame));
-    frame.after(make("p", { class: "tools" },
+    widths.observe(frame);
+    frame.after(...offerRows(frame), make("p", { class: "tools" },
       copyButton("copy", "copy_table", async () => copied((await details()).cells(frame))),
       ...["CSV", "XLSX", "JSON"].map((text) => {
         const label = say("download_as", { form: text });
@@ -25,6 +31,24 @@ export function dress(body, turn) {
       }),
       iconButton("wide", "wide", () => details().then((one) => one.widen(frame)))));
   });
+}
+
+/** A button that shows all rows of a table, and a box that filters them, if there are many. */
+function offerRows(frame) {
+  const rows = [...frame.querySelectorAll("tbody tr")];
+  if (rows.length <= SHORT) return [];
+  const all = make("button", { type: "button", text: say("show_all", { count: rows.length }), on: { click: () => {
+    frame.classList.add("all");
+    all.remove();
+    frame.focus({ preventScroll: true });
+  } } });
+  if (rows.length <= FILTERED) return [make("p", { class: "rows" }, all)];
+  const box = make("input", { type: "search", "aria-label": say("filter_rows"), placeholder: say("filter_rows"), on: { input: () => {
+    const words = box.value.trim().toLocaleLowerCase();
+    frame.classList.toggle("filtered", words !== "");
+    for (const row of rows) row.hidden = !row.textContent.toLocaleLowerCase().includes(words);
+  } } });
+  return [make("p", { class: "rows" }, all, box)];
 }
 
 /** Columns that hold nothing but figures stand to the right, if the answer says nothing else. Where

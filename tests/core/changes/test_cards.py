@@ -250,6 +250,35 @@ def test_what_an_undo_could_not_bring_back_is_told() -> None:
     assert CARDS.build(done).text.endswith("Requested by Bea. Done. Anew: Id, Made at.")
 
 
+def test_rows_keep_their_order_after_an_undo() -> None:
+    ids = ("1", "2", "3")
+    whole = [RowWrite(id, {"Name": f"N{id}", "Age": 4}, {"Name": f"N{id}", "Age": 5}) for id in ids]
+    done = end_change(change("update", *whole), "done", "done", "done")
+    back = [RowWrite(id, {"Age": 5}, {"Age": 4}) for id in reversed(ids)]  # the last write first
+    undo = end_change(change("update", *back), "done", "done", "done")
+    rows = card_rows.read_rows(CARDS.build(done, undo=undo).rows)
+    assert [(row.name, row.text) for row in rows] == [(f"N{id}", "Age: 5 → 4") for id in ids]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ([0], [0, 1], "Files: + b.pdf (7 B)"),
+        ([0, 1], [0], "Files: - b.pdf (7 B)"),
+        (None, [0], "Files: + a.pdf (7 B)"),
+        ([0], None, "Files: - a.pdf (7 B)"),
+    ],
+)
+def test_of_files_only_those_that_come_or_go_are_shown(
+    before: list[int] | None, after: list[int] | None, words: str
+) -> None:
+    files = [{"title": f"{name}.pdf", "path": f"download/{name}", "size": 7} for name in "ab"]
+    old, new = (None if each is None else [files[n] for n in each] for each in (before, after))
+    write = RowWrite("7", {"Name": "Ada", "Files": old}, {"Name": "Ada", "Files": new})
+    (row,) = card_rows.read_rows(CARDS.build(change("update", write)).rows)
+    assert (row.name, row.text) == ("Ada", words)
+
+
 def test_a_row_is_done_when_all_of_it_is() -> None:
     rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
     one = end_change(change("update", *rows), "done", "changed", "done")

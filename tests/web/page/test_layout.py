@@ -118,9 +118,11 @@ async def test_a_first_column_shows_all_of_each_name_and_number(
         const [left, ...others] = [...e.rows].map(row => row.cells[0].getBoundingClientRect().left);
         return others.every(one => Math.abs(one - left) < 1);
     })"""
-    cells, tables_shown = page.locator("#log tr > *"), page.locator("#log .table")
-    numbers = page.locator("#log :is(td, th):first-child", has_text=NUMBER)
-    assert await numbers.count() == 6
+    # On a phone, the heading of a card's table is for screen readers.
+    cells = page.locator("#log tr > :not(.card thead *)")
+    tables_shown = page.locator("#log .table")
+    numbers = page.locator(".body :is(td, th):first-child", has_text=NUMBER)
+    assert await numbers.count() == 3
     for width in WIDTHS:
         await resize(page, width)
         await tables_shown.evaluate_all("all => all.forEach(e => e.scrollTo(0, 0))")

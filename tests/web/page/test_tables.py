@@ -242,3 +242,36 @@ async def test_every_table_is_offered_as_a_file(ponte: WebPonte, tab: Page) -> N
         await resize(tab, width, dark=dark)
         assert await tab.evaluate("document.documentElement.scrollWidth") <= width
         assert await findings(tab, axe_source()) == []
+
+
+async def test_a_long_table_shows_ten_rows_and_all_at_a_press(ponte: WebPonte, page: Page) -> None:
+    lines = [f"| INV-{n} | {'Ann' if n % 2 else 'Bo'} |" for n in range(28)]
+    ponte.answers(Answer("\n".join(["| Invoice | Customer |", "| --- | --- |", *lines])))
+    await say(page, "invoices")
+    rows = page.locator(".body tbody tr:visible")
+    await expect(page.locator(".body .tools").first).to_be_attached()
+    await expect(rows).to_have_count(10)
+    # Sorted, the ten are others; the whole heading is the button.
+    box = await page.locator(".body thead th").nth(1).bounding_box()
+    assert box
+    await page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4)
+    await expect(rows.locator("td:last-child")).to_have_text(["Ann"] * 10)
+    await page.get_by_role("searchbox", name="Filter rows").fill("bo")
+    await expect(rows.locator("td:last-child")).to_have_text(["Bo"] * 14)
+    await page.get_by_role("searchbox", name="Filter rows").fill("")
+    await expect(rows).to_have_count(10)
+    await page.get_by_role("button", name="Show all 28").click()
+    await expect(rows).to_have_count(28)
+    # The heading stays while the page scrolls, below the page's own.
+    await page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    await expect(page.locator(".body thead th").first).to_be_in_viewport()
+    await expect(page.locator(".body td.right")).to_have_count(0)  # a number of an invoice
+
+
+async def test_a_table_of_ten_rows_offers_no_more(ponte: WebPonte, page: Page) -> None:
+    lines = [f"| {n} | Ann |" for n in range(10)]
+    ponte.answers(Answer("\n".join(["| No. | Customer |", "| --- | --- |", *lines])))
+    await say(page, "invoices")
+    await expect(page.locator(".body tbody tr:visible")).to_have_count(10)
+    await expect(page.locator(".body .tools").first).to_be_attached()
+    await expect(page.locator(".rows")).to_have_count(0)
