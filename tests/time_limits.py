@@ -32,6 +32,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "adapters.slack.people": ("PEOPLE_SECONDS", "SlackPeople.profiles.seconds"),
     "adapters.web.api.openai_api": ("EARLY_FAILURE_SECONDS",),
     "core.domain.ports": ("LABELS_TIMEOUT_SECONDS",),
+    "core.journal.turn_runner": ("DECISIONS_FIRST_SECONDS",),
     "core.models.context_size": ("ContextSizes.wait.seconds",),
     "core.models.served_model": ("HEALTH_WAIT_SECONDS",),
     "core.people.policy": ("_CONFIRM_TIMEOUT_SECONDS", "_LOOKUP_TIMEOUT_SECONDS"),

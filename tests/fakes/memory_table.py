@@ -46,7 +46,7 @@ class MemoryTable:
     """`rows` by id. A field outside `fields` is ignored without a word, as NocoDB does."""
 
     name = "memory"
-    patience = 5.0
+    patience = 60.0
 
     def __init__(self, rows: dict[str, Values] | None = None, batch: int = 2) -> None:
         self.rows = rows if rows is not None else {}
