@@ -112,6 +112,10 @@ class Office:
         )
         return int(rows[0]["seq"])
 
+    async def wait_for_end(self) -> None:
+        """Wait until the answer to the newest message is whole: a post may still grow."""
+        await self.engine.conversations.inbox.wait_for_answer(await self.last_seq())
+
     async def ask(self, text: str, *, second: bool = False) -> str:
         """One of the two writes this where both read, if there is such a place. Return all that
         they see of the answer."""
@@ -137,6 +141,7 @@ class SlackOffice(Office):
         before = len(self.slack.workspace.by_bot(self.dm.id))
         self.slack.say(self.alice, self.dm, text)
         await self.slack.wait_until(lambda: len(self.slack.workspace.by_bot(self.dm.id)) > before)
+        await self.wait_for_end()
 
     async def posts(self) -> list[str]:
         return [post.visible_text for post in self.slack.workspace.by_bot(self.dm.id)]
@@ -171,6 +176,7 @@ class DiscordOffice(Office):
         before = len(await self.posts())
         await self.ana.say(text)
         await self.ana.wait_for_messages(lambda seen: len(seen) > before)
+        await self.wait_for_end()
 
     async def posts(self) -> list[str]:
         world = self.discord.world
@@ -185,8 +191,7 @@ class DiscordOffice(Office):
             return [post for post in messages if int(post["id"]) > int(message["id"])]
 
         await self.discord.wait_until(answers)
-        seq = await self.last_seq()
-        await self.engine.conversations.inbox.wait_for_answer(seq)
+        await self.wait_for_end()
         return str([(post["content"], post["embeds"]) for post in answers()])
 
 
