@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from core.domain.messages import Person
 from core.journal.inbox import SenderLimits
+from core.journal.journal import Journal
 from core.models.served_model import Level
 from core.money.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
@@ -273,15 +275,22 @@ async def test_what_one_person_may_have_waiting(bot_home: BotHome) -> None:
 
 @pytest.mark.parametrize("is_lost", [False, True])
 async def test_an_answer_that_a_restart_cut_off_is_paid_for_once(
-    bot_home: BotHome, fake: FakeOpenAI, is_lost: bool
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
     """If the server lost it, too, it is asked again and reserved again."""
+    record, recorded_event = Journal.record_response, asyncio.Event()
+
+    async def record_and_tell(*arguments: Any) -> None:
+        await record(*arguments)
+        recorded_event.set()
+
+    monkeypatch.setattr(Journal, "record_response", record_and_tell)
     limits = [Allowance("each person", tokens=10**6)]
     script = Script(text="It is forty-two.", fail="hang", on_disconnect="nothing")
     fake.say(script if is_lost else replace(script, on_disconnect="commit"))
     async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         _, receipt = await ponte.send("hello")
-        await fake.wait_for_failures()
+        await recorded_event.wait()
         await ponte.engine.drain(0)
     async with open_served_bot(bot_home, fake, allowed=limits, prices=PRICES) as ponte:
         answer = (await ponte.wait_for_answer(receipt)).text
