@@ -110,6 +110,11 @@ def grow(said: str) -> str:
     return growing.text
 
 
+def read_logs(said: str) -> hosted_response.HostedExecution:
+    call = {"type": "code_interpreter_call", "outputs": [{"type": "logs", "logs": said}]}
+    return hosted_response.parse_execution({"output": [call]})
+
+
 def report_usage(said: str) -> list[str]:
     """A report on many people of one name."""
     row = {"turns": 1, "input": 2, "cost": None, "estimated": 0}
@@ -152,12 +157,12 @@ FUNCTIONS: dict[str, Work] = {
     "discord: pages": lambda said: discord.paginate(said),
     "discord: inert": discord.disable_markup,
     "discord: columns": discord.count_columns,
-    "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
+    "discord: names": discord_events.ReferencedNames(None, {}).write,
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
-    "hosted: links": lambda said: hosted_response._LINK.sub("", said),
-    "hosted: failed": hosted_response._TRACEBACK.search,
-    "hosted: fenced": hosted._FENCED_CODE.fullmatch,
+    "hosted: links": hosted_response.without_container_links,
+    "hosted: failed": read_logs,
+    "hosted: fenced": hosted.CodePrompt.of,
     "stackspot: json": parse_json_text,
     "a rule's pattern": lambda said: [matches_pattern(one, said) for one in PATTERNS],
     "thoughts": remove_thoughts,

@@ -94,7 +94,7 @@ def test_what_was_done_at_the_machine_is_in_it(ponte: Shell) -> None:
         stores = await Stores.open_in_home(ponte.home)
         for number in range(520):
             stores.audit.note("tool-run", ANA, Address("slack", "D1", "T1"), tool=f"t{number}")
-        await stores.audit._wait_for_pending()
+        await stores.audit.read()  # waits for lines that are being written
         await stores.close()
 
     asyncio.run(before())

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bot.stores import SCHEMA
 from core.domain.messages import Answer, Message
@@ -269,6 +269,11 @@ class Worker:
         self._news.set()
 
 
-def runner_of(engine: Embedded) -> object:
+class HasInbox(Protocol):
+    @property
+    def inbox(self) -> Any: ...
+
+
+def runner_of(stores: HasInbox) -> object:
     """Return what runs the turns of this process."""
-    return engine.inbox._runner
+    return stores.inbox._runner  # type: ignore[no-any-return]

@@ -7,19 +7,17 @@ import asyncio
 import pytest
 
 from core.domain.messages import Address, Person
-from core.journal.inbox import SqlInbox
 from core.journal.turn_runner import TurnExecutor
 from core.people.policy import Policy, Rights
 from core.turn import manager
+from tests.contract.engines import runner_of
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder
 
 
 def only_one_works(ponte: RunningBot) -> None:
-    inbox = ponte.engine.conversations.inbox
-    assert isinstance(inbox, SqlInbox)
-    runner = inbox._runner
+    runner = runner_of(ponte.engine.conversations)
     assert isinstance(runner, TurnExecutor)
     runner.places.total = 1
 

@@ -64,7 +64,7 @@ async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
         await w.slack.wait_for_answer(message)
         (answer,) = w.slack.finished_answers(message)
         assert "You've reached your limit of 1 message a day." in answer.text
-        assert w.bot.slack._downloads._under_way, "the download has not ended"
+        assert w.slack.api.waiting["download"] == 1, "the download has not ended"
         gate.release()
 
 

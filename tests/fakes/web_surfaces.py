@@ -61,8 +61,9 @@ def served_routes(*, page: bool) -> list[DeclaredRoute]:
     app: Any = make_application(
         part, list_routes(part, part, part, part, part if page else None), {}, None
     )
-    assert all(isinstance(one, DeclaredRoute) for one in app._app.routes)
-    return list(app._app.routes)
+    routes = list(app._app.routes)
+    assert all(isinstance(one, DeclaredRoute) for one in routes)
+    return routes
 
 
 def all_routes() -> list[DeclaredRoute]:

@@ -10,12 +10,13 @@ import pytest
 from aiohttp import web
 
 from core.base.errors import TooLong
-from core.base.openai import ModelServerFault
+from core.base.openai import ModelServerClient, ModelServerFault
 from core.domain.messages import Item, Person
 from core.domain.records import RoundRequest, Thread, ToolSpec
 from core.models import context_size
 from core.models.context_size import ContextSizes, fit_items, fit_tools, tool_tokens
 from core.models.model_input import LEFT_OUT_NOTE, estimate_tokens, find_turn_starts
+from core.models.model_server import ModelServer
 from core.models.served_model import Level, ServedModel
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.context import EXCEEDED
@@ -32,8 +33,12 @@ async def known_size(model: ServedModel) -> tuple[int, str]:
     return model.context_size.tokens, model.context_size.source
 
 
+def server_of(model: ServedModel) -> ModelServer:
+    return model._server
+
+
 def sizes_of(model: ServedModel) -> ContextSizes:
-    return model._server.sizes
+    return server_of(model).sizes
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ async def test_another_form_of_list(
     fake.hostile, fake.hostile_at = answer, {"/models"}
     model = await make("chat", model=SMALL)
     assert (await known_size(model))[0] == size
-    assert SMALL in await model._server.list_models()
+    assert SMALL in await server_of(model).list_models()
     words = (await model.health()).words
     assert "5,000" in words or size != 5_000
 
@@ -205,7 +210,7 @@ async def test_an_answer_always_has_room(make: Make, fake: FakeOpenAI) -> None:
 
 
 async def test_what_the_server_counts_corrects_the_estimate(make: Make) -> None:
-    sizes: ContextSizes = (await make("chat"))._server.sizes
+    sizes = sizes_of(await make("chat"))
     sizes.record_count("m", 1_000, 1_500)
     assert sizes.scale("m") == pytest.approx(1.65)
     for _ in range(40):
@@ -220,11 +225,11 @@ async def test_an_absurd_num_ctx_is_no_size(
     fake.models = [SMALL]
     model = await make("chat", model=SMALL)
 
-    async def show(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def show(_: ModelServerClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
         assert path == "/../api/show"
         return {"parameters": f"num_ctx {setting}", "model_info": {"x.context_length": 131_072}}
 
-    monkeypatch.setattr(model._client, "post", show)
+    monkeypatch.setattr(ModelServerClient, "post", show)
     await sizes_of(model).wait(SMALL)
     assert model.context_size.tokens == size
 
@@ -246,11 +251,11 @@ async def test_a_server_without_a_list_of_models_is_asked_once(
 ) -> None:
     model, question = await make("chat", model=SMALL), list[str]()
 
-    async def refuse(path: str) -> dict[str, Any]:
+    async def refuse(_: ModelServerClient, path: str) -> dict[str, Any]:
         question.append(path)
         raise ModelServerFault("refused", status=404)
 
-    monkeypatch.setattr(model._client, "get", refuse)
+    monkeypatch.setattr(ModelServerClient, "get", refuse)
     for _ in range(3):
         await sizes_of(model).wait(SMALL)
     assert question.count("/models") == 1
@@ -278,7 +283,7 @@ async def test_a_long_result_told_in_words_is_cut(make: Make, fake: FakeOpenAI) 
     fake.models = [SMALL]
     model = await make("chat", model=SMALL, context=4_096)
     talk = Talk(model, run=lambda name, arguments: "row " * 4_000)
-    model._server.omissions[talk.thread.id] = 1
+    server_of(model).omissions[talk.thread.id] = 1
     fake.say(Script(calls=(("tables", "{}"),)), "Done.")
     assert await talk.say("which rows?") == "Done."
     body = json.dumps(fake.requests[-1].body)

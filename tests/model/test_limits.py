@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from core.base.errors import ModelError, TooLong
 from core.base.i18n import use_locale
 from core.domain.records import Thread
+from core.models.context_size import CONTEXT_KNOWN_SECONDS
 from core.models.model_server import LimitReached
 from core.models.served_model import MAX_LIMIT_SECONDS, Level
 from core.money.usage import Prices
@@ -67,8 +69,8 @@ async def test_a_request_that_never_fits_into_a_minute_is_shortened_once(
     fake.requests.clear()
     assert await other.say("hello") == "You said: hello"
     assert len(question_bodies(fake)) == 1
-    _, end = model._server.sizes._refused[SMALL]
-    monkeypatch.setattr("core.models.context_size.time.monotonic", lambda: end)
+    end = time.monotonic() + CONTEXT_KNOWN_SECONDS
+    monkeypatch.setattr("core.models.context_size.time", Mock(monotonic=lambda: end))
     assert model.context_size == size
 
 

@@ -219,8 +219,8 @@ async def test_so_many_requests_of_one_person_are_under_way(
     ponte: WebPonte, held_model: Held, stream: bool
 ) -> None:
     """Until the last byte of a stream; others are let in."""
-    gate = routes_of(ponte)._requests
-    gate._limit_of_person = 2
+    gate, _ = gates_of(ponte)
+    set_limits(gate, 2)
     body = {"messages": [HELLO], "stream": stream}
     async with ponte.program() as web, ponte.program("ana") as ana:
         questions = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
@@ -240,9 +240,8 @@ async def test_so_many_bytes_are_read_at_once(
     ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
-    routes = routes_of(ponte)
-    read_completion, gate = openai_requests.read_completion, routes._bytes
-    gate._limit_of_person, gate._limit = 3 * MiB, 4 * MiB
+    read_completion, (_, gate) = openai_requests.read_completion, gates_of(ponte)
+    set_limits(gate, 3 * MiB, 4 * MiB)
     start_event, go = asyncio.Event(), asyncio.Event()
 
     async def reads(request: Request) -> Any:
@@ -277,8 +276,8 @@ async def test_so_many_bytes_are_read_at_once(
 
 
 async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(ponte: WebPonte) -> None:
-    gate = routes_of(ponte)._bytes
-    gate._limit_of_person = 3 * MiB
+    _, gate = gates_of(ponte)
+    set_limits(gate, 3 * MiB)
 
     async def body() -> AsyncIterator[bytes]:
         yield asking()
@@ -372,6 +371,16 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
     request.clear()
     await serve_mounted(handler, post, hang_up, note)
     assert (delivery, request) == ([b"one two three"], []), "half a body is none"
+
+
+def gates_of(ponte: WebPonte) -> tuple[Any, Any]:
+    """Return what counts the requests of OpenAI's API that are under way, and their bytes."""
+    routes = routes_of(ponte)
+    return routes._requests, routes._bytes
+
+
+def set_limits(gate: Any, of_person: int, of_all: int = 0) -> None:
+    gate._limit_of_person, gate._limit = of_person, of_all or gate._limit
 
 
 def counts_of(gate: Any) -> object:

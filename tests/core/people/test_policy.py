@@ -152,11 +152,14 @@ async def test_verdicts_count_in_all_threads_of_a_channel_until_the_rules_change
 
 async def test_the_groups_of_few_people_are_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "_MAX_CACHED_PEOPLE", 2)
-    policy = allow_list(frozenset({"slack:S5"}), frozenset(), {"slack": Directory("S5")})
-    for number in range(5):
-        person = Person("slack", f"U{number}", "T1")
+    directory = Directory("S5")
+    policy = allow_list(frozenset({"slack:S5"}), frozenset(), {"slack": directory})
+    people = [Person("slack", f"U{number}", "T1") for number in range(5)]
+    question_counts = list[int]()
+    for person in (*people, people[4], people[3], people[0]):
         assert (await policy.may(person, CHANNEL, "propose")).allowed
-        assert len(policy._groups) <= 2
+        question_counts.append(directory.asked)
+    assert question_counts == [1, 2, 3, 4, 5, 5, 6, 7], "two at most are known"
 
 
 async def test_groups_are_not_asked_where_they_cannot_matter() -> None:

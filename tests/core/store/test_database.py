@@ -386,6 +386,11 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
     await database.close()
 
 
+def connection_of(database: SqliteDatabase) -> sqlite3.Connection:
+    """Return the connection of the writer thread."""
+    return database._connection
+
+
 async def test_tables_are_rewritten_one_after_the_other(tmp_path: Path) -> None:
     """Lines that name nobody stay where they are, however many they are."""
     lines = replace(NOTES_TABLE, name="lines", names_nobody=True)
@@ -394,7 +399,7 @@ async def test_tables_are_rewritten_one_after_the_other(tmp_path: Path) -> None:
     statements: list[str] = []
     for word in ("c", "a", "b"):
         await database.write(note(word))
-    database._connection.set_trace_callback(statements.append)
+    connection_of(database).set_trace_callback(statements.append)
     await asyncio.gather(database.scrub(whole=True), database.write(note("meanwhile")))
     assert sorted(await notes(database)) == ["a", "b", "c", "meanwhile"]
     writes = [sql for sql in statements if sql.startswith(("DELETE", "INSERT", "COMMIT"))]
@@ -411,7 +416,7 @@ async def test_what_another_process_reads_cannot_be_cut_off(tmp_path: Path) -> N
         other.execute("BEGIN")
         other.execute("SELECT * FROM notes").fetchall()
         await database.write(remove_all)
-        database._connection.execute("PRAGMA busy_timeout=10")
+        connection_of(database).execute("PRAGMA busy_timeout=10")
         with pytest.raises(NotStored, match="another process reads it"):
             await database.scrub()
     await database.scrub()
@@ -423,13 +428,13 @@ async def test_a_store_that_refuses_says_so_until_it_works_again(
 ) -> None:
     """Also if nobody writes meanwhile, and for causes other than a full disk."""
     assert (await database.health()).state == "on"
-    database._connection.execute("PRAGMA query_only=ON")
+    connection_of(database).execute("PRAGMA query_only=ON")
     with pytest.raises(NotStored):
         await database.write(note("a"))
     ill = await database.health()
     assert (ill.name, ill.state) == ("database", "failing")
     assert "attempt to write a readonly database" in ill.words
-    database._connection.execute("PRAGMA query_only=OFF")
+    connection_of(database).execute("PRAGMA query_only=OFF")
     assert (await database.health()).state == "on"
 
     def refuse(**_: object) -> object:
