@@ -276,4 +276,4 @@ class HasInbox(Protocol):
 
 def runner_of(stores: HasInbox) -> object:
     """Return what runs the turns of this process."""
-    return stores.inbox._runner  # type: ignore[no-any-return]
+    return stores.inbox._runner

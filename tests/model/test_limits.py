@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -69,8 +70,8 @@ async def test_a_request_that_never_fits_into_a_minute_is_shortened_once(
     fake.requests.clear()
     assert await other.say("hello") == "You said: hello"
     assert len(question_bodies(fake)) == 1
-    end = time.monotonic() + CONTEXT_KNOWN_SECONDS
-    monkeypatch.setattr("core.models.context_size.time", Mock(monotonic=lambda: end))
+    clock = Mock(monotonic=lambda: asyncio.get_running_loop().time() + CONTEXT_KNOWN_SECONDS)
+    monkeypatch.setattr("core.models.context_size.time", clock)
     assert model.context_size == size
 
 
