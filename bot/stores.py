@@ -102,13 +102,14 @@ class Stores:
     database: Database
     threads: FileThreadMap | SqlThreadMap
     file_bytes: FileBytes
-    audit: Audit
     health: Callable[[], Awaitable[Health]]
     peers: Peers
+    audit: Audit = field(init=False)
     files: SqlFiles = field(init=False)
     journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
+        self.audit = Audit(self.database)
         self.files = SqlFiles(self.database, self.file_bytes)
         self.journal = Journal(self.database, *self.peers.claims)
         self.journal.on_end, self.journal.take_begun = self.peers.note_end, self.peers.take_begun
@@ -141,8 +142,8 @@ class Stores:
         )
         await database.write(erase_spare_remotes)
         await import_audit_files(database, home)
-        files, audit = FolderBytes(home / "files"), Audit(database)
-        return cls(database, threads, files, audit, database.health, Alone(database))
+        files = FolderBytes(home / "files")
+        return cls(database, threads, files, database.health, Alone(database))
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
@@ -151,8 +152,7 @@ class Stores:
         database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
-        threads, audit = SqlThreadMap(database), Audit(database)
-        return cls(database, threads, PieceBytes(database), audit, jobs.health, jobs)
+        return cls(database, SqlThreadMap(database), PieceBytes(database), jobs.health, jobs)
 
     async def secret(self, name: str, own: bytes) -> bytes:
         """Return the secret of this name that all processes share: the one that the first process

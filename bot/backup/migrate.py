@@ -99,7 +99,7 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
                 source, copy = sqlite3.connect(home / name), sqlite3.connect(Path(copies) / name)
                 with closing(source), closing(copy):
                     source.backup(copy)
-        for path in list_audit_files(home / "audit.log"):  # of Ponte 0.1.0
+        for path in list_audit_files(home):  # of Ponte 0.1.0
             shutil.copy(path, copies)
         stores = await Stores.open_in_home(Path(copies), keeps=False)
         # The files are read where they are: only the databases are copied.

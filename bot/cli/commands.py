@@ -429,13 +429,13 @@ async def _fetch_rows(one: LocalClient, person: str, section: str) -> AsyncItera
 
 
 async def _fetch_audit_lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
-    after, more = "", True
-    while more:
+    after = ""
+    while True:
         page = await one.run_operation("audit", after=after, person=person)
         for line in page["lines"]:
             yield line
-        after = str(page.get("next", ""))
-        more = bool(after)
+        if not (after := page["next"]):
+            return
 
 
 async def _write_files(one: LocalClient, person: str, folder: Path, top: int) -> int:

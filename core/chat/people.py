@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.base.errors import PonteError
 from core.changes.ledger import SqlLedger
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, Message, Person
 from core.domain.ports import Files, Inbox, ThreadMap
 from core.domain.records import Verdict
 from core.journal.journal import Journal
@@ -57,6 +58,19 @@ class People:
     def note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
         """Write in the audit log that a click or command was refused before it became a message."""
         self.audit.note("action-refused", person, address, right=verdict.right, rule=verdict.rule)
+
+    def note_refused_turn(self, message: Message, error: PonteError) -> None:
+        """Write in the audit log that a right or an allowance refused a turn, or a call of it."""
+        right, rule, change = (str(error.values.get(name, "")) for name in ("right", "rule", "id"))
+        self.audit.note(
+            "action-refused",
+            message.author,
+            message.address,
+            right=right,
+            reason="" if right else error.code,
+            rule=rule,
+            change=change,
+        )
 
     async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
         """Return the names of people by key; unknown ones are left out. Raise NotStored."""

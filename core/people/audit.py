@@ -17,7 +17,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,6 @@ from core.store.database import (
     SqlConnection,
     SqlStore,
     in_batches,
-    query,
     select_value,
 )
 from core.store.tables import Index, TableDeclaration, count, integer, text
@@ -101,32 +100,17 @@ class Audit(SqlStore):
         self._lock = asyncio.Lock()
         self._background = BackgroundTasks("audit")
 
-    def note(
-        self,
-        event: str,
-        asker: Person,
-        address: Address | None = None,
-        *,
-        person: str = "",
-        **facts: str,
-    ) -> None:
+    def note(self, event: str, asker: Person, address: Address | None = None, **facts: str) -> None:
         """Write a line in the background, after those noted before. A failure is only logged."""
-        step = audit_step(event, asker, address, person=person, **facts)
+        step = audit_step(event, asker, address, **facts)
         self._background.start(self._write_or_log(event, step))
 
     async def write_note(
-        self,
-        event: str,
-        asker: Person,
-        address: Address | None = None,
-        *,
-        person: str = "",
-        **facts: str,
+        self, event: str, asker: Person, address: Address | None = None, **facts: str
     ) -> None:
         """Write a line in a transaction of its own."""
-        step = audit_step(event, asker, address, person=person, **facts)
         # Tasks start in the order of their creation: this line comes after those noted before.
-        await asyncio.create_task(self._write(step))
+        await asyncio.create_task(self._write(audit_step(event, asker, address, **facts)))
 
     async def forget(self, person: str) -> None:
         """Destroy the link between the person (a key) and their lines.
@@ -152,56 +136,42 @@ class Audit(SqlStore):
         or `platform:ID`.
         """
         await asyncio.create_task(self._wait_for_pending())
-        people = await self._list_people()
-        names = [json.dumps(person)]
-        for pseudonym, key in people.items():
-            parts = key.split(":")
-            # A person may be named without their workspace, as in `slack:U1`.
-            if person in (key, f"{parts[0]}:{parts[-1]}"):
-                names.append(f'"{pseudonym}"')
+        event_part = f'"event": {json.dumps(event)}' if event else ""
 
-        def is_wanted(line: str) -> bool:
-            # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
-            at = line[8:37]
-            return (
-                since <= at
-                and (not until or at < until)
-                and (not event or f'"event": {json.dumps(event)}' in line)
-                and (not person or any(name in line for name in names))
-            )
+        def read_page(connection: SqlConnection) -> tuple[Sequence[Mapping[str, Any]], str]:
+            sql = "SELECT pseudonym, person FROM audit_keys"
+            people = {row["pseudonym"]: row["person"] for row in connection.execute(sql)}
+            names = [json.dumps(person) if person else ""]
+            for pseudonym, key in people.items():
+                # A person may be named without their workspace, as in `slack:U1`.
+                if person in (key, re.sub(":.*:", ":", key)):
+                    names.append(f'"{pseudonym}"')
+            sql = "SELECT id, line FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"
+            rows = connection.execute(sql, (int(before or 1 << 62), MAX_SCANNED_LINES)).fetchall()
+            hits = [
+                row
+                for row in rows
+                # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
+                if since <= row["line"][8:37] < (until or "~")
+                and event_part in row["line"]
+                and any(name in row["line"] for name in names)
+            ]
+            page = hits[:MAX_PAGE_LINES]
+            end = page[-1:] if len(hits) > len(page) else rows[MAX_SCANNED_LINES - 1 :]
+            lines = [_replace_people(json.loads(row["line"]), people) for row in page]
+            return lines, "".join(str(row["id"]) for row in end)
 
-        lines, following = await self._read_page(int(before or 1 << 62), is_wanted)
-        return [_replace_people(json.loads(line), people) for line in lines], following
-
-    @query
-    def _read_page(
-        self, connection: SqlConnection, before: int, is_wanted: Callable[[str], bool]
-    ) -> tuple[Sequence[str], str]:
-        """Return the newest wanted lines with a number below `before`, and where the next page
-        begins ("" at the end)."""
-        sql = "SELECT id, line FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"
-        rows = connection.execute(sql, (before, MAX_SCANNED_LINES)).fetchall()
-        hits = [row for row in rows if is_wanted(row["line"])]
-        page = hits[:MAX_PAGE_LINES]
-        last = page[-1] if len(hits) > len(page) else rows[-1] if rows else None
-        has_more = last is not None and (len(hits) > len(page) or len(rows) == MAX_SCANNED_LINES)
-        return [row["line"] for row in page], str(last["id"]) if last and has_more else ""
-
-    @query
-    def _list_people(self, connection: SqlConnection) -> Mapping[str, str]:
-        """Return everybody's key by their pseudonym."""
-        rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
-        return {row["pseudonym"]: row["person"] for row in rows}
+        return await self._database.read(read_page)
 
     @in_batches
     def purge(self, connection: SqlConnection, before: str = "") -> int:
         """Delete the lines written before that moment (in the format of the lines), and the oldest
         ones over MAX_AUDIT_LOG_CHARACTERS. Return how many there were."""
-        total = select_value(connection, "SELECT size FROM audit ORDER BY id DESC LIMIT 1") or 0
         return connection.execute(
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?)"
-            " AND (substr(line, 9, 29) < ? OR size <= ?)",
-            (ROWS_PER_TRANSACTION, before, total - MAX_AUDIT_LOG_CHARACTERS),
+            " AND (substr(line, 9, 29) < ?"
+            " OR size <= (SELECT size - ? FROM audit ORDER BY id DESC LIMIT 1))",
+            (ROWS_PER_TRANSACTION, before, MAX_AUDIT_LOG_CHARACTERS),
         ).rowcount
 
     async def copy_to_log(self) -> None:
@@ -254,19 +224,14 @@ class Audit(SqlStore):
 
 
 def audit_step(
-    event: str,
-    asker: Person,
-    address: Address | None = None,
-    *,
-    person: str = "",
-    **facts: str,
+    event: str, asker: Person, address: Address | None = None, **facts: str
 ) -> TransactionStep:
     """Return a step that writes a line, for the transaction of what the line records."""
     fields = {
         "at": _format_now(),
         "event": event,
         "asker": asker.key,
-        "person": person,
+        "person": "",  # the place in the line of a fact that most lines lack
         "api_token": asker.api_token,
         **{name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()},
         "place": place_of(address) if address else "",
@@ -321,17 +286,16 @@ def _format_now() -> str:
 def _insert_line(connection: SqlConnection, fields: Mapping[str, object]) -> None:
     """Replace people by pseudonyms, and store the line."""
     people = {str(fields[name]) for name in PERSON_FACTS if ":" in str(fields.get(name, ""))}
-    line = json.dumps(_replace_people(fields, assign_pseudonyms(connection, sorted(people))))
-    _insert_lines(connection, (line,))
+    # All transactions assign in the same order, because each new pseudonym is locked.
+    names = {person: assign_pseudonym(connection, person) for person in sorted(people)}
+    _insert_lines(connection, [json.dumps(_replace_people(fields, names))])
 
 
-def _insert_lines(
-    connection: SqlConnection, lines: Iterable[str], *, is_logged: bool = False
-) -> None:
+def _insert_lines(connection: SqlConnection, lines: Sequence[str], is_logged: int = 0) -> None:
     connection.executemany(
-        "INSERT INTO audit (line, is_logged, size) SELECT :line, :is_logged, :length"
-        " + coalesce((SELECT size FROM audit ORDER BY id DESC LIMIT 1), 0)",
-        [{"line": line, "length": len(line), "is_logged": int(is_logged)} for line in lines],
+        "INSERT INTO audit (line, is_logged, size)"
+        " SELECT ?, ?, ? + coalesce((SELECT size FROM audit ORDER BY id DESC LIMIT 1), 0)",
+        [(line, is_logged, len(line)) for line in lines],
     )
 
 
@@ -355,44 +319,31 @@ def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Map
     }
 
 
-def assign_pseudonyms(connection: SqlConnection, people: Sequence[str]) -> Mapping[str, str]:
-    """Return the pseudonyms of these people by their keys, and create those that are missing. The
-    order of `people` must be the same in every transaction, because each new one is locked."""
-    pseudonyms = _find_pseudonyms(connection, people)
-    missing = [person for person in people if person not in pseudonyms]
+def assign_pseudonym(connection: SqlConnection, person: str) -> str:
+    """Return the pseudonym of a person (a key). Create it if it is missing."""
+    sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
+    pseudonym = select_value(connection, sql, person)
     # Locked first, so that two processes never give one person two pseudonyms.
-    for person in missing:
-        connection.lock_key(f"audit:{person}")
-    pseudonyms |= _find_pseudonyms(connection, missing)
-    for person in missing:
-        if person not in pseudonyms:
-            pseudonyms[person] = f"p-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
-            sql = "INSERT INTO audit_keys (pseudonym, person) VALUES (?, ?)"
-            connection.execute(sql, (pseudonyms[person], person))
-    return pseudonyms
-
-
-def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict[str, str]:
-    """Return the pseudonyms that exist, by the people's keys."""
-    pseudonyms = {}
-    for person in people:
-        sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
-        if pseudonym := select_value(connection, sql, person):
-            pseudonyms[person] = pseudonym
-    return pseudonyms
+    if not pseudonym and connection.lock_key(f"audit:{person}"):
+        pseudonym = select_value(connection, sql, person)
+    if not pseudonym:
+        pseudonym = f"p-{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
+        sql = "INSERT INTO audit_keys (pseudonym, person) VALUES (?, ?)"
+        connection.execute(sql, (pseudonym, person))
+    return str(pseudonym)
 
 
 async def import_audit_files(database: Database, home: Path) -> None:
     """Move the lines of Ponte 0.1.0's `audit.log` files into the table, then delete the files."""
-    files = list_audit_files(home / "audit.log")
+    files = list_audit_files(home)
 
     def write(connection: SqlConnection) -> None:
         # With the first line in the table, an earlier start was killed before it deleted the files.
         if not select_value(connection, "SELECT 1 FROM audit WHERE line = ? LIMIT 1", lines[0]):
-            _insert_lines(connection, lines, is_logged=True)  # a collector had them
+            _insert_lines(connection, lines, is_logged=1)  # a collector had them
 
     try:
-        if lines := await asyncio.to_thread(lambda: list(_read_lines(files))):
+        if lines := await asyncio.to_thread(list, _read_lines(files)):
             await database.write(write)
         for path in files:
             path.unlink()
@@ -403,15 +354,13 @@ async def import_audit_files(database: Database, home: Path) -> None:
 def _read_lines(files: Sequence[Path]) -> Iterator[str]:
     """Yield the complete lines of the files, each a JSON object."""
     for path in files:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                with suppress(ValueError):  # incomplete, because the machine went down
-                    if isinstance(json.loads(line), dict):
-                        yield line.rstrip("\n")
+        for line in path.read_text("utf-8", "replace").splitlines():
+            with suppress(ValueError):  # incomplete, because the machine went down
+                if isinstance(json.loads(line), dict):
+                    yield line
 
 
-def list_audit_files(path: Path) -> list[Path]:
-    """Return the files of the audit log of Ponte 0.1.0, the oldest first."""
-    older = [one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdigit()]
-    older.sort(key=lambda one: -int(one.suffix[1:]))
-    return [each for each in (*older, path) if each.is_file()]
+def list_audit_files(home: Path) -> list[Path]:
+    """Return the files of the audit log of Ponte 0.1.0, the oldest first. It kept nine."""
+    names = (*(f"audit.log.{number}" for number in range(9, 0, -1)), "audit.log")
+    return [path for name in names if (path := home / name).is_file()]

@@ -121,13 +121,14 @@ class CodeCommand:
         Interrupted code is not run again. If its handle is known, the run is continued.
         """
         rule = await _check_right(self.people.policy, turn, "code")
+        note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
         call = ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
         if turn.calls:
             call = turn.calls[0]
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
-                await _audit_run(self.people.audit, turn, RUN_PYTHON_TOOL, rule, "unknown")
+                await note("unknown")
                 return Answer(say(_CODE_LOST), status="failed", code="unknown")
             if self.assistant.code is None or not await self.assistant.code.backend.is_available():
                 raise NotFound(_NO_SANDBOX)
@@ -137,7 +138,6 @@ class CodeCommand:
                 await self.people.budget.reserve_run(turn, call.call_id, costs(call.arguments))
             ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
             await ctx.turn.show_progress(say(RUNNING_PYTHON))
-            note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
             try:
                 run = await _run_and_audit(
                     RUN_PYTHON_TOOL,

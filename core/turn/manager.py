@@ -317,7 +317,8 @@ class ConversationManager:
         except (PostRemoved, Superseded, NotStored, _Requeued):
             raise
         except PonteError as error:
-            self._audit_refusal(run, error)
+            if isinstance(error, (NotAllowed, OverBudget)):
+                self._people.note_refused_turn(run.turn.message, error)
             return self._apologise(run, error)
         except Exception:
             log.exception("turn failed unexpectedly")
@@ -659,23 +660,6 @@ class ConversationManager:
         words = f"{run.visible_text}\n\n{error.words()}".strip()
         private = isinstance(error, PRIVATE_ERRORS) and run.origin.is_refusal_private
         return Answer(words, status="failed", code=error.code, is_private=private)
-
-    def _audit_refusal(self, run: TurnRun, error: PonteError) -> None:
-        """Write a refusal to the audit log if a right or an allowance caused the error."""
-        if isinstance(error, (NotAllowed, OverBudget)):
-            right, rule, change = (
-                str(error.values.get(name, "")) for name in ("right", "rule", "id")
-            )
-            message = run.turn.message
-            self._people.audit.note(
-                "action-refused",
-                message.author,
-                message.address,
-                right=right,
-                reason="" if right else error.code,
-                rule=rule,
-                change=change,
-            )
 
     async def _store_last_round(self, run: TurnRun) -> None:
         """Record the model's last output, because it is paid for. The resumed turn then does not

@@ -299,7 +299,7 @@ class ToolCalls:
             verdict = await self._people.policy.may(message.author, message.address, *need)
             if verdict.is_unknown or not verdict.allowed:
                 if not verdict.is_unknown:
-                    self._audit("action-refused", right=verdict.right, rule=verdict.rule)
+                    self._people.note_refusal(message.author, message.address, verdict)
                 with use_locale("en"):
                     return Outcome("error", f"error: {verdict.words()}")
             rule = rule or verdict.rule
@@ -371,10 +371,7 @@ class ToolCalls:
             log.info("tool call refused", tool=call.name, code=error.code)
             self._codes[call.call_id] = error.code
             if error.code in REFUSALS:
-                right, rule = (str(error.values.get(name, "")) for name in ("right", "rule"))
-                self._audit(
-                    "action-refused", right=right, reason="" if right else error.code, rule=rule
-                )
+                self._people.note_refused_turn(self._run.turn.message, error)
             return cap_text(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise

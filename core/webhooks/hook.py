@@ -179,15 +179,7 @@ class WebhookOrigin(Origin):
         try:
             await self._people.budget.reserve(turn)
         except OverBudget as error:
-            self._people.audit.note(
-                "action-refused",
-                message.author,
-                message.address,
-                reason=error.code,
-                right="",
-                rule="",
-                change="",
-            )
+            self._people.note_refused_turn(message, error)
             metrics.limits.labels(error.limit).inc()
             log.warning("webhook exceeded its allowance", webhook=message.origin.id)
             raise RunSkipped("allowance") from None

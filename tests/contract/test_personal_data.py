@@ -38,7 +38,7 @@ from core.erasure import (
     UnknownPerson,
 )
 from core.journal.jobs import Alone
-from core.people.audit import Audit, assign_pseudonyms
+from core.people.audit import Audit, assign_pseudonym
 from core.people.directory import SqlDirectory
 from core.people.notices import Outbox
 from core.people.page_accounts import SqlPageAccounts, hash_token
@@ -205,7 +205,7 @@ async def make_team(engine: Embedded) -> Team:
         first.message.address.conversation,
     )
     await files.put(own.message.event_key, "b.txt", "text/plain", b"beas", BEA, "slack:T1:DBEA88")
-    await engine.database.write(lambda c: assign_pseudonyms(c, [ANA.key, BEA.key]))
+    await engine.database.write(lambda c: [assign_pseudonym(c, p.key) for p in (ANA, BEA)])
     people = [
         PlatformMember(p.id, scope, p.key, p.name)
         for p in (ANA, BEA, ZOE)
