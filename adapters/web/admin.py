@@ -35,7 +35,7 @@ from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
 from adapters.web.sign_in import Visitor, Visitors
 from core.base.errors import BadInput, Refusal, SettingsError
-from core.base.i18n import LANGUAGE, format_date, format_number, say
+from core.base.i18n import LANGUAGE, format_date, format_money, format_number, say
 from core.domain.rows import Chart, Series
 from core.integrations import Operator
 from core.money.allowances import describe_usage_notes
@@ -349,6 +349,7 @@ def _draw_days(rows: Sequence[Json], table: str) -> str:
     by_day = {date.fromisoformat(str(row["name"])): row for row in rows}
     days = [min(by_day) + timedelta(n) for n in range((max(by_day) - min(by_day)).days + 1)]
     values = [float(by_day.get(day, {}).get("cost" if has_cost else "turns") or 0) for day in days]
-    series = Series(title, tuple(values), tuple(map(format_number, values)))
+    words, form = (format_money, "currency USD 2") if has_cost else (format_number, "")
+    series = Series(title, tuple(values), tuple(map(words, values)), form)
     labels = tuple(format_date(day, length="MMMd") for day in days)
     return draw_chart(Chart("bar", title, labels, (series,)), table)

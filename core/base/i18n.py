@@ -190,15 +190,20 @@ def format_moment(
 
 
 def format_date(
-    day: date, locale: str | None = None, length: Literal["medium", "full", "MMMd"] = "medium"
+    day: date,
+    locale: str | None = None,
+    length: Literal["medium", "full", "MMMd", "yMMM"] = "medium",
 ) -> str:
-    """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year."""
+    """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year; with "yMMM",
+    it is a month."""
     from babel.dates import format_date as format_by_cldr
     from babel.dates import format_skeleton
 
     cldr = babel_locale(locale)
-    if length == "MMMd":
-        return write_first_day(format_skeleton(length, day, None, True, cldr), locale)
+    if length in ("MMMd", "yMMM"):
+        # As people write short ones: `28 nov.`, where CLDR has `28 de nov.` in Portuguese.
+        words = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
+        return write_first_day(words, locale)
     return write_first_day(format_by_cldr(day, length, cldr), locale)
 
 

@@ -240,6 +240,11 @@ def find_addresses(text: str) -> frozenset[str]:
     return frozenset(addresses)
 
 
+def is_address(text: str) -> bool:
+    """Return whether the whole text is an address, as `escape_markdown` writes it as code."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
 def split_web_addresses(text: str) -> list[str]:
     """Split a text without Markdown and without NUL. Every second piece is a web address.
 

@@ -32,7 +32,8 @@ Value = bool | int | float | str | None
 @dataclass(frozen=True, slots=True)
 class RowColumn:
     """A column of rows. `kind` is "number" for numbers, "words" for other values. `name` is the one
-    that the model reads, "" if it is the title. `format`: see `core/base/value_formats.py`."""
+    that the model reads, "" if it is the title. `format`: see `core/base/value_formats.py`, or
+    "month" for months by their first day."""
 
     title: str
     kind: Literal["number", "words"] = "words"
@@ -45,14 +46,16 @@ class RowColumn:
             return None if self.kind == "number" else text or None
         if not isinstance(value, str):
             return value
+        if self.format == "month":
+            return value[: len("2026-11")]
         if self.format in ("date", "moment"):
             return (date if self.format == "date" else datetime).fromisoformat(value)
         number = parse_number(value)
         return value if number is None else number
 
     def sort_number(self, value: Value) -> float | None:
-        """Return a number, day or moment as a number by which it sorts, or None."""
-        if self.format in ("date", "moment") and isinstance(value, str):
+        """Return a number, day, month or moment as a number by which it sorts, or None."""
+        if self.format in ("date", "month", "moment") and isinstance(value, str):
             moment = datetime.fromisoformat(value)
             return moment.toordinal() + (moment.hour * 60 + moment.minute) / 1440
         return to_number(value)
@@ -86,11 +89,13 @@ class RowsResult:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The values of one series of a chart, and their texts. A missing value is None."""
+    """The values of one series of a chart, and their texts. A missing value is None. `format`: see
+    `core/base/value_formats.py`; "" for numbers without a unit."""
 
     name: str
     values: tuple[float | None, ...]
     texts: tuple[str, ...]
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

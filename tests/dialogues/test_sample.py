@@ -103,6 +103,19 @@ async def test_a_question_a_change_and_its_undo(tmp_path: Path) -> None:
         assert here.status(3) == "Overdue"
 
 
+async def test_months_and_averages_of_money_are_as_people_write_them(tmp_path: Path) -> None:
+    figures = [{"field": "Amount", "fn": fn} for fn in ("avg", "sum")]
+    call = {"table": "Invoices", "aggregates": figures, "group_by": "Issued", "bucket": "month"}
+    async with owner(tmp_path) as here:
+        for locale, (month, money) in {
+            "en": (r"[A-Z][a-z]{2} 20\d\d", r"€[\d,]+\.\d\d"),
+            "pt-BR": (r"[a-z]{3}\. 20\d\d", r"€\s[\d.]+,\d\d"),
+        }.items():
+            text = (await here.ask(f"/nocodb summarize {json.dumps(call)}", locale))["response"]
+            row = rf"\| {month} \| \d+ \| {money} \| {money} \|"
+            assert len(re.findall(row, text)) > 3, text
+
+
 async def test_a_row_that_changed_since_the_card_is_left_alone(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
         first, second = await here.card(PAY), await here.card(PAY.replace("Paid", "Cancelled"))

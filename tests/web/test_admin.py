@@ -337,10 +337,10 @@ async def test_usage_by_day_begins_with_the_newest(
     monkeypatch.setattr(Budget, "report", report)
     page = (await desk["ana"].get("/admin/usage")).text.partition("By day")[2]
     assert re.findall(r"<td[^>]*>(Nov \d+, 2026)<", page) == ["Nov 20, 2026", "Nov 17, 2026"]
-    bars = re.findall(r'text-anchor="middle">([^<]+)<', page)
+    bars = re.findall(r'y="290" text-anchor="middle">([^<]+)<', page)
     assert bars == ["Nov 17", "Nov 18", "Nov 19", "Nov 20"], "days without use have their place"
     lines = re.findall(r'text-anchor="end">([^<]+)<', page)
-    assert lines == ["0", "0.1", "0.2", "0.3"], "round numbers"
+    assert lines == ["$0", "$0.10", "$0.20", "$0.30"], "round numbers"
     assert page.count(">1,520<") == page.count(">$0.25<") == 2
     assert "The costs of 2 calls are upper estimates" in page.partition("By channel")[0]
 

@@ -1,18 +1,22 @@
 """Draws charts as SVG for the page. Colours are classes of the style sheet, so that they fit light
-and dark pages. A table under the drawing holds the values."""
+and dark pages. Each value is read at its mark; a table under the drawing holds all of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from decimal import Decimal
 from html import escape
 
 from core.base.i18n import format_number, say
-from core.domain.rows import Chart
+from core.base.value_formats import format_amount, format_kind
+from core.domain.rows import Chart, Series
 
-WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 72, 12, 12, 32
+WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 84, 24, 12, 32
 """The drawing in pixels, and the space around its plot."""
 MAX_X_LABELS, X_LABEL_CHARACTERS = 8, 12
+MAX_VALUES_SHOWN = 12
+"""With so few bars, each has its value above it."""
 MIN_SPAN, MAX_SPAN = 1e-15, 1e300
 """Values that differ by less are drawn as zeros. Smaller spans make long labels, or overflow, as
 larger ones do."""
@@ -58,49 +62,92 @@ def _draw_plot(chart: Chart) -> str:
         at = low + line * n
         y = scale(at)
         parts.append(f'<path class="grid" d="M{LEFT_SPACE} {y:.1f}H{WIDTH - RIGHT_SPACE}"/>')
-        text = format_number(float(f"{at:.4g}"))
+        text = escape(_format_tick(at, chart))
         parts.append(f'<text x="{LEFT_SPACE - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     every = math.ceil(len(chart.labels) / MAX_X_LABELS)
     for n, label in enumerate(chart.labels[::every]):
         short = label[: X_LABEL_CHARACTERS - 1] + "…" if len(label) > X_LABEL_CHARACTERS else label
         x = LEFT_SPACE + (n * every + 0.5) * step
+        # A phone has room for every second label.
+        style = ' class="minor"' if n % 2 else ""
         parts.append(
-            f'<text x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(short)}</text>'
+            f'<text{style} x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(short)}'
+            "</text>"
         )
     for n, each in enumerate(chart.series):
-        draw = _draw_bars if chart.kind == "bar" else _draw_line
-        bar = step * 0.8 / len(chart.series)
-        x = LEFT_SPACE + (step * 0.1 + n * bar if chart.kind == "bar" else step / 2)
-        shape = draw(each.values, scale, x, step, bar)
-        if chart.kind == "area":
-            points = [
-                LEFT_SPACE + step * (at + 0.5) for at, v in enumerate(each.values) if v is not None
-            ]
-            floor = f"V{scale(0):.1f}H{points[0]:.1f}Z" if points else ""
-            parts.append(f'<path class="area c{n % COLOURS}" d="{shape}{floor}"/>')
-        parts.append(f'<path class="{chart.kind} c{n % COLOURS}" d="{shape}"/>')
+        colour = f"c{n % COLOURS}"
+        if chart.kind == "bar":
+            parts += _draw_bars(chart, each, colour, scale, step, n)
+        else:
+            parts += _draw_line(chart, each, colour, scale, step)
     return "".join(parts)
 
 
 def _draw_bars(
-    values: Sequence[float | None], scale: Scale, x: float, step: float, width: float
-) -> str:
-    return "".join(
-        f"M{x + at * step:.1f} {scale(0):.1f}h{width:.1f}V{scale(value):.1f}h{-width:.1f}Z"
-        for at, value in enumerate(values)
-        if value is not None
-    )
+    chart: Chart, series: Series, colour: str, scale: Scale, step: float, n: int
+) -> Iterator[str]:
+    """Yield a bar for each value, with the value above it if they are few."""
+    width = step * 0.8 / len(chart.series)
+    shows_values = len(chart.labels) * len(chart.series) <= MAX_VALUES_SHOWN
+    for at, value in enumerate(series.values):
+        if value is None:
+            continue
+        x, top = LEFT_SPACE + step * (at + 0.1) + n * width, scale(value)
+        shape = f"M{x:.1f} {scale(0):.1f}h{width:.1f}V{top:.1f}h{-width:.1f}Z"
+        yield f'<path class="bar {colour}" d="{shape}">{_tip(chart, series, at)}</path>'
+        if shows_values:
+            words, y = escape(series.texts[at]), min(top, scale(0)) - 4
+            yield (
+                f'<text class="value" x="{x + width / 2:.1f}" y="{y:.1f}" '
+                f'text-anchor="middle">{words}</text>'
+            )
 
 
 def _draw_line(
-    values: Sequence[float | None], scale: Scale, x: float, step: float, width: float
-) -> str:
-    points = [
-        f"{x + at * step:.1f} {scale(value):.1f}"
-        for at, value in enumerate(values)
+    chart: Chart, series: Series, colour: str, scale: Scale, step: float
+) -> Iterator[str]:
+    """Yield a line through the values, which ends where one is missing, and a point for each."""
+    points = {
+        at: (LEFT_SPACE + step * (at + 0.5), scale(value))
+        for at, value in enumerate(series.values)
         if value is not None
-    ]
-    return "M" + "L".join(points) if points else ""
+    }
+    runs = list[list[tuple[float, float]]]()
+    for at, point in points.items():
+        if at - 1 not in points:
+            runs.append([])
+        runs[-1].append(point)
+    lines = ["M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) for run in runs]
+    if chart.kind == "area":
+        floor = scale(0)
+        shapes = (
+            f"{line}V{floor:.1f}H{run[0][0]:.1f}Z" for line, run in zip(lines, runs, strict=True)
+        )
+        yield f'<path class="area {colour}" d="{"".join(shapes)}"/>'
+    yield f'<path class="line {colour}" d="{"".join(lines)}"/>'
+    for at, (x, y) in points.items():
+        tip = _tip(chart, series, at)
+        yield f'<circle class="{colour}" cx="{x:.1f}" cy="{y:.1f}" r="3.5">{tip}</circle>'
+
+
+def _tip(chart: Chart, series: Series, at: int) -> str:
+    """Return what is shown beside the pointer: the label, the series if there are several, and the
+    value."""
+    names = [chart.labels[at], *([series.name] if len(chart.series) > 1 else [])]
+    return f"<title>{escape(' · '.join(names))}: {escape(series.texts[at])}</title>"
+
+
+def _format_tick(value: float, chart: Chart) -> str:
+    """Return a round number of the axis, with the unit that all series share."""
+    number = float(f"{value:.4g}")
+    formats = {each.format for each in chart.series}
+    format = formats.pop() if len(formats) == 1 else ""
+    if format_kind(format) not in ("currency", "percent", "duration"):
+        return format_number(number)
+    places = format.rpartition(" ")[2]
+    if places.isdecimal() and number.is_integer():
+        format = f"{format.removesuffix(places)}0"
+    return format_amount(Decimal(str(number)), format)
 
 
 def _draw_pie(chart: Chart) -> str:
@@ -117,6 +164,7 @@ def _draw_pie(chart: Chart) -> str:
         large = int(value * 2 > total)
         parts.append(
             f'<path class="bar c{n % COLOURS}" d="M{middle_x} {middle_y}L{x:.2f} {y:.2f}'
-            f'A{radius} {radius} 0 {large} 1 {to_x:.2f} {to_y:.2f}Z"/>'
+            f'A{radius} {radius} 0 {large} 1 {to_x:.2f} {to_y:.2f}Z">'
+            f"{_tip(chart, chart.series[0], n)}</path>"
         )
     return "".join(parts)

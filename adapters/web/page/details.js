@@ -74,6 +74,76 @@ export function download(turn, number, form) {
   make("a", { href, download: `${title || "table"}.${form}` }).click();
 }
 
+const ANCHORS = { middle: "center", end: "end" };
+const TITLE = 30, KEY = 22; // pixels of the title of a chart and of each line of its legend
+
+/** Draw a chart on a canvas of twice its size, as it is on the page. */
+function paint(figure) {
+  const svg = figure.querySelector("svg"), { width, height } = svg.viewBox.baseVal;
+  const keys = [...figure.querySelectorAll("li")], page = getComputedStyle(document.body);
+  const canvas = make("canvas", { width: 2 * width, height: 2 * (TITLE + height + KEY * keys.length) });
+  const pen = canvas.getContext("2d");
+  const write = (text, x, y, size, weight = "") => {
+    pen.font = `${weight} ${size} ${page.fontFamily}`;
+    pen.fillText(text, x, y);
+  };
+  pen.scale(2, 2);
+  pen.fillStyle = page.backgroundColor;
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.fillStyle = page.color;
+  write(figure.querySelector("figcaption").textContent, 8, 20, "15px", "600");
+  pen.translate(0, TITLE);
+  for (const one of svg.children) {
+    const style = getComputedStyle(one);
+    if (style.display === "none") continue;
+    pen.fillStyle = style.fill;
+    if (one.localName === "text") {
+      pen.textAlign = ANCHORS[one.getAttribute("text-anchor")];
+      write(one.textContent, one.getAttribute("x"), one.getAttribute("y"), style.fontSize);
+      continue;
+    }
+    const shape = new Path2D(one.getAttribute("d") ?? "");
+    if (one.localName === "circle") shape.arc(one.getAttribute("cx"), one.getAttribute("cy"), one.getAttribute("r"), 0, 7);
+    pen.globalAlpha = style.fillOpacity;
+    if (style.fill !== "none") pen.fill(shape);
+    [pen.globalAlpha, pen.strokeStyle, pen.lineWidth] = [style.strokeOpacity, style.stroke, parseFloat(style.strokeWidth)];
+    if (style.stroke !== "none") pen.stroke(shape);
+    pen.globalAlpha = 1;
+  }
+  pen.textAlign = "start";
+  keys.forEach((key, at) => {
+    pen.fillStyle = getComputedStyle(key, "::before").backgroundColor;
+    pen.fillRect(8, height + KEY * at + 2, 12, 12);
+    pen.fillStyle = page.color;
+    write(key.textContent, 26, height + KEY * at + 13, "13px");
+  });
+  return new Promise((resolve) => canvas.toBlob(resolve));
+}
+
+/** The drawing as a file of its own: what the style sheet says stands in each element. */
+function serialize(figure) {
+  const svg = figure.querySelector("svg"), copy = svg.cloneNode(true), { width, height } = svg.viewBox.baseVal;
+  [...svg.children].forEach((one, at) => {
+    const style = getComputedStyle(one);
+    for (const name of ["fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "font-size", "font-family", "display"]) {
+      copy.children[at].setAttribute(name, style.getPropertyValue(name));
+    }
+  });
+  for (const [name, value] of Object.entries({ xmlns: svg.namespaceURI, width, height })) copy.setAttribute(name, value);
+  return new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" });
+}
+
+export async function copyChart(figure) {
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": paint(figure) })]);
+}
+
+export async function saveChart(figure, form) {
+  const href = URL.createObjectURL(form === "png" ? await paint(figure) : serialize(figure));
+  const title = figure.querySelector("figcaption").textContent.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
+  make("a", { href, download: `${title || "chart"}.${form}` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10_000);
+}
+
 export function widen(frame) {
   if (!$("wide")) {
     document.body.append(make("dialog", { id: "wide", "aria-labelledby": "wide-title" },

@@ -32,6 +32,7 @@ from core.base.markdown import (
     HAIR_SPACE,
     ended_blocks_length,
     free_stress,
+    is_address,
     is_too_complex,
     nest_items,
     split_web_addresses,
@@ -47,6 +48,7 @@ _CLOSERS = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}
 # An opening dollar has no letter or digit before it and no space after it; a closing one no space
 # before it and no letter or digit after it.
 _DOLLARS = re.compile(r"\$(?![\s$])([^$\n]{1,1000}?)(?<![\s\\])\$(?![\w$])")
+_MAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+")
 _TEX = re.compile(r"[\\^_{}=<>+]")
 _FOOTNOTE = re.compile(r"\[\^([^\s\]]{1,40})\]:[ \t]+(\S.*)")
 _REFERENCE = re.compile(r"\[\^([^\s\]]{1,40})\]")
@@ -368,6 +370,7 @@ def _make_parser() -> MarkdownIt:
         "th_open": _render_cell_open,
         "td_open": _render_cell_open,
         "heading_open": _render_heading,
+        "code_inline": _render_code,
         "heading_close": _render_heading,
         "math_inline": _render_math,
         "math_block": _render_math,
@@ -376,6 +379,14 @@ def _make_parser() -> MarkdownIt:
     for name, draw in rules.items():
         markdown.add_render_rule(name, lambda _, tokens, at, *__, draw=draw: draw(tokens, at))
     return markdown
+
+
+def _render_code(tokens: Sequence[Token], at: int) -> str:
+    """Return code. An address that is not linked is plain text: only this page needs no code to
+    keep it from becoming a link."""
+    content = tokens[at].content
+    words = html.escape(content)
+    return words if is_address(content) or _MAIL.fullmatch(content) else f"<code>{words}</code>"
 
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:

@@ -1,4 +1,4 @@
-// Tables of answers: figures to the right, and buttons.
+// Tables and charts of answers: figures to the right, and buttons.
 
 import { make } from "./element.js";
 import { copied } from "./files.js";
@@ -16,6 +16,7 @@ const details = () => import("./details.js"); // what is seldom asked for
 
 /** Label the tables of a turn's answer, and put their buttons under them. */
 export function dress(body, turn) {
+  body.querySelectorAll("figure.chart").forEach(offerChart);
   body.querySelectorAll("div.table").forEach((frame, at) => {
     frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", say("table"));
@@ -31,6 +32,15 @@ export function dress(body, turn) {
       }),
       iconButton("wide", "wide", () => details().then((one) => one.widen(frame)))));
   });
+}
+
+/** The buttons of a chart: copy it, and save it as a picture. */
+function offerChart(figure) {
+  const save = (text, label) => make("button", { type: "button", class: "quiet-button", "aria-label": label, title: label, text,
+    on: { click: () => details().then((one) => one.saveChart(figure, text.toLowerCase())) } });
+  figure.append(make("p", { class: "tools" },
+    ...(globalThis.ClipboardItem ? [copyButton("copy", "copy_chart", async () => (await details()).copyChart(figure))] : []),
+    ...["PNG", "SVG"].map((text) => save(text, say("save_as", { form: text })))));
 }
 
 /** A button that shows all rows of a table, and a box that filters them, if there are many. */

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Literal
 
 from core.base.errors import ToolError
+from core.base.i18n import format_date
 from core.base.text import to_one_line
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import Chart, RowsResult, Series, Value, to_number
@@ -15,6 +17,8 @@ MAX_CHART_LABEL_CHARACTERS = 40
 """Characters of a label, a series' name and a title."""
 
 MAX_CHART_SERIES = 12
+MAX_CHART_DAYS = 100
+"""Days between the first and the last one; in a longer time those without rows are left out."""
 
 
 @tool(effect="read", doing="is drawing a chart…", strict=False)
@@ -42,6 +46,11 @@ async def chart(
     rows = source.data
     ctx.viewer.needs.update(source.needs)
     labels = [row[_find_column(rows, x)] for row in rows.rows]
+    distinct = list(dict.fromkeys(labels))
+    if days := _read_days(rows, _find_column(rows, x)):  # also those without a row
+        labels = [format_date(day, length="MMMd") for day in days]
+        length = (days[-1] - days[0]).days + 1
+        distinct = [format_date(days[0] + timedelta(n), length="MMMd") for n in range(length)]
     groups: dict[str, dict[str, tuple[Value, str]]] = {}
     if series and len(y) != 1:
         raise _refuse("with `series`, give one column `y`")
@@ -55,7 +64,7 @@ async def chart(
             if label in group:
                 raise _refuse("rows share a label: sum them up by group first, or give `series`")
             group[label] = rows.values[number][at], rows.rows[number][at]
-    distinct = list(dict.fromkeys(labels))
+    formats = {column: rows.columns[_find_column(rows, column)].format for column in y}
     data = Chart(
         kind,
         _shorten(title),
@@ -65,8 +74,9 @@ async def chart(
                 _shorten(name),
                 tuple(to_number(group.get(label, (None, ""))[0]) for label in distinct),
                 tuple(group.get(label, (None, "–"))[1] or "–" for label in distinct),
+                formats[y[0] if series else y[number]],
             )
-            for name, group in groups.items()
+            for number, (name, group) in enumerate(groups.items())
         ),
     )
     values = [value for each in data.series for value in each.values if value is not None]
@@ -76,6 +86,17 @@ async def chart(
         raise _refuse("a pie needs one series without negative numbers")
     show = f"[chart: {ctx.result_id}] alone on a line of your answer shows it"
     return Outcome("ok", compact_json({"show": show}), data=data)
+
+
+def _read_days(rows: RowsResult, at: int) -> list[date]:
+    """Return the day of each row; [] if the column holds other values than days in their order, or
+    if there are too many from the first to the last."""
+    try:
+        days = [date.fromisoformat(str(values[at])) for values in rows.values]
+    except ValueError:
+        return []
+    is_short = bool(days) and (days[-1] - days[0]).days < MAX_CHART_DAYS
+    return days if rows.columns[at].format == "date" and is_short and days == sorted(days) else []
 
 
 def _find_column(rows: RowsResult, name: str) -> int:

@@ -17,9 +17,16 @@ from itertools import islice
 from typing import Any, Literal
 
 from core.base.errors import ToolError
-from core.base.i18n import plural, say
+from core.base.i18n import format_date, plural, say
 from core.base.text import redact, to_one_line
-from core.base.value_formats import MAX_DIGITS, fix_places, format_value
+from core.base.value_formats import (
+    MAX_DIGITS,
+    decimal_places,
+    fix_places,
+    format_kind,
+    format_value,
+    parse_number,
+)
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import RowColumn, RowsResult, Value
@@ -76,6 +83,7 @@ _FIGURES: Mapping[Fn, str] = {
     "median": "{field}: median",
 }
 """The titles of columns with figures, for people."""
+_MONTH = re.compile(r"\d{4}-\d\d")
 _DAY_OR_MOMENT = re.compile(r"\d{4}-\d\d-\d\d( [\d:]+)?")
 _GROUPS_CUT = ("First {shown} of {count} group.", "First {shown} of {count} groups.")
 _FILLED = "count_filled"
@@ -401,7 +409,7 @@ class ReadTools(QueryTools):
         if group and data["rows"] and ctx.result_id:
             data["show"] = describe_placing(ctx)
             caption = ". ".join(filter(None, [query.describe_rows(rows, counted), cut]))
-            result = _build_table(pairs, group, data["rows"], caption)
+            result = _build_table(pairs, group, bucket, data["rows"], caption)
         return Outcome("ok", compact_json(data), sources=sources, data=result)
 
     async def _ask_nocodb(
@@ -535,37 +543,63 @@ def _group_title(group: Field) -> str:
 
 
 def _build_table(
-    pairs: Sequence[FieldFunction], group: Field, rows: Sequence[Any], caption: str
+    pairs: Sequence[FieldFunction],
+    group: Field,
+    bucket: Bucket | None,
+    rows: Sequence[Any],
+    caption: str,
 ) -> RowsResult:
     """Return the groups for people. `rows` are those that the model reads."""
     label = _group_title(group)
-    columns = {label: RowColumn(label, format="date" if group.is_time else "")}
+    form = "month" if bucket == "month" else "date" if group.is_time else ""
+    columns = {label: RowColumn(label, format=form)}
     columns["rows"] = RowColumn(say("Rows"), "number", "rows", "plain")
+    averages: dict[str, Decimal] = {}
+    """The smallest coin of each column with averages of money, which people see rounded to it."""
     for column, fn in pairs:
         name = f"{fn} of {format_label(column.title)}"
         title = format_label(say(_FIGURES[fn], field=column.title))
         is_number = fn in _ANY_FNS or not column.is_time
         form = "plain" if fn in _ANY_FNS else column.format or "plain"
+        if fn in ("avg", "median") and format_kind(form) == "currency":
+            averages[name] = Decimal(1).scaleb(-decimal_places(form))
         form = fix_places(form, [row[name] for row in rows])
         columns[name] = RowColumn(title, "number" if is_number else "words", name, form)
     return RowsResult(
         caption,
         tuple(columns.values()),
         tuple(
-            tuple(_format_cell(each, row[name]) for name, each in columns.items()) for row in rows
+            tuple(
+                _format_cell(each, _round(row[name], averages.get(name)))
+                for name, each in columns.items()
+            )
+            for row in rows
         ),
         tuple(tuple(_to_value(each, row[name]) for name, each in columns.items()) for row in rows),
     )
 
 
+def _round(cell: Any, coin: Decimal | None) -> Any:
+    """Return a figure rounded to a coin; the cell as it is if there is none."""
+    number = parse_number(cell) if coin else None
+    if number is None or coin is None:
+        return cell
+    with decimal.localcontext(prec=_DIGITS):
+        return format(number.quantize(coin), "f")
+
+
 def _to_value(column: RowColumn, cell: Any) -> Value:
     """Return a figure or the label of a group as `RowsResult` stores it."""
+    if column.format == "month":
+        return f"{cell}-01" if _MONTH.fullmatch(str(cell)) else None
     is_time = bool(column.format) and _DAY_OR_MOMENT.fullmatch(str(cell))
     return cell if column.kind == "number" or is_time else None
 
 
 def _format_cell(column: RowColumn, cell: Any) -> str:
     """Return a figure or the label of a group in the reader's language."""
+    if column.format == "month" and (day := _to_value(column, cell)):
+        return format_date(date.fromisoformat(str(day)), length="yMMM")
     value = column.read_cell(cell, _to_value(column, cell))
     return "" if value is None else format_value(value, column.format)
 

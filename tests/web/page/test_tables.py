@@ -198,7 +198,7 @@ async def test_rows_are_sorted_by_their_numbers_and_a_chart_is_readable(
     await expect(heading).to_have_attribute("aria-sort", "descending")
     await expect(names).to_have_text(["a", "c", "b"])
     await expect(tab.get_by_role("img", name="Sales")).to_be_visible()
-    await expect(tab.locator(".chart path.bar")).to_have_css("stroke", "none")
+    await expect(tab.locator(".chart path.bar").first).to_have_css("stroke", "none")
     assert await findings(tab, axe_source()) == []
 
 
@@ -275,3 +275,17 @@ async def test_a_table_of_ten_rows_offers_no_more(ponte: WebPonte, page: Page) -
     await expect(page.locator(".body tbody tr:visible")).to_have_count(10)
     await expect(page.locator(".body .tools").first).to_be_attached()
     await expect(page.locator(".rows")).to_have_count(0)
+
+
+async def test_a_chart_is_saved_as_a_picture_and_as_a_drawing(ponte: WebPonte, tab: Page) -> None:
+    await open_page(ponte, tab, 1280)
+    await say(tab, "sales")
+    for form, begin in (("PNG", b"\x89PNG"), ("SVG", b"<svg ")):
+        button = tab.get_by_role("button", name=f"Save as {form}")
+        data = (await download(tab, button)).read_bytes()
+        assert data.startswith(begin), form
+    assert b'fill="rgb(' in data
+    assert b"<text" in data
+    await resize(tab, 390)
+    size = "e => parseFloat(getComputedStyle(e).fontSize) * e.ownerSVGElement.clientWidth / 640"
+    assert await tab.locator(".chart text").first.evaluate(size) >= 11

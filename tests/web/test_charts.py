@@ -1,0 +1,61 @@
+"""Charts as the page draws them: marks with their values, the unit, gaps."""
+
+from __future__ import annotations
+
+import re
+
+from adapters.web.page.chart import draw_chart
+from adapters.web.page.render import to_html
+from core.base.i18n import use_locale
+from core.domain.rows import Chart, Series
+
+MONTHS = ("Jul 2026", "Aug 2026", "Sep 2026")
+
+
+def test_few_bars_have_their_values_and_the_axis_has_the_unit() -> None:
+    texts = ("€1,200.00", "–", "€<b>")
+    chart = Chart(
+        "bar", "Sales", MONTHS, (Series("Sum", (1200.0, None, 2500.0), texts, "currency EUR 2"),)
+    )
+    drawing = draw_chart(chart, "")
+    assert re.findall(r'class="bar c0"[^>]*><title>([^<]+)</title>', drawing) == [
+        "Jul 2026: €1,200.00", "Sep 2026: €&lt;b&gt;",
+    ]  # fmt: skip
+    assert re.findall(r'class="value"[^>]*>([^<]+)<', drawing) == ["€1,200.00", "€&lt;b&gt;"]
+    ticks = re.findall(r'text-anchor="end">([^<]+)<', drawing)
+    assert ticks == ["€0", "€1,000", "€2,000", "€3,000"]
+    with use_locale("pt-BR"):
+        assert "R$\xa01.000" in draw_chart(
+            Chart(
+                "bar",
+                "Vendas",
+                MONTHS,
+                (Series("Soma", (1200.0, 1.0, 2500.0), texts, "currency BRL 2"),),
+            ),
+            "",
+        )
+
+
+def test_many_bars_have_none_and_two_series_name_themselves() -> None:
+    labels = tuple(f"d{n}" for n in range(7))
+    values = tuple(map(float, range(7)))
+    two = tuple(Series(name, values, tuple(map(str, range(7)))) for name in ("In", "Out"))
+    drawing = draw_chart(Chart("bar", "Flow", labels, two), "")
+    assert 'class="value"' not in drawing
+    assert "<title>d3 · Out: 3</title>" in drawing
+
+
+def test_a_line_ends_where_a_day_has_no_value() -> None:
+    values = (1.0, 2.0, None, None, 3.0)
+    series = Series("Orders", values, ("1", "2", "–", "–", "3"))
+    for kind in ("line", "area"):
+        drawing = draw_chart(Chart(kind, "Orders", tuple("abcde"), (series,)), "")
+        (line,) = re.findall(r'class="line c0" d="([^"]+)"', drawing)
+        assert line.count("M") == 2
+        assert drawing.count("<circle") == 3
+
+
+def test_an_address_that_is_no_link_is_text() -> None:
+    """Elsewhere it must be code, so that no platform makes a link of it."""
+    html = to_html("`https://evil.example/x` `ana@example.com` `x = 1`")
+    assert html == '<p dir="auto">https://evil.example/x ana@example.com <code>x = 1</code></p>\n'
