@@ -341,7 +341,10 @@ async def test_usage_by_day_begins_with_the_newest(
     assert bars == ["Nov 17", "Nov 18", "Nov 19", "Nov 20"], "days without use have their place"
     lines = re.findall(r'text-anchor="end">([^<]+)<', page)
     assert lines == ["$0", "$0.10", "$0.20", "$0.30"], "round numbers"
-    assert page.count(">1,520<") == page.count(">$0.25<") == 2
+    assert (
+        page.count(">1,520<") == page.count('<td class="amount" data-head="US dollars">$0.25<') == 2
+    )
+    assert page.count('class="value"') == 4, "each bar has its value"
     assert "The costs of 2 calls are upper estimates" in page.partition("By channel")[0]
 
 
