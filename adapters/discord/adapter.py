@@ -305,7 +305,7 @@ class DiscordAdapter(ChatPlatform):
 
     async def close(self) -> None:
         """Finish the work in progress and end the connection."""
-        self._intake.open = self._interactions.is_open = False
+        await self.stop_intake()
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)

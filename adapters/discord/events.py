@@ -82,6 +82,21 @@ class Locations:
         alone = bool(interaction.context.dm_channel)
         return Location(id, is_shared=not alone and not isinstance(channel, discord.DMChannel))
 
+    def find_addressing(self, message: discord.Message, location: Location, me: int) -> Addressing:
+        """Return whom a message addresses. `me` is our user id."""
+        thread, channel = self.state.threads.get(location.thread), message.channel
+        is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
+        people = {str(message.author.id), *(thread.people if thread else ())}
+        return Addressing(
+            is_direct=not location.guild,
+            is_withheld=is_withheld(message),
+            mentions_us=mentions_us(message, me),
+            names_others=names_others(message, me),
+            answers_us=answers_us(message, me),
+            is_our_thread=is_made_by_us or thread is not None,
+            has_several_people=len(people) > 1,
+        )
+
     def settings_of(self, location: Location) -> AddressingSettings:
         """Return the addressing settings of the channel. A thread has those of its parent
         channel."""
@@ -155,16 +170,6 @@ def names_others(message: discord.Message, me: int) -> bool:
     people = any(user.id != me and not user.bot for user in message.mentions)
     roles = {role.id for role in message.role_mentions} - own_roles(message, me)
     return bool(mentioned_ids or people or roles)
-
-
-def find_addressing(message: discord.Message, location: Location, me: int) -> Addressing:
-    """Return whom a message addresses, whatever its thread."""
-    return Addressing(
-        is_direct=not location.guild,
-        mentions_us=mentions_us(message, me),
-        names_others=names_others(message, me),
-        answers_us=answers_us(message, me),
-    )
 
 
 def own_roles(message: discord.Message, me: int) -> set[int]:

@@ -39,7 +39,12 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
 from core.base.errors import NotStored, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import plural, say
-from core.chat.incoming import MAX_EDITED_MESSAGE_AGE_SECONDS, FileDownloads, is_for_ponte
+from core.chat.incoming import (
+    MAX_EDITED_MESSAGE_AGE_SECONDS,
+    WAITS_FOR_MENTION,
+    FileDownloads,
+    is_for_ponte,
+)
 from core.chat.people import Conversations, People
 from core.domain.messages import Message, ReplyTo, turn_id
 from core.domain.records import AmendResult
@@ -145,7 +150,6 @@ ROLE_MENTIONED = (
     "You mentioned my role, and Discord doesn't let me read that message. Mention the bot "
     "with the same name instead of the role."
 )
-DISCORD_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 MESSAGES_MISSED = (
     "I was offline and didn't answer {count} older message here. Send it again if you still "
     "need an answer.",
@@ -182,7 +186,7 @@ class DiscordIntake:
         me = own_id(client)
         location = await self.locations.of_message(client, message)
         guild = location.guild
-        if not events.is_speech(message) or not await self._is_addressed(message, location, me):
+        if not events.is_speech(message) or not await self._take_part(message, location, me):
             # Passed over, so that it is not read back at the next start.
             self.locations.state.note_taken(message.channel.id, message.id, guild, known_only=True)
             return False
@@ -257,38 +261,37 @@ class DiscordIntake:
             else:
                 await self.conversations.withdraw_post(f"{channel}:{message}")
 
-    async def _is_addressed(self, message: discord.Message, location: Location, me: int) -> bool:
-        """Return whether a message is for Ponte. If it is meant for Ponte but Discord withholds its
-        content, post a hint and return False."""
-        settings, channel = self.locations.settings_of(location), message.channel
-        facts, state = events.find_addressing(message, location, me), None
-        is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
-        is_our_thread = is_made_by_us or location.thread in self.locations.state.threads
-        needs_no_mention = not (settings.strict_mention or settings.answer_everything)
+    async def _take_part(self, message: discord.Message, location: Location, me: int) -> bool:
+        """Return whether a message is for Ponte. Note its author in the thread, and post a notice
+        if several people write there now, or if Discord withholds what is meant for Ponte."""
+        settings = self.locations.settings_of(location)
+        facts = self.locations.find_addressing(message, location, me)
         is_ours = is_for_ponte(facts, settings)
-        if location.thread and is_our_thread and needs_no_mention and not is_ours:
-            state = self._join_thread(message, location)
-            facts = replace(facts, is_our_thread=True, has_several_people=state.several)
-            is_ours = is_for_ponte(facts, settings)
-        if location.guild and events.is_withheld(message):
-            if facts.mentions_us:
-                # Said each time: without it the person would get no answer at all.
-                await self.notices.post_sentence(message, ROLE_MENTIONED, "role")
-            elif is_ours or facts.is_our_thread:
-                await self.notices.ask_for_mention(message)
-            return False
-        if location.thread and (facts.mentions_us or (is_ours and settings.answer_everything)):
-            self._join_thread(message, location)  # this makes a thread of others ours
-        elif state and state.note_notice_due():
-            self.locations.state.note_change()
-            await self.notices.post_sentence(message, DISCORD_WAITS_FOR_MENTION, "waits")
-        return is_ours
-
-    def _join_thread(self, message: discord.Message, location: Location) -> ThreadState:
-        thread_state = self.locations.state.threads.setdefault(location.thread, ThreadState())
-        if thread_state.join(str(message.author.id)):
-            self.locations.state.note_change()
-        return thread_state
+        # Only the number of people in the thread tells whether it is meant for Ponte.
+        by_people = facts.is_our_thread and not (
+            facts.mentions_us
+            or facts.answers_us
+            or settings.strict_mention
+            or settings.answer_everything
+        )
+        # A mention makes a thread of others ours.
+        joins = is_ours and (facts.mentions_us or settings.answer_everything)
+        if location.thread and (by_people or joins):
+            state = self.locations.state.threads.setdefault(location.thread, ThreadState())
+            has_joined = state.join(str(message.author.id))
+            is_due = by_people and not facts.is_withheld and state.note_notice_due()
+            if has_joined or is_due:
+                self.locations.state.note_change()
+            if is_due:
+                await self.notices.post_sentence(message, WAITS_FOR_MENTION, "waits")
+        if not (location.guild and facts.is_withheld):
+            return is_ours
+        if facts.mentions_us:
+            # Said each time: without it the person would get no answer at all.
+            await self.notices.post_sentence(message, ROLE_MENTIONED, "role")
+        elif by_people or is_for_ponte(replace(facts, is_withheld=False), settings):
+            await self.notices.ask_for_mention(message)
+        return False
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
         """Store a message. If it is new, mark it while it waits, create its thread and download its
@@ -308,9 +311,10 @@ class DiscordIntake:
         place, inbox = f"{message.channel.id}:{message.id}", self.conversations.inbox
         self.signs.marks.mark_stored(self.people.policy, inbox, core_message, receipt, place)
         if begins:
-            participants = [str(message.author.id)]
-            threads = self.locations.state.threads
-            threads[message.id] = ThreadState(participants, last_message=message.id)
+            participants, state = [str(message.author.id)], self.locations.state
+            state.threads[message.id] = ThreadState(participants, last_message=message.id)
+            # The thread has the id of its message. It is read back, too.
+            state.note_taken(message.id, message.id, location.guild)
             name = core_message.text or core_message.author.name
             self.threads.open(message.channel.id, message.id, name)
         if core_message.attachments:
@@ -378,10 +382,9 @@ class CatchUp:
                     await self.intake.on_message(client, message)
                     continue
                 place = await locations.of_message(client, message)
-                facts = events.find_addressing(message, place, me)
-                if not events.is_speech(message) or not is_for_ponte(
-                    facts, locations.settings_of(place)
-                ):
+                settings = locations.settings_of(place)
+                facts = locations.find_addressing(message, place, me)
+                if not events.is_speech(message) or not is_for_ponte(facts, settings):
                     continue
                 # The inbox may have it: the last second of the remembered state may be lost.
                 core_message = events.to_message(message, place, locations, me)

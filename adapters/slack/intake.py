@@ -29,6 +29,7 @@ from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.chat.incoming import (
     MAX_EDITED_MESSAGE_AGE_SECONDS,
+    WAITS_FOR_MENTION,
     Addressing,
     AddressingSettings,
     ConfiguredPlaces,
@@ -42,7 +43,6 @@ from core.domain.ports import ThreadMap
 from core.journal.journal import Journal
 
 log = structlog.get_logger("slack")
-SLACK_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 NOTICE_EVENT_TYPE = "ponte_notice"
 """The event type in the metadata of our notice that Ponte now waits for mentions."""
 THREAD_SECONDS = 1.0
@@ -93,8 +93,8 @@ class ThreadParticipants:
         elif not settings.strict_mention and (
             participants := await self._find_participants(message, conversation)
         ):
-            self._enter(participants, message.channel, message.thread, message.user)
-            facts = replace(facts, is_our_thread=True, has_several_people=participants.several)
+            people = {*participants.people, message.user}
+            facts = replace(facts, is_our_thread=True, has_several_people=len(people) > 1)
         return facts
 
     def note(
@@ -110,9 +110,9 @@ class ThreadParticipants:
             self._others[conversation] = facts.names_others
         if everything and facts.names_others and message.thread:
             self._participants.pop(conversation, None)  # the next turn reads the thread again
-        if facts.names_others or facts.is_thread_of_others:
-            return
-        if not (facts.mentions_us or everything):
+        is_others = facts.names_others or facts.is_thread_of_others
+        joins = facts.mentions_us or (everything and not is_others) or facts.is_our_thread
+        if not joins:
             return
         if not message.thread:
             self._participants.setdefault(conversation, Participants([message.user]))
@@ -204,7 +204,7 @@ class ThreadParticipants:
                 "chat.postMessage",
                 channel=channel,
                 thread_ts=thread,
-                text=say(SLACK_WAITS_FOR_MENTION, directory.locale(user)),
+                text=say(WAITS_FOR_MENTION, directory.locale(user)),
                 # By this, Ponte finds the notice after a restart.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False,

@@ -9,12 +9,11 @@ from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
 
 from core.base.errors import ToolError
-from core.base.tasks import run_together
 from core.base.text import fold_case
 from core.changes.kinds import Kinds
-from core.changes.standing import REFUSAL_SENTENCES, Allowed, Standing, refuse_undo
+from core.changes.standing import REFUSAL_SENTENCES, Standing, lacks
 from core.domain.changes import Change, Draft, Proposal
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, ChangeAction, Person
 from core.domain.records import PlaceRights, Verdict, Viewer
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, Policy
 from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
@@ -233,18 +232,19 @@ class Approval:
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
         """Return whether the person may decide on what others propose for this table: by a right,
-        or as one of its named approvers. Raise StatusUnknown."""
-        verdict = await self.policy.may(person, address, "approve", table)
+        or as one of its named approvers."""
         own = self.config.table_rules.find_rule(table)
-        names = own.approvers - {ASKER}
-        is_denied = verdict.is_unknown or (bool(verdict.rule) and not verdict.allowed)
+        names, max_age = own.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
+        rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
+        verdict, is_named = rights.may("approve", table), rights.fits(names, "people")
+        is_denied = verdict.is_denied and not verdict.may_be_denied
         if is_denied or (verdict.allowed and not own.approvers_only):
             return verdict
-        is_approver = bool(names) and await self.policy.is_named(person, address, names)
-        right = f"approve:{table}"
-        if is_approver and not person.is_bot and await self.policy.is_guest(person) is False:
-            return Verdict(True, rule=f"tables.{table}.approvers", right=right)
-        only = Verdict(False, rule=f"tables.{table}.approvers_only", right=right)
+        if is_named is not False and not person.is_bot and not rights.known.guest:
+            if verdict.may_be_denied or is_named is None or rights.known.guest is None:
+                return replace(verdict, is_unknown=True)
+            return Verdict(True, rule=f"tables.{table}.approvers", right=verdict.right)
+        only = Verdict(False, rule=f"tables.{table}.approvers_only", right=verdict.right)
         return only if own.approvers_only else verdict
 
     def find_approvers(self, proposal: Proposal) -> tuple[Proposal, bool]:
@@ -279,7 +279,7 @@ class Approval:
         names, named = self.named_deciders(change), self.approvers(proposal)
         # Where several people must approve, the asker alone is not enough, so admins are asked,
         # unless only the people that the operator named may decide.
-        needs_admin = self.needs_admin(change, named)
+        needs_admin = self.needs_admin(change)
         needs_admin |= named.count > 1 and not named.is_exclusive
         if not names and needs_admin:
             names = frozenset({"admins"})
@@ -297,34 +297,36 @@ class Approval:
         here: Address,
         *,
         is_click: bool = False,
-        approves: bool = False,
+        actions: Collection[ChangeAction] = (),
         since: float = 0.0,
+        waits: bool = True,
     ) -> Standing:
         """Return what the person is to the change now, in this place.
 
         - `is_click`: they clicked a button or open a form. The platform guarantees that a click
           comes from a place that shows the card.
-        - `approves`: find out whether its asker has left, if nothing else refuses the approval.
+        - `actions`: what is to be judged. If the rules of these need it, find out whether its asker
+          may still ask for it.
         - `since`: find out whether the person has left since this moment.
+        - `waits`: False to go by what is known of the person, without asking their platform.
         """
         policy, proposal, draft = self.policy, change.proposal, change.draft
-        asker, there = proposal.asker, proposal.address
+        there = proposal.address
         approvers, kind = self.approvers(proposal), self.kinds[draft.kind]
         names, needed = approvers.names - {ASKER}, kind.rights_to_propose(draft)
         linked = (("approve", *titles) for titles in draft.view.linked_tables)
         admin_sentence = ""
-        if self.needs_admin(change, approvers):
+        if self.needs_admin(change):
             admin_sentence = kind.needs_admin(draft) or _ADMIN
         key = self.canonical_person(person.key)
-        is_asker = key == self.canonical_person(asker.key)
+        is_asker = key == self.canonical_person(proposal.asker.key)
         has_copy = person.key in change.copy_recipients
-        max_age = MAX_CONFIRMED_AGE_SECONDS
-        at_here, asker_rights = await run_together(
-            policy.look_up_rights(person, here, names, max_age=max_age),
-            policy.look_up_rights(asker, there, max_age=max_age),
+        at_here = await policy.look_up_rights(
+            person, here, names, max_age=MAX_CONFIRMED_AGE_SECONDS, waits=waits
         )
         at_there = policy.rights_by(person, there, at_here.known)
         at_card = at_there if has_copy and there.platform == person.platform else at_here
+        is_same_workspace = (here.platform, here.workspace) == (there.platform, there.workspace)
         in_conversation = here.conversation == there.conversation
         is_same_channel = here.is_same_channel(there)
         # Where no person began the conversation, it has no thread before its answer is posted.
@@ -335,22 +337,22 @@ class Approval:
             is_read_only=self.rule_for(draft).access in ("hidden", "read"),
             is_personal=kind.is_personal,
             needed_approvals=approvers.count,
-            names_approvers=bool(approvers.names),
+            named_rule=self._find_named_rule(proposal, approvers),
             is_exclusive=approvers.is_exclusive,
             admin_sentence=admin_sentence,
             is_bot=person.is_bot,
             is_guest=at_here.known.guest,
-            is_owner=self.is_owner(person),
             is_asker=is_asker,
-            is_first_asker=key == self.canonical_person(proposal.first_asker),
+            has_asked=is_asker or key == self.canonical_person(proposal.first_asker),
             is_named=(is_asker and ASKER in approvers.names) or at_here.fits(names, "people"),
             is_decider=key == self.canonical_person(change.decider.key if change.decider else ""),
-            has_approved=person.key in [one.person.key for one in change.consents],
+            has_approved=person.key in change.approver_keys,
             has_left=await policy.has_left(person, here, since) if since else False,
-            is_same_workspace=(
-                (here.platform, here.workspace) == (there.platform, there.workspace)
-            ),
-            is_where_asked=in_conversation or (is_same_channel and began_alone),
+            is_same_workspace=is_same_workspace,
+            # Each `ponte ask` has a conversation of its own, and only the owner reads it.
+            repeats_here=in_conversation
+            or (is_same_channel and began_alone)
+            or (is_same_workspace and self.is_owner(person)),
             # The conversations can differ in one channel, because each person may have their own.
             sees_card=in_conversation or (is_click and is_same_channel and is_same_thread),
             has_copy=has_copy,
@@ -358,16 +360,21 @@ class Approval:
             approve=tuple(at_card.may(*right) for right in (kind.right_to_approve(draft), *linked)),
             propose_here=tuple(at_here.may(*right) for right in needed),
             propose_there=tuple(at_there.may(*right) for right in needed),
-            named_rule=self._find_named_rule(proposal, approvers),
-            asker_has_left=None,
-            asker_propose=tuple(
-                replace(asker_rights.may(*right), right=":".join(right[:2])) for right in needed
-            ),
         )
-        if approves and isinstance(refuse_undo(standing), Allowed):
-            asker_has_left = await policy.has_left(asker, there, proposal.created_at)
-            return replace(standing, asker_has_left=asker_has_left)
+        if lacks("asker_propose", actions, standing):
+            standing = replace(standing, asker_propose=await self.find_asker_rights(change))
+        if lacks("asker_has_left", actions, standing):
+            has_left = await policy.has_left(proposal.asker, there, proposal.created_at)
+            standing = replace(standing, asker_has_left=has_left)
         return standing
+
+    async def find_asker_rights(self, change: Change) -> tuple[Verdict, ...]:
+        """Return the rights of the change's asker to propose it, where they asked."""
+        asker, there = change.proposal.asker, change.proposal.address
+        max_age = MAX_CONFIRMED_AGE_SECONDS
+        rights = await self.policy.look_up_rights(asker, there, max_age=max_age)
+        needed = self.kinds[change.draft.kind].rights_to_propose(change.draft)
+        return tuple(replace(rights.may(*right), right=":".join(right[:2])) for right in needed)
 
     def _find_named_rule(self, proposal: Proposal, approvers: Approvers) -> str:
         """Return the operator's rule that names the approvers of the proposal; "" for none."""
@@ -408,19 +415,16 @@ class Approval:
         max_age = MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
         verdict = rights.may(*right)
-        is_denied = verdict.is_unknown or (bool(verdict.rule) and not verdict.allowed)
         is_named = rights.fits(names, "people") is True
-        return is_named and not is_denied and rights.known.guest is False
+        return is_named and not verdict.is_denied and rights.known.guest is False
 
-    def needs_admin(self, change: Change, named: Approvers | None = None) -> bool:
-        """Return whether an admin must approve the change, because the asker cannot. `named` are
-        its approvers, if the caller has them."""
-        asker, named = change.proposal.asker, named or self.approvers(change.proposal)
-        if named.names or self.is_owner(asker) or self.kinds[change.draft.kind].is_personal:
+    def needs_admin(self, change: Change) -> bool:
+        """Return whether an admin must approve the change, because the asker cannot."""
+        proposal, kind = change.proposal, self.kinds[change.draft.kind]
+        has_others = self.approvers(proposal).names or self.is_owner(proposal.asker)
+        if has_others or kind.is_personal:
             return False
-        if not change.proposal.origin.is_by_person:
-            return True
-        return bool(self.kinds[change.draft.kind].needs_admin(change.draft))
+        return not proposal.origin.is_by_person or bool(kind.needs_admin(change.draft))
 
     def is_owner(self, person: Person) -> bool:
         """Return whether the person owns a platform that has exactly one owner."""

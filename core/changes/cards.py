@@ -20,10 +20,10 @@ from core.changes.ledger import SqlLedger
 from core.changes.standing import (
     Allowed,
     NotKnown,
+    judge_approval,
+    judge_change,
+    judge_consent,
     may_see,
-    refuse_approval,
-    refuse_change,
-    refuse_consent,
     require,
     shows_button,
 )
@@ -326,16 +326,15 @@ class ChangeViews:
         change, proposal = await self.without_void(change), change.proposal
         viewer, address = viewer or proposal.asker, address or proposal.address
         actions = self.builder.possible_actions(change)
-        approves = "approve" in actions
         if actions and not address.is_shared:
-            standing = await self.approval.find_standing(change, viewer, address, approves=approves)
+            standing = await self.approval.find_standing(change, viewer, address, actions=actions)
             actions = tuple(action for action in actions if shows_button(action, standing))
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             return self.builder.build(change, actions, undo=undo)
         own = await self.approval.find_standing(
-            change, proposal.asker, proposal.address, approves=True
+            change, proposal.asker, proposal.address, actions=["approve"]
         )
         named, deciders = self.approval.named_deciders(change), ""
         asker = self.name_of_asker(change, viewer, address)
@@ -379,7 +378,7 @@ class ChangeViews:
         fields = self.builder.kind(change).form_fields(change)
         if change.state != "open" or not fields:
             raise BadInput(NOT_CHANGEABLE, id=id)
-        require(refuse_change(standing))
+        require(judge_change(standing))
         title = self.builder.build_title(change)
         # An input with an empty value that is sent back empty leaves the value as it is.
         fields = [
@@ -395,8 +394,10 @@ class ChangeViews:
             change = await self.without_void(waiting)
             if change.proposal.expires_at <= self.clock():
                 continue
-            standing = await self.approval.find_standing(change, person, address, approves=True)
-            if not standing.has_approved and isinstance(refuse_approval(standing), Allowed):
+            standing = await self.approval.find_standing(
+                change, person, address, actions=["approve"]
+            )
+            if not standing.has_approved and isinstance(judge_approval(standing), Allowed):
                 requests.append(change)
         return requests
 
@@ -491,23 +492,28 @@ class ChangeViews:
                     counted[key] = consent
                 continue
             standing = await self.approval.find_standing(
-                change, consent.person, consent.address, since=consent.approved_at
+                change,
+                consent.person,
+                consent.address,
+                actions=["undo"],
+                since=consent.approved_at,
             )
-            judgment = refuse_consent(standing)
+            judgment = judge_consent(standing)
             if isinstance(judgment, Allowed) or (isinstance(judgment, NotKnown) and not approver):
                 counted[key] = consent
         return list(counted.values())
 
-    async def describe_state(
-        self, change: Change, decision: DecisionRequest, count: int, note: str
-    ) -> Answer:
-        """Return the answer that describes the state of the change, and ends with the note.
-        `count`: how many people must approve it."""
-        if change.state == "applying":
-            words = [say(_IN_PROGRESS, id=change.id)]
-        else:
-            words = [self.builder.describe_outcome(await self.without_void(change), count)]
-        answer = await self.build_answer([*words, note], [change], decision)
+    async def describe_outcome(self, change: Change) -> str:
+        """Return sentences about the decision and its result, or about the approvals so far."""
+        count = self.approval.approvers(change.proposal).count
+        return self.builder.describe_outcome(await self.without_void(change), count)
+
+    async def describe_state(self, change: Change, decision: DecisionRequest, note: str) -> Answer:
+        """Return the answer that describes the state of the change, and ends with the note."""
+        words = say(_IN_PROGRESS, id=change.id)
+        if change.state != "applying":
+            words = await self.describe_outcome(change)
+        answer = await self.build_answer([words, note], [change], decision)
         # A card says itself how to undo it.
         if not answer.cards and self.builder.is_undoable(change):
             return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")

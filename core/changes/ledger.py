@@ -265,13 +265,15 @@ class SqlLedger(SqlStore):
                 (id, consent.person.key, person, address, consent.approved_at),
             )
             _set_state(connection, id, "open")
-            if consent.person.key not in [one.person.key for one in change.consents]:
+            if consent.person.key not in change.approver_keys:
                 by_them = replace(change, decider=consent.person)
                 add_change_line(connection, "consent-added", by_them, rule)
         return _get_change(connection, id)
 
     @transaction
-    def withdraw_consents(self, connection: SqlConnection, id: str, people: Sequence[str]) -> None:
+    def withdraw_consents(
+        self, connection: SqlConnection, id: str, people: Collection[str]
+    ) -> None:
         """Remove the approvals of these people (keys)."""
         _get_locked(connection, id)
         for person in people:

@@ -32,13 +32,13 @@ from core.changes.standing import (
     RULES,
     NotKnown,
     Standing,
+    judge_approval,
+    judge_change,
+    judge_denial,
+    judge_reason,
+    judge_repeat,
+    judge_undo,
     may_see,
-    refuse_approval,
-    refuse_change,
-    refuse_denial,
-    refuse_reason,
-    refuse_repeat,
-    refuse_undo,
     require,
 )
 from core.changes.typed_fields import match_values, name_field
@@ -57,7 +57,7 @@ from core.domain.changes import (
     confirmation_code,
     new_change_id,
 )
-from core.domain.messages import Answer, ChangeAction, Person
+from core.domain.messages import Answer, ChangeAction
 from core.domain.records import Outcome, ToolContext, Viewer, add_model_instruction
 from core.people.rules import NO_RIGHTS
 
@@ -258,8 +258,7 @@ class Decisions:
         change, note = result
         is_shown &= change.proposal.revision == revision
         if is_shown or change.proposal.is_revised_by(decision.seq):
-            count = standing.needed_approvals
-            return await self.views.describe_state(change, decision, count, note)
+            return await self.views.describe_state(change, decision, note)
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
@@ -270,15 +269,16 @@ class Decisions:
     async def _find_standing(
         self, action: ChangeAction, change: Change, decision: DecisionRequest
     ) -> Standing:
-        """Return what the person is to the change now. Ask once more if a platform did not tell
-        what the decision depends on."""
-        for _ in range(2):
+        """Return what the person is to the change now. Their platform is asked only if the decision
+        depends on that, and once more if it does not tell."""
+        for waits in (False, True, True):
             standing = await self.approval.find_standing(
                 change,
                 decision.person,
                 decision.address,
                 is_click=decision.is_click,
-                approves=action == "approve",
+                actions=[action] if waits else [],
+                waits=waits,
             )
             judgments = may_see(standing), RULES[action](standing)
             if not any(isinstance(judgment, NotKnown) for judgment in judgments):
@@ -306,11 +306,11 @@ class Decisions:
                 await self.decide("approve", request)
             except (Expired, NotAllowed, NotFound, OverBudget, StatusUnknown, ToolError) as error:
                 words = error.words()
-            change = await self.views.without_void(await self.ledger.get(request.id))
-            count = self.approval.approvers(change.proposal).count
-            words = words or self.views.builder.describe_outcome(change, count)
+            change = await self.ledger.get(request.id)
+            words = words or await self.views.describe_outcome(change)
             lines.append(f"- `{change.id}`: {words}")
-            is_ours = change.decision_seq == request.seq or _has_approved(change, request.person)
+            is_ours = change.decision_seq == request.seq
+            is_ours |= request.person.key in change.approver_keys
             if not is_ours or change.state not in ("open", "done", "undone"):
                 break
         if rest:
@@ -335,7 +335,7 @@ class Decisions:
         if replaced:
             raise BadInput(_NOT_AS_SHOWN, ids=", ".join(replaced))
         for change, request, standing in zip(changes, requests, standings, strict=True):
-            require(refuse_approval(standing))
+            require(judge_approval(standing))
             if (answer := await self._ask_to_read(change, request, standing)) is not None:
                 return answer
         return None
@@ -363,10 +363,10 @@ class Decisions:
         """Deny an open proposal, or store the reason of a denial that has none."""
         person, reason = decision.person, decision.reason
         if change.state == "open":
-            rule = require(refuse_denial(standing))
+            rule = require(judge_denial(standing))
             change = await self.lifecycle.close(change, "denied", person, rule, reason)
         elif change.state == "denied" and reason and not change.denial_reason:
-            require(refuse_reason(standing))
+            require(judge_reason(standing))
             change = await self.lifecycle.add_reason(change, reason)
         return change, ""
 
@@ -378,7 +378,7 @@ class Decisions:
         if change.is_untouched and change.decision_seq == decision.seq:
             await self._release_unless_allowed(change, decision, standing)
         if change.state == "open":
-            rule = require(refuse_approval(standing))
+            rule = require(judge_approval(standing))
             if (answer := await self._ask_to_read(change, decision, standing)) is not None:
                 return answer
             if count > 1 or change.consents:
@@ -392,7 +392,7 @@ class Decisions:
                 if change.state == "open":
                     counted = await self.views.list_consents(change, decision.person)
                     if len(counted) < count:
-                        words = _ONE_MORE if _has_approved(before, decision.person) else ""
+                        words = _ONE_MORE if decision.person.key in before.approver_keys else ""
                         words = words if len(counted) == len(change.consents) else _UNCOUNTED
                         return change, say(words) if words else ""
                     await self._withdraw_others(change, counted)
@@ -422,7 +422,7 @@ class Decisions:
         fields = self.views.builder.kind(change).form_fields(change)
         if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
-        require(refuse_change(standing))
+        require(judge_change(standing))
         now = self.lifecycle.clock()
         # A form is in the language of its reader, but they type beside a card in the asker's.
         locales = {LANGUAGE.get()} if decision.is_click else {LANGUAGE.get(), proposal.locale}
@@ -483,7 +483,7 @@ class Decisions:
         if undo is None and self.views.builder.is_undoable(change):
             if change.decided_at + UNDO_LIFETIME_SECONDS <= self.lifecycle.clock():
                 return await self.views.build_answer([cards.describe_lapse()], [change], decision)
-            rule = require(refuse_undo(standing))
+            rule = require(judge_undo(standing))
             applier = self.appliers.get(change.draft.applier)
             if applier is None:
                 raise ToolError("The system where the change was made is no longer connected.")
@@ -546,7 +546,7 @@ class Decisions:
         is_offered = "again" in self.views.builder.possible_actions(change)
         if not is_offered and not change.repeated_by:
             raise BadInput(_NOT_AGAIN, id=change.id)
-        require(refuse_repeat(standing))
+        require(judge_repeat(standing))
         if is_offered:
             draft, rule = await self._revise(change, {}, decision)
             now = self.lifecycle.clock()
@@ -604,8 +604,7 @@ class Decisions:
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
         """Remove the approvals that did not count, so that the card names only the people who
         approved it."""
-        keys = [consent.person.key for consent in counted]
-        others = [one.person.key for one in change.consents if one.person.key not in keys]
+        others = {*change.approver_keys} - {consent.person.key for consent in counted}
         if others:
             await self.ledger.withdraw_consents(change.id, others)
 
@@ -616,7 +615,7 @@ class Decisions:
         may have changed since the claim. If they no longer suffice, reopen the change and raise
         NotAllowed or StatusUnknown."""
         try:
-            require(refuse_approval(standing))
+            require(judge_approval(standing))
             if standing.needed_approvals > 1:
                 counted = await self.views.list_consents(change, decision.person)
                 if len(counted) < standing.needed_approvals:
@@ -641,11 +640,6 @@ def _refuse_program(decision: DecisionRequest) -> None:
     """Raise NotAllowed if a bot or a request with an API token decides."""
     if decision.person.is_bot:
         raise NotAllowed(REFUSAL_SENTENCES["bot"], id=decision.id)
-
-
-def _has_approved(change: Change, person: Person) -> bool:
-    """Return whether this account of the person is among those that approved the change."""
-    return person.key in [consent.person.key for consent in change.consents]
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:

@@ -8,7 +8,7 @@ standings and deeds is in docs/dev/architecture.md.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from core.base.errors import NotAllowed, NotFound, StatusUnknown
@@ -66,8 +66,8 @@ class Standing:
     is_personal: bool
     """True if only its asker approves it (`Kind.is_personal`)."""
     needed_approvals: int
-    names_approvers: bool
-    """True if the operator named who approves it, or its asker."""
+    named_rule: str
+    """The operator's rule that names who approves it, or its asker; "" if none does."""
     is_exclusive: bool
     """True if only the named approvers decide, and no admins."""
     admin_sentence: str
@@ -75,10 +75,9 @@ class Standing:
 
     is_bot: bool
     is_guest: bool | None
-    is_owner: bool
     is_asker: bool
-    is_first_asker: bool
-    """True if they asked for it before somebody else changed it."""
+    has_asked: bool
+    """True also if they asked for it before somebody else changed it."""
     is_named: bool | None
     """True if they are among the named approvers."""
     is_decider: bool
@@ -89,8 +88,8 @@ class Standing:
 
     is_same_workspace: bool
     """True if the place has the platform and workspace where it was asked for."""
-    is_where_asked: bool
-    """True if they may propose it again from this place."""
+    repeats_here: bool
+    """True if this is a place from which its asker may propose it again."""
     sees_card: bool
     """True if the card is shown in this place."""
     has_copy: bool
@@ -104,13 +103,11 @@ class Standing:
     """Their rights to propose it in this place."""
     propose_there: tuple[Verdict, ...]
     """Their rights to propose it where it was asked for."""
-    named_rule: str
-    """The operator's rule that names the approvers."""
-    asker_propose: tuple[Verdict, ...]
-    """The rights of its asker to propose it, where they asked."""
-    asker_has_left: bool | None
-    """True if its asker was removed since. None also if that was not asked, because this person
-    may not approve it anyway."""
+    asker_propose: tuple[Verdict, ...] | None = None
+    """The rights of its asker to propose it, where they asked. None as long as no rule needs them:
+    only the rules about an approval and an undo do, unless something else refuses it."""
+    asker_has_left: bool | None = None
+    """True if its asker was removed since. Only an approval depends on that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +154,8 @@ def require(judgment: Judgment) -> str:
             raise NotAllowed(judgment.sentence, rule=judgment.rule, **judgment.values)
         case NotKnown(fact="asker_has_left"):
             raise NotAllowed(_ASKER_UNKNOWN, id=judgment.id)
+        case NotKnown(fact="asker_propose"):
+            raise StatusUnknown(_ASKER_UNKNOWN, id=judgment.id)
     raise StatusUnknown
 
 
@@ -173,7 +172,7 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
                 code = objection
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
                 objection = Verdict(False, sentence, right="approve")
-            if objection.is_unknown:
+            if objection.is_unknown or objection.may_be_denied:
                 return NotKnown(objection.right, standing.id)
             if not objection.allowed:
                 values: dict[str, object] = {"right": objection.right, "id": standing.id}
@@ -192,8 +191,8 @@ def may_see(standing: Standing) -> _Objections:
     unknown id, because ids are not secret."""
     rights = (standing.admin, *(() if standing.is_personal else standing.approve[:1]))
     has_card = standing.sees_card or standing.has_copy
-    is_own = standing.is_asker or standing.is_first_asker
-    if has_card or is_own or standing.is_named or any(right.allowed for right in rights):
+    is_known = has_card or standing.has_asked or standing.is_named
+    if is_known or any(right.allowed for right in rights):
         return
     if standing.is_named is None:
         yield NotKnown("is_named")
@@ -202,7 +201,7 @@ def may_see(standing: Standing) -> _Objections:
 
 
 @_rule
-def refuse_approval(standing: Standing) -> _Objections:
+def judge_approval(standing: Standing) -> _Objections:
     """Judge whether the person may approve the change, and its asker is still here."""
     yield from _object_to_undo(standing)
     if standing.asker_has_left is None:
@@ -212,7 +211,7 @@ def refuse_approval(standing: Standing) -> _Objections:
 
 
 @_rule
-def refuse_consent(standing: Standing) -> _Objections:
+def judge_consent(standing: Standing) -> _Objections:
     """Judge whether an earlier approval of the person still counts."""
     if standing.has_left is None:
         yield NotKnown("has_left")
@@ -222,64 +221,67 @@ def refuse_consent(standing: Standing) -> _Objections:
 
 
 @_rule
-def refuse_undo(standing: Standing) -> _Objections:
+def judge_undo(standing: Standing) -> _Objections:
     """Judge whether the person may undo the change, and its asker may still ask for it."""
     return _object_to_undo(standing)
 
 
 @_rule
-def refuse_denial(standing: Standing) -> _Objections:
+def judge_denial(standing: Standing) -> _Objections:
     """Judge whether the person may deny the change. Its asker always may, on the platform and in
     the workspace where they asked, also after somebody else changed it."""
     if standing.is_personal and not standing.is_asker:
         yield from _object_to_member(standing)
         yield from _object_to_others(standing, "only_asker")
-    elif not standing.is_same_workspace or not (standing.is_asker or standing.is_first_asker):
+    elif not (standing.is_same_workspace and standing.has_asked):
         yield from _object_to_decider(standing)
 
 
 @_rule
-def refuse_change(standing: Standing) -> _Objections:
+def judge_change(standing: Standing) -> _Objections:
     """Judge whether the person may change the open proposal: who changes it becomes its asker."""
     return _object_to_change(standing)
 
 
 @_rule
-def refuse_repeat(standing: Standing) -> _Objections:
+def judge_repeat(standing: Standing) -> _Objections:
     """Judge whether the person asked for the change, in this place, so that they may propose it
     again."""
     if not standing.is_asker:
         yield "not_asker"
-    # Each `ponte ask` has a conversation of its own, and only the owner reads it.
-    is_here = standing.is_where_asked or (standing.is_owner and standing.is_same_workspace)
-    if not is_here:
+    if not standing.repeats_here:
         yield "repeat_elsewhere"
     yield from _object_to_change(standing)
 
 
 @_rule
-def refuse_reason(standing: Standing) -> _Objections:
+def judge_reason(standing: Standing) -> _Objections:
     """Judge whether the person denied the change, so that they may say why."""
     if not standing.is_decider:
         yield "not_decider"
 
 
 @_rule
-def refuse_notice(standing: Standing) -> _Objections:
+def judge_notice(standing: Standing) -> _Objections:
     """Judge whether the person may be asked for a decision unasked."""
     yield from _object_to_member(standing)
-    yield from (right for right in standing.approve[:1] if right.rule or right.is_unknown)
+    yield from (right for right in standing.approve if right.is_denied)
 
 
 RULES: Mapping[ChangeAction, Callable[[Standing], Judgment]] = {
-    "approve": refuse_approval,
-    "change": refuse_change,
-    "deny": refuse_denial,
-    "undo": refuse_undo,
-    "reason": refuse_reason,
-    "again": refuse_repeat,
+    "approve": judge_approval,
+    "change": judge_change,
+    "deny": judge_denial,
+    "undo": judge_undo,
+    "reason": judge_reason,
+    "again": judge_repeat,
 }
 """The rule of each deed."""
+
+
+def lacks(fact: str, actions: Collection[ChangeAction], standing: Standing) -> bool:
+    """Return whether one of these actions can only be judged with this field of the standing."""
+    return any(RULES[action](standing) == NotKnown(fact, standing.id) for action in actions)
 
 
 def shows_button(action: ChangeAction, standing: Standing) -> bool:
@@ -294,8 +296,10 @@ def _object_to_undo(standing: Standing) -> _Objections:
     if standing.is_read_only:
         yield "read_only"
     yield from _object_to_decider(standing)
-    sentence = REFUSAL_SENTENCES["asker_lacks_right"]
-    yield from (replace(right, reason=sentence) for right in standing.asker_propose)
+    rights, sentence = standing.asker_propose, REFUSAL_SENTENCES["asker_lacks_right"]
+    if rights is None or any(right.is_unknown for right in rights):
+        yield NotKnown("asker_propose")
+    yield from (replace(right, reason=sentence) for right in rights or ())
 
 
 def _object_to_decider(standing: Standing) -> _Objections:
@@ -311,7 +315,7 @@ def _object_to_decider(standing: Standing) -> _Objections:
         yield NotKnown("is_named")
     if standing.is_exclusive and not standing.is_named:
         yield "only_named"
-    by_names = standing.names_approvers or standing.needed_approvals > 1
+    by_names = bool(standing.named_rule) or standing.needed_approvals > 1
     # If several people must approve, the asker counts only if the operator named them.
     if standing.needed_approvals > 1 and standing.is_asker and not standing.is_named:
         yield "two_others"
@@ -325,8 +329,9 @@ def _object_to_decider(standing: Standing) -> _Objections:
     yield from (right for right in standing.approve if right.rule)
     is_own = standing.is_asker and not standing.admin_sentence
     is_enough = standing.is_named if by_names else is_own
-    if not is_enough:
-        yield from (right for right in standing.approve if right.is_unknown)
+    for right in standing.approve:
+        if right.may_be_denied if is_enough else right.is_unknown:
+            yield right
     if not by_names:
         yield from standing.propose_here
     if is_enough:

@@ -29,7 +29,7 @@ from core.base.markdown import escape_markdown, show_reason
 from core.base.tasks import retry
 from core.base.text import clip_line
 from core.changes.service import ChangeService
-from core.changes.standing import NotKnown, RuleRefusal, refuse_notice
+from core.changes.standing import NotKnown, RuleRefusal, judge_notice
 from core.chat.reply import TurnPosts
 from core.commands.grammar import MAX_APPROVED_TOGETHER, localize_command
 from core.domain.changes import ApprovalNotice, Change
@@ -178,7 +178,7 @@ class ApprovalNotices:
                 if approval.canonical_person(person.key) == asker:
                     continue
                 standing = await approval.find_standing(change, person, proposal.address)
-                judgment = refuse_notice(standing)
+                judgment = judge_notice(standing)
                 if isinstance(judgment, NotKnown):
                     raise PlatformBusy(_STATUS_RETRY_SECONDS)
                 if isinstance(judgment, RuleRefusal):
@@ -199,7 +199,7 @@ class ApprovalNotices:
     async def _remind(self, id: str) -> None:
         """Store the reminders: to the approvers who have not decided, or else to the asker."""
         change = await self.changes.ledger.get(id)
-        approvers = [consent.person.key for consent in change.consents]
+        approvers = (await self.changes.views.without_void(change)).approver_keys
         copies = [
             copy for copy in await self.outbox.list_copies(id) if copy.person.key not in approvers
         ]

@@ -65,6 +65,7 @@ CONTEXT_SECONDS = 10.0
 MAX_EDITED_MESSAGE_AGE_SECONDS = 24 * 3600.0
 """Age up to which a message is answered because an edit adds a mention. An older one may have been
 answered, and its row deleted since."""
+WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answered without them."
 
 
@@ -89,14 +90,15 @@ class AddressingSettings(Protocol):
 class Addressing:
     """Facts that decide whether a message is for Ponte. Platforms find out only what matters.
 
-    `is_late_edit`: the message was edited when it was old already. `answers_us`: it replies to a
-    post of ours. `is_thread_of_others`: its thread began with a mention of others, and nobody has
-    mentioned us there. `is_our_thread`: Ponte takes part in its thread. `has_several_people`:
-    several people write there.
+    `is_late_edit`: the message was edited when it was old already. `is_withheld`: the platform
+    withholds its text. `answers_us`: it replies to a post of ours. `is_thread_of_others`: its
+    thread began with a mention of others, and nobody has mentioned us there. `is_our_thread`: Ponte
+    takes part in its thread. `has_several_people`: several people write there.
     """
 
     is_direct: bool = False
     is_late_edit: bool = False
+    is_withheld: bool = False
     mentions_us: bool = False
     names_others: bool = False
     answers_us: bool = False
@@ -109,7 +111,7 @@ def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
     """Return whether a message is for Ponte, in a channel with these settings."""
     if facts.is_direct:
         return True
-    if facts.is_late_edit:
+    if facts.is_late_edit or facts.is_withheld:
         return False
     if facts.mentions_us:
         return True
@@ -577,12 +579,8 @@ class Interactions:
             async with asyncio.timeout_at(deadline):
                 message = await interaction.make_message(request)
                 receipt = await self.inbox.accept(message)
-        except NotStored as error:
-            with use_locale(interaction.locale):
-                await interaction.notify(error.words())
-            return False
-        except TimeoutError:
-            if message is not None:
+        except (NotStored, TimeoutError) as error:
+            if message is not None and isinstance(error, TimeoutError):
                 # The store may still complete it. The person is notified that it does not count,
                 # so it must not be answered later.
                 self.tasks.start(self.inbox.amend(message.event_key, None))

@@ -321,6 +321,11 @@ class Change:
         return self.state == "applying" and all(step.state == "waiting" for step in self.steps)
 
     @property
+    def approver_keys(self) -> Sequence[str]:
+        """The keys of the people who approved it."""
+        return [consent.person.key for consent in self.consents]
+
+    @property
     def written_steps(self) -> tuple[ChangeStep, ...]:
         """The steps with a written row."""
         return self.steps_in(*WRITTEN_STATES)

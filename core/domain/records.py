@@ -598,13 +598,22 @@ MemberKey = tuple[str, str]
 class Verdict:
     """The decision on a right. `reason` is the English source of the refusal; its placeholder
     `{right}` is the requested right. `rule` is the rule that decided; "" if none did. `is_unknown`:
-    not a refusal, because the platform has not identified the person yet."""
+    not a refusal, because the platform has not identified the person yet. `may_be_denied`: no rule
+    gives the right `approve`, but one may deny it, because the platform did not tell the groups of
+    the person. Only a rule's denial applies to a person's own changes."""
 
     allowed: bool
     reason: str = ""
     rule: str = ""
     right: str = ""
     is_unknown: bool = False
+    may_be_denied: bool = False
+
+    @property
+    def is_denied(self) -> bool:
+        """True if a rule denies the right, or may deny it, or that is not known."""
+        by_rule = bool(self.rule) and not self.allowed
+        return by_rule or self.is_unknown or self.may_be_denied
 
     def words(self) -> str:
         """Return the reason in the current language."""

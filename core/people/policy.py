@@ -249,7 +249,8 @@ class Rights:
     def _use_rules(self, book: RuleBook) -> None:
         """Decide by these rules of ponte.toml from now on, and drop all decisions by others."""
         self._book = book
-        self.rules = self.policy.rules_at(self.address)
+        all_rules = (*book.rules, *self.policy.default_rules)
+        self.rules = tuple(rule for rule in all_rules if rules.is_there(rule.where, self.address))
         self._fits.clear()
         self._decisions.clear()
         self._is_complete = None
@@ -298,7 +299,8 @@ class Policy:
     )
     _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
     """Look-ups that nobody waits for, by the person's key."""
-    _default_rules: tuple[Rule, ...] = field(default=(), init=False)
+    default_rules: tuple[Rule, ...] = field(default=(), init=False)
+    """The rules after those of ponte.toml."""
     _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
     )
@@ -317,18 +319,20 @@ class Policy:
             who = frozenset({"members" if own.own_workspace else platform})
             allow = tuple(sorted(own.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, frozenset({platform}), allow=allow))
-        self._default_rules = tuple(last)
+        self.default_rules = tuple(last)
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """Decide the right. A denial has a reason that says who can change it.
 
         Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data.
         """
-        local_verdict = self.decide_locally(person, address, right, *names)
-        if local_verdict:
-            return local_verdict
         max_age = MAX_STALE_SECONDS if right in RIGHTS_ON_STALE_DATA else MAX_CONFIRMED_AGE_SECONDS
-        return (await self.look_up_rights(person, address, max_age=max_age)).may(right, *names)
+        for waits in (False, True):
+            rights = await self.look_up_rights(person, address, max_age=max_age, waits=waits)
+            verdict = rights.may(right, *names)
+            if not (verdict.is_unknown or verdict.may_be_denied):
+                break
+        return verdict
 
     async def rights(self, person: Person, address: Address) -> Rights:
         """Return the rights of a person at an address, for one turn.
@@ -376,17 +380,6 @@ class Policy:
         confirmed answers are cached."""
         return self.rights_by(person, address, self._cached_facts(person)).is_complete
 
-    def decide_locally(
-        self, person: Person, address: Address, right: str, *names: str
-    ) -> Verdict | None:
-        """Decide the right without I/O.
-
-        Return None if the decision depends on data of the platform.
-        """
-        rights = self.rights_by(person, address, self._cached_facts(person))
-        decision = rights.decide(right, *names)
-        return decision.verdict if decision.is_certain else None
-
     def rights_by(self, person: Person, address: Address, known: _PersonFacts) -> Rights:
         """Return the rights of a person at an address by these facts. The latest ones are cached
         with their decisions, because one event asks for the same rights several times."""
@@ -413,15 +406,13 @@ class Policy:
         Names of places do not match. The name of a platform matches only its owner. Raises
         StatusUnknown.
         """
-        is_one = self.is_one(names, person, address, self._cached_facts(person, names), "people")
-        if is_one is None:
+        for waits in (False, True):
             rights = await self.look_up_rights(
-                person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS
+                person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS, waits=waits
             )
-            is_one = self.is_one(names, person, address, rights.known, "people")
-        if is_one is None:
-            raise StatusUnknown
-        return is_one
+            if (is_one := rights.fits(names, "people")) is not None:
+                return is_one
+        raise StatusUnknown
 
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Return True if a limit for these names applies to the person at the address.
@@ -429,7 +420,7 @@ class Policy:
         A limit also applies if the person's status is not known.
         """
         rights = await self.look_up_rights(person, address, names)
-        return self.is_one(names, person, address, rights.known, "all") is not False
+        return rights.fits(names, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
         """Return True if PONTE_ALLOW, PONTE_ADMINS or an allowing rule names the person; None if
@@ -442,7 +433,7 @@ class Policy:
         names = frozenset({"admins"}).union(
             self.allow, frozenset().union(*ruled) - set(rules.PEOPLE_SETS)
         )
-        return self.is_one(names, person, address, rights.known)
+        return rights.fits(names, "members")
 
     async def is_stranger(self, person: Person, address: Address) -> bool | None:
         """Return True if the platform is open to everybody and no rule names the person; None if
@@ -451,16 +442,6 @@ class Policy:
             return False
         named = await self.is_named_anywhere(person, address)
         return None if named is None else not named
-
-    async def is_guest(self, person: Person) -> bool | None:
-        """Return True if the person is a guest in the workspace that they write in.
-
-        None: the platform did not answer in time, or does not disclose it.
-        """
-        guest, _ = await self._look_up_guest(
-            person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS
-        )
-        return guest
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return True if a person who was active there at `since` has been removed after it.
@@ -533,12 +514,9 @@ class Policy:
         if rights.known.guest:  # say so if that is the only reason
             member = replace(rights, known=replace(rights.known, guest=False))
             reason = rules.GUEST_REASON if member.may(right, *names).allowed else reason
-        return _Decision(Verdict(False, reason, right=right_name), others)
-
-    def rules_at(self, address: Address) -> tuple[Rule, ...]:
-        """Return the rules that apply at the address, in order."""
-        all_rules = (*self.config.rule_book.rules, *self._default_rules)
-        return tuple(rule for rule in all_rules if rules.is_there(rule.where, address))
+        may_be_denied = right == "approve" and False in others
+        verdict = Verdict(False, reason, right=right_name, may_be_denied=may_be_denied)
+        return _Decision(verdict, others)
 
     def is_one(
         self,
@@ -646,11 +624,12 @@ class Policy:
         names: frozenset[str] = frozenset(),
         *,
         max_age: float = MAX_STALE_SECONDS,
+        waits: bool = True,
     ) -> Rights:
-        """Return the person's rights by data of this age, with one look-up at the platform.
-        `names` are those that `Rights.fits` is asked for later."""
+        """Return the person's rights by data of this age, with one look-up at the platform if it
+        `waits` for that. `names` are those that `Rights.fits` is asked for later."""
         facts = self._cached_facts(person, names)
-        if not facts.is_whole:
+        if waits and not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
         return self.rights_by(person, address, facts)
 

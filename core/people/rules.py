@@ -324,6 +324,9 @@ def explain_verdict(verdict: Verdict) -> str:
     if verdict.allowed:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
         return say(words, right=verdict.right, rule=verdict.rule)
+    if verdict.is_unknown:
+        words = "`{right}`: could not be checked in time. Try again in a minute."
+        return say(words, right=verdict.right)
     if verdict.rule:
         words = "`{right}`: denied by the rule `{rule}`."
         return say(words, right=verdict.right, rule=verdict.rule)

@@ -287,9 +287,7 @@ class CommandService:
                 is_demo = self.assistant.model.level == "demo"
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
-                words = await explain_right(
-                    self.people.policy, self.changes, self.assistant, turn, command.id
-                )
+                words = await explain_right(self.changes, self.assistant, turn, command.id)
                 return Answer(words, is_private=True)
             case "new":
                 return Answer(await self._start_new_thread(turn))

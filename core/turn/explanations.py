@@ -12,9 +12,8 @@ from core.base.errors import NotFound, ToolError
 from core.base.i18n import say
 from core.changes.cards import describe_revision
 from core.changes.service import ChangeService
-from core.changes.standing import Standing, may_see, require
+from core.changes.standing import may_see, require
 from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
-from core.people.policy import Policy
 from core.people.rules import check_right_name, explain_denial, explain_verdict, is_right
 from core.turn.run import Assistant
 
@@ -33,16 +32,16 @@ _APPROVES_ASKER = "The person who requested it or an admin can decide."
 
 
 async def explain_right(
-    policy: Policy, changes: ChangeService, assistant: Assistant, turn: Turn, subject: str
+    changes: ChangeService, assistant: Assistant, turn: Turn, subject: str
 ) -> str:
     """Return which rules apply to `subject`: the id of a change, the name of a tool, or a right.
     Raise NotFound, StatusUnknown, and BadInput for a right to one thing that is not given for one
     thing."""
     person, address = turn.message.author, turn.message.address
+    approval, policy = changes.approval, changes.approval.policy
     if is_right(subject):
         right, _, name = subject.partition(":")
         if name and right == "approve":
-            approval = changes.approval
             return explain_verdict(await approval.judge_approver(person, address, name))
         if right == "command" and (refusal := await assistant.quick.refuse(person, address, name)):
             return explain_denial(subject, refusal.words())
@@ -51,7 +50,7 @@ async def explain_right(
     try:
         tool = await assistant.toolbox.find(subject)
     except ToolError:
-        return await _explain_change(policy, changes, turn, subject)
+        return await _explain_change(changes, turn, subject)
     verdicts = [
         await policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
         await policy.may(person, address, "tool", subject),
@@ -59,40 +58,34 @@ async def explain_right(
     return "\n".join(f"- {explain_verdict(verdict)}" for verdict in verdicts)
 
 
-async def _explain_change(policy: Policy, changes: ChangeService, turn: Turn, id: str) -> str:
+async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     """Return who may decide on a change. Raise NotFound if there is none that they may see."""
-    message = turn.message
+    message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)
-        standing = await changes.approval.find_standing(change, message.author, message.address)
+        standing = await approval.find_standing(change, message.author, message.address)
         require(may_see(standing))
     except NotFound:
         raise NotFound(_NOTHING) from None
     proposal = change.proposal
     lines = [describe_revision(change)] if proposal.revision > 1 else []
     lines.append(say(_ASKED))
-    lines += [f"- {explain_verdict(verdict)}" for verdict in standing.asker_propose]
-    lines.append(say(_who_decides(standing, changes.approval.names_approvers(proposal))))
+    asker_rights = await approval.find_asker_rights(change)
+    lines += [f"- {explain_verdict(verdict)}" for verdict in asker_rights]
+    sentence = _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
+    sentence = _APPROVES_NAMED if approval.names_approvers(proposal) else sentence
+    lines.append(say(_APPROVES_ONLY if standing.is_exclusive else sentence))
     if standing.needed_approvals > 1:
         lines.append(say(_DIFFERENT, count=standing.needed_approvals))
     if change.decider and change.decider.platform == "policy":
-        if rule := await changes.approval.find_policy(proposal):
+        if rule := await approval.find_policy(proposal):
             lines += [say(_DECIDED), f"- {rule}"]
         lines.append(say(_BY_POLICY))
     elif change.decider:
-        right = changes.approval.kinds[change.draft.kind].right_to_approve(change.draft)
-        verdict = await policy.may(change.decider, proposal.address, *right)
+        right = approval.kinds[change.draft.kind].right_to_approve(change.draft)
+        verdict = await approval.policy.may(change.decider, proposal.address, *right)
         lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
     return "\n".join(lines)
-
-
-def _who_decides(standing: Standing, has_approvers: bool) -> str:
-    """Return the sentence about who may approve the change."""
-    if standing.is_exclusive:
-        return _APPROVES_ONLY
-    if has_approvers:
-        return _APPROVES_NAMED
-    return _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
 
 
 PART_NAMES = {

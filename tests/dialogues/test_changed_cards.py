@@ -14,7 +14,7 @@ import pytest
 from core.base import commonmark
 from core.base.markdown import to_plain_text
 from core.changes.ledger import SqlLedger
-from core.changes.standing import Allowed, refuse_approval, refuse_denial
+from core.changes.standing import Allowed, judge_approval, judge_denial
 from core.commands.grammar import render_change
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DecisionRequest
 from core.domain.messages import Address, Card, Person
@@ -373,8 +373,8 @@ async def test_the_asker_s_other_account_is_no_stranger(bot_home: BotHome) -> No
         codes = []
         for each in (approval, two_needed):
             standing = await each.find_standing(
-                change, OTHER, change.proposal.address, approves=True
+                change, OTHER, change.proposal.address, actions=["approve"]
             )
-            assert isinstance(refuse_denial(standing), Allowed)
-            codes.append(getattr(refuse_approval(standing), "code", "allowed"))
+            assert isinstance(judge_denial(standing), Allowed)
+            codes.append(getattr(judge_approval(standing), "code", "allowed"))
         assert codes == ["allowed", "two_others"]

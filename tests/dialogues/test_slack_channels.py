@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.intake import SLACK_WAITS_FOR_MENTION
 from core.base.i18n import say
+from core.chat.incoming import WAITS_FOR_MENTION
 from tests.fakes.models import EchoModel
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.slack.bot import Setting, workplace
@@ -32,7 +32,7 @@ async def test_a_second_person_makes_it_wait_and_it_says_so_once(tmp_path: Path)
         await w.slack.wait_for_answer(messages)
         bob = w.slack.say(w.bob, w.general, "let me join", thread=messages)
         notice = await w.slack.wait_for_answer(bob)
-        assert notice.visible_text == say(SLACK_WAITS_FOR_MENTION, "pt-BR")
+        assert notice.visible_text == say(WAITS_FOR_MENTION, "pt-BR")
         alice = w.slack.say(w.alice, w.general, "is that so?", thread=messages)
         w.slack.say(w.bob, w.general, "it is", thread=messages)
         await w.slack.deliveries.wait_for_deliveries()

@@ -15,6 +15,7 @@ from adapters.discord.people import Roles, can_post, can_read_channel
 from adapters.discord.setup import check
 from core.base.errors import PlatformBusy
 from core.base.http import Proxies
+from core.chat.incoming import WAITS_FOR_MENTION
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from tests.discord.discord_ponte import DiscordPonte
@@ -86,7 +87,7 @@ async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_ment
     await scene.ana.say("and washers?", thread)
     await scene.ana.wait_for_text("You said: and washers?", thread)
     assert scene.model_inputs == ["how many bolts?", "and nuts?", "and washers?"]
-    assert count(scene.discord, intake.DISCORD_WAITS_FOR_MENTION) == 0
+    assert count(scene.discord, WAITS_FOR_MENTION) == 0
 
 
 async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Scene) -> None:

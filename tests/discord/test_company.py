@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adapters.discord import intake
+from core.chat.incoming import WAITS_FOR_MENTION
 from core.domain.messages import Person
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -56,16 +59,16 @@ async def test_a_follow_up_needs_no_mention_until_a_second_one_joins_in_which_is
     await ana.say("and nuts?", thread)
     await ana.wait_for_text("You said: and nuts?", thread)
     await bob.say("I know that", thread)
-    await bob.wait_for_text(intake.DISCORD_WAITS_FOR_MENTION, thread)
+    await bob.wait_for_text(WAITS_FOR_MENTION, thread)
     await ana.say("do you?", thread)
     await bob.ask("what do you say?", thread)
-    assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
+    assert count(discord, WAITS_FOR_MENTION) == 1
     assert len(ponte.model.asks) == 3
     await ponte.close()
     await ponte.open()
     await ana.say("still there?", thread)
     await ana.ask("hello?", thread)
-    assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
+    assert count(discord, WAITS_FOR_MENTION) == 1
 
 
 async def test_without_message_content_a_follow_up_gets_one_hint_and_a_role_an_explanation(
@@ -167,3 +170,58 @@ async def test_a_person_who_is_forgotten_has_no_language_and_no_roles_in_memory(
     assert (await ponte.adapter.open_direct_message(person))[1] == ""
     assert await ponte.adapter.membership(person, 3600.0) == frozenset({"77"})
     assert discord.calls.count(lookup) == 1
+
+
+NOTHING_IS_ANSWERED = -60.0
+"""The age up to which missed messages are answered: all of them are older."""
+
+
+async def test_only_what_was_for_it_counts_as_missed(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    """Without message content, Discord withholds a reply without the mention."""
+    await ponte.open(threads=False)
+    answer = await ana.ask("bolts?", channel)
+    await ponte.close()
+    discord.gateway.forget()
+    await ana.say("and nuts?", channel, reply_to=answer, ping=False)
+    await ana.say("and washers?", channel, reply_to=answer)
+    await ponte.open(threads=False, answer_age=NOTHING_IS_ANSWERED)
+    await ana.wait_for_text("I was offline and didn't answer 1 older message here.", channel)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "several people"])
+async def test_what_was_written_in_a_thread_of_ours_counts_as_missed(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, together: bool
+) -> None:
+    bob = discord.user("Bob")
+    discord.grant_message_content()
+    channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
+    await ponte.open(message_content=True)
+    thread = await thread_of(discord, await ana.mention("bolts?", channel))
+    await ana.ask("and screws?", thread)
+    if together:
+        await bob.say("I know that", thread)
+        await bob.wait_for_text(WAITS_FOR_MENTION, thread)
+    await ponte.close()
+    discord.gateway.forget()
+    await ana.say("and nuts?", thread)
+    await ana.mention("and washers?", thread)
+    await ponte.open(message_content=True, answer_age=NOTHING_IS_ANSWERED)
+    words = "1 older message here" if together else "2 older messages here"
+    await ana.wait_for_text(f"I was offline and didn't answer {words}", thread)
+
+
+async def test_the_first_follow_up_in_a_new_thread_is_read_back(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    discord.grant_message_content()
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await ponte.open(message_content=True)
+    thread = await thread_of(discord, await ana.mention("bolts?", channel))
+    await ana.wait_for_text("You said: bolts?", thread)
+    await ponte.close()
+    discord.gateway.forget()
+    await ana.say("and nuts?", thread)
+    await ponte.open(message_content=True)
+    await ana.wait_for_text("You said: and nuts?", thread)

@@ -19,9 +19,9 @@ from core.changes.standing import (
     NotKnown,
     RuleRefusal,
     Standing,
+    judge_consent,
+    judge_notice,
     may_see,
-    refuse_consent,
-    refuse_notice,
     require,
     shows_button,
 )
@@ -31,45 +31,44 @@ ARCHITECTURE = Path(__file__).parents[3] / "docs/dev/architecture.md"
 YES, NO = Verdict(True, rule="a rule", right="right"), Verdict(False, "No.", right="right")
 UNKNOWN = replace(NO, is_unknown=True)
 DENIED = replace(NO, rule="a rule")
+MAYBE_DENIED = replace(NO, may_be_denied=True)
 NOBODY = Standing(
     id="abcde2",
     is_read_only=False,
     is_personal=False,
     needed_approvals=1,
-    names_approvers=False,
+    named_rule="",
     is_exclusive=False,
     admin_sentence="",
     is_bot=False,
     is_guest=False,
-    is_owner=False,
     is_asker=False,
-    is_first_asker=False,
+    has_asked=False,
     is_named=False,
     is_decider=False,
     has_approved=False,
     has_left=False,
     is_same_workspace=True,
-    is_where_asked=True,
+    repeats_here=True,
     sees_card=True,
     has_copy=False,
     admin=NO,
     approve=(NO,),
     propose_here=(YES,),
     propose_there=(YES,),
-    named_rule="",
     asker_propose=(YES,),
     asker_has_left=False,
 )
 """A member who reads the conversation, and may propose changes."""
-ASKER = replace(NOBODY, is_asker=True, is_first_asker=True)
+ASKER = replace(NOBODY, is_asker=True, has_asked=True)
 ADMIN, APPROVER = replace(NOBODY, admin=YES), replace(NOBODY, approve=(YES,))
-NAMES = replace(NOBODY, names_approvers=True, named_rule="names")
+NAMES = replace(NOBODY, named_rule="names")
 TWO = replace(NOBODY, needed_approvals=2)
 PERSONAL = replace(NOBODY, is_personal=True, is_exclusive=True)
 
 
 def elsewhere(standing: Standing) -> Standing:
-    return replace(standing, is_same_workspace=False, is_where_asked=False, sees_card=False)
+    return replace(standing, is_same_workspace=False, repeats_here=False, sees_card=False)
 
 
 STANDINGS: Mapping[str, Standing] = {
@@ -78,7 +77,7 @@ STANDINGS: Mapping[str, Standing] = {
     "whoever asked, in another workspace": elsewhere(ASKER),
     "whoever asked, a rule denies `approve`": replace(ASKER, approve=(DENIED,)),
     "whoever asked, and is a guest": replace(ASKER, is_guest=True),
-    "whoever asked before somebody changed it": replace(NOBODY, is_first_asker=True),
+    "whoever asked before somebody changed it": replace(NOBODY, has_asked=True),
     "another member": NOBODY,
     "another member, in another conversation": replace(NOBODY, sees_card=False),
     "admin": ADMIN,
@@ -88,11 +87,11 @@ STANDINGS: Mapping[str, Standing] = {
     "approver with a copy of the card": replace(elsewhere(APPROVER), has_copy=True),
     "named approver": replace(NAMES, is_named=True),
     "not named, others are": NAMES,
-    "whoever asked, others are named": replace(NAMES, is_asker=True),
+    "whoever asked, others are named": replace(NAMES, is_asker=True, has_asked=True),
     "admin, only the named decide": replace(NAMES, is_exclusive=True, admin=YES),
-    "whoever asked, two must approve": replace(TWO, is_asker=True),
+    "whoever asked, two must approve": replace(TWO, is_asker=True, has_asked=True),
     "admin, two must approve": replace(TWO, admin=YES),
-    "whoever asked for a schedule": replace(PERSONAL, is_asker=True),
+    "whoever asked for a schedule": replace(PERSONAL, is_asker=True, has_asked=True),
     "admin, somebody's schedule": replace(PERSONAL, admin=YES),
     "another member, somebody's schedule": PERSONAL,
     "bot": replace(NOBODY, is_bot=True),
@@ -103,6 +102,16 @@ STANDINGS: Mapping[str, Standing] = {
     "admin, the asker may have left": replace(ADMIN, asker_has_left=None),
     "whoever asked, may be a guest": replace(ASKER, is_guest=None),
     "whoever asked, may be an approver": replace(ASKER, approve=(UNKNOWN,)),
+    "whoever asked, a rule may deny `approve`": replace(ASKER, approve=(MAYBE_DENIED,)),
+    "whoever asked, a rule may deny or give `approve`": replace(
+        ASKER, approve=(replace(UNKNOWN, may_be_denied=True),)
+    ),
+    "whoever asked, a rule may deny a linked table": replace(ASKER, approve=(NO, MAYBE_DENIED)),
+    "named approver, a rule may deny `approve`": replace(
+        NAMES, is_named=True, approve=(MAYBE_DENIED,)
+    ),
+    "another member, a rule may deny `approve`": replace(NOBODY, approve=(MAYBE_DENIED,)),
+    "a stranger, a rule may deny `approve`": replace(elsewhere(NOBODY), approve=(MAYBE_DENIED,)),
     "another member, may be an approver": replace(NOBODY, approve=(UNKNOWN,)),
     "a stranger, may be an admin": replace(elsewhere(NOBODY), admin=UNKNOWN),
     "a stranger, may be named": replace(elsewhere(NAMES), is_named=None),
@@ -186,7 +195,7 @@ def test_who_approved_shows_no_second_button() -> None:
 def test_an_approval_counts_while_its_person_is_there(
     has_left: bool | None, kind: type[Judgment]
 ) -> None:
-    assert isinstance(refuse_consent(replace(ADMIN, has_left=has_left)), kind)
+    assert isinstance(judge_consent(replace(ADMIN, has_left=has_left)), kind)
 
 
 def test_who_is_asked_unasked() -> None:
@@ -194,7 +203,7 @@ def test_who_is_asked_unasked() -> None:
     verdicts = {"yes": NOBODY, "`no_right`": replace(NOBODY, approve=(DENIED,))}
     verdicts |= {"not known": replace(NOBODY, approve=(UNKNOWN,)), "`guest`": STANDINGS["guest"]}
     for words, standing in verdicts.items():
-        assert read_judgment(refuse_notice(standing)) == words
+        assert read_judgment(judge_notice(standing)) == words
 
 
 def test_a_refusal_has_a_code_a_sentence_and_the_rule_that_speaks() -> None:
