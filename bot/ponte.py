@@ -373,13 +373,14 @@ class Ponte:
         words = render_command(replace(command, reason=reason.strip()))
         answer = await self.run_command(words, linked)
         after = await ledger.get(change_id)
+        views = self.engine.changes.views
         facts_before, facts = [
             (
                 one.state,
                 one.denial_reason,
                 one.repeated_by,
                 one.proposal.revision,
-                len(one.consents),
+                len((await views.without_void(one)).consents),
             )
             for one in (before, after)
         ]
