@@ -24,6 +24,7 @@ from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
 from bot.home import Home, Start
+from bot.integrations import canonical_person
 from bot.operation_results import SignInLink
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
@@ -373,14 +374,14 @@ class Ponte:
         words = render_command(replace(command, reason=reason.strip()))
         answer = await self.run_command(words, linked)
         after = await ledger.get(change_id)
-        views = self.engine.changes.views
         facts_before, facts = [
             (
                 one.state,
                 one.denial_reason,
                 one.repeated_by,
                 one.proposal.revision,
-                len((await views.without_void(one)).consents),
+                # Two accounts of one person are one approval.
+                len({canonical_person(each.person.key) for each in one.consents}),
             )
             for one in (before, after)
         ]

@@ -260,6 +260,33 @@ async def test_a_request_is_changed_in_the_shell() -> None:
     assert inputs == [render_change("abc234", expected)] * 2
 
 
+@pytest.mark.parametrize(
+    ("accounts", "status"), [(("terminal:owner",), "failed"), (("web:ana",), "done")]
+)
+async def test_an_approval_with_a_second_account_decides_nothing(
+    accounts: tuple[str, ...], status: str
+) -> None:
+    """The owner of the page is the owner at the terminal, too."""
+    approvers = [("web:owner",), ("web:owner", *accounts)]
+
+    async def get(id: str) -> Any:
+        keys = approvers.pop(0)
+        return SimpleNamespace(
+            state="open",
+            consents=[SimpleNamespace(person=SimpleNamespace(key=key)) for key in keys],
+            denial_reason="",
+            repeated_by="",
+            proposal=SimpleNamespace(revision=1),
+        )
+
+    async def run_command(text: str, linked: bool) -> dict[str, str]:
+        return {"status": "done"}
+
+    changes = SimpleNamespace(ledger=SimpleNamespace(get=get))
+    ponte: Any = SimpleNamespace(engine=SimpleNamespace(changes=changes), run_command=run_command)
+    assert (await Ponte.decide(ponte, "approve", "abc234", True))["status"] == status
+
+
 def test_a_decision_that_changes_nothing_ends_with_1(tmp_path: Path, commands: str) -> None:
     machine = Machine(tmp_path, tmp_path / "home", commands)
     wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"

@@ -13,14 +13,16 @@ import pytest
 from core.base.errors import PlatformBusy, TakenOver
 from core.changes.approval import TableRule, TableRules
 from core.chat import approval_notices
-from core.domain.changes import ApprovalNotice, DisplayName
+from core.domain.changes import ApprovalNotice, DecisionRequest, DisplayName
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.ports import Messenger
 from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack, says
 from tests.fakes.choices import allow_list
 from tests.fakes.clock import Clock
+from tests.fakes.config import FixedConfig
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.recorder import RecordedPost
@@ -57,13 +59,13 @@ class Workspace:
 
 @asynccontextmanager
 async def team(
-    bot_home: BotHome, policy: Policy | None = None
+    bot_home: BotHome, policy: Policy | None = None, rules: TableRules = RULES
 ) -> AsyncIterator[tuple[RunningBot, Workspace]]:
     """Mia asks in a channel that Cleo, who approves, does not read. The test redraws."""
     policy = policy or allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))
     table = MemoryTable({"1": dict(ADA)})
     table.is_editable = True
-    async with bot(bot_home, table, policy=policy, rules=RULES) as ponte:
+    async with bot(bot_home, table, policy=policy, rules=rules) as ponte:
         await ponte.stop_redrawing()
         workspace = Workspace()
         messengers = ponte.engine.platforms.messengers
@@ -104,6 +106,56 @@ async def test_an_approver_is_asked_once_known_to_be_no_guest(bot_home: BotHome)
         assert await ponte.engine.redraw.once() == 0
         (copy,) = direct_posts(ponte)
         assert copy.text.startswith("Mia requested this in another conversation. You can decide")
+
+
+async def test_an_approver_is_asked_once_no_rule_can_deny_it(bot_home: BotHome) -> None:
+    groups: list[frozenset[str] | None] = [None]
+
+    async def find_groups(person: Person, max_age: float) -> frozenset[str] | None:
+        return groups[0]
+
+    policy = allow_list(
+        frozenset({"slack:U1"}), frozenset({"slack:U9"}), memberships={"slack": find_groups}
+    )
+    no_clerks = Rule("rule 1", frozenset({"slack:S1"}), deny=("approve",))
+    policy.config = FixedConfig(RULES, rule_book=RuleBook((no_clerks,)))
+    async with team(bot_home, policy) as (ponte, _):
+        await ask(ponte)
+        assert await ponte.engine.redraw.once() == 1
+        assert direct_posts(ponte) == []
+        groups[0] = frozenset()
+        assert await ponte.engine.redraw.once() == 0
+        assert len(direct_posts(ponte)) == 1
+
+
+async def test_who_must_approve_again_is_reminded(bot_home: BotHome) -> None:
+    """Their approval does not count, because they were removed since and came back."""
+    has_left = dict[Person, bool]()
+
+    async def find_departure(person: Person, address: Address, since: float) -> bool:
+        return has_left.get(person, False)
+
+    policy = allow_list(frozenset({"slack:U1", "slack:U5"}), frozenset({"slack:U9"}))
+    policy.people.departures["slack"] = find_departure
+    rule = replace(RULES.tables["people"], approvals=2)
+    rules = TableRules({"people": rule})
+    async with team(bot_home, policy, rules) as (ponte, _):
+        id = await ask(ponte)
+        assert await ponte.engine.redraw.once() == 0
+        direct = replace(on_slack("", "k").address, channel="DU5", thread="", is_shared=False)
+        decision = DecisionRequest(id, 91, APPROVER, direct, is_click=True, revision=1)
+        await ponte.engine.changes.decisions.decide("approve", decision)
+        has_left[APPROVER] = True
+        change = await ponte.engine.changes.ledger.get(id)
+        assert len(change.consents) == 1
+        assert (await ponte.engine.changes.views.without_void(change)).consents == ()
+        config = ponte.engine.changes.approval.config
+        assert isinstance(config, FixedConfig)
+        config.table_rules = replace(rules, remind_after=60.0)
+        bot_home.clock.now += 120.0
+        assert await ponte.engine.redraw.once() == 0
+        texts = [post.text for post in direct_posts(ponte)]
+        assert (len(texts), "is waiting for approval" in texts[-1]) == (2, True)
 
 
 async def test_what_was_decided_meanwhile_is_not_sent_to_an_approver(bot_home: BotHome) -> None:
