@@ -37,6 +37,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "core.models.served_model": ("HEALTH_WAIT_SECONDS",),
     "core.people.policy": ("_CONFIRM_TIMEOUT_SECONDS", "_LOOKUP_TIMEOUT_SECONDS"),
     "core.tools.code.local": ("PROOF_WAIT_SECONDS",),
+    "core.tools.code.sandbox.process": ("FOLLOW_SECONDS", "LAST_OUTPUT_SECONDS"),
     "core.tools.nocodb.bridge": ("list_table_names.timeout",),
     "core.tools.nocodb.source": ("NOCODB_LOOK_TIMEOUT_SECONDS",),
     "core.turn.origins": ("CONFIRM_SECONDS",),
