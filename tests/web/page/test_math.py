@@ -33,7 +33,7 @@ async def test_formulas_are_shown_and_fetched_only_then(ponte: WebPonte, page: P
 
     page.on("request", on_request)
     await say(page, "prices are $5 and $10")
-    await expect(page.locator(".body")).to_have_count(1)
+    await expect(page.locator(".body")).to_have_text("You said: prices are $5 and $10")
     assert "math.js" not in questions
     ponte.answers(Answer(TEXT))
     await say(page, "math?")
