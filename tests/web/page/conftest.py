@@ -15,7 +15,7 @@ from tests.web.page.browser import CHROMIUM, NO_CHROMIUM, resize, visit
 from tests.web.page.shared_browser import shared_chromium
 from tests.web.web_ponte import WebPonte
 
-PAGE_TIMEOUT_MILLISECONDS = 20_000
+PAGE_TIMEOUT_MILLISECONDS = 60_000
 """Milliseconds that a busy machine may take to show something."""
 
 
