@@ -55,8 +55,7 @@ from core.people.policy import DailyCaps, PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
 from core.tools.tool import Toolbox
-from core.turn import context as prompt
-from core.turn.run import Retention, TurnConfig
+from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "
@@ -304,13 +303,15 @@ def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]
     return TurnConfig(
-        instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
+        instructions=settings.ponte_instructions or INSTRUCTIONS,
         locale=settings.ponte_locale,
         zone=settings.ponte_timezone,
         titles=settings.ponte_titles == "on",
-        links_code=frozenset(name for name, own in platforms.items() if own.links_code),
-        links_schemes=frozenset(name for name, own in platforms.items() if not own.links_names),
-        own_addresses=frozenset(filter(None, addresses)),
+        links=LinkRules(
+            own_addresses=frozenset(filter(None, addresses)),
+            in_code=frozenset(name for name, own in platforms.items() if own.links_code),
+            with_scheme=frozenset(name for name, own in platforms.items() if not own.links_names),
+        ),
         guide_url=settings.guide_url,
         now=now,
     )

@@ -127,7 +127,6 @@ class Engine:
         )
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}
         self.manager = ConversationManager(
-            self.conversations,
             people,
             changes,
             assistant,

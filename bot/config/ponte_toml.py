@@ -599,14 +599,15 @@ class LiveConfig:
         return replace(
             self._turn,
             channel=config.channel,
-            link_hosts=frozenset(config.links.hosts),
+            links=replace(self._turn.links, hosts=frozenset(config.links.hosts)),
             limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
         )
 
     def add_own_addresses(self, *addresses: str) -> None:
         """Add addresses that Ponte itself writes, such as that of its page."""
-        all_addresses = self._turn.own_addresses.union(filter(None, addresses))
-        self._turn = replace(self._turn, own_addresses=all_addresses)
+        links = self._turn.links
+        all_addresses = links.own_addresses.union(filter(None, addresses))
+        self._turn = replace(self._turn, links=replace(links, own_addresses=all_addresses))
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:

@@ -289,6 +289,7 @@ class TooManyRounds(ModelError):
     """The turn used the largest number of model calls without an answer."""
 
     code = "too_many_rounds"
+    limit = "rounds"
     sentence = "I used tools {rounds} times without finishing, so I stopped."
 
 

@@ -58,7 +58,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.messages import Answer, ChangeAction
-from core.domain.records import Outcome, ToolContext, Viewer, add_model_instruction
+from core.domain.records import Outcome, ToolContext, Viewer
 from core.people.rules import NO_RIGHTS
 
 _Result = Answer | tuple[Change, str]
@@ -68,10 +68,8 @@ _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
     "you are told on their next message."
 )
-_DONE_BEFORE = add_model_instruction(
-    "This very change was done already, as {id}, when it was asked before: nothing new is "
-    "proposed.",
-    "tell the person so; only they can say that it is wanted twice",
+_DONE_BEFORE = (
+    "This very change was done already, as {id}, when it was asked before: nothing new is proposed."
 )
 _NOT_ATTENDED = "Only a person can ask for this, not a program, webhook or schedule."
 _NO_ROWS = "No row matches, so there is nothing to change."
@@ -110,7 +108,8 @@ class Proposals:
                 same_thread = earlier.proposal.thread == ctx.thread.id
                 same_write = _intended_write(earlier.draft) == _intended_write(draft)
                 if is_done and same_thread and same_write:
-                    return Outcome("ok", _DONE_BEFORE.format(id=earlier.id))
+                    hint = "tell the person so; only they can say that it is wanted twice"
+                    raise ToolError(_DONE_BEFORE, code="done_before", hint=hint, id=earlier.id)
         proposal = Proposal(
             id=new_change_id(),
             draft=draft,

@@ -59,7 +59,7 @@ class People:
         """Write in the audit log that a click or command was refused before it became a message."""
         self.audit.note("action-refused", person, address, right=verdict.right, rule=verdict.rule)
 
-    def note_refused_turn(self, message: Message, error: PonteError) -> None:
+    def note_refused_turn(self, message: Message, error: PonteError, **facts: str) -> None:
         """Write in the audit log that a right or an allowance refused a turn, or a call of it."""
         right, rule, change = (str(error.values.get(name, "")) for name in ("right", "rule", "id"))
         self.audit.note(
@@ -70,6 +70,7 @@ class People:
             reason="" if right else error.code,
             rule=rule,
             change=change,
+            **facts,
         )
 
     async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:

@@ -13,8 +13,8 @@ import codecs
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
@@ -300,6 +300,11 @@ class Answer:
     """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
     placed: tuple[Placed, ...] = ()
     """Rows and charts in the text, for platforms that show them in a form of their own."""
+
+    def with_notes(self, sentences: Sequence[str]) -> Answer:
+        """Return the answer with notes under it, one paragraph for each sentence."""
+        notes = [f"_{sentence}_" for sentence in sentences]
+        return replace(self, text="\n\n".join(filter(None, [self.text, *notes])))
 
 
 @dataclass(frozen=True, slots=True)

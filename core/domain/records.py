@@ -311,6 +311,10 @@ class RequestPayment(Protocol):
         unprocessed."""
 
 
+async def _load_nothing() -> Sequence[Item]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class RoundRequest:
     """The request of one round. `input` is the items that the thread has not received yet.
@@ -327,12 +331,12 @@ class RoundRequest:
 
     thread: Thread
     turn: str
-    number: int
-    input: tuple[Item, ...]
-    history: Callable[[], Awaitable[Sequence[Item]]]
     instructions: str
-    preface: str
     asker: Person
+    number: int = 0
+    input: tuple[Item, ...] = ()
+    history: Callable[[], Awaitable[Sequence[Item]]] = _load_nothing
+    preface: str = ""
     tools: tuple[ToolSpec, ...] = ()
     response: str = ""
     seq: int = 0
@@ -530,9 +534,10 @@ class ToolContext:
         return self.own_memory or self.thread.id
 
 
-INTERRUPTED_TEXT = "interrupted, it is unknown whether this happened"
-"""The beginning of the outcome of a call with an unknown end."""
-_MODEL_INSTRUCTION_PATTERN = re.compile(r"\s*\(to you: [^()]*\)\Z")
+INTERRUPTED_TEXT = "Interrupted. It is unknown whether this happened."
+"""The message in the outcome of a call with an unknown end."""
+ASK_IF_NONE_FITS = "; ask the person if none fits"
+"""The end of a hint that lists names. It is an order to the model."""
 NOTE_TEMPLATE = "[A note from Ponte itself, not from a person. {words}]"
 """The form of Ponte's notes about changes for the model. If a rule approved a change, the outcome
 of its call is such a note."""
@@ -543,15 +548,10 @@ REASON_HEADING = (
 _NOTE_PATTERN = re.compile(r"\[A note from Ponte itself, not from a person\. (.*)\]\Z", re.DOTALL)
 
 
-def add_model_instruction(words: str, order: str) -> str:
-    """Return the text of an outcome followed by an instruction that only the model reads."""
-    return f"{words} (to you: {order})"
-
-
 def text_for_person(text: str) -> str:
-    """Return the text of an outcome without the parts that only a model should read."""
+    """Return the text of an outcome without the form of Ponte's notes for the model."""
     note = _NOTE_PATTERN.match(text)
-    return _MODEL_INSTRUCTION_PATTERN.sub("", note[1] if note else text)
+    return note[1] if note else text
 
 
 Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]

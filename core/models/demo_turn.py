@@ -12,7 +12,7 @@ from core.base.i18n import plural, say
 from core.base.text import clean_text, make_code_block, to_one_line, truncate_with_note
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
 from core.domain.ports import SAMPLE_TABLES_PHRASE
-from core.domain.records import INTERRUPTED_TEXT, RoundRequest, text_for_person
+from core.domain.records import ASK_IF_NONE_FITS, INTERRUPTED_TEXT, RoundRequest, text_for_person
 
 PYTHON_TOOL, QUERY_TOOL, BRIDGE_TOOL = "run_python", "nocodb_query", "nocodb_execute"
 MAX_ROWS = 20
@@ -23,6 +23,8 @@ _MARKUP = re.compile(r"([\\`*\[\]<>|~])")
 REFERENCE = re.compile(r"\[table: r\d+\]")
 _PROBLEM_KEYS = {"error", "message", "detail"}
 """Keys of an answer that describes a problem."""
+_ERROR = '{"error":{"code":'
+"""The beginning of the outcome of a call that failed (`core.tools.tool.outcome_of_error`)."""
 _FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
 """The end of a Python outcome that lists created files. The person sees the files themselves."""
 _DAY_IN_PREFACE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b", re.ASCII)
@@ -253,7 +255,7 @@ def _split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
 def _parse_call(call: Item, output: str) -> AnsweredCall:
     args = _parse_json(call.arguments)
     name, args = call.name, args if isinstance(args, dict) else {}
-    if name == PYTHON_TOOL and not output.startswith("error:"):
+    if name == PYTHON_TOOL and not output.startswith(_ERROR):
         return AnsweredCall(name, args, ToolReply(_FILE_NOTE.sub("", output)))
     if name == BRIDGE_TOOL:
         name, args = f"{name}:{args.get('tool', '')}", args.get("args")
@@ -262,8 +264,6 @@ def _parse_call(call: Item, output: str) -> AnsweredCall:
 
 def _parse_output(output: str) -> ToolReply:
     """Parse a tool's output. The bridge sends {"result": …}, or {"detail": text} for a failure."""
-    if output.startswith("error:"):
-        return ToolReply(error=text_for_person(output).removeprefix("error:").strip())
     value = _parse_json(output)
     if value == output:
         return ToolReply(text_for_person(output))
@@ -275,7 +275,7 @@ def _parse_output(output: str) -> ToolReply:
                 words, hint = str(problem.get("message") or ""), problem.get("hint") or ""
                 # The hint about an unknown name lists the known names.
                 if hint and str(problem.get("code")).startswith("unknown_"):
-                    words = f"{words} ({text_for_person(hint)})"
+                    words = f"{words} ({hint.removesuffix(ASK_IF_NONE_FITS)})"
             return ToolReply(error=str(words or value.get("message") or output))
         if set(value) == {"result"}:
             value = value["result"]

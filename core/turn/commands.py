@@ -107,15 +107,17 @@ class QuickCommandFailed(PonteError):
 
 
 @dataclass(frozen=True, slots=True)
-class CodeCommand:
-    """Runs Python that a person typed."""
+class TypedRuns:
+    """Runs the Python that a person typed, and quick commands in the system that offers them."""
 
     journal: Journal
     people: People
     assistant: Assistant
 
-    async def run(self, turn: Turn, code: str, show: Show, rights: PlaceRights | None) -> Answer:
-        """Run the code and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
+    async def run_code(
+        self, turn: Turn, code: str, show: Show, rights: PlaceRights | None
+    ) -> Answer:
+        """Run Python and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
         or ToolError.
 
         Interrupted code is not run again. If its handle is known, the run is continued.
@@ -159,16 +161,7 @@ class CodeCommand:
             await self.journal.record_call_end(turn, call.call_id, outcome)
         return Answer(outcome.text, files=outcome.files)
 
-
-@dataclass(frozen=True, slots=True)
-class QuickCommandHandler:
-    """Runs a quick command that a person typed, in the system that offers it."""
-
-    journal: Journal
-    people: People
-    assistant: Assistant
-
-    async def run(
+    async def run_quick_command(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
     ) -> Answer:
         """Run a quick command and return its result as the answer. Raise NotAllowed,
@@ -267,10 +260,9 @@ class CommandService:
         to the person, such as NotAllowed, NotFound or BadInput."""
         match command.name:
             case "quick-command":
-                return await self._quick.run(turn, command, show, rights)
+                return await self._runs.run_quick_command(turn, command, show, rights)
             case grammar.RUN_PYTHON:
-                code = CodeCommand(self.stores.journal, self.people, self.assistant)
-                return await code.run(turn, command.code, show, rights)
+                return await self._runs.run_code(turn, command.code, show, rights)
             case "approve" | "change" | "deny" | "undo" | "again":
                 return await self._decide(turn, command, show)
             case "help":
@@ -299,8 +291,8 @@ class CommandService:
                 return Answer(await self._list_changes(turn))
 
     @property
-    def _quick(self) -> QuickCommandHandler:
-        return QuickCommandHandler(self.stores.journal, self.people, self.assistant)
+    def _runs(self) -> TypedRuns:
+        return TypedRuns(self.stores.journal, self.people, self.assistant)
 
     async def _describe_help(self, rights: PlaceRights | None) -> str:
         """Return the commands, a sentence if the person can ask about no tables, and the guide."""
@@ -330,7 +322,7 @@ class CommandService:
             ]
         else:
             lines = [f"- {line}" for line in describe_parts(parts)]
-        if days := self.upkeep.kept_days(turn.message.address):
+        if days := self.upkeep.config.retention.of(turn.message.address):
             retention = plural(
                 "Conversations here are deleted after {count} day without activity.",
                 "Conversations here are deleted after {count} days without activity.",
@@ -486,17 +478,15 @@ class CommandService:
                     drawn_version=one.version,
                 )
             )
-        paragraphs = (
-            [
+        paragraphs = []
+        if cards:
+            paragraphs.append(
                 plural(
                     "{count} request is waiting for you.",
                     "{count} requests are waiting for you.",
                     len(requests),
                 )
-            ]
-            if cards
-            else []
-        )
+            )
         lines = [
             f"- {self._describe_request(change, person, here)}"
             for change in listed[len(cards) : MAX_LISTED_CHANGES]
@@ -574,7 +564,7 @@ class CommandService:
         # After a click, the card is redrawn in its own post, and the result is a new post.
         if message.is_click:
             answer = replace(answer, cards=())
-        return await self._quick.add_result(turn, replace(answer, has_own_post=True), result, title)
+        return await self._runs.add_result(turn, replace(answer, has_own_post=True), result, title)
 
     async def _is_admin(self, turn: Turn) -> bool:
         """Return whether the author has the right `administer` at this place."""

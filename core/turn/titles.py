@@ -126,9 +126,7 @@ class TitleMaker:
             turn=turn.id,
             number=TITLE_ROUND,
             input=tuple(items),
-            history=_no_history,
             instructions=TITLE_INSTRUCTIONS,
-            preface="",
             asker=message.author,
             model=model,
             payment=payment,
@@ -184,7 +182,3 @@ class TitlePayment:
         elif self._is_sent:
             usage = usage or Usage(is_estimated=True)
             await self._budget.settle_model_call(self._turn, TITLE_ROUND, self._model, usage)
-
-
-async def _no_history() -> tuple[()]:
-    return ()

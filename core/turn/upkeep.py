@@ -47,11 +47,6 @@ class Upkeep:
     config: TurnConfigs
     _due: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
-    def kept_days(self, address: Address) -> int:
-        """Return after how many days without use the conversations of a place are forgotten; 0 for
-        never."""
-        return self.config.retention.of(address)
-
     @property
     def remains_notice(self) -> str:
         """A sentence about places where forgotten data may still exist, such as backups; "" for

@@ -21,7 +21,8 @@ from core.money.usage import NANODOLLARS_PER_DOLLAR
 from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from core.turn.manager import MAX_FAILED_ATTEMPTS, ConversationManager
+from core.turn.context import Preparation
+from core.turn.manager import MAX_FAILED_ATTEMPTS
 from core.turn.run import TurnRun
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.openai import open_served_bot
@@ -301,7 +302,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     """Its failures count as attempts, but not those of a store that is unavailable. The model is
     asked once."""
     monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
-    prepare, tried = ConversationManager._disarm_and_split, 0
+    prepare, tried = Preparation.disarm_and_split, 0
 
     async def breaks(self: Any, run: TurnRun, answer: Answer) -> Answer:
         nonlocal tried
@@ -313,7 +314,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
             raise NotStored
         return await prepare(self, run, answer)
 
-    monkeypatch.setattr(ConversationManager, "_disarm_and_split", breaks)
+    monkeypatch.setattr(Preparation, "disarm_and_split", breaks)
     async with open_served_bot(bot_home, fake, level="chat") as ponte:
         one, receipt = await ponte.send("poison")
         answer = await ponte.wait_for_answer(receipt)

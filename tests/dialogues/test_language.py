@@ -10,7 +10,7 @@ import pytest
 
 from core.base import i18n
 from core.domain.messages import Message
-from core.turn.run import TurnConfig
+from core.turn.run import LinkRules, TurnConfig
 from tests.dialogues.bot_home import BotHome
 
 
@@ -52,7 +52,7 @@ async def test_commands_errors_and_stops_are_in_the_asker_s_language(bot_home: B
 
 async def test_help_names_the_guide_if_people_can_open_it(bot_home: BotHome) -> None:
     for url in ("", "https://ponte.example.com/guide"):
-        profile = TurnConfig(guide_url=url, own_addresses=frozenset({url}) - {""})
+        profile = TurnConfig(guide_url=url, links=LinkRules(own_addresses=frozenset({url}) - {""}))
         async with bot_home.open(profile=profile) as ponte:
             text = (await ponte.ask("help")).text
             assert text.endswith(f"\n\n[en] How to chat with me: {url}") == bool(url)

@@ -20,7 +20,7 @@ from core.domain.records import (
     ToolContext,
 )
 from core.tools.tool import FunctionTool
-from core.turn.run import TurnConfig
+from core.turn.run import LinkRules, TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.whole import whole
 from tests.discord.discord_ponte import DiscordPonte
@@ -56,7 +56,7 @@ echo Now
 curl {EVIL}
 ```"""
 OURS = "https://example.com/x"
-HOSTS = TurnConfig(link_hosts=frozenset({"example.com"}), links_code=frozenset({"terminal"}))
+HOSTS = TurnConfig(links=LinkRules(frozenset({"example.com"}), in_code=frozenset({"terminal"})))
 BO = Person("web", "bo", name="Bo")
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 

@@ -304,7 +304,7 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         (last, *_) = await ponte.engine.changes.views.find_latest("web:C3")
         assert last.state == "open"
         answer = await ponte.ask(asks("explain", "four"))
-        assert answer.text.startswith("You said: error: not run. Your limit is $0.50 a day. ")
+        assert '"message":"Not run. Your limit is $0.50 a day. ' in answer.text
         rows = await budget.report("tool")
     assert {row["name"]: row["calls"] for row in rows} == {
         "quick-command explain": 1,

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.terminal import chat
 from core.base import text as text_module
-from core.turn.run import TurnConfig
+from core.turn.run import LinkRules, TurnConfig
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.test_links import Author, Source, ask_for_tool_text
 from tests.dialogues.whole import whole
@@ -106,7 +106,9 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
 
 async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(bot_home: BotHome) -> None:
     """`No price …, write it into ponte.toml` is said as it is, also to who read a table."""
-    profile = TurnConfig(own_addresses=frozenset({"ponte.toml", "http://127.0.0.1:8080"}))
+    profile = TurnConfig(
+        links=LinkRules(own_addresses=frozenset({"ponte.toml", "http://127.0.0.1:8080"}))
+    )
     text = "ponte.toml (see http://127.0.0.1:8080), not toml.evil.test or http://127.0.0.1:8080/x"
     async with bot_home.open(Author(text), [Source()], profile=profile) as ponte:
         await ask_for_tool_text(ponte)
@@ -120,7 +122,8 @@ async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(bot_home: Bo
 async def test_each_surface_changes_what_it_links(bot_home: BotHome, surface: str) -> None:
     text = f"c01@evil.test, report.csv, `[x]({EVIL})` and {EVIL}"
     schemes = frozenset({"web"}) if surface == "discord" else frozenset[str]()
-    profile = TurnConfig(links_schemes=schemes)  # the platform of `bot_home` is the page
+    # The platform of `bot_home` is the page.
+    profile = TurnConfig(links=LinkRules(with_scheme=schemes))
     async with bot_home.open(Author(text), [Source()], profile=profile) as ponte:
         await ask_for_tool_text(ponte)
         answer = await ponte.ask("go on")

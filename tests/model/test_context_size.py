@@ -354,12 +354,8 @@ def test_instructions_that_leave_no_room_are_no_crash() -> None:
 
 
 def request_with(*tools: ToolSpec) -> RoundRequest:
-    async def history() -> Sequence[Item]:
-        return ()
-
-    return RoundRequest(
-        Thread("web:c", "T1"), "t", 1, (), history, "Instructions.", "", Person("web", "ana"), tools
-    )
+    thread, person = Thread("web:c", "T1"), Person("web", "ana")
+    return RoundRequest(thread, "t", "Instructions.", person, number=1, tools=tools)
 
 
 def test_tools_are_fitted_in_steps() -> None:

@@ -174,7 +174,7 @@ async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     error = await refusal(schemas.describe_table(Viewer(), "Custmers"))
     assert (str(error), error.hint) == ("Table `Custmers` not found.", "did you mean 'Customers'?")
     assert (await refusal(schemas.describe_table(Viewer(), "xyz"))).hint == (
-        "there are Customers, Orders, Readings (to you: ask the person if none fits)"
+        "there are Customers, Orders, Readings; ask the person if none fits"
     )
     table = await schemas.describe_table(Viewer(), "Customers")
     with pytest.raises(

@@ -120,7 +120,7 @@ async def test_a_mail_is_answered_by_the_rules_of_its_origin(
     decision = await room.receive("m3", SHOP, f"approve {card.id}")
     assert decision.text.startswith(f"You said: approve {card.id}"), "its text is no command"
     schedule = await room.receive("m4", SHOP, "call schedule_propose {}")
-    assert "error: there is no tool 'schedule_propose' here" in schedule.text
+    assert "Not run: there is no tool 'schedule_propose' here" in schedule.text
     assert room.table.applied == []
     await room.office.write(f"approve {card.id}")
     assert [row["Name"] for row in room.table.rows.values()] == ["Ada"], "a person approved it"
@@ -139,7 +139,7 @@ async def test_a_mail_has_the_rights_of_its_sender(room: Mailroom) -> None:
     assert "Bea" in (await room.receive("m1", SHOP, READ)).text
     for number, text in enumerate((READ, ADD), 2):
         answer = await room.receive(f"m{number}", GUEST, text)
-        assert answer.text.startswith("You said: error: there is no tool 'table_"), answer.text
+        assert "Not run: there is no tool 'table_" in answer.text
         assert not answer.cards
     count = len(room.office.model.asks)
     message = await room.receive("m4", STRANGER, READ)

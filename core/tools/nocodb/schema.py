@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from core.base.tasks import BoundedDict, run_together
 from core.base.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
-from core.domain.records import ToolContext, Viewer, add_model_instruction
+from core.domain.records import ASK_IF_NONE_FITS, ToolContext, Viewer
 from core.tools.nocodb.api import Json, NamedTable, NocoBase, NocoError, Records, TableApi, TableId
 from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit, format_label
 from core.tools.tool import FunctionTool
@@ -115,8 +115,7 @@ def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     rest = len(titles) - _MAX_SUGGESTED_NAMES
     listing = ", ".join(map(format_title, titles[:_MAX_SUGGESTED_NAMES]))
     more = f" and {rest} more" if rest > 0 else ""
-    order = "ask the person if none fits"
-    return add_model_instruction(f"there are {listing}{more}", order) if listing else ""
+    return f"there are {listing}{more}{ASK_IF_NONE_FITS}" if listing else ""
 
 
 def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:

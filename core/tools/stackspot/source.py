@@ -383,14 +383,14 @@ class StackSpotSource:
         try:
             reply = await self._conversations.ask(ctx, entry.id, prompt)
         except StackSpotError as error:
-            return _error_outcome(error)
+            return outcome_of_error(error, "unknown" if error.unsure else "error")
         return await _with_file(ctx, reply, agent)
 
     async def _run_command(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
         try:
             outcome = await self._commands.run(ctx, slug, input)
         except StackSpotError as error:
-            return _error_outcome(error)
+            return outcome_of_error(error, "unknown" if error.unsure else "error")
         return await _with_file(ctx, outcome.text, slug) if outcome.status == "ok" else outcome
 
 
@@ -418,13 +418,6 @@ class QuickCommandTool(FunctionTool):
 def _describe_entry(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
     return f": {to_one_line(words, _MAX_ABOUT_CHARACTERS)}" if words else ""
-
-
-def _error_outcome(error: StackSpotError) -> Outcome:
-    """Return an outcome for an error. An unknown outcome must not look like a plain failure to the
-    model."""
-    outcome = outcome_of_error(error)
-    return Outcome("unknown", outcome.text) if error.unsure else outcome
 
 
 async def _with_file(ctx: ToolContext, reply: str, stem: str) -> Outcome:

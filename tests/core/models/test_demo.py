@@ -16,7 +16,7 @@ from core.base.http import HttpClient
 from core.changes.service import _DONE_BEFORE
 from core.domain.messages import File, Item, Person
 from core.domain.ports import SAMPLE_TABLES_PHRASE, Model, Tool
-from core.domain.records import NOTE_TEMPLATE, Remote, Viewer, add_model_instruction
+from core.domain.records import ASK_IF_NONE_FITS, NOTE_TEMPLATE, Remote, Viewer
 from core.models import demo_turn
 from core.models.demo_model import (
     EXPORT_SENTENCE,
@@ -27,8 +27,8 @@ from core.models.demo_model import (
 )
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
-from core.tools.tool import FunctionTool
-from core.turn.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
+from core.tools.tool import FunctionTool, outcome_of_error
+from core.turn.rounds import RESULT_LOST, RESULT_UNKNOWN
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS
 from tests.fakes.chat import Chat
@@ -339,14 +339,16 @@ async def test_it_keeps_nothing_anywhere() -> None:
     await model.close()
 
 
+NO_MONEY = ToolError("{why}", code="too_many", hint="answer now", why="Not run. No money.")
 OUTCOMES_FOR_A_MODEL = {
     RESULT_UNKNOWN: "I was interrupted while this code ran, so its effects are unknown",
-    _CALLS_USED_UP.format(count=20, costly="", what="them"): "has used up its 20 tool calls",
-    _OVER_BUDGET.format(why="No money is left."): "That didn't work: not run. No money",
-    _RESULT_LOST: "its result could not be stored and is lost",
+    NO_MONEY: "That didn't work: Not run. No money.",
+    RESULT_LOST: "its result could not be stored and is lost",
 }
 CHANGES_FOR_A_MODEL = {
-    _DONE_BEFORE.format(id="abc234"): "done already, as abc234",
+    outcome_of_error(
+        ToolError(_DONE_BEFORE, code="done_before", hint="tell the person so", id="abc234")
+    ).text: "done already, as abc234",
     NOTE_TEMPLATE.format(words="Proposal abc234: Done."): "Proposal abc234: Done.",
 }
 
@@ -355,8 +357,9 @@ async def test_words_that_are_meant_for_a_model_are_not_repeated() -> None:
     """As an outcome is found after a kill, or where a limit is reached; and as it is told of a
     change that was done before a kill, or that a rule allowed."""
     answers = list[str]()
-    for outcome, words in OUTCOMES_FOR_A_MODEL.items():
-        chat = Chat(DemoModel, [python(outcome.replace("{", "{{"))])
+    for error, words in OUTCOMES_FOR_A_MODEL.items():
+        outcome = outcome_of_error(error).text.replace("{", "{{").replace("}", "}}")
+        chat = Chat(DemoModel, [python(outcome)])
         answers.append(await chat.says("run python 1 + 1"))
         assert words in answers[-1]
     question = '/nocodb create_record {"table_id": "m1", "record_data": {"Name": "A"}}'
@@ -370,7 +373,7 @@ async def test_words_that_are_meant_for_a_model_are_not_repeated() -> None:
 
 
 def test_a_note_for_the_model_is_not_shown_to_people() -> None:
-    hint = add_model_instruction("there are Orders", "ask the person if none fits")
+    hint = f"there are Orders{ASK_IF_NONE_FITS}"
     problem = {"code": "unknown_table", "message": "Table 'x' not found.", "hint": hint}
     error = demo_turn._parse_output(json.dumps({"error": problem})).error
     assert error == "Table 'x' not found. (there are Orders)"

@@ -270,9 +270,7 @@ async def test_a_turn_cannot_spend_without_end(
     assert sorted(ran) == list(range(most))
     texts = [item.text for one in model.asks[1:] for item in one.input]
     assert texts[:most] == ["spent"] * most
-    assert all(
-        text.startswith("error: not run. This turn has used up its") for text in texts[most:]
-    )
+    assert all("Not run. This turn has used up its" in text for text in texts[most:])
     assert answer.text.startswith("I did what I could.\n\n_I stopped after ")
     payment = "paid " if costly else ""
     assert f"after {most} {payment}tool calls" in answer.text
@@ -338,7 +336,7 @@ async def test_the_model_is_told_of_a_tools_fault_and_goes_on(tmp_path: Path) ->
         assert (await _answer(engine)).text == "I could not."
     first, second = (item.text for item in model.asks[1].input)
     assert "try Customers" in first
-    assert "the tool broke" in second
+    assert "The tool broke" in second
     assert "secret inside" not in second
 
 
@@ -360,7 +358,7 @@ async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads
         async with _bot(tmp_path, model, *tools) as (engine, _):
             assert (await _answer(engine)).text == "sorry"
     for item in model.asks[1].input:
-        assert item.text.startswith("error: no answer within 0 s")
+        assert '"code":"timeout","message":"No answer within 0 s."' in item.text
     ends = {log["tool"]: log["status"] for log in logs if log["event"] == "tool call ended"}
     assert ends == {"read": "error", "write": "unknown", "spend": "unknown", "code": "unknown"}
 

@@ -1,0 +1,169 @@
+"""The guards of a tool call: what may stop it before it runs, in the order of `GUARDS`.
+
+docs/explanation/security.md describes them to users by the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.base import text
+from core.base.errors import OverBudget, ToolError
+from core.base.i18n import say, use_locale
+from core.chat.people import People
+from core.domain.messages import Item
+from core.domain.ports import Tool
+from core.domain.records import RIGHT_OF_EFFECT, Effect, Outcome, ToolCall
+from core.observability import metrics
+from core.tools.tool import outcome_of_error, price_of_call
+from core.turn.run import TurnRun
+
+COSTLY_EFFECTS: tuple[Effect, ...] = ("spend", "code")
+"""Effects of calls that can cost money; `CallLimits.costly` limits them."""
+CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit for one answer."
+COSTLY_CALLS_USED_UP_NOTE = (
+    "I stopped after {count} paid tool calls (quick commands, agents, code), the limit for "
+    "one answer."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """The guards of the tool calls of one turn. Each check returns None, or the outcome of a call
+    that must not run.
+
+    `tools` are those that the turn was offered, by name, and `items` its transcript, which grows.
+    `rules` has the rule that allowed a call that can cost money, by the ids of the calls that may
+    run; "" if none was needed.
+    """
+
+    run: TurnRun
+    tools: Mapping[str, Tool]
+    people: People
+    items: Sequence[Item]
+    rules: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def used_up(self) -> str:
+        """The sentence for the person if the model wanted more calls than the turn may make; else
+        ""."""
+        limits = self.run.config.limits
+        if self._list_calls(is_costly=True)[limits.costly :]:
+            return say(COSTLY_CALLS_USED_UP_NOTE, count=limits.costly)
+        if self._list_calls()[limits.total :]:
+            return say(CALLS_USED_UP_NOTE, count=limits.total)
+        return ""
+
+    def _list_calls(self, *, is_costly: bool = False) -> list[str]:
+        """Return the ids of the turn's calls, or of those that can cost money, in transcript order.
+        A resumed turn gives each call the number that it had before the crash."""
+        calls = (item for item in self.items if item.kind == "call")
+        ids = (call.call_id for call in calls if not is_costly or self._can_cost(call))
+        return list(dict.fromkeys(ids))
+
+    def _can_cost(self, call: Item) -> bool:
+        tool, arguments = self.tools.get(call.name), call.arguments
+        return (
+            tool is not None
+            and tool.effect_of(arguments) in COSTLY_EFFECTS
+            and not tool.only_proposes(arguments)
+        )
+
+    async def stop(self, call: ToolCall) -> Outcome | None:
+        """Return the outcome of the first guard that stops the call; None if the call may run."""
+        for check in GUARDS.values():
+            if outcome := await check(self, call):
+                self.rules.pop(call.call_id, None)
+                return outcome
+        return None
+
+    async def check_limit(self, call: ToolCall) -> Outcome | None:
+        """Stop a call beyond the numbers of calls that one turn may make."""
+        limits = self.run.config.limits
+        if call.call_id in self._list_calls(is_costly=True)[limits.costly :]:
+            metrics.limits.labels("costly_calls").inc()
+            count = f"{limits.costly} tool calls that cost"
+        elif call.call_id in self._list_calls()[limits.total :]:
+            metrics.limits.labels("tool_calls").inc()
+            count = f"{limits.total} tool calls"
+        else:
+            return None
+        return _refuse(
+            "used_up",
+            f"Not run. This turn has used up its {count}; none of them runs any more in it.",
+            "answer now with what you have, and tell the person what is still to be done",
+        )
+
+    async def check_provenance(self, call: ToolCall) -> Outcome | None:
+        """Stop a call of a tool that is not offered to messages from where this one comes."""
+        if call.name in self.tools:
+            return None
+        return _refuse(
+            "not_offered",
+            f"Not run: there is no tool {text.truncate_with_note(call.name, 64)!r} here.",
+            "use the tools that you have, or tell the person what is not possible here",
+        )
+
+    async def check_right(self, call: ToolCall) -> Outcome | None:
+        """Stop a call that the asker has no right to now. Rights may change during a turn."""
+        author, address = self.run.turn.message.author, self.run.turn.message.address
+        rule = ""
+        for need in ((RIGHT_OF_EFFECT[call.effect],), ("tool", call.name)):
+            verdict = await self.people.policy.may(author, address, *need)
+            rule = rule or verdict.rule
+            if verdict.is_unknown:
+                code = "status_unknown"
+            elif verdict.allowed:
+                continue
+            else:
+                code = "not_allowed"
+                self.people.note_refusal(author, address, verdict)
+            with use_locale("en"):
+                return _refuse(code, verdict.words(), "tell the person")
+        if call.effect in COSTLY_EFFECTS:
+            self.rules[call.call_id] = rule
+        return None
+
+    async def check_earlier_proposal(self, call: ToolCall) -> Outcome | None:
+        """Stop a proposal while one of an earlier run of the same schedule is undecided."""
+        id = self.run.earlier_proposal
+        if not id or call.handle or not self.tools[call.name].only_proposes(call.arguments):
+            return None
+        return _refuse(
+            "undecided",
+            f"Not proposed. The proposal {id} of an earlier run of this schedule waits for a "
+            "person's decision.",
+            "do not propose it again, tell the person that it still waits",
+        )
+
+    async def check_allowance(self, call: ToolCall) -> Outcome | None:
+        """Reserve the price of a call. Stop it if the rest of an allowance is smaller."""
+        paid = price_of_call(self.tools[call.name], call.arguments)
+        if not paid or call.effect not in COSTLY_EFFECTS:
+            return None
+        turn = self.run.turn
+        try:
+            await self.people.budget.reserve_run(turn, call.call_id, paid)
+        except OverBudget as error:
+            metrics.limits.labels(error.limit).inc()
+            self.people.note_refused_turn(turn.message, error, tool=call.name)
+            hint = "answer now with what you have, and tell the person"
+            return _refuse(error.code, f"Not run. {error}", hint)
+        return None
+
+
+def _refuse(code: str, why: str, hint: str) -> Outcome:
+    """Return the outcome of a call that a guard stops."""
+    return outcome_of_error(ToolError("{why}", code=code, hint=hint, why=why))
+
+
+GUARDS = {
+    "limit": Guards.check_limit,
+    "provenance": Guards.check_provenance,
+    "right": Guards.check_right,
+    "earlier proposal": Guards.check_earlier_proposal,
+    "allowance": Guards.check_allowance,
+}
+"""The guards by their names in docs/explanation/security.md, in the order in which they are asked.
+"""
