@@ -217,7 +217,9 @@ class AdminView:
             words = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
-        parts = await self._section("Connections", "status")
+        states = {"failing": 0}  # what fails comes first
+        parts = sorted(await self._run("status"), key=lambda part: states.get(part["state"], 1))
+        connections = section(say("Connections"), await self._list("status", parts), "ponte status")
         requests = await self._section(
             "Requests waiting for approval", "pending", "changes pending"
         )
@@ -226,7 +228,7 @@ class AdminView:
             table = await self._list("limits", used)
             limits = section(say("Limits that are nearly reached"), table, "ponte usage")
         turns = await self._section("Running, queued and failed messages", "turns")
-        return warning + parts + requests + limits + turns
+        return warning + requests + turns + limits + connections
 
     async def _checks(self) -> str:
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
@@ -336,7 +338,7 @@ TABS = {
     "schedules": ("Schedules", AdminView._schedules),
     "audit": ("Audit log", AdminView._audit),
     "config": ("ponte.toml", AdminView._config),
-    "operations": ("Operations", AdminView._operations),
+    "operations": ("Webhooks", AdminView._operations),
 }
 """The title of each tab, and the method that draws it."""
 

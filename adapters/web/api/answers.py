@@ -69,6 +69,14 @@ class CardState(TypedDict):
     conversation: NotRequired[str]
 
 
+class WaitingCard(CardState):
+    """A card in the list of requests. `platform` is where it was asked for, `table` the title of
+    what it changes."""
+
+    platform: str
+    table: str
+
+
 class CardFormField(TypedDict):
     """An input of the form of a card. `key` names its value. `row` is the name of its row, "" if
     there is one row. `value` is as a person types it: `2026-11-20`, `true`, or a number in the
@@ -94,7 +102,7 @@ class CardForm(TypedDict):
 class RequestList(TypedDict):
     """The requests that wait for the reader's decision, oldest first."""
 
-    approvals: list[CardState]
+    approvals: list[WaitingCard]
 
 
 class ChatAnswer(TypedDict):

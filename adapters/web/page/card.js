@@ -52,7 +52,12 @@ function offerAll(home, conversation) {
   home.append(make("div", { class: "together actions" }, make("button", { type: "button", class: "approve",
     text: say("approve_all", { count: open.length }),
     on: { click: ({ currentTarget }) => decide(open[0].id, "approve", conversation, currentTarget,
-      { others: open.slice(1).map((one) => `${one.id}.${one.revision}`) }) } })));
+      { others: open.slice(1).map(({ id }) => versionShown(id)) }) } })));
+}
+
+/** A card with its version as it is drawn; a newer one is not approved with it. */
+export function versionShown(id) {
+  return `${id}.${shown.get(id).card.revision}`;
 }
 
 export function within(id, home) {

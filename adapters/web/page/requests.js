@@ -6,8 +6,11 @@ import { $, make } from "./element.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
-const dialog = draw("requests", say("approvals_title"), make("p", { id: "requests-none", role: "status", hidden: true }),
-  make("ul", { id: "requests-list" }), closing());
+const TOGETHER = 10; // requests that one press approves
+const PLATFORMS = { slack: "Slack", discord: "Discord" };
+
+const dialog = draw("requests", say("approvals_title"), closing(), make("p", { id: "requests-none", role: "status", hidden: true }),
+  make("ul", { id: "requests-list" }), make("p", { id: "requests-together", class: "actions" }));
 dialog.addEventListener("close", () => {
   $("requests-list").replaceChildren();
   $("approvals").hidden = $("approvals-count").textContent === "0";
@@ -32,16 +35,32 @@ export async function list(current) {
       if (hadFocus) dialog.querySelector("form button").focus();
     }
     $("requests-none").hidden = home.children.length > 0;
+    offerTables(approvals, current);
   } catch (error) {
     $("requests-none").textContent = error.message;
     $("requests-none").hidden = false;
   }
 }
 
+/** One button for each table with several requests. It approves exactly the versions that are drawn here. */
+function offerTables(approvals, current) {
+  const byTable = new Map();
+  for (const one of approvals.filter(({ actions }) => actions.includes("approve"))) {
+    byTable.set(one.table, [...(byTable.get(one.table) ?? []), one]);
+  }
+  const several = [...byTable].filter(([, cards]) => cards.length > 1 && cards.length <= TOGETHER);
+  $("requests-together").replaceChildren(...several.map(([table, cards]) =>
+    make("button", { type: "button", class: "approve", text: say("approve_table", { count: cards.length, table }),
+      on: { click: ({ currentTarget }) => card.decide(cards[0].id, "approve", cards[0].conversation ?? current, currentTarget,
+        { others: cards.slice(1).map(({ id }) => card.versionShown(id)) }) } })));
+}
+
 function item(one, current) {
   const made = make("li");
   $("requests-list").append(made);
   card.place(one, made, one.conversation ?? current);
+  const from = PLATFORMS[one.platform];
+  if (from) made.prepend(make("p", { class: "hint", text: say("approvals_from", { platform: from }) }));
   if (one.conversation) {
     made.append(make("a", { href: `#${one.conversation}`, text: say("approvals_open"),
       on: { click: () => dialog.close() } }));
@@ -51,6 +70,7 @@ function item(one, current) {
 
 export function show(current) {
   $("requests-list").replaceChildren();
+  $("requests-together").replaceChildren();
   $("requests-none").textContent = say("approvals_none");
   $("requests-none").hidden = true;
   dialog.showModal();

@@ -250,9 +250,14 @@ class ConversationRoutes(MessageRoutes):
         `conversation` is set if the request was made in a conversation that the reader can open.
         `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
-        approvals = []
+        approvals = list[answers.WaitingCard]()
         for waiting in await self.hub.requests.list_requests(person):
-            card, address = stream.card_json(waiting.card), waiting.change.proposal.address
+            address, table = waiting.change.proposal.address, waiting.change.draft.title
+            card: answers.WaitingCard = {
+                **stream.card_json(waiting.card),
+                "platform": address.platform,
+                "table": table,
+            }
             if self.visitors.owns(person, address.conversation):
                 card["conversation"] = address.channel
             approvals.append(card)

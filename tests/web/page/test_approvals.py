@@ -49,6 +49,22 @@ def decides(ponte: WebPonte, status: str = "done") -> None:
     ponte.script = script
 
 
+async def test_one_press_approves_what_is_shown_of_a_table_and_nothing_newer(
+    ponte: WebPonte, page: Page
+) -> None:
+    decides(ponte)
+    waits(ponte, "abc234", "def567")
+    await page.locator("#approvals").click()
+    dialog = page.locator("#requests")
+    await expect(dialog.locator(".card")).to_have_count(2)
+    assert await dialog.evaluate("e => e.querySelector('form button').textContent") == "Close"
+    await expect(dialog.get_by_text("From Slack")).to_have_count(1)
+    async with page.expect_request("**/cards/abc234") as sent:
+        await dialog.get_by_role("button", name="Approve all 2 in Customers").click()
+    body = (await sent.value).post_data_json or {}
+    assert (body["action"], body["revision"], body["others"]) == ("approve", 1, ["def567.1"])
+
+
 async def test_requests_are_counted_listed_and_decided(ponte: WebPonte, page: Page) -> None:
     decides(ponte)
     badge, dialog = page.locator("#approvals"), page.locator("#requests")
