@@ -11,7 +11,7 @@ import discord
 import structlog
 
 from adapters.discord.client import IN_DOUBT, attempt, history, own_id
-from adapters.discord.events import has_readable_content, is_in_conversation, is_speech, quote_of
+from adapters.discord.events import has_readable_content, is_speech, mentions_us, quote_of
 from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState
 from core.base.errors import PonteError
@@ -150,7 +150,9 @@ class DiscordContext:
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not load the messages of a thread", error=repr(error)[:200])
             return (), (), (incoming.THREAD_UNREAD,)
-        unread = [m for m in earlier if has_readable_content(m) and not is_in_conversation(m, me)]
+        # The transcript has our own messages, and those that mention us.
+        unread = [m for m in earlier if m.author.id != me and not mentions_us(m, me)]
+        unread = [m for m in unread if has_readable_content(m)]
         unread = unread[-incoming.MAX_EARLIER_MESSAGES :]
         # In a forum, the root is one of these messages, too; it is quoted once, as the root.
         quotes = [

@@ -150,12 +150,6 @@ def has_readable_content(message: discord.Message) -> bool:
     return message.type in SPEECH_AND_APP_ANSWERS and not is_withheld(message)
 
 
-def is_in_conversation(message: discord.Message, me: int) -> bool:
-    """Return whether the conversation's transcript has the message already: we wrote it, or it
-    mentions us."""
-    return message.author.id == me or mentions_us(message, me)
-
-
 def mentions_us(message: discord.Message, me: int) -> bool:
     """Return whether the message mentions us: by our id, by the role that only we have, or as a
     reply to us with the mention on."""

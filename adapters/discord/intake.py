@@ -183,21 +183,18 @@ class DiscordIntake:
         Return False for every message once intake has stopped."""
         if not self.open:
             return False
-        me = own_id(client)
+        me, state = own_id(client), self.locations.state
         location = await self.locations.of_message(client, message)
-        guild = location.guild
-        if not events.is_speech(message) or not await self._take_part(message, location, me):
-            # Passed over, so that it is not read back at the next start.
-            self.locations.state.note_taken(message.channel.id, message.id, guild, known_only=True)
-            return False
-        await self.roles.note_roles(message.author)
-        # Before the message is stored: a crash in between must not leave an unknown channel, which
-        # is never read back.
-        await self.locations.state.note_channel(message.channel.id, message.id, guild)
-        await self._store(message, location, me)
+        is_ours = events.is_speech(message) and await self._take_part(message, location, me)
+        if is_ours:
+            await self.roles.note_roles(message.author)
+            # Before the message is stored: a crash in between must not leave an unknown channel,
+            # which is never read back.
+            await state.note_channel(message.channel.id, message.id, location.guild)
+            await self._store(message, location, me)
         # Only now: after a crash before this line, the message is read back.
-        self.locations.state.note_taken(message.channel.id, message.id, guild)
-        return True
+        state.note_taken(message.channel.id, message.id)
+        return is_ours
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet, or a message that mentions us
@@ -286,11 +283,13 @@ class DiscordIntake:
                 await self.notices.post_sentence(message, WAITS_FOR_MENTION, "waits")
         if not (location.guild and facts.is_withheld):
             return is_ours
+        is_meant = by_people or is_for_ponte(replace(facts, is_withheld=False), settings)
+        hint = f"mention:{message.channel.id}"
         if facts.mentions_us:
             # Said each time: without it the person would get no answer at all.
             await self.notices.post_sentence(message, ROLE_MENTIONED, "role")
-        elif by_people or is_for_ponte(replace(facts, is_withheld=False), settings):
-            await self.notices.ask_for_mention(message)
+        elif is_meant and self.locations.state.is_first_notice(hint, HINT_PERIOD_SECONDS):
+            await self.notices.post_sentence(message, MENTION_NEEDED, "mention")
         return False
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
@@ -314,7 +313,7 @@ class DiscordIntake:
             participants, state = [str(message.author.id)], self.locations.state
             state.threads[message.id] = ThreadState(participants, last_message=message.id)
             # The thread has the id of its message. It is read back, too.
-            state.note_taken(message.id, message.id, location.guild)
+            state.add_channel(message.id, message.id, location.guild)
             name = core_message.text or core_message.author.name
             self.threads.open(message.channel.id, message.id, name)
         if core_message.attachments:
@@ -400,23 +399,16 @@ class CatchUp:
                 log.info("loaded messages missed while offline", channel=channel, **counts)
 
 
+@dataclass(frozen=True, slots=True)
 class Notices:
     """Posts short notices that nobody asked for, as replies. Each has a nonce, so that it appears
     once."""
 
-    def __init__(self, locations: Locations) -> None:
-        self._state = locations.state
-        self._language = locations.language_of
-
-    async def ask_for_mention(self, message: discord.Message) -> None:
-        """Ask for a mention, once a day in each channel. The message was meant for Ponte, but
-        Discord withholds its content without the message content intent."""
-        if self._state.is_first_notice(f"mention:{message.channel.id}", HINT_PERIOD_SECONDS):
-            await self.post_sentence(message, MENTION_NEEDED, "mention")
+    locations: Locations
 
     async def post_sentence(self, message: discord.Message, sentence: str, about: str) -> None:
         """Post a sentence as `post` does, in the language of the message's author."""
-        await self.post(message, say(sentence, self._language(message)), about)
+        await self.post(message, say(sentence, self.locations.language_of(message)), about)
 
     async def post(
         self, message: discord.Message | discord.PartialMessage, words: str, about: str

@@ -42,15 +42,15 @@ Put = Callable[[str, list[discord.File]], Awaitable[object]]
 """Replaces the text and the files of a post."""
 
 
+@dataclass(frozen=True, slots=True)
 class DiscordFiles:
     """Reads the bytes of files that people attached."""
 
-    def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
-        self._client = client
+    client: Callable[[], Awaitable[discord.Client]]
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
         """Return a file and its bytes. Raise as `attempt` does."""
-        client = await self._client()
+        client = await self.client()
         where, _, url = attachment.reference.rpartition(" ")
         try:
             return attachment, await self._download_file(client, url)

@@ -180,26 +180,25 @@ class DiscordState(StoredState):
             await self._row.flush()
             await self.open()
 
-    def note_taken(
-        self, channel: int, message: int, guild: int = 0, *, known_only: bool = False
-    ) -> None:
-        """Note that all messages of `channel` up to `message` are processed. With `known_only`,
-        ignore a channel in which Ponte was never addressed."""
+    def note_taken(self, channel: int, message: int) -> None:
+        """Note that all messages of `channel` up to `message` are processed. A channel in which
+        Ponte was never addressed is ignored."""
         record = self.channels.get(channel)
-        if record is None:
-            if known_only:
-                return
-            record = self.channels[channel] = SeenChannel(message, guild)
         # `CatchUp` notes the messages that it skips after the newer ones that it answers.
-        if message > record.last_message or not record.updated_at:
-            record.last_message, record.updated_at = max(record.last_message, message), time.time()
+        if record and message > record.last_message:
+            record.last_message, record.updated_at = message, time.time()
             self.note_change()
+
+    def add_channel(self, channel: int, message: int, guild: int) -> None:
+        """Note a channel whose messages up to `message` need not be read back."""
+        self.channels[channel] = SeenChannel(message, guild, time.time())
+        self.note_change()
 
     async def note_channel(self, channel: int, message: int, guild: int) -> None:
         """Store a new channel durably before its first message is stored. A bot cannot list its
         direct messages, so Ponte can read back only channels that it knows."""
         if channel not in self.channels:
-            self.note_taken(channel, message - 1, guild)
+            self.add_channel(channel, message - 1, guild)
             await self.flush()
 
     def find_alias(self, channel: int, person: str) -> int | None:

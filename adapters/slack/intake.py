@@ -223,6 +223,7 @@ class ThreadParticipants:
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 
+@dataclass(frozen=True)
 class SlackLocations:
     """Decides which conversation a message belongs to.
 
@@ -231,15 +232,14 @@ class SlackLocations:
     thread's root in the journal. Other threads are separate conversations.
     """
 
-    def __init__(self, workspace: Workspace, journal: Journal, places: ConfiguredPlaces) -> None:
-        self._workspace = workspace
-        self._journal = journal
-        self.places = places
-        self._roots: BoundedDict[str, bool] = BoundedDict()
+    workspace: Workspace
+    journal: Journal
+    places: ConfiguredPlaces
+    _roots: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
 
     def settings_of(self, channel: str) -> AddressingSettings:
         """Return the settings of a channel."""
-        return self.places.channel(Address("slack", channel, self._workspace.team, is_shared=True))
+        return self.places.channel(Address("slack", channel, self.workspace.team, is_shared=True))
 
     def is_flat(self, channel: str, event: Payload) -> bool:
         """Return whether the top level is one single conversation: in a direct message, and in a
@@ -251,11 +251,11 @@ class SlackLocations:
         a whole channel, a direct message, or a separate thread in one."""
         # Whether it belongs to the direct message's own conversation, and not to a separate thread.
         in_dm = message.direct and not message.thread
-        if message.direct and message.thread and message.parent != self._workspace.user:
+        if message.direct and message.thread and message.parent != self.workspace.user:
             root = events.event_key(message.team, message.channel, message.thread)
             if root not in self._roots:
                 with suppress(NotFound):
-                    await self._journal.history_entry(turn_id(root))
+                    await self.journal.history_entry(turn_id(root))
                     in_dm = True
                 self._roots[root] = in_dm
             in_dm = self._roots[root]
@@ -316,7 +316,7 @@ class SlackIntake:
             return
         channel, inbox = str(event.get("channel", "")), self.conversations.inbox
         settings, bots = self.locations.settings_of(channel), self.workspace.bots
-        is_flat = events.is_direct(channel, event) or settings.threads is False
+        is_flat = self.locations.is_flat(channel, event)
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
                 now, before = event.get("message") or {}, event.get("previous_message") or {}

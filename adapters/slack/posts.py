@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ class StoppedByUser(Exception):
     """A person pressed Slack's own Stop button. Slack accepts no more text for this stream."""
 
 
+@dataclass
 class SlackStream:
     """One open streamed message (chat.startStream, chat.appendStream, chat.stopStream).
 
@@ -39,13 +40,12 @@ class SlackStream:
     2389).
     """
 
-    def __init__(self, api: SlackApi, channel: str, ts: str, key: str, text: str) -> None:
-        self.ts = ts
-        self.sent_text = text
-        self.began = time.monotonic()
-        self._api = api
-        self._channel = channel
-        self._key = key
+    api: SlackApi
+    channel: str
+    ts: str
+    key: str
+    sent_text: str
+    began: float = field(default_factory=time.monotonic, init=False)
 
     @classmethod
     async def start(
@@ -110,7 +110,7 @@ class SlackStream:
         is_accepted = await self._try_call(
             "chat.stopStream",
             chunks=_build_chunks(rest),
-            metadata=post_metadata(self._key),
+            metadata=post_metadata(self.key),
             blocks=blocks if follows and fits and blocks else None,
             session_status=session,
             claimed=claimed,
@@ -121,7 +121,7 @@ class SlackStream:
         """Call a method, and return whether the stream took it. A lost response counts as failed,
         because the edit that follows replaces the whole text."""
         try:
-            await self._api.call(method, channel=self._channel, ts=self.ts, **arguments)
+            await self.api.call(method, channel=self.channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
             if refused.error in client.STREAM_STOPPED:
                 raise StoppedByUser from None
@@ -493,11 +493,11 @@ _HOSTS = ("slack.com", "slack-edge.com", "slack-files.com")
 """The domains that may receive our token."""
 
 
+@dataclass(frozen=True, slots=True)
 class SlackFiles:
     """Downloads the files that people attach."""
 
-    def __init__(self, api: SlackApi) -> None:
-        self._api = api
+    api: SlackApi
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
         """Return a file's description and bytes. Return None if it is larger than
@@ -506,7 +506,7 @@ class SlackFiles:
         id, _, url = attachment.reference.partition(" ")
         if not url:
             # Forms, and events from channels shared with other companies, contain only the id.
-            info = (await self._api.call("files.info", file=id)).get("file", {})
+            info = (await self.api.call("files.info", file=id)).get("file", {})
             url = private_url(info)
             attachment = replace(
                 attachment,
@@ -516,7 +516,7 @@ class SlackFiles:
             )
         # Whatever address an event contains, only Slack's hosts and the configured API get our
         # token.
-        parts, api = urlsplit(url), urlsplit(self._api.base_url)
+        parts, api = urlsplit(url), urlsplit(self.api.base_url)
         if (parts.scheme, parts.netloc) != (api.scheme, api.netloc):
             host = parts.hostname or ""
             is_of_slack = any(host == name or host.endswith("." + name) for name in _HOSTS)
@@ -524,7 +524,7 @@ class SlackFiles:
                 return None
         if attachment.size > MAX_ATTACHMENT_BYTES:
             return None
-        async with self._api.download(url) as answer:
+        async with self.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
             if answer.status != 200 or page:  # without files:read Slack sends a login page
                 log.warning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bot.config.ponte_toml import QuickCommandConfig, in_language
@@ -31,46 +31,39 @@ _NOT_YOU = (
 )
 
 
+@dataclass
 class QuickCommandRegistry:
-    """The `QuickCommands` port. Without `run`, no command can be run.
+    """The `QuickCommands` port. Without `run_command`, none can be run.
 
     Without a registry in the file, any well-formed slug may be run. Its effect is unknown then, so
     the model asks a person first.
     """
 
-    def __init__(
-        self,
-        config: OperatorConfig,
-        is_named: IsNamed,
-        run: RunQuickCommand | None = None,
-        *,
-        policy: Policy | None = None,
-    ) -> None:
-        self._config = config
-        self._is_named = is_named
-        self._policy = policy
-        self._run = run
+    config: OperatorConfig
+    is_named: IsNamed
+    run_command: RunQuickCommand | None = None
+    policy: Policy | None = None
 
     def connect(self, run: RunQuickCommand | None) -> None:
         """Set how commands are run."""
-        self._run = run
+        self.run_command = run
 
     @property
     def everybodys(self) -> list[QuickCommand]:
         """The commands that are limited to no place and no person: those that a model may know."""
-        named = self._config.quick_commands.items()
+        named = self.config.quick_commands.items()
         return [
             _public_record(slug, each) for slug, each in named if not each.where and not each.by
         ]
 
     def asks_first(self, slug: str) -> bool:
         """Return whether a model's call needs a person's approval before it runs."""
-        command = self._config.quick_commands.get(slug)
+        command = self.config.quick_commands.get(slug)
         return command is None or command.effect != "read"
 
     async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
         commands = []
-        for slug, command in self._config.quick_commands.items():
+        for slug, command in self.config.quick_commands.items():
             if not _may_run_here(command, address):
                 continue
             try:
@@ -83,8 +76,8 @@ class QuickCommandRegistry:
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         check_slug(slug)  # also one that a model made up, before any card about it
-        command = self._config.quick_commands.get(slug)
-        if command is None and not self._config.quick_commands:
+        command = self.config.quick_commands.get(slug)
+        if command is None and not self.config.quick_commands:
             (await self._judge_right(person, address, slug)).raise_if_denied()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
@@ -100,7 +93,7 @@ class QuickCommandRegistry:
         return _public_record(slug, command)
 
     async def refuse(self, person: Person, address: Address, slug: str) -> NotAllowed | None:
-        command = self._config.quick_commands.get(slug)
+        command = self.config.quick_commands.get(slug)
         if command is None:
             return None
         if not _may_run_here(command, address):
@@ -110,8 +103,8 @@ class QuickCommandRegistry:
         return None
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
-        if self._run is not None:
-            return await self._run(ctx, slug, input)
+        if self.run_command is not None:
+            return await self.run_command(ctx, slug, input)
         raise ToolError(
             "Quick commands are not set up. The person who runs Ponte must set "
             "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",
@@ -119,14 +112,14 @@ class QuickCommandRegistry:
         )
 
     async def _judge_right(self, person: Person, address: Address, slug: str) -> Verdict:
-        if self._policy is None:
+        if self.policy is None:
             return Verdict(True)
-        return await self._policy.may(person, address, "command", slug)
+        return await self.policy.may(person, address, "command", slug)
 
     async def _is_theirs(
         self, command: QuickCommandConfig, person: Person, address: Address
     ) -> bool:
-        return not command.by or await self._is_named(person, address, frozenset(command.by))
+        return not command.by or await self.is_named(person, address, frozenset(command.by))
 
 
 def _may_run_here(command: QuickCommandConfig, address: Address) -> bool:

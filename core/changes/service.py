@@ -323,17 +323,17 @@ class Decisions:
         """Check that each change is as it was shown and that the person may approve it. Return the
         answer that shows a change of which they cannot have seen all."""
         replaced, now = list[str](), self.lifecycle.clock()
-        standings = list[Standing]()
+        checked = list[tuple[Change, DecisionRequest, Standing]]()
         for change, request in zip(changes, requests, strict=True):
             standing = await self._find_standing("approve", change, request)
             require(may_see(standing))
-            standings.append(standing)
+            checked.append((change, request, standing))
             is_shown = request.revision in (0, change.proposal.revision)
             if change.state != "open" or not is_shown or change.proposal.expires_at <= now:
                 replaced.append(f"`{change.id}`")
         if replaced:
             raise BadInput(_NOT_AS_SHOWN, ids=", ".join(replaced))
-        for change, request, standing in zip(changes, requests, standings, strict=True):
+        for change, request, standing in checked:
             require(judge_approval(standing))
             if (answer := await self._ask_to_read(change, request, standing)) is not None:
                 return answer

@@ -64,17 +64,16 @@ _ASK_AGAIN = "If you still want it, ask again."
 _DENIED = "{name} denied `{id}`: {title}. Reason: “{reason}”"
 
 
+@dataclass
 class OutgoingPosts:
     """The post journal of one notice (the port `PostJournal`), stored in the outbox."""
 
+    outbox: Outbox
+    outgoing: ApprovalNotice
+    check_ownership: Callable[[], None]
+    version: int = 0
+    """The version of the change that is about to be shown."""
     is_resumed = False
-
-    def __init__(self, outbox: Outbox, outgoing: ApprovalNotice, check: Callable[[], None]) -> None:
-        self.outgoing = outgoing
-        self.version = 0
-        """The version of the change that is about to be shown."""
-        self._outbox = outbox
-        self.check_ownership = check
 
     async def list_posts(self) -> Sequence[Post]:
         """Return the notice's post, if it has one that is posted, removed, or being posted."""
@@ -104,7 +103,7 @@ class OutgoingPosts:
     async def put(self, **values: Any) -> None:
         """Store the notice with these values changed."""
         self.outgoing = replace(self.outgoing, **values)
-        await self._outbox.put(self.outgoing)
+        await self.outbox.put(self.outgoing)
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from core.base import text
 from core.base.errors import NotAllowed, NotFound, PonteError
@@ -75,10 +75,12 @@ QUICK_COMMAND_TOOL = "quick-command"
 NEWER_MESSAGE_SECONDS = 10.0
 """Seconds after which a message is newer than a `stop`, which Slack may deliver minutes late. The
 clocks of Ponte and of a platform may differ by less."""
-_ACTIONS: dict[str, ChangeAction] = {
-    "approve": "approve", "change": "change", "deny": "deny", "undo": "undo",
-    "again": "again",
-}  # fmt: skip
+_WAITING = ("{count} request is waiting for you.", "{count} requests are waiting for you.")
+_MORE = ("{count} more request is waiting for you.", "{count} more requests are waiting for you.")
+_MORE_THERE = (
+    "{count} more request is waiting for you. Ask for it in a direct message.",
+    "{count} more requests are waiting for you. Ask for them in a direct message.",
+)
 _RESULT_THERE = "Its result is available only in the conversation where it was requested."
 _NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
 _CODE_LOST = (
@@ -433,22 +435,19 @@ class CommandService:
         if not changes:
             return say("No changes yet.")
         zone = self.people.budget.zone_of(message)
-        return "\n".join(
-            [say("Latest changes:"), *[await self._describe(c, zone) for c in changes]]
-        )
-
-    async def _describe(self, change: Change, zone: tzinfo) -> str:
-        """Return the line of a change in a list. The date and time are in `zone`."""
-        card, asker = await self.changes.views.card(change), change.proposal.asker
-        line = say(
-            "`{id}` {title}: {state}. Requested by {name}, {at}.",
-            id=card.id,
-            title=escape_markdown(card.title),
-            state=say(CARD_STATES[card.state]),
-            name=escape_markdown(clip_line(asker.name or asker.id)),
-            at=format_moment(datetime.fromtimestamp(change.proposal.created_at, zone)),
-        )
-        return f"- {line}"
+        lines = [say("Latest changes:")]
+        for change in changes:
+            asker, created_at = change.proposal.asker, change.proposal.created_at
+            line = say(
+                "`{id}` {title}: {state}. Requested by {name}, {at}.",
+                id=change.id,
+                title=escape_markdown(self.changes.views.builder.build_title(change)),
+                state=say(CARD_STATES[change.state]),
+                name=escape_markdown(clip_line(asker.name or asker.id)),
+                at=format_moment(datetime.fromtimestamp(created_at, zone)),
+            )
+            lines.append(f"- {line}")
+        return "\n".join(lines)
 
     async def _list_approvals(self, turn: Turn) -> Answer:
         """List the changes that the person can approve. Where nobody else reads, the oldest are
@@ -478,34 +477,14 @@ class CommandService:
                     drawn_version=one.version,
                 )
             )
-        paragraphs = []
-        if cards:
-            paragraphs.append(
-                plural(
-                    "{count} request is waiting for you.",
-                    "{count} requests are waiting for you.",
-                    len(requests),
-                )
-            )
         lines = [
             f"- {self._describe_request(change, person, here)}"
             for change in listed[len(cards) : MAX_LISTED_CHANGES]
         ]
-        paragraphs += ["\n".join(lines)] if lines else []
-        if more := len(requests) - len(cards) - len(lines):
-            paragraphs.append(
-                plural(
-                    "{count} more request is waiting for you.",
-                    "{count} more requests are waiting for you.",
-                    more,
-                )
-                if not here.is_shared
-                else plural(
-                    "{count} more request is waiting for you. Ask for it in a direct message.",
-                    "{count} more requests are waiting for you. Ask for them in a direct message.",
-                    more,
-                )
-            )
+        count = plural(*_WAITING, len(requests)) if cards else ""
+        more = len(requests) - len(cards) - len(lines)
+        rest = plural(*(_MORE_THERE if here.is_shared else _MORE), more) if more else ""
+        paragraphs = filter(None, [count, "\n".join(lines), rest])
         return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
@@ -548,7 +527,8 @@ class CommandService:
         if len(requests) > 1:
             answer = await decisions.approve_all(requests)
         else:
-            answer = await decisions.decide(_ACTIONS[command.name], requests[0])
+            action = cast(ChangeAction, command.name)
+            answer = await decisions.decide(action, requests[0])
         for request in requests:
             answer = await self._add_run_result(turn, answer, request.id)
         return answer

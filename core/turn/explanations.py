@@ -6,7 +6,7 @@ Addresses, causes of failures and names of packages are for administrators only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from core.base.errors import NotFound, ToolError
 from core.base.i18n import say
@@ -100,12 +100,12 @@ PART_NAMES = {
 def describe_parts(parts: Sequence[Health]) -> list[str]:
     """Return a line for each part that a member uses, as in `Code: available`."""
     states = {part.name: part.state for part in parts}
-    return [_describe_part(name, states) for name in PART_NAMES if name in states]
-
-
-def _describe_part(name: str, states: Mapping[str, str]) -> str:
-    line = "{name}: available" if states[name] == "on" else "{name}: not available"
-    if name == "nocodb" and states[name] == "off":
-        has_sample = states.get("sample") == "on"
-        line = "{name}: only sample tables" if has_sample else "{name}: none connected"
-    return say(line, name=say(PART_NAMES[name]))
+    lines = []
+    for name, label in PART_NAMES.items():
+        if name in states:
+            line = "{name}: available" if states[name] == "on" else "{name}: not available"
+            if name == "nocodb" and states[name] == "off":
+                has_sample = states.get("sample") == "on"
+                line = "{name}: only sample tables" if has_sample else "{name}: none connected"
+            lines.append(say(line, name=say(label)))
+    return lines

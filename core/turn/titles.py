@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -84,13 +84,13 @@ MAX_TITLE_SOURCE_CHARACTERS = 500
 TITLE_TIMEOUT_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
 class TitleMaker:
     """Makes titles. `model` of the turn answers, and the asker's allowances pay."""
 
-    def __init__(self, journal: Journal, budget: Budget, model: Model) -> None:
-        self._journal = journal
-        self._budget = budget
-        self._model = model
+    journal: Journal
+    budget: Budget
+    model: Model
 
     async def make_title(self, turn: Turn, answer: Answer, model: str) -> None:
         """Make and store the title of the turn's thread, unless it has one or was asked for one.
@@ -98,10 +98,10 @@ class TitleMaker:
         `model` is "" for the default. Failures and used-up allowances are only logged.
         """
         try:
-            if await self._journal.claim_title(turn.thread):
+            if await self.journal.claim_title(turn.thread):
                 async with asyncio.timeout(TITLE_TIMEOUT_SECONDS):
                     title = clean_title(await self._ask_model(turn, answer, model))
-                    await self._journal.set_title(turn.thread, title)
+                    await self.journal.set_title(turn.thread, title)
         except (PonteError, TimeoutError) as error:
             log.info(
                 "could not create a conversation title", error=str(error) or type(error).__name__
@@ -119,8 +119,8 @@ class TitleMaker:
             Item(kind="message", role="assistant", text=answered or "–"),
             Item(kind="message", role="user", text=TITLE_REQUEST),
         ]
-        name = model or self._model.name
-        payment = TitlePayment(self._budget, turn, name)
+        name = model or self.model.name
+        payment = TitlePayment(self.budget, turn, name)
         request = RoundRequest(
             thread=Thread(message.address.conversation, turn.thread),
             turn=turn.id,
@@ -134,7 +134,7 @@ class TitleMaker:
         )
         completed: RoundCompleted | None = None
         try:
-            async with aclosing(self._model.ask(request)) as events:
+            async with aclosing(self.model.ask(request)) as events:
                 async for event in events:
                     if isinstance(event, RoundCompleted):
                         completed = event

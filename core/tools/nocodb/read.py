@@ -244,13 +244,13 @@ def _join_rows(
     ]
 
 
+@dataclass(frozen=True, slots=True)
 class RowReader:
     """Reads the rows of a selection."""
 
-    def __init__(self, api: TableApi, *, max_rows: int = MAX_ROWS_READ) -> None:
-        self._api = api
-        self.max_rows = max_rows
-        """Rows that one call reads."""
+    api: TableApi
+    max_rows: int = MAX_ROWS_READ
+    """Rows that one call reads."""
 
     async def fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, *, number: int, size: int
@@ -270,7 +270,7 @@ class RowReader:
         total = (number - 1) * size + len(records)
         # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
-            total = await self._api.count_rows(selection.table.at, selection.where.v3)
+            total = await self.api.count_rows(selection.table.at, selection.where.v3)
         return SelectedRows(records, total)
 
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
@@ -295,7 +295,7 @@ class RowReader:
             if condition and condition.op == "notblank":
                 read = _among_ids(read, list(owned))
         for _ in range(READ_ATTEMPTS):
-            match_count = await self._api.count_rows(read.table.at, read.where.v3)
+            match_count = await self.api.count_rows(read.table.at, read.where.v3)
             most = min(match_count, self.max_rows)
             numbers = range(1, -(-most // MAX_PAGE_ROWS) + 1)
             pages = [await self._fetch_page(read, wish, n, MAX_PAGE_ROWS) for n in numbers]
@@ -342,7 +342,7 @@ class RowReader:
                 f"too many rows link to several in {link.title}: filter them, or ask the table "
                 f"{join.table.title} for its own rows"
             )
-        calls = (self._api.fetch_linked_rows(selection.table.at, link.id, id) for id in unlisted)
+        calls = (self.api.fetch_linked_rows(selection.table.at, link.id, id) for id in unlisted)
         for id, rows in zip(unlisted, await run_together(*calls), strict=True):
             ids[id] = [row.id for row in rows]
         wanted = list(dict.fromkeys(one for each in ids.values() for one in each))
@@ -361,7 +361,7 @@ class RowReader:
         """Return the linked rows that fit the filters on them: those of `ids`, if they are few."""
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
-        linked = RowSelection(join.table, conditions, "all", self._api.filters_rows)
+        linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
         keys = [each for each in join.table.fields if each.type == "ID"]
         first = [each for each in (join.table.display_field, *keys, join.back) if each]
         wish = ColumnChoice(tuple(dict.fromkeys((*first, *join.fields))))
@@ -396,12 +396,12 @@ class RowReader:
         sort = [*wish.sort, *(SortField(key) for key in keys if key not in sorted_fields)]
         try:
             query = PageQuery(ids, selection.where.v3, sort, number, size)
-            page = await self._api.fetch_page(table.at, query)
+            page = await self.api.fetch_page(table.at, query)
         except NocoError as error:
             if error.code == "bad_page":  # NocoDB's word for a page past the end
                 return RecordPage(())
             raise
-        check_titles(self._api, table, fields, page.records)
+        check_titles(self.api, table, fields, page.records)
         return page
 
 
