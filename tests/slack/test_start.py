@@ -82,8 +82,6 @@ async def test_a_connection_without_frames_is_failing(
 
 async def test_what_comes_while_it_stops_is_left_for_the_next(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
-        w.slack.deliveries.ack_limit = 60.0  # sent again when the connection ends
-        w.slack.deliveries.retry_delays = (0.1, 0.1, 0.1)
         await w.bot.slack.stop_intake()
         message = w.slack.say(w.alice, w.dm, "anybody?")
         await w.restart()
