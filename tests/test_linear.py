@@ -57,6 +57,7 @@ MAX_COST_IN_RICH_TEXTS = 5
 """No text costs more than so many texts of ordinary Markdown of the same length, sanitised."""
 SMALL_COST_IN_RICH_TEXTS = 0.5
 MEASUREMENTS = 4
+PIECE_CHARACTERS = 20
 TRUST = markdown.Trust(frozenset({"example.com"}))
 
 UNITS = [
@@ -102,10 +103,11 @@ PATTERNS = ("*a*a*a*a*b*", "*1*1*1*1*x", "*a.*2025", "a*r")
 
 
 def grow(said: str) -> str:
-    """Read an answer in small pieces."""
+    """Read an answer in pieces. Each one costs something for itself, so that very small ones cost
+    nearly as much as `MAX_COST_IN_RICH_TEXTS`, which is about the text."""
     growing = GrowingAnswer()
-    for at in range(0, len(said), 5):
-        growing.add(said[at : at + 5])
+    for at in range(0, len(said), PIECE_CHARACTERS):
+        growing.add(said[at : at + PIECE_CHARACTERS])
     growing.end()
     return growing.text
 
