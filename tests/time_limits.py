@@ -40,6 +40,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "core.tools.code.sandbox.process": ("FOLLOW_SECONDS", "LAST_OUTPUT_SECONDS"),
     "core.tools.nocodb.bridge": ("list_table_names.timeout",),
     "core.tools.nocodb.source": ("NOCODB_LOOK_TIMEOUT_SECONDS",),
+    "core.turn.manager": ("PLATFORM_SECONDS",),
     "core.turn.origins": ("CONFIRM_SECONDS",),
     "core.webhooks.intake": ("STORE_SECONDS",),
 }
