@@ -449,6 +449,7 @@ def render_markdown(text: str) -> str:
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             for table in super().__rich_console__(console, options):
                 if isinstance(table, Table):
+                    table.show_edge = False  # its edges are blank lines
                     yield from console.render(FittingTable(table), options.update(width=columns))
 
     class WideMarkdown(Markdown):

@@ -578,11 +578,11 @@ WRITTEN = [
     ("$$\n\\begin{aligned}\na &= b \\\\\nc\n\\end{aligned}\n$$",
      [" $$", " \\begin{aligned}", " a &= b \\\\", " c", " \\end{aligned}", " $$"]),
     ("$$\na\n- b\n$$\n\nx", [" $$", " a", " - b", " $$", "x"]),
-    ("| f |\n| - |\n| $a_1 \\ne b_1$ |", [" f", " ─────────────", r" $a_1 \ne b_1$"]),
+    ("| f |\n| - |\n| $a_1 \\ne b_1$ |", ["f", "─────────────", r"$a_1 \ne b_1$"]),
     ("![A cat](https://example.com/cat.png)", ["A cat (https://example.com/cat.png)"]),
     ("![](https://example.com/c.png)", ["(https://example.com/c.png)"]),
     ("[![b](https://e.com/b.png)](https://e.com)", ["b (https://e.com/b.png) (https://e.com)"]),
-    ("| a |\n| - |\n| ![p](https://e.com/p) |", [" a", f" {'─' * 19}", " p (https://e.com/p)"]),
+    ("| a |\n| - |\n| ![p](https://e.com/p) |", ["a", "─" * 19, "p (https://e.com/p)"]),
     ("See [it][1].\n\n[1]: https://example.com", ["See [it][1].", "", "[1]: https://example.com"]),
     ("At https://e.com/a, www.e.com or a@e.com.", ["At https://e.com/a, www.e.com or a@e.com."]),
     ("<https://e.com> [https://e.com/*a*](https://e.com/*a*)",
@@ -663,3 +663,9 @@ def screen_lines(written: str, columns: int = 80) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     return lines
+
+
+def test_one_blank_line_is_around_a_table() -> None:
+    drawing = render_markdown("Here:\n\n| A | B |\n|---|---|\n| 1 | x |\n\nThat is all.")
+    lines = [line.strip() for line in re.sub("\x1b[^m]*m", "", drawing).split("\n")]
+    assert lines == ["Here:", "", "A  B", "────", "1  x", "", "That is all."]
