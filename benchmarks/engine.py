@@ -23,10 +23,12 @@ from typing import Any
 import structlog
 
 from bot.engine import Engine
+from bot.stores import SCHEMA
 from core.domain.messages import Answer, Message, Post, Progress, encode_json
 from core.domain.ports import ToolSource
 from core.domain.records import Thread
 from core.journal.threads import FileThreadMap
+from core.store.database import SqliteDatabase
 from tests.fakes.choices import make_choices, make_message, open_engine
 from tests.fakes.models import EchoModel
 
@@ -159,14 +161,16 @@ async def thread_map() -> None:
     for size in (1_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "threads.db"
-            opened = await FileThreadMap.open(path)
+            database = await SqliteDatabase.open(Path(folder) / "ponte.db", SCHEMA)
+            opened = await FileThreadMap.open(path, database)
             await asyncio.to_thread(_fill, path, size)
             puts = [
-                await _measure_seconds(opened.put(Thread(f"slack:T1:C{n}", "x")))
+                await _measure_seconds(opened.link(Thread(f"slack:T1:C{n}", "x")))
                 for n in range(300)
             ]
             gets = [await _measure_seconds(opened.get(f"slack:T2:C{n}")) for n in range(300)]
             await opened.close()
+            await database.close()
         floor = await asyncio.to_thread(_bare_inserts, 300)
         _line(f"thread map put, {size:,} keys, p50", _p(puts, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
         _line(f"thread map get, {size:,} keys, p50", _p(gets, 50) * 1e3, _p(floor, 50) * 1e3, "ms")
@@ -213,8 +217,7 @@ def _bare(path: Path) -> sqlite3.Connection:
 
 def _fill(path: Path, size: int) -> None:
     connection = sqlite3.connect(path)
-    value = encode_json(Thread("slack:T1:C1", "0123456789abcdef", 0))
-    rows = ((f"slack:T2:C{n}", value) for n in range(size))
+    rows = ((f"slack:T2:C{n}", "0123456789abcdef") for n in range(size))
     connection.executemany("INSERT OR REPLACE INTO threads (key, value) VALUES (?, ?)", rows)
     connection.commit()
     connection.close()

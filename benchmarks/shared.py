@@ -216,10 +216,8 @@ def fill(url: str, count: int) -> None:
             f" repeat('x', 200), 'done', 0, extract(epoch FROM now()) {made}",
             "INSERT INTO conversations (conversation, thread, used_at)"
             f" SELECT 'web::F' || n, 'th' || n, 0 {made}",
-            "INSERT INTO threads (id, conversation, generation, started_at)"
-            f" SELECT 'th' || n, 'web::F' || n, 0, 0 {made}",
-            "INSERT INTO thread_map (conversation, record)"
-            f" SELECT 'web::F' || n, repeat('y', 200) {made}",
+            "INSERT INTO threads (id, conversation, generation, started_at, record)"
+            f" SELECT 'th' || n, 'web::F' || n, 0, 0, repeat('y', 200) {made}",
         ):
             connection.execute(statement.encode())
         connection.execute("ANALYZE")

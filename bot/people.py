@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -43,7 +43,7 @@ from core.people.page_accounts import (
 )
 from core.people.rules import OWNER_ID
 from core.store.database import Database
-from core.store.remembered import FORGOTTEN_ID, select_ids
+from core.store.remembered import select_ids
 
 if TYPE_CHECKING:
     from bot.engine import Engine
@@ -354,14 +354,6 @@ class PersonalDataService:
             await engine.conversations.files.discard(file)
         for thread in places.threads:
             await engine.assistant.forget(thread)
-        for conversation in places.shared:
-            if record := await engine.conversations.threads.get(conversation):
-                people = (FORGOTTEN_ID if one == who.key else one for one in record.participants)
-                bare = replace(record, remote="", container="", remote_upto=0)
-                await engine.conversations.threads.put(replace(bare, participants=tuple(people)))
-        for record in await engine.conversations.threads.items():
-            if record.id in places.decided_threads:
-                await engine.conversations.threads.put(replace(record, remote="", remote_upto=0))
 
     async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work`, which is tried again later if it fails now."""

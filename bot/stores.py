@@ -35,7 +35,6 @@ from core.journal.turn_rows import (
     PROGRESS_TABLE,
     REMOTES_TABLE,
     ROUNDS_TABLE,
-    THREAD_MAP_TABLE,
     THREADS_TABLE,
 )
 from core.money.budget import COUNTERS_TABLE, HOLDS_TABLE, SPENDINGS_TABLE, USAGE_TABLE
@@ -63,7 +62,7 @@ TABLES = (
     STEPS_TABLE, NOTES_TABLE, CONSENTS_TABLE, OUTBOX_TABLE, SCHEDULES_TABLE, SCHEDULE_RUNS_TABLE,
     PEOPLE_TABLE, API_TOKENS_TABLE, DIRECTORY_TABLE, ERASED_PEOPLE_TABLE, USAGE_TABLE,
     SPENDINGS_TABLE, COUNTERS_TABLE, HOLDS_TABLE, CONVERSATIONS_TABLE, THREADS_TABLE, REMOTES_TABLE,
-    AUDIT_KEYS_TABLE, THREAD_MAP_TABLE, KERNELS_TABLE, PROGRESS_TABLE, PIECES_TABLE,
+    AUDIT_KEYS_TABLE, KERNELS_TABLE, PROGRESS_TABLE, PIECES_TABLE,
     REMEMBERED_TABLE, AUDIT_TABLE, ENDED_SESSIONS_TABLE, PROCESSES_TABLE, LEASES_TABLE, PACES_TABLE,
     SECRETS_TABLE,
 )  # fmt: skip
@@ -84,6 +83,16 @@ MIGRATIONS = (
         "ALTER TABLE audit ADD COLUMN is_logged INTEGER NOT NULL DEFAULT 0;"
         "UPDATE audit SET is_logged = 1;"
         "CREATE INDEX audit_unlogged ON audit (id) WHERE is_logged = 0",
+    ),
+    Migration(  # a thread's record in its row; `FileThreadMap.open` moves those of `threads.db`
+        "db60c01b7d776897.9856e987058087f1",
+        "ALTER TABLE threads ADD COLUMN record TEXT NOT NULL DEFAULT ''",
+        "UPDATE threads SET record = thread_map.record FROM thread_map"
+        " WHERE threads.id = thread_map.record::json ->> 'id';"
+        "DROP TABLE thread_map;"
+        "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('ponte_begin'::regproc),"
+        " 'thread_map WHERE conversation = of_conversation', 'threads WHERE id = one.thread');"
+        " END $$",
     ),
 )
 """Changes since version 1."""
@@ -137,9 +146,8 @@ class Stores:
         """
         if keeps:
             await asyncio.to_thread(snapshot.snapshot_before_migration, home / "ponte.db", SCHEMA)
-        database, threads = await asyncio.gather(
-            SqliteDatabase.open(home / "ponte.db", SCHEMA), FileThreadMap.open(home / "threads.db")
-        )
+        database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
+        threads = await FileThreadMap.open(home / "threads.db", database)
         await database.write(erase_spare_remotes)
         await import_audit_files(database, home)
         files = FolderBytes(home / "files")

@@ -2,8 +2,8 @@
 
 The moment is that of one read transaction on `ponte.db`. Files are written before their rows and
 removed after them, so they are linked right after the transaction. If one is missing, its
-conversation was forgotten meanwhile, and a new moment is taken. `threads.db` is left out (see
-`bot/backup/backup.py`).
+conversation was forgotten meanwhile, and a new moment is taken. `threads.db` is left out: it
+can be lost.
 
 A backup shows one moment. Work that was unfinished then has most likely ended since: the message
 was answered, the proposal approved. Continuing it would do it a second time, so all of it is
@@ -641,6 +641,8 @@ async def _close_unfinished_work(
             for face in FACES:
                 if isinstance(face, ChatIntegration):
                     await face.prepare_restored(stores.database)
+        # Conversations on the model's server may have turns that the backup does not have.
+        await stores.database.write(lambda c: c.execute("UPDATE threads SET record = ''").close())
         await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
     finally:
         await stores.close()

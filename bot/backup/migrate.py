@@ -65,9 +65,6 @@ async def migrate(settings: Settings, home: Home) -> int:
                 ).close()
             )
             await theirs.peers.sweep()
-            for thread in await ours.threads.items():
-                if await theirs.threads.get(thread.conversation) is None:
-                    await theirs.threads.put(thread)
             ids = await ours.database.read(
                 lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
             )

@@ -150,25 +150,19 @@ class Inbox(Protocol):
 
 
 class ThreadMap(Protocol):
-    """A map from conversation key to Thread. It is a cache that can be rebuilt from the journal."""
+    """A map from conversation key to thread, and the records of the threads."""
 
     async def get(self, conversation: str) -> Thread | None:
-        """Return the thread of a conversation, or None."""
+        """Return the record of a conversation's thread, or None."""
 
     async def put(self, thread: Thread) -> None:
-        """Store the thread under its conversation."""
+        """Store the record, and the thread under its conversation."""
 
-    def put_step(self, thread: Thread) -> TransactionStep | None:
-        """Return the write of `put` as a step of the journal's transactions.
-
-        None if the map is stored elsewhere.
-        """
+    async def link(self, thread: Thread) -> None:
+        """Store the thread under its conversation, without its record."""
 
     async def delete(self, conversation: str) -> None:
         """Remove the conversation. A missing one is ignored."""
-
-    async def items(self) -> Sequence[Thread]:
-        """Return all stored threads."""
 
 
 class Files(Protocol):

@@ -126,7 +126,7 @@ class Turn:
     is_thread_new: bool = False
     """The thread was created at the begin of this attempt."""
     thread_record: Thread | None = None
-    """The record of the thread map, if the begin of this attempt read it."""
+    """The record of the thread; None if there is none yet."""
     needs: frozenset[Need] = frozenset()
     """The rights that somebody needs to read everything that the model has read in this turn. They
     are stored with each item that the model or a tool adds to the transcript."""
@@ -151,7 +151,7 @@ class TranscriptEntry:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The model's memory of one conversation: a small record in the thread map.
+    """The model's memory of one conversation: a small record in the row of the thread.
 
     `remote` is the current OpenAI conversation. `remote_upto` is the last turn (`seq`) of the
     transcript that it is known to contain completely. -1 means unknown: its end is read before it

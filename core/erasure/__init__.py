@@ -28,7 +28,7 @@ from core.domain.messages import (
     encode_json,
     remove_quotes_of,
 )
-from core.domain.records import FINAL_STATES
+from core.domain.records import FINAL_STATES, Thread
 from core.money import budget
 from core.store.database import (
     Database,
@@ -375,6 +375,7 @@ class SqlPersonalData(SqlStore):
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
             budget.settle_holds(connection, seq)
         _remove_from_other_texts(work)
+        _clear_records(work)
         # Objects on the model's server with the person's data are erased later. A shared
         # conversation continues in a new object on the server.
         sql = "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
@@ -634,6 +635,26 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         if text != item.text:
             bare = encode_json(replace(item, text=text))
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
+
+
+def _clear_records(work: _ErasureWork) -> None:
+    """Remove the person from the records of threads that stay, with the ids of the objects on the
+    model's server that are erased."""
+    sql = "SELECT id FROM threads WHERE conversation = ?"
+    shared = {
+        id
+        for conversation in work.places.shared
+        for id in select_values(work.connection, sql, conversation)
+    }
+    for id in sorted(shared.union(work.places.decided_threads)):
+        sql = "SELECT record FROM threads WHERE id = ?"
+        if text := select_value(work.connection, sql, id):
+            record = decode_json(Thread, text)
+            people = (FORGOTTEN_ID if p == work.who.key else p for p in record.participants)
+            container = "" if id in shared else record.container
+            bare = replace(record, remote="", remote_upto=0, container=container)
+            bare = replace(bare, participants=tuple(people))
+            _update(work, "UPDATE threads SET record = ? WHERE id = ?", encode_json(bare), id)
 
 
 def _find_items(

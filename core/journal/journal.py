@@ -583,6 +583,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         state=state,
         is_untouched=not row["thread"],
         is_thread_new=is_thread_new and own_thread == thread.id,
+        thread_record=threads.find_record(connection, own_thread),
     )
 
 

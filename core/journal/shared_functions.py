@@ -268,7 +268,7 @@ BEGIN
         'is_thread_new', one.thread = new_thread,
         'undelivered_reason', (SELECT reason FROM inbox WHERE conversation = of_conversation
             AND state = 'undeliverable' AND is_notified = 0 ORDER BY seq DESC LIMIT 1),
-        'record', (SELECT record FROM thread_map WHERE conversation = of_conversation));
+        'record', (SELECT record FROM threads WHERE id = one.thread));
 END $$;
 
 CREATE FUNCTION ponte_count(

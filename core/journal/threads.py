@@ -1,11 +1,11 @@
-"""Threads: the map from conversations to them, in `threads.db` (sqlitedict) or in a shared table,
-and the SQL for the current thread, its transcript, and objects on servers.
+"""Threads: their records, the map from conversations to them in `threads.db` (sqlitedict), and the
+SQL for the current thread, its transcript, and objects on servers.
 
-The map is a cache that can be rebuilt from the journal. Notes on sqlitedict:
+The record is in the thread's row. The map is a cache that can be lost. Notes on sqlitedict:
 
 - It opens SQLite with synchronous=OFF in every journal mode (its source, 2.1.0). This module sets
-  NORMAL after opening. Then a power cut may lose the last records, which the journal has, but does
-  not damage the file (sqlite.org/pragma.html#pragma_synchronous).
+  NORMAL after opening. Then a power cut may lose the last entries, but does not damage the file
+  (sqlite.org/pragma.html#pragma_synchronous).
 - With autocommit off, a refused write kills its thread and the caller waits forever (measured).
   With autocommit on, it raises.
 - Its calls block, so each one runs in a thread, with a timeout.
@@ -30,8 +30,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from core.base.errors import NotFound, NotStored
-from core.base.tasks import BoundedDict
 from core.base.text import fold_case, to_one_line, truncate
 from core.changes import ledger as changes
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Item, Message, decode_json, encode_json
@@ -50,6 +51,8 @@ from core.domain.records import (
     TranscriptEntry,
 )
 from core.store.database import (
+    ROWS_PER_TRANSACTION,
+    Database,
     SqlConnection,
     SqlRow,
     SqlStore,
@@ -60,46 +63,33 @@ from core.store.database import (
     transaction,
 )
 
+log = structlog.get_logger("store")
 T = TypeVar("T")
 THREAD_MAP_TIMEOUT_SECONDS = 10.0
 """Maximum seconds of one call. If another process has a lock, sqlite3 itself waits for 5 s."""
-MAX_CACHED_THREADS = 4096
-"""Maximum records kept in memory. That is safe because only this process writes the file."""
 
 
 class SqlThreadMap(SqlStore):
-    """The `ThreadMap` port over a table of a shared database. It keeps nothing in memory, because
-    other processes change the table."""
+    """The `ThreadMap` port over the tables alone, for a shared database."""
 
     async def get(self, conversation: str) -> Thread | None:
-        """Return the thread of a conversation, None if there is none. Raises NotStored."""
-        sql = "SELECT record FROM thread_map WHERE conversation = ?"
-        record = await self._database.read(
-            lambda c: select_value(c, sql, conversation), single=True
+        """Return the record of a conversation's current thread. Raises NotStored."""
+        current = "(SELECT thread FROM conversations WHERE conversation = ?)"
+        return await self._database.read(
+            lambda c: find_record(c, conversation, current), single=True
         )
-        return decode_json(Thread, record) if record else None
 
     async def put(self, thread: Thread) -> None:
-        """Store the thread of its conversation. Raises NotStored."""
-        await self._database.write(self.put_step(thread))
+        """Store the record in the row of its thread, and the thread in the map. Raises
+        NotStored."""
+        await self._database.write(store_record(thread))
+        await self.link(thread)
 
-    def put_step(self, thread: Thread) -> TransactionStep:
-        """Return the write of `put` as a step of a transaction of the same database."""
-        values = (thread.conversation, encode_json(thread))
-        sql = (
-            "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
-            " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record"
-        )
-        return lambda connection: connection.execute(sql, values).close()
+    async def link(self, thread: Thread) -> None:
+        """Do nothing: `conversations` has each current thread."""
 
     async def delete(self, conversation: str) -> None:
-        """Remove the thread of a conversation. Raises NotStored."""
-        await self._execute("DELETE FROM thread_map WHERE conversation = ?", conversation)
-
-    async def items(self) -> Sequence[Thread]:
-        """Return all threads. Raises NotStored."""
-        records = await self._select("SELECT record FROM thread_map ORDER BY conversation")
-        return [decode_json(Thread, record) for record in records]
+        """Do nothing: the rows of a forgotten conversation are deleted."""
 
     async def scrub(self) -> None:
         """Do nothing: the owner of the database scrubs it."""
@@ -108,50 +98,43 @@ class SqlThreadMap(SqlStore):
         """Do nothing: the owner of the database closes it."""
 
 
-class FileThreadMap:
-    """The `ThreadMap` port over the file `threads.db`, with recent records in memory."""
+class FileThreadMap(SqlThreadMap):
+    """The `ThreadMap` port with the map in the file `threads.db`: thread ids by conversation."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: Database) -> None:
+        super().__init__(database)
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
         self._map: Any = None
-        self._recent: BoundedDict[str, Thread] = BoundedDict(MAX_CACHED_THREADS)
 
     @classmethod
-    async def open(cls, path: Path) -> FileThreadMap:
+    async def open(cls, path: Path, database: Database) -> FileThreadMap:
         """Open or create the file. Raises NotStored."""
-        threads = cls(path)
+        threads = cls(path, database)
         await threads._run_in_thread(threads._open)
+        while await threads._move_old_records():
+            pass
         return threads
 
     async def get(self, conversation: str) -> Thread | None:
-        """Return the thread of a conversation, None if there is none. Raises NotStored."""
-        if recent := self._recent.get(conversation):
-            return recent
-        thread: Thread | None = await self._run_in_thread(lambda: self._map.get(conversation))
-        if thread:
-            self._recent[conversation] = thread
-        return thread
+        """Return the record of a conversation's thread in the map. Raises NotStored."""
+        id = await self._run_in_thread(lambda: self._map.get(conversation))
+        return await self._database.read(lambda c: find_record(c, id)) if id else None
 
-    async def put(self, thread: Thread) -> None:
-        """Store the thread of its conversation. Raises NotStored."""
-        key = thread.conversation
-        await self._change(key, lambda: self._map.__setitem__(key, thread))
-        self._recent[key] = thread
-
-    def put_step(self, thread: Thread) -> None:
-        """Return None: the file is not a part of the database."""
+    async def link(self, thread: Thread) -> None:
+        """Store the thread of its conversation. The map can be lost, so a failure is only
+        logged."""
+        try:
+            await self._run_in_thread(lambda: self._map.__setitem__(thread.conversation, thread.id))
+        except NotStored as error:
+            log.warning("could not save the thread", error=str(error))
 
     async def delete(self, conversation: str) -> None:
         """Remove the thread of a conversation. Raises NotStored."""
-        await self._change(conversation, lambda: self._map.pop(conversation, None))
-
-    async def items(self) -> Sequence[Thread]:
-        """Return all threads. Raises NotStored."""
-        return await self._run_in_thread(lambda: list(self._map.values()))
+        await self._run_in_thread(lambda: self._map.pop(conversation, None))
 
     async def scrub(self) -> None:
-        """Remove deleted and overwritten records from the file. Raises NotStored."""
+        """Remove deleted and overwritten entries from the file. Raises NotStored."""
         await self._run_in_thread(self._compact)
 
     async def close(self) -> None:
@@ -159,15 +142,19 @@ class FileThreadMap:
         await self._run_in_thread(lambda: self._map.close())
         self._thread.shutdown(wait=False)
 
-    async def _change(self, conversation: str, work: Callable[[], object]) -> None:
-        """Run a write, and drop the record from memory even if it fails or times out.
-
-        So the next `get` reads the file, which may or may not have been changed.
-        """
-        try:
-            await self._run_in_thread(work)
-        finally:
-            self._recent.pop(conversation, None)
+    async def _move_old_records(self) -> int:
+        """Move some records that Ponte 0.1.0 kept in the file into the rows of their threads.
+        Return how many. Raises NotStored."""
+        old = f"SELECT key, value FROM threads WHERE value LIKE '{{%' LIMIT {ROWS_PER_TRANSACTION}"  # noqa: S608
+        rows = await self._run_in_thread(lambda: list(self._map.conn.select(old)))
+        ids = {key: json.loads(record)["id"] for key, record in rows}
+        if rows:
+            # A start that was killed may have moved the record, and a turn may have changed it.
+            sql = "UPDATE threads SET record = ? WHERE id = ? AND record = ''"
+            values = [(record, ids[key]) for key, record in rows]
+            await self._database.write(lambda c: c.executemany(sql, values))
+            await self._run_in_thread(lambda: self._map.update(ids))
+        return len(rows)
 
     def _open(self) -> None:
         """Open the file with sqlitedict and set its pragmas. Blocking."""
@@ -180,15 +167,15 @@ class FileThreadMap:
             tablename="threads",
             autocommit=True,
             journal_mode="WAL",
-            encode=encode_json,
-            decode=lambda text: decode_json(Thread, text),
+            encode=str,
+            decode=str,
             outer_stack=False,
         )
         self._map.conn.execute("PRAGMA synchronous=NORMAL")
         self._map.conn.execute("PRAGMA secure_delete=ON")
 
     def _compact(self) -> None:
-        """Rewrite the file without deleted records, and empty its write-ahead log."""
+        """Rewrite the file without deleted entries, and empty its write-ahead log."""
         with closing(sqlite3.connect(self._path, isolation_level=None)) as beside:
             beside.execute("VACUUM")
             beside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -204,6 +191,20 @@ class FileThreadMap:
             raise NotStored(
                 "Cannot use {path}: {why}.", path=self._path, why=str(error) or "no answer"
             ) from error
+
+
+def store_record(thread: Thread) -> TransactionStep:
+    """Return a step that stores the record in the row of its thread, if there is one."""
+    values = (encode_json(thread), thread.id)
+    sql = "UPDATE threads SET record = ? WHERE id = ?"
+    return lambda connection: connection.execute(sql, values).close()
+
+
+def find_record(connection: SqlConnection, value: str, id: str = "?") -> Thread | None:
+    """Return the record of the thread with this id, None if there is none. `id` is an SQL
+    expression for the id of the thread that `value` leads to."""
+    record = select_value(connection, f"SELECT record FROM threads WHERE id = {id}", value)  # noqa: S608
+    return decode_json(Thread, record) if record else None
 
 
 MAX_LISTED_CONVERSATIONS = 500

@@ -204,7 +204,7 @@ THREADS_TABLE = TableDeclaration(
     name="threads",
     whose="conversation",
     not_exported=EXPORTED_ELSEWHERE,
-    contents="ids of threads, the model's title",
+    contents="ids of threads, the model's title, who takes part, ids on the model's server",
     kept="as `inbox`",
     columns=(
         text("id"),
@@ -214,6 +214,7 @@ THREADS_TABLE = TableDeclaration(
         count("has_outside_text"),  # 1: it contains text that its people did not write
         # The model's title; NULL until it is asked for one, which happens once.
         text("title", null=True),
+        text("record", default=""),  # a `Thread`, "" if there is none
     ),
     key=("id",),
     indexes=(Index("threads_conversation", "conversation"),),
@@ -237,17 +238,6 @@ REMOTES_TABLE = TableDeclaration(
     ),
     key=("kind", "id"),
     indexes=(Index("remotes_thread", "thread"), Index("remotes_erasure", "erasure", "erasure = 1")),
-)
-THREAD_MAP_TABLE = TableDeclaration(
-    name="thread_map",
-    whose="conversation",
-    shared=True,
-    not_exported="a cache of the transcript",
-    contents="Postgres: a cache of each thread with its participants",
-    kept="as `inbox`",
-    columns=(text("conversation"), text("record")),
-    key=("conversation",),
-    deleted_by=("conversation",),
 )
 PROGRESS_TABLE = TableDeclaration(
     name="progress",

@@ -207,7 +207,7 @@ class ToolContexts:
             turn.thread, turn.message.author.key, turn.seq
         )
         readable = await self.find_readable_part(turn, provenance, rights)
-        thread = await self.load_thread(turn, new=readable is not None)
+        thread = self.load_thread(turn, new=readable is not None)
 
         async def record_remote(remote: Remote) -> None:
             await self.stores.journal.record_remote(thread.id, remote)
@@ -224,13 +224,11 @@ class ToolContexts:
         )
         return replace(ctx, viewer=Viewer(rights))
 
-    async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
-        """Return the thread's record, or a new one if it is lost or belongs to an older thread or
-        generation. `new`: do not look for a record, because there is none yet."""
+    def load_thread(self, turn: Turn, new: bool = False) -> Thread:
+        """Return the thread's record, or a new one if there is none or the turn is to be `new`."""
+        if turn.thread_record and not new:
+            return turn.thread_record
         conversation = turn.message.address.conversation
-        record = None if new else turn.thread_record or await self.stores.threads.get(conversation)
-        if record and (record.id, record.generation) == (turn.thread, turn.generation):
-            return record
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
 
     async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
@@ -384,9 +382,7 @@ class Preparation:
         # For a message that is asked again, a new thread record makes the model's server start
         # without the earlier version of the message.
         is_new = not since or bool(message.replaced_turn)
-        thread = await contexts.load_thread(
-            run.turn, new=is_apart or (is_new and run.turn.attempt == 1)
-        )
+        thread = contexts.load_thread(run.turn, new=is_apart or (is_new and run.turn.attempt == 1))
         payment = TurnPayment(budget, run.turn, model, briefing_tokens, grant) if pays else None
         request = RoundRequest(
             thread,

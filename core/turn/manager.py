@@ -57,6 +57,7 @@ from core.domain.records import (
     Thread,
     TurnState,
 )
+from core.journal.threads import store_record
 from core.observability import metrics, tracing
 from core.turn.commands import CommandService
 from core.turn.context import LEFT_OUT, Preparation, Requeued
@@ -67,7 +68,6 @@ from core.turn.run import (
     TurnConfigs,
     TurnRun,
     claim_notices,
-    store_thread,
     until_stored,
 )
 from core.turn.titles import TitleMaker
@@ -311,14 +311,12 @@ class ConversationManager:
         """Record the answer with the key of its first post, and return it. If it cannot be stored,
         record and return an apology instead. The cost of the model's last round is recorded in both
         cases."""
-        # The thread's record is only a cache, so both can be stored at the same time.
-        record = self._changed_record(run)
+        step = None
+        if record := self._changed_record(run):
+            await self._threads.link(record)
+            step = store_record(record)
         key = run.reply.first_key if answer.parts else ""
         last = run.rounds.last if run.rounds else None
-        step = self._threads.put_step(record) if record else None
-        saving = None
-        if record and step is None:
-            saving = self.background_tasks.start(store_thread(self._threads, record))
         write = self._journal.record_answer
         try:
             await until_stored(lambda: write(run.turn, answer, last, key, step))
@@ -330,8 +328,6 @@ class ConversationManager:
             cost = replace(last, items=()) if last else None
             await until_stored(lambda: write(run.turn, apology, cost, key))
             answer = apology
-        if saving is not None:
-            await saving
         run.posts.key = key
         return answer
 

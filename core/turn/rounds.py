@@ -62,7 +62,7 @@ from core.people.audit import audit_step
 from core.tools.tool import cap_text, mark_posing, outcome_of_error, price_of_call
 from core.turn.context import ModelBriefing, ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
-from core.turn.run import Assistant, TurnRun, store_thread, until_stored
+from core.turn.run import Assistant, TurnRun, until_stored
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
@@ -579,7 +579,7 @@ class ToolCalls:
         if remote.kind == "container":
             transcript.thread = replace(transcript.thread, container=remote.id)
             if not transcript.briefing.is_apart:
-                await store_thread(stores.threads, transcript.thread)
+                await stores.threads.put(transcript.thread)
 
 
 class TurnTranscript:

@@ -20,8 +20,8 @@ from core.chat.reply import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.messages import ONE_REQUEST_PREFIX, Address, Message, Usage
-from core.domain.ports import Model, QuickCommands, Reply, ThreadMap, Tool
-from core.domain.records import ConversationArea, PlaceRights, Thread, Turn
+from core.domain.ports import Model, QuickCommands, Reply, Tool
+from core.domain.records import ConversationArea, PlaceRights, Turn
 from core.money.allowances import (
     ADMIN_NOTICE,
     PERSON_NOTICE,
@@ -93,15 +93,6 @@ async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
         return STORE_BACKOFF.seconds_after(failed)
 
     return await retry(write, NotStored, wait)
-
-
-async def store_thread(threads: ThreadMap, record: Thread) -> None:
-    """Store a thread's record. It is a cache of the journal, so a failure is only logged: after a
-    crash, a new remote conversation begins."""
-    try:
-        await threads.put(record)
-    except NotStored as error:
-        log.warning("could not save the thread", error=str(error))
 
 
 _TOKENS_AROUND_EACH = 100  # tokens of the request's format around each text

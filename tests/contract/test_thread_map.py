@@ -1,25 +1,35 @@
-"""The thread map: small records that outlive the process, and can be lost without harm."""
+"""The thread map: which thread a conversation has, and the records in the rows of the threads."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import pickle
+import re
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from dataclasses import replace
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from bot.stores import SCHEMA, Stores
 from core.base.errors import NotStored
-from core.domain.ports import ThreadMap
+from core.domain.messages import encode_json
 from core.domain.records import Remote, Thread
 from core.journal import threads as thread_map
-from core.journal.threads import FileThreadMap, SqlThreadMap
+from core.journal.threads import FileThreadMap, SqlThreadMap, store_record
+from core.store.database import Database, SqliteDatabase, select_values
+from core.store.postgres import PostgresDatabase
+from core.store.schema import Schema
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal_threads import talk
+from tests.contract.test_migrations import kill_at
+from tests.real.postgres import Postgres
 
 FULL = Thread(
     "slack:T1:C1",
@@ -35,10 +45,25 @@ FULL = Thread(
 
 
 @pytest.fixture
-async def threads(tmp_path: Path) -> AsyncIterator[FileThreadMap]:
-    threads = await FileThreadMap.open(tmp_path / "threads.db")
+async def threads(sqlite: Embedded) -> AsyncIterator[FileThreadMap]:
+    await add_thread(sqlite, FULL)
+    threads = await open_map(sqlite)
     yield threads
     await threads.close()
+
+
+async def open_map(engine: Embedded) -> FileThreadMap:
+    return await FileThreadMap.open(engine.home / "threads.db", engine.database)
+
+
+async def add_thread(engine: Embedded, thread: Thread) -> None:
+    """Store the row of a thread, as the first turn of its conversation does."""
+    await engine.database.write(
+        lambda c: c.execute(
+            "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, 0)",
+            (thread.id, thread.conversation, thread.generation),
+        ).close()
+    )
 
 
 @pytest.fixture
@@ -65,97 +90,97 @@ class Lock:
         self._connection.close()
 
 
-@pytest.fixture(params=["file", "table"], ids=["file", "postgres"])
-def stored_threads(request: pytest.FixtureRequest) -> ThreadMap:
-    """Every thread map passes the same suite; a new one is added here."""
-    if request.param == "file":
-        threads: ThreadMap = request.getfixturevalue("threads")
-        return threads
-    engine: Shared = request.getfixturevalue("on_postgres")
-    return SqlThreadMap(engine.database)
+async def test_a_record_comes_back_as_it_was(stores: Embedded) -> None:
+    shared = isinstance(stores, Shared)
+    threads = SqlThreadMap(stores.database) if shared else await open_map(stores)
+    journal = stores.journal
+    assert await threads.get("slack:T1:C1") is None
+    first = await journal.new_thread("slack:T1:C1")
+    assert await threads.get("slack:T1:C1") is None
+    full = replace(FULL, id=first.id, generation=first.generation)
+    await threads.put(full)
+    assert await threads.get("slack:T1:C1") == full
+    newer = await journal.new_thread("slack:T1:C1")
+    await threads.put(newer)
+    assert await threads.get("slack:T1:C1") == newer
+    other = await journal.new_thread("web:C1")
+    await threads.put(other)
+    await journal.forget("slack:T1:C1")
+    assert await threads.get("slack:T1:C1") is None, "its record is gone with the thread"
+    await threads.delete("slack:T1:C1")
+    await threads.delete("web:nowhere")
+    await threads.put(full)
+    assert await threads.get("slack:T1:C1") is None, "a turn that was late brings nothing back"
+    assert await threads.get("web:C1") == other
+    await threads.close()
 
 
-async def test_a_record_comes_back_as_it_was(stored_threads: ThreadMap) -> None:
-    assert await stored_threads.get(FULL.conversation) is None
-    await stored_threads.put(FULL)
-    assert await stored_threads.get(FULL.conversation) == FULL
-    newer = Thread(FULL.conversation, "t2")
-    await stored_threads.put(newer)
-    assert await stored_threads.get(FULL.conversation) == newer
-    await stored_threads.put(FULL)
-    await stored_threads.put(Thread("web:C1", "t3"))
-    assert sorted(thread.id for thread in await stored_threads.items()) == ["t1", "t3"]
-    await stored_threads.delete(FULL.conversation)
-    await stored_threads.delete("web:nowhere")
-    assert await stored_threads.get(FULL.conversation) is None
-    assert [thread.id for thread in await stored_threads.items()] == ["t3"]
+async def test_a_turn_begins_with_the_record_of_its_thread(stores: Embedded) -> None:
+    turn = await talk(stores, "hello")
+    assert turn.thread_record is None
+    record = Thread("web:C1", turn.thread, turn.generation, container="c")
+    await stores.database.write(store_record(record))
+    assert (await talk(stores, "and now?")).thread_record == record
 
 
-async def test_a_record_outlives_the_process_as_json(
-    threads: FileThreadMap, tmp_path: Path
-) -> None:
+async def test_the_map_outlives_the_process(threads: FileThreadMap, sqlite: Embedded) -> None:
     await threads.put(FULL)
-    heir = await FileThreadMap.open(tmp_path / "threads.db")
+    heir = await open_map(sqlite)
     assert await heir.get(FULL.conversation) == FULL
     await heir.close()
-    with closing(sqlite3.connect(tmp_path / "threads.db")) as connection:
-        key, value = connection.execute("SELECT * FROM threads").fetchone()
-    assert key == FULL.conversation
-    assert json.loads(value)["participants"] == list(FULL.participants)
+    assert read_map(sqlite.home) == {FULL.conversation: FULL.id}
+
+
+def read_map(home: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(home / "threads.db")) as connection:
+        return dict(connection.execute("SELECT key, value FROM threads").fetchall())
 
 
 async def test_a_power_cut_cannot_break_the_file(
-    connections: list[sqlite3.Connection], tmp_path: Path
+    connections: list[sqlite3.Connection], sqlite: Embedded
 ) -> None:
-    threads = await FileThreadMap.open(tmp_path / "threads.db")
-    await threads.put(FULL)
+    threads = await open_map(sqlite)
+    await threads.link(FULL)
     assert connections[-1].execute("PRAGMA synchronous").fetchone() == (1,)
     assert connections[-1].execute("PRAGMA journal_mode").fetchone() == ("wal",)
     await threads.close()
 
 
 @pytest.mark.usefixtures("connections")
-async def test_a_locked_file_is_told_and_works_afterwards(
-    threads: ThreadMap, tmp_path: Path
+async def test_a_locked_file_costs_an_entry_and_works_afterwards(
+    threads: FileThreadMap, sqlite: Embedded
 ) -> None:
     await threads.put(FULL)
-    lock = Lock(tmp_path / "threads.db")
-    for change in (threads.put(Thread("web:C1", "t2")), threads.delete(FULL.conversation)):
-        with pytest.raises(NotStored, match=r"Cannot use .*/threads\.db: database is locked"):
-            await change
+    lock = Lock(sqlite.home / "threads.db")
+    with capture_logs() as logs:
+        await threads.put(Thread("web:C1", "t2"))
+    (line,) = [entry["error"] for entry in logs if entry["event"] == "could not save the thread"]
+    assert re.fullmatch(r"Cannot use .*/threads\.db: database is locked\.", line)
+    with pytest.raises(NotStored, match=r"Cannot use .*/threads\.db: database is locked"):
+        await threads.delete(FULL.conversation)
     assert await threads.get(FULL.conversation) == FULL
     lock.release()
     await threads.put(Thread("web:C1", "t3"))
-    assert len(await threads.items()) == 2
+    assert read_map(sqlite.home) == {FULL.conversation: FULL.id, "web:C1": "t3"}
 
 
 async def test_a_change_that_does_not_answer_is_given_up(
-    threads: ThreadMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    threads: FileThreadMap, sqlite: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await threads.put(FULL)
-    lock = Lock(tmp_path / "threads.db")
+    lock = Lock(sqlite.home / "threads.db")
     with monkeypatch.context() as patch:
         patch.setattr(thread_map, "THREAD_MAP_TIMEOUT_SECONDS", 0.02)
         with pytest.raises(NotStored, match="no answer"):
-            await threads.put(Thread(FULL.conversation, "t2"))
+            await threads.delete(FULL.conversation)
     lock.release()
-    response = await threads.get(FULL.conversation)
-    assert response in (FULL, Thread(FULL.conversation, "t2"))
-    assert await threads.items() == [response]
-
-
-async def test_a_reader_beside_a_deletion_does_not_bring_it_back(tmp_path: Path) -> None:
-    threads = await FileThreadMap.open(tmp_path / "threads.db")
-    await threads.put(FULL)
-    await threads.close()
-    threads = await FileThreadMap.open(tmp_path / "threads.db")
-    await asyncio.gather(threads.get(FULL.conversation), threads.delete(FULL.conversation))
-    assert await threads.get(FULL.conversation) is None
-    await threads.close()
+    assert await threads.get(FULL.conversation) in (FULL, None)
 
 
 @pytest.mark.parametrize("bad", ["no database", "a folder", "nowhere"])
-async def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, bad: str) -> None:
+async def test_a_file_that_cannot_be_opened_is_told(
+    sqlite: Embedded, tmp_path: Path, bad: str
+) -> None:
     path = tmp_path / "threads.db"
     if bad == "no database":
         path.write_text("my diary " * 1000)
@@ -164,29 +189,22 @@ async def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, bad: str) ->
     else:
         path = tmp_path / "nowhere" / "threads.db"
     with pytest.raises(NotStored, match=r"Cannot use .*/threads\.db: "):
-        await FileThreadMap.open(path)
+        await FileThreadMap.open(path, sqlite.database)
 
 
-async def test_a_map_that_is_deleted_loses_nothing(stores: Embedded, tmp_path: Path) -> None:
-    path = tmp_path / "threads.db"
-    journal, threads = stores.journal, await FileThreadMap.open(path)
-    turn = await talk(stores, "hello")
-    await journal.forget("web:C2")
+async def test_a_map_that_is_deleted_loses_nothing(sqlite: Embedded) -> None:
+    journal, threads = sqlite.journal, await open_map(sqlite)
+    turn = await talk(sqlite, "hello")
     record = Thread("web:C1", turn.thread, turn.generation, remote="conv_1", remote_upto=turn.seq)
     await threads.put(record)
     await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
     await threads.close()
-    path.unlink()
-    threads = await FileThreadMap.open(path)
-    for thread in await journal.list_threads():
-        await threads.put(thread)
-    response = await threads.get("web:C1")
-    assert response
-    assert (response.id, response.generation) == (turn.thread, turn.generation)
-    assert [entry.item.text for entry in await journal.transcript(response.id)] == [
-        "hello",
-        "re: hello",
-    ]
+    (sqlite.home / "threads.db").unlink()
+    threads = await open_map(sqlite)
+    assert await threads.get("web:C1") is None
+    assert (await talk(sqlite, "and now?")).thread_record == record
+    await threads.link(record)
+    assert await threads.get("web:C1") == record
     await journal.forget("web:C1")
     assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
     await threads.close()
@@ -202,23 +220,134 @@ class Evil:
         return Path.touch, (self._path,)
 
 
-async def test_a_pickle_in_the_file_is_not_loaded(tmp_path: Path) -> None:
-    """sqlitedict's own decoder would run it; ours takes nothing but JSON."""
+async def test_a_pickle_in_the_file_is_not_loaded(sqlite: Embedded, tmp_path: Path) -> None:
+    """sqlitedict's own decoder would run it; ours takes nothing but text."""
     run = tmp_path / "run"
     pickle.loads(pickle.dumps(Evil(run)))
     assert run.exists(), "it bites where pickles are loaded"
     run.unlink()
-    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    threads = await open_map(sqlite)
     await threads.put(FULL)
     await threads.close()
     with closing(sqlite3.connect(tmp_path / "threads.db")) as db, db:
-        (table,) = [
-            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        ]
-        db.execute(f'UPDATE "{table}" SET value = ?', (pickle.dumps(Evil(run)),))
-    threads = await FileThreadMap.open(tmp_path / "threads.db")
-    with pytest.raises(NotStored):
-        await threads.get(FULL.conversation)
+        db.execute("UPDATE threads SET value = ?", (pickle.dumps(Evil(run)),))
+    threads = await open_map(sqlite)
+    assert await threads.get(FULL.conversation) is None
     await threads.close()
     assert not run.exists()
-    assert b"T1" in (tmp_path / "threads.db").read_bytes()
+
+
+OLD_LOOKUP = "thread_map WHERE conversation = of_conversation"
+OLD = Schema(
+    SCHEMA.tables.replace(",\n    record TEXT NOT NULL DEFAULT ''", ""),
+    SCHEMA.shared.replace("threads WHERE id = one.thread", OLD_LOOKUP).replace(
+        "CREATE UNLOGGED TABLE progress",
+        "CREATE TABLE thread_map ( conversation TEXT PRIMARY KEY, record TEXT NOT NULL );"
+        " CREATE UNLOGGED TABLE progress",
+    ),
+    SCHEMA.migrations[:-1],
+)
+"""The schema before threads had their records in their rows."""
+OLD_RECORDS = [FULL, Thread("web:C1", "t3", participants=("web:ana",))]
+
+
+def test_the_old_schema_is_that_of_the_migration() -> None:
+    assert OLD.fingerprint == SCHEMA.migrations[-1].fingerprint
+
+
+async def fill_old(database: Database, home: Path) -> None:
+    """Store the rows of threads without records."""
+    for thread in OLD_RECORDS:
+        await add_thread(Embedded(home, database), thread)
+
+
+async def make_old_home(home: Path) -> None:
+    database = await SqliteDatabase.open(home / "ponte.db", OLD)
+    await fill_old(database, home)
+    await database.close()
+    write_old_map(home)
+
+
+def write_old_map(home: Path) -> None:
+    """Write `threads.db` as Ponte 0.1.0 did."""
+    with closing(sqlite3.connect(home / "threads.db")) as connection, connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS threads (key TEXT PRIMARY KEY, value BLOB)")
+        sql = "REPLACE INTO threads (key, value) VALUES (?, ?)"
+        gone = Thread("web:gone", "t9")
+        for thread in (*OLD_RECORDS, gone):
+            connection.execute(sql, (thread.conversation, encode_json(thread)))
+
+
+async def read_records(home: Path) -> list[Thread | None]:
+    stores = await Stores.open_in_home(home)
+    try:
+        return [await stores.threads.get(thread.conversation) for thread in OLD_RECORDS]
+    finally:
+        await stores.close()
+
+
+@pytest.mark.slow
+def test_the_records_of_an_older_ponte_move_into_the_rows_also_after_a_kill_at_any_step(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "old").mkdir()
+    asyncio.run(make_old_home(tmp_path / "old"))
+    step, has_died, deaths = 0, True, 0
+    while has_died:
+        step += 1
+        home = tmp_path / str(step)
+        shutil.copytree(tmp_path / "old", home)
+
+        def upgrade(count: Callable[[], None], home: Path = home) -> None:
+            connect: Any = sqlite3.connect
+
+            def connect_and_count(*args: Any, **options: Any) -> sqlite3.Connection:
+                connection: sqlite3.Connection = connect(*args, **options)
+                connection.set_trace_callback(lambda _: count())
+                return connection
+
+            sqlite3.connect = connect_and_count  # type: ignore[assignment]
+            asyncio.run(read_records(home))
+
+        has_died = kill_at(step, upgrade)
+        deaths += has_died
+        assert asyncio.run(read_records(home)) == OLD_RECORDS, step
+        ids = {thread.conversation: thread.id for thread in OLD_RECORDS}
+        assert read_map(home) == {**ids, "web:gone": "t9"}, step
+    assert deaths > 20
+
+
+async def test_a_record_that_a_turn_stored_since_is_not_replaced_by_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread_map, "ROWS_PER_TRANSACTION", 1)
+    await make_old_home(tmp_path)
+    stores = await Stores.open_in_home(tmp_path)
+    newer = replace(FULL, remote="conv_2")
+    await stores.threads.put(newer)
+    await stores.close()
+    write_old_map(tmp_path)
+    assert await read_records(tmp_path) == [newer, OLD_RECORDS[1]]
+
+
+async def test_the_records_of_an_older_shared_database_move_into_the_rows(
+    real_postgres: Postgres, tmp_path: Path
+) -> None:
+    url = real_postgres.url(real_postgres.database())
+    database = await PostgresDatabase.open(url, OLD)
+    await fill_old(database, tmp_path)
+    ids = [(one.conversation, one.id) for one in OLD_RECORDS]
+    records = [(one.conversation, encode_json(one)) for one in OLD_RECORDS]
+    for sql, rows in (
+        ("INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, 0)", ids),
+        ("INSERT INTO thread_map (conversation, record) VALUES (?, ?)", records),
+    ):
+        await database.write(methodcaller("executemany", sql, rows))
+    await database.close()
+    database = await PostgresDatabase.open(url, SCHEMA)
+    threads = SqlThreadMap(database)
+    assert [await threads.get(one.conversation) for one in OLD_RECORDS] == OLD_RECORDS
+    sql = "SELECT prosrc FROM pg_proc WHERE proname = 'ponte_begin'"
+    (source,) = await database.read(lambda c: select_values(c, sql))
+    assert source.strip() in SCHEMA.shared
+    await database.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ from bot.home import Home
 from bot.settings import Settings
 from bot.stores import SCHEMA, Stores
 from core.base.errors import SettingsError
-from core.domain.records import Thread
-from core.journal.threads import FileThreadMap
 from core.store.database import SqliteDatabase
 from core.store.tables import Column
 from tests.real.postgres import Postgres
@@ -86,15 +85,16 @@ async def test_a_home_without_data_is_not_copied(nothing_set: None, tmp_path: Pa
 async def test_the_thread_of_each_conversation_arrives(
     nothing_set: None, real_postgres: Postgres, tmp_path: Path
 ) -> None:
-    await (await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)).close()
+    stores = await Stores.open_in_home(tmp_path)
+    first = await stores.journal.new_thread("web:main")
+    second = await stores.journal.new_thread("slack:T1:C1:1.5")
     threads = [
-        Thread("web:main", "t1", generation=2, remote="conv_1", remote_upto=7),
-        Thread("slack:T1:C1:1.5", "t2", level="chat", participants=("slack:T1:U1",)),
+        replace(first, remote="conv_1", remote_upto=7),
+        replace(second, level="chat", participants=("slack:T1:U1",)),
     ]
-    home = await FileThreadMap.open(tmp_path / "threads.db")
     for thread in threads:
-        await home.put(thread)
-    await home.close()
+        await stores.threads.put(thread)
+    await stores.close()
     url = real_postgres.url(real_postgres.database())
     settings = Settings(ponte_home=tmp_path, database_url=SecretStr(url))
     assert await migrate(settings, Home(tmp_path)) == 0
