@@ -432,7 +432,7 @@ def _describe_card(card: Card, most: int) -> list[str]:
         values = []
         for change in row.changes:
             sides = [_escape_cell(side, longest) for side in (change.before, change.after) if side]
-            if len(sides) > 1 and change.before != NO_VALUE:
+            if change.after == NO_VALUE:  # it is struck only where it goes away
                 sides[0] = f"~~{sides[0]}~~"
             values.append(f"{_escape_cell(change.field, longest)}: {' → '.join(sides)}")
         row_lines += [" · ".join(values)] if values else []

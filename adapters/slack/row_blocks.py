@@ -158,13 +158,15 @@ def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Jso
 
 
 def _render_change(change: FieldChange | None, characters: int | None) -> list[Json]:
-    """Return the old value crossed out and the new one; only one if the row has only one."""
+    """Return the old value and the new one in bold; only one if the row has only one. The old one
+    is struck where it goes away."""
     if change is None:
         return [_raw(NO_VALUE)]
     if change.before is None or change.after is None:
         return [_text(change.value or NO_VALUE, {}, characters)]
-    struck = {} if change.before == NO_VALUE else _STRUCK
-    before, after = (_text(change.before, struck, characters), _text(change.after, {}, characters))
+    styles = (_STRUCK, {}) if change.after == NO_VALUE else ({}, _BOLD)
+    sides = zip((change.before, change.after), styles, strict=True)
+    before, after = (_text(side, style, characters) for side, style in sides)
     return [before, _raw(" → "), after]
 
 

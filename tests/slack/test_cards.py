@@ -246,3 +246,22 @@ async def test_the_home_tab_lists_the_ten_newest_changes() -> None:
         "• `abc009` Order &lt;9&gt; of x[.]test (waiting for approval)",
     ]
     assert len(lines) == 10
+
+
+def test_a_value_is_struck_only_where_it_goes_away() -> None:
+    rows = (
+        card_row(
+            {"Name": "Ann", "City": "Lisbon", "Due": "1"},
+            {"Name": "Ann", "City": "Porto", "Due": None},
+        ),
+    )
+    card = Card("abc234", "proposal", "Change a row", "", rows, ("approve",))
+    elements = [
+        (element["text"], element.get("style"))
+        for block in card_blocks(card)
+        if block["type"] == "rich_text"
+        for element in block["elements"][0]["elements"]
+    ]
+    assert ("Lisbon", None) in elements
+    assert ("Porto", {"bold": True}) in elements
+    assert ("1", {"strike": True}) in elements
