@@ -117,6 +117,8 @@ async def test_only_a_rule_that_needs_the_asker_waits_for_their_status(bot_home:
         directory.silent, directory.questions = [MEMBER], []
         form = await changes.views.find_form(f"{cards[0].id}.1", OTHER, here)
         assert [field.label for field in form.fields] == ["Paid"]
+        listing = await says(crm.ponte, "changes", "k9", OTHER, thread="tU1")
+        assert listing.text.count("waiting for approval") == 2
         denial = DecisionRequest(cards[0].id, 91, BOSS, here, is_click=True, revision=1)
         await changes.decisions.decide("deny", denial)
         assert set(directory.questions) == {BOSS, OTHER}
