@@ -124,8 +124,12 @@ class FileThreadMap(SqlThreadMap):
     async def link(self, thread: Thread) -> None:
         """Store the thread of its conversation. The map can be lost, so a failure is only
         logged."""
+        key, id = thread.conversation, thread.id
         try:
-            await self._run_in_thread(lambda: self._map.__setitem__(thread.conversation, thread.id))
+            # Most turns change the record alone, and need no commit here.
+            await self._run_in_thread(
+                lambda: self._map.get(key) == id or self._map.update({key: id})
+            )
         except NotStored as error:
             log.warning("could not save the thread", error=str(error))
 

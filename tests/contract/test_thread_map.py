@@ -351,3 +351,17 @@ async def test_the_records_of_an_older_shared_database_move_into_the_rows(
     (source,) = await database.read(lambda c: select_values(c, sql))
     assert source.strip() in SCHEMA.shared
     await database.close()
+
+
+async def test_a_thread_that_the_map_has_is_not_written_again(
+    threads: FileThreadMap, sqlite: Embedded
+) -> None:
+    await threads.put(FULL)
+    lock = Lock(sqlite.home / "threads.db")
+    with capture_logs() as logs:
+        await threads.put(replace(FULL, remote_upto=8))
+    lock.release()
+    assert logs == []
+    record = await threads.get(FULL.conversation)
+    assert record is not None
+    assert record.remote_upto == 8
