@@ -315,13 +315,13 @@ class Preparation:
         if look_up is None or not run.origin.has_profile:
             return rights, before, ()
         command = run.parsed.command
-        is_quick = command is not None and command.name == "quick-command"
+        reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not turn.items
         # An edit is too late for a turn that has done something, a deletion for a decision, too.
         decides = grammar.is_decision(before)
         is_late_decision = decides and not turn.is_untouched
         try:
-            message, missing = await look_up(before, may_refer and (run.is_for_model or is_quick))
+            message, missing = await look_up(before, may_refer and reads_context)
         except PostRemoved:
             if not is_late_decision:
                 raise
@@ -350,23 +350,19 @@ class Preparation:
         instructions = config.instructions
         if run.settings.instructions:
             instructions += f"\n\n{run.settings.instructions}"
+        # A refused message does not wait for the download of its files.
+        if run.turn.items or message.attachments:
+            await budget.reserve(run.turn)
+        is_recorded = bool(run.turn.items)  # by an earlier attempt
+        items, notes = ((), ()) if is_recorded else await self._read_message(message)
         # The demo model costs nothing.
         pays = budget.bounds_calls and assistant.model.level != "demo"
         briefing_tokens = count_briefing_tokens(instructions + preface, tools) if pays else 0
         grant: Grant | None = None
         counts: Sequence[AllowanceCount] = ()
-        notes: Sequence[str] = ()
-        # A refused message does not wait for the download of its files.
-        if run.turn.items or message.attachments:
-            await budget.reserve(run.turn)
-        if run.turn.items:  # an earlier attempt has recorded the message
+        if is_recorded:
             provenance = await journal.provenance(run.turn.thread, message.author.key, run.turn.seq)
         else:
-            cleaned_text = await text.run_off_loop(text.clean_text, message.text)
-            files, missing = await contexts.fetch_attachments(message)
-            if message.attachments:
-                notes = await describe_unread(message, files, missing, contexts.stores.files)
-            items = build_items(replace(message, text=cleaned_text), files, missing)
             call = budget.model_call(1, model, briefing_tokens) if pays else None
             reserve = await budget.make_reservation(run.turn, call)
             recorded = await journal.record_user_message(run.turn, items, reserve, pays=pays)
@@ -400,6 +396,16 @@ class Preparation:
             request, tools, trust, outside, is_apart, readable, payment, counts, notes
         )
 
+    async def _read_message(self, message: Message) -> tuple[Sequence[Item], Sequence[str]]:
+        """Return the items of a message with its files, and sentences about files that cannot be
+        read."""
+        contexts, notes = self.assistant.contexts, list[str]()
+        cleaned_text = await text.run_off_loop(text.clean_text, message.text)
+        files, missing = await contexts.fetch_attachments(message)
+        if message.attachments:
+            notes = await describe_unread(message, files, missing, contexts.stores.files)
+        return build_items(replace(message, text=cleaned_text), files, missing), notes
+
     async def disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
         """Return the answer with its text split into posts. Links are restricted if the thread
         contains text from outside, or if a command made the text. Links that Ponte's own code wrote
@@ -415,7 +421,7 @@ class Preparation:
             outside, trust = await find_trust(
                 run, await journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
-        if not outside and run.is_for_model:
+        if not (outside or run.parsed.command or run.parsed.error):
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
         placed = tuple(replace(each, text=trust.sanitize(each.text)) for each in answer.placed)

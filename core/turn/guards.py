@@ -48,10 +48,10 @@ class Guards:
     def used_up(self) -> str:
         """The sentence for the person if the model wanted more calls than the turn may make; else
         ""."""
-        limits = self.run.config.limits
-        if self._list_calls(is_costly=True)[limits.costly :]:
+        limits, calls = self.run.config.limits, self._list_calls()
+        if calls and self._list_calls(is_costly=True)[limits.costly :]:
             return say(COSTLY_CALLS_USED_UP_NOTE, count=limits.costly)
-        if self._list_calls()[limits.total :]:
+        if calls[limits.total :]:
             return say(CALLS_USED_UP_NOTE, count=limits.total)
         return ""
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -303,8 +304,8 @@ class ConversationManager:
             empty = say("The model returned an empty answer. Ask again.")
             return Answer(empty).with_notes(notes)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
-        due = await claim_notices(self._people.budget, run, briefing)
         unread = [*briefing.notes, *rounds.describe_unread()]
+        due = await claim_notices(self._people.budget, run, briefing)
         return answer.with_notes([*unread, *left_out, *due, *notes])
 
     async def _store_answer(self, run: TurnRun, answer: Answer) -> Answer:
@@ -319,15 +320,14 @@ class ConversationManager:
         last = run.rounds.last if run.rounds else None
         write = self._journal.record_answer
         try:
-            await until_stored(lambda: write(run.turn, answer, last, key, step))
+            await until_stored(partial(write, run.turn, answer, last, key, step))
         except Exception as error:
             if isinstance(error, PonteError) and not isinstance(error, Unstorable):
                 raise
             log.exception("could not store an answer")
-            apology = _plain_apology(Unstorable())
+            answer = _plain_apology(Unstorable())
             cost = replace(last, items=()) if last else None
-            await until_stored(lambda: write(run.turn, apology, cost, key))
-            answer = apology
+            await until_stored(partial(write, run.turn, answer, cost, key))
         run.posts.key = key
         return answer
 

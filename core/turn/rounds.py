@@ -112,7 +112,6 @@ class Rounds:
         self.transcript = TurnTranscript(run, briefing)
         tools = {tool.spec.name: tool for tool in briefing.tools}
         self.calls = ToolCalls(
-            run,
             Guards(run, tools, people, self.transcript.items),
             self.transcript,
             assistant.contexts,
@@ -162,9 +161,9 @@ class Rounds:
         """Return the answer. If proposals wait for a person, it consists of their cards, and the
         model's text is left out."""
         transcript, paying = self.transcript, self.briefing.payment
-        cards, files = await self.cards(), transcript.files()
+        cards, used_up = await self.cards(), self.calls.guards.used_up
+        files = transcript.files()
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
-        used_up = self.calls.guards.used_up
         if waiting:
             notes = [describe_proposals(len(waiting)), used_up and f"_{used_up}_"]
             return Answer("\n\n".join(filter(None, notes)), cards=cards, files=files)
@@ -365,18 +364,16 @@ class ToolCalls:
 
     def __init__(
         self,
-        run: TurnRun,
         guards: Guards,
         transcript: TurnTranscript,
         contexts: ToolContexts,
         proposals: Proposals,
     ) -> None:
-        self._run = run
         self.guards = guards
         self._transcript = transcript
         self._contexts = contexts
         self._proposals = proposals
-        self._earlier_calls = {call.call_id: call for call in run.turn.calls}
+        self._earlier_calls = {call.call_id: call for call in guards.run.turn.calls}
         self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_TOOL_CALLS)
         self._running_elsewhere: set[str] = set()
         self._codes: dict[str, str] = {}
@@ -439,7 +436,9 @@ class ToolCalls:
         else:
             async with self._parallel_calls:
                 if call.call_id not in self._started:
-                    await self._contexts.stores.journal.record_call_start(self._run.turn, call)
+                    await self._contexts.stores.journal.record_call_start(
+                        self.guards.run.turn, call
+                    )
                 with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
                     outcome = await self._check_and_run(call)
                     span.note("ponte.tool.outcome", outcome.status)
@@ -471,10 +470,10 @@ class ToolCalls:
         the same transaction."""
         journal, line = self._contexts.stores.journal, NO_STEP
         if call.call_id in self.guards.rules and outcome.status != "proposed":
-            message, facts = self._run.turn.message, self._describe_run(call, outcome.status)
+            message, facts = self.guards.run.turn.message, self._describe_run(call, outcome.status)
             line = audit_step("tool-run", message.author, message.address, **facts)
         await until_stored(
-            lambda: journal.record_call_end(self._run.turn, call.call_id, outcome, line)
+            lambda: journal.record_call_end(self.guards.run.turn, call.call_id, outcome, line)
         )
 
     def _describe_run(self, call: ToolCall, outcome: str) -> dict[str, str]:
@@ -491,7 +490,10 @@ class ToolCalls:
             outcome = await self._run_tool(tool, call)
         except (asyncio.CancelledError, PostRemoved, Superseded):  # the call gets no record
             if call.effect in COSTLY_EFFECTS:
-                message, facts = self._run.turn.message, self._describe_run(call, "interrupted")
+                message, facts = (
+                    self.guards.run.turn.message,
+                    self._describe_run(call, "interrupted"),
+                )
                 audit = self.guards.people.audit
                 audit.note("tool-run", message.author, message.address, **facts)
             raise
@@ -514,7 +516,7 @@ class ToolCalls:
         somebody needs to read it. A write only proposes, so that reading is the right."""
         right = RIGHT_OF_EFFECT[call.effect]
         needs = {("tool", call.name), ("read" if right == "propose" else right,)}
-        viewer = Viewer(self._run.rights, needs)
+        viewer = Viewer(self.guards.run.rights, needs)
         if tool.progress_text:
             await self._transcript.show(say(tool.progress_text))
         try:
@@ -531,7 +533,7 @@ class ToolCalls:
             log.info("tool call refused", tool=call.name, code=error.code)
             self._codes[call.call_id] = error.code
             if error.code in REFUSALS:
-                self.guards.people.note_refused_turn(self._run.turn.message, error)
+                self.guards.people.note_refused_turn(self.guards.run.turn.message, error)
             outcome = cap_text(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise
@@ -546,7 +548,7 @@ class ToolCalls:
         call that begins to run in another system is cancelled if the turn is being stopped."""
         transcript, briefing = self._transcript, self._transcript.briefing
         ctx = self._contexts.make_context(
-            self._run.turn,
+            self.guards.run.turn,
             transcript.thread,
             call,
             self._transcript.show,

@@ -368,11 +368,6 @@ class TurnRun:
     """The model's side of the turn; None until the model is asked."""
 
     @property
-    def is_for_model(self) -> bool:
-        """True if the message goes to the model, because it is not a command."""
-        return self.parsed.command is None and self.parsed.error is None
-
-    @property
     def visible_text(self) -> str:
         """The text of the answer that the person sees so far."""
         return self.rounds.transcript.visible_text if self.rounds else ""
