@@ -118,15 +118,15 @@ async def test_no_text_is_shown_before_its_response_is_recorded(
     assert [progress.text for progress in reply.shown][-1] == "Hello."
 
 
-@pytest.mark.parametrize("fails", ["split", "put"])
+@pytest.mark.parametrize("fails", ["split", "link"])
 async def test_what_was_said_is_not_asked_for_again_where_it_could_not_be_split_or_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     """The turn breaks between the model's last word and its record: that word was paid for."""
-    model, errors = EchoModel(), {"split": RuntimeError(), "put": NotStored()}
+    model, errors = EchoModel(), {"split": RuntimeError(), "link": NotStored()}
     async with _bot(tmp_path, model) as (engine, reply):
         threads = engine.conversations.threads
-        put = threads.put
+        link = threads.link
 
         def fail_once(name: str) -> None:
             if name == fails and (error := errors.pop(name, None)):
@@ -137,11 +137,11 @@ async def test_what_was_said_is_not_asked_for_again_where_it_could_not_be_split_
             return (text,)
 
         async def remember(thread: Thread) -> None:
-            fail_once("put")
-            await put(thread)
+            fail_once("link")
+            await link(thread)
 
         monkeypatch.setattr(reply, "split", split)
-        monkeypatch.setattr(threads, "put", remember)
+        monkeypatch.setattr(threads, "link", remember)
         answer = await _answer(engine)
     assert (answer.text, fails in errors) == ("You said: go", False)
     assert len(model.asks) == 1
