@@ -3,9 +3,9 @@ without it, with the same lines in the audit log.
 
 Each command runs in copies of one data folder. In each, the bot dies at another commit of the
 event: just before it, so that what happened since the commit before is there. On Postgres, where a
-start takes longer, it dies just after each commit of the ledger. `PONTE_STORM`, as in `make storm`,
-adds all moments of all commits on both engines, also of those with which every turn begins and ends
-(`test_kill_model.py`).
+start takes longer, it dies just after each decision and each result. `PONTE_STORM`, as in `make
+storm`, adds all moments of all commits on both engines, also of those with which every turn begins
+and ends (`test_kill_model.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ MOMENTS = ("before", "inside", "after") if IS_STORM else ("before",)
 OF_EVERY_TURN = ("SqlInbox.accept", "Journal.begin", "Journal.end_turn")
 COUNTING = () if IS_STORM else ("--uncounted", *OF_EVERY_TURN)
 POSTGRES_MOMENTS = MOMENTS if IS_STORM else ("after",)
-ON_POSTGRES = () if IS_STORM else ("--counted", "SqlLedger.")
+CARD_IS_DRAWN = "SqlLedger.record_drawn"
+ON_POSTGRES = () if IS_STORM else ("--counted", "SqlLedger.", "--uncounted", CARD_IS_DRAWN)
 MAX_COMMITS = 40
 
 
