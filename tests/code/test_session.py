@@ -283,7 +283,11 @@ async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Ker
 
 @pytest.mark.slow
 @one_sandbox
-async def test_a_flood_is_ended_and_a_lot_is_cut(session: KernelSession) -> None:
+async def test_a_flood_is_ended_and_a_lot_is_cut(
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Endless output is read until this limit ends it.
+    monkeypatch.setattr("core.tools.code.sandbox.process.LAST_OUTPUT_SECONDS", 0.05)
     ran = await run(session, "print('x' * 2_000_000)")
     assert (len(ran.printed), ran.left_out) == (
         1 << 20,
