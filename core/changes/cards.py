@@ -11,7 +11,7 @@ from typing import Any
 
 from core.base.errors import BadInput, Expired
 from core.base.i18n import LANGUAGE, plural, say, use_locale
-from core.base.markdown import defang, show_reason
+from core.base.markdown import defang, escape_markdown, make_inert, show_reason
 from core.base.text import clean_text, clip_line, is_secret_name, make_code_block
 from core.changes.approval import Approval
 from core.changes.card_rows import read_rows
@@ -66,6 +66,11 @@ _APPROVED = "Approved by {name}."
 _ALLOWED = "Approved automatically, as set in ponte.toml."
 _UNDO_BY = "Requested by {name}."
 _UNDONE_BY = "Undone by {name}."
+MAX_WRITTEN_ROWS = 3
+"""Rows that the answer to a decision names."""
+MAX_WRITTEN_CHARACTERS = 200
+"""Characters about each of them."""
+_ADDED, _DELETED = "Added: {row}", "Deleted: {row}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,19 @@ class CardBuilder:
         restored = [row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)]
         order = {id: n for n, id in enumerate(names)}
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
+
+    def list_written(self, change: Change, undo: Change | None = None) -> list[str]:
+        """Return an item of Markdown for each of the first rows that the change, or its `undo`, has
+        written. They hold values of the table, so they are for people who see the card, and are not
+        for a model."""
+        written = undo or change
+        if written.state != "done" or not self.kind(change).can_be_undone or written.is_erased:
+            return []
+        rows = self._build_rows(change, undo)
+        lines = list(map(_describe_written, rows[:MAX_WRITTEN_ROWS]))
+        if lines and (more := len(written.rows) - len(lines)):
+            lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
+        return [f"- {line}" for line in lines]
 
     def build_title(self, change: Change) -> str:
         """Return what the change does, as one line."""
@@ -205,6 +223,17 @@ class CardBuilder:
         elif change.has_lapsed and change.written_steps and not change.undone_by:
             sentences.append(describe_lapse())
         return sentences
+
+
+def _describe_written(row: Mapping[str, Any]) -> str:
+    """Return the name of a row with its new values, or that it was added or deleted, as Markdown
+    in which no platform links or mentions anything."""
+    pairs = ((each["field"], each["after"] or each["before"]) for each in row["changes"])
+    name, values = row["name"], ", ".join(map(" ".join, pairs))
+    is_update = None not in (row["before"], row["after"])
+    words = f"{name}: {values}" if is_update else name or values
+    words = escape_markdown(make_inert(clip_line(words, MAX_WRITTEN_CHARACTERS)))
+    return words if is_update else say(_DELETED if row["before"] else _ADDED, row=words)
 
 
 def _describe_request(
@@ -516,8 +545,16 @@ class ChangeViews:
         answer = await self.build_answer([words, note], [change], decision)
         # A card says itself how to undo it.
         if not answer.cards and self.builder.is_undoable(change):
-            return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
-        return answer
+            answer = replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
+        return self.add_written(answer, change)
+
+    def add_written(self, answer: Answer, change: Change, undo: Change | None = None) -> Answer:
+        """Return an answer without a card with the rows that the change, or its `undo`, has
+        written. People elsewhere may not see them, so a private answer has none."""
+        if answer.cards or answer.is_private:
+            return answer
+        lines = self.builder.list_written(change, undo)
+        return replace(answer, text="\n".join([answer.text, *lines]))
 
     async def build_answer(
         self, words: Sequence[str], changes: Sequence[Change], decision: DecisionRequest

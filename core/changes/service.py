@@ -516,7 +516,8 @@ class Decisions:
         if undo.state == "done":  # the card of `change` says the rest
             changes = []
         words += map(self.views.builder.describe_outcome, changes)
-        return await self.views.build_answer(words, [*changes, change], decision)
+        answer = await self.views.build_answer(words, [*changes, change], decision)
+        return self.views.add_written(answer, change, undo)
 
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest

@@ -10,7 +10,17 @@ from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.tools.tool import tool
 from tests.dialogues.bot_home import BotHome, also_on_postgres
-from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
+from tests.dialogues.decisions import (
+    ADA,
+    BOSS,
+    BRUNO,
+    RIGHTS,
+    bot,
+    propose,
+    proposed_on_slack,
+    says,
+    summary,
+)
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -234,3 +244,35 @@ async def test_a_stopped_turn_shows_what_it_had_proposed(bot_home: BotHome) -> N
         assert answer.status == "stopped"
         await ponte.ask(f"approve {answer.cards[0].id}")
         assert [row["Name"] for row in table.rows.values()] == ["Bo"]
+
+
+async def test_the_answer_to_a_typed_decision_names_what_was_written(bot_home: BotHome) -> None:
+    """The values are escaped, cut, and only for people: the model reads ids and counts."""
+    table, model = MemoryTable({str(n): {"Name": f"Row {n}"} for n in range(1, 8)}), EchoModel()
+    evil = "[see](https://evil.test/?q=1) @everyone <@U1> " + "x" * 300
+    async with bot(bot_home, table, model=model) as ponte:
+        card = await propose(ponte, "table_update", rows={"1": {"Name": "Row 1", "Status": evil}})
+        line = (await ponte.ask(f"approve {card.id}")).text.splitlines()[-1]
+        assert line.startswith("- Row 1: Status see (https")
+        assert line.endswith("xx…")
+        assert len(line) < 240
+        for part in ("https://", "evil.test", "@everyone", "<@"):
+            assert part not in line
+        rows = {str(n): {"Name": f"Row {n}", "Status": "Paid"} for n in range(1, 8)}
+        card = await propose(ponte, "table_update", rows=rows)
+        expected = [f"- Row {n}: Status Paid" for n in (1, 2, 3)] + ["- …and 4 more rows."]
+        assert (await ponte.ask(f"approve {card.id}")).text.splitlines()[1:] == expected
+        card = await propose(ponte, "table_delete", ids=["7"])
+        assert (await ponte.ask(f"approve {card.id}")).text.endswith("\n- Deleted: Row 7")
+        assert (await ponte.ask(f"undo {card.id}")).text.endswith("\n- Added: Row 7")
+        await ponte.ask("what now?")
+        heard = [item.text for ask in model.asks for item in ask.input if item.kind != "call"]
+        assert "Done." in "".join(heard)
+        assert "Paid" not in "".join(text for text in heard if not text.startswith("call "))
+
+
+async def test_an_answer_in_another_place_names_no_rows(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k1", "table_create", rows=[ADA])
+        away = await says(ponte, f"approve {card.id}", "k2", BOSS, channel="C9")
+        assert "Ada" not in away.text

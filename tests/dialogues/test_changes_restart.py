@@ -95,7 +95,8 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: Bot
 
     async with bot(bot_home, table, model=EchoModel(gate=count)) as ponte:
         text = f"Approved by Ana. Done. To undo it, type `undo {card.id}`."
-        assert (await ponte.wait_for_answer(receipt)).text == text
+        rows = "- Added: one\n- Added: two\n- Added: three"
+        assert (await ponte.wait_for_answer(receipt)).text == f"{text}\n{rows}"
         assert (await ponte.wait_for_answer(waiting)).text == "You said: and now?"
     assert rows_when_asked == [3] or bot_home.database
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]

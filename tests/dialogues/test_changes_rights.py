@@ -172,7 +172,7 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
         answer = await ponte.ask_message(click)
         assert [(c.id, c.kind, c.state) for c in answer.cards] == [(card.id, "change", "done")]
         reply = await says(ponte, f"approve {card.id}", "k3")
-        hint = f" To undo it, type `undo {card.id}`."  # a clicked card has a button for it
+        hint = f" To undo it, type `undo {card.id}`.\n- Added: Ada"  # a clicked card shows both
         assert (reply.text, reply.cards) == (answer.text + hint, ())
         assert await ponte.ask_message(click) == answer, "the same event again"
         undone = await says(ponte, f"undo {card.id}", "k4", clicked=True)

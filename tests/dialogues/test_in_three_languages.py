@@ -39,9 +39,9 @@ EXPECTED = {
     ),
 }  # fmt: skip
 UNDO = {
-    "en": ("undo", r"Undone \(`\w{6}`\)\."),
-    "pt-BR": ("desfazer", r"Alteração desfeita \(`\w{6}`\)\."),
-    "fr": ("annuler", r"Modification annulée \(`\w{6}`\)\."),
+    "en": ("undo", r"Undone \(`\w{6}`\)\.\n- Deleted: Ada"),
+    "pt-BR": ("desfazer", r"Alteração desfeita \(`\w{6}`\)\.\n- Exclusão: Ada"),
+    "fr": ("annuler", r"Modification annulée \(`\w{6}`\)\.\n- Suppression\u00a0: Ada"),
 }
 CHANGED = {
     "en": "Value: – → Nov 18, 2026 · Status: Lead → Won",
@@ -72,7 +72,7 @@ async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -
         assert (await ask_in_language(ponte, f"{approve} {card.id}")).text.startswith(outcome)
         assert (await ask_in_language(ponte, usage)).text.startswith(usages)
         undone = await ask_in_language(ponte, f"{UNDO[locale][0]} {card.id}")
-        assert re.fullmatch(UNDO[locale][1], undone.text), "one sentence"
+        assert re.fullmatch(UNDO[locale][1], undone.text), "one sentence and the row"
         assert (await ask_in_language(ponte, f"{approve} zzzzz2")).text == missing
         assert (await ask_in_language(ponte, forget)).text.startswith(memory)
         again = await ponte.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
