@@ -18,7 +18,7 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 
-from adapters.slack import change_form, events, render
+from adapters.slack import events, forms, render
 from adapters.slack.client import FAILURES, InDoubt
 from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
 from adapters.slack.intake import SlackLocations
@@ -188,8 +188,8 @@ class SlackHandlers:
     def register(self, app: AsyncApp) -> None:
         """Register these handlers with Bolt."""
         app.command(QUICK_COMMAND)(self.on_command)
-        app.shortcut(render.ASK_FORM)(self.on_shortcut)
-        app.shortcut(render.QUICK_COMMAND_FORM)(self.on_shortcut)
+        app.shortcut(forms.ASK_FORM)(self.on_shortcut)
+        app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
         others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION})"
         card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
@@ -223,9 +223,9 @@ class SlackHandlers:
             with use_locale(interaction.locale):
                 if typed_command and chosen:
                     missing = _find_missing(chosen, typed_command) if typed_command.input else ""
-                    view = render.inputs_form(chosen, _memory(place), missing)
+                    view = forms.inputs_form(chosen, _memory(place), missing)
                 else:
-                    view = render.quick_command_form(list(commands.values()), "", _memory(place))
+                    view = forms.quick_command_form(list(commands.values()), "", _memory(place))
                 words = await self._open_form(command["trigger_id"], view)
             if not words:  # else `show_form` notifies, which acknowledges the command
                 await ack()
@@ -266,12 +266,12 @@ class SlackHandlers:
                 "files": files,
             }
             with use_locale(interaction.locale):
-                if shortcut["callback_id"] == render.ASK_FORM:
-                    view = render.ask_form(memory)
+                if shortcut["callback_id"] == forms.ASK_FORM:
+                    view = forms.ask_form(memory)
                 else:
                     commands = await self._find_quick_commands(interaction)
                     # A field of this form contains the text.
-                    view = render.quick_command_form(
+                    view = forms.quick_command_form(
                         list(commands.values()), text, memory | {"about": ""}
                     )
                 return await self._open_form(shortcut["trigger_id"], view)
@@ -281,8 +281,8 @@ class SlackHandlers:
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         """Handle a submitted form. An error is shown under one of its fields."""
-        view, values = body["view"], render.read_form_values(body["view"])
-        memory = render.read_form_memory(view)
+        view, values = body["view"], forms.read_form_values(body["view"])
+        memory = forms.read_form_memory(view)
         place = SlackPlace(
             body["user"]["id"],
             self._home_of(body),
@@ -292,10 +292,10 @@ class SlackHandlers:
         )
         inputs = [block["block_id"] for block in view["blocks"] if block["type"] == "input"]
         field = next(iter(inputs), "")  # where `notify` shows an error
-        is_reason = view["callback_id"] == render.REASON_FORM
+        is_reason = view["callback_id"] == forms.REASON_FORM
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
-        is_change = view["callback_id"] == change_form.CHANGE_FORM
+        is_change = view["callback_id"] == forms.CHANGE_FORM
         # The forms of a card are answered on the card, as a click.
         is_on_card = is_change or is_reason
         source = Source(memory["ts"], place.thread, "card") if is_on_card else None
@@ -304,14 +304,14 @@ class SlackHandlers:
             place, key, ack, lambda words: ack(**_field_error(field, words)), source, notices
         )
         if is_change:
-            new_values = change_form.read_new_values(view)
+            new_values = forms.read_new_values(view)
             await self.interactions.submit_form(
                 interaction, memory["press"], new_values, SLACK_FORM_SECONDS
             )
             return
         if is_reason:
             request = InteractionRequest(f"deny {memory['press']} {values.get(field, '')}")
-        elif view["callback_id"] == render.ASK_FORM:
+        elif view["callback_id"] == forms.ASK_FORM:
             by = str(memory.get("by") or "?")
             name = self.workspace.directory.cached_member(by).name or by
             quote = Quote(
@@ -321,7 +321,7 @@ class SlackHandlers:
                 reference=str(memory.get("ts", "")),
             )
             request = InteractionRequest(
-                values.get(render.QUESTION_BLOCK, ""),
+                values.get(forms.QUESTION_BLOCK, ""),
                 context=(quote,),
                 files=tuple(
                     Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
@@ -348,7 +348,7 @@ class SlackHandlers:
         )
         pressed = f"{action['action_id']}:{action['action_ts']}"
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
-        if action["action_id"] == change_form.CHANGE_FORM:
+        if action["action_id"] == forms.CHANGE_FORM:
             memory = _memory(place) | {"ts": ts, "press": action["value"]}
             await self._show_change_form(ack, body["trigger_id"], place, memory)
             return
@@ -381,7 +381,7 @@ class SlackHandlers:
             words = form
         else:
             with use_locale(interaction.locale):
-                view = change_form.build_change_form(form, memory)
+                view = forms.build_change_form(form, memory)
                 words = await self._open_form(trigger, view, FORM_LATE)
         if words:
             await interaction.notify(words)
@@ -398,7 +398,7 @@ class SlackHandlers:
 
         async def show() -> str:
             with use_locale(interaction.locale):
-                view = render.reason_form(_memory(place) | {"ts": ts, "press": press_id})
+                view = forms.reason_form(_memory(place) | {"ts": ts, "press": press_id})
                 return await self._open_form(trigger, view, _TYPE_REASON)
 
         await self.interactions.show_form(interaction, show)
@@ -430,31 +430,31 @@ class SlackHandlers:
     ) -> tuple[TypedCommand, Payload | None, str]:
         """Return the quick command of a form, a response that asks for more or shows an error, and
         the field under which an error belongs."""
-        memory = render.read_form_memory(view)
-        slug = str(memory.get("slug") or values.get(render.SLUG_BLOCK, "")).strip().lower()
+        memory = forms.read_form_memory(view)
+        slug = str(memory.get("slug") or values.get(forms.SLUG_BLOCK, "")).strip().lower()
         inputs: Any
-        if view["callback_id"] == render.INPUTS_FORM:
+        if view["callback_id"] == forms.INPUTS_FORM:
             inputs = {
-                name.removeprefix(render.FIELD_PREFIX): value for name, value in values.items()
+                name.removeprefix(forms.FIELD_PREFIX): value for name, value in values.items()
             }
-            field = next(iter(values), render.FIELD_PREFIX)
+            field = next(iter(values), forms.FIELD_PREFIX)
         else:
-            inputs, field = values.get(render.INPUT_BLOCK, ""), render.INPUT_BLOCK
+            inputs, field = values.get(forms.INPUT_BLOCK, ""), forms.INPUT_BLOCK
         # Parsed from text, as if it had been typed, so that the same rules apply to both.
         command_words = TypedCommand("quick-command", slug=slug, input=inputs)
         typed_command = _parse_quick_command(render_command(command_words))
         if typed_command is None or typed_command.slug != slug:
             error = UnknownCommand("Quick command `{slug}` not found.", slug=slug)
-            response = _field_error(render.SLUG_BLOCK, error.words())
-            return TypedCommand("quick-command"), response, render.SLUG_BLOCK
+            response = _field_error(forms.SLUG_BLOCK, error.words())
+            return TypedCommand("quick-command"), response, forms.SLUG_BLOCK
         command = commands.get(typed_command.slug)
         missing = _find_missing(command, typed_command)
         if not missing:
             return typed_command, None, field
-        if command is None or view["callback_id"] == render.INPUTS_FORM:
+        if command is None or view["callback_id"] == forms.INPUTS_FORM:
             return typed_command, _field_error(field, missing), field
         # The command has inputs of its own, so a form with a field for each takes this one's place.
-        form = render.inputs_form(command, memory, missing if inputs else "")
+        form = forms.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 
     async def _open_form(self, trigger: str, view: Payload, words: str = _TYPE_IT) -> str:

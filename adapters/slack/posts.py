@@ -15,8 +15,9 @@ from adapters.slack.client import InDoubt, SlackApi, SlackRefused
 from adapters.slack.data_blocks import has_data
 from adapters.slack.events import private_url
 from adapters.slack.presence import Workspace
-from adapters.slack.render import Json
-from adapters.slack.row_blocks import has_table, without_tables
+from adapters.slack.render import Json, PostContent
+from adapters.slack.row_blocks import has_table
+from core.base.text import MAX_CHARACTER_SIZE, MIN_PART_CHARACTERS, split_text
 from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Card, File, ReplyTo
 from core.domain.ports import Files
 
@@ -212,8 +213,8 @@ class PostLookup:
 class SlackPosts:
     """Posts and edits the parts of an answer in one thread (`thread` "" for a channel's top level).
 
-    If Slack finds a message too long, Ponte first shortens the text beside the blocks. Then it
-    sends plain sections, and then several messages. No answer is dropped because of its length.
+    If Slack refuses the whole message, Ponte sends it without tables and charts, then as plain
+    sections, and then as several messages. No answer is dropped because of its length.
     """
 
     def __init__(self, lookup: PostLookup) -> None:
@@ -222,9 +223,7 @@ class SlackPosts:
         self._workspace = lookup.workspace
         self._api = lookup.workspace.api
 
-    async def make(
-        self, key: str, body: Json, part: str, cards: tuple[Card, ...], grows: bool
-    ) -> Json:
+    async def make(self, key: str, content: PostContent, grows: bool) -> Json:
         """Post a part of an answer, and return the response of chat.postMessage.
 
         `grows` means that more text follows, so text that is too long for one message waits until
@@ -232,16 +231,16 @@ class SlackPosts:
         """
         response: Json = {}
 
-        async def post(variant: Json) -> None:
+        async def post(body: Json) -> None:
             nonlocal response
-            response = await self._post_one(key, variant)
+            response = await self._post_one(key, body)
 
-        rest = await self._in_some_variant(post, body, part, cards, grows)
-        await self._post_rest(str(response["ts"]), rest, cards, frozenset())
+        rest = await self._send(post, content, grows)
+        await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
         return response
 
     async def post_privately(
-        self, user: str, thread: str, body: Json, part: str, *, refusal: bool = False
+        self, user: str, thread: str, content: PostContent, *, refusal: bool = False
     ) -> str:
         """Post a message that only `user` sees. Return its time stamp, or "" if Slack gave none.
 
@@ -252,58 +251,55 @@ class SlackPosts:
         if refusal:
             await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
-        async def post(variant: Json) -> None:
+        async def post(body: Json) -> None:
             response = await self._api.call(
                 "chat.postEphemeral",
                 channel=self._lookup.channel,
                 user=user,
                 thread_ts=thread or None,
-                **variant,
+                **body,
             )
             responses.append(response)
 
         # If the text was divided, the first piece is sent now, and these are the others.
-        for piece in await self._in_some_variant(post, body, part):
-            await post(render.plain_message(piece))
+        for piece in await self._send(post, content):
+            await post(PostContent(piece).build_plain())
         return str(responses[0].get("message_ts", ""))
 
-    async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
+    async def respond(self, url: str, kind: str, content: PostContent) -> bool:
         """Post to a `response_url`, and return whether Slack accepted any form of the message.
         Raises InDoubt."""
-        for variant in _list_variants(body, part, ()):
-            if await self._api.respond(url, variant | {"response_type": kind}):
+        for body in _list_forms(content, self._workspace.flags):
+            if await self._api.respond(url, body | {"response_type": kind}):
                 return True
         return False
 
-    async def edit(
-        self, ts: str, body: Json, part: str, cards: tuple[Card, ...], grows: bool, **arguments: Any
-    ) -> None:
+    async def edit(self, ts: str, content: PostContent, grows: bool, **arguments: Any) -> None:
         """Replace the content of the post `ts`. If its text is too long and more text follows
         (`grows`), the edit is skipped.
 
         Further arguments go to chat.update. Raises the errors of `SlackApi.call`.
         """
 
-        async def update(variant: Json) -> None:
+        async def update(body: Json) -> None:
             await self._api.call(
-                "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **variant
+                "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **body
             )
             arguments.pop("claimed", None)  # the first form that was sent has used the place up
 
         try:
-            rest = await self._in_some_variant(update, body, part, cards, grows)
+            rest = await self._send(update, content, grows)
         except SlackRefused as refused:
             if grows and refused.error in client.MESSAGE_TOO_LONG:
                 return
             raise
-        await self._post_rest(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
+        existing_keys = await self._lookup.keys() if rest else frozenset()
+        await self._post_rest(ts, rest, content.cards, existing_keys)
 
-    async def _in_some_variant(
+    async def _send(
         self,
         send: Callable[[Json], Awaitable[None]],
-        body: Json,
-        part: str,
-        cards: tuple[Card, ...] = (),
+        content: PostContent,
         grows: bool = False,
     ) -> tuple[str, ...]:
         """Send the message in the first form that Slack accepts. Return the rest of the text, which
@@ -311,50 +307,39 @@ class SlackPosts:
 
         Raises SlackRefused if Slack accepts no form.
         """
-        most = self._workspace.part
-        if has_data(body["blocks"]) and not self._workspace.flags.is_on("data"):
-            body = body | {"blocks": render.message_content(part, cards)["blocks"]}
-        if not self._workspace.flags.is_on("tables"):
-            body = body | {"blocks": without_tables(body["blocks"])}
+        flags, most = self._workspace.flags, self._workspace.part
         last_refusal: SlackRefused | None = None
-        for variant, limit, rest in _attempts(body, part, cards, grows, most):
-            # Slack refused these blocks already; only a form with other blocks can succeed.
-            if (
-                last_refusal
-                and last_refusal.error in client.SHAPE_REFUSED
-                and variant["blocks"] == body["blocks"]
-            ):
-                continue
+        for body, limit, rest in _list_attempts(content, flags, grows, most):
+            features = _list_features(body["blocks"])
             try:
-                await send(variant)
-                for feature in _features(variant["blocks"]):
-                    self._workspace.flags.note_success(feature)
+                await send(body)
+            except SlackRefused as refused:
+                last_refusal = refused
+                if refused.error in client.SHAPE_REFUSED:
+                    for feature in features:
+                        flags.note_refusal(feature, refused.error)
+                elif refused.error not in client.MESSAGE_TOO_LONG:
+                    raise
+            else:
+                for feature in features:
+                    flags.note_success(feature)
                 self._workspace.part = min(most, limit)  # later answers begin with this size
                 return rest
-            except SlackRefused as error:
-                last_refusal = error
-                for feature in _features(variant["blocks"]):
-                    if error.error in client.SHAPE_REFUSED:
-                        self._workspace.flags.note_refusal(feature, error.error)
-                if error.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
-                    raise
         raise last_refusal or ValueError("nothing to post")
 
     async def _post_rest(
         self, ts: str, rest: tuple[str, ...], cards: tuple[Card, ...], existing_keys: frozenset[str]
     ) -> None:
-        """Post the rest of a text in further messages. Their keys contain the first message's time
-        stamp, so that a retry posts none of them twice.
+        """Post the rest of a text in further messages, with the cards below all of it. Their keys
+        contain the first message's time stamp, so that a retry posts none of them twice.
 
         `existing_keys` are the keys of existing posts.
         """
         for number, piece in enumerate(rest, 1):
             key = f"{self._lookup.turn}:{ts}+{number}"
             if key not in existing_keys:
-                body = render.plain_message(piece)
-                if number == len(rest) and cards:  # cards are below all of the text
-                    body = render.message_content(piece, cards)
-                await self._post_one(key, body)
+                content = PostContent(piece, cards if number == len(rest) else ())
+                await self._post_one(key, content.build_plain())
 
     async def _post_one(self, key: str, body: Json) -> Json:
         """Post one message with its key in the metadata."""
@@ -413,35 +398,29 @@ async def replace_card_in_post(
 
     Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """
-    post = await fetch_post(workspace, channel, ts, thread)
-    blocks = render.replace_card(post.get("blocks") or [], card)
-    if blocks is None:
-        return False
-    if not workspace.flags.is_on("tables"):
-        blocks = without_tables(blocks)
+    post, flags = await fetch_post(workspace, channel, ts, thread), workspace.flags
     text = str(post.get("text") or render.card_text(card))
-    plain = without_tables(blocks)
-    variants = [(blocks, render.MESSAGE_TEXT_BYTES), (blocks, render.SHORT_TEXT_BYTES)]
-    variants += [(plain, render.SHORT_TEXT_BYTES)] if plain != blocks else []
-    for variant, limit in variants:
+    for tables, text_bytes in (
+        (flags.is_on("tables"), render.MESSAGE_TEXT_BYTES),
+        (False, render.SHORT_TEXT_BYTES),
+    ):
+        blocks = render.replace_card(post.get("blocks") or [], card, tables)
+        if blocks is None:
+            return False
         try:
             await workspace.api.call(
                 "chat.update",
                 channel=channel,
                 ts=ts,
-                blocks=variant,
-                text=render.cut_escaped(text, limit),
+                blocks=blocks,
+                text=render.cut_escaped(text, text_bytes),
             )
             return True
         except SlackRefused as refused:
-            if refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
+            if refused.error in client.SHAPE_REFUSED and tables and has_table(blocks):
+                flags.note_refusal("tables", refused.error)
+            elif refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
                 raise
-            if (
-                refused.error in client.SHAPE_REFUSED
-                and has_table(variant)
-                and limit != render.SHORT_TEXT_BYTES
-            ):
-                workspace.flags.note_refusal("tables", refused.error)
     return False  # the caller then posts the outcome as a message
 
 
@@ -449,41 +428,43 @@ def _build_chunks(text: str) -> list[Json] | None:
     return [{"type": "markdown_text", "text": text}] if text else None
 
 
-def _attempts(
-    body: Json, part: str, cards: tuple[Card, ...], grows: bool, most: int
+def _list_attempts(
+    content: PostContent, flags: client.FeatureFlags, grows: bool, most: int
 ) -> Iterator[tuple[Json, int, tuple[str, ...]]]:
-    """Yield forms of a message with the maximum bytes of their text, and the rest of the text.
-    Text that grows is never divided here: it would be divided in another way a moment later."""
-    if grows or render.escaped_size(part) <= most or not part.strip():
-        for variant in _list_variants(body, part, cards):
-            yield variant, most, ()
-    if not grows:
-        for limit, (first, *rest) in render.split_smaller(part, most):
-            yield render.plain_message(first), limit, tuple(rest)
+    """Yield forms of a message with the maximum bytes of their text, and the rest of the text:
+    first of the whole text, then of its halves, its quarters and so on. `most` is the size that
+    Slack last accepted.
+
+    Text that grows is never divided here: it would be divided in another way a moment later.
+    """
+    size = render.escaped_size(content.text)
+    if grows or size <= most:
+        for body in _list_forms(content, flags):
+            yield body, most, ()
+    limit = 0 if grows else min(size // 2, most)
+    while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
+        source = render.without_links_in_code(content.text)
+        first, *rest = split_text(source, limit, render.escaped_size)
+        yield PostContent(first).build_plain(), limit, tuple(rest)
+        limit //= 2
 
 
-def _features(blocks: Sequence[Json]) -> list[client.Feature]:
+def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Json]:
+    """Yield forms of one message: whole, whole without tables and charts, and plain."""
+    whole = content.build_whole(flags.is_on("tables"), flags.is_on("data"))
+    yield whole
+    if _list_features(whole["blocks"]):
+        yield content.build_whole(tables=False, data=False)
+    yield content.build_plain()
+
+
+def _list_features(blocks: Sequence[Json]) -> list[client.Feature]:
     """Return the features that the blocks need."""
     uses: list[tuple[client.Feature, bool]] = [
         ("tables", has_table(blocks)),
         ("data", has_data(blocks)),
     ]
     return [feature for feature, is_used in uses if is_used]
-
-
-def _list_variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
-    """Yield forms of one message: complete, with a shorter `text`, with rows and charts as
-    Markdown, without tables, and as plain sections. A message with cards has no plain form, because
-    it would lose them."""
-    yield body
-    body = body | {"text": render.cut_escaped(str(body["text"]), render.SHORT_TEXT_BYTES)}
-    yield body
-    if has_data(body["blocks"]):
-        yield body | {"blocks": render.message_content(part, cards)["blocks"]}
-    if (blocks := without_tables(body["blocks"])) != body["blocks"]:
-        yield body | {"blocks": blocks}
-    if part.strip() and not cards:
-        yield render.plain_message(part)
 
 
 log = structlog.get_logger("slack")

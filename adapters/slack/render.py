@@ -1,13 +1,12 @@
-"""Converts text between Slack's formats and ours, and builds posts, cards, the App Home tab and
-modals."""
+"""Converts text between Slack's formats and ours, and builds posts, cards and the App Home tab."""
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,16 +36,13 @@ from core.chat.approval_notices import (
     APPROVE_ALL,
     CARD_STATES,
     LABELS,
-    REASON_LABEL,
-    REASON_TITLE,
     must_fit,
     together_id,
     without_approval,
 )
-from core.domain.changes import MAX_REASON_CHARACTERS
 from core.domain.messages import Address, Card, ChangeAction, Person
 from core.domain.ports import StatusBoard
-from core.domain.records import Action, QuickCommand
+from core.domain.records import Action
 from core.domain.rows import Placed, split_placed
 from core.people.policy import Policy
 from core.turn.explanations import describe_parts
@@ -149,30 +145,6 @@ _MAY: tuple[tuple[Action, str], ...] = (
     ("code", "run code"),
     ("administer", "decide on changes as an admin"),
 )
-
-ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
-REASON_FORM = "ponte_reason"
-"""The callback ids of the forms. The first two are also those of the message shortcuts."""
-QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK, REASON_BLOCK = "question", "slug", "input", "reason"
-"""The block ids of the input fields, by which `read_form_values` returns their values."""
-FIELD_PREFIX = "field:"
-"""The prefix of the block ids of a quick command's own inputs."""
-_ELEMENT = "value"
-MAX_INITIAL_BYTES = _MEMORY = 2900
-"""The maximum bytes of an input's initial text, and of `private_metadata`. Slack allows 3,000
-(docs.slack.dev/reference/block-kit/block-elements/plain-text-input-element, reference/views)."""
-MAX_BUTTON_BYTES = 24
-"""The maximum bytes of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
-MAX_LABEL_BYTES, MAX_OPTIONS, MAX_OPTION_BYTES, MAX_OPTION_VALUE_BYTES = 2000, 100, 75, 150
-"""The limits of form fields: bytes of a label, number of options, bytes of an option's text and of
-its value.
-
-Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
-block-elements/select-menu-element, composition-objects/option-object.
-"""
-_FIELDS = 40
-"""The maximum number of inputs in a form. Slack allows 100 blocks in a view
-(docs.slack.dev/reference/views), more than a person would fill in."""
 
 
 def safe_markdown(text: str) -> str:
@@ -328,24 +300,47 @@ def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
     return tuple(fitting)
 
 
-def message_content(
-    part: str, cards: Sequence[Card] = (), stop: bool = False, placed: Sequence[Placed] = ()
-) -> Json:
-    """Return `text` and `blocks` of a post or an edit: the Markdown, its cards, and a Stop button
-    if `stop` is set. Rows and charts of `placed` become blocks of their own, unless there are
-    cards."""
-    words = safe_markdown(part)
-    blocks: list[Json] = [] if cards else _build_data_blocks(part, placed)
-    if not blocks:
-        blocks = [{"type": "markdown", "text": words}] if words.strip() else []
-    blocks += cards_blocks(cards, ALL_BLOCKS_BYTES - blocks_size(blocks)) if cards else []
-    if stop:
-        label = {"type": "plain_text", "text": say("Stop")}
-        button = {"type": "button", "action_id": STOP_ACTION, "value": "stop", "text": label}
-        blocks.append({"type": "actions", "block_id": STOP_ACTION, "elements": [button]})
-    cards_text = "\n".join(card_text(card) for card in cards)
-    spoken = to_plain_text(part) if part.strip() else cards_text or "…"
-    return {"text": cut_escaped(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
+@dataclass(frozen=True, slots=True)
+class PostContent:
+    """The data of one post: Markdown with the rows and charts that are `placed` in it, the cards
+    under it, and a Stop button if `has_stop`. Both forms of a message are built from it."""
+
+    text: str
+    cards: tuple[Card, ...] = ()
+    placed: tuple[Placed, ...] = ()
+    has_stop: bool = False
+
+    def build_whole(self, tables: bool = True, data: bool = True) -> Json:
+        """Return the `text` and the `blocks` of a post or an edit, with the Markdown as a block.
+
+        `tables`: the rows of a card may be a table. `data`: rows and charts of `placed` become
+        blocks of their own, unless there are cards.
+        """
+        blocks = _build_data_blocks(self.text, self.placed) if data and not self.cards else []
+        words = safe_markdown(self.text)
+        if not blocks and words.strip():
+            blocks = [{"type": "markdown", "text": words}]
+        return self._complete(blocks, MESSAGE_TEXT_BYTES, tables)
+
+    def build_plain(self) -> Json:
+        """Return the message for a Slack that refuses the whole one: a shorter `text`, sections
+        with the source of the Markdown, and the rows of cards as lines."""
+        source = without_links_in_code(neutralize(self.text))
+        pieces = split_text(source, SECTION_BYTES, escaped_size) or (() if self.cards else ("…",))
+        blocks = [_build_section(escape_text(piece)) for piece in pieces]
+        return self._complete(blocks, SHORT_TEXT_BYTES, tables=False)
+
+    def _complete(self, blocks: list[Json], text_bytes: int, tables: bool) -> Json:
+        if self.cards:
+            room = ALL_BLOCKS_BYTES - blocks_size(blocks)
+            blocks = [*blocks, *cards_blocks(self.cards, room, tables)]
+        if self.has_stop:
+            label = {"type": "plain_text", "text": say("Stop")}
+            button = {"type": "button", "action_id": STOP_ACTION, "value": "stop", "text": label}
+            blocks.append({"type": "actions", "block_id": STOP_ACTION, "elements": [button]})
+        cards_text = "\n".join(map(card_text, self.cards))
+        spoken = to_plain_text(self.text) if self.text.strip() else cards_text or "…"
+        return {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
 
 
 def _build_data_blocks(part: str, placed: Sequence[Placed]) -> list[Json]:
@@ -365,36 +360,12 @@ def _build_data_blocks(part: str, placed: Sequence[Placed]) -> list[Json]:
     return blocks if counts and blocks_size(blocks) <= ALL_BLOCKS_BYTES else []
 
 
-def plain_message(part: str) -> Json:
-    """Return a message without Markdown blocks, for a Slack that refuses them. Its sections show
-    the Markdown source."""
-    source = without_links_in_code(neutralize(part))
-    pieces = split_text(source, SECTION_BYTES, escaped_size) or ("…",)
-    return {
-        "text": cut_escaped(to_plain_text(part), SHORT_TEXT_BYTES),
-        "blocks": [_build_section(escape_text(p)) for p in pieces],
-    }
-
-
-def split_smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield ever smaller divisions of a part that Slack refuses as too long: halves, quarters, and
-    so on.
-
-    Each item is the maximum bytes of a piece, and the pieces. `most` is the size that Slack last
-    accepted.
-    """
-    limit = min(escaped_size(part) // 2, most)
-    while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
-        yield limit, split_text(without_links_in_code(part), limit, escaped_size)
-        limit //= 2
-
-
-def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
+def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -> list[Json]:
     """Return the blocks of a card in `room` bytes: at most four, or more if it must be whole.
 
     Each `block_id` begins with the card's id, so that the card can be found and replaced. Content
     that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
-    row is shown. The blocks fit with their table and with lines in its place.
+    row is shown. `tables`: the rows may be a table.
     """
     # Slack shows a moment in the reader's time zone
     # (docs.slack.dev/messaging/formatting-message-text).
@@ -421,9 +392,9 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
         pieces = enumerate(_split_words(words))
         whole = [_build_card_section(card, f"text{n}", piece) for n, piece in pieces]
         if card.rows:
-            whole.append(row_blocks.build_rows_block(card, len(card.rows), None))
-        fits = _weight_in_any_form([*whole, *under]) <= room
-        return [*whole, *under] if fits else card_blocks(without_approval(card), room)
+            whole.append(row_blocks.build_rows_block(card, len(card.rows), None, tables=tables))
+        fits = blocks_size([*whole, *under]) <= room
+        return [*whole, *under] if fits else card_blocks(without_approval(card), room, tables)
     room = min(room, _ROOM)  # a complete card needs no more
     free_bytes = room - blocks_size([*under, _build_card_section(card, "text", "")])
     # The rows get what the text leaves, and at least half. The first row is always shown, if
@@ -434,8 +405,8 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     rows: list[Json] = []
     count = row_bytes = 0
     for count, characters, fields in [*forms, *_SHORT_ROWS] if card.rows else ():
-        rows = [row_blocks.build_rows_block(card, count, characters, fields)]
-        if (row_bytes := _weight_in_any_form(rows)) <= room_for_rows:
+        rows = [row_blocks.build_rows_block(card, count, characters, fields, tables)]
+        if (row_bytes := blocks_size(rows)) <= room_for_rows:
             break
     if count < len(card.rows):
         words += f"\n… +{len(card.rows) - count}"
@@ -443,15 +414,21 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     return [_build_card_section(card, "text", text), *rows, *under]
 
 
-def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json]:
-    """Return the blocks of all cards of a message, with a fair share of `room` bytes for each.
+def cards_blocks(
+    cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES, tables: bool = True
+) -> list[Json]:
+    """Return the blocks of all cards of a message, with a fair share of `room` bytes for each. Only
+    one has a table, and none without `tables`.
 
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
     most, all_room = min(_CARDS, max(1, room // _LEAST)), room
-    drawn = [card_blocks(card) for card in cards[:most]]
-    sizes = [_weight_in_any_form(each) for each in drawn]
+    drawn = list[list[Json]]()
+    for card in cards[:most]:
+        drawn.append(card_blocks(card, tables=tables))
+        tables = tables and not row_blocks.has_table(drawn[-1])
+    sizes = list(map(blocks_size, drawn))
     # The smallest come first. What one of them does not need is divided among the larger ones.
     share = max(sizes, default=0)
     for place, size in enumerate(sorted(sizes)):
@@ -461,8 +438,8 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
         room -= size
     for number, size in enumerate(sizes):
         if size > share:
-            drawn[number] = card_blocks(cards[number], share)
-    blocks = row_blocks.with_one_table([block for each in drawn for block in each])
+            drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
+    blocks = [block for each in drawn for block in each]
     buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
     approve = f"{CARD_ACTION_PREFIX}approve"
     pressed = {each["value"] for each in buttons if each["action_id"] == approve}
@@ -476,7 +453,7 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
             "text": {"type": "plain_text", "text": text},
         }
         together = {"type": "actions", "block_id": TOGETHER_ACTION, "elements": [button]}
-        fits = _weight_in_any_form([*blocks, together]) <= all_room
+        fits = blocks_size([*blocks, together]) <= all_room
         blocks += [together] if fits else []
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
@@ -484,9 +461,9 @@ def cards_blocks(cards: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Js
     return blocks
 
 
-def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
+def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> list[Json] | None:
     """Return a message's blocks with the current state of the card; None if they do not contain
-    it."""
+    it. `tables`: its rows may be a table, if no other block is one."""
     mine = f"{CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
@@ -494,8 +471,9 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
     # The new blocks come where the first old one was; they may take what the others leave.
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
-    before, after = other_blocks[: places[0]], other_blocks[places[0] :]
-    return row_blocks.with_one_table([*before, *card_blocks(card, room), *after])
+    tables = tables and not row_blocks.has_table(other_blocks)
+    other_blocks[places[0] : places[0]] = card_blocks(card, room, tables)
+    return other_blocks
 
 
 def card_text(card: Card) -> str:
@@ -538,70 +516,6 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
     ):  # fmt: skip
         blocks += [_build_header(title), _build_paragraph("\n".join(lines))]
     return {"type": "home", "blocks": blocks}
-
-
-def ask_form(memory: Json) -> Json:
-    """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
-    message."""
-    label = say("What do you want to know about this message?")
-    block = _build_input(QUESTION_BLOCK, label, multiline=True)
-    return _build_modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
-
-
-def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json) -> Json:
-    """Return the form that runs a quick command. The name is chosen from a list if the registry
-    offers one, else typed."""
-    name = say("Quick command")
-    choices = [(c.title_and_description()[0] or c.slug, c.slug) for c in commands]
-    fields = [
-        _build_input(SLUG_BLOCK, name, choices=choices),
-        _build_input(INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text),
-    ]
-    return _build_modal(QUICK_COMMAND_FORM, name, say("Run"), fields, memory)
-
-
-def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
-    """Return the form with the inputs of one quick command. `wrong` is an error to show above
-    them."""
-    blocks: list[Json] = []
-    title, description = command.title_and_description()
-    if above := wrong or description:
-        blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
-    for name, kind in list(command.inputs.items())[:_FIELDS]:
-        choices = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
-        optional = not kind.get("required")
-        blocks.append(
-            _build_input(
-                FIELD_PREFIX + name, name, choices=choices, multiline=True, optional=optional
-            )
-        )
-    data = memory | {"slug": command.slug}
-    return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
-
-
-def reason_form(memory: Json) -> Json:
-    """Return the form that asks why a change was denied. `memory` holds the place, the post with
-    the card, and what its button carries."""
-    block = _build_input(REASON_BLOCK, say(REASON_LABEL), multiline=True)
-    block["element"]["max_length"] = MAX_REASON_CHARACTERS
-    return _build_modal(REASON_FORM, say(REASON_TITLE), say("Send"), [block], memory)
-
-
-def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of a form by block id, without empty fields."""
-    values: dict[str, str] = {}
-    for block, elements in view.get("state", {}).get("values", {}).items():
-        for element in elements.values():
-            chosen = element.get("selected_option") or {}
-            if value := element.get("value") or chosen.get("value"):
-                values[block] = str(value)
-    return values
-
-
-def read_form_memory(view: Mapping[str, Any]) -> Json:
-    """Return the data that a form was opened with (`private_metadata`)."""
-    data: Json = json.loads(view.get("private_metadata") or "{}")
-    return data
 
 
 def escaped_size(text: str) -> int:
@@ -747,15 +661,6 @@ def _split_words(words: str) -> list[str]:
     return [piece.strip() for piece in pieces]
 
 
-def _weight_in_any_form(blocks: Sequence[Json]) -> int:
-    """Return the bytes of these blocks with their table or without it, whichever is more. Slack
-    may refuse the table later, and then lines take its place."""
-    size = blocks_size(blocks)
-    if row_blocks.has_table(blocks):
-        size = max(size, blocks_size(row_blocks.without_tables(blocks)))
-    return size
-
-
 def _build_buttons(card: Card) -> Json:
     elements = []
     for action in card.actions:
@@ -774,50 +679,6 @@ def _build_buttons(card: Card) -> Json:
 
 def _build_card_section(card: Card, name: str, words: str) -> Json:
     return _build_section(words) | {"block_id": f"{CARD_BLOCK}{card.id}:{name}"}
-
-
-def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
-    """Return a form that carries the data `data` as JSON. The text of the message in it is halved
-    until it fits."""
-    memory = json.dumps(data)
-    while escaped_size(memory) > _MEMORY and data.get("about"):
-        data = data | {"about": data["about"][: len(data["about"]) // 2]}
-        memory = json.dumps(data)
-    return {
-        "type": "modal",
-        "callback_id": callback,
-        "title": make_plain_text(title, MAX_BUTTON_BYTES),
-        "submit": make_plain_text(submit, MAX_BUTTON_BYTES),
-        "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
-        "blocks": blocks,
-        "private_metadata": memory,
-    }
-
-
-def _build_input(
-    name: str,
-    label: str,
-    *,
-    choices: Sequence[tuple[str, str]] = (),
-    multiline: bool = False,
-    optional: bool = False,
-    initial: str = "",
-) -> Json:
-    """Return a field of a form: a select menu if it can offer all values of the `choices` uncut,
-    else a text input. A choice is a pair of the words shown and the value."""
-    element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
-    if initial:
-        element["initial_value"] = cut_unescaped(initial, MAX_INITIAL_BYTES)
-    if 0 < len(choices) <= MAX_OPTIONS and all(
-        escaped_size(value) <= MAX_OPTION_VALUE_BYTES for _, value in choices
-    ):
-        options = [
-            {"text": make_plain_text(words, MAX_OPTION_BYTES), "value": v} for words, v in choices
-        ]
-        element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
-    words = make_plain_text(label, MAX_LABEL_BYTES)
-    field = {"type": "input", "block_id": name, "label": words, "element": element}
-    return field | {"optional": optional}
 
 
 def _build_header(text: str) -> Json:

@@ -79,16 +79,21 @@ _BOLD, _STRUCK = {"bold": True}, {"strike": True}
 
 
 def build_rows_block(
-    card: Card, count: int, characters: int | None, fields: int | None = None
+    card: Card,
+    count: int,
+    characters: int | None,
+    fields: int | None = None,
+    tables: bool = True,
 ) -> Json:
     """Return the block with the first rows of a card, `count` of them.
 
     - `characters`: the maximum characters of a value; None for all.
     - `fields`: the number of changed fields shown of each row; None for all.
+    - `tables`: the rows may be a table.
     """
     rows = read_rows(card.rows[:count])
     # One row of a table holds the titles. A table has all fields of each row.
-    table = tabulate(rows) if fields is None and count < TABLE_ROWS else None
+    table = tabulate(rows) if tables and fields is None and count < TABLE_ROWS else None
     if table:
         cells = [[[_text(title, _BOLD, characters)] for title in table.header]]
         for name, changes in table.rows:
@@ -118,33 +123,6 @@ def has_table(blocks: Sequence[Json]) -> bool:
     return any(block.get("type") == TABLE_BLOCK for block in blocks)
 
 
-def without_tables(blocks: Sequence[Json]) -> list[Json]:
-    """Return the blocks with each table as lines of rich text: the first cell of a row in bold,
-    then the others with their headings."""
-    result = list(blocks)
-    for at, block in enumerate(blocks):
-        if block.get("type") != TABLE_BLOCK:
-            continue
-        header, *rows = block["rows"]
-        titles = ["".join(str(each.get("text", "")) for each in _elements(cell)) for cell in header]
-        lines = []
-        for name, *cells in rows:
-            pairs = zip(titles[1:], cells, strict=True)
-            values = [[_raw(f"{title}: "), *_elements(cell)] for title, cell in pairs]
-            lines.append(([each | {"style": _BOLD} for each in _elements(name)], values))
-        result[at] = _rich_text(_join_lines(lines)) | {"block_id": block["block_id"]}
-    return result
-
-
-def with_one_table(blocks: Sequence[Json]) -> list[Json]:
-    """Return the blocks with only their first table; Slack allows one in a message. Others become
-    lines of rich text."""
-    first = next((n for n, block in enumerate(blocks) if block.get("type") == TABLE_BLOCK), None)
-    if first is None:
-        return list(blocks)
-    return [*blocks[: first + 1], *without_tables(blocks[first + 1 :])]
-
-
 def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Json]:
     """Return the elements of all rows: each row's name on one line, its values on the next."""
     elements: list[Json] = []
@@ -168,10 +146,6 @@ def _render_change(change: FieldChange | None, characters: int | None) -> list[J
     sides = zip((change.before, change.after), styles, strict=True)
     before, after = (_text(side, style, characters) for side, style in sides)
     return [before, _raw(" → "), after]
-
-
-def _elements(cell: Mapping[str, Any]) -> list[Json]:
-    return list(cell["elements"][0]["elements"])
 
 
 def _rich_text(elements: list[Json]) -> Json:

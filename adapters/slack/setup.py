@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from adapters.slack import render
+from adapters.slack import forms
 from adapters.slack.client import HISTORY, InDoubt, SlackApi, SlackRefused, TokenRefused
 from core.base.errors import PlatformBusy, SettingsError
 from core.base.http import Proxies
@@ -116,10 +116,10 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 }
             ],
             "shortcuts": [
-                _build_shortcut(say("Ask Ponte"), render.ASK_FORM, say("Ask about this message")),
+                _build_shortcut(say("Ask Ponte"), forms.ASK_FORM, say("Ask about this message")),
                 _build_shortcut(
                     say("Quick command"),
-                    render.QUICK_COMMAND_FORM,
+                    forms.QUICK_COMMAND_FORM,
                     say("Run a quick command on this message"),
                 ),
             ],

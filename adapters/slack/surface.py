@@ -14,8 +14,7 @@ from adapters.slack.data_blocks import has_data
 from adapters.slack.events import Source, stop_message
 from adapters.slack.posts import PostLookup, SlackPosts, SlackStream, StoppedByUser, upload
 from adapters.slack.presence import Presence, SlackSigns, Workspace
-from adapters.slack.render import Json
-from adapters.slack.row_blocks import without_tables
+from adapters.slack.render import Json, PostContent
 from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.chat.people import Conversations
@@ -76,8 +75,8 @@ class SlackSurface(Surface):
         """Posts that this process made, or whose stream it has closed."""
         self._keyless: dict[str, str] = {}
         """The keys of streamed posts, which Slack takes only at the end of the stream."""
-        self._post_blocks: dict[str, Json] = {}
-        """The blocks that a post shows, as far as this process knows."""
+        self._contents: dict[str, PostContent] = {}
+        """What a post shows, as far as this process knows."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post. If the open stream is too old, its
@@ -137,8 +136,7 @@ class SlackSurface(Surface):
             if not part.is_final:  # such a post cannot be edited, so only a whole part is sent
                 raise Undeliverable(reason=refused.error) from refused
             kind = "ephemeral" if part.is_private else "in_channel"
-            body = self._build_content(part)
-            if not await self._posts.respond(to.token, kind, body, part.text):
+            if not await self._posts.respond(to.token, kind, self._build_content(part)):
                 raise Undeliverable(reason="response_url is used up") from refused
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
@@ -212,7 +210,7 @@ class SlackSurface(Surface):
             thread = self._thread if self._thread != self._source.ts else ""
             refusal = errors.is_refusal(answer.code if answer else "")
             ts = await self._posts.post_privately(
-                self._to.asker.id, thread, self._build_content(part), part.text, refusal=refusal
+                self._to.asker.id, thread, self._build_content(part), refusal=refusal
             )
             return PRIVATE_PREFIX + ts
         if answer is not None and self._source.kind == "card":
@@ -228,24 +226,23 @@ class SlackSurface(Surface):
                 return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
-        body = self._build_content(part)
-        cards = answer.cards if answer else ()
-        posted = await self._posts.make(key, body, part.text, cards, not part.is_final)
+        content = self._build_content(part)
+        posted = await self._posts.make(key, content, not part.is_final)
         id = self._build_id(str(posted["ts"]))
         if self._thread and not (posted.get("message") or {}).get("thread_ts"):
             # Slack accepts a reply to a deleted message and posts it at the top level
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
             await self.delete(id)
             raise Undeliverable(reason="thread_not_found")
-        self._post_blocks[id] = body["blocks"]
+        self._contents[id] = content
         return id
 
-    def _build_content(self, part: AnswerPart) -> Json:
-        """Return the blocks and the text of a post. A growing post has a Stop button, unless Slack
-        shows its own."""
+    def _build_content(self, part: AnswerPart) -> PostContent:
+        """Return the content of a post. A growing post has a Stop button, unless Slack shows its
+        own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
-        return render.message_content(part.text, cards, stops, part.placed)
+        return PostContent(part.text, cards, part.placed, stops)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
@@ -301,15 +298,14 @@ class SlackSurface(Surface):
             self._stream = None
             answer, text = part.answer, render.safe_markdown(part.text)
             # A stream shows rows and charts as Markdown; an edit replaces them by their blocks.
-            if self._workspace.flags.is_on("data") and has_data(
-                self._build_content(part)["blocks"]
-            ):
+            whole = self._build_content(part).build_whole()
+            if self._workspace.flags.is_on("data") and has_data(whole["blocks"]):
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=answer is None)
                 return False
             room = render.STREAM_BYTES - render.escaped_size(text)
             # The end of a stream is tried in one form only, so it has no table, which Slack may
             # refuse.
-            cards = without_tables(render.cards_blocks(answer.cards, room)) if answer else []
+            cards = render.cards_blocks(answer.cards, room, tables=False) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
                 return False
@@ -346,8 +342,8 @@ class SlackSurface(Surface):
     async def _update(self, post: str, part: AnswerPart) -> None:
         """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
         limit has none to spare."""
-        body = self._build_content(part)
-        if self._post_blocks.get(post) == body["blocks"]:
+        content = self._build_content(part)
+        if self._contents.get(post) == content:
             return
         if part.is_growing and (
             self._stopped or not await self._api.limiter.has_spare("chat.update")
@@ -358,27 +354,24 @@ class SlackSurface(Surface):
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             self._own_posts.add(post)
         try:
-            await self._send_edit(post, body, part)
+            await self._send_edit(post, content, part)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
-            await self._send_edit(post, body, part)
-        self._post_blocks[post] = body["blocks"]
+            await self._send_edit(post, content, part)
+        self._contents[post] = content
 
-    async def _send_edit(self, post: str, body: Json, part: AnswerPart) -> None:
-        """Edit a post with its metadata and cards, and use the reserved call for the final edit."""
+    async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
+        """Edit a post with its metadata, and use the reserved call for the final edit."""
         key = self._keyless.get(post)
         metadata = posts.post_metadata(key) if key else None
-        answer = part.answer
-        claimed = answer is not None and "chat.update" in self._claims
+        claimed = part.answer is not None and "chat.update" in self._claims
         if claimed:
             self._claims.remove("chat.update")
         await self._posts.edit(
             _read_ts(post),
-            body,
-            part.text,
-            answer.cards if answer else (),
+            content,
             not part.is_final,
             metadata=metadata,
             claimed=claimed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.slack.change_form import build_change_form
+from adapters.slack.forms import build_change_form
 from core.commands.grammar import render_change
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import on_slack, says

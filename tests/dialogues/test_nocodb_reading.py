@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from adapters.discord.render import to_discord as on_discord
-from adapters.slack.render import message_content
+from adapters.slack.render import PostContent
 from adapters.terminal.screen import Screen
 from adapters.web.page.render import to_html
 from core.base.http import HttpClient
@@ -63,7 +63,7 @@ async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
 async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -> None:
     async with open_bot(bot_home, DemoModel()) as ponte:
         text = (await ponte.ask("show Readings")).text
-    (block,) = message_content(text)["blocks"]
+    (block,) = PostContent(text).build_whole()["blocks"]
     assert block["type"] == "markdown", "Slack renders tables there itself"
     assert "| 2 | r0002 | 2 |" in block["text"]
     assert "[NocoDB](http://127.0.0.1" in block["text"]

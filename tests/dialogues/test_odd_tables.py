@@ -16,7 +16,7 @@ import openpyxl
 import pytest
 
 from adapters.discord.render import LIMIT, paginate
-from adapters.slack.render import message_content, split_answer
+from adapters.slack.render import PostContent, split_answer
 from adapters.terminal.screen import Screen
 from adapters.web.page.render import find_tables, to_html
 from core.base.i18n import use_locale
@@ -125,7 +125,7 @@ def make_answer(name: str) -> Answer:
 
 def show_on_slack(answer: Answer) -> Cells | str:
     parts = split_answer(answer.text)
-    contents = [message_content(part, placed=answer.placed) for part in parts]
+    contents = [PostContent(part, placed=answer.placed).build_whole() for part in parts]
     every = [block for content in contents for block in content["blocks"]]
     if any(block["type"] == "data_table" for block in every):
         blocks.check_message(every, "chat.postMessage")

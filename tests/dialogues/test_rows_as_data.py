@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from adapters.discord.render import to_discord
-from adapters.slack.render import message_content, safe_markdown
+from adapters.slack.render import PostContent, safe_markdown
 from adapters.terminal.screen import Screen
 from adapters.web.page.render import to_html
 from core.base.http import HttpClient
@@ -110,7 +110,7 @@ async def test_the_same_rows_on_every_platform(bot_home: BotHome) -> None:
         answer = await ponte.ask(QUERY)
     data = answer.placed[0].data
     assert isinstance(data, RowsResult)
-    content = message_content(answer.text, placed=answer.placed)
+    content = PostContent(answer.text, placed=answer.placed).build_whole()
     blocks.check_message(content["blocks"], "chat.postMessage")
     assert [block["type"] for block in content["blocks"]] == ["markdown", "data_table", "markdown"]
     table = content["blocks"][1]
@@ -197,7 +197,7 @@ def test_rows_are_stored_with_the_call_and_the_answer() -> None:
 
 def test_a_number_too_large_for_a_float_is_text_on_slack() -> None:
     answer = make_answer(make_rows("a", numbers=(10**30,)))
-    table = message_content(answer.text, placed=answer.placed)["blocks"][1]
+    table = PostContent(answer.text, placed=answer.placed).build_whole()["blocks"][1]
     assert table["rows"][1][1] == {"type": "raw_text", "text": str(10**30)}
 
 
@@ -210,7 +210,7 @@ def test_slack_gets_markdown_of_what_its_table_does_not_hold(columns: int, count
         tuple(tuple(None for _ in range(columns)) for _ in range(count)),
     )
     answer = make_answer(rows)
-    content = message_content(answer.text, placed=answer.placed)
+    content = PostContent(answer.text, placed=answer.placed).build_whole()
     kinds = {block["type"] for block in content["blocks"]}
     assert ("data_table" in kinds) == (columns <= 20 and count < 100)
     if "data_table" not in kinds:
@@ -223,7 +223,7 @@ def test_a_second_table_of_a_message_is_markdown() -> None:
     one, two = make_rows("a"), make_rows("b")
     text = f"{one.to_markdown()}\n\n{two.to_markdown()}"
     places = (Placed(one.to_markdown(), one), Placed(two.to_markdown(), two))
-    content = message_content(text, placed=places)
+    content = PostContent(text, placed=places).build_whole()
     assert [block["type"] for block in content["blocks"]] == ["data_table", "markdown"]
     blocks.check_message(content["blocks"], "chat.postMessage")
 
@@ -266,7 +266,7 @@ async def test_a_chart_of_rows_that_were_read(bot_home: BotHome) -> None:
     assert isinstance(place.data, Chart)
     assert len(place.data.labels) == 20
     assert answer.text.startswith("```\nAmounts\n")
-    content = message_content(answer.text, placed=answer.placed)
+    content = PostContent(answer.text, placed=answer.placed).build_whole()
     blocks.check_message(content["blocks"], "chat.postMessage")
     kinds = [block["type"] for block in content["blocks"]]
     assert kinds == ["data_visualization", "markdown"]
@@ -327,7 +327,7 @@ def test_every_chart_arrives_on_every_platform(kind: Any, values: Any) -> None:
         data = make_chart(kind, labels, 1 if kind == "pie" else names, values)
         text = f"Before\n\n{data.to_markdown()}\n\nAfter"
         places = (Placed(data.to_markdown(), data),)
-        content = message_content(text, placed=places)
+        content = PostContent(text, placed=places).build_whole()
         if any(block["type"] == "data_visualization" for block in content["blocks"]):
             blocks.check_message(content["blocks"], "chat.postMessage")
         else:

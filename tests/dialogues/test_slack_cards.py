@@ -111,6 +111,22 @@ async def test_a_decision_whose_card_cannot_be_redrawn_is_told_in_a_message(
         assert "Approved by Bob" not in post.visible_text
 
 
+async def test_a_message_with_cards_that_slack_refuses_keeps_text_and_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        await w.ask("pay order 1")
+        w.slack.api.faults.add("chat.postMessage", "invalid_blocks", 1)
+        await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(ASKED)
+        post = w.posts()[-1]
+        assert [block["type"] for block in post.blocks][:2] == ["section", "section"]
+        assert "Shall I?" in post.visible_text
+        assert "paid: no → <\u2060@U1>`yes`" in post.visible_text
+        assert list(post.buttons) == ["Approve", "Deny"]
+
+
 async def test_a_refused_card_without_a_table_does_not_switch_tables_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,5 +298,5 @@ async def test_a_decided_table_becomes_lines_where_slack_no_longer_takes_tables(
             attempts.append(w.slack.api.calls["chat.update"] - before)
             assert kinds(post) == ["rich_text"]
             assert "Approved by Bob" in post.visible_text
-        assert attempts == [3, 3, 3, 1], "after three refusals no table is tried"
+        assert attempts == [2, 2, 2, 1], "after three refusals no table is tried"
         assert "tables: invalid_blocks" in (await w.bot.slack.health()).words

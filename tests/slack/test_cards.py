@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
+    PostContent,
     card_blocks,
     cards_blocks,
     escape_text,
     home_view,
-    message_content,
     replace_card,
     split_answer,
 )
-from adapters.slack.row_blocks import without_tables
 from core.changes.cards import describe_whole, is_short
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health
@@ -60,14 +59,18 @@ def test_slack_takes_every_card(
 def test_slack_takes_as_many_as_there_are_beside_any_text(shown: list[Card], text: str) -> None:
     for part in (text, (text or "漢字 <b>& ") * (20_000 // (len(text) or 9))):
         for piece in split_answer(part)[-1:] or ("",):
-            body = message_content(piece, shown)["blocks"] or []
-            check_message(body, "chat.postMessage")
-            check_message(without_tables(body), "chat.postMessage")
+            content = PostContent(piece, tuple(shown))
+            for body in (
+                content.build_whole(),
+                content.build_whole(tables=False),
+                content.build_plain(),
+            ):
+                check_message(body["blocks"], "chat.postMessage")
 
 
 def test_the_longest_answer_with_cards_fits_one_post() -> None:
     cards = [replace(CARD, id=f"abc23{n}", text="x" * 5000) for n in range(2, 4)]
-    body = message_content("word " * (ANSWER_PART_BYTES // 5), cards)
+    body = PostContent("word " * (ANSWER_PART_BYTES // 5), tuple(cards)).build_whole()
     check_message(body["blocks"], "chat.postMessage")
     assert len(body["text"].encode()) <= 4000
     assert all(f"abc23{n}" in str(body["blocks"]) for n in range(2, 4))
@@ -145,7 +148,9 @@ def test_cards_that_count_as_short_are_whole_beside_the_longest_answer(
         if not is_short([describe_whole(card) for card in cards]):
             break
         longest = length
-        blocks = message_content("word " * (ANSWER_PART_BYTES // 5), cards)["blocks"]
+        blocks = PostContent("word " * (ANSWER_PART_BYTES // 5), tuple(cards)).build_whole()[
+            "blocks"
+        ]
         assert str(blocks).count("ponte_card_approve") == count, length
     assert longest > 1
 
@@ -173,8 +178,9 @@ def test_rows_are_whole_or_cannot_be_approved(writes: list[Any], count: int) -> 
     rows = tuple(card_row(before, after) for before, after in writes)
     cards = [replace(CARD, id=f"abc23{n}", rows=rows, is_whole=True) for n in range(2, 2 + count)]
     size = len(str(rows))
-    for views in (cards_blocks(cards), replace_card(cards_blocks(cards), cards[0]) or []):
-        for blocks in (views, without_tables(views)):
+    for tables in (True, False):
+        views = cards_blocks(cards, tables=tables)
+        for blocks in (views, replace_card(views, cards[0], tables) or []):
             check_message(blocks, "chat.postMessage")
             for card in cards:
                 own = [block for block in blocks if card.id in block.get("block_id", "")]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.change_form import build_change_form, read_new_values
+from adapters.slack.forms import build_change_form, read_new_values
 from core.base.errors import BadInput, NotAllowed
 from core.changes.cards import REPLACED
 from core.domain.changes import ChangeForm, FormField

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.slack import client
+from adapters.slack.forms import ASK_FORM, QUICK_COMMAND_FORM
 from adapters.slack.interactions import QUICK_COMMAND
-from adapters.slack.render import ASK_FORM, QUICK_COMMAND_FORM
 from adapters.slack.setup import EVENTS, SCOPE_PURPOSES, link, manifest
 
 FOLDER = Path(client.__file__).parent

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.slack import render
+from adapters.slack import forms
 from core.domain.records import QuickCommand
 from tests.fakes.slack.blocks import check_view
 
@@ -16,7 +16,7 @@ def field(choices: list[str]) -> dict[str, Any]:
     command = QuickCommand(
         "report", "Report", inputs={"kind": {"type": "string", "choices": choices}}
     )
-    view = render.inputs_form(command, {"channel": "C1"})
+    view = forms.inputs_form(command, {"channel": "C1"})
     check_view(view)
     element: dict[str, Any] = view["blocks"][-1]["element"]
     return element
@@ -39,5 +39,5 @@ def test_what_no_list_of_slacks_holds_is_typed(choices: list[str]) -> None:
 def test_a_form_holds_many_long_and_wide_words() -> None:
     names = {f"{'名' * 70}{n}": {"type": "string"} for n in range(60)}
     command = QuickCommand("report", title="<&>" * 50, description="&" * 9000, inputs=names)
-    check_view(render.inputs_form(command, {"about": "<é>" * 3000}, wrong="<" * 5000))
-    check_view(render.quick_command_form([command] * 101, "é" * 5000, {}))
+    check_view(forms.inputs_form(command, {"about": "<é>" * 3000}, wrong="<" * 5000))
+    check_view(forms.quick_command_form([command] * 101, "é" * 5000, {}))

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.discord.render import paginate
 from adapters.slack.render import (
-    message_content,
-    plain_message,
+    PostContent,
     safe_markdown,
     settled_length,
     split_answer,
@@ -111,7 +110,7 @@ async def find_links(text: str) -> list[str]:
     matches = [("page", link) for link in linkers.page(await render(message))]
     matches += [("piece", link) for link in linkers.piece(message)]
     for part in TRUST.split_sanitized(text, lambda whole: split_answer(whole))[1]:
-        for body in (message_content(part), plain_message(part)):
+        for body in (PostContent(part).build_whole(), PostContent(part).build_plain()):
             matches += [
                 ("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])
             ]

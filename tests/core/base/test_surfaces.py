@@ -8,7 +8,7 @@ import re
 import pytest
 
 from adapters.discord.render import paginate
-from adapters.slack.render import message_content, split_answer
+from adapters.slack.render import PostContent, split_answer
 from adapters.terminal.screen import render_markdown
 from adapters.web.page.render import render
 from core.base.markdown import Trust, _address_end, defang_for_discord, defang_for_terminal
@@ -126,7 +126,7 @@ def live(text: str, trust: Trust) -> list[str]:
     message, pieces = trust.split_sanitized(text, lambda whole: split_answer(whole))
     links = [*linkers.page(asyncio.run(render(message))), *linkers.piece(message)]
     for part in pieces:
-        body = message_content(part)
+        body = PostContent(part).build_whole()
         links += linkers.slack_post(body["text"], body["blocks"])
     for part in trust.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
         links += linkers.discord(part)

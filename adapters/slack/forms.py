@@ -1,0 +1,253 @@
+"""Builds the forms that people fill in (modals), and reads what they entered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import date
+from typing import Any
+
+from adapters.slack.render import (
+    CARD_ACTION_PREFIX,
+    MAX_HEADER_BYTES,
+    SECTION_BYTES,
+    Json,
+    cut_unescaped,
+    escaped_size,
+    make_plain_text,
+)
+from core.base.i18n import say
+from core.chat.approval_notices import REASON_LABEL, REASON_TITLE
+from core.chat.incoming import describe_fields_left_out
+from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
+from core.domain.records import QuickCommand
+
+ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
+REASON_FORM = "ponte_reason"
+"""The callback ids of the forms. The first two are also those of the message shortcuts."""
+QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK, REASON_BLOCK = "question", "slug", "input", "reason"
+"""The block ids of the input fields, by which `read_form_values` returns their values."""
+FIELD_PREFIX = "field:"
+"""The prefix of the block ids of a quick command's own inputs."""
+_ELEMENT = "value"
+MAX_INITIAL_BYTES = _MEMORY = 2900
+"""The maximum bytes of an input's initial text, and of `private_metadata`. Slack allows 3,000
+(docs.slack.dev/reference/block-kit/block-elements/plain-text-input-element, reference/views)."""
+MAX_BUTTON_BYTES = 24
+"""The maximum bytes of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
+MAX_LABEL_BYTES, MAX_OPTIONS, MAX_OPTION_BYTES, MAX_OPTION_VALUE_BYTES = 2000, 100, 75, 150
+"""The limits of form fields: bytes of a label, number of options, bytes of an option's text and of
+its value.
+
+Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
+block-elements/select-menu-element, composition-objects/option-object.
+"""
+_FIELDS = 40
+"""The maximum number of inputs in a form. Slack allows 100 blocks in a view
+(docs.slack.dev/reference/views), more than a person would fill in."""
+CHANGE_FORM = f"{CARD_ACTION_PREFIX}change"
+"""The callback id of the form that changes a proposal, and the action id of its button."""
+_CHANGE_FIELD_PREFIX = "change:"
+"""The prefix of the block ids of its inputs. The position of the field in the form follows it,
+because the titles of fields may be longer than a block id, or alike."""
+_MAX_BLOCKS, _MAX_FORM_BYTES = 98, 200_000
+"""Blocks of the inputs and their headers, and bytes of all of them. Slack allows 100 blocks in a
+view, of which one says what was left out, and refuses a view of more than 250 KB
+(docs.slack.dev/reference/views, reference/methods/views.open)."""
+
+
+def ask_form(memory: Json) -> Json:
+    """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
+    message."""
+    label = say("What do you want to know about this message?")
+    block = _build_input(QUESTION_BLOCK, label, multiline=True)
+    return _build_modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
+
+
+def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json) -> Json:
+    """Return the form that runs a quick command. The name is chosen from a list if the registry
+    offers one, else typed."""
+    name = say("Quick command")
+    choices = [(c.title_and_description()[0] or c.slug, c.slug) for c in commands]
+    fields = [
+        _build_input(SLUG_BLOCK, name, choices=choices),
+        _build_input(INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text),
+    ]
+    return _build_modal(QUICK_COMMAND_FORM, name, say("Run"), fields, memory)
+
+
+def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
+    """Return the form with the inputs of one quick command. `wrong` is an error to show above
+    them."""
+    blocks: list[Json] = []
+    title, description = command.title_and_description()
+    if above := wrong or description:
+        blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
+    for name, kind in list(command.inputs.items())[:_FIELDS]:
+        choices = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
+        optional = not kind.get("required")
+        blocks.append(
+            _build_input(
+                FIELD_PREFIX + name, name, choices=choices, multiline=True, optional=optional
+            )
+        )
+    data = memory | {"slug": command.slug}
+    return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
+
+
+def reason_form(memory: Json) -> Json:
+    """Return the form that asks why a change was denied. `memory` holds the place, the post with
+    the card, and what its button carries."""
+    block = _build_input(REASON_BLOCK, say(REASON_LABEL), multiline=True)
+    block["element"]["max_length"] = MAX_REASON_CHARACTERS
+    return _build_modal(REASON_FORM, say(REASON_TITLE), say("Send"), [block], memory)
+
+
+def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of a form by block id, without empty fields."""
+    values: dict[str, str] = {}
+    for block, elements in view.get("state", {}).get("values", {}).items():
+        for element in elements.values():
+            chosen = element.get("selected_option") or {}
+            if value := element.get("value") or chosen.get("value"):
+                values[block] = str(value)
+    return values
+
+
+def read_form_memory(view: Mapping[str, Any]) -> Json:
+    """Return the data that a form was opened with (`private_metadata`)."""
+    data: Json = json.loads(view.get("private_metadata") or "{}")
+    return data
+
+
+def build_change_form(form: ChangeForm, memory: Json) -> Json:
+    """Return the form as a modal. `memory` is what it carries until it is submitted. A field that
+    it cannot hold is named above the others."""
+    blocks: list[Json] = []
+    left_out: list[FormField] = []
+    row, size = "", 0
+    for at, field in enumerate(form.fields):
+        header: Json = {
+            "type": "header",
+            "text": make_plain_text(field.row.strip(), MAX_HEADER_BYTES),
+        }
+        added = [header] if field.row != row else []
+        label = make_plain_text(field.label.strip(), MAX_LABEL_BYTES)
+        element = _build_element(field) | {"action_id": _ELEMENT}
+        block = {"type": "input", "block_id": f"{_CHANGE_FIELD_PREFIX}{at}", "label": label}
+        added.append(block | {"element": element, "optional": True})
+        added_size = len(json.dumps(added))
+        fits = size + added_size <= _MAX_FORM_BYTES and len(blocks + added) <= _MAX_BLOCKS
+        if escaped_size(field.value) > MAX_INITIAL_BYTES or not fits:
+            left_out.append(field)
+            continue
+        blocks, row, size = blocks + added, field.row, size + added_size
+    for words in (describe_fields_left_out(form, left_out), form.title):
+        if words:
+            text = make_plain_text(words, SECTION_BYTES)
+            blocks.insert(0, {"type": "section", "text": text})
+    modal = {
+        "type": "modal",
+        "callback_id": CHANGE_FORM,
+        "private_metadata": json.dumps(memory),
+        "title": make_plain_text(say("Change"), MAX_BUTTON_BYTES),
+        "blocks": blocks,
+        "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
+    }
+    submit = {"submit": make_plain_text(say("Send"), MAX_BUTTON_BYTES)}
+    return modal | (submit if len(left_out) < len(form.fields) else {})
+
+
+def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
+    """Return the value of each input of a submitted form, by the position of its field."""
+    return {
+        block.removeprefix(_CHANGE_FIELD_PREFIX): _read_element(element)
+        for block, elements in view.get("state", {}).get("values", {}).items()
+        for element in elements.values()
+    }
+
+
+def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
+    """Return a form that carries the data `data` as JSON. The text of the message in it is halved
+    until it fits."""
+    memory = json.dumps(data)
+    while escaped_size(memory) > _MEMORY and data.get("about"):
+        data = data | {"about": data["about"][: len(data["about"]) // 2]}
+        memory = json.dumps(data)
+    return {
+        "type": "modal",
+        "callback_id": callback,
+        "title": make_plain_text(title, MAX_BUTTON_BYTES),
+        "submit": make_plain_text(submit, MAX_BUTTON_BYTES),
+        "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
+        "blocks": blocks,
+        "private_metadata": memory,
+    }
+
+
+def _build_input(
+    name: str,
+    label: str,
+    *,
+    choices: Sequence[tuple[str, str]] = (),
+    multiline: bool = False,
+    optional: bool = False,
+    initial: str = "",
+) -> Json:
+    """Return a field of a form: a select menu if it can offer all values of the `choices` uncut,
+    else a text input. A choice is a pair of the words shown and the value."""
+    element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
+    if initial:
+        element["initial_value"] = cut_unescaped(initial, MAX_INITIAL_BYTES)
+    if 0 < len(choices) <= MAX_OPTIONS and all(
+        escaped_size(value) <= MAX_OPTION_VALUE_BYTES for _, value in choices
+    ):
+        options = [
+            {"text": make_plain_text(words, MAX_OPTION_BYTES), "value": v} for words, v in choices
+        ]
+        element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
+    words = make_plain_text(label, MAX_LABEL_BYTES)
+    field = {"type": "input", "block_id": name, "label": words, "element": element}
+    return field | {"optional": optional}
+
+
+def _build_element(field: FormField) -> Json:
+    """Return the input for a field. It is a text input if no other can hold the field's value."""
+    value = field.value
+    if field.type == "checkbox":
+        return _build_choice("checkboxes", ["true"], value, [say("Yes")])
+    if field.type == "select" and value in ("", *field.options):
+        fits = all(o.strip() and escaped_size(o) <= MAX_OPTION_VALUE_BYTES for o in field.options)
+        if fits and 0 < len(field.options) <= MAX_OPTIONS:
+            return _build_choice("static_select", field.options, value, field.options)
+    if field.type == "date":
+        with suppress(ValueError):
+            initial = {"initial_date": date.fromisoformat(value).isoformat()} if value else {}
+            return {"type": "datepicker"} | initial
+    multiline = field.type == "lines" or "\n" in value
+    initial = {"initial_value": value} if value else {}
+    return {"type": "plain_text_input", "multiline": multiline} | initial
+
+
+def _build_choice(type: str, values: Sequence[str], chosen: str, labels: Sequence[str]) -> Json:
+    """Return a menu or a checkbox. Slack wants the initial option written as in the list."""
+    options = [
+        {"text": make_plain_text(label, MAX_OPTION_BYTES), "value": value}
+        for label, value in dict(zip(labels, values, strict=True)).items()
+    ]
+    element: Json = {"type": type, "options": options}
+    initial = [option for option in options if option["value"] == chosen]
+    if initial and type == "static_select":
+        element["initial_option"] = initial[0]
+    elif initial:
+        element["initial_options"] = initial
+    return element
+
+
+def _read_element(element: Mapping[str, Any]) -> str:
+    """Return the value of an input as a person would type it."""
+    if element.get("type") == "checkboxes":
+        return "true" if element.get("selected_options") else "false"
+    chosen = element.get("selected_option") or {}
+    return str(element.get("value") or element.get("selected_date") or chosen.get("value") or "")
