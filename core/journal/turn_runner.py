@@ -715,37 +715,32 @@ def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 def begin_alone(connection: SqlConnection, seq: int) -> None:
     """Record that the turn runs alone from now on, or give it up after too many crashes.
 
-    A turn that is given up gets an apology. If the apology crashes the process as well, or an
-    answer is stored already, the turn ends as undeliverable. The person learns of it in the next
-    turn.
+    A turn that is given up gets an apology. If an answer is stored already, or after as many
+    crashes during the apology as a turn alone may have, the turn ends as undeliverable. The person
+    learns of it in the next turn.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
         return
-    is_given_up = row["refusal"].startswith(CRASHED_REASON)
-    deaths = row["solo_crashes"]
     # Other turns that crashed their process alone since this message arrived.
     others = connection.execute(
         "SELECT 1 FROM inbox WHERE solo_crashes > 0 AND seq <> ? AND updated_at >= ? LIMIT 1",
         (seq, row["created_at"]),
     ).fetchone()
-    # `solo_crashes` counts this run in advance. `end_alone` lowers it if the process survives.
     limit = MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE
-    if deaths < limit and row["attempt"] < MAX_CRASHES:
-        connection.execute("UPDATE inbox SET solo_crashes = solo_crashes + 1 WHERE seq = ?", (seq,))
-    elif row["state"] in ("answered", "posting") or (
-        is_given_up and deaths >= MAX_CRASHES_ALONE_WITH_OTHERS + MAX_CRASHES_ALONE
-    ):
-        connection.execute(
-            "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ? WHERE seq = ?",
-            (CRASHED_REASON, time.time(), seq),
-        )
-    else:
-        # `solo_crashes` is above both limits now, and counts the crashes during the apology.
-        crashes = max(deaths, MAX_CRASHES_ALONE_WITH_OTHERS) + 1
+    crashes, refusal = row["solo_crashes"], row["refusal"]
+    if crashes >= limit or row["attempt"] >= MAX_CRASHES:
+        if row["state"] in ("answered", "posting") or crashes >= limit + MAX_CRASHES_ALONE:
+            connection.execute(
+                "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ?"
+                " WHERE seq = ?",
+                (CRASHED_REASON, time.time(), seq),
+            )
+            return
         refusal = f"{CRASHED_REASON}:{row['attempt']}"
-        sql = "UPDATE inbox SET solo_crashes = ?, refusal = ? WHERE seq = ?"
-        connection.execute(sql, (crashes, refusal, seq))
+    # This run is counted in advance. `end_alone` takes it back if the process survives.
+    sql = "UPDATE inbox SET solo_crashes = solo_crashes + 1, refusal = ? WHERE seq = ?"
+    connection.execute(sql, (refusal, seq))
 
 
 def end_alone(connection: SqlConnection, seq: int) -> None:
