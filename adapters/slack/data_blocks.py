@@ -13,7 +13,7 @@ from adapters.slack.row_blocks import neutralize
 from core.base.markdown import defang
 from core.base.text import to_one_line
 from core.changes.card_rows import NO_VALUE
-from core.domain.rows import Chart, RowsResult, Value, to_number
+from core.domain.rows import Chart, RowColumn, RowsResult
 
 Json = dict[str, Any]
 
@@ -45,7 +45,9 @@ def has_data(blocks: Sequence[Mapping[str, Any]]) -> bool:
 def _build_table(data: RowsResult) -> Json | None:
     rows: list[list[Json]] = [[_build_cell(column.title, None) for column in data.columns]]
     for texts, values in zip(data.rows, data.values, strict=True):
-        rows.append([_build_cell(*pair) for pair in zip(texts, values, strict=True)])
+        numbers = map(RowColumn.sort_number, data.columns, values)
+        rows.append([_build_cell(*pair) for pair in zip(texts, numbers, strict=True)])
+    rows += [[_build_cell(text, None) for text in data.total]] if data.total else []
     characters = sum(len(cell["text"]) for row in rows for cell in row)
     if (
         not 1 < len(rows) <= _MAX_ROWS
@@ -58,9 +60,8 @@ def _build_table(data: RowsResult) -> Json | None:
     return {"type": "data_table", "caption": caption, "page_size": page_rows, "rows": rows}
 
 
-def _build_cell(text: str, value: Value) -> Json:
+def _build_cell(text: str, number: float | None) -> Json:
     cell: Json = {"type": "raw_text", "text": _clean(text)}
-    number = to_number(value)
     return cell if number is None else cell | {"type": "raw_number", "value": number}
 
 

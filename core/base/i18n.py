@@ -180,27 +180,34 @@ def format_money(dollars: float, locale: str | None = None) -> str:
 
 
 def format_moment(
-    when: datetime, locale: str | None = None, length: Literal["short", "medium"] = "short"
+    when: datetime,
+    locale: str | None = None,
+    length: Literal["short", "medium"] = "short",
+    this_year: int | None = None,
 ) -> str:
     """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`. With the
-    `length` "medium", the time has seconds."""
+    `length` "medium", the time has seconds. `this_year`: as for `format_date`."""
     from babel.dates import format_time
 
-    return f"{format_date(when, locale)}, {format_time(when, length, locale=babel_locale(locale))}"
+    day = format_date(when, locale, this_year=this_year)
+    return f"{day}, {format_time(when, length, locale=babel_locale(locale))}"
 
 
 def format_date(
     day: date,
     locale: str | None = None,
-    length: Literal["medium", "full", "MMMd", "yMMM"] = "medium",
+    length: Literal["medium", "full", "MMMd", "yMMM", "yMMMd"] = "medium",
+    this_year: int | None = None,
 ) -> str:
     """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year; with "yMMM",
-    it is a month."""
+    it is a month. With `this_year` it is short, and has its year only if that is another one."""
     from babel.dates import format_date as format_by_cldr
     from babel.dates import format_skeleton
 
     cldr = babel_locale(locale)
-    if length in ("MMMd", "yMMM"):
+    if this_year is not None:
+        length = "MMMd" if day.year == this_year else "yMMMd"
+    if length in ("MMMd", "yMMM", "yMMMd"):
         # As people write short ones: `28 nov.`, where CLDR has `28 de nov.` in Portuguese.
         words = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
         return write_first_day(words, locale)

@@ -106,14 +106,16 @@ def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     return text + ("\u202f%" if cldr == "fr" else "%") if kind == "percent" else text
 
 
-def format_value(value: object, format: str, locale: str | None = None) -> str:
+def format_value(
+    value: object, format: str, locale: str | None = None, this_year: int | None = None
+) -> str:
     """Return a value as text in the language: a number by its format, a day or a moment as such,
     all else as it is. A number without a format has the decimal sign of the language. A moment has
-    no zone."""
+    no zone. With `this_year`, days are short, and have their year only if that is another one."""
     if isinstance(value, datetime):
-        return format_moment(value, locale, "medium" if value.second else "short")
+        return format_moment(value, locale, "medium" if value.second else "short", this_year)
     if isinstance(value, date):
-        return format_date(value, locale)
+        return format_date(value, locale, this_year=this_year)
     if not isinstance(value, str):
         format = format or "plain"
     number = parse_number(value) if format_kind(format) in NUMBER_KINDS else None

@@ -65,18 +65,21 @@ class RowColumn:
 class RowsResult:
     """Rows that a tool read. `rows` are the texts of the cells. `values` are the numbers as their
     source writes them, truth values, and days and moments in ISO 8601; None for cells that are
-    text. `caption` is plain text: the source, and how many rows of how many these are."""
+    text. `caption` is plain text: the source, and how many rows of how many these are. `total` are
+    the texts of a last row with what the rows add up to, () for none."""
 
     caption: str
     columns: tuple[RowColumn, ...]
     rows: tuple[tuple[str, ...], ...]
     values: tuple[tuple[Value, ...], ...]
+    total: tuple[str, ...] = ()
 
     def to_markdown(self) -> str:
         """Return the rows as a table in Markdown. Markup in cells is escaped."""
         marks = ["---:" if column.kind == "number" else ":---" for column in self.columns]
         titles = [escape_cell(column.title) for column in self.columns]
-        cells = [titles, marks, *([escape_cell(cell) for cell in row] for row in self.rows)]
+        rows = (*self.rows, self.total) if self.total else self.rows
+        cells = [titles, marks, *([escape_cell(cell) for cell in row] for row in rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
     def to_export(self) -> tuple[list[ExportColumn], list[list[Cell]]]:

@@ -18,7 +18,7 @@ import pytest
 from adapters.discord.render import to_discord
 from adapters.slack.render import PostContent, safe_markdown
 from adapters.terminal.screen import Screen
-from adapters.web.page.render import to_html
+from adapters.web.page.render import find_tables, to_html
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Item, decode_json, encode_json
 from core.domain.records import ModelEvent, Outcome, RoundCompleted, RoundRequest, TextDelta
@@ -147,6 +147,29 @@ async def test_figures_by_group_are_rows_too(bot_home: BotHome) -> None:
     assert data.caption == "Orders: 60 of 60 rows"
     assert [row[2] for row in data.rows] == ["1,395", "1,350"], "in the reader's language"
     assert sorted(row[2] or 0 for row in data.values) == [1350, 1395]
+    assert data.total == ("Total", "60", "2,745")
+    assert answer.text.split("\n\n")[1].endswith("\n| Total | 60 | 2,745 |")
+    page = to_html(answer.text, answer.placed)
+    assert "</tr></tbody><tfoot><tr>" in page.replace("\n", "")
+    assert ">2,745</td></tr></tfoot></table>" in page.replace("\n", "")
+    table = message_content(answer.text, placed=answer.placed)["blocks"][1]
+    assert [cell["text"] for cell in table["rows"][-1]] == ["Total", "60", "2,745"]
+    assert len(find_tables(answer.text, answer.placed)[0][1]) == 2, "a file has the groups"
+
+
+async def test_only_what_adds_up_has_a_total(bot_home: BotHome) -> None:
+    """Rows with two tags are in two groups, and a group alone is its own total."""
+    figures = [{"field": "Value", "fn": fn} for fn in ("sum", "avg", "min", "unique", "filled")]
+    status = {"table": "Customers", "group_by": "Status", "aggregates": figures}
+    only = {"field": "Status", "op": "eq", "value": "Lead"}
+    tables = []
+    async with open_bot(bot_home, PlacingModel()) as ponte:
+        for call in (status, {**status, "group_by": "Tags"}, {**status, "filters": [only]}):
+            answer = await ponte.ask(f"call nocodb_summarize {json.dumps(call)}")
+            tables.append(answer.placed[0].data)
+    whole, overlapping, single = (each for each in tables if isinstance(each, RowsResult))
+    assert [bool(cell) for cell in whole.total] == [True, True, True, False, False, False, True]
+    assert (overlapping.total, single.total) == ((), ())
 
 
 async def test_an_unknown_id_is_a_note_and_a_table_that_the_model_types_stays(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -83,7 +83,12 @@ async def format_shown(
     table = await schemas.describe_table(Viewer(), "customers")
     fields = await schemas.fill_formats(Viewer(), table, [table.field("Shown")])
     with use_locale("pt-BR"):
-        rows = build_table([NocoRecord("1", {"Shown": cell})], fields, ZoneInfo("UTC"), "Customers")
+        rows = build_table(
+            [NocoRecord("1", {"Shown": cell})],
+            fields,
+            datetime(2027, 1, 5, tzinfo=UTC),
+            "Customers",
+        )
     return rows.rows[0][0], api.described
 
 
@@ -105,9 +110,9 @@ EXACT = {"id": "exact", "title": "Exact", "type": "Decimal", "options": {"precis
         (lookup("amount"), [1.0, None, 2], "R$\u00a01,00, , R$\u00a02,00"),
         (lookup("amount"), 7, "R$\u00a07,00"),
         (lookup("amount"), [], ""),
-        (lookup("day"), ["2026-11-20"], "20 de nov. de 2026"),
+        (lookup("day"), ["2026-11-20"], "20 nov. 2026"),
         (lookup("day"), ["2026-11-20", "soon"], "20 de nov. de 2026, soon"),
-        (lookup("moment"), "2026-11-20 09:30:00+00:00", "20 de nov. de 2026, 09:30"),
+        (lookup("moment"), "2026-11-20 09:30:00+00:00", "20 nov. 2026, 09:30"),
     ],
 )  # fmt: skip
 async def test_the_field_behind_decides(field: dict[str, Any], cell: object, text: str) -> None:

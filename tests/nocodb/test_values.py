@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -142,7 +143,7 @@ def test_rows_for_people_have_the_numbers_of_their_texts() -> None:
         NocoRecord("2", {"Phone": "7", "Total": None, "Sum": -3, "Day": "soon"}),
     ]
     with use_locale("pt-BR"):
-        data = build_table(records, fields, PARIS, "Things")
+        data = build_table(records, fields, NOW, "Things")
     assert [column.kind for column in data.columns] == [
         "words",
         "words",
@@ -152,10 +153,39 @@ def test_rows_for_people_have_the_numbers_of_their_texts() -> None:
     ]
     assert data.values == ((None, None, 1.5, "1234.5", "2026-11-20"), (None, None, None, -3, None))
     assert data.rows == (
-        ("1", "0012", "1,5", "R$\u00a01.234,50", "20 de nov. de 2026"),
+        ("1", "0012", "1,5", "R$\u00a01.234,50", "20 nov."),
         ("2", "7", "", "-R$\u00a03,00", "soon"),
     )
     assert data.to_markdown().splitlines()[1] == "| :--- | :--- | ---: | ---: | :--- |"
+
+
+@pytest.mark.parametrize(
+    ("locale", "this_year", "last_year", "moment"),
+    [
+        ("en", "Nov 1", "Nov 1, 2025", "Nov 1, 9:05\u202fAM"),
+        ("pt-BR", "1 nov.", "1 nov. 2025", "1 nov., 09:05"),
+        ("fr", "1er nov.", "1er nov. 2025", "1er nov., 09:05"),
+    ],
+)
+def test_days_in_tables_are_short_and_have_the_year_only_of_another_one(
+    locale: str, this_year: str, last_year: str, moment: str
+) -> None:
+    """Several days in one cell keep their year, because files have them as they are shown."""
+    fields = [
+        Field("a", "Day", "Date", format="date"),
+        Field("b", "Seen", "DateTime", format="moment"),
+        Field("c", "Text", "SingleLineText"),
+        Field("d", "Days", "Lookup", format="date"),
+    ]
+    days = ["2026-11-01", "2026-11-02"]
+    cells = {"Day": "2026-11-01", "Seen": "2026-11-01 08:05:00+00:00", "Text": "2026-11-01"}
+    records = [NocoRecord("1", {**cells, "Days": days}), NocoRecord("2", {"Day": "2025-11-01"})]
+    with use_locale(locale):
+        data = build_table(records, fields, NOW, "Things")
+    assert data.rows[0][:3] == (this_year, moment, "2026-11-01")
+    assert data.rows[0][3].count("2026") == 2
+    assert data.rows[1][0] == last_year
+    assert data.to_export()[1][0][0] == date(2026, 11, 1), "files keep the day"
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:

@@ -315,7 +315,11 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
         return cell[0] if number is None else f'{cell[0]} data-value="{number!r}"'
 
     # Markup in cells is escaped, so these are the cells of the rows, in their order.
-    return re.sub("<td", add_value, page)
+    page = re.sub("<td", add_value, page)
+    if isinstance(data, RowsResult) and data.total:  # below the rows, however they are sorted
+        above, _, total = page.rpartition("<tr>")
+        page = f"{above}</tbody><tfoot><tr>{total.replace('</tbody>', '</tfoot>')}"
+    return page
 
 
 def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource]:

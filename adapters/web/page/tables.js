@@ -67,7 +67,7 @@ export function alignFigures(table) {
   const [head, ...rows] = table.rows;
   [...(head?.cells ?? [])].forEach((top, column) => {
     const cells = rows.map((row) => row.cells[column]).filter(Boolean);
-    const filled = cells.filter((cell) => cell.textContent.trim() && cell.textContent.trim() !== "–");
+    const filled = cells.filter((cell) => !/^–?$/.test(cell.textContent.trim()) && !cell.closest("tfoot"));
     if (!filled.length || !filled.every((cell) => FIGURE.test(cell.textContent.trim()))) return;
     const classes = /left|center|right/.test(top.className) ? [] : ["right"];
     if (column === 0 && cells.some((cell) => cell.classList.contains("long"))) classes.push("whole");

@@ -690,15 +690,18 @@ def format_row(
     return row
 
 
-def format_display_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[str]:
-    """Return a row for people: whole cells as text in the reader's language."""
+def format_display_row(
+    record: NocoRecord, fields: Sequence[Field], zone: Zone, this_year: int | None = None
+) -> list[str]:
+    """Return a row for people: whole cells as text in the reader's language. With `this_year`, days
+    are short, except several in one cell: a file has them as they are shown."""
 
-    def format(field: Field, cell: object) -> str:
+    def format(field: Field, cell: object, year: int | None = this_year) -> str:
         if field.type == "Lookup" and isinstance(cell, list | tuple):
-            return ", ".join(format(field, each) for each in cell)
+            return ", ".join(format(field, each, year if len(cell) == 1 else None) for each in cell)
         value = export_cell(field, cell, zone)
         return (
-            format_value(value, field.format)
+            format_value(value, field.format, None, year)
             if not isinstance(value, bool | None)
             else ""
             if value is None

@@ -172,11 +172,11 @@ def fix_formats(records: Sequence[NocoRecord], fields: Sequence[Field]) -> list[
 
 
 def build_table(
-    records: Sequence[NocoRecord], fields: Sequence[Field], zone: tzinfo | None, caption: str
+    records: Sequence[NocoRecord], fields: Sequence[Field], now: datetime, caption: str
 ) -> RowsResult:
-    """Return rows for people. Long cells are cut."""
-    fields = fix_formats(records, fields)
-    texts = [format_display_row(record, fields, zone) for record in records]
+    """Return rows for people. Long cells are cut. `now` is in the asker's zone."""
+    fields, zone = fix_formats(records, fields), now.tzinfo
+    texts = [format_display_row(record, fields, zone, now.year) for record in records]
     columns = [
         RowColumn(
             format_label(field.title),
@@ -622,7 +622,7 @@ class QueryTools:
         if head and columns and ctx.result_id:
             result["show"] = describe_placing(ctx)
             caption = query.describe_rows(rows, len(head))
-            rows_result = build_table(rows.records[: len(head)], columns, query.zone, caption)
+            rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
         return Outcome("ok", compact_json(result), files=files, sources=sources, data=rows_result)
 
     async def _export(

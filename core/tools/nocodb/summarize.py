@@ -59,6 +59,10 @@ MAX_FIGURES = 12
 _ANY_FNS: tuple[Fn, ...] = ("count", "filled", "empty", "unique")
 _DATE_FNS: tuple[Fn, ...] = (*_ANY_FNS, "min", "max")
 _NUMBER_FNS: tuple[Fn, ...] = (*_DATE_FNS, "sum", "avg", "median")
+_ADDED_FNS: tuple[Fn, ...] = ("count", "filled", "empty", "sum")
+"""The figures of which those of all groups add up to the one of all rows."""
+_NO_TOTAL = {"read", "changed", "linked", "overlap", "links", "cut", "total_at_least"}
+"""What the model reads where groups do not add up to all rows."""
 _DIGITS = 4 * MAX_DIGITS
 """Digits of the decimal arithmetic: a sum has them before and after the decimal sign."""
 _PLACES = 2
@@ -409,7 +413,7 @@ class ReadTools(QueryTools):
         if group and data["rows"] and ctx.result_id:
             data["show"] = describe_placing(ctx)
             caption = ". ".join(filter(None, [query.describe_rows(rows, counted), cut]))
-            result = _build_table(pairs, group, bucket, data["rows"], caption)
+            result = _build_table(pairs, group, bucket, data, caption, query.now.year)
         return Outcome("ok", compact_json(data), sources=sources, data=result)
 
     async def _ask_nocodb(
@@ -546,11 +550,16 @@ def _build_table(
     pairs: Sequence[FieldFunction],
     group: Field,
     bucket: Bucket | None,
-    rows: Sequence[Any],
+    data: Mapping[str, Any],
     caption: str,
+    this_year: int,
 ) -> RowsResult:
-    """Return the groups for people. `rows` are those that the model reads."""
-    label = _group_title(group)
+    """Return the groups for people. `data` is what the model reads. Counts and sums have a total,
+    unless groups overlap, or some are left out."""
+    rows, label = data["rows"], _group_title(group)
+    has_total = len(rows) > 1 and not data.keys() & _NO_TOTAL
+    totals = {**data.get("all", {}), "rows": data.get("total")}
+    total_names = ["rows"] if has_total else []
     form = "month" if bucket == "month" else "date" if group.is_time else ""
     columns = {label: RowColumn(label, format=form)}
     columns["rows"] = RowColumn(say("Rows"), "number", "rows", "plain")
@@ -558,6 +567,7 @@ def _build_table(
     """The smallest coin of each column with averages of money, which people see rounded to it."""
     for column, fn in pairs:
         name = f"{fn} of {format_label(column.title)}"
+        total_names += [name] if has_total and fn in _ADDED_FNS else []
         title = format_label(say(_FIGURES[fn], field=column.title))
         is_number = fn in _ANY_FNS or not column.is_time
         form = "plain" if fn in _ANY_FNS else column.format or "plain"
@@ -570,12 +580,21 @@ def _build_table(
         tuple(columns.values()),
         tuple(
             tuple(
-                _format_cell(each, _round(row[name], averages.get(name)))
+                _format_cell(each, _round(row[name], averages.get(name)), this_year)
                 for name, each in columns.items()
             )
             for row in rows
         ),
         tuple(tuple(_to_value(each, row[name]) for name, each in columns.items()) for row in rows),
+        (
+            say("Total"),
+            *(
+                _format_cell(each, totals[name], this_year) if name in total_names else ""
+                for name, each in islice(columns.items(), 1, None)
+            ),
+        )
+        if has_total
+        else (),
     )
 
 
@@ -596,12 +615,12 @@ def _to_value(column: RowColumn, cell: Any) -> Value:
     return cell if column.kind == "number" or is_time else None
 
 
-def _format_cell(column: RowColumn, cell: Any) -> str:
+def _format_cell(column: RowColumn, cell: Any, this_year: int) -> str:
     """Return a figure or the label of a group in the reader's language."""
     if column.format == "month" and (day := _to_value(column, cell)):
         return format_date(date.fromisoformat(str(day)), length="yMMM")
     value = column.read_cell(cell, _to_value(column, cell))
-    return "" if value is None else format_value(value, column.format)
+    return "" if value is None else format_value(value, column.format, None, this_year)
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:

@@ -251,7 +251,8 @@ async def test_a_long_table_shows_ten_rows_and_all_at_a_press(ponte: WebPonte, p
     rows = page.locator(".body tbody tr:visible")
     await expect(page.locator(".body .tools").first).to_be_attached()
     await expect(rows).to_have_count(10)
-    # Sorted, the ten are others; the whole heading is the button.
+    # Sorted, the ten are others. The whole heading is the button, once its style is loaded.
+    await expect(page.locator(".body thead th").nth(1)).to_have_css("padding", "0px")
     box = await page.locator(".body thead th").nth(1).bounding_box()
     assert box
     await page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4)
