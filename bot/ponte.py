@@ -88,8 +88,8 @@ class HealthBoard:
         self._optional = optional
         self.live: dict[str, ReportHealth] = {}
         self._request_listeners: list[Callable[[], None]] = []
-        self.titles: Callable[[Viewer], Awaitable[Sequence[str]]] | None = None
-        """Returns the known tables; None if there is no base."""
+        self.titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
+        """Returns the known tables, all or those to change; None if there is no base."""
         self.is_demo = False
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
@@ -119,11 +119,13 @@ class HealthBoard:
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return await self._quick.list_commands(person, address)
 
-    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+    async def tables(
+        self, person: Person, address: Address, *, to_change: bool = False
+    ) -> Sequence[str]:
         if self.titles is None:
             return ()
         rights = await self._policy.rights(person, address) if self._policy else None
-        return await self.titles(Viewer(rights))
+        return await self.titles(Viewer(rights), to_change)
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.views.find_latest(conversation)

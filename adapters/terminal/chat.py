@@ -385,7 +385,8 @@ class TerminalChat:
         past = [one["text"] for one in typed]
         self._typed_seq = max((one["seq"] for one in typed), default=0)
         if not past:
-            self._suggestions = await self._read_list("/welcome", "tries")
+            suggestions = await self._read_list("/welcome", "suggestions")
+            self._suggestions = [one["text"] for one in suggestions]
         commands = await self._read_list("/quick-commands", "commands")
         return LineEditor(past, [one["slug"] for one in commands])
 

@@ -308,8 +308,11 @@ class StatusBoard(Protocol):
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         """Return the quick commands that the person may run at the address."""
 
-    async def tables(self, person: Person, address: Address) -> Sequence[str]:
-        """Return the names of the known tables that the person may read at the address."""
+    async def tables(
+        self, person: Person, address: Address, *, to_change: bool = False
+    ) -> Sequence[str]:
+        """Return the names of the known tables that the person may read at the address, or with
+        `to_change` those in which they may ask for changes."""
 
     @property
     def is_demo(self) -> bool:

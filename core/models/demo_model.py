@@ -47,7 +47,7 @@ NUMBERED_SENTENCE = "Mark INV-2024 as paid"
 UNDO_SENTENCE = "Undo the last change"
 EXPORT_SENTENCE = "Export the invoices"
 FILE_SENTENCE = "Summarize the attached file"
-DRAW_SENTENCE = "Draw y = sin(x) with Python."
+CHART_SENTENCE = "Draw the sales by month"
 QUICK_SENTENCE = "Run a quick command"
 TOUR: dict[TourStep, tuple[str, str]] = {
     "overdue": (OVERDUE_SENTENCE, "ask about a table"),
@@ -55,7 +55,7 @@ TOUR: dict[TourStep, tuple[str, str]] = {
     "undo": (UNDO_SENTENCE, "undo the change"),
     "export": (EXPORT_SENTENCE, "get a table as a CSV file"),
     "file": (FILE_SENTENCE, "run Python on a file that you attach"),
-    "draw": (DRAW_SENTENCE, "draw a chart with Python"),
+    "draw": (CHART_SENTENCE, "get a chart of a table"),
     "quick": (QUICK_SENTENCE, "run a command in another system"),
 }
 """The sentence that begins each step, and its meaning. The page and the terminal suggest these
@@ -94,8 +94,14 @@ _OLDEST_OVERDUE = (
 OLDEST_OVERDUE = "oldest overdue"
 
 UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
+SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
 """A note about a decided change: its id and its outcome."""
+_SALES: Mapping[str, Any] = {
+    "table": "Invoices", "filters": [], "match": "all",
+    "aggregates": [{"field": "Amount", "fn": "sum"}], "group_by": "Issued", "bucket": "month",
+}  # fmt: skip
+"""The question about the sample tables' sales by month."""
 _INVOICES: Mapping[str, Any] = {
     "table": "Invoices", "match": "all", "page": 1,
     "fields": ["Number", "Customer", "Amount", "Status", "Due"],
@@ -116,6 +122,10 @@ _NO_UNDO = (
     "card, and ask again. To propose one: `{message}`"
 )
 _UNDO = "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`."
+_ONE_CHART = "This is the only chart that I can draw. A real model draws the one that you ask for."
+_NO_CHART = (
+    "I can draw only the sales of the sample tables. A real model draws charts of your rows."
+)
 _NO_FILE = (
     "Attach a file to your message, for example a CSV file: on the page with the paperclip, in "
     "the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` first."
@@ -129,14 +139,6 @@ _QUICK_COMMANDS_READY = (
     "Type `quick-command NAME` and some text. `help` lists the commands that you can run."
 )
 
-_DRAW_CODE = """\
-import matplotlib.pyplot as plt
-xs = [n / 50 for n in range(315)]
-import math
-plt.plot(xs, [math.sin(x) for x in xs])
-plt.title("y = sin(x)")
-plt.show()
-"""
 _FILE_CODE = """\
 import csv, pathlib
 name, lines, rows, filled, total = {words!r}
@@ -186,7 +188,8 @@ def list_steps(turn: DemoTurn) -> list[TourStep]:
     steps: list[TourStep] = ["overdue"] if reads else []
     steps += ["pay", "undo"] if reads and UPDATE_TOOL in turn.tools else []
     steps += ["export"] if reads and runs else []
-    steps += ["file", "draw"] if runs else []
+    steps += ["draw"] if reads and CHART_TOOL in turn.tools else []
+    steps += ["file"] if runs else []
     return [*steps, "quick"]
 
 
@@ -228,9 +231,10 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
                 return say(_NO_FILE, message=say(FILE_SENTENCE), export=say(EXPORT_SENTENCE))
             name = turn.now.files[-1] if turn.now.files else (names or [""])[-1]
             return _with_next(turn, "file", run_python(turn, make_file_code(name)))
+        case "draw" if turn.is_sample and CHART_TOOL in turn.tools:
+            return _with_next(turn, "draw", _draw_sales(turn))
         case "draw":
-            output = run_python(turn, _DRAW_CODE)
-            return _with_next(turn, "draw", "" if output == format_code_block("") else output)
+            return say(_NO_CHART)
         case "quick":
             is_ready = COMMAND_TOOL in turn.tools
             words = say(_QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS)
@@ -245,6 +249,20 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
         return decision
     following, _ = TOUR[steps[steps.index(step) + 1]]
     return f"{decision}\n\n{say('Next, try: `{message}`', message=say(following))}".strip()
+
+
+def _draw_sales(turn: DemoTurn) -> Decision:
+    """Return the chart of the sales by month, or the call that reads or draws them."""
+    if (summary := turn.find_reply(SUMMARY_TOOL)) is None:
+        return [PlannedCall(SUMMARY_TOOL, _SALES)]
+    if summary.error:
+        return describe_failure(summary)
+    id = summary.result_id
+    if (chart := turn.find_reply(CHART_TOOL)) is None:
+        month, *_, amount = summary.rows[0]
+        args = {"result": id, "kind": "bar", "title": say("Sales by month"), "x": month}
+        return [PlannedCall(CHART_TOOL, {**args, "y": [amount]})]
+    return describe_failure(chart) if chart.error else f"[chart: {id}]\n\n{say(_ONE_CHART)}"
 
 
 def _propose_payment(turn: DemoTurn) -> Decision:
@@ -290,6 +308,14 @@ _MAX_BASES = 8
 """Bases in which the bridge looks for tables."""
 _QUOTES = " \"'`“”"
 _TABLE_ID = re.compile(r"(?=\w*\d)m[a-z0-9]{10,30}")
+
+_OUTLINE = re.compile(r"^(.+) \[(\w+)\](?: \(read only\))?(?:: (.*))?$", re.MULTILINE)
+_OUTLINED_FIELD = re.compile(
+    r"(?:^|, )((?!and \d+ more$).+?)\*?(?::[^():,]+(?:\([^)]*\))?|->[^,]+)(?=, |$)"
+)
+_OUTLINE_REST = re.compile(r"and (\d+) more$")
+"""A line of `nocodb_tables`, a field in it, and the number of fields that did not fit
+(`core.tools.nocodb.schema.format_outline`)."""
 
 Kind = Literal["history", "show", "python", "nocodb", "other"] | TourStep
 _MESSAGE_PATTERNS: dict[Kind, str] = {
@@ -467,10 +493,9 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
 def _list_tables(turn: DemoTurn) -> Decision:
     """Return the list of tables, or the calls that find them."""
     if TABLES_TOOL in turn.tools:
-        # `nocodb_tables` describes them in its own compact text.
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]
-        answer = format_reply("NocoDB", reply)
+        answer = _describe_outlines(str(reply.value)) or format_reply("NocoDB", reply)
         return f"{say('These are sample tables:')}\n\n{answer}" if turn.is_sample else answer
     if BRIDGE_TOOL not in turn.tools:
         return say(_NO_TABLES)
@@ -481,6 +506,19 @@ def _list_tables(turn: DemoTurn) -> Decision:
     lines = [f"- **{escape_inline(title)}** (`{id}`)" for id, title in titles.items()]
     listed = "\n".join([say("Tables: {count}", count=len(lines)), "", *lines]).strip()
     return "\n\n".join([*([listed] if lines or not problems else []), *problems])
+
+
+def _describe_outlines(text: str) -> str:
+    """Return the tables and their columns in words, from what `nocodb_tables` tells a model; "" if
+    it names none."""
+    lines = []
+    for title, _, outline in _OUTLINE.findall(text):
+        columns = [match[1] for match in _OUTLINED_FIELD.finditer(outline)]
+        if rest := _OUTLINE_REST.search(outline):
+            columns.append(say("{count} more", count=int(rest[1])))
+        line = f"- **{escape_inline(title)}**"
+        lines.append(f"{line}: {escape_inline(', '.join(columns), 500)}" if columns else line)
+    return "\n".join(lines)
 
 
 def _show_table(turn: DemoTurn, name: str) -> Decision:

@@ -20,7 +20,7 @@ _MAX_COLUMNS = 8
 _MAX_CELL_CHARACTERS = 60
 _MAX_BLOCK_CHARACTERS = 3000
 _MARKUP = re.compile(r"([\\`*\[\]<>|~])")
-REFERENCE = re.compile(r"\[table: r\d+\]")
+REFERENCE = re.compile(r"\[table: (r\d+)\]")
 _PROBLEM_KEYS = {"error", "message", "detail"}
 """Keys of an answer that describes a problem."""
 _ERROR = '{"error":{"code":'
@@ -61,6 +61,14 @@ class ToolReply:
             return []
         rows = [row for row in value if isinstance(row, dict)]
         return [{**row, **f} if isinstance(f := row.get("fields"), dict) else row for row in rows]
+
+    @property
+    def result_id(self) -> str:
+        """Return the id of rows that can be placed in an answer, such as r1; "" if they cannot."""
+        match = (
+            REFERENCE.match(str(self.value.get("show"))) if isinstance(self.value, dict) else None
+        )
+        return match[1] if match else ""
 
     @property
     def total(self) -> int | None:

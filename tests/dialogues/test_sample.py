@@ -187,6 +187,8 @@ async def test_rules_for_single_tables_hold(tmp_path: Path) -> None:
         assert "Customers" not in (await here.ask("list tables"))["response"]
         assert "not found. (there are Products" in (await here.ask("show Customers"))["response"]
         assert "read-only here" in (await here.ask(PAY))["response"]
+        suggestions = (await here.web.get("/welcome")).json()["suggestions"]
+        assert [each["kind"] for each in suggestions] == ["ask", "chart", "help"]
 
 
 async def test_only_the_owner_is_offered_them(tmp_path: Path) -> None:

@@ -75,8 +75,11 @@ async def test_the_tour_from_a_question_to_an_undone_change(tmp_path: Path, loca
         headers = {"Accept-Language": locale}
         welcome = (await here.web.get("/welcome", headers=headers)).json()
         assert (welcome["demo"], welcome["sample"]) == (True, True)
-        assert welcome["tries"][:2] == [messages["overdue"], messages["pay"]]
-        assert messages["quick"] not in welcome["tries"], "no quick command is set up"
+        assert welcome["suggestions"] == [
+            {"kind": "ask", "text": messages["overdue"]},
+            {"kind": "change", "text": messages["pay"]},
+            {"kind": "chart", "text": messages["draw"]},
+        ]
         hello = (await here.ask("?", locale))["response"]
         assert demo in hello
         assert "OPENAI_API_KEY=" in hello
@@ -105,6 +108,8 @@ async def test_the_tour_from_a_question_to_an_undone_change(tmp_path: Path, loca
         assert outcome["status"] == "done"
         assert here.status(3) == "Overdue"
 
+        chart = (await here.ask(messages["draw"], locale))["response"]
+        assert len(re.findall(r"\| .*20\d\d \| \d+ \| ", chart)) > 3, chart
         last = (await here.ask(messages["quick"], locale))["response"]
         assert "STACKSPOT_CLIENT_ID" in last
         assert "OPENAI_API_KEY=" in last

@@ -48,7 +48,9 @@ ANA = Person("web", "owner", name="Ana")
 class EmptyStatusBoard:
     is_demo = False
 
-    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+    async def tables(
+        self, person: Person, address: Address, *, to_change: bool = False
+    ) -> Sequence[str]:
         return ()
 
     async def health(self) -> Sequence[Health]:

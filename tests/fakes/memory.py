@@ -465,7 +465,9 @@ class MemoryBoard:
         self.titles: list[str] = []
         self.is_demo = True
 
-    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+    async def tables(
+        self, person: Person, address: Address, *, to_change: bool = False
+    ) -> Sequence[str]:
         return self.titles
 
     async def health(self) -> Sequence[Health]:

@@ -263,14 +263,21 @@ class PartList(TypedDict):
     parts: list[PartState]
 
 
-class Welcome(TypedDict):
-    """Suggestions for the first message, the tables and quick commands that the visitor may use,
-    and the state of the parts, which only admins get. `sample`: the tables are sample tables."""
+class FirstMessage(TypedDict):
+    """A message that the visitor can send as it is."""
 
-    tries: list[str]
+    kind: Literal["ask", "change", "chart", "help"]
+    text: str
+
+
+class Welcome(TypedDict):
+    """Suggestions for the first message, the tables that the visitor may read, and the state of the
+    parts, which only admins get. `sample`: the tables are sample tables. `demo`: the demo model
+    answers."""
+
+    suggestions: list[FirstMessage]
     sample: bool
     tables: list[str]
-    commands: list[str]
     parts: list[PartState]
     demo: bool
 

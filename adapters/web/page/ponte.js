@@ -3,12 +3,13 @@
 import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
-import { $, isComposing, make, notice, randomKey, reconnected, scrollPage } from "./element.js";
+import { $, isComposing, notice, randomKey, reconnected, scrollPage } from "./element.js";
 import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as notices from "./notices.js";
 import { post, request } from "./server.js";
 import * as stream from "./stream.js";
+import * as firstScreen from "./welcome.js";
 import { say, translate } from "./words.js";
 
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
@@ -135,21 +136,8 @@ async function read(id) {
 /** Say what can be asked. The first message hides it. */
 async function welcome(id) {
   if (!log.isEmpty()) return;
-  const { tries, sample, tables, commands, parts, demo } = await request("/welcome");
-  if (current !== id || !log.isEmpty()) return;
-  $("welcome").hidden = false;
-  $("connected").hidden = parts.length === 0;
-  const states = ["on", "failing", "off"].map((state) => [state, parts.filter((part) => part.state === state).length]);
-  $("connected").firstChild.textContent = states.filter(([, count]) => count).map(([state, count]) => say(`parts_${state}`, { count })).join(" · ");
-  for (const [id, names] of Object.entries({ tables, commands })) {
-    $(id).hidden = names.length === 0;
-    $(id).replaceChildren(say(sample && id === "tables" ? "sample_tables" : id), " ", make("bdi", { text: names.join(", ") }));
-  }
-  $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
-    make("strong", { text: name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
-  $("model").hidden = !demo;
-  $("tries").replaceChildren(...tries.map((text) => make("li", {},
-    make("button", { type: "button", text, on: { click: () => composer.submit(text) } }))));
+  const found = await request("/welcome");
+  if (current === id && log.isEmpty()) firstScreen.show(found, commands);
 }
 
 /** Open or close the list of conversations on a phone. The focus stays where it can be seen. */

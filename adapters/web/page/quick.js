@@ -64,9 +64,11 @@ const dialog = draw("quick-form", say("quick_title"), form(run, "quick_run",
   make("div", { id: "quick-inputs" }),
   make("p", { class: "hint", text: say("quick_files") })));
 
-export function open(those) {
+/** `slug`: the command that is chosen at first. */
+export function open(those, slug = those[0].slug) {
   commands = those;
-  $("quick-slug").replaceChildren(...commands.map(({ slug, title }) => make("option", { value: slug, text: title })));
+  $("quick-slug").replaceChildren(...commands.map(({ slug: value, title }) => make("option", { value, text: title })));
+  $("quick-slug").value = slug;
   choose();
   dialog.showModal();
 }

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,14 +30,13 @@ from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.base.text import Fence, clean_text, fence_after_line, to_one_line
 from core.chat.approval_notices import CARD_STATES, PersonNoticeService
-from core.commands.grammar import localize_command
-from core.domain.messages import Address, Person
+from core.domain.messages import Address
 from core.domain.ports import StatusBoard
-from core.domain.records import ApiToken, ConversationSummary, QuickCommand
-from core.models.demo_model import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
+from core.domain.records import ApiToken, ConversationSummary
 from core.people.notices import PersonNotice
 from core.people.page_accounts import OwnerNames, PageAccounts
 from core.people.rules import OWNER_ID
+from core.turn.suggestions import find_starting_points
 from core.turn.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 
 PAGE_FOLDER = Path(__file__).parent
@@ -62,9 +61,8 @@ BYTES_TYPE = "application/octet-stream"
 
 
 MAX_SEARCH_CHARS = 200
-NEWEST_ROWS_SENTENCE = "Show me the newest rows of {table}."
-MAX_WELCOME_NAMES = 12
-"""Names of tables, and of quick commands, on the welcome screen."""
+MAX_WELCOME_TABLES = 12
+"""Names of tables on the welcome screen."""
 
 
 class ConversationMarks(RequestBody):
@@ -368,49 +366,16 @@ class PageRoutes(RouteGroup):
         """
         person = visitor_of(request).person
         here = self.visitors.address_of(person, "main")
-        may_read = await self.visitors.may(person, "read")
-        tables = await self.board.tables(person, here) if may_read else ()
-        commands = await self.board.commands(person, here)
+        start = await find_starting_points(self.board, self.visitors.policy, person, here)
         operates = await self.visitors.may(person, "administer")
-        health = await self.board.health()
-        parts = health if operates else ()
-        running = {part.name for part in health if part.state == "on"}
-        is_sample = bool(tables) and "sample" in running
+        parts = start.parts if operates else ()
         return {
-            "tries": await self._suggestions(person, tables, commands, running, is_sample),
-            "sample": is_sample,
-            "tables": list(tables[:MAX_WELCOME_NAMES]),
-            "commands": [
-                one.title_and_description()[0] or one.slug for one in commands[:MAX_WELCOME_NAMES]
-            ],
+            "suggestions": [{"kind": each.kind, "text": each.text} for each in start.suggestions],
+            "sample": start.is_sample,
+            "tables": list(start.tables[:MAX_WELCOME_TABLES]),
             "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
-            # Only those who operate Ponte can connect a model.
-            "demo": self.board.is_demo and operates,
+            "demo": start.is_demo,
         }
-
-    async def _suggestions(
-        self,
-        person: Person,
-        tables: Sequence[str],
-        commands: Sequence[QuickCommand],
-        running: Collection[str],
-        is_sample: bool,
-    ) -> list[str]:
-        """Return messages that will work here: four of the demo's tour over sample tables, else
-        three. `running` are the names of the parts that are on."""
-        board, tries = self.board, list[str]()
-        if is_sample:
-            proposes = await self.visitors.may(person, "propose")
-            tries += [say(OVERDUE_SENTENCE), *([say(PAY_SENTENCE)] if proposes else [])]
-        elif board.is_demo:
-            tries += [f"show {tables[0]}", "list tables"] if tables else []
-        else:
-            tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
-        runs_code = "code" in running and await self.visitors.may(person, "code")
-        tries += [say(DRAW_SENTENCE)] if runs_code else []
-        tries += [say(QUICK_SENTENCE)] if commands and board.is_demo else []
-        typed = map(localize_command, ("help", "status"))
-        return [*tries, say("What can you do?"), *typed][: 4 if is_sample else 3]
 
     def _serve_file(self, request: Request, name: str) -> Response:
         version, files = self._files

@@ -83,6 +83,13 @@ class VisibleBase:
         """Return True if the token's user may change nothing."""
         return self.role in _ONLY_READ
 
+    @property
+    def changeable_titles(self) -> Sequence[str]:
+        """Return the tables in which the asker may propose changes."""
+        if self.is_read_only or not self.may_propose:
+            return ()
+        return [title for title in self.titles if title not in self.read_only_titles]
+
     def describe(self) -> str:
         """Return a line for the operator."""
         tables = plural(
@@ -207,10 +214,12 @@ class TableSource:
         write_tools = () if sight.is_read_only else self._writing
         return [self._tables_tools[sight], *self._reading, chart, *write_tools]
 
-    async def titles(self, viewer: Viewer) -> Sequence[str]:
-        """Return the titles of the tables that this person may see, as last read."""
+    async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
+        """Return the titles of the tables that this person may see, or may propose to change, as
+        last read."""
         await self.tools(viewer)  # reads them again if they are old
-        return self._overview.visible_part(self._config.table_rules, viewer).titles
+        sight = self._overview.visible_part(self._config.table_rules, viewer)
+        return sight.changeable_titles if to_change else sight.titles
 
     async def health(self) -> Health:
         """Return the state of the base."""

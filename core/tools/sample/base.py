@@ -616,9 +616,9 @@ class SampleSource(TableSource):
         """Return the tools for people who see the tables, otherwise none."""
         return await super().tools(viewer) if self._is_offered(viewer) else ()
 
-    async def titles(self, viewer: Viewer) -> Sequence[str]:
+    async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
         """Return the titles of the tables for people who see them, otherwise none."""
-        return await super().titles(viewer) if self._is_offered(viewer) else ()
+        return await super().titles(viewer, to_change) if self._is_offered(viewer) else ()
 
     async def health(self) -> Health:
         """Return "on", without opening the file."""

@@ -36,6 +36,7 @@ from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
 BEA = Person("web", "bea", name="Bea")
+OUTLINED_TABLES = "- **Customers**: Name, a, b: c, Orders, 2 more\n- **Orders**: Amount\n- **Many**"
 
 
 @contextlib.asynccontextmanager
@@ -218,7 +219,10 @@ def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
 async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
     async def nocodb_tables() -> str:
         """Tables."""
-        return "Customers [m1]: Name*:text\nOrders [m2]: Amount:number"
+        fields = "Name*:text, a, b: c:select(x, y|z), Orders->Orders, and 2 more"
+        return (
+            f"3 tables\nCustomers [m1] (read only): {fields}\nOrders [m2]: Amount:number\nMany [m3]"
+        )
 
     async def nocodb_query(
         table: str, filters: list[str], match: str, fields: list[str], sort: list[str], limit: int
@@ -232,7 +236,7 @@ async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
         FunctionTool(each, effect="read", doing="reads") for each in (nocodb_tables, nocodb_query)
     ]
     chat = Chat(DemoModel, tools)
-    assert "Customers [m1]: Name*:text" in await chat.says("list tables")
+    assert await chat.says("list tables") == OUTLINED_TABLES
     assert await chat.says("show Customers") == (
         "**Customers**: showing 1 of 53 rows.\n\n| Name |\n| --- |\n| Ada |"
     )
@@ -246,7 +250,7 @@ async def test_nocodb_over_rest() -> None:
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         chat = Chat(DemoModel, await source.tools(Viewer()))
-        assert "Customers [m" in await chat.says("list tables")
+        assert "- **Customers**: Name, Email, " in await chat.says("list tables")
         reply = await chat.says("show customers")
         assert reply.startswith("**Customers**: showing 20 of 30 rows.")
         assert "| 1 | Customer 01 | c01@example.com | Active |" in reply
@@ -277,9 +281,9 @@ async def test_python_on_a_file_that_was_attached() -> None:
     assert "'sales.csv'" in reply
     newer = File("f2", "costs.csv", "text/csv", 10)
     assert "'costs.csv'" in await chat.says("Summarise my file", files=(newer,))
-    assert "Next, try: `Draw y = sin(x) with Python.`" in reply
-    reply = await Chat(DemoModel, [python("[The person has: plot.png]")]).says("draw something")
-    assert reply == "Next, try: `Run a quick command`", "the picture says the rest"
+    assert "Next, try: `Run a quick command`" in reply
+    reply = await Chat(DemoModel, [python("drawn")]).says("draw something")
+    assert reply.startswith("I can draw only the sales of the sample tables."), "it says so"
 
 
 def test_the_program_for_a_file_runs(

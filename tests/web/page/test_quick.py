@@ -33,7 +33,7 @@ async def open_commands(ponte: WebPonte, tab: Page, *commands: QuickCommand) -> 
 
 
 async def test_the_button_is_hidden_without_quick_commands(page: Page) -> None:
-    await expect(page.locator("#tries button")).to_have_count(3)
+    await expect(page.locator("#tries button")).to_have_count(2)
     await expect(page.locator("#quick")).to_be_hidden()
 
 

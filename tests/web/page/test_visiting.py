@@ -13,6 +13,7 @@ from core.domain.records import Health, QuickCommand
 from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import WebPonte
 
+HELP_MESSAGES = ("What can you do?", "help")
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -24,26 +25,30 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
         Health("nocodb", "failing", "it does not answer"),
     ]
     await visit(tab, ponte.link)
-    await expect(tab.locator("#connected summary")).to_have_text("1 connected · 1 failing")
+    await expect(tab.locator("#connected summary")).to_have_text("NocoDB ! failing")
     await expect(tab.locator("#parts li").first).to_be_hidden()
     await expect(tab.locator("#parts li")).to_have_text(
-        [re.compile("^model · on · the demo model"), "nocodb · failing · it does not answer"]
+        [re.compile("^model · on · the demo model"), "NocoDB · failing · it does not answer"]
     )
-    await expect(tab.locator("#tries button")).to_have_count(3)
-    await expect(tab.locator("#model code")).to_have_text("OPENAI_API_KEY=sk-…")
-    ponte.board.parts = [Health("code", "on"), Health("nocodb", "on")]
-    ponte.board.titles = ["Customers", "Orders"]
-    ponte.board.known = [QuickCommand("explain", "Explain code")]
-    await tab.reload()
-    await expect(tab.locator("#tables")).to_have_text("Tables you can ask about: Customers, Orders")
-    await expect(tab.locator("#commands")).to_contain_text("Explain code")
     tries = tab.locator("#tries button")
+    await expect(tries).to_have_text(["Find out more" + text for text in HELP_MESSAGES])
+    await expect(tab.locator("#model")).to_contain_text("such as these. For a real model, add")
+    await expect(tab.locator("#model code")).to_have_text("OPENAI_API_KEY=sk-…")
+    ponte.board.parts = [Health("model", "on", "gpt-large"), Health("slack", "off")]
+    ponte.board.titles = ["Customers", "Orders"]
+    ponte.board.known = [QuickCommand("other", "Other"), QuickCommand("explain", "Explain code")]
+    await tab.reload()
+    await expect(tab.locator("#tables")).to_have_text("Tables: Customers, Orders")
+    await expect(tab.locator("#connected summary")).to_have_text("Slack – off")
     await expect(tries).to_have_text(
-        ["show Customers", "list tables", "Draw y = sin(x) with Python."]
+        [re.compile("show Customers$"), re.compile("list tables$"), re.compile("do\\?$")]
     )
     ponte.board.is_demo = False
     await tab.reload()
-    await expect(tries.first).to_have_text("Show me the newest rows of Customers.")
+    await expect(tab.locator("#model")).to_have_text("Model: gpt-large")
+    await tab.locator("#commands").get_by_role("button", name="Explain code").click()
+    await expect(tab.locator("#quick-slug")).to_have_value("explain")
+    await tab.keyboard.press("Escape")
     await tries.first.click()
     await expect(tab.locator(".body")).to_have_text(re.compile("^You said: Show me the newest"))
 

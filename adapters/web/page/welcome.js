@@ -1,0 +1,56 @@
+// The first screen: messages that work here, what they are about, and what is connected.
+
+import { submit } from "./composer.js";
+import { $, make } from "./element.js";
+import { icon } from "./icons.js";
+import { say } from "./words.js";
+
+const SIGNS = { on: "✓", failing: "!", off: "–" };
+const CONNECTIONS = { nocodb: "NocoDB", slack: "Slack", discord: "Discord", stackspot: "StackSpot", code: "Python" };
+const MAX_COMMANDS = 12;
+
+export function show({ suggestions, sample, tables, parts, demo }, commands) {
+  $("welcome").hidden = false;
+  $("welcome-why").hidden = suggestions.length === 0;
+  $("tries").replaceChildren(...suggestions.map(card));
+  list("tables", say(sample ? "sample_tables" : "tables"), tables.length ? [make("bdi", { text: tables.join(", ") })] : []);
+  list("commands", say("commands"), commands.slice(0, MAX_COMMANDS).map(({ slug, title }) =>
+    make("button", { type: "button", class: "chip", dir: "auto", text: title, on: { click: () => run(commands, slug) } })));
+  showConnections(parts);
+  showModel(demo, parts.find((part) => part.name === "model"));
+}
+
+function card({ kind, text }) {
+  return make("li", {}, make("button", { type: "button", "data-kind": kind, on: { click: () => submit(text) } },
+    make("span", { class: "kind" }, icon(kind), say(`try_${kind}`)), make("span", { dir: "auto", text })));
+}
+
+function list(id, label, members) {
+  $(id).hidden = members.length === 0;
+  $(id).replaceChildren(`${label} `, ...members.flatMap((one) => [one, " "]));
+}
+
+async function run(commands, slug) {
+  (await import("./quick.js")).open(commands, slug);
+}
+
+/** What can be connected, by name; all parts behind a click. A part without a name here is listed if it fails. */
+function showConnections(parts) {
+  $("connected").hidden = parts.length === 0;
+  const order = Object.keys(CONNECTIONS);
+  const named = [...order.flatMap((name) => parts.filter((part) => part.name === name)),
+    ...parts.filter(({ name, state }) => !CONNECTIONS[name] && name !== "model" && state === "failing")];
+  $("connected").firstChild.replaceChildren(...named.flatMap(({ name, state }) => [
+    make("span", { "data-state": state, title: say(state) }, CONNECTIONS[name] ?? name,
+      make("span", { "aria-hidden": "true", text: ` ${SIGNS[state]}` }), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]));
+  $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
+    make("strong", { text: CONNECTIONS[name] ?? name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
+}
+
+/** Only those who run Ponte get the parts: they can connect another model. */
+function showModel(demo, part) {
+  $("model").hidden = !demo && !part;
+  $("model").dataset.state = part?.state ?? "";
+  $("model").replaceChildren(...(demo ? [say("demo_model")] : [say("model_words", { words: part?.words })]),
+    ...(demo && part ? [" ", say("model_line"), " ", make("code", { dir: "ltr", text: "OPENAI_API_KEY=sk-…" })] : []));
+}

@@ -1,0 +1,105 @@
+"""Messages that a person can begin with. They are made from the tables and the rights that this
+person has at this place, so that none of them is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from core.base.i18n import LOCALES, say
+from core.base.text import to_one_line
+from core.commands.grammar import localize_command
+from core.domain.messages import Address, Person
+from core.domain.ports import StatusBoard
+from core.domain.records import Health, Viewer
+from core.models.demo_model import CHART_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE
+from core.people.policy import Policy
+
+MAX_SUGGESTIONS = 3
+_NEWEST_ROWS = "Show me the newest rows of {table}."
+_CHANGE_ROW = "Help me change a row of {table}."
+_CHART_ROWS = "Draw a chart of {table} by month."
+_COMPUTE = "What does a loan of 10,000 at 5% cost each month over two years?"
+_INTRODUCE = "What can you do?"
+
+SuggestionKind = Literal["ask", "change", "chart", "help"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A message that a person can send as it is."""
+
+    kind: SuggestionKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartingPoints:
+    """The tables that a person may read at one place, those in which they may ask for changes, and
+    messages to begin with. `parts` is the state of all parts."""
+
+    parts: Sequence[Health]
+    tables: Sequence[str]
+    changeable_tables: Sequence[str]
+    is_demo: bool
+    may_chat: bool
+    runs_code: bool
+
+    @property
+    def is_sample(self) -> bool:
+        """Return whether the tables are the sample tables."""
+        return bool(self.tables) and _is_on(self.parts, "sample")
+
+    @property
+    def suggestions(self) -> Sequence[Suggestion]:
+        """Return up to `MAX_SUGGESTIONS` messages, in the language of the current task."""
+        return list(islice(self._suggest(), MAX_SUGGESTIONS)) if self.may_chat else ()
+
+    def _suggest(self) -> Iterator[Suggestion]:
+        invoices = {say("Invoices", locale) for locale in LOCALES}
+        if self.is_sample and invoices & {*self.tables}:
+            yield Suggestion("ask", say(OVERDUE_SENTENCE))
+            if invoices & {*self.changeable_tables}:
+                yield Suggestion("change", say(PAY_SENTENCE))
+            yield Suggestion("chart", say(CHART_SENTENCE))
+        elif self.tables and self.is_demo:
+            yield Suggestion("ask", f"show {self.tables[0]}")
+            yield Suggestion("ask", "list tables")
+        elif self.tables:
+            yield Suggestion("ask", _name_table(_NEWEST_ROWS, self.tables))
+            if self.changeable_tables:
+                yield Suggestion("change", _name_table(_CHANGE_ROW, self.changeable_tables))
+            yield Suggestion("chart", _name_table(_CHART_ROWS, self.tables))
+        if self.runs_code and not self.is_demo:
+            yield Suggestion("ask", say(_COMPUTE))
+        yield Suggestion("help", say(_INTRODUCE))
+        yield Suggestion("help", localize_command("help"))
+
+
+async def find_starting_points(
+    board: StatusBoard, policy: Policy | None, person: Person, address: Address
+) -> StartingPoints:
+    """Return what the person can begin with at the address. Without a policy, they may do
+    everything."""
+    viewer = Viewer(await policy.rights(person, address) if policy else None)
+    may_read, parts = viewer.may("read"), await board.health()
+    may_change = may_read and viewer.may("propose")
+    return StartingPoints(
+        parts,
+        await board.tables(person, address) if may_read else (),
+        await board.tables(person, address, to_change=True) if may_change else (),
+        board.is_demo,
+        viewer.may("chat"),
+        viewer.may("code") and _is_on(parts, "code"),
+    )
+
+
+def _is_on(parts: Sequence[Health], name: str) -> bool:
+    return any(part.name == name and part.state == "on" for part in parts)
+
+
+def _name_table(sentence: str, tables: Sequence[str]) -> str:
+    return say(sentence, table=to_one_line(tables[0], 60))
