@@ -139,7 +139,9 @@ async def test_a_conversation_that_is_read_late_neither_takes_the_focus_nor_clos
     async def late(route: Route) -> None:
         await searching.wait()
         answer = await (await route.fetch()).json()
-        await route.fulfill(json=answer | {"tries": ["the last that is drawn"]})
+        await route.fulfill(
+            json=answer | {"suggestions": [{"kind": "ask", "text": "the last that is drawn"}]}
+        )
 
     await resize(page, 390)
     await say(page, "about apples")
