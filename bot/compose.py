@@ -23,7 +23,7 @@ from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
 from bot.people import OwnerName, PageAccountService, PersonalDataService
-from bot.ponte import CheckEverything, HealthBoard, Ponte, Surfaces, summaries
+from bot.ponte import CheckEverything, HealthBoard, PartHealth, Ponte, Surfaces, summaries
 from bot.settings import Settings
 from bot.stores import Stores, name_engine
 from bot.tracing import Traces
@@ -162,8 +162,7 @@ async def compose(
         if isinstance(model, ServedModel):
             model.list_tools = toolbox.list_specs
 
-        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
-        board = HealthBoard(summaries(settings), quick, policy, (*optional, "config"))
+        parts = PartHealth(summaries(settings))
         engine = Engine(
             stores,
             people,
@@ -175,15 +174,25 @@ async def compose(
                 [applier for each in tools for applier in each.appliers],
                 next((each.runner for each in tools if each.runner), None),
             ),
-            board,
+            parts.list_all,
             live,
         )
-        toolbox.add(ScheduleSource(engine.schedules))
+        toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
         toolbox.add(PlacePostSource(engine.platforms.messengers))
-        accounts.on_left = engine.end_work_of
         facts.departures[WEB.name] = accounts.has_left
-        board.views = engine.changes.views
-        engine.on_cards_change = board.announce_requests
+        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
+        board = HealthBoard(
+            parts,
+            quick,
+            policy,
+            engine.changes.views,
+            engine.card_listeners,
+            (*optional, "config"),
+            next(
+                (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
+            ),
+            is_demo=model.level == "demo",
+        )
         reloader = Reloader(settings, live, audit, peers)
 
         own_surfaces = Surfaces(accepts)
@@ -240,22 +249,18 @@ async def compose(
         for platform in own_surfaces.all:
             engine.platforms.replies[platform.name] = platform.reply
 
-        board.live |= {each.source.name: each.source.health for each in tools}
-        board.live |= {platform.name: platform.health for platform in own_surfaces.all}
-        board.live |= {model_face.name: model.health, "database": stores.health}
-        board.live["config"] = reloader.health
-        board.titles = next(
-            (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
-        )
-        board.is_demo = model.level == "demo"
+        parts.live |= {each.source.name: each.source.health for each in tools}
+        parts.live |= {platform.name: platform.health for platform in own_surfaces.all}
+        parts.live |= {model_face.name: model.health, "database": stores.health}
+        parts.live["config"] = reloader.health
         # Platforms that are set up but served by another process.
         if not surfaces:
             faces = settings.faces
             names = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-            board.mark_unserved(names, "configured; handled by `ponte run`")
+            parts.mark_unserved(names, "configured; handled by `ponte run`")
         elif not accepts:
             names = [face.name for face, _ in own_surfaces.owned if not face.always]
-            board.mark_unserved(names, "handled by `ponte serve`")
+            parts.mark_unserved(names, "handled by `ponte serve`")
         closing.pop_all()
         return ponte
 

@@ -20,7 +20,7 @@ from core.changes.service import ChangeService, Decisions, Proposals
 from core.chat.approval_notices import ApprovalNotices, CardRedraw, PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Item, Message, prepare_codecs
-from core.domain.ports import Model, Platforms, QuickCommands, StatusBoard
+from core.domain.ports import ListHealth, Model, Platforms, QuickCommands
 from core.domain.records import Outcome, Thread
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.people.notices import Outbox
@@ -64,7 +64,7 @@ class Engine:
         approval: Approval,
         model: Model,
         tools: Tools,
-        board: StatusBoard,
+        list_health: ListHealth,
         config: EngineConfig,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -81,10 +81,22 @@ class Engine:
         self.platforms = platforms = Platforms()
 
         self._redraw_due = asyncio.Event()
-        self.on_cards_change: Callable[[], None] = lambda: None
+        self.card_listeners: list[Callable[[], None]] = []
         """Called whenever a card no longer shows the state of its change."""
-        posts = PlacePosts(platforms.messengers)
-        appliers = {applier.name: applier for applier in (*tools.appliers, posts)}
+        self.notices = PersonNoticeService(outbox, approval.canonical_person, self._redraw_due.set)
+        self.schedules = schedules = Scheduling(
+            database,
+            self.conversations,
+            people,
+            platforms,
+            approval,
+            self.notices,
+            peers,
+            config,
+            clock,
+        )
+        own_appliers = (PlacePosts(platforms.messengers), ScheduleApplier(schedules))
+        appliers = {applier.name: applier for applier in (*tools.appliers, *own_appliers)}
         builder = CardBuilder(approval.kinds)
         lifecycle = ChangeLifecycle(
             ledger,
@@ -106,14 +118,9 @@ class Engine:
         requests = ApprovalNotices(
             outbox, changes, journal, platforms.replies, platforms.messengers, config.turn.locale
         )
-        self.notices = PersonNoticeService(outbox, approval.canonical_person, self._redraw_due.set)
         self.redraw = CardRedraw(
             self._redraw_due, changes, journal, platforms.replies, requests, outbox
         )
-        self.schedules = schedules = Scheduling(
-            database, self.conversations, people, platforms, changes, self.notices, peers, config
-        )
-        appliers[ScheduleApplier.name] = ScheduleApplier(schedules)
 
         contexts = ToolContexts(self.conversations, platforms.fetch, approval, config.turn.zone)
         self.assistant = assistant = Assistant(
@@ -123,7 +130,7 @@ class Engine:
             self.conversations, people, changes, assistant, database, peers, config
         )
         self.commands = CommandService(
-            self.conversations, people, changes, assistant, board, schedules, self.upkeep
+            self.conversations, people, changes, assistant, list_health, schedules, self.upkeep
         )
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}
         self.manager = ConversationManager(
@@ -160,19 +167,14 @@ class Engine:
 
     def _note_card_change(self) -> None:
         self._redraw_due.set()
-        self.on_cards_change()
+        for listener in self.card_listeners:
+            listener()
 
     @property
     def at_work(self) -> frozenset[str] | None:
         """The platforms whose turns may be running; None means any, since other processes run turns
         too."""
         return self.stores.peers.at_work(self.platforms.replies)
-
-    async def end_work_of(self, person: str, turns: Sequence[int]) -> None:
-        """Stop these turns of a person (a key) who left, and withdraw their proposals."""
-        for seq in turns:
-            await self.conversations.inbox.cancel(seq)
-        await self.changes.proposals.withdraw_of(person)
 
     async def drain(self, grace: float) -> None:
         """Let turns finish for `grace` seconds and return the rest to the queue without counting an

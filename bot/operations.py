@@ -541,7 +541,7 @@ async def revoke_api_token(
 async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     """Remove a person from the page. Their sessions end, and Ponte stops working for them."""
     person = ponte.accounts.person(name)
-    await ponte.accounts.remove(person.key, actor)
+    await ponte.personal_data.remove_account(person.key, actor)
     return {"name": name, "person": person.key}
 
 

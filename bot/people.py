@@ -70,10 +70,6 @@ class WrongTokenDays(BadInput):
     sentence = "Enter a number of days from 1 to {limit}, or 0 for a token that does not expire."
 
 
-async def _ignore_departure(person: str, turns: Sequence[int]) -> None:
-    return None
-
-
 class PageAccountService(SqlPageAccounts):
     """The `PageAccounts` port, with changes.
 
@@ -82,9 +78,6 @@ class PageAccountService(SqlPageAccounts):
 
     def __init__(self, database: Database, peers: Peers) -> None:
         super().__init__(database)
-        self.on_left = _ignore_departure
-        """Called with the key of each person whose account is removed, and the turns that run for
-        them."""
         self._peers = peers
         self._listeners: list[Callable[[], None]] = []
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
@@ -149,11 +142,10 @@ class PageAccountService(SqlPageAccounts):
         return token
 
     async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:
-        """Delete an account and end what its person began. Return the `seq` of the ended turns.
+        """Delete an account, which ends its sessions. Return the `seq` of its unfinished turns.
         Raise NotFound."""
         turns = await super().remove(person, by)
         await self._notify_all()
-        await self.on_left(person, turns)
         return turns
 
     def on_change(self, heard: Callable[[], None]) -> None:
@@ -280,6 +272,13 @@ class PersonalDataService:
         _, data = await self.engine.conversations.files.get(file)
         return data
 
+    async def remove_account(self, person: str, by: Person | None = None) -> None:
+        """Delete the page account of a person (a key), stop their turns and withdraw their
+        proposals. Raise NotFound."""
+        for seq in await self.accounts.remove(person, by):
+            await self.engine.conversations.inbox.cancel(seq)
+        await self.engine.changes.proposals.withdraw_of(person)
+
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere.
 
@@ -291,7 +290,7 @@ class PersonalDataService:
         shared = (await self.data.find_conversations(who)).shared
         await self.engine.people.audit.write_note("person-forgotten", actor, person=who.key)
         if await self.accounts.find(who.key):
-            await self.accounts.remove(who.key)
+            await self.remove_account(who.key)
         else:
             await self.engine.changes.proposals.withdraw_of(who.key)
         await self._try_now(self.engine.redraw.once)

@@ -67,30 +67,13 @@ def summaries(settings: Settings) -> tuple[Health, ...]:
     return (*shared, *(part for part in integration_lines if part))
 
 
-class HealthBoard:
-    """The `StatusBoard` port. A part that runs reports its own health; for others the settings say
+class PartHealth:
+    """The health of all parts. A part that runs reports its own health; for others the settings say
     it."""
 
-    views: ChangeViews
-    """The changes that it lists. It is set before anything is listed."""
-
-    def __init__(
-        self,
-        summaries: Sequence[Health],
-        quick: QuickCommands,
-        policy: Policy | None = None,
-        optional: Collection[str] = (),
-    ) -> None:
-        """`optional`: names of parts without which Ponte is ready too."""
+    def __init__(self, summaries: Sequence[Health]) -> None:
         self._lineup = tuple(summaries)
-        self._quick = quick
-        self._policy = policy
-        self._optional = optional
         self.live: dict[str, ReportHealth] = {}
-        self._request_listeners: list[Callable[[], None]] = []
-        self.titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
-        """Returns the known tables, all or those to change; None if there is no base."""
-        self.is_demo = False
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
         """Mark parts that are set up but not served by this process."""
@@ -101,48 +84,10 @@ class HealthBoard:
             for part in self._lineup
         )
 
-    async def health(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
+    async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
+        """Return the health of each part. One that takes longer than `patience` (seconds) has given
+        no response."""
         return await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
-
-    async def readiness(self) -> Sequence[Health]:
-        """Return the parts that `/readyz` checks."""
-        return [part for part in await self.health() if part.name not in self._optional]
-
-    async def metrics(self) -> str:
-        """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
-        parts = await self.health()
-        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
-        with suppress(NotStored):
-            metrics.set_proposal_counts(await self.views.ledger.count_unfinished())
-        return metrics.render_metrics()
-
-    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return await self._quick.list_commands(person, address)
-
-    async def tables(
-        self, person: Person, address: Address, *, to_change: bool = False
-    ) -> Sequence[str]:
-        if self.titles is None:
-            return ()
-        rights = await self._policy.rights(person, address) if self._policy else None
-        return await self.titles(Viewer(rights), to_change)
-
-    async def changes(self, conversation: str) -> Sequence[Card]:
-        return await self.views.find_latest(conversation)
-
-    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        return await self.views.find_form(press_id, person, address)
-
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        return await self.views.list_requests(person, address)
-
-    def on_requests_change(self, listener: Callable[[], None]) -> None:
-        self._request_listeners.append(listener)
-
-    def announce_requests(self) -> None:
-        """Call the listeners: a proposal was made, decided or ended."""
-        for listener in self._request_listeners:
-            listener()
 
     async def _ask_part(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
@@ -157,6 +102,61 @@ class HealthBoard:
                 return Health(part.name, "on", words)
             words = say("no response within {age} s", age=round(patience))
             return Health(part.name, "failing", words)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthBoard:
+    """The `OperatorBoard` port.
+
+    `optional`: names of parts without which Ponte is ready too. `titles` returns the known tables,
+    all or those to change; None if there is no base.
+    """
+
+    parts: PartHealth
+    quick: QuickCommands
+    policy: Policy
+    views: ChangeViews
+    card_listeners: list[Callable[[], None]]
+    optional: Collection[str] = ()
+    titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
+    is_demo: bool = False
+
+    async def health(self) -> Sequence[Health]:
+        return await self.parts.list_all()
+
+    async def readiness(self) -> Sequence[Health]:
+        """Return the parts that `/readyz` checks."""
+        return [part for part in await self.health() if part.name not in self.optional]
+
+    async def metrics(self) -> str:
+        """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
+        parts = await self.health()
+        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
+        with suppress(NotStored):
+            metrics.set_proposal_counts(await self.views.ledger.count_unfinished())
+        return metrics.render_metrics()
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return await self.quick.list_commands(person, address)
+
+    async def tables(
+        self, person: Person, address: Address, *, to_change: bool = False
+    ) -> Sequence[str]:
+        if self.titles is None:
+            return ()
+        return await self.titles(Viewer(await self.policy.rights(person, address)), to_change)
+
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        return await self.views.find_latest(conversation)
+
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        return await self.views.find_form(press_id, person, address)
+
+    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+        return await self.views.list_requests(person, address)
+
+    def on_requests_change(self, listener: Callable[[], None]) -> None:
+        self.card_listeners.append(listener)
 
 
 @dataclass(slots=True)
@@ -286,7 +286,7 @@ class Ponte:
         the log if that is JSON."""
         settings, file = self.settings, self.settings.env_file
         rows = [("failing", "settings", words) for words in settings.notes]
-        parts = await self.board.health(patience=START_SCREEN_TIMEOUT_SECONDS)
+        parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
         rows += [(part.state, part.name, part.words) for part in parts]
         for finding in list_findings(settings, self.live.current, self.home):
             noted = finding.topic in ("rights", "limits") and finding.level == "note"

@@ -31,8 +31,9 @@ from core.base.i18n import plural, say
 from core.base.markdown import find_addresses
 from core.base.tasks import BackgroundTasks, Backoff, retry
 from core.base.value_formats import parse_typed_moment
+from core.changes.approval import Approval
 from core.changes.kinds import TEXT_KEY, Batch, Changer
-from core.changes.service import ChangeService
+from core.changes.ledger import SqlLedger
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.commands import grammar
@@ -92,7 +93,7 @@ class ScheduleService:
     they do."""
 
     schedules: Schedules
-    changes: ChangeService
+    ledger: SqlLedger
     people: People
     config: ScheduleConfig
     platforms: Platforms
@@ -145,7 +146,7 @@ class ScheduleService:
         try:
             schedule = await self._get_as_human(id, by, address)
         except NotFound:
-            change = await self.changes.ledger.get(id)
+            change = await self.ledger.get(id)
             is_own = change.proposal.asker.key in self.people.list_keys(by.key)
             is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
             if not is_own or not is_base or change.is_erased:
@@ -291,23 +292,20 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
 
 @dataclass
 class Scheduling:
-    """The schedules of one process. `notices` sends notices to people."""
+    """The schedules of one process. `notices` sends notices to people. Proposals expire and runs
+    are due by `clock`."""
 
     database: Database
     conversations: Conversations
     people: People
     platforms: Platforms
-    changes: ChangeService
+    approval: Approval
     notices: PersonNoticeService
     peers: Peers
     config: ScheduleConfig
+    clock: Callable[[], float] = time.time
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """The clock by which proposals expire and runs are due."""
-        return self.changes.views.clock
 
     @cached_property
     def store(self) -> Schedules:
@@ -326,8 +324,9 @@ class Scheduling:
     def service(self) -> ScheduleService:
         """The use of schedules by people."""
 
+        ledger = self.conversations.ledger
         return ScheduleService(
-            self.store, self.changes, self.people, self.config, self.platforms, self.clock
+            self.store, ledger, self.people, self.config, self.platforms, self.clock
         )
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
@@ -400,7 +399,7 @@ class Scheduling:
         from core.schedules.runs import Scheduler, ScheduleReports
 
         reports = ScheduleReports(
-            self.store, self.platforms.messengers, self.changes.approval, self.notices.wake
+            self.store, self.platforms.messengers, self.approval, self.notices.wake
         )
         return Scheduler(self.store, self.people.policy, reports.report)
 

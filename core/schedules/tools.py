@@ -9,6 +9,7 @@ from typing import Literal
 from core.base.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, find_zone, use_locale
 from core.base.markdown import find_addresses
+from core.changes.service import Proposals
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.ports import Tool
@@ -38,13 +39,14 @@ class _ProposingTool(FunctionTool):
 
 
 class ScheduleSource:
-    """The tools of schedules (the port `ToolSource`). `service` returns the service, which is built
-    when it is first used."""
+    """The tools of schedules (the port `ToolSource`). `proposals` withdraws what a new proposal
+    replaces."""
 
     name = "schedules"
 
-    def __init__(self, schedules: Scheduling) -> None:
+    def __init__(self, schedules: Scheduling, proposals: Proposals) -> None:
         self._schedules = schedules
+        self._proposals = proposals
         self._tools: Sequence[Tool] = (
             _ProposingTool(self.schedule_propose, effect="chat", doing="is preparing a schedule…"),
             FunctionTool(self.schedule_list, effect="chat", doing="is looking at the schedules…"),
@@ -132,7 +134,7 @@ class ScheduleSource:
             replace(base, title=kind, rows=(replace(row, after=after),))
         )
         if base.change_id:  # a proposal of the person that this one replaces
-            await service.changes.proposals.withdraw(base.change_id)
+            await self._proposals.withdraw(base.change_id)
         return outcome
 
     async def schedule_list(self, ctx: ToolContext, page: int) -> str:

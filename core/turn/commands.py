@@ -35,7 +35,7 @@ from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
-from core.domain.ports import StatusBoard
+from core.domain.ports import ListHealth
 from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_remaining, describe_server_costs
@@ -251,7 +251,7 @@ class CommandService:
     people: People
     changes: ChangeService
     assistant: Assistant
-    board: StatusBoard
+    list_health: ListHealth
     schedules: ScheduleAnswers
     upkeep: Upkeep
 
@@ -311,7 +311,7 @@ class CommandService:
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are
         forgotten. Only admins see addresses and causes of failures."""
-        parts = await self.board.health()
+        parts = await self.list_health()
         if await self._is_admin(turn):
             lines = [
                 "- "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from bot.ponte import HealthBoard
+from bot.ponte import PartHealth
 from core.domain.records import Health
 from tests.fakes.loop_clock import LoopClock
-from tests.fakes.quick_commands import RegisteredCommands
 
 LINEUP = (Health("model", "on", "demo"), Health("web", "on", "here"), Health("slack", "off", "set"))
 
@@ -22,27 +21,27 @@ async def _hangs() -> Health:
 
 
 async def test_a_part_that_runs_tells_for_itself() -> None:
-    board = HealthBoard(LINEUP, RegisteredCommands())
-    board.live["model"] = _well
-    board.live["slack"] = _hangs  # off: it is not asked
-    assert [part.words for part in await board.health()] == ["answers", "here", "set"]
+    parts = PartHealth(LINEUP)
+    parts.live["model"] = _well
+    parts.live["slack"] = _hangs  # off: it is not asked
+    assert [part.words for part in await parts.list_all()] == ["answers", "here", "set"]
 
 
 async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet() -> None:
-    board = HealthBoard(LINEUP, RegisteredCommands())
-    board.live["model"] = _hangs
-    first = (await board.health(patience=0.01))[0]
+    parts = PartHealth(LINEUP)
+    parts.live["model"] = _hangs
+    first = (await parts.list_all(0.01))[0]
     assert (first.state, first.words) == ("on", "demo (no response yet)")
     clock = LoopClock()
-    asking = asyncio.create_task(board.health())
+    asking = asyncio.create_task(parts.list_all())
     await clock.skip_until_done(asking, 1.0)
     later = (await asking)[0]
     assert (later.state, later.words) == ("failing", "no response within 5 s")
 
 
 async def test_what_this_process_does_not_serve_is_told_so() -> None:
-    board = HealthBoard(LINEUP, RegisteredCommands())
-    board.mark_unserved(("web", "slack"), "configured; handled by `ponte run`")
-    texts = {part.name: (part.state, part.words) for part in await board.health()}
+    parts = PartHealth(LINEUP)
+    parts.mark_unserved(("web", "slack"), "configured; handled by `ponte run`")
+    texts = {part.name: (part.state, part.words) for part in await parts.list_all()}
     assert texts["web"] == ("off", "configured; handled by `ponte run`")
     assert texts["slack"] == ("off", "set")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
-from bot.people import PageAccountService, WrongName
+from bot.people import PageAccountService, PersonalDataService, WrongName
 from core.base.errors import BadInput, NotFound
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Address, Answer, Message, Person
@@ -111,19 +113,17 @@ def _message(text: str, place: Address) -> Message:
 
 def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
-    service = PageAccountService(engine.database, peers)
-
-    async def stop_turns(person: str, turns: Sequence[int]) -> None:
-        for seq in turns:
-            await engine.inbox.cancel(seq)
-
-    service.on_left = stop_turns
-    return service
+    return PageAccountService(engine.database, peers)
 
 
 async def test_what_still_runs_for_who_is_removed_is_stopped(stores: Embedded) -> None:
     worker = Worker(stores, held=True).start()
-    service = make_service(stores)
+    service, proposals = make_service(stores), AsyncMock()
+    engine = SimpleNamespace(
+        conversations=SimpleNamespace(inbox=stores.inbox),
+        changes=SimpleNamespace(proposals=proposals),
+    )
+    data = PersonalDataService(cast(Any, engine), cast(Any, None), service, ())
     ana = service.person("ana")
     await service.invite(ana)
     place = Address("web", "main", person="ana")
@@ -134,7 +134,8 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(stores: Embedded) -
     )
     other = await stores.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
-    await service.remove(ana.key)
+    await data.remove_account(ana.key)
+    proposals.withdraw_of.assert_awaited_once_with(ana.key)
     assert (await stores.inbox.wait_for_answer(running.seq)).text == "stopped"
     worker.let_go()
     assert (await stores.inbox.wait_for_answer(other.seq)).text == "re: another's"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -382,16 +381,13 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
 
     def parts_of(engine: Any) -> Scheduling:
         nothing: Any = None
-        stores, changes = (
-            SimpleNamespace(inbox=engine.inbox),
-            SimpleNamespace(views=SimpleNamespace(clock=time.time)),
-        )
+        stores = SimpleNamespace(inbox=engine.inbox)
         return Scheduling(
             engine.database,
             cast(Any, stores),
             nothing,
             Platforms(),
-            cast(Any, changes),
+            nothing,
             nothing,
             engine.jobs,
             nothing,

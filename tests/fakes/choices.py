@@ -15,7 +15,6 @@ from bot.config.quick_registry import QuickCommandRegistry
 from bot.engine import Engine, EngineConfig, Tools, load_parsers
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.people import PageAccountService
-from bot.ponte import HealthBoard
 from bot.stores import Stores
 from core.base.errors import NotFound
 from core.changes.approval import Approval, TableRules
@@ -139,20 +138,16 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
         schedule_limits=made.schedule_limits,
     )
     tools = Tools(made.toolbox, made.quick, made.appliers, made.code)
-    engine = Engine(
+    return Engine(
         stores,
         people,
         made.approval,
         made.model,
         tools,
-        made.board,
+        made.board.health,
         made.config or fixed,
         made.clock,
     )
-    accounts.on_left = engine.end_work_of
-    if isinstance(made.board, HealthBoard):
-        made.board.views = engine.changes.views
-    return engine
 
 
 def personal_data(engine: Engine) -> SqlPersonalData:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from bot.engine import Engine
+from core.changes.service import Proposals
 from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
 from core.schedules.rows import Schedules
@@ -21,11 +22,11 @@ class LateScheduleSource(ScheduleSource):
     """The tools of schedules; `open` sets the engine."""
 
     def __init__(self) -> None:
-        super().__init__(cast(Scheduling, None))
+        super().__init__(cast(Scheduling, None), cast(Proposals, None))
 
     def open(self, engine: Engine) -> None:
         """Use the schedules of this engine."""
-        self._schedules = engine.schedules
+        self._schedules, self._proposals = engine.schedules, engine.changes.proposals
 
 
 async def put_schedule(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,14 +20,15 @@ from bot.config.ponte_toml import (
 )
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.home import Home
-from bot.ponte import HealthBoard
 from bot.settings import Settings
 from core.base.http import HttpClient
+from core.domain.messages import Address, Person
 from core.domain.ports import Model
+from core.domain.records import QuickCommand
 from core.people.policy import Policy
 from core.tools.stackspot import STACKSPOT
 from core.tools.stackspot.api import Clock
-from tests.fakes.choices import Choices, allow_list, make_choices
+from tests.fakes.choices import Choices, EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
@@ -49,6 +50,16 @@ CONFIG = Config(quick_commands=COMMANDS, agents=AGENTS)
 
 
 POLL_SECONDS = 0.01
+
+
+class QuickCommandBoard(EmptyStatusBoard):
+    """A board that lists the quick commands of a registry."""
+
+    def __init__(self, quick: QuickCommandRegistry) -> None:
+        self._quick = quick
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return await self._quick.list_commands(person, address)
 
 
 class StillClock(Clock):
@@ -94,5 +105,5 @@ async def stackspot_choices(
         quick = QuickCommandRegistry(LiveConfig(config), name)
         tools = STACKSPOT.build(result, quick, StillClock())
         base = make_choices(model, [tools.source], policy, tools.appliers)
-        yield replace(base, quick=quick, board=HealthBoard((), quick))
+        yield replace(base, quick=quick, board=QuickCommandBoard(quick))
         await tools.close()

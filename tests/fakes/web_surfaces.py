@@ -12,7 +12,7 @@ from adapters.web.hub import Hub, WebAdapter
 from adapters.web.server import list_routes, make_application
 from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from bot.engine import Engine
-from bot.ponte import HealthBoard
+from bot.ponte import HealthBoard, PartHealth
 from core.chat.people import People
 from core.journal.jobs import Alone
 from core.people.page_accounts import PageAccounts
@@ -40,15 +40,13 @@ def _make_adapter(
     listener: tuple[str, int] | socket.socket,
     people: People | None = None,
 ) -> WebAdapter:
-    board = HealthBoard([], engine.assistant.quick)
-    board.views = engine.changes.views
-    earlier = engine.on_cards_change  # of the other surface of this engine
-
-    def announce() -> None:
-        earlier()
-        board.announce_requests()
-
-    engine.on_cards_change = announce
+    board = HealthBoard(
+        PartHealth([]),
+        engine.assistant.quick,
+        engine.people.policy,
+        engine.changes.views,
+        engine.card_listeners,
+    )
     hub = Hub(visitors, engine.conversations, board, Alone())
     web = WebAdapter(hub, board, MemoryOperator(), engine.notices, listener, people)
     engine.platforms.replies[visitors.auth.platform] = web.reply
