@@ -152,7 +152,7 @@ async def test_figures_by_group_are_rows_too(bot_home: BotHome) -> None:
     page = to_html(answer.text, answer.placed)
     assert "</tr></tbody><tfoot><tr>" in page.replace("\n", "")
     assert ">2,745</td></tr></tfoot></table>" in page.replace("\n", "")
-    table = message_content(answer.text, placed=answer.placed)["blocks"][1]
+    table = PostContent(answer.text, placed=answer.placed).build_whole()["blocks"][1]
     assert [cell["text"] for cell in table["rows"][-1]] == ["Total", "60", "2,745"]
     assert len(find_tables(answer.text, answer.placed)[0][1]) == 2, "a file has the groups"
 
