@@ -22,8 +22,9 @@ from bot.operation_texts import TEXT_LISTS, TEXTS, ResultText, View, format_plai
 from bot.operations import OPERATIONS, Operation, find_names
 from bot.ponte import Ponte
 from core.base.errors import BadInput, NotAllowed, SettingsError
-from core.base.i18n import say, translate_word
+from core.base.i18n import say
 from core.base.text import to_one_line
+from core.domain.changes import POLICY_PERSON
 from core.domain.messages import Person
 from core.domain.records import ListTable
 from core.people.audit import OPERATOR
@@ -87,11 +88,16 @@ class OperationService:
     async def tabulate(self, name: str, rows: Sequence[Json]) -> ListTable:
         """Return rows of a list as the operator's page shows them: people and channels have their
         names."""
+        from bot.reports import describe_changes
+
         columns = TEXT_LISTS[name]
         keys = sorted(set(_find_values(rows, columns.names)))
         found = await find_names(self.ponte, keys)
         names = {key: _describe_key(key, to_one_line(found.get(key, ""))) for key in keys}
-        view = View(self.ponte.zone, names, is_page=True)
+        changes = await describe_changes(
+            self.ponte.engine.changes, set(_find_values(rows, ["change"]))
+        )
+        view = View(self.ponte.zone, names, is_page=True, changes=changes)
         return await asyncio.to_thread(columns.table, rows, view)
 
     def list_forms(self) -> Sequence[Json]:
@@ -150,9 +156,15 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
 
 def _describe_key(key: str, name: str) -> str:
     """Return what the operator's page calls the person or channel with this key and name."""
-    if key.count(":") > 1:
-        return name or (translate_word("page") if key.startswith("web:") else key)
-    return f"{name} ({key})" if name and name != key else key
+    platform, _, id = key.partition(":")
+    if ":" not in id and id != "direct":
+        own = {OPERATOR.id: say("Someone at the server"), POLICY_PERSON.id: "ponte.toml"}
+        if platform == "web" and name in ("", id):  # the names of the page are unique
+            return id
+        return f"{name} ({key})" if name and name != key else own.get(id or platform, key)
+    if platform in ("web", "terminal"):
+        return name or say("page" if platform == "web" else "terminal")
+    return name or (say("direct message") if key.endswith(":direct") else key)
 
 
 @functools.cache

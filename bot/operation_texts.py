@@ -42,6 +42,8 @@ class View:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     is_running: bool = True
     is_page: bool = False
+    changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """The title and the rows of changes by ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,10 @@ class TextList:
             [say(column.heading) for column in columns],
             [column.field for column in columns],
             [
-                [each.cell(row[each.field] if each.field else row, view) for each in columns]
+                [
+                    each.cell(row.get(each.field, "") if each.field else row, view)
+                    for each in columns
+                ]
                 for row in rows
             ],
             {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)},
@@ -195,6 +200,68 @@ _AUDIT = TextList(
     ListColumn("time", "at", _audit_time),
     ListColumn("event", "event"),
     ListColumn("details", "", _audit_details),
+    more_names=PERSON_FACTS,
+)
+_AUDIT_SENTENCES: Mapping[str, str] = {
+    "change-proposed": "{asker} requested: {what}",
+    "change-revised": "{asker} changed a request: {what}",
+    "change-consent-added": "{decider} gave one of several approvals: {what}",
+    "change-approved": "{decider} approved: {what}{rows}",
+    "change-denied": "{decider} denied: {what}",
+    "change-expired": "Expired: {what}",
+    "change-withdrawn": "Withdrawn: {what}",
+    "change-done": "Done: {what}",
+    "change-partial": "Partly done: {what}",
+    "change-failed": "Failed: {what}",
+    "change-undo-started": "{undo_asker} undid: {what}{rows}",
+    "tool-run": "{asker} used {tool}: {outcome}",
+    "action-refused": "{asker} was refused: {right}{reason} {tool}",
+    "webhook-received": "The webhook {asker} sent an event",
+    "person-added": "{asker} invited {person}",
+    "person-link-renewed": "{asker} renewed the sign-in link of {person}",
+    "person-removed": "{asker} removed {person}",
+    "api-token-added": "{asker} created an API token of {person}",
+    "api-token-revoked": "{asker} revoked an API token of {person}",
+    "schedule-written": "{asker} saved the schedule {schedule}",
+    "schedule-paused": "{asker} paused the schedule {schedule}",
+    "schedule-resumed": "{asker} resumed the schedule {schedule}",
+    "schedule-run-requested": "{asker} started a run of the schedule {schedule}",
+    "schedule-deleted": "{asker} deleted the schedule {schedule}",
+    "schedule-refused": "A program was refused the schedule {schedule}",
+    "schedule-run-skipped": "A run of the schedule {schedule} was skipped: {reason}",
+    "conversation-forgotten": "{asker} deleted a conversation",
+    "person-forgotten": "{asker} deleted all data of {person}",
+    "config-reloaded": "{asker} reloaded {file}",
+    "sample-reset": "{asker} restored the sample tables",
+    "data-migrated": "{asker} moved the data to another database",
+    "backup-restored": "{asker} restored a backup of {backup_time}",
+}
+"""What a line of the audit log says, by its event. `{what}` is the title of a change, `{rows}` its
+rows."""
+
+
+def _describe_audit_line(line: Any, view: View) -> str:
+    """Return a line as a sentence; the facts of an event that is not known."""
+    event = line["event"]
+    if event not in _AUDIT_SENTENCES:
+        return _audit_details(line, view)
+    facts: dict[str, str] = dict.fromkeys((*PERSON_FACTS, *_OPTIONAL_FACTS), "")
+    for name, value in line.items():
+        facts[name] = _name(value, view) if name in PERSON_FACTS else to_one_line(str(value))
+    id = facts.get("change", "")
+    title, rows = view.changes.get(id, ("", ""))
+    facts |= {"what": f"{title} `{id}`".strip(), "rows": f" ({rows})" if rows else ""}
+    return say(_AUDIT_SENTENCES[event], **facts).strip()
+
+
+_OPTIONAL_FACTS = ("right", "reason", "tool", "outcome", "schedule", "file", "backup_time")
+_AUDIT_PAGE = TextList(
+    "",
+    ListColumn("time", "at", _audit_time),
+    ListColumn("details", "", _describe_audit_line),
+    ListColumn("channel", "place", _name),
+    ListColumn("rule", "rule", _word),
+    ListColumn("event", "event"),
     more_names=PERSON_FACTS,
 )
 _LIMITS = TextList(
@@ -539,7 +606,7 @@ _PEOPLE = TextList(
     ListColumn("person", "person"),
 )
 TEXT_LISTS: Mapping[str, TextList] = {
-    "audit": _AUDIT,
+    "audit": _AUDIT_PAGE,
     "doctor": _CHECKS,
     "limits": _LIMITS,
     "pending": _PENDING,

@@ -198,7 +198,8 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
     for key in keys:
         platform, *place = key.split(":")
-        if len(place) >= 2 and (messenger := messengers.messengers.get(platform)):
+        is_channel = len(place) >= 2 and place[1] != "direct"
+        if is_channel and (messenger := messengers.messengers.get(platform)):
             title = await messenger.title(Address(platform, place[1], place[0], is_shared=True))
             names |= {key: title} if title else {}
     return names

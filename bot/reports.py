@@ -6,6 +6,7 @@ No service is asked: group memberships and guest status are arguments.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import cast, get_args
@@ -17,7 +18,7 @@ from bot.config.reload import misspelt_names
 from bot.home import Start
 from bot.integrations import collect_rights as platform_rights
 from bot.operation_results import PolicyCheck, RightVerdict, Rows, UsageReport
-from core.base.errors import BadInput
+from core.base.errors import BadInput, NotFound
 from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
 from core.changes.service import ChangeService
@@ -73,6 +74,19 @@ async def report_pending(changes: ChangeService) -> Rows:
         }
         for change, proposal in requests
     ]
+
+
+async def describe_changes(
+    changes: ChangeService, ids: Collection[str]
+) -> Mapping[str, tuple[str, str]]:
+    """Return the title and the first rows of each change in words, as far as they are stored."""
+    words = {}
+    for id in sorted(ids):
+        with suppress(NotFound):
+            change = await changes.ledger.get(id)
+            builder = changes.views.builder
+            words[id] = builder.build_title(change), builder.describe_rows(change)
+    return words
 
 
 async def report_limits(budget: Budget) -> Rows:

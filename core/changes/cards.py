@@ -150,6 +150,14 @@ class CardBuilder:
             lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
         return [f"- {line}" for line in lines]
 
+    def describe_rows(self, change: Change) -> str:
+        """Return the first rows of the change with their old and new values, as plain text on one
+        line; "" if they were erased."""
+        rows = () if change.is_erased else read_rows(self._build_rows(change, None))
+        shown = [f"{row.name}, {row.text}".strip(", ") for row in rows[:MAX_WRITTEN_ROWS]]
+        words = [clip_line(each, MAX_WRITTEN_CHARACTERS) for each in shown]
+        return "; ".join([*words, *(["…"] if len(rows) > len(shown) else [])])
+
     def build_title(self, change: Change) -> str:
         """Return what the change does, as one line."""
         what, undone = self.kind(change).build_title(change), change.proposal.undone_change

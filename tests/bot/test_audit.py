@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from bot.operation_texts import TEXT_LISTS, View
 from bot.reports import parse_moment
 from bot.stores import Stores
 from core.domain.messages import Address, Person
@@ -17,6 +20,7 @@ from tests.fakes.holder import FakeHolder
 
 pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 
+ROOT = Path(__file__).parents[2]
 ANA = Person("slack", "U1", "T1", "Ana")
 PAGE = {
     "lines": [
@@ -124,3 +128,20 @@ def test_a_reload_that_changes_nothing_is_no_act(ponte: Shell) -> None:
     assert ponte("reload").code != 0
     (ponte.home.parent / "ponte.toml").unlink()
     assert ponte("audit").out == ""
+
+
+def test_each_event_of_the_reference_has_a_sentence() -> None:
+    """No event stands on the page as its facts, also if a line lacks some of them."""
+    page = (ROOT / "docs" / "reference" / "audit.md").read_text("utf-8")
+    begin, end = page.index("- `change-proposed`"), page.index("What to know:")
+    events, prefix = [], ""
+    for line in re.findall(r"^- (.*?)(?:: `|\n  )", page[begin:end], re.MULTILINE):
+        for name in re.findall(r"`([a-z-]+)`", line):
+            prefix = prefix if name.startswith("-") else name.partition("-")[0]
+            events.append(f"{prefix}{name}" if name.startswith("-") else name)
+    assert len(events) > 30
+    rows = [{"at": "2026-11-20T23:30:00.000+00:00", "event": event} for event in events]
+    table = TEXT_LISTS["audit"].table(rows, View(ZoneInfo("UTC"), is_page=True))
+    sentences = [row[1] for row in table.rows]
+    assert all(sentences), dict(zip(events, sentences, strict=True))
+    assert len({*sentences}) == len(events)

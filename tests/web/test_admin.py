@@ -277,7 +277,7 @@ async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) ->
     page = await desk["ana"].get("/admin")
     assert card["id"] in page.text
     assert "Change a row in Orders" in page.text
-    assert "web:bob" in page.text
+    assert "bob</td>" in page.text
     assert "unlucky" not in page.text
     assert PAID not in page.text
     (turn,) = [one for one in await desk.act("turns") if one["failed"]]
@@ -438,3 +438,21 @@ async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
         "schedule-run-requested",
         "schedule-deleted",
     ]
+
+
+async def test_the_audit_log_reads_as_sentences(own_desk: Desk) -> None:
+    """Newest first, with the rows of a change as long as they are stored."""
+    chat = await own_desk["bob"].post("/chat", json={"message": PAID, "conversation": "work"})
+    (card,) = chat.json()["cards"]
+    id = card["id"]
+    done = await own_desk["ana"].post(f"/cards/{id}", json={"action": "approve", "revision": 1})
+    assert done.json()["state"] == "done"
+    text = (await own_desk["owner"].get("/admin/audit")).text
+    cells = [html.unescape(each) for each in re.findall(r'data-head="details">(.*?)</td>', text)]
+    words = [cell.replace("<code>", "").replace("</code>", "") for cell in cells]
+    title = f"Change a row in Orders {id}"
+    assert words[0] == f"Done: {title}"
+    assert words[1] == f"ana approved: {title} (Order 12, Paid: No → Yes)"
+    assert words[2] == f"bob requested: {title}"
+    assert len({*words}) == len(words), "no sentence stands twice"
+    assert "::" not in text
