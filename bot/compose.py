@@ -22,11 +22,10 @@ from bot.engine import Engine, Tools, load_parsers
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
-from bot.people import OwnerName, PageAccountService, PersonalDataService
+from bot.people import PageAccountService, PersonalDataService, system_user_name
 from bot.ponte import CheckEverything, HealthBoard, PartHealth, Ponte, Surfaces, summaries
 from bot.settings import Settings
 from bot.stores import Stores, name_engine
-from bot.tracing import Traces
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
@@ -49,8 +48,9 @@ from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
 from core.money.budget import Budget
 from core.observability import metrics, tracing
+from core.observability.tracing import Traces
 from core.people.directory import SqlDirectory
-from core.people.page_accounts import SqlOwnerName
+from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
 from core.people.policy import DailyCaps, PlatformPeople, Policy
 from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
@@ -92,7 +92,7 @@ async def compose(
     time that the model is told. The caller holds the home's lock. Raises NotStored,
     DifferentSchema, SettingsError.
     """
-    traces = await asyncio.to_thread(Traces.from_settings, settings)
+    traces = await asyncio.to_thread(open_traces, settings)
     tracing.set_recorder(traces)
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
@@ -129,7 +129,10 @@ async def compose(
             collect_rights(settings.faces), live, settings.ponte_allow, settings.ponte_admins, facts
         )
         approval = Approval(policy, KINDS, live, canonical_person)
-        owner = OwnerName(SqlOwnerName(database), peers)
+        owner = OwnerName(
+            database, system_user_name(), lambda: peers.notify(OWNER_RENAMED_TOPIC, "")
+        )
+        peers.on(OWNER_RENAMED_TOPIC, owner.on_renamed)
         await owner.load()
         accounts = PageAccountService(database, peers)
 
@@ -291,6 +294,23 @@ def dependencies(
         lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name),
         peers or Alone(),
     )
+
+
+def open_traces(settings: Settings) -> Traces | None:
+    """Return a recorder of spans, None if traces are off. Raise SettingsError if the packages are
+    missing."""
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    headers = plain_value(settings.otel_exporter_otlp_headers)
+    proxy = settings.proxies.for_url(str(settings.otel_exporter_otlp_endpoint))
+    try:
+        return Traces.open(settings.traces_url, headers, proxy, __version__)
+    except ModuleNotFoundError as missing:
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}. Install "
+            "requirements-otel.txt (docs/guides/watching.md).",
+            name=missing.name or "opentelemetry",
+        ) from None
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:

@@ -51,8 +51,8 @@ _LIBRARY_LEVELS = {
     _LEVEL_ABOVE_ALL: "opentelemetry",
 }
 """The libraries by the lowest level that is logged of them. Below it they log message texts, tokens
-or whole addresses. `bot.tracing` logs once what OpenTelemetry would log for each batch that it
-cannot export."""
+or whole addresses. `core.observability.tracing` logs once what OpenTelemetry would log for each
+batch that it cannot export."""
 
 
 _is_json = False

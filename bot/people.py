@@ -24,7 +24,7 @@ import structlog
 from adapters.web import WEB
 from bot.operation_results import ForgottenPerson, PersonCounts
 from bot.stores import SCHEMA
-from core.base.errors import BadInput, NotFound, NotStored, PonteError
+from core.base.errors import BadInput, NotFound, PonteError
 from core.base.i18n import say, use_locale
 from core.base.text import to_one_line
 from core.domain.messages import Address, Person
@@ -35,7 +35,6 @@ from core.journal.jobs import Peers
 from core.people.audit import OPERATOR
 from core.people.page_accounts import (
     NOT_INVITED_SENTENCE,
-    SqlOwnerName,
     SqlPageAccounts,
     hash_token,
     new_api_token,
@@ -175,43 +174,6 @@ class PageAccountService(SqlPageAccounts):
             listener()
 
 
-OWNER_RENAMED_TOPIC = "owner-name"
-"""The notification between processes that the owner changed their name."""
-MAX_OWNER_NAME_CHARS = 60
-
-
-class OwnerName:
-    """The `OwnerNames` port. The name from the page is used first, then the name of the system
-    user."""
-
-    def __init__(self, store: SqlOwnerName, peers: Peers) -> None:
-        self._default = _clean_name(system_user_name())
-        self._store = store
-        self._peers = peers
-        self._stored = ""
-        peers.on(OWNER_RENAMED_TOPIC, self._on_renamed)
-
-    @property
-    def current(self) -> str:
-        """The owner's name; "" only if the system user has no name either."""
-        return self._stored or self._default
-
-    async def load(self) -> None:
-        """Read the stored name. Raise NotStored."""
-        self._stored = _clean_name(await self._store.read())
-
-    async def change(self, name: str) -> None:
-        """Store a name; "" returns to the default. Raise NotStored."""
-        await self._store.write(_clean_name(name))
-        await self.load()
-        with suppress(NotStored):  # the other processes read it at their next start
-            await self._peers.notify(OWNER_RENAMED_TOPIC, "")
-
-    async def _on_renamed(self, _: str) -> None:
-        with suppress(NotStored):
-            await self.load()
-
-
 def system_user_name() -> str:
     """Return the full name of the system user that runs this process, else the login name; ""
     if the system has no entry for this user, as in some containers."""
@@ -222,10 +184,6 @@ def system_user_name() -> str:
     # The first field of GECOS is the full name; "&" in it stands for the login name (passwd(5)).
     full = user.pw_gecos.partition(",")[0].replace("&", user.pw_name.capitalize())
     return full.strip() or user.pw_name
-
-
-def _clean_name(name: str) -> str:
-    return to_one_line(name, MAX_OWNER_NAME_CHARS).strip()
 
 
 log = structlog.get_logger("personal_data")

@@ -29,7 +29,6 @@ from bot.operation_results import SignInLink
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
 from bot.stores import name_engine
-from bot.tracing import Traces
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
@@ -48,6 +47,7 @@ from core.domain.records import (
 )
 from core.integrations import OwnerIntegration
 from core.observability import metrics, tracing
+from core.observability.tracing import Traces
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base

@@ -327,8 +327,6 @@ class DiscordAdapter(ChatPlatform):
         finally:
             self.state.leads = False
 
-    # The port `DiscordEvents`.
-
     def make_client(self) -> DiscordClient:
         """Return a new client that sends its events to this adapter."""
         return DiscordClient(

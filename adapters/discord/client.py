@@ -15,7 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import discord
@@ -25,6 +25,9 @@ from discord.http import Route
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.http import ErrorTable, on
 from core.base.tasks import BackgroundTasks, BoundedDict, retry, wait_after_each
+
+if TYPE_CHECKING:
+    from adapters.discord.adapter import DiscordAdapter
 
 log = structlog.get_logger("discord")
 T = TypeVar("T")
@@ -129,33 +132,6 @@ class FilesTooLarge(PonteError):
     code = "files_too_large"
 
 
-class DiscordEvents(Protocol):
-    """Receives the events of a `DiscordClient`."""
-
-    async def on_login(self, client: DiscordClient) -> None:
-        """Handle the login of `client`, before it receives events."""
-
-    async def on_connect(self) -> None:
-        """Handle the start of a new session. Discord does not send the events that happened before
-        it."""
-
-    def on_message(self, message: discord.Message) -> None:
-        """Handle a new message."""
-
-    def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        """Handle the edit of a message, which need not be in the cache."""
-
-    def on_delete(self, channel: int, messages: set[int]) -> None:
-        """Handle the deletion of messages, by their ids and the id of their channel."""
-
-    async def on_interaction(self, interaction: Interaction) -> None:
-        """Handle a slash command, a button, a menu or a form."""
-
-    def on_failure(self, error: Exception, event: str, data: Any = None) -> None:
-        """Note an event that caused an exception. `data` is its JSON, if the SDK could not read
-        it."""
-
-
 async def attempt(
     call: Callable[[], Awaitable[T]], *, repeat: bool = True, deadline: float = DISCORD_CALL_SECONDS
 ) -> T:
@@ -253,7 +229,7 @@ class DiscordClient(discord.Client):
 
     def __init__(
         self,
-        events: DiscordEvents,
+        events: DiscordAdapter,
         *,
         message_content: bool = False,
         proxy: str | None = None,

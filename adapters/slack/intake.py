@@ -39,8 +39,8 @@ from core.chat.incoming import (
 )
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
-from core.domain.ports import ThreadMap
 from core.journal.journal import Journal
+from core.journal.threads import SqlThreadMap
 
 log = structlog.get_logger("slack")
 NOTICE_EVENT_TYPE = "ponte_notice"
@@ -60,7 +60,7 @@ class ThreadParticipants:
     The data is kept in memory and read again from Slack, so nothing that others write is stored.
     """
 
-    def __init__(self, workspace: Workspace, threads: ThreadMap, tasks: BackgroundTasks) -> None:
+    def __init__(self, workspace: Workspace, threads: SqlThreadMap, tasks: BackgroundTasks) -> None:
         self._workspace = workspace
         self._threads = threads
         self._tasks = tasks

@@ -28,7 +28,7 @@ from core.base.http import is_loopback
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
 from core.integrations import has_generated_form
-from core.people.page_accounts import API_TOKEN_PREFIX, OwnerNames, PageAccounts, hash_token
+from core.people.page_accounts import API_TOKEN_PREFIX, OwnerName, PageAccounts, hash_token
 from core.people.policy import Policy
 from core.people.rules import DEFAULT_RULE, OWNER_ID
 
@@ -89,7 +89,7 @@ class BrowserSession:
     accounts: Sequence[PageAccount]
 
 
-def owner_visitor(platform: str, owner: OwnerNames) -> Visitor:
+def owner_visitor(platform: str, owner: OwnerName) -> Visitor:
     """Return the owner under their current name."""
     return Visitor(Person(platform, OWNER_ID, name=owner.current))
 
@@ -118,7 +118,7 @@ class TokenAuthentication:
         token: str,
         url: str,
         people: PageAccounts,
-        owner: OwnerNames,
+        owner: OwnerName,
         *,
         is_generated: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -419,7 +419,7 @@ class SocketAuthentication:
     origin = ""
     cookie = ""
 
-    def __init__(self, owner: OwnerNames) -> None:
+    def __init__(self, owner: OwnerName) -> None:
         self._owner_name = owner
 
     async def admit(self, visit: Visit) -> Visitor:

@@ -41,7 +41,7 @@ from core.domain.changes import (
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.domain.ports import Platforms
 from core.domain.records import REASON_HEADING
-from core.people.page_accounts import OwnerNames
+from core.people.page_accounts import OwnerName
 from core.people.rules import NO_RIGHTS, OWNER_ID
 
 MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
@@ -345,7 +345,7 @@ class ChangeViews:
     builder: CardBuilder
     clock: Callable[[], float]
     platforms: Platforms
-    owner: OwnerNames
+    owner: OwnerName
 
     async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
         """Return the cards of these changes in their current state."""

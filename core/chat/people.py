@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from core.base.errors import PonteError
 from core.changes.ledger import SqlLedger
 from core.domain.messages import Address, Message, Person
-from core.domain.ports import Files, Inbox, ThreadMap
+from core.domain.ports import Files, Inbox
 from core.domain.records import Verdict
 from core.journal.journal import Journal
+from core.journal.threads import SqlThreadMap
 from core.money.budget import Budget
 from core.people.audit import Audit
 from core.people.directory import SqlDirectory
 from core.people.notices import Outbox
-from core.people.page_accounts import OwnerNames, PageAccounts
+from core.people.page_accounts import OwnerName, PageAccounts
 from core.people.policy import Policy
 from core.people.rules import NO_RIGHTS, OWNER_ID
 
@@ -29,7 +30,7 @@ class Conversations:
 
     inbox: Inbox
     journal: Journal
-    threads: ThreadMap
+    threads: SqlThreadMap
     files: Files
     outbox: Outbox
     ledger: SqlLedger
@@ -53,7 +54,7 @@ class People:
     audit: Audit
     directory: SqlDirectory
     accounts: PageAccounts
-    owner: OwnerNames
+    owner: OwnerName
 
     def note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
         """Write in the audit log that a click or command was refused before it became a message."""

@@ -49,7 +49,6 @@ from core.domain.records import (
     Receipt,
     Remote,
     RoundRequest,
-    Thread,
     ToolContext,
     ToolSpec,
     Turn,
@@ -147,22 +146,6 @@ class Inbox(Protocol):
 
         Return how many.
         """
-
-
-class ThreadMap(Protocol):
-    """A map from conversation key to thread, and the records of the threads."""
-
-    async def get(self, conversation: str) -> Thread | None:
-        """Return the record of a conversation's thread, or None."""
-
-    async def put(self, thread: Thread) -> None:
-        """Store the record, and the thread under its conversation."""
-
-    async def link(self, thread: Thread) -> None:
-        """Store the thread under its conversation, without its record."""
-
-    async def delete(self, conversation: str) -> None:
-        """Remove the conversation. A missing one is ignored."""
 
 
 class Files(Protocol):

@@ -70,7 +70,8 @@ THREAD_MAP_TIMEOUT_SECONDS = 10.0
 
 
 class SqlThreadMap(SqlStore):
-    """The `ThreadMap` port over the tables alone, for a shared database."""
+    """A map from conversations to threads, and their records, over the tables alone: for a shared
+    database."""
 
     async def get(self, conversation: str) -> Thread | None:
         """Return the record of a conversation's current thread. Raises NotStored."""
@@ -99,7 +100,7 @@ class SqlThreadMap(SqlStore):
 
 
 class FileThreadMap(SqlThreadMap):
-    """The `ThreadMap` port with the map in the file `threads.db`: thread ids by conversation."""
+    """The map of one process, in the file `threads.db`: thread ids by conversation."""
 
     def __init__(self, path: Path, database: Database) -> None:
         super().__init__(database)

@@ -4,7 +4,11 @@ A turn is one trace. Its root span lasts from the acceptance of the message to t
 in whichever processes it runs. The ids of the trace and its root span are derived from the turn's
 id. Spans contain fixed names, numbers and codes. They never contain texts of people, models or
 tools, or names of people: `gen_ai.conversation.id` is the random id of the thread. Nothing is
-recorded or imported before `set_recorder`.
+recorded before `set_recorder`.
+
+`Traces` exports the spans to an OTLP collector. It is the only place that imports OpenTelemetry's
+SDK, which reads its other variables from the environment (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER,
+OTEL_BSP_…).
 
 Names: github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai, of 2026-11.
 """
@@ -13,13 +17,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from core.base.errors import PonteError
 from core.domain.messages import Usage
 from core.domain.records import Turn
+from core.observability import metrics
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span
 
 SpanValue = str | int | float | bool
 AGENT_NAME = "Ponte"
@@ -27,31 +44,6 @@ AGENT_NAME = "Ponte"
 OPERATION_ATTRIBUTE = "gen_ai.operation.name"
 PROVIDER_ATTRIBUTE = "gen_ai.provider.name"
 CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
-
-
-class Recording(Protocol):
-    """An open span of the exporter. A span that is not ended is not exported."""
-
-    def note(self, name: str, value: SpanValue) -> None:
-        """Set an attribute of the span."""
-
-    def fail(self, code: str) -> None:
-        """Mark the span as failed, with the code of the error."""
-
-    def end(self) -> None:
-        """End the span now, so that it is exported."""
-
-
-class Recorder(Protocol):
-    """Creates spans. Times are in Unix seconds."""
-
-    def root(self, turn: str, name: str, began: float) -> Recording:
-        """Start the root span of a turn, with the ids of `trace_id_of` and `root_span_id_of`."""
-
-    def child(
-        self, parent: Recording, name: str, began: float, *, leaves: bool = False
-    ) -> Recording:
-        """Start a span within `parent`. `leaves`: it is a call to another system."""
 
 
 def trace_id_of(turn: str) -> int:
@@ -167,7 +159,7 @@ class _Trace:
 
     __slots__ = ("ended", "recorder", "root", "thread")
 
-    def __init__(self, recorder: Recorder, root: Recording, thread: str) -> None:
+    def __init__(self, recorder: Traces, root: Recording, thread: str) -> None:
         self.recorder = recorder
         self.root = root
         self.thread = thread
@@ -176,10 +168,10 @@ class _Trace:
 
 _TRACE: ContextVar[_Trace | None] = ContextVar("trace", default=None)
 """The trace of the current turn. None: not recorded."""
-_recorder: Recorder | None = None
+_recorder: Traces | None = None
 
 
-def set_recorder(recorder: Recorder | None) -> None:
+def set_recorder(recorder: Traces | None) -> None:
     """Record turns that begin from now on. None: stop recording new turns."""
     global _recorder
     _recorder = recorder
@@ -233,3 +225,157 @@ def note_turn_end(status: str, code: str = "") -> None:
         trace.root.note("ponte.turn.status", status)
         if code:
             trace.root.fail(code)
+
+
+log = structlog.get_logger("traces")
+MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
+"""Bounds of the time for the last export, whatever is left of the grace period."""
+
+
+class Traces:
+    """Records the spans of one process, with a provider of spans and its exporter. Times are in
+    Unix seconds."""
+
+    def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
+        from opentelemetry import trace
+        from opentelemetry.context import Context
+
+        self.provider = provider
+        self._exporter = exporter
+        self._tracer = provider.get_tracer("ponte", version)
+        self._api = trace
+        self._nowhere = Context()
+        self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
+
+    @classmethod
+    def open(cls, url: str | None, headers: str | None, proxy: str | None, version: str) -> Traces:
+        """Return a recorder that exports to the collector at `url`, with these headers (as in
+        OTEL_EXPORTER_OTLP_HEADERS). Raise ModuleNotFoundError if the packages are missing."""
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        exporter = _logging_exporter(url, headers, proxy)
+        return cls.with_exporter(exporter, BatchSpanProcessor(exporter), version)
+
+    @classmethod
+    def with_exporter(
+        cls, exporter: SpanExporter, processor: SpanProcessor, version: str = ""
+    ) -> Traces:
+        """Return a recorder whose `processor` passes ended spans to `exporter`."""
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+        class TurnIds(IdGenerator):
+            """Generates ids: for the root span of `turn` those that any process gives it, else
+            random ones."""
+
+            turn = ""
+
+            def generate_trace_id(self) -> int:
+                return trace_id_of(self.turn)
+
+            def generate_span_id(self) -> int:
+                return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
+
+            def is_trace_id_random(self) -> bool:
+                return True  # a digest is, as far as samplers need it
+
+        resource = Resource.create()
+        if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
+            resource = resource.merge(Resource({"service.name": "ponte"}))
+        resource = Resource({"service.version": version}).merge(resource)
+        provider = TracerProvider(resource=resource, id_generator=TurnIds(), shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        return cls(provider, exporter, version)
+
+    def root(self, turn: str, name: str, began: float) -> Recording:
+        """Start the root span of a turn, with the ids of `trace_id_of` and `root_span_id_of`."""
+        ids: Any = self.provider.id_generator
+        ids.turn = turn  # read before anything else can run
+        span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
+        ids.turn = ""
+        return Recording(span, self._api)
+
+    def child(
+        self, parent: Recording, name: str, began: float, *, leaves: bool = False
+    ) -> Recording:
+        """Start a span within `parent`. `leaves`: it is a call to another system."""
+        context = self._api.set_span_in_context(parent.span, self._nowhere)
+        span = self._tracer.start_span(
+            name, context, kind=self._kinds[leaves], start_time=int(began * 1e9)
+        )
+        return Recording(span, self._api)
+
+    async def close(self, patience: float) -> None:
+        """Export ended spans within `patience` seconds. Later ones are lost."""
+        loop, closed_event = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut() -> None:
+            self.provider.shutdown()
+            with suppress(RuntimeError):  # nobody waited so long
+                loop.call_soon_threadsafe(closed_event.set)
+
+        # Not in the loop's own threads: their end is waited for when the process ends.
+        thread = threading.Thread(target=shut, name="traces", daemon=True)
+        thread.start()
+        try:
+            async with asyncio.timeout(min(MAX_EXPORT_SECONDS, max(MIN_EXPORT_SECONDS, patience))):
+                await closed_event.wait()
+        except TimeoutError:
+            log.warning("could not export the last spans")
+            self._exporter.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """An open span. One that is not ended is not exported."""
+
+    span: Span
+    _api: Any
+
+    def note(self, name: str, value: SpanValue) -> None:
+        """Set an attribute of the span."""
+        self.span.set_attribute(name, value)
+
+    def fail(self, code: str) -> None:
+        """Mark the span as failed, with the code of the error."""
+        self.span.set_attribute("error.type", code)
+        self.span.set_status(self._api.Status(self._api.StatusCode.ERROR, code))
+
+    def end(self) -> None:
+        """End the span now, so that it is exported."""
+        self.span.end()
+
+
+def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
+    """Return an exporter that logs once when it fails, and once when it works again."""
+    import requests
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExportResult
+    from opentelemetry.util.re import parse_env_headers
+
+    class LoggingExporter(OTLPSpanExporter):
+        failing = False
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            result = super().export(spans)
+            failed = result is not SpanExportResult.SUCCESS
+            metrics.spans.labels("lost" if failed else "exported").inc(len(spans))
+            if failed and not self.failing:
+                log.warning("could not export spans", spans=len(spans))
+            elif self.failing and not failed:
+                log.info("span export works again")
+            self.failing = failed
+            return result
+
+    session = requests.Session()
+    session.trust_env = False
+    session.max_redirects = 0  # it would be sent on with its headers
+    if proxy:
+        session.proxies = {"http": proxy, "https": proxy}
+    return LoggingExporter(
+        endpoint=url,
+        headers=parse_env_headers(headers, liberal=True) if headers else None,
+        session=session,
+    )

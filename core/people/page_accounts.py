@@ -11,16 +11,19 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
-from core.base.errors import BadInput, NotFound
+from core.base.errors import BadInput, NotFound, NotStored
+from core.base.text import to_one_line
 from core.domain.messages import Person
 from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
 from core.people.audit import OPERATOR, audit_step
 from core.people.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice, put_person_notice
 from core.people.rules import OWNER_ID
 from core.store.database import (
+    Database,
     SqlConnection,
     SqlRow,
     SqlStore,
@@ -138,17 +141,6 @@ class PageAccounts(Protocol):
 
         Access changes when a token is replaced or revoked, or a session is ended.
         """
-
-
-class OwnerNames(Protocol):
-    """The name of the person who owns this Ponte."""
-
-    @property
-    def current(self) -> str:
-        """The name to show; "" if none is known."""
-
-    async def change(self, name: str) -> None:
-        """Store a name; "" returns to the setting's or the system's name. Raises NotStored."""
 
 
 _TOKEN_BYTES = 32
@@ -420,20 +412,59 @@ def _name_of(person: str) -> str:
     return person.rpartition(":")[2]
 
 
+OWNER_RENAMED_TOPIC = "owner-name"
+"""The notification between processes that the owner changed their name."""
+MAX_OWNER_NAME_CHARACTERS = 60
 _ROW_NAME = "owner"
 _KEY = f"web:{OWNER_ID}"
 """The entry of the row. Exports and deletions find personal data by such a key."""
 
 
-class SqlOwnerName(SqlStore):
-    """The stored name of the owner. Both methods raise NotStored."""
+class OwnerName(SqlStore):
+    """The name of the owner: the one that the page stored, else `default`.
+
+    `notify` tells the other processes that it has changed; they call `on_renamed`.
+    """
+
+    def __init__(
+        self, database: Database, default: str, notify: Callable[[], Awaitable[None]]
+    ) -> None:
+        super().__init__(database)
+        self._default = _clean_name(default)
+        self._notify = notify
+        self._stored = ""
+
+    @property
+    def current(self) -> str:
+        """The name to show; "" if none is known."""
+        return self._stored or self._default
+
+    async def load(self) -> None:
+        """Read the stored name. Raise NotStored."""
+        self._stored = _clean_name(await self.read())
+
+    async def change(self, name: str) -> None:
+        """Store a name; "" returns to the default. Raise NotStored."""
+        await self.write(_clean_name(name))
+        await self.load()
+        with suppress(NotStored):  # the other processes read it at their next start
+            await self._notify()
+
+    async def on_renamed(self, _: str) -> None:
+        """Read the name again, which another process has changed."""
+        with suppress(NotStored):
+            await self.load()
 
     @query
     def read(self, connection: SqlConnection) -> str:
-        """Return the stored name, "" if there is none."""
+        """Return the stored name, "" if there is none. Raises NotStored."""
         return str(json.loads(read_text(connection, _ROW_NAME) or "{}").get(_KEY, ""))
 
     @transaction
     def write(self, connection: SqlConnection, name: str) -> None:
-        """Store the name; "" removes it."""
+        """Store the name; "" removes it. Raises NotStored."""
         write_text(connection, _ROW_NAME, json.dumps({_KEY: name} if name else {}))
+
+
+def _clean_name(name: str) -> str:
+    return to_one_line(name, MAX_OWNER_NAME_CHARACTERS).strip()

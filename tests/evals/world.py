@@ -205,7 +205,7 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
     home = Home(settings.ponte_home)
     with home.take():
         config = _read_case_config(case, choice, folder, faces)
-        with patch("bot.people.system_user_name", lambda: PEOPLE["owner"].name):
+        with patch("bot.compose.system_user_name", lambda: PEOPLE["owner"].name):
             app = await compose(settings, config, home, now=stage.now)
         try:
             await app.start()

@@ -46,7 +46,7 @@ from core.domain.records import (
 )
 from core.journal.threads import find_excerpt
 from core.people.directory import SqlDirectory
-from core.people.page_accounts import hash_token, new_api_token, new_token
+from core.people.page_accounts import OwnerName, hash_token, new_api_token, new_token
 
 
 @dataclass(slots=True)
@@ -335,14 +335,14 @@ class MemoryFiles:
             raise NotFound(what="file") from None
 
 
-@dataclass
-class MemoryOwnerName:
-    """The `OwnerNames` port in memory."""
+class MemoryOwnerName(OwnerName):
+    """The owner's name in memory."""
 
-    current: str = ""
+    def __init__(self, name: str = "") -> None:
+        self._default = self._stored = name
 
     async def change(self, name: str) -> None:
-        self.current = name
+        self._stored = name
 
 
 class MemoryPageAccounts:

@@ -403,7 +403,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             )
             owner = Home(home)
             with owner.take():
-                with patch("bot.people.system_user_name", lambda: "Maya Duarte"):
+                with patch("bot.compose.system_user_name", lambda: "Maya Duarte"):
                     app = await compose(settings, config, owner, check=check_everything)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last

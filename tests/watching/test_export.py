@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from bot.compose import open_traces
 from bot.settings import Settings, load
-from bot.tracing import Traces
 from core.base.errors import SettingsError
 from core.observability import metrics, tracing
+from core.observability.tracing import Traces
 
 if TYPE_CHECKING:
     from tests.watching.collector import Collector
@@ -45,7 +46,7 @@ async def send_turn(traces: Traces | None) -> None:
 
 async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
     headers = "authorization=Bearer%20abc,x-team=ponte"
-    traces = Traces.from_settings(settings(collector.url, otel_exporter_otlp_headers=headers))
+    traces = open_traces(settings(collector.url, otel_exporter_otlp_headers=headers))
     await send_turn(traces)
     ((path, requests, request),) = collector.asked
     assert path == "/v1/traces"
@@ -65,7 +66,7 @@ async def test_the_sdk_s_own_variables_count(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/own/path")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
     monkeypatch.chdir(tmp_path)
-    traces = Traces.from_settings(load())
+    traces = open_traces(load())
     await send_turn(traces)
     ((path, _, request),) = collector.asked
     assert path == "/own/path"
@@ -77,7 +78,7 @@ async def test_what_is_sampled_out_is_not_sent(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    traces = Traces.from_settings(settings(collector.url))
+    traces = open_traces(settings(collector.url))
     await send_turn(traces)
     assert collector.asked == []
 
@@ -90,7 +91,7 @@ async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> No
     collector.status = 400
     before = count_lost_spans()
     with capture_logs() as logs:
-        traces = Traces.from_settings(settings(collector.url))
+        traces = open_traces(settings(collector.url))
         assert traces
         for number in range(3):
             record_turn(traces, f"turn{number}")
@@ -107,7 +108,7 @@ async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.Monkey
     """Whoever waited for its answer would wait for ever."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100000")
     with socket.create_server(("127.0.0.1", 0)) as silent, capture_logs() as logs:
-        traces = Traces.from_settings(settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        traces = open_traces(settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
         assert traces
         for number in range(1000):
             record_turn(traces, f"turn{number}")
@@ -118,15 +119,13 @@ async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.Monkey
 async def test_a_redirect_is_not_followed(collector: Collector) -> None:
     """It would take the headers, which are secrets, wherever it leads."""
     collector.status = 302
-    traces = Traces.from_settings(
-        settings(collector.url, otel_exporter_otlp_headers="x-key=secret")
-    )
+    traces = open_traces(settings(collector.url, otel_exporter_otlp_headers="x-key=secret"))
     await send_turn(traces)
     assert {path for path, *_ in collector.asked} == {"/v1/traces"}
 
 
 def test_none_where_none_are_asked_for_and_its_secret_is_one() -> None:
-    assert Traces.from_settings(Settings()) is None
+    assert open_traces(Settings()) is None
     environment = settings("https://traces.example", otel_exporter_otlp_headers="x-key=hunter2")
     assert "x-key=hunter2" in environment.secrets
     assert "hunter2" not in repr(environment)
@@ -146,8 +145,8 @@ def test_without_the_packages_the_setting_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
-    assert Traces.from_settings(Settings()) is None
+    assert open_traces(Settings()) is None
     with pytest.raises(SettingsError) as error:
-        Traces.from_settings(settings("http://localhost:4318"))
+        open_traces(settings("http://localhost:4318"))
     assert str(error.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
     assert "requirements-otel.txt" in str(error.value)

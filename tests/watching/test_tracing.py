@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E4
     InMemorySpanExporter,
 )
 
-from bot.tracing import Traces  # noqa: E402
+from core.observability.tracing import Traces  # noqa: E402
 
 SECRET = "the margin of Aldeia is 41 percent"
 

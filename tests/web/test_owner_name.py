@@ -7,7 +7,7 @@ from tests.web.web_ponte import WebPonte
 
 async def test_the_owner_changes_their_name() -> None:
     ponte = WebPonte()
-    ponte.owner_name.current = "root"
+    await ponte.owner_name.change("root")
     await ponte.open()
     async with ponte.client() as owner, ponte.person(ponte.people.add("ana")) as ana:
         assert (await owner.get("/me")).json()["name"] == "root"

@@ -34,7 +34,7 @@ from core.domain.messages import Address
 from core.domain.ports import StatusBoard
 from core.domain.records import ApiToken, ConversationSummary
 from core.people.notices import PersonNotice
-from core.people.page_accounts import OwnerNames, PageAccounts
+from core.people.page_accounts import OwnerName, PageAccounts
 from core.people.rules import OWNER_ID
 from core.turn.suggestions import find_starting_points
 from core.turn.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
@@ -500,7 +500,7 @@ class AccountRoutes(RouteGroup):
     routes."""
 
     accounts: PageAccounts
-    owner: OwnerNames
+    owner: OwnerName
 
     @endpoint("PATCH", "/me", refuses=(503,))
     async def rename(self, request: Request, body: OwnerNameRequest) -> answers.StatusAnswer:

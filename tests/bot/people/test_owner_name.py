@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pwd
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bot.people import OwnerName, system_user_name
+from bot.people import system_user_name
 from bot.stores import SCHEMA
 from core.base.i18n import OWNER_SENTENCES, READER_IS_OWNER, say, use_locale
 from core.journal.jobs import Alone
-from core.people.page_accounts import SqlOwnerName
+from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
 from core.store.database import SqliteDatabase
 from tests.fakes.peers import ConnectedPeers
 from tests.languages.sentences import sentences
@@ -47,18 +48,24 @@ def test_a_container_without_an_entry_for_its_user_gives_no_name(
     assert system_user_name() == ""
 
 
+def make_name(database: SqliteDatabase, peers: Any) -> OwnerName:
+    """Return the owner's name as a process of these peers has it."""
+    name = OwnerName(database, system_user_name(), lambda: peers.notify(OWNER_RENAMED_TOPIC, ""))
+    peers.on(OWNER_RENAMED_TOPIC, name.on_renamed)
+    return name
+
+
 async def test_the_page_wins_over_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pwd.getpwuid", lambda _: user("maya", "Maya Lima"))
     database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
-    store = SqlOwnerName(database)
-    name = OwnerName(store, Alone(database))
+    name = make_name(database, Alone(database))
     await name.load()
     assert name.current == "Maya Lima"
     await name.change("  May\na ")
     assert name.current == "May a"
-    again = OwnerName(store, Alone(database))
+    again = make_name(database, Alone(database))
     await again.load()
     assert again.current == "May a"
     await again.change("")
@@ -88,7 +95,7 @@ def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
 async def test_a_new_name_is_used_by_the_other_processes_too(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     peers = ConnectedPeers.make(2)
-    here, there = (OwnerName(SqlOwnerName(database), each) for each in peers)
+    here, there = (make_name(database, each) for each in peers)
     await here.change("May")
     assert (here.current, there.current) == ("May", "May")
     await database.close()

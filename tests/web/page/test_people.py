@@ -43,7 +43,7 @@ async def test_two_people_see_different_lists(
 
 
 async def test_the_owner_changes_their_name_on_the_page(ponte: WebPonte, tab: Page) -> None:
-    ponte.owner_name.current = "root"
+    await ponte.owner_name.change("root")
     await visit(tab, ponte.link)
     await expect(tab.locator("#who")).to_have_text("Signed in as root")
     await tab.get_by_role("button", name="Change name").click()
