@@ -35,7 +35,7 @@ from core.base.text import (
     to_one_line,
     truncate,
 )
-from core.changes.card_rows import NO_VALUE, read_rows, tabulate
+from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import (
     APPROVE_ALL,
     CARD_STATES,
@@ -429,6 +429,13 @@ def _describe_card(card: Card, most: int) -> list[str]:
             row_lines = [block]
     for row in () if row_lines else rows:
         row_lines += [f"**{_escape_cell(row.name, longest)}**"] if row.name else []
+        if row.is_new:
+            row_lines += [
+                f"**{_escape_cell(change.field, longest)}**: "
+                + INDENT.join(_escape_cell(line, None) for line in change.list_lines(longest))
+                for change in row.changes
+            ]
+            continue
         values = []
         for change in row.changes:
             sides = [_escape_cell(side, longest) for side in (change.before, change.after) if side]

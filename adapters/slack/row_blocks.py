@@ -14,7 +14,7 @@ from typing import Any
 from core.base.commonmark import parse_blocks
 from core.base.markdown import defang, encode_everybody_in_addresses, is_too_complex
 from core.base.text import change_outside_code, to_one_line
-from core.changes.card_rows import NO_VALUE, FieldChange, read_rows, tabulate
+from core.changes.card_rows import INDENT, NO_VALUE, FieldChange, read_rows, tabulate
 from core.domain.messages import Card
 
 _JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables control sequences
@@ -105,15 +105,21 @@ def build_rows_block(
             "column_settings": [{"is_wrapped": True} for _ in table.header],
         }
     else:
-        lines: list[tuple[list[Json], list[list[Json]]]] = []
+        lines: list[tuple[list[Json], list[list[Json]], str]] = []
         for row in rows:
             values = [
-                [_raw(f"{_clean(change.field, characters)}: "), *_render_change(change, characters)]
+                _render_field(change, characters)
+                if row.is_new
+                else [
+                    _raw(f"{_clean(change.field, characters)}: "),
+                    *_render_change(change, characters),
+                ]
                 for change in row.changes[:fields]
             ]
             if hidden := len(row.changes) - len(values):
                 values.append([_raw(f"… +{hidden}")])
-            lines.append(([_text(row.name, _BOLD, characters)] if row.name else [], values))
+            heading = [_text(row.name, _BOLD, characters)] if row.name else []
+            lines.append((heading, values, "\n" if row.is_new else " · "))
         block = _rich_text(_join_lines(lines))
     return block | {"block_id": f"{CARD_BLOCK}{card.id}:rows"}
 
@@ -123,16 +129,23 @@ def has_table(blocks: Sequence[Json]) -> bool:
     return any(block.get("type") == TABLE_BLOCK for block in blocks)
 
 
-def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Json]:
-    """Return the elements of all rows: each row's name on one line, its values on the next."""
+def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]], str]]) -> list[Json]:
+    """Return the elements of all rows: each row's name on one line, its values below it with its
+    separator between them."""
     elements: list[Json] = []
-    for name, values in rows:
+    for name, values, separator in rows:
         elements += [_raw("\n")] if elements else []
         elements += name
         elements += [_raw("\n")] if name and values else []
         for number, value in enumerate(values):
-            elements += [_raw(" · "), *value] if number else value
+            elements += [_raw(separator), *value] if number else value
     return elements
+
+
+def _render_field(change: FieldChange, characters: int | None) -> list[Json]:
+    """Return a field of a new row. Only labels are bold, so no line of a value looks like one."""
+    lines = [_clean(line, None) for line in change.list_lines(characters)]
+    return [_text(f"{change.field}:", _BOLD, characters), _raw(f" {INDENT.join(lines)}")]
 
 
 def _render_change(change: FieldChange | None, characters: int | None) -> list[Json]:

@@ -289,7 +289,14 @@ class Screen:
             self._card_line(4, card["text"])
         if (table := tabulate(rows)) is None:
             for row in rows:
-                self._card_line(4, to_one_line(": ".join(filter(None, [row.name, row.text]))))
+                if not row.is_new:
+                    self._card_line(4, to_one_line(": ".join(filter(None, [row.name, row.text]))))
+                    continue
+                if row.name:
+                    self._card_line(4, to_one_line(row.name))
+                for change in row.changes:
+                    value = "\n  ".join(change.list_lines())
+                    self._card_line(4, f"{to_one_line(change.field)}: {value}")
         elif self.live and (lines := draw_card_table(table, shutil.get_terminal_size().columns)):
             for line in lines:
                 self.write_line(self._without_links(line))

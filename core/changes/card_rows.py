@@ -32,6 +32,9 @@ MAX_ROW_NAME_CHARACTERS = 80
 """Characters of a row's name and of a field's title on a card."""
 NO_VALUE = "–"
 """Stands for an empty cell."""
+INDENT = "\n\u2003"
+"""A line break in a value of a new row. After the space no platform reads markup at the beginning
+of a line."""
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Fields that may hold the name of a row, a file or a user, in order of preference."""
 _ENTRY_KEYS = {*_NAMES, "id", "Id", "url", "path", "mimetype", "size", "icon", "width", "height",
@@ -56,6 +59,11 @@ class FieldChange:
         """The only value, or both: `Overdue → Paid`."""
         return " → ".join(side for side in (self.before, self.after) if side is not None)
 
+    def list_lines(self, characters: int | None = None) -> list[str]:
+        """Return the lines of `value` that are not blank. It is cut to that many characters."""
+        lines = truncate(self.value, characters or len(self.value)).split("\n")
+        return [line for line in lines if line.strip()]
+
 
 @dataclass(frozen=True, slots=True)
 class CardRow:
@@ -65,6 +73,11 @@ class CardRow:
     name: str
     name_field: str
     changes: tuple[FieldChange, ...]
+
+    @property
+    def is_new(self) -> bool:
+        """True if the row did not exist before. Each of its fields then has a line of its own."""
+        return all(change.before is None for change in self.changes)
 
     @property
     def text(self) -> str:

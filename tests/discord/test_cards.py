@@ -129,8 +129,8 @@ async def test_a_card_shows_what_would_change(live: DiscordPonte, ana: DiscordPe
     assert "**4**\ncity: Porto → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
-    assert f"whole: {'v' * 200}\n" in embed["description"]
-    assert f"cut: {'v' * 199}…\n" in embed["description"]
+    assert f"**whole**: {'v' * 200}\n" in embed["description"]
+    assert f"**cut**: {'v' * 199}…\n" in embed["description"]
     assert embed["footer"]["text"] == "waiting for approval · abcde2"
     assert labels(message) == [["Approve", "Deny"]]
 
@@ -434,3 +434,14 @@ def test_cards_that_count_as_short_are_whole(count: int, letter: str) -> None:
         buttons = str([getattr(item, "custom_id", "") for item in build_buttons(cards).children])
         assert buttons.count("ponte:approve:") == count, length
     assert length > 1
+
+
+def test_a_new_row_has_a_line_for_each_field() -> None:
+    """Line breaks stay, and no line of a value looks like a field."""
+    note = "first\n\n# second\n**Status**: Paid"
+    row = card_row(None, {"Name": "Ann", "Note": note, "Status": "Open"})
+    embed = build_embed(Card("abc234", "proposal", "Create a row", "", (row,), ("approve",)))
+    assert embed.description == (
+        "**Ann**\n**Note**: first\n\u2003\\# second\n\u2003\\*\\*Status\\*\\*: Paid\n"
+        "**Status**: Open"
+    )

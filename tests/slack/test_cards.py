@@ -271,3 +271,14 @@ def test_a_value_is_struck_only_where_it_goes_away() -> None:
     assert ("Lisbon", None) in elements
     assert ("Porto", {"bold": True}) in elements
     assert ("1", {"strike": True}) in elements
+
+
+def test_a_new_row_has_a_line_for_each_field() -> None:
+    """Line breaks stay, and no line of a value looks like a field."""
+    row = card_row(None, {"Name": "Ann", "Note": "first\n\nStatus: Paid", "Status": "Open"})
+    blocks = card_blocks(replace(CARD, rows=(row,)))
+    elements = blocks[1]["elements"][0]["elements"]
+    expected = "Ann\nNote: first\n\u2003Status: Paid\nStatus: Open"
+    assert "".join(each["text"] for each in elements) == expected
+    bold = [each["text"] for each in elements if each.get("style")]
+    assert bold == ["Ann", "Note:", "Status:"]

@@ -257,6 +257,16 @@ async def test_cards_say_what_to_type(
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]
+    new = card_row(None, {"Name": "Bo", "Note": "first\nStatus: Paid", "Status": "Open"})
+    card = Card("abc234", "change", "Create a row", "Done.", (new,), state="done")
+    ponte.answers(Answer("Look.", cards=(card,)))
+    _, out = await run_piped(ponte, "rename\n")
+    assert out.splitlines()[3:7] == [
+        "    Bo",
+        "    Note: first",
+        "      Status: Paid",
+        "    Status: Open",
+    ]
     names = ("Ann", "Bo\x1b", "Cléo")
     rows = tuple(
         card_row({"Name": n, "Age": 3, "Due": None}, {"Name": n, "Age": 4, "Due": "2026-11-18"})
