@@ -312,12 +312,14 @@ class Progress:
     """The visible progress of a turn: the `text` so far, and a description of the current step
     (`current_step`).
 
-    `trust`: the links that may work in the text; None if links need no check.
+    `trust`: the links that may work in the text; None if links need no check. `placed`: the rows
+    and charts in the text.
     """
 
     text: str = ""
     current_step: str = ""
     trust: Trust | None = None
+    placed: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

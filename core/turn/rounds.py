@@ -690,6 +690,6 @@ class TurnTranscript:
             return self._growing.render(self._cleaning.clean(words), trust)
 
         work = render if outside else self._cleaning.clean
-        rendered = await text.run_off_loop(work, self.visible_text)
-        progress = Progress(text=rendered, current_step=doing, trust=trust if outside else None)
-        await self._reply.show(progress)
+        words, placed = place_results(self.streamed_text, self.placeable(), is_growing=True)
+        rendered = await text.run_off_loop(work, words)
+        await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from adapters.web.page.render import GrowingHtml, render, to_html
 from core.base.markdown import MAX_MARKDOWN_CHARACTERS, Trust
+from core.domain.rows import Placed
 
 
 @pytest.mark.parametrize(
@@ -110,10 +111,10 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
     )
     rendered = 0
 
-    async def render_and_count(piece: str) -> str:
+    async def render_and_count(piece: str, placed: tuple[Placed, ...] = ()) -> str:
         nonlocal rendered
         rendered += len(piece)
-        return to_html(piece)
+        return to_html(piece, placed)
 
     monkeypatch.setattr("adapters.web.page.render.render", render_and_count)
     growing = GrowingHtml()

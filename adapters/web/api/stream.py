@@ -172,13 +172,13 @@ class PageWriter:
             text = say("Ponte {what}", what=progress.current_step) if progress.current_step else ""
             yield format_event("progress", {"turn": self._turn, "text": text})
         if progress.text != self._text:
-            yield format_event("delta", await self._text_change(progress.text))
+            yield format_event("delta", await self._text_change(progress))
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
         """Yield the rest of the text, the cards and files, and the end of the turn."""
         # A script puts the pieces together, so the last one completes the text of the answer.
         if isinstance(outcome, Answer) and outcome.text != self._text:
-            yield format_event("delta", await self._text_change(outcome.text))
+            yield format_event("delta", await self._text_change(outcome))
         async for event in self.write_end(outcome):
             yield event
 
@@ -196,8 +196,9 @@ class PageWriter:
         body = answer_json(outcome, self._conversation, self._turn, html)
         yield format_event("done", body, id)
 
-    async def _text_change(self, text: str) -> Json:
+    async def _text_change(self, shown: Progress | Answer) -> Json:
         """Return what was added to the text. `reset` is set if the new text replaces the old."""
+        text = shown.text
         is_continued = text.startswith(self._text)
         data: Json = {"turn": self._turn, "text": text[len(self._text) :] if is_continued else text}
         if not is_continued:
@@ -207,7 +208,7 @@ class PageWriter:
             # The time of rendering grows with the text. The pause between two frames grows with it,
             # so that rendering takes at most an eighth of the time.
             began = time.perf_counter()
-            data["html"] = await self._html.render(text)
+            data["html"] = await self._html.render(text, shown.placed)
             seconds = time.perf_counter() - began
             self.interval_seconds = max(HTML_FRAME_INTERVAL_SECONDS, 8 * seconds)
         return data

@@ -5,10 +5,10 @@ import { grow } from "./growing.js";
 import { request } from "./server.js";
 import { locale, say } from "./words.js";
 
-await new Promise((resolve) => {
-  const href = new URL("details.css", import.meta.url);
+await Promise.all(["details.css", "data.css"].map((name) => new Promise((resolve) => {
+  const href = new URL(name, import.meta.url);
   document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-});
+})));
 
 /** Show the answers that stood here before, or hide them. `dress` labels their tables. */
 export async function toggleEarlier(shown, button, dress) {
@@ -190,11 +190,8 @@ function compare(one, other) {
   return collator.compare(one?.textContent, other?.textContent);
 }
 
-/** Make buttons of the headings. A table of a chart stands under it, so their style is loaded too. */
+/** Make buttons of the headings. */
 export function makeSortable(frame) {
-  if (!document.querySelector("link[href$='data.css']")) {
-    document.head.append(make("link", { rel: "stylesheet", href: new URL("data.css", import.meta.url) }));
-  }
   for (const head of frame.querySelectorAll("th")) {
     if (!head.textContent.trim() || head.querySelector("button")) continue;
     head.replaceChildren(make("button", { type: "button" }, ...head.childNodes));

@@ -21,6 +21,8 @@ export function randomKey() {
 }
 
 const NEAR = 120; // pixels from the end within which the page follows the newest text
+const HEADER = 64; // pixels under the header at which a turn begins
+const SHARE = 0.4; // of the window, which a long message keeps above its answer
 let sticking = true;
 let isScrollDue = false;
 
@@ -30,14 +32,25 @@ function watch() {
 
 addEventListener("scroll", watch, { passive: true });
 
-/** Scroll to the newest text and follow it, or to another place. */
+/** Scroll to the end of the page, or to another place. */
 export function scrollPage(top = document.documentElement.scrollHeight) {
   scrollTo(0, top);
   watch(); // no scroll event comes if the page was there already
 }
 
-/** Make a change, and stay at the end of the page if the reader was there. To scroll, the browser lays
-    out the page, so it scrolls once for all changes that are made together. */
+/** Where to scroll so that the turn that runs, or else the last one, begins at the top of the window. Of a
+    long message only the end is shown above its answer. */
+export function beginning() {
+  const items = [...$("log").querySelectorAll(":scope > li:not(.quiet)")];
+  const item = items.find((one) => one.querySelector('[aria-busy="true"]')) ?? items.at(-1);
+  if (!item) return 0;
+  const [top, answer] = [item, item.querySelector(".answer")].map((one) => one.getBoundingClientRect().top);
+  return scrollY - HEADER + Math.max(top, item.querySelector(".answer").hidden ? top : answer - innerHeight * SHARE);
+}
+
+/** Make a change, and follow the end of the page if the reader was there: until the turn begins at the top
+    of the window, so that its text does not run away from them. Who went beyond that follows the end. To
+    scroll, the browser lays out the page, so it scrolls once for all changes that are made together. */
 export function stick(change = () => {}) {
   const following = sticking;
   change();
@@ -45,7 +58,11 @@ export function stick(change = () => {}) {
   isScrollDue = true;
   queueMicrotask(() => {
     isScrollDue = false;
-    scrollTo(0, document.documentElement.scrollHeight);
+    if ($("log").getBoundingClientRect().bottom <= $("ask").getBoundingClientRect().top) return;
+    const end = document.documentElement.scrollHeight - innerHeight, begin = beginning();
+    const goal = scrollY > begin + 1 ? end : Math.min(end, begin);
+    if (goal > scrollY) scrollTo(0, goal);
+    sticking = end - goal < NEAR;
   });
 }
 

@@ -1,9 +1,11 @@
 // Text that grows: what stands already stays as it is, so that a selection in it is kept.
 
-/** Make `shown` hold what `html` says, cleaned by the server; this page's policy runs no script. */
-export function grow(shown, html) {
+/** Make `shown` hold what `html` says, cleaned by the server; this page's policy runs no script. `refine`
+    changes it before that, each time in the same way. */
+export function grow(shown, html, refine = () => {}) {
   const wanted = document.createElement("template");
   wanted.innerHTML = html;
+  refine(wanted.content);
   become(shown, wanted.content);
 }
 

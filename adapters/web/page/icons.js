@@ -39,7 +39,7 @@ export function iconButton(name, word, work, attributes = {}) {
 /** A button that copies and then says so. */
 export function copyButton(name, word, work) {
   const button = iconButton(name, word, async () => {
-    await work();
+    await work(button);
     dress(button, "check", "copied");
     setTimeout(() => dress(button, name, word), 2000);
   }, { class: "quiet-button copy" });

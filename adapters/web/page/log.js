@@ -1,6 +1,7 @@
 // What was said: one item per turn, with the person's words, the answer as it grows, cards, files.
 
 import * as card from "./card.js";
+import { colour } from "./code.js";
 import { $, make, stick } from "./element.js";
 import { awaitTitle, changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
@@ -12,6 +13,9 @@ import { locale, say } from "./words.js";
 
 const details = () => import("./details.js"); // what is seldom asked for
 let counting = 0;
+const SOURCE = say("source").split(",")[0].trim(); // how a line that names a source begins
+const ZONE = /^([^]*)( \([^()]+\))(\.[^]*)$/; // before the zone of its time, the zone, after it
+let typeset; // formulas, once its library is loaded
 const turns = new Map(); // turn → its parts; before the server named it, its event key → the same
 let conversation = "";
 
@@ -55,10 +59,10 @@ export function place(turn, at = Date.now() / 1000) {
     said: make("div", { class: "said", role: "group", "aria-label": say("you"), hidden: true }),
     answer: make("div", { class: "answer", role: "group", "aria-label": "Ponte", hidden: true }),
     body: make("div", { class: "body" }), extra: make("div", { class: "extra" }),
-    progress: make("p", { class: "progress" }), tools: make("p", { class: "tools" }),
+    sources: make("div", { class: "sources" }), progress: make("p", { class: "progress" }), tools: make("p", { class: "tools" }),
   };
   shown.said.append(make("h2", { class: "unseen", text: say("you") }), link);
-  shown.answer.append(make("h2", { class: "unseen", text: "Ponte" }), shown.body, shown.progress, shown.extra, shown.tools);
+  shown.answer.append(make("h2", { class: "unseen", text: "Ponte" }), shown.body, shown.extra, shown.sources, shown.progress, shown.tools);
   shown.item.append(shown.said, shown.answer);
   stick(() => $("log").append(shown.item));
   turns.set(turn, shown);
@@ -107,7 +111,7 @@ function label(pre, code) {
   pre.setAttribute("aria-label", say("code"));
   const language = /language-([\w+#.-]+)/.exec(code.className)?.[1] ?? "";
   pre.prepend(make("span", { class: "bar" }, make("span", { text: language }),
-    copyButton("copy", "copy", () => copied(code.textContent))));
+    copyButton("copy", "copy", (button) => copied(button.closest("pre").querySelector("code").textContent))));
 }
 
 /** The person's last words once more, as they are or to be changed first. */
@@ -154,6 +158,7 @@ function run(shown, going) {
   quiet(shown);
   shown.answer.setAttribute("aria-busy", String(going));
   const first = running();
+  if (going) details().catch(() => {}); // its style sheets, before the answer has tables
   shown.progress.textContent = going ? say(first === shown ? "thinking" : "waiting") : "";
   $("stop").hidden = !first;
   shown.began = going ? shown.began || Date.now() : 0;
@@ -183,7 +188,7 @@ export function showText({ turn, html }) {
   stick(() => {
     shown.answer.hidden = false;
     quiet(shown);
-    grow(shown.body, html);
+    fill(shown, html);
     shown.progress.textContent = shown.doing || say("writing");
   });
 }
@@ -196,10 +201,10 @@ export function showAnswer(answer) {
   const shown = place(answer.turn, answer.at);
   run(shown, false);
   stick(() => {
-    for (const one of shown.body.querySelectorAll(".tools, .bar")) one.remove();
-    grow(shown.body, answer.html);
+    for (const one of shown.body.querySelectorAll(".tools:not(.room)")) one.remove();
+    fill(shown, answer.html);
     if (answer.response !== undefined) $("spoken").textContent = shown.body.textContent;
-    decorate(shown.body, shown.turn);
+    tables.dress(shown.body, shown.turn);
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
@@ -241,15 +246,39 @@ function earlier(shown) {
   return button;
 }
 
-async function colour(code) {
-  (await import("./code.js")).colour(code);
+/** Draw the text of an answer. All that changes its size is done while it grows, so that nothing moves at its end. */
+function fill(shown, html) {
+  grow(shown.body, html, (content) => {
+    shown.sources.replaceChildren(...takeSources(content));
+    tables.prepare(content);
+    for (const code of content.querySelectorAll("pre > code")) {
+      colour(code);
+      label(code.parentElement, code);
+    }
+    typeset?.(content);
+  });
+  if (typeset || !shown.body.querySelector(".math")) return;
+  import("./math.js").then(async (math) => {
+    await math.load();
+    ({ typeset } = math);
+    stick(() => typeset($("log")));
+  }).catch(() => {}); // the formulas stay as they were written
 }
 
-function decorate(body, turn) {
-  tables.dress(body, turn);
-  for (const code of body.querySelectorAll("pre > code")) {
-    colour(code);
-    label(code.parentElement, code);
+/** Take the lines that name sources from the end of a text. They say the zone of their time to who asks for it. */
+function takeSources(content) {
+  const lines = [];
+  for (let last = content.lastElementChild; last?.localName === "p"; last = content.lastElementChild) {
+    const text = [...last.childNodes].findLast((one) => ZONE.test(one.data));
+    if (!text || !last.textContent.startsWith(SOURCE)) break;
+    last.className = "source";
+    last.title = last.textContent;
+    last.tabIndex = 0;
+    const [, before, zone, after] = ZONE.exec(text.data);
+    text.data = before;
+    text.after(make("span", { class: "unseen", text: zone }), after);
+    lines.unshift(last);
+    last.remove();
   }
-  if (body.querySelector(".math")) import("./math.js").then(({ typeset }) => typeset(body));
+  return lines;
 }

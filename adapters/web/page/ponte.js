@@ -3,7 +3,7 @@
 import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
-import { $, isComposing, notice, randomKey, reconnected, scrollPage } from "./element.js";
+import { $, beginning, isComposing, notice, randomKey, reconnected, scrollPage } from "./element.js";
 import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as notices from "./notices.js";
@@ -115,7 +115,7 @@ async function read(id) {
     log.showAll(body.messages);
     composer.onDrawn();
     opened = id;
-    if (isOther) scrollPage();
+    if (isOther) scrollPage(beginning());
     reconnected();
     highlight();
     stream.follow(id, body.cursor);

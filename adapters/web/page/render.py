@@ -254,14 +254,14 @@ class GrowingHtml:
     def __init__(self) -> None:
         self._source = self._html = ""
 
-    async def render(self, text: str) -> str:
-        """Return the HTML of the whole text so far.
+    async def render(self, text: str, placed: tuple[Placed, ...] = ()) -> str:
+        """Return the HTML of the whole text so far, with the rows and charts that are in it.
 
         A link definition may change any block above it, so text with one is rendered from its
         beginning.
         """
-        if "]:" in text or is_too_complex(text):
-            return await render(text)
+        if placed or "]:" in text or is_too_complex(text):
+            return await render(text, placed)
         text = nest_items(text)
         if not text.startswith(self._source):
             self._source = self._html = ""

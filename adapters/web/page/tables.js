@@ -14,13 +14,25 @@ const widths = new ResizeObserver((frames) => frames.forEach(({ target }) =>
 
 const details = () => import("./details.js"); // what is seldom asked for
 
+const room = (of) => make("p", { class: `${of} room` }); // of buttons that come when the answer has ended
+
+/** Give the tables of a text that grows the size that they will have. */
+export function prepare(content) {
+  for (const figure of content.querySelectorAll("figure.chart")) figure.append(room("tools"));
+  for (const frame of content.querySelectorAll("div.table")) {
+    const table = frame.querySelector("table");
+    alignFigures(table);
+    frame.after(...(table.tBodies[0]?.rows.length > SHORT ? [room("rows")] : []), room("tools"));
+  }
+}
+
 /** Label the tables of a turn's answer, and put their buttons under them. */
 export function dress(body, turn) {
+  for (const one of body.querySelectorAll(".room")) one.remove();
   body.querySelectorAll("figure.chart").forEach(offerChart);
   body.querySelectorAll("div.table").forEach((frame, at) => {
     frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", say("table"));
-    alignFigures(frame.querySelector("table"));
     details().then((one) => one.makeSortable(frame));
     widths.observe(frame);
     frame.after(...offerRows(frame), make("p", { class: "tools" },

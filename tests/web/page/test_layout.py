@@ -217,7 +217,7 @@ async def test_a_long_conversation_is_laid_out_once(ponte: WebPonte, page: Page)
     assert await page.evaluate("scrolls") < 10
 
 
-async def test_an_opened_conversation_shows_its_newest_answer_and_follows_it(
+async def test_an_opened_conversation_shows_where_its_newest_answer_begins(
     ponte: WebPonte, page: Page
 ) -> None:
     """Also after the reader had scrolled up in another one."""
@@ -227,13 +227,15 @@ async def test_an_opened_conversation_shows_its_newest_answer_and_follows_it(
     await page.evaluate(TWO_FRAMES)
     await page.click("#new")
     await expect(page.locator("#welcome")).to_be_visible()
-    await answer_with(ponte, page, Answer("\n\n".join([*["line"] * 60, "the end"])))
-    await expect(page.locator(".body").get_by_text("the end")).to_be_in_viewport()
+    await answer_with(ponte, page, Answer("\n\n".join(["the beginning", *["line"] * 60])))
+    await expect(page.locator(".body").get_by_text("the beginning")).to_be_in_viewport()
     await page.evaluate("scrollTo(0, 0)")
     await page.evaluate(TWO_FRAMES)
     await page.locator("#list a[href='#long']").click()
     await expect(page.locator(".body p")).to_have_count(60)
+    await expect(page.locator(".body p").first).to_be_in_viewport()
+    await page.click("#newest")
     await expect(page.locator(".body p").last).to_be_in_viewport()
     await expect(page.locator("#newest")).to_be_hidden()
     await page.evaluate("history.back()")
-    await expect(page.locator(".body").get_by_text("the end")).to_be_in_viewport()
+    await expect(page.locator(".body").get_by_text("the beginning")).to_be_in_viewport()

@@ -11,11 +11,11 @@ from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES, PAGE_SENTENC
 
 LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "naming.js", "options.js",
-    "highlight.js", "code.js", "details.js", "details.css", "change.js", "change.css",
+    "highlight.js", "details.js", "details.css", "change.js", "change.css",
     "admin.html", "admin.css", "print.css", "data.css", "quick.js", "plain.html",
     "requests.js", "worker.js", "shortcuts.js", "reason.js", "dialogs.js", "dialogs.css",
 }  # fmt: skip
-"""Files that the first view does not need: for formulas, for code, for tables and charts, for eight
+"""Files that the first view does not need: for formulas, for tables and charts, for eight
 dialogs, for a search, for an answer's cost, for changing a proposal, for the operator's page, for
 printing, and for notifications."""
 
