@@ -20,7 +20,7 @@ from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.people.policy import PlatformPeople, Policy
 from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import make_message, make_spending
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 
 TIMES = 20_000
 RULES = 20
@@ -50,7 +50,7 @@ async def decisions() -> None:
     book = RuleBook(tuple(rules), channels)
     policy = Policy(
         PLATFORM_RIGHTS,
-        FixedConfig(rule_book=book),
+        fixed_rules(book),
         frozenset({"slack:U5"}),
         frozenset({"slack:U9"}),
         PlatformPeople({"slack": _groups}, {"slack": _guest}),

@@ -126,7 +126,11 @@ async def compose(
 
         facts = PlatformPeople()
         policy = Policy(
-            collect_rights(settings.faces), live, settings.ponte_allow, settings.ponte_admins, facts
+            collect_rights(settings.faces),
+            lambda: live.rule_book,
+            settings.ponte_allow,
+            settings.ponte_admins,
+            facts,
         )
         approval = Approval(policy, KINDS, live, canonical_person)
         owner = OwnerName(

@@ -200,7 +200,7 @@ async def check_rights(
     settings, config = begun.settings, begun.config
     policy = Policy(
         platforms,
-        config,
+        lambda: config.rule_book,
         settings.ponte_allow,
         settings.ponte_admins,
         PlatformPeople(
@@ -236,7 +236,10 @@ async def find_rights(
     """Return the rights of these kinds that somebody has at a place, each with its rule."""
     config, settings = start.config, start.settings
     policy = Policy(
-        platform_rights(settings.faces), config, settings.ponte_allow, settings.ponte_admins
+        platform_rights(settings.faces),
+        lambda: config.rule_book,
+        settings.ponte_allow,
+        settings.ponte_admins,
     )
     named = [each for each in _named_rights(config, policy) if each.split(":")[0] in kinds]
     verdicts = [await _judge_right(policy, config, who, where, right) for right in (*kinds, *named)]
@@ -266,7 +269,7 @@ async def _judge_right(
         registry = QuickCommandRegistry(config, policy.is_named, policy=policy)
         if refusal := await registry.refuse(who, where, name):
             return RightVerdict(asked, False, f"[quick_commands] {name}", refusal.words())
-    book = policy.config.rule_book
+    book = policy.read_rules()
     rules = {rule.source: _describe_rule(rule) for rule in book.rules}
     for place, rule in book.channels.items():
         rules[rule.source] = f"[channels] {place}: {_describe_rule(rule)}"

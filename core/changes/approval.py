@@ -265,7 +265,7 @@ class Approval:
         if named.is_exclusive:
             return names
         right, *things = self.kinds[change.draft.kind].right_to_approve(change.draft)
-        for rule in self.policy.config.rule_book.rules:
+        for rule in self.policy.read_rules().rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
                 continue
             names |= rule.who if rule.decide(right, things) == "allow" else frozenset()
@@ -275,7 +275,7 @@ class Approval:
         """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
         asker can decide alone. These are the deciders that the operator named, or else the admins.
         """
-        proposal, book = change.proposal, self.policy.config.rule_book
+        proposal, book = change.proposal, self.policy.read_rules()
         names, named = self.named_deciders(change), self.approvers(proposal)
         # Where several people must approve, the asker alone is not enough, so admins are asked,
         # unless only the people that the operator named may decide.

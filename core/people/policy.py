@@ -208,7 +208,7 @@ class Rights:
 
     def decide(self, right: str, *names: str) -> _Decision:
         """Return the decision by known data, with the results that unknown data could lead to."""
-        if (book := self.policy.config.rule_book) != self._book:
+        if (book := self.policy.read_rules()) != self._book:
             self._use_rules(book)
         decision = self._decisions.get((right, names))
         if decision is None:
@@ -218,7 +218,7 @@ class Rights:
     def depends_on_name(self, right: str) -> bool:
         """Return True if a rule names things of that right, as in `read:Customers`. So the right
         can differ between two of them."""
-        book = self.policy.config.rule_book
+        book = self.policy.read_rules()
         entries = (e for r in (*book.rules, *book.channels.values()) for e in (*r.allow, *r.deny))
         return any(entry.startswith(f"{right}:") for entry in entries)
 
@@ -258,7 +258,7 @@ class Rights:
     @property
     def is_complete(self) -> bool:
         """True if the known data decides every right that a turn can use."""
-        if (book := self.policy.config.rule_book) != self._book:
+        if (book := self.policy.read_rules()) != self._book:
             self._use_rules(book)
         if self._is_complete is None:
             self._is_complete = self.known.is_whole or (
@@ -289,7 +289,7 @@ class Policy:
     """
 
     platforms: Mapping[str, rules.PlatformRights]
-    config: rules.AccessConfig
+    read_rules: Callable[[], RuleBook]
     allow: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset()
     people: PlatformPeople = field(default_factory=PlatformPeople)
@@ -394,9 +394,7 @@ class Policy:
 
         Sorted.
         """
-        rights = (
-            each.partition(":") for rule in self.config.rule_book.rules for each in rule.allow
-        )
+        rights = (each.partition(":") for rule in self.read_rules().rules for each in rule.allow)
         names = (name for kind, _, name in rights if kind == right and name and "*" not in name)
         return sorted(set(names))
 
@@ -429,7 +427,7 @@ class Policy:
         The name of a group of theirs, or of this place, counts too. `PEOPLE_SETS` in rules do not.
         """
         rights = await self.look_up_rights(person, address)
-        ruled = (rule.who for rule in self.config.rule_book.rules if rule.allow)
+        ruled = (rule.who for rule in self.read_rules().rules if rule.allow)
         names = frozenset({"admins"}).union(
             self.allow, frozenset().union(*ruled) - set(rules.PEOPLE_SETS)
         )
@@ -531,7 +529,7 @@ class Policy:
         An empty set of names matches everybody, except if `reading` is "people".
         """
         is_account = person.platform in self.platforms
-        if not is_account and (programs := self.config.rule_book.stand_ins.get(person.platform)):
+        if not is_account and (programs := self.read_rules().stand_ins.get(person.platform)):
             # What concerns everybody counts only where a rule denies or limits something.
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
                 return True
@@ -559,7 +557,7 @@ class Policy:
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
             return self.is_one(self.admins, person, address, known, "people")
-        if (members := self.config.rule_book.groups.get(name)) is not None:
+        if (members := self.read_rules().groups.get(name)) is not None:
             return self.is_one(members, person, address, known, reading)
         if name in rules.PEOPLE_SETS or name == rules.EVERYBODY_NAME:
             if reading == "people":
@@ -665,8 +663,8 @@ class Policy:
         """Return True if any configured name may be that of a group of the platform."""
         if platform not in self.people.memberships:
             return False
-        named = [names, self.admins, self.allow, *self.config.rule_book.groups.values()]
-        named += [rule.who for rule in self.config.rule_book.rules]
+        named = [names, self.admins, self.allow, *self.read_rules().groups.values()]
+        named += [rule.who for rule in self.read_rules().rules]
         group = f"{platform}:{self.platforms.get(platform, NO_RIGHTS).group_prefix}"
         return any(name.startswith(group) for names in named for name in names)
 

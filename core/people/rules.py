@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 from core.base.errors import BadInput
 from core.base.i18n import say
@@ -189,14 +189,6 @@ class RuleBook:
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     stand_ins: Mapping[str, StandIns] = field(default_factory=dict)
     """The rights of authors that are no people, by their platform (`Person.platform`)."""
-
-
-class AccessConfig(Protocol):
-    """The configuration of access rights. It may change at any time."""
-
-    @property
-    def rule_book(self) -> RuleBook:
-        """The rules of ponte.toml as they are now."""
 
 
 def is_right(text: str) -> bool:

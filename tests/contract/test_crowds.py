@@ -16,7 +16,7 @@ import pytest
 from core.people.rules import Rule, RuleBook
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Channel
@@ -175,8 +175,8 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         discord.faults.limit_members(30, 1.0)
         ponte = DiscordPonte(discord, home)
         ponte.postgres = database
-        ponte.policy.config = FixedConfig(
-            rule_book=RuleBook(
+        ponte.policy.read_rules = fixed_rules(
+            RuleBook(
                 (
                     Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)),
                     Rule("2", deny=("chat",)),

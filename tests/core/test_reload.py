@@ -40,7 +40,7 @@ async def test_a_reload_under_load_changes_nothing_of_running_turns_but_rights(
         return "see https://old.example/a"
 
     rights = FixedConfig()
-    policy = replace(allow_list(EVERYBODY), config=rights)
+    policy = replace(allow_list(EVERYBODY), read_rules=lambda: rights.rule_book)
     model = EchoModel(gate=wait_for_reload)
     tool = FunctionTool(use, effect="spend", doing="…", name="use")
     config = LiveConfig(

@@ -22,7 +22,7 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack, says
 from tests.fakes.choices import allow_list
 from tests.fakes.clock import Clock
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, fixed_rules
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.recorder import RecordedPost
@@ -118,7 +118,7 @@ async def test_an_approver_is_asked_once_no_rule_can_deny_it(bot_home: BotHome) 
         frozenset({"slack:U1"}), frozenset({"slack:U9"}), memberships={"slack": find_groups}
     )
     no_clerks = Rule("rule 1", frozenset({"slack:S1"}), deny=("approve",))
-    policy.config = FixedConfig(RULES, rule_book=RuleBook((no_clerks,)))
+    policy.read_rules = fixed_rules(RuleBook((no_clerks,)))
     async with team(bot_home, policy) as (ponte, _):
         await ask(ponte)
         assert await ponte.engine.redraw.once() == 1

@@ -39,7 +39,7 @@ from tests.dialogues.decisions import (
     typed_code,
 )
 from tests.fakes.choices import allow_list, make_choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, fixed_rules
 from tests.fakes.memory_table import MemoryTable
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
@@ -123,7 +123,7 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         assert (await ask).text.startswith("1 of 2 approvals, by Bea.")
         assert table.applied == []
         clerks = Rule("ponte.toml:1", frozenset({"slack:U5"}), allow=("approve:people",))
-        policy.config = FixedConfig(rule_book=RuleBook((clerks,)))
+        policy.read_rules = fixed_rules(RuleBook((clerks,)))
         reply = await says(ponte, call, "k4", OTHER, shared=shared)
         assert reply.cards[0].text == f"Requested by {who}. 2 different people must approve it."
 
@@ -132,7 +132,7 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
     """Administrators, and people whom a rule allows to approve, are not among them."""
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
     others = Rule("ponte.toml:1", frozenset({"slack:U2"}), allow=("approve",))
-    policy.config = FixedConfig(rule_book=RuleBook((others,)))
+    policy.read_rules = fixed_rules(RuleBook((others,)))
     own = TableRule("ask", FINANCE, approvers_only=True)
     rules = TableRules({"people": own})
     async with bot(bot_home, table, policy=policy, rules=rules) as ponte:

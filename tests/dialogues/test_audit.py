@@ -29,7 +29,7 @@ from tests.dialogues.decisions import (
 from tests.dialogues.decisions import RIGHTS as ALLOWED
 from tests.dialogues.decisions import STRANGER as STAN
 from tests.fakes.choices import allow_list, fixed_caps
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -128,7 +128,7 @@ async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
     no_spending = Rule("ponte.toml:7", frozenset({"slack:U1"}), deny=("spend",))
     silent = Rule("ponte.toml:9", frozenset({"slack:U2"}), deny=("chat",))
-    policy.config = FixedConfig(rule_book=RuleBook((no_spending, silent)))
+    policy.read_rules = fixed_rules(RuleBook((no_spending, silent)))
     table = MemoryTable()
     async with bot(bot_home, table, policy=policy, quick=RegisteredCommands()) as ponte:
         await says(ponte, "quick-command echo hi", "k1")
@@ -163,7 +163,7 @@ async def test_a_right_that_went_meanwhile_is_refused_at_the_call(bot_home: BotH
     class Slow(EchoModel):
         async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent]:
             rule = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("tool:work",))
-            policy.config = FixedConfig(rule_book=RuleBook((rule,)))
+            policy.read_rules = fixed_rules(RuleBook((rule,)))
             async for event in super().ask(ask):
                 yield event
 
@@ -181,7 +181,7 @@ async def test_a_right_that_went_meanwhile_is_refused_at_the_call(bot_home: BotH
 async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
     rule = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
-    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
+    policy.read_rules = fixed_rules(RuleBook((rule,)))
     async with bot(bot_home, MemoryTable(), policy=policy) as ponte:
         await says(ponte, 'call table_create {"rows": [{"Name": "hunter2"}]}', "k1")
         (line,) = await lines(ponte)

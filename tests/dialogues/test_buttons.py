@@ -20,7 +20,7 @@ from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, approve_after_re
 from tests.dialogues.decisions import _call as call
 from tests.dialogues.test_page_people import ANA, OWNER, on_page
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
@@ -108,9 +108,7 @@ async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared
     """Sets of ponte.toml by their names there, people and groups as their platform calls them."""
     policy = rights()
     clerks = Rule("1", frozenset({"clerks"}), allow=("approve:people",))
-    policy.config = FixedConfig(
-        rule_book=RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})})
-    )
+    policy.read_rules = fixed_rules(RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})}))
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1", "slack:U5", "asker"}))})
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=policy, rules=rules) as ponte:

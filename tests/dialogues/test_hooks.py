@@ -22,7 +22,7 @@ from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, OTHER, on_slack, says, typed_code
 from tests.dialogues.test_obedient import EVIL, Bought, Obedient
 from tests.dialogues.test_rights import policy
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -99,7 +99,7 @@ def read_office_config(folder: Path) -> Config:
 async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
     choice, model, purchase = policy(), Obedient(), Bought()
     config = read_office_config(folder)
-    choice.config = FixedConfig(rule_book=config.rule_book)
+    choice.read_rules = fixed_rules(config.rule_book)
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         file = bot_home.open(

@@ -17,7 +17,7 @@ from core.people.rules import Rule, RuleBook
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, says
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, fixed_rules
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeTable
@@ -135,7 +135,7 @@ async def test_links_that_another_table_holds_need_its_approvers_too(bot_home: B
 async def test_who_may_not_approve_orders_links_none_from_the_other_table(
     bot_home: BotHome, rule: Rule, person: Person
 ) -> None:
-    policy = replace(RIGHTS, config=FixedConfig(rule_book=RuleBook((rule,))))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
     async with team(bot_home, "-", "ask", policy=policy) as crm:
         arguments = {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["9"]}
         (card,) = (await crm.mia_calls("k1", "link", **arguments)).cards

@@ -17,7 +17,7 @@ from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.test_rights import book, policy
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
@@ -80,7 +80,7 @@ class Bought(FixedTools):
 
 async def test_obedience_gives_only_the_asker_s_rights(bot_home: BotHome, tmp_path: Path) -> None:
     choice, model, purchase = policy(), Obedient(), Bought()
-    choice.config = FixedConfig(rule_book=book(RULES, tmp_path))
+    choice.read_rules = fixed_rules(book(RULES, tmp_path))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         tables = nocodb.world.bases[filled.CRM].tables.values()
         customers = next(table for table in tables if table.title == "Customers")

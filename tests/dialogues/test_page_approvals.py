@@ -16,7 +16,7 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
 from tests.dialogues.test_page_people import ANA, DELETE, OWNER, UPDATE, on_page, propose, says
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory import MemoryPageAccounts
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.web_surfaces import make_page
@@ -92,7 +92,7 @@ async def test_a_name_alone_links_nobody_to_slack(bot_home: BotHome) -> None:
 async def test_a_rule_gives_somebody_of_the_page_the_requests_of_a_table(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"web:ana"}))
     approves = Rule("1", frozenset({"web:bia"}), allow=("approve:People",))
-    policy.config = FixedConfig(rule_book=RuleBook((approves,)))
+    policy.read_rules = fixed_rules(RuleBook((approves,)))
     async with (
         bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as ponte,
         page(ponte) as (_, ana, bia),

@@ -12,7 +12,7 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, approve_after_reading, bot
 from tests.dialogues.decisions import _call as call
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 
 OWNER = Person("web", "owner")
@@ -93,8 +93,8 @@ async def test_a_conversation_s_name_gives_no_right() -> None:
     """Whoever writes on the page chooses it."""
     policy = allow_list(allow=frozenset({"web:bia"}))
     everybody = Rule("1", frozenset({"web"}), deny=("read",))
-    policy.config = FixedConfig(
-        rule_book=RuleBook((Rule("0", frozenset({"web:bia"}), allow=("read",)), everybody))
+    policy.read_rules = fixed_rules(
+        RuleBook((Rule("0", frozenset({"web:bia"}), allow=("read",)), everybody))
     )
     for person, may in ((ANA, False), (BIA, True)):
         for place in (Address("web", "bia", person=person.id), Address("web", "bia")):

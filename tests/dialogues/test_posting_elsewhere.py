@@ -29,7 +29,7 @@ from core.tools.tool import offered_tools
 from core.webhooks.hook import HOOK_PLATFORM
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices, make_message
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Faults, Recorder, RecordingSurface
@@ -197,7 +197,7 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
             assert len(ponte.posts(target.id)) == made_posts, case
 
         book = RuleBook((Rule("rules 1", deny=(f"post:slack:*:{sales.id}",)),))
-        ponte.policy.config = FixedConfig(rule_book=book)
+        ponte.policy.read_rules = fixed_rules(book)
         answer = await ponte.ask(mention(sales), "No")
         assert "You don't have permission to post there" in answer.visible_text
 

@@ -32,7 +32,7 @@ from tests.dialogues.decisions import (
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
@@ -65,7 +65,7 @@ async def office(
 ) -> AsyncIterator[tuple[RunningBot, Policy, EchoModel]]:
     """A bot over the fake NocoDB."""
     choice, model = policy(), EchoModel()
-    choice.config = FixedConfig(rule_book=book(text, folder))
+    choice.read_rules = fixed_rules(book(text, folder))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         file = bot_home.open(model, sources=[source], appliers=[source.rows], policy=choice)
@@ -122,8 +122,8 @@ async def test_the_bridge_hides_it_too(bot_home: BotHome, tmp_path: Path) -> Non
 
             assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
             assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
-            choice.config = FixedConfig(
-                rule_book=book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path)
+            choice.read_rules = fixed_rules(
+                book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path)
             )
             assert "Orders" not in await executes("k3", "list_tables", base_id=BASE)
             assert "pageInfo" not in await executes("k4", "list_records", table_id=ORDERS)
@@ -168,7 +168,7 @@ async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
     choice, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, model=model, policy=choice) as ponte:
-        choice.config = FixedConfig(rule_book=book(TOOLS, tmp_path))
+        choice.read_rules = fixed_rules(book(TOOLS, tmp_path))
         await says(ponte, "hello", "k1")
         assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
         assert "table_update" in {tool.name for tool in model.asks[-1].tools}
@@ -190,7 +190,7 @@ async def test_rights_that_were_taken_away_meanwhile_count(
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=choice) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
-        choice.config = FixedConfig(rule_book=book(PROPOSES, tmp_path))
+        choice.read_rules = fixed_rules(book(PROPOSES, tmp_path))
         reply = await says(ponte, f"approve {card.id}", "k2", BOSS)
         assert reply.code == "forbidden"
         assert (
@@ -223,7 +223,7 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
     choice = policy()
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=choice) as ponte:
-        choice.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
+        choice.read_rules = fixed_rules(book(APPROVES, tmp_path))
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         own = await says(ponte, f"approve {card.id}", "k2", MEMBER)
         assert (own.code, own.is_private) == ("forbidden", True)
@@ -251,7 +251,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
     choice = policy()
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
     async with bot(bot_home, table, policy=choice) as ponte:
-        choice.config = FixedConfig(rule_book=book(NO_DECISIONS, tmp_path))
+        choice.read_rules = fixed_rules(book(NO_DECISIONS, tmp_path))
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         for number, person in enumerate((MEMBER, BOSS)):
             message = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
@@ -265,7 +265,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
         assert (await says(ponte, f"deny {own.id}", "k4")).text == "Denied by Mia."
         own = await proposed_on_slack(ponte, "k5", "table_update", rows={"2": {"Name": "C"}})
         allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
-        choice.config = FixedConfig(rule_book=book(allowed, tmp_path))
+        choice.read_rules = fixed_rules(book(allowed, tmp_path))
         assert "Done." in (await says(ponte, f"approve {own.id}", "k6")).text
 
 
@@ -304,7 +304,7 @@ async def test_the_command_why_names_the_rule(bot_home: BotHome, tmp_path: Path)
     ]
     choice = policy()
     async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=choice) as ponte:
-        choice.config = FixedConfig(rule_book=book(APPROVES, tmp_path))
+        choice.read_rules = fixed_rules(book(APPROVES, tmp_path))
         for question, words in cases:
             assert words in (await says(ponte, f"why {question}", question)).text
 
@@ -320,7 +320,7 @@ async def test_why_names_what_the_registry_says(bot_home: BotHome) -> None:
 async def test_why_of_a_name_that_is_too_long(bot_home: BotHome, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
     choice = policy()
-    choice.config = FixedConfig(rule_book=book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
+    choice.read_rules = fixed_rules(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
     async with bot_home.open(policy=choice) as ponte:
         reply = await says(ponte, f"why read:{'hr' * 60_000}", "k1")
         assert reply.text.startswith("`read`: denied. That name is too long")
@@ -335,7 +335,7 @@ async def test_a_question_that_begins_with_why_is_for_the_model(bot_home: BotHom
 
 async def test_the_model_of_a_place_may_be_denied(bot_home: BotHome, tmp_path: Path) -> None:
     choice, model = policy(), EchoModel()
-    choice.config = FixedConfig(rule_book=book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
+    choice.read_rules = fixed_rules(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
     async with bot_home.open(model, policy=choice) as ponte:
         reply = await says(ponte, "hello", "k1")
         assert (reply.is_private, model.asks) == (True, [])

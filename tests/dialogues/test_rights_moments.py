@@ -16,7 +16,7 @@ from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
@@ -73,12 +73,12 @@ async def test_only_permitted_tools_are_offered(bot_home: BotHome) -> None:
         everything = await offered_tools("k0")
         assert {"table_read", "table_update", "table_delete"} <= everything
         for number, right in enumerate((*READING, *WRITING), 1):
-            policy.config = FixedConfig(rule_book=without(MEMBER, right))
+            policy.read_rules = fixed_rules(without(MEMBER, right))
             there = await offered_tools(f"k{number}")
             missing_right = "table_read" if right in READING else "table_update"
             # Of a table alone the tool is still there for others.
             assert (missing_right in there) == (right == "propose:People"), right
-            policy.config = FixedConfig(rule_book=RuleBook())
+            policy.read_rules = fixed_rules(RuleBook())
             assert await offered_tools(f"r{number}") == everything, "after the next reload"
 
 
@@ -90,12 +90,12 @@ async def test_a_right_is_checked_again_when_a_tool_is_called(
     policy, text = open_to_all(), FIND if right in READING else UPDATE
 
     async def taken_away(ask: RoundRequest) -> None:
-        policy.config = FixedConfig(rule_book=without(person, right))
+        policy.read_rules = fixed_rules(without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy, EchoModel(gate=taken_away)) as ponte:
         for person in PEOPLE.values():
-            policy.config = FixedConfig(rule_book=RuleBook())
+            policy.read_rules = fixed_rules(RuleBook())
             answer = await ponte.ask_message(make_platform_message(person, text, "k1"))
             assert answer.cards == (), person
             assert "You don't have permission to " in answer.text, person

@@ -15,7 +15,7 @@ from tests.dialogues.test_rights_moments import (
     open_to_all,
     without,
 )
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 
 
@@ -28,15 +28,15 @@ async def test_a_right_is_checked_again_when_a_change_is_applied(
     policy, table = open_to_all(), MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy) as ponte:
         (card,) = (await ponte.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
-        policy.config = FixedConfig(rule_book=without(person, right))
+        policy.read_rules = fixed_rules(without(person, right))
         reply = await says(ponte, f"approve {card.id}", "k2", BOSS)
         assert (reply.code, table.applied) == ("forbidden", [])
     anew = open_to_all()
-    anew.config = FixedConfig(rule_book=without(person, right))
+    anew.read_rules = fixed_rules(without(person, right))
     async with bot(bot_home, table, anew) as ponte:
         reply = await says(ponte, f"approve {card.id}", "k3", BOSS)
         assert (reply.code, table.applied) == ("forbidden", [])
-        anew.config = FixedConfig(rule_book=RuleBook())
+        anew.read_rules = fixed_rules(RuleBook())
         alone = on_slack(f"approve {card.id}", "k4", BOSS, channel="D9", shared=False)
         outcome = await approve_after_reading(ponte, alone)
         assert "Done." in outcome.text, "it was given back"

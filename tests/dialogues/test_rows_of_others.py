@@ -27,7 +27,7 @@ from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.choices import allow_list
 from tests.fakes.code import FakeBackend
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import FixedConfig, fixed_rules
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
@@ -89,7 +89,7 @@ class Thread:
             author = Person(self.platform, person, "T1", person)
             address = Address(self.platform, "C1", "T1", "thread", is_shared=True)
             denial = frozenset({f"{self.platform}:member"})
-        self.policy.config = FixedConfig(rule_book=deny_invoices(denial))
+        self.policy.read_rules = fixed_rules(deny_invoices(denial))
         reply_to = ReplyTo(address, author, key, turn_id(key))
         message = Message(key, text, author, address, reply_to)
         return await self.ponte.engine.conversations.inbox.accept(message)
@@ -120,7 +120,7 @@ async def thread(
 ) -> AsyncIterator[Thread]:
     """`book` are the rules until somebody asks. A second process has the `fake` of the first."""
     policy = allow_list(frozenset({"slack", "discord"}))
-    policy.config = FixedConfig(rule_book=book or RuleBook())
+    policy.read_rules = fixed_rules(book or RuleBook())
     bot_home.home.mkdir(exist_ok=True)
     api = open_sample_base(bot_home.home, "UTC")
     driver = SampleDriver(api)
@@ -282,7 +282,7 @@ async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(bot_hom
         await event.wait()
         assert INVOICE in model.asks[-1].input[-1].text
     model.gate = None
-    policy.config = FixedConfig(rule_book=deny_invoices(frozenset({"slack:U1"})))
+    policy.read_rules = fixed_rules(deny_invoices(frozenset({"slack:U1"})))
     async with bot_home.open(model, [shop], policy) as ponte:
         answer = await ponte.wait_for_answer(receipt)
     assert (model.asks[-1].number, model.asks[-1].thread.remote) == (2, "")

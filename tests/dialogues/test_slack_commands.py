@@ -16,7 +16,7 @@ from core.domain.ports import AnswerPart, Reply
 from core.domain.records import QuickCommand
 from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json
@@ -78,7 +78,7 @@ async def test_an_empty_command_offers_the_known_ones(tmp_path: Path) -> None:
 async def test_a_rule_for_shared_places_holds_where_the_command_is_typed(tmp_path: Path) -> None:
     policy = allow_list()
     in_direct_messages_only = Rule("ponte.toml:7", where=frozenset({"shared"}), deny=("chat",))
-    policy.config = FixedConfig(rule_book=RuleBook((in_direct_messages_only,)))
+    policy.read_rules = fixed_rules(RuleBook((in_direct_messages_only,)))
     async with workplace(tmp_path, replace(KNOWN, chosen=make_choices(policy=policy))) as w:
         command = w.slack.command(w.alice, w.general, "/quick-command", "")
         await command.acked.wait()

@@ -17,7 +17,7 @@ from core.turn.run import DefaultSettings, TurnConfig
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.choices import ANA, allow_list, fixed_caps, make_message
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.models import EchoModel
 
 BO = Person("web", "bo", name="Bo")
@@ -114,7 +114,7 @@ async def test_control_characters_reach_nobody_and_two_megabytes_are_stored(
 async def test_who_may_not_is_told_why_and_alone(bot_home: BotHome) -> None:
     model, policy = EchoModel(), allow_list()
     nobody = Rule("ponte.toml:1", frozenset({f"web:{ANA.id}"}), deny=("chat",))
-    policy.config = FixedConfig(rule_book=RuleBook((nobody,)))
+    policy.read_rules = fixed_rules(RuleBook((nobody,)))
     async with bot_home.open(model, policy=policy) as ponte:
         answer = await ponte.ask("hello")
         assert answer.is_private

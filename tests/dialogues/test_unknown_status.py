@@ -63,7 +63,7 @@ async def test_a_rule_may_deny_it_while_groups_are_not_told(
     own_rules = TableRules({"People": TableRule(approvers=frozenset(names))})
     config = FixedConfig(rule_book=NO_CLERK_APPROVES, table_rules=own_rules)
     found = PlatformPeople({"slack": directory.find_groups})
-    policy = replace(RIGHTS, config=config, people=found)
+    policy = replace(RIGHTS, read_rules=lambda: config.rule_book, people=found)
     asker = OTHER if names else MEMBER
     async with bot(bot_home, table, policy=policy, rules=own_rules) as ponte:
         card = await proposed_on_slack(
@@ -97,7 +97,7 @@ async def test_nobody_updates_alone_whom_a_rule_may_deny_it(
     directory.groups = groups
     config = FixedConfig(rule_book=NO_CLERK_APPROVES, table_rules=rules())
     found = PlatformPeople({"slack": directory.find_groups})
-    policy = replace(RIGHTS, config=config, people=found)
+    policy = replace(RIGHTS, read_rules=lambda: config.rule_book, people=found)
     async with bot(bot_home, table, policy=policy, rules=rules()) as ponte:
         (card,) = (await says(ponte, update(1), "k1")).cards
         assert card.state == ("done" if groups == frozenset() else "open")

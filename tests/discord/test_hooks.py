@@ -12,7 +12,7 @@ from core.webhooks.intake import HookIntake
 from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.test_posting import MESSAGES
 from tests.fakes.choices import hook_rules
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 
@@ -45,7 +45,7 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
             **secret,
         ),
     }
-    ponte.policy.config = FixedConfig(rule_book=hook_rules(dict.fromkeys(hooks, "crew")))
+    ponte.policy.read_rules = fixed_rules(hook_rules(dict.fromkeys(hooks, "crew")))
     await ponte.open(threads=True)
     inbox, platforms = ponte.engine.conversations.inbox, {"discord": ponte.adapter}
     intake = HookIntake(hooks.get, platforms, inbox)
@@ -87,7 +87,7 @@ async def test_equal_posts_of_two_webhooks_are_both_made(
         header="X-Hook-Secret",
         id_field="id",
     )
-    ponte.policy.config = FixedConfig(rule_book=hook_rules({"tell": "crew"}))
+    ponte.policy.read_rules = fixed_rules(hook_rules({"tell": "crew"}))
     await ponte.open()
 
     async def receive(id: str) -> int:

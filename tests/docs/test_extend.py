@@ -39,7 +39,7 @@ from tests.docs.conftest import Machine
 from tests.docs.test_documents import blocks
 from tests.docs.test_guides import page_client
 from tests.fakes.choices import allow_list, make_choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 from tests.toys.offices import make_office
 from tests.toys.test_toys import Scripted
@@ -146,7 +146,7 @@ async def test_an_origin_is_answered_by_its_rules(
     async with make_office("page", tmp_path / "home", "") as office:
         table = MemoryTable()
         office.policy = allow_list(frozenset({office.first}), frozenset({office.first}))
-        office.policy.config = FixedConfig(rule_book=rules)
+        office.policy.read_rules = fixed_rules(rules)
         office.choices = make_choices(office.model, [table], office.policy, [table])
         await office.open()
         inbox, place = office.engine.conversations.inbox, await office.find_place()

@@ -37,7 +37,7 @@ from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
 from core.turn.run import Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
-from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
+from tests.fakes.config import FixedConfig, fixed_rules, means_everybody, no_daily_caps
 from tests.fakes.models import EchoModel
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def allow_list(
 ) -> Policy:
     """Return a policy over the rights of all platforms of Ponte."""
     people = PlatformPeople(dict(memberships), dict(guests))
-    return Policy(PLATFORM_RIGHTS, FixedConfig(), allow, admins, people, clock)
+    return Policy(PLATFORM_RIGHTS, fixed_rules(), allow, admins, people, clock)
 
 
 def hook_rules(groups: Mapping[str, str]) -> RuleBook:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,12 @@ async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
 
 async def means_everybody(person: Person, address: Address, names: frozenset[str]) -> bool:
     return True
+
+
+def fixed_rules(book: RuleBook | None = None) -> Callable[[], RuleBook]:
+    """Return the rules of a policy that always has this book; by default one without rules."""
+    book = book or RuleBook()
+    return lambda: book
 
 
 @dataclass

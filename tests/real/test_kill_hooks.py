@@ -11,7 +11,7 @@ import pytest
 from tests.dialogues.bot_home import BotHome
 from tests.fakes import forker
 from tests.fakes.choices import allow_list, hook_rules
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.real.hook_machine import HOOK, deliver
 
 
@@ -23,7 +23,7 @@ async def test_a_delivery_that_is_sent_again_after_a_kill_is_posted_once(
     home = tmp_path / "home"
     process = await forker.start("tests.real.hook_machine", str(home), url)
     assert await process.wait() == -signal.SIGKILL
-    policy = replace(allow_list(), config=FixedConfig(rule_book=hook_rules({HOOK.name: "pushers"})))
+    policy = replace(allow_list(), read_rules=fixed_rules(hook_rules({HOOK.name: "pushers"})))
     async with BotHome(home, url).open(policy=policy) as running_bot:
         journal, inbox = (
             running_bot.engine.conversations.journal,

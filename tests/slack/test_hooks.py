@@ -15,7 +15,7 @@ from bot.settings import Settings
 from core.webhooks.hook import Hook
 from core.webhooks.intake import HookIntake
 from tests.fakes.choices import allow_list, hook_rules, make_choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github, from_nocodb
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, FakeSlack
@@ -123,7 +123,7 @@ async def test_whoever_asks_under_a_webhooks_post_is_answered_with_their_own_rig
     tmp_path: Path,
 ) -> None:
     model, access = EchoModel(), allow_list(frozenset({"*"}))
-    access.config = FixedConfig(rule_book=hook_rules({"tell": "crew"}))
+    access.read_rules = fixed_rules(hook_rules({"tell": "crew"}))
     setting = Setting(chosen=make_choices(model, policy=access))
     async with workplace(tmp_path, setting) as there:
         inbox, platforms = there.bot.engine.conversations.inbox, {"slack": there.bot.slack}

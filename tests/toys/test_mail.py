@@ -16,7 +16,7 @@ from core.domain.messages import Answer
 from core.journal.journal import Journal
 from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 from tests.toys.mail import PREFACE, MailOrigin, allow_senders, make_mail
 from tests.toys.offices import Office, Process, make_office
@@ -92,7 +92,7 @@ async def room(
     async with make_office(request.param, tmp_path / "home", database) as office:
         room = Mailroom(office, MemoryTable())
         office.policy = allow_list(frozenset({office.first}), frozenset({office.first}))
-        office.policy.config = FixedConfig(rule_book=RULES)
+        office.policy.read_rules = fixed_rules(RULES)
         office.choices = make_choices(
             office.model,
             [room.table],

@@ -21,7 +21,7 @@ from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.web.web_ponte import Script, Turn, WebPonte
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
@@ -392,7 +392,7 @@ async def test_an_invalid_body_is_refused_in_words(ponte: WebPonte) -> None:
 async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> None:
     rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
     assert isinstance(ponte.policy, Policy)
-    ponte.policy.config = FixedConfig(rule_book=RuleBook((rule,)))
+    ponte.policy.read_rules = fixed_rules(RuleBook((rule,)))
     async with speaking(ponte) as owner, speaking(ponte, ponte.people.add_api_token("ana")) as ana:
         assert [model.id for model in (await owner.models.list()).data] == ["ponte"]
         assert [model.id async for model in ana.models.list()] == ["ponte", "gpt-6-sol"]

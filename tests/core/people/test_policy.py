@@ -30,7 +30,7 @@ from core.people.rules import (
     matches_pattern,
 )
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
 USE = ALL - {"administer", "approve"}
@@ -145,7 +145,7 @@ async def test_verdicts_count_in_all_threads_of_a_channel_until_the_rules_change
     rights = await policy.rights(ANA, CHANNEL)
     assert await policy.rights(ANA, replace(CHANNEL, thread="3.4")) is rights
     rule = Rule("1", frozenset({"slack:U1"}), deny=("propose",))
-    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
+    policy.read_rules = fixed_rules(RuleBook((rule,)))
     assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert not rights.may("propose").allowed
 
@@ -287,7 +287,7 @@ def test_a_star_stands_for_any_text() -> None:
 @pytest.mark.parametrize("rule", [Rule("r", deny=("read:*hr*2025",)), Rule("r", allow=("read",))])
 async def test_a_name_that_is_too_long_is_refused_before_it_is_matched(rule: Rule) -> None:
     policy = allow_list()
-    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
+    policy.read_rules = fixed_rules(RuleBook((rule,)))
     longest = await policy.may(ANA, CHANNEL, "read", "x" * MAX_RIGHT_NAME_CHARACTERS)
     assert longest.allowed
     longer = await policy.may(ANA, CHANNEL, "read", "Orders", "x" * (MAX_RIGHT_NAME_CHARACTERS + 1))
@@ -305,7 +305,7 @@ SLACK_DIRECT = Address("slack", "D1", "T1")
 
 def policy_with_rules(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> Policy:
     policy = allow_list(guests={"slack": _only_eve})
-    policy.config = FixedConfig(rule_book=RuleBook(rules, channels or {}))
+    policy.read_rules = fixed_rules(RuleBook(rules, channels or {}))
     return policy
 
 
@@ -431,7 +431,7 @@ async def test_only_what_a_place_allows_can_be_done_there(
     rule: Rule, asked: str, may: bool
 ) -> None:
     policy = allow_list(admins=ADMIN_ANA)
-    policy.config = FixedConfig(rule_book=RuleBook(channels={"slack:T1:C1": rule}))
+    policy.read_rules = fixed_rules(RuleBook(channels={"slack:T1:C1": rule}))
     right, _, name = asked.partition(":")
     names = [name] if name else []
     assert (await policy.may(ANA, CHANNEL, right, *names)).allowed is may
@@ -557,12 +557,12 @@ async def test_a_rule_about_one_person_asks_nobody_for_groups() -> None:
 
     policy = allow_list(frozenset({"slack:T1", "slack:C9"}), memberships={"slack": find_no_groups})
     rule = Rule("ponte.toml:3", frozenset({"slack:U2", "slack:W3"}), deny=("chat",))
-    policy.config = FixedConfig(rule_book=RuleBook((rule,)))
+    policy.read_rules = fixed_rules(RuleBook((rule,)))
     assert (await policy.may(ANA, CHANNEL, "chat")).allowed
     other = Person("slack", "U2", "T1")
     assert (await policy.may(other, CHANNEL, "chat")).rule == "ponte.toml:3"
     group = Rule("ponte.toml:4", frozenset({"slack:S5"}), deny=("chat",))
-    policy.config = FixedConfig(rule_book=RuleBook((rule, group)))
+    policy.read_rules = fixed_rules(RuleBook((rule, group)))
     assert (await policy.may(ANA, CHANNEL, "chat")).is_unknown, "it may be a group of hers"
 
 

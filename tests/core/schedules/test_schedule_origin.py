@@ -142,7 +142,9 @@ async def open_bot(
 ) -> AsyncIterator[Bot]:
     clock, config, reply = Clock(MONDAY), FixedConfig(), Watched()
     policy = replace(
-        allow_list(), config=config, people=PlatformPeople(departures=dict(departures))
+        allow_list(),
+        read_rules=lambda: config.rule_book,
+        people=PlatformPeople(departures=dict(departures)),
     )
     spending = make_spending(
         allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})

@@ -173,7 +173,7 @@ async def open_bench(home: Path, allowances: Sequence[Allowance]) -> AsyncIterat
     rule = Rule("1", frozenset({"crew"}), allow=("read", "propose", "spend", "code"))
     policy = allow_list(PEOPLE, PEOPLE)
     config = FixedConfig(rule_book=RuleBook((rule,), stand_ins={HOOK_PLATFORM: groups}))
-    policy.config = config
+    policy.read_rules = lambda: config.rule_book
     table = MemoryTable({"1": {"Name": "Bea"}})
     table.target = {"choice_fields": ["Status"]}
     table_rule = TableRule("auto", auto_fields=frozenset({"Status"}), auto_people=PEOPLE)

@@ -11,7 +11,7 @@ from core.models.demo_model import find_tour_step
 from core.people.rules import Rule, RuleBook
 from core.turn.suggestions import StartingPoints, SuggestionKind, find_starting_points
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory import MemoryBoard
 
 SAMPLE, CODE = Health("sample", "on"), Health("code", "on")
@@ -71,6 +71,6 @@ async def test_rights_decide_for_each_person() -> None:
     }.items():
         policy = allow_list()
         rule = Rule("1", frozenset({"web:bea"}), deny=(denied,))
-        policy.config = FixedConfig(rule_book=RuleBook((rule,)))
+        policy.read_rules = fixed_rules(RuleBook((rule,)))
         found = await find_starting_points(board, policy, BEA, HERE)
         assert [each.kind for each in found.suggestions] == kinds, denied

@@ -14,7 +14,7 @@ from core.domain.records import Health
 from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.web.page.browser import axe_source, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -75,9 +75,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     source, page, themes = axe_source(), axe_tab, itertools.count(theme or 0)
     policy = allow_list(frozenset({"web:owner"}))
     allowed = ("model:gpt-large",)
-    policy.config = FixedConfig(
-        rule_book=RuleBook((Rule("1", frozenset({"web:owner"}), allow=allowed),))
-    )
+    policy.read_rules = fixed_rules(RuleBook((Rule("1", frozenset({"web:owner"}), allow=allowed),)))
     ponte.policy = policy
     await ponte.restart()
 

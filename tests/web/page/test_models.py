@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 
 from core.people.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list
-from tests.fakes.config import FixedConfig
+from tests.fakes.config import fixed_rules
 from tests.web.page.browser import say, visit
 from tests.web.web_ponte import WebPonte
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 def give_models(ponte: WebPonte) -> None:
     policy = allow_list(frozenset({"web:owner"}))
     rules = Rule("1", frozenset({"web:owner"}), allow=("model:gpt-large", "model:gpt-small"))
-    policy.config = FixedConfig(rule_book=RuleBook((rules,)))
+    policy.read_rules = fixed_rules(RuleBook((rules,)))
     ponte.policy = policy
 
 
