@@ -158,10 +158,10 @@ def _describe_key(key: str, name: str) -> str:
     """Return what the operator's page calls the person or channel with this key and name."""
     platform, _, id = key.partition(":")
     if ":" not in id and id != "direct":
-        own = {OPERATOR.id: say("Someone at the server"), POLICY_PERSON.id: "ponte.toml"}
+        own = {OPERATOR.key: say("Someone at the server"), POLICY_PERSON.key: "ponte.toml"}
         if platform == "web" and name in ("", id):  # the names of the page are unique
             return id
-        return f"{name} ({key})" if name and name != key else own.get(id or platform, key)
+        return f"{name} ({key})" if name and name != key else own.get(key, key)
     if platform in ("web", "terminal"):
         return name or say("page" if platform == "web" else "terminal")
     return name or (say("direct message") if key.endswith(":direct") else key)

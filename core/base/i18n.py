@@ -244,8 +244,9 @@ def translate_word(text: str) -> str:
 
     Used for text that an error quotes.
     """
-    # Tests record what `catalogue` is asked for, and fail for a text that none has. These may.
-    return _load_catalogue(nearest_locale(LANGUAGE.get())).gettext(text)
+    # Tests record what `catalogue` is asked for, and fail for a text that none has. These may. The
+    # entry of the empty text is the catalogue's header.
+    return _load_catalogue(nearest_locale(LANGUAGE.get())).gettext(text) if text else ""
 
 
 class _Catalogue(gettext.NullTranslations):
