@@ -100,6 +100,8 @@ scripts, so they are downloads."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of a conversation's name and of a file's id."""
 IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,190}")
+_LANGUAGE_COOKIE = re.compile(r"(?:^|; ?)ponte-language=([\w-]*)")
+"""The cookie that adapters/web/page/person.js sets."""
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 _log = structlog.get_logger("web")
 M = TypeVar("M", bound=BaseModel)
@@ -468,8 +470,11 @@ def read_idempotency_key(request: Request) -> str:
 
 
 def requested_locale(headers: Mapping[str, str]) -> str:
-    """Return the first language of Accept-Language, or ""."""
+    """Return the language that the reader chose on the page, else the first one of
+    Accept-Language, or ""."""
+    chosen = _LANGUAGE_COOKIE.search(headers.get("cookie", ""))
     first = headers.get("accept-language", "").split(",")[0].split(";")[0].strip()
+    first = chosen[1] if chosen else first
     return first if _LOCALE.fullmatch(first) else ""
 
 

@@ -35,6 +35,7 @@ export function began(id, words) {
 
 export function show(id = current) {
   current = id;
+  if ($("list").querySelector("input, [aria-expanded=true]")) return; // a name is typed, or a menu is open
   const focused = document.activeElement?.closest("#list :is(a, button)");
   const held = focused?.closest("li").dataset.id;
   if (wanted) $("list").replaceChildren(make("ul", {}, ...known.map(hit)));
@@ -52,7 +53,7 @@ export function show(id = current) {
 /** Pinned ones first, then by the day of the last message. */
 function groups() {
   const here = known.some((one) => one.id === current);
-  const all = here || !isLoaded ? known : [{ id: current, title: "", at: Date.now() / 1000 }, ...known];
+  const all = here || !isLoaded || !first.has(current) ? known : [{ id: current, title: "", at: Date.now() / 1000 }, ...known];
   const made = new Map();
   for (const one of all) {
     const name = one.pinned ? say("pinned") : age(new Date(one.at * 1000));
@@ -73,31 +74,32 @@ function age(then) {
 }
 
 function item({ id, title, pinned }) {
-  const name = title || first.get(id) || say("untitled");
+  const name = title || first.get(id) || say("new");
   const link = make("a", { href: `#${id}`, dir: "auto", text: name, "aria-current": id === current ? "page" : undefined });
   if (!title) return make("li", { "data-id": id }, link);
-  const more = make("button", { type: "button", class: "more", "aria-label": say("more", { name }),
-    on: { click: () => choose({ id, title, pinned }) } }, icon("more"));
+  const more = make("button", { type: "button", class: "more", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": say("more", { name }),
+    on: { click: () => chooseListed({ id, title, pinned }) } }, icon("more"));
   return make("li", { class: pinned ? "pinned" : "", "data-id": id }, link, more);
 }
 
 function hit({ id, title, turn, excerpt }) {
-  const { before, match, after } = excerpt;
-  return make("li", { "data-id": id }, make("a", { href: `#${id}/${turn}`, class: "hit", "aria-current": id === current ? "page" : undefined },
-    make("span", { dir: "auto", text: title || say("untitled") }),
-    make("span", { class: "excerpt", dir: "auto" }, before, make("mark", { text: match }), after)));
+  const found = excerpt ? [make("span", { class: "excerpt", dir: "auto" }, excerpt.before, make("mark", { text: excerpt.match }), excerpt.after)] : [];
+  return make("li", { "data-id": id }, make("a", { href: turn ? `#${id}/${turn}` : `#${id}`, class: "hit", "aria-current": id === current ? "page" : undefined },
+    make("span", { dir: "auto", text: title || say("new") }), ...found));
 }
 
 /** What can be done with the one that is open. */
 export async function chooseCurrent() {
   const here = () => known.find((one) => one.id === current);
   if (!here()) await refresh().catch(() => {}); // its first message may be newer than the list
-  await choose(here() ?? { id: current, title: "" });
+  (await import("./options.js")).open($("options"), here() ?? { id: current, title: "" }, $("title"), changed);
 }
 
-/** What can be done with one of them: loaded when it is first asked for. */
-async function choose(one) {
-  (await import("./options.js")).open(one, changed);
+/** The list may be drawn again while what is asked for the first time is loaded. */
+async function chooseListed(one) {
+  const options = await import("./options.js");
+  const row = $("list").querySelector(`[data-id="${one.id}"]`);
+  if (row) options.open(row.querySelector(".more"), one, row.querySelector("a"), changed);
 }
 
 export async function forget(id) {
@@ -123,6 +125,7 @@ async function refresh() {
   if (number !== asked) return;
   known = conversations;
   isLoaded = true;
+  $("list").setAttribute("aria-busy", "false");
   wanted = words;
   show();
   dispatchEvent(new Event("searched"));

@@ -1,7 +1,6 @@
 // A notification when an answer or a request waits and nobody sees the page. It has no words of the
 // conversation, because others may see the screen.
 
-import { $ } from "./element.js";
 import { say } from "./words.js";
 
 let worker = null;
@@ -27,20 +26,18 @@ function notify(word, tag, address) {
   worker.showNotification("Ponte", { body: say(word), tag, data: address, icon: "/page/ponte.svg" }).catch(() => {});
 }
 
-function show() {
-  $("notify").hidden = !worker || !globalThis.Notification || Notification.permission === "denied";
-  $("notify").textContent = say(wanted() ? "notify_off" : "notify_on");
+/** Whether this browser can show notifications, and the person has not forbidden them. */
+export function isAvailable() {
+  return Boolean(worker && globalThis.Notification) && Notification.permission !== "denied";
 }
 
-async function toggle() {
+export async function toggle() {
   if (wanted()) localStorage.removeItem("notify");
   else if (await Notification.requestPermission() === "granted") localStorage.setItem("notify", "on");
-  show();
 }
 
 /** Browsers have service workers on https and on this machine only. */
 export async function start() {
-  $("notify").addEventListener("click", toggle);
   navigator.serviceWorker?.addEventListener("message", ({ data }) => {
     if (data?.go) location.hash = data.go;
   });
@@ -49,5 +46,4 @@ export async function start() {
   } catch {
     worker = null; // a browser without it has no notifications
   }
-  show();
 }

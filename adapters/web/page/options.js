@@ -1,24 +1,13 @@
-// What can be done with one conversation: rename, pin, export, delete.
+// What can be done with one conversation: the menu at its button, a new name in place, and the question
+// before it is deleted.
 
-import { closing, draw } from "./dialogs.js";
-import { $, make, notice } from "./element.js";
+import { draw } from "./dialogs.js";
+import { isComposing, make, notice } from "./element.js";
+import { toggleMenu } from "./menu.js";
 import { patch } from "./server.js";
 import { say } from "./words.js";
 
 let conversation;
-let changed;
-
-const dialog = draw("conversation", "",
-  make("form", { id: "renamed", on: { submit: (event) => { event.preventDefault(); mark({ title: $("rename").value }); } } },
-    make("label", { for: "rename", text: say("name") }),
-    make("input", { id: "rename", dir: "auto", maxlength: 200 }),
-    make("button", { type: "submit", class: "plain", text: say("rename") })),
-  make("p", { id: "conversation-acts" },
-    make("button", { id: "pin", type: "button", on: { click: () => mark({ pinned: !conversation.pinned }) } }),
-    make("a", { id: "export", download: true, text: say("export") }),
-    make("button", { id: "delete", type: "button", class: "danger", text: say("forget_do"),
-      on: { click: () => { dialog.close(); sure.showModal(); } } })),
-  closing());
 
 const sure = draw("sure", say("forget_ask"), make("form", { method: "dialog" },
   make("p", { text: say("forget_why") }),
@@ -28,20 +17,49 @@ sure.addEventListener("close", () => {
   if (sure.returnValue === "forget") dispatchEvent(new CustomEvent("forgetting", { detail: conversation.id }));
 });
 
-async function mark(marks) {
-  dialog.close();
-  await patch(`/conversations/${conversation.id}`, marks).catch((error) => notice(error.message));
-  changed();
+/** `title` is the element in whose place a new name is typed, `done` is called after a change. */
+export function open(button, one, title, done) {
+  const mark = async (marks) => {
+    await patch(`/conversations/${one.id}`, marks).catch((error) => notice(error.message));
+    done();
+  };
+  toggleMenu(button, [
+    { text: say("rename"), act: () => rename(one, title, button, mark) },
+    { text: say(one.pinned ? "unpin" : "pin"), act: () => mark({ pinned: !one.pinned }) },
+    { text: say("export"), href: `/conversations/${one.id}/export`, download: true },
+    { text: `${say("forget_do")}…`, danger: true, act: () => {
+      conversation = one;
+      sure.returnValue = "";
+      sure.showModal();
+    } },
+  ], done);
 }
 
-/** `whenChanged` is called after a change. */
-export function open(one, whenChanged) {
-  conversation = one;
-  changed = whenChanged;
-  $("conversation-title").textContent = one.title || say("untitled");
-  $("rename").value = one.title;
-  $("pin").textContent = say(one.pinned ? "unpin" : "pin");
-  $("export").href = `/conversations/${one.id}/export`;
-  sure.returnValue = "";
-  dialog.showModal();
+/** Enter keeps the new name, as does leaving the field; Escape keeps the old one. */
+function rename(one, title, button, mark) {
+  const field = make("input", { class: "renaming", "aria-label": say("name"), dir: "auto", maxlength: 200, value: one.title });
+  let isOver = false;
+  const end = (keeps) => {
+    if (isOver) return;
+    isOver = true;
+    const hadFocus = document.activeElement === field;
+    field.remove();
+    title.hidden = false;
+    if (hadFocus && button.isConnected) button.focus();
+    if (keeps && field.value.trim() !== one.title) {
+      title.textContent = field.value.trim() || title.textContent;
+      mark({ title: field.value });
+    }
+  };
+  field.addEventListener("keydown", (event) => {
+    if (isComposing(event) || !["Enter", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    end(event.key === "Enter");
+  });
+  field.addEventListener("blur", () => end(true));
+  title.hidden = true;
+  title.after(field);
+  field.focus();
+  field.select();
 }

@@ -15,7 +15,7 @@ import { say, translate } from "./words.js";
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
 let current = "";
 let commands = [];
-let ownName = "";
+let person = {}; // what the server says of who is signed in
 let opened = ""; // the conversation that is drawn
 
 async function linked() {
@@ -34,16 +34,16 @@ async function admitted() {
 
 /** Who that is, and what they had typed and not sent: nobody else is to find it. */
 async function introduce() {
-  const { person, name, owner, operates, models, notices: waiting } = await request("/me");
-  if ((localStorage.getItem("person") ?? "web:owner") !== person) {
+  person = await request("/me");
+  const { person: key, name, models, notices: waiting } = person;
+  if ((localStorage.getItem("person") ?? "web:owner") !== key) {
     localStorage.clear();
     composer.turnTo("");
   }
-  localStorage.setItem("person", person);
-  $("who").textContent = say("signed_in", { name });
-  ownName = name;
-  $("my-name").hidden = !owner;
-  $("admin").hidden = !operates;
+  localStorage.setItem("person", key);
+  $("who").textContent = name;
+  $("initial").textContent = [...name][0]?.toLocaleUpperCase() ?? "";
+  $("me").title = say("signed_in", { name });
   $("me").hidden = false;
   composer.offerModels(models);
   $("person-notices").replaceChildren();
@@ -147,10 +147,17 @@ function menu(shown) {
   $("menu").setAttribute("aria-expanded", String(shown));
 }
 
+/** An arrow opens the menu of a button, as Enter does. */
+function openWithArrow(event) {
+  if (!["ArrowDown", "ArrowUp"].includes(event.key)) return;
+  event.preventDefault();
+  event.currentTarget.click();
+}
+
 /** On a phone, a tap beside the list of conversations closes it, and does nothing else. */
 function leaveMenu(event) {
   const isOpen = document.body.classList.contains("menu") && $("menu").checkVisibility();
-  if (!isOpen || event.detail === 0 || event.target.closest("#side, #menu, dialog")) return;
+  if (!isOpen || event.detail === 0 || event.target.closest("#side, #menu, dialog, [role=menu]")) return;
   event.preventDefault();
   event.stopPropagation();
   menu(false);
@@ -202,7 +209,7 @@ async function showShortcuts() {
 function pressed(event) {
   if (isComposing(event)) return;
   if (event.key === "Escape" && !event.target.closest?.("dialog")) menu(false);
-  const writing = event.target.closest?.("input, textarea, select, dialog");
+  const writing = event.target.closest?.("input, textarea, select, dialog, [role=menu]");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
   const act = { "?": showShortcuts, "/": () => { menu(true); $("search").focus(); }, n: () => go(randomKey()),
     w: () => $("text").focus() }[event.key];
@@ -228,9 +235,10 @@ function start() {
   addEventListener("hashchange", open);
   addEventListener("reread", () => read(current));
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
-  $("leave").addEventListener("click", leave);
-  $("my-name").addEventListener("click", async () => (await import("./naming.js")).open(ownName, introduce));
-  $("my-tokens").addEventListener("click", async () => (await import("./tokens.js")).open());
+  $("me").addEventListener("click", async () => (await import("./person.js")).open(person, {
+    rename: async () => (await import("./naming.js")).open(person.name, introduce),
+    showTokens: async () => (await import("./tokens.js")).open(), leave }));
+  for (const one of [$("me"), $("options")]) one.addEventListener("keydown", openWithArrow);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", conversations.changed);
   $("search").addEventListener("keydown", (event) => event.key === "Escape" && !isComposing(event) && leaveSearch());

@@ -28,7 +28,7 @@ from adapters.web.page.render import document_to_html, to_html
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.base.text import Fence, clean_text, fence_after_line, to_one_line
+from core.base.text import Fence, clean_text, fence_after_line, fold_case, to_one_line
 from core.chat.approval_notices import CARD_STATES, PersonNoticeService
 from core.domain.messages import Address
 from core.domain.ports import StatusBoard
@@ -93,17 +93,16 @@ class ConversationRoutes(MessageRoutes):
 
     board: StatusBoard
 
-    @endpoint(
-        "GET", "/conversations", query={"search": "only conversations that contain these words"}
-    )
+    @endpoint("GET", "/conversations", query={"search": "only conversations with these words"})
     async def list_all(self, request: Request) -> answers.ConversationList:
         """Conversations that have a message, the pinned ones and then the last used first.
-        `?search=` returns those with all these words, each with the newest `turn` that has them and
-        an excerpt of it."""
+        `?search=` returns those with all these words in a turn, each with the newest such `turn`
+        and an excerpt of it, and those with all of them in the title."""
         platform, journal = self.visitors.auth.platform, self.conversations.journal
         own = self.visitors.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
+        folded_words = fold_case(words).split()
         conversations: list[answers.ListedConversation] = []
         for one in await self._list_own(request):
             entry: answers.ListedConversation = {
@@ -115,7 +114,8 @@ class ConversationRoutes(MessageRoutes):
             if hit := hits.get(one.conversation):
                 entry["turn"] = hit.turn
                 entry["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
-            if hit or not words:
+            title = fold_case(entry["title"])
+            if hit or all(word in title for word in folded_words):
                 conversations.append(entry)
         return {"conversations": conversations}
 

@@ -83,12 +83,21 @@ async def wait_until(page: Page, expression: str) -> None:
 async def visit(page: Page, address: str) -> None:
     """Open it, and wait until its script listens, which is after the browser's `load`."""
     await page.goto(address)
-    await page.wait_for_selector("#list li", state="attached")
+    await page.wait_for_selector("#list[aria-busy=false]", state="attached")
 
 
 async def resize(page: Page, width: int, height: int = 800, *, dark: bool = False) -> None:
     await page.set_viewport_size({"width": width, "height": height})
     await page.emulate_media(color_scheme="dark" if dark else "light")
+
+
+async def choose(page: Page, entry: str, opener: str = "#me") -> None:
+    """Open a menu by its button, and choose the entry with this name. By events, because a list may
+    be drawn between the press and the release of a mouse."""
+    await page.locator(opener).dispatch_event("click")
+    await (
+        page.get_by_role("menu").locator("[role^=menuitem]", has_text=entry).dispatch_event("click")
+    )
 
 
 async def say(page: Page, text: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import ask, resize, say, visit, wait_until
+from tests.web.page.browser import ask, choose, resize, say, visit, wait_until
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -44,8 +44,7 @@ async def test_forget_asks_first_and_then_is_gone(ponte: WebPonte, page: Page) -
     await expect(page.locator(".body")).to_have_text("noted")
     for answer in ("Cancel", "Delete"):
         assert len(ponte.rows) == 1
-        await options.click()
-        await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        await choose(page, "Delete", "#options")
         await page.locator("#sure").get_by_role("button", name=answer).click()
     await expect(page.locator("#welcome")).to_be_visible()
     await expect(page.locator("nav")).not_to_contain_text("my secret")
@@ -97,19 +96,17 @@ async def test_the_list_is_the_same_in_another_browser(
     await visit(other, ponte.link)
     links = other.locator("nav li a")
     await expect(links).to_have_text(["plums", "apples and pears of ours"])
-    # As one event: the list may be drawn again between the press and the release of a mouse.
-    await other.get_by_role("button", name="More actions for apples").dispatch_event("click")
+    await choose(other, "Rename", "[aria-label^='More actions for apples']")
     await other.get_by_role("textbox", name="Name").fill("Fruit")
-    await other.get_by_role("button", name="Rename").click()
+    await other.keyboard.press("Enter")
     await expect(links).to_have_text(["plums", "Fruit"])
-    await other.get_by_role("button", name="More actions for Fruit").dispatch_event("click")
-    await other.get_by_role("button", name="Pin").click()
+    await choose(other, "Pin", "[aria-label='More actions for Fruit']")
     await expect(links).to_have_text(["Fruit", "plums"])
     await page.reload()
     await expect(page.locator("nav li a")).to_have_text(["Fruit", "plums"])
     await other.get_by_role("button", name="More actions for Fruit").dispatch_event("click")
     async with other.expect_download() as download:
-        await other.get_by_role("link", name="Export").click()
+        await other.get_by_role("menuitem", name="Export").click()
     path = await (await download.value).path()
     assert "You said: **apples**" in path.read_text("utf-8")
     await context.close()
@@ -129,6 +126,49 @@ async def test_one_search_looks_into_all_of_them(page: Page) -> None:
     await expect(page.locator(".at")).to_be_focused()
     await expect(page.locator(".body")).to_have_text("You said: about apples")
     await expect(hit).to_be_visible()
+
+
+async def test_a_search_finds_titles_too(ponte: WebPonte, page: Page) -> None:
+    await ask(page, "about apples")
+    await choose(page, "Rename", "#options")
+    await page.keyboard.type("Crème brûlée")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#title")).to_have_text("Crème brûlée")
+    await page.get_by_role("searchbox").fill("BRÛLÉE crème")
+    hit = page.locator("nav li a")
+    await expect(hit).to_have_text("Crème brûlée")
+    await expect(hit).to_have_attribute("href", "#main")
+    await page.get_by_role("searchbox").fill("brûlée pears")
+    await expect(page.locator("#matches")).to_have_text("Matches: 0")
+
+
+async def test_a_menu_is_used_by_keyboard_alone(ponte: WebPonte, page: Page) -> None:
+    await ask(page, "about apples")
+    button, entries = page.locator("#list .more"), page.get_by_role("menuitem")
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await expect(entries).to_have_text(["Rename", "Pin", "Export as Markdown", "Delete…"])
+    await expect(button).to_have_attribute("aria-expanded", "true")
+    for key, number in (("ArrowUp", 3), ("ArrowDown", 0), ("e", 2), ("End", 3), ("Home", 0)):
+        await page.keyboard.press(key)
+        await expect(entries.nth(number)).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(entries).to_have_count(0)
+    await expect(button).to_be_focused()
+    for key, title in (("Escape", "about apples"), ("Enter", "Fruit")):
+        await page.keyboard.press("Enter")
+        await expect(entries.first).to_be_focused()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("textbox", name="Name")).to_be_focused()
+        await page.keyboard.type("Fruit")
+        await page.keyboard.press(key)
+        await expect(page.locator("nav li a")).to_have_text(title)
+        await expect(page.locator("#list .more")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(entries.first).to_be_focused()
+    await page.locator("#log").click()
+    await expect(entries).to_have_count(0)
+    await expect(page.locator("#title")).to_have_text("Fruit")
 
 
 async def test_a_conversation_that_is_read_late_neither_takes_the_focus_nor_closes_the_menu(

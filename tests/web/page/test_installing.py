@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import ask, say, visit
+from tests.web.page.browser import ask, choose, say, visit
 from tests.web.page.test_approvals import waits
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -71,14 +71,17 @@ async def test_a_hidden_tab_is_notified_if_the_person_wants_it(
     await context.grant_permissions(["notifications"], origin=ponte.web.address)
     page = await context.new_page()
     await visit(page, ponte.link)
-    button = page.locator("#notify")
-    await expect(button).to_have_text("Notify me")
+    await page.locator("#me").click()
+    await expect(page.get_by_role("menuitemcheckbox", checked=False)).to_have_text("Notify me")
+    await page.keyboard.press("Escape")
     await page.evaluate(SPY)
     waits(ponte, "abc234")
     await expect(page.locator("#approvals-count")).to_have_text("1")
     assert await page.evaluate("notices") == [], "only if they want it"
-    await button.click()
-    await expect(button).to_have_text("Stop notifications")
+    await choose(page, "Notify me")
+    await page.locator("#me").click()
+    await expect(page.get_by_role("menuitemcheckbox", checked=True)).to_be_visible()
+    await page.keyboard.press("Escape")
     await say(page, "hello")
     go_on.set()
     await expect(page.locator(".body")).to_have_text("a secret answer")
@@ -91,7 +94,8 @@ async def test_a_hidden_tab_is_notified_if_the_person_wants_it(
     await page.evaluate("isHidden = false")
     await say(page, "more")
     await expect(page.locator(".body")).to_have_count(2)
-    await button.click()
-    await expect(button).to_have_text("Notify me")
+    await choose(page, "Notify me")
+    await page.locator("#me").click()
+    await expect(page.get_by_role("menuitemcheckbox", checked=False)).to_be_visible()
     assert len(await page.evaluate("notices")) == 2
     await context.close()

@@ -8,7 +8,7 @@ from playwright.async_api import Page, expect
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.card_rows import card_row
-from tests.web.page.browser import resize, say, visit
+from tests.web.page.browser import choose, resize, say, visit
 from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -146,8 +146,8 @@ async def test_long_words_stay_in_titles_cards_dialogs_and_forms(
     for width in (320, 1280):
         await resize(page, width)
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
-    await page.click("#options")
-    await expect(page.locator("#conversation")).to_be_visible()
+    await choose(page, "Delete", "#options")
+    await expect(page.locator("#sure")).to_be_visible()
     for width in (1280, 320):
         await resize(page, width)
         for dialog in await page.query_selector_all("dialog"):

@@ -47,7 +47,7 @@ async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_
             async with waiting("**/chat"):
                 await say(page, "three")
             await expect(words).to_have_text(["three"])
-            await expect(page.locator("#list")).not_to_contain_text("No messages yet")
+            await expect(page.locator("#list")).not_to_contain_text("New conversation")
             expected = ["one", "two", "three"]
             if is_stored:
                 await client.post("/chat", json={"message": "four", "conversation": old})
@@ -75,7 +75,7 @@ async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(p
     event.set()
     await expect(page.locator(".body")).to_have_text("You said: hello")
     await expect(page.locator("#welcome")).to_be_hidden()
-    await expect(page.locator("#list")).not_to_contain_text("No messages yet")
+    await expect(page.locator("#list")).not_to_contain_text("New conversation")
 
 
 async def test_an_old_conversation_is_not_called_empty_while_the_list_loads(
@@ -88,7 +88,7 @@ async def test_an_old_conversation_is_not_called_empty_while_the_list_loads(
     await page.goto("about:blank")
     await page.goto(f"{ponte.web.address}/#old")
     await expect(page.locator(".body")).to_have_text("You said: one")
-    await expect(page.locator("#list")).not_to_contain_text("No messages yet")
+    await expect(page.locator("#list")).not_to_contain_text("New conversation")
     ready.set()
     await expect(page.locator("#list [aria-current]")).to_have_text("one")
 

@@ -15,7 +15,7 @@ from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.fakes.config import fixed_rules
-from tests.web.page.browser import axe_source, findings, resize, say, visit
+from tests.web.page.browser import axe_source, choose, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -53,17 +53,18 @@ async def ponte() -> AsyncIterator[WebPonte]:
     await ponte.close()
 
 
+CHOOSE = "number => [...document.querySelectorAll('[role^=menuitem]')].at(number).click()"
 PASSES = ((390, "en", 0), (768, "fr", None), (1280, "pt-BR", 1))
 """Width, language, and the theme of the first view (1 is dark; None: all light, and axe does not
 look). Themes take turns, so that axe sees each view in two widths and both themes."""
 OPENED = {
-    "conversation": "#options",
-    "sure": "#delete",
-    "keys-list": "#shortcuts",
-    "naming": "#my-name",
-    "tokens": "#my-tokens",
+    "sure": ("#options", 3),
+    "keys-list": ("#shortcuts", None),
+    "naming": ("#me", 0),
+    "tokens": ("#me", -4),
 }
-"""Dialogs with what opens them. Some of it is hidden on a phone, so it is clicked by script."""
+"""Dialogs with the button, and the entry of its menu, that open them. Some of it is hidden on a
+phone, so it is clicked by script."""
 
 
 @pytest.mark.parametrize(("width", "language", "theme"), PASSES)
@@ -97,8 +98,14 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     await page.locator(".answer .tools button[aria-expanded]").last.click()
     await expect(page.locator(".usage")).to_be_visible()
     await check("answers")
-    for dialog, opener in OPENED.items():
+    for dialog, (opener, entry) in OPENED.items():
+        await page.evaluate("on => document.body.classList.toggle('menu', on)", opener == "#me")
         await page.evaluate("id => document.querySelector(id).click()", opener)
+        if entry is not None:
+            entries = page.locator("[role=menu] [role^=menuitem]")
+            await expect(entries.first).to_be_focused()
+            await check(f"menu of {opener}")
+            await page.evaluate(CHOOSE, entry)
         await expect(page.locator(f"#{dialog}")).to_be_visible()
         if dialog == "tokens":
             await page.fill("#token-name", "backup")
@@ -126,12 +133,16 @@ async def test_the_side_list_on_a_phone(ponte: WebPonte, tab: Page) -> None:
     await expect(tab.locator("nav")).to_be_hidden()
     await expect(tab.locator("#menu")).to_be_focused()
     await tab.keyboard.press("Enter")
-    await tab.locator("#my-tokens").focus()
+    await tab.locator("#me").focus()
     await tab.keyboard.press("Enter")
+    await expect(tab.get_by_role("menuitem").first).to_be_focused()
+    await tab.keyboard.press("Escape")
+    await expect(tab.locator("#me")).to_be_focused()
+    await choose(tab, "API tokens")
     await expect(tab.get_by_role("dialog")).to_be_visible()
     await tab.keyboard.press("Escape")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
-    await expect(tab.locator("#my-tokens")).to_be_focused()
+    await expect(tab.locator("#me")).to_be_focused()
     await tab.keyboard.press("Escape")
     await expect(tab.locator("#menu")).to_be_focused()
     await tab.fill("#text", "not yet")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.web.page.browser import ask, resize, say, visit
+from tests.web.page.browser import ask, choose, resize, say, visit
 from tests.web.page.test_loading import file
 from tests.web.page.test_models import give_models
 from tests.web.web_ponte import WebPonte
@@ -190,8 +190,9 @@ async def test_each_field_on_a_phone_has_letters_of_16_pixels(ponte: WebPonte, t
     await visit(tab, ponte.link)
     await resize(tab, 390)
     await expect(tab.locator("#model-choice")).to_be_visible()
-    for opener in ("#options", "#my-name", "#my-tokens"):
-        await tab.evaluate("id => document.querySelector(id).click()", opener)
+    await tab.locator("#menu").click()
+    for entry in ("Change name", "API tokens"):
+        await choose(tab, entry)
         await expect(tab.locator("dialog[open]")).to_be_visible()
         await tab.keyboard.press("Escape")
         await expect(tab.locator("dialog[open]")).to_have_count(0)

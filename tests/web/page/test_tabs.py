@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import ask, say, visit, wait_until
+from tests.web.page.browser import ask, choose, say, visit, wait_until
 from tests.web.page.conftest import PAGE_TIMEOUT_MILLISECONDS
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -177,7 +177,7 @@ async def test_a_tab_whose_person_signs_out_elsewhere_asks_who_is_there(
 ) -> None:
     async with window(browser, ponte) as context:
         first, second = await open_tabs(context, ponte, 2)
-        await first.locator("#leave").click()
+        await choose(first, "Sign out")
         await expect(second.get_by_role("dialog")).to_be_visible()
         await second.locator("#token").fill(ponte.token)
         await second.press("#token", "Enter")

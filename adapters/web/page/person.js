@@ -1,0 +1,29 @@
+// The menu behind the person's name.
+
+import { $ } from "./element.js";
+import { toggleMenu } from "./menu.js";
+import * as notices from "./notices.js";
+import { locale, say } from "./words.js";
+
+const LANGUAGES = { en: "English", "pt-BR": "Português", fr: "Français" };
+const YEAR = 31536000; // seconds
+
+/** The server reads the cookie before the languages that the browser asks for. */
+function choose(language) {
+  document.cookie = `ponte-language=${language}; path=/; max-age=${YEAR}; samesite=strict`;
+  location.reload();
+}
+
+/** `who` is what the server says of the person, `acts` what the page does. */
+export function open({ owner, operates }, { rename, showTokens, leave }) {
+  toggleMenu($("me"), [
+    ...(owner ? [{ text: say("my_name"), act: rename }] : []),
+    [say("language"), ...Object.entries(LANGUAGES).map(([code, text]) =>
+      ({ text, lang: code, radio: true, checked: code === locale, act: () => choose(code) }))],
+    ...(notices.isAvailable() ? [{ text: say("notify_on"), checked: notices.wanted(), act: notices.toggle }] : []),
+    { text: say("api_tokens"), act: showTokens },
+    { text: say("guide"), href: "/guide" },
+    ...(operates ? [{ text: say("administration"), href: "/admin" }] : []),
+    { text: say("sign_out"), act: leave },
+  ]);
+}
