@@ -416,7 +416,7 @@ LABELS: Mapping[ChangeAction, str] = {
     "reason": "Say why…", "again": "Propose again",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
-APPROVE_ALL = "Approve {count}"
+APPROVE_ALL = "Approve all {count}"
 """The English label of the button that approves all open cards of a message."""
 REASON_TITLE, REASON_LABEL = "Say why", "Reason"
 """The English title and label of the form that asks for the reason of a denial."""

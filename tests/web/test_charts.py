@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from adapters.web.page.chart import draw_chart
 from adapters.web.page.render import to_html
@@ -59,3 +60,15 @@ def test_an_address_that_is_no_link_is_text() -> None:
     """Elsewhere it must be code, so that no platform makes a link of it."""
     html = to_html("`https://evil.example/x` `ana@example.com` `x = 1`")
     assert html == '<p dir="auto">https://evil.example/x ana@example.com <code>x = 1</code></p>\n'
+
+
+def test_labels_of_days_do_not_touch_and_a_pie_says_its_values() -> None:
+    labels = tuple(f"Nov {n}, 2026" for n in range(1, 29))
+    days = Series("Orders", (1.0,) * 28, ("1",) * 28)
+    drawing = draw_chart(Chart("line", "Days", labels, (days,)), "")
+    places = re.findall(r'x="([\d.]+)" y="290"', drawing)
+    gaps = {round(float(b) - float(a)) for a, b in pairwise(places)}
+    assert min(gaps) >= 11 * 7, "eleven letters of 7 pixels"
+    parts = Series("Rows", (65.0, 13.0), ("65", "13"))
+    drawing = draw_chart(Chart("pie", "Status", ("Paid", "Open"), (parts,)), "")
+    assert '<li class="c0">Paid: 65</li><li class="c1">Open: 13</li>' in drawing

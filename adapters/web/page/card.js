@@ -120,7 +120,8 @@ function moment(card) {
   const open = card.state === "open";
   const at = open ? card.expires_at : card.decided_at;
   if (!at) return "";
-  const when = new Date(at * 1000).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+  const date = new Date(at * 1000), year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  const when = date.toLocaleString(locale, { year, month: "short", day: "numeric", hour: locale.startsWith("en") ? "numeric" : "2-digit", minute: "2-digit" });
   return open ? say("expires", { when }) : when;
 }
 
@@ -156,9 +157,9 @@ function values(change, state) {
 
 /** A new file: its name and size; its kind and digest behind a click. */
 function foldDigests(text, whole) {
-  const parts = text.split(/, ([\w.+-]+\/[\w.+-]+, SHA-256 [0-9a-f]{16})(?=\))/);
+  const parts = text.split(/, ([\w.+-]+\/[\w.+-]+, SHA-256 [0-9a-f]{16})\)/);
   if (parts.length < 2) return [whole];
-  return parts.map((part, at) => (at % 2 ? make("details", { class: "digest" }, make("summary", { text: "#" }), `, ${part}`) : part));
+  return parts.flatMap((part, at) => (at % 2 ? [")", make("details", { class: "digest" }, make("summary", { text: "#" }), ` ${part}`)] : part));
 }
 
 function table(head, body) {

@@ -4,7 +4,7 @@ and dark pages. Each value is read at its mark; a table under the drawing holds 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from html import escape
 
@@ -14,7 +14,8 @@ from core.domain.rows import Chart, Series
 
 WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 84, 24, 12, 32
 """The drawing in pixels, and the space around its plot."""
-MAX_X_LABELS, X_LABEL_CHARACTERS = 8, 12
+MAX_X_LABELS, X_LABEL_CHARACTERS, LETTER_WIDTH = 8, 12, 7.5
+"""How many labels the axis has, how long they are, and pixels of a letter with some space."""
 MAX_VALUES_SHOWN = 12
 """With so few bars, each has its value above it."""
 MIN_SPAN, MAX_SPAN = 1e-15, 1e300
@@ -27,7 +28,9 @@ Scale = Callable[[float], float]
 
 def draw_chart(chart: Chart, table: str) -> str:
     """Return a figure. `table` is the HTML of the values."""
-    names = chart.labels if chart.kind == "pie" else [each.name for each in chart.series]
+    names: Sequence[str] = [each.name for each in chart.series]
+    if chart.kind == "pie":
+        names = list(map(": ".join, zip(chart.labels, chart.series[0].texts, strict=True)))
     keys = [f'<li class="c{n % COLOURS}">{escape(name)}</li>' for n, name in enumerate(names)]
     legend = f"<ul>{''.join(keys)}</ul>" if len(keys) > 1 else ""
     title = escape(chart.title)
@@ -64,7 +67,9 @@ def _draw_plot(chart: Chart) -> str:
         parts.append(f'<path class="grid" d="M{LEFT_SPACE} {y:.1f}H{WIDTH - RIGHT_SPACE}"/>')
         text = escape(_format_tick(at, chart))
         parts.append(f'<text x="{LEFT_SPACE - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-    every = math.ceil(len(chart.labels) / MAX_X_LABELS)
+    longest = min(X_LABEL_CHARACTERS, max(map(len, chart.labels)))
+    room = max(len(chart.labels) * step / MAX_X_LABELS, longest * LETTER_WIDTH)
+    every = math.ceil(room / step - 1e-9)
     for n, label in enumerate(chart.labels[::every]):
         short = label[: X_LABEL_CHARACTERS - 1] + "…" if len(label) > X_LABEL_CHARACTERS else label
         x = LEFT_SPACE + (n * every + 0.5) * step

@@ -227,10 +227,10 @@ async def test_a_new_row_is_a_list_and_the_digest_of_a_file_is_behind_a_click(
     await say(page, "create")
     fields = page.locator(".card .field .value")
     await expect(fields.nth(0)).to_have_text("First line\nand second", use_inner_text=True)
-    await expect(fields.nth(1)).to_contain_text("+ contract.pdf (192 B")
+    await expect(fields.nth(1)).to_contain_text("+ contract.pdf (192 B)")
     await expect(fields.nth(1)).not_to_contain_text("offer.pdf")
     digest_shown = page.locator(".card .digest")
     await expect(digest_shown).to_have_text("#", use_inner_text=True)
     await digest_shown.locator("summary").click()
-    words = "#, application/pdf, SHA-256 abababababababab"
+    words = "# application/pdf, SHA-256 abababababababab"
     await expect(digest_shown).to_have_text(words, use_inner_text=True)

@@ -80,7 +80,7 @@ async def test_one_press_approves_all_cards_of_an_answer(tmp_path: Path, axe_tab
     table, tab = MemoryTable({id: {"Name": f"N{id}"} for id in "123"}), axe_tab
     async with open_page(BotHome(tmp_path / "home"), table, tab):
         await say(tab, update("1", "2", "3"))
-        together = tab.get_by_role("button", name="Approve 3", exact=True)
+        together = tab.get_by_role("button", name="Approve all 3", exact=True)
         for width in (1280, 320):
             await resize(tab, width)
             await expect(together).to_be_visible()
