@@ -10,9 +10,9 @@ from typing import Any
 
 from adapters.slack.render import (
     CARD_ACTION_PREFIX,
-    MAX_HEADER_BYTES,
     SECTION_BYTES,
     Json,
+    build_header,
     cut_unescaped,
     escaped_size,
     make_plain_text,
@@ -61,7 +61,7 @@ def ask_form(memory: Json) -> Json:
     """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
     message."""
     label = say("What do you want to know about this message?")
-    block = _build_input(QUESTION_BLOCK, label, multiline=True)
+    block = _build_input(QUESTION_BLOCK, label, _build_text_input())
     return _build_modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
 
 
@@ -69,10 +69,11 @@ def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json
     """Return the form that runs a quick command. The name is chosen from a list if the registry
     offers one, else typed."""
     name = say("Quick command")
-    choices = [(c.title_and_description()[0] or c.slug, c.slug) for c in commands]
+    titles = [c.title_and_description()[0] or c.slug for c in commands]
+    menu = _build_menu([c.slug for c in commands], titles)
     fields = [
-        _build_input(SLUG_BLOCK, name, choices=choices),
-        _build_input(INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text),
+        _build_input(SLUG_BLOCK, name, menu or _build_text_input(multiline=False)),
+        _build_input(INPUT_BLOCK, say("Input text"), _build_text_input(text), optional=True),
     ]
     return _build_modal(QUICK_COMMAND_FORM, name, say("Run"), fields, memory)
 
@@ -85,13 +86,10 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     if above := wrong or description:
         blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
-        choices = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
+        choices = [str(choice) for choice in kind.get("choices") or ()]
+        element = _build_menu(choices, choices) or _build_text_input()
         optional = not kind.get("required")
-        blocks.append(
-            _build_input(
-                FIELD_PREFIX + name, name, choices=choices, multiline=True, optional=optional
-            )
-        )
+        blocks.append(_build_input(FIELD_PREFIX + name, name, element, optional=optional))
     data = memory | {"slug": command.slug}
     return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
 
@@ -99,8 +97,8 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
 def reason_form(memory: Json) -> Json:
     """Return the form that asks why a change was denied. `memory` holds the place, the post with
     the card, and what its button carries."""
-    block = _build_input(REASON_BLOCK, say(REASON_LABEL), multiline=True)
-    block["element"]["max_length"] = MAX_REASON_CHARACTERS
+    element = _build_text_input() | {"max_length": MAX_REASON_CHARACTERS}
+    block = _build_input(REASON_BLOCK, say(REASON_LABEL), element)
     return _build_modal(REASON_FORM, say(REASON_TITLE), say("Send"), [block], memory)
 
 
@@ -128,15 +126,9 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
     left_out: list[FormField] = []
     row, size = "", 0
     for at, field in enumerate(form.fields):
-        header: Json = {
-            "type": "header",
-            "text": make_plain_text(field.row.strip(), MAX_HEADER_BYTES),
-        }
-        added = [header] if field.row != row else []
-        label = make_plain_text(field.label.strip(), MAX_LABEL_BYTES)
-        element = _build_element(field) | {"action_id": _ELEMENT}
-        block = {"type": "input", "block_id": f"{_CHANGE_FIELD_PREFIX}{at}", "label": label}
-        added.append(block | {"element": element, "optional": True})
+        added = [build_header(field.row.strip())] if field.row != row else []
+        name, label = f"{_CHANGE_FIELD_PREFIX}{at}", field.label.strip()
+        added.append(_build_input(name, label, _build_element(field), optional=True))
         added_size = len(json.dumps(added))
         fits = size + added_size <= _MAX_FORM_BYTES and len(blocks + added) <= _MAX_BLOCKS
         if escaped_size(field.value) > MAX_INITIAL_BYTES or not fits:
@@ -147,16 +139,8 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
         if words:
             text = make_plain_text(words, SECTION_BYTES)
             blocks.insert(0, {"type": "section", "text": text})
-    modal = {
-        "type": "modal",
-        "callback_id": CHANGE_FORM,
-        "private_metadata": json.dumps(memory),
-        "title": make_plain_text(say("Change"), MAX_BUTTON_BYTES),
-        "blocks": blocks,
-        "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
-    }
-    submit = {"submit": make_plain_text(say("Send"), MAX_BUTTON_BYTES)}
-    return modal | (submit if len(left_out) < len(form.fields) else {})
+    submit = say("Send") if len(left_out) < len(form.fields) else ""
+    return _build_modal(CHANGE_FORM, say("Change"), submit, blocks, memory)
 
 
 def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
@@ -169,72 +153,70 @@ def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
-    """Return a form that carries the data `data` as JSON. The text of the message in it is halved
-    until it fits."""
+    """Return a form that carries the data `data` as JSON, in which the text of the message is
+    halved until it fits. Without `submit`, the form only shows something."""
     memory = json.dumps(data)
     while escaped_size(memory) > _MEMORY and data.get("about"):
         data = data | {"about": data["about"][: len(data["about"]) // 2]}
         memory = json.dumps(data)
-    return {
+    modal = {
         "type": "modal",
         "callback_id": callback,
         "title": make_plain_text(title, MAX_BUTTON_BYTES),
-        "submit": make_plain_text(submit, MAX_BUTTON_BYTES),
         "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
         "blocks": blocks,
         "private_metadata": memory,
     }
+    return modal | ({"submit": make_plain_text(submit, MAX_BUTTON_BYTES)} if submit else {})
 
 
-def _build_input(
-    name: str,
-    label: str,
-    *,
-    choices: Sequence[tuple[str, str]] = (),
-    multiline: bool = False,
-    optional: bool = False,
-    initial: str = "",
-) -> Json:
-    """Return a field of a form: a select menu if it can offer all values of the `choices` uncut,
-    else a text input. A choice is a pair of the words shown and the value."""
-    element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
+def _build_input(name: str, label: str, element: Json, *, optional: bool = False) -> Json:
+    """Return a field of a form."""
+    return {
+        "type": "input",
+        "block_id": name,
+        "label": make_plain_text(label, MAX_LABEL_BYTES),
+        "element": element | {"action_id": _ELEMENT},
+        "optional": optional,
+    }
+
+
+def _build_text_input(initial: str = "", *, multiline: bool = True) -> Json:
+    element: Json = {"type": "plain_text_input", "multiline": multiline}
     if initial:
         element["initial_value"] = cut_unescaped(initial, MAX_INITIAL_BYTES)
-    if 0 < len(choices) <= MAX_OPTIONS and all(
-        escaped_size(value) <= MAX_OPTION_VALUE_BYTES for _, value in choices
-    ):
-        options = [
-            {"text": make_plain_text(words, MAX_OPTION_BYTES), "value": v} for words, v in choices
-        ]
-        element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
-    words = make_plain_text(label, MAX_LABEL_BYTES)
-    field = {"type": "input", "block_id": name, "label": words, "element": element}
-    return field | {"optional": optional}
+    return element
+
+
+def _build_menu(values: Sequence[str], labels: Sequence[str], chosen: str = "") -> Json | None:
+    """Return a select menu of these values; None if it cannot offer all of them uncut."""
+    fits = all(v.strip() and escaped_size(v) <= MAX_OPTION_VALUE_BYTES for v in values)
+    if not fits or not 0 < len(values) <= MAX_OPTIONS:
+        return None
+    return _build_choice("static_select", values, labels, chosen)
 
 
 def _build_element(field: FormField) -> Json:
     """Return the input for a field. It is a text input if no other can hold the field's value."""
     value = field.value
     if field.type == "checkbox":
-        return _build_choice("checkboxes", ["true"], value, [say("Yes")])
-    if field.type == "select" and value in ("", *field.options):
-        fits = all(o.strip() and escaped_size(o) <= MAX_OPTION_VALUE_BYTES for o in field.options)
-        if fits and 0 < len(field.options) <= MAX_OPTIONS:
-            return _build_choice("static_select", field.options, value, field.options)
+        return _build_choice("checkboxes", ["true"], [say("Yes")], value)
+    is_option = field.type == "select" and value in ("", *field.options)
+    if is_option and (menu := _build_menu(field.options, field.options, value)):
+        return menu
     if field.type == "date":
         with suppress(ValueError):
             initial = {"initial_date": date.fromisoformat(value).isoformat()} if value else {}
             return {"type": "datepicker"} | initial
     multiline = field.type == "lines" or "\n" in value
-    initial = {"initial_value": value} if value else {}
-    return {"type": "plain_text_input", "multiline": multiline} | initial
+    return _build_text_input(value, multiline=multiline)
 
 
-def _build_choice(type: str, values: Sequence[str], chosen: str, labels: Sequence[str]) -> Json:
+def _build_choice(type: str, values: Sequence[str], labels: Sequence[str], chosen: str) -> Json:
     """Return a menu or a checkbox. Slack wants the initial option written as in the list."""
     options = [
         {"text": make_plain_text(label, MAX_OPTION_BYTES), "value": value}
-        for label, value in dict(zip(labels, values, strict=True)).items()
+        for value, label in dict(zip(values, labels, strict=True)).items()
     ]
     element: Json = {"type": type, "options": options}
     initial = [option for option in options if option["value"] == chosen]

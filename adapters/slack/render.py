@@ -134,7 +134,7 @@ number of fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
 _STYLES: Mapping[ChangeAction, str] = {"approve": "primary", "deny": "danger"}
 
-MAX_HEADER_BYTES = 150
+_HEADER_BYTES = 150
 """The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
 _HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
 _MAY: tuple[tuple[Action, str], ...] = (
@@ -488,7 +488,7 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
     `where` is the person's direct message with the bot. A person who may not chat sees only the
     reason. Addresses and causes of failures are shown to admins only.
     """
-    blocks = [_build_header("Ponte")]
+    blocks = [build_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
         blocks.append(_build_paragraph(escape_text(verdict.words())))
@@ -514,7 +514,7 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
         (say("Connections"), connections), (say("What you can do here"), rights),
         (say("Recent changes"), recent_changes or [say("No changes yet.")]),
     ):  # fmt: skip
-        blocks += [_build_header(title), _build_paragraph("\n".join(lines))]
+        blocks += [build_header(title), _build_paragraph("\n".join(lines))]
     return {"type": "home", "blocks": blocks}
 
 
@@ -681,8 +681,9 @@ def _build_card_section(card: Card, name: str, words: str) -> Json:
     return _build_section(words) | {"block_id": f"{CARD_BLOCK}{card.id}:{name}"}
 
 
-def _build_header(text: str) -> Json:
-    return {"type": "header", "text": make_plain_text(text, MAX_HEADER_BYTES)}
+def build_header(text: str) -> Json:
+    """Return a block with a title."""
+    return {"type": "header", "text": make_plain_text(text, _HEADER_BYTES)}
 
 
 def _build_paragraph(text: str) -> Json:
