@@ -299,9 +299,10 @@ class Preparation:
     people: People
     platforms: Platforms
 
-    async def look_up(self, run: TurnRun) -> tuple[PlaceRights, Message, Sequence[str]]:
-        """Return the rights of the turn's author, the message with its context (quoted messages,
-        the thread before it, their files), and sentences about context that could not be loaded.
+    async def look_up(self, run: TurnRun) -> tuple[PlaceRights, Sequence[str]]:
+        """Look up the rights of the turn's author, and the message with its context (quoted
+        messages, the thread before it, their files). Return the rights, and sentences about
+        context that could not be loaded.
 
         Context is loaded for messages to the model. It is also loaded for quick commands, because
         their input may be the message that they reply to. A resumed turn with recorded items loads
@@ -310,10 +311,10 @@ class Preparation:
         turn, before, inbox = run.turn, run.turn.message, self.assistant.contexts.stores.inbox
         if inbox.is_stopped(turn.seq):  # stopped before this task began
             raise asyncio.CancelledError
-        rights = await self.people.policy.rights(before.author, before.address)
+        run.rights = rights = await self.people.policy.rights(before.author, before.address)
         look_up = self.platforms.look_up.get(before.address.platform)
         if look_up is None or not run.origin.has_profile:
-            return rights, before, ()
+            return rights, ()
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not turn.items
@@ -330,7 +331,8 @@ class Preparation:
             message = replace(message, text=before.text)
         elif decides != grammar.is_decision(message) and not grammar.is_stop(message):
             raise Requeued if await inbox.requeue(turn, message) else PostRemoved
-        return rights, message if message is before else make_storable(message), missing
+        await run.set_message(message if message is before else make_storable(message))
+        return rights, missing
 
     async def make_briefing(self, run: TurnRun) -> ModelBriefing:
         """Record the message and its files, reserve the cost of the answer, and return the briefing

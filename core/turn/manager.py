@@ -273,9 +273,8 @@ class ConversationManager:
         """Return the answer of a command or of the model, with notes under it. Raise the error that
         prevents it, such as NotAllowed, OverBudget and Empty."""
         turn, prepare = run.turn, self._preparation
-        rights, message, missing = await self._without_place(turn.seq, prepare.look_up(run))
-        run.rights = rights
-        await run.set_message(message)
+        rights, missing = await self._without_place(turn.seq, prepare.look_up(run))
+        message = run.turn.message
         if turn.refusal == CRASHED_REASON:
             raise Interrupted(times=turn.limit)
         if turn.refusal:
