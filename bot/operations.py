@@ -388,9 +388,15 @@ async def preview_hook(
     shown_by="audit --event sample-reset",
     confirm="Restore the sample tables? All changes to them will be lost.",
 )
-async def reset_sample(ponte: Ponte, actor: Person) -> Json:
+async def reset_sample(
+    ponte: Ponte,
+    actor: Person,
+    language: Annotated[
+        Literal["", "en", "pt-BR", "fr"], ShellOption("Language of the tables: en, pt-BR or fr.")
+    ] = "",
+) -> Json:
     """Restore the sample tables to their original rows. This cannot be undone."""
-    withdrawn = await ponte.reset_sample()
+    withdrawn = await ponte.reset_sample(language)
     ponte.engine.people.audit.note("sample-reset", actor)
     return {"withdrawn": withdrawn}
 

@@ -433,14 +433,16 @@ class Ponte:
             raise NotFound(what="conversation")
         return await journal.list_entries(conversation)
 
-    async def reset_sample(self) -> int:
-        """Restore the sample tables, and withdraw open requests to change them. Return how many.
-        Raise PonteError if this Ponte has no sample tables."""
+    async def reset_sample(self, language: str = "") -> int:
+        """Restore the sample tables, in this language or their present one, and withdraw open
+        requests to change them. Return how many. Raise PonteError if this Ponte has no sample
+        tables."""
         if not SAMPLE_INTEGRATION.is_used(self.settings, self.settings):
             raise PonteError(
                 "Ponte has no sample tables, because NocoDB or Postgres is configured, or a chat "
                 "platform without PONTE_SAMPLE=on."
             )
-        base = open_sample_base(self.home.path, self.settings.ponte_timezone)
-        await asyncio.to_thread(base.reset)
+        settings = self.settings
+        base = open_sample_base(self.home.path, settings.ponte_timezone, settings.ponte_locale)
+        await asyncio.to_thread(base.reset, language)
         return await self.engine.changes.proposals.withdraw_drafts_of(SAMPLE_APPLIER)

@@ -14,7 +14,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from core.base.i18n import say
 from core.base.text import fold_to_letters
@@ -97,18 +97,6 @@ UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
 SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
 """A note about a decided change: its id and its outcome."""
-_SALES: Mapping[str, Any] = {
-    "table": "Invoices", "filters": [], "match": "all",
-    "aggregates": [{"field": "Amount", "fn": "sum"}], "group_by": "Issued", "bucket": "month",
-}  # fmt: skip
-"""The question about the sample tables' sales by month."""
-_INVOICES: Mapping[str, Any] = {
-    "table": "Invoices", "match": "all", "page": 1,
-    "fields": ["Number", "Customer", "Amount", "Status", "Due"],
-    "sort": [{"field": "Due", "direction": "asc"}],
-}  # fmt: skip
-"""The question about the sample tables' invoices, the one that is due first on top."""
-
 _LAST = "That was the last step. To use a real model, add `{line}` to `.env` and restart Ponte."
 _NO_INVOICE = "Invoice {number} not found. To see the first ones, type `show Invoices`."
 KEY_LINE = "OPENAI_API_KEY=sk-…"
@@ -198,17 +186,15 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
     here."""
     match step:
         case "overdue" | "export" if turn.is_sample:
-            filters = [] if step == "export" else [_equals("Status", "Overdue")]
+            filters = (
+                [] if step == "export" else [_equals(turn, "Status", turn.translate("Overdue"))]
+            )
             if (reply := turn.find_reply(QUERY_TOOL)) is None:
-                more = {
-                    "filters": filters,
-                    "limit": MAX_ROWS,
-                    "export": "csv" if step == "export" else None,
-                }
-                return [PlannedCall(QUERY_TOOL, {**_INVOICES, **more})]
+                export = "csv" if step == "export" else None
+                return [_query_invoices(turn, filters, MAX_ROWS, export)]
             if not reply.error and not reply.rows:
                 return say(_NONE_OVERDUE)
-            answer = format_rows("Invoices", reply)
+            answer = format_rows(turn.translate("Invoices"), reply)
             if step == "export" and reply.total:
                 answer += "\n\n" + say("The file has all {count} rows.", count=reply.total)
             return answer if reply.error else _with_next(turn, step, answer)
@@ -254,7 +240,15 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
 def _draw_sales(turn: DemoTurn) -> Decision:
     """Return the chart of the sales by month, or the call that reads or draws them."""
     if (summary := turn.find_reply(SUMMARY_TOOL)) is None:
-        return [PlannedCall(SUMMARY_TOOL, _SALES)]
+        args = {
+            "table": turn.translate("Invoices"),
+            "filters": [],
+            "match": "all",
+            "aggregates": [{"field": turn.translate("Amount"), "fn": "sum"}],
+            "group_by": turn.translate("Issued"),
+            "bucket": "month",
+        }
+        return [PlannedCall(SUMMARY_TOOL, args)]
     if summary.error:
         return describe_failure(summary)
     id = summary.result_id
@@ -273,25 +267,44 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     if not (number := find_invoice(turn.now.text)):
         return say(_UNCLEAR_CHANGE, oldest=say(PAY_SENTENCE), numbered=say(NUMBERED_SENTENCE))
     is_oldest = number == OLDEST_OVERDUE
-    named = _equals("Status", "Overdue") if is_oldest else _equals("Number", number)
+    wanted = ("Status", turn.translate("Overdue")) if is_oldest else ("Number", number)
     if (query_reply := turn.find_reply(QUERY_TOOL)) is None:
-        return [PlannedCall(QUERY_TOOL, {**_INVOICES, "filters": [named], "limit": 1})]
+        return [_query_invoices(turn, [_equals(turn, *wanted)], 1)]
     if query_reply.error:
         return describe_failure(query_reply)
     if not query_reply.rows:
         return say(_NONE_OVERDUE) if is_oldest else say(_NO_INVOICE, number=number)
     row = query_reply.rows[0]
-    if row.get("Status") == "Paid":
+    status, paid = turn.translate("Status"), turn.translate("Paid")
+    if row.get(status) == paid:
         return say("{number} is already paid.", number=number)
     if reply := turn.find_reply(UPDATE_TOOL):
         return format_reply(UPDATE_TOOL, reply)
-    fields = {"Status": "Paid", **({"Paid on": turn.today} if turn.today else {})}
+    fields = {status: paid, **({turn.translate("Paid on"): turn.today} if turn.today else {})}
     change = {"id": str(row.get("id", "")), "fields": fields}
-    return [PlannedCall(UPDATE_TOOL, {"table": "Invoices", "changes": [change]})]
+    args = {"table": turn.translate("Invoices"), "changes": [change]}
+    return [PlannedCall(UPDATE_TOOL, args)]
 
 
-def _equals(field: str, value: str) -> Mapping[str, str]:
-    return {"field": field, "op": "eq", "value": value}
+def _equals(turn: DemoTurn, field: str, value: str) -> Mapping[str, str]:
+    return {"field": turn.translate(field), "op": "eq", "value": value}
+
+
+def _query_invoices(
+    turn: DemoTurn, filters: Sequence[Mapping[str, str]], limit: int, export: str | None = None
+) -> PlannedCall:
+    """Return the call that reads invoices, the one that is due first on top."""
+    names = ("Number", "Customer", "Amount", "Status", "Due")
+    args = {
+        "table": turn.translate("Invoices"),
+        "filters": filters,
+        "match": "all",
+        "fields": [turn.translate(name) for name in names],
+        "sort": [{"field": turn.translate("Due"), "direction": "asc"}],
+        "limit": limit,
+        "page": 1,
+    }
+    return PlannedCall(QUERY_TOOL, args | ({"export": export} if export else {}))
 
 
 def make_file_code(name: str) -> str:

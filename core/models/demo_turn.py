@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.base.i18n import plural, say
+from core.base.i18n import LOCALES, plural, say
 from core.base.text import clean_text, make_code_block, to_one_line, truncate_with_note
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
 from core.domain.ports import SAMPLE_TABLES_PHRASE
@@ -120,14 +120,14 @@ Decision = str | list[PlannedCall]
 class DemoTurn:
     """The message to answer (`now`), the earlier exchanges of its thread, and Ponte's notes about
     decided changes. `tools` are the names of the offered tools, `today` is the date ("" if it is
-    unknown). `is_sample` is True over the sample tables."""
+    unknown). `sample_language` is that of the sample tables, "" over other tables."""
 
     now: DemoExchange
     earlier: Sequence[DemoExchange]
     notes: Sequence[str]
     tools: frozenset[str]
     today: str
-    is_sample: bool
+    sample_language: str
 
     @classmethod
     async def read(cls, request: RoundRequest) -> DemoTurn:
@@ -135,14 +135,28 @@ class DemoTurn:
         items = [*await request.history(), *request.input]
         *earlier, now = _split_exchanges(items) or [DemoExchange("", "")]
         day = _DAY_IN_PREFACE.search(request.preface)
+        described = [tool.description for tool in request.tools]
+        language = ""
+        if any(SAMPLE_TABLES_PHRASE in each for each in described):
+            named = (one for one in LOCALES if any(say("Invoices", one) in d for d in described))
+            language = next(named, "en")
         return cls(
             now,
             earlier,
             [item.text for item in items if item.name == NOTE_NAME],
             frozenset(tool.name for tool in request.tools),
             day[0] if day else "",
-            any(SAMPLE_TABLES_PHRASE in tool.description for tool in request.tools),
+            language,
         )
+
+    @property
+    def is_sample(self) -> bool:
+        """Return whether the tables are the sample tables."""
+        return bool(self.sample_language)
+
+    def translate(self, word: str) -> str:
+        """Return a title or a value of the sample tables in their language."""
+        return say(word, self.sample_language)
 
     def find_reply(self, tool: str) -> ToolReply | None:
         """Return the outcome of this turn's last call of `tool`, None if there is none yet."""

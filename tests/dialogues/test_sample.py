@@ -23,7 +23,9 @@ from bot.home import Home, Start
 from bot.settings import Settings
 from core.base.errors import PonteError
 from core.tools.sample import SAMPLE_FILE, open_sample_base
+from core.tools.sample.shop import SHOP_TABLES, make_shop
 from tests.fakes.link import parse_page_link
+from tests.languages.sentences import sentences
 
 PAY = (
     '/nocodb nocodb_update {"table": "Invoices",'
@@ -64,9 +66,12 @@ class Owner:
 
 
 @asynccontextmanager
-async def owner(home: Path, config: Config | None = None) -> AsyncIterator[Owner]:
+async def owner(
+    home: Path, config: Config | None = None, locale: str = "en"
+) -> AsyncIterator[Owner]:
     """A Ponte without any settings of its own, as `make run` starts it: the demo model answers."""
-    settings = Settings.model_validate({**ALONE, "ponte_home": home})
+    values = {**ALONE, "ponte_home": home, "ponte_locale": locale}
+    settings = Settings.model_validate(values)
     home_of_ponte = Home(settings.ponte_home)
     with home_of_ponte.take():
         app = await compose(settings, config or Config(), home_of_ponte)
@@ -149,6 +154,67 @@ async def test_a_reset_restores_the_rows_and_ends_what_waits(
         assert here.status(3) == "Overdue"
         again = await here.card(PAY)
         assert (await here.click("approve", again["id"]))["state"] == "done", "nothing is stale"
+
+
+TABLES = {
+    "en": ["Customers", "Products", "Orders", "Order lines", "Invoices"],
+    "pt-BR": ["Clientes", "Produtos", "Pedidos", "Itens do pedido", "Faturas"],
+    "fr": ["Clients", "Produits", "Commandes", "Lignes de commande", "Factures"],
+}
+PAID = {
+    "pt-BR": {"Situação": "Paga", "Paga em": "data"},
+    "fr": {"Statut": "Payée", "Payée le": "date"},
+}
+
+
+@pytest.mark.parametrize("locale", PAID)
+async def test_the_first_start_decides_the_language_of_the_tables(
+    tmp_path: Path, locale: str
+) -> None:
+    """All that is suggested works in it, also for a reader of another language."""
+    async with owner(tmp_path, locale=locale) as here:
+        headers = {"Accept-Language": locale}
+        welcome = (await here.web.get("/welcome", headers=headers)).json()
+        assert welcome["tables"] == TABLES[locale]
+        ask, change, chart = (one["text"] for one in welcome["suggestions"])
+        assert "| INV-2003 | Davi Oliveira | " in (await here.ask(ask, locale))["response"]
+        (row,) = (await here.card(change, locale))["rows"]
+        assert [each["field"] for each in row["changes"]] == [*PAID[locale]]
+        assert row["after"][next(iter(PAID[locale]))] == next(iter(PAID[locale].values()))
+        assert (await here.ask(chart, locale))["response"].count(" 2026 | ") > 3
+        assert "| INV-2003 | " in (await here.ask("Which invoices are overdue?"))["response"]
+    async with owner(tmp_path) as here:
+        assert (await here.web.get("/welcome")).json()["tables"] == TABLES[locale], "as they are"
+
+
+async def test_a_reset_can_change_the_language_while_ponte_runs(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        operator = httpx.AsyncHTTPTransport(uds=str(tmp_path / "ponte.sock"))
+        async with httpx.AsyncClient(transport=operator, base_url="http://ponte") as socket:
+
+            async def reset(**arguments: str) -> int:
+                body = {"arguments": arguments}
+                return (await socket.post("/operator/sample/reset", json=body)).status_code
+
+            card = await here.card(PAY)
+            for language, expected in (("fr", "fr"), ("", "fr"), ("pt-BR", "pt-BR"), ("en", "en")):
+                assert await reset(language=language) == 200
+                assert (await here.web.get("/welcome")).json()["tables"] == TABLES[expected]
+                text = (await here.ask(f"show {TABLES[expected][1]}"))["response"]
+                assert text.startswith(f"**{TABLES[expected][1]}**: showing 16 of 16 rows."), text
+            assert await reset(language="de") >= 400
+            assert "withdrawn" in (await here.click("approve", card["id"]))["state"]
+
+
+def test_each_word_of_the_shop_has_a_translation() -> None:
+    words = {table.title for table in SHOP_TABLES}
+    for table in SHOP_TABLES:
+        words |= {each["title"] for each in table.fields}
+        for field in table.fields:
+            words |= {one["title"] for one in field.get("options", {}).get("choices", ())}
+    for row in make_shop("UTC")["mproducts"]:
+        words |= {row.cells["Name"], row.cells["Category"]}
+    assert words - {key for key in sentences() if isinstance(key, str)} == set()
 
 
 async def test_a_damaged_file_is_told_and_can_be_restored(tmp_path: Path) -> None:

@@ -320,7 +320,7 @@ class CaseBase(SampleApi):
         state = await self._read()
         return {
             table.title: {id: row.cells for id, row in state.rows.get(table.id, {}).items()}
-            for table in self._tables.values()
+            for table in state.tables.values()
         }
 
 

@@ -102,6 +102,9 @@ PLACED = {
     "_bad_call": 1,  # of core/tools/nocodb/bridge_api.py
 }
 """Call → which of its arguments is said later."""
+SHOP = ROOT / "core/tools/sample/shop.py"
+SHOP_CALLS = {"SampleTable", "_field", "_select", "_link_to_one", "_link_to_many"}
+"""Calls that name a table or a field of the sample shop, `_select` also its choices."""
 _WHOLE = re.compile(r"[A-Z{`_*].* .*[^ .][.?!…:]_?", re.DOTALL)
 """A constant that looks so is a sentence wherever it stands."""
 NO_WORDS = re.compile(r"\s|SELECT |\{\w+\}$|[/{].* \{json\}$|response\.|\{what\} the user's NocoDB")
@@ -192,6 +195,9 @@ def _sentence_keys(node: ast.AST, sources: Sources) -> Iterator[Key]:
             yield from find_texts(node.args[0], sources)
         elif name == "raises":  # a row of an ErrorTable: the sentence is the second argument
             yield from (text for each in node.args[1:] for text in find_texts(each, sources))
+        elif sources.file == SHOP and name in SHOP_CALLS:
+            texts = node.args[1:] if name == "_select" else node.args[1:2]
+            yield from (text for each in texts for text in find_texts(each, sources))
         elif name in PLACED and len(node.args) > PLACED[name]:
             yield from find_texts(node.args[PLACED[name]], sources)
         names = GIVEN | ({"cause", "what", "why"} if name in sources.errors else set())
@@ -209,8 +215,15 @@ def _sentence_keys(node: ast.AST, sources: Sources) -> Iterator[Key]:
                 if name == "sentence":
                     yield from find_texts(value, sources)
     for name, value in find_assignments(node):
-        if name in LAZY[""] | LAZY.get(str(sources.file.relative_to(ROOT)), set()):
+        if sources.file == SHOP and name in ("_NOTES", "_PRODUCTS"):
+            yield from (one for each in walk_nodes(value) for one in _text_of(each))
+        elif name in LAZY[""] | LAZY.get(str(sources.file.relative_to(ROOT)), set()):
             yield from find_texts(value, sources)
+
+
+def _text_of(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
+        yield node.value
 
 
 def _said_of_locals(

@@ -64,7 +64,7 @@ async def test_a_row_that_could_not_be_read_does_not_count_as_deleted(
 async def test_a_commit_that_fails_is_unsure(sample: SampleApi) -> None:
     at = await place_of(sample, "mcustomers")
     busy = SampleApi(sample.path, "CRM", [], dict, lock_timeout=0)
-    busy._tables = sample._tables
+    busy._english_tables = sample._english_tables
     with closing(sqlite3.connect(sample.path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -367,8 +367,7 @@ class PageRoutes(RouteGroup):
         person = visitor_of(request).person
         here = self.visitors.address_of(person, "main")
         start = await find_starting_points(self.board, self.visitors.policy, person, here)
-        operates = await self.visitors.may(person, "administer")
-        parts = start.parts if operates else ()
+        parts = start.parts if await self.visitors.is_operator(person) else ()
         return {
             "suggestions": [{"kind": each.kind, "text": each.text} for each in start.suggestions],
             "sample": start.is_sample,

@@ -24,7 +24,6 @@ from core.integrations import (
 from core.tools.nocodb import REST_TOOLS, NocodbSettings, check_names
 
 if TYPE_CHECKING:
-    from core.tools.nocodb.api import NamedTable
     from core.tools.sample.base import SampleApi
 
 SAMPLE_FILE = "sample.db"
@@ -33,12 +32,14 @@ SAMPLE_SENTENCE = "sample tables of a small shop; set NOCODB_URL to use your own
 """The state of the sample base, on the start screen and in the list of parts."""
 
 
-def open_sample_base(home: Path, zone: str) -> SampleApi:
-    """Return the sample base of a home folder. Its dates count from today in that time zone."""
+def open_sample_base(home: Path, zone: str, language: str = "en") -> SampleApi:
+    """Return the sample base of a home folder. Its dates count from today in that time zone. A new
+    one is in that language."""
     from core.tools.sample.base import SampleApi
     from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES, make_shop
 
-    return SampleApi(home / SAMPLE_FILE, BASE_TITLE, SHOP_TABLES, lambda: make_shop(zone))
+    file, make_content = home / SAMPLE_FILE, lambda: make_shop(zone)
+    return SampleApi(file, BASE_TITLE, SHOP_TABLES, make_content, language)
 
 
 def may_use_sample(rights: PlaceRights, *, for_invited: bool) -> bool:
@@ -73,13 +74,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE
 
-        source = SampleSource(
-            open_sample_base(deps.home.path, deps.shared.ponte_timezone),
-            BASE_TITLE,
-            _list_tables(),
-            deps.config,
-            for_invited=deps.own.ponte_sample == "on",
-        )
+        for_invited = deps.own.ponte_sample == "on"
+        source = SampleSource(_open(deps), BASE_TITLE, deps.config, for_invited=for_invited)
         return ToolBundle(source, [source.rows])
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
@@ -91,10 +87,10 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         rule names no table."""
         from core.tools.nocodb.schema import ids_and_titles
 
-        rules, tables = deps.config.table_rules, _list_tables()
+        base = _open(deps)
+        rules, tables = deps.config.table_rules, base.name_tables()
         unknown = rules.find_unknown(ids_and_titles(tables))
         check_names(deps.shared.ponte_config.name, unknown, tables)
-        base = open_sample_base(deps.home.path, deps.shared.ponte_timezone)
         count = await base.count_all_rows()
         if not count:
             return [Health(self.name, "on", say("sample tables; created when they are first used"))]
@@ -102,11 +98,9 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return [Health(self.name, "on", words)]
 
 
-def _list_tables() -> Sequence[NamedTable]:
-    from core.tools.nocodb.api import NamedTable
-    from core.tools.sample.shop import SHOP_TABLES
-
-    return [NamedTable(each.id, each.title) for each in SHOP_TABLES]
+def _open(deps: IntegrationDependencies[NocodbSettings]) -> SampleApi:
+    shared = deps.shared
+    return open_sample_base(deps.home.path, shared.ponte_timezone, shared.ponte_locale)
 
 
 SAMPLE_INTEGRATION = SampleIntegration()

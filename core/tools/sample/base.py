@@ -12,14 +12,14 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
 from core.base.errors import WriteUnsure
-from core.base.i18n import say
+from core.base.i18n import LANGUAGE, LOCALES, nearest_locale, say, translate_word, use_locale
 from core.base.private_files import create_file
 from core.base.value_formats import parse_number
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
@@ -97,6 +97,32 @@ class NewRow:
 
 Content = Mapping[str, Sequence[NewRow]]
 """The rows of a new base by the table's id. Their ids count from 1."""
+PART_SEPARATOR = " × "
+"""What is between the parts of a text that are translated each by itself."""
+
+
+def translate_table(table: SampleTable) -> SampleTable:
+    """Return a table with its titles and choices in the language of the task. Its ids stay."""
+    fields = []
+    for each in table.fields:
+        options = dict(each.get("options", {}))
+        if "choices" in options:
+            options["choices"] = [{"title": translate_word(c["title"])} for c in options["choices"]]
+        if LANGUAGE.get() == "pt-BR" and "currency_code" in options:
+            options["currency_code"] = "BRL"
+        fields.append({**each, "title": translate_word(each["title"]), "options": options})
+    return replace(table, title=translate_word(table.title), fields=tuple(fields))
+
+
+def translate_cells(cells: Cells) -> dict[str, Any]:
+    """Return cells with titles and values in the language of the task. Names and dates stay."""
+
+    def translate(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return PART_SEPARATOR.join(map(translate_word, value.split(PART_SEPARATOR)))
+
+    return {translate_word(title): translate(value) for title, value in cells.items()}
 
 
 @dataclass(slots=True)
@@ -245,6 +271,9 @@ class SampleApi:
 
     `make_content` returns the rows of a new or restored base. Each content has an id of its own,
     the base's id. A draft names it, so a change that was drafted before a reset is refused.
+
+    `tables` and the content are in English. A new base is in `language`, and the file says in which
+    one it is (`PRAGMA user_version`: the language's place in `LOCALES`).
     """
 
     filters_rows = False
@@ -255,13 +284,17 @@ class SampleApi:
         title: str,
         tables: Sequence[SampleTable],
         make_content: Callable[[], Content],
+        language: str = "en",
         *,
         lock_timeout: float = LOCK_TIMEOUT_SECONDS,
     ) -> None:
         self.path = path
         self._title = title
-        self._tables = {each.id: each for each in tables}
+        self._english_tables = tables
+        self._tables_in: dict[str, Mapping[str, SampleTable]] = {}
         self._make_content = make_content
+        self._new_language = language
+        self._language = self._find_language()
         self._lock_timeout = lock_timeout
         self.drift_count = 0
         """How often the base was found to be another one than before."""
@@ -271,8 +304,10 @@ class SampleApi:
         """Return a sentence, because there is no page to link to."""
         return say("Sample data.")
 
-    def reset(self) -> None:
-        """Restore the first content, also over a damaged file. Raise NocoError, WriteUnsure."""
+    def reset(self, language: str = "") -> None:
+        """Restore the first content, also over a damaged file, in this language or the present one.
+        Raise NocoError, WriteUnsure."""
+        self._new_language = language or self._find_language()
         with suppress(NocoError):  # raised for a damaged file, which is deleted below
             self._transact(lambda state: self._fill(state.connection))
             return
@@ -297,7 +332,30 @@ class SampleApi:
         return ""
 
     async def list_tables(self, base: str) -> Sequence[NamedTable]:
-        return [NamedTable(each.id, each.title) for each in self._tables.values()]
+        return self.name_tables()
+
+    def name_tables(self) -> Sequence[NamedTable]:
+        """Return the tables without creating the file."""
+        if (language := self._find_language()) != self._language:
+            self._language = language
+            self.drift_count += 1
+        return [NamedTable(each.id, each.title) for each in self._tables(language).values()]
+
+    def _find_language(self) -> str:
+        """Return the language of the file, or else of a new one."""
+        with suppress(OSError), self.path.open("rb") as file:
+            # https://www.sqlite.org/fileformat2.html#user_version_number
+            header = file.read(64)
+            if header.startswith(b"SQLite format 3\0") and len(header) == 64:
+                return _language_of(int.from_bytes(header[60:]))
+        return self._new_language
+
+    def _tables(self, language: str) -> Mapping[str, SampleTable]:
+        if language not in self._tables_in:
+            with use_locale(language):
+                tables = map(translate_table, self._english_tables)
+                self._tables_in[language] = {each.id: each for each in tables}
+        return self._tables_in[language]
 
     async def describe_table(self, at: TableId) -> Json:
         table = (await self._read()).find_table(at)
@@ -484,7 +542,8 @@ class SampleApi:
         if self._base and base != self._base:
             self.drift_count += 1
         self._base = base
-        state = _Snapshot(connection, self._tables, base)
+        (number,) = connection.execute("PRAGMA user_version").fetchone()
+        state = _Snapshot(connection, self._tables(_language_of(number)), base)
         query = "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"
         rows = connection.execute(query).fetchall()
         # Parsing all rows at once takes half the time of parsing each.
@@ -498,12 +557,15 @@ class SampleApi:
         for name in ("base", "last_ids", "table_rows"):
             connection.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
         connection.execute("INSERT INTO base VALUES (?)", (secrets.token_hex(_BASE_ID_BYTES),))
-        content = self._make_content()
-        for table in self._tables:
+        language, content = self._new_language, self._make_content()
+        connection.execute(f"PRAGMA user_version = {LOCALES.index(nearest_locale(language))}")
+        for table in self._tables(language):
             rows = content.get(table, ())
             connection.execute("INSERT INTO last_ids VALUES (?, ?)", (table, len(rows)))
             for id, row in enumerate(rows, 1):
-                stored_row = _StoredRow(dict(row.cells), _format_utc(row.created_at))
+                with use_locale(language):
+                    cells = translate_cells(row.cells)
+                stored_row = _StoredRow(cells, _format_utc(row.created_at))
                 _save_row(connection, table, id, stored_row)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
@@ -527,6 +589,11 @@ class SampleApi:
 def _refuse_filter(where: str) -> None:
     if where:
         raise ValueError("the sample base takes no filters")
+
+
+def _language_of(number: int) -> str:
+    """Return the language with this place in `LOCALES`, English for a file of somebody else."""
+    return LOCALES[number] if number < len(LOCALES) else "en"
 
 
 def _leads_to_many(column: Json) -> bool:
@@ -600,20 +667,19 @@ class SampleSource(TableSource):
         self,
         api: SampleApi,
         title: str,
-        tables: Sequence[NamedTable],
         config: TableRulesConfig = NO_TABLE_RULES,
         *,
         for_invited: bool = False,
     ) -> None:
         driver = SampleDriver(api)
-        self._for_invited = for_invited
+        self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
-        # The tables are known, so that a turn that uses none of them does not create the file.
-        self._overview = BaseOverview(title, tuple(tables))
         self._until = float("inf")
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools for people who see the tables, otherwise none."""
+        # The tables are known, so that a turn that uses none of them does not create the file.
+        self._overview = BaseOverview(self._title, tuple(self._sample.name_tables()))
         return await super().tools(viewer) if self._is_offered(viewer) else ()
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:

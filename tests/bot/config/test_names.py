@@ -243,7 +243,7 @@ async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path)
                 NocoSource("http://127.0.0.1:1", "t", http, pauses=()),
                 BridgeSource("http://127.0.0.1:1/execute", "t", http, pauses=()),
             ],
-            "sample": [SampleSource(open_sample_base(tmp_path, "UTC"), "Shop", ())],
+            "sample": [SampleSource(open_sample_base(tmp_path, "UTC"), "Shop")],
             "stackspot": [StackSpotSource(stackspot, RegisteredCommands(), config)],
             "code": [CodeSource(FakeBackend())],
         }
