@@ -71,9 +71,11 @@ MAX_TEXT_TABLE_COLUMNS = 100
 filled up to the number of columns."""
 MAX_CODE_BLOCK_COLUMNS, MAX_CODE_BLOCK_ROWS = 3, 40
 """Largest table that is rendered as a code block."""
+MAX_LIST_ROWS, SHOWN_LIST_ROWS, MAX_ITEM_CHARACTERS = 20, 15, 100
+"""A table of up to MAX_LIST_ROWS rows whose lines are short is rendered as a list. A longer one
+shows SHOWN_LIST_ROWS rows, and a file contains all of it."""
 MAX_RECORDS, SHOWN_RECORDS = 12, 3
-"""A table of up to MAX_RECORDS rows is rendered as one paragraph for each row. A longer one shows
-SHOWN_RECORDS rows, and a file contains all of it."""
+"""These hold for a table with longer lines, which has a paragraph for each row."""
 
 MAX_CARDS = 5
 """Largest number of cards with buttons under one message: five rows of buttons fit
@@ -198,10 +200,28 @@ class TextTable:
         lines += [_pad_row(row, widths, marks) for row in self.rows]
         return "\n".join(["```", *lines, "```"])
 
+    @property
+    def is_list(self) -> bool:
+        """Return True if each row is short enough for one item of a list."""
+        return all(len(" · ".join(row)) <= MAX_ITEM_CHARACTERS for row in self.rows)
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """The largest number of rows that are shown, and how many are shown of more rows."""
+        if self.is_narrow:
+            return MAX_CODE_BLOCK_ROWS, SHOWN_LIST_ROWS
+        return (MAX_LIST_ROWS, SHOWN_LIST_ROWS) if self.is_list else (MAX_RECORDS, SHOWN_RECORDS)
+
     def records(self, most: int | None = None) -> str:
-        """Return a paragraph for each row, at most `most`: the first cell in bold, then a line for
-        each other cell that is not empty."""
+        """Return the rows, at most `most`, the first cell of each in bold: a list below the names
+        of the columns, or a paragraph for each row with a line for each other cell that is not
+        empty."""
         paragraphs = []
+        if self.is_list:
+            for name, *cells in self.rows[:most]:
+                words = [f"**{name or NO_VALUE}**", *(cell or NO_VALUE for cell in cells)]
+                paragraphs.append(f"- {' · '.join(words)}")
+            return "\n".join([" · ".join(self.header), *paragraphs])
         for row in self.rows[:most]:
             lines = [f"**{self.header[0]}: {row[0]}**" if self.header[0] else f"**{row[0]}**"]
             pairs = zip(self.header[1:], row[1:], strict=True)
@@ -210,15 +230,15 @@ class TextTable:
         return "\n\n".join(paragraphs)
 
     def excerpt(self, name: str) -> str:
-        """Return the first SHOWN_RECORDS rows and a note that the file `name` contains the
-        others."""
+        """Return the first rows and a note that the file `name` contains the others."""
+        shown = self.most[1]
         note = plural(
             "…{count} more row is in {name}.",
             "…{count} more rows are in {name}.",
-            len(self.rows) - SHOWN_RECORDS,
+            len(self.rows) - shown,
             name=f"`{name}`",
         )
-        return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
+        return f"{self.records(shown)}\n\n{note}"
 
     def csv(self) -> bytes:
         """Return the table as the bytes of a CSV file."""
@@ -315,7 +335,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             end += 1
         table = read_table(lines[at:end]) or table
         at = end
-        if len(table.rows) > (MAX_CODE_BLOCK_ROWS if table.is_narrow else MAX_RECORDS):
+        if len(table.rows) > table.most[0]:
             name = f"table-{len(sheets) + 1}.csv"
             sheets.append(Sheet(name, table.csv()))
             text = table.excerpt(name)

@@ -186,9 +186,13 @@ def test_columns_stand_as_the_table_says() -> None:
     ]
 
 
-def test_a_table_of_more_columns_is_a_record_per_paragraph() -> None:
+def test_a_table_of_more_columns_is_a_list_or_a_paragraph_a_row() -> None:
     table = "a|b|c|d\n-|-|-|-\n1|2|3|4\n5|6||8"
-    assert render_text(table) == "**a: 1**\nb: 2\nc: 3\nd: 4\n\n**a: 5**\nb: 6\nd: 8"
+    assert render_text(table) == "a · b · c · d\n- **1** · 2 · 3 · 4\n- **5** · 6 · – · 8"
+    long = "x" * 100
+    assert render_text(f"{table}{long}") == (
+        f"**a: 1**\nb: 2\nc: 3\nd: 4\n\n**a: 5**\nb: 6\nd: 8{long}"
+    )
 
 
 def test_a_cell_cannot_close_the_code_block() -> None:
@@ -199,7 +203,7 @@ def test_a_cell_cannot_close_the_code_block() -> None:
 def test_a_long_table_is_a_file_with_its_first_rows_shown() -> None:
     rows = "\n".join(f"| {n} | x |" for n in range(50))
     rendering = to_discord(f"| n | x |\n|---|---|\n{rows}\n\nand more")
-    assert "…47 more rows are in `table-1.csv`." in rendering.text
+    assert "…35 more rows are in `table-1.csv`." in rendering.text
     assert rendering.text.endswith("and more")
     assert rendering.sheets[0].data.decode("utf-8-sig").count("\r\n") == 51
 
@@ -254,4 +258,4 @@ def test_rows_of_a_code_block_stand_in_one_column(rows: list[list[str]]) -> None
 def test_a_tables_cell_fetches_no_preview() -> None:
     cells = "| https://x.example/q | [t](https://y.example) | 2 | 3 |"
     wide = f"| a | b | c | d |\n|---|---|---|---|\n{cells}"
-    assert "**a: <https://x.example/q>**\nb: t <https://y.example>" in to_discord(wide).text
+    assert "- **<https://x.example/q>** · t <https://y.example>" in to_discord(wide).text

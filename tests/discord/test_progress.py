@@ -295,9 +295,9 @@ async def test_a_table_comes_as_records_and_a_file_and_no_text_mentions_or_fetch
     ponte.model.script = {"show": [f"Your customers:\n\n{table}"], "say it": [evil]}
     await ponte.open()
     await ana.say("show")
-    answer = await ana.wait_for_text("57 more rows are in `table-1.csv`")
+    answer = await ana.wait_for_text("45 more rows are in `table-1.csv`")
     await ana.discord.wait_until(lambda: answer["attachments"])
-    assert "**id: 0**\nname: Ana 0\ncity: Lisboa" in answer["content"]
+    assert "id · name · city · note\n- **0** · Ana 0 · Lisboa · =1+1\n" in answer["content"]
     assert "|" not in answer["content"]
     (file,) = answer["attachments"]
     csv = ana.discord.world.files[int(file["id"])].decode("utf-8-sig").splitlines()
