@@ -505,7 +505,7 @@ async def page_of(
 
 async def asks(page: Page, text: str, shown: str) -> None:
     await say(page, text)
-    await expect(page.locator(".body").last).to_contain_text(shown, timeout=20_000)
+    await expect(page.locator(".answer").last).to_contain_text(shown, timeout=20_000)
 
 
 async def photograph_page(name: str, page: Page, camera: Camera) -> Picture:
