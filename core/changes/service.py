@@ -309,6 +309,9 @@ class Decisions:
             words = words or await self.views.describe_outcome(change)
             lines.append(f"- `{change.id}`: {words}")
             is_ours = change.decision_seq == request.seq
+            # People elsewhere may not see the rows.
+            if is_ours and change.proposal.address.conversation == request.address.conversation:
+                lines += [f"  {line}" for line in self.views.builder.list_written(change)]
             is_ours |= request.person.key in change.approver_keys
             if not is_ours or change.state not in ("open", "done", "undone"):
                 break

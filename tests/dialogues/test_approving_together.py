@@ -46,8 +46,11 @@ async def test_one_press_approves_them_in_their_order(bot_home: BotHome) -> None
     async with bot(bot_home, table, policy=RIGHTS) as ponte:
         cards = await propose_three(ponte)
         answer = await says(ponte, press(cards), "k2", clicked=True)
-        lines = [f"- `{card.id}`: Approved by Mia. Done." for card in cards]
-        assert answer.text.splitlines() == lines
+        lines = [
+            f"- `{card.id}`: Approved by Mia. Done.\n  - N{n}: Name new {n}"
+            for n, card in enumerate(cards, 1)
+        ]
+        assert answer.text == "\n".join(lines)
         assert (answer.has_own_post, names(table)) == (True, ["new 1", "new 2", "new 3"])
         again = await says(ponte, press(cards), "k3", clicked=True)
         assert again.status == "failed"
@@ -86,7 +89,8 @@ async def test_it_stops_at_the_first_that_fails(bot_home: BotHome) -> None:
         cards = await propose_three(ponte)
         table.rows["2"]["Name"] = "moved"
         answer = await says(ponte, press(cards), "k2", clicked=True)
-        first, second, third = answer.text.splitlines()
+        first, written, second, third = answer.text.splitlines()
+        assert written == "  - N1: Name new 1"
         assert first == f"- `{cards[0].id}`: Approved by Mia. Done."
         assert second.startswith(f"- `{cards[1].id}`: Approved by Mia. Nothing was changed.")
         assert third == f"- Not approved: `{cards[2].id}`."
