@@ -25,7 +25,7 @@ _CHART_ROWS = "Draw a chart of {table} by month."
 _COMPUTE = "What does a loan of 10,000 at 5% cost each month over two years?"
 _INTRODUCE = "What can you do?"
 
-SuggestionKind = Literal["ask", "change", "chart", "help"]
+SuggestionKind = Literal["ask", "change", "chart", "help", "commands"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class StartingPoints:
         if self.runs_code and not self.is_demo:
             yield Suggestion("ask", say(_COMPUTE))
         yield Suggestion("help", say(_INTRODUCE))
-        yield Suggestion("help", localize_command("help"))
+        yield Suggestion("commands", localize_command("help"))
 
 
 async def find_starting_points(

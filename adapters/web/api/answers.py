@@ -266,7 +266,7 @@ class PartList(TypedDict):
 class FirstMessage(TypedDict):
     """A message that the visitor can send as it is."""
 
-    kind: Literal["ask", "change", "chart", "help"]
+    kind: Literal["ask", "change", "chart", "help", "commands"]
     text: str
 
 

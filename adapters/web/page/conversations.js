@@ -47,7 +47,7 @@ export function show(id = current) {
     document.title = here?.title ? `${here.title} – Ponte` : "Ponte";
     $("options").hidden = !here;
   }
-  $("matches").textContent = wanted ? say("found", { count: known.length }) : "";
+  $("matches").textContent = wanted ? say(known.length ? "found" : "found_none", { count: known.length }) : "";
 }
 
 /** Pinned ones first, then by the day of the last message. */
@@ -75,7 +75,7 @@ function age(then) {
 
 function item({ id, title, pinned }) {
   const name = title || first.get(id) || say("new");
-  const link = make("a", { href: `#${id}`, dir: "auto", text: name, "aria-current": id === current ? "page" : undefined });
+  const link = make("a", { href: `#${id}`, dir: "auto", text: name, title: name, "aria-current": id === current ? "page" : undefined });
   if (!title) return make("li", { "data-id": id }, link);
   const more = make("button", { type: "button", class: "more", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": say("more", { name }),
     on: { click: () => chooseListed({ id, title, pinned }) } }, icon("more"));

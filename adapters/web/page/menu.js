@@ -41,9 +41,9 @@ function draw(entry, close) {
     return make("div", { role: "group", "aria-label": name }, make("span", { "aria-hidden": "true", class: "hint", text: name }),
       ...entries.map((one) => draw(one, close)));
   }
-  const { text, act, href, download, lang, checked, radio, danger } = entry;
+  const { text, act, href, download, lang, checked, radio, last, danger } = entry;
   const role = checked === undefined ? "menuitem" : radio ? "menuitemradio" : "menuitemcheckbox";
-  const marks = { role, tabindex: "-1", lang, href, download, class: danger && "bad", text,
+  const marks = { role, tabindex: "-1", lang, href, download, class: danger ? "last bad" : last && "last", text,
     "aria-checked": checked === undefined ? undefined : String(checked) };
   return make(href ? "a" : "button", { ...marks, type: href ? undefined : "button", on: { click: () => { close(); act?.(); } } });
 }

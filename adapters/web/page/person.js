@@ -24,6 +24,6 @@ export function open({ owner, operates }, { rename, showTokens, leave }) {
     { text: say("api_tokens"), act: showTokens },
     { text: say("guide"), href: "/guide" },
     ...(operates ? [{ text: say("administration"), href: "/admin" }] : []),
-    { text: say("sign_out"), act: leave },
+    { text: say("sign_out"), last: true, act: leave },
   ]);
 }

@@ -11,7 +11,7 @@ const MAX_COMMANDS = 12;
 
 export function show({ suggestions, sample, tables, parts, demo }, commands) {
   $("welcome").hidden = false;
-  $("welcome-why").hidden = suggestions.length === 0;
+  $("welcome-why").textContent = say(suggestions.length ? "welcome_why" : "may_not_chat");
   $("tries").replaceChildren(...suggestions.map(card));
   list("tables", say(sample ? "sample_tables" : "tables"), tables.length ? [make("bdi", { text: tables.join(", ") })] : []);
   list("commands", say("commands"), commands.slice(0, MAX_COMMANDS).map(({ slug, title }) =>
@@ -40,8 +40,8 @@ function showConnections(parts) {
   const order = Object.keys(CONNECTIONS);
   const named = [...order.flatMap((name) => parts.filter((part) => part.name === name)),
     ...parts.filter(({ name, state }) => !CONNECTIONS[name] && name !== "model" && state === "failing")];
-  $("connected").firstChild.replaceChildren(...named.flatMap(({ name, state }) => [
-    make("span", { "data-state": state, title: say(state) }, CONNECTIONS[name] ?? name,
+  $("connected").firstChild.replaceChildren(...named.flatMap(({ name, state, words }) => [
+    make("span", { "data-state": state, title: words || say(state) }, CONNECTIONS[name] ?? name,
       make("span", { "aria-hidden": "true", text: ` ${SIGNS[state]}` }), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]));
   $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
     make("strong", { text: CONNECTIONS[name] ?? name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));

@@ -39,8 +39,8 @@ CASES: dict[str, tuple[StartingPoints, list[SuggestionKind]]] = {
         points(tables=["A"], changeable_tables=["A"], is_demo=True),
         ["ask", "ask", "help"],
     ),
-    "Python alone": (points(runs_code=True), ["ask", "help", "help"]),
-    "nothing": (points(), ["help", "help"]),
+    "Python alone": (points(runs_code=True), ["ask", "help", "commands"]),
+    "nothing": (points(), ["help", "commands"]),
     "no right to chat": (points(tables=["A"], may_chat=False), []),
 }
 
@@ -65,7 +65,7 @@ async def test_rights_decide_for_each_person() -> None:
     assert [each.kind for each in everything.suggestions] == ["ask", "change", "chart"]
     for denied, kinds in {
         "propose": ["ask", "chart", "ask"],
-        "read": ["ask", "help", "help"],
+        "read": ["ask", "help", "commands"],
         "code": ["ask", "change", "chart"],
         "chat": [],
     }.items():

@@ -10,10 +10,14 @@ from playwright.async_api import Page, Request, Route, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health, QuickCommand
+from core.people.rules import Rule, RuleBook
+from tests.fakes.choices import allow_list
+from tests.fakes.config import fixed_rules
 from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import WebPonte
 
-HELP_MESSAGES = ("What can you do?", "help")
+MAY_NOT_CHAT = "You don't have permission to chat here."
+HELP_CARDS = ["Find out moreWhat can you do?", "All commandshelp"]
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -31,7 +35,7 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
         [re.compile("^model · on · the demo model"), "NocoDB · failing · it does not answer"]
     )
     tries = tab.locator("#tries button")
-    await expect(tries).to_have_text(["Find out more" + text for text in HELP_MESSAGES])
+    await expect(tries).to_have_text(HELP_CARDS)
     await expect(tab.locator("#model")).to_contain_text("such as these. For a real model, add")
     await expect(tab.locator("#model code")).to_have_text("OPENAI_API_KEY=sk-…")
     ponte.board.parts = [Health("model", "on", "gpt-large"), Health("slack", "off")]
@@ -51,6 +55,17 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
     await tab.keyboard.press("Escape")
     await tries.first.click()
     await expect(tab.locator(".body")).to_have_text(re.compile("^You said: Show me the newest"))
+
+
+async def test_a_person_who_may_not_chat_reads_so(ponte: WebPonte, tab: Page) -> None:
+    policy = allow_list(frozenset({"web:owner"}))
+    rule = Rule("1", frozenset({"web:ana"}), deny=("chat",))
+    policy.read_rules = fixed_rules(RuleBook((rule,)))
+    ponte.policy = policy
+    await ponte.restart()
+    await visit(tab, f"{ponte.web.address}/#token={ponte.people.add('ana')}")
+    await expect(tab.locator("#welcome-why")).to_have_text(MAY_NOT_CHAT)
+    await expect(tab.locator("#tries button, #connected:visible")).to_have_count(0)
 
 
 OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve", "deny"))
