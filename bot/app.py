@@ -8,8 +8,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -20,9 +20,11 @@ from bot.config.webhooks import check_secrets
 from bot.home import Home, Start
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
-from bot.settings import Settings, load
-from core.base.errors import HomeTaken, SettingsError
-from core.base.i18n import LANGUAGE, READER_IS_OWNER, TIME_ZONE
+from bot.settings import find_home, load
+from bot.setup.restart import Restart
+from bot.setup.stored import StoredSettings
+from core.base.errors import HomeTaken, PonteError, SettingsError
+from core.base.i18n import LANGUAGE, READER_IS_OWNER, TIME_ZONE, say
 from core.domain.records import DoctorFinding, ModelRequests
 
 log = structlog.get_logger("process")
@@ -63,23 +65,63 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
 
 def serve(*, takes: bool = True, works: bool = True) -> int:
     """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
-    begun = start()
-    if not (takes and works) and begun.settings.database_url is None:
-        raise SettingsError(
-            "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
-            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
-        )
-    return asyncio.run(run(begun.settings, begun.config, begun.home, takes=takes, works=works))
+    restart = Restart()
+    with try_stored_settings(restart) as confirm:
+        begun = start()
+        if not (takes and works) and begun.settings.database_url is None:
+            raise SettingsError(
+                "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
+                "several processes, set it to postgresql://… (docs/guides/scaling.md)."
+            )
+        code = asyncio.run(run(begun, restart, confirm, takes=takes, works=works))
+    if restart.is_requested:
+        restart.execute()
+    return code
+
+
+@contextmanager
+def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
+    """Yield the function that confirms the settings of the set-up page, once the page serves.
+
+    If the block fails before that with new settings, start again with those before them. If the
+    process dies, the next start does (bot/setup/stored.py).
+    """
+    stored = None
+    with suppress(OSError, UnicodeDecodeError):  # the start itself reports them
+        folder = find_home()
+        stored = StoredSettings(Home(folder)) if folder else None
+    if stored is None or not stored.begin_trial():
+        yield lambda: None
+        return
+    try:
+        yield stored.confirm
+    except Exception as error:
+        if stored.trial is None:  # they had been confirmed
+            raise
+        why = error.words() if isinstance(error, PonteError) else type(error).__name__
+        stored.fail(why)
+        words = "Ponte does not start with the new settings ({why}). It starts with those before."
+        sys.stderr.write(say(words, why=why) + "\n")
+        restart.execute()
+    finally:
+        stored.postpone()
 
 
 async def run(
-    settings: Settings, config: Config, home: Home, *, takes: bool = True, works: bool = True
+    begun: Start,
+    restart: Restart | None = None,
+    on_serving: Callable[[], None] | None = None,
+    *,
+    takes: bool = True,
+    works: bool = True,
 ) -> int:
-    """Serve everything that is configured until SIGTERM or SIGINT. A second signal skips the wait
-    for running turns.
+    """Serve everything that is configured until SIGTERM or SIGINT, or until a restart is requested.
+    A second signal skips the wait for running turns.
 
-    `takes`: this process accepts messages. `works`: this process runs turns.
+    `on_serving` is called once the page serves. `takes`: this process accepts messages. `works`:
+    this process runs turns.
     """
+    settings, config, home = begun.settings, begun.config, begun.home
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     # All threads share one heap of malloc: 5 to 10 MB less, at the same speed. Importing the SDKs
@@ -101,10 +143,15 @@ async def run(
                 runs_turns=works,
                 check=_check_everything,
                 on_secrets=lambda own: set_up_logging(settings.model_copy(update=dict(own))),
+                restart=restart,
             )
             closing.push_async_callback(app.stop, hurry)
             loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
             await app.start()
+            if restart:
+                restart.begin(stop, app.surfaces.hand_over)
+            if on_serving:
+                on_serving()
             # A full collection would walk what a start leaves: 50 ms in which all waits.
             gc.freeze()
             # Rare collections suffice: Ponte's objects of a turn form no cycles

@@ -25,6 +25,8 @@ from bot.operation_service import OperationService
 from bot.people import PageAccountService, PersonalDataService, system_user_name
 from bot.ponte import CheckEverything, HealthBoard, PartHealth, Ponte, Surfaces, summaries
 from bot.settings import Settings
+from bot.setup.restart import Restart
+from bot.setup.service import SetupService
 from bot.stores import Stores, name_engine
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
@@ -81,6 +83,7 @@ async def compose(
     runs_turns: bool = True,
     surfaces: bool = True,
     on_secrets: Callable[[Secrets], None] | None = None,
+    restart: Restart | None = None,
     check: CheckEverything = check_nothing,
     now: Callable[[], float] = time.time,
 ) -> Ponte:
@@ -88,7 +91,8 @@ async def compose(
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
-    before any part is built with them. `check` runs the checks of `ponte doctor`. `now` is the
+    before any part is built with them. `restart` starts Ponte anew with other settings; None where
+    that cannot be done. `check` runs the checks of `ponte doctor`. `now` is the
     time that the model is told. The caller holds the home's lock. Raises NotStored,
     DifferentSchema, SettingsError.
     """
@@ -227,6 +231,7 @@ async def compose(
             reloader,
             accounts,
             PersonalDataService(engine, data, accounts, own_surfaces.chats, listing),
+            SetupService(settings, live, home, people, board, restart),
             check,
             runs_turns,
             # The model's start loads a large package, so what answers people comes first.

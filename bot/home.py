@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from bot.config.ponte_toml import Config
-from bot.settings import Settings
+from bot.settings import STORED_FILE, Settings
 from core.base.errors import HomeTaken, PonteError, SettingsError
 from core.integrations import token_fault
 
@@ -30,7 +30,10 @@ PSEUDONYMS_FILE = "pseudonyms.key"
 WEB_TOKEN_FILE = "web-token"  # noqa: S105 - a file name
 REPLACE_PLAN_FILE = "restoring"
 """The plan of a `replace` that has begun. The next process that takes the home finishes it."""
-NEVER_REPLACED = frozenset({LOCK_FILE, SOCKET_FILE, REPLACE_PLAN_FILE, "python", "snapshots"})
+NEVER_REPLACED = frozenset({
+    LOCK_FILE, SOCKET_FILE, REPLACE_PLAN_FILE, "python", "snapshots",
+    STORED_FILE, f"{STORED_FILE}.last", f"{STORED_FILE}.trial",
+})  # fmt: skip
 """Names that `replace` leaves: they belong to the folder and not to its data."""
 ASIDE_PREFIX = "replaced-"
 _STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
@@ -166,7 +169,7 @@ class Home:
         """
         new = sorted(entry.name for entry in staged.iterdir())
         plan = {"from": staged.name, "aside": aside, "old": self.entries(), "new": new}
-        self._write_secret(REPLACE_PLAN_FILE, json.dumps(plan).encode())
+        self.write_secret(REPLACE_PLAN_FILE, json.dumps(plan).encode())
         with self._explain_errors():
             self._finish_replace()
 
@@ -218,7 +221,7 @@ class Home:
     def share(self, name: str, value: bytes) -> None:
         """Store the value of a secret that all processes share. Raise HomeUnusable."""
         if self._read_or_make_secret(name, value) != value:
-            self._write_secret(name, value)
+            self.write_secret(name, value)
 
     def _check_token(self, kept: bytes) -> str:
         token = kept.decode("utf-8", errors="replace").strip()
@@ -336,13 +339,13 @@ class Home:
         path = self.path / name
         with self._explain_errors():
             if not path.exists():
-                self._write_secret(name, fresh)
+                self.write_secret(name, fresh)
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 if os.fstat(file.fileno()).st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                 return file.read()
 
-    def _write_secret(self, name: str, secret: bytes) -> None:
+    def write_secret(self, name: str, secret: bytes) -> None:
         """Write a secret file completely or not at all, readable by this user only. Raise
         HomeUnusable."""
         new_path = self.path / f"{name}.new"

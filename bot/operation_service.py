@@ -47,9 +47,7 @@ class OperationService:
         """Return the result as JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
         operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
-            raise NotAllowed(
-                "Only Ponte's owner can invite or remove people and renew their links."
-            )
+            raise NotAllowed("Only Ponte's owner can do this.")
         ponte = self.ponte
         from adapters.web.http_io import validate
 

@@ -232,6 +232,9 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "conversation-forgotten": "{asker} deleted a conversation",
     "person-forgotten": "{asker} deleted all data of {person}",
     "config-reloaded": "{asker} reloaded {file}",
+    "setup-saved": "{asker} changed {settings} on the set-up page",
+    "setup-undone": "{asker} took back the last change of {settings}",
+    "setup-applied": "{asker} started Ponte again with the new settings",
     "sample-reset": "{asker} restored the sample tables",
     "data-migrated": "{asker} moved the data to another database",
     "backup-restored": "{asker} restored a backup of {backup_time}",
@@ -620,6 +623,35 @@ TEXT_LISTS: Mapping[str, TextList] = {
     **{f"usage {by}": rows for by, rows in _USAGE_ROWS.items()},
 }
 """The lists that the operator's page shows, too."""
+_SETUP = TextList(
+    "",
+    ListColumn("card", "title", _word),
+    ListColumn("state", "state", _word),
+    ListColumn("setting", "name"),
+    ListColumn("value", "shown", _text_or_dash),
+)
+
+
+def format_setup(setup: Row, view: View) -> Iterable[str]:
+    """Return a line for each setting of the set-up page, and what became of the newest ones."""
+    rows = [
+        {**card, **each, "name": each["name"].upper(), "shown": each["value"] or each["ending"]}
+        for card in setup["cards"]
+        for each in card["fields"]
+    ]
+    trial = [setup["trial"]["words"]] if setup["trial"] else []
+    return [*_SETUP(rows, view), *trial]
+
+
+def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
+    """Yield which settings are as before."""
+    if not result["names"]:
+        yield say("There is nothing to undo.")
+        return
+    words = "{names} are as before. They take effect when Ponte starts again."
+    yield say(words, names=", ".join(result["names"]))
+
+
 TEXTS: Mapping[str, ResultText] = {
     "status": ResultText(
         format_parts, has_failed=lambda parts: any(one["state"] == "failing" for one in parts)
@@ -641,6 +673,8 @@ TEXTS: Mapping[str, ResultText] = {
     "sample reset": _sentence(
         "Restored the sample tables. Earlier changes to them can no longer be approved or undone."
     ),
+    "setup show": ResultText(format_setup),
+    "setup undo": ResultText(describe_setup_undo),
     "threads list": ResultText(_THREADS),
     "threads show": ResultText(format_thread),
     "threads forget": ResultText(describe_deleted_thread),

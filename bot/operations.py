@@ -33,6 +33,8 @@ FILE_PIECE_BYTES = 3_000_000
 """Most bytes of a file in one response."""
 ERASE_TIMEOUT_SECONDS = 900.0
 """Erasing a person rewrites nearly all tables."""
+SETUP_TIMEOUT_SECONDS = 120.0
+"""A check asks a service several times, and a new start is tried in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +401,48 @@ async def reset_sample(
     withdrawn = await ponte.reset_sample(language)
     ponte.engine.people.audit.note("sample-reset", actor)
     return {"withdrawn": withdrawn}
+
+
+@operation("setup show", right="own", admin_page=True, example="--json")
+async def show_setup(ponte: Ponte) -> Json:
+    """Show what was typed on the set-up page, without secrets, and whether it is in force."""
+    return await ponte.setup.show()
+
+
+@operation("setup undo", right="own", admin_page=True, shown_by="setup show")
+async def undo_setup(ponte: Ponte, actor: Person) -> Json:
+    """Take the set-up page's settings before the last change, with the next start of Ponte."""
+    return {"names": await ponte.setup.undo(actor)}
+
+
+@operation(
+    "setup step",
+    right="own",
+    admin_page=True,
+    in_shell=False,
+    shown_by="setup show",
+    timeout_seconds=SETUP_TIMEOUT_SECONDS,
+)
+async def run_setup_step(
+    ponte: Ponte,
+    step: Literal[
+        "draft",
+        "show_draft",
+        "check",
+        "save",
+        "remove",
+        "apply",
+        "look",
+        "find_people",
+        "claim",
+        "grant",
+        "share_sample",
+    ],
+    arguments: Json,
+    actor: Person,
+) -> Any:
+    """Do a step of the set-up page: the method of that name (bot/setup/service.py)."""
+    return await ponte.setup.run(step, arguments, actor)
 
 
 @operation("link", is_secret=True, in_shell=False)

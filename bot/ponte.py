@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from adapters.terminal import TERMINAL
-from adapters.web import add_token
+from adapters.web import WEB, add_token
 from bot import __version__
 from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
@@ -28,6 +28,7 @@ from bot.integrations import canonical_person
 from bot.operation_results import SignInLink
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
+from bot.setup.service import SetupService
 from bot.stores import name_engine
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
@@ -188,6 +189,12 @@ class Surfaces:
         elif platform in self.chats:
             await platform.start(listens=False)
 
+    async def hand_over(self) -> int:
+        """Accept no more connections to the page, and return a descriptor of its socket."""
+        page: Any = next(platform for face, platform in self.owned if face is WEB)
+        descriptor: int = await page.hand_over()
+        return descriptor
+
     async def stop_intake(self) -> None:
         """Stop accepting messages on every platform."""
         self.is_stopping = True
@@ -234,6 +241,7 @@ class Ponte:
     reloader: Reloader
     accounts: PageAccountService
     personal_data: PersonalDataService
+    setup: SetupService
     check: CheckEverything
     runs_turns: bool
     background_starts: Sequence[Callable[[], None]]

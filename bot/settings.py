@@ -35,6 +35,7 @@ from adapters.discord import DiscordSettings
 from adapters.slack import SlackSettings
 from adapters.web import WebSettings
 from bot.integrations import ADMINS, FACES, Faces, list_person_forms
+from bot.setup.cards import CARDS, SETUP_NAMES
 from core.base.errors import SettingsError
 from core.base.http import Proxies
 from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
@@ -53,6 +54,8 @@ from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
 
+STORED_FILE = "settings.env"
+"""The file in the data folder with the settings that were typed on the set-up page."""
 TYPO_SIMILARITY = 0.75
 """How similar an unknown name must be to one of ours to be reported as a misspelling (difflib's
 ratio)."""
@@ -104,8 +107,8 @@ FullPath = Annotated[Path, AfterValidator(_full_path)]
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """The `.env` of the folder in which Ponte was started. `why` says why it is not read; "" if it
-    is."""
+    """A file with settings: the `.env` of the folder in which Ponte was started, or the data
+    folder's `settings.env`. `why` says why it is not read; "" if it is."""
 
     path: Path | None = None
     why: str = ""
@@ -234,8 +237,16 @@ class Settings(
 
     @property
     def env_file(self) -> EnvFile:
-        """The file that was read besides the environment."""
+        """The `.env` that was read besides the environment."""
         return self._file
+
+    def source(self, name: str) -> Literal["", "environment", "file", "page"]:
+        """Return where the value of a setting comes from, "" for its default."""
+        if name in _without_empty(os.environ):
+            return "environment"
+        if name in _without_empty(self._file.names):
+            return "file"
+        return "page" if name in self.model_fields_set else ""
 
     def variable(self, name: str) -> str:
         """Return a variable of the environment or `.env` that ponte.toml names; "" if there is
@@ -276,25 +287,80 @@ class Settings(
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 
 
-def load(faces: Faces = FACES) -> Settings:
-    """Return the settings of this process. Raise SettingsError, with a line for each wrong one."""
+def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of this process. Raise SettingsError, with a line for each wrong one.
+
+    `stored` stands for the contents of the data folder's `settings.env`, to try them before they
+    are written.
+    """
     environment = _environment_class(tuple(faces))
     try:
-        file = _read_env_file()
+        file = _read_env_file(Path(".env").absolute())
+        typed = _read_stored(file) if stored is None else EnvFile(names=stored)
         # Values are as they are written: `${NAME}` does not read the environment.
-        named = ((name.lower(), value) for name, value in file.names.items() if value)
-        values: Any = {name: value for name, value in named if name in environment.model_fields}
+        names = _without_split_services(typed.names, file, faces) | _without_empty(file.names)
+        values: Any = {k: v for k, v in names.items() if k in environment.model_fields}
         settings = environment(**values)
-        filed = (getattr(settings, name) for name in _names_from_file(settings))
+        filed = [getattr(settings, name) for name in _names_from(settings, "file")]
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
     except ValidationError as error:
         lines = "\n".join(_describe_error(environment, fault) for fault in error.errors())
     except (OSError, UnicodeDecodeError) as error:
-        lines = f"The file .env cannot be read ({describe_read_error(error)})."
+        path = getattr(error, "filename", None) or ".env"
+        lines = f"The file {path} cannot be read ({describe_read_error(error)})."
     else:
         if not (lines := "\n".join(_find_redirected_secrets(settings))):
             return settings
     raise SettingsError("{lines}", lines=lines)
+
+
+def service_of(card: str, faces: Faces = FACES) -> frozenset[str]:
+    """Return the address and the secrets of a card's service, which come from one source."""
+    face = next((one for one in faces if one.name == card), None)
+    if face is None:
+        return frozenset()
+    return frozenset([*face.sent_to, *(name for names in face.sent_to.values() for name in names)])
+
+
+def _without_empty(names: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in names.items() if value}
+
+
+def find_home(file: EnvFile | None = None) -> Path | None:
+    """Return the data folder that the environment or `.env` names, or the default one; None if it
+    cannot be known. Raise OSError, UnicodeDecodeError."""
+    file = file or _read_env_file(Path(".env").absolute())
+    home = (_without_empty(file.names) | _without_empty(os.environ)).get("ponte_home")
+    try:
+        return _full_path(Path(home)) if home else _default_home()
+    except ValueError:
+        return None
+
+
+def _read_stored(file: EnvFile) -> EnvFile:
+    """Return the data folder's `settings.env`, without names that do not belong there. Raise
+    OSError, UnicodeDecodeError."""
+    home = find_home(file)
+    stored = _read_env_file(home / STORED_FILE) if home else EnvFile()
+    names = {k: v for k, v in stored.names.items() if k.lower() in SETUP_NAMES}
+    return replace(stored, names=names)
+
+
+def _without_split_services(
+    typed: Mapping[str, str], file: EnvFile, faces: Faces
+) -> dict[str, str]:
+    """Return the values of the set-up page, without those of a service of which `.env` or the
+    environment has the address or a secret: nothing may send a secret to another source's
+    address."""
+    values, elsewhere = (
+        _without_empty(typed),
+        {*_without_empty(file.names), *_without_empty(os.environ)},
+    )
+    for card in CARDS.values():
+        if service_of(card.name, faces) & elsewhere:
+            for field in card.fields:
+                values.pop(field.setting, None)
+    return values
 
 
 @functools.cache
@@ -317,16 +383,15 @@ class _ReadEnvironment(BaseSettings):
         return env_settings, init_settings
 
 
-def _read_env_file() -> EnvFile:
-    """Return the `.env` of this folder. Raise OSError, UnicodeDecodeError.
+def _read_env_file(path: Path) -> EnvFile:
+    """Return a file with settings. Raise OSError, UnicodeDecodeError.
 
     A file of another user is not read, since it could send our secrets to other servers; root's
     file could do no more than root can.
     """
-    path = Path(".env").absolute()
     try:
         file = path.open(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return EnvFile()
     with file:
         owner = os.fstat(file.fileno()).st_uid
@@ -377,19 +442,18 @@ def _list_notes(settings: Settings) -> Iterator[str]:
             yield say(words, name=name.upper(), value=value)
 
 
-def _names_from_file(settings: Settings) -> frozenset[str]:
-    """Return the settings that were read from `.env`. Values of the environment take precedence if
-    not empty."""
-    variables = {name.lower() for name, value in os.environ.items() if value}
-    return frozenset(settings.model_fields_set - variables)
+def _names_from(settings: Settings, source: str) -> frozenset[str]:
+    """Return the settings whose value comes from this source."""
+    return frozenset(name for name in settings.model_fields_set if settings.source(name) == source)
 
 
 def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
-    """Yield a line for each secret of the environment that would be sent to an address in `.env`.
+    """Yield a line for each secret of the environment or the set-up page that would be sent to an
+    address in `.env`.
 
     A file that came with somebody's folder must not redirect secrets.
     """
-    filed = _names_from_file(settings)
+    filed = _names_from(settings, "file")
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
     sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)
     for address, secrets in sent_to.items():
@@ -400,9 +464,12 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
         for lead in leads:
             for secret in secrets:
                 if secret in settings.model_fields_set - filed:
+                    place = "on the set-up page"
+                    if settings.source(secret) == "environment":
+                        place = "in the environment"
                     yield (
                         f"{lead.upper()} is in {settings.env_file.path}, but {secret.upper()} is "
-                        "set in the environment and would be sent there. Put both in one place."
+                        f"set {place} and would be sent there. Put both in one place."
                     )
 
 

@@ -188,6 +188,11 @@ class Slack(ChatIntegration[SlackSettings]):
         )
         return adapter
 
+    def creation_link(self) -> str:
+        """Return the address that creates Ponte's app, with its manifest."""
+        setup: Any = importlib.import_module("adapters.slack.setup")
+        return str(setup.link(setup.manifest()))
+
     async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
         """Try the settings against Slack for `ponte doctor`."""
         own = deps.own

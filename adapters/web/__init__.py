@@ -42,6 +42,11 @@ _MIN_DIFFERENT_CHARACTERS = 8
 """Different characters that a token needs. `openssl rand -hex 16` gives fewer once in millions."""
 
 
+LISTENER_VARIABLE = "PONTE_LISTENER"
+"""The variable with the descriptor of the listening socket that the process had before a restart
+by the set-up page (bot/setup/restart.py)."""
+
+
 class WebSettings(SettingsPart):
     """The settings of the page."""
 
@@ -58,6 +63,12 @@ class WebSettings(SettingsPart):
         "the owner's token for the page, at least 20 characters. Without it, Ponte "
         "creates one at the first start (`ponte link` shows it). Required if other "
         "machines can connect.",
+    )
+
+    ponte_setup: Switch | None = setting(
+        None,
+        "set-up in the page: on (then also behind an https proxy), off; without it only "
+        "where nobody but this machine can open the page",
     )
 
     @field_validator("ponte_web_token")
@@ -134,6 +145,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         find_hook: FindHook,
     ) -> Platform:
         from adapters.web.hub import Hub, WebAdapter
+        from adapters.web.setup.gate import SetupGate
         from adapters.web.sign_in import TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared
@@ -147,7 +159,13 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             people.owner,
             is_generated=not chosen and has_generated_form(token),
         )
-        visitors = Visitors(auth, people.policy, shared.ponte_locale, shared.ponte_timezone)
+        visitors = Visitors(
+            auth,
+            people.policy,
+            shared.ponte_locale,
+            shared.ponte_timezone,
+            SetupGate.from_settings(own, shared),
+        )
         hub = Hub(visitors, conversations, board, deps.peers)
         listener = (own.ponte_web_host, own.ponte_web_port)
         return WebAdapter(hub, board, operator, notices, listener, people, routes, find_hook)

@@ -132,9 +132,17 @@ class AdminView:
         """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
         if tab not in TABS:
             raise UnknownPath
-        title, draw = TABS[tab]
-        links = ""
-        for name, (words, _) in TABS.items():
+        _, draw = TABS[tab]
+        return self.frame(tab, notice + await draw(self), status)
+
+    def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
+        """Return the page around a tab's HTML. With `refresh_seconds`, it opens the tab again."""
+        title, links = SETUP_TITLE, ""
+        titles = {name: words for name, (words, _) in TABS.items()}
+        if self._is_owner:
+            titles["setup"] = SETUP_TITLE
+        for name, words in titles.items():
+            title = words if name == tab else title
             path = f"/admin/{name}" if name else "/admin"
             here = ' aria-current="page"' if name == tab else ""
             links += f'<li><a href="{path}"{here}>{escape(say(words))}</a></li>'
@@ -144,7 +152,7 @@ class AdminView:
             heading=escape(say("Administration")),
             title=escape(say(title)),
             links=links,
-            body=notice + await draw(self),
+            body=body,
             times=escape(times),
         )
         # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch
@@ -153,6 +161,9 @@ class AdminView:
             "Content-Security-Policy": http_io.HTML_SECURITY_POLICY,
             "Referrer-Policy": "same-origin",
         }
+        if refresh_seconds:
+            headers["Refresh"] = f"{refresh_seconds}; url=/admin/{tab}"
+            headers["Connection"] = "close"  # the next request is for the next start
         return HTMLResponse(page, status, headers=headers)
 
     async def submit(self, request: Request, tab: str) -> Response:
@@ -330,6 +341,8 @@ class AdminView:
         return "".join(sections)
 
 
+SETUP_TITLE = "Set-up"
+"""The title of the owner's tab, which adapters/web/setup draws."""
 TABS = {
     "": ("Overview", AdminView._overview),
     "checks": ("Checks", AdminView._checks),

@@ -480,6 +480,11 @@ class WebAdapter(Platform):
         """Answer new messages with 503. Reading goes on."""
         self.hub.is_accepting = False
 
+    async def hand_over(self) -> int:
+        """Accept no more connections and return a descriptor of the listening socket."""
+        descriptor: int = self._server.hand_over()
+        return descriptor
+
     async def close(self) -> None:
         await self.hub.close()
         await self._tasks.close(SERVER_START_SECONDS)

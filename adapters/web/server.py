@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web import http_io
+from adapters.web import LISTENER_VARIABLE, http_io
 from adapters.web.admin import AdminRoutes, OperatorRoutes
 from adapters.web.api.answers import Json, PartList, Readiness, StatusAnswer
 from adapters.web.api.chat import ChatRoutes
@@ -32,6 +33,7 @@ from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongM
 from adapters.web.http_io import DeclaredRoute, RouteGroup, endpoint, visitor_of
 from adapters.web.hub import HOOKS_PATH, HOOKS_PREFIX, Hub
 from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
+from adapters.web.setup.routes import SetupRoutes
 from adapters.web.sign_in import Visitors
 from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
@@ -240,6 +242,16 @@ class HttpServer:
         await asyncio.to_thread(self._server.config.load)
         self._task = asyncio.create_task(self._server.serve([self._listener]), name="uvicorn")
 
+    def hand_over(self) -> int:
+        """Accept no more connections, and return a descriptor of the socket. Connections that
+        arrive from now on wait in its queue for the process that inherits it."""
+        descriptor = os.dup(self._listener.fileno())
+        for listening in self._server.servers:
+            listening.close()
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()  # after its present answer
+        return descriptor
+
     async def stop(self) -> None:
         """Stop accepting requests and wait until the last connection is closed."""
         self._server.should_exit = True
@@ -250,11 +262,20 @@ class HttpServer:
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket. Port 0 means a free port. Raise SettingsError."""
+    """Return a listening TCP socket, which may be one that a restart has handed over. Port 0 means
+    a free port. Raise SettingsError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
+        if descriptor := os.environ.pop(LISTENER_VARIABLE, ""):
+            inherited = socket.socket(fileno=int(descriptor))
+            inherited.set_inheritable(False)
+            inherited.setblocking(False)
+            own_host, own_port = inherited.getsockname()[:2]
+            if own_host == address[0] and port in (0, own_port):
+                return inherited
+            inherited.close()
         # asyncio sets TCP_NODELAY only where the socket says that it is TCP; without it an answer
         # waits up to 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, kind, protocol)
@@ -339,7 +360,7 @@ def list_routes(
     ]
     if people:
         accounts = AccountRoutes(people.accounts, people.owner)
-        groups += [accounts, AdminRoutes(visitors, operator)]
+        groups += [accounts, SetupRoutes(visitors, operator), AdminRoutes(visitors, operator)]
     else:
         groups.append(OperatorRoutes(operator))
     return [route for group in groups for route in group.routes]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import math
 import re
 import secrets
 import time
@@ -19,7 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from adapters.web import errors
 from adapters.web.errors import Unauthorized
@@ -31,6 +33,9 @@ from core.integrations import has_generated_form
 from core.people.page_accounts import API_TOKEN_PREFIX, OwnerName, PageAccounts, hash_token
 from core.people.policy import Policy
 from core.people.rules import DEFAULT_RULE, OWNER_ID
+
+if TYPE_CHECKING:
+    from adapters.web.setup.gate import SetupGate
 
 WEB_PLATFORM = "web"
 """The platform of people who sign in with a token."""
@@ -295,6 +300,22 @@ class TokenAuthentication:
         author = replace(person, is_bot=True, api_token=api_token.id)
         return Visitor(author, digest, is_program=True)
 
+    async def measure_session_age(self, visit: Visit) -> float:
+        """Return the seconds since this browser signed in; infinity without a session. Raise
+        NotStored."""
+        session = await self._read_session(visit.headers)
+        return self._now() - (session.until - SESSION_SECONDS) if session else math.inf
+
+    async def is_owner_token(self, token: str, visit: Visit) -> bool:
+        """Return whether this is the owner's token, or the page's link with it. Raise TooManyTries,
+        NotStored."""
+        token = unquote(token.strip().rpartition("#token=")[2])
+        try:
+            visitor = await self.find_token_visitor(token, self._client_address(visit))
+        except Unauthorized:
+            return False
+        return visitor.person.id == OWNER_ID and not visitor.is_program
+
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return whether the visitor's token and session are still valid. Raise NotStored."""
         if visitor.is_program:
@@ -454,13 +475,15 @@ without a path ("" if it has none of its own)."""
 class Visitors:
     """The visitors of one server. Without a policy, each of them may do everything.
 
-    `locale` and `time_zone` are those of the installation.
+    `locale` and `time_zone` are those of the installation. `setup` says who may use the set-up
+    page; None: nobody.
     """
 
     auth: Authentication
     policy: Policy | None = None
     locale: str = "en"
     time_zone: str = "UTC"
+    setup: SetupGate | None = None
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

@@ -51,6 +51,7 @@ from typing import BinaryIO, Self
 from bot import __version__
 from bot.home import ASIDE_PREFIX, HomeUnusable, Start, sync_folder
 from bot.integrations import FACES
+from bot.settings import STORED_FILE
 from bot.stores import SCHEMA, Stores
 from core.base.errors import (
     RESTORED_REASON,
@@ -79,7 +80,7 @@ MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 BACKUP_NAMES = re.compile(
     r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?"
-    r"|pseudonyms\.key|web-token|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
+    r"|pseudonyms\.key|web-token|settings\.env|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
 """The names in a home that a backup contains. A home of Ponte 0.1.0 has the audit log in files."""
 _MAX_MANIFEST_BYTES = 64 << 20
@@ -365,10 +366,11 @@ class NotWritten(PonteError):
     sentence = "Cannot write {file} ({cause}). No backup was made."
 
 
-def backup(begun: Start, file: str, keep: int = 0) -> int:
+def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False) -> int:
     """Write a backup to `file`, to stdout for "-", or into a folder under a name with its moment.
 
-    In a folder, only the newest `keep` backups stay; 0 keeps all. Raise PonteError.
+    In a folder, only the newest `keep` backups stay; 0 keeps all. `with_secrets` includes the
+    settings of the set-up page. Raise PonteError.
     """
     home = begun.home
     if not (home.path / "ponte.db").exists():
@@ -405,7 +407,8 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         except HomeTaken:
             is_stopped = False
         staged = stack.enter_context(home.staging("backup"))
-        manifest = _collect_files(home.path, staged, now, stopped=is_stopped)
+        names = (*_SMALL_FILES, STORED_FILE) if with_secrets else _SMALL_FILES
+        manifest = _collect_files(home.path, staged, now, names, stopped=is_stopped)
         if file == STANDARD_STREAM:
             write_archive(staged, manifest, sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -475,8 +478,10 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     return 0
 
 
-def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
-    """Copy everything that is backed up into `staged`, from one moment."""
+def _collect_files(
+    home: Path, staged: Path, now: datetime, names: Sequence[str], *, stopped: bool
+) -> Manifest:
+    """Copy everything that is backed up into `staged`, from one moment. `names` are small files."""
     database = home / "ponte.db"
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
         snapshot.check_room(home, snapshot.database_bytes(database), say("a backup"))
@@ -506,7 +511,7 @@ def _collect_files(home: Path, staged: Path, now: datetime, *, stopped: bool) ->
         with suppress(NotStored):  # damaged sample tables must not prevent a backup
             snapshot.copy_database(sample, staged / SAMPLE_FILE)
     try:
-        for name in _SMALL_FILES:
+        for name in names:
             with suppress(FileNotFoundError):
                 shutil.copyfile(home / name, staged / name)
     except OSError as error:
@@ -662,6 +667,8 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
             "The content of {count} files was already missing from the data folder.",
             count,
         )
+    if STORED_FILE in manifest.members:
+        yield say("It contains settings.env with the secrets of the set-up page.")
     yield say(
         "Protect the backup as carefully as the data folder. It does not contain .env, ponte.toml "
         "or the sandbox's Python."

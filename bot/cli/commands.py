@@ -51,11 +51,11 @@ def migrate() -> int:
     return asyncio.run(move(inputs.settings, inputs.home))
 
 
-def backup(file: str, keep: int) -> int:
+def backup(file: str, keep: int, *, secrets: bool) -> int:
     """Run `ponte backup`. Return the exit code."""
     from bot.backup.backup import backup as write_backup
 
-    return write_backup(_start_without_postgres(), file, keep)
+    return write_backup(_start_without_postgres(), file, keep, with_secrets=secrets)
 
 
 def restore(file: str, *, replace: bool, resume: bool) -> int:

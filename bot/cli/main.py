@@ -29,7 +29,8 @@ _TALK_COMMANDS = (
     "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
 )  # fmt: skip
 _SETUP_COMMANDS = (
-    "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "hooks", "version",
+    "run", "doctor", "setup", "slack-manifest", "sandbox", "sample", "people", "policy", "hooks",
+    "version",
 )  # fmt: skip
 _OPERATE_COMMANDS = (
     "status", "turns", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
@@ -74,6 +75,7 @@ COMMAND_GROUPS = {
     "policy": typer.Typer(help="Show who can do what, and where."),
     "hooks": typer.Typer(help="Try the webhooks of ponte.toml."),
     "sample": typer.Typer(help="Restore the sample tables."),
+    "setup": typer.Typer(help="Show and undo what was typed on the set-up page."),
 }
 """The commands that have commands below them, by name."""
 for _name, _group in COMMAND_GROUPS.items():
@@ -298,11 +300,14 @@ def backup(
     keep: Annotated[
         int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
     ] = 0,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Include settings.env of the set-up page.")
+    ] = False,
 ) -> int:
     """Back up this data folder to a file, even while Ponte is running."""
     from bot.cli import commands as cli_commands
 
-    return cli_commands.backup(file, keep)
+    return cli_commands.backup(file, keep, secrets=secrets)
 
 
 @cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")

@@ -143,27 +143,6 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
     if model:
         return
     settings = start.settings
-    redaction = Redaction(settings.secrets)
-    addresses = _addresses(settings)
-
-    async def run(name: str, check: Awaitable[Sequence[Health]]) -> Sequence[DoctorFinding]:
-        try:
-            states = await check
-        except (HttpError, PonteError) as error:
-            states = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
-        except OSError as error:
-            states = [Health(name, "failing", error.strerror or type(error).__name__)]
-        except ModuleNotFoundError as missing:
-            states = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
-        except Exception as error:
-            # Its text may hold an address or a key, so only its kind is told.
-            states = [
-                Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))
-            ]
-        return [
-            DoctorFinding(part.name, part.state, redaction.of(translate_word(part.words)))
-            for part in states
-        ]
 
     checks: list[tuple[str, Awaitable[Sequence[Health]]]] = [
         ("packages", _check_packages(start)),
@@ -175,7 +154,7 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
         checks.append(("database", _check_database(plain_value(settings.database_url))))
     failing = set[str]()
     for name, check in checks:
-        for finding in await run(name, check):
+        for finding in await _run_check(settings, name, check):
             failing |= {name} if finding.state == "failing" else set()
             yield finding
     async with HttpClient(proxies=settings.proxies) as http, AsyncExitStack() as stack:
@@ -186,16 +165,56 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
             part = face.summary(settings, settings)
             if part is not None:
                 face_check = face.check(parts) if part.state == "on" else _as_is(part)
-                for finding in await run(part.name, face_check):
+                for finding in await _run_check(settings, part.name, face_check):
                     yield finding
     if failing.isdisjoint(("home", "database")):
-        for finding in await run("usage", _check_usage(start)):
+        for finding in await _run_check(settings, "usage", _check_usage(start)):
             yield finding
     for safety_finding in list_findings(settings, start.config, start.home):
         state = _SAFETY_STATES[safety_finding.level]
-        yield DoctorFinding(
-            f"safety {safety_finding.topic}", state, redaction.of(safety_finding.words)
-        )
+        words = Redaction(settings.secrets).of(safety_finding.words)
+        yield DoctorFinding(f"safety {safety_finding.topic}", state, words)
+
+
+async def check_integration(
+    start: Start, name: str
+) -> tuple[Sequence[DoctorFinding], Mapping[str, Sequence[str]]]:
+    """Check one integration against its live service. Return what was found, and the values that
+    its settings can have, by name."""
+    settings, choices = start.settings, dict[str, Sequence[str]]()
+    face = next(one for one in settings.faces if one.name == name)
+    async with HttpClient(proxies=settings.proxies) as http, AsyncExitStack() as stack:
+        client = model_client(settings)
+        stack.push_async_callback(client.close)
+        parts = dependencies(settings, start.config, start.home, http, client)
+        findings = await _run_check(settings, name, face.check(parts))
+        with suppress(PonteError, HttpError, OSError):
+            choices = {**await face.list_choices(parts)}
+    return findings, choices
+
+
+async def _run_check(
+    settings: Settings, name: str, check: Awaitable[Sequence[Health]]
+) -> Sequence[DoctorFinding]:
+    """Return what a check found, or why it failed, without secrets."""
+    try:
+        states = await check
+    except (HttpError, PonteError) as error:
+        words = _describe_failure(error, _addresses(settings).get(name))
+        states = [Health(name, "failing", words)]
+    except OSError as error:
+        states = [Health(name, "failing", error.strerror or type(error).__name__)]
+    except ModuleNotFoundError as missing:
+        states = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
+    except Exception as error:
+        # Its text may hold an address or a key, so only its kind is told.
+        words = say(CHECK_FAILED_SENTENCE, kind=type(error).__name__)
+        states = [Health(name, "failing", words)]
+    redaction = Redaction(settings.secrets)
+    return [
+        DoctorFinding(part.name, part.state, redaction.of(translate_word(part.words)))
+        for part in states
+    ]
 
 
 def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:

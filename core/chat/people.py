@@ -5,7 +5,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.base.errors import PonteError
 from core.changes.ledger import SqlLedger
@@ -16,6 +16,7 @@ from core.journal.journal import Journal
 from core.journal.threads import SqlThreadMap
 from core.money.budget import Budget
 from core.people.audit import Audit
+from core.people.claims import IdentityClaims
 from core.people.directory import SqlDirectory
 from core.people.notices import Outbox
 from core.people.page_accounts import OwnerName, PageAccounts
@@ -46,8 +47,8 @@ class Conversations:
 @dataclass(frozen=True, slots=True)
 class People:
     """The people of one installation. `budget` counts what each of them uses, `audit` logs what
-    they did, `directory` stores what platforms report about them, and `owner` is the name of the
-    owner of the page and the terminal."""
+    they did, `directory` stores what platforms report about them, `owner` is the name of the owner
+    of the page and the terminal, and `claims` are who that is on chat platforms."""
 
     policy: Policy
     budget: Budget
@@ -55,6 +56,7 @@ class People:
     directory: SqlDirectory
     accounts: PageAccounts
     owner: OwnerName
+    claims: IdentityClaims = field(default_factory=IdentityClaims)
 
     def note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
         """Write in the audit log that a click or command was refused before it became a message."""

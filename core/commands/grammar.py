@@ -40,7 +40,7 @@ IMMEDIATE_COMMANDS = frozenset(
 )
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
-COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command"}
+COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command", "setup"}
 """The English names of all commands."""
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
@@ -131,6 +131,8 @@ _ACTION_NAMES: Mapping[str, str] = {
     "afficher": "show",
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
+_SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)
+"""The word of `setup`. With any other argument, the message is for the model."""
 _PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
@@ -164,8 +166,8 @@ _WRONG_SLUG = (
 class TypedCommand:
     """A parsed command.
 
-    - `id`: the argument of approve, deny, undo, again and why, the id after schedule, or the page
-      of schedules. For approve, several ids can be separated by spaces.
+    - `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule, or the
+      page of schedules. For approve, several ids can be separated by spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
@@ -230,6 +232,8 @@ def parse_command(text: str) -> TypedCommand | None:
         return TypedCommand(name, id=match["id"].lower(), slug=action)
     if name == "schedules" and _PAGE.fullmatch(end):
         return TypedCommand(name, id=end)
+    if name == "setup":
+        return TypedCommand(name, id=end.lower()) if _SETUP_WORD.fullmatch(end) else None
     if name == "why":
         return TypedCommand(name, id=end) if _WHY.fullmatch(end) else None
     if name == "forget" and rest.lower() == "yes":

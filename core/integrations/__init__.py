@@ -378,6 +378,15 @@ class Integration(ABC, Generic[S]):
         part = self.summary(deps.own, deps.shared)
         return [part] if part else []
 
+    def creation_link(self) -> str:
+        """Return the address that creates Ponte's app at the service; "" if there is none."""
+        return ""
+
+    async def list_choices(self, deps: IntegrationDependencies[S]) -> Mapping[str, Sequence[str]]:
+        """Return the values that its settings can have at the service, by the setting's name, for
+        the set-up page. Raises PonteError, HttpError or OSError."""
+        return {}
+
     def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:
         """Yield who can access what through it, each with a remedy.
 

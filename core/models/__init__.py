@@ -152,9 +152,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             return [self.summary(own, deps.shared)]
         if not (key or own.openai_base_url):
             raise NoKey
-        url = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        options = RequestOptions(headers=headers, timeout=CHECK_TIMEOUT_SECONDS)
+        url, options = _model_list_request(own)
         try:
             listed = await deps.http.get_json(f"{url}/models", **options)
         except HttpAnswer as error:
@@ -187,6 +185,20 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         words = say("{model} is available" if is_listed else NOT_LISTED, model=own.ponte_model)
         note = describe_size(sizes.of(own.ponte_model))
         return [Health("model", "on", f"{words}; {note}" if note else words)]
+
+    async def list_choices(
+        self, deps: IntegrationDependencies[ModelSettings]
+    ) -> Mapping[str, Sequence[str]]:
+        """Return the models that the server lists."""
+        from core.models.context_size import read_models
+
+        if deps.own.demo:
+            return {}
+        url, options = _model_list_request(deps.own)
+        listed = await deps.http.get_json(f"{url}/models", **options)
+        listed = {"data": listed} if isinstance(listed, list) else listed
+        models = read_models({**listed}) if isinstance(listed, Mapping) else []
+        return {"ponte_model": sorted(str(one["id"]) for one in models)}
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
         """Return what `send_requests` sends and that it costs money; "" if the demo model
@@ -221,6 +233,14 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         finally:
             await trial.erase()
             await trial.model.close()
+
+
+def _model_list_request(own: ModelSettings) -> tuple[str, RequestOptions]:
+    """Return the base URL of the model's server, and the options of a request for its models."""
+    key = plain_value(own.openai_api_key)
+    url = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return url, RequestOptions(headers=headers, timeout=CHECK_TIMEOUT_SECONDS)
 
 
 async def _find_chat_status(http: HttpClient, url: str, options: RequestOptions) -> int:

@@ -427,6 +427,28 @@ class SqlDirectory(SqlStore):
         return [member for member in members if member.key in places]
 
     @query
+    def list_people(self, connection: SqlConnection, platform: str) -> Mapping[str, str]:
+        """Return id → name of the people of a platform whose name is known: from its list of
+        members, or from their latest message. No bots and no guests."""
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM directory WHERE platform = ?",  # noqa: S608
+            (platform,),
+        )
+        members = list(map(_member, rows))
+        names = {one.id: one.name for one in members if one.name}
+        writers = connection.execute(
+            "SELECT message FROM inbox WHERE seq IN (SELECT MAX(seq) FROM inbox"
+            " WHERE person >= ? AND person < ? GROUP BY person)",
+            (f"{platform}:", f"{platform};"),  # the character after the colon
+        )
+        for row in writers:
+            author = decode_json(Message, row["message"]).author
+            if author.name and not author.is_bot:
+                names.setdefault(author.id, author.name)
+        left_out = {one.id for one in members if one.is_bot or one.is_guest}
+        return {id: name for id, name in names.items() if id not in left_out}
+
+    @query
     def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
         """Return the names of people by key, as their latest message or the platform's list of
         members has them. People without a known name are left out."""

@@ -441,6 +441,12 @@ class Policy:
         named = await self.is_named_anywhere(person, address)
         return None if named is None else not named
 
+    async def is_colleague(self, person: Person, address: Address) -> bool | None:
+        """Return True if the person belongs to this workspace and is no guest; None if the platform
+        does not report that now."""
+        rights = await self.look_up_rights(person, address, max_age=MAX_CONFIRMED_AGE_SECONDS)
+        return self._is_home_member(person, address, rights.known)
+
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return True if a person who was active there at `since` has been removed after it.
 

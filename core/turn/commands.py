@@ -14,7 +14,7 @@ from functools import partial
 from typing import Protocol, TypeVar, cast
 
 from core.base import text
-from core.base.errors import NotAllowed, NotFound, PonteError
+from core.base.errors import BadInput, NotAllowed, NotFound, PonteError
 from core.base.i18n import (
     LANGUAGE,
     format_duration,
@@ -283,6 +283,8 @@ class CommandService:
             case "why":
                 words = await explain_right(self.changes, self.assistant, turn, command.id)
                 return Answer(words, is_private=True)
+            case "setup":
+                return Answer(await self._prove_identity(turn, command))
             case "new":
                 return Answer(await self._start_new_thread(turn))
             case "forget":
@@ -376,6 +378,24 @@ class CommandService:
         if spent.estimates:
             lines += ["", describe_estimates(spent.estimates)]
         return "\n".join(lines)
+
+    async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
+        """Take the word that the set-up page shows to the owner, as a proof of who they are here.
+        Raise BadInput."""
+        person, address = turn.message.author, turn.message.address
+        is_colleague = await self.people.policy.is_colleague(person, address)
+        if is_colleague is None:
+            raise BadInput("I can't check now who you are. Try again in a minute.")
+        is_private = not address.is_shared and not person.is_bot and is_colleague
+        if not is_private or not self.people.claims.prove(person, command.id):
+            raise BadInput(
+                "This word is not valid. Send it in a direct message, from the account that was "
+                "chosen on the set-up page, within ten minutes."
+            )
+        return say(
+            "Hello {name}, this works: Ponte's owner is you. Go back to the page to continue.",
+            name=escape_markdown(clip_line(person.name)) or person.id,
+        )
 
     async def _start_new_thread(self, turn: Turn) -> str:
         """Begin a new thread in this conversation. The transcript of the old one stays readable."""

@@ -64,6 +64,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
                   "second page", ""),
     "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` it",
                  "its owner; all but `show`: admins too"),
+    "setup": ("`setup WORD`: prove on the set-up page that this account is yours",
+              "the person chosen there, in a direct message"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule applies to you", ""),
     "quick-command": ("`quick-command SLUG …`: run a quick command",
                       "with `spend`; for `effect = \"write\"`, `propose` too"),
@@ -102,7 +104,7 @@ def with_section(page: str, name: str, text: str) -> str:
 
 def _settings() -> Iterator[str]:
     yield (
-        "Ponte reads settings from the environment, which wins, and from `.env` in the folder it "
+        "Ponte reads settings from the environment, which wins, then from `.env` in the folder it "
         "is started in. Copy [.env.example](../../.env.example). A value behind `=` is the default."
     )
     values = dict(Settings.model_fields)

@@ -204,6 +204,22 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         gaps = await find_gaps(api, overview)
         return [Health("nocodb", "on", words), *map(describe_gap, gaps)]
 
+    async def list_choices(
+        self, deps: IntegrationDependencies[NocodbSettings]
+    ) -> Mapping[str, Sequence[str]]:
+        """Return the bases that the token can read."""
+        from core.tools.nocodb.api import NocoApi
+
+        own = deps.own
+        if own.nocodb != "rest":
+            return {}
+        url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
+        api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
+        bases = await api.list_bases()
+        titles = [base.title for base in bases]
+        names = [one.title if titles.count(one.title) == 1 else one.id for one in bases]
+        return {"nocodb_base_id": names}
+
 
 def check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
     """Raise PonteError if rules name tables that do not exist."""

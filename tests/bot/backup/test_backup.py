@@ -683,3 +683,24 @@ def test_packing_fails_if_a_file_is_shorter_than_its_manifest_says(tmp_path: Pat
     wrong = Manifest(FORMAT_VERSION, "0", 1, "", "", True, {}, {"web-token": ArchiveMember(5, "")})
     with pytest.raises(OSError, match="unexpected end of data"):
         write_archive(tmp_path, wrong, io.BytesIO())
+
+
+def test_the_settings_of_the_page_are_in_a_backup_only_if_asked_for(
+    ponte_with_home: Shell, tmp_path: Path
+) -> None:
+    kept = "# mine\nOPENAI_API_KEY='sk-typed'\n"
+    (ponte_with_home.home / "settings.env").write_text(kept)
+    (ponte_with_home.home / "settings.env.last").write_text("OPENAI_API_KEY='sk-before'\n")
+    without, whole = tmp_path / "without.tar.gz", tmp_path / "whole.tar.gz"
+    assert ponte_with_home("backup", str(without)).code == 0
+    assert "settings.env" not in read_backup(without)[1]
+    assert ponte_with_home("backup", "--secrets", str(whole)).code == 0
+    assert "It contains settings.env with the secrets" in ponte_with_home.err
+    assert read_backup(whole)[1]["settings.env"].decode() == kept
+    assert "settings.env.last" not in read_backup(whole)[1]
+    (ponte_with_home.home / "settings.env").write_text("OPENAI_API_KEY='sk-newer'\n")
+    assert ponte_with_home("restore", "--replace", str(without)).code == 0
+    assert "sk-newer" in (ponte_with_home.home / "settings.env").read_text(), "it stays"
+    shutil.rmtree(ponte_with_home.home)
+    assert ponte_with_home("restore", str(whole)).code == 0
+    assert (ponte_with_home.home / "settings.env").read_text() == kept

@@ -1,0 +1,86 @@
+"""Who may set Ponte up in the page, and from where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from core.base.http import is_loopback
+from core.people.rules import OWNER_ID
+
+if TYPE_CHECKING:
+    from adapters.web import WebSettings
+    from adapters.web.sign_in import Visit, Visitor
+    from core.integrations import SharedSettings
+
+FORWARDING_HEADERS = (
+    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+    "x-forwarded-server", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip",
+)  # fmt: skip
+"""Headers that proxies add. A Ponte behind nginx listens on loopback, too."""
+NOT_OWNER_SENTENCE = (
+    "Only the owner can connect services, in a browser that is signed in with the owner's link "
+    "(`ponte link`)."
+)
+PROXIED_SENTENCE = (
+    "This page was opened through a proxy or another name. To connect services here, open it on "
+    "Ponte's machine, or set PONTE_SETUP=on and PONTE_WEB_URL=https://…"
+)
+
+DATABASE_SENTENCE = (
+    "With DATABASE_URL, services are connected in .env, because several processes need the same "
+    "settings."
+)
+OFF_SENTENCE = "PONTE_SETUP is off. Connect services in .env."
+PUBLIC_SENTENCE = (
+    "Others can open this page. Set PONTE_SETUP=on to connect services here, or connect them in "
+    ".env."
+)
+NEEDS_HTTPS_SENTENCE = (
+    "PONTE_SETUP=on needs PONTE_WEB_URL=https://…, because secrets are typed here."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SetupGate:
+    """Decides who may use the set-up page.
+
+    `why_off` says why nobody may. `is_local`: only requests from this machine, without a proxy.
+    """
+
+    why_off: str
+    is_local: bool
+
+    @classmethod
+    def from_settings(cls, own: WebSettings, shared: SharedSettings) -> SetupGate:
+        """Return the gate that the settings lead to. `why_off` is a sentence to translate."""
+        url = own.ponte_web_url or ""
+        is_local = is_loopback(own.ponte_web_host) and not url
+        why = ""
+        if shared.database_url is not None:
+            why = DATABASE_SENTENCE
+        elif own.ponte_setup == "off":
+            why = OFF_SENTENCE
+        elif not is_local and own.ponte_setup is None:
+            why = PUBLIC_SENTENCE
+        elif not is_local and not url.startswith("https://"):
+            why = NEEDS_HTTPS_SENTENCE
+        return cls(why, is_local)
+
+    def why_closed(self, visit: Visit, visitor: Visitor) -> str:
+        """Return why this visitor cannot use the page with this request; "" if they can. It is a
+        sentence to translate."""
+        if visitor.person.id != OWNER_ID or visitor.is_program or not visitor.session:
+            return NOT_OWNER_SENTENCE
+        if self.why_off:
+            return self.why_off
+        if self.is_local:
+            host = urlsplit(f"//{visit.headers.get('host', '')}").hostname or ""
+            if (
+                not is_loopback(host)
+                or not is_loopback(visit.peer)
+                or any(name in visit.headers for name in FORWARDING_HEADERS)
+            ):
+                return PROXIED_SENTENCE
+        return ""

@@ -1,0 +1,248 @@
+"""The cards of the set-up page as HTML, without a script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from html import escape
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from adapters.web.admin_lists import hidden_field, notice, to_html
+from core.base.i18n import format_date, say, translate_word
+
+Json = Mapping[str, Any]
+MAX_SELECT_VALUES = 40
+"""More values are suggestions below a field."""
+_LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*")
+STATE_WORDS = {
+    "on": "connected", "off": "not connected", "failing": "failing", "note": "note",
+}  # fmt: skip
+PEOPLE_LISTS = {
+    "ponte_allow": "Can change data: {people}",
+    "ponte_admins": "Approve changes and administer: {people}",
+}
+SENT_TO_ALL = {
+    "slack": "Once connected, every member of the workspace can talk to Ponte at once; what they "
+    "ask costs what your model costs. Limits and rules are in ponte.toml.",
+    "discord": "Once connected, everyone who shares a server with the bot can talk to Ponte at "
+    "once, up to 50 messages a day each; what they ask costs what your model costs. Limits and "
+    "rules are in ponte.toml.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SetupView:
+    """The contents of one page besides the stored settings.
+
+    `open_card` is unfolded, with `result` as HTML above its fields. `draft` is what was typed there
+    (`draft_id`), and `values` replaces single values. `asks_token`: the owner's token is needed
+    again.
+    """
+
+    token: str
+    zone: ZoneInfo
+    asks_token: bool
+    open_card: str = ""
+    result: str = ""
+    draft_id: str = ""
+    draft: Json = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+    found: Sequence[Json] = ()
+    """People that a search found on the open card."""
+
+    def render(self, setup: Json) -> str:
+        """Return the whole tab."""
+        words = say(
+            "Connect Ponte with your services here. What you type is stored on this machine, in "
+            "settings.env in the data folder, readable by Ponte's user only."
+        )
+        is_card = self.open_card in [card["name"] for card in setup["cards"]]
+        view = self if is_card else replace(self, open_card="")
+        cards = "".join(view._card(card, setup) for card in setup["cards"])
+        return f"<p>{escape(words)}</p>{view._state(setup)}{cards}"
+
+    def _state(self, setup: Json) -> str:
+        """Return what became of the newest settings, with the buttons for it."""
+        trial, above = setup["trial"], "" if self.open_card else self.result
+        if trial is None:
+            return above
+        words = trial["words"]
+        if trial["state"] == "failed":
+            return above + notice("bad", words)
+        more = say("Running answers are finished first or go on afterwards. No message is lost.")
+        undo = self._button("undo", say("Undo"))
+        apply = self._button("apply", say("Start again now"), "approve")
+        if not setup["can_apply"]:
+            apply = ""
+        form = self._form("", self._token_field() + apply + undo)
+        return f'{above}<div class="notice"><p>{escape(words)} {escape(more)}</p>{form}</div>'
+
+    def _card(self, card: Json, setup: Json) -> str:
+        is_open = card["name"] == self.open_card
+        words = "" if card["state"] == "off" else escape(translate_word(card["words"]))
+        state = say(STATE_WORDS[card["state"]])
+        head = (
+            f"<summary><b>{escape(say(card['title']))}</b> "
+            f'<span class="state {card["state"]}">{escape(state)}</span> {words}</summary>'
+        )
+        links = "".join(
+            f'<li><a href="{escape(url)}" target="_blank" rel="noreferrer">{escape(name)}</a></li>'
+            for name, url in card["links"].items()
+        )
+        texts = f"<p>{escape(card['purpose'])}</p><p>{escape(card['needs'])}</p>"
+        body = texts + (f"<ul>{links}</ul>" if links else "")
+        if card["locked"]:
+            body += notice("note", card["locked"])
+        else:
+            body += self.result if is_open else ""
+            body += self._card_form(card, setup["since"], is_open)
+        if card["name"] in SENT_TO_ALL and card["state"] == "on":
+            body += self._people(card, setup["people"])
+        more = f'{" open" if is_open else ""} id="{card["name"]}"'
+        return f'<details class="setup"{more}>{head}<div>{body}</div></details>'
+
+    def _card_form(self, card: Json, since: float | None, is_open: bool) -> str:
+        draft = self.draft if is_open else {}
+        fields = "".join(self._field(each, draft, since, is_open) for each in card["fields"])
+        name, buttons = card["name"], self._button("check", say("Check"))
+        if name == "model":
+            buttons += self._button("look", say("Look on this machine"))
+        buttons += self._button("save", say("Save"), "approve")
+        if card["stored"]:
+            buttons += self._button("remove", say("Remove"), "danger")
+        hidden = hidden_field("card", name) + hidden_field(
+            "draft", self.draft_id if is_open else ""
+        )
+        note = (
+            f'<p class="hint">{escape(say(SENT_TO_ALL[name]))}</p>' if name in SENT_TO_ALL else ""
+        )
+        return self._form(f"#{name}", hidden + fields + note + self._token_field() + buttons)
+
+    def _people(self, card: Json, people: Json) -> str:
+        """Return who may change data and who approves, and the forms to add somebody."""
+        platform = card["name"]
+        lists = "".join(
+            f"<li>{escape(say(words, people=', '.join(people[setting])))}</li>"
+            for setting, words in PEOPLE_LISTS.items()
+            if people[setting]
+        )
+        body = f"<h3>{escape(say('Who can do what'))}</h3><ul>{lists}</ul>"
+        if people["locked"]:
+            return body + notice("note", people["locked"])
+        hidden = hidden_field("card", platform)
+        if claim := people["claims"].get(platform):
+            id = hidden_field("id", claim["id"])
+            if claim["is_proven"]:
+                words = say("You are {name}.", name=claim["name"])
+                button = self._button("grant-me", say("Save: I change data and approve"), "approve")
+                form = self._form(f"#{platform}", hidden + id + self._token_field() + button)
+                body += f'<div class="notice good"><p>{escape(words)}</p>{form}</div>'
+            else:
+                words = say(
+                    "Within ten minutes, send this to Ponte in a direct message, as {name}:",
+                    name=claim["name"],
+                )
+                word = f"<p><code>setup {claim['word']}</code></p>"
+                button = self._button("people", say("I have sent it"))
+                form = self._form(f"#{platform}", hidden + button)
+                body += f'<div class="notice"><p>{escape(words)}</p>{word}{form}</div>'
+        search = f'<label>{escape(say("Name"))}<input name="name" autocomplete="off"></label>'
+        words = "Known are the members that {title} has reported, and all who have written."
+        note = say(words, title=card["title"])
+        button = self._button("people", say("Search"))
+        body += self._form(f"#{platform}", f"{hidden}{search}{button}")
+        body += f'<p class="hint">{escape(note)}</p>'
+        if self.found and self.open_card == platform:
+            choices = "".join(
+                f'<label class="choice"><input type="radio" name="id" value="{escape(one["id"])}" '
+                f"required>{escape(one['name'])}</label>"
+                for one in self.found
+            )
+            buttons = (
+                self._button("claim", say("This is me"))
+                + self._button("grant-change", say("Can change data"))
+                + self._button("grant-approve", say("Can also approve"), "approve")
+            )
+            body += self._form(f"#{platform}", hidden + choices + self._token_field() + buttons)
+        if people["sample"] != "on" and people["has_sample"]:
+            button = self._button("sample", say("Sample tables for them, too"))
+            body += self._form(f"#{platform}", hidden + self._token_field() + button)
+        return body
+
+    def _field(self, each: Json, draft: Json, since: float | None, is_open: bool) -> str:
+        setting, label = each["name"], f"{each['label']} ({each['name'].upper()})"
+        name = f"value-{setting}"
+        if each["source"]:
+            place = {"environment": say("in the environment"), "file": say("in .env")}
+            words = say("set {place}, change it there", place=place[each["source"]])
+            value = f"{each['value']} ({words})" if each["value"] else words
+            return f'<label>{escape(label)}<input value="{escape(value)}" disabled></label>'
+        if each["secret"]:
+            ending = draft.get("endings", {}).get(setting) or each["ending"]
+            hint = each["example"]
+            if ending:
+                hint = ending
+                if not draft and since:
+                    day = format_date(datetime.fromtimestamp(since, self.zone).date())
+                    hint = say("{ending}, stored on {day}", ending=ending, day=day)
+            return (
+                f'<label>{escape(label)}<input type="password" name="{name}" autocomplete="off" '
+                f'placeholder="{escape(hint)}"></label>'
+            )
+        value = draft.get("values", {}).get(setting, each["value"])
+        value = self.values.get(setting, value) if is_open else value
+        choices: Sequence[str] = draft.get("choices", {}).get(setting) or each["choices"]
+        if choices and len(choices) <= MAX_SELECT_VALUES:
+            listed = [*([] if value in choices else [value]), *choices]
+            options = "".join(
+                f'<option value="{escape(one)}"{" selected" if one == value else ""}>'
+                f"{escape(one or say('Choose…'))}</option>"
+                for one in listed
+            )
+            return f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
+        options = "".join(f'<option value="{escape(one)}">' for one in choices)
+        suggestions = f'<datalist id="list-{setting}">{options}</datalist>' if choices else ""
+        more = f' list="list-{setting}"' if choices else ""
+        more += f' autocomplete="off" placeholder="{escape(each["example"])}"'
+        entry = f'<input name="{name}" value="{escape(value)}"{more}>'
+        return f"<label>{escape(label)}{entry}</label>{suggestions}"
+
+    def _token_field(self) -> str:
+        if not self.asks_token:
+            return ""
+        label = say("Your sign-in link again (`ponte link` prints it)").replace("`", "")
+        return (
+            f'<label>{escape(label)}<input type="password" name="token" autocomplete="off"></label>'
+        )
+
+    def _button(self, do: str, words: str, style: str = "") -> str:
+        return f'<button name="do" value="{do}" class="{style}">{escape(words)}</button>'
+
+    def _form(self, anchor: str, body: str) -> str:
+        hidden = hidden_field("form", self.token)
+        return f'<form method="post" action="/admin/setup{anchor}">{hidden}{body}</form>'
+
+
+def render_findings(findings: Sequence[Json]) -> str:
+    """Return what a check found, a line each, with the addresses in it as links."""
+    lines = []
+    for each in findings:
+        words = _LINK.sub(
+            lambda match: f'<a href="{match[0]}" target="_blank" rel="noreferrer">{match[0]}</a>',
+            to_html(each["words"]),
+        )
+        state = escape(translate_word("ok" if each["state"] == "on" else each["state"]))
+        lines.append(f'<li><span class="state {each["state"]}">{state}</span> {words}</li>')
+    kind = "bad" if any(each["state"] == "failing" for each in findings) else "good"
+    return f'<ul class="notice {kind}" role="status">{"".join(lines)}</ul>'
+
+
+def render_servers(servers: Sequence[Json]) -> str:
+    """Return the model servers that were found."""
+    if not servers:
+        return notice("note", say("No model server answers at the usual ports of this machine."))
+    words = [f"{one['name']}: {one['address']}" for one in servers]
+    return notice("good", say("Found. The first address stands below."), *words)

@@ -1,0 +1,198 @@
+"""The routes of the set-up page: cards, *Check*, *Save* and the new start."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+from urllib.parse import parse_qs
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from adapters.web import http_io
+from adapters.web.admin import MAX_FORM_BYTES, AdminView
+from adapters.web.admin_lists import notice
+from adapters.web.errors import BadRequest, UnknownPath
+from adapters.web.http_io import RouteGroup, endpoint, visitor_of
+from adapters.web.setup.page import SetupView, render_findings, render_servers
+from adapters.web.sign_in import TokenAuthentication, Visitor, Visitors
+from core.base.errors import BadInput, NotAllowed, Refusal
+from core.base.i18n import say
+from core.integrations import Operator
+from core.people.rules import OWNER_ID
+
+FRESH_SECONDS = 300.0
+"""How long after the owner's token was given *Check*, *Save* and the new start need it no more."""
+NEEDS_TOKEN = frozenset(
+    {"check", "save", "remove", "undo", "apply", "sample"}
+    | {"grant-me", "grant-change", "grant-approve"}
+)
+RESTART_REFRESH_SECONDS = 1
+LINK_AGAIN_SENTENCE = (
+    "For safety, paste your sign-in link again, then press the button again. What you typed was "
+    "kept."
+)
+WRONG_LINK_SENTENCE = "This is not the owner's sign-in link. `ponte link` prints it."
+Form = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SetupRoutes(RouteGroup):
+    """The routes of the set-up page. Only the owner's own session opens them."""
+
+    visitors: Visitors
+    operator: Operator
+    _confirmed: dict[str, float] = field(default_factory=dict)
+    """When each session gave the owner's token again, in monotonic seconds."""
+
+    @property
+    def auth(self) -> TokenAuthentication:
+        """The authentication of the page."""
+        return cast("TokenAuthentication", self.visitors.auth)
+
+    @endpoint("GET", "/admin/setup", media=("text/html",))
+    async def show(self, request: Request) -> Response:
+        """Return the set-up page in HTML, for the owner's own session."""
+        visitor = visitor_of(request)
+        page = AdminView(self.visitors, self.operator, visitor, request.query_params)
+        if why := self._why_closed(request, visitor):
+            if visitor.person.id != OWNER_ID or not visitor.session:
+                raise NotAllowed(why)
+            return page.frame("setup", notice("note", say(why)))
+        card = str(request.query_params.get("card", ""))
+        return await self._draw(request, page, open_card=card)
+
+    @endpoint("POST", "/admin/setup", media=("text/html",))
+    async def act(self, request: Request) -> Response:
+        """Send a form of the set-up page."""
+        visitor = visitor_of(request)
+        if why := self._why_closed(request, visitor):
+            raise NotAllowed(why)
+        form = await self._read_form(request, visitor)
+        page = AdminView(self.visitors, self.operator, visitor, {})
+        card, do, draft = form.get("card", ""), form.get("do", ""), ""
+        try:
+            if do in ("check", "save"):
+                values = {
+                    name.removeprefix("value-"): value
+                    for name, value in form.items()
+                    if name.startswith("value-")
+                }
+                earlier = form.get("draft", "")
+                draft = await self._run(visitor, "draft", card=card, values=values, earlier=earlier)
+            if do in NEEDS_TOKEN and (fault := await self._confirm(request, visitor, form)):
+                raise BadInput("{fault}", fault=say(fault))
+            return await self._act(request, page, visitor, form, draft)
+        except BadInput as error:
+            result = notice("bad", *error.words().splitlines())
+            return await self._draw(request, page, 400, open_card=card, result=result, draft=draft)
+
+    async def _act(
+        self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
+    ) -> Response:
+        """Do what a form asks for and return the page. Raise BadInput, UnknownPath."""
+        card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
+        match do:
+            case "look":
+                servers = await self._run(visitor, "look")
+                values = {"openai_base_url": servers[0]["address"]} if servers else {}
+                result = render_servers(servers)
+                return await self._draw(request, page, open_card=card, result=result, values=values)
+            case "check":
+                await self._run(visitor, "check", draft=draft)
+                shown = await self._run(visitor, "show_draft", draft=draft)
+                result = render_findings(shown["findings"])
+                return await self._draw(request, page, open_card=card, result=result, draft=draft)
+            case "people":
+                found, result = [], ""
+                if "name" in form:
+                    name = form["name"]
+                    found = await self._run(visitor, "find_people", platform=card, name=name)
+                    result = "" if found else notice("note", say("No one with that name is known."))
+                return await self._draw(request, page, open_card=card, found=found, result=result)
+            case "claim":
+                await self._run(visitor, "claim", platform=card, id=id)
+                return await self._draw(request, page, open_card=card)
+            case "grant-me" | "grant-change" | "grant-approve":
+                right = do.removeprefix("grant-")
+                await self._run(visitor, "grant", platform=card, id=id, right=right)
+            case "sample":
+                await self._run(visitor, "share_sample")
+            case "save":
+                await self._run(visitor, "save", draft=draft)
+            case "remove":
+                await self._run(visitor, "remove", card=card)
+            case "undo":
+                await self.operator.run("setup undo", {}, visitor.person)
+            case "apply":
+                await self._run(visitor, "apply")
+                words = say(
+                    "Ponte is starting again with the new settings. This page comes back by itself."
+                )
+                body = notice("good", words)
+                return page.frame("setup", body, refresh_seconds=RESTART_REFRESH_SECONDS)
+            case _:
+                raise UnknownPath
+        return await self._draw(request, page)
+
+    async def _draw(
+        self, request: Request, page: AdminView, status: int = 200, draft: str = "", **more: Any
+    ) -> Response:
+        visitor = visitor_of(request)
+        view = SetupView(
+            self.auth.form_token(visitor),
+            ZoneInfo(self.visitors.time_zone),
+            asks_token=not await self._is_fresh(request, visitor),
+            **more,
+        )
+        if draft:
+            shown = await self._run(visitor, "show_draft", draft=draft)
+            view = replace(view, draft_id=draft, draft=shown)
+        setup = await self.operator.run("setup show", {}, visitor.person)
+        return page.frame("setup", view.render(setup), status)
+
+    async def _run(self, visitor: Visitor, step: str, **arguments: Any) -> Any:
+        step_arguments = {"step": step, "arguments": arguments}
+        return await self.operator.run("setup step", step_arguments, visitor.person)
+
+    def _why_closed(self, request: Request, visitor: Visitor) -> str:
+        gate = self.visitors.setup
+        return gate.why_closed(http_io.read_visit(request.scope), visitor) if gate else ""
+
+    async def _read_form(self, request: Request, visitor: Visitor) -> Form:
+        """Return the fields of a form of this visitor's session. Raise Refusal, TooLarge,
+        BadRequest."""
+        body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
+        try:
+            fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+        except ValueError:
+            raise BadRequest(why="it has too many fields") from None
+        form = {name: values[-1].strip() for name, values in fields.items()}
+        own = self.auth.form_token(visitor)
+        if not hmac.compare_digest(form.get("form", "").encode(), own.encode()):
+            raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
+        return form
+
+    async def _is_fresh(self, request: Request, visitor: Visitor) -> bool:
+        age = await self.auth.measure_session_age(http_io.read_visit(request.scope))
+        confirmed = self._confirmed.get(visitor.session)
+        since = time.monotonic() - confirmed if confirmed is not None else age
+        return min(age, since) <= FRESH_SECONDS
+
+    async def _confirm(self, request: Request, visitor: Visitor, form: Form) -> str:
+        """Return "" if the owner's token was given within the last minutes or with this form; else
+        a sentence to translate. Raise TooManyTries, NotStored."""
+        if token := form.get("token", ""):
+            if not await self.auth.is_owner_token(token, http_io.read_visit(request.scope)):
+                return WRONG_LINK_SENTENCE
+            now = time.monotonic()
+            for session, at in list(self._confirmed.items()):
+                if at < now - FRESH_SECONDS:
+                    del self._confirmed[session]
+            self._confirmed[visitor.session] = now
+            return ""
+        return "" if await self._is_fresh(request, visitor) else LINK_AGAIN_SENTENCE

@@ -1,0 +1,76 @@
+"""A new start in the same process: with other settings, and without a connection that is refused.
+
+The process keeps its id, so that systemd, a container and `make run` notice nothing. The page's
+listening socket is handed over: requests that arrive meanwhile wait in its queue. No other
+descriptor is inherited (PEP 446).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from adapters.web import LISTENER_VARIABLE
+from core.base.errors import SettingsError
+from core.base.i18n import say
+
+START_CHECK_SECONDS = 60.0
+"""A start reads two files and imports all integrations, which takes a second or two."""
+PROBE_FAILED = "Ponte could not be started with these settings."
+
+
+class Restart:
+    """Ends this process's Ponte and starts it anew. `environment` is that of the first start."""
+
+    def __init__(self) -> None:
+        self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
+        self._stop: asyncio.Event | None = None
+        self._hand_over: Callable[[], Awaitable[int]] | None = None
+        self._listener = os.environ.get(LISTENER_VARIABLE, "")
+        self.is_requested = False
+
+    def begin(self, stop: asyncio.Event, hand_over: Callable[[], Awaitable[int]]) -> None:
+        """Remember the event that ends the run, and the function that stops to accept connections
+        to the page and returns the descriptor of its socket."""
+        self._stop, self._hand_over = stop, hand_over
+
+    async def request(self) -> None:
+        """End the run as SIGTERM does. `serve` then starts the new one. From now on, connections
+        wait for it."""
+        if self._stop and self._hand_over and not self.is_requested:
+            self.is_requested = True
+            self._listener = str(await self._hand_over())
+            self._stop.set()
+
+    def execute(self) -> None:
+        """Replace this process by a new start."""
+        environment = dict(self._environment)
+        if self._listener:
+            os.set_inheritable(int(self._listener), True)
+            environment[LISTENER_VARIABLE] = self._listener
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, environment)  # noqa: S606 - the command itself
+
+    async def probe(self) -> None:
+        """Build the stored settings in a child process, which changes nothing. Raise SettingsError
+        with what is wrong."""
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bot.setup.probe",
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            output, _ = await asyncio.wait_for(child.communicate(), START_CHECK_SECONDS)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+            output = b""
+        if child.returncode:
+            words = output.decode(errors="replace").strip()
+            raise SettingsError("{words}", words=words or say(PROBE_FAILED))

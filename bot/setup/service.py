@@ -1,0 +1,404 @@
+"""Set-up from the page: shows the cards, checks what was typed, stores it and starts Ponte anew.
+
+What was typed stays in memory as a draft, so that nobody types a secret twice; the page gets only
+the draft's id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from bot.config.ponte_toml import LiveConfig
+from bot.home import Home, Start
+from bot.integrations import ADMINS
+from bot.settings import Settings, load, service_of
+from bot.setup.cards import CARDS, SetupCard, SetupField, SetupLink
+from bot.setup.restart import Restart
+from bot.setup.stored import StartTrial, StoredSettings, check_value
+from core.base.errors import BadInput, NotFound, SettingsError
+from core.base.http import HttpClient, HttpError, RequestOptions
+from core.base.i18n import say
+from core.base.text import fold_to_letters
+from core.chat.people import People
+from core.domain.messages import Person
+from core.domain.records import DoctorFinding
+from core.integrations import Integration, plain_value
+from core.people.rules import OWNER_ID
+
+if TYPE_CHECKING:
+    from bot.ponte import HealthBoard
+
+Json = Mapping[str, Any]
+DRAFT_SECONDS = 600.0
+MAX_DRAFTS = 20
+SHOWN_CHARACTERS, MIN_SECRET_TO_SHOW = 4, 16
+"""A secret is recognised by its last characters, unless it is so short that they would give it
+away."""
+LOCAL_SERVERS = (
+    ("Ollama", "http://127.0.0.1:11434/v1"),
+    ("LM Studio", "http://127.0.0.1:1234/v1"),
+    ("llama.cpp", "http://127.0.0.1:8080/v1"),
+    ("vLLM", "http://127.0.0.1:8000/v1"),
+)
+"""Model servers at their usual ports (their documents)."""
+LOOK_TIMEOUT_SECONDS = 2.0
+STORING_STEPS = frozenset({"save", "remove", "apply", "grant", "share_sample"})
+CHAT_CARDS = ("slack", "discord")
+MAX_FOUND_PEOPLE = 12
+SetupRight = Literal["me", "change", "approve"]
+"""What the page gives a person: the owner's own account, changes to data, or approvals too."""
+
+
+@dataclass(slots=True)
+class SetupDraft:
+    """The values that were typed on a card, by setting. It ends at `until` (monotonic seconds)."""
+
+    card: str
+    values: dict[str, str]
+    until: float
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    findings: Sequence[DoctorFinding] = ()
+
+
+class SetupService:
+    """The set-up of one Ponte. `restart` is None where it cannot start itself anew."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        live: LiveConfig,
+        home: Home,
+        people: People,
+        board: HealthBoard,
+        restart: Restart | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._live = live
+        self._home = home
+        self._people = people
+        self._audit = people.audit
+        self._board = board
+        self._restart = restart
+        self._clock = clock
+        self._stored = StoredSettings(home)
+        self._drafts: dict[str, SetupDraft] = {}
+
+    async def show(self) -> Json:
+        """Return the cards with what runs now, and what became of the newest settings."""
+        parts = {part.name: part for part in await self._board.health()}
+        stored, trial, since = self._stored.read(), self._stored.trial, self._stored.since
+        cards = []
+        for card in CARDS.values():
+            part = parts.get(card.name)
+            if card.name == "model" and self._board.is_demo:
+                part = replace(part, state="off") if part else None
+            face = next(one for one in self._settings.faces if one.name == card.name)
+            links = list(card.links)
+            if creation := await asyncio.to_thread(face.creation_link):
+                links.insert(0, SetupLink(creation, words="Create the app in {title}"))
+            cards.append(
+                {
+                    "name": card.name,
+                    "title": card.title,
+                    "purpose": say(card.purpose),
+                    "needs": say(card.needs),
+                    "links": {say(one.words, title=card.title): one.url for one in links},
+                    "state": part.state if part else "off",
+                    "words": part.words if part else "",
+                    "locked": self._why_locked(card),
+                    "fields": [self._show_field(each, stored) for each in card.fields],
+                    "stored": any(each.setting.upper() in stored for each in card.fields),
+                }
+            )
+        return {
+            "cards": cards,
+            "trial": {"state": trial.state, "words": _describe_trial(trial)} if trial else None,
+            "since": since.timestamp() if since else None,
+            "can_apply": self._restart is not None,
+            "people": await self._show_people(stored),
+        }
+
+    async def run(self, step: str, arguments: Json, actor: Person) -> Any:
+        """Return what the method `step` returns. Those that store something get the `actor`."""
+        more = {"actor": actor} if step in STORING_STEPS else {}
+        return await getattr(self, step)(**arguments, **more)
+
+    async def draft(self, card: str, values: Mapping[str, str], earlier: str = "") -> str:
+        """Keep what was typed and return its id. A secret that was not typed is the one of the
+        earlier draft, or the stored one. Raise BadInput, NotFound.
+
+        Whoever changes the address of a service types its secrets again, so that none of them is
+        sent to an address that its owner has not seen.
+        """
+        own = self._find_card(card)
+        if why := self._why_locked(own):
+            raise BadInput("{why}", why=why)
+        kept = self._kept_values(own, earlier)
+        typed = {
+            each.setting: check_value(each.setting.upper(), values.get(each.setting, ""))
+            for each in own.fields
+        }
+        service = service_of(card)
+        hidden = [each for each in own.fields if each.is_secret]
+        shown = [each for each in own.fields if each.setting in service and not each.is_secret]
+        if any(typed[each.setting] != kept.get(each.setting, "") for each in shown):
+            for each in hidden:
+                if kept.get(each.setting) and not typed[each.setting]:
+                    raise BadInput(
+                        "Type “{label}” again, because “{changed}” has changed.",
+                        label=say(each.words),
+                        changed=say(shown[0].words),
+                    )
+            kept = {}
+        for each in hidden:
+            typed[each.setting] = typed[each.setting] or kept.get(each.setting, "")
+        now = self._clock()
+        self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
+        while len(self._drafts) >= MAX_DRAFTS:
+            self._drafts.pop(next(iter(self._drafts)))
+        id = secrets.token_urlsafe(12)
+        before = self._drafts.get(earlier)
+        choices = before.choices if before and before.card == card else {}
+        self._drafts[id] = SetupDraft(card, typed, now + DRAFT_SECONDS, choices)
+        return id
+
+    async def show_draft(self, draft: str) -> Json:
+        """Return a draft without its secrets. Raise NotFound."""
+        own = self._find_draft(draft)
+        fields = CARDS[own.card].fields
+        return {
+            "card": own.card,
+            "values": {f.setting: own.values[f.setting] for f in fields if not f.is_secret},
+            "endings": {f.setting: _ending(own.values[f.setting]) for f in fields if f.is_secret},
+            "choices": own.choices,
+            "findings": [asdict(each) for each in own.findings],
+        }
+
+    async def check(self, draft: str) -> None:
+        """Check a draft against the live service; `show_draft` then has the findings. Raise
+        BadInput, NotFound."""
+        from bot.doctor.checks import check_integration
+
+        own = self._find_draft(draft)
+        settings = self._load(own)
+        face: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
+        part = face.summary(settings, settings)
+        if part and part.state != "on":
+            own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
+            return
+        start = Start(settings, self._live.current, self._home)
+        own.findings, own.choices = await check_integration(start, own.card)
+
+    async def save(self, draft: str, actor: Person) -> None:
+        """Store a draft. It takes effect with `apply` or the next start. Raise BadInput, NotFound,
+        HomeUnusable."""
+        own = self._find_draft(draft)
+        self._load(own)
+        await self._write(self._merge(own.card, own.values), actor)
+        self._drafts.pop(draft, None)
+
+    async def remove(self, card: str, actor: Person) -> None:
+        """Remove what is stored for a card. Raise NotFound, HomeUnusable."""
+        self._find_card(card)
+        await self._write(self._merge(card, {}), actor)
+
+    async def undo(self, actor: Person) -> Sequence[str]:
+        """Take the settings before the present ones, with the next start. Return the names that
+        change. Raise HomeUnusable."""
+        if not (names := self._stored.undo()):
+            return ()
+        await self._audit.write_note("setup-undone", actor, settings=", ".join(names))
+        return names
+
+    async def apply(self, actor: Person) -> None:
+        """Start Ponte anew with the stored settings. Raise BadInput if they do not lead to a start;
+        then nothing changes."""
+        if self._restart is None:
+            raise BadInput("Only `ponte run` can start itself anew. Start Ponte again by hand.")
+        try:
+            await self._restart.probe()
+        except SettingsError as error:
+            raise BadInput("{words}", words=error.words()) from None
+        await self._audit.write_note("setup-applied", actor)
+        await self._restart.request()
+
+    async def find_people(self, platform: str, name: str) -> Sequence[Json]:
+        """Return the members of a chat platform whose name contains `name`: `id` and `name`. Only
+        people whom the platform has reported, or who have written to Ponte, are known."""
+        people, wanted = await self._people.directory.list_people(platform), fold_to_letters(name)
+        found = [
+            {"id": id, "name": title}
+            for id, title in sorted(people.items(), key=lambda one: one[1].casefold())
+            if wanted in fold_to_letters(title)
+        ]
+        return found[:MAX_FOUND_PEOPLE]
+
+    async def claim(self, platform: str, id: str) -> None:
+        """Begin a claim that the owner is this person of a chat platform. `show` then has the word
+        that the person sends. Raise NotFound."""
+        await self._find_person(platform, id)
+        self._people.claims.begin(platform, id)
+
+    async def grant(self, platform: str, id: str, right: SetupRight, actor: Person) -> None:
+        """Store that a person may change data, or approve changes as well. The owner's own account
+        (`me`) is proven first. Raise BadInput, NotFound, HomeUnusable."""
+        await self._find_person(platform, id)
+        claim = self._people.claims.find(platform)
+        if right == "me" and not (claim and claim.is_proven and claim.person == f"{platform}:{id}"):
+            raise BadInput("Send the word to Ponte first, from your own account.")
+        values, names = self._stored.read(), ["ponte_allow"]
+        if right != "change":
+            names.append("ponte_admins")
+        for name in names:
+            if why := self._why_set_elsewhere(name):
+                raise BadInput("{why}", why=why)
+            listed = {*getattr(self._settings, name), *values.get(name.upper(), "").split(",")}
+            if name == "ponte_admins":  # the page's own owner never loses the right
+                listed = {one.removesuffix(f":{OWNER_ID}") for one in listed} | ADMINS
+            values[name.upper()] = ",".join(sorted({*listed, f"{platform}:{id}"} - {""}))
+        await self._write(values, actor)
+
+    async def share_sample(self, actor: Person) -> None:
+        """Store that the sample tables are for other people, too. Raise BadInput, HomeUnusable."""
+        if why := self._why_set_elsewhere("ponte_sample"):
+            raise BadInput("{why}", why=why)
+        await self._write({**self._stored.read(), "PONTE_SAMPLE": "on"}, actor)
+
+    async def _find_person(self, platform: str, id: str) -> None:
+        if id not in await self._people.directory.list_people(platform):
+            raise NotFound(what=f"{platform}:{id}"[:60])
+
+    async def _show_people(self, stored: Mapping[str, str]) -> Json:
+        """Return who may change data and who approves, by the newest settings, and open claims."""
+        names = {
+            f"{platform}:{id}": f"{name} ({platform}:{id})"
+            for platform in CHAT_CARDS
+            for id, name in (await self._people.directory.list_people(platform)).items()
+        }
+        shown: dict[str, Any] = {}
+        for setting in ("ponte_allow", "ponte_admins"):
+            text = stored.get(setting.upper(), "")
+            keys = sorted(text.split(",") if text else getattr(self._settings, setting))
+            shown[setting] = [names.get(key, key) for key in keys]
+        claims = {}
+        for platform in CHAT_CARDS:
+            if claim := self._people.claims.find(platform):
+                id = claim.person.partition(":")[2]
+                claims[platform] = {
+                    "id": id,
+                    "name": names.get(claim.person, id),
+                    "word": claim.word,
+                    "is_proven": claim.is_proven,
+                }
+        locked = map(self._why_set_elsewhere, ("ponte_allow", "ponte_admins"))
+        return {
+            **shown,
+            "claims": claims,
+            "has_sample": not self._settings.nocodb_url,
+            "sample": stored.get("PONTE_SAMPLE") or self._settings.ponte_sample or "",
+            "locked": next(filter(None, locked), ""),
+        }
+
+    async def look(self) -> Sequence[Json]:
+        """Return the model servers that answer at the usual ports of this machine."""
+        own, found = f":{self._settings.ponte_web_port}/", []
+        async with HttpClient() as http:
+            for name, url in LOCAL_SERVERS:
+                if own in url:
+                    continue
+                try:
+                    options = RequestOptions(timeout=LOOK_TIMEOUT_SECONDS)
+                    await http.get_json(f"{url}/models", **options)
+                except (HttpError, OSError):
+                    continue
+                found.append({"name": name, "address": url})
+        return found
+
+    async def _write(self, values: Mapping[str, str], actor: Person) -> None:
+        before = self._stored.read()
+        self._stored.write(values)
+        names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
+        await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
+
+    def _load(self, draft: SetupDraft) -> Settings:
+        try:
+            return load(self._settings.faces, self._merge(draft.card, draft.values))
+        except SettingsError as error:
+            raise BadInput("{words}", words=error.words()) from None
+
+    def _merge(self, card: str, values: Mapping[str, str]) -> dict[str, str]:
+        """Return all stored settings with these of one card."""
+        own = {each.setting.upper() for each in CARDS[card].fields}
+        others = {k: v for k, v in self._stored.read().items() if k not in own}
+        return others | {name.upper(): value for name, value in values.items() if value}
+
+    def _kept_values(self, card: SetupCard, earlier: str) -> Mapping[str, str]:
+        draft = self._drafts.get(earlier)
+        if draft and draft.card == card.name and draft.until > self._clock():
+            return draft.values
+        return {name.lower(): value for name, value in self._stored.read().items()}
+
+    def _show_field(self, field: SetupField, stored: Mapping[str, str]) -> Json:
+        source = self._settings.source(field.setting)
+        elsewhere = source in ("environment", "file")
+        value = stored.get(field.setting.upper(), "")
+        default = type(self._settings).model_fields[field.setting].default
+        if elsewhere and not field.is_secret:
+            value = plain_value(getattr(self._settings, field.setting))
+        return {
+            "name": field.setting,
+            "label": say(field.words),
+            "secret": field.is_secret,
+            "value": "" if field.is_secret else value,
+            "ending": _ending(value) if field.is_secret else "",
+            "choices": list(field.choices),
+            "example": field.example or (default if isinstance(default, str) else ""),
+            "source": source if elsewhere else "",
+        }
+
+    def _why_locked(self, card: SetupCard) -> str:
+        """Return why a card can only be read; "" if it can be changed."""
+        names = sorted(service_of(card.name, self._settings.faces))
+        return next(filter(None, map(self._why_set_elsewhere, names)), "")
+
+    def _why_set_elsewhere(self, name: str) -> str:
+        """Return where a setting comes from if that is not this page; else ""."""
+        match self._settings.source(name):
+            case "environment":
+                words = "{name} is set in the environment. Change it there."
+                return say(words, name=name.upper())
+            case "file":
+                return say("{name} is set in .env. Change it there.", name=name.upper())
+        return ""
+
+    def _find_card(self, name: str) -> SetupCard:
+        if name not in CARDS:
+            raise NotFound(what="card")
+        return CARDS[name]
+
+    def _find_draft(self, id: str) -> SetupDraft:
+        draft = self._drafts.get(id)
+        if draft is None or draft.until <= self._clock():
+            raise BadInput("What you typed was kept for ten minutes. Type it again.")
+        return draft
+
+
+def _describe_trial(trial: StartTrial) -> str:
+    """Return what became of the newest settings, which are not in force."""
+    names = ", ".join(trial.names)
+    if trial.state == "failed":
+        words = "Ponte did not start with {names} ({why}). The settings before are in force again."
+        return say(words, names=names, why=trial.why)
+    return say("{names} are stored. They take effect when Ponte starts again.", names=names)
+
+
+def _ending(secret: str) -> str:
+    if not secret:
+        return ""
+    return f"…{secret[-SHOWN_CHARACTERS:]}" if len(secret) >= MIN_SECRET_TO_SHOW else "…"

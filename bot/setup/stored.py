@@ -1,0 +1,169 @@
+"""The file `settings.env` of the data folder: written whole, and tried before it is trusted.
+
+`settings.env.last` has the settings before the present ones. `settings.env.trial` exists from a
+save until a start with the new settings has served the page; a start that fails or dies in between
+leaves it, and then the next one takes the last settings.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from dotenv.parser import parse_stream
+
+from bot.home import LOCK_FILE, Home
+from bot.settings import STORED_FILE
+from bot.setup.cards import SETUP_NAMES
+from core.base.errors import BadInput
+
+LAST_FILE = f"{STORED_FILE}.last"
+TRIAL_FILE = f"{STORED_FILE}.trial"
+HEADER = (
+    "# Written by Ponte's set-up page. Change it there; .env and the environment have priority.\n"
+)
+MAX_SETTING_CHARACTERS = 4_000
+DIED_REASON = "Ponte ended while it was starting with them"
+
+
+@dataclass(frozen=True, slots=True)
+class StartTrial:
+    """The state of the newest settings.
+
+    `saved`: they wait for the next start. `starting`: a start with them has begun. `failed`: it
+    did not work for the reason `why`, and the settings before them are in force again.
+    """
+
+    state: Literal["saved", "starting", "failed"]
+    why: str = ""
+    names: tuple[str, ...] = ()
+    """The settings that they changed."""
+
+
+class StoredSettings:
+    """The settings of the set-up page in a data folder. Methods raise HomeUnusable."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def read(self) -> dict[str, str]:
+        """Return the stored settings: names in capitals, and values."""
+        return _parse(self._read(STORED_FILE))
+
+    @property
+    def since(self) -> datetime | None:
+        """The time of the last change; None if nothing is stored."""
+        with suppress(FileNotFoundError):
+            return datetime.fromtimestamp((self._home.path / STORED_FILE).stat().st_mtime, UTC)
+        return None
+
+    @property
+    def trial(self) -> StartTrial | None:
+        """Return what became of the newest settings; None if they are in force."""
+        text = self._read(TRIAL_FILE)
+        if not text:
+            return None
+        values = json.loads(text)
+        return StartTrial(values["state"], values["why"], tuple(values["names"]))
+
+    def write(self, values: Mapping[str, str]) -> None:
+        """Store these settings in place of the earlier ones. Raise BadInput for a name or a value
+        that cannot stand in the file; then nothing is changed."""
+        before, trial = self.read(), self.trial
+        text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
+        if _parse(text) != values:
+            raise BadInput("These values cannot be stored. Remove unusual characters.")
+        names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
+        if trial is None or trial.state == "failed":  # what runs now is good
+            self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
+        elif trial.state == "saved":
+            names = sorted({*names, *trial.names})
+        self._set_trial(StartTrial("saved", names=tuple(names)))
+        self._home.write_secret(STORED_FILE, text.encode())
+
+    def undo(self) -> tuple[str, ...]:
+        """Take the settings before the present ones. Return the names that change."""
+        before, last = self.read(), _parse(self._read(LAST_FILE))
+        names = tuple(sorted(k for k in before.keys() | last if before.get(k) != last.get(k)))
+        if names:
+            self.write(last)
+        return names
+
+    def begin_trial(self) -> bool:
+        """Return whether this start tries new settings. If the last start with them did not come to
+        its end, the settings before them are taken first.
+
+        The caller begins to serve this home. If a process holds it, nothing is done.
+        """
+        if self.trial is None or not self._is_free():
+            return False
+        if self.trial.state == "starting":
+            self.fail(DIED_REASON)
+        if self.trial.state == "failed":
+            return False
+        self._set_trial(StartTrial("starting", names=self.trial.names))
+        return True
+
+    def confirm(self) -> None:
+        """Keep the settings with which the page now serves."""
+        (self._home.path / TRIAL_FILE).unlink(missing_ok=True)
+
+    def postpone(self) -> None:
+        """Try the settings with the next start: this one was ended by somebody."""
+        if self.trial and self.trial.state == "starting":
+            self._set_trial(StartTrial("saved", names=self.trial.names))
+
+    def fail(self, why: str) -> None:
+        """Take the last settings, because a start with the new ones failed for this reason."""
+        names = self.trial.names if self.trial else ()
+        self._home.write_secret(STORED_FILE, self._read(LAST_FILE).encode())
+        self._set_trial(StartTrial("failed", why, names))
+
+    def _set_trial(self, trial: StartTrial) -> None:
+        values = {"state": trial.state, "why": trial.why, "names": trial.names}
+        self._home.write_secret(TRIAL_FILE, json.dumps(values).encode())
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self._home.path / name).read_text("utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def _is_free(self) -> bool:
+        """Return whether no process holds the home now."""
+        with suppress(FileNotFoundError), (self._home.path / LOCK_FILE).open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+
+def check_value(name: str, value: str) -> str:
+    """Return a typed value without spaces around it. Raise BadInput with what to do."""
+    value = value.strip()
+    if name.lower() not in SETUP_NAMES:
+        raise BadInput("{name} cannot be set here. Set it in .env.", name=name[:60])
+    if not value.isprintable():
+        raise BadInput("Remove the line break or control character from {name}.", name=name)
+    if value.startswith("@"):
+        raise BadInput("{name} cannot start with @ here. Set it in .env.", name=name)
+    if len(value) > MAX_SETTING_CHARACTERS:
+        raise BadInput("Enter a shorter value for {name}.", name=name)
+    return value
+
+
+def _line(name: str, value: str) -> str:
+    value = check_value(name, value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name.upper()}='{value}'\n"
+
+
+def _parse(text: str) -> dict[str, str]:
+    bindings = parse_stream(io.StringIO(text))
+    return {one.key: one.value or "" for one in bindings if one.key and not one.error}

@@ -1,0 +1,54 @@
+"""Proofs that the owner of the page is a certain person of a chat platform."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.domain.messages import Person
+
+CLAIM_SECONDS = 600.0
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+@dataclass(slots=True)
+class IdentityClaim:
+    """A claim to be `person` (`platform:id`). It is proven when that person sends `word` to Ponte.
+    It ends at `until` (monotonic seconds)."""
+
+    person: str
+    word: str
+    until: float
+    is_proven: bool = False
+
+
+class IdentityClaims:
+    """The claims of the owner, one for each platform, in the memory of this process: a new start
+    ends them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._claims: dict[str, IdentityClaim] = {}
+
+    def begin(self, platform: str, id: str) -> IdentityClaim:
+        """Return a new claim, which replaces the earlier one of that platform."""
+        letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
+        word = f"{letters[:4]}-{letters[4:]}"
+        claim = IdentityClaim(f"{platform}:{id}", word, self._clock() + CLAIM_SECONDS)
+        self._claims[platform] = claim
+        return claim
+
+    def find(self, platform: str) -> IdentityClaim | None:
+        """Return the claim of that platform; None if there is none or it has ended."""
+        claim = self._claims.get(platform)
+        return claim if claim and claim.until > self._clock() else None
+
+    def prove(self, person: Person, word: str) -> bool:
+        """Return whether the word proves an open claim to be this person. It counts once."""
+        claim = self.find(person.platform)
+        if claim is None or claim.is_proven or claim.person != f"{person.platform}:{person.id}":
+            return False
+        claim.is_proven = secrets.compare_digest(claim.word.encode(), word.lower().encode())
+        return claim.is_proven

@@ -1,0 +1,254 @@
+"""The set-up page: who may use it, what it asks for, and what it never shows."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from adapters.web import WebSettings
+from adapters.web.setup import routes
+from adapters.web.setup.gate import FORWARDING_HEADERS, SetupGate
+from adapters.web.sign_in import Visit, Visitor
+from bot.settings import Settings
+from core.domain.messages import Person
+from tests.fakes.nocodb import filled
+from tests.web.test_admin import Desk, open_desk
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+OWNER = Visitor(Person("web", "owner"), session="s")
+OTHER_ADDRESS = "http://127.0.0.1:1"
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path_factory.mktemp("setup") / "home") as desk:
+        yield desk
+
+
+async def send(desk: Desk, do: str, who: str = "owner", **fields: str) -> httpx.Response:
+    form = {"form": await desk.form("owner", "setup"), "do": do, **fields}
+    return await desk[who].post("/admin/setup", data=form)
+
+
+def draft_of(page: httpx.Response, card: str) -> str:
+    own = page.text.partition(f'id="{card}"')[2].partition("</details>")[0]
+    match = re.search(r'name="draft" value="([^"]*)"', own)
+    assert match is not None
+    return match[1]
+
+
+def notices(page: httpx.Response) -> str:
+    found = re.findall(r'<(?:p|ul) class="notice.*?</(?:p|ul)>', page.text, re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]+>", " ", " ".join(found)))
+
+
+def nocodb(desk: Desk, token: str = filled.EDITOR) -> dict[str, str]:
+    return {
+        "card": "nocodb",
+        "value-nocodb_url": desk.team.nocodb.origin,
+        "value-nocodb_token": token,
+    }
+
+
+async def test_only_the_owners_own_session_opens_it(desk: Desk) -> None:
+    expected = {
+        "owner": 200,
+        "ana": 403,
+        "bob": 403,
+        "program": 403,
+        "stranger": 401,
+        "socket": 404,
+    }
+    for name, status in expected.items():
+        page = await desk[name].get("/admin/setup")
+        assert page.status_code == status, name
+        if status == 200:
+            assert "<script" not in page.text
+            assert "style=" not in page.text
+            assert page.headers["content-security-policy"].startswith("default-src 'none'")
+            continue
+        assert "SLACK_BOT_TOKEN" not in page.text, name
+        for do in ("check", "save", "apply", "look", "people", "claim", "grant-me", "undo"):
+            assert (await send(desk, do, name)).status_code == status, (name, do)
+    token = {"Authorization": f"Bearer {desk.tokens['owner']}"}
+    assert (await desk["stranger"].get("/admin/setup", headers=token)).status_code == 403
+    assert "/admin/setup" in (await desk["owner"].get("/admin")).text
+    assert "/admin/setup" not in (await desk["ana"].get("/admin")).text
+    assert not (desk.team.home / "settings.env").exists()
+
+
+async def test_a_form_of_another_site_or_session_does_nothing(desk: Desk) -> None:
+    for form in ("", "x", "é", await desk.form("ana", "config")):
+        page = await desk["owner"].post(
+            "/admin/setup", data={"form": form, "do": "save", **nocodb(desk)}
+        )
+        assert page.status_code == 403, form
+    data = {"form": await desk.form("owner", "setup"), "do": "save", **nocodb(desk)}
+    page = await desk["owner"].post(
+        "/admin/setup", data=data, headers={"Origin": "https://evil.example"}
+    )
+    assert page.status_code == 403
+    assert not (desk.team.home / "settings.env").exists()
+
+
+@pytest.mark.parametrize("header", FORWARDING_HEADERS)
+async def test_through_a_proxy_it_is_closed(desk: Desk, header: str) -> None:
+    page = await desk["owner"].get("/admin/setup", headers={header: "203.0.113.7"})
+    assert "through a proxy" in page.text
+    assert "<form" not in page.text
+    data = {"form": await desk.form("owner", "setup"), "do": "look", "card": "model"}
+    page = await desk["owner"].post("/admin/setup", data=data, headers={header: "x"})
+    assert page.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "reason"),
+    [
+        ({}, "127.0.0.1:8080", ""),
+        ({}, "localhost", ""),
+        ({}, "[::1]:8080", ""),
+        ({}, "ponte.example.com", "through a proxy"),
+        ({}, "", "through a proxy"),
+        ({"ponte_setup": "on"}, "localhost", ""),
+        ({"ponte_setup": "off"}, "localhost", "PONTE_SETUP is off"),
+        ({"database_url": "postgresql://db/ponte"}, "localhost", "DATABASE_URL"),
+        (
+            {"database_url": "postgresql://db/ponte", "ponte_setup": "on"},
+            "localhost",
+            "DATABASE_URL",
+        ),
+        ({"ponte_web_host": "0.0.0.0"}, "localhost", "Others can open"),
+        ({"ponte_web_host": "0.0.0.0", "ponte_setup": "on"}, "localhost", "https"),
+        ({"ponte_web_url": "https://ponte.example.com"}, "ponte.example.com", "Others can open"),
+        (
+            {"ponte_web_url": "http://ponte.example.com", "ponte_setup": "on"},
+            "ponte.example.com",
+            "https",
+        ),
+        (
+            {"ponte_web_url": "https://ponte.example.com", "ponte_setup": "on"},
+            "ponte.example.com",
+            "",
+        ),
+    ],
+)
+async def test_it_is_offered_only_where_nobody_else_can_open_it(
+    settings: dict[str, str], host: str, reason: str
+) -> None:
+    own = Settings.model_validate({"ponte_web_token": "a-token-of-enough-letters", **settings})
+    assert isinstance(own, WebSettings)
+    visit = Visit("/admin/setup", {"host": host}, "127.0.0.1")
+    why = SetupGate.from_settings(own, own).why_closed(visit, OWNER)
+    assert (reason in why) if reason else not why, why
+
+
+async def test_a_request_from_another_machine_is_refused() -> None:
+    own = Settings()
+    visit = Visit("/admin/setup", {"host": "localhost"}, "192.0.2.1")
+    assert "through a proxy" in SetupGate.from_settings(own, own).why_closed(visit, OWNER)
+
+
+async def test_a_service_is_checked_before_anything_is_stored(desk: Desk) -> None:
+    page = await send(desk, "check", **nocodb(desk, "a-wrong-token"))
+    assert "failing" in notices(page)
+    page = await send(desk, "check", **nocodb(desk))
+    assert "NocoDB responds" in notices(page), notices(page)
+    assert filled.EDITOR not in page.text
+    assert not (desk.team.home / "settings.env").exists()
+    # The bases are listed to choose from, and the token need not be typed again.
+    bases = [base.title for base in desk.team.nocodb.world.bases.values()]
+    assert all(f'<option value="{html.escape(title)}"' in page.text for title in bases[:1])
+    fields = nocodb(desk, "") | {"draft": draft_of(page, "nocodb")}
+    page = await send(desk, "save", **fields, **{"value-nocodb_base_id": bases[0]})
+    assert page.status_code == 200
+    assert "NOCODB_TOKEN, NOCODB_URL" in page.text
+    stored = (desk.team.home / "settings.env").read_text()
+    assert f"NOCODB_TOKEN='{filled.EDITOR}'" in stored
+    assert filled.EDITOR not in (await desk["owner"].get("/admin/setup?card=nocodb")).text
+    lines = (await desk.act("audit"))["lines"]
+    (saved,) = [line for line in lines if line["event"] == "setup-saved"]
+    assert saved["settings"] == "NOCODB_BASE_ID, NOCODB_TOKEN, NOCODB_URL"
+    assert filled.EDITOR not in str(lines)
+    assert (await send(desk, "undo")).status_code == 200
+    assert "NOCODB" not in (desk.team.home / "settings.env").read_text()
+
+
+async def test_who_changes_the_address_types_the_secret_again(desk: Desk) -> None:
+    page = await send(desk, "check", **nocodb(desk))
+    draft = draft_of(page, "nocodb")
+    for do in ("check", "save"):
+        fields = {"card": "nocodb", "draft": draft, "value-nocodb_url": OTHER_ADDRESS}
+        page = await send(desk, do, **fields)
+        assert page.status_code == 400
+        assert "Type “Token” again, because “Address” has changed." in notices(page)
+    await send(desk, "save", **nocodb(desk, ""), draft=draft)
+    page = await send(desk, "check", card="nocodb", **{"value-nocodb_url": OTHER_ADDRESS})
+    assert "again, because" in notices(page), "nor may the stored secret go there"
+    await send(desk, "undo")
+
+
+async def test_the_owners_token_is_needed_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "FRESH_SECONDS", -1.0)
+    page = await desk["owner"].get("/admin/setup?card=nocodb")
+    assert 'name="token"' in page.text
+    page = await send(desk, "check", **nocodb(desk))
+    assert page.status_code == 400
+    assert "NocoDB responds" not in page.text
+    assert "What you typed was kept." in notices(page)
+    draft = draft_of(page, "nocodb")
+    for token in ("wrong", desk.tokens["ana"], "#token="):
+        page = await send(desk, "check", **nocodb(desk, ""), draft=draft, token=token)
+        assert page.status_code == 400, token
+        assert "not the owner's sign-in link" in notices(page)
+    link = f"{desk.address}/#token={desk.tokens['owner']}"
+    page = await send(desk, "check", **nocodb(desk, ""), draft=draft, token=link)
+    assert "NocoDB responds" in notices(page), "what was typed was kept"
+    assert desk.tokens["owner"] not in page.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"card": "nothing"}, "Not found: card"),
+        ({"card": "slack", "value-slack_bot_token": "xapp-1"}, "this is an app token"),
+        ({"card": "nocodb", "value-nocodb_url": "not an address"}, "NOCODB_URL"),
+        ({"card": "nocodb", "value-nocodb_token": "@/etc/passwd"}, "cannot start with @"),
+        ({"card": "model", "value-ponte_model": "a\nDATABASE_URL=x"}, "line break"),
+        ({"card": "code", "value-ponte_code": "anywhere"}, "PONTE_CODE"),
+    ],
+)
+async def test_wrong_values_are_refused_with_what_to_do(
+    desk: Desk, fields: dict[str, str], words: str
+) -> None:
+    page = await send(desk, "save", **fields)
+    assert page.status_code in (400, 404)
+    assert words in notices(page), notices(page)
+
+
+async def test_without_ponte_run_nothing_is_started_anew(desk: Desk) -> None:
+    page = await send(desk, "apply")
+    assert page.status_code == 400
+    assert "can start itself anew" in notices(page)
+
+
+async def test_what_stands_in_env_is_only_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLACK_API_URL", "https://slack.example/api/")
+    monkeypatch.setenv("PONTE_MODEL", "my-model")
+    async with open_desk(tmp_path / "home") as desk:
+        page = await desk["owner"].get("/admin/setup?card=slack")
+        assert "SLACK_API_URL is set in the environment. Change it there." in page.text
+        assert 'name="value-slack_bot_token"' not in page.text
+        assert 'name="value-ponte_model"' not in page.text
+        answer = await send(desk, "save", card="slack", **{"value-slack_bot_token": "xoxb-1"})
+        assert answer.status_code == 400
+        assert not (tmp_path / "home/settings.env").exists()
