@@ -150,13 +150,23 @@ class FileThreadMap(SqlThreadMap):
     async def _move_old_records(self) -> int:
         """Move some records that Ponte 0.1.0 kept in the file into the rows of their threads.
         Return how many. Raises NotStored."""
-        old = f"SELECT key, value FROM threads WHERE value LIKE '{{%' LIMIT {ROWS_PER_TRANSACTION}"  # noqa: S608
+        # As bytes, since a damaged value may be no UTF-8.
+        old = (
+            "SELECT key, CAST(value AS BLOB) FROM threads WHERE value LIKE '{%'"  # noqa: S608
+            f" LIMIT {ROWS_PER_TRANSACTION}"
+        )
         rows = await self._run_in_thread(lambda: list(self._map.conn.select(old)))
-        ids = {key: json.loads(record)["id"] for key, record in rows}
+        ids = dict.fromkeys((key for key, _ in rows), "")
+        values = list[tuple[str, str]]()
+        for key, record in rows:
+            try:
+                ids[key] = decode_json(Thread, record).id
+                values.append((record.decode(), ids[key]))
+            except ValueError:
+                log.warning("replaced a damaged record of a thread", conversation=key)
         if rows:
             # A start that was killed may have moved the record, and a turn may have changed it.
             sql = "UPDATE threads SET record = ? WHERE id = ? AND record = ''"
-            values = [(record, ids[key]) for key, record in rows]
             await self._database.write(lambda c: c.executemany(sql, values))
             await self._run_in_thread(lambda: self._map.update(ids))
         return len(rows)

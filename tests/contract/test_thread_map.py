@@ -365,3 +365,36 @@ async def test_a_thread_that_the_map_has_is_not_written_again(
     record = await threads.get(FULL.conversation)
     assert record is not None
     assert record.remote_upto == 8
+
+
+DAMAGED: dict[str, str | bytes] = {
+    "web:cut": encode_json(FULL)[:40],
+    "web:no id": '{"conversation": "web:no id"}',
+    "web:number": '{"conversation": "web:number", "id": 7}',
+    "web:list": '{"conversation": "web:list", "id": "t4", "participants": 7}',
+    "web:bytes": b'{"conversation": "web:\xff',
+    "web:twice": "{{}",
+}
+
+
+async def test_a_damaged_record_is_named_in_the_log_and_stops_no_start(tmp_path: Path) -> None:
+    """The others move, and the thread of the conversation stays what it was."""
+    await make_old_home(tmp_path)
+    turn_of = Thread("web:cut", "t8")
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", OLD)
+    await add_thread(Embedded(tmp_path, database), turn_of)
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "threads.db")) as connection, connection:
+        rows = "REPLACE INTO threads (key, value) VALUES (?, CAST(? AS TEXT))"
+        connection.executemany(rows, DAMAGED.items())
+    with capture_logs() as logs:
+        assert await read_records(tmp_path) == OLD_RECORDS
+    event = "replaced a damaged record of a thread"
+    lines = [entry["conversation"] for entry in logs if entry["event"] == event]
+    assert sorted(lines) == sorted(DAMAGED)
+    stores = await Stores.open_in_home(tmp_path)
+    for conversation in DAMAGED:
+        assert await stores.threads.get(conversation) is None
+    await stores.threads.put(turn_of)
+    assert await stores.threads.get("web:cut") == turn_of
+    await stores.close()

@@ -1,7 +1,7 @@
 // The message box: text, files by button, drop and paste, sending, and sending again.
 
 import { began } from "./conversations.js";
-import { $, isComposing, make, notice, randomKey, scrollPage, stick } from "./element.js";
+import { $, againButton, isComposing, make, notice, randomKey, scrollPage } from "./element.js";
 import * as log from "./log.js";
 import { post, request } from "./server.js";
 import { locale, say } from "./words.js";
@@ -9,14 +9,17 @@ import { locale, say } from "./words.js";
 const MAX_FILE_BYTES = 20 * 1024 * 1024;
 const MAX_UPLOAD_BYTES = 100 * 1024 * 1024; // of all files of a message
 const MAX_FILES = 10;
-const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is sent once more
+const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is sent once more, the last from then on
 const boxes = new Map(); // conversation → what waits in its box besides the text: the next three
 let conversation = "";
 let files = []; // those of the message that is edited have an address
 let replaces = ""; // the turn that what is written is to stand for
 let aside = { text: "", files: [] }; // what was in the box before that turn's text came into it
+const PASSING = [0, 502, 503, 504]; // statuses of a server that is away
 let early = false; // sent before it was known where to
-const refused = new Map(); // event key → a message that was not sent, and why
+const queue = (act) => import("./queue.js").then(act, () => {}); // they outlive the page
+const waiting = new Map(); // event key → a message that the server has not taken; with `why` if it refused it
+const sending = new Map(); // conversation → the timer of its next try; 0 while a message is on its way
 
 const touched = matchMedia("(pointer: coarse)"); // a keyboard on glass: Enter is a new line there
 
@@ -35,7 +38,8 @@ export function turnTo(id) {
     showFiles();
   }
   if (!id) {
-    refused.clear();
+    waiting.clear();
+    queue((all) => all.clear());
     boxes.clear();
     files = [];
     showFiles();
@@ -91,37 +95,91 @@ const isNew = (file) => file instanceof File;
 /** Send a message. What is written in the box stays there. Without `files`, a message that replaces
     another one has its files. */
 export function submit(text, { files: sent, replaces: old = "" } = {}) {
-  const said = { text: text.trim(), files: sent ?? [], conversation, key: randomKey(), replaces: old };
+  const said = { text: text.trim(), files: sent ?? [], conversation, key: randomKey(), replaces: old, at: Date.now(),
+    person: localStorage.getItem("person"), model: $("model-choice").value };
   if (old && sent) said.kept = sent.filter((file) => !isNew(file)).map((file) => file.url.split("/").at(-1)).join(" ");
   if (old) log.withdraw(old);
   if (old === replaces) replacing("");
   notice("");
   began(conversation, said.text || (said.files[0]?.name ?? ""));
-  const shown = show(said);
+  show(said);
   scrollPage();
   if (!touched.matches) $("text").focus({ preventScroll: true });
-  send(said, shown);
+  waiting.set(said.key, said);
+  queue((all) => all.put(said));
+  flush(conversation);
 }
 
 /** Show a message in the log before the server has named its turn. */
 function show(said) {
   const named = said.files.map(({ name, type, url }) => ({ name, type, url }));
   log.showMessage({ turn: said.key, event_key: said.key, text: said.text, files: named, clicked: false, state: "new" });
-  return log.place(said.key);
 }
 
-/** The key makes it one turn, however often it is sent. */
-async function send(said, shown, tries = 0) {
+/** Send what waits in a conversation, one message after the other. */
+async function flush(id, tries = 0) {
+  if (sending.get(id) === 0) return;
+  clearTimeout(sending.get(id));
+  const next = [...waiting.values()].find((one) => one.conversation === id && !one.why);
+  if (!next) return;
+  sending.set(id, 0);
+  const isTaken = await send(next);
+  sending.delete(id);
+  if (isTaken) return flush(id);
+  sending.set(id, setTimeout(() => flush(id, tries + 1), AGAIN[Math.min(tries, AGAIN.length - 1)]));
+}
+
+function flushAll() {
+  for (const id of new Set([...waiting.values()].map((one) => one.conversation))) flush(id);
+}
+
+/** Send a message. Return false if it has to wait. The key makes it one turn, however often it is sent. */
+async function send(said) {
   const lost = await unreadable(said.files);
-  if (lost.length) return unsent(said, shown, Object.assign(new Error(complaint(lost)), { status: 400 }));
   try {
+    if (lost.length) throw Object.assign(new Error(complaint(lost)), { status: 400 });
     const { turn } = await request("/chat", body(said));
+    settle(said);
     log.name(said.key, turn);
   } catch (error) {
-    const passing = error.status === 0 || error.status === 503;
-    if (passing && tries < AGAIN.length) setTimeout(() => send(said, shown, tries + 1), AGAIN[tries]);
-    else unsent(said, shown, error);
+    if (PASSING.includes(error.status)) {
+      said.trouble = error.message;
+      showWaiting(said);
+      return false;
+    }
+    unsent(said, error);
   }
+  return true;
+}
+
+/** The server has this message, or it is in the box again. */
+function settle(said) {
+  waiting.delete(said.key);
+  queue((all) => all.drop(said.key));
+  log.resume(said.key);
+}
+
+/** Say of a message of the open conversation that it waits. */
+function showWaiting(said) {
+  if (said.conversation !== conversation || !waiting.has(said.key)) return;
+  if (!log.find(said.key)) show(said);
+  log.showUnsent(said.key, say("will_be_sent", { why: said.trouble }), againButton(() => { log.resume(said.key); flush(said.conversation); }));
+}
+
+/** Take up what waited when the page was left. Only the person who wrote it may send it. */
+export async function restore(person) {
+  for (const said of await queue((all) => all.list()) ?? []) {
+    if (said.person !== person) queue((all) => all.drop(said.key));
+    else if (!waiting.has(said.key)) waiting.set(said.key, said);
+  }
+  onDrawn();
+  flushAll();
+}
+
+/** Nothing of this person stays in the browser. */
+export function forget() {
+  waiting.clear();
+  return queue((all) => all.clear());
 }
 
 /** The files that the browser cannot read: it would only say that there was no connection. */
@@ -148,8 +206,13 @@ function replacing(turn) {
     one to be changed, and messages that were not sent are shown again. */
 export function onDrawn() {
   if (!log.isLast(replaces)) replacing("");
-  for (const [said, error] of refused.values()) {
-    if (said.conversation === conversation) showUnsent(said, show(said), error);
+  for (const said of [...waiting.values()].filter((one) => one.conversation === conversation)) {
+    const known = log.find(said.key);
+    if (known && known.turn !== said.key) settle(said);
+    else if (said.why) showRefused(said);
+    else if (said.trouble) showWaiting(said);
+    else if (!known) show(said);
+    if (said.replaces && waiting.has(said.key)) log.withdraw(said.replaces);
   }
 }
 
@@ -178,10 +241,10 @@ function giveUp() {
   $("text").focus();
 }
 
-function body({ text, files: all, conversation: where, key, replaces: old, kept }) {
+function body({ text, files: all, conversation: where, key, replaces: old, kept, model }) {
   const sent = all.filter(isNew);
   const fields = { message: text, conversation: where, event_key: key, replaces: old, ...(kept !== undefined && { keep_files: kept }),
-    ...($("model-choice").value && { model: $("model-choice").value }),
+    ...(model && { model }),
     time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone ?? "" };
   const headers = { Prefer: "respond-async" };
   if (sent.length === 0) {
@@ -194,8 +257,9 @@ function body({ text, files: all, conversation: where, key, replaces: old, kept 
   return { method: "POST", headers, body: form };
 }
 
-function unsent(said, shown, error) {
+function unsent(said, error) {
   if (said.conversation !== conversation) {
+    settle(said);
     const key = `draft ${said.conversation}`;
     localStorage.setItem(key, [said.text, localStorage.getItem(key)].filter(Boolean).join("\n\n"));
     const box = boxOf(said.conversation);
@@ -204,31 +268,41 @@ function unsent(said, shown, error) {
     return;
   }
   if (said.replaces) {
-    log.withdraw(shown.turn);
+    settle(said);
+    const shown = log.find(said.key);
+    if (shown) log.withdraw(shown.turn);
     edit(said.replaces, said.text, said.files);
     dispatchEvent(new Event("reread")); // what it was to stand for is there still
     notice(say("not_sent", { why: error.message }));
     return;
   }
-  refused.set(said.key, [said, error]);
-  showUnsent(said, shown.item.isConnected ? shown : show(said), error); // the log may have been drawn again
+  said.why = { message: error.message, status: error.status };
+  queue((all) => all.put(said));
+  showRefused(said);
 }
 
-function showUnsent(said, drawn, error) {
-  log.showTrouble({ turn: drawn.turn, message: say("not_sent", { why: error.message }) });
-  const again = [0, 401, 408, 429].includes(error.status) || error.status >= 500;
+function showRefused(said) {
+  if (!log.find(said.key)) show(said); // the log may have been drawn again
+  const { message, status } = said.why;
+  const again = [401, 408, 429].includes(status) || status >= 500;
   const button = make("button", { type: "button", class: "unsent", text: say(again ? "again" : "edit"), on: { click: () => {
-    button.remove();
-    refused.delete(said.key);
-    (again ? send : takeBack)(said, drawn);
+    if (again) sendAgain(said);
+    else takeBack(said);
     $("text").focus();
   } } });
-  stick(() => drawn.said.append(button));
+  log.showUnsent(said.key, say("not_sent", { why: message }), button);
+}
+
+function sendAgain(said) {
+  delete said.why;
+  log.resume(said.key);
+  flush(said.conversation);
 }
 
 /** Put a message back into the box: as it is, it would be refused again. */
-function takeBack(said, { turn }) {
-  log.withdraw(turn);
+function takeBack(said) {
+  log.withdraw(log.find(said.key).turn);
+  settle(said);
   $("text").value = [said.text, $("text").value].filter(Boolean).join("\n\n");
   keepDraft();
   fit();
@@ -238,7 +312,7 @@ function takeBack(said, { turn }) {
 export async function stop() {
   const turn = log.running()?.turn;
   if (!turn) return;
-  await post(`/turns/${turn}/stop`, {}).catch((error) => notice(error.message));
+  await post(`/turns/${turn}/stop`, {}).catch((error) => notice(error.message, false, stop));
   $("text").focus();
 }
 
@@ -331,6 +405,7 @@ export function start() {
   $("attach").addEventListener("click", () => $("files").click());
   $("files").addEventListener("change", () => { attach($("files").files); $("files").value = ""; });
   $("stop").addEventListener("click", stop);
+  addEventListener("reconnected", flushAll);
   $("unedit").addEventListener("click", giveUp);
   addEventListener("asking", (event) => ask(event.detail));
   const dragging = (on) => (event) => {

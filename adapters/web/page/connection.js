@@ -53,7 +53,7 @@ async function connect() {
     // There was no connection, or it broke.
   }
   if (signal.aborted) return;
-  for (const [port, { key }] of tabs) port.postMessage({ key, event: status === 401 ? "refused" : "lost" });
+  for (const [port, { key }] of tabs) port.postMessage({ key, event: status === 401 ? "refused" : "lost", data: JSON.stringify({ status }) });
   if (status === 401) tabs.clear();
   else schedule(AGAIN);
 }

@@ -1,7 +1,7 @@
 // The person's conversations, as the server lists them: the same in every browser. Searched, they are
 // a list of the places that were found.
 
-import { $, make } from "./element.js";
+import { $, againButton, make } from "./element.js";
 import { icon } from "./icons.js";
 import { request } from "./server.js";
 import { locale, say } from "./words.js";
@@ -110,7 +110,9 @@ export async function forget(id) {
 /** Later, and once for all that happens meanwhile. */
 export function changed() {
   clearTimeout(waiting);
-  waiting = setTimeout(() => refresh().catch(() => {}), SOON);
+  waiting = setTimeout(() => refresh().catch((error) => {
+    if (error.status > 401) $("matches").replaceChildren(error.message, " ", againButton(changed));
+  }), SOON);
 }
 
 /** The model makes the title after the first answer, which is all that the page is told of. */

@@ -1,6 +1,6 @@
 // What is asked of an answer now and then: its tokens and cost, the answer before it, a table alone.
 
-import { $, make, notice, stick } from "./element.js";
+import { $, againButton, make, notice, stick } from "./element.js";
 import { grow } from "./growing.js";
 import { request } from "./server.js";
 import { locale, say } from "./words.js";
@@ -28,7 +28,7 @@ async function showEarlier(turn, above, dress) {
     dress(body, turn);
     if (before.replaces) await showEarlier(before.replaces, home, dress);
   } catch (error) {
-    body.textContent = error.message;
+    body.replaceChildren(error.message, " ", againButton(() => { home.remove(); showEarlier(turn, above, dress); }));
   }
 }
 
@@ -49,7 +49,7 @@ export async function showUsage(shown, button) {
     if (used.model) words.unshift(used.model);
     line.textContent = (used.estimated ? "≈ " : "") + words.join(" · ");
   } catch (error) {
-    line.textContent = error.message;
+    line.replaceChildren(error.message, " ", againButton(() => { line.remove(); showUsage(shown, button); }));
   }
 }
 

@@ -1,5 +1,7 @@
 // Elements by id, and new ones: text always goes in as text, never as HTML.
 
+import { say } from "./words.js";
+
 export const $ = (id) => document.getElementById(id);
 
 export function make(tag, { text, on, ...attributes } = {}, ...children) {
@@ -73,13 +75,27 @@ export function isComposing(event) {
 }
 
 let isPassing = false;
+let isOffline = false;
 
-/** Say something at the top of the page; if it is passing, until `reconnected`. */
-export function notice(text, passing = false) {
-  $("notice").textContent = text;
+/** Say something at the top of the page; if it is passing, until `reconnected`. `again` does it once more. */
+export function notice(text, passing = false, again = null) {
   isPassing = passing;
+  $("notice").replaceChildren(passing && isOffline ? say("offline_now") : text, ...(again ? [" ", againButton(again)] : []));
 }
 
+export function againButton(again) {
+  return make("button", { type: "button", class: "unsent", text: say("again"), on: { click: again } });
+}
+
+/** Ponte answers: what waits can go out. */
 export function reconnected() {
+  if (isOffline) return;
   if (isPassing) notice("");
+  dispatchEvent(new Event("reconnected"));
+}
+
+/** The browser says whether it has a network. Ponte on this machine answers without one. */
+export function setOffline(offline) {
+  isOffline = offline;
+  if (offline) notice("", true);
 }

@@ -1,8 +1,7 @@
 // What was said: one item per turn, with the person's words, the answer as it grows, cards, files.
 
 import * as card from "./card.js";
-import { colour } from "./code.js";
-import { $, make, stick } from "./element.js";
+import { $, againButton, make, stick } from "./element.js";
 import { awaitTitle, changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
@@ -15,6 +14,11 @@ const details = () => import("./details.js"); // what is seldom asked for
 let counting = 0;
 const SOURCE = say("source").split(",")[0].trim(); // how a line that names a source begins
 const ZONE = /^([^]*)( \([^()]+\))(\.[^]*)$/; // before the zone of its time, the zone, after it
+let colour = () => {}; // code, once its module is loaded
+import("./code.js").then((code) => {
+  ({ colour } = code);
+  for (const one of $("log").querySelectorAll("pre > code")) colour(one);
+}, () => {});
 let typeset; // formulas, once its library is loaded
 const turns = new Map(); // turn → its parts; before the server named it, its event key → the same
 let conversation = "";
@@ -74,7 +78,9 @@ export function showMessage(message) {
   name(message.event_key, message.turn);
   const shown = place(message.turn, message.at);
   Object.assign(shown, { text: message.text, files: message.files, clicked: message.clicked, replaces: message.replaces ?? "" });
-  for (const old of shown.said.querySelectorAll(".words, .files, .unsent, .tools")) old.remove();
+  shown.key = message.event_key;
+  delete shown.item.dataset.unsent;
+  for (const old of shown.said.querySelectorAll(".words, .files, .tools")) old.remove();
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
   shown.said.append(words(message.text), filesOf(message.files), edit);
   shown.said.hidden = message.clicked;
@@ -120,7 +126,7 @@ function asking(shown, how) {
 }
 
 export function lastAsked() {
-  return [...turns.values()].filter((one) => !one.clicked && !one.running && !one.said.querySelector(".unsent")).at(-1);
+  return [...turns.values()].filter((one) => !one.clicked && !one.running && !one.item.dataset.unsent).at(-1);
 }
 
 export function isLast(turn) {
@@ -154,6 +160,7 @@ function quiet(shown) {
 
 function run(shown, going) {
   shown.running = going;
+  shown.answer.querySelector(":scope > .unsent")?.remove();
   shown.answer.hidden = shown.clicked;
   quiet(shown);
   shown.answer.setAttribute("aria-busy", String(going));
@@ -207,6 +214,7 @@ export function showAnswer(answer) {
     tables.dress(shown.body, shown.turn);
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
+    if (answer.status === "failed") again.replaceChildren(say("again"));
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
     const info = iconButton("info", "usage", () => details().then((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
@@ -232,12 +240,36 @@ function settled(shown, answer) {
   return told && !answer.cards.some((one) => card.within(one.id, shown.extra));
 }
 
-export function showTrouble({ turn, message }) {
+/** Say what went wrong with a turn. `button` does something about it. */
+export function showTrouble({ turn, message }, button) {
   const shown = place(turn);
-  run(shown, false);
-  shown.answer.hidden = false;
-  quiet(shown);
-  shown.progress.textContent = message;
+  stick(() => {
+    run(shown, false);
+    shown.answer.hidden = false;
+    quiet(shown);
+    shown.progress.textContent = message;
+    if (button || !shown.clicked) shown.progress.after(button ?? againButton(() => asking(shown, "again")));
+  });
+}
+
+/** The same for a message that the server has not taken. */
+export function showUnsent(key, message, button) {
+  const { turn, item } = find(key);
+  item.dataset.unsent = "true";
+  showTrouble({ turn, message }, button);
+}
+
+/** A message that waited is on its way, or at the server. */
+export function resume(key) {
+  const shown = find(key);
+  if (!shown?.item.dataset.unsent) return;
+  delete shown.item.dataset.unsent;
+  run(shown, true);
+}
+
+/** What is shown of the message with this event key. */
+export function find(key) {
+  return [...turns.values()].find((one) => one.key === key);
 }
 
 /** A button that shows the answer that stood here before this was asked again, and hides it. */

@@ -20,7 +20,7 @@ sure.addEventListener("close", () => {
 /** `title` is the element in whose place a new name is typed, `done` is called after a change. */
 export function open(button, one, title, done) {
   const mark = async (marks) => {
-    await patch(`/conversations/${one.id}`, marks).catch((error) => notice(error.message));
+    await patch(`/conversations/${one.id}`, marks).catch((error) => notice(error.message, false, () => mark(marks)));
     done();
   };
   toggleMenu(button, [

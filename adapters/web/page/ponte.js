@@ -3,7 +3,7 @@
 import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
-import { $, beginning, isComposing, notice, randomKey, reconnected, scrollPage } from "./element.js";
+import { $, beginning, isComposing, notice, randomKey, reconnected, scrollPage, setOffline } from "./element.js";
 import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as notices from "./notices.js";
@@ -41,6 +41,7 @@ async function introduce() {
     composer.turnTo("");
   }
   localStorage.setItem("person", key);
+  composer.restore(key);
   $("who").textContent = name;
   $("initial").textContent = [...name][0]?.toLocaleUpperCase() ?? "";
   $("me").title = say("signed_in", { name });
@@ -56,10 +57,12 @@ async function leave() {
   try {
     await post("/logout", {});
   } catch (error) {
-    notice(error.message);
+    await read(current);
+    notice(error.message, false, leave);
     return;
   }
   localStorage.clear();
+  await composer.forget();
   location.replace("/");
 }
 
@@ -114,6 +117,7 @@ async function read(id) {
     $("loading").hidden = true;
     log.showAll(body.messages);
     composer.onDrawn();
+    if (!person.person) introduce().catch(() => {});
     opened = id;
     if (isOther) scrollPage(beginning());
     reconnected();
@@ -125,7 +129,7 @@ async function read(id) {
     if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
     $("loading").hidden = true;
-    notice(error.status ? error.message : say("offline"), true);
+    notice(error.status ? error.message : say("offline"), true, () => read(id));
     if (error.status === 0 || error.status >= 500) setTimeout(() => current === id && read(id), AGAIN);
   }
   const now = document.activeElement; // who went elsewhere stays there
@@ -226,6 +230,15 @@ async function enter(event) {
   await read(current);
 }
 
+/** Say at once that there is no network, unless Ponte answers without one. */
+async function checkNetwork() {
+  setOffline(true);
+  if (await request("/me").then(() => true, (error) => error.status !== 0)) {
+    setOffline(false);
+    reconnected();
+  }
+}
+
 function start() {
   translate();
   composer.start();
@@ -233,6 +246,14 @@ function start() {
   $("quick").addEventListener("click", async () => (await import("./quick.js")).open(commands));
   stream.start(() => read(current));
   addEventListener("hashchange", open);
+  addEventListener("offline", checkNetwork);
+  addEventListener("online", () => { setOffline(false); stream.reconnect(); });
+  addEventListener("unhandledrejection", (event) => { // a part of the page could not be loaded
+    if (!/module/i.test(event.reason?.message)) return;
+    event.preventDefault();
+    notice(say("no_connection"), false, () => location.reload());
+  });
+  if (!navigator.onLine) checkNetwork();
   addEventListener("reread", () => read(current));
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("me").addEventListener("click", async () => (await import("./person.js")).open(person, {

@@ -2,7 +2,7 @@
 
 import * as card from "./card.js";
 import { closing, draw } from "./dialogs.js";
-import { $, make } from "./element.js";
+import { $, againButton, make } from "./element.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
@@ -37,7 +37,7 @@ export async function list(current) {
     $("requests-none").hidden = home.children.length > 0;
     offerTables(approvals, current);
   } catch (error) {
-    $("requests-none").textContent = error.message;
+    $("requests-none").replaceChildren(error.message, " ", againButton(() => list(current)));
     $("requests-none").hidden = false;
   }
 }

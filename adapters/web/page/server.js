@@ -14,16 +14,23 @@ export async function request(path, options = {}) {
   } catch {
     throw Object.assign(new Error(say("no_connection")), { status: 0 });
   }
-  const body = await answer.json().catch(() => ({}));
+  const body = await answer.json().catch(() => undefined);
+  if (answer.ok && body === undefined && answer.status !== 204) throw failure(502); // the page of a proxy, or half an answer
   if (answer.ok) {
     if (path === "/login") admissions += 1;
     return body;
   }
   const stranger = answer.status === 401 && path !== "/login" && before === admissions;
-  const sentence = body.error?.message ?? `HTTP ${answer.status}`;
-  if (stranger && body.error?.code === "session_ended") $("trouble").textContent = sentence;
+  const sentence = body?.error?.message;
+  if (stranger && body?.error?.code === "session_ended") $("trouble").textContent = sentence;
   if (stranger && !$("signin").open) $("signin").showModal();
-  throw Object.assign(new Error(sentence), { status: answer.status });
+  throw sentence ? Object.assign(new Error(sentence), { status: answer.status }) : failure(answer.status);
+}
+
+/** The error of an answer without a sentence: it comes from a proxy before Ponte. */
+function failure(status) {
+  const word = status >= 502 && status <= 504 ? "server_away" : status >= 500 ? "server_failed" : "server_refused";
+  return Object.assign(new Error(say(word, { status })), { status });
 }
 
 export function post(path, body, headers = {}) {

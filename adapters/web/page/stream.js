@@ -13,7 +13,7 @@ const REPEAT = 2000; // milliseconds until the connection is told again what to 
 const handlers = {
   message: log.showMessage, progress: log.showProgress, delta: log.showText, card: log.showCard,
   done: log.showAnswer, requests: ({ count }) => approvals.count(count), error: log.showTrouble, ready,
-  lost: () => notice(say("offline"), true), refused,
+  lost: ({ status }) => notice(status >= 500 ? say("server_away", { status }) : say("offline"), true, reconnect), refused,
 };
 let port = null; // to connection.js
 let isShared = true; // whether all tabs use that connection
@@ -29,6 +29,11 @@ export function follow(conversation, cursor) {
 
 export function leave() {
   follow("", "");
+}
+
+/** Open the stream at once, and not only when its connection tries again. */
+export function reconnect() {
+  follow(followed.conversation, followed.cursor);
 }
 
 /** A new stream begins with the last count of requests. */

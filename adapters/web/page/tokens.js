@@ -1,7 +1,7 @@
 // The person's API tokens: a list, a new one that is shown once, and revoking.
 
 import { closing, draw } from "./dialogs.js";
-import { $, make } from "./element.js";
+import { $, againButton, make } from "./element.js";
 import { post, request } from "./server.js";
 import { locale, say } from "./words.js";
 
@@ -34,7 +34,7 @@ async function create() {
 /** Run this; what goes wrong is said in the dialog. */
 async function attempt(act) {
   $("tokens-trouble").textContent = "";
-  await act().catch((error) => { $("tokens-trouble").textContent = error.message; });
+  await act().catch((error) => $("tokens-trouble").replaceChildren(error.message, " ", againButton(() => attempt(act))));
 }
 
 const dialog = draw("tokens", say("api_tokens"),

@@ -1,6 +1,22 @@
 // The page's sentences in the reader's language, from the server's one catalogue.
 
-const { locale, words } = await (await fetch("/page/words.json")).json();
+const AGAIN = 1000; // milliseconds before they are asked for again
+
+async function load() {
+  for (;;) {
+    try {
+      const answer = await fetch("/page/words.json");
+      if (answer.ok) return await answer.json();
+    } catch {
+      // The sentence below is for this case, too.
+    }
+    document.getElementById("notice").textContent = "Ponte is not available right now. Trying again…";
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+  }
+}
+
+const { locale, words } = await load();
+document.getElementById("notice").textContent = "";
 
 export { locale };
 
