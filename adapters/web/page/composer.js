@@ -120,7 +120,8 @@ function show(said) {
 async function flush(id, tries = 0) {
   if (sending.get(id) === 0) return;
   clearTimeout(sending.get(id));
-  const next = [...waiting.values()].find((one) => one.conversation === id && !one.why);
+  const person = localStorage.getItem("person"); // another tab may have signed in somebody else
+  const next = [...waiting.values()].find((one) => one.conversation === id && !one.why && [null, person].includes(one.person));
   if (!next) return;
   sending.set(id, 0);
   const isTaken = await send(next);

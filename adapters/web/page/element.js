@@ -79,8 +79,8 @@ let isOffline = false;
 
 /** Say something at the top of the page; if it is passing, until `reconnected`. `again` does it once more. */
 export function notice(text, passing = false, again = null) {
-  isPassing = passing;
-  $("notice").replaceChildren(passing && isOffline ? say("offline_now") : text, ...(again ? [" ", againButton(again)] : []));
+  isPassing = passing || (isOffline && !text);
+  $("notice").replaceChildren(isPassing && isOffline ? say("offline_now") : text, ...(again ? [" ", againButton(again)] : []));
 }
 
 export function againButton(again) {

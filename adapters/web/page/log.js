@@ -214,7 +214,10 @@ export function showAnswer(answer) {
     tables.dress(shown.body, shown.turn);
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
-    if (answer.status === "failed") again.replaceChildren(say("again"));
+    if (answer.status === "failed") {
+      again.replaceChildren(say("again"));
+      again.className = "unsent last";
+    }
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
     const info = iconButton("info", "usage", () => details().then((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
@@ -307,8 +310,11 @@ function takeSources(content) {
     last.title = last.textContent;
     last.tabIndex = 0;
     const [, before, zone, after] = ZONE.exec(text.data);
-    text.data = before;
-    text.after(make("span", { class: "unseen", text: zone }), after);
+    const at = before.lastIndexOf(", ");
+    const time = make("span", {}, before.slice(at), make("span", { class: "unseen", text: zone }), after);
+    text.data = before.slice(0, at);
+    while (text.nextSibling) time.append(text.nextSibling);
+    last.replaceChildren(make("span", {}, ...last.childNodes), time);
     lines.unshift(last);
     last.remove();
   }

@@ -48,6 +48,7 @@ async def test_offline_is_said_at_once_and_what_was_written_goes_out_once(
     await expect(page.locator("#notice")).to_contain_text(OFFLINE)
     await say(page, "one")
     await say(page, "two")
+    await expect(page.locator("#notice")).to_contain_text(OFFLINE)
     words = "No connection to Ponte. Your message will be sent automatically."
     await expect(page.locator(".progress").nth(1)).to_have_text(words)
     await expect(page.locator("#log").get_by_role("button", name="Try again")).to_have_count(1)
