@@ -17,11 +17,17 @@ let replaces = ""; // the turn that what is written is to stand for
 let aside = { text: "", files: [] }; // what was in the box before that turn's text came into it
 const PASSING = [0, 502, 503, 504]; // statuses of a server that is away
 let early = false; // sent before it was known where to
-const queue = (act) => import("./queue.js").then(act, () => {}); // they outlive the page
+let stored; // the module of the messages that outlive the page
 const waiting = new Map(); // event key → a message that the server has not taken; with `why` if it refused it
 const sending = new Map(); // conversation → the timer of its next try; 0 while a message is on its way
 
 const touched = matchMedia("(pointer: coarse)"); // a keyboard on glass: Enter is a new line there
+
+/** Do this with the stored messages. What is asked for first is done first. */
+function queue(act) {
+  stored ??= import("./queue.js").catch(() => { stored = undefined; });
+  return stored.then((all) => all && act(all));
+}
 
 /** What waits in the box stays with its conversation, or comes into the first one that is opened.
     Without a conversation, nothing is left of the person who was signed in before. */

@@ -159,7 +159,8 @@ async def test_what_else_fails_is_worded_beside_a_button(ponte: WebPonte, page: 
     await page.fill("#search", "hello")
     await expect(page.locator("#matches")).to_contain_text(words)
     await page.unroute("**/conversations?search=*")
-    await page.locator("#matches").get_by_role("button", name="Try again").click()
+    again = page.locator("#matches").get_by_role("button", name="Try again")
+    await again.evaluate_all("all => all.forEach(e => e.click())")  # unless it was read again
     await expect(page.locator("#matches")).to_have_text("Matches: 1")
     await page.get_by_role("button", name="Tokens and cost").click()
     await expect(page.locator(".usage")).to_contain_text(words)
