@@ -159,7 +159,7 @@ async function send(said) {
   return true;
 }
 
-/** The server has this message, or it is in the box again. */
+/** It is at the server, or in the box again. */
 function settle(said) {
   waiting.delete(said.key);
   queue((all) => all.drop(said.key));
@@ -173,7 +173,7 @@ function showWaiting(said) {
   log.showUnsent(said.key, say("will_be_sent", { why: said.trouble }), againButton(() => { log.resume(said.key); flush(said.conversation); }));
 }
 
-/** Take up what waited when the page was left. Only the person who wrote it may send it. */
+/** Take up what waited when the page was left, if this person wrote it. */
 export async function restore(person) {
   for (const said of await queue((all) => all.list()) ?? []) {
     if (said.person !== person) queue((all) => all.drop(said.key));

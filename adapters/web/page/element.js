@@ -50,9 +50,9 @@ export function beginning() {
   return scrollY - HEADER + Math.max(top, item.querySelector(".answer").hidden ? top : answer - innerHeight * SHARE);
 }
 
-/** Make a change, and follow the end of the page if the reader was there: until the turn begins at the top
-    of the window, so that its text does not run away from them. Who went beyond that follows the end. To
-    scroll, the browser lays out the page, so it scrolls once for all changes that are made together. */
+/** Make a change, and follow the end of the page if the reader was there, until the turn begins at the top
+    of the window. Who went beyond that follows the end. To scroll, the browser lays out the page: it
+    scrolls once for all changes that are made together. */
 export function stick(change = () => {}) {
   const following = sticking;
   change();

@@ -255,14 +255,14 @@ export function showTrouble({ turn, message }, button) {
   });
 }
 
-/** The same for a message that the server has not taken. */
+/** For a message that the server has not taken. */
 export function showUnsent(key, message, button) {
   const { turn, item } = find(key);
   item.dataset.unsent = "true";
   showTrouble({ turn, message }, button);
 }
 
-/** A message that waited is on its way, or at the server. */
+/** A message that waited is on its way. */
 export function resume(key) {
   const shown = find(key);
   if (!shown?.item.dataset.unsent) return;
@@ -281,7 +281,7 @@ function earlier(shown) {
   return button;
 }
 
-/** Draw the text of an answer. All that changes its size is done while it grows, so that nothing moves at its end. */
+/** Draw a text. All that changes its size is done while it grows, so that nothing moves at its end. */
 function fill(shown, html) {
   grow(shown.body, html, (content) => {
     shown.sources.replaceChildren(...takeSources(content));
@@ -300,7 +300,7 @@ function fill(shown, html) {
   }).catch(() => {}); // the formulas stay as they were written
 }
 
-/** Take the lines that name sources from the end of a text. They say the zone of their time to who asks for it. */
+/** Take the lines that name sources from the end of a text. Their zone is in their title. */
 function takeSources(content) {
   const lines = [];
   for (let last = content.lastElementChild; last?.localName === "p"; last = content.lastElementChild) {

@@ -1,15 +1,13 @@
 // The page's sentences in the reader's language, from the server's one catalogue.
 
-const AGAIN = 1000; // milliseconds before they are asked for again
+const AGAIN = 1000; // milliseconds
 
 async function load() {
   for (;;) {
     try {
       const answer = await fetch("/page/words.json");
       if (answer.ok) return await answer.json();
-    } catch {
-      // The sentence below is for this case, too.
-    }
+    } catch { /* as below */ }
     document.getElementById("notice").textContent = "Ponte is not available right now. Trying again…";
     await new Promise((resolve) => setTimeout(resolve, AGAIN));
   }
