@@ -138,16 +138,16 @@ def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
     return text.format(**texts)
 
 
-def format_number(value: float, locale: str | None = None) -> str:
+def format_number(value: float) -> str:
     """Return a number with the separators of the language."""
     if isinstance(value, int) and -1000 < value < 1000:
         return str(value)
     from babel.numbers import format_decimal
 
-    return format_decimal(value, locale=babel_locale(locale), decimal_quantization=False)
+    return format_decimal(value, locale=babel_locale(), decimal_quantization=False)
 
 
-def format_size(count: int, locale: str | None = None) -> str:
+def format_size(count: int) -> str:
     """Return the size of a file or text, as in `20 MiB`. Sizes under 100,000 bytes are in bytes.
     Other systems send any number."""
     count = max(0, min(int(count), 2**60))
@@ -169,13 +169,13 @@ def format_duration(seconds: float) -> str:
     return plural("{count} day", "{count} days", math.ceil(minutes / 1440))
 
 
-def format_money(dollars: float, locale: str | None = None) -> str:
+def format_money(dollars: float) -> str:
     """Return an amount of US dollars. Amounts under 10 cents have four decimal places."""
     from babel.numbers import format_currency
 
     digits = "0.0000" if 0 < dollars < 0.1 else "#,##0.00"
     whole = {"en": f"¤{digits}", "pt_BR": f"¤\u00a0{digits}", "fr": f"{digits}\u00a0¤"}
-    cldr = babel_locale(locale)
+    cldr = babel_locale()
     return format_currency(dollars, "USD", whole[cldr], locale=cldr, currency_digits=False)
 
 

@@ -578,12 +578,12 @@ class ModelServerClient:
                 yield response
 
 
-def read_id(held: Json, field: str = "id") -> str:
+def read_id(held: Json) -> str:
     """Return the id in a JSON object of the server; "" if it has none.
 
     Raises ModelServerFault if the id is too long to be stored in an index.
     """
-    value = held.get(field) or ""
+    value = held.get("id") or ""
     id = in_whole_characters(str(value) if type(value) in (str, int) else "")
     if len(id) > MAX_ID_CHARACTERS:
         raise ModelServerFault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")

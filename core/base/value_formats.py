@@ -135,21 +135,21 @@ def format_duration(seconds: Decimal, format: str) -> str:
     return text
 
 
-def spreadsheet_format(format: str, locale: str | None = None) -> str:
+def spreadsheet_format(format: str) -> str:
     """Return the number format of a spreadsheet's cells. The spreadsheet replaces `.` and `,` by
     the separators of its own language."""
     kind, places = format_kind(format), decimal_places(format)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
-    is_english = babel_locale(locale) == "en"
+    is_english = babel_locale() == "en"
     day = "yyyy-mm-dd" if is_english else "dd/mm/yyyy"
     match kind:
         case "currency":
             from babel.numbers import get_currency_symbol
 
-            symbol = get_currency_symbol(format.split(" ")[1], babel_locale(locale))
+            symbol = get_currency_symbol(format.split(" ")[1], babel_locale())
             quoted = '"' + symbol.replace('"', "") + '"'
             space = "" if is_english else "\u00a0"
-            before = babel_locale(locale) != "fr"
+            before = babel_locale() != "fr"
             return f"{quoted}{space}{digits}" if before else f"{digits}{space}{quoted}"
         case "percent":
             return f"{digits}%"
