@@ -137,6 +137,11 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
         "form",
         lambda client, ids: client.post("/admin/people", data={"do": "people add"}),
     ),
+    ("GET", "/admin/setup"): ("own session", get("/admin/setup")),
+    ("POST", "/admin/setup"): (
+        "own session",
+        lambda client, ids: client.post("/admin/setup", data={"do": "look"}),
+    ),
     ("GET", "/me"): ("page", get("/me")),
     ("PATCH", "/me"): ("operator", lambda client, ids: client.patch("/me", json={"name": "Maya"})),
     ("DELETE", "/me/notices/{id}"): (

@@ -29,6 +29,7 @@ ANSWERS: Mapping[str, tuple[int, ...]] = {
     "page": (*STRANGERS, 403, 403, 200, 200),
     "operator": (*STRANGERS, 403, 403, 403, 200),
     "form": (*STRANGERS, 403, 403, 403, 403),
+    "own session": (*STRANGERS, 403, 403, 403, 403),
     "program": (*STRANGERS, 200, 200, 403, 403),
 }
 """The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""

@@ -364,16 +364,24 @@ class PageRoutes(RouteGroup):
 
         The state of the parts is included for the owner and admins only.
         """
-        person = visitor_of(request).person
+        visitor, gate = visitor_of(request), self.visitors.setup
+        person, connect = visitor.person, list[str]()
         here = self.visitors.address_of(person, "main")
         start = await find_starting_points(self.board, self.visitors.policy, person, here)
         parts = start.parts if await self.visitors.is_operator(person) else ()
+        if gate and not gate.why_closed(http_io.read_visit(request.scope), visitor):
+            connect = [
+                *(["model"] if start.is_demo else []),
+                *(["nocodb"] if start.is_sample else []),
+            ]
+            connect += ["slack"] if connect else []
         return {
             "suggestions": [{"kind": each.kind, "text": each.text} for each in start.suggestions],
             "sample": start.is_sample,
             "tables": list(start.tables[:MAX_WELCOME_TABLES]),
             "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
             "demo": start.is_demo,
+            "connect": connect,
         }
 
     def _serve_file(self, request: Request, name: str) -> Response:

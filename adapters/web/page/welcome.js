@@ -9,7 +9,7 @@ const SIGNS = { on: "✓", failing: "!", off: "–" };
 const CONNECTIONS = { nocodb: "NocoDB", slack: "Slack", discord: "Discord", stackspot: "StackSpot", code: "Python" };
 const MAX_COMMANDS = 12;
 
-export function show({ suggestions, sample, tables, parts, demo }, commands) {
+export function show({ suggestions, sample, tables, parts, demo, connect }, commands) {
   $("welcome").hidden = false;
   $("welcome-why").textContent = say(suggestions.length ? "welcome_why" : "may_not_chat");
   $("tries").replaceChildren(...suggestions.map(card));
@@ -17,7 +17,10 @@ export function show({ suggestions, sample, tables, parts, demo }, commands) {
   list("commands", say("commands"), commands.slice(0, MAX_COMMANDS).map(({ slug, title }) =>
     make("button", { type: "button", class: "chip", dir: "auto", text: title, on: { click: () => run(commands, slug) } })));
   showConnections(parts);
-  showModel(demo, parts.find((part) => part.name === "model"));
+  showModel(demo, parts.find((part) => part.name === "model"), connect.includes("model"));
+  $("connect").hidden = connect.length === 0;
+  $("connect").replaceChildren(...connect.map((name) =>
+    make("li", {}, make("a", { href: `/admin/setup?card=${name}#${name}`, text: say(`connect_${name}`) }))));
 }
 
 function card({ kind, text }) {
@@ -48,9 +51,9 @@ function showConnections(parts) {
 }
 
 /** Only those who run Ponte get the parts: they can connect another model. */
-function showModel(demo, part) {
+function showModel(demo, part, connects) {
   $("model").hidden = !demo && !part;
   $("model").dataset.state = part?.state ?? "";
   $("model").replaceChildren(...(demo ? [say("demo_model")] : [say("model_words", { words: part?.words })]),
-    ...(demo && part ? [" ", say("model_line"), " ", make("code", { dir: "ltr", text: "OPENAI_API_KEY=sk-…" })] : []));
+    ...(demo && part && !connects ? [" ", say("model_line"), " ", make("code", { dir: "ltr", text: "OPENAI_API_KEY=sk-…" })] : []));
 }

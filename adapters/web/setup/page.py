@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -99,8 +100,14 @@ class SetupView:
         else:
             body += self.result if is_open else ""
             body += self._card_form(card, setup["since"], is_open)
-        if card["name"] in SENT_TO_ALL and card["state"] == "on":
+        if card["state"] == "on" and card["name"] in SENT_TO_ALL:
             body += self._people(card, setup["people"])
+        elif card["state"] == "on":
+            # A conversation of a new name begins with questions about what is connected.
+            link = (
+                f'<a href="/#{secrets.token_hex(6)}">{escape(say("Try it in a conversation"))}</a>'
+            )
+            body += f"<p>{link}</p>"
         more = f'{" open" if is_open else ""} id="{card["name"]}"'
         return f'<details class="setup"{more}>{head}<div>{body}</div></details>'
 
@@ -173,7 +180,8 @@ class SetupView:
         return body
 
     def _field(self, each: Json, draft: Json, since: float | None, is_open: bool) -> str:
-        setting, label = each["name"], f"{each['label']} ({each['name'].upper()})"
+        setting = each["name"]
+        label = f"{each['label'][:1].upper()}{each['label'][1:]} ({setting.upper()})"
         name = f"value-{setting}"
         if each["source"]:
             place = {"environment": say("in the environment"), "file": say("in .env")}

@@ -18,6 +18,7 @@ from adapters.web.admin import MAX_FORM_BYTES, AdminView
 from adapters.web.admin_lists import notice
 from adapters.web.errors import BadRequest, UnknownPath
 from adapters.web.http_io import RouteGroup, endpoint, visitor_of
+from adapters.web.setup.gate import NOT_OWNER_SENTENCE
 from adapters.web.setup.page import SetupView, render_findings, render_servers
 from adapters.web.sign_in import TokenAuthentication, Visitor, Visitors
 from core.base.errors import BadInput, NotAllowed, Refusal
@@ -160,8 +161,8 @@ class SetupRoutes(RouteGroup):
         return await self.operator.run("setup step", step_arguments, visitor.person)
 
     def _why_closed(self, request: Request, visitor: Visitor) -> str:
-        gate = self.visitors.setup
-        return gate.why_closed(http_io.read_visit(request.scope), visitor) if gate else ""
+        gate, visit = self.visitors.setup, http_io.read_visit(request.scope)
+        return gate.why_closed(visit, visitor) if gate else NOT_OWNER_SENTENCE
 
     async def _read_form(self, request: Request, visitor: Visitor) -> Form:
         """Return the fields of a form of this visitor's session. Raise Refusal, TooLarge,
