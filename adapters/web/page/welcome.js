@@ -17,10 +17,7 @@ export function show({ suggestions, sample, tables, parts, demo, connect }, comm
   list("commands", say("commands"), commands.slice(0, MAX_COMMANDS).map(({ slug, title }) =>
     make("button", { type: "button", class: "chip", dir: "auto", text: title, on: { click: () => run(commands, slug) } })));
   showConnections(parts);
-  showModel(demo, parts.find((part) => part.name === "model"), connect.includes("model"));
-  $("connect").hidden = connect.length === 0;
-  $("connect").replaceChildren(...connect.map((name) =>
-    make("li", {}, make("a", { href: `/admin/setup?card=${name}#${name}`, text: say(`connect_${name}`) }))));
+  showModel(demo, parts.find((part) => part.name === "model"), connect);
 }
 
 function card({ kind, text }) {
@@ -37,7 +34,7 @@ async function run(commands, slug) {
   (await import("./quick.js")).open(commands, slug);
 }
 
-/** What can be connected, by name; all parts behind a click. A part without a name here is listed if it fails. */
+/** What can be connected; all parts behind a click. Others are listed if they fail. */
 function showConnections(parts) {
   $("connected").hidden = parts.length === 0;
   const order = Object.keys(CONNECTIONS);
@@ -50,10 +47,11 @@ function showConnections(parts) {
     make("strong", { text: CONNECTIONS[name] ?? name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
 }
 
-/** Only those who run Ponte get the parts: they can connect another model. */
-function showModel(demo, part, connects) {
+/** Who runs Ponte gets the parts. */
+function showModel(demo, part, connect) {
+  const links = connect.map((name) => make("a", { href: `/admin/setup?card=${name}`, text: say(`connect_${name}`) }));
+  const more = demo && part && !links.length ? [say("model_line")] : links;
   $("model").hidden = !demo && !part;
   $("model").dataset.state = part?.state ?? "";
-  $("model").replaceChildren(...(demo ? [say("demo_model")] : [say("model_words", { words: part?.words })]),
-    ...(demo && part && !connects ? [" ", say("model_line"), " ", make("code", { dir: "ltr", text: "OPENAI_API_KEY=sk-…" })] : []));
+  $("model").replaceChildren(say(demo ? "demo_model" : "model_words", { words: part?.words }), ...more.flatMap((one, n) => [n ? " · " : " ", one]));
 }
