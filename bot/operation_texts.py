@@ -257,7 +257,9 @@ def _describe_audit_line(line: Any, view: View) -> str:
     return say(_AUDIT_SENTENCES[event], **facts).strip()
 
 
-_OPTIONAL_FACTS = ("right", "reason", "tool", "outcome", "schedule", "file", "backup_time")
+_OPTIONAL_FACTS = (
+    "right", "reason", "tool", "outcome", "schedule", "file", "backup_time", "settings",
+)  # fmt: skip
 _AUDIT_PAGE = TextList(
     "",
     ListColumn("time", "at", _audit_time),

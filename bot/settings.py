@@ -301,6 +301,7 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
         names = _without_split_services(typed.names, file, faces) | _without_empty(file.names)
         values: Any = {k: v for k, v in names.items() if k in environment.model_fields}
         settings = environment(**values)
+        settings._file = file
         filed = [getattr(settings, name) for name in _names_from(settings, "file")]
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
     except ValidationError as error:
