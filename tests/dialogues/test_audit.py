@@ -203,7 +203,7 @@ async def test_who_is_over_an_allowance_is_refused(bot_home: BotHome) -> None:
 
 async def test_the_operator_forgets_a_conversation(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable(), policy=ALLOWED) as running_bot:
-        parts: list[Any] = [None] * 13
+        parts: list[Any] = [None] * 14
         parts[3] = running_bot.engine
         ponte = Ponte(*parts)
         card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
