@@ -16,6 +16,7 @@ from adapters.web.setup import routes
 from adapters.web.setup.gate import FORWARDING_HEADERS, SetupGate
 from adapters.web.sign_in import Visit, Visitor
 from bot.settings import Settings
+from bot.setup import service
 from core.domain.messages import Person
 from tests.fakes.nocodb import filled
 from tests.web.test_admin import Desk, open_desk
@@ -252,3 +253,23 @@ async def test_what_stands_in_env_is_only_shown(
         answer = await send(desk, "save", card="slack", **{"value-slack_bot_token": "xoxb-1"})
         assert answer.status_code == 400
         assert not (tmp_path / "home/settings.env").exists()
+
+
+async def test_a_model_server_is_found_and_its_models_can_be_chosen(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = desk.team.openai.base_url
+    silent = ("LM Studio", OTHER_ADDRESS)
+    monkeypatch.setattr(service, "LOCAL_SERVERS", (silent, ("Ollama", address)))
+    page = await send(desk, "look", card="model")
+    assert f"Ollama: {address}" in notices(page)
+    assert "LM Studio" not in notices(page)
+    assert f'name="value-openai_base_url" value="{address}"' in page.text
+    fields = {"card": "model", "value-openai_base_url": address}
+    page = await send(desk, "check", **fields, **{"value-openai_api_key": "sk-test"})
+    assert "is available" in notices(page)
+    for name in desk.team.openai.models:
+        assert f'value="{name}"' in page.text
+    monkeypatch.setattr(service, "LOCAL_SERVERS", (silent,))
+    page = await send(desk, "look", card="model")
+    assert "No model server answers" in notices(page)
