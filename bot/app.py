@@ -17,7 +17,7 @@ import structlog
 from bot.compose import compose
 from bot.config.ponte_toml import Config, read_config
 from bot.config.webhooks import check_secrets
-from bot.home import Home, Start
+from bot.home import Home, HomeUnusable, Start
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import find_home, load
@@ -66,6 +66,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
 def serve(*, takes: bool = True, works: bool = True) -> int:
     """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
     restart = Restart()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until `run`; a trial is then postponed
     with try_stored_settings(restart) as confirm:
         begun = start()
         if not (takes and works) and begun.settings.database_url is None:
@@ -87,16 +88,19 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
     process dies, the next start does (bot/setup/stored.py).
     """
     stored = None
-    with suppress(OSError, UnicodeDecodeError):  # the start itself reports them
+    with suppress(OSError):  # the start itself reports them
         folder = find_home()
         stored = StoredSettings(Home(folder)) if folder else None
-    if stored is None or not stored.begin_trial():
+    is_trial = False
+    with suppress(HomeUnusable):  # as on a full disk, on which an untried start is better than none
+        is_trial = stored is not None and stored.begin_trial()
+    if stored is None or not is_trial:
         yield lambda: None
         return
     try:
         yield stored.confirm
     except Exception as error:
-        if stored.trial is None:  # they had been confirmed
+        if stored.trial is None or stored.trial.state != "starting":  # they had been confirmed
             raise
         why = error.words() if isinstance(error, PonteError) else type(error).__name__
         stored.fail(why)
@@ -104,7 +108,8 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
         sys.stderr.write(say(words, why=why) + "\n")
         restart.execute()
     finally:
-        stored.postpone()
+        with suppress(HomeUnusable):
+            stored.postpone()
 
 
 async def run(
@@ -129,8 +134,13 @@ async def run(
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if not (restart and restart.cancel()):
+            (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
+        loop.add_signal_handler(number, end)
     async with AsyncExitStack() as closing:
         closing.enter_context(home.take())
 

@@ -218,6 +218,7 @@ READY_TO_ACCEPT_SENTENCE = "Ponte is ready to receive messages. Run `ponte work`
 READY_TO_WORK_SENTENCE = "Ponte is ready and answers messages; `ponte serve` receives them"
 SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
 SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
+PAGE_SETTINGS_SENTENCE = "Settings of the set-up page: {path}"
 
 _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
     "approve": "done", "change": "open", "deny": "denied", "undo": "undone", "again": "open",
@@ -313,6 +314,8 @@ class Ponte:
         if file.path is not None:
             sentence = SETTINGS_UNREAD_SENTENCE if file.why else SETTINGS_READ_SENTENCE
             sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
+        if settings.page_file is not None:
+            sys.stdout.write(say(PAGE_SETTINGS_SENTENCE, path=settings.page_file) + "\n")
         marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
         width = max(6, *map(len, marks.values()))
         for state, name, words in rows:

@@ -8,6 +8,7 @@ the start with a line for each, which never shows a secret.
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import os
 import re
@@ -248,6 +249,12 @@ class Settings(
             return "file"
         return "page" if name in self.model_fields_set else ""
 
+    @property
+    def page_file(self) -> Path | None:
+        """The file of the set-up page; None if no setting comes from it."""
+        is_read = any(self.source(name) == "page" for name in SETUP_NAMES)
+        return self.ponte_home / STORED_FILE if is_read else None
+
     def variable(self, name: str) -> str:
         """Return a variable of the environment or `.env` that ponte.toml names; "" if there is
         none."""
@@ -306,9 +313,8 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
     except ValidationError as error:
         lines = "\n".join(_describe_error(environment, fault) for fault in error.errors())
-    except (OSError, UnicodeDecodeError) as error:
-        path = getattr(error, "filename", None) or ".env"
-        lines = f"The file {path} cannot be read ({describe_read_error(error)})."
+    except OSError as error:
+        lines = f"The file {error.filename} cannot be read ({describe_read_error(error)})."
     else:
         if not (lines := "\n".join(_find_redirected_secrets(settings))):
             return settings
@@ -329,7 +335,7 @@ def _without_empty(names: Mapping[str, str]) -> dict[str, str]:
 
 def find_home(file: EnvFile | None = None) -> Path | None:
     """Return the data folder that the environment or `.env` names, or the default one; None if it
-    cannot be known. Raise OSError, UnicodeDecodeError."""
+    cannot be known. Raise OSError."""
     file = file or _read_env_file(Path(".env").absolute())
     home = (_without_empty(file.names) | _without_empty(os.environ)).get("ponte_home")
     try:
@@ -340,11 +346,20 @@ def find_home(file: EnvFile | None = None) -> Path | None:
 
 def _read_stored(file: EnvFile) -> EnvFile:
     """Return the data folder's `settings.env`, without names that do not belong there. Raise
-    OSError, UnicodeDecodeError."""
+    OSError."""
     home = find_home(file)
-    stored = _read_env_file(home / STORED_FILE) if home else EnvFile()
+    if home is None:
+        return EnvFile()
+    check_is_file(home / STORED_FILE)
+    stored = _read_env_file(home / STORED_FILE)
     names = {k: v for k, v in stored.names.items() if k.lower() in SETUP_NAMES}
     return replace(stored, names=names)
+
+
+def check_is_file(path: Path) -> None:
+    """Raise OSError if something else than a file has this name: reading a FIFO never ends."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
 
 
 def _without_split_services(
@@ -385,7 +400,7 @@ class _ReadEnvironment(BaseSettings):
 
 
 def _read_env_file(path: Path) -> EnvFile:
-    """Return a file with settings. Raise OSError, UnicodeDecodeError.
+    """Return a file with settings. Raise OSError.
 
     A file of another user is not read, since it could send our secrets to other servers; root's
     file could do no more than root can.
@@ -400,7 +415,11 @@ def _read_env_file(path: Path) -> EnvFile:
             why = f"it belongs to another user (uid {owner}); change its owner"
             return EnvFile(path, why)
         names, unread = {}, []
-        for binding in parse_stream(file):
+        try:
+            bindings = list(parse_stream(file))
+        except UnicodeDecodeError as error:
+            raise OSError(errno.EILSEQ, error.reason, path.name) from None
+        for binding in bindings:
             if binding.error:
                 # The parser counts the blank lines above a line to it.
                 text = binding.original.string

@@ -268,10 +268,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        if descriptor := os.environ.pop(LISTENER_VARIABLE, ""):
-            inherited = socket.socket(fileno=int(descriptor))
-            inherited.set_inheritable(False)
-            inherited.setblocking(False)
+        if inherited := _take_inherited_socket():
             own_host, own_port = inherited.getsockname()[:2]
             if own_host == address[0] and port in (0, own_port):
                 return inherited
@@ -294,6 +291,22 @@ def bind_socket(host: str, port: int) -> socket.socket:
         ) from None
     listener.listen(LISTEN_BACKLOG)
     return listener
+
+
+def _take_inherited_socket() -> socket.socket | None:
+    """Return the listening socket that a restart has handed over. None without one, also if
+    somebody else has set the variable."""
+    try:
+        inherited = socket.socket(fileno=int(os.environ.pop(LISTENER_VARIABLE, "")))
+    except (OSError, OverflowError, ValueError):
+        return None
+    is_internet = inherited.family in (socket.AF_INET, socket.AF_INET6)
+    if not is_internet or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        inherited.detach()  # such as stdout, if that is a socket
+        return None
+    inherited.set_inheritable(False)
+    inherited.setblocking(False)
+    return inherited
 
 
 @dataclass(frozen=True)

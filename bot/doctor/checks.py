@@ -255,14 +255,15 @@ async def _check_packages(start: Start) -> Sequence[Health]:
 
 
 async def _check_settings(start: Start) -> Sequence[Health]:
-    """Report which file the settings come from when Ponte runs in this folder."""
-    file = start.settings.env_file
+    """Report which files the settings come from when Ponte runs in this folder."""
+    file, page = start.settings.env_file, start.settings.page_file
+    more = [Health("settings", "on", say("set-up page, {path}", path=page))] if page else []
     if file.path is None:
-        return [Health("settings", "on", say("environment; no .env file here"))]
+        return [Health("settings", "on", say("environment; no .env file here")), *more]
     if file.why:
         words = say("environment; {path} is not used ({why})", path=file.path, why=file.why)
-        return [Health("settings", "failing", words)]
-    return [Health("settings", "on", say("environment and {path}", path=file.path))]
+        return [Health("settings", "failing", words), *more]
+    return [Health("settings", "on", say("environment and {path}", path=file.path)), *more]
 
 
 async def _as_is(part: Health) -> Sequence[Health]:

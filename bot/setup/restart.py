@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from adapters.web import LISTENER_VARIABLE
 from core.base.errors import SettingsError
@@ -28,28 +29,42 @@ class Restart:
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
         self._stop: asyncio.Event | None = None
         self._hand_over: Callable[[], Awaitable[int]] | None = None
-        self._listener = os.environ.get(LISTENER_VARIABLE, "")
+        self._listener: int | None = None
+        with suppress(OSError, OverflowError, ValueError):
+            # A start that fails closes its listener, and the start after it needs one.
+            self._listener = os.dup(int(os.environ.get(LISTENER_VARIABLE, "")))
         self.is_requested = False
 
     def begin(self, stop: asyncio.Event, hand_over: Callable[[], Awaitable[int]]) -> None:
         """Remember the event that ends the run, and the function that stops to accept connections
         to the page and returns the descriptor of its socket."""
         self._stop, self._hand_over = stop, hand_over
+        if self._listener is not None:
+            os.close(self._listener)
+            self._listener = None
 
     async def request(self) -> None:
         """End the run as SIGTERM does. `serve` then starts the new one. From now on, connections
         wait for it."""
-        if self._stop and self._hand_over and not self.is_requested:
+        if self._stop and self._hand_over and not self._stop.is_set() and not self.is_requested:
             self.is_requested = True
-            self._listener = str(await self._hand_over())
-            self._stop.set()
+            try:
+                self._listener = await self._hand_over()
+            finally:
+                self._stop.set()
+
+    def cancel(self) -> bool:
+        """Start nothing after the run that ends now: the process gets a signal to end. Return
+        whether a new start had been requested."""
+        was_requested, self.is_requested = self.is_requested, False
+        return was_requested
 
     def execute(self) -> None:
         """Replace this process by a new start."""
         environment = dict(self._environment)
-        if self._listener:
-            os.set_inheritable(int(self._listener), True)
-            environment[LISTENER_VARIABLE] = self._listener
+        if self._listener is not None:
+            os.set_inheritable(self._listener, True)
+            environment[LISTENER_VARIABLE] = str(self._listener)
         sys.stdout.flush()
         os.execve(sys.executable, sys.orig_argv, environment)  # noqa: S606 - the command itself
 
@@ -60,7 +75,12 @@ class Restart:
             sys.executable,
             "-m",
             "bot.setup.probe",
-            env=self._environment,
+            # `-m` would look for Ponte in the present folder first.
+            env={
+                **self._environment,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "PYTHONSAFEPATH": "1",
+            },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bot.config.ponte_toml import LiveConfig
 from bot.home import Home, Start
 from bot.integrations import ADMINS
+from bot.logs import mask_also
 from bot.settings import Settings, load, service_of
 from bot.setup.cards import CARDS, SetupCard, SetupField, SetupLink
 from bot.setup.restart import Restart
@@ -158,6 +159,7 @@ class SetupService:
             kept = {}
         for each in hidden:
             typed[each.setting] = typed[each.setting] or kept.get(each.setting, "")
+            mask_also(typed[each.setting])
         now = self._clock()
         self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
         while len(self._drafts) >= MAX_DRAFTS:

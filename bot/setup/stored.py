@@ -18,10 +18,11 @@ from typing import Literal
 
 from dotenv.parser import parse_stream
 
-from bot.home import LOCK_FILE, Home
-from bot.settings import STORED_FILE
+from bot.home import LOCK_FILE, Home, HomeUnusable
+from bot.settings import STORED_FILE, check_is_file
 from bot.setup.cards import SETUP_NAMES
 from core.base.errors import BadInput
+from core.integrations import describe_read_error
 
 LAST_FILE = f"{STORED_FILE}.last"
 TRIAL_FILE = f"{STORED_FILE}.trial"
@@ -66,11 +67,10 @@ class StoredSettings:
     @property
     def trial(self) -> StartTrial | None:
         """Return what became of the newest settings; None if they are in force."""
-        text = self._read(TRIAL_FILE)
-        if not text:
-            return None
-        values = json.loads(text)
-        return StartTrial(values["state"], values["why"], tuple(values["names"]))
+        with suppress(KeyError, TypeError, ValueError):  # nobody has settings that they wait for
+            values = json.loads(self._read(TRIAL_FILE))
+            return StartTrial(values["state"], values["why"], tuple(values["names"]))
+        return None
 
     def write(self, values: Mapping[str, str]) -> None:
         """Store these settings in place of the earlier ones. Raise BadInput for a name or a value
@@ -112,7 +112,8 @@ class StoredSettings:
 
     def confirm(self) -> None:
         """Keep the settings with which the page now serves."""
-        (self._home.path / TRIAL_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            (self._home.path / TRIAL_FILE).unlink()
 
     def postpone(self) -> None:
         """Try the settings with the next start: this one was ended by somebody."""
@@ -130,14 +131,19 @@ class StoredSettings:
         self._home.write_secret(TRIAL_FILE, json.dumps(values).encode())
 
     def _read(self, name: str) -> str:
+        path = self._home.path / name
         try:
-            return (self._home.path / name).read_text("utf-8")
+            check_is_file(path)
+            return path.read_text("utf-8")
         except FileNotFoundError:
             return ""
+        except (OSError, UnicodeDecodeError) as error:
+            cause = f"{name}: {describe_read_error(error)}"
+            raise HomeUnusable(home=self._home.path, cause=cause) from None
 
     def _is_free(self) -> bool:
         """Return whether no process holds the home now."""
-        with suppress(FileNotFoundError), (self._home.path / LOCK_FILE).open("rb") as lock:
+        with suppress(OSError), (self._home.path / LOCK_FILE).open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -15,6 +15,8 @@ from adapters.web import WebSettings
 from adapters.web.setup import routes
 from adapters.web.setup.gate import FORWARDING_HEADERS, SetupGate
 from adapters.web.sign_in import Visit, Visitor
+from bot import logs
+from bot.logs import Redaction
 from bot.settings import Settings
 from bot.setup import service
 from core.domain.messages import Person
@@ -192,6 +194,15 @@ async def test_who_changes_the_address_types_the_secret_again(desk: Desk) -> Non
     page = await send(desk, "check", card="nocodb", **{"value-nocodb_url": OTHER_ADDRESS})
     assert "again, because" in notices(page), "nor may the stored secret go there"
     await send(desk, "undo")
+
+
+async def test_a_secret_is_masked_as_soon_as_it_is_typed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a log of *Check*, too: it is in no setting then."""
+    monkeypatch.setattr(logs, "_named_secrets", set())
+    await send(desk, "check", **nocodb(desk, "typed-but-in-force-nowhere"))
+    assert Redaction(()).of("token=typed-but-in-force-nowhere") == "token=[secret]"
 
 
 async def test_the_owners_token_is_needed_again(

@@ -15,7 +15,8 @@ from aiohttp import web
 from bot.config.ponte_toml import Config, TableConfig
 from bot.doctor.checks import examine
 from bot.home import Home, Start
-from bot.settings import Settings
+from bot.settings import Settings, find_home
+from bot.setup.stored import StoredSettings
 from core.base.errors import PonteError
 from core.domain.messages import Usage
 from core.models import MODEL_INTEGRATION
@@ -434,6 +435,12 @@ def test_the_file_of_settings_is_named(ponte: Shell) -> None:
     ponte("doctor")
     assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
     assert "off   web: PONTE_WEB is off\n" in ponte.out
+    home = Home(find_home() or Path())
+    with home.take():
+        StoredSettings(home).write({"PONTE_MODEL": "m"})
+    ponte("doctor")
+    assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
+    assert f"ok    settings: set-up page, {home.path / 'settings.env'}\n" in ponte.out
 
 
 async def test_a_look_that_breaks_is_a_line_like_others(

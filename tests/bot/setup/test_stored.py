@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from bot.app import try_stored_settings
 from bot.home import Home, HomeUnusable
 from bot.settings import load
+from bot.setup.restart import Restart
 from bot.setup.stored import LAST_FILE, TRIAL_FILE, StoredSettings
 from core.base.errors import BadInput, SettingsError
 
@@ -261,3 +265,66 @@ def _save_and_fail(page_file: StoredSettings) -> None:
     page_file.write({KEY: "new"})
     page_file.begin_trial()
     page_file.fail("x")
+
+
+@pytest.mark.parametrize("name", ["settings.env", LAST_FILE, TRIAL_FILE])
+@pytest.mark.parametrize("kind", ["fifo", "folder", "binary"])
+def test_a_file_that_cannot_be_read_is_an_error_in_words(
+    page_file: StoredSettings, home: Home, name: str, kind: str
+) -> None:
+    """Also a FIFO, which would let a start wait forever."""
+    page_file.write({KEY: "new"})
+    path = home.path / name
+    path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\xff\xfe")
+    for step in (page_file.read, lambda: page_file.trial, page_file.undo, page_file.begin_trial):
+        with suppress(HomeUnusable):
+            step()
+    if name == "settings.env":
+        with pytest.raises(SettingsError, match=r"settings\.env cannot be read"):
+            load()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"state": "saved"}', "null", "7"])
+def test_a_damaged_trial_counts_as_none(page_file: StoredSettings, home: Home, text: str) -> None:
+    (home.path / TRIAL_FILE).write_text(text)
+    assert page_file.trial is None
+    assert not page_file.begin_trial()
+
+
+def test_a_full_disk_does_not_prevent_a_start(
+    page_file: StoredSettings, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else "Start again now" on a full disk would end Ponte."""
+    page_file.write({KEY: "new"})
+
+    def refuse(self: Home, name: str, secret: bytes) -> None:
+        raise HomeUnusable(home=self.path, cause="No space left on device")
+
+    monkeypatch.setattr(Home, "write_secret", refuse)
+    with try_stored_settings(Restart()) as confirm:
+        confirm()
+    assert page_file.read() == {KEY: "new"}
+
+
+def test_settings_saved_later_are_not_blamed_for_the_end_of_a_run(
+    page_file: StoredSettings,
+) -> None:
+    page_file.write({KEY: "good"})
+
+    def run() -> None:
+        with try_stored_settings(Restart()) as confirm:
+            confirm()
+            page_file.write({KEY: "later"})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert page_file.read() == {KEY: "later"}
+    assert page_file.trial is not None
+    assert page_file.trial.state == "saved"

@@ -1,0 +1,86 @@
+"""The listening socket that a start hands over to the next one, and signals during a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.web import LISTENER_VARIABLE
+from adapters.web.server import bind_socket
+from bot.setup.restart import Restart
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server((HOST, 0)) as own:
+        yield own
+
+
+@pytest.mark.parametrize("text", ["nonsense", "-1", "0x1", "999999", "9" * 40, " ", "1.5", "²"])
+def test_nonsense_in_the_variable_does_not_end_the_start(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv(LISTENER_VARIABLE, text)
+    Restart()
+    bind_socket(HOST, 0).close()
+    assert LISTENER_VARIABLE not in os.environ
+
+
+def test_a_descriptor_that_is_no_listener_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As stdout, which may be a socket of the journal."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, (Path(os.devnull)).open("rb") as file:
+        for descriptor in (ours.fileno(), file.fileno()):
+            monkeypatch.setenv(LISTENER_VARIABLE, str(descriptor))
+            bind_socket(HOST, 0).close()
+            os.fstat(descriptor)
+
+
+def test_a_start_that_failed_hands_the_socket_on(
+    monkeypatch: pytest.MonkeyPatch, listener: socket.socket
+) -> None:
+    """Its own server has closed the socket by then."""
+    port = listener.getsockname()[1]
+    monkeypatch.setenv(LISTENER_VARIABLE, str(os.dup(listener.fileno())))
+    restart, environments = Restart(), []
+    bind_socket(HOST, port).close()
+    monkeypatch.setattr(os, "execve", lambda *words: environments.append(words[2]))
+    restart.execute()
+    monkeypatch.setenv(LISTENER_VARIABLE, environments[0][LISTENER_VARIABLE])
+    with bind_socket(HOST, port) as again:
+        assert again.getsockname()[1] == port
+
+
+async def test_who_ends_the_process_during_a_restart_ends_it(listener: socket.socket) -> None:
+    async def hand_over() -> int:
+        return os.dup(listener.fileno())
+
+    for is_before in (True, False):
+        restart, stop = Restart(), asyncio.Event()
+        restart.begin(stop, hand_over)
+        if is_before:
+            stop.set()
+        await restart.request()
+        assert restart.cancel() is not is_before
+        assert stop.is_set()
+        assert not restart.is_requested
+
+
+async def test_the_check_finds_ponte_in_any_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nothing_set: None
+) -> None:
+    """Also in one that has a folder `bot`."""
+    (tmp_path / "bot").mkdir()
+    (tmp_path / "bot" / "__init__.py").touch()
+    monkeypatch.setenv("PONTE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[3]), *sys.path])
+    await Restart().probe()
