@@ -40,6 +40,11 @@ class SetupCard:
     fields: Sequence[SetupField]
     links: Sequence[SetupLink] = ()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its settings, in capitals."""
+        return frozenset(each.setting.upper() for each in self.fields)
+
 
 CARDS: Mapping[str, SetupCard] = {
     card.name: card

@@ -114,7 +114,8 @@ class SetupService:
                     "words": part.words if part else "",
                     "locked": self._why_locked(card),
                     "fields": [self._show_field(each, stored) for each in card.fields],
-                    "stored": any(each.setting.upper() in stored for each in card.fields),
+                    "stored": bool(own := stored.keys() & card.names),
+                    "is_new": bool(trial and trial.state == "saved" and own & {*trial.names}),
                 }
             )
         return {
@@ -336,8 +337,7 @@ class SetupService:
 
     def _merge(self, card: str, values: Mapping[str, str]) -> dict[str, str]:
         """Return all stored settings with these of one card."""
-        own = {each.setting.upper() for each in CARDS[card].fields}
-        others = {k: v for k, v in self._stored.read().items() if k not in own}
+        others = {k: v for k, v in self._stored.read().items() if k not in CARDS[card].names}
         return others | {name.upper(): value for name, value in values.items() if value}
 
     def _kept_values(self, card: SetupCard, earlier: str) -> Mapping[str, str]:

@@ -47,7 +47,7 @@ def draft_of(page: httpx.Response, card: str) -> str:
 
 
 def notices(page: httpx.Response) -> str:
-    found = re.findall(r'<(?:p|ul) class="notice.*?</(?:p|ul)>', page.text, re.DOTALL)
+    found = re.findall(r'<(?:p|div) class="notice.*?</(?:p|div)>', page.text, re.DOTALL)
     return html.unescape(re.sub(r"<[^>]+>", " ", " ".join(found)))
 
 

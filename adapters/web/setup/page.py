@@ -20,6 +20,7 @@ MAX_SELECT_VALUES = 40
 _LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*")
 STATE_WORDS = {
     "on": "connected", "off": "not connected", "failing": "failing", "note": "note",
+    "saved": "saved, not started yet",
 }  # fmt: skip
 PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
@@ -83,18 +84,19 @@ class SetupView:
 
     def _card(self, card: Json, setup: Json) -> str:
         is_open = card["name"] == self.open_card
-        words = "" if card["state"] == "off" else escape(translate_word(card["words"]))
-        state = say(STATE_WORDS[card["state"]])
+        state = "saved" if card["is_new"] else card["state"]
+        words = translate_word(card["words"]) if state in ("on", "failing", "note") else ""
         head = (
             f"<summary><b>{escape(say(card['title']))}</b> "
-            f'<span class="state {card["state"]}">{escape(state)}</span> {words}</summary>'
+            f'<span class="state {state}">{escape(say(STATE_WORDS[state]))}</span> '
+            f"{escape(words or card['purpose'])}</summary>"
         )
         links = "".join(
             f'<li><a href="{escape(url)}" target="_blank" rel="noreferrer">{escape(name)}</a></li>'
             for name, url in card["links"].items()
         )
-        texts = f"<p>{escape(card['purpose'])}</p><p>{escape(card['needs'])}</p>"
-        body = texts + (f"<ul>{links}</ul>" if links else "")
+        body = f"<p>{escape(card['purpose'])}</p>" if words else ""
+        body += f"<p>{escape(card['needs'])}</p>" + (f"<ul>{links}</ul>" if links else "")
         if card["locked"]:
             body += notice("note", card["locked"])
         else:
@@ -132,11 +134,11 @@ class SetupView:
         """Return who may change data and who approves, and the forms to add somebody."""
         platform = card["name"]
         lists = "".join(
-            f"<li>{escape(say(words, people=', '.join(people[setting])))}</li>"
-            for setting, words in PEOPLE_LISTS.items()
+            f"<li>{escape(say(PEOPLE_LISTS[setting], people=', '.join(people[setting])))}</li>"
+            for setting in PEOPLE_LISTS
             if people[setting]
         )
-        body = f"<h3>{escape(say('Who can do what'))}</h3><ul>{lists}</ul>"
+        body = f"<h2>{escape(say('Who can do what'))}</h2><ul>{lists}</ul>"
         if people["locked"]:
             return body + notice("note", people["locked"])
         hidden = hidden_field("card", platform)
@@ -144,7 +146,7 @@ class SetupView:
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:
                 words = say("You are {name}.", name=claim["name"])
-                button = self._button("grant-me", say("Save: I change data and approve"), "approve")
+                button = self._button("grant-me", say("Let me change data and approve"), "approve")
                 form = self._form(f"#{platform}", hidden + id + self._token_field() + button)
                 body += f'<div class="notice good"><p>{escape(words)}</p>{form}</div>'
             else:
@@ -157,11 +159,14 @@ class SetupView:
                 form = self._form(f"#{platform}", hidden + button)
                 body += f'<div class="notice"><p>{escape(words)}</p>{word}{form}</div>'
         search = f'<label>{escape(say("Name"))}<input name="name" autocomplete="off"></label>'
-        words = "Known are the members that {title} has reported, and all who have written."
-        note = say(words, title=card["title"])
+        note = say(
+            "Search for your own name first, then for your colleagues. Ponte knows the members "
+            "that {title} has reported and everyone who has written to it.",
+            title=card["title"],
+        )
         button = self._button("people", say("Search"))
-        body += self._form(f"#{platform}", f"{hidden}{search}{button}")
         body += f'<p class="hint">{escape(note)}</p>'
+        body += self._form(f"#{platform}", f"{hidden}{search}{button}")
         if self.found and self.open_card == platform:
             choices = "".join(
                 f'<label class="choice"><input type="radio" name="id" value="{escape(one["id"])}" '
@@ -192,8 +197,8 @@ class SetupView:
             ending = draft.get("endings", {}).get(setting) or each["ending"]
             hint = each["example"]
             if ending:
-                hint = ending
-                if not draft and since:
+                hint = say("{ending}, not saved yet", ending=ending)
+                if ending == each["ending"] and since:
                     day = format_date(datetime.fromtimestamp(since, self.zone).date())
                     hint = say("{ending}, stored on {day}", ending=ending, day=day)
             return (
@@ -204,10 +209,13 @@ class SetupView:
         value = self.values.get(setting, value) if is_open else value
         choices: Sequence[str] = draft.get("choices", {}).get(setting) or each["choices"]
         if choices and len(choices) <= MAX_SELECT_VALUES:
+            default = say("{value} (default)", value=each["example"]) if each["example"] else ""
+            if not value and not default and len(choices) == 1:
+                value = choices[0]
             listed = [*([] if value in choices else [value]), *choices]
             options = "".join(
                 f'<option value="{escape(one)}"{" selected" if one == value else ""}>'
-                f"{escape(one or say('Choose…'))}</option>"
+                f"{escape(one or default or say('Choose…'))}</option>"
                 for one in listed
             )
             return f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
@@ -244,8 +252,9 @@ def render_findings(findings: Sequence[Json]) -> str:
         )
         state = escape(translate_word("ok" if each["state"] == "on" else each["state"]))
         lines.append(f'<li><span class="state {each["state"]}">{state}</span> {words}</li>')
-    kind = "bad" if any(each["state"] == "failing" for each in findings) else "good"
-    return f'<ul class="notice {kind}" role="status">{"".join(lines)}</ul>'
+    states = {each["state"] for each in findings}
+    kind = "bad" if "failing" in states else "note" if "off" in states else "good"
+    return f'<div class="notice {kind}" role="status"><ul>{"".join(lines)}</ul></div>'
 
 
 def render_servers(servers: Sequence[Json]) -> str:
