@@ -427,6 +427,7 @@ class WebAdapter(Platform):
         self._listener = listener
         self._mounted = (routes or {}, find_hook)
         self._server: Any = None
+        self._is_handed_over = False
         self._tasks = BackgroundTasks("web")
         if people is not None:
             people.accounts.on_change(hub.recheck_visitors)
@@ -478,10 +479,13 @@ class WebAdapter(Platform):
 
     async def stop_intake(self) -> None:
         """Answer new messages with 503. Reading goes on."""
+        if self._is_handed_over:
+            await self._server.finish_requests()
         self.hub.is_accepting = False
 
     async def hand_over(self) -> int:
         """Accept no more connections and return a descriptor of the listening socket."""
+        self._is_handed_over = True
         descriptor: int = self._server.hand_over()
         return descriptor
 

@@ -58,6 +58,9 @@ MAX_UNAUTHENTICATED_CONNECTIONS, so that a flood of connections cannot displace 
 has already arrived."""
 LISTEN_BACKLOG = 512
 """Connections that the kernel holds until they are accepted."""
+HAND_OVER_CHECKS, HAND_OVER_CHECK_SECONDS = 100, 0.02
+"""How often a restart checks for unanswered requests on connections that were accepted before it,
+and the time before each check."""
 SHUTDOWN_GRACE_SECONDS = 2
 """How long requests may run after every event stream was closed."""
 MAX_DISCARDED_BODY_BYTES = 256 * 1024 * 1024
@@ -88,6 +91,7 @@ class HttpConnection(H11Protocol):
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
         self._since = 0.0
         self._byte_count = 0
+        self._is_leaving = False
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -138,6 +142,18 @@ class HttpConnection(H11Protocol):
             self._unread.cancel()
             self._unread = None
 
+    def leave(self) -> bool:
+        """Close the connection after its present request, or the first one that still arrives.
+        Return whether it has a request of which no answer has begun."""
+        self._is_leaving = True
+        if self._is_closing:
+            return False
+        if self._phase == "idle":
+            self.shutdown()
+            return False
+        self._update_phase()
+        return self._phase != "answer" or (bool(self.cycle) and not self.cycle.response_started)
+
     @property
     def _is_closing(self) -> bool:
         return self.transport.is_closing()
@@ -146,6 +162,8 @@ class HttpConnection(H11Protocol):
         """Set the phase by what the client has to send next."""
         if self._is_closing:
             return
+        if self._is_leaving and self.cycle:
+            self.cycle.keep_alive = False
         # A client that has sent nothing yet, or the beginning of its next request, owes the rest of
         # a head. One that may rest between two requests owes nothing.
         match self.conn.their_state:
@@ -248,9 +266,23 @@ class HttpServer:
         descriptor = os.dup(self._listener.fileno())
         for listening in self._server.servers:
             listening.close()
-        for connection in list(self._server.server_state.connections):
-            connection.shutdown()  # after its present answer
+        self._find_unanswered()
         return descriptor
+
+    async def finish_requests(self) -> None:
+        """After `hand_over`: wait a moment until the requests on accepted connections are answered.
+        No other process can answer them."""
+        for _ in range(HAND_OVER_CHECKS):
+            # Also before the first: asyncio has accepted connections that uvicorn does not know.
+            await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
+            if not self._find_unanswered():
+                return
+
+    def _find_unanswered(self) -> list[asyncio.Protocol]:
+        """Return the connections that a request has arrived on or still can, and close them after
+        it."""
+        connections = list(self._server.server_state.connections)
+        return [one for one in connections if isinstance(one, HttpConnection) and one.leave()]
 
     async def stop(self) -> None:
         """Stop accepting requests and wait until the last connection is closed."""

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from adapters.web import LISTENER_VARIABLE
-from adapters.web.server import bind_socket
+from adapters.web import server as web_server
+from adapters.web.server import HttpServer, bind_socket
 from bot.setup.restart import Restart
 
 HOST = "127.0.0.1"
@@ -57,6 +60,40 @@ def test_a_start_that_failed_hands_the_socket_on(
     monkeypatch.setenv(LISTENER_VARIABLE, environments[0][LISTENER_VARIABLE])
     with bind_socket(HOST, port) as again:
         assert again.getsockname()[1] == port
+
+
+async def test_requests_on_accepted_connections_are_answered_before_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection without a request so far is none that waits in the socket's queue."""
+    monkeypatch.setattr(web_server, "HAND_OVER_CHECKS", 1_000_000)
+    begun, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            begun.set()
+            await may_answer.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    listener = bind_socket(HOST, 0)
+    server = HttpServer(app, listener)
+    await server.start()
+    fresh, idle = [await asyncio.open_connection(*listener.getsockname()) for _ in range(2)]
+    idle[1].write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    await idle[0].readuntil(b"done")
+    descriptor = server.hand_over()
+    finishing = asyncio.create_task(server.finish_requests())
+    assert await idle[0].read() == b"", "it owes nothing, so it is closed"
+    fresh[1].write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+    await begun.wait()
+    assert not finishing.done()
+    may_answer.set()
+    assert (await fresh[0].read()).startswith(b"HTTP/1.1 200"), "and then it is closed"
+    await finishing
+    for _, writer in (fresh, idle):
+        writer.close()
+    await server.stop()
+    os.close(descriptor)
 
 
 async def test_who_ends_the_process_during_a_restart_ends_it(listener: socket.socket) -> None:
