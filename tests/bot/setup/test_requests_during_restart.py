@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ async def test_requests_during_a_new_start_wait(tmp_path: Path) -> None:
         await asyncio.to_thread(owner.save_model)
         is_done = asyncio.Event()
         answers: list[tuple[str, int]] = []
-        options = {
+        options: dict[str, Any] = {
             "base_url": str(owner.http.base_url),
             "timeout": 120,
             "headers": {"Authorization": f"Bearer {token}"},

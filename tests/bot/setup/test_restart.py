@@ -6,6 +6,7 @@ import html
 import json
 import re
 import subprocess
+import weakref
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,7 @@ class Owner:
 
     def __init__(self, address: str, home: Path) -> None:
         self.http = httpx.Client(base_url=address, timeout=120)
+        weakref.finalize(self, self.http.close)
         token = (home / "web-token").read_text().strip()
         assert self.http.post("/login", json={"token": token}).status_code == 200
 
