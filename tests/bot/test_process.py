@@ -41,17 +41,21 @@ class Machine:
     commands: str
     settings: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self, *words: str, stdout: int | None = None) -> Process:
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its commands, without settings of the machine of the tests."""
         ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
         options = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(self.home), "PONTE_WEB_PORT": "0"}
-        options |= self.settings
+        return {**ours, **options, **self.settings}
+
+    def start(self, *words: str, stdout: int | None = None) -> Process:
         if self.commands:
-            options["PONTE_CODE"] = "off"
-            return Command(self.commands, words, ours | options, self.folder, stdout)
+            environment = self.environment | {"PONTE_CODE": "off"}
+            return Command(self.commands, words, environment, self.folder, stdout)
         return subprocess.Popen(
             [sys.executable, "-m", "bot", *words],
             cwd=self.folder,
-            env=ours | options,
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,

@@ -158,7 +158,9 @@ class SetupView:
                 button = self._button("people", say("I have sent it"))
                 form = self._form(f"#{platform}", hidden + button)
                 body += f'<div class="notice"><p>{escape(words)}</p>{word}{form}</div>'
-        search = f'<label>{escape(say("Name"))}<input name="name" autocomplete="off"></label>'
+        search = (
+            f'<label>{escape(say("Name"))}<input name="name" autocomplete="off" required></label>'
+        )
         note = say(
             "Search for your own name first, then for your colleagues. Ponte knows the members "
             "that {title} has reported and everyone who has written to it.",
