@@ -74,6 +74,15 @@ OWNER_SENTENCES = {
     "cause is in the log.": (
         "Something went wrong. Try again. If it keeps failing, look for the cause in Ponte's log."
     ),
+    "Something went wrong on the server (HTTP {status}). Try again. If it keeps failing, contact "
+    "the person who runs Ponte.": (
+        "Something went wrong on the server (HTTP {status}). Try again. If it keeps failing, look "
+        "for the cause in Ponte's log."
+    ),
+    "The server refused this (HTTP {status}). If you can't find out why, contact the person who "
+    "runs Ponte.": (
+        "The server refused this (HTTP {status}). If you can't find out why, look into Ponte's log."
+    ),
     "It resets on {when}. The person who runs Ponte can raise the limit.": (
         "It resets on {when}. You can raise the limit ({where})."
     ),

@@ -124,7 +124,7 @@ async def test_an_answer_comes_through_the_command_only_when_it_is_complete(
         await reply.show(Progress(text="One two "))
         await w.until(lambda: w.slack.api.calls["chat.postMessage"] > calls)
         await reply.finish(Answer("One two three.", parts=("One two three.",)))
-        assert [body["text"] for body in messages] == ["One two three."]
+        assert [body["text"] for body in messages if "text" in body] == ["One two three."]
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -134,7 +134,9 @@ async def test_each_part_of_a_long_answer_comes_through_the_command(
     async with command_elsewhere(tmp_path) as (_, reply, messages):
         await reply.finish(Answer("One. Two.", parts=("One.", "Two."), is_private=private))
         kind = "ephemeral" if private else "in_channel"
-        assert [(body["text"], body["response_type"]) for body in messages] == [
+        # The sign of the command's own turn may be deleted late.
+        posts = [body for body in messages if "text" in body]
+        assert [(body["text"], body["response_type"]) for body in posts] == [
             ("One.", kind),
             ("Two.", kind),
         ]
