@@ -40,6 +40,7 @@ class Machine:
     home: Path
     commands: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    module: str = "bot"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,7 +54,7 @@ class Machine:
             environment = self.environment | {"PONTE_CODE": "off"}
             return Command(self.commands, words, environment, self.folder, stdout)
         return subprocess.Popen(
-            [sys.executable, "-m", "bot", *words],
+            [sys.executable, "-m", self.module, *words],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.PIPE,

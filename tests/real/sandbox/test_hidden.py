@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bot.home import Home
+from bot.setup.stored import StoredSettings
 from core.tools.code.sandbox import sandbox as runtime
 from core.tools.code.sandbox.process import Sandbox
 from tests.real.sandbox.pythons import sandbox_python
@@ -23,6 +25,16 @@ except OSError:
     found = ''
 import json, sqlite3, xml.dom.minidom
 found, {other!r} in os.listdir({folder!r}), open({other_file!r}).read()
+"""
+
+
+READ_FILES = """
+def is_readable(path):
+    try:
+        return bool(open(path, 'rb'))
+    except OSError:
+        return False
+[is_readable(path) for path in {}]
 """
 
 
@@ -52,6 +64,21 @@ async def test_the_modules_of_the_bot_cannot_be_read(sandbox: Sandbox, packages:
     )
     (ran,) = await run(sandbox, sandbox_python(), code)
     assert (ran.error, ran.value) == ("", "('', True, 'other')")
+
+
+@pytest.mark.slow
+async def test_what_was_typed_on_the_set_up_page_cannot_be_read(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        StoredSettings(home).write({"NOCODB_TOKEN": "typed-on-the-page"})
+    names = ("settings.env", "settings.env.last", "settings.env.trial")
+    (ran,) = await run(
+        sandbox, sandbox_python(), READ_FILES.format([str(home.path / one) for one in names])
+    )
+    assert ran.error == ""
+    assert ran.value == "[False, False, False]"
 
 
 def test_hidden_folders_are_left_out_of_a_tree(tmp_path: Path) -> None:
