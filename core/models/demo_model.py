@@ -251,12 +251,18 @@ def _draw_sales(turn: DemoTurn) -> Decision:
         return [PlannedCall(SUMMARY_TOOL, args)]
     if summary.error:
         return describe_failure(summary)
-    id = summary.result_id
     if (chart := turn.find_reply(CHART_TOOL)) is None:
         month, *_, amount = summary.rows[0]
-        args = {"result": id, "kind": "bar", "title": say("Sales by month"), "x": month}
+        args = {
+            "result": summary.result_id,
+            "kind": "bar",
+            "title": say("Sales by month"),
+            "x": month,
+        }
         return [PlannedCall(CHART_TOOL, {**args, "y": [amount]})]
-    return describe_failure(chart) if chart.error else f"[chart: {id}]\n\n{say(_ONE_CHART)}"
+    if chart.error:
+        return describe_failure(chart)
+    return f"[chart: {chart.result_id}]\n\n{say(_ONE_CHART)}"
 
 
 def _propose_payment(turn: DemoTurn) -> Decision:

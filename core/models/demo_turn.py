@@ -20,7 +20,7 @@ _MAX_COLUMNS = 8
 _MAX_CELL_CHARACTERS = 60
 _MAX_BLOCK_CHARACTERS = 3000
 _MARKUP = re.compile(r"([\\`*\[\]<>|~])")
-REFERENCE = re.compile(r"\[table: (r\d+)\]")
+REFERENCE = re.compile(r"\[(?:table|chart): (r\d+)\]")
 _PROBLEM_KEYS = {"error", "message", "detail"}
 """Keys of an answer that describes a problem."""
 _ERROR = '{"error":{"code":'
@@ -64,7 +64,7 @@ class ToolReply:
 
     @property
     def result_id(self) -> str:
-        """Return the id of rows that can be placed in an answer, such as r1; "" if they cannot."""
+        """Return the id of what can be placed in an answer, such as r1; "" if nothing can."""
         match = (
             REFERENCE.match(str(self.value.get("show"))) if isinstance(self.value, dict) else None
         )
