@@ -10,11 +10,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from bot.config.ponte_toml import LiveConfig
-from bot.home import Home, Start
+from bot.home import Home, HomeUnusable, Start
 from bot.integrations import ADMINS
 from bot.logs import mask_also
 from bot.settings import Settings, load, service_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 DRAFT_SECONDS = 600.0
 MAX_DRAFTS = 20
+MAX_CHOICES = 500
 SHOWN_CHARACTERS, MIN_SECRET_TO_SHOW = 4, 16
 """A secret is recognised by its last characters, unless it is so short that they would give it
 away."""
@@ -129,7 +131,10 @@ class SetupService:
     async def run(self, step: str, arguments: Json, actor: Person) -> Any:
         """Return what the method `step` returns. Those that store something get the `actor`."""
         more = {"actor": actor} if step in STORING_STEPS else {}
-        return await getattr(self, step)(**arguments, **more)
+        try:
+            return await getattr(self, step)(**arguments, **more)
+        except HomeUnusable as error:  # as on a full disk: the page shows it above the fields
+            raise BadInput("{why}", why=error.words()) from None
 
     async def draft(self, card: str, values: Mapping[str, str], earlier: str = "") -> str:
         """Keep what was typed and return its id. A secret that was not typed is the one of the
@@ -196,7 +201,8 @@ class SetupService:
             own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
             return
         start = Start(settings, self._live.current, self._home)
-        own.findings, own.choices = await check_integration(start, own.card)
+        own.findings, choices = await check_integration(start, own.card)
+        own.choices = {name: _list_storable(name, choices[name]) for name in choices}
 
     async def save(self, draft: str, actor: Person) -> None:
         """Store a draft. It takes effect with `apply` or the next start. Raise BadInput, NotFound,
@@ -398,6 +404,15 @@ def _describe_trial(trial: StartTrial) -> str:
         words = "Ponte did not start with {names} ({why}). The settings before are in force again."
         return say(words, names=names, why=trial.why)
     return say("{names} are stored. They take effect when Ponte starts again.", names=names)
+
+
+def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:
+    """Return the first values of a service that this setting can have."""
+    listed = []
+    for value in values[:MAX_CHOICES]:
+        with suppress(BadInput):
+            listed.append(check_value(name.upper(), value))
+    return listed
 
 
 def _ending(secret: str) -> str:

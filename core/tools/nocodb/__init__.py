@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -216,8 +217,12 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         bases = await api.list_bases()
-        titles = [base.title for base in bases]
-        names = [one.title if titles.count(one.title) == 1 else one.id for one in bases]
+        titles = Counter(base.title for base in bases)
+        titles += Counter(base.id for base in bases)  # a title may be the id of another base
+        names = [
+            one.title if titles[one.title] == 1 and one.title.isprintable() else one.id
+            for one in bases
+        ]
         return {"nocodb_base_id": names}
 
 
