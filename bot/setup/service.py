@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 DRAFT_SECONDS = 600.0
 MAX_DRAFTS = 20
-MAX_CHOICES = 500
+MAX_LISTED_VALUES = 500
 SHOWN_CHARACTERS, MIN_SECRET_TO_SHOW = 4, 16
 """A secret is recognised by its last characters, unless it is so short that they would give it
 away."""
@@ -409,7 +409,7 @@ def _describe_trial(trial: StartTrial) -> str:
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:
     """Return the first values of a service that this setting can have."""
     listed = []
-    for value in values[:MAX_CHOICES]:
+    for value in values[:MAX_LISTED_VALUES]:
         with suppress(BadInput):
             listed.append(check_value(name.upper(), value))
     return listed
