@@ -194,6 +194,8 @@ class SetupService:
         from bot.doctor.checks import check_integration
 
         own = self._find_draft(draft)
+        if own.card != "code" and not any(own.values.values()):
+            raise BadInput("Fill in the fields first, then check them.")
         settings = self._load(own)
         face: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
         part = face.summary(settings, settings)

@@ -76,13 +76,13 @@ class SetupRoutes(RouteGroup):
         form = await self._read_form(request, visitor)
         page = AdminView(self.visitors, self.operator, visitor, {})
         card, do, draft = form.get("card", ""), form.get("do", ""), ""
+        values = {
+            name.removeprefix("value-"): value
+            for name, value in form.items()
+            if name.startswith("value-")
+        }
         try:
             if do in ("check", "save"):
-                values = {
-                    name.removeprefix("value-"): value
-                    for name, value in form.items()
-                    if name.startswith("value-")
-                }
                 earlier = form.get("draft", "")
                 draft = await self._run(visitor, "draft", card=card, values=values, earlier=earlier)
             if do in NEEDS_TOKEN and (fault := await self._confirm(request, visitor, form)):
@@ -90,7 +90,8 @@ class SetupRoutes(RouteGroup):
             return await self._act(request, page, visitor, form, draft)
         except BadInput as error:
             result = notice("bad", *error.words().splitlines())
-            return await self._draw(request, page, 400, open_card=card, result=result, draft=draft)
+            more = {"open_card": card, "result": result, "values": {} if draft else values}
+            return await self._draw(request, page, 400, draft, **more)
 
     async def _act(
         self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
