@@ -38,11 +38,12 @@ from core.base.text import (
 from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import (
     APPROVE_ALL,
-    CARD_STATES,
     LABELS,
     REASON_LABEL,
     REASON_TITLE,
+    describe_state,
     list_typed,
+    marks_values,
     must_fit,
     together_id,
     without_approval,
@@ -105,8 +106,8 @@ _STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
     "deny": discord.ButtonStyle.danger,
 }
 """The styles of buttons; all others are grey."""
-_AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
-_COLOURS = {"open": _AMBER, "done": _GREEN, "approved": _GREEN}
+_AMBER, _GREEN, _RED, _GREY = 0xE0A030, 0x3BA55D, 0xDA373C, 0x80848E
+_COLOURS = {"open": _AMBER, "done": _GREEN} | dict.fromkeys(("denied", "failed", "partial"), _RED)
 
 _LONGEST_MARK = 16
 """A longer run of backticks or tildes is text and begins no code block."""
@@ -420,7 +421,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return card_embed.set_footer(text=f"{say(CARD_STATES.get(card.state, card.state))} · {card.id}")
+    return card_embed.set_footer(text=f"{describe_state(card.state)} · {card.id}")
 
 
 def _describe_card(card: Card, most: int) -> list[str]:
@@ -459,7 +460,9 @@ def _describe_card(card: Card, most: int) -> list[str]:
         values = []
         for change in row.changes:
             sides = [_escape_cell(side, longest) for side in (change.before, change.after) if side]
-            if change.after == NO_VALUE:  # it is struck only where it goes away
+            if change.after == NO_VALUE and marks_values(
+                card
+            ):  # it is struck only where it goes away
                 sides[0] = f"~~{sides[0]}~~"
             values.append(f"{_escape_cell(change.field, longest)}: {' → '.join(sides)}")
         row_lines += [" · ".join(values)] if values else []

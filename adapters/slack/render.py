@@ -36,6 +36,7 @@ from core.chat.approval_notices import (
     APPROVE_ALL,
     CARD_STATES,
     LABELS,
+    describe_state,
     must_fit,
     together_id,
     without_approval,
@@ -371,11 +372,10 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
     # (docs.slack.dev/messaging/formatting-message-text).
     moment = card.expires_at if card.state == "open" else card.decided_at
     at = f"<!date^{int(moment)}^{{date_short_pretty}} {{time}}|…>" if moment else ""
-    if card.state == "open":
-        words = say("Decide by {at}", at=at) if at else ""
-    else:
-        words = cut_escaped(escape_text(say(CARD_STATES.get(card.state, card.state))), _NOTE - 80)
-    note = " · ".join(filter(None, [words, at if card.state != "open" else "", f"`{card.id}`"]))
+    words = cut_escaped(escape_text(describe_state(card.state)), _NOTE - 80)
+    if at and card.state == "open":
+        at = say("Decide by {at}", at=at)
+    note = " · ".join(filter(None, [words, at, f"`{card.id}`"]))
     under: list[Json] = [
         {
             "type": "context",

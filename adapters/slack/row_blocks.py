@@ -15,6 +15,7 @@ from core.base.commonmark import parse_blocks
 from core.base.markdown import defang, encode_everybody_in_addresses, is_too_complex
 from core.base.text import change_outside_code, to_one_line
 from core.changes.card_rows import INDENT, NO_VALUE, FieldChange, read_rows, tabulate
+from core.chat.approval_notices import marks_values
 from core.domain.messages import Card
 
 _JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables control sequences
@@ -91,13 +92,13 @@ def build_rows_block(
     - `fields`: the number of changed fields shown of each row; None for all.
     - `tables`: the rows may be a table.
     """
-    rows = read_rows(card.rows[:count])
+    rows, marked = read_rows(card.rows[:count]), marks_values(card)
     # One row of a table holds the titles. A table has all fields of each row.
     table = tabulate(rows) if tables and fields is None and count < TABLE_ROWS else None
     if table:
         cells = [[[_text(title, _BOLD, characters)] for title in table.header]]
         for name, changes in table.rows:
-            values = [_render_change(change, characters) for change in changes]
+            values = [_render_change(change, characters, marked) for change in changes]
             cells.append([[_text(name, {}, characters)], *values])
         block: Json = {
             "type": TABLE_BLOCK,
@@ -112,7 +113,7 @@ def build_rows_block(
                 if row.is_new
                 else [
                     _raw(f"{_clean(change.field, characters)}: "),
-                    *_render_change(change, characters),
+                    *_render_change(change, characters, marked),
                 ]
                 for change in row.changes[:fields]
             ]
@@ -148,14 +149,16 @@ def _render_field(change: FieldChange, characters: int | None) -> list[Json]:
     return [_text(f"{change.field}:", _BOLD, characters), _raw(f" {INDENT.join(lines)}")]
 
 
-def _render_change(change: FieldChange | None, characters: int | None) -> list[Json]:
-    """Return the old value and the new one in bold; only one if the row has only one. The old one
-    is struck where it goes away."""
+def _render_change(change: FieldChange | None, characters: int | None, marked: bool) -> list[Json]:
+    """Return the old value and the new one; only one if the row has only one. If `marked`, the new
+    one is bold, and the old one is struck where it goes away."""
     if change is None:
         return [_raw(NO_VALUE)]
     if change.before is None or change.after is None:
         return [_text(change.value or NO_VALUE, {}, characters)]
-    styles = (_STRUCK, {}) if change.after == NO_VALUE else ({}, _BOLD)
+    styles: Sequence[Mapping[str, bool]] = ({}, {})
+    if marked:
+        styles = (_STRUCK, {}) if change.after == NO_VALUE else ({}, _BOLD)
     sides = zip((change.before, change.after), styles, strict=True)
     before, after = (_text(side, style, characters) for side, style in sides)
     return [before, _raw(" → "), after]

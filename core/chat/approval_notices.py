@@ -411,6 +411,11 @@ CARD_STATES = {
     "withdrawn": "withdrawn", "undone": "undone",
 }  # fmt: skip
 """The English word for each state of a card; `say` translates it."""
+_STATE_SIGNS = {
+    "open": "●", "applying": "…", "done": "✓", "partial": "!", "failed": "!", "denied": "✕",
+    "expired": "–", "withdrawn": "–", "undone": "↶",
+}  # fmt: skip
+_UNMARKED_STATES = ("denied", "failed", "expired", "withdrawn", "undone")
 LABELS: Mapping[ChangeAction, str] = {
     "approve": "Approve", "change": "Change…", "deny": "Deny", "undo": "Undo",
     "reason": "Say why…", "again": "Propose again",
@@ -420,6 +425,17 @@ APPROVE_ALL = "Approve all {count}"
 """The English label of the button that approves all open cards of a message."""
 REASON_TITLE, REASON_LABEL = "Say why", "Reason"
 """The English title and label of the form that asks for the reason of a denial."""
+
+
+def describe_state(state: str) -> str:
+    """Return the sign and the word of a card's state."""
+    return f"{_STATE_SIGNS.get(state, '●')} {say(CARD_STATES.get(state, state))}"
+
+
+def marks_values(card: Card) -> bool:
+    """Return whether new values are marked and old ones struck. Those of a change that was not
+    made, or was undone, are neither new nor gone."""
+    return card.state not in _UNMARKED_STATES
 
 
 def list_typed(id: str, actions: Sequence[str]) -> list[str]:

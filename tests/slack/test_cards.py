@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.discord.render import build_embed
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
     PostContent,
@@ -261,16 +262,33 @@ def test_a_value_is_struck_only_where_it_goes_away() -> None:
             {"Name": "Ann", "City": "Porto", "Due": None},
         ),
     )
-    card = Card("abc234", "proposal", "Change a row", "", rows, ("approve",))
-    elements = [
-        (element["text"], element.get("style"))
-        for block in card_blocks(card)
-        if block["type"] == "rich_text"
-        for element in block["elements"][0]["elements"]
+    states = [
+        ("open", "● waiting for approval", True),
+        ("applying", "… in progress", True),
+        ("done", "✓ done", True),
+        ("partial", "! partly done", True),
+        ("failed", "! failed", False),
+        ("denied", "✕ denied", False),
+        ("expired", "– expired", False),
+        ("withdrawn", "– withdrawn", False),
+        ("undone", "↶ undone", False),
     ]
-    assert ("Lisbon", None) in elements
-    assert ("Porto", {"bold": True}) in elements
-    assert ("1", {"strike": True}) in elements
+    for state, words, is_marked in states:
+        card = Card("abc234", "proposal", "Change a row", "", rows, state=state)
+        blocks = card_blocks(card)
+        elements = [
+            (element["text"], element.get("style"))
+            for block in blocks
+            if block["type"] == "rich_text"
+            for element in block["elements"][0]["elements"]
+        ]
+        assert ("Lisbon", None) in elements
+        assert ("Porto", {"bold": True} if is_marked else None) in elements, state
+        assert ("1", {"strike": True} if is_marked else None) in elements, state
+        assert blocks[-1]["elements"][0]["text"].startswith(f"{words} · ")
+        embed = build_embed(card)
+        assert ("~~1~~" in (embed.description or "")) == is_marked, state
+        assert embed.footer.text == f"{words} · abc234"
 
 
 def test_a_new_row_has_a_line_for_each_field() -> None:
