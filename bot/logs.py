@@ -57,14 +57,14 @@ batch that it cannot export."""
 
 _is_json = False
 """Whether a failure is reported as a line of JSON."""
-_named_secrets: set[str] = set()
-"""Secrets in variables that ponte.toml names."""
+named_secrets: set[str] = set()
+"""Secrets in variables that ponte.toml names, or that were typed on the set-up page."""
 
 
 def mask_also(secret: str) -> None:
     """Mask this secret from now on, in every `Redaction`."""
     if len(secret) >= _MIN_SECRET_CHARS:
-        _named_secrets.update(_written_forms(secret))
+        named_secrets.update(_written_forms(secret))
 
 
 class Redaction:
@@ -79,7 +79,7 @@ class Redaction:
 
     def of(self, text: str) -> str:
         """Return `text` with secrets and tokens masked."""
-        for secret in sorted(_named_secrets, key=len, reverse=True):
+        for secret in sorted(named_secrets, key=len, reverse=True):
             text = text.replace(secret, MASK)
         return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
 

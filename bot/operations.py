@@ -403,13 +403,13 @@ async def reset_sample(
     return {"withdrawn": withdrawn}
 
 
-@operation("setup show", right="own", admin_page=True, example="--json")
+@operation("setup show", right="own", example="--json")
 async def show_setup(ponte: Ponte) -> Json:
     """Show what was typed on the set-up page, without secrets, and whether it is in force."""
     return await ponte.setup.show()
 
 
-@operation("setup undo", right="own", admin_page=True, shown_by="setup show")
+@operation("setup undo", right="own", shown_by="setup show")
 async def undo_setup(ponte: Ponte, actor: Person) -> Json:
     """Take the set-up page's settings before the last change, with the next start of Ponte."""
     return {"names": await ponte.setup.undo(actor)}
@@ -426,6 +426,8 @@ async def undo_setup(ponte: Ponte, actor: Person) -> Json:
 async def run_setup_step(
     ponte: Ponte,
     step: Literal[
+        "show",
+        "undo",
         "draft",
         "show_draft",
         "check",

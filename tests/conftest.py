@@ -165,6 +165,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
+@pytest.fixture(autouse=True)
+def _words_as_before() -> Iterator[None]:
+    """What one test typed as a secret is a word like any other for the next."""
+    before = set(getattr(sys.modules.get("bot.logs"), "named_secrets", ()))
+    yield
+    if logs := sys.modules.get("bot.logs"):
+        logs.named_secrets.intersection_update(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick_sqlite() -> Iterator[None]:
     with databases.quick_sqlite():

@@ -50,7 +50,7 @@ LOCAL_SERVERS = (
 )
 """Model servers at their usual ports (their documents)."""
 LOOK_TIMEOUT_SECONDS = 2.0
-STORING_STEPS = frozenset({"save", "remove", "apply", "grant", "share_sample"})
+STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "share_sample"})
 CHAT_CARDS = ("slack", "discord")
 MAX_FOUND_PEOPLE = 12
 SetupRight = Literal["me", "change", "approve"]

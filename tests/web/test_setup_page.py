@@ -86,6 +86,14 @@ async def test_only_the_owners_own_session_opens_it(desk: Desk) -> None:
     assert not (desk.team.home / "settings.env").exists()
 
 
+async def test_no_other_form_of_the_operators_page_reaches_it(desk: Desk) -> None:
+    """They ask neither for the owner's link nor whether a proxy is in between."""
+    for do in ("setup show", "setup undo", "setup step"):
+        assert (await desk.send("owner", do, "operations")).status_code == 404, do
+    page = await desk["owner"].get("/admin/operations")
+    assert "setup undo" not in page.text
+
+
 async def test_a_form_of_another_site_or_session_does_nothing(desk: Desk) -> None:
     for form in ("", "x", "é", await desk.form("ana", "config")):
         page = await desk["owner"].post(
@@ -200,7 +208,7 @@ async def test_a_secret_is_masked_as_soon_as_it_is_typed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a log of *Check*, too: it is in no setting then."""
-    monkeypatch.setattr(logs, "_named_secrets", set())
+    monkeypatch.setattr(logs, "named_secrets", set())
     await send(desk, "check", **nocodb(desk, "typed-but-in-force-nowhere"))
     assert Redaction(()).of("token=typed-but-in-force-nowhere") == "token=[secret]"
 

@@ -129,7 +129,7 @@ class SetupRoutes(RouteGroup):
             case "remove":
                 await self._run(visitor, "remove", card=card)
             case "undo":
-                await self.operator.run("setup undo", {}, visitor.person)
+                await self._run(visitor, "undo")
             case "apply":
                 await self._run(visitor, "apply")
                 words = say(
@@ -154,7 +154,7 @@ class SetupRoutes(RouteGroup):
         if draft:
             shown = await self._run(visitor, "show_draft", draft=draft)
             view = replace(view, draft_id=draft, draft=shown)
-        setup = await self.operator.run("setup show", {}, visitor.person)
+        setup = await self._run(visitor, "show")
         return page.frame("setup", view.render(setup), status)
 
     async def _run(self, visitor: Visitor, step: str, **arguments: Any) -> Any:
