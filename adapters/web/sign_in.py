@@ -33,6 +33,7 @@ from core.integrations import has_generated_form
 from core.people.page_accounts import API_TOKEN_PREFIX, OwnerName, PageAccounts, hash_token
 from core.people.policy import Policy
 from core.people.rules import DEFAULT_RULE, OWNER_ID
+from core.people.sign_ins import Identity
 
 if TYPE_CHECKING:
     from adapters.web.setup.gate import SetupGate
@@ -332,6 +333,13 @@ class TokenAuthentication:
         if visitor and visitor.token:
             claim = f"{claim}-{visitor.person.id}"
         return f"{claim}-{_seal(self._sealing_key(visitor or self._owner), claim)}"
+
+    async def open_session(self, identity: Identity) -> str:
+        """Return the cookie value of a new session of a person whom a provider has confirmed.
+
+        Raise NotStored, and the Refusal that the person reads.
+        """
+        return self.new_session(Visitor(identity.person, identity.person.key))
 
     def form_token(self, visitor: Visitor) -> str:
         """Return a value that only pages in this visitor's session have. It proves that a form was
