@@ -454,13 +454,17 @@ def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
 
 def describe_api_token(result: Row, view: View) -> Iterator[str]:
     """Yield what to know about a new API token."""
-    yield say(
+    words = (
         "A program with this token acts as {name} over `/v1`. It can't sign in, approve changes "
         "or use Administration. The token won't be shown again. To revoke it, run `ponte people "
-        "revoke {id}`.",
-        name=result["name"],
-        id=result["id"],
+        "revoke {id}`."
     )
+    if result["kind"] == "metrics":
+        words = (
+            "A program with this token can read `/metrics` and nothing else. The token won't be "
+            "shown again. To revoke it, run `ponte people revoke {id}`."
+        )
+    yield say(words, name=result["name"], id=result["id"])
     if result["url"]:
         yield say("The API's address is {url}.", url=result["url"])
 
@@ -583,6 +587,7 @@ _API_TOKENS = TextList(
     "No API tokens yet. Run `ponte people token NAME`.",
     ListColumn("ID", "id"),
     ListColumn("person", "person"),
+    ListColumn("kind", "kind"),
     ListColumn("name", "name", _text_or_dash),
     ListColumn("added", "added", _time),
     ListColumn("expires", "expires", lambda at, view: _time(at, view) if at else say("never")),

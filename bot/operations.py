@@ -536,20 +536,22 @@ async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results
 )
 async def create_api_token(
     ponte: Ponte,
-    name: PersonName,
+    name: PersonName = "owner",
     label: Annotated[
         str, ShellOption("What the token is for, for example 'my script'.", "--name")
     ] = "",
     days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
+    metrics: Annotated[bool, ShellOption("The token reads /metrics and nothing else.")] = False,
     *,
     actor: Person,
 ) -> Json:
-    """Create an API token for a person, or for `owner`. It works only for programs that use /v1,
-    and is printed once."""
-    page = ponte.page_for_links()
+    """Create an API token for a person, by default for the owner. It works only for programs that
+    use /v1, and is printed once."""
+    page, kind = ponte.page_for_links(), "metrics" if metrics else "api"
     person = ponte.accounts.person(name, owner=True)
-    token, text = await ponte.accounts.create_api_token(person.key, label, days, actor)
-    return {"id": token.id, "name": name, "token": text, "url": f"{page}/v1" if page else ""}
+    token, text = await ponte.accounts.create_api_token(person.key, label, days, actor, kind)
+    url = f"{page}{'/metrics' if metrics else '/v1'}" if page else ""
+    return {"id": token.id, "name": name, "kind": kind, "token": text, "url": url}
 
 
 @operation("people tokens", admin_page=True, example="ana")
@@ -566,6 +568,7 @@ def _without_hash(token: ApiToken) -> Json:
     return {
         "id": token.id,
         "person": token.person.partition(":")[2],
+        "kind": token.kind,
         "name": token.name,
         "added": token.added_at,
         "expires": token.expires_at,

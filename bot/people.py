@@ -97,11 +97,12 @@ class PageAccountService(SqlPageAccounts):
         await self._notify_all()
 
     async def create_api_token(
-        self, person: str, name: str, days: int, by: Person | None = None
+        self, person: str, name: str, days: int, by: Person | None = None, kind: str = "api"
     ) -> tuple[ApiToken, str]:
         """Create an API token for the owner or a person with an account (a key).
 
-        `by` is the owner who does it for them; they get a notice. None: they do it themselves.
+        `kind` is what it opens (`ApiToken`). `by` is the owner who does it for them; they get a
+        notice. None: they do it themselves.
         Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
         """
         id = person.partition(":")[2]
@@ -112,7 +113,9 @@ class PageAccountService(SqlPageAccounts):
         text, now = new_api_token(), time.time()
         name = to_one_line(name, MAX_API_TOKEN_NAME_CHARACTERS)
         expires = now + 86_400 * days if days else 0.0
-        token = ApiToken(secrets.token_hex(4), person, hash_token(text), name, now, expires)
+        token = ApiToken(
+            secrets.token_hex(4), person, hash_token(text), name, now, expires, kind=kind
+        )
         await self.add_api_token(token, by)
         return token, text
 

@@ -41,6 +41,7 @@ from core.money.budget import COUNTERS_TABLE, HOLDS_TABLE, SPENDINGS_TABLE, USAG
 from core.people.audit import AUDIT_KEYS_TABLE, AUDIT_TABLE, Audit, import_audit_files
 from core.people.directory import DIRECTORY_TABLE, ERASED_PEOPLE_TABLE
 from core.people.page_accounts import API_TOKENS_TABLE, ENDED_SESSIONS_TABLE, PEOPLE_TABLE
+from core.people.sign_ins import SIGN_INS_TABLE
 from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import schema as snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
@@ -60,7 +61,8 @@ from core.store.tables import (
 TABLES = (
     INBOX_TABLE, ITEMS_TABLE, ROUNDS_TABLE, CALLS_TABLE, POSTS_TABLE, FILES_TABLE, CHANGES_TABLE,
     STEPS_TABLE, NOTES_TABLE, CONSENTS_TABLE, OUTBOX_TABLE, SCHEDULES_TABLE, SCHEDULE_RUNS_TABLE,
-    PEOPLE_TABLE, API_TOKENS_TABLE, DIRECTORY_TABLE, ERASED_PEOPLE_TABLE, USAGE_TABLE,
+    PEOPLE_TABLE, API_TOKENS_TABLE, SIGN_INS_TABLE, DIRECTORY_TABLE, ERASED_PEOPLE_TABLE,
+    USAGE_TABLE,
     SPENDINGS_TABLE, COUNTERS_TABLE, HOLDS_TABLE, CONVERSATIONS_TABLE, THREADS_TABLE, REMOTES_TABLE,
     AUDIT_KEYS_TABLE, KERNELS_TABLE, PROGRESS_TABLE, PIECES_TABLE,
     REMEMBERED_TABLE, AUDIT_TABLE, ENDED_SESSIONS_TABLE, PROCESSES_TABLE, LEASES_TABLE, PACES_TABLE,
@@ -93,6 +95,14 @@ MIGRATIONS = (
         "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('ponte_begin'::regproc),"
         " 'thread_map WHERE conversation = of_conversation', 'threads WHERE id = one.thread');"
         " END $$",
+    ),
+    Migration(  # tokens of several kinds, and people who sign in with Slack or an OIDC provider
+        "4adbaf0549845dfe.94fa2f2bd80ec9d7",
+        "ALTER TABLE api_tokens ADD COLUMN kind TEXT NOT NULL DEFAULT 'api';"
+        "CREATE TABLE sign_ins (person TEXT PRIMARY KEY, provider TEXT NOT NULL,"
+        " name TEXT NOT NULL, group_names TEXT NOT NULL, session_key TEXT NOT NULL,"
+        " first_at REAL NOT NULL, last_at REAL NOT NULL, confirmed_at REAL NOT NULL,"
+        " removed_at REAL NOT NULL DEFAULT 0)",
     ),
 )
 """Changes since version 1."""

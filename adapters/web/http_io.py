@@ -236,7 +236,7 @@ class MessageRoutes(RouteGroup):
             sent_at=time.time(),
             is_click=clicked,
             replaced_turn=replaces,
-            origin=PERSON if is_typed and not visitor.is_program else PROGRAM,
+            origin=PERSON if is_typed and not visitor.program else PROGRAM,
             is_answer_linkified=person.platform != "terminal" or NO_LINKS_PREFERENCE not in names,
         )
 

@@ -373,8 +373,11 @@ class HealthRoutes(RouteGroup):
 
     @endpoint("GET", "/metrics", media=("text/plain",))
     async def metrics(self, request: Request) -> Response:
-        """Return all metrics in Prometheus' text format, for the owner and admins."""
-        await self.visitors.check_is_operator(visitor_of(request).person)
+        """Return all metrics in Prometheus' text format, for the owner, admins and tokens of
+        metrics."""
+        visitor = visitor_of(request)
+        if visitor.program != "metrics":
+            await self.visitors.check_is_operator(visitor.person)
         media_type = "text/plain; version=0.0.4; charset=utf-8"
         return PlainTextResponse(await self.board.metrics(), media_type=media_type)
 

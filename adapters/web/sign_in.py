@@ -46,11 +46,16 @@ MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
 WRONG_TOKEN_WINDOW_SECONDS = 60.0
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 OPEN_PATHS = frozenset({"/", "/login", "/logout", "/guide"})
-"""Paths that need no token, besides those under ASSETS_PREFIX. For HEALTH_PATHS the Host is not
-checked either."""
+"""Paths that need no token, besides those under ASSETS_PREFIX and WELL_KNOWN_PREFIX. For
+HEALTH_PATHS the Host is not checked either."""
+WELL_KNOWN_PREFIX = "/.well-known/"
+"""The prefix of the documents by which clients find a server's OAuth (RFC 8414, RFC 9728). There
+are none, which every client must be able to read: some take a 401 for a server with OAuth."""
 ASSETS_PREFIX = "/page/"
 COMPATIBLE_PREFIX = "/v1/"
 """The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
+METRICS_PATH = "/metrics"
+"""The only path that a token for metrics opens."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 """A Host header: a name or an address in brackets, with a final dot and a port if it has them."""
 
@@ -71,14 +76,14 @@ class Visitor:
     """An authenticated person. `token` is the hash of the token that let them in ("" for the
     owner's), `session` the hash of their session ("" with a bearer token).
 
-    `is_program`: the token is an API token, so the request is by a program that acts for the
-    person.
+    `program`: the kind of the API token with which a program acts for the person
+    (`ApiToken.kind`), "" for people.
     """
 
     person: Person
     token: str = ""
     session: str = ""
-    is_program: bool = False
+    program: str = ""
 
     @property
     def can_expire(self) -> bool:
@@ -170,13 +175,15 @@ class TokenAuthentication:
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise errors.ForeignOrigin(origin=origin[:100] or "?")
-        if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
+        if visit.path in OPEN_PATHS or visit.path.startswith((ASSETS_PREFIX, WELL_KNOWN_PREFIX)):
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
-        if visitor.is_program and not is_for_programs:
+        if visitor.program == "metrics" and visit.path != METRICS_PATH:
+            raise Refusal("This token works only for `/metrics`.")
+        if visitor.program == "api" and not is_for_programs:
             raise Refusal("API tokens work only for `/v1`. Use the page for this.")
-        if is_for_programs and not visitor.is_program:
+        if is_for_programs and not visitor.program:
             raise Refusal(
                 "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
             )
@@ -188,7 +195,7 @@ class TokenAuthentication:
             visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         except (Refusal, NotStored):
             return None
-        return None if visitor.is_program else visitor
+        return None if visitor.program else visitor
 
     async def sign_in(self, token: str, visit: Visit) -> str:
         """Return the cookie value of a new session for the person whose token this is.
@@ -196,10 +203,10 @@ class TokenAuthentication:
         Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
         """
         visitor = await self.find_token_visitor(token, self._client_address(visit))
-        if visitor.is_program:
+        if visitor.program:
             raise Unauthorized(
-                "This is an API token. It works only in programs that use `/v1`. Sign in with "
-                "your link to the page."
+                "This is an API token. It works only in programs. Sign in with your link to the "
+                "page."
             )
         return self.new_session(visitor)
 
@@ -299,7 +306,7 @@ class TokenAuthentication:
         _, _, id = api_token.person.partition(":")
         person = self._owner.person if id == OWNER_ID else Person(WEB_PLATFORM, id, name=id)
         author = replace(person, is_bot=True, api_token=api_token.id)
-        return Visitor(author, digest, is_program=True)
+        return Visitor(author, digest, program=api_token.kind)
 
     async def measure_session_age(self, visit: Visit) -> float:
         """Return the seconds since this browser signed in; infinity without a session. Raise
@@ -315,11 +322,11 @@ class TokenAuthentication:
             visitor = await self.find_token_visitor(token, self._client_address(visit))
         except Unauthorized:
             return False
-        return visitor.person.id == OWNER_ID and not visitor.is_program
+        return visitor.person.id == OWNER_ID and not visitor.program
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return whether the visitor's token and session are still valid. Raise NotStored."""
-        if visitor.is_program:
+        if visitor.program:
             token = await self._people.find_api_token(visitor.token)
             return token is not None and not token.is_expired(self._now())
         if await self._is_ended(visitor):

@@ -226,7 +226,8 @@ class EndedToken:
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """A token for programs that act for a person over `/v1`. It opens nothing else.
+    """A token for programs. `kind` says what it opens: "api" lets a program act for the person over
+    `/v1`, "metrics" lets it read `/metrics`. It opens nothing else.
 
     `person` is their key, `token_hash` the token's SHA-256 in hexadecimal, `name` what its owner
     calls it. Times are in seconds since the epoch; `expires_at` is 0 for never. `last_use` is the
@@ -240,6 +241,7 @@ class ApiToken:
     added_at: float
     expires_at: float = 0.0
     last_use: str = ""
+    kind: str = "api"
 
     def is_expired(self, now: float) -> bool:
         """Return whether the token has expired at `now` (seconds since the epoch)."""

@@ -56,8 +56,8 @@ API_TOKENS_TABLE = TableDeclaration(
     whose="person",
     section="api_tokens",
     seen_at="added_at",
-    contents="page: name and SHA-256 of each token for programs, when it was made and expires, "
-    "the last day of use",
+    contents="page: name, kind and SHA-256 of each token for programs, when it was made and "
+    "expires, the last day of use",
     kept="until it is revoked, `ponte people remove`, or they are forgotten",
     columns=(
         text("id"),
@@ -67,6 +67,7 @@ API_TOKENS_TABLE = TableDeclaration(
         real("added_at"),
         real("expires_at"),
         text("last_use", default=""),
+        text("kind", default="api"),
     ),
     key=("id",),
     indexes=(Index("api_tokens_person", "person"),),
@@ -150,7 +151,7 @@ what the token is."""
 MAX_API_TOKENS = 20
 """The largest number of API tokens of one person."""
 _SELECT_API_TOKENS = (
-    "SELECT id, person, token, name, added_at, expires_at, last_use FROM api_tokens"
+    "SELECT id, person, token, name, added_at, expires_at, last_use, kind FROM api_tokens"
 )
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
@@ -317,6 +318,7 @@ class SqlPageAccounts(SqlStore):
             token.name,
             token.added_at,
             token.expires_at,
+            token.kind,
         )
         connection.lock_key(token.person)
         connection.execute(
@@ -327,8 +329,8 @@ class SqlPageAccounts(SqlStore):
         if select_value(connection, sql, token.person) >= MAX_API_TOKENS:
             raise TooManyApiTokens(name=_name_of(token.person), limit=MAX_API_TOKENS)
         connection.execute(
-            "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at, kind)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             columns,
         ).close()
         _record_token_event(connection, "api-token-added", token, by)
@@ -385,7 +387,7 @@ def _record_token_event(
     connection: SqlConnection, event: str, token: ApiToken, by: Person | None
 ) -> None:
     """Write a line to the audit log, and store a notice to the person if somebody else did it."""
-    if by is not None:
+    if by is not None and token.kind == "api":
         _notify(connection, token.person, event, name=token.name or token.id)
     platform, _, name = token.person.partition(":")
     actor = by or Person(platform, name)
@@ -401,6 +403,7 @@ def _api_token_of(row: SqlRow) -> ApiToken:
         row["added_at"],
         row["expires_at"],
         row["last_use"],
+        row["kind"],
     )
 
 

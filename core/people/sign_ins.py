@@ -5,6 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.domain.messages import Person
+from core.store.tables import TableDeclaration, real, text
+
+SIGN_INS_TABLE = TableDeclaration(
+    name="sign_ins",
+    whose="person",
+    section="sign_in",
+    seen_at="first_at",
+    contents="people who sign in to the page with Slack or their company's account: name, groups, "
+    "with which provider, when first and last, and when the provider last confirmed them",
+    kept="until they are forgotten",
+    columns=(
+        text("person"),
+        text("provider"),
+        text("name"),
+        text("group_names", json=True),
+        text("session_key", secret=True),
+        real("first_at"),
+        real("last_at"),
+        real("confirmed_at"),
+        real("removed_at", default=0),
+    ),
+    key=("person",),
+    deleted_by=("person",),
+)
 
 OIDC_PLATFORM = "oidc"
 """The platform of people whose provider is a `[sign_in.NAME]` of ponte.toml."""

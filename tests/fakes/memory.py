@@ -374,14 +374,16 @@ class MemoryPageAccounts:
         self.tokens = {k: one for k, one in self.tokens.items() if one.person != f"web:{name}"}
         self._tell()
 
-    def add_api_token(self, name: str, days: float = 0) -> str:
+    def add_api_token(self, name: str, days: float = 0, kind: str = "api") -> str:
         """Of somebody with an account, or of `owner`; negative days for one that has expired."""
-        return self._make_token(f"web:{name}", "", days)[1]
+        return self._make_token(f"web:{name}", "", days, kind)[1]
 
-    def _make_token(self, person: str, name: str, days: float) -> tuple[ApiToken, str]:
+    def _make_token(
+        self, person: str, name: str, days: float, kind: str = "api"
+    ) -> tuple[ApiToken, str]:
         text, id, now = new_api_token(), f"t{len(self.tokens)}", time.time()
         until = now + 86_400 * days if days else 0.0
-        token = ApiToken(id, person, hash_token(text), name, now, until)
+        token = ApiToken(id, person, hash_token(text), name, now, until, kind=kind)
         self.tokens[id] = token
         return token, text
 

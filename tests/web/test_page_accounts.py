@@ -129,7 +129,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/guide"): ("open", get("/guide")),
     ("GET", "/healthz"): ("open", get("/healthz")),
     ("GET", "/readyz"): ("health", get("/readyz")),
-    ("GET", "/metrics"): ("operator", get("/metrics")),
+    ("GET", "/metrics"): ("metrics", get("/metrics")),
     ("GET", "/status"): ("operator", get("/status")),
     ("GET", "/admin"): ("operator", get("/admin")),
     ("GET", "/admin/{tab}"): ("operator", get("/admin/people")),
@@ -219,7 +219,7 @@ async def test_the_owner_who_is_no_admin_reaches_the_operators_routes(
     ponte_with_people.ponte.policy = allow_list(admins=frozenset({"slack:U1"}))
     await ponte_with_people.ponte.restart()
     for route, (decision, ask) in ROUTES.items():
-        if decision in ("operator", "form"):  # a form is refused without the value in it
+        if decision in ("operator", "metrics", "form"):  # a form is refused without the value in it
             answer = await ask(ponte_with_people.clients["owner"], ponte_with_people.theirs)
             assert answer.status_code == (403 if decision == "form" else 200), route
 

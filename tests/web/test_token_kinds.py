@@ -18,19 +18,21 @@ from tests.web.web_ponte import Client, WebPonte
 
 __all__ = ["ponte_with_people"]
 
-KINDS = ("none", "removed", "revoked", "expired", "program", "owner's program", "person", "owner")
+STRANGE_KINDS = ("none", "removed", "revoked", "expired")
+KINDS = (*STRANGE_KINDS, "program", "owner's program", "metrics", "person", "owner")
 STRANGERS = (401, 401, 401, 401)
 OTHERS = {"person": ("bia", "owner", "gone"), "owner": ("ana", "bia", "gone")}
 """Whose words an answer must not have, by the kind of who asks."""
 ANSWERS: Mapping[str, tuple[int, ...]] = {
-    "open": (200,) * 8,
-    "sign in": (401,) * 8,  # `ROUTES` sends a wrong token, which no header makes right
-    "health": (503,) * 8,
-    "page": (*STRANGERS, 403, 403, 200, 200),
-    "operator": (*STRANGERS, 403, 403, 403, 200),
-    "form": (*STRANGERS, 403, 403, 403, 403),
-    "own session": (*STRANGERS, 403, 403, 403, 403),
-    "program": (*STRANGERS, 200, 200, 403, 403),
+    "open": (200,) * len(KINDS),
+    "sign in": (401,) * len(KINDS),  # `ROUTES` sends a wrong token, which no header makes right
+    "health": (503,) * len(KINDS),
+    "page": (*STRANGERS, 403, 403, 403, 200, 200),
+    "operator": (*STRANGERS, 403, 403, 403, 403, 200),
+    "metrics": (*STRANGERS, 403, 403, 200, 403, 200),
+    "form": (*STRANGERS, 403, 403, 403, 403, 403),
+    "own session": (*STRANGERS, 403, 403, 403, 403, 403),
+    "program": (*STRANGERS, 200, 200, 403, 403, 403),
 }
 """The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""
 
@@ -45,6 +47,7 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
         "expired": ponte.people.add_api_token("ana", days=-1),
         "program": ponte.people.add_api_token("ana"),
         "owner's program": ponte.people.add_api_token("owner"),
+        "metrics": ponte.people.add_api_token("owner", kind="metrics"),
     }
     clients = {kind: ponte.person(token) for kind, token in tokens.items()}
     clients |= {"none": ponte.stranger()}
@@ -95,7 +98,7 @@ async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited)
     async with ponte_with_people.ponte.person(token) as admin:
         assert (await admin.get("/readyz")).json()["reasons"]
         for route, (decision, ask) in ROUTES.items():
-            if decision in ("operator", "form"):
+            if decision in ("operator", "metrics", "form"):
                 answer = await ask(admin, ponte_with_people.theirs)
                 status = 200 if route[0] == "GET" else 403
                 assert answer.status_code == status, route
@@ -108,7 +111,7 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
     for route in OperatorRoutes(operator).routes:
         (method,) = (route.methods or set()) - {"HEAD"}
         path = re.sub(r"\{\w+(:path)?\}", "usage", route.path)
-        for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 404, 404), strict=True):
+        for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 403, 404, 404), strict=True):
             response = await kinds[kind].request(method, path, json={})
             assert response.status_code == status, (route.path, kind)
             ponte_with_people.ponte.forget_failed_logins()
@@ -171,6 +174,17 @@ async def test_tokens_are_shown_once_and_end(ponte: WebPonte) -> None:
             assert (await page.delete(f"/me/tokens/{body['id']}")).status_code == 200
             assert (await program.get("/v1/models")).status_code == 401
         assert (await page.post("/me/tokens", json={"days": 4000})).status_code == 400
+
+
+async def test_nobody_finds_a_server_with_oauth(kinds: Mapping[str, Client]) -> None:
+    """Clients take any other answer for one ."""
+    for name in ("oauth-protected-resource", "oauth-authorization-server", "openid-configuration"):
+        for path in (f"/.well-known/{name}", f"/.well-known/{name}/v1/models"):
+            for kind in KINDS:
+                response = await kinds[kind].get(path)
+                error = response.json()["error"]
+                assert (response.status_code, error["code"]) == (404, "not_found"), (path, kind)
+                assert "www-authenticate" not in response.headers
 
 
 async def test_only_paths_of_the_api_are_open(ponte: WebPonte) -> None:

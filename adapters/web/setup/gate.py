@@ -71,7 +71,7 @@ class SetupGate:
     def why_closed(self, visit: Visit, visitor: Visitor) -> str:
         """Return why this visitor cannot use the page with this request; "" if they can. It is a
         sentence to translate."""
-        if visitor.person.id != OWNER_ID or visitor.is_program or not visitor.session:
+        if visitor.person.id != OWNER_ID or visitor.program or not visitor.session:
             return NOT_OWNER_SENTENCE
         if self.why_off:
             return self.why_off
