@@ -130,7 +130,7 @@ class DiscordAdapter(ChatPlatform):
             queues,
             self._signs,
         )
-        self._interactions = incoming.Interactions(conversations.inbox, people, board, queues.tasks)
+        self._interactions = incoming.Interactions(conversations, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
             self._interactions,
             board,

@@ -33,7 +33,7 @@ from adapters.discord.client import (
 )
 from adapters.discord.events import Locations, ReferencedNames, person_of
 from adapters.discord.people import Roles
-from adapters.discord.posts import files_of, given_file
+from adapters.discord.posts import MAX_FILES_IN_POST, attachments, files_of, given_file
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, nearest_locale, say, use_locale
 from core.base.tasks import BackgroundTasks
@@ -67,6 +67,8 @@ QUICK_COMMAND_LOOKUP_SECONDS = 0.5
 CHANGE_FORM_SECONDS = 0.8
 """Seconds that the look-up of a proposal may delay the form that changes it, and the storing of
 what was filled in."""
+DISCORD_CODE_SECONDS = 1.8
+"""Seconds that the look-up of an answer's code may take."""
 _CHOOSE_FIELDS = "Choose up to {count} fields to change."
 PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
 """Commands with an answer that only the person sees."""
@@ -176,12 +178,13 @@ class DiscordInteraction:
             self.tasks.start(self.downloads.fetch_all(self._message))
         return is_acknowledged
 
-    async def notify(self, words: str) -> None:
-        """Respond with words that only the person sees. A failure is only logged."""
+    async def notify(self, words: str, files: Sequence[discord.File] = ()) -> None:
+        """Respond with words and files that only the person sees. A failure is only logged."""
         if self._message is not None:  # an answer must not wait for the acknowledgement
             self.acks.settle(self._message.turn, False)
         try:
-            await self.interaction.response.send_message(words, ephemeral=True)
+            sent_files = files or discord.utils.MISSING
+            await self.interaction.response.send_message(words, files=sent_files, ephemeral=True)
         except (discord.DiscordException, *IN_DOUBT) as error:
             log.info("could not respond to an interaction", error=type(error).__name__)
 
@@ -220,6 +223,9 @@ class DiscordHandlers:
             if match := render.APPROVE_ALL_BUTTON_ID.fullmatch(id):
                 words = f"approve {match['ids'].replace(',', ' ')}"
                 await self._submit(interaction, InteractionRequest(words))
+                return
+            if match := render.CODE_BUTTON_ID.fullmatch(id):
+                await self._show_code(interaction, match["turn"])
                 return
             match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
             if match and await self._submit(interaction, request, int(match["asker"])):
@@ -367,6 +373,19 @@ class DiscordHandlers:
         self, interaction: Interaction, request: InteractionRequest, asker: int = 0
     ) -> bool:
         return await self.interactions.submit(self._make_interaction(interaction, asker), request)
+
+    async def _show_code(self, interaction: Interaction, turn: str) -> None:
+        """Show the code of an answer to the person who pressed its button."""
+        asking, message = self._make_interaction(interaction), interaction.message
+        post = f"{message.channel.id}:{message.id}" if message else ""
+        code = await self.interactions.find_code(asking, turn, post, DISCORD_CODE_SECONDS)
+        if isinstance(code, str):
+            await asking.notify(code)
+        elif words := render.format_code([clean_text(data.decode()) for _, data in code]):
+            await asking.notify(words)
+        else:
+            sheets = [render.Sheet(file.name, data) for file, data in code[:MAX_FILES_IN_POST]]
+            await asking.notify("", attachments(sheets))
 
     async def _show_change_form(
         self, interaction: Interaction, press_id: str, chosen: Sequence[str] = ()

@@ -190,11 +190,13 @@ class Rendering:
 class Renderer:
     """Renders the final form of an answer once and keeps it, because a long answer takes time.
 
-    `most` is the largest number of posts of the answer. Text that does not fit becomes a file.
+    `most` is the largest number of posts of the answer of `turn`. Text that does not fit becomes a
+    file.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, turn: str) -> None:
         self._most = most
+        self._turn = turn
         self._last_pages: tuple[str, DiscordPages] | None = None
         self._last_rendering: tuple[Answer, Rendering] | None = None
 
@@ -209,7 +211,9 @@ class Renderer:
         """Return the embeds, buttons and files of an answer's last post."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
-            view = render.build_buttons(answer.cards) if answer.cards else None
+            code_turn = self._turn if answer.has_run_code and not answer.is_private else ""
+            has_buttons = answer.cards or code_turn
+            view = render.build_buttons(answer.cards, code_turn) if has_buttons else None
             embeds = render.build_embeds(answer.cards)
             self._last_rendering = answer, Rendering(embeds, view, pages.sheets)
         return self._last_rendering[1]

@@ -48,7 +48,7 @@ from core.chat.approval_notices import (
     together_id,
     without_approval,
 )
-from core.chat.incoming import describe_fields_left_out
+from core.chat.incoming import SHOW_CODE, describe_fields_left_out
 from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
 from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
@@ -99,6 +99,7 @@ APPROVE_ALL_BUTTON_ID = re.compile(r"ponte:together:(?P<ids>[a-z2-7.,0-9]{13,})"
 """The button that approves several cards. Its ids are separated by commas."""
 MAX_CUSTOM_ID_CHARACTERS = 100
 """Characters of a button's id (docs.discord.com/developers/components/reference)."""
+CODE_BUTTON_ID = re.compile(r"ponte:code:(?P<turn>[a-z2-7]{16})")
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
 _STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
@@ -501,19 +502,30 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
     ]
 
 
-def build_buttons(cards: Sequence[Card]) -> discord.ui.View:
-    """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
+def build_buttons(cards: Sequence[Card], code_turn: str = "") -> discord.ui.View:
+    """Return the buttons of the first MAX_CARDS cards, in a row for each card, and the button that
+    shows the code of the turn `code_turn`, if it is set."""
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
-    rows = enumerate(shown)
+    rows, last_row = enumerate(shown), min(len(shown), MAX_CARDS - 1)
     buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
     # Under cards that are not in this message no press could count as seen.
     if (ids := together_id(shown)) and len(shown) == len(cards):
         label = say(APPROVE_ALL, count=len(ids.split()))
-        id, row = f"ponte:together:{ids.replace(' ', ',')}", min(len(shown), MAX_CARDS - 1)
+        id = f"ponte:together:{ids.replace(' ', ',')}"
         if len(id) <= MAX_CUSTOM_ID_CHARACTERS:
-            buttons.append(discord.ui.Button(label=label, custom_id=id, row=row))
+            buttons.append(discord.ui.Button(label=label, custom_id=id, row=last_row))
+    if code_turn:
+        id = f"ponte:code:{code_turn}"
+        buttons.append(discord.ui.Button(label=say(SHOW_CODE), custom_id=id, row=last_row))
     return _build_view(buttons)
+
+
+def format_code(codes: Sequence[str]) -> str:
+    """Return the code of runs in blocks of code; "" if a message cannot hold it, or if it contains
+    marks that end such a block."""
+    content = "\n".join(f"```py\n{code.strip(chr(10))}\n```" for code in codes)
+    return content if len(content) <= LIMIT and "```" not in "".join(codes) else ""
 
 
 def build_stop_view(asker: str) -> discord.ui.View:

@@ -58,6 +58,7 @@ class DiscordSurface(Surface):
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
     arrival_seconds = 0.0
+    has_code_button = True
     max_posts = MAX_POSTS_OF_ANSWER
     """The largest number of posts of an answer."""
 
@@ -65,7 +66,7 @@ class DiscordSurface(Surface):
         self._to = to
         self.signs = signs
         self.files = files
-        self._renderer = posts.Renderer(self.max_posts)
+        self._renderer = posts.Renderer(self.max_posts, to.turn)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
 

@@ -130,7 +130,7 @@ class SlackAdapter(ChatPlatform):
             workspace, self.signs, conversations, people, taking_part, locations, self._downloads
         )
         self._handlers = SlackHandlers(
-            incoming.Interactions(conversations.inbox, people, board, tasks),
+            incoming.Interactions(conversations, people, board, tasks),
             workspace,
             locations,
             self.signs.notices,

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -25,7 +26,15 @@ from adapters.slack.intake import SlackLocations
 from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import nearest_locale, say, use_locale
-from core.chat.incoming import FORM_LATE, InteractionLimits, InteractionRequest, Interactions
+from core.base.text import clean_text
+from core.chat.incoming import (
+    CODE_LATE,
+    FORM_LATE,
+    SHOW_CODE,
+    InteractionLimits,
+    InteractionRequest,
+    Interactions,
+)
 from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.messages import Address, Attachment, Message, Person, Quote
@@ -42,6 +51,8 @@ margin."""
 SLACK_FORM_SECONDS = 1.0
 """Seconds that a form may wait for the person's rights and the list of quick commands. Its trigger
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
+SLACK_CODE_SECONDS = 10.0
+"""Seconds that the look-up of an answer's code may take; the press is acknowledged before it."""
 _MAX_REMEMBERED_FILES = 5
 """The number of a message's files that a form carries, because of its 3,000 characters."""
 _TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
@@ -191,6 +202,7 @@ class SlackHandlers:
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
+        app.action(render.CODE_ACTION)(self.on_code)
         others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION})"
         card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
         app.action(re.compile(card_or_stop))(self.on_click)
@@ -369,6 +381,28 @@ class SlackHandlers:
         interaction = self._make_interaction(place, key, ack, notify, source)
         await self.interactions.submit(interaction, InteractionRequest(text))
 
+    async def on_code(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
+        """Show the code of an answer to the person who pressed its button."""
+        await ack()
+        channel, post = body["channel"]["id"], body.get("message") or {}
+        thread, url = str(post.get("thread_ts") or ""), body.get("response_url", "")
+        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
+        respond = partial(self._respond, place, thread_ts=thread or None)
+        code = await self.interactions.find_code(
+            self._make_interaction(place, "", ack, respond),
+            action.get("value", ""),
+            f"{channel}:{post.get('ts', '')}",
+            SLACK_CODE_SECONDS,
+        )
+        if isinstance(code, str):
+            await respond(code)
+            return
+        locale = self.workspace.directory.locale(place.user)
+        with use_locale(nearest_locale(locale)):
+            blocks = render.build_code_blocks([clean_text(data.decode()) for _, data in code])
+            if not await respond(say(SHOW_CODE), blocks=blocks):
+                await respond(say(CODE_LATE))
+
     async def _show_change_form(
         self, ack: AsyncAck, trigger: str, place: SlackPlace, memory: dict[str, Any]
     ) -> None:
@@ -466,15 +500,16 @@ class SlackHandlers:
             return say(words)
         return ""
 
-    async def _respond(self, place: SlackPlace, words: str) -> None:
-        """Show words to the person who acted, and to nobody else."""
+    async def _respond(self, place: SlackPlace, words: str, **content: Any) -> bool:
+        """Show words and other `content` to the person who acted, and to nobody else. Return
+        whether Slack took them."""
         if not place.url:
-            return
+            return False
         body = {"text": words, "response_type": "ephemeral", "replace_original": False}
         try:
-            await self.workspace.api.respond(place.url, body)
+            return await self.workspace.api.respond(place.url, body | content)
         except InDoubt:
-            return
+            return False
 
     def _home_of(self, payload: Payload) -> str:
         """Return the workspace of a person who filled in a form or pressed a button."""

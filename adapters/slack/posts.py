@@ -445,7 +445,7 @@ def _list_attempts(
     while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
         source = render.without_links_in_code(content.text)
         first, *rest = split_text(source, limit, render.escaped_size)
-        yield PostContent(first).build_plain(), limit, tuple(rest)
+        yield PostContent(first, code_turn=content.code_turn).build_plain(), limit, tuple(rest)
         limit //= 2
 
 

@@ -41,6 +41,7 @@ from core.chat.approval_notices import (
     together_id,
     without_approval,
 )
+from core.chat.incoming import REST_OF_CODE, SHOW_CODE
 from core.domain.messages import Address, Card, ChangeAction, Person
 from core.domain.ports import StatusBoard
 from core.domain.records import Action
@@ -116,6 +117,8 @@ TOGETHER_ACTION = "ponte_together"
 """The button that approves all open cards of a message."""
 """The prefix of the action ids of a card's buttons. The card action follows it; the button's value
 is the card's id."""
+CODE_ACTION = "ponte_code"
+"""The action id and block id of the button that shows the code of runs. Its value is the turn."""
 STOP_ACTION = "ponte_stop"
 """The action id and block id of the Stop button."""
 _CARDS = 10
@@ -304,12 +307,14 @@ def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class PostContent:
     """The data of one post: Markdown with the rows and charts that are `placed` in it, the cards
-    under it, and a Stop button if `has_stop`. Both forms of a message are built from it."""
+    under it, and a Stop button if `has_stop`. `code_turn`: the turn whose code a button shows, ""
+    for none. Both forms of a message are built from it."""
 
     text: str
     cards: tuple[Card, ...] = ()
     placed: tuple[Placed, ...] = ()
     has_stop: bool = False
+    code_turn: str = ""
 
     def build_whole(self, tables: bool = True, data: bool = True) -> Json:
         """Return the `text` and the `blocks` of a post or an edit, with the Markdown as a block.
@@ -331,14 +336,17 @@ class PostContent:
         blocks = [_build_section(escape_text(piece)) for piece in pieces]
         return self._complete(blocks, SHORT_TEXT_BYTES, tables=False)
 
+    def build_end(self, room: int, tables: bool) -> list[Json]:
+        """Return the blocks under the text in `room` bytes: the button for code, and the cards."""
+        button = _build_button(CODE_ACTION, self.code_turn, say(SHOW_CODE))
+        blocks = [button] if self.code_turn else []
+        room -= blocks_size(blocks)
+        return [*blocks, *(cards_blocks(self.cards, room, tables) if self.cards else ())]
+
     def _complete(self, blocks: list[Json], text_bytes: int, tables: bool) -> Json:
-        if self.cards:
-            room = ALL_BLOCKS_BYTES - blocks_size(blocks)
-            blocks = [*blocks, *cards_blocks(self.cards, room, tables)]
+        blocks = [*blocks, *self.build_end(ALL_BLOCKS_BYTES - blocks_size(blocks), tables)]
         if self.has_stop:
-            label = {"type": "plain_text", "text": say("Stop")}
-            button = {"type": "button", "action_id": STOP_ACTION, "value": "stop", "text": label}
-            blocks.append({"type": "actions", "block_id": STOP_ACTION, "elements": [button]})
+            blocks.append(_build_button(STOP_ACTION, "stop", say("Stop")))
         cards_text = "\n".join(map(card_text, self.cards))
         spoken = to_plain_text(self.text) if self.text.strip() else cards_text or "…"
         return {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
@@ -445,14 +453,8 @@ def cards_blocks(
     pressed = {each["value"] for each in buttons if each["action_id"] == approve}
     ids = together_id(cards)
     if ids and pressed.issuperset(ids.split()):
-        text = say(APPROVE_ALL, count=len(ids.split()))
-        button = {
-            "type": "button",
-            "action_id": TOGETHER_ACTION,
-            "value": ids,
-            "text": {"type": "plain_text", "text": text},
-        }
-        together = {"type": "actions", "block_id": TOGETHER_ACTION, "elements": [button]}
+        label = say(APPROVE_ALL, count=len(ids.split()))
+        together = _build_button(TOGETHER_ACTION, ids, label)
         fits = blocks_size([*blocks, together]) <= all_room
         blocks += [together] if fits else []
     if len(cards) > most:
@@ -675,6 +677,27 @@ def _build_buttons(card: Card) -> Json:
             button["style"] = style
         elements.append(button)
     return {"type": "actions", "block_id": f"{CARD_BLOCK}{card.id}:actions", "elements": elements}
+
+
+def _build_button(action: str, value: str, label: str) -> Json:
+    text = {"type": "plain_text", "text": label}
+    button = {"type": "button", "action_id": action, "value": value, "text": text}
+    return {"type": "actions", "block_id": action, "elements": [button]}
+
+
+def build_code_blocks(codes: Sequence[str]) -> list[Json]:
+    """Return the code of each run as blocks, cut where Slack takes no more. Preformatted text
+    has no markup, so it mentions nobody and cannot end its block."""
+    blocks, room = list[Json](), ANSWER_PART_BYTES
+    for code in codes:
+        text = cut_unescaped(code.rstrip(), room)
+        element = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": text}]}
+        blocks.append({"type": "rich_text", "elements": [element]})
+        room -= escaped_size(text) + BLOCK_BYTES
+        if text != code.rstrip() or room < _FEW:
+            blocks.append(_build_section(say(REST_OF_CODE)))
+            break
+    return blocks
 
 
 def _build_card_section(card: Card, name: str, words: str) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -19,7 +20,7 @@ from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
 from core.chat.people import Conversations
 from core.chat.reply import FILES_NUMBER
-from core.domain.messages import File, ReplyTo
+from core.domain.messages import Answer, File, ReplyTo
 from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Surface
 
 log = structlog.get_logger("slack")
@@ -46,6 +47,7 @@ class SlackSurface(Surface):
     limit = render.ANSWER_PART_BYTES
     interval = 1.0
     arrival_seconds = ARRIVAL_SECONDS
+    has_code_button = True
 
     def __init__(
         self,
@@ -136,7 +138,9 @@ class SlackSurface(Surface):
             if not part.is_final:  # such a post cannot be edited, so only a whole part is sent
                 raise Undeliverable(reason=refused.error) from refused
             kind = "ephemeral" if part.is_private else "in_channel"
-            if not await self._posts.respond(to.token, kind, self._build_content(part)):
+            # Such a post has no id, so a button on it could not be checked.
+            content = replace(self._build_content(part), code_turn="")
+            if not await self._posts.respond(to.token, kind, content):
                 raise Undeliverable(reason="response_url is used up") from refused
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
@@ -241,8 +245,9 @@ class SlackSurface(Surface):
         """Return the content of a post. A growing post has a Stop button, unless Slack shows its
         own."""
         stops = part.is_growing and not self._presence.native_stop
-        cards = part.answer.cards if part.answer else ()
-        return PostContent(part.text, cards, part.placed, stops)
+        answer = part.answer or Answer("")
+        code_turn = self._to.turn if answer.has_run_code and not part.is_private else ""
+        return PostContent(part.text, answer.cards, part.placed, stops, code_turn)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
@@ -298,18 +303,19 @@ class SlackSurface(Surface):
             self._stream = None
             answer, text = part.answer, render.safe_markdown(part.text)
             # A stream shows rows and charts as Markdown; an edit replaces them by their blocks.
-            whole = self._build_content(part).build_whole()
+            content = self._build_content(part)
+            whole = content.build_whole()
             if self._workspace.flags.is_on("data") and has_data(whole["blocks"]):
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=answer is None)
                 return False
             room = render.STREAM_BYTES - render.escaped_size(text)
             # The end of a stream is tried in one form only, so it has no table, which Slack may
             # refuse.
-            cards = render.cards_blocks(answer.cards, room, tables=False) if answer else []
+            end = content.build_end(room, tables=False)
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
                 return False
-            return await self._stop_stream(stream, text, cards, answer is None)
+            return await self._stop_stream(stream, text, end, answer is None)
         except StoppedByUser:
             self._stream = None
             await self._stop_turn(stream.ts)

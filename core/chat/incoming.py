@@ -34,7 +34,7 @@ from core.base.errors import BadInput, Forgotten, NotStored, PonteError
 from core.base.i18n import plural, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clip_line
-from core.chat.people import People
+from core.chat.people import Conversations, People
 from core.commands.grammar import render_change
 from core.domain.changes import ChangeForm, FormField
 from core.domain.messages import (
@@ -472,6 +472,11 @@ def _normalize(field: FormField, value: str) -> object:
     return value == "true" if field.type == "checkbox" else value
 
 
+SHOW_CODE = "Show code"
+"""The label of the button that shows the code of an answer's runs."""
+CODE_LATE = "The code could not be shown in time. Try again."
+REST_OF_CODE = "This is the beginning. Ask me for the rest of the code."
+_CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
 RESTARTING = "I'm about to restart. Try again in a minute."
 
 
@@ -543,7 +548,7 @@ class ChatInteraction(Protocol):
 class Interactions:
     """Checks rights, stores, acknowledges and notifies, for the interactions of one platform."""
 
-    inbox: Inbox
+    conversations: Conversations
     people: People
     board: StatusBoard
     tasks: BackgroundTasks
@@ -578,12 +583,12 @@ class Interactions:
         try:
             async with asyncio.timeout_at(deadline):
                 message = await interaction.make_message(request)
-                receipt = await self.inbox.accept(message)
+                receipt = await self.conversations.inbox.accept(message)
         except (NotStored, TimeoutError) as error:
             if message is not None and isinstance(error, TimeoutError):
                 # The store may still complete it. The person is notified that it does not count,
                 # so it must not be answered later.
-                self.tasks.start(self.inbox.amend(message.event_key, None))
+                self.tasks.start(self.conversations.inbox.amend(message.event_key, None))
             with use_locale(interaction.locale):
                 await interaction.notify(NotStored().words())
             return False
@@ -599,6 +604,22 @@ class Interactions:
                 return await self.board.commands(interaction.person, interaction.address)
         except TimeoutError:
             return ()
+
+    async def find_code(
+        self, interaction: ChatInteraction, turn: str, post: str, seconds: float
+    ) -> Sequence[tuple[File, bytes]] | str:
+        """Return the code that a turn ran, by the file of each run. Return a sentence for the
+        person if they may not chat there, if `post`, where they pressed the button, does not belong
+        to the turn, or if this is not known within `seconds`."""
+        late = say(CODE_LATE, interaction.locale)
+        try:
+            async with asyncio.timeout(seconds):
+                if words := await self._find_refusal(interaction, "chat", late):
+                    return words
+                code = await self.conversations.find_code(turn, post)
+        except (NotStored, TimeoutError):
+            return late
+        return code or say(_CODE_GONE, interaction.locale)
 
     async def find_form(
         self, interaction: ChatInteraction, press_id: str, seconds: float

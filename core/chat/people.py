@@ -5,11 +5,12 @@ them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from core.base.errors import PonteError
+from core.base.errors import NotFound, PonteError
 from core.changes.ledger import SqlLedger
-from core.domain.messages import Address, Message, Person
+from core.domain.messages import Address, File, Message, Person
 from core.domain.ports import Files, Inbox
 from core.domain.records import Verdict
 from core.journal.journal import Journal
@@ -42,6 +43,15 @@ class Conversations:
         if (seq := await self.journal.seq_of_post(post)) is not None:
             await self.journal.record_post_removal(post)
             await self.inbox.cancel(seq)
+
+    async def find_code(self, turn: str, post: str) -> Sequence[tuple[File, bytes]]:
+        """Return the code that the turn with the id `turn` ran, one file for each run. It is empty
+        unless `post` is a post of that turn, and once the conversation was deleted."""
+        answer = await self.journal.find_answer(turn, post)
+        files = [file for file in answer.files if file.is_run_code] if answer else []
+        with suppress(NotFound):
+            return [await self.files.get(file.id) for file in files]
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from core.base.errors import (
     Undeliverable,
 )
 from core.base.tasks import Backoff, cancel_all, retry
-from core.domain.messages import Answer, Post, Progress
+from core.domain.messages import Answer, File, Post, Progress
 from core.domain.ports import AnswerPart, PostJournal, Surface
 from core.domain.records import Turn
 from core.journal.journal import Journal
@@ -322,7 +322,8 @@ class GrowingReply:
                     await self._call(post, partial(self._surface.delete, id), ignore_removed=True)
                 await self._posts.record_removed(post.number)
                 del self._known[post.number]
-        if not answer.files:
+        files = self._list_uploads(answer)
+        if not files:
             return
         upload = self._known.get(FILES_NUMBER)
         if upload is None:
@@ -333,8 +334,13 @@ class GrowingReply:
             await self._record_post(upload, id)
             return
         self._posts.check_ownership()
-        id = await self._make_post(FILES_NUMBER, self._surface.upload(upload.key, answer.files))
+        id = await self._make_post(FILES_NUMBER, self._surface.upload(upload.key, files))
         await self._record_post(upload, id)
+
+    def _list_uploads(self, answer: Answer) -> Sequence[File]:
+        """Return the files that are posted, without code that the last post shows on demand."""
+        has_button = self._surface.has_code_button
+        return [file for file in answer.files if not (has_button and file.is_run_code)]
 
     async def _put_part(self, part: AnswerPart) -> None:
         """Post the part, or edit its post. A growing part that has not changed sends nothing."""
@@ -355,7 +361,8 @@ class GrowingReply:
             id = await self._make_post(number, self._surface.post(post.key, part))
             answer = part.answer
             # Only if no upload and no deletion follows can the id be saved with the turn's end.
-            ends = answer is not None and not answer.files and number >= max(self._known)
+            uploads = answer is None or self._list_uploads(answer)
+            ends = not uploads and number >= max(self._known)
             await self._record_post(post, id, ends)
         elif part.is_final or last_text != part.text:
             await self._call(post, lambda: self._surface.edit(post.id, part))

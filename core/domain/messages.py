@@ -234,6 +234,9 @@ class Message:
         return self.reply_to.turn
 
 
+_RUN_CODE_NAME = re.compile(r"code-[0-9a-f]{6}\.py")
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file that Ponte stores. `id` is its id in `Files`; `size` is in bytes."""
@@ -242,6 +245,16 @@ class File:
     name: str
     type: str
     size: int
+
+    @property
+    def is_run_code(self) -> bool:
+        """True for the code of a run of Python, which Ponte stores beside what the run made."""
+        return _RUN_CODE_NAME.fullmatch(self.name) is not None
+
+
+def name_run_code(digest: str) -> str:
+    """Return the name of a file with the code of a run. `digest` is the hash of the code."""
+    return f"code-{digest[:6]}.py"
 
 
 def make_press_id(id: str, revision: int) -> str:
@@ -300,6 +313,11 @@ class Answer:
     """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
     placed: tuple[Placed, ...] = ()
     """Rows and charts in the text, for platforms that show them in a form of their own."""
+
+    @property
+    def has_run_code(self) -> bool:
+        """True if the answer has the code of a run of Python among its files."""
+        return any(file.is_run_code for file in self.files)
 
     def with_notes(self, sentences: Sequence[str]) -> Answer:
         """Return the answer with notes under it, one paragraph for each sentence."""

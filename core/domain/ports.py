@@ -589,6 +589,9 @@ class Surface(Protocol):
     arrival_seconds: float
     """Seconds after which a request with an unknown outcome has taken effect or never will; 0.0 if
     the platform makes one post of two with the same key."""
+    has_code_button: bool
+    """True if the last post has a button that shows the code of runs, which is then not
+    uploaded."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post."""

@@ -488,6 +488,17 @@ class Journal(SqlThreads):
         seq: int | None = select_value(connection, "SELECT seq FROM posts WHERE post = ?", post)
         return seq
 
+    @query
+    def find_answer(self, connection: SqlConnection, turn: str, post: str) -> Answer | None:
+        """Return the answer of the turn with the id `turn` if `post`, the platform's id, is one of
+        its posts; else None."""
+        sql = (
+            "SELECT answer FROM inbox WHERE turn = ? AND answer IS NOT NULL"
+            " AND seq IN (SELECT seq FROM posts WHERE post = ?)"
+        )
+        answer = select_value(connection, sql, turn, post)
+        return decode_json(Answer, answer) if answer else None
+
     async def record_post_removal(self, post: str) -> None:
         """Record that a person deleted a post, given by the platform's id."""
         await self._execute(

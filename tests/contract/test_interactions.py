@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,7 +85,8 @@ class InteractionSetting:
         self.tasks = BackgroundTasks("test")
         people = RecordedPeople(allow_list(allow), self.events)
         inbox = RecordedInbox(self.events, trouble)
-        self.kit = Interactions(inbox, people, EmptyStatusBoard(), self.tasks)  # type: ignore[arg-type]
+        stores = SimpleNamespace(inbox=inbox)
+        self.kit = Interactions(stores, people, EmptyStatusBoard(), self.tasks)  # type: ignore[arg-type]
 
     def interaction(self, limits: InteractionLimits) -> RecordedInteraction:
         return RecordedInteraction(self.events, limits)

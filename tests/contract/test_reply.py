@@ -135,6 +135,25 @@ async def test_files_are_uploaded_once(place: Place, lost: str) -> None:
     assert place.visible == ["look", "plot.png, rows.csv"]
 
 
+async def test_code_behind_a_button_is_not_uploaded(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash, too, no post with it is looked for. The post of an answer with code alone is
+    the last one, whose id is saved when the turn ends."""
+    code = File("f3", "code-0a1b2c.py", "text/x-python", 9)
+    await place.reply().finish(answer("old", files=(*FILES, code)))
+    assert place.visible == ["old", "plot.png, rows.csv, code-0a1b2c.py"]
+    monkeypatch.setattr(RecordingSurface, "has_code_button", True)
+    for files, uploads in (((*FILES, code), ["plot.png, rows.csv"]), ((code,), [])):
+        place.recorder, place.posts = Recorder(), KeptPosts()
+        place.recorder.faults.lose_after = 2
+        for _ in range(2):
+            await place.reply().finish(answer("look", files=files))
+        assert place.visible == ["look", *uploads]
+        assert place.calls("find") <= 2
+        assert (0 in place.posts.posts) == bool(uploads)
+
+
 async def test_a_process_that_dies_after_the_effect_is_followed_by_one_that_looks(
     place: Place,
 ) -> None:

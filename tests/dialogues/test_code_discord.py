@@ -30,7 +30,7 @@ async def test_a_plot_comes_back(tmp_path: Path, discord: FakeDiscord, fake: Fak
         await bo.wait_for_text("Sales went up.")
         posts = await bo.wait_for_messages(lambda posts: any(p["attachments"] for p in posts))
         names = [file["filename"] for post in posts for file in post["attachments"]]
-        assert [name.rpartition(".")[2] for name in names] == ["png", "py"]
+        assert [name.rpartition(".")[2] for name in names] == ["png"]
         await bo.say("```python\nprint('@everyone', 6 * 7)\n```")
         post = await bo.wait_for_text("42")
         assert post["content"] == "```\n@everyone 42\n```"

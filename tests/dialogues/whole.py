@@ -70,6 +70,8 @@ async def run_composed(
 
 @asynccontextmanager
 async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[Whole]:
+    """`settings` may have the rules of ponte.toml as `config`."""
+    config = settings.pop("config", None)
     choice = {
         "openai_api_key": "sk-test",
         "openai_base_url": fake.base_url,
@@ -79,7 +81,7 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
         "ponte_code": "hosted",
         "ponte_titles": "off",
     }
-    async with run_composed(Settings.model_validate({**choice, **settings})) as app:
+    async with run_composed(Settings.model_validate({**choice, **settings}), config) as app:
         page, bearer = parse_page_link(app.links()[1])
         async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
             yield Whole(app, web)

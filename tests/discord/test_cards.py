@@ -196,7 +196,7 @@ def test_values_in_a_table_are_inert() -> None:
 
 
 async def test_an_answer_is_drawn_once() -> None:
-    renderer, answer = Renderer(5), Answer("hello", parts=("hello",))
+    renderer, answer = Renderer(5, "t"), Answer("hello", parts=("hello",))
     assert await renderer.rendering(answer) is await renderer.rendering(answer)
 
 

@@ -101,6 +101,7 @@ class BoardSurface:
     limit = POST_CHARACTERS
     interval = 0.0
     arrival_seconds = 0.0
+    has_code_button = False
 
     def __init__(self, board: PostBoard, to: ReplyTo) -> None:
         self._board = board

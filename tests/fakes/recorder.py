@@ -156,6 +156,7 @@ class RecordingSurface:
 
     interval = 0.0
     arrival_seconds = 0.0
+    has_code_button = False
 
     def __init__(self, platform: Posting, to: ReplyTo, limit: int = LIMIT) -> None:
         self._platform = platform

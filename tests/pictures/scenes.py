@@ -122,7 +122,7 @@ async def plot_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
         posts = studio.slack.workspace.by_bot(message.channel, message.ts)
         return [post for post in posts if post.files]
 
-    await studio.slack.wait_until(lambda: sum(len(post.files) for post in posts_with_files()) == 2)
+    await studio.slack.wait_until(lambda: sum(len(post.files) for post in posts_with_files()) == 1)
     images = {
         file.name: file.data
         for post in posts_with_files()

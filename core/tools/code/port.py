@@ -7,7 +7,6 @@ of it and keeps the files that were made. A backend knows neither the model nor 
 from __future__ import annotations
 
 import mimetypes
-import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,8 +27,6 @@ MAX_OUTPUT_FILES, MAX_OUTPUT_FILE_BYTES, MAX_OUTPUT_BYTES = 20, 8 << 20, 32 << 2
 """What is taken of one run: files and pictures, bytes of one, bytes of all. The kernel in the
 sandbox, which imports nothing of ours, holds the same caps."""
 CODE_TYPE = "text/x-python"
-_OUR_CODE = re.compile(r"code-[0-9a-f]{6}\.py")
-"""What we attach ourselves, for people to read."""
 _PYTHON_INFOS = ("python", "py", "python3", "")
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -181,7 +178,7 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
     files = ctx.files
     if files is None:
         return ()
-    candidates = [file for file in await files.list_files() if not _OUR_CODE.fullmatch(file.name)]
+    candidates = [file for file in await files.list_files() if not file.is_run_code]
     copies = Counter(safe_file_name(file.name) for file in candidates)
     older: Counter[str] = Counter()
     named = []
@@ -195,11 +192,6 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
             name = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
         named.append(InputFile(file.id, name, file.type, file.size, partial(files.read, file)))
     return tuple(named)
-
-
-def code_file_name(digest: str) -> str:
-    """Return the name of a code file that Ponte attaches, which `list_input_files` skips."""
-    return f"code-{digest[:6]}.py"
 
 
 def strip_fence(code: str) -> str:

@@ -16,7 +16,7 @@ from core.base import text
 from core.base.errors import ToolError
 from core.base.i18n import say, use_locale
 from core.base.text import make_code_block
-from core.domain.messages import File
+from core.domain.messages import File, name_run_code
 from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.tools.code.port import (
@@ -24,7 +24,6 @@ from core.tools.code.port import (
     CodeBackend,
     Fault,
     RunResult,
-    code_file_name,
     find_python_block,
     list_input_files,
     strip_fence,
@@ -158,7 +157,7 @@ class CodeRunner:
         if len(ran.printed) > MAX_SHOWN_CHARACTERS:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
         data = ((ran.changed_code or source).strip("\n") + "\n").encode(errors="replace")
-        name = code_file_name(hashlib.sha256(data).hexdigest())
+        name = name_run_code(hashlib.sha256(data).hexdigest())
         return CodeRun(ran, tuple(files), await keep(name, CODE_TYPE, data))
 
 

@@ -167,7 +167,12 @@ def _rich_text(block: Json) -> None:
     if not block.get("elements"):
         raise SlackErrorResponse("invalid_blocks")
     for section in block["elements"]:
+        if section["type"] not in ("rich_text_section", "rich_text_preformatted"):
+            raise SlackErrorResponse("invalid_blocks")  # of what Slack has, what Ponte sends
         for element in section["elements"]:
+            # reference/block-kit/blocks/rich-text-block: preformatted text has no style
+            if section["type"] == "rich_text_preformatted" and set(element) != {"type", "text"}:
+                raise SlackErrorResponse("invalid_blocks")
             if element["type"] == "text" and not element.get("text"):
                 raise SlackErrorResponse("invalid_blocks")
             if set(element.get("style", {})) - {"bold", "italic", "strike", "code"}:

@@ -104,7 +104,9 @@ class Workspace:
         post.linked += post.links
         if post.user != BOT_USER:
             return
-        messages = [post.text, *(block_text(block) for block in post.blocks)]
+        # A mention in rich text is an element of its own, so its text mentions nobody.
+        blocks = [block for block in post.blocks if block["type"] != "rich_text"]
+        messages = [post.text, *map(block_text, blocks)]
         self.pings += [text for text in messages if _PINGS.search(text)]
         if post.blocks and not post.text.strip():
             self.complaints.append(f"blocks without text: {post.visible_text[:60]!r}")
