@@ -198,6 +198,8 @@ async def compose(
             policy,
             engine.changes.views,
             engine.card_listeners,
+            engine.schedules,
+            people.budget,
             (*optional, "config"),
             next(
                 (titles for each in tools if (titles := getattr(each.source, "titles", None))), None

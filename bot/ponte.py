@@ -26,6 +26,7 @@ from bot.engine import Engine
 from bot.home import Home, Start
 from bot.integrations import canonical_person
 from bot.operation_results import SignInLink
+from bot.overview import find_overview
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
 from bot.setup.service import SetupService
@@ -43,14 +44,17 @@ from core.domain.records import (
     Health,
     HistoryEntry,
     ModelRequests,
+    Overview,
     QuickCommand,
     Viewer,
 )
 from core.integrations import OwnerIntegration
+from core.money.budget import Budget
 from core.observability import metrics, tracing
 from core.observability.tracing import Traces
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
+from core.schedules.service import Scheduling
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
@@ -118,6 +122,8 @@ class HealthBoard:
     policy: Policy
     views: ChangeViews
     card_listeners: list[Callable[[], None]]
+    scheduling: Scheduling
+    budget: Budget
     optional: Collection[str] = ()
     titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
     is_demo: bool = False
@@ -149,6 +155,11 @@ class HealthBoard:
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.views.find_latest(conversation)
+
+    async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
+        return await find_overview(
+            self.views, self.scheduling, self.budget, person, address, time_zone
+        )
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         return await self.views.find_form(press_id, person, address)

@@ -14,11 +14,12 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 
-from adapters.slack import connection, render
+from adapters.slack import connection
 from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRefused
 from adapters.slack.connection import SlackSocket
 from adapters.slack.context import SlackContext
-from adapters.slack.events import Payload, Source, author_home, is_direct
+from adapters.slack.events import Payload, Source, is_direct
+from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import (
@@ -38,7 +39,7 @@ from adapters.slack.setup import (
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, SettingsError, Undeliverable
 from core.base.http import Proxies
-from core.base.i18n import say, use_locale
+from core.base.i18n import say
 from core.base.tasks import BackgroundTasks
 from core.chat import incoming
 from core.chat.people import Conversations, People
@@ -111,7 +112,6 @@ class SlackAdapter(ChatPlatform):
         self._credentials = credentials
         self._conversations = conversations
         self._people = people
-        self._board = board
         self._places = places
         self._proxies = options.proxies
         self._home = options.home
@@ -129,11 +129,13 @@ class SlackAdapter(ChatPlatform):
         self._intake = SlackIntake(
             workspace, self.signs, conversations, people, taking_part, locations, self._downloads
         )
+        self._app_home = SlackHome(self.signs, people.policy, board, conversations.inbox)
         self._handlers = SlackHandlers(
             incoming.Interactions(conversations, people, board, tasks),
             workspace,
             locations,
             self.signs.notices,
+            self._app_home,
         )
         self._started_at = time.time()
         self._app: AsyncApp | None = None
@@ -424,8 +426,7 @@ class SlackAdapter(ChatPlatform):
         event = body.get("event") or {}
         try:
             if event.get("type") == "app_home_opened":
-                if event.get("tab") == "home":
-                    self._tasks.start(self._show_home(body, event))
+                self._tasks.start(self._app_home.on_opened(body, event))
             elif event.get("type") in MEMBER_EVENTS:
                 if self._home is not None:  # `ponte doctor` reads there that these events arrive
                     mark, self._home = self._home / EVENTS_MARK, None
@@ -469,16 +470,3 @@ class SlackAdapter(ChatPlatform):
                 )
         except Exception as error:
             log.info("could not report a failed event", error=type(error).__name__)
-
-    async def _show_home(self, body: Payload, event: Payload) -> None:
-        """Publish the App Home tab for a person who opened it."""
-        user, team = str(event["user"]), self.workspace.team
-        profile = (await self.workspace.directory.profiles([user]))[user]
-        person = Person("slack", user, author_home(team, body, event), profile.name)
-        where = Address("slack", str(event.get("channel", "")), team)
-        with use_locale(profile.locale):
-            view = await render.home_view(self._board, self._people.policy, person, where)
-        try:
-            await self.workspace.api.call("views.publish", user_id=user, view=view)
-        except FAILURES as error:
-            log.warning("could not update the Home tab", error=str(error))

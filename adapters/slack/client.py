@@ -178,6 +178,7 @@ TIERS: dict[str, int] = {
     "chat.appendStream": 100, "chat.postEphemeral": 100, "users.info": 100,
     "views.publish": 100, "views.open": 100, "files.info": 100,
     "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
+    "assistant.threads.setSuggestedPrompts": 100,
     "conversations.open": 50, "conversations.info": 50, "conversations.members": 100,
     "users.conversations": 50, "bots.info": 50,
 }  # fmt: skip
@@ -222,9 +223,9 @@ _FORMS = frozenset({
 """Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
 bodies")."""
 
-Feature = Literal["streams", "status", "sessions", "reactions", "tables", "data"]
+Feature = Literal["streams", "status", "sessions", "reactions", "tables", "data", "prompts"]
 """An optional feature of Slack: streamed messages, the status line, agent sessions, reactions,
-table blocks, and the blocks of `data_blocks`."""
+table blocks, the blocks of `data_blocks`, and suggested prompts."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
 """The emoji reaction that marks a message waiting for its turn."""

@@ -22,6 +22,7 @@ from slack_bolt.context.ack.async_ack import AsyncAck
 from adapters.slack import events, forms, render
 from adapters.slack.client import FAILURES, InDoubt
 from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
+from adapters.slack.home import SCHEDULE_ACTION, SlackHome
 from adapters.slack.intake import SlackLocations
 from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
@@ -98,6 +99,8 @@ class SlackInteraction:
     notices: CommandNotices | None = None
     without_form: str = _TYPE_IT
     """What to do if the form cannot be shown, in English."""
+    home: SlackHome | None = None
+    """Set for a click on the Home tab, which is shown again after its turn."""
 
     @property
     def limits(self) -> InteractionLimits:
@@ -180,6 +183,8 @@ class SlackInteraction:
             words = say(_ON_IT, self.locale, given=command_text)
             self.notices.begin(receipt.turn, self.place.url, words)
         await self.ack()
+        if self.home and receipt.is_new:
+            self.home.show_after(self.person, self.place.channel, receipt)
         return receipt.is_new
 
     async def notify(self, words: str) -> None:
@@ -195,6 +200,7 @@ class SlackHandlers:
     workspace: Workspace
     locations: SlackLocations
     notices: CommandNotices
+    home: SlackHome
 
     def register(self, app: AsyncApp) -> None:
         """Register these handlers with Bolt."""
@@ -203,7 +209,7 @@ class SlackHandlers:
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
         app.action(render.CODE_ACTION)(self.on_code)
-        others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION})"
+        others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION}|{SCHEDULE_ACTION})"
         card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
         app.action(re.compile(card_or_stop))(self.on_click)
         app.action(re.compile(".*"))(self.ignore)
@@ -310,11 +316,13 @@ class SlackHandlers:
         is_change = view["callback_id"] == forms.CHANGE_FORM
         # The forms of a card are answered on the card, as a click.
         is_on_card = is_change or is_reason
-        source = Source(memory["ts"], place.thread, "card") if is_on_card else None
+        source = Source(memory["ts"], place.thread, "card") if is_on_card and memory["ts"] else None
         notices = None if is_on_card else self.notices
         interaction = self._make_interaction(
             place, key, ack, lambda words: ack(**_field_error(field, words)), source, notices
         )
+        if is_on_card and not source:
+            interaction = replace(interaction, home=self.home)
         if is_change:
             new_values = forms.read_new_values(view)
             await self.interactions.submit_form(
@@ -351,9 +359,10 @@ class SlackHandlers:
         await self.interactions.submit(interaction, request)
 
     async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Handle a click on a button of the bot's post. Without an acknowledgement Slack shows a
-        warning beside the button."""
-        channel, post = body["channel"]["id"], body.get("message") or {}
+        """Handle a click on a button of the bot's post or of the Home tab. Without an
+        acknowledgement Slack shows a warning beside the button."""
+        view, post = body.get("view") or {}, body.get("message") or {}
+        channel = view["private_metadata"] if view else body["channel"]["id"]
         ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
         place = SlackPlace(
             body["user"]["id"], self._home_of(body), channel, thread, body.get("response_url", "")
@@ -371,14 +380,19 @@ class SlackHandlers:
             return
         word = "approve" if word == render.TOGETHER_ACTION else word
         text = word if is_stop else f"{word} {action.get('value', '')}"
-        # What "stop" did is of interest to this person only; a decision is shown on the card.
-        source = Source(ts, thread, "quiet" if is_stop else "card")
+        if action["action_id"] == SCHEDULE_ACTION:
+            text = action["value"]
+        # What "stop" did is of interest to this person only; a decision is shown on the card. What
+        # is pressed on the Home tab is answered in the direct message.
+        source = None if view else Source(ts, thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:
             await self._respond(place, words)
             log.error("could not store a click")
 
         interaction = self._make_interaction(place, key, ack, notify, source)
+        if view:
+            interaction = replace(interaction, home=self.home)
         await self.interactions.submit(interaction, InteractionRequest(text))
 
     async def on_code(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:

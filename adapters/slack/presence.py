@@ -151,7 +151,7 @@ class SlackSigns:
         has_open: Callable[[str], Awaitable[bool]],
     ) -> None:
         """`has_open` returns whether a request in a conversation waits for a decision."""
-        self._workspace = workspace
+        self.workspace = workspace
         self._has_open = has_open
         self.tasks = tasks
         self.started = time.time()
@@ -191,11 +191,11 @@ class SlackSigns:
         Return the response; None if Slack refused or the feature is off; an empty dictionary if the
         outcome is unknown.
         """
-        flags = self._workspace.flags
+        flags = self.workspace.flags
         if not flags.is_on(feature):
             return None
         try:
-            response = await self._workspace.api.call(method, **arguments)
+            response = await self.workspace.api.call(method, **arguments)
         except SlackRefused as refused:
             if is_counted:
                 flags.note_refusal(feature, refused.error)
@@ -223,7 +223,7 @@ class SlackSigns:
         """Set a thread's session to its resting status. Raises nothing that Slack causes."""
         status = await self.resting_status(address, thread)
         with suppress(*FAILURES):
-            await self._workspace.api.call(
+            await self.workspace.api.call(
                 _SESSION, channel_id=address.channel, thread_ts=thread, status=status
             )
 

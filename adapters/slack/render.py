@@ -1,4 +1,4 @@
-"""Converts text between Slack's formats and ours, and builds posts, cards and the App Home tab."""
+"""Converts text between Slack's formats and ours, and builds posts and cards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ from core.base.text import (
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import (
     APPROVE_ALL,
-    CARD_STATES,
     LABELS,
     describe_state,
     must_fit,
@@ -42,12 +41,8 @@ from core.chat.approval_notices import (
     without_approval,
 )
 from core.chat.incoming import REST_OF_CODE, SHOW_CODE
-from core.domain.messages import Address, Card, ChangeAction, Person
-from core.domain.ports import StatusBoard
-from core.domain.records import Action
+from core.domain.messages import Card, ChangeAction
 from core.domain.rows import Placed, split_placed
-from core.people.policy import Policy
-from core.turn.explanations import describe_parts
 
 Json = dict[str, Any]
 
@@ -140,15 +135,6 @@ _STYLES: Mapping[ChangeAction, str] = {"approve": "primary", "deny": "danger"}
 
 _HEADER_BYTES = 150
 """The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
-_HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
-_MAY: tuple[tuple[Action, str], ...] = (
-    ("chat", "chat with me"),
-    ("read", "read tables"),
-    ("propose", "change data, after someone approves it"),
-    ("spend", "run quick commands"),
-    ("code", "run code"),
-    ("administer", "decide on changes as an admin"),
-)
 
 
 def safe_markdown(text: str) -> str:
@@ -333,7 +319,7 @@ class PostContent:
         with the source of the Markdown, and the rows of cards as lines."""
         source = without_links_in_code(neutralize(self.text))
         pieces = split_text(source, SECTION_BYTES, escaped_size) or (() if self.cards else ("…",))
-        blocks = [_build_section(escape_text(piece)) for piece in pieces]
+        blocks = [build_section(escape_text(piece)) for piece in pieces]
         return self._complete(blocks, SHORT_TEXT_BYTES, tables=False)
 
     def build_end(self, room: int, tables: bool) -> list[Json]:
@@ -481,43 +467,6 @@ def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> li
 def card_text(card: Card) -> str:
     """Return a card as plain text, for notifications and screen readers."""
     return escape_text(defang(f"{card.title}\n{card.text}")[:PLAIN_TEXT_CHARACTERS])
-
-
-async def home_view(board: StatusBoard, policy: Policy, person: Person, where: Address) -> Json:
-    """Return the App Home tab for views.publish: connected services, the person's rights, and
-    recent changes.
-
-    `where` is the person's direct message with the bot. A person who may not chat sees only the
-    reason. Addresses and causes of failures are shown to admins only.
-    """
-    blocks = [build_header("Ponte")]
-    verdict = await policy.may(person, where, "chat")
-    if not verdict.allowed:
-        blocks.append(_build_paragraph(escape_text(verdict.words())))
-        return {"type": "home", "blocks": blocks}
-    hello = "Mention me in a channel or send me a direct message. Type `help` for more."
-    rights = []
-    for action, words in _MAY:
-        allowed = (await policy.may(person, where, action)).allowed
-        rights.append(f"{'✅' if allowed else '🚫'} {say(words)}")
-    parts, changes = await board.health(), await board.changes(where.conversation)
-    connections = describe_parts(parts)
-    if (await policy.may(person, where, "administer")).allowed:
-        connections = [
-            f"{_HEALTH_MARKS[part.state]} {escape_text(defang(f'*{part.name}* {part.words}'))}"
-            for part in parts
-        ]
-    recent_changes = [
-        f"• `{c.id}` {escape_text(defang(c.title))} ({say(CARD_STATES.get(c.state, c.state))})"
-        for c in changes[:10]
-    ]
-    blocks.append(_build_paragraph(say(hello)))
-    for title, lines in (
-        (say("Connections"), connections), (say("What you can do here"), rights),
-        (say("Recent changes"), recent_changes or [say("No changes yet.")]),
-    ):  # fmt: skip
-        blocks += [build_header(title), _build_paragraph("\n".join(lines))]
-    return {"type": "home", "blocks": blocks}
 
 
 def escaped_size(text: str) -> int:
@@ -695,13 +644,13 @@ def build_code_blocks(codes: Sequence[str]) -> list[Json]:
         blocks.append({"type": "rich_text", "elements": [element]})
         room -= escaped_size(text) + BLOCK_BYTES
         if text != code.rstrip() or room < _FEW:
-            blocks.append(_build_section(say(REST_OF_CODE)))
+            blocks.append(build_section(say(REST_OF_CODE)))
             break
     return blocks
 
 
 def _build_card_section(card: Card, name: str, words: str) -> Json:
-    return _build_section(words) | {"block_id": f"{CARD_BLOCK}{card.id}:{name}"}
+    return build_section(words) | {"block_id": f"{CARD_BLOCK}{card.id}:{name}"}
 
 
 def build_header(text: str) -> Json:
@@ -709,11 +658,9 @@ def build_header(text: str) -> Json:
     return {"type": "header", "text": make_plain_text(text, _HEADER_BYTES)}
 
 
-def _build_paragraph(text: str) -> Json:
-    return _build_section(cut_escaped(text, SECTION_BYTES) or "–")
-
-
-def _build_section(mrkdwn: str) -> Json:
+def build_section(mrkdwn: str) -> Json:
+    """Return a block with escaped text, cut to what a section can hold."""
+    mrkdwn = cut_escaped(mrkdwn, SECTION_BYTES) or "–"
     return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn}}
 
 

@@ -17,6 +17,7 @@ from core.base.errors import PlatformBusy, SettingsError
 from core.base.http import Proxies
 from core.base.i18n import say
 from core.domain.records import Health
+from core.turn.suggestions import INTRODUCE
 
 SCOPE_PURPOSES: Mapping[str, str] = {
     "app_mentions:read": "receive mentions",
@@ -105,7 +106,10 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 "messages_tab_read_only_enabled": False,
             },
             "bot_user": {"display_name": name, "always_online": True},
-            "agent_view": {"agent_description": say(_DESCRIPTION)},
+            "agent_view": {
+                "agent_description": say(_DESCRIPTION),
+                "suggested_prompts": [{"title": say(INTRODUCE), "message": say(INTRODUCE)}],
+            },
             "slash_commands": [
                 {
                     "command": "/quick-command",

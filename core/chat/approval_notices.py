@@ -50,6 +50,10 @@ MAX_COPY_REDRAWS = 20
 _STATUS_RETRY_SECONDS = 20.0
 """Seconds after which an unknown status of a person is looked up again."""
 _FOREVER = float("inf")
+MORE_REQUESTS = (
+    "{count} more request is waiting for you.",
+    "{count} more requests are waiting for you.",
+)
 _COPY = "{name} requested this in {place}. You can decide: type `approve {id}` or `deny {id}`."
 _DIRECT, _ELSEWHERE = "a direct message with me", "another conversation"
 _REMINDER = (

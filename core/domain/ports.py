@@ -45,6 +45,7 @@ from core.domain.records import (
     Health,
     ModelEvent,
     Outcome,
+    Overview,
     QuickCommand,
     Receipt,
     Remote,
@@ -310,6 +311,9 @@ class StatusBoard(Protocol):
 
         `conversation` is a conversation key, or "" for all.
         """
+
+    async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
+        """Return what concerns the person, with times in their zone ("" if it is not known)."""
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form by which the person changes the proposal under whose card they pressed.

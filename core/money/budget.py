@@ -32,6 +32,7 @@ from core.money.allowances import (
     Spend,
     SpendingConfig,
     Unit,
+    describe_remaining,
     max_item_tokens,
 )
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, context_window
@@ -370,6 +371,17 @@ class Budget(SqlStore):
         return await self._database.read(
             lambda c: [_read_count(c, scope, scope.period_of(day)) for scope in scopes]
         )
+
+    async def describe_remaining(
+        self, person: Person, address: Address, zone: tzinfo
+    ) -> Sequence[str]:
+        """Return a phrase for each limit that applies to the person at that address, with what is
+        left of it."""
+        return [
+            describe_remaining(count, unit, zone, self.zone)
+            for count in await self.list_counts(person, address)
+            for unit, _ in count.scope.allowance.limits()
+        ]
 
     async def list_counters(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
         """Return all counters of the current periods that an allowance of ponte.toml has, after

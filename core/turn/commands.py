@@ -28,7 +28,7 @@ from core.base.markdown import escape_markdown
 from core.base.text import clip_line, to_one_line
 from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
-from core.chat.approval_notices import CARD_STATES
+from core.chat.approval_notices import CARD_STATES, MORE_REQUESTS
 from core.chat.people import Conversations, People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
@@ -38,7 +38,7 @@ from core.domain.messages import Address, Answer, ChangeAction, Person, Progress
 from core.domain.ports import ListHealth
 from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
 from core.journal.journal import Journal
-from core.money.allowances import describe_estimates, describe_remaining, describe_server_costs
+from core.money.allowances import describe_estimates, describe_server_costs
 from core.money.usage import PaidRun
 from core.observability import metrics, tracing
 from core.people.audit import Audit
@@ -64,6 +64,14 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule applies to a change, a tool or a permission"""
+_MAY: tuple[tuple[Action, str], ...] = (
+    ("chat", "chat with me"),
+    ("read", "read tables"),
+    ("propose", "change data, after someone approves it"),
+    ("spend", "run quick commands"),
+    ("code", "run code"),
+    ("administer", "decide on changes as an admin"),
+)
 GUIDE_SENTENCE = "How to chat with me: {url}"
 NO_TABLES = "No tables are connected that you can ask about."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
@@ -76,7 +84,6 @@ NEWER_MESSAGE_SECONDS = 10.0
 """Seconds after which a message is newer than a `stop`, which Slack may deliver minutes late. The
 clocks of Ponte and of a platform may differ by less."""
 _WAITING = ("{count} request is waiting for you.", "{count} requests are waiting for you.")
-_MORE = ("{count} more request is waiting for you.", "{count} more requests are waiting for you.")
 _MORE_THERE = (
     "{count} more request is waiting for you. Ask for it in a direct message.",
     "{count} more requests are waiting for you. Ask for them in a direct message.",
@@ -299,12 +306,18 @@ class CommandService:
         return TypedRuns(self.stores.journal, self.people, self.assistant)
 
     async def _describe_help(self, rights: PlaceRights | None) -> str:
-        """Return the commands, a sentence if the person can ask about no tables, and the guide."""
+        """Return the commands, the person's rights, a sentence if they can ask about no tables, and
+        the guide."""
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
         url = self.upkeep.config.turn.guide_url
         return "\n\n".join(
             [
                 say(HELP),
+                *(
+                    [f"{say('What you can do here')}:\n{_describe_rights(rights)}"]
+                    if rights
+                    else []
+                ),
                 *([] if has_tables(tools) else [say(NO_TABLES)]),
                 *([say(GUIDE_SENTENCE, url=url)] if url else []),
             ]
@@ -346,12 +359,8 @@ class CommandService:
             all_ = await budget.usage_today()
             lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
-        remainders = [
-            "- " + describe_remaining(count, unit, zone, budget.zone)
-            for count in await budget.list_counts(message.author, message.address)
-            for unit, _ in count.scope.allowance.limits()
-        ]
-        lines += ["", say("Remaining:"), *remainders] if remainders else []
+        remaining = await budget.describe_remaining(message.author, message.address, zone)
+        lines += ["", say("Remaining:"), *(f"- {each}" for each in remaining)] if remaining else []
         if all_.usage.cost is None and all_.usage.input:
             lines += ["", say(_NO_PRICE)]
         if all_.usage.cost and (models := await budget.models_without_price()):
@@ -503,7 +512,7 @@ class CommandService:
         ]
         count = plural(*_WAITING, len(requests)) if cards else ""
         more = len(requests) - len(cards) - len(lines)
-        rest = plural(*(_MORE_THERE if here.is_shared else _MORE), more) if more else ""
+        rest = plural(*(_MORE_THERE if here.is_shared else MORE_REQUESTS), more) if more else ""
         paragraphs = filter(None, [count, "\n".join(lines), rest])
         return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
@@ -632,3 +641,10 @@ def _describe_spending(spent: UsageTotal) -> str:
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
     return ", ".join(words if cost is None else [*words, format_money(cost)])
+
+
+def _describe_rights(rights: PlaceRights) -> str:
+    """Return a line for each right, with a sign that says whether the person has it here."""
+    return "\n".join(
+        f"- {'✅' if rights.may(right).allowed else '🚫'} {say(words)}" for right, words in _MAY
+    )

@@ -23,7 +23,7 @@ _NEWEST_ROWS = "Show me the newest rows of {table}."
 _CHANGE_ROW = "Help me change a row of {table}."
 _CHART_ROWS = "Draw a chart of {table} by month."
 _COMPUTE = "What does a loan of 10,000 at 5% cost each month over two years?"
-_INTRODUCE = "What can you do?"
+INTRODUCE = "What can you do?"
 
 SuggestionKind = Literal["ask", "change", "chart", "help", "commands"]
 
@@ -75,7 +75,7 @@ class StartingPoints:
             yield Suggestion("chart", _name_table(_CHART_ROWS, self.tables))
         if self.runs_code and not self.is_demo:
             yield Suggestion("ask", say(_COMPUTE))
-        yield Suggestion("help", say(_INTRODUCE))
+        yield Suggestion("help", say(INTRODUCE))
         yield Suggestion("commands", localize_command("help"))
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 
-from adapters.slack.render import home_view
 from core.base.i18n import use_locale
-from core.base.markdown import defang
-from core.domain.messages import Address, Person
+from core.domain.messages import Person
 from core.domain.records import Health
 from core.tools.sample import open_sample_base
 from core.tools.sample.base import SampleSource
@@ -18,7 +15,6 @@ from core.turn.explanations import describe_parts
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import bot, on_slack
 from tests.fakes.choices import allow_list
-from tests.fakes.memory import MemoryBoard
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
@@ -84,18 +80,3 @@ async def test_help_and_the_model_say_that_no_tables_are_connected(bot_home: Bot
     without, with_tables = (request.preface for request in model.asks)
     assert "No tables are connected for the asker" in without
     assert "No tables" not in with_tables
-
-
-@pytest.mark.parametrize("locale", LINES)
-async def test_a_members_home_on_slack_has_no_addresses_or_causes(locale: str) -> None:
-    board, where = MemoryBoard(), Address("slack", "D1", "T1")
-    board.parts = FACTS
-    policy = allow_list(frozenset({"*"}), frozenset({"slack:U9"}))
-    with use_locale(locale):
-        members = json.dumps(await home_view(board, policy, MEMBER, where), ensure_ascii=False)
-        admins = json.dumps(await home_view(board, policy, ADMIN, where), ensure_ascii=False)
-    for line in LINES[locale]:
-        assert line in members
-    for fact in FACTS:
-        assert fact.words not in members
-        assert defang(fact.words) in admins

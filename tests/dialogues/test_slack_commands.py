@@ -11,7 +11,7 @@ import pytest
 
 from adapters.slack.surface import SlackSurface
 from core.base.errors import Undeliverable
-from core.domain.messages import Answer, Card, Progress
+from core.domain.messages import Answer, Progress
 from core.domain.ports import AnswerPart, Reply
 from core.domain.records import QuickCommand
 from core.people.rules import Rule, RuleBook
@@ -196,23 +196,6 @@ async def test_a_quick_command_on_a_message_takes_its_text(tmp_path: Path) -> No
         answer = await w.slack.wait_for_answer(post)
         assert answer.thread_ts == root.ts
         assert "not set up" in answer.visible_text
-
-
-async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -> None:
-    card = Card("abc234", "change", "3 rows in Customers", "", state="done by Alice")
-    async with workplace(tmp_path, Setting(board=Board(changed=[card]))) as w:
-        w.slack.open_home(w.alice)
-        await w.until(lambda: w.slack.workspace.homes)
-        text = str(w.slack.workspace.homes[w.alice.id])
-        for words in (
-            "Answers: available",
-            "Tables: none connected",
-            "🚫 change data",
-            "✅ chat with me",
-            "3 rows in Customers",
-        ):
-            assert words in text
-        assert "set NOCODB_URL" not in text, "that is for admins"
 
 
 async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(

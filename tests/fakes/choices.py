@@ -23,7 +23,7 @@ from core.chat.people import People
 from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.ports import Model, QuickCommands, StatusBoard, ToolSource
-from core.domain.records import Health, QuickCommand
+from core.domain.records import Health, Overview, QuickCommand
 from core.erasure import SqlPersonalData
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, SpendingConfig
@@ -57,6 +57,9 @@ class EmptyStatusBoard:
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return ()
+
+    async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
+        return Overview()
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return ()

@@ -36,6 +36,7 @@ from core.domain.records import (
     Health,
     HistoryEntry,
     MemberKey,
+    Overview,
     PageAccount,
     PlatformMember,
     QuickCommand,
@@ -483,6 +484,9 @@ class MemoryBoard:
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return self.known
+
+    async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
+        return Overview()
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return self.cards.get(conversation, [])

@@ -46,6 +46,8 @@ def _make_adapter(
         engine.people.policy,
         engine.changes.views,
         engine.card_listeners,
+        engine.schedules,
+        engine.people.budget,
     )
     hub = Hub(visitors, engine.conversations, board, Alone())
     web = WebAdapter(hub, board, MemoryOperator(), engine.notices, listener, people)

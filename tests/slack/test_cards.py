@@ -16,15 +16,12 @@ from adapters.slack.render import (
     card_blocks,
     cards_blocks,
     escape_text,
-    home_view,
     replace_card,
     split_answer,
 )
 from core.changes.cards import describe_whole, is_short
-from core.domain.messages import Address, Card, Person
-from core.domain.records import Health
+from core.domain.messages import Card
 from tests.fakes.card_rows import card_row
-from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.slack.blocks import check_message
 from tests.fakes.slack.records import block_text
 
@@ -222,37 +219,6 @@ def test_a_long_text_is_whole_in_several_sections_or_cannot_be_approved() -> Non
             if is_whole:
                 parts = message[message.index("&gt;") : message.index("END")].split("\n")
                 assert {line[:5] for line in parts if line} == {"&gt; "}, "no line leaves it"
-
-
-async def test_the_home_tab_links_no_address_and_mentions_nobody() -> None:
-    class Failing(EmptyStatusBoard):
-        async def health(self) -> list[Health]:
-            words = "<!channel> said see https://evil.test/?q=1 or <https://evil.test|here> x.test"
-            return [Health(f"part {words}", "failing", words)]
-
-    person, here = Person("slack", "U1", "T1", "Ana"), Address("slack", "D1", "T1")
-    policy = allow_list(admins=frozenset({"slack:U1"}))
-    text = str((await home_view(Failing(), policy, person, here))["blocks"])
-    assert "said see" in text
-    for live in ("https://evil", " x.test", "<!channel>", "<https"):
-        assert live not in text, live
-
-
-async def test_the_home_tab_lists_the_ten_newest_changes() -> None:
-    class Changed(EmptyStatusBoard):
-        async def changes(self, conversation: str) -> list[Card]:
-            return [
-                replace(CARD, id=f"abc{n:03}", title=f"Order <{n}> of x.test") for n in range(12)
-            ]
-
-    person, here = Person("slack", "U1", "T1", "Ana"), Address("slack", "D1", "T1")
-    view = await home_view(Changed(), allow_list(), person, here)
-    lines = view["blocks"][-1]["text"]["text"].splitlines()
-    assert [lines[0], lines[-1]] == [
-        "• `abc000` Order &lt;0&gt; of x[.]test (waiting for approval)",
-        "• `abc009` Order &lt;9&gt; of x[.]test (waiting for approval)",
-    ]
-    assert len(lines) == 10
 
 
 def test_a_value_is_struck_only_where_it_goes_away() -> None:

@@ -26,6 +26,10 @@ WRITES: dict[str, tuple[Method, tuple[str, ...]]] = {
     "chat.startStream": (streams.start_stream, ("channel",)),
     "chat.appendStream": (streams.append_stream, ("channel", "ts")),
     "chat.stopStream": (streams.stop_stream, ("channel", "ts")),
+    "assistant.threads.setSuggestedPrompts": (
+        streams.set_suggested_prompts,
+        ("channel_id", "prompts"),
+    ),
     "assistant.threads.setStatus": (streams.set_status, ("channel_id", "thread_ts", "status")),
     "agents.sessions.setStatus": (streams.set_session_status, ("channel_id", "status")),
     "conversations.open": (reads.open_direct, ()),

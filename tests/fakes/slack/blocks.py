@@ -66,7 +66,7 @@ _MESSAGE_BLOCKS = {
     "data_table",
     "data_visualization",
 }
-_VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input"}
+_VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input", "rich_text"}
 TOO_LONG = {"chat.update": "msg_too_long", "chat.postEphemeral": "msg_too_long"}
 """What a method says of too many bytes in blocks; the others say `msg_blocks_too_long`."""
 TOO_MANY = {"chat.startStream", "chat.appendStream", "chat.stopStream"}

@@ -277,6 +277,38 @@ class PeopleActions:
             lies,
         )
 
+    def click_home(self, someone: SlackPerson, label: str) -> Delivery:
+        """Press the last button with this label on the person's Home tab. Such a click names no
+        channel, no message and no response_url."""
+        view = self.workspace.homes[someone.id]
+        buttons = [
+            (block, each)
+            for block in view["blocks"]
+            for each in (*block.get("elements", ()), block.get("accessory", {}))
+            if each.get("type") == "button"
+        ]
+        block, button = {button["text"]["text"]: (block, button) for block, button in buttons}[
+            label
+        ]
+        return self._interact(
+            someone,
+            {
+                "type": "block_actions",
+                "trigger_id": self.workspace.trigger(),
+                "container": {"type": "view", "view_id": "V1"},
+                "view": {**view, "id": "V1"},
+                "actions": [
+                    {
+                        "type": "button",
+                        "action_id": button["action_id"],
+                        "block_id": block.get("block_id", "b1"),
+                        "value": button["value"],
+                        "action_ts": self.workspace.clock.ts(),
+                    }
+                ],
+            },
+        )
+
     def shortcut(self, someone: SlackPerson, post: Post, callback_id: str) -> Delivery:
         return self._interact(
             someone,

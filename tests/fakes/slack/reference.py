@@ -100,6 +100,9 @@ METHODS: dict[str, frozenset[str]] = {
         "assistant.threads.setStatus": """
             channel_not_found invalid_thread_ts reserved_username
             """,
+        "assistant.threads.setSuggestedPrompts": """
+            channel_not_found invalid_thread_ts
+            """,
         "agents.sessions.setStatus": """
             channel_not_found feature_disabled internal_error invalid_status not_authorized
             thread_ts_not_allowed thread_ts_required user_not_found
@@ -209,7 +212,8 @@ limits of chat.postMessage, auth.test and assistant.threads.setStatus special: t
 METHOD_TIERS = {
     "chat.postEphemeral": 4, "chat.update": 3, "chat.delete": 3,
     "chat.startStream": 2, "chat.appendStream": 4, "chat.stopStream": 2,
-    "agents.sessions.setStatus": 3, "views.open": 4, "views.publish": 4,
+    "agents.sessions.setStatus": 3, "assistant.threads.setSuggestedPrompts": 4,
+    "views.open": 4, "views.publish": 4,
     "files.completeUploadExternal": 4, "files.getUploadURLExternal": 4, "files.info": 4,
     "reactions.add": 3, "reactions.remove": 2, "users.info": 4, "users.list": 2,
     "usergroups.list": 2,

@@ -15,6 +15,7 @@ from .workspace import Workspace
 
 _NOT_THERE = ("metadata", "unfurl_links", "unfurl_media")
 STATUSES = ("active", "processing", "suspended", "closed")
+PROMPTS = 4
 TITLE = 200
 """Characters of a session's (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
 
@@ -73,6 +74,20 @@ def set_status(workspace: Workspace, args: Json) -> Json:
         raise SlackErrorResponse("invalid_thread_ts")
     workspace.statuses.append(dict(args))
     workspace.show_status(args["channel_id"], args["thread_ts"], args["status"])
+    return {}
+
+
+def set_suggested_prompts(workspace: Workspace, args: Json) -> Json:
+    """assistant.threads.setSuggestedPrompts. In an app with an agent view it shows nothing if
+    `thread_ts` is sent, and reports no error."""
+    workspace.writable(args["channel_id"], "channel_not_found", "")
+    prompts = args["prompts"]
+    if not 1 <= len(prompts) <= PROMPTS or not all(
+        set(each) == {"title", "message"} and all(each.values()) for each in prompts
+    ):
+        raise SlackErrorResponse("invalid_arguments")
+    if not args.get("thread_ts"):
+        workspace.prompts[args["channel_id"]] = prompts
     return {}
 
 

@@ -43,6 +43,7 @@ class Workspace:
     session_log: list[Json] = field(default_factory=list)
     views: list[Json] = field(default_factory=list)
     homes: dict[str, Json] = field(default_factory=dict)
+    prompts: dict[str, list[Json]] = field(default_factory=dict)
     triggers: dict[str, float] = field(default_factory=dict)
     hooks: dict[str, Hook] = field(default_factory=dict)
     pings: list[str] = field(default_factory=list)

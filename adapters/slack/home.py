@@ -1,0 +1,153 @@
+"""Slack's App Home: its Home tab, which shows what concerns a person, and the suggested prompts of
+its Messages tab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from adapters.slack import render
+from adapters.slack.client import FAILURES
+from adapters.slack.events import Payload, author_home
+from adapters.slack.presence import SlackSigns
+from adapters.slack.render import Json
+from core.base.errors import NotStored
+from core.base.i18n import plural, say, use_locale
+from core.base.markdown import defang
+from core.chat.approval_notices import MORE_REQUESTS
+from core.domain.messages import Address, Person
+from core.domain.ports import Inbox, StatusBoard
+from core.domain.records import Overview, Receipt
+from core.people.policy import Policy
+from core.turn.suggestions import StartingPoints, find_starting_points
+
+log = structlog.get_logger("slack")
+SCHEDULE_ACTION = "ponte_schedule"
+"""The action id of the button that pauses or resumes a schedule. Its value is the command."""
+MAX_HOME_CARDS, MAX_HOME_LINES = 5, 10
+"""The cards in each list of the Home tab, and the lines of its other lists. A view has at
+most 100 blocks (docs.slack.dev/reference/views/home-tab-views)."""
+_CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
+"""Room for each card of a request to decide on, and of one's own request. A view may have 250 kB.
+"""
+_PROMPT_TITLE_CHARACTERS = 75
+_HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
+
+
+@dataclass(frozen=True, slots=True)
+class SlackHome:
+    """The App Home of each person."""
+
+    signs: SlackSigns
+    policy: Policy
+    board: StatusBoard
+    inbox: Inbox
+
+    async def on_opened(self, body: Payload, event: Payload) -> None:
+        """Show the tab that a person has opened."""
+        team = self.signs.workspace.team
+        person = Person("slack", str(event["user"]), author_home(team, body, event))
+        channel = str(event.get("channel", ""))
+        if event.get("tab") == "messages":
+            await self._suggest_prompts(person, channel)
+        else:
+            await self.show(person, channel)
+
+    async def show(self, person: Person, channel: str) -> None:
+        """Publish the person's Home tab. `channel` is their direct message with the bot."""
+        profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
+        address = Address("slack", channel, self.signs.workspace.team)
+        with use_locale(profile.locale):
+            start = await find_starting_points(self.board, self.policy, person, address)
+            verdict = await self.policy.may(person, address, "chat")
+            try:
+                if verdict.allowed:
+                    zone = profile.time_zone
+                    overview = await self.board.overview(person, address, zone)
+                    view = build_home_view(overview, start, channel)
+                else:
+                    view = _build_view([_build_paragraph(verdict.words())])
+                await self.signs.workspace.api.call("views.publish", user_id=person.id, view=view)
+            except (*FAILURES, NotStored) as error:
+                log.warning("could not update the Home tab", error=str(error))
+
+    def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:
+        """Publish the Home tab again when the turn of a click there has ended. Its answer is in the
+        direct message."""
+
+        async def show() -> None:
+            await self.inbox.wait_for_answer(receipt.seq)
+            await self.show(person, channel)
+
+        self.signs.tasks.start(show())
+
+    async def _suggest_prompts(self, person: Person, channel: str) -> None:
+        """Show messages that the person can send as they are."""
+        profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
+        address = Address("slack", channel, self.signs.workspace.team)
+        with use_locale(profile.locale):
+            start = await find_starting_points(self.board, self.policy, person, address)
+            prompts = [
+                {"title": each.text[:_PROMPT_TITLE_CHARACTERS], "message": each.text}
+                for each in start.suggestions
+            ]
+            if prompts:
+                # With a `thread_ts`, Slack shows nothing in an app with an agent view.
+                await self.signs.call(
+                    "prompts",
+                    "assistant.threads.setSuggestedPrompts",
+                    channel_id=channel,
+                    title=say("Try one of these"),
+                    prompts=prompts,
+                )
+
+
+def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> Json:
+    """Return the Home tab for views.publish. `channel` is the person's direct message, where
+    clicks are answered."""
+    cards = [request.card for request in overview.waiting]
+    blocks = [render.build_header(say("Waiting for your approval"))]
+    if cards:
+        shown = cards[:MAX_HOME_CARDS]
+        blocks += render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False)
+        if more := len(cards) - len(shown):
+            blocks.append(_build_note(plural(*MORE_REQUESTS, more)))
+    else:
+        blocks.append(_build_paragraph(say("No requests are waiting for you.")))
+    if overview.asked:
+        blocks.append(render.build_header(say("What you asked for")))
+        for card in overview.asked[:MAX_HOME_CARDS]:
+            blocks += render.card_blocks(card, _ASKED_BYTES, tables=False)
+    if overview.schedules:
+        blocks.append(render.build_header(say("Schedules")))
+    for schedule in overview.schedules[:MAX_HOME_LINES]:
+        word, label = ("pause", "Pause") if schedule.is_active else ("resume", "Resume")
+        button = {
+            "type": "button",
+            "action_id": SCHEDULE_ACTION,
+            "value": f"schedule {schedule.id} {word}",
+            "text": render.make_plain_text(say(label), 75),
+        }
+        blocks.append({**_build_paragraph(schedule.text), "accessory": button})
+    for title, lines in (
+        (say("Remaining"), overview.remaining),
+        (say("Try one of these"), [each.text for each in start.suggestions]),
+    ):
+        if lines:
+            words = "\n".join(f"• {line}" for line in lines[:MAX_HOME_LINES])
+            blocks += [render.build_header(title), _build_paragraph(words)]
+    return _build_view([*blocks, _build_note(say(_HELLO))], channel)
+
+
+def _build_view(blocks: Sequence[Json], channel: str = "") -> Json:
+    return {"type": "home", "private_metadata": channel, "blocks": list(blocks)}
+
+
+def _build_paragraph(text: str) -> Json:
+    return render.build_section(render.escape_text(defang(text)))
+
+
+def _build_note(text: str) -> Json:
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": render.escape_text(text)}]}
