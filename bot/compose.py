@@ -215,6 +215,8 @@ async def compose(
                 chat = await face.build(deps, engine.conversations, people, board)
                 own_surfaces.chats.append(chat)
                 facts.add(chat.name, chat.membership, chat.guest, chat.has_left)
+                if find_workspace := getattr(chat, "find_workspace", None):
+                    facts.workspaces[chat.name] = find_workspace
                 engine.platforms.add(chat)
 
         listing = [

@@ -120,7 +120,13 @@ class Slack(ChatIntegration[SlackSettings]):
 
     name = "slack"
     settings = SlackSettings
-    sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
+    sent_to: ClassVar = {
+        "slack_api_url": (
+            "slack_bot_token",
+            "slack_app_token",
+            "ponte_sign_in_slack_secret",
+        )
+    }
     section = SlackSection
     ids = "[A-Za-z0-9]+"
     # The first letters of workspaces (T), organisations (E), channels (C), private channels (G) and
@@ -188,10 +194,10 @@ class Slack(ChatIntegration[SlackSettings]):
         )
         return adapter
 
-    def creation_link(self) -> str:
+    def creation_link(self, shared: SharedSettings) -> str:
         """Return the address that creates Ponte's app, with its manifest."""
         setup: Any = importlib.import_module("adapters.slack.setup")
-        return str(setup.link(setup.manifest()))
+        return str(setup.link(setup.manifest(page_url=shared.ponte_web_url or "")))
 
     async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
         """Try the settings against Slack for `ponte doctor`."""

@@ -37,7 +37,7 @@ from adapters.slack.setup import (
     socket_url,
 )
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
-from core.base.errors import NotStored, SettingsError, Undeliverable
+from core.base.errors import NotStored, PlatformBusy, SettingsError, Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks
@@ -264,6 +264,13 @@ class SlackAdapter(ChatPlatform):
         """Return whether a person's account is deactivated or gone; None if Slack does not tell.
         The port `DepartureLookup`."""
         return await self.workspace.directory.has_left(person)
+
+    async def find_workspace(self) -> str:
+        """Return the id of the workspace; "" while Slack does not tell. The port
+        `WorkspaceLookup`."""
+        with suppress(SettingsError, PlatformBusy, InDoubt):
+            await self.workspace.identify()
+        return self.workspace.team
 
     # Methods of the port `Messenger`.
 

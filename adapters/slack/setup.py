@@ -38,6 +38,8 @@ SCOPE_PURPOSES: Mapping[str, str] = {
     "users:read": "tell members from guests; read names, languages and time zones",
 }
 """The bot scopes, and the purpose of each."""
+SIGN_IN_SCOPES = ("openid", "profile", "email")
+"""The user scopes for sign-in with Slack."""
 SOCKET_SCOPE = "connections:write"
 """The scope of the app-level token for Socket Mode."""
 MEMBER_EVENTS = ("team_join", "user_change")
@@ -89,11 +91,17 @@ _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
 docs.slack.dev/reference/methods/apps.connections.open."""
 
 
-def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
+def manifest(name: str = "Ponte", request_url: str = "", page_url: str = "") -> dict[str, Any]:
     """Return the app manifest that Ponte needs (docs.slack.dev/reference/app-manifest).
 
-    It is for Socket Mode, or for HTTP with a `request_url` (https://…/slack/events).
+    It is for Socket Mode, or for HTTP with a `request_url` (https://…/slack/events). People sign in
+    with Slack at a `page_url` with https.
     """
+    scopes: dict[str, Sequence[str]] = {"bot": list(SCOPE_PURPOSES)}
+    oauth: dict[str, Any] = {"scopes": scopes}
+    if page_url.startswith("https://"):
+        oauth["redirect_urls"] = [f"{page_url}/sign-in/slack/done"]
+        scopes["user"] = SIGN_IN_SCOPES
     at = {"url": request_url} if request_url else {}
     request = {"request_url": request_url} if request_url else {}
     return {
@@ -128,7 +136,7 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 ),
             ],
         },
-        "oauth_config": {"scopes": {"bot": list(SCOPE_PURPOSES)}},
+        "oauth_config": oauth,
         "settings": {
             "event_subscriptions": {"bot_events": list(EVENTS), **request},
             "interactivity": {"is_enabled": True, **request},

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hmac
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr, field_validator
@@ -37,6 +38,9 @@ from core.integrations import (
     token_fault,
 )
 from core.people.rules import BASIC_RIGHTS, PlatformRights
+
+if TYPE_CHECKING:
+    from adapters.web.oidc.provider import Provider
 
 _MIN_DIFFERENT_CHARACTERS = 8
 """Different characters that a token needs. `openssl rand -hex 16` gives fewer once in millions."""
@@ -89,6 +93,26 @@ class WebSettings(SettingsPart):
             rule = token_fault("")  # the sentence about a token that is too short
             raise ValueError(f"set it ({rule}), because {why}")
         return value
+
+    ponte_sign_in_slack_id: str = setting(
+        "", "client ID of your Slack app, for sign-in with Slack (docs/guides/sign-in.md)"
+    )
+    ponte_sign_in_slack_secret: SecretStr | None = setting(
+        None, "client secret of your Slack app, for sign-in with Slack"
+    )
+
+    @field_validator("ponte_sign_in_slack_secret")
+    @classmethod
+    def _check_sign_in(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if bool(value) != bool(info.data.get("ponte_sign_in_slack_id")):
+            raise ValueError("set it together with PONTE_SIGN_IN_SLACK_ID, or neither of them")
+        return value
+
+    @property
+    def has_slack_sign_in(self) -> bool:
+        """Return whether people sign in with Slack, which needs an https address."""
+        is_public = (self.ponte_web_url or "").startswith("https://") and self.ponte_web == "on"
+        return is_public and self.ponte_sign_in_slack_secret is not None
 
     @property
     def guide_url(self) -> str:
@@ -145,6 +169,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         find_hook: FindHook,
     ) -> Platform:
         from adapters.web.hub import Hub, WebAdapter
+        from adapters.web.oidc.client import ProviderClient
+        from adapters.web.oidc.flow import SignIn
+        from adapters.web.oidc.provider import SLACK_NAME, list_providers
         from adapters.web.setup.gate import SetupGate
         from adapters.web.sign_in import TokenAuthentication, Visitors
 
@@ -159,12 +186,23 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             people.owner,
             is_generated=not chosen and has_generated_form(token),
         )
+        find_workspace = people.policy.people.workspaces.get(SLACK_NAME)
+
+        def list_current() -> Mapping[str, Provider]:
+            return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
+
         visitors = Visitors(
             auth,
             people.policy,
             shared.ponte_locale,
             shared.ponte_timezone,
             SetupGate.from_settings(own, shared),
+            SignIn(
+                list_current,
+                ProviderClient(deps.http),
+                hmac.digest(token.encode(), b"ponte sign-in", "sha256"),
+                find_workspace,
+            ),
         )
         hub = Hub(visitors, conversations, board, deps.peers)
         listener = (own.ponte_web_host, own.ponte_web_port)
@@ -199,7 +237,32 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                         port=port,
                     ) from None
                 words = say("{address} is in use by the running Ponte", address=own.page_url())
-        return [Health("web", "on", words)]
+        return [Health("web", "on", words), *await self._check_sign_in(deps)]
+
+    async def _check_sign_in(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
+        """Return whether each provider's discovery document can be used."""
+        from adapters.web.oidc.client import ProviderClient
+        from adapters.web.oidc.provider import SignInRefused, list_providers
+
+        own, results = deps.own, list[Health]()
+        if own.ponte_sign_in_slack_secret and not own.has_slack_sign_in:
+            words = "sign-in with Slack needs an https address. Set PONTE_WEB_URL=https://…"
+            results.append(Health("sign-in slack", "failing", say(words)))
+        client = ProviderClient(deps.http)
+        for name, provider in list_providers(own, deps.shared, deps.config).items():
+            part = f"sign-in {name}"
+            try:
+                await client.discover(provider)
+            except SignInRefused as refused:
+                words = say(
+                    "{issuer} cannot be used ({why}). Check the section sign_in of ponte.toml.",
+                    issuer=provider.issuer,
+                    why=refused.detail,
+                )
+                results.append(Health(part, "failing", words))
+            else:
+                results.append(Health(part, "on", provider.issuer))
+        return results
 
     def safety(
         self, own: WebSettings, shared: SharedSettings, home: HomeFolder

@@ -35,7 +35,7 @@ from starlette.types import Message as Event
 from adapters.web import errors, sign_in
 from adapters.web.errors import BadRequest
 from adapters.web.hub import Hub
-from adapters.web.sign_in import Visit, Visitor, Visitors
+from adapters.web.sign_in import Authentication, Visit, Visitor, Visitors
 from core.base.errors import NotFound, PonteError, TooLarge
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.i18n import format_size as size_of
@@ -497,6 +497,19 @@ def error_response(error: PonteError, visit: Visit) -> Response:
         headers["Content-Security-Policy"] = HTML_SECURITY_POLICY
         return HTMLResponse(errors.error_page(error), status, headers)
     return JSONResponse(body, status, headers)
+
+
+def set_session(response: Response, auth: Authentication, session: str, age: int) -> None:
+    """Set the cookie of a session that lasts `age` seconds; 0 deletes it."""
+    if auth.cookie:
+        response.set_cookie(
+            auth.cookie,
+            session,
+            max_age=age,
+            httponly=True,
+            samesite="strict",
+            secure=auth.secure,
+        )
 
 
 def wants_html(request: Request) -> bool:

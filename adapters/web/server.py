@@ -32,6 +32,7 @@ from adapters.web.api.openai_api import OpenAiRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
 from adapters.web.http_io import DeclaredRoute, RouteGroup, endpoint, visitor_of
 from adapters.web.hub import HOOKS_PATH, HOOKS_PREFIX, Hub
+from adapters.web.oidc.routes import SignInRoutes
 from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
 from adapters.web.setup.routes import SetupRoutes
 from adapters.web.sign_in import Visitors
@@ -398,8 +399,10 @@ def list_routes(
 ) -> list[DeclaredRoute]:
     """Return the routes of the page, or without `people` those of the home's socket."""
     visitors, conversations = hub.visitors, hub.conversations
+    page = PageRoutes(visitors, board)
     groups: list[RouteGroup] = [
-        PageRoutes(visitors, board),
+        page,
+        SignInRoutes(visitors, page.serve_sign_in),
         SessionRoutes(visitors, notices),
         HealthRoutes(hub, visitors, board),
         ChatRoutes(visitors, conversations, hub, board),

@@ -36,6 +36,7 @@ from core.people.rules import DEFAULT_RULE, OWNER_ID
 from core.people.sign_ins import Identity
 
 if TYPE_CHECKING:
+    from adapters.web.oidc.flow import SignIn
     from adapters.web.setup.gate import SetupGate
 
 WEB_PLATFORM = "web"
@@ -45,13 +46,16 @@ SESSION_SECONDS = 30 * 86_400
 MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
 WRONG_TOKEN_WINDOW_SECONDS = 60.0
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
-OPEN_PATHS = frozenset({"/", "/login", "/logout", "/guide"})
-"""Paths that need no token, besides those under ASSETS_PREFIX and WELL_KNOWN_PREFIX. For
-HEALTH_PATHS the Host is not checked either."""
+OPEN_PATHS = frozenset({"/", "/login", "/logout", "/guide", "/sign-in"})
+"""Paths that need no token, besides those under OPEN_PREFIXES. For HEALTH_PATHS the Host is not
+checked either."""
 WELL_KNOWN_PREFIX = "/.well-known/"
 """The prefix of the documents by which clients find a server's OAuth (RFC 8414, RFC 9728). There
 are none, which every client must be able to read: some take a 401 for a server with OAuth."""
 ASSETS_PREFIX = "/page/"
+SIGN_IN_PATH = "/sign-in"
+"""The path of the ways to sign in. Below it is one for each of them."""
+OPEN_PREFIXES = (ASSETS_PREFIX, WELL_KNOWN_PREFIX, f"{SIGN_IN_PATH}/")
 COMPATIBLE_PREFIX = "/v1/"
 """The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
 METRICS_PATH = "/metrics"
@@ -175,7 +179,7 @@ class TokenAuthentication:
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise errors.ForeignOrigin(origin=origin[:100] or "?")
-        if visit.path in OPEN_PATHS or visit.path.startswith((ASSETS_PREFIX, WELL_KNOWN_PREFIX)):
+        if visit.path in OPEN_PATHS or visit.path.startswith(OPEN_PREFIXES):
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
@@ -491,7 +495,7 @@ class Visitors:
     """The visitors of one server. Without a policy, each of them may do everything.
 
     `locale` and `time_zone` are those of the installation. `setup` says who may use the set-up
-    page; None: nobody.
+    page; None: nobody. `sign_in` signs in with other services' accounts.
     """
 
     auth: Authentication
@@ -499,6 +503,7 @@ class Visitors:
     locale: str = "en"
     time_zone: str = "UTC"
     setup: SetupGate | None = None
+    sign_in: SignIn | None = None
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

@@ -206,7 +206,7 @@ def slack_manifest(*, link: bool) -> int:
     url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
     if settings.slack == "http" and not settings.ponte_web_url:
         raise SettingsError("PONTE_WEB_URL is not set. Slack needs it to send events.")
-    app = setup.manifest(request_url=url)
+    app = setup.manifest(request_url=url, page_url=settings.ponte_web_url or "")
     _print_all([setup.link(app) if link else json.dumps(app, indent=2, ensure_ascii=False)])
     return 0
 

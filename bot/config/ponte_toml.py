@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,6 +23,7 @@ from bot.config.toml_values import (
     Count,
     Days,
     Dollars,
+    Domain,
     Duration,
     FieldPath,
     GroupName,
@@ -30,6 +31,7 @@ from bot.config.toml_values import (
     HookName,
     HookPlace,
     Host,
+    Issuer,
     KeyPath,
     Language,
     Many,
@@ -37,6 +39,7 @@ from bot.config.toml_values import (
     Place,
     Positive,
     PricedName,
+    ProviderName,
     Right,
     Selection,
     SetName,
@@ -47,6 +50,7 @@ from bot.config.toml_values import (
     Where,
     Who,
     describe_toml_error,
+    is_entra_issuer,
 )
 from bot.integrations import FACES, Faces, is_place
 from core.base.errors import SettingsError
@@ -68,6 +72,9 @@ from core.people.rules import DECISION_RIGHTS, PEOPLE_SETS, Rule, RuleBook, Stan
 from core.schedules.schedule import ScheduleLimits
 from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
+
+if TYPE_CHECKING:
+    from adapters.web.oidc.provider import Provider
 
 _A_PLACE = "a workspace, server or channel"
 _ERROR_WORDS = {
@@ -340,6 +347,55 @@ class HookConfig(StrictSection):
 
 
 @dataclass(frozen=True, slots=True)
+class SignInConfig(StrictSection):
+    """A provider of accounts (OpenID Connect) with which people sign in to the page.
+
+    Set one of `domains`, `groups` and `anyone`.
+    """
+
+    issuer: Issuer
+    """the provider's address, as its discovery document names it"""
+    client_id: str
+    """the ID of the application that you registered at the provider"""
+    secret: VariableName
+    """the environment variable with the application's secret"""
+    label: str = ""
+    """the provider's name on the button; default: the section's name"""
+    domains: tuple[Domain, ...] = ()
+    """whose accounts can sign in: Google's `hd`, elsewhere the domain of a verified email"""
+    groups: tuple[str, ...] = ()
+    """whose members can sign in, as the claim `groups` of the ID token names them"""
+    anyone: StrictBool = False
+    """true: everybody with an account at the provider can sign in"""
+
+    def __post_init__(self) -> None:
+        if [bool(self.domains), bool(self.groups), self.anyone].count(True) != 1:
+            raise ValueError('write domains = ["…"], groups = ["…"] or anyone = true, one of them')
+        if self.domains and is_entra_issuer(self.issuer):
+            raise ValueError(
+                'an email proves no domain with Entra; write groups = ["…"], or anyone = true for '
+                "all accounts of the tenant"
+            )
+        if not self.client_id.strip():
+            raise ValueError("write the application's client_id")
+
+    def provider(self, name: str, variable: Callable[[str], str]) -> Provider:
+        """Return the provider. `variable` returns the value of an environment variable."""
+        from adapters.web.oidc.provider import Provider
+
+        return Provider(
+            name,
+            self.label.strip() or name,
+            self.issuer,
+            self.client_id,
+            variable(self.secret),
+            frozenset(self.domains),
+            frozenset(self.groups),
+            self.anyone,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceRule(StrictSection):
     """A limit of what people may spend (`core.money.allowances`).
 
@@ -437,6 +493,8 @@ class Config(StrictSection):
     """limits of schedules and reminders"""
     hooks: Mapping[HookName, HookConfig] = field(default_factory=dict)
     """webhooks, by the name in their address"""
+    sign_in: Mapping[ProviderName, SignInConfig] = field(default_factory=dict)
+    """providers of accounts with which people sign in, by a name for their keys"""
     allowances: tuple[AllowanceRule, ...] = ()
     """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
@@ -587,6 +645,7 @@ class LiveConfig:
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
+        self.sign_in = config.sign_in
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
         limits, schedules = config.limits, config.schedules
@@ -751,6 +810,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             "agents": AgentConfig,
             "limits": LimitsConfig,
             "hooks": HookConfig,
+            "sign_in": SignInConfig,
             "rules": AccessRule,
             "tools": ToolConfig,
             "allowances": AllowanceRule,

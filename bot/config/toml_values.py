@@ -9,16 +9,18 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt
 from pydantic_core.core_schema import ValidationInfo
 
 from bot.integrations import FACES, list_person_forms
 from core.base.errors import BadInput
+from core.base.http import is_loopback
 from core.base.i18n import LOCALES
 from core.changes.approval import ASKER
 from core.commands.grammar import SLUG_PATTERN
-from core.integrations import must_match
+from core.integrations import must_match, parse_url
 from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000
@@ -28,6 +30,21 @@ MAX_AMOUNT = 10**9
 """Largest number of dollars, tokens or turns."""
 STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 """Unknown keys are errors, and errors do not repeat values."""
+
+ENTRA_HOSTS = (
+    "microsoftonline.com",
+    "microsoftonline.us",
+    "microsoftonline.de",
+    "microsoftonline.cn",
+    "chinacloudapi.cn",
+    "sts.windows.net",
+    "ciamlogin.com",
+)
+"""Hosts of Microsoft Entra, with the national clouds."""
+ENTRA_SHARED_TENANTS = frozenset(
+    {"common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad"}
+)
+"""Tenants that are not one organization. The last is that of private accounts."""
 
 
 GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
@@ -127,6 +144,37 @@ def _check_hook_place(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _check_provider_name(value: str) -> str:
+    if value == "slack" or not re.fullmatch("[a-z0-9][a-z0-9-]{0,31}", value):
+        raise ValueError(
+            "choose another name: up to 32 lowercase letters, digits and hyphens. Sign-in with "
+            "Slack needs no section: set PONTE_SIGN_IN_SLACK_ID and PONTE_SIGN_IN_SLACK_SECRET"
+        )
+    return value
+
+
+def _check_issuer(value: str) -> str:
+    parts = parse_url(value, "https", "http")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("write an address that starts with https://")
+    if parts.query or parts.fragment or parts.username:
+        raise ValueError("write the address without a name, query or fragment")
+    tenants = {*parts.path.lower().split("/")} & ENTRA_SHARED_TENANTS
+    if is_entra_issuer(value) and tenants:
+        raise ValueError(
+            f"{min(tenants)!r} stands for the accounts of all organizations; write your tenant's "
+            "ID, as in https://login.microsoftonline.com/TENANT-ID/v2.0"
+        )
+    return value
+
+
+def is_entra_issuer(issuer: str) -> bool:
+    """Return whether this is Microsoft Entra, where a tenant's admin can write any address into the
+    claim `email`."""
+    host = (urlsplit(issuer).hostname or "").rstrip(".")
+    return any(host == one or host.endswith(f".{one}") for one in ENTRA_HOSTS)
+
+
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 """US dollars, a number that is not negative."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_CALLS_OF_TURN)]
@@ -202,6 +250,14 @@ HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name o
 """The name of an HTTP header."""
 FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
 """The path of a field in the body, as in `data.id`."""
+ProviderName = Annotated[str, AfterValidator(_check_provider_name)]
+"""Up to 32 lowercase letters, digits and hyphens; not `slack`."""
+Issuer = Annotated[str, AfterValidator(_check_issuer)]
+"""The https address by which a provider names itself, as in `https://login.example.com`."""
+Domain = Annotated[
+    str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)+", "a domain in lowercase letters, as example.com")
+]
+"""A domain in lowercase letters, as in `example.com`."""
 Selection = Annotated[
     Mapping[FieldPath, tuple[str, ...]],
     BeforeValidator(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from core.webhooks.intake import HookIntake
 
 _UNSET = "{where}: {variable} is not set, so the webhook {name} rejects every request. Set it"
+_NO_SIGN_IN = "{where}: {variable} is not set. Sign-in with {name} needs it"
 _SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
 _NOT_BASE64 = "{where}: {variable} is not valid base64. Copy the secret as the sender shows it"
 _PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
@@ -62,8 +63,10 @@ class ConfiguredHooks:
 
 
 def check_secrets(config: Config, settings: Settings) -> None:
-    """Mask the secrets of all webhooks in logs. Raise SettingsError for one that protects nothing,
-    with its line."""
+    """Mask the secrets of all webhooks and sign-in providers in logs. Raise SettingsError for a
+    webhook's that protects nothing, with its line."""
+    for provider in config.sign_in.values():
+        mask_also(settings.variable(provider.secret))
     if not config.hooks:
         return
     from core.webhooks.intake import secret_fault
@@ -81,8 +84,12 @@ def check_secrets(config: Config, settings: Settings) -> None:
 
 
 def find_faults(config: Config, settings: Settings) -> Iterator[str]:
-    """Yield sentences about webhooks that cannot work as configured, or that have a risk, each with
-    its line."""
+    """Yield sentences about sign-in providers and webhooks that cannot work as configured, or that
+    have a risk, each with its line."""
+    for name, provider in config.sign_in.items():
+        if not settings.variable(provider.secret):
+            where, variable = config.location("sign_in", name), provider.secret
+            yield say(_NO_SIGN_IN, where=where, variable=variable, name=name)
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)

@@ -304,15 +304,16 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
+        cap: int = 0,
     ) -> Any:
         """Send a request and return the JSON of the response, or None if its body is empty.
 
         `body` is sent as JSON, `form` as a form, `files` (a name, bytes and a type by field) as a
-        multipart form. `timeout` is in seconds for the whole response, after connecting. Raises
-        HttpError.
+        multipart form. `timeout` is in seconds for the whole response, after connecting. `cap` is
+        the response's maximum size in bytes, if it is not the client's. Raises HttpError.
         """
         options = {"json": body, "data": form, "files": files, "params": params, "headers": headers}
-        text = await self._fetch(method, url, options, timeout)
+        text = await self._fetch(method, url, options, timeout, cap)
         try:
             return parse_json(text) if text else None
         except ValueError:

@@ -265,6 +265,10 @@ class SharedSettings(Protocol):
     """The path of ponte.toml."""
     ponte_web: Switch
     """Whether the page is turned on."""
+    ponte_web_url: str | None
+    """The page's public origin."""
+    slack_api_url: str
+    """The base URL of Slack's Web API."""
     database_url: SecretStr | None
     """The Postgres database. None means the SQLite file of the data folder."""
 
@@ -284,6 +288,10 @@ class SharedSettings(Protocol):
     def is_personal(self) -> bool:
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
 
+    def variable(self, name: str) -> str:
+        """Return a variable of the environment or `.env` that ponte.toml names; "" if there is
+        none."""
+
 
 class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
     """The contents of `ponte.toml`."""
@@ -299,6 +307,10 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
     @property
     def channels(self) -> Mapping[str, Any]:
         """The places with their own settings, by their names in the file."""
+
+    @property
+    def sign_in(self) -> Mapping[str, Any]:
+        """The providers with which people sign in to the page, by name."""
 
     def section(self, name: str) -> Any:
         """Return the section of that name, parsed into the integration's `section` class."""
@@ -378,7 +390,7 @@ class Integration(ABC, Generic[S]):
         part = self.summary(deps.own, deps.shared)
         return [part] if part else []
 
-    def creation_link(self) -> str:
+    def creation_link(self, shared: SharedSettings) -> str:
         """Return the address that creates Ponte's app at the service; "" if there is none."""
         return ""
 

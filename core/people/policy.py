@@ -61,6 +61,9 @@ DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
 The arguments are the person, the address where they were active, and the moment (Unix seconds).
 None: the platform does not disclose it. Raises nothing.
 """
+WorkspaceLookup = Callable[[], Awaitable[str]]
+"""Return the id of the only workspace that a platform serves; "" while it is not known. Raises
+nothing."""
 
 
 _GROUP_CACHE_SECONDS, _EMPTY_GROUP_CACHE_SECONDS = 60.0, 30.0
@@ -110,6 +113,7 @@ class PlatformPeople:
     memberships: dict[str, GroupLookup] = field(default_factory=dict)
     guests: dict[str, GuestLookup] = field(default_factory=dict)
     departures: dict[str, DepartureLookup] = field(default_factory=dict)
+    workspaces: dict[str, WorkspaceLookup] = field(default_factory=dict)
 
     def add(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from core.domain.messages import Person
 from core.store.tables import TableDeclaration, real, text
@@ -45,3 +46,9 @@ class Identity:
     provider: str
     person: Person
     groups: tuple[str, ...] = ()
+
+
+def escape_subject(subject: str) -> str:
+    """Return an account's id at its provider as it stands in a person's key. Colons, commas, spaces
+    and other characters are percent-encoded, so that no id can look like another key."""
+    return quote(subject, safe="")

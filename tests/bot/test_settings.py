@@ -312,6 +312,8 @@ def test_an_address_of_the_file_gets_no_secret_of_the_environment(
     secret = "hunter2-hunter2-hunter2"
     (tmp_path / ".env").write_text(f"{address}={url}\n")
     monkeypatch.setenv(name, secret)
+    if name == "PONTE_SIGN_IN_SLACK_SECRET":
+        monkeypatch.setenv("PONTE_SIGN_IN_SLACK_ID", "1.2")
     text = refusal()
     assert text == (
         f"{address} is in {tmp_path / '.env'}, but {name} is set in the environment and "

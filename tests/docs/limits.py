@@ -102,6 +102,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("files in one message", "adapters.web.http_io:MAX_FILES"),
         ("one form with files", "adapters.web.http_io:MAX_FORM_BODY_BYTES"),
         ("a session on the page", "adapters.web.sign_in:SESSION_SECONDS"),
+        ("time to sign in at a provider", "adapters.web.oidc.flow:SIGN_IN_SECONDS"),
         ("open event streams", "adapters.web.hub:MAX_OPEN_STREAMS"),
         ("requests of one person over `/v1` at once",
          "adapters.web.api.openai_api:MAX_REQUESTS_OF_PERSON"),

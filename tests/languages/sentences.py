@@ -38,6 +38,7 @@ LAZY = {
         "UNDO_DESCRIPTION", "WORD_DESCRIPTIONS",
     },
     "adapters/web/admin.py": {"TABS"},
+    "adapters/web/oidc/provider.py": {"SIGN_IN_SENTENCES"},
     "adapters/slack/__init__.py": {"RIGHTS_SENTENCES"},
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
     "bot/doctor/safety.py": {"PEOPLE_WORDS"},

@@ -127,6 +127,9 @@ async def file_of_table(client: Client, ids: Mapping[str, str]) -> httpx.Respons
 ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/"): ("open", get("/")),
     ("GET", "/guide"): ("open", get("/guide")),
+    ("GET", "/sign-in"): ("open", get("/sign-in")),
+    ("GET", "/sign-in/{name}"): ("not set up", get("/sign-in/slack")),
+    ("GET", "/sign-in/{name}/done"): ("not set up", get("/sign-in/slack/done?code=1&state=2")),
     ("GET", "/healthz"): ("open", get("/healthz")),
     ("GET", "/readyz"): ("health", get("/readyz")),
     ("GET", "/metrics"): ("metrics", get("/metrics")),

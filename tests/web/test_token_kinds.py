@@ -26,6 +26,7 @@ OTHERS = {"person": ("bia", "owner", "gone"), "owner": ("ana", "bia", "gone")}
 ANSWERS: Mapping[str, tuple[int, ...]] = {
     "open": (200,) * len(KINDS),
     "sign in": (401,) * len(KINDS),  # `ROUTES` sends a wrong token, which no header makes right
+    "not set up": (404,) * len(KINDS),
     "health": (503,) * len(KINDS),
     "page": (*STRANGERS, 403, 403, 403, 200, 200),
     "operator": (*STRANGERS, 403, 403, 403, 403, 200),

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from adapters.web.hub import Hub, WebAdapter
+from adapters.web.oidc.flow import SignIn
 from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
@@ -157,6 +158,7 @@ class WebPonte:
         self.notices = MemoryPersonNotices()
         self.peers: MemoryPeers | None = None
         self.policy: Policy | None = None
+        self.sign_in: SignIn | None = None
         self.rows: dict[int, InboxRow] = {}
         self.home = home
         self.extra: dict[str, HttpHandler] = {}
@@ -283,7 +285,8 @@ class WebPonte:
         rows: Any = self.inbox
         conversations = Conversations(rows, rows, nowhere, self.files, nowhere, nowhere)
         people = People(nowhere, nowhere, nowhere, nowhere, self.people, self.owner_name)
-        hub = Hub(Visitors(auth, self.policy), conversations, self.board, self.peers or Alone())
+        visitors = Visitors(auth, self.policy, sign_in=self.sign_in)
+        hub = Hub(visitors, conversations, self.board, self.peers or Alone())
         if auth.platform == "web":
             return WebAdapter(
                 hub, self.board, self.operator, self.notices, listener, people, self.extra

@@ -328,6 +328,20 @@ class PageWords(TypedDict):
     words: dict[str, str]
 
 
+class SignInWay(TypedDict):
+    """A provider with which people sign in, and the address that a browser opens for it."""
+
+    label: str
+    url: str
+
+
+class SignInWays(TypedDict):
+    """The ways to sign in. `signed_in`: the browser already is."""
+
+    signed_in: bool
+    ways: list[SignInWay]
+
+
 class ModelEntry(TypedDict):
     """A model in the form of OpenAI's API."""
 

@@ -25,7 +25,8 @@ API_VERSION = "1"
 """The version of the description. Names in it change only with a line in CHANGELOG.md."""
 Json = dict[str, Any]
 STATUS_MEANINGS = {
-    200: "done", 201: "created", 202: "stored, or stored before", 400: "invalid request",
+    200: "done", 201: "created", 202: "stored, or stored before", 303: "opens another address",
+    400: "invalid request",
     401: "missing or invalid token or signature",
     403: "request from another site, unknown host name, or missing permission",
     404: "not found, or not yours", 409: "the other system refused it, or cannot be reached",
@@ -103,8 +104,8 @@ def answer_type(route: DeclaredRoute) -> Any:
 
 def is_open(path: str) -> bool:
     """Return whether requests for this path need no token."""
-    is_asset = path.startswith(sign_in.ASSETS_PREFIX)
-    return is_asset or path in sign_in.OPEN_PATHS | sign_in.HEALTH_PATHS
+    is_below_open = path.startswith(sign_in.OPEN_PREFIXES)
+    return is_below_open or path in sign_in.OPEN_PATHS | sign_in.HEALTH_PATHS
 
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:

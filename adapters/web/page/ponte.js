@@ -8,6 +8,7 @@ import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as notices from "./notices.js";
 import { post, request } from "./server.js";
+import * as session from "./session.js";
 import * as stream from "./stream.js";
 import * as firstScreen from "./welcome.js";
 import { say, translate } from "./words.js";
@@ -67,11 +68,12 @@ async function leave() {
 }
 
 /** Whether this token opened a session; if not, the dialog says why once it is needed. */
-async function signedIn(token) {
+async function signedIn(typed) {
+  const [, fragment] = typed.split("#token="); // of a whole link
+  const token = fragment ? decodeURIComponent(fragment) : typed;
   try {
     await post("/login", { token });
-    if ($("signin").open) $("signin").close();
-    $("trouble").textContent = "";
+    await (await import("./sign-in.js")).hide();
     return true;
   } catch (error) {
     $("trouble").textContent = error.message;
@@ -88,9 +90,11 @@ function go(id) {
 async function open() {
   menu(false);
   const entered = await admitted();
+  if (!(await session.ask()).signed_in) return (await import("./sign-in.js")).show(true);
   if (entered || !current) await introduce().catch(() => {});
   const [id, turn] = await linked();
   if (entered || id !== current) await read(id);
+  if ($("trouble").textContent) notice($("trouble").textContent); // another sign-in failed
   const shown = turn && document.getElementById(`turn-${turn}`);
   if (shown) {
     shown.scrollIntoView();
@@ -226,6 +230,7 @@ async function enter(event) {
   event.preventDefault();
   if (!await signedIn($("token").value.trim())) return;
   $("token").value = "";
+  if (!current) return open();
   await introduce().catch(() => {});
   await read(current);
 }
@@ -240,6 +245,7 @@ async function checkNetwork() {
 }
 
 function start() {
+  session.returnToPlace();
   translate();
   composer.start();
   approvals.start();

@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import ClassVar
 
@@ -323,6 +324,15 @@ class PageRoutes(RouteGroup):
         """The page."""
         return self._serve_file(request, "index.html")
 
+    def serve_sign_in(self, request: Request, sentence: str) -> Response:
+        """Return the page with a sentence on its sign-in form, at an address of which nothing is
+        kept."""
+        place = b'<p id="trouble" role="alert">'
+        page = self._files[1]["index.html"]
+        body = page.replace(place, place + escape(sentence).encode())
+        headers = {"Content-Security-Policy": PAGE_SECURITY_POLICY}
+        return HTMLResponse(body, headers=headers)
+
     @endpoint(
         "GET",
         "/guide",
@@ -424,13 +434,13 @@ class SessionRoutes(RouteGroup):
         """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
         TooLarge."""
         session = await self.visitors.auth.sign_in(body.token, http_io.read_visit(request.scope))
-        return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION_SECONDS)
+        return self._with_session({"status": "signed in"}, session, SESSION_SECONDS)
 
     @endpoint("POST", "/logout")
     async def logout(self, request: Request) -> answers.StatusAnswer | Response:
         """End the session and delete its cookie. Raises NotStored."""
         await self.visitors.auth.sign_out(http_io.read_visit(request.scope))
-        return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
+        return self._with_session({"status": "signed out"}, "", 0)
 
     @endpoint("GET", "/me")
     async def me(self, request: Request) -> answers.Me:
@@ -465,17 +475,9 @@ class SessionRoutes(RouteGroup):
             raise NotFound(what="notice")
         return {"status": "dismissed"}
 
-    def _with_session(self, response: Response, session: str, age: int) -> Response:
-        auth = self.visitors.auth
-        if auth.cookie:
-            response.set_cookie(
-                auth.cookie,
-                session,
-                max_age=age,
-                httponly=True,
-                samesite="strict",
-                secure=auth.secure,
-            )
+    def _with_session(self, body: answers.StatusAnswer, session: str, age: int) -> Response:
+        response = JSONResponse(body)
+        http_io.set_session(response, self.visitors.auth, session, age)
         return response
 
 

@@ -23,7 +23,7 @@ export async function request(path, options = {}) {
   const stranger = answer.status === 401 && path !== "/login" && before === admissions;
   const sentence = body?.error?.message;
   if (stranger && body?.error?.code === "session_ended") $("trouble").textContent = sentence;
-  if (stranger && !$("signin").open) $("signin").showModal();
+  if (stranger) (await import("./sign-in.js")).show();
   throw sentence ? Object.assign(new Error(sentence), { status: answer.status }) : failure(answer.status);
 }
 

@@ -29,7 +29,7 @@ async def test_two_people_see_different_lists(
     await expect(other.get_by_role("dialog")).to_be_visible()
     assert await other.evaluate("localStorage.length") == 0
     assert await context.cookies() == []
-    await other.get_by_label("Token", exact=True).fill(tokens["bia"])
+    await other.get_by_label("Your link").fill(tokens["bia"])
     await other.keyboard.press("Enter")
     await expect(other.get_by_role("dialog")).to_be_hidden()
     await expect(other.locator("#who")).to_have_text("bia")

@@ -137,7 +137,7 @@ async def test_a_person_signs_in_without_the_link(ponte: WebPonte, tab: Page) ->
         await go_on.wait()
         await route.fulfill(status=401, content_type="application/json", body=refusal.text)
 
-    dialog, token = tab.get_by_role("dialog"), tab.get_by_label("Token", exact=True)
+    dialog, token = tab.get_by_role("dialog"), tab.get_by_label("Your link")
     await tab.goto(ponte.web.address)
     await token.fill("wrong")
     await dialog.get_by_role("button", name="Sign in").click()

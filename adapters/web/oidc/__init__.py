@@ -1,0 +1,1 @@
+"""Sign-in with Slack or any other OpenID Connect provider."""

@@ -1,0 +1,128 @@
+"""Asks sign-in providers for their discovery document, their keys and their tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from adapters.web.oidc.provider import (
+    Discovery,
+    Provider,
+    SignInRefused,
+    read_discovery,
+    refusal,
+)
+from adapters.web.oidc.tokens import UNKNOWN_KEY, read_claims
+from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
+from core.base.tasks import BoundedDict
+
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+MAX_PROVIDER_ANSWER_BYTES = 512 * 1024
+"""Bytes of a discovery document, a list of keys or a token answer."""
+ANSWER_TIMEOUT_SECONDS = 10.0
+CACHE_SECONDS = 600.0
+"""How long a discovery document and keys are used without asking again."""
+FAILURE_SECONDS = 5.0
+"""How long a failed request is not repeated, so that a flood of visitors causes no flood of
+requests."""
+MAX_PROVIDERS_IN_MEMORY = 64
+
+
+@dataclass(slots=True)
+class ProviderClient:
+    """Requests to the providers. Answers are cached by address."""
+
+    http: HttpClient
+    clock: Callable[[], float] = time.monotonic
+    _answers: dict[str, tuple[float, float, Any]] = field(init=False)
+    _locks: defaultdict[str, asyncio.Lock] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._answers = BoundedDict(MAX_PROVIDERS_IN_MEMORY)
+        self._locks = defaultdict(asyncio.Lock)
+
+    async def discover(self, provider: Provider) -> Discovery:
+        """Return a provider's discovery document. Raise SignInRefused."""
+        url = provider.issuer.rstrip("/") + DISCOVERY_PATH
+        return read_discovery(await self._read(url), provider.issuer)
+
+    async def redeem(
+        self, provider: Provider, found: Discovery, code: str, verifier: str, redirect: str
+    ) -> Mapping[str, Any]:
+        """Exchange a code for an ID token and return its claims. Raise SignInRefused."""
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect}
+        form |= {"code_verifier": verifier} if found.has_pkce else {}
+        headers = {"Accept": "application/json"}
+        if found.posts_secret:
+            form |= {"client_id": provider.client_id, "client_secret": provider.secret}
+        else:  # both are form-encoded first (RFC 6749, section 2.3.1)
+            pair = f"{quote(provider.client_id, safe='')}:{quote(provider.secret, safe='')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        answer = await self._request("POST", found.token, form=form, headers=headers)
+        token = answer.get("id_token") if isinstance(answer, dict) else None
+        if not isinstance(token, str):
+            error = str(answer.get("error", "")) if isinstance(answer, dict) else ""
+            raise _refused_exchange(error)
+        keys = await self._read_keys(found)
+        try:
+            return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
+        except SignInRefused as refused:
+            if refused.detail != UNKNOWN_KEY:
+                raise
+            keys = await self._read_keys(found, is_new=True)
+            return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
+
+    async def _read_keys(
+        self, found: Discovery, *, is_new: bool = False
+    ) -> Sequence[Mapping[str, Any]]:
+        answer = await self._read(found.keys, is_new=is_new)
+        keys = answer.get("keys") if isinstance(answer, dict) else None
+        return [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []
+
+    async def _read(self, url: str, *, is_new: bool = False) -> Any:
+        """Return the JSON at an address, from the cache unless it `is_new`. Visitors who come
+        meanwhile wait for the same request. Raise SignInRefused."""
+        asked_at = self.clock()
+        async with self._locks[url]:
+            read_at, until, answer = self._answers.get(url, (0.0, 0.0, None))
+            if until <= asked_at or (is_new and read_at < asked_at):
+                try:
+                    answer, seconds = await self._request("GET", url), CACHE_SECONDS
+                except SignInRefused as refused:
+                    answer, seconds = refused, FAILURE_SECONDS
+                read_at = self.clock()
+                self._answers[url] = (read_at, read_at + seconds, answer)
+        if isinstance(answer, SignInRefused):
+            raise refusal(answer.reason, answer.detail)
+        return answer
+
+    async def _request(self, method: str, url: str, **options: Any) -> Any:
+        request: Callable[..., Awaitable[Any]] = self.http.request_json
+        limits = {"timeout": ANSWER_TIMEOUT_SECONDS, "cap": MAX_PROVIDER_ANSWER_BYTES}
+        try:
+            return await request(method, url, **limits, **options)
+        except HttpAnswer as answer:
+            if answer.status >= 500 or answer.status == 429:
+                raise refusal("away", f"HTTP {answer.status}") from None
+            body = answer.json
+            raise _refused_exchange(
+                str(body.get("error", "")) if isinstance(body, dict) else "", answer.status
+            ) from None
+        except (HttpDown, HttpTimeout) as error:
+            raise refusal("away", error.reason) from None
+        except HttpError as error:
+            raise refusal("provider", error.reason) from None
+
+
+def _refused_exchange(error: str, status: int = 200) -> SignInRefused:
+    """Return the refusal for an error code of a provider's token answer."""
+    if error in ("invalid_grant", "invalid_code", "code_expired", "code_already_used"):
+        return refusal("expired", error)
+    kept = error if error.isascii() and error.replace("_", "").isalpha() else ""
+    return refusal("set-up", f"HTTP {status} {kept[:60]}".strip())

@@ -1,0 +1,136 @@
+"""One sign-in, from the button to the provider's redirect back to Ponte.
+
+Nothing is stored for it: the browser keeps a sealed cookie, from which `state`, `nonce` and the
+PKCE verifier are derived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from adapters.web.oidc.client import ProviderClient
+from adapters.web.oidc.provider import (
+    Provider,
+    authorization_url,
+    check_redirect,
+    identify,
+    refusal,
+)
+from core.base.tasks import BoundedDict
+from core.people.sign_ins import Identity
+
+SIGN_IN_SECONDS = 600
+"""How long a person may take at the provider."""
+MAX_EXCHANGES = 8
+"""Codes that are exchanged at once. Anybody can send false ones."""
+_CLAIM = re.compile(r"([0-9a-f]{1,12})-[\w-]{43}")
+"""The sealed part of the cookie: when it expires, and a random value."""
+FindWorkspace = Callable[[], Awaitable[str]]
+"""Return the id of the Slack workspace that Ponte is connected to, "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedSignIn:
+    """The provider's address for the browser, and the value of its cookie."""
+
+    url: str
+    cookie: str
+
+
+@dataclass(slots=True)
+class SignIn:
+    """Sign-in with the providers that are set up now. `key` seals cookies."""
+
+    list_providers: Callable[[], Mapping[str, Provider]]
+    client: ProviderClient
+    key: bytes
+    find_workspace: FindWorkspace | None = None
+    now: Callable[[], float] = time.time
+    _used: dict[str, bool] = field(init=False)
+    _exchanges: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._used = BoundedDict(10_000)
+        self._exchanges = asyncio.Semaphore(MAX_EXCHANGES)
+
+    async def start(self, provider: Provider, redirect: str, *, silent: bool) -> StartedSignIn:
+        """Begin a sign-in that comes back to the address `redirect`. Raise SignInRefused.
+
+        `silent`: the provider must not show anything (`prompt=none`)."""
+        found = await self.client.discover(provider)
+        team = await self._find_team(provider)
+        claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{secrets.token_urlsafe(32)}"
+        challenge = hashlib.sha256(self._derive("verifier", provider, claim).encode()).digest()
+        parameters = {
+            "redirect_uri": redirect,
+            "state": self._derive("state", provider, claim),
+            "nonce": self._derive("nonce", provider, claim),
+        }
+        if found.has_pkce:
+            parameters |= {
+                "code_challenge": _encode(challenge),
+                "code_challenge_method": "S256",
+            }
+        if silent:
+            parameters["prompt"] = "none"
+        url = authorization_url(provider, found, parameters, team)
+        return StartedSignIn(url, f"{claim}.{self._derive('seal', provider, claim)}")
+
+    async def finish(
+        self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str
+    ) -> Identity:
+        """Return who came back from the provider to `redirect` with `query`. Raise SignInRefused.
+
+        The cookie proves that this browser began the sign-in, so nobody can be signed in as
+        somebody else by a link (login CSRF). Each sign-in counts once.
+        """
+        claim = self._open(provider, cookie)
+        if not _is_equal(query.get("state", ""), self._derive("state", provider, claim)):
+            raise refusal("expired")
+        self._used[claim] = True
+        async with self._exchanges:
+            found = await self.client.discover(provider)
+            code = check_redirect(provider, found, query)
+            team = await self._find_team(provider)
+            verifier = self._derive("verifier", provider, claim)
+            claims = await self.client.redeem(provider, found, code, verifier, redirect)
+        nonce = self._derive("nonce", provider, claim)
+        return identify(claims, provider, nonce, self.now(), team)
+
+    async def _find_team(self, provider: Provider) -> str:
+        if not provider.is_slack:
+            return ""
+        team = await self.find_workspace() if self.find_workspace else ""
+        if not team:
+            raise refusal("away", "Ponte is not connected to Slack")
+        return team
+
+    def _open(self, provider: Provider, cookie: str) -> str:
+        """Return the sealed part of a cookie. Raise SignInRefused."""
+        claim, _, seal = cookie.partition(".")
+        match = _CLAIM.fullmatch(claim)
+        is_sealed = _is_equal(seal, self._derive("seal", provider, claim))
+        if not match or not is_sealed or int(match[1], 16) <= self.now() or claim in self._used:
+            raise refusal("expired")
+        return claim
+
+    def _derive(self, purpose: str, provider: Provider, claim: str) -> str:
+        """Return a value that only Ponte can derive from the cookie's. It differs by provider."""
+        text = f"{purpose} {provider.name} {provider.issuer} {claim}"
+        return _encode(hmac.digest(self.key, text.encode(errors="replace"), "sha256"))
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _is_equal(first: str, second: str) -> bool:
+    return hmac.compare_digest(first.encode(errors="replace"), second.encode(errors="replace"))

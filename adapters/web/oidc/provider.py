@@ -1,0 +1,304 @@
+"""Decides who signed in at a provider. Nothing here waits or asks a server.
+
+OpenID Connect Core 1.0, section 3.1.3.7, lists the checks of an ID token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from core.base.errors import Refusal
+from core.base.http import is_loopback
+from core.base.text import to_one_line
+from core.domain.messages import Person
+from core.integrations import plain_value
+from core.people.sign_ins import OIDC_PLATFORM, Identity, escape_subject
+
+if TYPE_CHECKING:
+    from adapters.web import WebSettings
+    from core.integrations import OperatorConfig, SharedSettings
+
+SLACK_NAME = "slack"
+"""The name of sign-in with Slack. No provider of ponte.toml can have it."""
+GOOGLE_ISSUER = "https://accounts.google.com"
+CLOCK_TOLERANCE_SECONDS = 60
+MAX_SUBJECT_CHARACTERS = 255
+"""The limit of OpenID Connect Core 1.0, section 2."""
+MAX_ACCOUNT_NAME_CHARACTERS = 80
+MAX_GROUPS, MAX_GROUP_CHARACTERS = 1000, 256
+SIGNING_ALGORITHMS = frozenset({
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
+})  # fmt: skip
+"""Algorithms with a public key. With the others, the token would be signed by whoever knows the
+client's secret (HS256) or by nobody (none)."""
+SIGN_IN_SENTENCES = {
+    "expired": "This sign-in took too long, was used already, or began in another browser. Try "
+    "again.",
+    "denied": "You did not finish signing in with {label}. Try again.",
+    "again": "Sign in again to continue.",
+    "provider": "{label} did not sign you in. Try again. If it keeps failing, tell the person who "
+    "runs Ponte.",
+    "away": "{label} does not respond right now. Try again in a few minutes.",
+    "set-up": "Sign-in with {label} is not set up correctly. Tell the person who runs Ponte.",
+    "token": "Ponte cannot trust the answer of {label}. Try again. If it keeps failing, tell the "
+    "person who runs Ponte.",
+    "clock": "The clocks of Ponte and {label} differ by {minutes} minutes. Tell the person who "
+    "runs Ponte.",
+    "workspace": "This account is from another Slack workspace. Sign in with your account in "
+    "Ponte's workspace.",
+    "domain": "This account cannot sign in here. Use your company's account, or ask the person "
+    "who runs Ponte.",
+    "group": "Your account is in none of the groups that can sign in here. Ask the person who "
+    "runs Ponte.",
+    "groups-missing": "{label} did not say which groups you are in. Tell the person who runs "
+    "Ponte.",
+}
+"""The sentence for each reason of a refusal."""
+
+
+class SignInRefused(Refusal):
+    """A sign-in that was refused. `reason` is a key of SIGN_IN_SENTENCES, `detail` is for the log.
+    The value `label`, the provider's name, is set where the sentence is shown."""
+
+    reason = ""
+    detail = ""
+
+
+def refusal(reason: str, detail: str = "", **values: object) -> SignInRefused:
+    """Return the error for a reason."""
+    refused = SignInRefused(SIGN_IN_SENTENCES[reason], **{"label": "", **values})
+    refused.reason, refused.detail = reason, detail
+    return refused
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A service whose accounts can sign in. Only `domains`, `groups` or `anyone` is set. For Slack,
+    whose people must be of one workspace, none is."""
+
+    name: str
+    label: str
+    issuer: str
+    client_id: str
+    secret: str = field(repr=False)
+    domains: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    anyone: bool = False
+
+    @property
+    def is_slack(self) -> bool:
+        """Return whether this is Slack."""
+        return self.name == SLACK_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """The parts of a discovery document that are used. `algorithms` can sign ID tokens.
+    `names_issuer`: the provider names itself in its redirect (RFC 9207)."""
+
+    authorization: str
+    token: str
+    keys: str
+    algorithms: frozenset[str]
+    has_pkce: bool
+    posts_secret: bool
+    names_issuer: bool
+    scopes: frozenset[str]
+
+
+def list_providers(
+    own: WebSettings, shared: SharedSettings, config: OperatorConfig, *, has_slack: bool = True
+) -> Mapping[str, Provider]:
+    """Return the providers that are set up now, by name. `has_slack`: Ponte answers in Slack."""
+    providers = {name: one.provider(name, shared.variable) for name, one in config.sign_in.items()}
+    if own.has_slack_sign_in and has_slack:
+        parts = urlsplit(shared.slack_api_url)
+        issuer, secret = f"{parts.scheme}://{parts.netloc}", own.ponte_sign_in_slack_secret
+        id = own.ponte_sign_in_slack_id
+        slack = Provider(SLACK_NAME, "Slack", issuer, id, plain_value(secret))
+        providers = {SLACK_NAME: slack, **providers}
+    return providers
+
+
+def is_allowed_url(url: object, issuer: str) -> bool:
+    """Return whether Ponte sends secrets to this address: https, or http on this machine if the
+    issuer is there too."""
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        host, has_port = parts.hostname or "", parts.port != 0
+    except ValueError:
+        return False
+    is_here = is_loopback(host) and is_loopback(urlsplit(issuer).hostname or "")
+    is_plain = not (parts.username or parts.password or parts.fragment)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_here)
+    return bool(host) and has_port and is_plain and is_safe
+
+
+def read_discovery(document: object, issuer: str) -> Discovery:
+    """Return the parts of a provider's discovery document. Raise SignInRefused."""
+    if not isinstance(document, dict):
+        raise refusal("set-up", "the discovery document is not a JSON object")
+    if document.get("issuer") != issuer:
+        named = to_one_line(str(document.get("issuer")), 200)
+        raise refusal("set-up", f"the discovery document names the issuer {named}")
+    for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+        if not is_allowed_url(document.get(name), issuer):
+            raise refusal("set-up", f"{name} is not an https address")
+    offered = _texts(document.get("id_token_signing_alg_values_supported", ["RS256"]))
+    algorithms = SIGNING_ALGORITHMS.intersection(offered)
+    if not algorithms:
+        raise refusal("set-up", "ID tokens are not signed with a public key")
+    methods = _texts(document.get("token_endpoint_auth_methods_supported", []))
+    return Discovery(
+        document["authorization_endpoint"],
+        document["token_endpoint"],
+        document["jwks_uri"],
+        algorithms,
+        has_pkce="S256" in _texts(document.get("code_challenge_methods_supported")),
+        posts_secret="client_secret_post" in methods,
+        names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+        scopes=frozenset(_texts(document.get("scopes_supported"))),
+    )
+
+
+def authorization_url(
+    provider: Provider, found: Discovery, parameters: Mapping[str, str], team: str = ""
+) -> str:
+    """Return the provider's address to which the browser goes, with `parameters` besides those that
+    never change."""
+    scopes = ["openid", "profile", "email"]
+    if provider.groups and "groups" in found.scopes:
+        scopes.append("groups")
+    query = {
+        "response_type": "code",
+        "client_id": provider.client_id,
+        "scope": " ".join(scopes),
+        **({"team": team} if team else {}),
+        **parameters,
+    }
+    join = "&" if urlsplit(found.authorization).query else "?"
+    return f"{found.authorization}{join}{urlencode(query)}"
+
+
+def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str]) -> str:
+    """Return the code of a provider's redirect. Raise SignInRefused.
+
+    The issuer is compared so that an answer of one provider cannot be passed off as that of another
+    (RFC 9207).
+    """
+    issuer = query.get("iss")
+    if issuer != provider.issuer and (found.names_issuer or issuer is not None):
+        raise refusal("token", "the redirect names another issuer")
+    if error := query.get("error"):
+        reasons = {
+            "access_denied": "denied",
+            "login_required": "again",
+            "interaction_required": "again",
+            "consent_required": "again",
+            "account_selection_required": "again",
+        }
+        raise refusal(reasons.get(error, "provider"), to_one_line(error, 60))
+    if not query.get("code"):
+        raise refusal("provider", "the redirect has no code")
+    return query["code"]
+
+
+def identify(
+    claims: Mapping[str, Any], provider: Provider, nonce: str, now: float, team: str = ""
+) -> Identity:
+    """Return who signed in by the claims of an ID token whose signature is valid. Raise
+    SignInRefused. `team` is the id of Ponte's Slack workspace."""
+    _check_token(claims, provider, nonce, now)
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS:
+        raise refusal("token", "sub is not a text of 1 to 255 characters")
+    names = _texts([claims.get("name"), claims.get("preferred_username"), provider.label])
+    lines = (to_one_line(name, MAX_ACCOUNT_NAME_CHARACTERS) for name in names)
+    name = next(filter(None, lines), provider.name)
+    if provider.is_slack:
+        user = claims.get("https://slack.com/user_id")
+        home = claims.get("https://slack.com/team_id")
+        if not isinstance(user, str) or not (user.isascii() and user.isalnum()):
+            raise refusal("token", "user_id is not an id of Slack")
+        if not team or home != team:
+            raise refusal("workspace")
+        return Identity(provider.name, Person("slack", user, workspace=team, name=name))
+    groups = _check_admission(claims, provider)
+    person = Person(OIDC_PLATFORM, f"{provider.name}:{escape_subject(subject)}", name=name)
+    return Identity(provider.name, person, groups)
+
+
+def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now: float) -> None:
+    """Raise SignInRefused unless the token is from this provider, for this Ponte, for this browser
+    and for this time. A claim of another type never passes."""
+    if claims.get("iss") != provider.issuer:
+        raise refusal("token", "iss is another issuer")
+    audience, party = claims.get("aud"), claims.get("azp")
+    audiences = _texts([audience] if isinstance(audience, str) else audience)
+    if provider.client_id not in audiences:
+        raise refusal("token", "aud is another client")
+    if party != provider.client_id and ("azp" in claims or len(audiences) > 1):
+        raise refusal("token", "azp is another client")
+    if claims.get("nonce") != nonce:
+        raise refusal("token", "nonce is another one")
+    issued, expires = _read_time(claims, "iat"), _read_time(claims, "exp")
+    begins = _read_time(claims, "nbf") if "nbf" in claims else issued
+    is_early = max(issued, begins) > now + CLOCK_TOLERANCE_SECONDS
+    if is_early or expires <= now - CLOCK_TOLERANCE_SECONDS:
+        # The token was issued a moment ago.
+        minutes = max(1, round(abs(now - issued) / 60))
+        raise refusal("clock", f"iat differs by {minutes} minutes", minutes=minutes)
+
+
+def _check_admission(claims: Mapping[str, Any], provider: Provider) -> tuple[str, ...]:
+    """Return the groups of somebody who may sign in. Raise SignInRefused."""
+    value = claims.get("groups")
+    listed = _texts([value] if isinstance(value, str) else value)
+    # Entra leaves the groups out if there are too many, and names an address of theirs instead.
+    elsewhere = claims.get("_claim_names")
+    is_cut = "hasgroups" in claims or (isinstance(elsewhere, dict) and "groups" in elsewhere)
+    is_cut = is_cut or len(listed) > MAX_GROUPS
+    groups = tuple(one for one in listed if 0 < len(one) <= MAX_GROUP_CHARACTERS)
+    groups = () if is_cut else groups
+    if provider.domains and not provider.domains & {_find_domain(claims, provider)}:
+        raise refusal("domain", "the domain is not in domains")
+    if provider.groups and (is_cut or "groups" not in claims):
+        what = "groups is cut off" if is_cut else "the ID token has no groups"
+        raise refusal("groups-missing", what)
+    if provider.groups and provider.groups.isdisjoint(groups):
+        raise refusal("group", "none of the groups is in ponte.toml")
+    if not (provider.domains or provider.groups or provider.anyone):
+        raise refusal("set-up", "nobody is admitted")
+    return groups
+
+
+def _find_domain(claims: Mapping[str, Any], provider: Provider) -> str:
+    """Return the domain that an account belongs to, "" if none is proven.
+
+    Google's `hd` is the organization that manages the account. Anybody can make an account of
+    Google with an address of another domain, which lasts after the address was taken from them.
+    """
+    if provider.issuer == GOOGLE_ISSUER:
+        managed = claims.get("hd")
+        return managed.lower() if isinstance(managed, str) else ""
+    email = claims.get("email")
+    if claims.get("email_verified") is not True or not isinstance(email, str):
+        return ""
+    local_part, _, domain = email.rpartition("@")
+    return domain.lower() if local_part else ""
+
+
+def _read_time(claims: Mapping[str, Any], name: str) -> float:
+    """Return a claim in seconds since the epoch. Raise SignInRefused."""
+    value = claims.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
+        return value  # NaN is not below
+    raise refusal("token", f"{name} is not a time")
+
+
+def _texts(value: object) -> Sequence[str]:
+    """Return the texts of a list; nothing of another value."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

@@ -1,0 +1,152 @@
+"""The routes of the sign-in page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from adapters.web import http_io
+from adapters.web.api import answers
+from adapters.web.errors import UnknownPath
+from adapters.web.http_io import RouteGroup, endpoint
+from adapters.web.oidc.flow import SIGN_IN_SECONDS, SignIn
+from adapters.web.oidc.provider import Provider, SignInRefused, refusal
+from adapters.web.sign_in import (
+    SESSION_SECONDS,
+    SIGN_IN_PATH,
+    TokenAuthentication,
+    Visitors,
+)
+from core.base.errors import NotStored, Refusal
+
+MAX_QUERY_CHARACTERS = 8192
+"""Length of a provider's redirect. A longer one is refused before it is read."""
+_QUIET_REASONS = frozenset({"again", "denied", "expired"})
+"""Reasons that concern only the person at the browser. Anybody can cause them."""
+_log = structlog.get_logger("web")
+ServePage = Callable[[Request, str], Response]
+"""Return the page, with a sentence on its sign-in form."""
+
+
+@dataclass(frozen=True)
+class SignInRoutes(RouteGroup):
+    """The ways to sign in, and what a browser opens on each. `serve_page` serves the page."""
+
+    visitors: Visitors
+    serve_page: ServePage
+
+    @endpoint("GET", SIGN_IN_PATH)
+    async def list_ways(self, request: Request) -> answers.SignInWays:
+        """Return whether the browser is signed in, and the providers that it can sign in with. It
+        needs no token."""
+        auth = self.visitors.auth
+        visitor = await auth.identify(http_io.read_visit(request.scope))
+        ways: list[answers.SignInWay] = []
+        if self.visitors.sign_in:
+            providers = self.visitors.sign_in.list_providers().values()
+            ways = [
+                {"label": one.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{one.name}"}
+                for one in providers
+            ]
+        return {"signed_in": visitor is not None, "ways": ways}
+
+    @endpoint(
+        "GET",
+        f"{SIGN_IN_PATH}/{{name}}",
+        status=303,
+        media=("text/html",),
+        query={"again": "the provider must not show anything"},
+        refuses=(403, 404),
+    )
+    async def start(self, request: Request) -> Response:
+        """Send the browser to a provider to sign in."""
+        sign_in, auth, provider = self._find(request)
+        try:
+            started = await sign_in.start(
+                provider,
+                self._redirect(request, provider),
+                silent="again" in request.query_params,
+            )
+        except SignInRefused as refused:
+            return self._refuse(request, provider, refused)
+        response = RedirectResponse(started.url, 303)
+        response.set_cookie(
+            self._cookie(auth, provider),
+            started.cookie,
+            max_age=SIGN_IN_SECONDS,
+            httponly=True,
+            samesite="lax",  # a strict one is not sent after the provider's redirect
+            secure=auth.secure,
+        )
+        return response
+
+    @endpoint(
+        "GET",
+        f"{SIGN_IN_PATH}/{{name}}/done",
+        media=("text/html",),
+        query={"code": "the provider's code", "state": "the value that Ponte sent"},
+        refuses=(403, 404, 503),
+    )
+    async def finish(self, request: Request) -> Response:
+        """Open a session for who comes back from a provider, and show the page.
+
+        It is no redirect: browsers would not send the session's strict cookie after it.
+        """
+        sign_in, auth, provider = self._find(request)
+        cookie = self._cookie(auth, provider)
+        try:
+            if len(request.url.query) > MAX_QUERY_CHARACTERS:
+                raise refusal("expired")
+            pairs = request.query_params.multi_items()
+            query = {name: value for name, value in pairs if len(value) <= MAX_QUERY_CHARACTERS}
+            if len(query) < len(pairs):  # a name twice
+                raise refusal("expired")
+            identity = await sign_in.finish(
+                provider, self._redirect(request, provider), query, request.cookies.get(cookie, "")
+            )
+            session = await auth.open_session(identity)
+        except (Refusal, NotStored) as refused:
+            response = self._refuse(request, provider, refused)
+        else:
+            response = self.serve_page(request, "")
+            http_io.set_session(response, auth, session, SESSION_SECONDS)
+        response.delete_cookie(cookie, httponly=True, samesite="lax", secure=auth.secure)
+        return response
+
+    def _find(self, request: Request) -> tuple[SignIn, TokenAuthentication, Provider]:
+        """Return the provider in the path. Raise UnknownPath."""
+        sign_in, auth = self.visitors.sign_in, self.visitors.auth
+        provider = None
+        if sign_in:
+            provider = sign_in.list_providers().get(str(request.path_params["name"]))
+        if sign_in is None or provider is None or not isinstance(auth, TokenAuthentication):
+            raise UnknownPath
+        return sign_in, auth, provider
+
+    def _refuse(
+        self, request: Request, provider: Provider, refused: Refusal | NotStored
+    ) -> Response:
+        """Return the sign-in page with the reason."""
+        reason = refused.code
+        if isinstance(refused, SignInRefused):
+            reason, refused.values["label"] = refused.reason, provider.label
+        if reason not in _QUIET_REASONS:
+            detail = getattr(refused, "detail", "")
+            _log.warning("sign-in refused", provider=provider.name, reason=reason, detail=detail)
+        response = self.serve_page(request, refused.words())
+        response.status_code = 503 if isinstance(refused, NotStored) else 403
+        return response
+
+    def _redirect(self, request: Request, provider: Provider) -> str:
+        """Return the address to which the provider sends the browser. Without a public origin it is
+        the host of the request, which was checked."""
+        origin = self.visitors.auth.origin or f"http://{request.headers['host']}"
+        return f"{origin}{SIGN_IN_PATH}/{provider.name}/done"
+
+    def _cookie(self, auth: TokenAuthentication, provider: Provider) -> str:
+        """Return the cookie's name. `__Host-`: no other host of the domain can set it."""
+        return f"{'__Host-' if auth.secure else ''}{auth.cookie}-{provider.name}"

@@ -1,0 +1,64 @@
+"""Checks the signature of ID tokens. Only this module uses joserfc, which it imports when the first
+one arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from adapters.web.oidc.provider import refusal
+from core.base.text import parse_json
+
+MAX_HEADER_BYTES = 16 * 1024
+MAX_TRIED_KEYS = 20
+"""Keys that are tried for a token that does not name its key."""
+_KEY_TYPES = {"R": "RSA", "P": "RSA", "E": "EC"}
+"""The type of the key of an algorithm, by its first letter."""
+
+
+UNKNOWN_KEY = "no key of the provider fits the ID token"
+"""The detail of a refusal if the provider may have replaced its keys a moment ago."""
+
+
+def read_claims(
+    token: str, keys: Sequence[Mapping[str, Any]], algorithms: Collection[str]
+) -> Mapping[str, Any]:
+    """Return the claims of an ID token that one of the provider's `keys` has signed. Raise
+    SignInRefused. A key in the token's own header is never used. Runs in a thread.
+    """
+    from joserfc.errors import BadSignatureError, JoseError
+    from joserfc.jwk import JWKRegistry
+    from joserfc.jws import JWSRegistry, deserialize_compact, extract_compact
+
+    registry = JWSRegistry(algorithms=sorted(algorithms), strict_check_header=False)
+    registry.max_header_length = MAX_HEADER_BYTES
+    try:
+        raw = token.encode()
+        header = extract_compact(raw, registry=registry).headers()
+        algorithm, id = header["alg"], header.get("kid")
+        if algorithm not in algorithms:
+            raise refusal("token", "the algorithm of the ID token is not allowed")
+        candidates = [
+            key
+            for key in keys
+            if key.get("kty") == _KEY_TYPES[algorithm[0]]
+            and key.get("use", "sig") == "sig"
+            and key.get("alg", algorithm) == algorithm
+            and id in (None, key.get("kid"))
+        ]
+        if not candidates:
+            raise refusal("token", UNKNOWN_KEY)
+        for key in candidates[:MAX_TRIED_KEYS]:
+            try:
+                signed = deserialize_compact(
+                    raw, JWKRegistry.import_key(dict(key)), registry=registry
+                )
+            except BadSignatureError:
+                continue
+            claims = parse_json(signed.payload or b"")
+            if not isinstance(claims, dict):
+                raise refusal("token", "the ID token has no claims")
+            return claims
+    except (JoseError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise refusal("token", f"the ID token is invalid ({type(error).__name__})") from None
+    raise refusal("token", "the signature of the ID token is wrong")
