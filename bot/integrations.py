@@ -14,7 +14,7 @@ from adapters.web import WEB
 from core.changes.kinds import Kind
 from core.integrations import ChatIntegration, Integration, OwnerIntegration
 from core.models import MODEL_INTEGRATION
-from core.people.rules import OWNER_ID, PlatformRights
+from core.people.rules import OIDC_PLATFORM, OIDC_RIGHTS, OWNER_ID, PlatformRights
 from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
 from core.tools.code import CODE_INTEGRATION
 from core.tools.nocodb import NOCODB_INTEGRATION, ROW_KINDS
@@ -43,8 +43,8 @@ KINDS: dict[str, Kind] = {
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
     """Return the rights of people by platform, for each integration through which people reach
-    Ponte."""
-    return {face.name: face.rights for face in faces if face.rights}
+    Ponte, and for people of OIDC providers."""
+    return {face.name: face.rights for face in faces if face.rights} | {OIDC_PLATFORM: OIDC_RIGHTS}
 
 
 def is_place(name: str, faces: Faces) -> bool:
@@ -62,6 +62,7 @@ def list_person_forms(faces: Faces) -> tuple[list[str], list[str], list[str]]:
     owners = [face for face in faces if isinstance(face, OwnerIntegration)]
     forms = [f"{face.name}:({face.ids})" for face in chats]
     forms += [f"{face.name}:({face.ids})" for face in owners]
+    forms.append(rf"{OIDC_PLATFORM}:[a-z0-9_-]+:([^:,\s]+|group:[^,]+)")
     return [face.name for face in chats], forms, [face.name for face in owners]
 
 

@@ -220,6 +220,8 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "person-added": "{asker} invited {person}",
     "person-link-renewed": "{asker} renewed the sign-in link of {person}",
     "person-removed": "{asker} removed {person}",
+    "person-signed-in": "{person} signed in",
+    "person-sessions-ended": "{person} signed out everywhere",
     "api-token-added": "{asker} created an API token of {person}",
     "api-token-revoked": "{asker} revoked an API token of {person}",
     "schedule-written": "{asker} saved the schedule {schedule}",

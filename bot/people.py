@@ -24,7 +24,7 @@ import structlog
 from adapters.web import WEB
 from bot.operation_results import ForgottenPerson, PersonCounts
 from bot.stores import SCHEMA
-from core.base.errors import BadInput, NotFound, PonteError
+from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import say, use_locale
 from core.base.text import to_one_line
 from core.domain.messages import Address, Person
@@ -40,7 +40,14 @@ from core.people.page_accounts import (
     new_api_token,
     new_token,
 )
-from core.people.rules import OWNER_ID
+from core.people.rules import OIDC_PLATFORM, OWNER_ID
+from core.people.sign_ins import (
+    ABSENT_SECONDS,
+    CONFIRMED_SECONDS,
+    SignedInPerson,
+    SqlSignIns,
+    is_provider_key,
+)
 from core.store.database import Database
 from core.store.remembered import select_ids
 
@@ -69,7 +76,7 @@ class WrongTokenDays(BadInput):
     sentence = "Enter a number of days from 1 to {limit}, or 0 for a token that does not expire."
 
 
-class PageAccountService(SqlPageAccounts):
+class PageAccountService(SqlPageAccounts, SqlSignIns):
     """The `PageAccounts` port, with changes.
 
     Every process is notified of each change.
@@ -88,8 +95,33 @@ class PageAccountService(SqlPageAccounts):
         """
         if person.id == OWNER_ID:
             return False
+        if person.platform == OIDC_PLATFORM:
+            known = await self.find_sign_in(person.key)
+            is_gone = known is None or bool(known.removed_at) or known.first_at > since
+            is_absent = known and known.confirmed_at < time.time() - ABSENT_SECONDS
+            return True if is_gone else None if is_absent else False
         account = await self.find(person.key)
         return account is None or account.added_at > since
+
+    async def find_groups(self, person: Person, max_age: float) -> frozenset[str] | None:
+        """Return the groups of a person of an OIDC provider, by their names in rules; None if the
+        provider has not confirmed them lately. The port `GroupLookup`."""
+        known = None
+        with suppress(NotStored):
+            known = await self.find_sign_in(person.key)
+        oldest = time.time() - max(max_age, CONFIRMED_SECONDS)
+        return known.group_names if known and known.confirmed_at >= oldest else None
+
+    async def end_all_sessions(self, person: Person) -> None:
+        """End all sessions of a person who signed in with a provider, in every process."""
+        await super().end_all_sessions(person)
+        await self._notify_all()
+
+    async def remove_sign_in(self, person: str, now: float, by: Person) -> SignedInPerson:
+        """Refuse a person of a provider, which ends their sessions. Raise NotFound."""
+        removed = await super().remove_sign_in(person, now, by)
+        await self._notify_all()
+        return removed
 
     async def end_session(self, session: str, until: float) -> None:
         """End a browser's session in every process. It would expire at `until` (Unix seconds)."""
@@ -106,7 +138,11 @@ class PageAccountService(SqlPageAccounts):
         Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
         """
         id = person.partition(":")[2]
-        if id != OWNER_ID and await self.find(person) is None:
+        if is_provider_key(person):
+            is_known = await self.find_sign_in(person) is not None
+        else:
+            is_known = id == OWNER_ID or await self.find(person) is not None
+        if not is_known:
             raise NotFound(NOT_INVITED_SENTENCE, name=id)
         if not 0 <= days <= MAX_API_TOKEN_DAYS:
             raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)

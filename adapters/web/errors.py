@@ -6,7 +6,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from core.base.errors import BadInput, NotStored, PonteError, Refusal
+from core.base.errors import BadInput, NotStored, PonteError, Refusal, StatusUnknown
 from core.base.i18n import LANGUAGE, say
 from core.people.notices import ACCESS_REMOVED, SENTENCES
 
@@ -16,6 +16,7 @@ STATUS_BY_CODE = {
     "decided_elsewhere": 400,
     "unauthorized": 401,
     "session_ended": 401,
+    "confirm_again": 401,
     "foreign_origin": 403,
     "forbidden": 403,
     "not_found": 404,
@@ -28,6 +29,7 @@ STATUS_BY_CODE = {
     "empty": 422,
     "too_many": 429,
     "not_stored": 503,
+    "status_unknown": 503,
 }
 """The HTTP status of each error code."""
 
@@ -53,6 +55,23 @@ class SessionEnded(Unauthorized):
     sentence = (
         "Your session has ended. Open your sign-in link again. If it no longer works, it was "
         "renewed or removed: ask Ponte's owner for a new one."
+    )
+
+
+class ConfirmAgain(Unauthorized):
+    """The person's provider has to confirm them again (401). The page asks it to without a question
+    to the person, at `/sign-in/{provider}?again`."""
+
+    code = "confirm_again"
+    sentence = "Your account must be confirmed again. Sign in again."
+
+
+class NotConfirmed(StatusUnknown):
+    """The provider has not confirmed the person for too long (503)."""
+
+    sentence = (
+        "Ponte can't ask {provider} at the moment whether you still have access. Your "
+        "conversations are safe. Try again in a moment."
     )
 
 
@@ -198,8 +217,11 @@ def status_of(error: PonteError) -> int:
 
 
 def error_body(error: PonteError) -> dict[str, dict[str, str]]:
-    """Return the JSON body of an error."""
-    return {"error": {"code": error.code, "message": error.words()}}
+    """Return the JSON body of an error. `provider` is who has to confirm the reader again."""
+    body = {"code": error.code, "message": error.words()}
+    if isinstance(error, ConfirmAgain):
+        body["provider"] = str(error.values["provider"])
+    return {"error": body}
 
 
 PLAIN_PAGE = (Path(__file__).parent / "page" / "plain.html").read_text("utf-8")

@@ -47,7 +47,6 @@ from core.domain.messages import (
     Answer,
     Attachment,
     Message,
-    Person,
     ReplyTo,
     turn_id,
 )
@@ -223,7 +222,7 @@ class MessageRoutes(RouteGroup):
         is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
         preferences = request.headers.get("prefer", "").lower().split(",")
         names = [each.partition(";")[0].strip() for each in preferences]
-        key = make_event_key(person, event_key or uuid.uuid4().hex)
+        key = self.visitors.make_event_key(person, event_key or uuid.uuid4().hex)
         address = self.visitors.address_of(person, conversation)
         return Message(
             event_key=key,
@@ -364,11 +363,16 @@ class Guard:
         async def safely(event: Event) -> None:
             if event["type"] == "http.response.start":
                 headers = MutableHeaders(scope=event)
+                if visitor and visitor.cookie and "set-cookie" not in headers:
+                    response = Response()
+                    age = sign_in.PROVIDER_SESSION_SECONDS
+                    set_session(response, self._visitors.auth, visitor.cookie, age)
+                    headers.append("set-cookie", response.headers["set-cookie"])
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(event)
 
-        visit = read_visit(scope)
+        visit, visitor = read_visit(scope), None
         LANGUAGE.set(nearest_locale(requested_locale(visit.headers) or self._visitors.locale))
         try:
             visitor = await self._visitors.auth.admit(visit)
@@ -449,16 +453,6 @@ async def clean_message_text(text: str) -> str:
     if size >= MAX_TEXT_BYTES:
         raise TooLarge(size=size_of(size), limit=size_of(MAX_TEXT_BYTES))
     return clean_text(text) if size < 50_000 else await asyncio.to_thread(clean_text, text)
-
-
-def make_event_key(person: Person, key: str) -> str:
-    """Return the inbox's key for a client's own `key`, which is unique for each person.
-
-    An owner's key may hold any character but a space. The keys of other people therefore begin with
-    their name.
-    """
-    name = "" if person.id == OWNER_ID else f"@{person.id}"
-    return f"{person.platform}{name}:{key}"
 
 
 def read_idempotency_key(request: Request) -> str:

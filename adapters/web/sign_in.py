@@ -7,6 +7,7 @@ points there (DNS rebinding). So the Host must be one of ours, and the Origin ou
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -17,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
@@ -25,15 +26,22 @@ from urllib.parse import unquote, urlsplit
 
 from adapters.web import errors
 from adapters.web.errors import Unauthorized
-from core.base.errors import NotStored, Refusal
+from core.base.errors import NotAllowed, NotStored, Refusal
 from core.base.http import is_loopback
+from core.base.tasks import BoundedDict
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
 from core.integrations import has_generated_form
 from core.people.page_accounts import API_TOKEN_PREFIX, OwnerName, PageAccounts, hash_token
 from core.people.policy import Policy
-from core.people.rules import DEFAULT_RULE, OWNER_ID
-from core.people.sign_ins import Identity
+from core.people.rules import DEFAULT_RULE, OIDC_PLATFORM, OWNER_ID
+from core.people.sign_ins import (
+    ABSENT_SECONDS,
+    CONFIRMED_SECONDS,
+    Identity,
+    SignedInPerson,
+    is_provider_key,
+)
 
 if TYPE_CHECKING:
     from adapters.web.oidc.flow import SignIn
@@ -42,7 +50,21 @@ if TYPE_CHECKING:
 WEB_PLATFORM = "web"
 """The platform of people who sign in with a token."""
 SESSION_SECONDS = 30 * 86_400
-"""How long a session lasts."""
+"""How long a session of the owner or of a link lasts."""
+PROVIDER_SESSION_SECONDS = 7 * 86_400
+"""How long a session of a person of a provider lasts."""
+IDLE_SECONDS = 86_400
+"""How long a session of a person of a provider lasts without a request."""
+RENEWAL_SECONDS = 600
+"""The age at which the cookie of such a session is replaced."""
+CONFIRMATION_SECONDS = 60.0
+"""How often Slack's directory is asked whether a person is still there. Its data is at most four
+minutes old, so that they lose the page within five."""
+CONFIRMATION_TIMEOUT_SECONDS, CONFIRMATION_PAUSE_SECONDS = 2.0, 10.0
+"""How long a request waits for that answer, and the pause before the next question if there is
+none."""
+MAX_UNCONFIRMED_PEOPLE = 10_000
+"""People of whom the last question without an answer is remembered."""
 MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
 WRONG_TOKEN_WINDOW_SECONDS = 60.0
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
@@ -81,13 +103,18 @@ class Visitor:
     owner's), `session` the hash of their session ("" with a bearer token).
 
     `program`: the kind of the API token with which a program acts for the person
-    (`ApiToken.kind`), "" for people.
+    (`ApiToken.kind`), "" for people. `provider`: the one that confirmed the person, "" for owners
+    and links; their `token` seals their sessions. `until` is the end of the session in seconds
+    since the epoch, 0 for none, and `cookie` a new value for its cookie, "" to leave it.
     """
 
     person: Person
     token: str = ""
     session: str = ""
     program: str = ""
+    provider: str = ""
+    until: float = 0.0
+    cookie: str = field(default="", compare=False)
 
     @property
     def can_expire(self) -> bool:
@@ -97,11 +124,44 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class BrowserSession:
-    """The session of a browser's cookie. `until` is in seconds since the epoch."""
+    """The session of a browser's cookie. `began_at` and `until`, after which no cookie of it is
+    valid, are in seconds since the epoch. `known` is a person of a provider."""
 
     visitor: Visitor
+    began_at: float
     until: float
-    accounts: Sequence[PageAccount]
+    accounts: Sequence[PageAccount] = ()
+    known: SignedInPerson | None = None
+
+
+class Providers:
+    """The providers that people sign in with. `is_provider` says whether they still can with one.
+
+    `policy` finds out whether a person of Slack is still there.
+    """
+
+    def __init__(self, policy: Policy, is_provider: Callable[[str], bool]) -> None:
+        self.is_provider = is_provider
+        self._policy = policy
+        self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)
+
+    async def has_left(self, person: Person, now: float) -> bool | None:
+        """Return whether a person has left their platform; None if it does not answer soon. A
+        person of a platform that is not connected any more has left."""
+        if person.platform not in self._policy.people.departures:
+            return True
+        if self._unanswered.get(person.key, 0.0) > now:
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONFIRMATION_TIMEOUT_SECONDS):
+                place = Address(WEB_PLATFORM, "main", person=person.key)
+                find_workspace = self._policy.people.workspaces.get(person.platform)
+                if find_workspace and await find_workspace() not in ("", person.workspace):
+                    return True  # Ponte is connected to another workspace now
+                if (has_left := await self._policy.has_left(person, place, 0.0)) is not None:
+                    return has_left
+        self._unanswered[person.key] = now + CONFIRMATION_PAUSE_SECONDS
+        return None
 
 
 def owner_visitor(platform: str, owner: OwnerName) -> Visitor:
@@ -122,7 +182,7 @@ class TokenAuthentication:
     counted.
 
     Sessions are sealed with a key that is derived from the token. A session ends with its token,
-    and when its person signs out.
+    and when its person signs out. Without `providers`, nobody has a session of a provider.
     """
 
     platform = WEB_PLATFORM
@@ -152,6 +212,7 @@ class TokenAuthentication:
         self._now = now
         self._people = people
         self._owner_name = owner
+        self.providers: Providers | None = None
         self._tries: deque[tuple[float, str]] = deque()
         public = urlsplit(url)
         self.secure = public.scheme == "https"
@@ -227,6 +288,8 @@ class TokenAuthentication:
         """
         session = await self._read_session(headers)
         if session and not await self._is_ended(session.visitor):
+            if session.known:
+                await self._check_access(session.known)
             await self._record_visit(session.visitor, session.accounts)
             return session.visitor
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -295,7 +358,10 @@ class TokenAuthentication:
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
         or administer (`core.people.policy`).
         """
-        digest = hash_token(token)
+        return await self._find_program_by(hash_token(token))
+
+    async def _find_program_by(self, digest: str) -> Visitor | None:
+        """Return the visitor of the API token with this hash. Raise Unauthorized, NotStored."""
         api_token = await self._people.find_api_token(digest)
         if api_token is None:
             return None
@@ -309,6 +375,12 @@ class TokenAuthentication:
                 await self._people.record_api_token_use(api_token.id, today)
         _, _, id = api_token.person.partition(":")
         person = self._owner.person if id == OWNER_ID else Person(WEB_PLATFORM, id, name=id)
+        if is_provider_key(api_token.person):
+            known = await self._people.find_sign_in(api_token.person)
+            if known is None:
+                return None
+            await self._check_access(known, ABSENT_SECONDS)
+            person = known.person
         author = replace(person, is_bot=True, api_token=api_token.id)
         return Visitor(author, digest, program=api_token.kind)
 
@@ -316,7 +388,7 @@ class TokenAuthentication:
         """Return the seconds since this browser signed in; infinity without a session. Raise
         NotStored."""
         session = await self._read_session(visit.headers)
-        return self._now() - (session.until - SESSION_SECONDS) if session else math.inf
+        return self._now() - session.began_at if session else math.inf
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Return whether this is the owner's token, or the page's link with it. Raise TooManyTries,
@@ -330,11 +402,20 @@ class TokenAuthentication:
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return whether the visitor's token and session are still valid. Raise NotStored."""
-        if visitor.program:
-            token = await self._people.find_api_token(visitor.token)
-            return token is not None and not token.is_expired(self._now())
-        if await self._is_ended(visitor):
+        try:
+            if visitor.program:
+                return await self._find_program_by(visitor.token) is not None
+            if visitor.provider:
+                known = await self._people.find_sign_in(visitor.person.key)
+                if known is None or known.session_key != visitor.token:
+                    return False
+                await self._check_access(known)
+        except (Refusal, errors.NotConfirmed):
             return False
+        if await self._is_ended(visitor) or 0 < visitor.until <= self._now():
+            return False
+        if visitor.provider:
+            return True
         account = await self._find_account(visitor.person.id) if visitor.token else None
         return not visitor.token or bool(account and account.token_hash == visitor.token)
 
@@ -345,12 +426,61 @@ class TokenAuthentication:
             claim = f"{claim}-{visitor.person.id}"
         return f"{claim}-{_seal(self._sealing_key(visitor or self._owner), claim)}"
 
-    async def open_session(self, identity: Identity) -> str:
-        """Return the cookie value of a new session of a person whom a provider has confirmed.
+    async def open_session(self, identity: Identity, began_at: float = 0.0) -> str:
+        """Return the cookie value of a session of a person whom a provider has confirmed.
 
-        Raise NotStored, and the Refusal that the person reads.
+        `began_at`: the session that the provider was asked to confirm began then, and ends as early
+        as it would have. Raise NotStored, and the Refusal that the person reads.
         """
-        return self.new_session(Visitor(identity.person, identity.person.key))
+        now, is_new = self._now(), not began_at
+        known = await self._people.record_sign_in(identity, now, is_new=is_new)
+        if known.removed_at:
+            raise errors.AccessRemoved
+        rest = f"{int(began_at or now):x}.{secrets.token_hex(8)}-{known.person.key}"
+        return self._seal_session(Visitor(known.person, known.session_key), rest)
+
+    async def sign_out_everywhere(self, visitor: Visitor) -> None:
+        """End all sessions of a person of a provider. Raise NotStored, NotAllowed for others."""
+        if not visitor.provider:
+            raise NotAllowed(
+                "Your link opens this page. To end all its sessions, ask Ponte's owner for a new "
+                "link."
+            )
+        await self._people.end_all_sessions(visitor.person)
+
+    def _seal_session(self, visitor: Visitor, rest: str) -> str:
+        """Return the cookie value of a provider's session that ends if it is not used. `rest` is
+        the part of the claim after its end, which stays when the cookie is replaced."""
+        latest = int(rest.partition(".")[0], 16) + PROVIDER_SESSION_SECONDS
+        claim = f"{min(int(self._now()) + IDLE_SECONDS, latest):x}-{rest}"
+        return f"{claim}-{_seal(self._sealing_key(visitor), claim)}"
+
+    async def _check_access(
+        self, known: SignedInPerson, confirmed_seconds: float = CONFIRMED_SECONDS
+    ) -> None:
+        """Raise the Refusal that a person of a provider reads if they have no access any more.
+
+        Raise NotConfirmed, NotStored if that is not known. An OIDC provider is asked by way of the
+        person's browser, so they have to be confirmed every `confirmed_seconds`.
+        """
+        now, person, provider = self._now(), known.person, known.provider
+        age = now - known.confirmed_at
+        if known.removed_at:
+            raise errors.AccessRemoved
+        if self.providers is None or not self.providers.is_provider(provider):
+            raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
+        if person.platform == OIDC_PLATFORM:
+            if age > confirmed_seconds:
+                raise errors.ConfirmAgain(provider=provider)
+            return
+        if age <= CONFIRMATION_SECONDS:
+            return
+        if has_left := await self.providers.has_left(person, now):
+            raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
+        if has_left is False:
+            await self._people.confirm_sign_in(person.key, now)
+        elif age > CONFIRMED_SECONDS:
+            raise errors.NotConfirmed(provider=provider.capitalize())
 
     def form_token(self, visitor: Visitor) -> str:
         """Return a value that only pages in this visitor's session have. It proves that a form was
@@ -380,6 +510,8 @@ class TokenAuthentication:
     async def _why_ended(self, claim: str, seal: str) -> Refusal:
         """Return why a session is not valid. Only its cookie proves that the reader may know."""
         name = claim.split("-", 2)[2:]
+        if name and is_provider_key(name[0]):
+            return errors.SessionEnded(PROVIDER_SESSION_ENDED)
         if name:
             person = Person(WEB_PLATFORM, name[0])
             with suppress(NotStored):
@@ -398,17 +530,32 @@ class TokenAuthentication:
         if not claim:
             return None
         visitor, accounts = self._owner, list[PageAccount]()
-        if name := claim.split("-", 2)[2:]:
+        name = claim.split("-", 2)[2:]
+        known = None
+        if name and is_provider_key(name[0]):
+            if (known := await self._people.find_sign_in(name[0])) is None:
+                return None
+            visitor = Visitor(known.person, known.session_key, provider=known.provider)
+        elif name:
             account = await self._find_account(name[0])
             if account is None:
                 return None
             visitor, accounts = self._visitor_of(account), [account]
         if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), claim))):
             return None
-        until = int(claim.partition("-")[0], 16)
+        end, _, rest = claim.partition("-")
+        until = int(end, 16)
         if until <= self._now():
             return None
-        return BrowserSession(replace(visitor, session=hash_token(claim)), until, accounts)
+        if known is None:
+            visitor = replace(visitor, session=hash_token(claim), until=until)
+            return BrowserSession(visitor, until - SESSION_SECONDS, until, accounts)
+        began_at = int(rest.partition(".")[0], 16)
+        visitor = replace(visitor, session=hash_token(rest), until=until)
+        renewed = self._seal_session(visitor, rest)
+        if int(renewed.partition("-")[0], 16) - until >= RENEWAL_SECONDS:
+            visitor = replace(visitor, cookie=renewed)
+        return BrowserSession(visitor, began_at, began_at + PROVIDER_SESSION_SECONDS, known=known)
 
     async def _is_ended(self, visitor: Visitor) -> bool:
         """Return whether the visitor signed out.
@@ -472,6 +619,9 @@ class SocketAuthentication:
         """Return True."""
         return True
 
+    async def sign_out_everywhere(self, visitor: Visitor) -> None:
+        """Do nothing: there are no sessions."""
+
     async def sign_in(self, token: str, visit: Visit) -> str:
         """Return "": there are no sessions."""
         return ""
@@ -533,17 +683,33 @@ class Visitors:
 
     def address_of(self, person: Person, conversation: str) -> Address:
         """Return the address of the person's conversation of this name. Each person has their own
-        conversations."""
+        conversations, which are not those of the same person on a chat platform."""
         return Address(self.auth.platform, conversation, person=self.address_person(person))
 
     def address_person(self, person: Person) -> str:
-        """Return the `Address.person` of the person's conversations: "" for the owner."""
-        return "" if person.id == OWNER_ID else person.id
+        """Return the `Address.person` of the person's conversations: "" for the owner, the name of
+        an account, or the key of a person of a provider, which has colons, unlike a name."""
+        if person.id == OWNER_ID:
+            return ""
+        return person.id if person.platform == self.auth.platform else person.key
+
+    def make_event_key(self, person: Person, key: str) -> str:
+        """Return the inbox's key for a client's own `key`, which is unique for each person.
+
+        An owner's key may hold any character but a space. The keys of other people therefore begin
+        with their name. The client's key follows the first colon.
+        """
+        name = self.address_person(person).replace(":", "/")
+        return f"{self.auth.platform}{'@' if name else ''}{name}:{key}"
 
     def owns(self, person: Person, conversation: str) -> bool:
         """Return whether the conversation with this key is the person's."""
         place, _, own = conversation.partition(":@")
         return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
+
+
+PROVIDER_SESSION_ENDED = "Your session has ended. Sign in again."
+"""The sentence of `SessionEnded` for people of a provider."""
 
 
 def _ended_refusal(token: EndedToken) -> Refusal:

@@ -325,7 +325,9 @@ class Approval:
             person, here, names, max_age=MAX_CONFIRMED_AGE_SECONDS, waits=waits
         )
         at_there = policy.rights_by(person, there, at_here.known)
-        at_card = at_there if has_copy and there.platform == person.platform else at_here
+        # Slack's people decide on the page, too, where their own rights in the channel count.
+        reads_card = has_copy or here.platform != person.platform
+        at_card = at_there if reads_card and there.platform == person.platform else at_here
         is_same_workspace = (here.platform, here.workspace) == (there.platform, there.workspace)
         in_conversation = here.conversation == there.conversation
         is_same_channel = here.is_same_channel(there)

@@ -42,7 +42,7 @@ from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.domain.ports import Platforms
 from core.domain.records import REASON_HEADING
 from core.people.page_accounts import OwnerName
-from core.people.rules import NO_RIGHTS, OWNER_ID
+from core.people.rules import NO_RIGHTS, OIDC_PLATFORM, OWNER_ID
 
 MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside
@@ -493,6 +493,8 @@ class ChangeViews:
             if id in ("", OWNER_ID):
                 return (self.owner.current if reads_page else "") or say(_THE_OWNER)
             return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
+        if home == OIDC_PLATFORM:
+            return say(_ON_THE_PAGE)
         if not id:  # a group of ponte.toml
             return say(_IN_GROUP, group=clip_line(name, _MAX_NAME_CHARS))
         if platform not in ("", home):

@@ -22,6 +22,7 @@ from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
 from core.people.audit import OPERATOR, audit_step
 from core.people.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice, put_person_notice
 from core.people.rules import OWNER_ID
+from core.people.sign_ins import Identity, SignedInPerson
 from core.store.database import (
     Database,
     SqlConnection,
@@ -136,6 +137,23 @@ class PageAccounts(Protocol):
 
     async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
         """Return the sign-in tokens of this person (a key) that were replaced or removed lately."""
+
+    async def record_sign_in(
+        self, identity: Identity, now: float, *, is_new: bool = True
+    ) -> SignedInPerson:
+        """Store that a provider confirmed a person now, and return them. `is_new`: to sign in, not
+        to keep a session. Raises NotStored."""
+
+    async def find_sign_in(self, person: str) -> SignedInPerson | None:
+        """Return the person with this key if they ever signed in with a provider. Raises
+        NotStored."""
+
+    async def confirm_sign_in(self, person: str, now: float) -> None:
+        """Record that the provider confirmed the person now. Raises NotStored."""
+
+    async def end_all_sessions(self, person: Person) -> None:
+        """End all sessions of a person who signed in with a provider, in every process. Raises
+        NotStored."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Register a function to call when somebody's access changes, in any process.

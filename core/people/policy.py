@@ -234,12 +234,14 @@ class Rights:
 
     @property
     def is_invited(self) -> bool:
-        """True for people with an account on the page, and for people of chat platforms that
-        PONTE_ADMINS or PONTE_ALLOW names."""
+        """True for people with an account on the page or of an OIDC provider, and for people of
+        chat platforms that PONTE_ADMINS or PONTE_ALLOW names."""
         own = self.policy.platforms.get(self.person.platform)
         names = self.policy.admins | self.policy.allow
         return own is not None and (
-            own.has_one_owner or bool(names and self.fits(names, "members"))
+            own.has_one_owner
+            or self.person.platform == rules.OIDC_PLATFORM
+            or bool(names and self.fits(names, "members"))
         )
 
     def may_know(self, right: str, *names: str) -> bool:
@@ -320,9 +322,10 @@ class Policy:
         if named := self.allow - {""}:
             last.append(Rule(rules.ALLOW_RULE, named, allow=everything))
         for platform, own in self.platforms.items():
-            who = frozenset({"members" if own.own_workspace else platform})
+            # Who signs in to the page with another platform's account has the same rights there.
+            who, where = frozenset({platform}), frozenset({platform, *owners})
             allow = tuple(sorted(own.default_rights))
-            last.append(Rule(rules.DEFAULT_RULE, who, frozenset({platform}), allow=allow))
+            last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
         self.default_rules = tuple(last)
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
@@ -591,7 +594,9 @@ class Policy:
         if id == person.id:
             return True
         if reading != "people":
-            if id == address.channel and not own.has_one_owner:
+            # On the page, people choose the names of their conversations.
+            is_place = address.platform == platform and not own.has_one_owner
+            if is_place and id == address.channel:
                 return True
             if own.open_workspace and id == address.workspace:
                 return True
@@ -604,9 +609,11 @@ class Policy:
     def _is_home(self, person: Person, address: Address) -> bool:
         """Return True if the person belongs to the workspace of the place.
 
-        Also True on platforms without workspaces.
+        Also True on platforms without workspaces, and for a person of another platform than the
+        place: they signed in to the page, which only Ponte's own workspace can.
         """
-        if not self.platforms.get(person.platform, NO_RIGHTS).own_workspace:
+        own = self.platforms.get(person.platform, NO_RIGHTS)
+        if not own.own_workspace or address.platform != person.platform:
             return True
         return bool(person.workspace) and person.workspace == address.workspace
 

@@ -21,6 +21,9 @@ EVERYBODY_NAME = "*"
 """The name that matches every person. `everybody` has the same meaning."""
 OWNER_ID = "owner"
 """The id of the owner on a platform that has `has_one_owner`."""
+OIDC_PLATFORM = "oidc"
+"""The platform of people who sign in to the page with a `[sign_in.NAME]` of ponte.toml. A person's
+id is `NAME:SUB`, and a group is named as `oidc:NAME:group:GROUP`."""
 BASIC_RIGHTS: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
 """Rights that need no admin or approver role."""
 DECISION_RIGHTS = ("approve", "administer")
@@ -104,6 +107,8 @@ class StandIns:
     groups: Mapping[str, str]
 
 
+OIDC_RIGHTS = PlatformRights(BASIC_RIGHTS, has_room=True)
+"""The rights of people of an OIDC provider: those of people with an account of the page."""
 NO_RIGHTS = PlatformRights()
 """The rights on an unknown platform."""
 Ruling = Literal["allow", "deny", "silent"]

@@ -1,11 +1,22 @@
-"""People who sign in to the page with Slack or with an account of their company (OIDC)."""
+"""People who sign in to the page with Slack or with an account of their company (OIDC).
+
+Nobody is joined with an account of the page, or with an account of another provider, by a name or
+an e-mail address: only the key says who a person is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+from core.base.errors import NotFound
 from core.domain.messages import Person
+from core.people.audit import audit_step
+from core.people.rules import OIDC_PLATFORM
+from core.store.database import SqlConnection, SqlRow, SqlStore, query, transaction
 from core.store.tables import TableDeclaration, real, text
 
 SIGN_INS_TABLE = TableDeclaration(
@@ -30,9 +41,11 @@ SIGN_INS_TABLE = TableDeclaration(
     key=("person",),
     deleted_by=("person",),
 )
-
-OIDC_PLATFORM = "oidc"
-"""The platform of people whose provider is a `[sign_in.NAME]` of ponte.toml."""
+CONFIRMED_SECONDS = 3600.0
+"""How long the page is open to a person whom their provider does not confirm again."""
+ABSENT_SECONDS = 7 * 86_400.0
+"""How long programs and schedules of a person of an OIDC provider work after the provider confirmed
+the person: it can be asked only while they are at their browser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +54,163 @@ class Identity:
 
     `provider` is the NAME of `[sign_in.NAME]`, or "slack". `person` has the name to show, which
     never identifies anybody. `groups` are those of the provider's token, by their names there.
+    Raise ValueError if the key could be that of somebody else.
     """
 
     provider: str
     person: Person
     groups: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        person = self.person
+        parts = [self.provider, person.workspace, person.id]
+        if person.platform == OIDC_PLATFORM:
+            parts = [OIDC_PLATFORM, self.provider, person.id.removeprefix(f"{self.provider}:")]
+        if not all(parts) or person.key.split(":") != parts:
+            raise ValueError(f"not a person of {self.provider}: {person.key}")
+
 
 def escape_subject(subject: str) -> str:
     """Return an account's id at its provider as it stands in a person's key. Colons, commas, spaces
     and other characters are percent-encoded, so that no id can look like another key."""
     return quote(subject, safe="")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInPerson:
+    """A person who has signed in with a provider, as stored.
+
+    `session_key` seals their sessions; a new one ends them. Times are in seconds since the epoch:
+    the first and the last sign-in, and when the provider last confirmed them. `removed_at` is 0
+    unless an operator removed them.
+    """
+
+    person: Person
+    provider: str
+    groups: tuple[str, ...]
+    session_key: str
+    first_at: float
+    last_at: float
+    confirmed_at: float
+    removed_at: float = 0.0
+
+    @property
+    def group_names(self) -> frozenset[str]:
+        """The person's groups as rules name them."""
+        return frozenset(f"{OIDC_PLATFORM}:{self.provider}:group:{one}" for one in self.groups)
+
+
+def is_provider_key(key: str) -> bool:
+    """Return whether this is the key of a person of a provider, which has three parts. The keys of
+    accounts of the page have two."""
+    return key.count(":") == 2
+
+
+class SqlSignIns(SqlStore):
+    """The people who signed in with a provider, by key. Methods raise NotStored."""
+
+    @transaction
+    def record_sign_in(
+        self, connection: SqlConnection, identity: Identity, now: float, *, is_new: bool = True
+    ) -> SignedInPerson:
+        """Store that a provider confirmed a person now, and return them. `is_new`: to sign in, not
+        to keep a session. A person who was removed stays so."""
+        person = identity.person
+        connection.execute(
+            "INSERT INTO sign_ins (person, provider, name, group_names, session_key, first_at,"
+            " last_at, confirmed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (person) DO UPDATE SET name = excluded.name,"
+            " group_names = excluded.group_names, confirmed_at = excluded.confirmed_at,"
+            " last_at = CASE WHEN ? = 1 THEN excluded.last_at ELSE sign_ins.last_at END"
+            " WHERE sign_ins.removed_at = 0",
+            (
+                person.key,
+                identity.provider,
+                person.name,
+                json.dumps(identity.groups),
+                secrets.token_hex(16),
+                now,
+                now,
+                now,
+                int(is_new),
+            ),
+        ).close()
+        stored = _find(connection, person.key)
+        if is_new and not stored.removed_at:
+            audit_step("person-signed-in", person, person=person.key)(connection)
+        return stored
+
+    @query
+    def find_sign_in(self, connection: SqlConnection, person: str) -> SignedInPerson | None:
+        """Return the person with this key, None if they never signed in with a provider."""
+        row = connection.execute("SELECT * FROM sign_ins WHERE person = ?", (person,)).fetchone()
+        return _person_of(row) if row else None
+
+    @query
+    def list_sign_ins(self, connection: SqlConnection) -> Sequence[SignedInPerson]:
+        """Return all people who signed in with a provider, sorted by key."""
+        rows = connection.execute("SELECT * FROM sign_ins ORDER BY person").fetchall()
+        return list(map(_person_of, rows))
+
+    async def confirm_sign_in(self, person: str, now: float) -> None:
+        """Store that the provider confirmed the person now."""
+        sql = "UPDATE sign_ins SET confirmed_at = ? WHERE person = ? AND confirmed_at < ?"
+        await self._execute(sql, now, person, now)
+
+    @transaction
+    def end_all_sessions(self, connection: SqlConnection, person: Person) -> None:
+        """End all sessions of a person who signed in with a provider."""
+        _replace_session_key(connection, person.key, 0.0)
+        audit_step("person-sessions-ended", person, person=person.key)(connection)
+
+    @transaction
+    def remove_sign_in(
+        self, connection: SqlConnection, person: str, now: float, by: Person
+    ) -> SignedInPerson:
+        """Refuse a person until `admit_sign_in`, and delete their API tokens. Raise NotFound."""
+        stored = _find(connection, person)
+        connection.execute(
+            "UPDATE sign_ins SET removed_at = ? WHERE person = ?", (now, person)
+        ).close()
+        connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()
+        audit_step("person-removed", by, person=person)(connection)
+        return stored
+
+    @transaction
+    def admit_sign_in(self, connection: SqlConnection, person: str, by: Person) -> None:
+        """Let a person who was removed sign in again. Their earlier sessions stay ended. Raise
+        NotFound."""
+        _find(connection, person)
+        _replace_session_key(connection, person, 0.0)
+        audit_step("person-added", by, person=person)(connection)
+
+
+def _find(connection: SqlConnection, person: str) -> SignedInPerson:
+    row = connection.execute("SELECT * FROM sign_ins WHERE person = ?", (person,)).fetchone()
+    if row is None:
+        raise NotFound("No one called {name} signs in to the page.", name=person)
+    return _person_of(row)
+
+
+def _replace_session_key(connection: SqlConnection, person: str, removed_at: float) -> None:
+    connection.execute(
+        "UPDATE sign_ins SET session_key = ?, removed_at = ? WHERE person = ?",
+        (secrets.token_hex(16), removed_at, person),
+    ).close()
+
+
+def _person_of(row: SqlRow) -> SignedInPerson:
+    platform, middle, last = row["person"].split(":")
+    person = Person(platform, last, middle, row["name"])
+    if platform == OIDC_PLATFORM:
+        person = replace(person, id=f"{middle}:{last}", workspace="")
+    return SignedInPerson(
+        person,
+        row["provider"],
+        tuple(json.loads(row["group_names"])),
+        row["session_key"],
+        row["first_at"],
+        row["last_at"],
+        row["confirmed_at"],
+        row["removed_at"],
+    )

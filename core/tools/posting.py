@@ -264,7 +264,7 @@ class _PostTool(FunctionTool):
     def is_offered(self, message: Message) -> bool:
         """Return whether a person of a chat platform wrote the message just now."""
         is_typed_now = message.origin.is_authored and not message.author.is_bot
-        return is_typed_now and message.author.platform in self.messengers
+        return is_typed_now and message.address.platform in self.messengers
 
 
 class PlacePostSource:
@@ -296,7 +296,7 @@ class PlacePostSource:
             to: as the asker's message mentions it: #sales, @Ana
             text: at most 1000 characters
         """
-        messenger = self._messengers.get(ctx.asker.platform)
+        messenger = self._messengers.get(ctx.address.platform)
         if messenger is None or ctx.asker.is_bot:
             platforms = ", ".join(name.title() for name in self._messengers)
             raise ToolError(_NOT_HERE, platforms=platforms, hint=TELL_HINT)

@@ -27,6 +27,7 @@ from core.people.page_accounts import (
     hash_token,
     new_token,
 )
+from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -260,3 +261,63 @@ async def test_a_person_is_notified_of_what_the_owner_does(stores: Embedded) -> 
     late = replace(PersonNotice.new("n1", LINK_RENEWED), created_at=time.time() + 91 * 86_400)
     await stores.database.write(lambda c: put_person_notice(c, ANA, late))
     assert await service.find_ended_token(hash_token(second)) is None, "it waited long enough"
+
+
+async def test_people_of_providers_are_stored_removed_and_let_in_again(stores: Embedded) -> None:
+    service = make_service(stores)
+    changes = []
+    service.on_change(lambda: changes.append(1))
+    identity = Identity("corp", Person("oidc", "corp:a%20b", name="Ana"), ("finance", "a, b"))
+    key, person = identity.person.key, identity.person
+    first = await service.record_sign_in(identity, 10.0)
+    assert (first.person, first.groups, first.provider) == (person, ("finance", "a, b"), "corp")
+    assert (first.first_at, first.last_at, first.confirmed_at) == (10.0, 10.0, 10.0)
+    assert first.group_names == {"oidc:corp:group:finance", "oidc:corp:group:a, b"}
+    renamed = replace(identity, person=replace(person, name="Ana B."), groups=())
+    again = await service.record_sign_in(renamed, 20.0, is_new=False)
+    assert again == replace(first, person=renamed.person, groups=(), confirmed_at=20.0), (
+        "the session goes on"
+    )
+    await service.confirm_sign_in(key, 30.0)
+    await service.confirm_sign_in(key, 25.0)
+    assert (await service.find_sign_in(key)) == replace(again, confirmed_at=30.0)
+    await service.end_all_sessions(person)
+    stored = await service.find_sign_in(key)
+    assert stored is not None
+    assert stored.session_key != first.session_key
+    token, _ = await service.create_api_token(key, "notebook", 0)
+    await service.remove_sign_in(key, 40.0, OPERATOR)
+    assert await service.find_api_token(token.token_hash) is None
+    assert (await service.record_sign_in(identity, 50.0)).removed_at == 40.0
+    removed = await service.find_sign_in(key)
+    assert removed == replace(stored, confirmed_at=30.0, removed_at=40.0), "nothing changed"
+    await service.admit_sign_in(key, OPERATOR)
+    admitted = await service.record_sign_in(identity, 60.0)
+    assert (admitted.removed_at, admitted.last_at) == (0.0, 60.0)
+    assert admitted.session_key != stored.session_key, "the sessions stay ended"
+    slack = await service.record_sign_in(Identity("slack", Person("slack", "U1", "T1", "Bo")), 1.0)
+    assert (await service.find_sign_in("slack:T1:U1")) == slack
+    assert [one.person.key for one in await service.list_sign_ins()] == [key, "slack:T1:U1"]
+    with pytest.raises(NotFound):
+        await service.admit_sign_in("oidc:corp:x", OPERATOR)
+    assert len(changes) >= 2
+
+
+async def test_a_person_of_an_oidc_provider_is_there_while_the_provider_said_so(
+    stores: Embedded,
+) -> None:
+    service, now = make_service(stores), time.time()
+    person, place = Person("oidc", "corp:u1"), Address("web", "main")
+    assert await service.has_left(person, place, 0.0) is True
+    assert await service.find_groups(person, 240.0) is None
+    await service.record_sign_in(Identity("corp", person, ("finance",)), now - 3000)
+    assert await service.has_left(person, place, now) is False
+    assert await service.has_left(person, place, 0.0) is True, "it was somebody before them"
+    assert await service.find_groups(person, 240.0) == frozenset({"oidc:corp:group:finance"})
+    for seconds, has_left in ((CONFIRMED_SECONDS + 60, False), (ABSENT_SECONDS + 60, None)):
+        away = Person("oidc", f"corp:{int(seconds)}")
+        await service.record_sign_in(Identity("corp", away, ("finance",)), now - seconds)
+        assert await service.find_groups(away, 240.0) is None
+        assert await service.has_left(away, place, now) is has_left
+        await service.remove_sign_in(away.key, now, OPERATOR)
+        assert await service.has_left(away, place, now) is True

@@ -48,6 +48,7 @@ from core.domain.records import (
 from core.journal.threads import find_excerpt
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OwnerName, hash_token, new_api_token, new_token
+from core.people.sign_ins import Identity, SignedInPerson
 
 
 @dataclass(slots=True)
@@ -356,6 +357,7 @@ class MemoryPageAccounts:
         """The sessions that were ended, and until when they would have lasted."""
         self.lost: list[tuple[str, EndedToken]] = []
         """The tokens that were replaced or removed, with their person."""
+        self.signed_in: dict[str, SignedInPerson] = {}
         self.quiet = self.away = False
         self.read = 0
         self._heard: list[Callable[[], None]] = []
@@ -377,7 +379,7 @@ class MemoryPageAccounts:
 
     def add_api_token(self, name: str, days: float = 0, kind: str = "api") -> str:
         """Of somebody with an account, or of `owner`; negative days for one that has expired."""
-        return self._make_token(f"web:{name}", "", days, kind)[1]
+        return self._make_token(name if ":" in name else f"web:{name}", "", days, kind)[1]
 
     def _make_token(
         self, person: str, name: str, days: float, kind: str = "api"
@@ -441,6 +443,41 @@ class MemoryPageAccounts:
     async def is_session_ended(self, session: str) -> bool:
         self._look()
         return session in self.ended
+
+    async def record_sign_in(
+        self, identity: Identity, now: float, *, is_new: bool = True
+    ) -> SignedInPerson:
+        self._look()
+        key = identity.person.key
+        person = SignedInPerson(
+            identity.person, identity.provider, identity.groups, new_token(), now, now, now
+        )
+        if former := self.signed_in.get(key):
+            last_at = now if is_new else former.last_at
+            person = replace(
+                person, session_key=former.session_key, first_at=former.first_at, last_at=last_at
+            )
+            person = former if former.removed_at else person
+        self.signed_in[key] = person
+        return person
+
+    async def find_sign_in(self, person: str) -> SignedInPerson | None:
+        self._look()
+        return self.signed_in.get(person)
+
+    async def confirm_sign_in(self, person: str, now: float) -> None:
+        self._look()
+        self.signed_in[person] = replace(self.signed_in[person], confirmed_at=now)
+
+    async def end_all_sessions(self, person: Person) -> None:
+        self._look()
+        former = self.signed_in[person.key]
+        self.signed_in[person.key] = replace(former, session_key=new_token())
+        self._tell()
+
+    def remove_sign_in(self, person: str) -> None:
+        self.signed_in[person] = replace(self.signed_in[person], removed_at=1.0)
+        self._tell()
 
     def on_change(self, heard: Callable[[], None]) -> None:
         self._heard.append(heard)

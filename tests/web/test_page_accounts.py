@@ -28,7 +28,7 @@ from adapters.web.sign_in import (
 from bot.integrations import ADMINS
 from core.base.errors import NotStored
 from core.domain.changes import ChangeForm
-from core.domain.messages import Answer, Card, Person
+from core.domain.messages import Address, Answer, Card, Person
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryOwnerName
@@ -59,7 +59,22 @@ class Inhabited:
 @pytest.fixture
 async def ponte_with_people() -> AsyncIterator[Inhabited]:
     ponte = WebPonte()
-    ponte.policy = allow_list(admins=ADMINS | {"web:admin"})
+    of_providers = {"slack:UADMIN", "slack:U2", "oidc:corp:group:board"}
+    ponte.policy = allow_list(admins=ADMINS | {"web:admin"} | of_providers)
+
+    async def is_guest(person: Person, max_age: float) -> bool | None:
+        return person.id == "U2"
+
+    async def find_groups(person: Person, max_age: float) -> frozenset[str] | None:
+        known = ponte.people.signed_in.get(person.key)
+        return known.group_names if known else frozenset()
+
+    async def has_left(person: Person, address: Address, since: float) -> bool | None:
+        return False
+
+    ponte.policy.people.guests["slack"] = is_guest
+    ponte.policy.people.memberships["oidc"] = find_groups
+    ponte.policy.people.departures["slack"] = has_left
     await ponte.open()
     ponte.board.parts = [Health("model", "failing", "no answer")]
     ponte.board.forms["abc234"] = ChangeForm("abc234", 1, "Update 1 row", ())
@@ -147,6 +162,10 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ),
     ("GET", "/me"): ("page", get("/me")),
     ("PATCH", "/me"): ("operator", lambda client, ids: client.patch("/me", json={"name": "Maya"})),
+    ("DELETE", "/me/sessions"): (
+        "every session",
+        lambda client, ids: client.delete("/me/sessions"),
+    ),
     ("DELETE", "/me/notices/{id}"): (
         "page",
         lambda client, ids: client.delete(f"/me/notices/{ids['notice']}"),
@@ -292,6 +311,7 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
     assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
         "person": "web:ana",
         "name": "ana",
+        "provider": "",
         "owner": False,
         "operates": False,
         "models": [],

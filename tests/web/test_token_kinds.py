@@ -11,29 +11,54 @@ import pytest
 
 from adapters.web.admin import OperatorRoutes
 from adapters.web.sign_in import COMPATIBLE_PREFIX
+from core.domain.messages import Person
 from core.domain.records import ApiToken
 from core.people.page_accounts import API_TOKEN_PREFIX
+from core.people.sign_ins import Identity
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
+from tests.web.test_signed_in_people import sign_in_as
 from tests.web.web_ponte import Client, WebPonte
 
 __all__ = ["ponte_with_people"]
 
-STRANGE_KINDS = ("none", "removed", "revoked", "expired")
-KINDS = (*STRANGE_KINDS, "program", "owner's program", "metrics", "person", "owner")
-STRANGERS = (401, 401, 401, 401)
-OTHERS = {"person": ("bia", "owner", "gone"), "owner": ("ana", "bia", "gone")}
+PROVIDED = {
+    "slack": Identity("slack", Person("slack", "U1", "T1", "Ana")),
+    "guest": Identity("slack", Person("slack", "U2", "T1", "Bia")),
+    "oidc": Identity("corp", Person("oidc", "corp:ana", name="Ana")),
+    "barred": Identity("corp", Person("oidc", "corp:bia", name="Bia")),
+}
+"""The people of providers, by their kind. The one who is barred was removed by an operator."""
+KINDS = (
+    *("none", "removed", "revoked", "expired", "barred"),
+    *("program", "owner's program", "metrics"),
+    *("slack", "guest", "oidc", "person", "owner"),
+)
+STRANGERS = (401, 401, 401, 401, 401)
+OTHERS = {
+    "slack": ("ana", "bia", "owner", "gone", "guest", "oidc"),
+    "guest": ("ana", "bia", "owner", "gone", "slack", "oidc"),
+    "oidc": ("ana", "bia", "owner", "gone", "slack", "guest"),
+    "person": ("bia", "owner", "gone", "slack", "guest", "oidc"),
+    "owner": ("ana", "bia", "gone", "slack", "guest", "oidc"),
+}
 """Whose words an answer must not have, by the kind of who asks."""
+ADMINS_OF_PROVIDERS = {
+    "slack": Identity("slack", Person("slack", "UADMIN", "T1")),
+    "oidc": Identity("corp", Person("oidc", "corp:boss"), ("board",)),
+}
+"""One is an admin by name, the other by a group."""
 ANSWERS: Mapping[str, tuple[int, ...]] = {
     "open": (200,) * len(KINDS),
     "sign in": (401,) * len(KINDS),  # `ROUTES` sends a wrong token, which no header makes right
     "not set up": (404,) * len(KINDS),
     "health": (503,) * len(KINDS),
-    "page": (*STRANGERS, 403, 403, 403, 200, 200),
-    "operator": (*STRANGERS, 403, 403, 403, 403, 200),
-    "metrics": (*STRANGERS, 403, 403, 200, 403, 200),
-    "form": (*STRANGERS, 403, 403, 403, 403, 403),
-    "own session": (*STRANGERS, 403, 403, 403, 403, 403),
-    "program": (*STRANGERS, 200, 200, 403, 403, 403),
+    "page": (*STRANGERS, 403, 403, 403, 200, 200, 200, 200, 200),
+    "operator": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 200),
+    "metrics": (*STRANGERS, 403, 403, 200, 403, 403, 403, 403, 200),
+    "form": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 403),
+    "every session": (*STRANGERS, 403, 403, 403, 200, 200, 200, 403, 403),
+    "own session": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 403),
+    "program": (*STRANGERS, 200, 200, 403, 403, 403, 403, 403, 403),
 }
 """The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""
 
@@ -52,6 +77,15 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
     }
     clients = {kind: ponte.person(token) for kind, token in tokens.items()}
     clients |= {"none": ponte.stranger()}
+    for kind, identity in PROVIDED.items():
+        clients[kind] = ponte.stranger(Cookie=await sign_in_as(ponte, identity))
+        await clients[kind].post(
+            "/chat",
+            data={"message": f"of {kind}", "conversation": "work"},
+            files={"file": ("note.txt", kind.encode())},
+        )
+        await ponte.notices.send(identity.person, "link-renewed")
+    ponte.people.remove_sign_in(PROVIDED["barred"].person.key)
     theirs = {"removed": "gone", "person": "ana", "owner": "owner"}
     yield clients | {kind: ponte_with_people.clients[name] for kind, name in theirs.items()}
     for client in clients.values():
@@ -61,46 +95,49 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
 async def test_every_route_with_every_kind_of_token(
     ponte_with_people: Inhabited, kinds: Mapping[str, Client]
 ) -> None:
+    ponte = ponte_with_people.ponte
     for route, (decision, ask) in ROUTES.items():
-        ids = dict(ponte_with_people.theirs)
         for kind, expected in zip(KINDS, ANSWERS[decision], strict=True):
-            if kind == "owner":  # ids are the person's
-                (own,) = [
-                    one.message
-                    for one in ponte_with_people.ponte.rows.values()
-                    if one.message.text == "of owner"
-                ]
-                await kinds["owner"].post("/me/tokens", json={})
-                owners = [
-                    one.id
-                    for one in ponte_with_people.ponte.people.tokens.values()
-                    if one.person == "web:owner"
-                ]
-                ids |= {"notice": "owner-0"}
-                ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
-            count = len(ponte_with_people.ponte.rows)
+            ids = dict(ponte_with_people.theirs)
+            if kind in PROVIDED and kind != "barred":  # a route before this one may end sessions
+                kinds[kind].headers["Cookie"] = await sign_in_as(ponte, PROVIDED[kind])
+            if kind == "owner" or kind in PROVIDED:  # else the ids are the person's
+                rows = [row.message for row in ponte.rows.values()]
+                (own,) = [message for message in rows if message.text == f"of {kind}"]
+                await kinds[kind].post("/me/tokens", json={})
+                tokens = ponte.people.tokens.values()
+                own_tokens = [one.id for one in tokens if one.person == own.author.key]
+                ids |= {"notice": f"{own.author.id}-0"}
+                ids |= {"turn": own.turn, "file": own.attachments[0].file}
+                ids |= {"token": own_tokens[-1] if own_tokens else ids["token"]}
+            count = len(ponte.rows)
             answer = await ask(kinds[kind], ids)
-            ponte_with_people.ponte.forget_failed_logins()
+            ponte.forget_failed_logins()
             status = 200 if answer.status_code == 201 else answer.status_code
             assert status == expected, (route, kind, answer.text)
             others = OTHERS.get(kind, ())
             assert not any(f"of {other}" in answer.text for other in others), (route, kind)
             if expected in (401, 403):
-                code = {401: "unauthorized", 403: "forbidden"}[expected]
-                assert answer.json()["error"]["code"] == code, (route, kind)
-                assert len(ponte_with_people.ponte.rows) == count, (route, kind)
+                codes = {401: ("unauthorized", "session_ended"), 403: ("forbidden",)}[expected]
+                assert answer.json()["error"]["code"] in codes, (route, kind)
+                assert len(ponte.rows) == count, (route, kind)
             if route == ("GET", "/readyz"):
                 reasons = [{"name": "model", "words": "no answer"}]
                 assert answer.json().get("reasons", []) == reasons * (kind == "owner"), kind
 
 
-async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited) -> None:
-    token = ponte_with_people.ponte.people.add("admin")
-    async with ponte_with_people.ponte.person(token) as admin:
+@pytest.mark.parametrize("how", ["link", "slack", "oidc"])
+async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited, how: str) -> None:
+    ponte = ponte_with_people.ponte
+    headers = {"Authorization": f"Bearer {ponte.people.add('admin')}"}
+    if how != "link":
+        headers = {"Cookie": await sign_in_as(ponte, ADMINS_OF_PROVIDERS[how])}
+    async with ponte.stranger(**headers) as admin:
         assert (await admin.get("/readyz")).json()["reasons"]
         for route, (decision, ask) in ROUTES.items():
             if decision in ("operator", "metrics", "form"):
                 answer = await ask(admin, ponte_with_people.theirs)
+                ponte.forget_failed_logins()
                 status = 200 if route[0] == "GET" else 403
                 assert answer.status_code == status, route
 
@@ -112,7 +149,7 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
     for route in OperatorRoutes(operator).routes:
         (method,) = (route.methods or set()) - {"HEAD"}
         path = re.sub(r"\{\w+(:path)?\}", "usage", route.path)
-        for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 403, 404, 404), strict=True):
+        for kind, status in zip(KINDS, (*STRANGERS, *(403,) * 3, *(404,) * 5), strict=True):
             response = await kinds[kind].request(method, path, json={})
             assert response.status_code == status, (route.path, kind)
             ponte_with_people.ponte.forget_failed_logins()

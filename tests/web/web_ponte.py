@@ -15,7 +15,12 @@ import httpx
 
 from adapters.web.hub import Hub, WebAdapter
 from adapters.web.oidc.flow import SignIn
-from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
+from adapters.web.sign_in import (
+    Providers,
+    SocketAuthentication,
+    TokenAuthentication,
+    Visitors,
+)
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Message, Person, Progress
@@ -274,7 +279,10 @@ class WebPonte:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
     def _authentication(self) -> TokenAuthentication:
-        return TokenAuthentication(self.host, self.token, self.url, self.people, self.owner_name)
+        auth = TokenAuthentication(self.host, self.token, self.url, self.people, self.owner_name)
+        if self.policy:
+            auth.providers = Providers(self.policy, bool)
+        return auth
 
     def _adapter(
         self,

@@ -292,10 +292,12 @@ class WaitingNotice(TypedDict):
 
 
 class Me(TypedDict):
-    """The visitor. `person` is their key, `operates` is true for the owner and admins."""
+    """The visitor. `person` is their key, `provider` the one that they signed in with. `operates`
+    is true for the owner and admins."""
 
     person: str
     name: str
+    provider: str
     owner: bool
     operates: bool
     models: list[str]

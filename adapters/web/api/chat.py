@@ -285,7 +285,7 @@ class ChatRoutes(MessageRoutes):
         """Store the message of the request. A repeat returns the first turn, whatever else it
         carries."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
-        key = http_io.make_event_key(visitor_of(request).person, own_key)
+        key = self.visitors.make_event_key(visitor_of(request).person, own_key)
         if own_key and (first := await self.find_accepted_turn(key)):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(body.message)

@@ -446,7 +446,7 @@ class OpenAiRoutes(MessageRoutes):
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)
         key = API_KEY_PREFIX + (own_key or uuid.uuid4().hex)
-        event_key = http_io.make_event_key(person, key)
+        event_key = self.visitors.make_event_key(person, key)
         first = await self.find_accepted_turn(event_key) if own_key else None
         if first is not None:
             return Receipt(first.seq, first.turn, is_new=False), first.message

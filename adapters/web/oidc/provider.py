@@ -15,7 +15,8 @@ from core.base.http import is_loopback
 from core.base.text import to_one_line
 from core.domain.messages import Person
 from core.integrations import plain_value
-from core.people.sign_ins import OIDC_PLATFORM, Identity, escape_subject
+from core.people.rules import OIDC_PLATFORM
+from core.people.sign_ins import Identity, escape_subject
 
 if TYPE_CHECKING:
     from adapters.web import WebSettings

@@ -442,6 +442,13 @@ class SessionRoutes(RouteGroup):
         await self.visitors.auth.sign_out(http_io.read_visit(request.scope))
         return self._with_session({"status": "signed out"}, "", 0)
 
+    @endpoint("DELETE", "/me/sessions", refuses=(503,))
+    async def sign_out_everywhere(self, request: Request) -> answers.StatusAnswer | Response:
+        """End all sessions of a person who signed in with Slack or their company's account. Raises
+        NotAllowed, NotStored."""
+        await self.visitors.auth.sign_out_everywhere(visitor_of(request))
+        return self._with_session({"status": "signed out"}, "", 0)
+
     @endpoint("GET", "/me")
     async def me(self, request: Request) -> answers.Me:
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
@@ -449,16 +456,17 @@ class SessionRoutes(RouteGroup):
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
         usage. `models` are those that the visitor can name in `POST /chat`. `notices` are sentences
         that the visitor has not closed yet, such as that the owner replaced their sign-in link.
+        `provider` is the one that they signed in with, "" for a token.
         """
-        person = visitor_of(request).person
-        owner = person.id == OWNER_ID
-        name = (person.name or person.id) if owner else person.id
+        visitor = visitor_of(request)
+        person, owner = visitor.person, visitor.person.id == OWNER_ID
         notices: Sequence[PersonNotice] = ()
         with suppress(NotStored):
             notices = await self.notices.list_waiting(person)
         return {
             "person": person.key,
-            "name": name,
+            "name": person.name or person.id,
+            "provider": visitor.provider,
             "owner": owner,
             "operates": await self.visitors.is_operator(person),
             "models": list(await self.visitors.list_models(person)),

@@ -45,6 +45,8 @@ CHANNEL = Address("slack", "C1", "T1", thread="1.2", is_shared=True)
 SERVER = Address("discord", "500", "600", is_shared=True)
 DIRECT = Address("discord", "77")
 PAGE = Address("web", "c")
+SLACK_PAGE = Address("web", "c", person="slack:T1:U1")
+OIDC = Person("oidc", "corp:U1")
 SHELL = Address("terminal", "c")
 
 MEMBER = frozenset({"chat", "read", "code", "spend"})
@@ -88,6 +90,19 @@ TABLE = [
     (STRANGER, CHANNEL, "", "slack:U7", ALL),
     (BIA, DIRECT, "", "discord:42", ALL),
     (ANA, CHANNEL, "", "slack:C1,slack:T1", MEMBER),
+    # who signs in to the page with Slack has the rights that they have in Slack
+    (ANA, SLACK_PAGE, "", "web,terminal", MEMBER),
+    (ANA, SLACK_PAGE, "slack:U1", "", USE),
+    (ANA, SLACK_PAGE, "slack:T1", "", USE),
+    (ANA, SLACK_PAGE, "", "slack:U1", ALL),
+    # a conversation that is called like a channel is none
+    (ANA, replace(SLACK_PAGE, channel="C1"), "slack:C1", "slack:C1", MEMBER),
+    (ANA, replace(SLACK_PAGE, channel="U1"), "slack:U2", "slack:U2", MEMBER),
+    # people of an OIDC provider have the rights of invited people
+    (OIDC, PAGE, "", "web,terminal", USE),
+    (OIDC, PAGE, "", "oidc:corp:U1", ALL),
+    (OIDC, PAGE, "", "oidc:other:U1,slack:U1,web:U1,oidc:corp", USE),
+    (OIDC, replace(PAGE, channel="x"), "", "oidc:x", USE),
     # a platform that the defaults do not know may nothing
     (Person("irc", "x"), Address("irc", "c"), "", "", frozenset()),
 ]
@@ -121,6 +136,37 @@ async def test_groups_and_roles_are_resolved() -> None:
     ]:
         policy = allow_list(frozenset([allow]), frozenset([admins]), {"slack": directory})
         assert await allowed_actions(policy, ANA, CHANNEL) == may, (allow, admins)
+
+
+async def test_groups_of_an_oidc_provider_are_named_with_the_provider() -> None:
+    directory = Directory("oidc:corp:group:board")
+    for name, may in (
+        ("oidc:corp:group:board", ALL),
+        ("oidc:corp:group:staff", USE),
+        ("oidc:other:group:board", USE),
+        ("oidc:corp:board", USE),
+    ):
+        policy = allow_list(admins=frozenset([name]), memberships={"oidc": directory})
+        assert await allowed_actions(policy, OIDC, PAGE) == may, name
+
+
+async def test_a_guest_of_slack_is_a_guest_on_the_page() -> None:
+    async def guest(person: Person, max_age: float) -> bool | None:
+        return True
+
+    policy = allow_list(guests={"slack": guest})
+    assert await allowed_actions(policy, ANA, SLACK_PAGE) == frozenset()
+    named = allow_list(frozenset({"slack:U1"}), frozenset({"slack:U1"}), guests={"slack": guest})
+    assert await allowed_actions(named, ANA, SLACK_PAGE) == USE
+
+
+async def test_decisions_on_the_page_wait_for_slack() -> None:
+    async def unknown(person: Person, max_age: float) -> bool | None:
+        return False if max_age > MAX_CONFIRMED_AGE_SECONDS else None
+
+    policy = allow_list(admins=frozenset({"slack:U1"}), guests={"slack": unknown})
+    assert (await policy.may(ANA, SLACK_PAGE, "read")).allowed
+    assert (await policy.may(ANA, SLACK_PAGE, "approve")).is_unknown
 
 
 async def test_groups_are_asked_once_in_minutes_and_an_empty_answer_is_asked_again_sooner() -> None:
