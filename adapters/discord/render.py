@@ -422,7 +422,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return card_embed.set_footer(text=f"{describe_state(card.state)} · {card.id}")
+    return card_embed.set_author(name=describe_state(card.state)).set_footer(text=card.id)
 
 
 def _describe_card(card: Card, most: int) -> list[str]:

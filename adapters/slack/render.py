@@ -370,15 +370,12 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
     if at and card.state == "open":
         at = say("Decide by {at}", at=at)
     note = " · ".join(filter(None, [words, at, f"`{card.id}`"]))
-    under: list[Json] = [
-        {
-            "type": "context",
-            "block_id": f"{CARD_BLOCK}{card.id}:note",
-            "elements": [{"type": "mrkdwn", "text": note}],
-        }
-    ]
-    if card.actions:
-        under.append(_build_buttons(card))
+    state: Json = {
+        "type": "context",
+        "block_id": f"{CARD_BLOCK}{card.id}:note",
+        "elements": [{"type": "mrkdwn", "text": note}],
+    }
+    buttons = [_build_buttons(card)] if card.actions else []
     text = card.text if card.is_whole else card.text[:_TEXT]
     title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
     words = f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
@@ -387,10 +384,14 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
         whole = [_build_card_section(card, f"text{n}", piece) for n, piece in pieces]
         if card.rows:
             whole.append(row_blocks.build_rows_block(card, len(card.rows), None, tables=tables))
-        fits = blocks_size([*whole, *under]) <= room
-        return [*whole, *under] if fits else card_blocks(without_approval(card), room, tables)
+        whole = [state, *whole, *buttons]
+        return (
+            whole
+            if blocks_size(whole) <= room
+            else card_blocks(without_approval(card), room, tables)
+        )
     room = min(room, _ROOM)  # a complete card needs no more
-    free_bytes = room - blocks_size([*under, _build_card_section(card, "text", "")])
+    free_bytes = room - blocks_size([state, *buttons, _build_card_section(card, "text", "")])
     # The rows get what the text leaves, and at least half. The first row is always shown, if
     # necessary with shorter values and fewer fields.
     room_for_rows = max(_FEW, free_bytes // 2, free_bytes - len(words.encode()))
@@ -405,7 +406,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
     if count < len(card.rows):
         words += f"\n… +{len(card.rows) - count}"
     text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - row_bytes)))
-    return [_build_card_section(card, "text", text), *rows, *under]
+    return [state, _build_card_section(card, "text", text), *rows, *buttons]
 
 
 def cards_blocks(

@@ -38,7 +38,7 @@ from core.base.markdown import (
 )
 from core.base.text import clean_text, to_one_line
 from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
-from core.chat.approval_notices import CARD_STATES, list_typed
+from core.chat.approval_notices import describe_state, list_typed
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED, localize_command
 
 if TYPE_CHECKING:
@@ -282,9 +282,7 @@ class Screen:
     def _card(self, card: Mapping[str, Any]) -> None:
         """Write a card: its title, text and changes, when it expires, and the commands to type."""
         rows = read_rows(card["rows"])
-        self._card_line(
-            2, f"# {card['title']} · {say(CARD_STATES.get(card['state'], card['state']))}"
-        )
+        self._card_line(2, f"# {card['title']} · {describe_state(card['state'])}")
         if card["text"]:
             self._card_line(4, card["text"])
         if (table := tabulate(rows)) is None:

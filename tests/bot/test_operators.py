@@ -219,7 +219,7 @@ def test_cards_are_printed_once_and_answers_without_markdown(
         fake_holder.results[f"changes {words[0]}"] = {**body, "cards": [CARD]}
         assert ponte("changes", *words).out.splitlines() == [
             "Approved by ana_b. Done. 3 < 4 (abcde2)",
-            "  # Change a row · done",
+            "  # Change a row · ✓ done",
             "    Approved.",
             "    (abcde2)",
             "    Type: ponte changes undo abcde2",

@@ -69,7 +69,7 @@ async def test_a_question_and_a_change_from_a_shell(tmp_path: Path, commands: st
         assert out.startswith(to_plain_text(LEADS_FOUND))
         code, out, err = await shell(team, commands, locale, "ask", PAID)
         assert (code, "ponte changes" in out) == (0, False)
-        assert "· aguardando aprovação" in err
+        assert "· ● aguardando aprovação" in err
         match = re.search(r"ponte changes approve (\w{6}) · .+ · ponte changes deny \1\n", err)
         assert match is not None, err
         code, out, _ = await shell(team, commands, locale, "changes", "pending")

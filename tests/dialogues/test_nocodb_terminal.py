@@ -41,7 +41,7 @@ async def test_questions_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         orders, customers = team.rows("Orders"), team.rows("Customers")
         view, id = await proposes(office.PAID)
-        assert "  # Change a row in Orders · waiting for approval\n" in view
+        assert "  # Change a row in Orders · ● waiting for approval\n" in view
         assert "    Order 12: Paid: No → Yes\n" in view
         assert orders[12]["Paid"] is False
         first, second = await types(f"approve {id}"), await types(f"approve {id}")
@@ -54,7 +54,7 @@ async def test_questions_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert orders[12]["Paid"] is False
 
         view, id = await proposes(office.DUPLICATES)
-        assert "  # Delete 2 rows in Customers · waiting for approval\n" in view
+        assert "  # Delete 2 rows in Customers · ● waiting for approval\n" in view
         assert "I've prepared this change for approval.\n" in view
         deletions = [line.strip() for line in view.splitlines() if "  Customer 28" in line]
         names = [line.split(": ")[0] for line in deletions]

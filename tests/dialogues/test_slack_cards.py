@@ -121,7 +121,11 @@ async def test_a_message_with_cards_that_slack_refuses_keeps_text_and_cards(
         w.slack.api.faults.add("chat.postMessage", "invalid_blocks", 1)
         await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(ASKED)
         post = w.posts()[-1]
-        assert [block["type"] for block in post.blocks][:2] == ["section", "section"]
+        assert [block["type"] for block in post.blocks][:3] == [
+            "section",
+            "context",
+            "section",
+        ]
         assert "Shall I?" in post.visible_text
         assert "paid: no → <\u2060@U1>`yes`" in post.visible_text
         assert list(post.buttons) == ["Approve", "Deny"]

@@ -175,7 +175,7 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         output = io.StringIO()
         await chat(tmp_path / "s", Keyboard(text), output)
         assert "explain: a bridge\n" in output.getvalue()
-        assert "# Run Translate everything · waiting for approval" in output.getvalue()
+        assert "# Run Translate everything · ● waiting for approval" in output.getvalue()
         (card,) = await engine.changes.views.find_latest("")
         await chat(tmp_path / "s", Keyboard(f"approve {card.id}\n"), output)
         assert "Done.\n\ntranslate-all: it\n" in output.getvalue()

@@ -131,7 +131,10 @@ async def test_a_card_shows_what_would_change(live: DiscordPonte, ana: DiscordPe
     assert "\\*" in embed["description"], "a value is no markup"
     assert f"**whole**: {'v' * 200}\n" in embed["description"]
     assert f"**cut**: {'v' * 199}…\n" in embed["description"]
-    assert embed["footer"]["text"] == "● waiting for approval · abcde2"
+    assert (embed["author"]["name"], embed["footer"]["text"]) == (
+        "● waiting for approval",
+        "abcde2",
+    )
     assert labels(message) == [["Approve", "Deny"]]
 
 
@@ -284,7 +287,7 @@ async def test_a_card_that_changes_after_the_answer_to_its_click_is_redrawn(
     assert labels(message) == [["Undo"]]
     undone = replace(DONE, state="undone", actions=(), decided_at=1_800_000_000.5)
     await reply.refresh(Answer("", parts=("",), cards=(undone,)))
-    assert message["embeds"][0]["footer"]["text"] == "↶ undone · abcde2"
+    assert message["embeds"][0]["author"]["name"] == "↶ undone"
     assert "-# <t:1800000000:f>" in message["embeds"][0]["description"]
     assert labels(message) == []
 

@@ -53,11 +53,18 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
     return text
 
 
+def of_bot(embeds: Iterable[Json]) -> Json:
+    """A message of Ponte with these embeds, at the studio's moment."""
+    at = f"{MOMENT.astimezone(ZONE):%H:%M}"
+    return {"who": "Ponte", "at": at, "app": True, "embeds": [_embed(each) for each in embeds]}
+
+
 def _embed(embed: Json) -> Json:
     return {
         "title": embed.get("title", ""),
         "description": replace_moments(embed.get("description", "")),
         "colour": f"#{embed.get('color', 0):06x}",
+        "author": embed.get("author", {}).get("name", ""),
         "footer": embed.get("footer", {}).get("text", ""),
     }
 
@@ -131,6 +138,7 @@ def _message_html(message: Json, drawing: Json, images: Mapping[str, str]) -> st
 def _card(embed: Json) -> str:
     return (
         f'<div class="embed" style="border-color:{embed["colour"]}">'
+        f'<p class="author">{html.escape(embed["author"])}</p>'
         f"<b>{html.escape(embed['title'])}</b>"
         f'<div class="markdown">{prose(embed["description"])}</div>'
         f'<p class="footer">{html.escape(embed["footer"])}</p></div>'

@@ -19,8 +19,12 @@ from typing import Any, Literal
 import httpx
 from playwright.async_api import FilePayload, Page, expect
 
+from adapters.discord.render import build_embeds
+from adapters.slack.render import card_blocks
 from bot.config.ponte_toml import TableConfig
+from core.domain.messages import Card, ChangeAction
 from tests.fakes import forker
+from tests.fakes.card_rows import card_row
 from tests.fakes.discord.people import fields
 from tests.fakes.discord.world import Payload
 from tests.fakes.hook_senders import encode_body, from_nocodb
@@ -165,6 +169,39 @@ async def progress_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]
     await studio.slack.wait_for_answer(message)
     yield on_slack(studio, "slack-notes", message, "dark")
     workspace.agent = True
+
+
+async def ended_cards(_: Studio, __: Camera) -> AsyncIterator[Picture]:
+    """Cards of changes that were not made, or were undone."""
+    before = {"Invoice": "INV-2003", "Status": "Overdue", "Paid on": None}
+    row = card_row(before, before | {"Status": "Paid", "Paid on": "2026-11-18"})
+    ends: tuple[tuple[str, str, tuple[ChangeAction, ...]], ...] = (
+        ("denied", "Requested by Ana Sousa. Denied by Rui Prado.", ("reason",)),
+        ("failed", "Approved by Rui Prado. The database did not respond.", ()),
+        ("expired", "Requested by Ana Sousa.", ("again",)),
+        ("undone", "Approved by Rui Prado. Undone by Ana Sousa.", ()),
+    )
+    cards = [
+        Card(
+            f"abc23{number}",
+            "proposal",
+            "Change a row in Invoices",
+            words,
+            state=state,
+            actions=actions,
+            rows=(row,),
+            decided_at=MOMENT.timestamp(),
+        )
+        for number, (state, words, actions) in enumerate(ends, 2)
+    ]
+    drawing: Json = {"kind": "slack thread", "theme": "light", "width": 750, "place": "invoices"}
+    blocks = [block for card in cards for block in card_blocks(card)]
+    drawing |= {"status": "", "earlier": 0, "posts": [slack.of_bot(blocks)]}
+    yield Picture("slack-ended", drawing)
+    drawing = {"kind": "discord talk", "theme": "dark", "width": 620, "place": "sales"}
+    embeds = [dict(embed.to_dict()) for embed in build_embeds(cards)]
+    drawing |= {"command": "", "messages": [discord.of_bot(embeds)]}
+    yield Picture("discord-ended", drawing)
 
 
 async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
@@ -434,6 +471,7 @@ SCENES: tuple[Scene, ...] = (
     schedule_on_discord,
     doctor_at_a_terminal,
     usage_on_the_page,
+    ended_cards,
 )
 
 

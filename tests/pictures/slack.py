@@ -47,6 +47,12 @@ def moment(seconds: float, locale: str) -> str:
     return f"{_DAYS[locale[:2]][(at.date() - MOMENT.date()).days]} {at:%H:%M}"
 
 
+def of_bot(blocks: Sequence[Json], locale: str = "en") -> Json:
+    """A post of Ponte with these blocks, at the studio's moment."""
+    shown = [_replace_dates(block, locale) for block in blocks]
+    return {"who": "Ponte", "at": f"{MOMENT.astimezone(ZONE):%H:%M}", "app": True, "blocks": shown}
+
+
 def _post(slack: FakeSlack, post: Post, locale: str) -> Json:
     text: Json = {
         "who": slack.workspace.people[post.user].name,

@@ -86,18 +86,18 @@ def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
     row = card_row(before, before | {"Status": "Paid", "Paid on": "2026-11-18"})
     for count in (1, 2):
         blocks = cards_blocks([replace(CARD, rows=(row,) * count)])
-        assert blocks[1]["type"] == "rich_text"
-        lines = block_text(blocks[1]).split("\n")
+        assert blocks[2]["type"] == "rich_text"
+        lines = block_text(blocks[2]).split("\n")
         assert lines == ["1", "Status: Overdue → Paid · Paid on: – → Nov 18, 2026"] * count
     blocks = cards_blocks([replace(CARD, rows=(row,) * 10)])
-    assert blocks[1]["type"] == "table"
-    assert block_text(blocks[1]).split("\n") == [
+    assert blocks[2]["type"] == "table"
+    assert block_text(blocks[2]).split("\n") == [
         "Id | Status | Paid on",
         *["1 | Overdue → Paid | – → Nov 18, 2026"] * 10,
     ]
     long = dict.fromkeys("abcdef", "漢" * 80)
     blocks = cards_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
-    assert "… +" in str(blocks[0])
+    assert "… +" in str(blocks[1])
 
 
 def test_a_decided_card_takes_the_place_of_the_open_one() -> None:
@@ -251,17 +251,17 @@ def test_a_value_is_struck_only_where_it_goes_away() -> None:
         assert ("Lisbon", None) in elements
         assert ("Porto", {"bold": True} if is_marked else None) in elements, state
         assert ("1", {"strike": True} if is_marked else None) in elements, state
-        assert blocks[-1]["elements"][0]["text"].startswith(f"{words} · ")
+        assert blocks[0]["elements"][0]["text"].startswith(f"{words} · ")
         embed = build_embed(card)
         assert ("~~1~~" in (embed.description or "")) == is_marked, state
-        assert embed.footer.text == f"{words} · abc234"
+        assert (embed.author.name, embed.footer.text) == (words, "abc234")
 
 
 def test_a_new_row_has_a_line_for_each_field() -> None:
     """Line breaks stay, and no line of a value looks like a field."""
     row = card_row(None, {"Name": "Ann", "Note": "first\n\nStatus: Paid", "Status": "Open"})
     blocks = card_blocks(replace(CARD, rows=(row,)))
-    elements = blocks[1]["elements"][0]["elements"]
+    elements = blocks[2]["elements"][0]["elements"]
     expected = "Ann\nNote: first\n\u2003Status: Paid\nStatus: Open"
     assert "".join(each["text"] for each in elements) == expected
     bold = [each["text"] for each in elements if each.get("style")]

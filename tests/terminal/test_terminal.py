@@ -249,7 +249,7 @@ async def test_cards_say_what_to_type(
     _, out = await run_piped(ponte, "rename\n")
     assert out.splitlines() == [
         "Shall I?",
-        "  # Update 1 row · waiting for approval",
+        "  # Update 1 row · ● waiting for approval",
         "    In Customers",
         "    of Sales",
         "    Ann: Age: 3 → 4",

@@ -71,7 +71,7 @@ def test_only_the_answer_is_on_stdout(ask: Any, fake_holder: FakeHolder) -> None
     code, out, err = ask("do it")
     assert (code, out) == (0, "Shall I?\n")
     assert err.splitlines() == [
-        "  # Update 1 row · waiting for approval",
+        "  # Update 1 row · ● waiting for approval",
         "    (abc234)",
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
     ]
