@@ -57,6 +57,7 @@ from core.people.policy import DailyCaps, PlatformPeople, Policy
 from core.people.rules import OIDC_PLATFORM
 from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
+from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 
@@ -191,6 +192,7 @@ async def compose(
         )
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
         toolbox.add(PlacePostSource(engine.platforms.messengers))
+        toolbox.add(PlaceReadingSource(engine.platforms.messengers))
         facts.departures[WEB.name] = accounts.has_left
         facts.add(OIDC_PLATFORM, accounts.find_groups, None, accounts.has_left)
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]

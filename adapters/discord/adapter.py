@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import discord
@@ -24,12 +25,13 @@ from adapters.discord.client import (
     Interaction,
     RefusedForNow,
     attempt,
+    history,
     own_id,
     snowflake,
 )
 from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sdk_addresses
 from adapters.discord.context import DiscordContext
-from adapters.discord.events import Locations, mentions_us
+from adapters.discord.events import SPEECH, Locations, is_withheld, mentions_us, quote_of
 from adapters.discord.intake import CatchUp, DiscordIntake, DiscordThreads
 from adapters.discord.interactions import DiscordHandlers
 from adapters.discord.people import Roles
@@ -46,7 +48,7 @@ from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.ports import ChatPlatform, PostJournal, Reply, StatusBoard, Surface
-from core.domain.records import Health
+from core.domain.records import Health, PlaceMessage
 from core.journal.jobs import Peers
 
 log = structlog.get_logger("discord")
@@ -232,6 +234,27 @@ class DiscordAdapter(ChatPlatform):
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and roles by their names (`discord:ID`)."""
         return await discord_people.find_labels(await self.connection.client(), names)
+
+    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
+        """Return the newest messages of a channel or thread. Raise as `attempt` does, and
+        Undeliverable if the bot may not read its history."""
+        client = await self.connection.client()
+        if not discord_people.may_read_history(client, to.address):
+            raise Undeliverable(reason="no permission Read Message History")
+        me, where = own_id(client), to.address
+        # A message that begins a thread stands in the channel, and the thread has its id.
+        place = where.thread if where.thread not in ("", to.source) else where.channel
+        newest = await history(
+            client.get_partial_messageable(int(place)),
+            after=datetime.fromtimestamp(since, UTC),
+            limit=most,
+            oldest_first=False,
+        )
+        others = [m for m in reversed(newest) if m.type in SPEECH and str(m.id) != to.source]
+        if any(map(is_withheld, others)):
+            raise Undeliverable(reason="the intent Message Content is off")
+        quotes = [(m.created_at.timestamp(), quote_of(m, me)) for m in others]
+        return [PlaceMessage(at, one.name, one.text) for at, one in quotes]
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can read the channel of `address`."""

@@ -47,7 +47,7 @@ from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.ports import ChatPlatform, PostJournal, StatusBoard
-from core.domain.records import Health
+from core.domain.records import Health, PlaceMessage
 from core.journal.jobs import Peers
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 
@@ -279,6 +279,10 @@ class SlackAdapter(ChatPlatform):
         Slack does not tell."""
         await self.workspace.identify()
         return await self.workspace.directory.people(names)
+
+    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
+        """Return the newest messages of a thread or channel."""
+        return await self._context_of.read_messages(to, since, most)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and user groups, as far as Slack returns them soon."""

@@ -727,16 +727,17 @@ async def history(
     since: str,
     patience: float = SLACK_PLACE_SECONDS,
     until: str = "",
+    pages: int = _PAGES,
 ) -> Sequence[Json]:
     """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
     channel's top level. `until` is the time stamp of the last one, "" for no end.
 
-    It reads at most 5 pages of 200 messages. Raises the errors of `SlackApi.call`.
+    It reads at most that many pages of 200 messages. Raises the errors of `SlackApi.call`.
     """
     method = "conversations.replies" if thread else "conversations.history"
     messages: list[Json] = []
     cursor = None
-    for _ in range(_PAGES):
+    for _ in range(pages):
         response = await api.call(
             method,
             channel=channel,

@@ -9,17 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from adapters.slack.client import InDoubt, SlackRefused, history
-from adapters.slack.events import Source, event_key, files_of, forwarded_messages, text_of
+from adapters.slack.events import SPOKEN, Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import ThreadParticipants
 from adapters.slack.presence import Workspace
 from adapters.slack.render import Json, mentioned_ids, to_readable
-from core.base.errors import NotFound, PlatformBusy, SettingsError
+from core.base.errors import NotFound, PlatformBusy, SettingsError, Undeliverable
 from core.base.i18n import say
 from core.base.tasks import run_together
 from core.chat import incoming
 from core.chat.incoming import ConfiguredPlaces
-from core.domain.messages import Attachment, Message, Quote, turn_id
-from core.domain.records import PlatformMember
+from core.domain.messages import Attachment, Message, Quote, ReplyTo, turn_id
+from core.domain.records import PlaceMessage, PlatformMember
 from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000
@@ -125,6 +125,37 @@ class SlackContext:
             attachments=(*message.attachments, *more),
         )
         return complete, notes
+
+    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
+        """Return the newest messages of a place (the port `Messenger`)."""
+        source, channel = Source.read(to.source), to.address.channel
+        thread = source.thread if source.thread != source.ts else ""
+        try:
+            posts = await history(
+                self.workspace.api, channel, thread, f"{since:.6f}", until=source.ts, pages=2
+            )
+        except (SlackRefused, InDoubt) as error:
+            raise Undeliverable(reason=str(error)) from error
+        spoken = [
+            post
+            for post in posts
+            if f"{since:.6f}" <= str(post["ts"]) < source.ts
+            and post.get("subtype", "") in SPOKEN
+            and text_of(post)
+        ][-most:]
+        ids = {str(post.get("user") or "") for post in spoken}
+        ids |= {id for post in spoken for id in mentioned_ids(text_of(post))}
+        people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
+        names = {id: profile.name for id, profile in people.items() if profile.name}
+        names[self.workspace.user] = "Ponte"
+        return [
+            PlaceMessage(
+                float(post["ts"]),
+                names.get(user := str(post.get("user") or "")) or str(post.get("username") or user),
+                to_readable(text_of(post), names, self.workspace.user),
+            )
+            for post in spoken
+        ]
 
     def _people(self, message: Message) -> set[str]:
         """Return the ids of the author, of people mentioned by id, and of quoted authors."""

@@ -18,7 +18,7 @@ NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 """The `mode` of a file that is deleted, or older than a free workspace shows."""
 SLACKBOT = "USLACKBOT"
 """The user id of Slackbot."""
-_SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
+SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
 """Subtypes of messages with content from a person or a bot (reference/events/message). Other
 subtypes report joins, topics and the like."""
 _LONGEST, _DEEPEST = 20_000, 8
@@ -214,7 +214,7 @@ def parse_message(
     """Return the message of an event. Return None for joins, topics and Slackbot, and for bots that
     `bots` does not list."""
     user = str(event.get("user") or "")
-    if event.get("subtype", "") not in _SPOKEN or not user or user == SLACKBOT:
+    if event.get("subtype", "") not in SPOKEN or not user or user == SLACKBOT:
         return None
     if event.get("bot_id") and event["bot_id"] not in bots:
         return None

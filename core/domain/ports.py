@@ -46,6 +46,7 @@ from core.domain.records import (
     ModelEvent,
     Outcome,
     Overview,
+    PlaceMessage,
     QuickCommand,
     Receipt,
     Remote,
@@ -486,6 +487,11 @@ class Messenger(Protocol):
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the person can write to the other one, as a member of the workspace of
         `address`; None and PlatformBusy as in `can_read`."""
+
+    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
+        """Return the newest messages, at most `most` and oldest first, that stand in the thread or
+        channel of the message that `to` answers, from `since` (Unix seconds) until it. Raise
+        PonteError if they cannot be read."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of these people, groups and roles (`platform:ID`). Names that

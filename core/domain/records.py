@@ -62,6 +62,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceMessage:
+    """A message as a chat platform returns it, by its author's display name."""
+
+    sent_at: float
+    author: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleLine:
     """A schedule as one line of Markdown."""
 

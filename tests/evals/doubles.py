@@ -23,7 +23,7 @@ from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, ReplyTo
 from core.domain.ports import AnswerPart, PostJournal, QuickCommands, Reply, StatusBoard
-from core.domain.records import Health, ToolContext
+from core.domain.records import Health, PlaceMessage, ToolContext
 from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,
@@ -209,6 +209,9 @@ class CasePlatform:
 
     async def can_write_to(self, person: Person, other: Person, address: object) -> bool:
         return True
+
+    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
+        return ()
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         values = {

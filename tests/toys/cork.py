@@ -15,7 +15,7 @@ from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.ports import PostJournal, Reply, StatusBoard
-from core.domain.records import Health
+from core.domain.records import Health, PlaceMessage
 from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,
@@ -155,6 +155,9 @@ class CorkAdapter:
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool:
         return True
+
+    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
+        return ()
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         return {name: DisplayName(name.partition(":")[2].title()) for name in names}
