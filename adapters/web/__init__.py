@@ -249,8 +249,13 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         if own.ponte_sign_in_slack_secret and not own.has_slack_sign_in:
             words = "sign-in with Slack needs an https address. Set PONTE_WEB_URL=https://…"
             results.append(Health("sign-in slack", "failing", say(words)))
+        elif own.ponte_sign_in_slack_secret and deps.shared.slack == "off":
+            words = "sign-in with Slack needs Slack itself: set SLACK_BOT_TOKEN and SLACK_APP_TOKEN"
+            results.append(Health("sign-in slack", "failing", say(words)))
         client = ProviderClient(deps.http)
-        for name, provider in list_providers(own, deps.shared, deps.config).items():
+        has_slack = deps.shared.slack != "off"
+        current = list_providers(own, deps.shared, deps.config, has_slack=has_slack)
+        for name, provider in current.items():
             part = f"sign-in {name}"
             try:
                 await client.discover(provider)

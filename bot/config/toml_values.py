@@ -16,11 +16,10 @@ from pydantic_core.core_schema import ValidationInfo
 
 from bot.integrations import FACES, list_person_forms
 from core.base.errors import BadInput
-from core.base.http import is_loopback
 from core.base.i18n import LOCALES
 from core.changes.approval import ASKER
 from core.commands.grammar import SLUG_PATTERN
-from core.integrations import must_match, parse_url
+from core.integrations import must_match
 from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000
@@ -154,12 +153,11 @@ def _check_provider_name(value: str) -> str:
 
 
 def _check_issuer(value: str) -> str:
-    parts = parse_url(value, "https", "http")
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ValueError("write an address that starts with https://")
-    if parts.query or parts.fragment or parts.username:
-        raise ValueError("write the address without a name, query or fragment")
-    tenants = {*parts.path.lower().split("/")} & ENTRA_SHARED_TENANTS
+    from adapters.web.oidc.provider import is_allowed_url
+
+    if not is_allowed_url(value, value) or "?" in value:
+        raise ValueError("write an address that starts with https://, without a name or query")
+    tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
     if is_entra_issuer(value) and tenants:
         raise ValueError(
             f"{min(tenants)!r} stands for the accounts of all organizations; write your tenant's "

@@ -124,6 +124,7 @@ class SetupService:
             "cards": cards,
             "trial": {"state": trial.state, "words": _describe_trial(trial)} if trial else None,
             "since": since.timestamp() if since else None,
+            "page_url": self._settings.ponte_web_url or "",
             "can_apply": self._restart is not None,
             "people": await self._show_people(stored),
         }

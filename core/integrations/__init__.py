@@ -273,6 +273,10 @@ class SharedSettings(Protocol):
     """The Postgres database. None means the SQLite file of the data folder."""
 
     @property
+    def slack(self) -> str:
+        """Return how Slack delivers events, or "off"."""
+
+    @property
     def ponte_model_api(self) -> str:
         """Return the configured level of the model's API."""
 

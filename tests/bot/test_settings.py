@@ -26,6 +26,14 @@ def refusal() -> str:
     return str(error.value)
 
 
+def test_sign_in_with_slack_needs_both_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "PONTE_SIGN_IN_SLACK_SECRET: set it together with PONTE_SIGN_IN_SLACK_ID, or neither"
+    for name in ("PONTE_SIGN_IN_SLACK_ID", "PONTE_SIGN_IN_SLACK_SECRET"):
+        with monkeypatch.context() as environment:
+            environment.setenv(name, "1234567890.1234567890")
+            assert words in refusal()
+
+
 PUT_RIGHT = [
     ("OPENAI_BASE_URL", "localhost:11434", "http://localhost:11434/v1"),
     ("OPENAI_BASE_URL", "https://models.example.com/", "https://models.example.com/v1"),

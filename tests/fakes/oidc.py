@@ -6,6 +6,7 @@ import asyncio
 import base64
 import functools
 import hashlib
+import html
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class FakeProvider:
         self.requests: list[str] = []
         self.refusals: list[str] = []
         self._runner: web.AppRunner | None = None
-        self._released = asyncio.Event()
+        self._released, self._has_request = asyncio.Event(), asyncio.Event()
         self.origin = ""
 
     @property
@@ -106,6 +107,7 @@ class FakeProvider:
         app.router.add_get("/authorize", self._authorize)
         app.router.add_post("/token", self._token)
         app.router.add_get("/keys", self._keys)
+        app.router.add_get("/link", self._show_link)
         self._runner, self.origin = await serve_on_loopback(app)
         return self
 
@@ -114,10 +116,17 @@ class FakeProvider:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def wait_for(self, path: str) -> None:
+        """Wait until a request for this path has arrived."""
+        while path not in self.requests:
+            self._has_request.clear()
+            await self._has_request.wait()
+
     @web.middleware
     async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
         path = request.path.removeprefix(self.path)
         self.requests.append(path)
+        self._has_request.set()
         if path == self.hold:
             await self._released.wait()
         if path in self.answers:
@@ -201,6 +210,11 @@ class FakeProvider:
 
     async def _keys(self, _: web.Request) -> web.Response:
         return web.json_response(public_keys(*self.published))
+
+    async def _show_link(self, request: web.Request) -> web.Response:
+        """A page of this site that links to another."""
+        link = f'<a href="{html.escape(request.query["to"])}">there</a>'
+        return web.Response(text=link, content_type="text/html")
 
     def _make_token(self, claims: Json) -> str:
         return sign_token(self.key, claims, **self.header)

@@ -6,9 +6,11 @@ import ast
 import json
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from adapters.slack import client
+from adapters.slack import SLACK, client
 from adapters.slack.forms import ASK_FORM, QUICK_COMMAND_FORM
 from adapters.slack.interactions import QUICK_COMMAND
 from adapters.slack.setup import EVENTS, SCOPE_PURPOSES, link, manifest
@@ -93,3 +95,13 @@ def test_the_document_tells_an_admin_what_the_manifest_asks_for() -> None:
     counts = f"{len(SCOPE_PURPOSES)} bot scopes, {len(EVENTS)} events"
     summary = f"({counts}, one slash command, two shortcuts)"
     assert summary in " ".join(text.split())
+
+
+def test_people_sign_in_where_the_page_has_a_public_address() -> None:
+    oauth = manifest(page_url="https://ponte.example")["oauth_config"]
+    assert oauth["redirect_urls"] == ["https://ponte.example/sign-in/slack/done"]
+    assert list(oauth["scopes"]["user"]) == ["openid", "profile", "email"]
+    for url in ("", "http://ponte.example"):
+        assert "redirect_urls" not in manifest(page_url=url)["oauth_config"]
+    settings: Any = SimpleNamespace(ponte_web_url="https://ponte.example")
+    assert "redirect_urls" in unquote(SLACK.creation_link(settings))

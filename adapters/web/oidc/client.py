@@ -6,7 +6,7 @@ import asyncio
 import base64
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -19,8 +19,16 @@ from adapters.web.oidc.provider import (
     refusal,
 )
 from adapters.web.oidc.tokens import UNKNOWN_KEY, read_claims
-from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
+from core.base.http import (
+    HttpAnswer,
+    HttpClient,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    withhold_secrets,
+)
 from core.base.tasks import BoundedDict
+from core.base.text import to_one_line
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 MAX_PROVIDER_ANSWER_BYTES = 512 * 1024
@@ -67,23 +75,21 @@ class ProviderClient:
         answer = await self._request("POST", found.token, form=form, headers=headers)
         token = answer.get("id_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
-            error = str(answer.get("error", "")) if isinstance(answer, dict) else ""
-            raise _refused_exchange(error)
-        keys = await self._read_keys(found)
+            raise _explain_error(answer)
         try:
-            return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
+            return await self._read_claims(token, found)
         except SignInRefused as refused:
             if refused.detail != UNKNOWN_KEY:
                 raise
-            keys = await self._read_keys(found, is_new=True)
-            return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
+            return await self._read_claims(token, found, is_new=True)
 
-    async def _read_keys(
-        self, found: Discovery, *, is_new: bool = False
-    ) -> Sequence[Mapping[str, Any]]:
+    async def _read_claims(
+        self, token: str, found: Discovery, *, is_new: bool = False
+    ) -> Mapping[str, Any]:
         answer = await self._read(found.keys, is_new=is_new)
         keys = answer.get("keys") if isinstance(answer, dict) else None
-        return [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []
+        keys = [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []
+        return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
 
     async def _read(self, url: str, *, is_new: bool = False) -> Any:
         """Return the JSON at an address, from the cache unless it `is_new`. Visitors who come
@@ -103,26 +109,21 @@ class ProviderClient:
         return answer
 
     async def _request(self, method: str, url: str, **options: Any) -> Any:
-        request: Callable[..., Awaitable[Any]] = self.http.request_json
-        limits = {"timeout": ANSWER_TIMEOUT_SECONDS, "cap": MAX_PROVIDER_ANSWER_BYTES}
+        options |= {"timeout": ANSWER_TIMEOUT_SECONDS, "cap": MAX_PROVIDER_ANSWER_BYTES}
         try:
-            return await request(method, url, **limits, **options)
+            return await self.http.request_json(method, url, **options)
         except HttpAnswer as answer:
-            if answer.status >= 500 or answer.status == 429:
-                raise refusal("away", f"HTTP {answer.status}") from None
-            body = answer.json
-            raise _refused_exchange(
-                str(body.get("error", "")) if isinstance(body, dict) else "", answer.status
-            ) from None
-        except (HttpDown, HttpTimeout) as error:
-            raise refusal("away", error.reason) from None
+            is_away = answer.status >= 500 or answer.status == 429
+            away = refusal("away", answer.reason)
+            raise away if is_away else _explain_error(answer.json, answer.reason) from None
         except HttpError as error:
-            raise refusal("provider", error.reason) from None
+            is_away = isinstance(error, HttpDown | HttpTimeout)
+            raise refusal("away" if is_away else "provider", error.reason) from None
 
 
-def _refused_exchange(error: str, status: int = 200) -> SignInRefused:
-    """Return the refusal for an error code of a provider's token answer."""
-    if error in ("invalid_grant", "invalid_code", "code_expired", "code_already_used"):
+def _explain_error(answer: Any, status: str = "HTTP 200") -> SignInRefused:
+    """Return the refusal for an answer of a provider with an error."""
+    error = str(answer.get("error", "")) if isinstance(answer, dict) else ""
+    if error in ("invalid_grant", "invalid_code"):  # the latter is Slack's
         return refusal("expired", error)
-    kept = error if error.isascii() and error.replace("_", "").isalpha() else ""
-    return refusal("set-up", f"HTTP {status} {kept[:60]}".strip())
+    return refusal("set-up", f"{status} {to_one_line(withhold_secrets(error), 60)}".strip())

@@ -6,7 +6,6 @@ PKCE verifier are derived.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -29,20 +28,10 @@ from core.people.sign_ins import Identity
 
 SIGN_IN_SECONDS = 600
 """How long a person may take at the provider."""
-MAX_EXCHANGES = 8
-"""Codes that are exchanged at once. Anybody can send false ones."""
 _CLAIM = re.compile(r"([0-9a-f]{1,12})-[\w-]{43}")
 """The sealed part of the cookie: when it expires, and a random value."""
 FindWorkspace = Callable[[], Awaitable[str]]
 """Return the id of the Slack workspace that Ponte is connected to, "" for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartedSignIn:
-    """The provider's address for the browser, and the value of its cookie."""
-
-    url: str
-    cookie: str
 
 
 @dataclass(slots=True)
@@ -54,15 +43,11 @@ class SignIn:
     key: bytes
     find_workspace: FindWorkspace | None = None
     now: Callable[[], float] = time.time
-    _used: dict[str, bool] = field(init=False)
-    _exchanges: asyncio.Semaphore = field(init=False)
+    _used: dict[str, bool] = field(default_factory=BoundedDict)
 
-    def __post_init__(self) -> None:
-        self._used = BoundedDict(10_000)
-        self._exchanges = asyncio.Semaphore(MAX_EXCHANGES)
-
-    async def start(self, provider: Provider, redirect: str, *, silent: bool) -> StartedSignIn:
-        """Begin a sign-in that comes back to the address `redirect`. Raise SignInRefused.
+    async def start(self, provider: Provider, redirect: str, *, silent: bool) -> tuple[str, str]:
+        """Begin a sign-in that comes back to the address `redirect`. Return the provider's address
+        for the browser, and the value of its cookie. Raise SignInRefused.
 
         `silent`: the provider must not show anything (`prompt=none`)."""
         found = await self.client.discover(provider)
@@ -82,7 +67,7 @@ class SignIn:
         if silent:
             parameters["prompt"] = "none"
         url = authorization_url(provider, found, parameters, team)
-        return StartedSignIn(url, f"{claim}.{self._derive('seal', provider, claim)}")
+        return url, f"{claim}.{self._derive('seal', provider, claim)}"
 
     async def finish(
         self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str
@@ -96,12 +81,11 @@ class SignIn:
         if not _is_equal(query.get("state", ""), self._derive("state", provider, claim)):
             raise refusal("expired")
         self._used[claim] = True
-        async with self._exchanges:
-            found = await self.client.discover(provider)
-            code = check_redirect(provider, found, query)
-            team = await self._find_team(provider)
-            verifier = self._derive("verifier", provider, claim)
-            claims = await self.client.redeem(provider, found, code, verifier, redirect)
+        found = await self.client.discover(provider)
+        code = check_redirect(provider, found, query)
+        team = await self._find_team(provider)
+        verifier = self._derive("verifier", provider, claim)
+        claims = await self.client.redeem(provider, found, code, verifier, redirect)
         nonce = self._derive("nonce", provider, claim)
         return identify(claims, provider, nonce, self.now(), team)
 

@@ -14,7 +14,7 @@ from core.base.errors import Refusal
 from core.base.http import is_loopback
 from core.base.text import to_one_line
 from core.domain.messages import Person
-from core.integrations import plain_value
+from core.integrations import parse_url, plain_value
 from core.people.rules import OIDC_PLATFORM
 from core.people.sign_ins import Identity, escape_subject
 
@@ -29,7 +29,8 @@ CLOCK_TOLERANCE_SECONDS = 60
 MAX_SUBJECT_CHARACTERS = 255
 """The limit of OpenID Connect Core 1.0, section 2."""
 MAX_ACCOUNT_NAME_CHARACTERS = 80
-MAX_GROUPS, MAX_GROUP_CHARACTERS = 1000, 256
+MAX_GROUPS_CHARACTERS = 100_000
+"""Characters of the names of all groups of one account."""
 SIGNING_ALGORITHMS = frozenset({
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
 })  # fmt: skip
@@ -107,7 +108,7 @@ class Discovery:
     has_pkce: bool
     posts_secret: bool
     names_issuer: bool
-    scopes: frozenset[str]
+    has_groups: bool
 
 
 def list_providers(
@@ -128,14 +129,11 @@ def is_allowed_url(url: object, issuer: str) -> bool:
     """Return whether Ponte sends secrets to this address: https, or http on this machine if the
     issuer is there too."""
     try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        host, has_port = parts.hostname or "", parts.port != 0
+        parts = parse_url(url if isinstance(url, str) else "", "https", "http")
     except ValueError:
         return False
-    is_here = is_loopback(host) and is_loopback(urlsplit(issuer).hostname or "")
-    is_plain = not (parts.username or parts.password or parts.fragment)
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_here)
-    return bool(host) and has_port and is_plain and is_safe
+    is_here = all(is_loopback(urlsplit(each).hostname or "") for each in (parts.geturl(), issuer))
+    return (parts.scheme == "https" or is_here) and "@" not in parts.netloc and not parts.fragment
 
 
 def read_discovery(document: object, issuer: str) -> Discovery:
@@ -148,20 +146,20 @@ def read_discovery(document: object, issuer: str) -> Discovery:
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
         if not is_allowed_url(document.get(name), issuer):
             raise refusal("set-up", f"{name} is not an https address")
-    offered = _texts(document.get("id_token_signing_alg_values_supported", ["RS256"]))
-    algorithms = SIGNING_ALGORITHMS.intersection(offered)
-    if not algorithms:
+    algorithms = document.get("id_token_signing_alg_values_supported", ["RS256"])
+    allowed = SIGNING_ALGORITHMS.intersection(_texts(algorithms))
+    if not allowed:
         raise refusal("set-up", "ID tokens are not signed with a public key")
-    methods = _texts(document.get("token_endpoint_auth_methods_supported", []))
+    methods = document.get("token_endpoint_auth_methods_supported")
     return Discovery(
         document["authorization_endpoint"],
         document["token_endpoint"],
         document["jwks_uri"],
-        algorithms,
+        allowed,
         has_pkce="S256" in _texts(document.get("code_challenge_methods_supported")),
-        posts_secret="client_secret_post" in methods,
+        posts_secret="client_secret_post" in _texts(methods),
         names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
-        scopes=frozenset(_texts(document.get("scopes_supported"))),
+        has_groups="groups" in _texts(document.get("scopes_supported")),
     )
 
 
@@ -170,13 +168,11 @@ def authorization_url(
 ) -> str:
     """Return the provider's address to which the browser goes, with `parameters` besides those that
     never change."""
-    scopes = ["openid", "profile", "email"]
-    if provider.groups and "groups" in found.scopes:
-        scopes.append("groups")
+    scope = "openid profile email"
     query = {
         "response_type": "code",
         "client_id": provider.client_id,
-        "scope": " ".join(scopes),
+        "scope": f"{scope} groups" if provider.groups and found.has_groups else scope,
         **({"team": team} if team else {}),
         **parameters,
     }
@@ -194,14 +190,10 @@ def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str
     if issuer != provider.issuer and (found.names_issuer or issuer is not None):
         raise refusal("token", "the redirect names another issuer")
     if error := query.get("error"):
-        reasons = {
-            "access_denied": "denied",
-            "login_required": "again",
-            "interaction_required": "again",
-            "consent_required": "again",
-            "account_selection_required": "again",
-        }
-        raise refusal(reasons.get(error, "provider"), to_one_line(error, 60))
+        # As login_required, if the provider must not show anything.
+        reason = "again" if error.endswith("_required") else "provider"
+        reason = "denied" if error == "access_denied" else reason
+        raise refusal(reason, to_one_line(error, 60))
     if not query.get("code"):
         raise refusal("provider", "the redirect has no code")
     return query["code"]
@@ -235,16 +227,18 @@ def identify(
 def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now: float) -> None:
     """Raise SignInRefused unless the token is from this provider, for this Ponte, for this browser
     and for this time. A claim of another type never passes."""
-    if claims.get("iss") != provider.issuer:
-        raise refusal("token", "iss is another issuer")
-    audience, party = claims.get("aud"), claims.get("azp")
+    audience = claims.get("aud")
     audiences = _texts([audience] if isinstance(audience, str) else audience)
-    if provider.client_id not in audiences:
-        raise refusal("token", "aud is another client")
-    if party != provider.client_id and ("azp" in claims or len(audiences) > 1):
-        raise refusal("token", "azp is another client")
-    if claims.get("nonce") != nonce:
-        raise refusal("token", "nonce is another one")
+    names_party = "azp" in claims or len(audiences) > 1
+    rules = {
+        "iss": claims.get("iss") == provider.issuer,
+        "aud": provider.client_id in audiences,
+        "azp": not names_party or claims.get("azp") == provider.client_id,
+        "nonce": claims.get("nonce") == nonce,
+    }
+    for name, is_right in rules.items():
+        if not is_right:
+            raise refusal("token", f"{name} is another one")
     issued, expires = _read_time(claims, "iat"), _read_time(claims, "exp")
     begins = _read_time(claims, "nbf") if "nbf" in claims else issued
     is_early = max(issued, begins) > now + CLOCK_TOLERANCE_SECONDS
@@ -256,23 +250,22 @@ def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now:
 
 def _check_admission(claims: Mapping[str, Any], provider: Provider) -> tuple[str, ...]:
     """Return the groups of somebody who may sign in. Raise SignInRefused."""
-    value = claims.get("groups")
-    listed = _texts([value] if isinstance(value, str) else value)
+    value, elsewhere = claims.get("groups"), claims.get("_claim_names")
+    groups = tuple(_texts([value] if isinstance(value, str) else value))
     # Entra leaves the groups out if there are too many, and names an address of theirs instead.
-    elsewhere = claims.get("_claim_names")
     is_cut = "hasgroups" in claims or (isinstance(elsewhere, dict) and "groups" in elsewhere)
-    is_cut = is_cut or len(listed) > MAX_GROUPS
-    groups = tuple(one for one in listed if 0 < len(one) <= MAX_GROUP_CHARACTERS)
-    groups = () if is_cut else groups
-    if provider.domains and not provider.domains & {_find_domain(claims, provider)}:
-        raise refusal("domain", "the domain is not in domains")
+    if is_cut or len("".join(groups)) > MAX_GROUPS_CHARACTERS:
+        groups, is_cut = (), True
     if provider.groups and (is_cut or "groups" not in claims):
-        what = "groups is cut off" if is_cut else "the ID token has no groups"
-        raise refusal("groups-missing", what)
-    if provider.groups and provider.groups.isdisjoint(groups):
-        raise refusal("group", "none of the groups is in ponte.toml")
-    if not (provider.domains or provider.groups or provider.anyone):
-        raise refusal("set-up", "nobody is admitted")
+        raise refusal("groups-missing", f"groups is {'cut off' if is_cut else 'missing'}")
+    is_admitted = (
+        provider.anyone
+        or _find_domain(claims, provider) in provider.domains
+        or not provider.groups.isdisjoint(groups)
+    )
+    if not is_admitted:
+        reason = "group" if provider.groups else "domain"
+        raise refusal(reason, f"the {reason} is not in ponte.toml")
     return groups
 
 
@@ -283,13 +276,10 @@ def _find_domain(claims: Mapping[str, Any], provider: Provider) -> str:
     Google with an address of another domain, which lasts after the address was taken from them.
     """
     if provider.issuer == GOOGLE_ISSUER:
-        managed = claims.get("hd")
-        return managed.lower() if isinstance(managed, str) else ""
-    email = claims.get("email")
-    if claims.get("email_verified") is not True or not isinstance(email, str):
-        return ""
-    local_part, _, domain = email.rpartition("@")
-    return domain.lower() if local_part else ""
+        return str(claims.get("hd")).lower()
+    is_verified = claims.get("email_verified") is True
+    email = str(claims.get("email")) if is_verified else ""
+    return email.partition("@")[2].lower()
 
 
 def _read_time(claims: Mapping[str, Any], name: str) -> float:

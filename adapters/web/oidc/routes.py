@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from starlette.requests import Request
@@ -14,17 +15,10 @@ from adapters.web.api import answers
 from adapters.web.errors import UnknownPath
 from adapters.web.http_io import RouteGroup, endpoint
 from adapters.web.oidc.flow import SIGN_IN_SECONDS, SignIn
-from adapters.web.oidc.provider import Provider, SignInRefused, refusal
-from adapters.web.sign_in import (
-    SESSION_SECONDS,
-    SIGN_IN_PATH,
-    TokenAuthentication,
-    Visitors,
-)
+from adapters.web.oidc.provider import Provider, SignInRefused
+from adapters.web.sign_in import SESSION_SECONDS, SIGN_IN_PATH, Visitors
 from core.base.errors import NotStored, Refusal
 
-MAX_QUERY_CHARACTERS = 8192
-"""Length of a provider's redirect. A longer one is refused before it is read."""
 _QUIET_REASONS = frozenset({"again", "denied", "expired"})
 """Reasons that concern only the person at the browser. Anybody can cause them."""
 _log = structlog.get_logger("web")
@@ -43,15 +37,13 @@ class SignInRoutes(RouteGroup):
     async def list_ways(self, request: Request) -> answers.SignInWays:
         """Return whether the browser is signed in, and the providers that it can sign in with. It
         needs no token."""
-        auth = self.visitors.auth
+        auth, sign_in = self.visitors.auth, self.visitors.sign_in
         visitor = await auth.identify(http_io.read_visit(request.scope))
-        ways: list[answers.SignInWay] = []
-        if self.visitors.sign_in:
-            providers = self.visitors.sign_in.list_providers().values()
-            ways = [
-                {"label": one.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{one.name}"}
-                for one in providers
-            ]
+        providers = sign_in.list_providers().values() if sign_in else ()
+        ways: list[answers.SignInWay] = [
+            {"label": one.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{one.name}"}
+            for one in providers
+        ]
         return {"signed_in": visitor is not None, "ways": ways}
 
     @endpoint(
@@ -64,24 +56,14 @@ class SignInRoutes(RouteGroup):
     )
     async def start(self, request: Request) -> Response:
         """Send the browser to a provider to sign in."""
-        sign_in, auth, provider = self._find(request)
+        sign_in, provider = self._find(request)
+        redirect, silent = self._redirect(request, provider), "again" in request.query_params
         try:
-            started = await sign_in.start(
-                provider,
-                self._redirect(request, provider),
-                silent="again" in request.query_params,
-            )
+            url, cookie = await sign_in.start(provider, redirect, silent=silent)
         except SignInRefused as refused:
             return self._refuse(request, provider, refused)
-        response = RedirectResponse(started.url, 303)
-        response.set_cookie(
-            self._cookie(auth, provider),
-            started.cookie,
-            max_age=SIGN_IN_SECONDS,
-            httponly=True,
-            samesite="lax",  # a strict one is not sent after the provider's redirect
-            secure=auth.secure,
-        )
+        response = RedirectResponse(url, 303)
+        self._set_cookie(response, provider, cookie, SIGN_IN_SECONDS)
         return response
 
     @endpoint(
@@ -96,47 +78,38 @@ class SignInRoutes(RouteGroup):
 
         It is no redirect: browsers would not send the session's strict cookie after it.
         """
-        sign_in, auth, provider = self._find(request)
-        cookie = self._cookie(auth, provider)
+        sign_in, provider = self._find(request)
+        auth: Any = self.visitors.auth  # only that of the page has providers
+        redirect = self._redirect(request, provider)
+        cookie = request.cookies.get(self._cookie_name(provider), "")
         try:
-            if len(request.url.query) > MAX_QUERY_CHARACTERS:
-                raise refusal("expired")
-            pairs = request.query_params.multi_items()
-            query = {name: value for name, value in pairs if len(value) <= MAX_QUERY_CHARACTERS}
-            if len(query) < len(pairs):  # a name twice
-                raise refusal("expired")
-            identity = await sign_in.finish(
-                provider, self._redirect(request, provider), query, request.cookies.get(cookie, "")
-            )
+            identity = await sign_in.finish(provider, redirect, request.query_params, cookie)
             session = await auth.open_session(identity)
         except (Refusal, NotStored) as refused:
             response = self._refuse(request, provider, refused)
         else:
             response = self.serve_page(request, "")
             http_io.set_session(response, auth, session, SESSION_SECONDS)
-        response.delete_cookie(cookie, httponly=True, samesite="lax", secure=auth.secure)
+        self._set_cookie(response, provider, "", 0)
         return response
 
-    def _find(self, request: Request) -> tuple[SignIn, TokenAuthentication, Provider]:
+    def _find(self, request: Request) -> tuple[SignIn, Provider]:
         """Return the provider in the path. Raise UnknownPath."""
-        sign_in, auth = self.visitors.sign_in, self.visitors.auth
-        provider = None
-        if sign_in:
-            provider = sign_in.list_providers().get(str(request.path_params["name"]))
-        if sign_in is None or provider is None or not isinstance(auth, TokenAuthentication):
+        sign_in, name = self.visitors.sign_in, request.path_params["name"]
+        provider = sign_in.list_providers().get(name) if sign_in else None
+        if sign_in is None or provider is None:
             raise UnknownPath
-        return sign_in, auth, provider
+        return sign_in, provider
 
     def _refuse(
         self, request: Request, provider: Provider, refused: Refusal | NotStored
     ) -> Response:
         """Return the sign-in page with the reason."""
-        reason = refused.code
-        if isinstance(refused, SignInRefused):
-            reason, refused.values["label"] = refused.reason, provider.label
+        reason = getattr(refused, "reason", refused.code)
         if reason not in _QUIET_REASONS:
             detail = getattr(refused, "detail", "")
             _log.warning("sign-in refused", provider=provider.name, reason=reason, detail=detail)
+        refused.values["label"] = provider.label
         response = self.serve_page(request, refused.words())
         response.status_code = 503 if isinstance(refused, NotStored) else 403
         return response
@@ -147,6 +120,18 @@ class SignInRoutes(RouteGroup):
         origin = self.visitors.auth.origin or f"http://{request.headers['host']}"
         return f"{origin}{SIGN_IN_PATH}/{provider.name}/done"
 
-    def _cookie(self, auth: TokenAuthentication, provider: Provider) -> str:
-        """Return the cookie's name. `__Host-`: no other host of the domain can set it."""
+    def _cookie_name(self, provider: Provider) -> str:
+        """Return the name of a sign-in's cookie. `__Host-`: no other host of the domain can set
+        it."""
+        auth = self.visitors.auth
         return f"{'__Host-' if auth.secure else ''}{auth.cookie}-{provider.name}"
+
+    def _set_cookie(self, response: Response, provider: Provider, value: str, age: int) -> None:
+        response.set_cookie(
+            self._cookie_name(provider),
+            value,
+            max_age=age,
+            httponly=True,
+            samesite="lax",  # a strict one is not sent after the provider's redirect
+            secure=self.visitors.auth.secure,
+        )

@@ -64,7 +64,8 @@ class SetupView:
         is_card = self.open_card in [card["name"] for card in setup["cards"]]
         view = self if is_card else replace(self, open_card="")
         cards = "".join(view._card(card, setup) for card in setup["cards"])
-        return f"<p>{escape(words)}</p>{view._state(setup)}{cards}"
+        sign_in = _render_sign_in(setup["page_url"])
+        return f"<p>{escape(words)}</p>{view._state(setup)}{cards}{sign_in}"
 
     def _state(self, setup: Json) -> str:
         """Return what became of the newest settings, with the buttons for it."""
@@ -242,6 +243,30 @@ class SetupView:
     def _form(self, anchor: str, body: str) -> str:
         hidden = hidden_field("form", self.token)
         return f'<form method="post" action="/admin/setup{anchor}">{hidden}{body}</form>'
+
+
+def _render_sign_in(page_url: str) -> str:
+    """Return the card with the lines that turn on sign-in, which the page does not write."""
+    purpose = say("People sign in to the page with Slack or with their company's account.")
+    origin = page_url or "https://ponte.example.com"
+    steps = [
+        (say("This line in .env:"), f"PONTE_WEB_URL={origin}"),
+        (
+            say("For Slack, also these in .env, from Basic Information of your Slack app:"),
+            "PONTE_SIGN_IN_SLACK_ID=…\nPONTE_SIGN_IN_SLACK_SECRET=…",
+        ),
+        (
+            say("For another provider, these in ponte.toml, and the secret in .env:"),
+            f"# {origin}/sign-in/acme/done\n[sign_in.acme]\n"
+            'issuer = "https://login.example.com"\nclient_id = "…"\n'
+            'secret = "ACME_SIGN_IN_SECRET"\ngroups = ["…"]',
+        ),
+    ]
+    body = "".join(f"<p>{escape(words)}</p><pre>{escape(lines)}</pre>" for words, lines in steps)
+    more = say("The first line there is the redirect address that the provider asks for.")
+    head = f"<summary><b>{escape(say('Sign-in'))}</b> {escape(purpose)}</summary>"
+    note = f'<p class="hint">{escape(more)}</p>'
+    return f'<details class="setup" id="sign-in">{head}<div>{body}{note}</div></details>'
 
 
 def render_findings(findings: Sequence[Json]) -> str:

@@ -79,14 +79,19 @@ def sentence_of(answer: httpx.Response) -> str:
 
 
 @asynccontextmanager
-async def scene(url: str = "", **admitted: Any) -> AsyncIterator[Scene]:
-    """Yield the scene. `url` is the page's public address, `admitted` who may come from acme."""
+async def scene(
+    url: str = "", provider_host: str = "127.0.0.1", **admitted: Any
+) -> AsyncIterator[Scene]:
+    """Yield the scene. `url` is the page's public address, `provider_host` the host of both
+    providers, `admitted` who may come from acme."""
     async with AsyncExitStack() as stack:
         slack = await stack.enter_async_context(
             FakeProvider(is_slack=True, account=slack_account())
         )
         account = {"sub": "42", "name": "Ana", "email": "ana@example.com", "email_verified": True}
         acme = await stack.enter_async_context(FakeProvider(account=account))
+        for each in (slack, acme):
+            each.origin = each.origin.replace("127.0.0.1", provider_host)
         http = await stack.enter_async_context(HttpClient())
         admission: Mapping[str, Any] = admitted or {"anyone": True}
         providers = {
