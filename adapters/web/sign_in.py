@@ -32,7 +32,13 @@ from core.base.tasks import BoundedDict
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
 from core.integrations import has_generated_form
-from core.people.page_accounts import API_TOKEN_PREFIX, OwnerName, PageAccounts, hash_token
+from core.people.page_accounts import (
+    API_TOKEN_PREFIX,
+    MCP_TOKEN_KIND,
+    OwnerName,
+    PageAccounts,
+    hash_token,
+)
 from core.people.policy import Policy
 from core.people.rules import DEFAULT_RULE, OIDC_PLATFORM, OWNER_ID
 from core.people.sign_ins import (
@@ -244,6 +250,8 @@ class TokenAuthentication:
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
+        if visitor.program == MCP_TOKEN_KIND:
+            raise Refusal("This token works only for `/mcp`.")
         if visitor.program == "metrics" and visit.path != METRICS_PATH:
             raise Refusal("This token works only for `/metrics`.")
         if visitor.program == "api" and not is_for_programs:
