@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import discord
 import structlog
 
 from adapters.discord.client import IN_DOUBT, attempt, history, own_id
 from adapters.discord.events import has_readable_content, is_speech, mentions_us, quote_of
+from adapters.discord.people import can_read_channel
 from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState
 from core.base.errors import PonteError
 from core.base.i18n import say
 from core.chat import incoming
-from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Message, Quote
+from core.chat.message_links import (
+    LINK_PRIVATE,
+    LINK_UNCHECKED,
+    LINK_UNREAD,
+    MessageLink,
+    read_links,
+)
+from core.domain.messages import MAX_ATTACHMENT_BYTES, Address, Attachment, Message, Quote
 
 log = structlog.get_logger("discord")
 
+_LINK = re.compile(
+    r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/channels/(?P<guild>\d{1,20}|@me)"
+    r"/(?P<channel>\d{1,20})/(?P<message>\d{1,20})"
+)
+"""The address that Discord's *Copy Message Link* gives."""
 THREAD_PAGE_SIZE = 100
 """Messages of a thread that are read. One call returns so many
 (resources/message.mdx#get-channel-messages-query-string-params)."""
@@ -68,6 +83,10 @@ class DiscordContext:
         else:
             quotes, files, unread = (), (), ()
             before, more, also_unread = await self._read_earlier_messages(message)
+        linked, unlinked = list[Quote](), list[str]()
+        if links := find_message_links(message.text):
+            read = partial(self._read_link, message)
+            linked, unlinked = await read_links(links, read, message.locale)
         # If the message is a reply, it is about what it replies to, and not about the root.
         if any(quote.is_replied_to for quote in quotes):
             before = [replace(quote, is_replied_to=False) for quote in before]
@@ -76,8 +95,44 @@ class DiscordContext:
         more = [file for file in more if _file_id(file) not in own_ids]
         room = max(0, incoming.MAX_CONTEXT_FILES - len(attached))
         newest = more[-room:] if room else ()
-        whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
-        return whole, [say(sentence, message.locale) for sentence in (*unread, *also_unread)]
+        whole = replace(
+            message, context=(*linked, *before, *quotes), attachments=(*attached, *newest)
+        )
+        sentences = [say(sentence, message.locale) for sentence in (*unread, *also_unread)]
+        return whole, [*sentences, *unlinked]
+
+    async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
+        """Return the message of a link, or why it is not read (`ReadLink`)."""
+        client, here = await self.client(), message.address
+        place = client.get_partial_messageable(int(link.channel))
+        try:
+            if link.channel not in (here.channel, here.thread):
+                if not link.workspace:
+                    return LINK_UNREAD
+                channel = await attempt(partial(client.fetch_channel, int(link.channel)))
+                if isinstance(channel, discord.Thread):
+                    if channel.is_private():
+                        return LINK_UNREAD
+                    channel = await attempt(partial(client.fetch_channel, channel.parent_id))
+                if not isinstance(channel, discord.abc.GuildChannel):
+                    return LINK_UNREAD
+                there = Address(here.platform, str(channel.id), link.workspace)
+                if str(channel.guild.id) != link.workspace:
+                    return LINK_UNREAD
+                may_read = await can_read_channel(client, message.author, there)
+                if not may_read:
+                    return LINK_UNCHECKED if may_read is None else LINK_UNREAD
+                everyone = channel.permissions_for(channel.guild.default_role)
+                is_private = not everyone.view_channel or link.workspace != here.workspace
+                if here.is_shared and is_private:
+                    return LINK_PRIVATE
+            original = await attempt(partial(place.fetch_message, int(link.message)))
+        except (PonteError, *IN_DOUBT, discord.InvalidData) as error:
+            log.info("could not load a linked message", error=repr(error)[:200])
+            return LINK_UNREAD
+        if not has_readable_content(original):
+            return LINK_UNREAD
+        return [quote_of(original, own_id(client))]
 
     async def _complete_quotes(self, message: Message) -> Found:
         """Fetch the quotes that the message event did not contain. Return all quotes, the files of
@@ -166,3 +221,11 @@ class DiscordContext:
 
 def _file_id(attachment: Attachment) -> str:
     return attachment.reference.split(" ")[0].rpartition("/")[2]
+
+
+def find_message_links(text: str) -> Sequence[MessageLink]:
+    """Return the links to messages in a text."""
+    return [
+        MessageLink(match["channel"], match["message"], match["guild"].removeprefix("@me"))
+        for match in _LINK.finditer(text)
+    ]

@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from adapters.slack.client import InDoubt, SlackRefused, history
 from adapters.slack.events import SPOKEN, Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import ThreadParticipants
+from adapters.slack.people import check_membership
 from adapters.slack.presence import Workspace
 from adapters.slack.render import Json, mentioned_ids, to_readable
 from core.base.errors import NotFound, PlatformBusy, SettingsError, Undeliverable
@@ -18,6 +20,14 @@ from core.base.i18n import say
 from core.base.tasks import run_together
 from core.chat import incoming
 from core.chat.incoming import ConfiguredPlaces
+from core.chat.message_links import (
+    LINK_PRIVATE,
+    LINK_UNCHECKED,
+    LINK_UNREAD,
+    MAX_LINKED_REPLIES,
+    MessageLink,
+    read_links,
+)
 from core.domain.messages import Attachment, Message, Quote, ReplyTo, turn_id
 from core.domain.records import PlaceMessage, PlatformMember
 from core.journal.journal import Journal
@@ -34,6 +44,11 @@ _ONLY_TEXT = "I could read only the text of that message, not its files or the m
 _MORE_FILES = "I only read the newest {count} files in this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention with an id, because the name was not known when the message was stored."""
+_LINK = re.compile(
+    r"https://[\w-]+(?:\.enterprise)?\.slack\.com/archives/(?P<channel>[CDG][A-Z0-9]+)"
+    r"/p(?P<seconds>\d{10})(?P<rest>\d{6})(?:\?(?:[^\s<>|)]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?"
+)
+"""The address that Slack's *Copy link* gives."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
 """The id of a person."""
 
@@ -91,16 +106,19 @@ class SlackContext:
             ids |= {id for post in earlier.posts for id in mentioned_ids(text_of(post))}
             people = await find_profiles(ids - {"", self.workspace.user})
         author = people.get(message.author.id) or PlatformMember(message.author.id)
+        locale = message.locale or author.locale.replace("_", "-")
+        linked, unread = list[Quote](), list[str]()
+        if pointed and (links := find_message_links(message.text)):
+            linked, unread = await read_links(links, partial(self._read_link, message), locale)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"
-        locale = message.locale or author.locale.replace("_", "-")
         own_quotes = [
             replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context
         ]
         quotes, files = self._quote_new_messages(earlier, names, message.address.is_shared)
         if earlier.reference and quotes:  # the complete message replaces the stored excerpt
             own_quotes = [quote for quote in own_quotes if not quote.reference]
-        notes = [say(earlier.failure, locale)] if earlier.failure else []
+        notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
         if len(files) > incoming.MAX_CONTEXT_FILES:
@@ -119,7 +137,7 @@ class SlackContext:
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
             author=replace(message.author, name=author.name or message.author.name),
             mentions=tuple(mentions),
-            context=(*quotes, *own_quotes),
+            context=(*linked, *quotes, *own_quotes),
             locale=locale,
             time_zone=message.time_zone or author.time_zone,
             attachments=(*message.attachments, *more),
@@ -143,8 +161,38 @@ class SlackContext:
             and post.get("subtype", "") in SPOKEN
             and text_of(post)
         ][-most:]
-        ids = {str(post.get("user") or "") for post in spoken}
-        ids |= {id for post in spoken for id in mentioned_ids(text_of(post))}
+        return await self._describe(spoken)
+
+    async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
+        """Return the message of a link with its thread, or why it is not read (`ReadLink`)."""
+        api, here = self.workspace.api, message.address
+        try:
+            if link.channel != here.channel:
+                place = (await api.call("conversations.info", channel=link.channel))["channel"]
+                if place.get("is_im"):
+                    return LINK_UNREAD
+                may_read = await check_membership(api, link.channel, message.author.id)
+                if not may_read:
+                    return LINK_UNCHECKED if may_read is None else LINK_UNREAD
+                if here.is_shared and place.get("is_private", True):
+                    return LINK_PRIVATE
+            root = link.thread or link.message
+            posts = [post for post in await history(api, link.channel, root, "0") if text_of(post)]
+        except (SlackRefused, InDoubt):
+            return LINK_UNREAD
+        at = next((n for n, post in enumerate(posts) if post["ts"] == link.message), None)
+        if at is None:
+            return LINK_UNREAD
+        first = max(0, at - MAX_LINKED_REPLIES // 2)
+        around = posts[first : first + MAX_LINKED_REPLIES + 1]
+        return [
+            Quote(one.author, one.text[:ROOT_CHARACTERS]) for one in await self._describe(around)
+        ]
+
+    async def _describe(self, posts: Sequence[Json]) -> Sequence[PlaceMessage]:
+        """Return posts with names in place of ids."""
+        ids = {str(post.get("user") or "") for post in posts}
+        ids |= {id for post in posts for id in mentioned_ids(text_of(post))}
         people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"
@@ -154,7 +202,7 @@ class SlackContext:
                 names.get(user := str(post.get("user") or "")) or str(post.get("username") or user),
                 to_readable(text_of(post), names, self.workspace.user),
             )
-            for post in spoken
+            for post in posts
         ]
 
     def _people(self, message: Message) -> set[str]:
@@ -234,6 +282,16 @@ class SlackContext:
             words = to_readable("\n".join(filter(None, lines)), names, bot)[:most]
             quotes.append(Quote(name, words, is_replied_to=is_root))
         return quotes, files + forwarded_files
+
+
+def find_message_links(text: str) -> Sequence[MessageLink]:
+    """Return the links to messages in a text."""
+    return [
+        MessageLink(
+            match["channel"], f"{match['seconds']}.{match['rest']}", thread=match["thread"] or ""
+        )
+        for match in _LINK.finditer(text)
+    ]
 
 
 def _is_reply(message: Message) -> bool:

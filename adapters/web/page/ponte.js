@@ -53,13 +53,13 @@ async function introduce() {
 }
 
 /** Nothing of theirs stays on the screen or in the browser. */
-async function leave(everywhere = false) {
+async function leave() {
   stream.leave();
   try {
-    await (everywhere ? request("/me/sessions", { method: "DELETE" }) : post("/logout", {}));
+    await post("/logout", {});
   } catch (error) {
     await read(current);
-    notice(error.message, false, () => leave(everywhere));
+    notice(error.message, false, leave);
     return;
   }
   localStorage.clear();
@@ -264,7 +264,7 @@ function start() {
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("me").addEventListener("click", async () => (await import("./person.js")).open(person, {
     rename: async () => (await import("./naming.js")).open(person.name, introduce),
-    showTokens: async () => (await import("./tokens.js")).open(), leave: () => leave(), leaveEverywhere: () => leave(true) }));
+    showTokens: async () => (await import("./tokens.js")).open(), leave }));
   for (const one of [$("me"), $("options")]) one.addEventListener("keydown", openWithArrow);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", conversations.changed);

@@ -22,9 +22,8 @@ export async function request(path, options = {}) {
   }
   const stranger = answer.status === 401 && path !== "/login" && before === admissions;
   const sentence = body?.error?.message;
-  const { code, provider } = body?.error ?? {};
-  if (stranger && code === "session_ended") $("trouble").textContent = sentence;
-  if (stranger) (await import("./sign-in.js")).show(false, provider, provider && sentence);
+  if (stranger && body?.error?.code === "session_ended") $("trouble").textContent = sentence;
+  if (stranger) (await import("./sign-in.js")).show();
   throw sentence ? Object.assign(new Error(sentence), { status: answer.status }) : failure(answer.status);
 }
 

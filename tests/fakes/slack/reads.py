@@ -165,7 +165,12 @@ def open_direct(workspace: Workspace, args: Json) -> Json:
 
 def channel_info(workspace: Workspace, args: Json) -> Json:
     place = workspace.place(args["channel"])
-    text: Json = {"id": place.id, "is_im": place.kind == "im"}
+    text: Json = {
+        "id": place.id,
+        "is_im": place.kind == "im",
+        "is_mpim": place.kind == "mpim",
+        "is_private": place.kind != "channel",
+    }
     return {"channel": text if place.kind == "im" else text | {"name": place.name}}
 
 

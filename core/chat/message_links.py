@@ -1,0 +1,67 @@
+"""Links to messages of a chat platform: what they point at is quoted for the model, if the person
+who wrote the link and the bot may both read it at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from core.base.errors import PlatformBusy
+from core.base.i18n import say
+from core.chat.incoming import CONTEXT_SECONDS
+from core.domain.messages import Quote
+
+MAX_LINKS = 5
+MAX_LINKED_REPLIES = 10
+"""Messages around the one that a link points at."""
+LINK_UNREAD = (
+    "I couldn't read the linked message: one of us has no access to it, or it was deleted."
+)
+LINK_UNCHECKED = "I couldn't check whether you may read the linked message, so I did not read it."
+LINK_PRIVATE = (
+    "The linked message is in a private place, and others can read this conversation. Send me the link in a "
+    "direct message."
+)
+LINKS_LEFT_OUT = "I only read the first {count} linked messages."
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLink:
+    """A link to a message by the platform's ids. `workspace` and `thread` are "" if the link does
+    not name them."""
+
+    channel: str
+    message: str
+    workspace: str = ""
+    thread: str = ""
+
+
+ReadLink = Callable[[MessageLink], Awaitable[Sequence[Quote] | str]]
+"""Return the message of a link with the messages around it, or the English sentence that says why
+it was not read. Raise PlatformBusy if the platform does not answer now."""
+
+
+async def read_links(
+    links: Sequence[MessageLink], read: ReadLink, locale: str
+) -> tuple[list[Quote], list[str]]:
+    """Return the quotes of the first links, and sentences about what was not read."""
+    links = list(dict.fromkeys(links))
+
+    async def read_one(link: MessageLink) -> Sequence[Quote] | str:
+        try:
+            async with asyncio.timeout(CONTEXT_SECONDS):
+                return await read(link)
+        except (PlatformBusy, TimeoutError):
+            return LINK_UNCHECKED
+
+    quotes, sentences = list[Quote](), list[str]()
+    for found in await asyncio.gather(*map(read_one, links[:MAX_LINKS])):
+        if isinstance(found, str):
+            sentences.append(say(found, locale))
+        else:
+            quotes += found
+    if len(links) > MAX_LINKS:
+        sentences.append(say(LINKS_LEFT_OUT, locale, count=MAX_LINKS))
+    return quotes, list(dict.fromkeys(sentences))
