@@ -3,7 +3,7 @@
 # Pinned by the digest of its index of all architectures (Python 3.13.16 of 2026-10-09). To take a
 # newer one: docker buildx imagetools inspect python:3.13-slim, and write its digest twice.
 FROM python:3.13-slim@sha256:70729b46c69b4f1e97c4822c1af3df53a1476cf5ddc6c087c0c10bc3a5678c2f AS build
-ARG REQUIREMENTS=requirements-postgres.txt
+ARG REQUIREMENTS="requirements-postgres.txt requirements-mcp.txt"
 WORKDIR /src
 COPY requirements*.txt pyproject.toml README.md LICENSE ./
 RUN python -m venv /opt/ponte \

@@ -157,6 +157,7 @@ lock:
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml -c requirements.txt --extra postgres -o requirements-postgres.txt
 	$(COMPILE) pyproject.toml -c requirements.txt --extra otel -o requirements-otel.txt
+	$(COMPILE) pyproject.toml -c requirements.txt --extra mcp -o requirements-mcp.txt
 	$(COMPILE) pyproject.toml -c requirements-postgres.txt --extra dev -o requirements-dev.txt
 	printf '%s\n' $(SANDBOX) | $(COMPILE) - -o core/tools/code/requirements-sandbox.txt
 	printf '%s\n' $(LLAMA) | $(COMPILE) --no-deps - -o tests/real/llama/requirements.txt

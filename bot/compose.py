@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -12,6 +13,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
+from adapters.mcp_server import MCP, MCP_PATH
+from adapters.mcp_server.endpoint import McpEndpoint
+from adapters.mcp_server.requests import ChangeRequests
+from adapters.mcp_server.tools import McpTools
 from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
@@ -64,6 +69,11 @@ from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "
     "requirements-postgres.txt (docs/guides/scaling.md)."
+)
+
+NO_MCP_SENTENCE = (
+    "PONTE_MCP=on needs the package mcp. Install it with `pip install 'ponte-bot[mcp]'`, or with "
+    "`pip install --require-hashes -r requirements-mcp.txt` (docs/guides/mcp.md)."
 )
 
 Secrets = Mapping[str, SecretStr]
@@ -252,6 +262,9 @@ async def compose(
             settings, live, engine.platforms.messengers, engine.conversations.inbox
         )
         routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
+        endpoint = _build_mcp(settings, live, toolbox, engine, people)
+        closing.push_async_callback(endpoint.close)
+        routes[MCP_PATH] = endpoint.handle
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
                 operator = OperationService(ponte, on_admin_page=not face.always)
@@ -328,6 +341,30 @@ def open_traces(settings: Settings) -> Traces | None:
             "requirements-otel.txt (docs/guides/watching.md).",
             name=missing.name or "opentelemetry",
         ) from None
+
+
+def _build_mcp(
+    settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
+) -> McpEndpoint:
+    """Return what answers `/mcp`. Raise SettingsError if MCP is on and its package is missing."""
+    conversations, accounts, owner = engine.conversations, people.accounts, people.owner
+    if not MCP.is_used(settings, settings):
+        return McpEndpoint(None, accounts, owner, "")
+    if importlib.util.find_spec("mcp") is None:
+        raise SettingsError(NO_MCP_SENTENCE)
+    requests = ChangeRequests(
+        conversations.inbox, engine.changes, engine.platforms.messengers, live
+    )
+    tools = McpTools(
+        toolbox,
+        people,
+        engine.changes,
+        engine.assistant.contexts,
+        requests,
+        settings.ponte_locale,
+        settings.ponte_timezone,
+    )
+    return McpEndpoint(tools, accounts, owner, settings.page_url())
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:

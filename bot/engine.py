@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol
 
+from adapters.mcp_server.requests import MCP_ORIGIN, McpOrigin
 from bot.stores import Stores
 from core.base import commonmark
 from core.changes.apply import ChangeLifecycle, ChangeRunner
@@ -210,5 +211,6 @@ ORIGINS: dict[str, Callable[[Engine], Origin]] = {
     "program": lambda engine: PEOPLE,
     "schedule": lambda engine: engine.schedules.origin,
     "webhook": lambda engine: WebhookOrigin(engine.people),
+    MCP_ORIGIN: lambda engine: McpOrigin(engine.people, engine.changes, engine.assistant.contexts),
 }
 """The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.discord import DISCORD
+from adapters.mcp_server import MCP
 from adapters.slack import SLACK
 from adapters.terminal import TERMINAL
 from adapters.web import WEB
@@ -29,6 +30,7 @@ FACES: Faces = (
     TERMINAL,
     SLACK,
     DISCORD,
+    MCP,
     NOCODB_INTEGRATION,
     SAMPLE_INTEGRATION,
     STACKSPOT,

@@ -466,6 +466,12 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
             "A program with this token can read `/metrics` and nothing else. The token won't be "
             "shown again. To revoke it, run `ponte people revoke {id}`."
         )
+    if result["kind"] == "mcp":
+        words = (
+            "An MCP client with this token reads tables and proposes changes as {name}. It can't "
+            "approve, change or undo anything. The token won't be shown again. To revoke it, run "
+            "`ponte people revoke {id}`."
+        )
     yield say(words, name=result["name"], id=result["id"])
     if result["url"]:
         yield say("The API's address is {url}.", url=result["url"])

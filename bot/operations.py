@@ -542,15 +542,16 @@ async def create_api_token(
     ] = "",
     days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
     metrics: Annotated[bool, ShellOption("The token reads /metrics and nothing else.")] = False,
+    mcp: Annotated[bool, ShellOption("The token is for an MCP client.")] = False,
     *,
     actor: Person,
 ) -> Json:
     """Create an API token for a person, by default for the owner. It works only for programs that
-    use /v1, and is printed once."""
-    page, kind = ponte.page_for_links(), "metrics" if metrics else "api"
+    use /v1, or with --mcp for an MCP client, and is printed once."""
+    page, kind = ponte.page_for_links(), "metrics" if metrics else "mcp" if mcp else "api"
     person = ponte.accounts.person(name, owner=True)
     token, text = await ponte.accounts.create_api_token(person.key, label, days, actor, kind)
-    url = f"{page}{'/metrics' if metrics else '/v1'}" if page else ""
+    url = f"{page}/{'v1' if kind == 'api' else kind}" if page else ""
     return {"id": token.id, "name": name, "kind": kind, "token": text, "url": url}
 
 

@@ -33,6 +33,7 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.discord import DiscordSettings
+from adapters.mcp_server import McpSettings
 from adapters.slack import SlackSettings
 from adapters.web import WebSettings
 from bot.integrations import ADMINS, FACES, Faces, list_person_forms
@@ -202,6 +203,7 @@ class Settings(
     CodeSettings,
     StackSpotSettings,
     NocodbSettings,
+    McpSettings,
     DiscordSettings,
     SlackSettings,
     ModelSettings,

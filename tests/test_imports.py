@@ -35,6 +35,8 @@ PLACES: dict[str, str | tuple[str, ...]] = {
     "discord": "adapters/discord/",
     "starlette": "adapters/web/",
     "uvicorn": "adapters/web/",
+    "mcp": "adapters/mcp_server/protocol.py",
+    "mcp_types": "adapters/mcp_server/protocol.py",
     "opentelemetry": "core/observability/tracing.py",
     "typer": "bot/cli/main.py",
     "pydantic_settings": "bot/settings.py",
@@ -61,6 +63,8 @@ FOLDERS = (
 )
 """The folders of `core/`, from the one that imports no other to the one that nothing imports."""
 HEAVY = (
+    "mcp",
+    "mcp_types",
     "openai",
     "slack_bolt",
     "slack_sdk",
@@ -183,7 +187,7 @@ def declared_distributions() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     more = project["optional-dependencies"]
     name = [Requirement(one) for one in project["dependencies"]]
-    name += [Requirement(one) for extra in ("postgres", "otel") for one in more[extra]]
+    name += [Requirement(one) for extra in ("postgres", "otel", "mcp") for one in more[extra]]
     names = {_distribution(one.name) for one in name}
     for one in name:
         for need in map(Requirement, metadata.requires(one.name) or ()):

@@ -32,7 +32,13 @@ from core.base.tasks import BoundedDict
 from core.domain.messages import Address, Person
 from core.domain.records import Action, EndedToken, PageAccount
 from core.integrations import has_generated_form
-from core.people.page_accounts import API_TOKEN_PREFIX, OwnerName, PageAccounts, hash_token
+from core.people.page_accounts import (
+    API_TOKEN_PREFIX,
+    MCP_TOKEN_KIND,
+    OwnerName,
+    PageAccounts,
+    hash_token,
+)
 from core.people.policy import Policy
 from core.people.rules import DEFAULT_RULE, OIDC_PLATFORM, OWNER_ID
 from core.people.sign_ins import (
@@ -244,6 +250,8 @@ class TokenAuthentication:
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
+        if visitor.program == MCP_TOKEN_KIND:
+            raise Refusal("This token works only for `/mcp`.")
         if visitor.program == "metrics" and visit.path != METRICS_PATH:
             raise Refusal("This token works only for `/metrics`.")
         if visitor.program == "api" and not is_for_programs:
@@ -258,9 +266,18 @@ class TokenAuthentication:
         """Return the visitor on an open path, or None for a stranger."""
         try:
             visitor = await self.find_visitor(visit.headers, self._client_address(visit))
-        except (Refusal, NotStored):
+        except (Refusal, NotStored, errors.NotConfirmed):
             return None
         return None if visitor.program else visitor
+
+    async def has_session(self, visit: Visit) -> bool:
+        """Return whether this browser is signed in, or may be again without its person."""
+        try:
+            return not (await self.find_visitor(visit.headers, "")).program
+        except (NotStored, errors.NotConfirmed, errors.ConfirmAgain):
+            return True
+        except Refusal:
+            return False
 
     async def sign_in(self, token: str, visit: Visit) -> str:
         """Return the cookie value of a new session for the person whose token this is.
@@ -390,6 +407,12 @@ class TokenAuthentication:
         session = await self._read_session(visit.headers)
         return self._now() - session.began_at if session else math.inf
 
+    async def find_session_start(self, visit: Visit) -> int:
+        """Return when the session of a person of a provider began, in seconds since the epoch; 0
+        without one. Raise NotStored."""
+        session = await self._read_session(visit.headers)
+        return int(session.began_at) if session and session.known else 0
+
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Return whether this is the owner's token, or the page's link with it. Raise TooManyTries,
         NotStored."""
@@ -466,7 +489,7 @@ class TokenAuthentication:
         now, person, provider = self._now(), known.person, known.provider
         age = now - known.confirmed_at
         if known.removed_at:
-            raise errors.AccessRemoved
+            raise errors.SessionEnded(errors.AccessRemoved.sentence)
         if self.providers is None or not self.providers.is_provider(provider):
             raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
         if person.platform == OIDC_PLATFORM:
@@ -621,6 +644,10 @@ class SocketAuthentication:
 
     async def sign_out_everywhere(self, visitor: Visitor) -> None:
         """Do nothing: there are no sessions."""
+
+    async def has_session(self, visit: Visit) -> bool:
+        """Return True."""
+        return True
 
     async def sign_in(self, token: str, visit: Visit) -> str:
         """Return "": there are no sessions."""

@@ -396,6 +396,15 @@ class SignInConfig(StrictSection):
 
 
 @dataclass(frozen=True, slots=True)
+class McpServerConfig(StrictSection):
+    """Requests of programs that connect over MCP (`PONTE_MCP=on`)."""
+
+    post_to: HookPlace | None = None
+    """a channel or a person that gets the cards of all requests; default: whoever asked, in a
+    direct message or on the page"""
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceRule(StrictSection):
     """A limit of what people may spend (`core.money.allowances`).
 
@@ -495,6 +504,8 @@ class Config(StrictSection):
     """webhooks, by the name in their address"""
     sign_in: Mapping[ProviderName, SignInConfig] = field(default_factory=dict)
     """providers of accounts with which people sign in, by a name for their keys"""
+    mcp_server: McpServerConfig = field(default_factory=McpServerConfig)
+    """where requests of programs over MCP wait"""
     allowances: tuple[AllowanceRule, ...] = ()
     """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
@@ -648,6 +659,7 @@ class LiveConfig:
         self.sign_in = config.sign_in
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
+        self.mcp_post_to = config.mcp_server.post_to or ""
         limits, schedules = config.limits, config.schedules
         self.schedule_limits = ScheduleLimits(schedules.shortest_minutes, schedules.per_person)
         self.sender_limits = SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
@@ -811,6 +823,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             "limits": LimitsConfig,
             "hooks": HookConfig,
             "sign_in": SignInConfig,
+            "mcp_server": McpServerConfig,
             "rules": AccessRule,
             "tools": ToolConfig,
             "allowances": AllowanceRule,

@@ -247,7 +247,11 @@ async def _check_packages(start: Start) -> Sequence[Health]:
     """Report where Ponte is installed, and which packages are missing, too old or of another
     distribution."""
     settings = start.settings
-    needs = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
+    needs = {
+        "postgres": settings.database_url,
+        "otel": settings.otel_exporter_otlp_endpoint,
+        "mcp": settings.ponte_mcp == "on",
+    }
     extras = {extra for extra, value in needs.items() if value}
     report = await asyncio.to_thread(installation.inspect_installation, extras)
     words = installation.describe(report, say)

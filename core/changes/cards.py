@@ -250,7 +250,12 @@ def _describe_request(
     """Return the sentences on the card of an open proposal."""
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
-    sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
+    client = change.proposal.origin.client
+    if client:
+        words = "Requested by {name} with {client}." if name else "Requested by you with {client}."
+        sentences = [say(words, name=name, client=client)]
+    else:
+        sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
     if change.proposal.revision > 1:
         sentences = [describe_revision(change, name)]
     sentences += _describe_note(change)

@@ -518,6 +518,17 @@ class SqlLedger(SqlStore):
             limit=limit,
         )
 
+    async def list_of_person(self, person: str, limit: int) -> Sequence[Change]:
+        """Return the newest changes that messages of a person (a key) asked for, the newest first.
+        Somebody else may have revised them since."""
+        return await self._select_changes(
+            "SELECT * FROM changes WHERE undone_change = ''"
+            " AND seq IN (SELECT seq FROM inbox WHERE person = :person)"
+            " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
+            person=person,
+            limit=limit,
+        )
+
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes that have changed since their card was drawn, oldest first."""
         changes = await self._select_changes("SELECT * FROM changes WHERE drawn_version < version")

@@ -21,8 +21,8 @@ LINK_UNREAD = (
 )
 LINK_UNCHECKED = "I couldn't check whether you may read the linked message, so I did not read it."
 LINK_PRIVATE = (
-    "The linked message is in a private place, and others can read this conversation. Send me the link in a "
-    "direct message."
+    "The linked message is in a private place, and others can read this conversation. Send me the "
+    "link in a direct message."
 )
 LINKS_LEFT_OUT = "I only read the first {count} linked messages."
 

@@ -139,7 +139,7 @@ class MessageOrigin:
     stored with the message, and with each change that the message's turn proposes.
 
     - `name`: the origin that decides about the turn (`core.turn.origins`).
-    - `id`: the schedule or the webhook; "" for people and programs.
+    - `id`: the schedule, the webhook, or the token and arguments of a request over MCP; else "".
     - `may_be_command`: the text can be a command. Clicks always are one.
     - `is_authored`: a person typed the text for this message, so its addresses may be links. A
       model wrote that of a schedule; that of a pipe, a file, a program or a webhook can come from
@@ -151,6 +151,7 @@ class MessageOrigin:
     - `per_minute`: the most messages of its author that are stored in a minute; 0 for the limits
       that hold for people.
     - `data`: what the origin itself stores with the message.
+    - `client`: the name that the program behind the message gives itself; "" for none.
     """
 
     name: str = "person"
@@ -162,6 +163,7 @@ class MessageOrigin:
     is_attended: bool = True
     per_minute: int = 0
     data: dict[str, Any] = field(default_factory=dict)
+    client: str = ""
 
 
 PERSON = MessageOrigin()

@@ -260,7 +260,7 @@ class EndedToken:
 @dataclass(frozen=True, slots=True)
 class ApiToken:
     """A token for programs. `kind` says what it opens: "api" lets a program act for the person over
-    `/v1`, "metrics" lets it read `/metrics`. It opens nothing else.
+    `/v1`, "mcp" over `/mcp`, and "metrics" lets it read `/metrics`. It opens nothing else.
 
     `person` is their key, `token_hash` the token's SHA-256 in hexadecimal, `name` what its owner
     calls it. Times are in seconds since the epoch; `expires_at` is 0 for never. `last_use` is the

@@ -91,6 +91,7 @@ running = gauge("ponte_running_turns", "Turns that run in this process")
 tool_calls = counter(
     "ponte_tool_calls", "Ended tool calls of models and people", ["tool", "outcome"]
 )
+mcp_calls = counter("ponte_mcp_calls", "Calls of tools by programs over MCP", ["tool", "outcome"])
 tool_seconds = histogram("ponte_tool_call_duration_seconds", "Seconds for one tool call", ["tool"])
 first_token_seconds = histogram(
     "ponte_model_first_token_seconds",

@@ -119,10 +119,13 @@ class PageAccounts(Protocol):
     async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
         """Return the API tokens of a person (a key), or of everybody."""
 
-    async def create_api_token(self, person: str, name: str, days: int) -> tuple[ApiToken, str]:
+    async def create_api_token(
+        self, person: str, name: str, days: int, *, kind: str = "api"
+    ) -> tuple[ApiToken, str]:
         """Create an API token for a person. Return it and its text, which is stored nowhere.
 
-        `days` is how long it is valid; 0 means without end. Raises BadInput and NotStored.
+        `days` is how long it is valid; 0 means without end. `kind` is what it opens. Raises
+        BadInput and NotStored.
         """
 
     async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
@@ -162,6 +165,8 @@ class PageAccounts(Protocol):
         """
 
 
+MCP_TOKEN_KIND = "mcp"  # noqa: S105 - no secret
+"""The kind of a token that opens `/mcp`, and nothing else."""
 _TOKEN_BYTES = 32
 API_TOKEN_PREFIX = "ponte-api-"  # noqa: S105 - no secret
 """The beginning of every API token. It tells people, and programs that search for leaked secrets,
@@ -405,7 +410,7 @@ def _record_token_event(
     connection: SqlConnection, event: str, token: ApiToken, by: Person | None
 ) -> None:
     """Write a line to the audit log, and store a notice to the person if somebody else did it."""
-    if by is not None and token.kind == "api":
+    if by is not None and token.kind != "metrics":
         _notify(connection, token.person, event, name=token.name or token.id)
     platform, _, name = token.person.partition(":")
     actor = by or Person(platform, name)

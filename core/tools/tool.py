@@ -99,7 +99,7 @@ class UnfitSchema(TypeError):
 
 def nullable(schema: Schema) -> Schema:
     """Return a schema that also accepts null. The description stays at the top level."""
-    if _takes_null(schema):
+    if takes_null(schema):
         return schema
     inner = {key: value for key, value in schema.items() if key != "description"}
     outer = {key: value for key, value in schema.items() if key == "description"}
@@ -184,7 +184,7 @@ class SchemaCloser:
         for name, each in schema.get("properties", {}).items():
             properties[name] = self.node(each, inside)
             # A closed object requires every property, so a model sends null for the default.
-            if name not in schema.get("required", ()) and not _takes_null(properties[name]):
+            if name not in schema.get("required", ()) and not takes_null(properties[name]):
                 raise UnfitSchema(f"{name!r} has a default, so its type must admit None")
         closed = {"additionalProperties": False} if self._strict else {}
         return {**result, "properties": properties, "required": list(properties), **closed}
@@ -446,14 +446,14 @@ def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Functi
     return functools.partial(FunctionTool, effect=effect, doing=doing, strict=strict)
 
 
-def _takes_null(schema: Mapping[str, Any]) -> bool:
+def takes_null(schema: Mapping[str, Any]) -> bool:
     """Return whether the schema accepts null. An empty schema accepts everything."""
     kinds = schema.get("type")
     return (
         not schema
         or kinds == "null"
         or (isinstance(kinds, list) and "null" in kinds)
-        or any(_takes_null(each) for each in schema.get("anyOf", ()))
+        or any(takes_null(each) for each in schema.get("anyOf", ()))
     )
 
 

@@ -288,6 +288,7 @@ class ConversationManager:
         if run.parsed.error:
             raise run.parsed.error
         answer = run.origin.answer_directly(message, command)
+        answer = answer or await run.origin.make_answer(run.turn, run.reply.show, rights)
         if command and not answer:
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
         if answer:

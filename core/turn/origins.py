@@ -20,9 +20,9 @@ from core.base import text
 from core.base.errors import PonteError
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
-from core.domain.messages import Answer, Message
+from core.domain.messages import Answer, Message, Progress
 from core.domain.ports import Tool
-from core.domain.records import Turn
+from core.domain.records import PlaceRights, Turn
 from core.people.policy import Policy
 
 PauseReason = Literal["", "person", "rights", "failures", "restored"]
@@ -67,6 +67,12 @@ class Origin:
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
         """Return the answer if neither a command nor the model makes it. Raise PonteError for a
         message that cannot be answered."""
+        return None
+
+    async def make_answer(
+        self, turn: Turn, show: Callable[[Progress], Awaitable[None]], rights: PlaceRights
+    ) -> Answer | None:
+        """Return the answer if the origin makes it; None if a command or the model does."""
         return None
 
     def offer(self, tools: Sequence[Tool]) -> Sequence[Tool]:

@@ -47,6 +47,7 @@ OWN = {
 ELSEWHERE = {
     r"make [a-z-]+\b.*": "writes into the checkout, takes minutes, or until it is stopped",
     r"\.ci/run": "is what runs this",
+    r"claude mcp add .*": "is another program's",
     r"\.venv/bin/python -m pytest .*": "a test in a test",
     r"(sudo |\w+=\S+ )*(apt-get|apt|systemctl|docker|sysctl|useradd|install|nginx|caddy)\b.*": (
         "changes the machine"

@@ -410,9 +410,11 @@ class MemoryPageAccounts:
         self._look()
         return [one for one in self.tokens.values() if person in ("", one.person)]
 
-    async def create_api_token(self, person: str, name: str, days: int) -> tuple[ApiToken, str]:
+    async def create_api_token(
+        self, person: str, name: str, days: int, *, kind: str = "api"
+    ) -> tuple[ApiToken, str]:
         self._look()
-        return self._make_token(person, name, days)
+        return self._make_token(person, name, days, kind)
 
     async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
         self._look()

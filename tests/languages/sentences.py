@@ -77,7 +77,8 @@ MODEL = frozenset(
         "TITLE_REQUEST", "TOOL_BROKE", "TOOL_QUESTION", "TRIAL_TOOL",
         "UNTRUSTED_CELLS_NOTE", "VERBATIM_INSTRUCTIONS",
         "_ANY_AGENT", "_ASKS_FIRST", "_ENTRIES", "_MANAGED_BY", "_MAY_NOT",
-        "_PROPOSED", "_PROPOSES", "_READS_ONLY", "_RESTORED", "_RESULT",
+        "_PROPOSED", "_PROPOSES", "_PROPOSAL_NOTE", "_INSTRUCTIONS",
+        "_READS_ONLY", "_RESTORED", "_RESULT",
         "_RUN_NOTE", "_UNLISTED",
         "preface",
     }

@@ -30,7 +30,7 @@ PROVIDED = {
 """The people of providers, by their kind. The one who is barred was removed by an operator."""
 KINDS = (
     *("none", "removed", "revoked", "expired", "barred"),
-    *("program", "owner's program", "metrics"),
+    *("program", "owner's program", "metrics", "mcp"),
     *("slack", "guest", "oidc", "person", "owner"),
 )
 STRANGERS = (401, 401, 401, 401, 401)
@@ -52,13 +52,13 @@ ANSWERS: Mapping[str, tuple[int, ...]] = {
     "sign in": (401,) * len(KINDS),  # `ROUTES` sends a wrong token, which no header makes right
     "not set up": (404,) * len(KINDS),
     "health": (503,) * len(KINDS),
-    "page": (*STRANGERS, 403, 403, 403, 200, 200, 200, 200, 200),
-    "operator": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 200),
-    "metrics": (*STRANGERS, 403, 403, 200, 403, 403, 403, 403, 200),
-    "form": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 403),
-    "every session": (*STRANGERS, 403, 403, 403, 200, 200, 200, 403, 403),
-    "own session": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 403),
-    "program": (*STRANGERS, 200, 200, 403, 403, 403, 403, 403, 403),
+    "page": (*STRANGERS, 403, 403, 403, 403, 200, 200, 200, 200, 200),
+    "operator": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 403, 200),
+    "metrics": (*STRANGERS, 403, 403, 200, 403, 403, 403, 403, 403, 200),
+    "form": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 403, 403),
+    "every session": (*STRANGERS, 403, 403, 403, 403, 200, 200, 200, 403, 403),
+    "own session": (*STRANGERS, 403, 403, 403, 403, 403, 403, 403, 403, 403),
+    "program": (*STRANGERS, 200, 200, 403, 403, 403, 403, 403, 403, 403),
 }
 """The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""
 
@@ -74,6 +74,7 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
         "program": ponte.people.add_api_token("ana"),
         "owner's program": ponte.people.add_api_token("owner"),
         "metrics": ponte.people.add_api_token("owner", kind="metrics"),
+        "mcp": ponte.people.add_api_token("owner", kind="mcp"),
     }
     clients = {kind: ponte.person(token) for kind, token in tokens.items()}
     clients |= {"none": ponte.stranger()}
@@ -149,7 +150,7 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
     for route in OperatorRoutes(operator).routes:
         (method,) = (route.methods or set()) - {"HEAD"}
         path = re.sub(r"\{\w+(:path)?\}", "usage", route.path)
-        for kind, status in zip(KINDS, (*STRANGERS, *(403,) * 3, *(404,) * 5), strict=True):
+        for kind, status in zip(KINDS, (*STRANGERS, *(403,) * 4, *(404,) * 5), strict=True):
             response = await kinds[kind].request(method, path, json={})
             assert response.status_code == status, (route.path, kind)
             ponte_with_people.ponte.forget_failed_logins()

@@ -28,8 +28,9 @@ from core.people.sign_ins import Identity
 
 SIGN_IN_SECONDS = 600
 """How long a person may take at the provider."""
-_CLAIM = re.compile(r"([0-9a-f]{1,12})-[\w-]{43}")
-"""The sealed part of the cookie: when it expires, and a random value."""
+_CLAIM = re.compile(r"([0-9a-f]{1,12})-([0-9a-f]{1,12})-[\w-]{43}")
+"""The sealed part of the cookie: when it expires, when the session began that is confirmed again (0
+for none), and a random value."""
 FindWorkspace = Callable[[], Awaitable[str]]
 """Return the id of the Slack workspace that Ponte is connected to, "" for none."""
 
@@ -45,14 +46,17 @@ class SignIn:
     now: Callable[[], float] = time.time
     _used: dict[str, bool] = field(default_factory=BoundedDict)
 
-    async def start(self, provider: Provider, redirect: str, *, silent: bool) -> tuple[str, str]:
+    async def start(
+        self, provider: Provider, redirect: str, *, silent: bool, began_at: int = 0
+    ) -> tuple[str, str]:
         """Begin a sign-in that comes back to the address `redirect`. Return the provider's address
         for the browser, and the value of its cookie. Raise SignInRefused.
 
-        `silent`: the provider must not show anything (`prompt=none`)."""
+        `silent`: the provider must not show anything (`prompt=none`). `began_at`: when the session
+        began that the provider is to confirm."""
         found = await self.client.discover(provider)
         team = await self._find_team(provider)
-        claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{secrets.token_urlsafe(32)}"
+        claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{began_at:x}-{secrets.token_urlsafe(32)}"
         challenge = hashlib.sha256(self._derive("verifier", provider, claim).encode()).digest()
         parameters = {
             "redirect_uri": redirect,
@@ -88,6 +92,11 @@ class SignIn:
         claims = await self.client.redeem(provider, found, code, verifier, redirect)
         nonce = self._derive("nonce", provider, claim)
         return identify(claims, provider, nonce, self.now(), team)
+
+    def read_session_start(self, cookie: str) -> int:
+        """Return the `began_at` of a sign-in that `finish` accepted."""
+        match = _CLAIM.fullmatch(cookie.partition(".")[0])
+        return int(match[2], 16) if match else 0
 
     async def _find_team(self, provider: Provider) -> str:
         if not provider.is_slack:

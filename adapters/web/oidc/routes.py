@@ -38,13 +38,13 @@ class SignInRoutes(RouteGroup):
         """Return whether the browser is signed in, and the providers that it can sign in with. It
         needs no token."""
         auth, sign_in = self.visitors.auth, self.visitors.sign_in
-        visitor = await auth.identify(http_io.read_visit(request.scope))
+        is_signed_in = await auth.has_session(http_io.read_visit(request.scope))
         providers = sign_in.list_providers().values() if sign_in else ()
         ways: list[answers.SignInWay] = [
             {"label": one.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{one.name}"}
             for one in providers
         ]
-        return {"signed_in": visitor is not None, "ways": ways}
+        return {"signed_in": is_signed_in, "ways": ways}
 
     @endpoint(
         "GET",
@@ -57,10 +57,13 @@ class SignInRoutes(RouteGroup):
     async def start(self, request: Request) -> Response:
         """Send the browser to a provider to sign in."""
         sign_in, provider = self._find(request)
+        auth: Any = self.visitors.auth  # only that of the page has providers
         redirect, silent = self._redirect(request, provider), "again" in request.query_params
         try:
-            url, cookie = await sign_in.start(provider, redirect, silent=silent)
-        except SignInRefused as refused:
+            visit = http_io.read_visit(request.scope)
+            began_at = await auth.find_session_start(visit) if silent else 0
+            url, cookie = await sign_in.start(provider, redirect, silent=silent, began_at=began_at)
+        except (SignInRefused, NotStored) as refused:
             return self._refuse(request, provider, refused)
         response = RedirectResponse(url, 303)
         self._set_cookie(response, provider, cookie, SIGN_IN_SECONDS)
@@ -84,7 +87,7 @@ class SignInRoutes(RouteGroup):
         cookie = request.cookies.get(self._cookie_name(provider), "")
         try:
             identity = await sign_in.finish(provider, redirect, request.query_params, cookie)
-            session = await auth.open_session(identity)
+            session = await auth.open_session(identity, sign_in.read_session_start(cookie))
         except (Refusal, NotStored) as refused:
             response = self._refuse(request, provider, refused)
         else:

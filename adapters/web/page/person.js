@@ -15,7 +15,7 @@ function choose(language) {
 }
 
 /** `who` is what the server says of the person, `acts` what the page does. */
-export function open({ owner, operates }, { rename, showTokens, leave }) {
+export function open({ owner, operates, provider }, { rename, showTokens, leave, leaveEverywhere }) {
   toggleMenu($("me"), [
     ...(owner ? [{ text: say("my_name"), act: rename }] : []),
     [say("language"), ...Object.entries(LANGUAGES).map(([code, text]) =>
@@ -25,5 +25,6 @@ export function open({ owner, operates }, { rename, showTokens, leave }) {
     { text: say("guide"), href: "/guide" },
     ...(operates ? [{ text: say("administration"), href: "/admin" }] : []),
     { text: say("sign_out"), last: true, act: leave },
+    ...(provider ? [{ text: say("sign_out_everywhere"), act: leaveEverywhere }] : []),
   ]);
 }

@@ -53,13 +53,13 @@ async function introduce() {
 }
 
 /** Nothing of theirs stays on the screen or in the browser. */
-async function leave() {
+async function leave(everywhere = false) {
   stream.leave();
   try {
-    await post("/logout", {});
+    await (everywhere ? request("/me/sessions", { method: "DELETE" }) : post("/logout", {}));
   } catch (error) {
     await read(current);
-    notice(error.message, false, leave);
+    notice(error.message, false, () => leave(everywhere));
     return;
   }
   localStorage.clear();
@@ -264,7 +264,7 @@ function start() {
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("me").addEventListener("click", async () => (await import("./person.js")).open(person, {
     rename: async () => (await import("./naming.js")).open(person.name, introduce),
-    showTokens: async () => (await import("./tokens.js")).open(), leave }));
+    showTokens: async () => (await import("./tokens.js")).open(), leave: () => leave(), leaveEverywhere: () => leave(true) }));
   for (const one of [$("me"), $("options")]) one.addEventListener("keydown", openWithArrow);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", conversations.changed);

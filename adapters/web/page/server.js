@@ -22,8 +22,9 @@ export async function request(path, options = {}) {
   }
   const stranger = answer.status === 401 && path !== "/login" && before === admissions;
   const sentence = body?.error?.message;
-  if (stranger && body?.error?.code === "session_ended") $("trouble").textContent = sentence;
-  if (stranger) (await import("./sign-in.js")).show();
+  const { code, provider } = body?.error ?? {};
+  if (stranger && code === "session_ended") $("trouble").textContent = sentence;
+  if (stranger) (await import("./sign-in.js")).show(false, provider, provider && sentence);
   throw sentence ? Object.assign(new Error(sentence), { status: answer.status }) : failure(answer.status);
 }
 

@@ -9,14 +9,35 @@ await new Promise((resolve) => {
   document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
 });
 
-/** Show it over the page. `isPage`: it is all that is shown. */
-export async function show(isPage = false) {
+const ASKED_AGAIN = 600000; // milliseconds before a provider is asked again without the person
+let isLeaving = false;
+
+// The provider sends the browser to another address, which then opens this place again.
+function keepPlace() {
+  sessionStorage.setItem("place", location.hash);
+}
+
+/** Let the provider confirm who is here, without a question if it can. What was written stays in this browser.
+    Return false where that would lose files that are not sent yet. */
+function confirmAgain(provider) {
+  const isEarly = Date.now() - (sessionStorage.getItem("confirmed") ?? 0) < ASKED_AGAIN;
+  if (isLeaving || isEarly || document.querySelector("#attached li")) return isLeaving;
+  isLeaving = true;
+  sessionStorage.setItem("confirmed", Date.now());
+  keepPlace();
+  location.assign(`/sign-in/${encodeURIComponent(provider)}?again`);
+  return true;
+}
+
+/** Show it over the page. `isPage`: it is all that is shown. `provider` is who has to confirm the person again,
+    and `why` a sentence about that. */
+export async function show(isPage = false, provider = "", why = "") {
+  if (provider && confirmAgain(provider)) return;
+  $("trouble").textContent ||= why;
   const { ways } = await session.ask();
   if ($("signin").open) return;
   document.body.classList.toggle("stranger", isPage);
   $("host").textContent = location.host;
-  // The provider sends the browser to another address, which then opens this place again.
-  const keepPlace = () => sessionStorage.setItem("place", location.hash);
   $("ways").replaceChildren(...ways.map(({ label, url }) => make("li", {},
     make("a", { class: "way", href: url, text: say("sign_in_with", { name: label }), on: { click: keepPlace } }))));
   $("by-link").open = ways.length === 0;

@@ -380,7 +380,7 @@ async def test_a_flood_of_false_codes_waits_in_line(scene: Scene) -> None:
 async def test_a_session_that_cannot_be_opened(scene: Scene, error: Exception) -> None:
     auth: Any = scene.auth
 
-    async def refuse(identity: Identity) -> str:
+    async def refuse(identity: Identity, began_at: float) -> str:
         raise error
 
     auth.open_session = refuse

@@ -1,0 +1,255 @@
+"""Answers the requests to `/mcp`: finds out whose token each has, limits it, and passes it to the
+MCP SDK, which is loaded with the first valid token."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from adapters.mcp_server import MCP_PATH
+from adapters.mcp_server.requests import Caller, clean_client_name
+from adapters.mcp_server.tools import McpTools
+from core.base.errors import NotStored
+from core.base.tasks import BoundedDict
+from core.base.text import check_json, parse_json
+from core.domain.messages import Person
+from core.domain.records import ApiToken
+from core.observability import metrics
+from core.people.page_accounts import MCP_TOKEN_KIND, OwnerName, PageAccounts, hash_token
+from core.people.rules import OWNER_ID
+
+log = structlog.get_logger("mcp")
+HttpAnswer = tuple[int, Mapping[str, str], bytes]
+CALLER_KEY = "caller"
+"""The key in a request's ASGI state under which the SDK's handlers find the `Caller`."""
+MAX_MCP_REQUESTS, MAX_MCP_REQUESTS_OF_TOKEN = 400, 120
+"""Requests that are under way or wait: of all tokens, and of one."""
+MAX_RUNNING_OF_TOKEN = 8
+"""Requests of one token that run at the same time. The others wait for these."""
+MAX_MCP_VALUES, MAX_MCP_DEPTH = 20_000, 32
+"""Values in one request, and how deep they may be nested."""
+MAX_CLIENTS_IN_MEMORY = 1000
+_CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
+"""The key in `_meta` with the client's name, of protocol 2026-07-28. Older clients send the name
+only with `initialize`."""
+_INVALID_REQUEST, _PARSE_ERROR = -32600, -32700
+"""Error codes of JSON-RPC 2.0."""
+_REFUSALS = {
+    "off": (404, _INVALID_REQUEST, "MCP is off here: set PONTE_MCP=on and start Ponte again"),
+    "no_token": (
+        401,
+        _INVALID_REQUEST,
+        "send `Authorization: Bearer TOKEN` with a person's MCP token; create one on Ponte's page "
+        "or with `ponte people token NAME --mcp`",
+    ),
+    "wrong_token": (
+        401,
+        _INVALID_REQUEST,
+        "this is no valid MCP token: it was revoked, has expired, or is of another kind; create "
+        "one on Ponte's page or with `ponte people token NAME --mcp`",
+    ),
+    "origin": (403, _INVALID_REQUEST, "pages of other sites cannot connect"),
+    "json": (400, _PARSE_ERROR, "the body is not JSON"),
+    "large": (400, _INVALID_REQUEST, "the body has too many values or levels: send less"),
+    "batch": (400, _INVALID_REQUEST, "send one request at a time: batches are not read"),
+    "many": (429, _INVALID_REQUEST, "too many requests at once: send this one again later"),
+    "not_ready": (503, _INVALID_REQUEST, "Ponte cannot answer now: send this again later"),
+}
+"""HTTP status, JSON-RPC code and sentence of each refusal."""
+
+
+@dataclass(slots=True)
+class _TokenQueue:
+    """The requests of one token: how many there are, and the places of those that run."""
+
+    count: int = 0
+    places: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MAX_RUNNING_OF_TOKEN)
+    )
+
+
+class _TooMany(Exception):
+    """There are too many requests at once."""
+
+
+class McpEndpoint:
+    """The handler of `POST /mcp`. `tools` is None where MCP is off. `origin` is the page's own."""
+
+    def __init__(
+        self, tools: McpTools | None, accounts: PageAccounts, owner: OwnerName, origin: str
+    ) -> None:
+        self._tools = tools
+        self._accounts = accounts
+        self._owner = owner
+        self._origin = origin
+        self._queues: dict[str, _TokenQueue] = {}
+        self._client_names: BoundedDict[str, str] = BoundedDict(MAX_CLIENTS_IN_MEMORY)
+        """The name that the last client with a token gave itself, by the token's id."""
+        self._manager: Any = None
+        self._starting = asyncio.Lock()
+        self._closing = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+
+    async def handle(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Return status, headers and body for a request. `headers` have names in lower case."""
+        if self._tools is None:
+            return _refuse("off")
+        if headers.get("origin", "") not in ("", self._origin):
+            return _refuse("origin")
+        scheme, _, text = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
+            return _refuse("no_token")
+        try:
+            token = await self._accounts.find_api_token(hash_token(text.strip()))
+            if token is None or token.kind != MCP_TOKEN_KIND or token.is_expired(time.time()):
+                return _refuse("wrong_token")
+            match check_json(body, MAX_MCP_VALUES, MAX_MCP_DEPTH):
+                case "many" | "deep":
+                    return _refuse("large")
+            try:
+                request = parse_json(body)
+            except ValueError:
+                return _refuse("json")
+            if not isinstance(request, dict):
+                return _refuse("batch")
+            caller = self._find_caller(token, headers, request)
+            await self._record_use(token)
+            async with self._take_place(token.id):
+                return await self._ask_sdk(caller, headers, body)
+        except _TooMany:
+            metrics.limits.labels("mcp").inc()
+            return _refuse("many")
+        except NotStored:
+            return _refuse("not_ready")
+
+    async def close(self) -> None:
+        """End the SDK's task."""
+        self._closing.set()
+        if self._serving is not None:
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    def _find_caller(
+        self, token: ApiToken, headers: Mapping[str, str], request: Mapping[str, Any]
+    ) -> Caller:
+        """Return whose request it is. What the client says of itself is only a name to show."""
+        params = request.get("params")
+        params = params if isinstance(params, dict) else {}
+        meta = params.get("_meta")
+        info = meta.get(_CLIENT_INFO) if isinstance(meta, dict) else None
+        if request.get("method") == "initialize":
+            info = params.get("clientInfo")
+        info = info if isinstance(info, dict) else {}
+        if name := clean_client_name(str(info.get("title") or info.get("name") or "")):
+            self._client_names[token.id] = name
+        product = headers.get("user-agent", "").partition("/")[0]
+        name = self._client_names.get(token.id) or clean_client_name(product)
+        platform, _, id = token.person.partition(":")
+        shown_name = self._owner.current if id == OWNER_ID else id
+        person = Person(platform, id, name=shown_name, is_bot=True, api_token=token.id)
+        return Caller(person, name or clean_client_name(token.name) or "MCP")
+
+    async def _record_use(self, token: ApiToken) -> None:
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        if token.last_use < today:
+            with suppress(NotStored):
+                await self._accounts.record_api_token_use(token.id, today)
+
+    @asynccontextmanager
+    async def _take_place(self, token: str) -> AsyncIterator[None]:
+        """Wait for a place among the running requests of the token. Raise _TooMany."""
+        queue = self._queues.setdefault(token, _TokenQueue())
+        total = sum(each.count for each in self._queues.values())
+        if queue.count >= MAX_MCP_REQUESTS_OF_TOKEN or total >= MAX_MCP_REQUESTS:
+            raise _TooMany
+        queue.count += 1
+        try:
+            async with queue.places:
+                yield
+        finally:
+            queue.count -= 1
+            if not queue.count:
+                del self._queues[token]
+
+    async def _ask_sdk(self, caller: Caller, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Return the SDK's answer to one request."""
+        async with self._starting:
+            if self._serving is None or self._serving.done():
+                await self._start_sdk()
+        unread = [{"type": "http.request", "body": body, "more_body": False}]
+        status, answer_headers, parts = 500, dict[str, str](), list[bytes]()
+
+        async def receive() -> Any:
+            if not unread:
+                await self._closing.wait()
+                return {"type": "http.disconnect"}
+            return unread.pop()
+
+        async def send(event: Any) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+                for name, value in event.get("headers", ()):
+                    answer_headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            else:
+                parts.append(event.get("body", b""))
+
+        encoded = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
+        ]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": MCP_PATH,
+            "raw_path": MCP_PATH.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": encoded,
+            "client": None,
+            "server": None,
+            "state": {CALLER_KEY: caller},
+        }
+        await self._manager.handle_request(scope, receive, send)
+        answer_headers.pop("content-length", None)  # of the whole body, which is added again
+        return status, {**answer_headers, "cache-control": "no-store"}, b"".join(parts)
+
+    async def _start_sdk(self) -> None:
+        """Load the SDK in a thread, and start the task in which it answers requests."""
+        name = "adapters.mcp_server.protocol"
+        protocol: Any = await asyncio.to_thread(importlib.import_module, name)
+        self._manager = protocol.build_manager(self._tools)
+        is_ready = asyncio.Event()
+        self._serving = asyncio.create_task(self._serve(is_ready), name="mcp")
+        waiting = asyncio.create_task(is_ready.wait())
+        await asyncio.wait({waiting, self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        log.info("MCP server started")
+
+    async def _serve(self, is_ready: asyncio.Event) -> None:
+        async with self._manager.run():
+            is_ready.set()
+            await self._closing.wait()
+
+
+def _refuse(name: str) -> HttpAnswer:
+    """Return the answer of a refusal, as an error of JSON-RPC."""
+    status, code, sentence = _REFUSALS[name]
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": sentence}}
+    headers = {"content-type": "application/json", "cache-control": "no-store"}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if status in (429, 503):
+        headers["retry-after"] = "2"
+    return status, headers, json.dumps(error).encode()

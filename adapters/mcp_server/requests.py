@@ -1,0 +1,236 @@
+"""Requests for changes that programs send over MCP: how each becomes a message with a turn of its
+own, and where its card is posted.
+
+The program's call makes the draft, and the turn stores it as a proposal, without a model. A request
+is therefore durable before it is answered, and all else is as for other proposals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from core.base.errors import OverBudget, PonteError, ToolError, TooManyDeliveries, Undeliverable
+from core.base.i18n import say
+from core.base.text import compose_letters
+from core.changes.cards import describe_proposals
+from core.changes.service import ChangeService
+from core.chat.people import People
+from core.domain.changes import Change, Draft
+from core.domain.messages import (
+    Address,
+    Answer,
+    Message,
+    MessageOrigin,
+    Person,
+    Progress,
+    ReplyTo,
+    decode_json,
+    encode_json,
+    turn_id,
+)
+from core.domain.ports import Inbox, Messenger
+from core.domain.records import PlaceRights, ToolCall, Turn
+from core.observability import metrics
+from core.people.audit import audit_step
+from core.people.rules import OWNER_ID
+from core.turn.context import ToolContexts
+from core.turn.origins import Origin, RunSkipped
+
+log = structlog.get_logger("mcp")
+MCP_ORIGIN = "mcp"
+"""The name of the origin of these messages, and of the conversation that shows them on the page."""
+MAX_MCP_PROPOSALS_PER_MINUTE = 30
+"""The most requests of one person that are stored in a minute."""
+MAX_CLIENT_CHARACTERS = 40
+"""The most characters of the name that a program gives itself."""
+PROPOSAL_SECONDS = 10.0
+"""How long a call waits for its card. Clients give up after a minute, some after less."""
+MAX_SEARCHED_CHANGES = 100
+"""The newest changes of a person among which an earlier request with the same arguments is found.
+"""
+_NO_NAME = re.compile(r"[^\w ()+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The person whose token a request has, marked as a program, and the name that the program
+    gives itself."""
+
+    person: Person
+    client: str
+
+    @property
+    def token(self) -> str:
+        """The id of the token."""
+        return self.person.api_token
+
+    @property
+    def own_address(self) -> Address:
+        """The place on the page where the person reads alone."""
+        person = "" if self.person.id == OWNER_ID else self.person.id
+        return Address("web", MCP_ORIGIN, person=person)
+
+
+def clean_client_name(name: str) -> str:
+    """Return the name that a program gives itself, cut and without anything that a platform could
+    take for markup, a link or a mention."""
+    words = " ".join(_NO_NAME.sub(" ", compose_letters(name[:1000])).split())
+    return words[:MAX_CLIENT_CHARACTERS].strip()
+
+
+class RequestsConfig(Protocol):
+    """The operator's configuration, which can be reloaded."""
+
+    @property
+    def mcp_post_to(self) -> str:
+        """Return the place of all cards (`slack:T1:C1` or `slack:U1`); "" for the asker's own."""
+
+
+@dataclass(slots=True)
+class ChangeRequests:
+    """Stores the requests of programs. `messengers` are the chat platforms by name."""
+
+    inbox: Inbox
+    changes: ChangeService
+    messengers: Mapping[str, Messenger]
+    config: RequestsConfig
+    _direct: dict[tuple[str, str], ReplyTo] = field(default_factory=dict, init=False)
+    """Places of direct messages that were opened already."""
+
+    async def find_place(self, caller: Caller) -> Address:
+        """Return where the cards of the caller's requests are posted. Raise ToolError."""
+        return (await self._find_destination(caller)).address
+
+    async def find_waiting(self, caller: Caller, digest: str) -> Change | None:
+        """Return the open request with the same arguments that came with the same token."""
+        latest = await self._find_latest(caller, digest)
+        return latest if latest and latest.state == "open" else None
+
+    async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change:
+        """Store a request and return its proposal. Two calls with the same arguments at the same
+        moment make one. Raise ToolError."""
+        latest = await self._find_latest(caller, digest)
+        if latest and latest.state == "open":  # another call has just stored it
+            return latest
+        # The key names the latest decided request, so that a new one can follow it.
+        key = f"mcp:{caller.token}:{digest}:{latest.id if latest else ''}"
+        change = await self._store(caller, key, digest, tool, draft)
+        if change is None or change.state != "open":  # an earlier one failed, or was decided now
+            key = f"{key}.{secrets.token_hex(4)}"
+            change = await self._store(caller, key, digest, tool, draft)
+        if change is None:
+            why = "the request is not stored as a proposal yet, or an allowance is used up"
+            hint = "look with `my_requests` before you try again"
+            raise ToolError("{why}", code="not_proposed", hint=hint, why=why)
+        return change
+
+    async def _find_latest(self, caller: Caller, digest: str) -> Change | None:
+        """Return the newest request with the same arguments and token."""
+        changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
+        same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
+        return next(same, None)
+
+    async def _store(
+        self, caller: Caller, key: str, digest: str, tool: str, draft: Draft
+    ) -> Change | None:
+        """Store the message of a request, wait for its turn, and return its proposal; None if it
+        has none. Raise ToolError."""
+        to = await self._find_destination(caller, turn_id(key))
+        origin = MessageOrigin(
+            MCP_ORIGIN,
+            f"{caller.token}:{digest}",
+            may_be_command=False,
+            is_authored=False,
+            reads_history=False,
+            is_attended=False,
+            per_minute=MAX_MCP_PROPOSALS_PER_MINUTE,
+            client=caller.client,
+            data={"tool": tool, "draft": encode_json(draft)},
+        )
+        text = say("Request from {client}", client=caller.client)
+        message = Message(key, text, caller.person, to.address, to, origin=origin)
+        line = audit_step("mcp-request", caller.person, to.address, turn=message.turn, tool=tool)
+        try:
+            receipt = await self.inbox.accept(message, line)
+        except TooManyDeliveries:
+            metrics.limits.labels("mcp").inc()
+            why = f"{MAX_MCP_PROPOSALS_PER_MINUTE} requests a minute are the limit for one person"
+            raise ToolError("{why}", code="too_many", hint="wait a minute", why=why) from None
+        with suppress(TimeoutError, PonteError):
+            async with asyncio.timeout(PROPOSAL_SECONDS):
+                await self.inbox.wait_for_answer(receipt.seq)
+        changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
+        return next((one for one in changes if one.proposal.seq == receipt.seq), None)
+
+    async def _find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
+        """Return where the card of a request is posted: where the operator says, or else in the
+        asker's direct message, or on the page. Raise ToolError."""
+        person, post_to = caller.person, self.config.mcp_post_to
+        if not post_to and person.platform not in self.messengers:
+            return ReplyTo(caller.own_address, person, source="", turn=turn)
+        platform, *place = (post_to or f"{person.platform}:{person.id}").split(":")
+        messenger = self.messengers.get(platform)
+        try:
+            if messenger is None:
+                raise Undeliverable(reason=f"{platform} is off")
+            address = Address(platform, place[-1], place[0], is_shared=True)
+            if len(place) == 1:
+                address = (await self._open_direct(messenger, platform, place[0])).address
+        except PonteError as error:
+            log.warning("no place for the card of a request", reason=str(error))
+            why = "the card cannot be posted now, so nothing was proposed"
+            hint = "tell the person; `ponte doctor` says more"
+            raise ToolError("{why}", code="no_place", hint=hint, why=why) from error
+        # A conversation for each request: none waits for another one.
+        address = replace(address, thread="", person=f"{MCP_ORIGIN}-{turn}")
+        to = messenger.destination_in(address, person)
+        return ReplyTo(to.address, to.asker, to.source, turn)
+
+    async def _open_direct(self, messenger: Messenger, platform: str, id: str) -> ReplyTo:
+        if (platform, id) not in self._direct:
+            to, _ = await messenger.open_direct_message(Person(platform, id))
+            self._direct[platform, id] = to
+        return self._direct[platform, id]
+
+
+@dataclass(frozen=True, slots=True)
+class McpOrigin(Origin):
+    """The origin of requests that programs send over MCP. The turn stores the draft that the
+    program's call has made as a proposal. No model is asked."""
+
+    people: People
+    changes: ChangeService
+    contexts: ToolContexts
+    has_profile = False
+    refers_to_others = False
+
+    async def check_start(self, turn: Turn) -> str:
+        """Raise RunSkipped if an allowance of the person is used up."""
+        if turn.answer is None:
+            try:
+                await self.people.budget.reserve(turn)
+            except OverBudget as error:
+                self.people.note_refused_turn(turn.message, error)
+                metrics.limits.labels(error.limit).inc()
+                raise RunSkipped("allowance") from None
+        return ""
+
+    async def make_answer(
+        self, turn: Turn, show: Callable[[Progress], Awaitable[None]], rights: PlaceRights
+    ) -> Answer:
+        """Store the proposal and return the answer with its card. A turn that runs again finds its
+        first proposal."""
+        data = turn.message.origin.data
+        call = ToolCall(MCP_ORIGIN, data["tool"], "{}", "write")
+        ctx = await self.contexts.make_command_context(turn, call, show, rights)
+        outcome = await self.changes.proposals.propose(ctx, decode_json(Draft, data["draft"]))
+        change = await self.changes.ledger.get(outcome.proposal)
+        return Answer(describe_proposals(1), cards=(await self.changes.views.card(change),))

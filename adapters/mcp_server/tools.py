@@ -1,0 +1,366 @@
+"""The tools that programs are offered over MCP. They read for the person whose token the program
+has, and propose changes for them. None of them decides on a change or applies one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from adapters.mcp_server.requests import Caller, ChangeRequests
+from core.base.errors import NotFound, PonteError, ToolError
+from core.base.i18n import use_locale
+from core.base.text import to_one_line
+from core.changes.card_rows import read_rows
+from core.changes.service import ChangeService
+from core.chat.people import People
+from core.domain.changes import NO_PROPOSAL_SENTENCE, Change, Draft
+from core.domain.messages import Address, Message, ReplyTo
+from core.domain.ports import Tool
+from core.domain.records import (
+    Outcome,
+    PlaceRights,
+    Thread,
+    ToolCall,
+    ToolContext,
+    TurnControls,
+    Viewer,
+)
+from core.domain.rows import Chart
+from core.observability import metrics
+from core.tools.tool import Toolbox, cap_text, compact_json, outcome_of_error, takes_null
+from core.turn.context import ToolContexts
+
+log = structlog.get_logger("mcp")
+Json = dict[str, Any]
+_READ_TOOLS = ("nocodb_tables", "nocodb_query", "nocodb_get", "nocodb_summarize", "nocodb_read")
+"""The tools that read, by the names that models use for them too."""
+_CHART_TOOL, _SUMMARY_TOOL, _COMMAND_TOOL = "chart", "nocodb_summarize", "stackspot_quick_command"
+_WRITE_TOOLS = {
+    "create": "nocodb_create", "update": "nocodb_update", "delete": "nocodb_delete",
+    "link": "nocodb_link",
+}  # fmt: skip
+"""The tools that propose changes of rows, by the action of `propose_change`."""
+_FILE_PARAMETERS = ("export", "file")
+"""Parameters that lead to files, which this server does not send."""
+MCP_CALL_SECONDS = 50.0
+"""How long a call may read. Clients wait for 60 seconds."""
+MAX_LISTED_MCP_REQUESTS = 20
+_PROPOSAL_NOTE = (
+    "Nothing is changed yet. A person decides on the card in Ponte; you cannot. Tell the person "
+    "where it waits, and look with change_status later."
+)
+_PROPOSE = """\
+Propose a change of rows in one table. It changes nothing: a person sees the rows before and after \
+on a card in Ponte, and decides there. The same call again while it waits returns the same request.
+"""
+_COMMAND = """\
+Propose to run a quick command. A person decides on it in Ponte; change_status then has the result.
+"""
+_STATUS = "What became of a request: waiting, done with what was written, or denied with the reason"
+_REQUESTS = "The newest requests of the person, and what became of them"
+_CHART = """\
+A chart of figures, as data: `rows` has the arguments of nocodb_summarize, x and y name columns of \
+its result.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """A tool as a program is offered it. `parameters` is the JSON schema of an object."""
+
+    name: str
+    description: str
+    parameters: Json
+    is_read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class McpTools:
+    """The tools over the parts of Ponte that do the work. `locale` is the language of cards in
+    results, `zone` the time zone of dates."""
+
+    toolbox: Toolbox
+    people: People
+    changes: ChangeService
+    contexts: ToolContexts
+    requests: ChangeRequests
+    locale: str
+    zone: str
+
+    async def list_tools(self, caller: Caller) -> Sequence[OfferedTool]:
+        """Return the tools that the caller may use now, always in the same order."""
+        tools = await self._find_tools(caller, caller.own_address)
+        offered = [
+            OfferedTool(name, tools[name].spec.description, _describe_parameters(tools[name]))
+            for name in _READ_TOOLS
+            if name in tools
+        ]
+        if _CHART_TOOL in tools and _SUMMARY_TOOL in tools:
+            parameters = _describe_parameters(tools[_CHART_TOOL])
+            rows = {"rows": _describe_parameters(tools[_SUMMARY_TOOL])}
+            offered.append(
+                OfferedTool(_CHART_TOOL, _CHART, _with_properties(parameters, rows, "result"))
+            )
+        if writing := {a: tools[name] for a, name in _WRITE_TOOLS.items() if name in tools}:
+            offered.append(_describe_changes(writing))
+        if _COMMAND_TOOL in tools:
+            description = _COMMAND + tools[_COMMAND_TOOL].spec.description
+            parameters = _describe_parameters(tools[_COMMAND_TOOL])
+            offered.append(OfferedTool("propose_quick_command", description, parameters, False))
+        request = {"type": "string", "description": "as propose_change returned it"}
+        schema = {"type": "object", "properties": {"id": request}, "required": ["id"]}
+        offered.append(OfferedTool("change_status", _STATUS, schema))
+        offered.append(OfferedTool("my_requests", _REQUESTS, {"type": "object", "properties": {}}))
+        return offered
+
+    async def call(self, caller: Caller, name: str, arguments: Json) -> Outcome:
+        """Return the outcome of a call. Refusals and failures are outcomes too."""
+        known = name if name in _CALLS or name in _READ_TOOLS else "unknown"
+        try:
+            with use_locale(self.locale):
+                outcome = await self._run(caller, name, arguments)
+        except ToolError as error:
+            outcome = outcome_of_error(error)
+        except PonteError as error:
+            with use_locale("en"):
+                failure = ToolError("{why}", code=error.code, why=error.words())
+            outcome = outcome_of_error(failure)
+        except TimeoutError:
+            outcome = outcome_of_error(
+                _refuse("timeout", f"No answer in {MCP_CALL_SECONDS:.0f} s.")
+            )
+        metrics.mcp_calls.labels(known, outcome.status).inc()
+        log.info("MCP call ended", tool=known, status=outcome.status, api_token=caller.token)
+        return cap_text(outcome)
+
+    async def _run(self, caller: Caller, name: str, arguments: Json) -> Outcome:
+        if name in _READ_TOOLS:
+            async with asyncio.timeout(MCP_CALL_SECONDS):
+                return await self._read(caller, name, arguments)
+        if name not in _CALLS:
+            raise _unknown_tool()
+        return await _CALLS[name](self, caller, arguments)
+
+    async def _find_tools(self, caller: Caller, address: Address) -> Mapping[str, Tool]:
+        """Return the tools of models that the caller's rights at the address allow, by name. Raise
+        NotAllowed or StatusUnknown if they may not even chat."""
+        rights = await self._find_rights(caller, address)
+        return {tool.spec.name: tool for tool in await self.toolbox.tools(rights)}
+
+    async def _find_rights(self, caller: Caller, address: Address) -> PlaceRights:
+        rights = await self.people.policy.rights(caller.person, address)
+        rights.may("chat").raise_if_denied()
+        return rights
+
+    async def _read(
+        self, caller: Caller, name: str, arguments: Json, result_id: str = "", **results: Outcome
+    ) -> Outcome:
+        """Call a tool that reads, with the rights of the person where they read alone. With a
+        `result_id`, the outcome has rows for a chart, which gets them in `results`."""
+        _check_files(arguments)
+        address = caller.own_address
+        tool = _get_tool(await self._find_tools(caller, address), name)
+        ctx = await self._make_context(caller, address, tool, arguments)
+        ctx = replace(ctx, result_id=result_id, results=results)
+        return await tool.run(ctx, ctx.call.arguments)
+
+    async def _draw_chart(self, caller: Caller, arguments: Json) -> Outcome:
+        """Return the data of a chart of the figures that `rows` asks for."""
+        rows = arguments.pop("rows", None)
+        async with asyncio.timeout(MCP_CALL_SECONDS):
+            own = rows if isinstance(rows, dict) else {}
+            figures = await self._read(caller, _SUMMARY_TOOL, own, "r1")
+            drawn = {**arguments, "result": "r1"}
+            outcome = await self._read(caller, _CHART_TOOL, drawn, "r2", r1=figures)
+        chart = outcome.data
+        if not isinstance(chart, Chart):
+            return outcome
+        series = {each.name: each.values for each in chart.series}
+        data = {"kind": chart.kind, "title": chart.title, "labels": chart.labels, "series": series}
+        return Outcome("ok", compact_json(data))
+
+    async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
+        action = str(arguments.get("action"))
+        if action not in _WRITE_TOOLS:
+            raise _refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}.")
+        rest = {name: value for name, value in arguments.items() if name != "action"}
+        return await self._propose(caller, _WRITE_TOOLS[action], rest)
+
+    async def _propose_command(self, caller: Caller, arguments: Json) -> Outcome:
+        return await self._propose(caller, _COMMAND_TOOL, arguments)
+
+    async def _propose(self, caller: Caller, name: str, arguments: Json) -> Outcome:
+        """Make the draft of a proposal with the tool of that name, and store it as a request."""
+        text = json.dumps([name, arguments], sort_keys=True)
+        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:20]
+        change = await self.requests.find_waiting(caller, digest)
+        if change is None:
+            async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
+                draft = await self._make_draft(caller, name, arguments)
+            change = await self.requests.propose(caller, digest, name, draft)
+        return await self._describe(caller, change)
+
+    async def _make_draft(self, caller: Caller, name: str, arguments: Json) -> Draft:
+        """Return what the tool would propose. Raise ToolError, also if it would do more than
+        that."""
+        address = await self.requests.find_place(caller)
+        tool = _get_tool(await self._find_tools(caller, address), name)
+        if not tool.only_proposes(compact_json(arguments)):
+            why = "this would run without a person's approval, so it cannot run here"
+            raise _refuse("not_offered", why, "the person can run it in Ponte")
+        drafts = list[Draft]()
+
+        async def keep_draft(draft: Draft) -> Outcome:
+            await self.changes.approval.allow_draft(caller.person, address, draft)
+            drafts.append(draft)
+            return Outcome("proposed", "")
+
+        ctx = await self._make_context(caller, address, tool, arguments)
+        ctx = replace(ctx, turn=replace(ctx.turn, propose=keep_draft))
+        outcome = await tool.run(ctx, ctx.call.arguments)
+        if not drafts:
+            raise _refuse("not_proposed", outcome.text[:500])
+        return drafts[0]
+
+    async def _make_context(
+        self, caller: Caller, address: Address, tool: Tool, arguments: Json
+    ) -> ToolContext:
+        """Return the context of a call that belongs to no turn."""
+        text = compact_json(arguments)
+        message = Message("", "", caller.person, address, ReplyTo(address, caller.person, "", ""))
+        call = ToolCall("mcp", tool.spec.name, text, tool.effect_of(text))
+        thread = Thread(address.conversation, f"mcp-{caller.token}")
+        viewer = Viewer(await self._find_rights(caller, address))
+        controls = TurnControls(_show_nothing)
+        return ToolContext(message, 0, call, thread, controls, self.zone, viewer)
+
+    async def _read_status(self, caller: Caller, arguments: Json) -> Outcome:
+        id = arguments.get("id")
+        changes = await self._list_own(caller)
+        change = next((one for one in changes if one.id == id), None)
+        if change is None:
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=to_one_line(str(id), 20))
+        return await self._describe(caller, change)
+
+    async def _list_requests(self, caller: Caller, arguments: Json) -> Outcome:
+        views = self.changes.views
+        requests = [
+            {
+                "id": one.id,
+                "state": _name_state(one),
+                "what": views.builder.build_title(one),
+                "outcome": await views.describe_outcome(one),
+            }
+            for one in (await self._list_own(caller))[:MAX_LISTED_MCP_REQUESTS]
+        ]
+        return Outcome("ok", compact_json({"requests": requests}))
+
+    async def _list_own(self, caller: Caller) -> Sequence[Change]:
+        await self._find_rights(caller, caller.own_address)
+        return await self.changes.ledger.list_of_person(caller.person.key, 1000)
+
+    async def _describe(self, caller: Caller, change: Change) -> Outcome:
+        """Return what a program may know of a request of its person."""
+        views, draft = self.changes.views, change.draft
+        rights = await self._find_rights(caller, caller.own_address)
+        data: Json = {"id": change.id, "state": _name_state(change)}
+        need = (
+            ("command", draft.view.slug)
+            if draft.view.slug
+            else ("read", draft.title, draft.view.table_id)
+        )
+        if self.contexts.may_know(rights, [need]):
+            # As in a channel: with the asker's name, and with the names of those who can decide.
+            place = replace(change.proposal.address, is_shared=True)
+            card = await views.card(change, caller.person, place)
+            rows = [": ".join(filter(None, [r.name, r.text])) for r in read_rows(card.rows)]
+            data |= {"what": card.title, "card": card.text, "rows": rows}
+            if result := views.builder.kind(change).read_result(change):
+                data["result"] = result
+        else:
+            data["card"] = await views.describe_outcome(change)
+        if change.denial_reason:
+            data["reason"] = change.denial_reason
+        if change.state == "open":
+            data |= {"where": _name_place(change.proposal.address), "next": _PROPOSAL_NOTE}
+        return Outcome("ok", compact_json(data))
+
+
+_CALLS = {
+    _CHART_TOOL: McpTools._draw_chart,
+    "propose_change": McpTools._propose_change,
+    "propose_quick_command": McpTools._propose_command,
+    "change_status": McpTools._read_status,
+    "my_requests": McpTools._list_requests,
+}
+"""What answers the calls of the tools that are not in _READ_TOOLS."""
+
+
+def _refuse(code: str, why: str, hint: str = "") -> ToolError:
+    """Return an error for a program. A person reads it only if the program shows it."""
+    return ToolError("{why}", code=code, hint=hint, why=why)
+
+
+def _unknown_tool() -> ToolError:
+    hint = "list the tools again; the person's rights decide which there are"
+    return _refuse("unknown_tool", "there is no such tool", hint)
+
+
+async def _show_nothing(words: str) -> None:
+    return None
+
+
+def _get_tool(tools: Mapping[str, Tool], name: str) -> Tool:
+    """Return the tool of that name. Raise ToolError if the person has no right to it."""
+    if name not in tools:
+        raise _unknown_tool()
+    return tools[name]
+
+
+def _check_files(arguments: Json) -> None:
+    """Raise ToolError if the call asks for a file."""
+    if any(arguments.get(name) for name in _FILE_PARAMETERS):
+        raise _refuse("bad_arguments", "files are not sent here", "the person can ask in Ponte")
+
+
+def _name_state(change: Change) -> str:
+    return "waiting" if change.state == "open" else change.state
+
+
+def _name_place(address: Address) -> str:
+    platform = "Ponte's page" if address.platform == "web" else address.platform.title()
+    if address.platform == "web":
+        return "Ponte's page"
+    return f"{platform}, in a channel" if address.is_shared else f"{platform}, in a direct message"
+
+
+def _describe_parameters(tool: Tool) -> Json:
+    """Return the schema of the tool's arguments. Models must send null for what they leave out;
+    programs can leave it out."""
+    schema = dict(tool.spec.parameters)
+    properties = {n: p for n, p in schema["properties"].items() if n not in _FILE_PARAMETERS}
+    required = [n for n in schema["required"] if n in properties and not takes_null(properties[n])]
+    return {**schema, "properties": properties, "required": required}
+
+
+def _with_properties(schema: Json, more: Json, without: str = "") -> Json:
+    """Return the schema with more properties, which are required, and without one."""
+    properties = {**more, **{n: p for n, p in schema["properties"].items() if n != without}}
+    required = [*more, *(name for name in schema["required"] if name != without)]
+    return {**schema, "properties": properties, "required": required}
+
+
+def _describe_changes(tools: Mapping[str, Tool]) -> OfferedTool:
+    """Return the tool `propose_change`, which takes the arguments of all tools that write."""
+    lines = [f"- {action}: {tool.spec.description}" for action, tool in tools.items()]
+    properties: Json = {"action": {"type": "string", "enum": list(tools)}}
+    for tool in tools.values():
+        properties |= _describe_parameters(tool)["properties"]
+    schema = {"type": "object", "properties": properties, "required": ["action", "table"]}
+    return OfferedTool("propose_change", _PROPOSE + "\n".join(lines), schema, False)

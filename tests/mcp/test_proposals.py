@@ -1,0 +1,104 @@
+"""Programs that read and propose changes over MCP, and the people who decide on them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.mcp.client import PAY, read_result, run_ponte
+
+TOOLS = [
+    "nocodb_tables",
+    "nocodb_query",
+    "nocodb_get",
+    "nocodb_summarize",
+    "chart",
+    "propose_change",
+    "change_status",
+    "my_requests",
+]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])
+async def test_a_client_of_each_protocol_reads_and_proposes(tmp_path: Path, mode: str) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        token = await ponte.create_token()
+        async with ponte.connect(token, mode) as client:
+            tools = (await client.list_tools()).tools
+            assert [each.name for each in tools] == TOOLS
+            hints = {each.name: each.annotations for each in tools}
+            only_read = {name for name, hint in hints.items() if hint and hint.read_only_hint}
+            assert only_read == {*TOOLS} - {"propose_change"}
+            rows = read_result(await client.call_tool("nocodb_query", {"table": "Invoices"}))
+            assert rows["total"] > rows["returned"] == len(rows["rows"])
+            request = read_result(await client.call_tool("propose_change", PAY))
+            assert request["state"] == "waiting"
+            assert request["rows"] == ["INV-2003: Status: Overdue → Paid"]
+            assert "with Claude Code" in request["card"]
+            again = read_result(await client.call_tool("propose_change", PAY))
+            assert again["id"] == request["id"], "no second card while it waits"
+            (listed,) = read_result(await client.call_tool("my_requests", {}))["requests"]
+            assert (listed["id"], listed["state"]) == (request["id"], "waiting")
+
+
+async def test_equal_calls_at_the_same_moment_make_one_card(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        async with ponte.connect(await ponte.create_token()) as client:
+            calls = (client.call_tool("propose_change", PAY) for _ in range(8))
+            ids = {read_result(each)["id"] for each in await asyncio.gather(*calls)}
+        async with ponte.connect(await ponte.create_token()) as other:
+            ids.add(read_result(await other.call_tool("propose_change", PAY))["id"])
+        waiting = (await ponte.page.get("/approvals")).json()["approvals"]
+        assert len(ids) == 2, "another token makes a request of its own"
+        assert {each["id"] for each in waiting} == ids
+
+
+async def test_a_program_reads_what_people_decided(tmp_path: Path) -> None:
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+
+        async def propose() -> str:
+            return str(read_result(await client.call_tool("propose_change", PAY))["id"])
+
+        async def decide(id: str, action: str) -> None:
+            body = {"action": action, "conversation": "mcp"}
+            assert (await ponte.page.post(f"/cards/{id}", json=body)).is_success
+
+        denied = await propose()
+        await ponte.page.post("/chat", json={"message": f"deny {denied} too early"})
+        status = read_result(await client.call_tool("change_status", {"id": denied}))
+        assert (status["state"], status["reason"]) == ("denied", "too early")
+        approved = await propose()
+        assert approved != denied, "a decided request is no answer to a new call"
+        await decide(approved, "approve")
+        status = read_result(await client.call_tool("change_status", {"id": approved}))
+        assert status["state"] == "done"
+        assert status["rows"] == ["INV-2003: Status: Overdue → Paid"]
+        await decide(approved, "undo")
+        status = read_result(await client.call_tool("change_status", {"id": approved}))
+        assert status["state"] == "undone"
+        states = [
+            each["state"]
+            for each in read_result(await client.call_tool("my_requests", {}))["requests"]
+        ]
+        assert states == ["undone", "denied"]
+
+
+async def test_a_chart_is_data(tmp_path: Path) -> None:
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        total = {"field": "Amount", "fn": "sum"}
+        rows = {"table": "Invoices", "aggregates": [total], "group_by": "Status"}
+        chart = {"kind": "bar", "title": "Sums", "x": "Status", "y": ["sum of Amount"]}
+        data = read_result(await client.call_tool("chart", {"rows": rows, **chart}))
+        assert data["labels"] == ["Paid", "Open", "Overdue"]
+        assert [round(each) for each in data["series"]["Amount: sum"]] == [9395, 2079, 1198]
+        refused = await client.call_tool("chart", {"rows": rows, **chart, "y": ["Nothing"]})
+        assert refused.is_error
+        assert "the columns are" in read_result(refused)["error"]["hint"]
