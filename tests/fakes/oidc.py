@@ -7,6 +7,7 @@ import base64
 import functools
 import hashlib
 import html
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -42,8 +43,6 @@ def public_keys(*keys: Key) -> Json:
 
 def sign_token(key: Key, claims: Mapping[str, Any], **header: Any) -> str:
     """Return a signed token. `header` replaces the fields of its header."""
-    import json
-
     fields = merge({"alg": "RS256", "kid": key.kid, "typ": "JWT"}, header)
     registry = jws.JWSRegistry(algorithms=[fields["alg"]], strict_check_header=False)
     registry.max_payload_length = 10**7
@@ -83,8 +82,6 @@ class FakeProvider:
     needs_pkce: bool = True
     answers: dict[str, Callable[[], web.StreamResponse]] = field(default_factory=dict)
     hold: str = ""
-    path: str = ""
-    """A path of the issuer, as in `/realms/acme`."""
 
     def __post_init__(self) -> None:
         self.key: Key = usual_key()
@@ -99,17 +96,26 @@ class FakeProvider:
 
     @property
     def issuer(self) -> str:
-        return f"{self.origin}{self.path}"
+        return self.origin
 
     async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._note])
-        app.router.add_get(f"{self.path}/.well-known/openid-configuration", self._discover)
-        app.router.add_get("/authorize", self._authorize)
-        app.router.add_post("/token", self._token)
-        app.router.add_get("/keys", self._keys)
-        app.router.add_get("/link", self._show_link)
+        app = web.Application()
+        self.add_routes(app)
         self._runner, self.origin = await serve_on_loopback(app)
         return self
+
+    def add_routes(self, app: web.Application) -> None:
+        """Let an application serve this provider, too. Its `origin` is set afterwards."""
+        paths = {
+            "/.well-known/openid-configuration": self._discover,
+            "/authorize": self._authorize,
+            "/token": self._token,
+            "/keys": self._keys,
+            "/link": self._show_link,
+        }
+        for path, handler in paths.items():
+            method = "POST" if path == "/token" else "GET"
+            app.router.add_route(method, path, functools.partial(self._serve, path, handler))
 
     async def __aexit__(self, *_: object) -> None:
         self._released.set()
@@ -122,9 +128,7 @@ class FakeProvider:
             self._has_request.clear()
             await self._has_request.wait()
 
-    @web.middleware
-    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        path = request.path.removeprefix(self.path)
+    async def _serve(self, path: str, handler: Any, request: web.Request) -> web.StreamResponse:
         self.requests.append(path)
         self._has_request.set()
         if path == self.hold:

@@ -39,7 +39,6 @@ CACHE_SECONDS = 600.0
 FAILURE_SECONDS = 5.0
 """How long a failed request is not repeated, so that a flood of visitors causes no flood of
 requests."""
-MAX_PROVIDERS_IN_MEMORY = 64
 
 
 @dataclass(slots=True)
@@ -48,12 +47,8 @@ class ProviderClient:
 
     http: HttpClient
     clock: Callable[[], float] = time.monotonic
-    _answers: dict[str, tuple[float, float, Any]] = field(init=False)
-    _locks: defaultdict[str, asyncio.Lock] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._answers = BoundedDict(MAX_PROVIDERS_IN_MEMORY)
-        self._locks = defaultdict(asyncio.Lock)
+    _answers: dict[str, tuple[float, float, Any]] = field(default_factory=BoundedDict)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def discover(self, provider: Provider) -> Discovery:
         """Return a provider's discovery document. Raise SignInRefused."""

@@ -1,7 +1,7 @@
 """One sign-in, from the button to the provider's redirect back to Ponte.
 
-Nothing is stored for it: the browser keeps a sealed cookie, from which `state`, `nonce` and the
-PKCE verifier are derived.
+Nothing is stored for it. The browser keeps a cookie with a random value and its end, from which
+Ponte derives `state`, `nonce` and the PKCE verifier with a key. So `state` seals the cookie.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from core.people.sign_ins import Identity
 
 SIGN_IN_SECONDS = 600
 """How long a person may take at the provider."""
-_CLAIM = re.compile(r"([0-9a-f]{1,12})-([0-9a-f]{1,12})-[\w-]{43}")
-"""The sealed part of the cookie: when it expires, when the session began that is confirmed again (0
-for none), and a random value."""
+_CLAIM = re.compile("([0-9a-f]{1,12})-([0-9a-f]{1,12})-[0-9a-f]{64}")
+"""The value of the cookie: when it expires, when the session began that is confirmed again (0 for
+none), and a random part."""
 FindWorkspace = Callable[[], Awaitable[str]]
 """Return the id of the Slack workspace that Ponte is connected to, "" for none."""
 
 
 @dataclass(slots=True)
 class SignIn:
-    """Sign-in with the providers that are set up now. `key` seals cookies."""
+    """Sign-in with the providers that are set up now. `key` is secret."""
 
     list_providers: Callable[[], Mapping[str, Provider]]
     client: ProviderClient
@@ -56,22 +56,19 @@ class SignIn:
         began that the provider is to confirm."""
         found = await self.client.discover(provider)
         team = await self._find_team(provider)
-        claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{began_at:x}-{secrets.token_urlsafe(32)}"
-        challenge = hashlib.sha256(self._derive("verifier", provider, claim).encode()).digest()
+        claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{began_at:x}-{secrets.token_hex(32)}"
         parameters = {
             "redirect_uri": redirect,
             "state": self._derive("state", provider, claim),
             "nonce": self._derive("nonce", provider, claim),
         }
         if found.has_pkce:
-            parameters |= {
-                "code_challenge": _encode(challenge),
-                "code_challenge_method": "S256",
-            }
+            digest = hashlib.sha256(self._derive("verifier", provider, claim).encode()).digest()
+            challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+            parameters |= {"code_challenge": challenge, "code_challenge_method": "S256"}
         if silent:
             parameters["prompt"] = "none"
-        url = authorization_url(provider, found, parameters, team)
-        return url, f"{claim}.{self._derive('seal', provider, claim)}"
+        return authorization_url(provider, found, parameters, team), claim
 
     async def finish(
         self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str
@@ -81,21 +78,23 @@ class SignIn:
         The cookie proves that this browser began the sign-in, so nobody can be signed in as
         somebody else by a link (login CSRF). Each sign-in counts once.
         """
-        claim = self._open(provider, cookie)
-        if not _is_equal(query.get("state", ""), self._derive("state", provider, claim)):
+        match, expected = _CLAIM.fullmatch(cookie), self._derive("state", provider, cookie)
+        state = query.get("state", "").encode(errors="replace")
+        is_own = match and hmac.compare_digest(state, expected.encode())
+        if not match or not is_own or int(match[1], 16) <= self.now() or cookie in self._used:
             raise refusal("expired")
-        self._used[claim] = True
+        self._used[cookie] = True
         found = await self.client.discover(provider)
         code = check_redirect(provider, found, query)
         team = await self._find_team(provider)
-        verifier = self._derive("verifier", provider, claim)
+        verifier = self._derive("verifier", provider, cookie)
         claims = await self.client.redeem(provider, found, code, verifier, redirect)
-        nonce = self._derive("nonce", provider, claim)
+        nonce = self._derive("nonce", provider, cookie)
         return identify(claims, provider, nonce, self.now(), team)
 
     def read_session_start(self, cookie: str) -> int:
         """Return the `began_at` of a sign-in that `finish` accepted."""
-        match = _CLAIM.fullmatch(cookie.partition(".")[0])
+        match = _CLAIM.fullmatch(cookie)
         return int(match[2], 16) if match else 0
 
     async def _find_team(self, provider: Provider) -> str:
@@ -106,24 +105,7 @@ class SignIn:
             raise refusal("away", "Ponte is not connected to Slack")
         return team
 
-    def _open(self, provider: Provider, cookie: str) -> str:
-        """Return the sealed part of a cookie. Raise SignInRefused."""
-        claim, _, seal = cookie.partition(".")
-        match = _CLAIM.fullmatch(claim)
-        is_sealed = _is_equal(seal, self._derive("seal", provider, claim))
-        if not match or not is_sealed or int(match[1], 16) <= self.now() or claim in self._used:
-            raise refusal("expired")
-        return claim
-
     def _derive(self, purpose: str, provider: Provider, claim: str) -> str:
-        """Return a value that only Ponte can derive from the cookie's. It differs by provider."""
+        """Return a value that only Ponte can derive from a cookie. It differs by provider."""
         text = f"{purpose} {provider.name} {provider.issuer} {claim}"
-        return _encode(hmac.digest(self.key, text.encode(errors="replace"), "sha256"))
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _is_equal(first: str, second: str) -> bool:
-    return hmac.compare_digest(first.encode(errors="replace"), second.encode(errors="replace"))
+        return hmac.new(self.key, text.encode(errors="replace"), "sha256").hexdigest()

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from tests.fakes.faulty import drop_connection
 from tests.fakes.loopback import serve_on_loopback
+from tests.fakes.oidc import FakeProvider
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 from .api import WebApi
@@ -27,7 +28,7 @@ class FakeSlack(PeopleActions):
     """`async with FakeSlack() as slack`: people act on it, tests look at what they see.
 
     `base_url` is for the bot; `api` holds limits, faults and counts, `deliveries` sockets and
-    redelivery, `workspace` the channels and posts.
+    redelivery, `workspace` the channels and posts, `sign_in` who signs in with Slack.
     """
 
     bot = MENTION
@@ -38,6 +39,7 @@ class FakeSlack(PeopleActions):
         super().__init__(workspace, Deliveries())
         self.api = WebApi(workspace)
         self.api.connect = self._connect
+        self.sign_in = FakeProvider(is_slack=True)
         self.echo = True
         self.after: dict[str, Callable[[], None]] = {}
         self.socket_opened = 0
@@ -68,7 +70,9 @@ class FakeSlack(PeopleActions):
         app.router.add_post("/upload/{id}", self._upload)
         app.router.add_get("/files-pri/{id}/{name:.*}", self._download)
         app.router.add_post("/response/{id}", self._response)
+        self.sign_in.add_routes(app)
         self._runner, self._origin = await serve_on_loopback(app, self._port)
+        self.sign_in.origin = self._origin
         self.workspace.origin = self._origin
         return self
 

@@ -23,7 +23,7 @@ async def _scene() -> AsyncIterator[Scene]:
     async with scene("", provider_host="localhost") as made:
         auth: Any = made.auth
 
-        async def open_session(identity: Identity) -> str:
+        async def open_session(identity: Identity, began_at: float = 0) -> str:
             return made.auth.new_session()
 
         auth.open_session = open_session
