@@ -585,9 +585,19 @@ _THREADS = TextList(
     ListColumn("messages", "messages", _number),
     ListColumn("conversation", "conversation"),
 )
+
+
+def _sign_in(row: Any, view: View) -> str:
+    """Return how a person signs in, and the name that their provider gives them."""
+    provider = "Slack" if row["provider"] == "slack" else row["provider"]
+    words = to_one_line(f"{provider}: {row['person']}") if provider else say("link")
+    return f"{words} ({say('removed')})" if row["state"] == "removed" else words
+
+
 _ACCOUNTS = TextList(
     "No one has been added yet. Run `ponte people add NAME`.",
     ListColumn("name", "name"),
+    ListColumn("sign-in", "", _sign_in),
     ListColumn("added", "added", _time),
     ListColumn("last visit", "seen", _day_or_never),
 )
@@ -699,6 +709,7 @@ TEXTS: Mapping[str, ResultText] = {
     "people token": ResultText(lambda result, view: [result["token"]], notes=describe_api_token),
     "people tokens": ResultText(_API_TOKENS),
     "people revoke": _sentence("Revoked API token {id} ({person})."),
+    "people readmit": _sentence("{name} can sign in again."),
     "people remove": _sentence(
         "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
         "person forget {person}`."

@@ -13,6 +13,7 @@ import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
@@ -131,7 +132,8 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
 PersonName = Annotated[
     str,
     ShellArgument(
-        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.",
+        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters; or a key "
+        "of `ponte people list`.",
         ("people list", "name"),
     ),
 ]
@@ -499,6 +501,7 @@ async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person)
 @operation("people add", right="own", admin_page=True, example="ana", shown_by="people list")
 async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
     """Let a person use the page. Prints their sign-in link once."""
+    ponte.check_links()
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
     token = await ponte.accounts.invite(person, actor)
     earlier = await ponte.engine.conversations.journal.list_conversations_of(person.key)
@@ -507,11 +510,19 @@ async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> results.S
 
 @operation("people list", admin_page=True, example="--json")
 async def list_accounts(ponte: Ponte) -> Rows:
-    """List the people who can sign in to the page, with date added, last visit and name."""
-    return [
-        {"name": one.person.partition(":")[2], "added": one.added_at, "seen": one.last_visit}
+    """List the people who can sign in to the page: how, since when, and when they last did."""
+    links = [
+        {"name": one.person.partition(":")[2], "provider": "", "person": "", "state": "link"}
+        | {"added": one.added_at, "seen": one.last_visit}
         for one in await ponte.accounts.list_all()
     ]
+    others = [
+        {"name": one.person.key, "provider": one.provider, "person": one.person.name}
+        | {"state": "removed" if one.removed_at else "provider", "added": one.first_at}
+        | {"seen": f"{datetime.fromtimestamp(one.last_at, UTC):%Y-%m-%d}"}
+        for one in await ponte.accounts.list_sign_ins()
+    ]
+    return [*links, *others]
 
 
 @operation(
@@ -523,6 +534,7 @@ async def list_accounts(ponte: Ponte) -> Rows:
 )
 async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
+    ponte.check_links()
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
     return ponte.sign_in_link(person, page, await ponte.accounts.renew_link(person, actor))
 
@@ -568,7 +580,7 @@ def _without_hash(token: ApiToken) -> Json:
     """Return a token as people may see it. `expires` is 0 for never, and `seen` a day or ""."""
     return {
         "id": token.id,
-        "person": token.person.partition(":")[2],
+        "person": token.person.removeprefix("web:"),
         "kind": token.kind,
         "name": token.name,
         "added": token.added_at,
@@ -596,10 +608,18 @@ async def revoke_api_token(
     example="ana", shown_by="people list",
 )  # fmt: skip
 async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
-    """Remove a person from the page. Their sessions end, and Ponte stops working for them."""
-    person = ponte.accounts.person(name)
-    await ponte.personal_data.remove_account(person.key, actor)
-    return {"name": name, "person": person.key}
+    """Remove a person from the page. Their sessions end, and Ponte stops working for them. Who
+    signs in with Slack or a company's account is refused until you let them in again."""
+    return {"name": name, "person": await ponte.personal_data.remove(name, actor)}
+
+
+@operation(
+    "people readmit", right="own", admin_page=True, example="slack:T1:U1", shown_by="people list"
+)
+async def readmit_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
+    """Let a removed person sign in with Slack or a company's account again."""
+    await ponte.accounts.admit_sign_in(name, actor)
+    return {"name": name, "person": name}
 
 
 @operation("schedules list", admin_page=True, example="--json")

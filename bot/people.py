@@ -276,6 +276,23 @@ class PersonalDataService:
             await self.engine.conversations.inbox.cancel(seq)
         await self.engine.changes.proposals.withdraw_of(person)
 
+    async def remove(self, name: str, by: Person) -> str:
+        """End the access of a person to the page, by the name of an account or the key of a person
+        of a provider. Return their key. Raise NotFound.
+
+        Ponte goes on to work for people of Slack in Slack.
+        """
+        if not is_provider_key(name):
+            person = self.accounts.person(name).key
+            await self.remove_account(person, by)
+            return person
+        await self.accounts.remove_sign_in(name, time.time(), by)
+        if name.startswith(f"{OIDC_PLATFORM}:"):
+            for seq in await self.data.list_unfinished_turns(self.data.by_key(name)):
+                await self.engine.conversations.inbox.cancel(seq)
+            await self.engine.changes.proposals.withdraw_of(name)
+        return name
+
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere.
 

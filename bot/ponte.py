@@ -367,6 +367,14 @@ class Ponte:
         page, _ = self.links()
         return page or (self.settings.page_url() if self.settings.ponte_web_port else "")
 
+    def check_links(self) -> None:
+        """Raise PonteError if nobody can sign in with a link."""
+        if not self.live.page.links:
+            raise PonteError(
+                "Sign-in links are turned off in ponte.toml (`[page] links = false`). Let people "
+                "sign in with Slack or their company's account, or remove that line."
+            )
+
     def sign_in_link(self, person: Person, page: str, token: str, earlier: int = 0) -> SignInLink:
         """Return a new sign-in token of a person, and the page's link with it if there is one.
         `earlier` is the number of conversations of an earlier person of that name."""

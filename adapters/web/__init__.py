@@ -173,7 +173,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.oidc.flow import SignIn
         from adapters.web.oidc.provider import SLACK_NAME, list_providers
         from adapters.web.setup.gate import SetupGate
-        from adapters.web.sign_in import Providers, TokenAuthentication, Visitors
+        from adapters.web.sign_in import SignInMethods, TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)
@@ -191,7 +191,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         def list_current() -> Mapping[str, Provider]:
             return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
 
-        auth.providers = Providers(people.policy, lambda name: name in list_current())
+        auth.methods = SignInMethods(
+            people.policy, lambda name: name in list_current(), lambda: deps.config.page.links
+        )
         visitors = Visitors(
             auth,
             people.policy,

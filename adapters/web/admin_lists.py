@@ -40,6 +40,7 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
             "name",
             "New link",
             "{name}'s sign-in link and sessions will end. API tokens will stay valid.",
+            states={"link"},
         ),
         RowAction(
             "people remove",
@@ -47,7 +48,9 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
             "Remove",
             "{name} won't be able to sign in, and anything Ponte is doing for them will stop. "
             "Their messages will be kept.",
+            states={"link", "provider"},
         ),
+        RowAction("people readmit", "name", "Let in again", states={"removed"}),
     ),
     "people tokens": (
         RowAction(

@@ -87,6 +87,12 @@ class AccessRemoved(Unauthorized):
     sentence = SENTENCES[ACCESS_REMOVED]
 
 
+class LinksOff(Unauthorized):
+    """The token of a person, where `[page] links = false` (401)."""
+
+    sentence = "Sign-in links are turned off here. Sign in another way, or ask Ponte's owner."
+
+
 class WrongToken(Unauthorized):
     """The token of a sign-in or an Authorization header is unknown (401)."""
 

@@ -140,14 +140,20 @@ class BrowserSession:
     known: SignedInPerson | None = None
 
 
-class Providers:
-    """The providers that people sign in with. `is_provider` says whether they still can with one.
+class SignInMethods:
+    """The ways in which people sign in, besides the owner: whether they still can with a provider
+    (`is_provider`), and with a link (`has_links`).
 
     `policy` finds out whether a person of Slack is still there.
     """
 
-    def __init__(self, policy: Policy, is_provider: Callable[[str], bool]) -> None:
-        self.is_provider = is_provider
+    def __init__(
+        self,
+        policy: Policy,
+        is_provider: Callable[[str], bool],
+        has_links: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.is_provider, self.has_links = is_provider, has_links
         self._policy = policy
         self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)
 
@@ -188,7 +194,7 @@ class TokenAuthentication:
     counted.
 
     Sessions are sealed with a key that is derived from the token. A session ends with its token,
-    and when its person signs out. Without `providers`, nobody has a session of a provider.
+    and when its person signs out. Without `methods`, nobody has a session of a provider.
     """
 
     platform = WEB_PLATFORM
@@ -218,7 +224,7 @@ class TokenAuthentication:
         self._now = now
         self._people = people
         self._owner_name = owner
-        self.providers: Providers | None = None
+        self.methods: SignInMethods | None = None
         self._tries: deque[tuple[float, str]] = deque()
         public = urlsplit(url)
         self.secure = public.scheme == "https"
@@ -307,6 +313,8 @@ class TokenAuthentication:
         if session and not await self._is_ended(session.visitor):
             if session.known:
                 await self._check_access(session.known)
+            elif not self._may_use_link(session.visitor):
+                raise errors.SessionEnded(errors.LinksOff.sentence)
             await self._record_visit(session.visitor, session.accounts)
             return session.visitor
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -346,6 +354,8 @@ class TokenAuthentication:
                     visitor = self._visitor_of(account)
 
             if visitor:
+                if not self._may_use_link(visitor):
+                    raise errors.LinksOff
                 await self._record_visit(visitor, accounts)
                 return visitor
             with suppress(NotStored):
@@ -439,6 +449,8 @@ class TokenAuthentication:
             return False
         if visitor.provider:
             return True
+        if not self._may_use_link(visitor):
+            return False
         account = await self._find_account(visitor.person.id) if visitor.token else None
         return not visitor.token or bool(account and account.token_hash == visitor.token)
 
@@ -478,6 +490,10 @@ class TokenAuthentication:
         claim = f"{min(int(self._now()) + IDLE_SECONDS, latest):x}-{rest}"
         return f"{claim}-{_seal(self._sealing_key(visitor), claim)}"
 
+    def _may_use_link(self, visitor: Visitor) -> bool:
+        """Return whether the visitor is the owner, or people may sign in with links."""
+        return not visitor.token or self.methods is None or self.methods.has_links()
+
     async def _check_access(
         self, known: SignedInPerson, confirmed_seconds: float = CONFIRMED_SECONDS
     ) -> None:
@@ -490,7 +506,7 @@ class TokenAuthentication:
         age = now - known.confirmed_at
         if known.removed_at:
             raise errors.SessionEnded(errors.AccessRemoved.sentence)
-        if self.providers is None or not self.providers.is_provider(provider):
+        if self.methods is None or not self.methods.is_provider(provider):
             raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
         if person.platform == OIDC_PLATFORM:
             if age > confirmed_seconds:
@@ -498,7 +514,7 @@ class TokenAuthentication:
             return
         if age <= CONFIRMATION_SECONDS:
             return
-        if has_left := await self.providers.has_left(person, now):
+        if has_left := await self.methods.has_left(person, now):
             raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
         if has_left is False:
             await self._people.confirm_sign_in(person.key, now)

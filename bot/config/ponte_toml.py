@@ -347,6 +347,14 @@ class HookConfig(StrictSection):
 
 
 @dataclass(frozen=True, slots=True)
+class PageConfig(StrictSection):
+    """The page for people."""
+
+    links: StrictBool = True
+    """false: nobody signs in with a link of `ponte people add`; the owner still does"""
+
+
+@dataclass(frozen=True, slots=True)
 class SignInConfig(StrictSection):
     """A provider of accounts (OpenID Connect) with which people sign in to the page.
 
@@ -502,6 +510,8 @@ class Config(StrictSection):
     """limits of schedules and reminders"""
     hooks: Mapping[HookName, HookConfig] = field(default_factory=dict)
     """webhooks, by the name in their address"""
+    page: PageConfig = field(default_factory=PageConfig)
+    """the page"""
     sign_in: Mapping[ProviderName, SignInConfig] = field(default_factory=dict)
     """providers of accounts with which people sign in, by a name for their keys"""
     mcp_server: McpServerConfig = field(default_factory=McpServerConfig)
@@ -656,7 +666,7 @@ class LiveConfig:
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
-        self.sign_in = config.sign_in
+        self.sign_in, self.page = config.sign_in, config.page
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
         self.mcp_post_to = config.mcp_server.post_to or ""
@@ -822,6 +832,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             "agents": AgentConfig,
             "limits": LimitsConfig,
             "hooks": HookConfig,
+            "page": PageConfig,
             "sign_in": SignInConfig,
             "mcp_server": McpServerConfig,
             "rules": AccessRule,

@@ -316,6 +316,10 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
     def sign_in(self) -> Mapping[str, Any]:
         """The providers with which people sign in to the page, by name."""
 
+    @property
+    def page(self) -> Any:
+        """The settings of the page. `links`: whether people sign in with links."""
+
     def section(self, name: str) -> Any:
         """Return the section of that name, parsed into the integration's `section` class."""
 

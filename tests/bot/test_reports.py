@@ -68,14 +68,15 @@ def test_days_are_written_as_dates() -> None:
 @pytest.mark.parametrize(
     ("locale", "people", "threads"),
     [
-        ("en", "name  added", "last used"),
-        ("pt-BR", "nome  adicionado em", "último uso"),
-        ("fr", "nom  ajout", "dernière utilisation"),
+        ("en", "name  sign-in  added", "last used"),
+        ("pt-BR", "nome  acesso", "último uso"),
+        ("fr", "nom  connexion", "dernière utilisation"),
     ],
 )
 def test_people_and_threads_have_headings(locale: str, people: str, threads: str) -> None:
     with use_locale(locale):
-        account = {"name": "ana", "added": 1795000000.0, "seen": "2027-01-23"}
+        account: Mapping[str, Any] = {"name": "ana", "provider": "", "person": "", "state": "link"}
+        account = {**account, "added": 1795000000.0, "seen": "2027-01-23"}
         head, line = TEXTS["people list"].lines([account], View(UTC))
         assert head.startswith(people)
         assert "2026" in line

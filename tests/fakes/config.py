@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig, SignInConfig
+from bot.config.ponte_toml import ChannelConfig, PageConfig, QuickCommandConfig, SignInConfig
 from core.changes.approval import TableRules
 from core.domain.messages import Address, Person
 from core.journal.inbox import SenderLimits
@@ -48,6 +48,7 @@ class FixedConfig:
     approvers: Mapping[str, Collection[str]] = field(default_factory=dict)
     channels: Mapping[str, ChannelConfig] = field(default_factory=dict)
     sign_in: Mapping[str, SignInConfig] = field(default_factory=dict)
+    page: PageConfig = field(default_factory=PageConfig)
 
     def channel(self, address: Address) -> ChannelConfig:
         return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))

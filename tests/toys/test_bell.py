@@ -160,14 +160,15 @@ async def _nothing(ponte: object) -> None: ...
 REACHED_OVER_TCP = {
     *("status", "turns", "reload", "config check", "doctor", "names", "pending", "usage"),
     *("limits", "audit", "hooks test", "people add", "people list", "people renew"),
-    *("people tokens", "people revoke", "people remove", "schedules list", "schedules pause"),
+    *("people tokens", "people revoke", "people remove", "people readmit", "schedules list"),
+    *("schedules pause",),
     *("schedules resume", "schedules run", "schedules delete"),
     "setup step",  # of the owner's own session, as adapters/web/setup/gate.py says
 }
 """A new entry needs a reason: the page is reached from other machines."""
 OWNERS_ALONE = {
     *("people add", "people renew", "people remove", "people revoke", "people token"),
-    *("setup show", "setup undo", "setup step"),
+    *("people readmit", "setup show", "setup undo", "setup step"),
 }
 
 

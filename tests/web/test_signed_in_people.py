@@ -16,7 +16,7 @@ from adapters.web.sign_in import (
     CONFIRMATION_PAUSE_SECONDS,
     IDLE_SECONDS,
     PROVIDER_SESSION_SECONDS,
-    Providers,
+    SignInMethods,
     TokenAuthentication,
     Visitor,
     Visitors,
@@ -62,7 +62,9 @@ class SignInPage:
             MemoryOwnerName(),
             now=lambda: self.time,
         )
-        self.auth.providers = Providers(self.directory.policy, lambda name: name in self.providers)
+        self.auth.methods = SignInMethods(
+            self.directory.policy, lambda name: name in self.providers
+        )
 
     def headers(self, session: str) -> dict[str, str]:
         return {"cookie": f"{self.auth.cookie}={session}"}
@@ -433,3 +435,35 @@ async def test_who_cannot_be_confirmed_reads_so(office: WebPonte) -> None:
         response = await client.get("/me")
         assert (response.status_code, response.headers["retry-after"]) == (503, "2")
         assert "can't ask Slack" in response.json()["error"]["message"]
+
+
+async def test_without_links_only_the_owner_signs_in_with_one(office: WebPonte) -> None:
+    token = office.people.add("ana")
+    program = office.people.add_api_token("ana")
+    auth = office.web.hub.visitors.auth
+    assert isinstance(auth, TokenAuthentication)
+    assert auth.methods is not None
+    async with (
+        office.stranger() as browser,
+        office.person(token) as ana,
+        office.person(program) as script,
+        office.client() as owner,
+        browser_of(office, SLACK) as slack,
+    ):
+        await browser.post("/login", json={"token": token})
+        assert (await browser.get("/me")).status_code == 200
+        async with following(browser) as stream:
+            await until(stream, "ready")
+            auth.methods.has_links = lambda: False
+            office.web.hub.recheck_visitors()
+            assert "done" not in [event.name async for event in stream]
+        for client in (browser, ana):
+            response = await client.get("/me")
+            assert response.status_code == 401
+            assert "turned off" in response.json()["error"]["message"]
+        response = await browser.post("/login", json={"token": token})
+        assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized")
+        assert (await script.get("/v1/models")).status_code == 200, "a program has no link"
+        assert (await owner.get("/me")).status_code == 200
+        assert (await slack.get("/me")).status_code == 200
+        assert (await browser.post("/login", json={"token": TOKEN})).status_code == 200

@@ -16,7 +16,7 @@ import httpx
 from adapters.web.hub import Hub, WebAdapter
 from adapters.web.oidc.flow import SignIn
 from adapters.web.sign_in import (
-    Providers,
+    SignInMethods,
     SocketAuthentication,
     TokenAuthentication,
     Visitors,
@@ -281,7 +281,7 @@ class WebPonte:
     def _authentication(self) -> TokenAuthentication:
         auth = TokenAuthentication(self.host, self.token, self.url, self.people, self.owner_name)
         if self.policy:
-            auth.providers = Providers(self.policy, bool)
+            auth.methods = SignInMethods(self.policy, bool)
         return auth
 
     def _adapter(

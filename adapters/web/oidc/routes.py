@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -33,8 +32,6 @@ class SignInRoutes(RouteGroup):
 
     visitors: Visitors
     serve_page: ServePage
-    _logged: dict[tuple[str, str], int] = field(default_factory=dict)
-    """The minute in which each reason was last logged: visitors must not fill the log."""
 
     @endpoint("GET", SIGN_IN_PATH)
     async def list_ways(self, request: Request) -> answers.SignInWays:
@@ -112,9 +109,7 @@ class SignInRoutes(RouteGroup):
     ) -> Response:
         """Return the sign-in page with the reason."""
         reason = getattr(refused, "reason", refused.code)
-        minute = int(time.monotonic() // 60)
-        if reason not in _QUIET_REASONS and self._logged.get((provider.name, reason)) != minute:
-            self._logged[provider.name, reason] = minute
+        if reason not in _QUIET_REASONS:
             detail = getattr(refused, "detail", "")
             _log.warning("sign-in refused", provider=provider.name, reason=reason, detail=detail)
         refused.values["label"] = provider.label

@@ -4,7 +4,7 @@ let answer;
 
 /** Return whether it is, and the ways to sign in. Without an answer, the first request finds out. */
 export function ask() {
-  answer ??= fetch("/sign-in").then((one) => one.ok ? one.json() : Promise.reject()).catch(() => {
+  answer ??= fetch("/sign-in").then((one) => one.json()).catch(() => {
     answer = undefined;
     return { signed_in: true, ways: [] };
   });

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -50,10 +51,13 @@ def test_people_come_and_go(ponte: Shell) -> None:
     text = json.loads(ponte("people", "renew", "ana", "--json").out)
     assert (text["name"], token_of(text["link"] + "\n")) == ("ana", text["token"])
     assert stored_tokens(ponte.home) == {"web:ana": hash_token(text["token"])}
-    table = r"name  added +last visit\nana   \w{3} \d+, \d{4}, \d+:\d\d\u202f[AP]M  never\n"
+    table = (
+        r"name  sign-in  added +last visit\n"
+        r"ana   link     \w{3} \d+, \d{4}, \d+:\d\d\u202f[AP]M  never\n"
+    )
     assert re.fullmatch(table, ponte("people", "list").out)
     (data,) = json.loads(ponte("people", "list", "--json").out)
-    assert (data["name"], data["seen"], data.keys()) == ("ana", "", {"name", "seen", "added"})
+    assert (data["name"], data["seen"], data["state"]) == ("ana", "", "link")
     ponte("audit", "--person", "web:ana", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
     assert events == ["person-link-renewed", "person-added"]
@@ -69,6 +73,57 @@ def test_people_come_and_go(ponte: Shell) -> None:
         assert ponte("people", act[0], "ana", *act[1:]).code == 1
         words = "No one called ana is invited to the page. `ponte people list` shows who is.\n"
         assert ponte.err == words
+
+
+def sign_in(home: Path, key: str, provider: str, name: str) -> None:
+    """Store that somebody has signed in with a provider."""
+    values = (key, provider, name, "[]", "s", 1.0, 1.8e9, 1.8e9)
+    with closing(sqlite3.connect(home / "ponte.db")) as connection, connection:
+        connection.execute(
+            "INSERT INTO sign_ins (person, provider, name, group_names, session_key, first_at,"
+            " last_at, confirmed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+
+
+def test_people_of_providers_are_listed_removed_and_let_in_again(ponte: Shell) -> None:
+    ponte("people", "add", "ana")
+    sign_in(ponte.home, "oidc:corp:42", "corp", "Ana\nB.")
+    sign_in(ponte.home, "slack:T1:U1", "slack", "Bia")
+    lines = ponte("people", "list").out.splitlines()[1:]
+    assert [line.split()[:3] for line in lines] == [
+        ["ana", "link", ANY],
+        ["oidc:corp:42", "corp:", "Ana"],
+        ["slack:T1:U1", "Slack:", "Bia"],
+    ]
+    assert lines[1].endswith("2027")
+    for key in ("oidc:corp:42", "slack:T1:U1"):
+        assert ponte("people", "remove", key, "--yes").out.startswith(f"{key} can no longer")
+        assert "(removed)" in ponte("people", "list").out
+        assert ponte("people", "readmit", key).out == f"{key} can sign in again.\n"
+        assert "(removed)" not in ponte("people", "list").out
+    for command in (["remove", "--yes"], ["readmit"]):
+        assert ponte("people", command[0], "oidc:corp:43", *command[1:]).code == 1
+        assert ponte.err == "No one called oidc:corp:43 signs in to the page.\n"
+    assert ponte("people", "token", "slack:T1:U1").code == 1
+
+
+def test_without_links_nobody_gets_one(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ponte("people", "add", "ana")
+    (ponte.home / "ponte.toml").write_text("[page]\nlinks = false\n", "utf-8")
+    monkeypatch.setenv("PONTE_CONFIG", str(ponte.home / "ponte.toml"))
+    for command, name in (("add", "bia"), ("renew", "ana")):
+        assert (ponte("people", command, name).code, ponte.out) == (1, "")
+        assert ponte.err.startswith("Sign-in links are turned off in ponte.toml")
+    assert ponte("people", "token", "ana").code == 0
+
+
+def test_a_token_for_metrics_is_the_owner_s(ponte: Shell) -> None:
+    data = json.loads(ponte("people", "token", "--metrics", "--json").out)
+    assert (data["name"], data["kind"]) == ("owner", "metrics")
+    assert data["url"].endswith("/metrics")
+    assert "can read `/metrics` and nothing else" in ponte.err
+    assert "metrics" in ponte("people", "tokens").out
 
 
 def test_api_tokens_are_made_listed_and_revoked(ponte: Shell) -> None:

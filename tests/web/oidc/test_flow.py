@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -344,19 +343,6 @@ async def test_odd_answers_of_the_provider(
         assert answer.status_code == 403
         assert sentence in sentence_of(answer)
     assert scene.identities == []
-
-
-async def test_visitors_cannot_fill_the_log(
-    scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = SimpleNamespace(monotonic=lambda: 100.0)
-    monkeypatch.setattr("adapters.web.oidc.routes.time", clock)
-    answer_with(DISCOVERY, status=500)(scene)
-    async with scene.browser() as browser:
-        for _ in range(5):
-            await browser.get("/sign-in/acme")
-            await browser.get("/sign-in/acme/done?code=1&state=2")
-    assert capsys.readouterr().out.count("sign-in refused") == 1
 
 
 async def test_a_provider_that_is_silent(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import ConsoleMessage, Page, Response, Route, expect
+from playwright.async_api import ConsoleMessage, Page, Response, expect
 
 from core.people.sign_ins import Identity
 from tests.web.oidc.scene import Scene, scene
@@ -92,15 +92,6 @@ async def test_a_failure_is_a_sentence_on_the_sign_in_page(scene: Scene, tab: Pa
     await tab.goto(f"{scene.ponte.web.address}/sign-in/acme")
     await expect(tab.locator("#notice")).to_contain_text(sentence)
     await expect(tab.get_by_role("dialog")).to_be_hidden()
-
-
-async def test_a_page_that_cannot_ask_who_is_there_finds_out(scene: Scene, tab: Page) -> None:
-    async def fail(route: Route) -> None:
-        await route.fulfill(status=503, json={"error": {"code": "not_stored", "message": "No."}})
-
-    await tab.route("**/sign-in", fail, times=1)
-    await tab.goto(scene.ponte.web.address)
-    await expect(tab.get_by_role("link", name="Sign in with Slack")).to_be_visible()
 
 
 async def test_a_session_that_ends_offers_the_ways_over_the_page(scene: Scene, tab: Page) -> None:
