@@ -18,6 +18,7 @@ from adapters.mcp_server.endpoint import McpEndpoint
 from adapters.mcp_server.requests import ChangeRequests
 from adapters.mcp_server.tools import McpTools
 from adapters.web import WEB
+from adapters.web.hub import WebAdapter
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
@@ -262,7 +263,7 @@ async def compose(
             settings, live, engine.platforms.messengers, engine.conversations.inbox
         )
         routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
-        endpoint = _build_mcp(settings, live, toolbox, engine, people)
+        endpoint = McpEndpoint(_build_mcp_tools(settings, live, toolbox, engine, people))
         closing.push_async_callback(endpoint.close)
         routes[MCP_PATH] = endpoint.handle
         for face in used:
@@ -279,6 +280,8 @@ async def compose(
                     hooks.find_handler,
                 )
                 own_surfaces.owned.append((face, platform))
+                if isinstance(platform, WebAdapter) and face is WEB:
+                    endpoint.visitors = platform.hub.visitors
         for platform in own_surfaces.all:
             engine.platforms.replies[platform.name] = platform.reply
 
@@ -343,28 +346,25 @@ def open_traces(settings: Settings) -> Traces | None:
         ) from None
 
 
-def _build_mcp(
+def _build_mcp_tools(
     settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
-) -> McpEndpoint:
-    """Return what answers `/mcp`. Raise SettingsError if MCP is on and its package is missing."""
-    conversations, accounts, owner = engine.conversations, people.accounts, people.owner
+) -> McpTools | None:
+    """Return the tools of MCP clients; None if MCP is off. Raise SettingsError if its package is
+    missing."""
     if not MCP.is_used(settings, settings):
-        return McpEndpoint(None, accounts, owner, "")
+        return None
     if importlib.util.find_spec("mcp") is None:
         raise SettingsError(NO_MCP_SENTENCE)
-    requests = ChangeRequests(
-        conversations.inbox, engine.changes, engine.platforms.messengers, live
-    )
-    tools = McpTools(
+    inbox, messengers = engine.conversations.inbox, engine.platforms.messengers
+    return McpTools(
         toolbox,
         people,
         engine.changes,
         engine.assistant.contexts,
-        requests,
+        ChangeRequests(inbox, engine.changes, messengers, live),
         settings.ponte_locale,
         settings.ponte_timezone,
     )
-    return McpEndpoint(tools, accounts, owner, settings.page_url())
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:

@@ -6,26 +6,22 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from adapters.mcp_server import MCP_PATH
-from adapters.mcp_server.requests import Caller, clean_client_name
+from adapters.mcp_server.requests import MCP_ORIGIN, Caller, clean_client_name
 from adapters.mcp_server.tools import McpTools
-from core.base.errors import NotStored
+from adapters.web.sign_in import TokenAuthentication, Visitor, Visitors
+from core.base.errors import PonteError, Refusal
 from core.base.tasks import BoundedDict
 from core.base.text import check_json, parse_json
-from core.domain.messages import Person
-from core.domain.records import ApiToken
 from core.observability import metrics
-from core.people.page_accounts import MCP_TOKEN_KIND, OwnerName, PageAccounts, hash_token
-from core.people.rules import OWNER_ID
+from core.people.page_accounts import MCP_TOKEN_KIND
 
 log = structlog.get_logger("mcp")
 HttpAnswer = tuple[int, Mapping[str, str], bytes]
@@ -82,15 +78,12 @@ class _TooMany(Exception):
 
 
 class McpEndpoint:
-    """The handler of `POST /mcp`. `tools` is None where MCP is off. `origin` is the page's own."""
+    """The handler of `POST /mcp`. `tools` is None where MCP is off. `visitors` are those of the
+    page, which is built later; without a page, nobody comes in."""
 
-    def __init__(
-        self, tools: McpTools | None, accounts: PageAccounts, owner: OwnerName, origin: str
-    ) -> None:
+    def __init__(self, tools: McpTools | None) -> None:
         self._tools = tools
-        self._accounts = accounts
-        self._owner = owner
-        self._origin = origin
+        self.visitors: Visitors | None = None
         self._queues: dict[str, _TokenQueue] = {}
         self._client_names: BoundedDict[str, str] = BoundedDict(MAX_CLIENTS_IN_MEMORY)
         """The name that the last client with a token gave itself, by the token's id."""
@@ -101,16 +94,17 @@ class McpEndpoint:
 
     async def handle(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Return status, headers and body for a request. `headers` have names in lower case."""
-        if self._tools is None:
+        visitors, auth = self.visitors, self.visitors.auth if self.visitors else None
+        if self._tools is None or visitors is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
-        if headers.get("origin", "") not in ("", self._origin):
+        if headers.get("origin", "").lower() not in ("", auth.origin):
             return _refuse("origin")
         scheme, _, text = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
             return _refuse("no_token")
         try:
-            token = await self._accounts.find_api_token(hash_token(text.strip()))
-            if token is None or token.kind != MCP_TOKEN_KIND or token.is_expired(time.time()):
+            visitor = await auth.find_program(text.strip())
+            if visitor is None or visitor.program != MCP_TOKEN_KIND:
                 return _refuse("wrong_token")
             match check_json(body, MAX_MCP_VALUES, MAX_MCP_DEPTH):
                 case "many" | "deep":
@@ -121,14 +115,16 @@ class McpEndpoint:
                 return _refuse("json")
             if not isinstance(request, dict):
                 return _refuse("batch")
-            caller = self._find_caller(token, headers, request)
-            await self._record_use(token)
-            async with self._take_place(token.id):
+            address = visitors.address_of(visitor.person, MCP_ORIGIN)
+            caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
+            async with self._take_place(caller.token):
                 return await self._ask_sdk(caller, headers, body)
         except _TooMany:
             metrics.limits.labels("mcp").inc()
             return _refuse("many")
-        except NotStored:
+        except Refusal:  # expired, or its person may not come in any more
+            return _refuse("wrong_token")
+        except PonteError:
             return _refuse("not_ready")
 
     async def close(self) -> None:
@@ -137,10 +133,10 @@ class McpEndpoint:
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
 
-    def _find_caller(
-        self, token: ApiToken, headers: Mapping[str, str], request: Mapping[str, Any]
-    ) -> Caller:
-        """Return whose request it is. What the client says of itself is only a name to show."""
+    def _find_name(
+        self, visitor: Visitor, headers: Mapping[str, str], request: Mapping[str, Any]
+    ) -> str:
+        """Return the name that the client gives itself, which is only shown."""
         params = request.get("params")
         params = params if isinstance(params, dict) else {}
         meta = params.get("_meta")
@@ -148,20 +144,11 @@ class McpEndpoint:
         if request.get("method") == "initialize":
             info = params.get("clientInfo")
         info = info if isinstance(info, dict) else {}
+        token = visitor.person.api_token
         if name := clean_client_name(str(info.get("title") or info.get("name") or "")):
-            self._client_names[token.id] = name
+            self._client_names[token] = name
         product = headers.get("user-agent", "").partition("/")[0]
-        name = self._client_names.get(token.id) or clean_client_name(product)
-        platform, _, id = token.person.partition(":")
-        shown_name = self._owner.current if id == OWNER_ID else id
-        person = Person(platform, id, name=shown_name, is_bot=True, api_token=token.id)
-        return Caller(person, name or clean_client_name(token.name) or "MCP")
-
-    async def _record_use(self, token: ApiToken) -> None:
-        today = f"{datetime.now(UTC):%Y-%m-%d}"
-        if token.last_use < today:
-            with suppress(NotStored):
-                await self._accounts.record_api_token_use(token.id, today)
+        return self._client_names.get(token) or clean_client_name(product) or "MCP"
 
     @asynccontextmanager
     async def _take_place(self, token: str) -> AsyncIterator[None]:

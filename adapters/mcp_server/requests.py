@@ -40,7 +40,6 @@ from core.domain.ports import Inbox, Messenger
 from core.domain.records import PlaceRights, ToolCall, Turn
 from core.observability import metrics
 from core.people.audit import audit_step
-from core.people.rules import OWNER_ID
 from core.turn.context import ToolContexts
 from core.turn.origins import Origin, RunSkipped
 
@@ -61,22 +60,17 @@ _NO_NAME = re.compile(r"[^\w ()+-]+")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The person whose token a request has, marked as a program, and the name that the program
-    gives itself."""
+    """The person whose token a request has, marked as a program, the place on the page where they
+    read alone, and the name that the program gives itself."""
 
     person: Person
+    own_address: Address
     client: str
 
     @property
     def token(self) -> str:
         """The id of the token."""
         return self.person.api_token
-
-    @property
-    def own_address(self) -> Address:
-        """The place on the page where the person reads alone."""
-        person = "" if self.person.id == OWNER_ID else self.person.id
-        return Address("web", MCP_ORIGIN, person=person)
 
 
 def clean_client_name(name: str) -> str:

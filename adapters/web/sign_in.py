@@ -338,7 +338,7 @@ class TokenAuthentication:
         accounts: Sequence[PageAccount] = ()
         has_api_form = has_generated_form(token.removeprefix(API_TOKEN_PREFIX))
         is_api_token = token.startswith(API_TOKEN_PREFIX) and has_api_form
-        if is_api_token and (program := await self._find_program(token)):
+        if is_api_token and (program := await self.find_program(token)):
             return program
         if has_generated_form(token):
             try:
@@ -379,7 +379,7 @@ class TokenAuthentication:
     def _owner(self) -> Visitor:
         return owner_visitor(WEB_PLATFORM, self._owner_name)
 
-    async def _find_program(self, token: str) -> Visitor | None:
+    async def find_program(self, token: str) -> Visitor | None:
         """Return the visitor of an API token. Raise Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide

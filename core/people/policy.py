@@ -324,6 +324,10 @@ class Policy:
         for platform, own in self.platforms.items():
             # Who signs in to the page with another platform's account has the same rights there.
             who, where = frozenset({platform}), frozenset({platform, *owners})
+            if own.default_rights >= BASIC_RIGHTS:
+                # People of the page have no place elsewhere but the one where the operator has the
+                # requests of their programs posted, which can only take rights away.
+                where = frozenset()
             allow = tuple(sorted(own.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
         self.default_rules = tuple(last)

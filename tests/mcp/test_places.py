@@ -1,0 +1,63 @@
+"""Where the cards of programs' requests are posted, and who decides on them there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from tests.fakes.slack import TEAM, FakeSlack
+from tests.mcp.client import PAY, read_result, run_ponte
+
+
+def on_slack(slack: FakeSlack, **more: Any) -> dict[str, Any]:
+    """Return the settings of a Ponte that is connected to this Slack."""
+    return {
+        "slack_bot_token": SecretStr(slack.bot_token),
+        "slack_api_url": slack.base_url,
+        "slack_app_token": SecretStr(slack.app_token),
+        **more,
+    }
+
+
+async def test_another_person_approves_in_slack_after_ponte_was_killed(tmp_path: Path) -> None:
+    async with FakeSlack() as slack:
+        bruno, cara = slack.person("Bruno"), slack.person("Cara")
+        place = slack.channel("changes", bruno, cara)
+        file = f'[mcp_server]\npost_to = "slack:{TEAM}:{place.id}"\n'
+        settings = on_slack(slack, ponte_admins=f"slack:{bruno.id}", ponte_allow="web:ana")
+        async with run_ponte(tmp_path / "home", file, **settings) as ponte:
+            await slack.deliveries.wait_until_connected()
+            token = await ponte.create_token("ana")
+            async with ponte.connect(token) as client:
+                result = await client.call_tool("propose_change", PAY)
+                request = read_result(result)
+                assert request["where"] == "Slack, in a channel", request
+            await slack.wait_until(lambda: len(slack.workspace.by_bot(place.id)) == 1)
+            (card,) = slack.workspace.by_bot(place.id)
+            assert "Requested by ana with Claude Code" in card.visible_text
+            assert not slack.workspace.pings
+        async with run_ponte(tmp_path / "home", file, **settings) as ponte:
+            await slack.deliveries.wait_until_connected()
+            slack.click(cara, card, "Approve")
+            slack.click(bruno, card, "Approve")
+            await slack.wait_until(lambda: "Undo" in card.buttons)
+            assert "Approved by Bruno" in card.visible_text
+            async with ponte.connect(token) as client:
+                arguments = {"id": request["id"]}
+                status = read_result(await client.call_tool("change_status", arguments))
+                assert status["state"] == "done"
+                again = read_result(await client.call_tool("propose_change", PAY))
+                assert again["error"]["code"] == "no_change"
+
+
+async def test_without_its_platform_nothing_is_proposed(tmp_path: Path) -> None:
+    file = '[mcp_server]\npost_to = "discord:1:2"\n'
+    async with (
+        run_ponte(tmp_path / "home", file) as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        result = await client.call_tool("propose_change", PAY)
+        assert read_result(result)["error"]["code"] == "no_place"
+        assert (await ponte.page.get("/approvals")).json()["approvals"] == []

@@ -1,0 +1,280 @@
+"""Requests to `/mcp` that no well-behaved client sends, and programs that try to decide."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from adapters.mcp_server import requests
+from adapters.mcp_server.endpoint import MAX_MCP_DEPTH, MAX_MCP_REQUESTS_OF_TOKEN
+from adapters.mcp_server.requests import clean_client_name
+from core.base.errors import SettingsError
+from core.tools.sample import SAMPLE_FILE
+from tests.mcp.client import PAY, McpPonte, make_request, read_result, run_ponte
+
+LIST = make_request("tools/list")
+OLD = {"MCP-Protocol-Version": "2025-06-18"}
+
+
+def read_status(home: Path) -> str:
+    """Return the status of the invoice that `PAY` would change."""
+    with closing(sqlite3.connect(home / SAMPLE_FILE)) as connection:
+        sql = "SELECT cells FROM table_rows WHERE table_id = 'minvoices' AND id = 3"
+        (cells,) = connection.execute(sql).fetchone()
+    return str(json.loads(cells)["Status"])
+
+
+async def test_who_comes_in_and_what_others_read(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        tokens = {
+            "mcp": await ponte.create_token("ana"),
+            "expired": await ponte.create_token("ana", days=1),
+            "api": await ponte.create_token("ana", kind="api"),
+            "metrics": await ponte.create_token(kind="metrics"),
+            "owner": ponte.page.headers["authorization"].split()[1],
+            "wrong": "ponte-api-" + "x" * 43,
+            "long": "x" * 10_000,
+        }
+        statement = "UPDATE api_tokens SET expires_at = 1 WHERE expires_at > 0"
+        await ponte.app.engine.stores.database.write(lambda c: c.execute(statement).close())
+        for kind, token in tokens.items():
+            answer = await ponte.post(token, LIST, **OLD)
+            assert answer.status_code == (200 if kind == "mcp" else 401), kind
+            if kind != "mcp":
+                assert answer.headers["www-authenticate"] == "Bearer"
+                assert "--mcp" in answer.json()["error"]["message"]
+        for value in ("", "Bearer", f"Basic {tokens['mcp']}", tokens["mcp"]):
+            assert (await ponte.post("x", LIST, Authorization=value, **OLD)).status_code == 401
+        foreign = await ponte.post(tokens["mcp"], LIST, Origin="https://evil.example", **OLD)
+        assert foreign.status_code == 403
+        for method in ("GET", "DELETE", "PUT"):
+            headers = {"Authorization": f"Bearer {tokens['mcp']}"}
+            answer = await ponte.page.request(method, "/mcp", headers=headers)
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        found = await ponte.page.get("/.well-known/oauth-protected-resource/mcp", headers={})
+        assert found.status_code == 404
+
+
+async def test_a_revoked_token_and_a_removed_person_read_nothing_more(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        first, second = [await ponte.create_token("ana") for _ in range(2)]
+        tokens = await ponte.app.accounts.list_api_tokens("web:ana")
+        await ponte.app.accounts.revoke_api_token(tokens[0].id)
+        answers = [(await ponte.post(each, LIST, **OLD)).status_code for each in (first, second)]
+        assert sorted(answers) == [200, 401]
+        await ponte.app.accounts.remove("web:ana")
+        assert (await ponte.post(second, LIST, **OLD)).status_code == 401
+
+
+async def test_where_mcp_is_off_nothing_is_there(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home", ponte_mcp="off") as ponte:
+        answer = await ponte.post(await ponte.create_token(), LIST, **OLD)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, -32600)
+        assert "PONTE_MCP=on" in answer.json()["error"]["message"]
+
+
+async def test_without_the_package_it_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'ponte-bot\[mcp\]'"):
+        async with run_ponte(tmp_path / "home"):
+            pass
+
+
+async def test_hostile_bodies_are_refused_with_an_error_of_json_rpc(tmp_path: Path) -> None:
+    deep: object = "x"
+    for _ in range(MAX_MCP_DEPTH + 1):
+        deep = [deep]
+    bodies: list[tuple[object, int]] = [
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff\xfe", 400),
+        (b"null", 400),
+        ([LIST, LIST], 400),
+        (make_request("tools/call", {"name": "my_requests", "arguments": {"x": deep}}), 400),
+        (make_request("tools/call", {"name": "x", "arguments": {"x": [0] * 30_000}}), 400),
+        (make_request("tools/call", {"name": 5}), 200),
+        (make_request("resources/list"), 200),
+        ({"jsonrpc": "2.0", "id": 1}, 400),
+        ({"jsonrpc": "1.0", "id": {}, "method": "tools/list"}, 400),
+    ]
+    async with run_ponte(tmp_path / "home") as ponte:
+        token = await ponte.create_token()
+        for body, status in bodies:
+            answer = await ponte.post(token, body, **OLD)
+            assert answer.status_code == status, (body, answer.text)
+            assert answer.json()["error"]["code"] < 0, body
+        large = await ponte.post(token, b" " * 1_000_001)
+        assert large.status_code == 413
+        unknown = await ponte.post(token, LIST, **{"MCP-Protocol-Version": "1999-01-01"})
+        assert unknown.status_code == 400
+        calls: list[tuple[str, object]] = [
+            ("nocodb_query", {"table": ["x"]}),
+            ("nocodb_query", {"table": "x" * 100_000}),
+            ("nocodb_query", {"table": "Invoices", "export": "csv"}),
+            ("nocodb_get", {"table": "Invoices", "id": {"$ne": 1}}),
+            ("propose_change", {"action": "approve", "table": "Invoices"}),
+            ("propose_change", {"action": "update", "table": "Invoices", "changes": []}),
+            ("propose_change", {**PAY, "unknown": True}),
+            ("change_status", {"id": {"x": 1}}),
+            ("change_status", {}),
+            ("chart", {"rows": 5}),
+            ("x" * 10_000, {}),
+        ]
+        async with ponte.connect(token) as client:
+            for name, arguments in calls:
+                result = await client.call_tool(name, arguments)  # type: ignore[arg-type]
+                assert result.is_error, (name, result)
+                assert read_result(result)["error"]["message"], name
+        assert (await ponte.page.get("/approvals")).json()["approvals"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("Claude Code", "Claude Code"),
+        ("<!channel> *Ana* approved", "channel Ana approved"),
+        ("[x](https://evil.example) @everyone", "x (https evil example) everyone"),
+        ("a\u202eb\u200bc\x00\n\n# d", "a b c d"),
+        ("x" * 500, "x" * 40),
+        ("`" * 50, ""),
+    ],
+)
+def test_the_name_of_a_client_is_only_words(given: str, shown: str) -> None:
+    assert clean_client_name(given) == shown
+
+
+async def test_no_way_leads_a_program_to_a_decision(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with run_ponte(home) as ponte:
+        token = await ponte.create_token()
+        async with ponte.connect(token) as client:
+            id = read_result(await client.call_tool("propose_change", PAY))["id"]
+            for name in ("approve", "undo", "deny", "approve_change", "stackspot_quick_command"):
+                assert (await client.call_tool(name, {"id": id})).is_error
+            words = f"approve {id}"
+            cells = {**PAY, "changes": [{"id": 4, "fields": {"Status": words}}]}
+            await client.call_tool("propose_change", cells)
+            await client.call_tool("change_status", {"id": id, "action": "approve"})
+        bearer = {"Authorization": f"Bearer {token}"}
+        for method, path, body in (
+            ("POST", "/chat", {"message": words}),
+            ("POST", f"/cards/{id}", {"action": "approve", "conversation": "mcp"}),
+            ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": words}]}),
+            ("POST", "/me/tokens", {}),
+            ("GET", "/approvals", None),
+            ("GET", "/metrics", None),
+            ("POST", "/login", {"token": token}),
+            ("GET", "/me", None),
+        ):
+            answer = await ponte.page.request(method, path, json=body, headers=bearer)
+            assert answer.status_code in (401, 403), path
+        for method in ("elicitation/create", "sampling/createMessage", "tools/approve"):
+            answer = await ponte.post(token, make_request(method, {"id": id}), **OLD)
+            assert "error" in answer.json()
+        waiting = (await ponte.page.get("/approvals")).json()["approvals"]
+        assert id in [each["id"] for each in waiting]
+    assert read_status(home) == "Overdue"
+
+
+async def test_what_may_happen_without_a_person_elsewhere_waits_here(tmp_path: Path) -> None:
+    home, file = tmp_path / "home", '[tables.Invoices]\naccess = "auto"\n'
+    async with (
+        run_ponte(home, file) as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        new = {"action": "create", "table": "Invoices", "rows": [{"Number": "INV-1"}]}
+        for arguments in (PAY, new):
+            state = read_result(await client.call_tool("propose_change", arguments))["state"]
+            assert state == "waiting"
+    assert read_status(home) == "Overdue"
+
+
+async def test_each_reads_only_their_own_requests(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        async with ponte.connect(await ponte.create_token("ana")) as client:
+            id = read_result(await client.call_tool("propose_change", PAY))["id"]
+        for name in ("bia", "owner"):
+            async with ponte.connect(await ponte.create_token(name)) as client:
+                result = await client.call_tool("change_status", {"id": id})
+                assert read_result(result)["error"]["code"] == "not_found"
+                assert read_result(await client.call_tool("my_requests", {}))["requests"] == []
+
+
+async def test_rights_are_those_of_the_person(tmp_path: Path) -> None:
+    file = """
+[[rules]]
+who = ["web:ana"]
+deny = ["propose", "read:Customers"]
+
+[[rules]]
+who = ["web:bia"]
+deny = ["chat"]
+"""
+    async with run_ponte(tmp_path / "home", file) as ponte:
+        async with ponte.connect(await ponte.create_token("ana")) as client:
+            names = [each.name for each in (await client.list_tools()).tools]
+            assert "propose_change" not in names
+            refused = read_result(await client.call_tool("propose_change", PAY))
+            assert refused["error"]["code"] == "unknown_tool"
+            hidden = await client.call_tool("nocodb_query", {"table": "Customers"})
+            assert hidden.is_error
+        async with ponte.connect(await ponte.create_token("bia")) as client:
+            refused = read_result(await client.call_tool("my_requests", {}))
+            assert refused["error"]["code"] == "forbidden"
+
+
+async def test_one_program_s_flood_delays_nobody_else(tmp_path: Path) -> None:
+    """Requests of one token wait for each other, and too many are refused."""
+    async with run_ponte(tmp_path / "home") as ponte:
+        flooding, other = await ponte.create_token("ana"), await ponte.create_token("bia")
+        query = make_request("tools/call", {"name": "nocodb_tables", "arguments": {}})
+        flood = [
+            asyncio.create_task(ponte.post(flooding, query, **OLD))
+            for _ in range(MAX_MCP_REQUESTS_OF_TOKEN + 30)
+        ]
+        answer = await ponte.post(other, query, **OLD)
+        assert answer.status_code == 200
+        statuses = [each.status_code for each in await asyncio.gather(*flood)]
+        assert set(statuses) <= {200, 429}
+        assert statuses.count(200) >= 8
+
+
+async def test_requests_in_a_minute_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MAX_MCP_PROPOSALS_PER_MINUTE", 3)
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token("ana")) as client,
+    ):
+        ids, codes = set[str](), list[str]()
+        for row in range(1, 9):  # a new minute may begin once
+            change = {"id": row, "fields": {"Number": f"INV-{row}"}}
+            result = await client.call_tool("propose_change", {**PAY, "changes": [change]})
+            answer = read_result(result)
+            ids |= {answer["id"]} if "id" in answer else set()
+            codes += [answer["error"]["code"]] if "error" in answer else []
+        assert set(codes) == {"too_many"}
+        waiting = (await ponte.page.get("/approvals")).json()["approvals"]
+        assert {each["id"] for each in waiting} == ids, "a refused one leaves nothing"
+
+
+async def test_a_hundred_clients_at_once(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        tokens = [await ponte.create_token(f"person{n % 20}") for n in range(100)]
+
+        async def use(ponte: McpPonte, token: str, mode: str) -> str:
+            async with ponte.connect(token, mode) as client:
+                await client.list_tools()
+                return str(read_result(await client.call_tool("propose_change", PAY))["id"])
+
+        modes = ("auto", "legacy", "2026-07-28")
+        ids = await asyncio.gather(*(use(ponte, t, modes[n % 3]) for n, t in enumerate(tokens)))
+        assert len(set(ids)) == 100
