@@ -306,9 +306,11 @@ class Me(TypedDict):
 
 class ApiTokenEntry(TypedDict):
     """An API token. Times are in seconds since the epoch; `expires` is 0 for never. `seen` is the
-    day of the last use. Only the answer to its creation contains `token`."""
+    day of the last use. `kind` is what it opens: `/v1` ("api"), `/mcp` or `/metrics`. Only the
+    answer to its creation contains `token`."""
 
     id: str
+    kind: str
     name: str
     added: float
     expires: float

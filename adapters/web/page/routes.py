@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -505,10 +505,12 @@ def _close_code_block(text: str) -> str:
 
 
 class ApiTokenRequest(RequestBody):
-    """The body of `POST /me/tokens`. `days` is how long the token is valid; 0 means without end."""
+    """The body of `POST /me/tokens`. `days` is how long the token is valid; 0 means without end.
+    `kind` is what it opens: `/v1` or `/mcp`."""
 
     name: str = Field("", max_length=1000)
     days: int = Field(0, ge=0, le=3660)
+    kind: Literal["api", "mcp"] = "api"
 
 
 @dataclass(frozen=True)
@@ -538,7 +540,9 @@ class AccountRoutes(RouteGroup):
     async def create(self, request: Request, body: ApiTokenRequest) -> answers.ApiTokenEntry:
         """Create an API token. Only this answer contains its text."""
         key = visitor_of(request).person.key
-        token, text = await self.accounts.create_api_token(key, body.name, body.days)
+        token, text = await self.accounts.create_api_token(
+            key, body.name, body.days, kind=body.kind
+        )
         return {**_token_json(token), "token": text}
 
     @endpoint("DELETE", "/me/tokens/{id}", refuses=(404, 503))
@@ -555,6 +559,7 @@ def _token_json(token: ApiToken) -> answers.ApiTokenEntry:
     is_expired = token.is_expired(datetime.now(UTC).timestamp())
     return {
         "id": token.id,
+        "kind": token.kind,
         "name": token.name,
         "added": token.added_at,
         "expires": token.expires_at,

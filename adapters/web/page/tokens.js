@@ -22,10 +22,24 @@ async function revoke(id) {
   await show();
 }
 
-async function create() {
-  const { token } = await post("/me/tokens", { name: $("token-name").value.trim() });
+/** The lines that connect a program over MCP, by its name. */
+function mcpLines(token) {
+  const url = `${location.origin}/mcp`;
+  const headers = { Authorization: `Bearer ${token}` };
+  return Object.entries({
+    "Claude Code": `claude mcp add --transport http ponte ${url} --header "Authorization: Bearer ${token}"`,
+    "Cursor": JSON.stringify({ mcpServers: { ponte: { url, headers } } }),
+    "VS Code": JSON.stringify({ servers: { ponte: { type: "http", url, headers } } }),
+    "claude.ai": `${url}\nAuthorization: Bearer ${token}`,
+  }).flatMap(([name, lines]) => [make("dt", { text: name }), make("dd", {}, make("pre", { text: lines }))]);
+}
+
+async function create(kind) {
+  const { token } = await post("/me/tokens", { name: $("token-name").value.trim(), kind });
   $("token-name").value = "";
   $("tokens-made").hidden = false;
+  $("tokens-mcp").hidden = kind !== "mcp";
+  $("token-lines").replaceChildren(...(kind === "mcp" ? mcpLines(token) : []));
   $("token-text").value = token;
   $("token-text").select();
   await show();
@@ -40,17 +54,21 @@ async function attempt(act) {
 const dialog = draw("tokens", say("api_tokens"),
   make("p", { text: say("api_tokens_why") }),
   make("ul", { id: "tokens-list" }),
-  make("form", { id: "tokens-new", on: { submit: (event) => { event.preventDefault(); attempt(create); } } },
+  make("form", { id: "tokens-new", on: { submit: (event) => { event.preventDefault(); attempt(() => create(event.submitter?.value || "api")); } } },
     make("label", { for: "token-name", text: say("token_for") }),
     make("input", { id: "token-name", dir: "auto", maxlength: 60, autocomplete: "off" }),
-    make("button", { type: "submit", text: say("token_create") })),
+    make("button", { type: "submit", value: "api", text: say("token_create") }),
+    make("button", { type: "submit", value: "mcp", text: say("token_create_mcp") })),
   make("p", { id: "tokens-made", role: "status", hidden: true },
     make("label", { for: "token-text", text: say("token_once") }), make("input", { id: "token-text", readonly: true })),
+  make("div", { id: "tokens-mcp", hidden: true },
+    make("p", { text: say("token_mcp_why") }), make("dl", { id: "token-lines" })),
   make("p", { id: "tokens-trouble", role: "alert" }),
   closing());
 dialog.addEventListener("close", () => {
   $("token-text").value = ""; // it is shown once
-  $("tokens-made").hidden = true;
+  $("token-lines").replaceChildren();
+  $("tokens-made").hidden = $("tokens-mcp").hidden = true;
 });
 
 export async function open() {

@@ -82,6 +82,18 @@ async def test_a_person_makes_and_revokes_api_tokens_and_cannot_change_the_owner
         await dialog.get_by_role("button", name="Revoke").click()
         await expect(dialog.get_by_role("listitem")).to_have_count(0)
         assert (await program.get("/v1/models")).status_code == 401
+    await dialog.get_by_role("textbox", name="What is the new token for?").fill("Claude Code")
+    await dialog.get_by_role("button", name="Create MCP token").click()
+    token = await dialog.get_by_role("textbox", name="Copy this token now").input_value()
+    lines = dialog.locator("#token-lines")
+    await expect(lines.locator("dt")).to_have_text(
+        ["Claude Code", "Cursor", "VS Code", "claude.ai"]
+    )
+    text = await lines.locator("dd").all_inner_texts()
+    assert all(f"{ponte.web.address}/mcp" in each and token in each for each in text)
+    assert [each.kind for each in ponte.people.tokens.values()] == ["mcp"]
+    await dialog.get_by_role("button", name="Close").click()
+    assert await lines.locator("dd").count() == 0, "shown once"
 
 
 async def test_the_language_that_a_person_chooses_holds_in_that_browser(
