@@ -76,8 +76,8 @@ TWO_APPS = (
 )
 SLACK_NO_ANSWER = "Slack did not respond at {url} ({error}). Check the network and SLACK_API_URL."
 SCOPES_MISSING = (
-    "missing: {scopes}. Add them under OAuth & Permissions and reinstall the app, or paste the "
-    "manifest from `ponte slack-manifest`."
+    "missing: {scopes}. Open the app at https://api.slack.com/apps, add them under OAuth & "
+    "Permissions and press Reinstall to Workspace."
 )
 ONLY_MENTIONS = (
     "answer_everything: Ponte only sees messages that mention it, because {scopes} is missing"
@@ -213,10 +213,11 @@ async def check(
             results.append(Health("slack channels", "on", words))
         if home is not None:
             has_events = await asyncio.to_thread((home / EVENTS_MARK).exists)
-            words = (
-                say("team_join and user_change events arrive") if has_events else say(NO_EVENTS_YET)
-            )
-            results.append(Health("slack events", "on", words))
+            if has_events:
+                arriving = say("team_join and user_change events arrive")
+                results.append(Health("slack events", "on", arriving))
+            else:
+                results.append(Health("slack events", "off", say(NO_EVENTS_YET)))
         if app_token:
             await check_app_token(api, account, app_token)
             await socket_url(app_api)

@@ -50,7 +50,7 @@ LOCAL_SERVERS = (
 )
 """Model servers at their usual ports (their documents)."""
 LOOK_TIMEOUT_SECONDS = 2.0
-STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "share_sample"})
+STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "revoke", "share_sample"})
 CHAT_CARDS = ("slack", "discord")
 MAX_FOUND_PEOPLE = 12
 SetupRight = Literal["me", "change", "approve"]
@@ -270,11 +270,27 @@ class SetupService:
         for name in names:
             if why := self._why_set_elsewhere(name):
                 raise BadInput("{why}", why=why)
-            listed = {*getattr(self._settings, name), *values.get(name.upper(), "").split(",")}
+            listed = self._list_people(name, values)
             if name == "ponte_admins":  # the page's own owner never loses the right
                 listed = {one.removesuffix(f":{OWNER_ID}") for one in listed} | ADMINS
-            values[name.upper()] = ",".join(sorted({*listed, f"{platform}:{id}"} - {""}))
+            values[name.upper()] = ",".join(sorted({*listed, f"{platform}:{id}"}))
         await self._write(values, actor)
+
+    async def revoke(self, person: str, actor: Person) -> None:
+        """Store that a person of a chat platform, by their key, may no longer change data or
+        approve. Raise BadInput, HomeUnusable."""
+        values = self._stored.read()
+        for name in ("ponte_allow", "ponte_admins"):
+            if why := self._why_set_elsewhere(name):
+                raise BadInput("{why}", why=why)
+            if person in (listed := self._list_people(name, values)) and ":" in person:
+                values[name.upper()] = ",".join(sorted(listed - {person}))
+        await self._write(values, actor)
+
+    def _list_people(self, name: str, stored: Mapping[str, str]) -> set[str]:
+        """Return the people of a setting by the newest settings."""
+        text = stored.get(name.upper())
+        return {*getattr(self._settings, name)} if text is None else {*text.split(",")} - {""}
 
     async def share_sample(self, actor: Person) -> None:
         """Store that the sample tables are for other people, too. Raise BadInput, HomeUnusable."""
@@ -293,11 +309,11 @@ class SetupService:
             for platform in CHAT_CARDS
             for id, name in (await self._people.directory.list_people(platform)).items()
         }
-        shown: dict[str, Any] = {}
+        shown: dict[str, Any] = {"granted": {}}
         for setting in ("ponte_allow", "ponte_admins"):
-            text = stored.get(setting.upper(), "")
-            keys = sorted(text.split(",") if text else getattr(self._settings, setting))
+            keys = sorted(self._list_people(setting, stored))
             shown[setting] = [names.get(key, key) for key in keys]
+            shown["granted"] |= {key: names.get(key, key) for key in keys if ":" in key}
         claims = {}
         for platform in CHAT_CARDS:
             if claim := self._people.claims.find(platform):
@@ -376,7 +392,9 @@ class SetupService:
     def _why_locked(self, card: SetupCard) -> str:
         """Return why a card can only be read; "" if it can be changed."""
         names = sorted(service_of(card.name, self._settings.faces))
-        return next(filter(None, map(self._why_set_elsewhere, names)), "")
+        reasons = [self._why_set_elsewhere(each.setting) for each in card.fields]
+        of_service = next(filter(None, map(self._why_set_elsewhere, names)), "")
+        return of_service or (reasons[0] if all(reasons) else "")
 
     def _why_set_elsewhere(self, name: str) -> str:
         """Return where a setting comes from if that is not this page; else ""."""

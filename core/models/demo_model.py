@@ -97,7 +97,10 @@ UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
 SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
 """A note about a decided change: its id and its outcome."""
-_LAST = "That was the last step. To use a real model, add `{line}` to `.env` and restart Ponte."
+_LAST = (
+    "That was the last step. To use a real model, open Set-up on the page, or add `{line}` to "
+    "`.env` and restart Ponte."
+)
 _NO_INVOICE = "Invoice {number} not found. To see the first ones, type `show Invoices`."
 KEY_LINE = "OPENAI_API_KEY=sk-…"
 _NONE_OVERDUE = "No invoices are overdue anymore. `ponte sample reset` restores the sample tables."
@@ -407,7 +410,10 @@ class DemoModel(Model):
 
     async def health(self) -> Health:
         """Return the demo model's state, which is always "on"."""
-        words = say("the demo model; add OPENAI_API_KEY to .env to use a real one")
+        words = say(
+            "the demo model. To use a real one, open Set-up on the page, or set OPENAI_API_KEY "
+            "in .env."
+        )
         return Health("model", "on", words)
 
     async def erase(self, remote: Remote) -> bool:

@@ -21,7 +21,6 @@ from core.people.policy import Policy
 MAX_SUGGESTIONS = 3
 _NEWEST_ROWS = "Show me the newest rows of {table}."
 _CHANGE_ROW = "Help me change a row of {table}."
-_CHART_ROWS = "Draw a chart of {table} by month."
 _COMPUTE = "What does a loan of 10,000 at 5% cost each month over two years?"
 INTRODUCE = "What can you do?"
 
@@ -72,7 +71,6 @@ class StartingPoints:
             yield Suggestion("ask", _name_table(_NEWEST_ROWS, self.tables))
             if self.changeable_tables:
                 yield Suggestion("change", _name_table(_CHANGE_ROW, self.changeable_tables))
-            yield Suggestion("chart", _name_table(_CHART_ROWS, self.tables))
         if self.runs_code and not self.is_demo:
             yield Suggestion("ask", say(_COMPUTE))
         yield Suggestion("help", say(INTRODUCE))

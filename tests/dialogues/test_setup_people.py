@@ -92,6 +92,19 @@ async def test_on_slack_only_the_chosen_person_proves_it(tmp_path: Path) -> None
             }
             shown = (await app.setup.show())["people"]
             assert f"Ana (slack:{ana.id})" in shown["ponte_admins"]
+            # Rights are taken one by one; the page and the terminal keep theirs.
+            for person in ("web", f"slack:{ana.id}", "slack:U0"):
+                await app.setup.revoke(person, OWNER)
+            assert StoredSettings(Home(tmp_path)).read() == {
+                "PONTE_ALLOW": f"slack:{bruno.id}",
+                "PONTE_ADMINS": "terminal,web",
+                "PONTE_SAMPLE": "on",
+            }
+            await app.setup.revoke(f"slack:{bruno.id}", OWNER)
+            people = (await app.setup.show())["people"]
+            assert (people["ponte_allow"], people["granted"]) == ([], {})
+            await app.setup.grant("slack", bruno.id, "change", OWNER)
+            assert StoredSettings(Home(tmp_path)).read()["PONTE_ALLOW"] == f"slack:{bruno.id}"
 
 
 async def test_in_a_channel_the_word_proves_nothing(tmp_path: Path) -> None:

@@ -171,17 +171,18 @@ class SetupView:
         body += f'<p class="hint">{escape(note)}</p>'
         body += self._form(f"#{platform}", f"{hidden}{search}{button}")
         if self.found and self.open_card == platform:
-            choices = "".join(
-                f'<label class="choice"><input type="radio" name="id" value="{escape(one["id"])}" '
-                f"required>{escape(one['name'])}</label>"
-                for one in self.found
-            )
+            choices = _render_people({one["id"]: one["name"] for one in self.found})
             buttons = (
                 self._button("claim", say("This is me"))
                 + self._button("grant-change", say("Can change data"))
                 + self._button("grant-approve", say("Can also approve"), "approve")
             )
             body += self._form(f"#{platform}", hidden + choices + self._token_field() + buttons)
+        mine = {key: name for key, name in people["granted"].items() if key.startswith(platform)}
+        if mine:
+            button = self._button("revoke", say("Remove the rights"), "danger")
+            choices = _render_people(mine) + self._token_field()
+            body += self._form(f"#{platform}", hidden + choices + button)
         if people["sample"] != "on" and people["has_sample"]:
             button = self._button("sample", say("Sample tables for them, too"))
             body += self._form(f"#{platform}", hidden + self._token_field() + button)
@@ -267,6 +268,15 @@ def _render_sign_in(page_url: str) -> str:
     head = f"<summary><b>{escape(say('Sign-in'))}</b> {escape(purpose)}</summary>"
     note = f'<p class="hint">{escape(more)}</p>'
     return f'<details class="setup" id="sign-in">{head}<div>{body}{note}</div></details>'
+
+
+def _render_people(people: Mapping[str, str]) -> str:
+    """Return people to choose one of, by id."""
+    return "".join(
+        f'<label class="choice"><input type="radio" name="id" value="{escape(id)}" required>'
+        f"{escape(name)}</label>"
+        for id, name in people.items()
+    )
 
 
 def render_findings(findings: Sequence[Json]) -> str:

@@ -29,7 +29,7 @@ from core.people.rules import OWNER_ID
 FRESH_SECONDS = 300.0
 """How long after the owner's token was given *Check*, *Save* and the new start need it no more."""
 NEEDS_TOKEN = frozenset(
-    {"check", "save", "remove", "undo", "apply", "sample"}
+    {"check", "save", "remove", "undo", "apply", "sample", "revoke"}
     | {"grant-me", "grant-change", "grant-approve"}
 )
 RESTART_REFRESH_SECONDS = 1
@@ -122,6 +122,8 @@ class SetupRoutes(RouteGroup):
             case "grant-me" | "grant-change" | "grant-approve":
                 right = do.removeprefix("grant-")
                 await self._run(visitor, "grant", platform=card, id=id, right=right)
+            case "revoke":
+                await self._run(visitor, "revoke", person=id)
             case "sample":
                 await self._run(visitor, "share_sample")
             case "save":

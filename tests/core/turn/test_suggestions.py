@@ -33,8 +33,8 @@ CASES: dict[str, tuple[StartingPoints, list[SuggestionKind]]] = {
         points(parts=[SAMPLE], tables=SHOP, changeable_tables=SHOP[:1]),
         ["ask", "chart", "help"],
     ),
-    "own tables": (points(tables=["A"], changeable_tables=["A"]), ["ask", "change", "chart"]),
-    "own tables that may only be read": (points(tables=["A"]), ["ask", "chart", "help"]),
+    "own tables": (points(tables=["A"], changeable_tables=["A"]), ["ask", "change", "help"]),
+    "own tables that may only be read": (points(tables=["A"]), ["ask", "help", "commands"]),
     "own tables and the demo model": (
         points(tables=["A"], changeable_tables=["A"], is_demo=True),
         ["ask", "ask", "help"],
@@ -62,11 +62,11 @@ async def test_rights_decide_for_each_person() -> None:
     board = MemoryBoard()
     board.is_demo, board.titles, board.parts = False, ["Orders"], [CODE]
     everything = await find_starting_points(board, None, BEA, HERE)
-    assert [each.kind for each in everything.suggestions] == ["ask", "change", "chart"]
+    assert [each.kind for each in everything.suggestions] == ["ask", "change", "ask"]
     for denied, kinds in {
-        "propose": ["ask", "chart", "ask"],
+        "propose": ["ask", "ask", "help"],
         "read": ["ask", "help", "commands"],
-        "code": ["ask", "change", "chart"],
+        "code": ["ask", "change", "help"],
         "chat": [],
     }.items():
         policy = allow_list()

@@ -25,7 +25,7 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
     ponte: WebPonte, tab: Page
 ) -> None:
     ponte.board.parts = [
-        Health("model", "on", "the demo model; add OPENAI_API_KEY to .env to use a real one"),
+        Health("model", "on", "the demo model. To use a real one, open Set-up on the page."),
         Health("nocodb", "failing", "it does not answer"),
     ]
     await visit(tab, ponte.link)
@@ -42,7 +42,7 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
     ponte.board.known = [QuickCommand("other", "Other"), QuickCommand("explain", "Explain code")]
     await tab.reload()
     await expect(tab.locator("#tables")).to_have_text("Tables: Customers, Orders")
-    await expect(tab.locator("#connected summary")).to_have_text("Slack – off")
+    await expect(tab.locator("#connected summary")).to_have_text("Not connected: Slack")
     await expect(tries).to_have_text(
         [re.compile("show Customers$"), re.compile("list tables$"), re.compile("do\\?$")]
     )
