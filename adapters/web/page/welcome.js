@@ -5,7 +5,6 @@ import { $, make } from "./element.js";
 import { icon } from "./icons.js";
 import { say } from "./words.js";
 
-const SIGNS = { on: "✓", failing: "!" };
 const CONNECTIONS = { nocodb: "NocoDB", slack: "Slack", discord: "Discord", stackspot: "StackSpot", code: "Python" };
 const MAX_COMMANDS = 12;
 
@@ -40,11 +39,11 @@ function showConnections(parts) {
   const order = Object.keys(CONNECTIONS);
   const named = [...order.flatMap((name) => parts.filter((part) => part.name === name)),
     ...parts.filter(({ name, state }) => !CONNECTIONS[name] && name !== "model" && state === "failing")];
-  const off = named.filter(({ state }) => !SIGNS[state]).map(({ name }) => CONNECTIONS[name]);
-  $("connected").firstChild.replaceChildren(...named.filter(({ state }) => SIGNS[state]).flatMap(({ name, state, words }) => [
+  const off = named.filter(({ state }) => state === "off").map(({ name }) => CONNECTIONS[name]);
+  $("connected").firstChild.replaceChildren(...named.flatMap(({ name, state, words }) => state === "off" ? [] : [
     make("span", { "data-state": state, title: words }, CONNECTIONS[name] ?? name,
-      make("span", { "aria-hidden": "true", text: ` ${SIGNS[state]}` }), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]),
-    off.length ? say("not_connected", { names: off.join(", ") }) : "");
+      make("span", { "aria-hidden": "true", text: state === "on" ? " ✓" : " !" }), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]),
+    off[0] ? say("not_connected", { names: off.join(", ") }) : "");
   $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
     make("strong", { text: CONNECTIONS[name] ?? name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
 }
