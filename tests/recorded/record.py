@@ -14,6 +14,7 @@ import logging
 import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from bot import operations
 from core.domain.messages import Person
 from core.journal.kernels import KernelRows
 from core.people.audit import OPERATOR
+from core.people.sign_ins import Identity
 from tests.dialogues.office import ATTACHED, CSV, DUPLICATES, EVERYTHING, LEADS
 from tests.fakes.discord.world import Payload
 from tests.fakes.hook_senders import encode_body, from_nocodb
@@ -268,6 +270,8 @@ async def other_rows(day: Day) -> None:
     async with httpx.AsyncClient(base_url=here.page.base_url) as browser:
         (await browser.post("/login", json={"token": link.token})).raise_for_status()
         (await browser.post("/logout", json={})).raise_for_status()
+    fay = Identity("corp", Person("oidc", "corp:7", name="Fay"), ("sales",))
+    await ponte.accounts.record_sign_in(fay, time.time())
     await day.asks("Forget me later", who="Dan")
     (dan,) = [p for p in await operations.list_people(ponte) if p["name"] == "Dan"]
     await operations.forget_person(ponte, dan["person"], owner)
