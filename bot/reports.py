@@ -28,6 +28,7 @@ from core.money.budget import Budget, ReportRow
 from core.people.policy import PlatformPeople, Policy
 from core.people.rules import (
     NAMED_RIGHTS,
+    OIDC_PLATFORM,
     OWNER_ID,
     RIGHT_KINDS,
     Rule,
@@ -176,6 +177,7 @@ async def check_rights(
     """
     platforms = platform_rights(begun.settings.faces)
     platform, *ids = person.split(":")
+    ids = [":".join(ids)] if platform == OIDC_PLATFORM else ids
     if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
         raise BadInput(_FORM)
     place = channel.split(":") if channel else []

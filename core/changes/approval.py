@@ -328,7 +328,10 @@ class Approval:
         # Slack's people decide on the page, too, where their own rights in the channel count.
         reads_card = has_copy or here.platform != person.platform
         at_card = at_there if reads_card and there.platform == person.platform else at_here
-        is_same_workspace = (here.platform, here.workspace) == (there.platform, there.workspace)
+        is_same_workspace = (here.platform, here.workspace) == (
+            there.platform,
+            there.workspace,
+        ) or find_workspace(person, here) == find_workspace(person, there)
         in_conversation = here.conversation == there.conversation
         is_same_channel = here.is_same_channel(there)
         # Where no person began the conversation, it has no thread before its answer is posted.
@@ -432,3 +435,11 @@ class Approval:
         """Return whether the person owns a platform that has exactly one owner."""
         has_owner = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return has_owner and person.id == OWNER_ID
+
+
+def find_workspace(person: Person, address: Address) -> tuple[str, str]:
+    """Return the platform and the workspace of a place, those of the person for their own
+    conversation on another platform: the page, where they signed in with that account."""
+    if address.person == person.key:
+        return person.platform, person.workspace
+    return address.platform, address.workspace

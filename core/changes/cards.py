@@ -13,7 +13,7 @@ from core.base.errors import BadInput, Expired
 from core.base.i18n import LANGUAGE, plural, say, use_locale
 from core.base.markdown import defang, escape_markdown, make_inert, show_reason
 from core.base.text import clean_text, clip_line, is_secret_name, make_code_block
-from core.changes.approval import Approval
+from core.changes.approval import Approval, find_workspace
 from core.changes.card_rows import read_rows
 from core.changes.kinds import Kind, Kinds
 from core.changes.ledger import SqlLedger
@@ -471,7 +471,7 @@ class ChangeViews:
         of `address` are left out, unless the viewer may see all changes.
         """
         labels = await self.platforms.labels([name for name in names if ":" in name])
-        platform = "" if self.approval.sees_all(viewer) else address.platform
+        platform = "" if self.approval.sees_all(viewer) else find_workspace(viewer, address)[0]
         all_labels = [self._label(name, labels, platform) for name in sorted(names)]
         words = list(dict.fromkeys(label for label in all_labels if label))
         if names and not words:

@@ -30,6 +30,7 @@ from core.domain.messages import (
 )
 from core.domain.records import FINAL_STATES, Thread
 from core.money import budget
+from core.people.rules import OIDC_PLATFORM
 from core.store.database import (
     Database,
     SqlConnection,
@@ -83,7 +84,8 @@ class KnownPerson:
     @property
     def id(self) -> str:
         """Return the platform's id of the person."""
-        return self.key.rpartition(":")[2]
+        platform, _, id = self.key.partition(":")
+        return id if platform == OIDC_PLATFORM else id.rpartition(":")[2]
 
     @property
     def values(self) -> Mapping[str, str]:
@@ -438,9 +440,13 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         " UNION SELECT conversation FROM changes WHERE person = :person"
         " UNION SELECT conversation FROM conversations"
         " WHERE substr(conversation, length(conversation) - :long + 1) = :own"
-        " AND substr(conversation, 1, :wide) = :platform ORDER BY conversation",
+        " AND substr(conversation, 1, :wide) = :platform"
+        " OR substr(conversation, length(conversation) - :key_long + 1) = :own_on_page"
+        " ORDER BY conversation",
         {
             "person": who.key,
+            "own_on_page": f":@{who.key}",
+            "key_long": len(who.key) + 2,
             "own": f":@{who.id}",
             "long": len(who.id) + 2,
             "platform": f"{platform}:",
@@ -452,6 +458,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         # A conversation is the person's alone if its key names them, or if nobody else has a
         # message, an item, a file or a change there.
         is_direct = conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
+        is_direct = is_direct or conversation.endswith(f":@{who.key}")  # on the page
         sql = (
             "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
             " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"

@@ -22,7 +22,7 @@ from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
 from core.people.audit import OPERATOR, audit_step
 from core.people.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice, put_person_notice
 from core.people.rules import OWNER_ID
-from core.people.sign_ins import Identity, SignedInPerson
+from core.people.sign_ins import Identity, SignedInPerson, person_by_key
 from core.store.database import (
     Database,
     SqlConnection,
@@ -400,10 +400,10 @@ def _notify(
     connection: SqlConnection, person: str, kind: str, *, id: str = "", **values: str
 ) -> None:
     """Store a notice to the person of an account. The owner, who does these things, gets none."""
-    platform, _, name = person.partition(":")
-    if name != OWNER_ID:
+    to = person_by_key(person)
+    if to.id != OWNER_ID:
         notice = PersonNotice.new(id or secrets.token_hex(8), kind, **values)
-        put_person_notice(connection, Person(platform, name), notice)
+        put_person_notice(connection, to, notice)
 
 
 def _record_token_event(
@@ -412,8 +412,7 @@ def _record_token_event(
     """Write a line to the audit log, and store a notice to the person if somebody else did it."""
     if by is not None and token.kind != "metrics":
         _notify(connection, token.person, event, name=token.name or token.id)
-    platform, _, name = token.person.partition(":")
-    actor = by or Person(platform, name)
+    actor = by or person_by_key(token.person)
     audit_step(event, actor, person=token.person, api_token=token.id)(connection)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from core.base.errors import NotFound
@@ -199,13 +199,18 @@ def _replace_session_key(connection: SqlConnection, person: str, removed_at: flo
     ).close()
 
 
+def person_by_key(key: str, name: str = "") -> Person:
+    """Return the person with the key of an account of the page or of a person of a provider."""
+    platform, _, id = key.partition(":")
+    workspace = ""
+    if platform != OIDC_PLATFORM:
+        workspace, _, id = id.rpartition(":")
+    return Person(platform, id, workspace, name)
+
+
 def _person_of(row: SqlRow) -> SignedInPerson:
-    platform, middle, last = row["person"].split(":")
-    person = Person(platform, last, middle, row["name"])
-    if platform == OIDC_PLATFORM:
-        person = replace(person, id=f"{middle}:{last}", workspace="")
     return SignedInPerson(
-        person,
+        person_by_key(row["person"], row["name"]),
         row["provider"],
         tuple(json.loads(row["group_names"])),
         row["session_key"],

@@ -623,3 +623,24 @@ async def test_what_another_process_remembers_meanwhile_is_kept(
     text = "SELECT data FROM remembered WHERE name = 'others'"
     row = await engine.database.read(lambda c: c.execute(text).fetchone())
     assert json.loads(row["data"]) == {"meanwhile": 2}
+
+
+async def test_conversations_on_the_page_are_those_of_the_person_who_signed_in(
+    stores: Embedded,
+) -> None:
+    """Also where only the key of a conversation names them."""
+    people = {key: f"web:main:@{key}" for key in ("slack:T1:UANA77", "oidc:corp:ana", "oidc:x:ana")}
+    rows = [(one,) for one in (*people.values(), "web:main:@ana", "web:main")]
+    sql = "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, 't', 1)"
+    await stores.database.write(lambda c: c.executemany(sql, rows))
+    data = persons_of(stores)
+    for key, conversation in people.items():
+        assert (await data.find_conversations(data.by_key(key))).alone == [conversation]
+
+
+def test_an_account_s_id_at_its_provider_is_no_id_of_another_person() -> None:
+    """The remembered name of the owner is not that of somebody whose id is `owner`."""
+    who = KnownPerson("oidc:corp:owner", "oidc:corp:owner")
+    assert who.id == "corp:owner"
+    names = {"web:owner": "Maya"}
+    assert remove_ids(names, frozenset({who.id})) == names
