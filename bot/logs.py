@@ -23,6 +23,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from bot.settings import Settings, load
 from core.base.errors import PonteError, SettingsError
 from core.base.i18n import say
+from core.base.tasks import BoundedDict
 from core.base.text import clean_text
 
 MASK = "[secret]"
@@ -58,13 +59,18 @@ batch that it cannot export."""
 _is_json = False
 """Whether a failure is reported as a line of JSON."""
 named_secrets: set[str] = set()
-"""Secrets in variables that ponte.toml names, or that were typed on the set-up page."""
+"""Secrets in variables that ponte.toml names."""
+typed_secrets = BoundedDict[str, None](1_000)
+"""Secrets that were typed on the set-up page. A saved one is a setting from the next start on."""
 
 
-def mask_also(secret: str) -> None:
-    """Mask this secret from now on, in every `Redaction`."""
-    if len(secret) >= _MIN_SECRET_CHARS:
-        named_secrets.update(_written_forms(secret))
+def mask_also(secret: str, *, is_typed: bool = False) -> None:
+    """Mask this secret from now on, in every `Redaction`; of those typed, the last ones."""
+    forms = _written_forms(secret) if len(secret) >= _MIN_SECRET_CHARS else ()
+    if is_typed:
+        typed_secrets.update(dict.fromkeys(forms))
+    else:
+        named_secrets.update(forms)
 
 
 class Redaction:
@@ -79,7 +85,7 @@ class Redaction:
 
     def of(self, text: str) -> str:
         """Return `text` with secrets and tokens masked."""
-        for secret in sorted(named_secrets, key=len, reverse=True):
+        for secret in sorted({*named_secrets, *typed_secrets}, key=len, reverse=True):
             text = text.replace(secret, MASK)
         return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
 

@@ -172,6 +172,7 @@ def _words_as_before() -> Iterator[None]:
     yield
     if logs := sys.modules.get("bot.logs"):
         logs.named_secrets.intersection_update(before)
+        logs.typed_secrets.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

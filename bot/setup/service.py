@@ -166,7 +166,7 @@ class SetupService:
             kept = {}
         for each in hidden:
             typed[each.setting] = typed[each.setting] or kept.get(each.setting, "")
-            mask_also(typed[each.setting])
+            mask_also(typed[each.setting], is_typed=True)
         now = self._clock()
         self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
         while len(self._drafts) >= MAX_DRAFTS:

@@ -214,7 +214,7 @@ class SetupView:
         choices: Sequence[str] = draft.get("choices", {}).get(setting) or each["choices"]
         if choices and len(choices) <= MAX_SELECT_VALUES:
             default = say("{value} (default)", value=each["example"]) if each["example"] else ""
-            if not value and not default and len(choices) == 1:
+            if not value and len(choices) == 1 and each["example"] not in choices:
                 value = choices[0]
             listed = [*([] if value in choices else [value]), *choices]
             options = "".join(
