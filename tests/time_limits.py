@@ -31,6 +31,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "adapters.slack.interactions": ("SLACK_FORM_SECONDS",),
     "adapters.slack.people": ("PEOPLE_SECONDS", "SlackPeople.profiles.seconds"),
     "adapters.web.api.openai_api": ("EARLY_FAILURE_SECONDS",),
+    "adapters.web.oidc.client": ("ANSWER_TIMEOUT_SECONDS",),
     "core.domain.ports": ("LABELS_TIMEOUT_SECONDS",),
     "core.journal.turn_runner": ("DECISIONS_FIRST_SECONDS",),
     "core.models.context_size": ("ContextSizes.wait.seconds",),

@@ -206,9 +206,11 @@ def identify(
     SignInRefused. `team` is the id of Ponte's Slack workspace."""
     _check_token(claims, provider, nonce, now)
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS:
+    subject = subject if isinstance(subject, str) else ""
+    # U+FFFD stands for halves of surrogate pairs, which may have differed.
+    if not 0 < len(subject) <= MAX_SUBJECT_CHARACTERS or "\ufffd" in subject:
         raise refusal("token", "sub is not a text of 1 to 255 characters")
-    names = _texts([claims.get("name"), claims.get("preferred_username"), provider.label])
+    names = _texts([claims.get("name"), claims.get("preferred_username"), subject])
     lines = (to_one_line(name, MAX_ACCOUNT_NAME_CHARACTERS) for name in names)
     name = next(filter(None, lines), provider.name)
     if provider.is_slack:

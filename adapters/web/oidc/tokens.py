@@ -4,6 +4,7 @@ one arrives."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from adapters.web.oidc.provider import refusal
@@ -26,39 +27,36 @@ def read_claims(
     """Return the claims of an ID token that one of the provider's `keys` has signed. Raise
     SignInRefused. A key in the token's own header is never used. Runs in a thread.
     """
-    from joserfc.errors import BadSignatureError, JoseError
+    from joserfc.errors import JoseError
     from joserfc.jwk import JWKRegistry
     from joserfc.jws import JWSRegistry, deserialize_compact, extract_compact
 
     registry = JWSRegistry(algorithms=sorted(algorithms), strict_check_header=False)
     registry.max_header_length = MAX_HEADER_BYTES
+    faults = (JoseError, ValueError, TypeError, LookupError, AttributeError)
     try:
-        raw = token.encode()
-        header = extract_compact(raw, registry=registry).headers()
+        header = extract_compact(token.encode(), registry=registry).headers()
         algorithm, id = header["alg"], header.get("kid")
         if algorithm not in algorithms:
             raise refusal("token", "the algorithm of the ID token is not allowed")
-        candidates = [
-            key
-            for key in keys
-            if key.get("kty") == _KEY_TYPES[algorithm[0]]
-            and key.get("use", "sig") == "sig"
-            and key.get("alg", algorithm) == algorithm
-            and id in (None, key.get("kid"))
-        ]
-        if not candidates:
-            raise refusal("token", UNKNOWN_KEY)
-        for key in candidates[:MAX_TRIED_KEYS]:
-            try:
-                signed = deserialize_compact(
-                    raw, JWKRegistry.import_key(dict(key)), registry=registry
-                )
-            except BadSignatureError:
-                continue
-            claims = parse_json(signed.payload or b"")
-            if not isinstance(claims, dict):
-                raise refusal("token", "the ID token has no claims")
-            return claims
-    except (JoseError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except faults as error:
         raise refusal("token", f"the ID token is invalid ({type(error).__name__})") from None
-    raise refusal("token", "the signature of the ID token is wrong")
+    candidates = [
+        key
+        for key in keys
+        if key.get("kty") == _KEY_TYPES[algorithm[0]]
+        and key.get("use", "sig") == "sig"
+        and key.get("alg", algorithm) == algorithm
+        and id in (None, key.get("kid"))
+    ]
+    if not candidates:
+        raise refusal("token", UNKNOWN_KEY)
+    for key in candidates[:MAX_TRIED_KEYS]:
+        with suppress(*faults):  # also for a key of another curve
+            signer = JWKRegistry.import_key(dict(key))
+            claims = parse_json(
+                deserialize_compact(token, signer, registry=registry).payload or b""
+            )
+            if isinstance(claims, dict):
+                return claims
+    raise refusal("token", "no key of the provider verifies the ID token")
