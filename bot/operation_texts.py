@@ -217,6 +217,7 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "tool-run": "{asker} used {tool}: {outcome}",
     "action-refused": "{asker} was refused: {right}{reason} {tool}",
     "webhook-received": "The webhook {asker} sent an event",
+    "mcp-request": "An MCP client of {asker} sent a request",
     "person-added": "{asker} invited {person}",
     "person-link-renewed": "{asker} renewed the sign-in link of {person}",
     "person-removed": "{asker} removed {person}",

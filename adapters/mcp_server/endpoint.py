@@ -195,17 +195,10 @@ class McpEndpoint:
         ]
         scope = {
             "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
             "method": "POST",
-            "scheme": "http",
             "path": MCP_PATH,
-            "raw_path": MCP_PATH.encode(),
             "query_string": b"",
-            "root_path": "",
             "headers": encoded,
-            "client": None,
-            "server": None,
             "state": {CALLER_KEY: caller},
         }
         await self._manager.handle_request(scope, receive, send)

@@ -132,8 +132,11 @@ class McpTools:
                 failure = ToolError("{why}", code=error.code, why=error.words())
             outcome = outcome_of_error(failure)
         except TimeoutError:
+            outcome = outcome_of_error(_refuse("timeout", f"no answer in {MCP_CALL_SECONDS:.0f} s"))
+        except Exception:
+            log.exception("MCP call failed unexpectedly", tool=known)
             outcome = outcome_of_error(
-                _refuse("timeout", f"No answer in {MCP_CALL_SECONDS:.0f} s.")
+                _refuse("internal", "the tool broke; this is a fault of Ponte")
             )
         metrics.mcp_calls.labels(known, outcome.status).inc()
         log.info("MCP call ended", tool=known, status=outcome.status, api_token=caller.token)
@@ -188,7 +191,7 @@ class McpTools:
     async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
         action = str(arguments.get("action"))
         if action not in _WRITE_TOOLS:
-            raise _refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}.")
+            raise _refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}")
         rest = {name: value for name, value in arguments.items() if name != "action"}
         return await self._propose(caller, _WRITE_TOOLS[action], rest)
 

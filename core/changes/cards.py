@@ -366,7 +366,10 @@ class ChangeViews:
         has only the buttons that its viewer may use.
         """
         change, proposal = await self.without_void(change), change.proposal
-        viewer, address = viewer or proposal.asker, address or proposal.address
+        # Who asked with an MCP client reads the card themself.
+        person = proposal.asker
+        person = replace(person, is_bot=False) if proposal.origin.client else person
+        viewer, address = viewer or person, address or proposal.address
         actions = self.builder.possible_actions(change)
         if actions and not address.is_shared:
             standing = await self.approval.find_standing(change, viewer, address, actions=actions)
@@ -376,7 +379,7 @@ class ChangeViews:
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             return self.builder.build(change, actions, undo=undo)
         own = await self.approval.find_standing(
-            change, proposal.asker, proposal.address, actions=["approve"]
+            change, person, proposal.address, actions=["approve"]
         )
         named, deciders = self.approval.named_deciders(change), ""
         asker = self.name_of_asker(change, viewer, address)

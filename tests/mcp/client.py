@@ -16,6 +16,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.transport_security import DEFAULT_MAX_REQUEST_BODY_SIZE
 
+from adapters.web import WEB
 from bot.compose import compose
 from bot.config.ponte_toml import Config, read_config
 from bot.home import Home
@@ -106,7 +107,9 @@ async def run_ponte(home: Path, file: str = "", **settings: Any) -> AsyncIterato
         app = await compose(Settings.model_validate(options), config, home_of_ponte)
         await app.start()
         try:
-            page, bearer = parse_page_link(app.links()[1])
+            _, bearer = parse_page_link(app.links()[1])
+            web: Any = next(own for face, own in app.surfaces.owned if face is WEB)
+            page = web.address
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as browser:
                 yield McpPonte(app, page, browser)
         finally:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from core.domain.messages import Person
+from core.people.sign_ins import Identity
 from tests.fakes.slack import TEAM, FakeSlack
 from tests.mcp.client import PAY, read_result, run_ponte
 
@@ -61,3 +64,33 @@ async def test_without_its_platform_nothing_is_proposed(tmp_path: Path) -> None:
         result = await client.call_tool("propose_change", PAY)
         assert read_result(result)["error"]["code"] == "no_place"
         assert (await ponte.page.get("/approvals")).json()["approvals"] == []
+
+
+async def test_who_signed_in_with_slack_decides_in_their_direct_message(tmp_path: Path) -> None:
+    async with FakeSlack() as slack:
+        ana = slack.person("Ana")
+        dm = slack.dm(ana)
+        settings = on_slack(
+            slack,
+            ponte_allow=f"slack:{ana.id}",
+            ponte_web_url="https://ponte.example.com",
+            ponte_web_token=SecretStr("0123456789abcdef" * 2),
+            ponte_sign_in_slack_id="1.2",
+            ponte_sign_in_slack_secret=SecretStr("0123456789abcdef"),
+        )
+        async with run_ponte(tmp_path / "home", **settings) as ponte:
+            await slack.deliveries.wait_until_connected()
+            person = Person("slack", ana.id, TEAM, "Ana")
+            await ponte.app.accounts.record_sign_in(Identity("slack", person), time.time())
+            _, token = await ponte.app.accounts.create_api_token(person.key, "", 0, None, "mcp")
+            async with ponte.connect(token) as client:
+                request = read_result(await client.call_tool("propose_change", PAY))
+                assert request["where"] == "Slack, in a direct message", request
+                await slack.wait_until(lambda: len(slack.workspace.by_bot(dm.id)) == 1)
+                (card,) = slack.workspace.by_bot(dm.id)
+                assert "Requested by you with Claude Code" in card.visible_text
+                slack.click(ana, card, "Approve")
+                await slack.wait_until(lambda: "Undo" in card.buttons)
+                arguments = {"id": request["id"]}
+                status = read_result(await client.call_tool("change_status", arguments))
+                assert status["state"] == "done"

@@ -15,6 +15,8 @@ from adapters.mcp_server.endpoint import MAX_MCP_DEPTH, MAX_MCP_REQUESTS_OF_TOKE
 from adapters.mcp_server.requests import clean_client_name
 from core.base.errors import SettingsError
 from core.tools.sample import SAMPLE_FILE
+from tests.evals.case import read_cases
+from tests.evals.models import read_round, wishes
 from tests.mcp.client import PAY, McpPonte, make_request, read_result, run_ponte
 
 LIST = make_request("tools/list")
@@ -183,6 +185,31 @@ async def test_no_way_leads_a_program_to_a_decision(tmp_path: Path) -> None:
     assert read_status(home) == "Overdue"
 
 
+def read_all_rows(home: Path) -> list[tuple[object, ...]]:
+    """Return every row of the sample tables."""
+    with closing(sqlite3.connect(home / SAMPLE_FILE)) as connection:
+        return connection.execute("SELECT * FROM table_rows ORDER BY table_id, id").fetchall()
+
+
+async def test_a_client_that_obeys_every_text_writes_nothing(tmp_path: Path) -> None:
+    """It does what the evaluation's texts from outside order, and what any model could try."""
+    orders = [c for case in read_cases() for each in case.orders for c in read_round(each)[1]]
+    home, actions = tmp_path / "home", {"create", "update", "delete", "link"}
+    async with run_ponte(home) as ponte:
+        async with ponte.connect(await ponte.create_token()) as client:
+            await client.call_tool("nocodb_query", {"table": "Invoices"})
+            before = read_all_rows(home)
+            for name, text in [*orders, *wishes()]:
+                arguments = json.loads(text)
+                await client.call_tool(name, arguments)
+                if (action := name.removeprefix("nocodb_")) in actions:
+                    await client.call_tool("propose_change", {"action": action, **arguments})
+        waiting = (await ponte.page.get("/approvals")).json()["approvals"]
+        assert waiting, "what it proposed waits for a person"
+        assert {each["state"] for each in waiting} == {"open"}
+    assert read_all_rows(home) == before
+
+
 async def test_what_may_happen_without_a_person_elsewhere_waits_here(tmp_path: Path) -> None:
     home, file = tmp_path / "home", '[tables.Invoices]\naccess = "auto"\n'
     async with (
@@ -228,6 +255,21 @@ deny = ["chat"]
         async with ponte.connect(await ponte.create_token("bia")) as client:
             refused = read_result(await client.call_tool("my_requests", {}))
             assert refused["error"]["code"] == "forbidden"
+
+
+async def test_status_metrics_and_the_audit_log_know_it(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        async with ponte.connect(await ponte.create_token()) as client:
+            id = read_result(await client.call_tool("propose_change", PAY))["id"]
+        (token,) = await ponte.app.accounts.list_api_tokens("web:owner")
+        states = {part.name: part.state for part in await ponte.app.board.health()}
+        assert states["mcp"] == "on"
+        counted = await ponte.app.board.metrics()
+        assert 'ponte_mcp_calls_total{outcome="ok",tool="propose_change"}' in counted
+        lines, _ = await ponte.app.engine.people.audit.read()
+        of_token = {line["event"]: line for line in lines if line.get("api_token") == token.id}
+        assert of_token["change-proposed"]["change"] == id
+        assert of_token["mcp-request"]["tool"] == "nocodb_update"
 
 
 async def test_one_program_s_flood_delays_nobody_else(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from tests.pictures.studio import (
     PAID,
     PAYMENT,
     PLOTTED,
+    PROPOSED_BY_PROGRAM,
     SALES,
     TO_ACTIVE,
     ZONE,
@@ -378,6 +379,31 @@ async def webhook_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
 
 
+async def mcp_on_slack(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """The card of a change that a program proposed."""
+    accounts, posts = studio.app.accounts, studio.slack.workspace.by_bot
+    person = accounts.person("ana")
+    await accounts.invite(person)
+    _, token = await accounts.create_api_token(person.key, "", 0, None, "mcp")
+    before = len(posts(studio.channel.id))
+    params = {"name": "propose_change", "arguments": PROPOSED_BY_PROGRAM}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/json, text/event-stream",
+        "User-Agent": "Claude Code/2",
+    }
+    page = studio.app.links()[1].partition("#")[0]
+    async with httpx.AsyncClient(base_url=page, headers=headers, timeout=20) as program:
+        answer = await program.post("/mcp", json=body)
+    assert answer.is_success, answer.text
+    await studio.slack.wait_until(lambda: len(posts(studio.channel.id)) > before)
+    post = posts(studio.channel.id)[-1]
+    yield on_slack(studio, "slack-mcp", post, "light")
+    studio.slack.click(studio.rui, post, "Deny")
+    await studio.slack.wait_until(lambda: "Approve" not in post.buttons)
+
+
 async def schedule_on_discord(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     """It is approved, and listed."""
     message = await studio.maya.mention(EVERY_MONDAY, studio.server)
@@ -469,6 +495,7 @@ SCENES: tuple[Scene, ...] = (
     form_of_a_card,
     two_approvers_on_slack,
     webhook_on_slack,
+    mcp_on_slack,
     schedule_on_discord,
     doctor_at_a_terminal,
     usage_on_the_page,

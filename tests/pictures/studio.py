@@ -26,6 +26,7 @@ from bot.config.ponte_toml import (
     ChannelConfig,
     Config,
     HookConfig,
+    McpServerConfig,
     QuickCommandConfig,
     QuickCommandInput,
 )
@@ -125,6 +126,12 @@ Four invoices over 1,000 are overdue, **€9,410.75** in all. The oldest was due
 | 2026-0431 | Casa Verde | 30 Oct | 3,960.00 |
 | 2026-0437 | Atelier Nord | 6 Nov | 1,850.75 |"""
 PAID = "Casa Verde paid both yesterday. Please mark them."
+PROPOSED_BY_PROGRAM = {
+    "action": "update",
+    "table": "Invoices",
+    "changes": [{"id": 5, "fields": {"Status": "Paid", "Paid on": "2026-11-20"}}],
+}
+"""The arguments of `propose_change` in the call of an MCP client."""
 BY_STATUS = "Quanto temos em aberto, por status?"
 BY_STATUS_FOUND = """\
 Há **13.241,25 €** por receber:
@@ -383,6 +390,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                     "ponte_timezone": ZONE.key,
                     "ponte_grace": 1,
                     "ponte_code": "local",
+                    "ponte_mcp": "on",
                     "ponte_allow": [f"slack:{one.id}" for one in (ana, rui, lea)]
                     + [f"discord:{maya.id}"],
                     "ponte_admins": [f"slack:{rui.id}"],
@@ -397,6 +405,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             config = Config(
                 quick_commands=COMMANDS,
                 channels={place: channel_config},
+                mcp_server=McpServerConfig(place),
                 hooks={"payments": payments},
                 groups={"billing": (f"slack:{rui.id}",)},
                 rules=(AccessRule(("billing",), allow=("read:Invoices", "propose:Invoices")),),
