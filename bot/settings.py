@@ -354,6 +354,8 @@ def _read_stored(file: EnvFile) -> EnvFile:
         return EnvFile()
     check_is_file(home / STORED_FILE)
     stored = _read_env_file(home / STORED_FILE)
+    if stored.why:  # without it, Ponte would start with other services than its owner chose
+        raise OSError(errno.EPERM, stored.why, str(home / STORED_FILE))
     names = {k: v for k, v in stored.names.items() if k.lower() in SETUP_NAMES}
     return replace(stored, names=names)
 

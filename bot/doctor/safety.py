@@ -11,11 +11,11 @@ from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
 from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
 from bot.integrations import is_place
-from bot.settings import Settings
+from bot.settings import STORED_FILE, Settings
 from core.base.i18n import plural, say
 from core.integrations import SafetyFinding, has_daily_turns
 
-_SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE)
+_SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE, STORED_FILE)
 _TOPICS = ("home", "settings", "token", "page", "rights", "limits")
 
 
