@@ -213,10 +213,11 @@ class SlackPeople:
         return None if member is None else self.team not in member.belongs_to
 
     async def has_left(self, person: Person) -> bool | None:
-        """Return whether a person's account is deactivated or gone; None if Slack does not tell. It
-        waits as long as Slack takes."""
-        if await self._members.resolve(person.id, MAX_CONFIRMED_AGE_SECONDS) is not None:
-            return False
+        """Return whether a person's account is deactivated or gone, or a member of our workspace
+        belongs to others only; None if Slack does not tell. It waits as long as Slack takes."""
+        member = await self._members.resolve(person.id, MAX_CONFIRMED_AGE_SECONDS)
+        if member is not None:
+            return person.workspace == self.team and self.team not in member.belongs_to
         return True if person.id in self._unknown_ids else None
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:

@@ -213,6 +213,12 @@ async def test_whose_account_is_deactivated_or_gone_has_left(town: DirectorySetu
     assert await town.directory.people([f"slack:{town.alice.id}"]) == []
     town.alice.deactivated = False
     assert await has_left(town.alice.id) is False
+    town.alice.team, home = "T9", town.alice.team  # a Grid organisation moved them
+    town.now += 241
+    assert await has_left(town.alice.id) is True
+    town.alice.team = home
+    town.now += 241
+    assert await has_left(town.alice.id) is False
     town.slack.api.faults.add("users.info", "missing_scope", 0)
     town.now += 241
     assert await has_left(town.alice.id) is None
