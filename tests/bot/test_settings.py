@@ -395,9 +395,8 @@ def test_another_users_file_is_not_read_and_that_is_told(
     monkeypatch.setattr(os, "fstat", owned_by(0))
     assert load().ponte_model == "from-file", "root may write what it likes anyway"
     # Without what the set-up page stored, the demo model would answer.
-    stored = settings.ponte_home / "settings.env"
-    stored.parent.mkdir(parents=True, exist_ok=True)
-    stored.write_text("PONTE_MODEL=typed\n")
+    monkeypatch.setenv("PONTE_HOME", str(tmp_path))
+    (tmp_path / "settings.env").write_text("PONTE_MODEL=typed\n")
     monkeypatch.setattr(os, "fstat", owned_by(os.geteuid() + 7))
     with pytest.raises(SettingsError, match="it belongs to another user"):
         load()
