@@ -281,7 +281,7 @@ async def compose(
                 )
                 own_surfaces.owned.append((face, platform))
                 if isinstance(platform, WebAdapter) and face is WEB:
-                    endpoint.visitors = platform.hub.visitors
+                    endpoint.hub = platform.hub
         for platform in own_surfaces.all:
             engine.platforms.replies[platform.name] = platform.reply
 

@@ -48,7 +48,7 @@ _LEVEL_ABOVE_ALL = logging.CRITICAL + 10
 """A level above everything that is logged."""
 _LIBRARY_LEVELS = {
     logging.INFO: "discord discord.http slack_bolt slack_sdk openai asyncio markdown_it",
-    logging.WARNING: "aiohttp httpx httpcore httpx2 httpcore2 uvicorn sqlitedict",
+    logging.WARNING: "aiohttp httpx httpcore httpx2 httpcore2 mcp uvicorn sqlitedict",
     _LEVEL_ABOVE_ALL: "opentelemetry",
 }
 """The libraries by the lowest level that is logged of them. Below it they log message texts, tokens

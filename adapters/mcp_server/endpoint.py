@@ -16,7 +16,8 @@ import structlog
 from adapters.mcp_server import MCP_PATH
 from adapters.mcp_server.requests import MCP_ORIGIN, Caller, clean_client_name
 from adapters.mcp_server.tools import McpTools
-from adapters.web.sign_in import TokenAuthentication, Visitor, Visitors
+from adapters.web.hub import Hub
+from adapters.web.sign_in import TokenAuthentication, Visitor
 from core.base.errors import PonteError, Refusal
 from core.base.tasks import BoundedDict
 from core.base.text import check_json, parse_json
@@ -78,12 +79,12 @@ class _TooMany(Exception):
 
 
 class McpEndpoint:
-    """The handler of `POST /mcp`. `tools` is None where MCP is off. `visitors` are those of the
-    page, which is built later; without a page, nobody comes in."""
+    """The handler of `POST /mcp`. `tools` is None where MCP is off. `hub` is that of the page,
+    which is built later; without a page, nobody comes in."""
 
     def __init__(self, tools: McpTools | None) -> None:
         self._tools = tools
-        self.visitors: Visitors | None = None
+        self.hub: Hub | None = None
         self._queues: dict[str, _TokenQueue] = {}
         self._client_names: BoundedDict[str, str] = BoundedDict(MAX_CLIENTS_IN_MEMORY)
         """The name that the last client with a token gave itself, by the token's id."""
@@ -94,9 +95,11 @@ class McpEndpoint:
 
     async def handle(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Return status, headers and body for a request. `headers` have names in lower case."""
-        visitors, auth = self.visitors, self.visitors.auth if self.visitors else None
-        if self._tools is None or visitors is None or not isinstance(auth, TokenAuthentication):
+        hub, auth = self.hub, self.hub.visitors.auth if self.hub else None
+        if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
+        if not hub.is_accepting:
+            return _refuse("not_ready")
         if headers.get("origin", "").lower() not in ("", auth.origin):
             return _refuse("origin")
         scheme, _, text = headers.get("authorization", "").partition(" ")
@@ -115,7 +118,7 @@ class McpEndpoint:
                 return _refuse("json")
             if not isinstance(request, dict):
                 return _refuse("batch")
-            address = visitors.address_of(visitor.person, MCP_ORIGIN)
+            address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
             async with self._take_place(caller.token):
                 return await self._ask_sdk(caller, headers, body)

@@ -80,6 +80,15 @@ async def test_where_mcp_is_off_nothing_is_there(tmp_path: Path) -> None:
         assert "PONTE_MCP=on" in answer.json()["error"]["message"]
 
 
+async def test_a_process_that_stops_takes_no_request(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        token = await ponte.create_token()
+        assert (await ponte.post(token, LIST, **OLD)).status_code == 200
+        await ponte.app.surfaces.stop_intake()
+        late = await ponte.post(token, LIST, **OLD)
+        assert (late.status_code, late.headers["retry-after"]) == (503, "2")
+
+
 async def test_without_the_package_it_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
