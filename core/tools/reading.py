@@ -39,9 +39,8 @@ class _ReadingTool(FunctionTool):
     messengers: Mapping[str, Messenger] = MappingProxyType({})
 
     def is_offered(self, message: Message) -> bool:
-        """Return whether the message is by a person on a chat platform."""
-        author = message.author
-        return author.platform in self.messengers and not author.is_bot
+        """Return whether a person wrote the message on a chat platform."""
+        return message.address.platform in self.messengers and not message.author.is_bot
 
 
 class PlaceReadingSource:
@@ -77,7 +76,7 @@ class PlaceReadingSource:
         Args:
             since: 2026-11-24T14:00, at most 31 days ago; null: the last 24 hours
         """
-        messenger, zone = self._messengers[ctx.asker.platform], find_zone(ctx.zone)
+        messenger, zone = self._messengers[ctx.address.platform], find_zone(ctx.zone)
         now = datetime.now(zone)
         begin = now - timedelta(hours=DEFAULT_HOURS)
         if since:

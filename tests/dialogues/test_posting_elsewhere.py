@@ -486,8 +486,11 @@ async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
         ("a webhook", Person(HOOK_PLATFORM, "ci"), ours, False),
         ("a webhook's message, a run", Person("slack", "U1", "T1"), not_ours, False),
     ):
-        variant = replace(message, author=author, origin=origin)
+        address = Address(author.platform, "C1")
+        variant = replace(message, author=author, address=address, origin=origin)
         assert bool(offered_tools([tool], variant)) == is_offered, case
+    on_page = replace(message, author=Person("slack", "U1", "T1"), address=Address("web", "main"))
+    assert not offered_tools([tool], on_page), "somebody who signed in with Slack"
     assert await PlacePostSource({}).tools(Viewer()) == ()
 
 
