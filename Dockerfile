@@ -5,7 +5,7 @@
 FROM python:3.13-slim@sha256:70729b46c69b4f1e97c4822c1af3df53a1476cf5ddc6c087c0c10bc3a5678c2f AS build
 ARG REQUIREMENTS="requirements-postgres.txt requirements-mcp.txt"
 WORKDIR /src
-COPY requirements*.txt pyproject.toml README.md LICENSE ./
+COPY requirements*.txt pyproject.toml README.md LICENSE ponte.toml.example ./
 RUN python -m venv /opt/ponte \
     && for pins in requirements-build.txt $REQUIREMENTS; do \
         /opt/ponte/bin/pip install --no-cache-dir --require-hashes -r "$pins" || exit 1; \

@@ -7,6 +7,7 @@ admins read it, and only the owner changes accounts. It is plain HTML without a 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -61,6 +62,10 @@ IN_OTHER_TABS = {
 }
 """The operations that other tabs show. The last tab has a form for each other one."""
 PAGE = (Path(__file__).parent / "page" / "admin.html").read_text("utf-8")
+CONFIG_EXAMPLE = (Path(__file__).parent / "page" / "ponte.toml.example").read_text("utf-8")
+_EXAMPLE = re.compile(r"^(?:# --- (.+)\n\n)?(#(\[+\w+).*(?:\n.+)*)", re.MULTILINE)
+"""A comment, the lines of an example, and the first part of its heading: `[[rules`."""
+MAX_EXAMPLE_ROWS = 16
 Json = Mapping[str, Any]
 
 
@@ -320,7 +325,8 @@ class AdminView:
             "changes. If the file has errors, nothing changes."
         )
         form = self._forms.build("config", "reload", "", say("Reload"), "approve")
-        return section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", "ponte reload")
+        body = f"{state}<p>{escape(words)}</p>{form}{_render_examples()}"
+        return section("ponte.toml", body, "ponte reload")
 
     async def _operations(self) -> str:
         """Return a form for each operation that no other tab shows."""
@@ -354,6 +360,25 @@ TABS = {
     "operations": ("Webhooks", AdminView._operations),
 }
 """The title of each tab, and the method that draws it."""
+
+
+def _render_examples() -> str:
+    """Return the examples for each heading of ponte.toml, folded. They are selected as text to
+    copy, by keyboard too."""
+    examples: dict[str, str] = {}
+    for comment, example, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
+        lines = re.sub(r"^#(?=\S)", "", example, flags=re.MULTILINE)
+        earlier = f"{examples[start]}\n\n" if start in examples else ""
+        examples[start] = earlier + (f"# {comment}\n" if comment else "") + lines
+    words = say("Open a heading for an example that you can copy into the file:")
+    listed = ""
+    for start, text in examples.items():
+        heading, rows = start + "]" * start.count("["), min(text.count("\n") + 1, MAX_EXAMPLE_ROWS)
+        area = f'<textarea readonly rows="{rows}" aria-label="{heading}">{escape(text)}</textarea>'
+        listed += (
+            f'<details name="example"><summary><code>{heading}</code></summary>{area}</details>'
+        )
+    return f'<p>{escape(words)}</p><div class="examples">{listed}</div>'
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from bot.config.ponte_toml import Config
+from bot.config.ponte_toml import Config, read_config
 from bot.config.reload import check_file
 from bot.doctor.checks import check_everything
 from bot.home import Home, Start
@@ -324,6 +324,31 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
         one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"
     ]
     assert line["asker"] == "web:owner"
+
+
+async def test_it_offers_an_example_for_each_heading_of_the_file(
+    desk: Desk, tmp_path: Path
+) -> None:
+    page = (await desk["ana"].get("/admin/config")).text
+    areas = re.findall(r'<textarea readonly [^>]*aria-label="(.+?)">(.*?)</textarea>', page, re.S)
+    examples = {heading: html.unescape(text) for heading, text in areas}
+    known = {field.name for field in fields(Config) if field.init} | {"slack"}  # of its adapter
+    assert {heading.strip("[]") for heading in examples} == known
+    assert len(examples) == len(areas)
+    file = tmp_path / "ponte.toml"
+    groups = examples["[groups]"]
+    for heading, text in examples.items():
+        assert f"<summary><code>{heading}</code></summary>" in page
+        assert f"\n{heading.rstrip(']')}" in f"\n{text}"
+        file.write_text(text if text == groups else f"{groups}\n{text}", encoding="utf-8")
+        assert read_config(file) != Config(), heading
+    assert examples["[limits]"].startswith(
+        "# Limits of a turn and of a person's messages.\n[limits]"
+    )
+    assert examples["[tables]"].count("[tables.") == 2
+    for language, words in (("pt-BR", "Abra uma seção"), ("fr", "Ouvrez une section")):
+        shown = await desk["ana"].get("/admin/config", headers={"Accept-Language": language})
+        assert words in html.unescape(shown.text)
 
 
 async def test_usage_by_day_begins_with_the_newest(

@@ -62,6 +62,27 @@ async def test_the_owner_invites_and_removes_by_hand(desk: Desk, tab: Page) -> N
     await expect(tab.get_by_role("row", name=re.compile("^eve "))).to_have_count(0)
 
 
+async def test_an_example_of_the_file_is_opened_and_selected_by_keyboard(
+    desk: Desk, tab: Page
+) -> None:
+    await visit(tab, f"{desk.address}/#token={desk.tokens['owner']}")
+    await tab.goto(f"{desk.address}/admin/config")
+    await tab.locator("summary", has_text="[limits]").focus()
+    await tab.keyboard.press("Enter")
+    example = tab.get_by_role("textbox", name="[limits]")
+    await expect(example).to_be_visible()
+    await tab.keyboard.press("Tab")
+    await expect(example).to_be_focused()
+    await tab.keyboard.press("ControlOrMeta+A")
+    selection = await example.evaluate(
+        "area => area.value.slice(area.selectionStart, area.selectionEnd)"
+    )
+    assert selection == await example.input_value()
+    assert "\n[limits]\n" in selection
+    await tab.locator("summary", has_text="[slack]").press("Enter")
+    await expect(example).to_be_hidden()
+
+
 async def test_a_person_whose_link_was_renewed_is_told(desk: Desk, tab: Page) -> None:
     await visit(tab, f"{desk.address}/#token={desk.tokens['bob']}")
     await tab.locator("#me").click()
