@@ -39,8 +39,10 @@ class _ReadingTool(FunctionTool):
     messengers: Mapping[str, Messenger] = MappingProxyType({})
 
     def is_offered(self, message: Message) -> bool:
-        """Return whether a person wrote the message on a chat platform."""
-        return message.address.platform in self.messengers and not message.author.is_bot
+        """Return whether a person wrote the message in a shared place of a chat platform."""
+        address = message.address
+        is_here = address.is_shared and address.platform in self.messengers
+        return is_here and not message.author.is_bot
 
 
 class PlaceReadingSource:
@@ -71,10 +73,10 @@ class PlaceReadingSource:
         """Do nothing."""
 
     async def read_messages(self, ctx: ToolContext, since: str | None) -> Outcome:
-        """Read what people wrote in this channel or thread, to sum up what the asker missed.
+        """Read what was written here, to sum up what the asker missed.
 
         Args:
-            since: 2026-11-24T14:00, at most 31 days ago; null: the last 24 hours
+            since: 2026-11-24T14:00; null: the last 24 hours
         """
         messenger, zone = self._messengers[ctx.address.platform], find_zone(ctx.zone)
         now = datetime.now(zone)
@@ -86,7 +88,7 @@ class PlaceReadingSource:
                 raise ToolError("`since` is not a time.", hint="write 2026-11-24T14:00") from None
             begin = max(begin, now - timedelta(days=MAX_DAYS_BACK))
         try:
-            if ctx.address.is_shared and await messenger.can_read(ctx.asker, ctx.address) is False:
+            if await messenger.can_read(ctx.asker, ctx.address) is False:
                 raise ToolError("You can't read the messages here.")
             messages = await messenger.read_messages(
                 ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES + 1

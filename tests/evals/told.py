@@ -40,9 +40,9 @@ instructions = "Amounts are in euros."
 """
 SAID = "How many orders do we have?"
 BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
-    "Slack channel": (Step(SAID), True, 2_800),
-    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_100),
-    "Slack channel, no tools": (Step(SAID), False, 600),
+    "Slack channel": (Step(SAID), True, 2_900),
+    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_200),
+    "Slack channel, no tools": (Step(SAID), False, 700),
     "Slack DM": (Step(SAID, where="slack-dm"), True, 2_800),
     "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 2_800),
     "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 500),
