@@ -28,8 +28,9 @@ log = structlog.get_logger("mcp")
 HttpAnswer = tuple[int, Mapping[str, str], bytes]
 CALLER_KEY = "caller"
 """The key in a request's ASGI state under which the SDK's handlers find the `Caller`."""
-MAX_MCP_REQUESTS, MAX_MCP_REQUESTS_OF_TOKEN = 400, 120
-"""Requests that are under way or wait: of all tokens, and of one."""
+MAX_MCP_REQUESTS, MAX_MCP_REQUESTS_OF_TOKEN = 200, 120
+"""Requests that are under way or wait: of all tokens, and of one. Their connections count among
+`adapters.web.server.MAX_UNAUTHENTICATED_CONNECTIONS`; with more, that would close some of them."""
 MAX_RUNNING_OF_TOKEN = 8
 """Requests of one token that run at the same time. The others wait for these."""
 MAX_MCP_VALUES, MAX_MCP_DEPTH = 20_000, 32
@@ -128,6 +129,10 @@ class McpEndpoint:
         except Refusal:  # expired, or its person may not come in any more
             return _refuse("wrong_token")
         except PonteError:
+            return _refuse("not_ready")
+        except asyncio.CancelledError:  # uvicorn cancels what still runs when Ponte stops
+            if hub.is_accepting:
+                raise
             return _refuse("not_ready")
 
     async def close(self) -> None:

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
 
-from core.base.errors import OverBudget, PonteError, ToolError, TooManyDeliveries, Undeliverable
+from core.base.errors import (
+    Forgotten,
+    OverBudget,
+    PonteError,
+    ToolError,
+    TooManyDeliveries,
+    Undeliverable,
+)
 from core.base.i18n import say
 from core.base.text import compose_letters
 from core.changes.cards import describe_proposals
@@ -52,10 +58,10 @@ MAX_CLIENT_CHARACTERS = 40
 """The most characters of the name that a program gives itself."""
 PROPOSAL_SECONDS = 10.0
 """How long a call waits for its card. Clients give up after a minute, some after less."""
-MAX_SEARCHED_CHANGES = 100
-"""The newest changes of a person among which an earlier request with the same arguments is found.
-"""
-_NO_NAME = re.compile(r"[^\w ()+-]+")
+MAX_SEARCHED_CHANGES, MAX_SEARCHED_FOR_REPEAT = 100, 1000
+"""The newest changes of a person among which an earlier request with the same arguments is found;
+and if its message is known already."""
+_NO_NAME = re.compile(r"(?:[^\w ()+-]|_)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +124,11 @@ class ChangeRequests:
         key = f"mcp:{caller.token}:{digest}:{latest.id if latest else ''}"
         change = await self._store(caller, key, digest, tool, draft)
         if change is None or change.state != "open":  # an earlier one failed, or was decided now
-            key = f"{key}.{secrets.token_hex(4)}"
+            key = f"{key}.{time.time() // 60:.0f}"  # the same for clients that repeat at once
             change = await self._store(caller, key, digest, tool, draft)
         if change is None:
-            why = "the request is not stored as a proposal yet, or an allowance is used up"
-            hint = "look with `my_requests` before you try again"
-            raise ToolError("{why}", code="not_proposed", hint=hint, why=why)
+            why = "nothing was proposed: an allowance is used up, or the request was withdrawn"
+            raise ToolError("{why}", code="not_proposed", hint="tell the person", why=why)
         return change
 
     async def _find_latest(self, caller: Caller, digest: str) -> Change | None:
@@ -136,7 +141,7 @@ class ChangeRequests:
         self, caller: Caller, key: str, digest: str, tool: str, draft: Draft
     ) -> Change | None:
         """Store the message of a request, wait for its turn, and return its proposal; None if it
-        has none. Raise ToolError."""
+        ended without one. Raise ToolError, also while the turn still waits."""
         to = await self._find_destination(caller, turn_id(key))
         origin = MessageOrigin(
             MCP_ORIGIN,
@@ -158,11 +163,22 @@ class ChangeRequests:
             metrics.limits.labels("mcp").inc()
             why = f"{MAX_MCP_PROPOSALS_PER_MINUTE} requests a minute are the limit for one person"
             raise ToolError("{why}", code="too_many", hint="wait a minute", why=why) from None
-        with suppress(TimeoutError, PonteError):
+        is_over = True
+        try:
             async with asyncio.timeout(PROPOSAL_SECONDS):
                 await self.inbox.wait_for_answer(receipt.seq)
-        changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
-        return next((one for one in changes if one.proposal.seq == receipt.seq), None)
+        except TimeoutError:
+            is_over = False
+        except Forgotten:
+            pass
+        count = MAX_SEARCHED_CHANGES if receipt.is_new else MAX_SEARCHED_FOR_REPEAT
+        changes = await self.changes.ledger.list_of_person(caller.person.key, count)
+        change = next((one for one in changes if one.proposal.seq == receipt.seq), None)
+        if change is None and not is_over:
+            why = "the request is stored, and its card is not ready yet"
+            hint = "make the same call again later: it returns this request"
+            raise ToolError("{why}", code="not_ready", hint=hint, why=why)
+        return change
 
     async def _find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
         """Return where the card of a request is posted: where the operator says, or else in the

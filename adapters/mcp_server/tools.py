@@ -253,32 +253,31 @@ class McpTools:
 
     async def _list_requests(self, caller: Caller, arguments: Json) -> Outcome:
         views = self.changes.views
-        requests = [
-            {
-                "id": one.id,
-                "state": _name_state(one),
-                "what": views.builder.build_title(one),
-                "outcome": await views.describe_outcome(one),
-            }
-            for one in (await self._list_own(caller))[:MAX_LISTED_MCP_REQUESTS]
-        ]
+        rights = await self._find_rights(caller, caller.own_address)
+        requests = list[Json]()
+        for one in (await self._list_own(caller))[:MAX_LISTED_MCP_REQUESTS]:
+            entry = {"id": one.id, "state": _name_state(one)}
+            if self._may_know(rights, one):
+                entry["what"] = views.builder.build_title(one)
+            requests.append({**entry, "outcome": await views.describe_outcome(one)})
         return Outcome("ok", compact_json({"requests": requests}))
 
     async def _list_own(self, caller: Caller) -> Sequence[Change]:
         await self._find_rights(caller, caller.own_address)
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)
 
+    def _may_know(self, rights: PlaceRights, change: Change) -> bool:
+        """Return whether someone with these rights may read what the change is about."""
+        title, view = change.draft.title, change.draft.view
+        need = ("command", view.slug) if view.slug else ("read", title, view.table_id)
+        return self.contexts.may_know(rights, [need])
+
     async def _describe(self, caller: Caller, change: Change) -> Outcome:
         """Return what a program may know of a request of its person."""
-        views, draft = self.changes.views, change.draft
+        views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         data: Json = {"id": change.id, "state": _name_state(change)}
-        need = (
-            ("command", draft.view.slug)
-            if draft.view.slug
-            else ("read", draft.title, draft.view.table_id)
-        )
-        if self.contexts.may_know(rights, [need]):
+        if self._may_know(rights, change):
             # As in a channel: with the asker's name, and with the names of those who can decide.
             place = replace(change.proposal.address, is_shared=True)
             card = await views.card(change, caller.person, place)

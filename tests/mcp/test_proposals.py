@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from adapters.mcp_server import requests
+from adapters.mcp_server.requests import McpOrigin
+from core.domain.messages import Answer
 from tests.mcp.client import PAY, read_result, run_ponte
 
 TOOLS = [
@@ -53,6 +57,48 @@ async def test_equal_calls_at_the_same_moment_make_one_card(tmp_path: Path) -> N
         waiting = (await ponte.page.get("/approvals")).json()["approvals"]
         assert len(ids) == 2, "another token makes a request of its own"
         assert {each["id"] for each in waiting} == ids
+
+
+async def test_a_turn_that_takes_long_makes_one_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client repeats the call while its first request still waits for a turn."""
+    may_end, make_answer = asyncio.Event(), McpOrigin.make_answer
+
+    async def wait_first(self: McpOrigin, *arguments: Any) -> Answer:
+        await may_end.wait()
+        return await make_answer(self, *arguments)
+
+    monkeypatch.setattr(McpOrigin, "make_answer", wait_first)
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(requests, "PROPOSAL_SECONDS", 0.05)
+            for _ in range(2):
+                early = read_result(await client.call_tool("propose_change", PAY))
+                assert early["error"]["code"] == "not_ready"
+        may_end.set()
+        request = read_result(await client.call_tool("propose_change", PAY))
+        waiting = (await ponte.page.get("/approvals")).json()["approvals"]
+        assert [each["id"] for each in waiting] == [request["id"]]
+
+
+async def test_an_old_request_that_still_waits_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MAX_SEARCHED_CHANGES", 1)
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        other = {**PAY, "changes": [{"id": 4, "fields": {"Status": "Open"}}]}
+        ids = [
+            read_result(await client.call_tool("propose_change", each))["id"]
+            for each in (PAY, other, PAY)
+        ]
+        assert ids[0] == ids[2]
 
 
 async def test_a_program_reads_what_people_decided(tmp_path: Path) -> None:

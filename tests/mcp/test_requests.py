@@ -7,12 +7,19 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from adapters.mcp_server import requests
-from adapters.mcp_server.endpoint import MAX_MCP_DEPTH, MAX_MCP_REQUESTS_OF_TOKEN
+from adapters.mcp_server.endpoint import (
+    MAX_MCP_DEPTH,
+    MAX_MCP_REQUESTS,
+    MAX_MCP_REQUESTS_OF_TOKEN,
+)
 from adapters.mcp_server.requests import clean_client_name
+from adapters.mcp_server.tools import McpTools
+from adapters.web.server import MAX_UNAUTHENTICATED_CONNECTIONS
 from core.base.errors import SettingsError
 from core.tools.sample import SAMPLE_FILE
 from tests.evals.case import read_cases
@@ -89,6 +96,25 @@ async def test_a_process_that_stops_takes_no_request(tmp_path: Path) -> None:
         assert (late.status_code, late.headers["retry-after"]) == (503, "2")
 
 
+async def test_a_request_that_waits_when_ponte_stops_is_to_be_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.web.server.SHUTDOWN_GRACE_SECONDS", 0.05)
+    began = asyncio.Event()
+
+    async def hang(*arguments: Any) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(McpTools, "call", hang)
+    async with run_ponte(tmp_path / "home") as ponte:
+        call = make_request("tools/call", {"name": "nocodb_tables", "arguments": {}})
+        waiting = asyncio.create_task(ponte.post(await ponte.create_token(), call, **OLD))
+        await began.wait()
+    answer = await waiting
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+
+
 async def test_without_the_package_it_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +181,7 @@ async def test_hostile_bodies_are_refused_with_an_error_of_json_rpc(tmp_path: Pa
         ("a\u202eb\u200bc\x00\n\n# d", "a b c d"),
         ("x" * 500, "x" * 40),
         ("`" * 50, ""),
+        ("_so_ __so__", "so so"),
     ],
 )
 def test_the_name_of_a_client_is_only_words(given: str, shown: str) -> None:
@@ -243,6 +270,20 @@ async def test_each_reads_only_their_own_requests(tmp_path: Path) -> None:
                 assert read_result(await client.call_tool("my_requests", {}))["requests"] == []
 
 
+async def test_who_may_not_read_a_table_any_more_is_not_told_its_name(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with run_ponte(home) as ponte:
+        token = await ponte.create_token("ana")
+        async with ponte.connect(token) as client:
+            id = read_result(await client.call_tool("propose_change", PAY))["id"]
+    file = '[[rules]]\nwho = ["web:ana"]\ndeny = ["read:Invoices"]\n'
+    async with run_ponte(home, file) as ponte, ponte.connect(token) as client:
+        for name, arguments in (("my_requests", {}), ("change_status", {"id": id})):
+            result = read_result(await client.call_tool(name, arguments))
+            assert id in str(result)
+            assert "Invoices" not in str(result)
+
+
 async def test_rights_are_those_of_the_person(tmp_path: Path) -> None:
     file = """
 [[rules]]
@@ -315,6 +356,10 @@ async def test_requests_in_a_minute_are_limited(
         assert set(codes) == {"too_many"}
         waiting = (await ponte.page.get("/approvals")).json()["approvals"]
         assert {each["id"] for each in waiting} == ids, "a refused one leaves nothing"
+
+
+def test_requests_of_programs_displace_no_connection() -> None:
+    assert MAX_MCP_REQUESTS < MAX_UNAUTHENTICATED_CONNECTIONS
 
 
 async def test_a_hundred_clients_at_once(tmp_path: Path) -> None:
