@@ -73,8 +73,8 @@ NO_POSTGRES_SENTENCE = (
 )
 
 NO_MCP_SENTENCE = (
-    "PONTE_MCP=on needs the package mcp. Install it with `pip install 'ponte-bot[mcp]'`, or with "
-    "`pip install --require-hashes -r requirements-mcp.txt` (docs/guides/mcp.md)."
+    "PONTE_MCP=on needs the package mcp. Install it with `pip install --require-hashes "
+    "-r requirements-mcp.txt` (docs/guides/mcp.md)."
 )
 
 Secrets = Mapping[str, SecretStr]

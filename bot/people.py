@@ -139,7 +139,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         """
         id = person.partition(":")[2]
         if is_provider_key(person):
-            is_known = await self.find_sign_in(person) is not None
+            id, is_known = person, await self.find_sign_in(person) is not None
         else:
             is_known = id == OWNER_ID or await self.find(person) is not None
         if not is_known:
@@ -191,8 +191,11 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         self._listeners.append(heard)
 
     def person(self, name: str, *, owner: bool = False) -> Person:
-        """Return the person of an account's name. `owner`: that may be the owner. Raise WrongName,
-        BadInput."""
+        """Return the person of an account's name. `owner`: that may be the owner, or the key of a
+        person of a provider. Raise WrongName, BadInput."""
+        if owner and is_provider_key(name):
+            platform, _, id = name.partition(":")
+            return Person(platform, id)
         if name == OWNER_ID and not owner:
             words = (
                 "The name `owner` is reserved for the person who signs in with the link from "

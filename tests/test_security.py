@@ -26,6 +26,7 @@ PEOPLE = {
     "The owner of the page": (Person("web", "owner"), Address("web", "c"), NOBODY),
     "and terminal": (Person("terminal", "owner"), Address("terminal", "c"), NOBODY),
     "people added to the page": (Person("web", "ana"), Address("web", "c", person="ana"), NOBODY),
+    "a company's account": (Person("oidc", "acme:1"), Address("web", "c"), NOBODY),
     "Members of the Slack workspace": (
         Person("slack", "U1", "T1"), Address("slack", "C1", "T1"), NOBODY,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ async def test_a_client_of_each_protocol_reads_and_proposes(tmp_path: Path, mode
         async with ponte.connect(token, mode) as client:
             tools = (await client.list_tools()).tools
             assert [each.name for each in tools] == TOOLS
+            texts = " ".join(f"{each.description} {each.input_schema}" for each in tools)
+            assert {*re.findall(r"nocodb_[a-z]+", texts)} <= {*TOOLS}, "none that is not offered"
             hints = {each.name: each.annotations for each in tools}
             only_read = {name for name, hint in hints.items() if hint and hint.read_only_hint}
             assert only_read == {*TOOLS} - {"propose_change"}

@@ -105,7 +105,13 @@ def test_people_of_providers_are_listed_removed_and_let_in_again(ponte: Shell) -
     for command in (["remove", "--yes"], ["readmit"]):
         assert ponte("people", command[0], "oidc:corp:43", *command[1:]).code == 1
         assert ponte.err == "No one called oidc:corp:43 signs in to the page.\n"
-    assert ponte("people", "token", "slack:T1:U1").code == 1
+    for key in ("oidc:corp:42", "slack:T1:U1"):
+        data = json.loads(ponte("people", "token", key, "--mcp", "--json").out)
+        assert (data["name"], data["kind"]) == (key, "mcp")
+        assert key in ponte("people", "tokens", key).out
+    assert ponte("people", "token", "oidc:corp:43").code == 1
+    words = "No one called oidc:corp:43 is invited to the page. `ponte people list` shows who is.\n"
+    assert ponte.err == words
 
 
 def test_without_links_nobody_gets_one(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
