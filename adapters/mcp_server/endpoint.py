@@ -36,9 +36,6 @@ MAX_RUNNING_OF_TOKEN = 8
 MAX_MCP_VALUES, MAX_MCP_DEPTH = 20_000, 32
 """Values in one request, and how deep they may be nested."""
 MAX_CLIENTS_IN_MEMORY = 1000
-_CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
-"""The key in `_meta` with the client's name, of protocol 2026-07-28. Older clients send the name
-only with `initialize`."""
 _INVALID_REQUEST, _PARSE_ERROR = -32600, -32700
 """Error codes of JSON-RPC 2.0."""
 _REFUSALS = {
@@ -145,13 +142,14 @@ class McpEndpoint:
         self, visitor: Visitor, headers: Mapping[str, str], request: Mapping[str, Any]
     ) -> str:
         """Return the name that the client gives itself, which is only shown."""
-        params = request.get("params")
-        params = params if isinstance(params, dict) else {}
-        meta = params.get("_meta")
-        info = meta.get(_CLIENT_INFO) if isinstance(meta, dict) else None
-        if request.get("method") == "initialize":
-            info = params.get("clientInfo")
-        info = info if isinstance(info, dict) else {}
+        info: Mapping[str, Any] = {}
+        match request:
+            # Protocol 2026-07-28; older clients send the name only with `initialize`.
+            case {"params": {"_meta": {"io.modelcontextprotocol/clientInfo": dict(info)}}} | {
+                "method": "initialize",
+                "params": {"clientInfo": dict(info)},
+            }:
+                pass
         token = visitor.person.api_token
         if name := clean_client_name(str(info.get("title") or info.get("name") or "")):
             self._client_names[token] = name

@@ -86,6 +86,11 @@ def clean_client_name(name: str) -> str:
     return words[:MAX_CLIENT_CHARACTERS].strip()
 
 
+def refuse(code: str, why: str, hint: str = "") -> ToolError:
+    """Return an error for a program. A person reads it only if the program shows it."""
+    return ToolError("{why}", code=code, hint=hint, why=why)
+
+
 class RequestsConfig(Protocol):
     """The operator's configuration, which can be reloaded."""
 
@@ -128,7 +133,7 @@ class ChangeRequests:
             change = await self._store(caller, key, digest, tool, draft)
         if change is None:
             why = "nothing was proposed: an allowance is used up, or the request was withdrawn"
-            raise ToolError("{why}", code="not_proposed", hint="tell the person", why=why)
+            raise refuse("not_proposed", why, "tell the person")
         return change
 
     async def _find_latest(self, caller: Caller, digest: str) -> Change | None:
@@ -162,22 +167,21 @@ class ChangeRequests:
         except TooManyDeliveries:
             metrics.limits.labels("mcp").inc()
             why = f"{MAX_MCP_PROPOSALS_PER_MINUTE} requests a minute are the limit for one person"
-            raise ToolError("{why}", code="too_many", hint="wait a minute", why=why) from None
-        is_over = True
+            raise refuse("too_many", why, "wait a minute") from None
+        is_late = False
         try:
             async with asyncio.timeout(PROPOSAL_SECONDS):
                 await self.inbox.wait_for_answer(receipt.seq)
-        except TimeoutError:
-            is_over = False
         except Forgotten:
             pass
+        except TimeoutError:
+            is_late = True
         count = MAX_SEARCHED_CHANGES if receipt.is_new else MAX_SEARCHED_FOR_REPEAT
         changes = await self.changes.ledger.list_of_person(caller.person.key, count)
         change = next((one for one in changes if one.proposal.seq == receipt.seq), None)
-        if change is None and not is_over:
-            why = "the request is stored, and its card is not ready yet"
+        if change is None and is_late:
             hint = "make the same call again later: it returns this request"
-            raise ToolError("{why}", code="not_ready", hint=hint, why=why)
+            raise refuse("not_ready", "the request is stored, and its card is not ready yet", hint)
         return change
 
     async def _find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
@@ -197,8 +201,7 @@ class ChangeRequests:
         except PonteError as error:
             log.warning("no place for the card of a request", reason=str(error))
             why = "the card cannot be posted now, so nothing was proposed"
-            hint = "tell the person; `ponte doctor` says more"
-            raise ToolError("{why}", code="no_place", hint=hint, why=why) from error
+            raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
         # A conversation for each request: none waits for another one.
         address = replace(address, thread="", person=f"{MCP_ORIGIN}-{turn}")
         to = messenger.destination_in(address, person)

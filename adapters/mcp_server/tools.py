@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from adapters.mcp_server.requests import Caller, ChangeRequests
+from adapters.mcp_server.requests import Caller, ChangeRequests, refuse
 from core.base.errors import NotFound, PonteError, ToolError
 from core.base.i18n import use_locale
 from core.base.text import to_one_line
@@ -130,14 +130,13 @@ class McpTools:
             outcome = outcome_of_error(error)
         except PonteError as error:
             with use_locale("en"):
-                failure = ToolError("{why}", code=error.code, why=error.words())
-            outcome = outcome_of_error(failure)
+                outcome = outcome_of_error(refuse(error.code, error.words()))
         except TimeoutError:
-            outcome = outcome_of_error(_refuse("timeout", f"no answer in {MCP_CALL_SECONDS:.0f} s"))
+            outcome = outcome_of_error(refuse("timeout", f"no answer in {MCP_CALL_SECONDS:.0f} s"))
         except Exception:
             log.exception("MCP call failed unexpectedly", tool=known)
             outcome = outcome_of_error(
-                _refuse("internal", "the tool broke; this is a fault of Ponte")
+                refuse("internal", "the tool broke; this is a fault of Ponte")
             )
         metrics.mcp_calls.labels(known, outcome.status).inc()
         log.info("MCP call ended", tool=known, status=outcome.status, api_token=caller.token)
@@ -192,7 +191,7 @@ class McpTools:
     async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
         action = str(arguments.get("action"))
         if action not in _WRITE_TOOLS:
-            raise _refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}")
+            raise refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}")
         rest = {name: value for name, value in arguments.items() if name != "action"}
         return await self._propose(caller, _WRITE_TOOLS[action], rest)
 
@@ -217,7 +216,7 @@ class McpTools:
         tool = _get_tool(await self._find_tools(caller, address), name)
         if not tool.only_proposes(compact_json(arguments)):
             why = "this would run without a person's approval, so it cannot run here"
-            raise _refuse("not_offered", why, "the person can run it in Ponte")
+            raise refuse("not_offered", why, "the person can run it in Ponte")
         drafts = list[Draft]()
 
         async def keep_draft(draft: Draft) -> Outcome:
@@ -229,7 +228,7 @@ class McpTools:
         ctx = replace(ctx, turn=replace(ctx.turn, propose=keep_draft))
         outcome = await tool.run(ctx, ctx.call.arguments)
         if not drafts:
-            raise _refuse("not_proposed", outcome.text[:500])
+            raise refuse("not_proposed", outcome.text[:500])
         return drafts[0]
 
     async def _make_context(
@@ -264,7 +263,6 @@ class McpTools:
         return Outcome("ok", compact_json({"requests": requests}))
 
     async def _list_own(self, caller: Caller) -> Sequence[Change]:
-        await self._find_rights(caller, caller.own_address)
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)
 
     def _may_know(self, rights: PlaceRights, change: Change) -> bool:
@@ -305,14 +303,9 @@ _CALLS = {
 """What answers the calls of the tools that are not in _READ_TOOLS."""
 
 
-def _refuse(code: str, why: str, hint: str = "") -> ToolError:
-    """Return an error for a program. A person reads it only if the program shows it."""
-    return ToolError("{why}", code=code, hint=hint, why=why)
-
-
 def _unknown_tool() -> ToolError:
     hint = "list the tools again; the person's rights decide which there are"
-    return _refuse("unknown_tool", "there is no such tool", hint)
+    return refuse("unknown_tool", "there is no such tool", hint)
 
 
 async def _show_nothing(words: str) -> None:
@@ -329,7 +322,7 @@ def _get_tool(tools: Mapping[str, Tool], name: str) -> Tool:
 def _check_files(arguments: Json) -> None:
     """Raise ToolError if the call asks for a file."""
     if any(arguments.get(name) for name in _FILE_PARAMETERS):
-        raise _refuse("bad_arguments", "files are not sent here", "the person can ask in Ponte")
+        raise refuse("bad_arguments", "files are not sent here", "the person can ask in Ponte")
 
 
 def _name_state(change: Change) -> str:
@@ -337,7 +330,7 @@ def _name_state(change: Change) -> str:
 
 
 def _name_place(address: Address) -> str:
-    platform = "Ponte's page" if address.platform == "web" else address.platform.title()
+    platform = address.platform.title()
     if address.platform == "web":
         return "Ponte's page"
     return f"{platform}, in a channel" if address.is_shared else f"{platform}, in a direct message"
