@@ -63,9 +63,9 @@ IN_OTHER_TABS = {
 """The operations that other tabs show. The last tab has a form for each other one."""
 PAGE = (Path(__file__).parent / "page" / "admin.html").read_text("utf-8")
 CONFIG_EXAMPLE = (Path(__file__).parent / "page" / "ponte.toml.example").read_text("utf-8")
-_EXAMPLE = re.compile(r"^(?:# --- (.+)\n\n)?(#(\[+\w+).*(?:\n.+)*)", re.MULTILINE)
-"""A comment, the lines of an example, and the first part of its heading: `[[rules`."""
-MAX_EXAMPLE_ROWS = 16
+_EXAMPLE = re.compile(r"^((?:# ---.+\n\n)?#(\[+\w+)(?:.+\n)+\n?)", re.MULTILINE)
+"""The lines of an example with their comment, and the first part of the heading: `[[rules`."""
+_COMMENTED_OUT = re.compile(r"^#(?! )", re.MULTILINE)
 Json = Mapping[str, Any]
 
 
@@ -366,15 +366,13 @@ def _render_examples() -> str:
     """Return the examples for each heading of ponte.toml, folded. They are selected as text to
     copy, by keyboard too."""
     examples: dict[str, str] = {}
-    for comment, example, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
-        lines = re.sub(r"^#(?=\S)", "", example, flags=re.MULTILINE)
-        earlier = f"{examples[start]}\n\n" if start in examples else ""
-        examples[start] = earlier + (f"# {comment}\n" if comment else "") + lines
+    for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
+        examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)
     words = say("Open a heading for an example that you can copy into the file:")
     listed = ""
     for start, text in examples.items():
-        heading, rows = start + "]" * start.count("["), min(text.count("\n") + 1, MAX_EXAMPLE_ROWS)
-        area = f'<textarea readonly rows="{rows}" aria-label="{heading}">{escape(text)}</textarea>'
+        heading = start + "]" * start.count("[")
+        area = f'<textarea readonly rows="12" aria-label="{heading}">{escape(text)}</textarea>'
         listed += (
             f'<details name="example"><summary><code>{heading}</code></summary>{area}</details>'
         )

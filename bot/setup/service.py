@@ -139,7 +139,7 @@ class SetupService:
 
     async def draft(self, card: str, values: Mapping[str, str], earlier: str = "") -> str:
         """Keep what was typed and return its id. A secret that was not typed is the one of the
-        earlier draft, or the stored one. Raise BadInput, NotFound.
+        earlier draft, or the stored one if there was none. Raise BadInput, NotFound.
 
         Whoever changes the address of a service types its secrets again, so that none of them is
         sent to an address that its owner has not seen.
@@ -147,7 +147,6 @@ class SetupService:
         own = self._find_card(card)
         if why := self._why_locked(own):
             raise BadInput("{why}", why=why)
-        kept = self._kept_values(own, earlier)
         typed = {
             each.setting: check_value(each.setting.upper(), values.get(each.setting, ""))
             for each in own.fields
@@ -155,6 +154,10 @@ class SetupService:
         service = service_of(card)
         hidden = [each for each in own.fields if each.is_secret]
         shown = [each for each in own.fields if each.setting in service and not each.is_secret]
+        kept = {name.lower(): value for name, value in self._stored.read().items()}
+        if earlier and not all(typed[each.setting] for each in hidden):
+            # Without it, the stored secret would be checked and saved instead of the typed one.
+            kept = self._find_draft(earlier, card).values
         if any(typed[each.setting] != kept.get(each.setting, "") for each in shown):
             for each in hidden:
                 if kept.get(each.setting) and not typed[each.setting]:
@@ -365,12 +368,6 @@ class SetupService:
         others = {k: v for k, v in self._stored.read().items() if k not in CARDS[card].names}
         return others | {name.upper(): value for name, value in values.items() if value}
 
-    def _kept_values(self, card: SetupCard, earlier: str) -> Mapping[str, str]:
-        draft = self._drafts.get(earlier)
-        if draft and draft.card == card.name and draft.until > self._clock():
-            return draft.values
-        return {name.lower(): value for name, value in self._stored.read().items()}
-
     def _show_field(self, field: SetupField, stored: Mapping[str, str]) -> Json:
         source = self._settings.source(field.setting)
         elsewhere = source in ("environment", "file")
@@ -411,10 +408,13 @@ class SetupService:
             raise NotFound(what="card")
         return CARDS[name]
 
-    def _find_draft(self, id: str) -> SetupDraft:
+    def _find_draft(self, id: str, card: str = "") -> SetupDraft:
         draft = self._drafts.get(id)
-        if draft is None or draft.until <= self._clock():
-            raise BadInput("What you typed was kept for ten minutes. Type it again.")
+        if draft is None or draft.until <= self._clock() or card not in ("", draft.card):
+            raise BadInput(
+                "Secrets that you type are kept for ten minutes. Type them again, then press the "
+                "button again."
+            )
         return draft
 
 

@@ -18,6 +18,7 @@ from bot.config.ponte_toml import Config, read_config
 from bot.config.reload import check_file
 from bot.doctor.checks import check_everything
 from bot.home import Home, Start
+from bot.ponte import Ponte
 from core.money.budget import Budget
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
@@ -39,6 +40,7 @@ class Desk:
     address: str
     tokens: dict[str, str]
     clients: Mapping[str, httpx.AsyncClient]
+    ponte: Ponte
 
     def __getitem__(self, name: str) -> httpx.AsyncClient:
         return self.clients[name]
@@ -75,13 +77,13 @@ async def open_desk(home: Path, **settings: Any) -> AsyncIterator[Desk]:
     options = {"ponte_web": "on", "ponte_admins": ADMINS, "ponte_config": config, **settings}
     async with AsyncExitStack() as stack:
         team = await stack.enter_async_context(office(home))
-        await stack.enter_async_context(team.open(**options))
+        ponte = await stack.enter_async_context(team.open(**options))
         transport = httpx.AsyncHTTPTransport(uds=str(home / "ponte.sock"))
         socket = httpx.AsyncClient(base_url="http://ponte", transport=transport, timeout=60)
         await stack.enter_async_context(socket)
         link = (await socket.post("/operator/link", json={})).json()["link"]
         address, _, token = link.partition("/#token=")
-        desk = Desk(team, config, address, {"owner": token}, {"socket": socket})
+        desk = Desk(team, config, address, {"owner": token}, {"socket": socket}, ponte)
         for name in ("ana", "bob"):
             desk.tokens[name] = (await desk.act("people/add", name=name))["token"]
         program = await desk.act("people/token", name="owner", label="script")
@@ -342,10 +344,8 @@ async def test_it_offers_an_example_for_each_heading_of_the_file(
         assert f"\n{heading.rstrip(']')}" in f"\n{text}"
         file.write_text(text if text == groups else f"{groups}\n{text}", encoding="utf-8")
         assert read_config(file) != Config(), heading
-    assert examples["[limits]"].startswith(
-        "# Limits of a turn and of a person's messages.\n[limits]"
-    )
-    assert examples["[tables]"].count("[tables.") == 2
+    assert examples["[limits]"].startswith("# --- Limits of a turn and of")
+    assert f"\n{examples['[tables]']}".count("\n[tables.") == 2
     for language, words in (("pt-BR", "Abra uma seção"), ("fr", "Ouvrez une section")):
         shown = await desk["ana"].get("/admin/config", headers={"Accept-Language": language})
         assert words in html.unescape(shown.text)

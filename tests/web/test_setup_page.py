@@ -214,6 +214,95 @@ async def test_who_changes_the_address_types_the_secret_again(desk: Desk) -> Non
     await send(desk, "undo")
 
 
+def read_settings_file(desk: Desk) -> str:
+    file = desk.team.home / "settings.env"
+    return file.read_text() if file.exists() else ""
+
+
+@pytest.mark.parametrize("do", ["check", "save"])
+@pytest.mark.parametrize("why", ["expired", "unknown", "replaced by many", "of another card"])
+async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, do: str, why: str
+) -> None:
+    """It neither checks nor stores the secret before, which another tab has saved."""
+    await send(desk, "save", **nocodb(desk, "token-that-the-first-tab-saved"))
+    try:
+        before = read_settings_file(desk)
+        page = await send(desk, "check", **nocodb(desk))
+        draft = draft_of(page, "nocodb")
+        match why:
+            case "expired":
+                setup = desk.ponte.setup
+                later = setup._clock() + service.DRAFT_SECONDS
+                monkeypatch.setattr(setup, "_clock", lambda: later)
+            case "unknown":  # as after a new start of Ponte
+                draft = "unknown"
+            case "replaced by many":
+                monkeypatch.setattr(service, "MAX_DRAFTS", 1)
+                await send(desk, "check", **nocodb(desk))
+            case "of another card":
+                other = {"card": "model", "value-openai_api_key": "sk-typed-on-another-card"}
+                draft = draft_of(await send(desk, "check", **other), "model")
+        page = await send(desk, do, **nocodb(desk, ""), draft=draft)
+        assert page.status_code == 400
+        assert "Secrets that you type are kept for ten minutes." in notices(page)
+        assert read_settings_file(desk) == before
+        assert "failing" not in notices(page), "the stored token was not sent"
+        assert draft_of(page, "nocodb") == ""
+        assert f'value="{desk.team.nocodb.origin}"' in page.text, "what can be shown stays"
+        page = await send(desk, do, **nocodb(desk), draft=draft)
+        assert page.status_code == 200, "a secret that was typed again needs no draft"
+    finally:
+        await send(desk, "remove", card="nocodb")
+
+
+async def test_two_tabs_have_a_draft_each(desk: Desk) -> None:
+    first = draft_of(await send(desk, "check", **nocodb(desk)), "nocodb")
+    second = draft_of(await send(desk, "check", **nocodb(desk, "a-wrong-token")), "nocodb")
+    assert first != second
+    page = await send(desk, "check", **nocodb(desk, ""), draft=first)
+    assert "NocoDB responds" in notices(page)
+    page = await send(desk, "check", **nocodb(desk, ""), draft=second)
+    assert "failing" in notices(page)
+    assert (await send(desk, "save", **nocodb(desk, ""), draft=first)).status_code == 200
+    assert f"NOCODB_TOKEN='{filled.EDITOR}'" in read_settings_file(desk)
+    await send(desk, "remove", card="nocodb")
+
+
+async def test_a_typed_secret_is_in_no_answer_metric_or_request_to_the_model(desk: Desk) -> None:
+    """The last four characters are shown."""
+    secrets = {"nocodb": "typed-nocodb-token-4711", "model": "sk-typed-model-key-0815"}
+    cards = {
+        "nocodb": nocodb(desk, secrets["nocodb"]),
+        "model": {
+            "card": "model",
+            "value-openai_base_url": OTHER_ADDRESS,
+            "value-openai_api_key": secrets["model"],
+        },
+    }
+    texts = []
+    for do in ("check", "save"):
+        for fields in cards.values():
+            page = await send(desk, do, **fields)
+            assert page.status_code == 200
+            texts.append(page.text)
+            paths = ("/metrics", "/status", "/admin", "/admin/checks", "/admin/audit")
+            texts += [(await desk["owner"].get(path)).text for path in paths]
+            for output in ("text", "json"):
+                answer = await desk["socket"].post("/operator/setup/show", json={"output": output})
+                assert answer.status_code == 200
+                texts.append(answer.text)
+    assert all(f"…{secret[-4:]}" in texts[-1] for secret in secrets.values())
+    for words in (f"What is {secrets['nocodb'][-4:]}?", "Which services are connected?"):
+        await desk["owner"].post("/chat", json={"message": words, "conversation": "setup"})
+    assert desk.team.openai.requests
+    for secret in secrets.values():
+        assert secret[:-4] not in desk.team.model_input()
+        assert not [text for text in texts if secret[:-4] in text]
+    for card in cards:
+        await send(desk, "remove", card=card)
+
+
 async def test_a_secret_is_masked_as_soon_as_it_is_typed(desk: Desk) -> None:
     """In a log of *Check*, too: it is in no setting then. The last thousand forms are known."""
     for number in range(2_000):
