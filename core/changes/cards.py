@@ -252,7 +252,9 @@ def _describe_request(
     name = clip_line(asker.name or asker.id) if name is None else name
     client = change.proposal.origin.client
     if client:
-        words = "Requested by {name} with {client}." if name else "Requested by you with {client}."
+        words = (
+            "Requested by {name} with “{client}”." if name else "Requested by you with “{client}”."
+        )
         sentences = [say(words, name=name, client=client)]
     else:
         sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]

@@ -39,7 +39,7 @@ async def test_another_person_approves_in_slack_after_ponte_was_killed(tmp_path:
                 assert request["where"] == "Slack, in a channel", request
             await slack.wait_until(lambda: len(slack.workspace.by_bot(place.id)) == 1)
             (card,) = slack.workspace.by_bot(place.id)
-            assert "Requested by ana with Claude Code" in card.visible_text
+            assert "Requested by ana with “Claude Code”" in card.visible_text
             assert not slack.workspace.pings
         async with run_ponte(tmp_path / "home", file, **settings) as ponte:
             await slack.deliveries.wait_until_connected()
@@ -88,7 +88,7 @@ async def test_who_signed_in_with_slack_decides_in_their_direct_message(tmp_path
                 assert request["where"] == "Slack, in a direct message", request
                 await slack.wait_until(lambda: len(slack.workspace.by_bot(dm.id)) == 1)
                 (card,) = slack.workspace.by_bot(dm.id)
-                assert "Requested by you with Claude Code" in card.visible_text
+                assert "Requested by you with “Claude Code”" in card.visible_text
                 slack.click(ana, card, "Approve")
                 await slack.wait_until(lambda: "Undo" in card.buttons)
                 arguments = {"id": request["id"]}

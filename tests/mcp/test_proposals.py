@@ -43,7 +43,7 @@ async def test_a_client_of_each_protocol_reads_and_proposes(tmp_path: Path, mode
             request = read_result(await client.call_tool("propose_change", PAY))
             assert request["state"] == "waiting"
             assert request["rows"] == ["INV-2003: Status: Overdue → Paid"]
-            assert "with Claude Code" in request["card"]
+            assert "with “Claude Code”" in request["card"]
             again = read_result(await client.call_tool("propose_change", PAY))
             assert again["id"] == request["id"], "no second card while it waits"
             (listed,) = read_result(await client.call_tool("my_requests", {}))["requests"]
