@@ -60,7 +60,7 @@ Json = dict[str, Any]
 Theme = Literal["light", "dark"]
 
 DESK, TALL, FORM, PHONE = (1180, 800), (1180, 1190), (1180, 880), (390, 844)
-USAGE = (1180, 860)
+USAGE, SIGN_IN = (1180, 860), (780, 360)
 COLUMNS, WIDE_COLUMNS = 88, 100
 APART = timedelta(minutes=4)
 """One scene after the other: time stamps of Slack never go back."""
@@ -300,6 +300,20 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         yield await photograph_page("page-code", page, camera)
 
 
+async def sign_in_page(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """Somebody without a session. The address that it names is not that of a test."""
+    width, height = SIGN_IN
+    context = await camera.browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme="dark", locale="en-GB"
+    )
+    page = await context.new_page()
+    await page.goto(studio.app.links()[1].partition("#")[0])
+    await expect(page.locator("#ways a")).to_be_visible()
+    await page.evaluate("document.getElementById('host').textContent = 'ponte.example.com'")
+    yield await photograph_page("page-sign-in", page, camera)
+    await context.close()
+
+
 async def page_on_a_phone(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
     async with page_of(studio, camera, "fatura", PHONE, "dark", "pt-BR") as page:
         await asks(page, BY_STATUS, "Fonte:")
@@ -500,6 +514,7 @@ SCENES: tuple[Scene, ...] = (
     doctor_at_a_terminal,
     usage_on_the_page,
     ended_cards,
+    sign_in_page,
 )
 
 

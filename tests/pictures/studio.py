@@ -29,6 +29,7 @@ from bot.config.ponte_toml import (
     McpServerConfig,
     QuickCommandConfig,
     QuickCommandInput,
+    SignInConfig,
 )
 from bot.doctor.checks import check_everything
 from bot.home import Home
@@ -347,7 +348,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
     with (
         time_machine.travel(MOMENT, tick=True) as clock,
         sdk_addresses(),
-        patch.dict("os.environ", PAYMENTS_SECRET=PLAIN_SECRET),
+        patch.dict("os.environ", PAYMENTS_SECRET=PLAIN_SECRET, ACME_SECRET=PLAIN_SECRET),
     ):
         async with (
             FakeOpenAI() as openai,
@@ -406,6 +407,11 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 quick_commands=COMMANDS,
                 channels={place: channel_config},
                 mcp_server=McpServerConfig(place),
+                sign_in={
+                    "acme": SignInConfig(
+                        "https://login.example.com", "ponte", "ACME_SECRET", "Acme", anyone=True
+                    )
+                },
                 hooks={"payments": payments},
                 groups={"billing": (f"slack:{rui.id}",)},
                 rules=(AccessRule(("billing",), allow=("read:Invoices", "propose:Invoices")),),
