@@ -138,11 +138,8 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
         """
         id = person.partition(":")[2]
-        if is_provider_key(person):
-            id, is_known = person, await self.find_sign_in(person) is not None
-        else:
-            is_known = id == OWNER_ID or await self.find(person) is not None
-        if not is_known:
+        find = self.find_sign_in if is_provider_key(person) else self.find
+        if id != OWNER_ID and await find(person) is None:
             raise NotFound(NOT_INVITED_SENTENCE, name=id)
         if not 0 <= days <= MAX_API_TOKEN_DAYS:
             raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
@@ -191,11 +188,10 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         self._listeners.append(heard)
 
     def person(self, name: str, *, owner: bool = False) -> Person:
-        """Return the person of an account's name. `owner`: that may be the owner, or the key of a
-        person of a provider. Raise WrongName, BadInput."""
+        """Return the person of an account's name. `owner`: that may be the owner, or a provider's
+        key (`person.key`). Raise WrongName, BadInput."""
         if owner and is_provider_key(name):
-            platform, _, id = name.partition(":")
-            return Person(platform, id)
+            return Person("", name)
         if name == OWNER_ID and not owner:
             words = (
                 "The name `owner` is reserved for the person who signs in with the link from "

@@ -33,7 +33,6 @@ from core.domain.records import (
 )
 from core.domain.rows import Chart
 from core.observability import metrics
-from core.tools.nocodb.source import WRITES_ONLY_PROPOSE
 from core.tools.tool import Toolbox, cap_text, compact_json, outcome_of_error, takes_null
 from core.turn.context import ToolContexts
 
@@ -98,7 +97,7 @@ class McpTools:
         """Return the tools that the caller may use now, always in the same order."""
         tools = await self._find_tools(caller, caller.own_address)
         offered = [
-            OfferedTool(name, _describe(tools[name]), _describe_parameters(tools[name]))
+            OfferedTool(name, tools[name].spec.description, _describe_parameters(tools[name]))
             for name in _READ_TOOLS
             if name in tools
         ]
@@ -336,14 +335,6 @@ def _name_place(address: Address) -> str:
     return f"{platform}, in a channel" if address.is_shared else f"{platform}, in a direct message"
 
 
-def _describe(tool: Tool) -> str:
-    """Return a tool's description, without names of tools that programs are not offered."""
-    text = tool.spec.description.replace(WRITES_ONLY_PROPOSE, "propose_change changes nothing")
-    for action, name in _WRITE_TOOLS.items():
-        text = text.replace(name, action)
-    return text
-
-
 def _describe_parameters(tool: Tool) -> Json:
     """Return the schema of the tool's arguments. Models must send null for what they leave out;
     programs can leave it out."""
@@ -362,7 +353,7 @@ def _with_properties(schema: Json, more: Json, without: str = "") -> Json:
 
 def _describe_changes(tools: Mapping[str, Tool]) -> OfferedTool:
     """Return the tool `propose_change`, which takes the arguments of all tools that write."""
-    lines = [f"- {action}: {_describe(tool)}" for action, tool in tools.items()]
+    lines = [f"- {action}: {tool.spec.description}" for action, tool in tools.items()]
     properties: Json = {"action": {"type": "string", "enum": list(tools)}}
     for tool in tools.values():
         properties |= _describe_parameters(tool)["properties"]

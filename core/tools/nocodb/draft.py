@@ -373,7 +373,7 @@ class WriteTools:
                 self.nocodb_update,
                 False,
                 "Propose new values: `changes` have a row's id and its fields; or `filters` (as in "
-                "nocodb_query) select the rows that get `set`. Values as in nocodb_create; null "
+                "nocodb_query) select the rows that get `set`. Values as for new rows; null "
                 "clears a field",
             ),
             (
