@@ -417,11 +417,13 @@ class TokenAuthentication:
         session = await self._read_session(visit.headers)
         return self._now() - session.began_at if session else math.inf
 
-    async def find_session_start(self, visit: Visit) -> int:
-        """Return when the session of a person of a provider began, in seconds since the epoch; 0
-        without one. Raise NotStored."""
+    async def describe_session(self, visit: Visit) -> str:
+        """Return when the session of a person of a provider began (hexadecimal seconds since the
+        epoch) and the hash of the person's key; "0-" without one. Raise NotStored."""
         session = await self._read_session(visit.headers)
-        return int(session.began_at) if session and session.known else 0
+        if session and session.known:
+            return f"{int(session.began_at):x}-{hash_token(session.visitor.person.key)}"
+        return "0-"
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Return whether this is the owner's token, or the page's link with it. Raise TooManyTries,

@@ -159,8 +159,10 @@ class SqlSignIns(SqlStore):
 
     @transaction
     def end_all_sessions(self, connection: SqlConnection, person: Person) -> None:
-        """End all sessions of a person who signed in with a provider."""
-        _replace_session_key(connection, person.key, 0.0)
+        """End all sessions of a person who signed in with a provider. A person who was removed
+        meanwhile stays so."""
+        sql = "UPDATE sign_ins SET session_key = ? WHERE person = ?"
+        connection.execute(sql, (secrets.token_hex(16), person.key)).close()
         audit_step("person-sessions-ended", person, person=person.key)(connection)
 
     @transaction
@@ -181,7 +183,8 @@ class SqlSignIns(SqlStore):
         """Let a person who was removed sign in again. Their earlier sessions stay ended. Raise
         NotFound."""
         _find(connection, person)
-        _replace_session_key(connection, person, 0.0)
+        sql = "UPDATE sign_ins SET session_key = ?, removed_at = 0 WHERE person = ?"
+        connection.execute(sql, (secrets.token_hex(16), person)).close()
         audit_step("person-added", by, person=person)(connection)
 
 
@@ -190,13 +193,6 @@ def _find(connection: SqlConnection, person: str) -> SignedInPerson:
     if row is None:
         raise NotFound("No one called {name} signs in to the page.", name=person)
     return _person_of(row)
-
-
-def _replace_session_key(connection: SqlConnection, person: str, removed_at: float) -> None:
-    connection.execute(
-        "UPDATE sign_ins SET session_key = ?, removed_at = ? WHERE person = ?",
-        (secrets.token_hex(16), removed_at, person),
-    ).close()
 
 
 def person_by_key(key: str, name: str = "") -> Person:

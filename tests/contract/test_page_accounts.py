@@ -291,6 +291,10 @@ async def test_people_of_providers_are_stored_removed_and_let_in_again(stores: E
     assert (await service.record_sign_in(identity, 50.0)).removed_at == 40.0
     removed = await service.find_sign_in(key)
     assert removed == replace(stored, confirmed_at=30.0, removed_at=40.0), "nothing changed"
+    await service.end_all_sessions(person)  # a request that began before
+    removed = await service.find_sign_in(key)
+    assert removed is not None
+    assert removed.removed_at == 40.0
     await service.admit_sign_in(key, OPERATOR)
     admitted = await service.record_sign_in(identity, 60.0)
     assert (admitted.removed_at, admitted.last_at) == (0.0, 60.0)

@@ -24,13 +24,14 @@ from adapters.web.oidc.provider import (
     refusal,
 )
 from core.base.tasks import BoundedDict
+from core.people.page_accounts import hash_token
 from core.people.sign_ins import Identity
 
 SIGN_IN_SECONDS = 600
 """How long a person may take at the provider."""
-_CLAIM = re.compile("([0-9a-f]{1,12})-([0-9a-f]{1,12})-[0-9a-f]{64}")
+_CLAIM = re.compile("([0-9a-f]{1,12})-([0-9a-f]{1,12})-([0-9a-f]{64})?-[0-9a-f]{64}")
 """The value of the cookie: when it expires, when the session began that is confirmed again (0 for
-none), and a random part."""
+none) and the hash of its person's key, and a random part."""
 FindWorkspace = Callable[[], Awaitable[str]]
 """Return the id of the Slack workspace that Ponte is connected to, "" for none."""
 
@@ -47,16 +48,16 @@ class SignIn:
     _used: dict[str, bool] = field(default_factory=BoundedDict)
 
     async def start(
-        self, provider: Provider, redirect: str, *, silent: bool, began_at: int = 0
+        self, provider: Provider, redirect: str, *, silent: bool, session: str = "0-"
     ) -> tuple[str, str]:
         """Begin a sign-in that comes back to the address `redirect`. Return the provider's address
         for the browser, and the value of its cookie. Raise SignInRefused.
 
-        `silent`: the provider must not show anything (`prompt=none`). `began_at`: when the session
-        began that the provider is to confirm."""
+        `silent`: the provider must not show anything (`prompt=none`). `session`: the one that
+        the provider is to confirm (`TokenAuthentication.describe_session`)."""
         found = await self.client.discover(provider)
         team = await self._find_team(provider)
-        claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{began_at:x}-{secrets.token_hex(32)}"
+        claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{session}-{secrets.token_hex(32)}"
         parameters = {
             "redirect_uri": redirect,
             "state": self._derive("state", provider, claim),
@@ -72,11 +73,13 @@ class SignIn:
 
     async def finish(
         self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str
-    ) -> Identity:
-        """Return who came back from the provider to `redirect` with `query`. Raise SignInRefused.
+    ) -> tuple[Identity, int]:
+        """Return who came back from the provider to `redirect` with `query`, and when the session
+        began that it confirms (0 for none). Raise SignInRefused.
 
         The cookie proves that this browser began the sign-in, so nobody can be signed in as
-        somebody else by a link (login CSRF). Each sign-in counts once.
+        somebody else by a link (login CSRF). Each sign-in counts once. A session goes on only for
+        its person: whoever else is signed in at the provider presses the button.
         """
         match, expected = _CLAIM.fullmatch(cookie), self._derive("state", provider, cookie)
         state = query.get("state", "").encode(errors="replace")
@@ -90,12 +93,10 @@ class SignIn:
         verifier = self._derive("verifier", provider, cookie)
         claims = await self.client.redeem(provider, found, code, verifier, redirect)
         nonce = self._derive("nonce", provider, cookie)
-        return identify(claims, provider, nonce, self.now(), team)
-
-    def read_session_start(self, cookie: str) -> int:
-        """Return the `began_at` of a sign-in that `finish` accepted."""
-        match = _CLAIM.fullmatch(cookie)
-        return int(match[2], 16) if match else 0
+        identity = identify(claims, provider, nonce, self.now(), team)
+        if match[3] not in (None, hash_token(identity.person.key)):
+            raise refusal("again", "another account")
+        return identity, int(match[2], 16)
 
     async def _find_team(self, provider: Provider) -> str:
         if not provider.is_slack:

@@ -61,8 +61,8 @@ class SignInRoutes(RouteGroup):
         redirect, silent = self._redirect(request, provider), "again" in request.query_params
         try:
             visit = http_io.read_visit(request.scope)
-            began_at = await auth.find_session_start(visit) if silent else 0
-            url, cookie = await sign_in.start(provider, redirect, silent=silent, began_at=began_at)
+            session = await auth.describe_session(visit) if silent else "0-"
+            url, cookie = await sign_in.start(provider, redirect, silent=silent, session=session)
         except (SignInRefused, NotStored) as refused:
             return self._refuse(request, provider, refused)
         response = RedirectResponse(url, 303)
@@ -86,8 +86,8 @@ class SignInRoutes(RouteGroup):
         redirect = self._redirect(request, provider)
         cookie = request.cookies.get(self._cookie_name(provider), "")
         try:
-            identity = await sign_in.finish(provider, redirect, request.query_params, cookie)
-            session = await auth.open_session(identity, sign_in.read_session_start(cookie))
+            came_back = await sign_in.finish(provider, redirect, request.query_params, cookie)
+            session = await auth.open_session(*came_back)
         except (Refusal, NotStored) as refused:
             response = self._refuse(request, provider, refused)
         else:

@@ -13,9 +13,11 @@ from aiohttp import web
 
 from adapters.web.oidc.client import MAX_PROVIDER_ANSWER_BYTES
 from adapters.web.oidc.provider import Provider
+from adapters.web.sign_in import SignInMethods
 from core.base.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.people.sign_ins import Identity
+from tests.fakes.choices import allow_list
 from tests.fakes.oidc import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -421,3 +423,22 @@ async def test_pages_of_other_sites_can_begin_nothing_in_the_background(scene: S
     async with httpx.AsyncClient(base_url=scene.ponte.web.address) as browser:
         answer = await browser.post("/sign-in/acme", headers={"Origin": "https://evil.example"})
         assert answer.status_code == 403
+
+
+async def test_a_session_goes_on_only_for_its_person(scene: Scene) -> None:
+    """Somebody else may be signed in at the provider: they sign in themselves."""
+    auth: Any = scene.auth
+    del auth.open_session
+    auth.methods = SignInMethods(allow_list(), bool)
+    stored = scene.ponte.people.signed_in
+    async with scene.browser() as browser:
+        await scene.sign_in_with(browser)
+        scene.acme.account = {"sub": "77", "name": "Bia"}
+        answer = await browser.get(await scene.begin(browser, "acme", "?again"))
+        assert sentence_of(answer) == "Sign in again to continue."
+        assert (await browser.get("/me")).json()["person"] == "oidc:acme:42"
+        answer = await browser.get(await scene.begin(browser, "slack", "?again"))
+        assert sentence_of(answer) == "Sign in again to continue."
+        assert set(stored) == {"oidc:acme:42"}
+        await scene.sign_in_with(browser)
+        assert (await browser.get("/me")).json()["person"] == "oidc:acme:77"
