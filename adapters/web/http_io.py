@@ -67,6 +67,8 @@ MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
 """Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
 limit for a model's answer is as large (`core.base.openai.MAX_PARTS`)."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
+SLOW_BODY_SECONDS = 1.0
+"""When the body arrives later than this, its sender may have lost access meanwhile."""
 EVENT_STREAM_TYPE = "text/event-stream"
 HTML_QUERY = {"html": "1: add sanitized HTML to each text"}
 """The parameter that `wants_html` reads, for the declaration of a route."""
@@ -372,7 +374,15 @@ class Guard:
                     headers.setdefault(name, value)
             await send(event)
 
-        visit, visitor = read_visit(scope), None
+        async def receive_in_time() -> Event:
+            event = await receive()
+            is_whole = event["type"] == "http.request" and not event.get("more_body")
+            is_late = is_whole and time.monotonic() - began > SLOW_BODY_SECONDS
+            if is_late and visitor and not await self._visitors.auth.is_still_allowed(visitor):
+                raise errors.SessionEnded
+            return event
+
+        visit, visitor, began = read_visit(scope), None, time.monotonic()
         LANGUAGE.set(nearest_locale(requested_locale(visit.headers) or self._visitors.locale))
         try:
             visitor = await self._visitors.auth.admit(visit)
@@ -382,7 +392,7 @@ class Guard:
             await error_response(error, visit)(scope, receive, safely)
             return
         try:
-            await self._app(scope, receive, safely)
+            await self._app(scope, receive_in_time, safely)
         except Exception as error:  # already answered as a 500, or cut off in mid-stream
             _log.error("HTTP request failed unexpectedly", path=scope["path"], exc_info=error)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.web import sign_in
+from adapters.web import http_io, sign_in
 from adapters.web.errors import AccessRemoved, ConfirmAgain, SessionEnded
 from adapters.web.sign_in import (
     CONFIRMATION_PAUSE_SECONDS,
@@ -388,6 +388,36 @@ async def test_sign_out_everywhere_ends_every_tab(office: WebPonte) -> None:
         assert (await other.get("/me")).status_code == 200
         async with browser_of(office, SLACK) as again:
             assert (await again.get("/me")).status_code == 200
+
+
+async def test_who_is_removed_in_the_middle_of_a_request_is_refused(
+    office: WebPonte, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow request could hold a door open."""
+    monkeypatch.setattr(http_io, "SLOW_BODY_SECONDS", -1.0)
+    auth, is_admitted = office.web.hub.visitors.auth, asyncio.Event()
+    admit = auth.admit
+
+    async def note_admission(visit: sign_in.Visit) -> Visitor | None:
+        visitor = await admit(visit)
+        is_admitted.set()
+        return visitor
+
+    monkeypatch.setattr(auth, "admit", note_admission)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"message": "'
+        await is_admitted.wait()
+        office.people.remove_sign_in(CORP.person.key)
+        yield b'late"}'
+
+    headers = {"Content-Type": "application/json"}
+    async with browser_of(office, CORP) as client:
+        answer = await client.post("/chat", content=body(), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "session_ended")
+    assert not office.rows
+    async with browser_of(office, SLACK) as client:
+        assert (await client.post("/chat", json={"message": "hello"})).status_code == 200
 
 
 async def test_a_request_replaces_an_old_cookie(
