@@ -270,7 +270,7 @@ async def other_rows(day: Day) -> None:
     async with httpx.AsyncClient(base_url=here.page.base_url) as browser:
         (await browser.post("/login", json={"token": link.token})).raise_for_status()
         (await browser.post("/logout", json={})).raise_for_status()
-    fay = Identity("corp", Person("oidc", "corp:7", name="Fay"), ("sales",))
+    fay = Identity("corp", Person("oidc", "corp:fay-4711", name="Fay"), ("sales",))
     await ponte.accounts.record_sign_in(fay, time.time())
     await day.asks("Forget me later", who="Dan")
     (dan,) = [p for p in await operations.list_people(ponte) if p["name"] == "Dan"]

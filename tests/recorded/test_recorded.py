@@ -148,7 +148,7 @@ async def list_everything(here: Found) -> None:
     """The commands of `ponte` show what was stored."""
     ponte = here.ponte
     accounts = {one["name"] for one in await operations.list_accounts(ponte)}
-    assert accounts - {"oidc:corp:7"} == {"eva"}, "older records have no sign-ins"
+    assert accounts - {"oidc:corp:fay-4711"} == {"eva"}, "older records have no sign-ins"
     assert [one["name"] for one in await operations.list_api_tokens(ponte)] == ["script"]
     (schedule,) = await operations.list_schedules(ponte)
     assert schedule["id"] == here.record["names"]["schedule"]

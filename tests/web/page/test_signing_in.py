@@ -63,7 +63,7 @@ async def test_a_person_comes_back_to_where_they_were(scene: Scene, tab: Page) -
     await tab.goto(f"{scene.ponte.web.address}/#plans")
     await tab.get_by_role("link", name="Sign in with Acme").click()
     await expect(tab.locator("#ask")).to_be_visible()
-    assert tab.url == f"{scene.ponte.web.address}/#plans"
+    await expect(tab).to_have_url(f"{scene.ponte.web.address}/#plans")
     await ask(tab, "in")
     await tab.reload()
     await expect(tab.locator(".body")).to_have_text("You said: in")
@@ -84,7 +84,7 @@ async def test_a_failure_is_a_sentence_on_the_sign_in_page(scene: Scene, tab: Pa
     sentence = "You did not finish signing in with Acme. Try again."
     await expect(tab.locator("#trouble")).to_have_text(sentence)
     await expect(tab.get_by_role("dialog")).to_be_visible()
-    assert tab.url == f"{scene.ponte.web.address}/#plans"
+    await expect(tab).to_have_url(f"{scene.ponte.web.address}/#plans")
     scene.acme.is_signed_in = True
     await tab.get_by_role("link", name="Sign in with Acme").click()
     await expect(tab.locator("#ask")).to_be_visible()
