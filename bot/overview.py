@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from core.base.i18n import find_zone
 from core.changes.cards import ChangeViews
+from core.domain.changes import Overview, ScheduleLine
 from core.domain.messages import Address, Person
-from core.domain.records import Overview, ScheduleLine
 from core.money.budget import Budget
 from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule

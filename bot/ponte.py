@@ -36,7 +36,7 @@ from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
 from core.commands.grammar import parse_command, render_command, split_change_id
-from core.domain.changes import SAMPLE_APPLIER, ChangeForm, ChangeState, PendingRequest
+from core.domain.changes import SAMPLE_APPLIER, ChangeForm, ChangeState, Overview, PendingRequest
 from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform, QuickCommands
 from core.domain.records import (
@@ -44,7 +44,6 @@ from core.domain.records import (
     Health,
     HistoryEntry,
     ModelRequests,
-    Overview,
     QuickCommand,
     Viewer,
 )

@@ -45,9 +45,9 @@ from core.chat import incoming
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
+from core.domain.messages import Address, Attachment, File, Message, Person, PlaceMessage, ReplyTo
 from core.domain.ports import ChatPlatform, PostJournal, StatusBoard
-from core.domain.records import Health, PlaceMessage
+from core.domain.records import Health
 from core.journal.jobs import Peers
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 

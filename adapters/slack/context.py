@@ -28,8 +28,8 @@ from core.chat.message_links import (
     MessageLink,
     read_links,
 )
-from core.domain.messages import Attachment, Message, Quote, ReplyTo, turn_id
-from core.domain.records import PlaceMessage, PlatformMember
+from core.domain.messages import Attachment, Message, PlaceMessage, Quote, ReplyTo, turn_id
+from core.domain.records import PlatformMember
 from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000

@@ -17,9 +17,10 @@ from core.base.errors import NotStored
 from core.base.i18n import plural, say, use_locale
 from core.base.markdown import defang
 from core.chat.approval_notices import MORE_REQUESTS
+from core.domain.changes import Overview
 from core.domain.messages import Address, Person
 from core.domain.ports import Inbox, StatusBoard
-from core.domain.records import Overview, Receipt
+from core.domain.records import Receipt
 from core.people.policy import Policy
 from core.turn.suggestions import StartingPoints, find_starting_points
 

@@ -398,6 +398,30 @@ class PendingRequest:
     card: Card
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduleLine:
+    """A schedule as one line of Markdown."""
+
+    id: str
+    text: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The requests, schedules and allowances of one person, as they may read them at one place.
+
+    `waiting` are the requests that they can decide on, `asked` their own requests that wait for
+    somebody else. `schedules` are those that they own. `remaining` are phrases that say how much is
+    left of each allowance.
+    """
+
+    waiting: Sequence[PendingRequest] = ()
+    asked: Sequence[Card] = ()
+    schedules: Sequence[ScheduleLine] = ()
+    remaining: Sequence[str] = ()
+
+
 NoticeStage = Literal["asked", "reminded", "expired"]
 """The stages at which people are notified of a proposal unasked, in this order."""
 NoticeKind = Literal["copy", "reminder", "expired", "denied", "person", "list"]

@@ -117,6 +117,15 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceMessage:
+    """A message as a chat platform returns it, by its author's display name."""
+
+    sent_at: float
+    author: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """A text by another person around the message. The model reads it as context, never as an
     instruction.

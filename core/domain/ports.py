@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.base.errors import NotAllowed, NotFound, PonteError
-from core.domain.changes import ChangeForm, DisplayName
+from core.domain.changes import ChangeForm, DisplayName, Overview
 from core.domain.messages import (
     Address,
     Answer,
@@ -32,6 +32,7 @@ from core.domain.messages import (
     File,
     Message,
     Person,
+    PlaceMessage,
     Post,
     Progress,
     ReplyTo,
@@ -45,8 +46,6 @@ from core.domain.records import (
     Health,
     ModelEvent,
     Outcome,
-    Overview,
-    PlaceMessage,
     QuickCommand,
     Receipt,
     Remote,

@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol
 
 from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, say
-from core.domain.changes import Draft, PendingRequest
-from core.domain.messages import Address, Answer, Card, File, Item, Message, Person, Post, Usage
+from core.domain.changes import Draft
+from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 from core.domain.rows import Chart, RowsResult
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
@@ -59,39 +59,6 @@ class Receipt:
     refusal: str = ""
     """The limit of its sender that the message exceeds, as in `fast:20`; "" for none. Such a
     message is answered at once with a refusal."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceMessage:
-    """A message as a chat platform returns it, by its author's display name."""
-
-    sent_at: float
-    author: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleLine:
-    """A schedule as one line of Markdown."""
-
-    id: str
-    text: str
-    is_active: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The requests, schedules and allowances of one person, as they may read them at one place.
-
-    `waiting` are the requests that they can decide on, `asked` their own requests that wait for
-    somebody else. `schedules` are those that they own. `remaining` are phrases that say how much is
-    left of each allowance.
-    """
-
-    waiting: Sequence[PendingRequest] = ()
-    asked: Sequence[Card] = ()
-    schedules: Sequence[ScheduleLine] = ()
-    remaining: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,8 +11,7 @@ from core.base.markdown import find_addresses
 from core.changes.service import Proposals
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
-from core.domain.ports import Tool
-from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.records import Outcome, ToolContext
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.schedule import (
     ScheduleDraft,
@@ -25,7 +23,7 @@ from core.schedules.schedule import (
 )
 from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
-from core.tools.tool import FunctionTool
+from core.tools.tool import FixedToolSource, FunctionTool
 
 _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
 
@@ -38,7 +36,7 @@ class _ProposingTool(FunctionTool):
         return True
 
 
-class ScheduleSource:
+class ScheduleSource(FixedToolSource):
     """The tools of schedules (the port `ToolSource`). `proposals` withdraws what a new proposal
     replaces."""
 
@@ -47,21 +45,10 @@ class ScheduleSource:
     def __init__(self, schedules: Scheduling, proposals: Proposals) -> None:
         self._schedules = schedules
         self._proposals = proposals
-        self._tools: Sequence[Tool] = (
+        self._tools = (
             _ProposingTool(self.schedule_propose, effect="chat", doing="is preparing a schedule…"),
             FunctionTool(self.schedule_list, effect="chat", doing="is looking at the schedules…"),
         )
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools."""
-        return self._tools
-
-    async def health(self) -> Health:
-        """Return "on"."""
-        return Health(self.name, "on", "")
-
-    async def close(self) -> None:
-        """Do nothing."""
 
     async def schedule_propose(
         self,

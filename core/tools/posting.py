@@ -43,9 +43,9 @@ from core.domain.messages import (
     encode_json,
     turn_id,
 )
-from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Messenger, Tool
-from core.domain.records import NOTE_TEMPLATE, Health, Outcome, ToolContext, Viewer
-from core.tools.tool import FunctionTool
+from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Messenger
+from core.domain.records import NOTE_TEMPLATE, Outcome, ToolContext
+from core.tools.tool import FixedToolSource, FunctionTool
 
 log = structlog.get_logger("posting")
 POST_APPLIER = "post"
@@ -267,7 +267,7 @@ class _PostTool(FunctionTool):
         return is_typed_now and message.address.platform in self.messengers
 
 
-class PlacePostSource:
+class PlacePostSource(FixedToolSource):
     """The tool `post_message` (the port `ToolSource`), offered on chat platforms."""
 
     name = "posting"
@@ -276,18 +276,7 @@ class PlacePostSource:
         self._messengers = messengers
         tool = _PostTool(self.post_message, effect="write", doing="is preparing a post…")
         tool.messengers = messengers
-        self._tools: Sequence[Tool] = (tool,)
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tool; nothing where no chat platform is on."""
-        return self._tools if self._messengers else ()
-
-    async def health(self) -> Health:
-        """Return "on"."""
-        return Health(self.name, "on", "")
-
-    async def close(self) -> None:
-        """Do nothing."""
+        self._tools = (tool,)
 
     async def post_message(self, ctx: ToolContext, to: str, text: str) -> Outcome:
         """Propose to post a text in another channel or to a person, if the asker wants that.

@@ -14,10 +14,10 @@ from types import MappingProxyType
 from core.base.errors import PonteError, ToolError
 from core.base.i18n import find_zone, format_moment, plural
 from core.base.text import clip_line, truncate
-from core.domain.messages import Message
-from core.domain.ports import Messenger, Tool
-from core.domain.records import Health, Outcome, PlaceMessage, ToolContext, Viewer
-from core.tools.tool import MAX_OUTCOME_CHARACTERS, FunctionTool, compact_json
+from core.domain.messages import Message, PlaceMessage
+from core.domain.ports import Messenger
+from core.domain.records import Outcome, ToolContext
+from core.tools.tool import MAX_OUTCOME_CHARACTERS, FixedToolSource, FunctionTool, compact_json
 
 MAX_READ_MESSAGES = 300
 MAX_READ_CHARACTERS, MAX_MESSAGE_CHARACTERS = MAX_OUTCOME_CHARACTERS - 1_000, 500
@@ -45,7 +45,7 @@ class _ReadingTool(FunctionTool):
         return is_here and not message.author.is_bot
 
 
-class PlaceReadingSource:
+class PlaceReadingSource(FixedToolSource):
     """The tool `read_messages` (the port `ToolSource`), offered on chat platforms."""
 
     name = "reading"
@@ -59,18 +59,7 @@ class PlaceReadingSource:
             patience=READ_TIMEOUT_SECONDS,
         )
         tool.messengers = messengers
-        self._tools: Sequence[Tool] = (tool,)
-
-    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tool; nothing where no chat platform is on."""
-        return self._tools if self._messengers else ()
-
-    async def health(self) -> Health:
-        """Return "on"."""
-        return Health(self.name, "on", "")
-
-    async def close(self) -> None:
-        """Do nothing."""
+        self._tools = (tool,)
 
     async def read_messages(self, ctx: ToolContext, since: str | None) -> Outcome:
         """Read what was written here, to sum up what the asker missed.

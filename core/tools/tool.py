@@ -429,6 +429,24 @@ class FunctionTool:
         return cap_text(value)
 
 
+class FixedToolSource:
+    """A source that has the same tools for everybody (the port `ToolSource`)."""
+
+    name: str
+    _tools: Sequence[Tool]
+
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        """Return the tools."""
+        return self._tools
+
+    async def health(self) -> Health:
+        """Return "on"."""
+        return Health(self.name, "on", "")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
 def offered_tools(tools: Sequence[Tool], message: Message) -> Sequence[Tool]:
     """Return the tools that the turn of this message is offered. A tool with a method `is_offered`
     decides by the message."""

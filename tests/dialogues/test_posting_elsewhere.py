@@ -491,7 +491,6 @@ async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
         assert bool(offered_tools([tool], variant)) == is_offered, case
     on_page = replace(message, author=Person("slack", "U1", "T1"), address=Address("web", "main"))
     assert not offered_tools([tool], on_page), "somebody who signed in with Slack"
-    assert await PlacePostSource({}).tools(Viewer()) == ()
 
 
 async def test_the_text_of_a_proposed_post_is_changed_by_who_can_write_there(

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from core.base.errors import ToolError
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, Person, PlaceMessage
 from core.domain.ports import Messenger
-from core.domain.records import PlaceMessage
 from core.tools.reading import MAX_READ_MESSAGES, PlaceReadingSource, choose_newest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices

@@ -16,9 +16,9 @@ from adapters.slack.home import MAX_HOME_CARDS
 from bot.engine import Engine
 from bot.overview import find_overview
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import ChangeForm
+from core.domain.changes import ChangeForm, Overview
 from core.domain.messages import Address, Person, ReplyTo
-from core.domain.records import Health, Overview
+from core.domain.records import Health
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.memory_table import MemoryTable

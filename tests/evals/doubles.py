@@ -21,9 +21,19 @@ from core.base.text import split_text
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, ReplyTo
+from core.domain.messages import (
+    Address,
+    Answer,
+    Attachment,
+    Card,
+    File,
+    Message,
+    Person,
+    PlaceMessage,
+    ReplyTo,
+)
 from core.domain.ports import AnswerPart, PostJournal, QuickCommands, Reply, StatusBoard
-from core.domain.records import Health, PlaceMessage, ToolContext
+from core.domain.records import Health, ToolContext
 from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,

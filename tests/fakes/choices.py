@@ -20,10 +20,10 @@ from core.base.errors import NotFound
 from core.changes.approval import Approval, TableRules
 from core.changes.kinds import Applier
 from core.chat.people import People
-from core.domain.changes import ChangeForm
+from core.domain.changes import ChangeForm, Overview
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.ports import Model, QuickCommands, StatusBoard, ToolSource
-from core.domain.records import Health, Overview, QuickCommand
+from core.domain.records import Health, QuickCommand
 from core.erasure import SqlPersonalData
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, SpendingConfig

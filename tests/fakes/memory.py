@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from core.base.errors import Forgotten, NotFound, NotStored, PonteError
 from core.commands import grammar
-from core.domain.changes import NO_PROPOSAL_SENTENCE, ChangeForm, PendingRequest
+from core.domain.changes import NO_PROPOSAL_SENTENCE, ChangeForm, Overview, PendingRequest
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
     Address,
@@ -36,7 +36,6 @@ from core.domain.records import (
     Health,
     HistoryEntry,
     MemberKey,
-    Overview,
     PageAccount,
     PlatformMember,
     QuickCommand,

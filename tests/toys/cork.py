@@ -13,9 +13,19 @@ from core.base.errors import Undeliverable
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
-from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.messages import (
+    Address,
+    Attachment,
+    File,
+    Message,
+    Person,
+    PlaceMessage,
+    Quote,
+    ReplyTo,
+    turn_id,
+)
 from core.domain.ports import PostJournal, Reply, StatusBoard
-from core.domain.records import Health, PlaceMessage
+from core.domain.records import Health
 from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,
