@@ -40,7 +40,7 @@ from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, PlatformBusy, SettingsError, Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say
-from core.base.tasks import BackgroundTasks
+from core.base.tasks import BackgroundTasks, OncePerMinute
 from core.chat import incoming
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
@@ -143,7 +143,7 @@ class SlackAdapter(ChatPlatform):
         self._connecting: asyncio.Task[None] | None = None
         self.is_open = False
         """Whether the adapter accepts events."""
-        self._warned_minute = 0
+        self._warnings = OncePerMinute()
         self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
@@ -190,11 +190,9 @@ class SlackAdapter(ChatPlatform):
         except Exception as error:  # in Bolt, before it looks at the event
             self.on_failure(error, {})
             return 200, {}, b""
-        # With a wrong secret or clock, nothing else would tell why Ponte does not answer. Anybody
-        # can send such requests, so they must not fill the log.
-        minute, is_signed = int(time.time() // 60), "x-slack-signature" in map(str.lower, headers)
-        if answer[0] == 401 and is_signed and self._warned_minute != minute:
-            self._warned_minute = minute
+        # With a wrong secret or clock, nothing else would tell why Ponte does not answer.
+        is_signed = "x-slack-signature" in map(str.lower, headers)
+        if answer[0] == 401 and is_signed and self._warnings.admits("signature", time.time()):
             log.warning("request has no valid signature")
         return answer
 

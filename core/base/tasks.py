@@ -220,3 +220,16 @@ class BoundedDict(OrderedDict[K, V]):
         self.move_to_end(key)
         if len(self) > self._most:
             self.popitem(last=False)
+
+
+class OncePerMinute:
+    """Limits log lines that anybody can cause, so that they do not fill the log: each key is
+    admitted once a minute."""
+
+    def __init__(self) -> None:
+        self._minutes: dict[str, float] = {}
+
+    def admits(self, key: str, now: float) -> bool:
+        """Return whether this is the key's first time in the minute of `now` (seconds)."""
+        last, self._minutes[key] = self._minutes.get(key), now // 60
+        return last != now // 60

@@ -39,6 +39,7 @@ from urllib.parse import parse_qsl
 import structlog
 
 from core.base.errors import PonteError, TooManyDeliveries, Undeliverable
+from core.base.tasks import OncePerMinute
 from core.base.text import check_json, clean_text, parse_json
 from core.domain.messages import (
     Address,
@@ -225,8 +226,7 @@ class HookIntake:
     messengers: Mapping[str, Messenger]
     inbox: Inbox
     clock: Callable[[], float] = time.time
-    _warned: dict[str, int] = field(default_factory=dict, init=False)
-    """The minute in which a wrong signature was last logged, by webhook."""
+    _warnings: OncePerMinute = field(default_factory=OncePerMinute, init=False)
     _direct: dict[tuple[str, str], ReplyTo] = field(default_factory=dict, init=False)
     """Places of direct messages that were opened already."""
 
@@ -235,11 +235,8 @@ class HookIntake:
         hook = self.find(name)
         genuine = is_genuine(hook or _UNKNOWN, headers, body, self.clock())
         if hook is None or not genuine:
-            # The answer does not tell whether the webhook exists. Anybody can send such requests,
-            # so they must not fill the log.
-            minute = int(self.clock() // 60)
-            if hook and self._warned.get(name) != minute:
-                self._warned[name] = minute
+            # The answer does not tell whether the webhook exists.
+            if hook and self._warnings.admits(name, self.clock()):
                 log.warning("webhook request has no valid signature", webhook=name)
             return _build_refusal("unauthorized")
         if headers.get("content-encoding", "identity").lower() != "identity":

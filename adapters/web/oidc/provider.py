@@ -36,6 +36,18 @@ SIGNING_ALGORITHMS = frozenset({
 })  # fmt: skip
 """Algorithms with a public key. With the others, the token would be signed by whoever knows the
 client's secret (HS256) or by nobody (none)."""
+REDIRECT_ERRORS = frozenset(
+    {
+        "invalid_request",
+        "unauthorized_client",
+        "access_denied",
+        "unsupported_response_type",
+        "invalid_scope",
+        "server_error",
+        "temporarily_unavailable",
+    }
+)
+"""Errors of a redirect (RFC 6749, section 4.1.2.1). Anybody can send others, so none is logged."""
 SIGN_IN_SENTENCES = {
     "expired": "This sign-in took too long, was used already, or began in another browser. Try "
     "again.",
@@ -193,7 +205,7 @@ def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str
         # As login_required, if the provider must not show anything.
         reason = "again" if error.endswith("_required") else "provider"
         reason = "denied" if error == "access_denied" else reason
-        raise refusal(reason, to_one_line(error, 60))
+        raise refusal(reason, error if error in REDIRECT_ERRORS else "other")
     if not query.get("code"):
         raise refusal("provider", "the redirect has no code")
     return query["code"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from adapters.web.oidc.flow import SIGN_IN_SECONDS, SignIn
 from adapters.web.oidc.provider import Provider, SignInRefused
 from adapters.web.sign_in import SESSION_SECONDS, SIGN_IN_PATH, Visitors
 from core.base.errors import NotStored, Refusal
+from core.base.tasks import OncePerMinute
 
 _QUIET_REASONS = frozenset({"again", "denied", "expired"})
 """Reasons that concern only the person at the browser. Anybody can cause them."""
@@ -32,6 +34,7 @@ class SignInRoutes(RouteGroup):
 
     visitors: Visitors
     serve_page: ServePage
+    _warnings: OncePerMinute = field(default_factory=OncePerMinute, init=False)
 
     @endpoint("GET", SIGN_IN_PATH)
     async def list_ways(self, request: Request) -> answers.SignInWays:
@@ -109,7 +112,8 @@ class SignInRoutes(RouteGroup):
     ) -> Response:
         """Return the sign-in page with the reason."""
         reason = getattr(refused, "reason", refused.code)
-        if reason not in _QUIET_REASONS:
+        is_first = self._warnings.admits(f"{provider.name} {reason}", time.time())
+        if reason not in _QUIET_REASONS and is_first:
             detail = getattr(refused, "detail", "")
             _log.warning("sign-in refused", provider=provider.name, reason=reason, detail=detail)
         refused.values["label"] = provider.label

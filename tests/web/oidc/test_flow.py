@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from adapters.web.oidc.client import MAX_PROVIDER_ANSWER_BYTES
 from adapters.web.oidc.provider import Provider
@@ -291,6 +293,27 @@ async def test_errors_of_the_provider_are_sentences(
         assert "<script>" not in answer.text
         answer = await browser.get(f"/sign-in/acme/done?{query}&state={state}")
         assert "another browser" in sentence_of(answer), "the error belongs to no sign-in here"
+
+
+async def test_a_stranger_cannot_fill_the_log(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only codes of RFC 6749 are logged, and each reason once a minute."""
+    now = 60.0
+    monkeypatch.setattr("adapters.web.oidc.routes.time", SimpleNamespace(time=lambda: now))
+
+    async def fail(*errors: str) -> list[str]:
+        with capture_logs() as logs:
+            for error in errors:
+                state = query_of(await scene.begin(browser))["state"]
+                await browser.get(f"/sign-in/acme/done?error={error}&state={state}")
+        assert {one["event"] for one in logs} == {"sign-in refused"}
+        return [one["detail"] for one in logs]
+
+    async with scene.browser() as browser:
+        assert await fail("call+555-0100", "server_error", "call+555-0101") == ["other"]
+        now += 60
+        assert await fail("server_error", "call+555-0100") == ["server_error"]
 
 
 @pytest.mark.parametrize(
