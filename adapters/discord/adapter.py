@@ -235,9 +235,11 @@ class DiscordAdapter(ChatPlatform):
         """Return the display names of people and roles by their names (`discord:ID`)."""
         return await discord_people.find_labels(await self.connection.client(), names)
 
-    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
-        """Return the newest messages of a channel or thread. Raise as `attempt` does, and
-        Undeliverable if the bot may not read its history."""
+    async def read_messages(
+        self, to: ReplyTo, since: float, most: int
+    ) -> tuple[Sequence[PlaceMessage], bool]:
+        """Return the newest messages of a channel or thread, and whether there are more. Raise as
+        `attempt` does, and Undeliverable if the bot may not read its history."""
         client = await self.connection.client()
         if not discord_people.may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
@@ -247,14 +249,16 @@ class DiscordAdapter(ChatPlatform):
         newest = await history(
             client.get_partial_messageable(int(place)),
             after=datetime.fromtimestamp(since, UTC),
-            limit=most,
+            limit=most + 2,  # one more than is returned, and the message that asks
             oldest_first=False,
         )
-        others = [m for m in reversed(newest) if m.type in SPEECH and str(m.id) != to.source]
+        earlier = [m for m in reversed(newest) if str(m.id) != to.source]
+        others = [m for m in earlier if m.type in SPEECH][-most:]
         if any(map(is_withheld, others)):
             raise Undeliverable(reason="the intent Message Content is off")
         quotes = [(m.created_at.timestamp(), quote_of(m, me)) for m in others]
-        return [PlaceMessage(at, one.name, one.text) for at, one in quotes]
+        messages = [PlaceMessage(at, one.name, one.text) for at, one in quotes]
+        return messages, len(earlier) > most
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
         """Return whether the person can read the channel of `address`."""

@@ -278,8 +278,10 @@ class SlackAdapter(ChatPlatform):
         await self.workspace.identify()
         return await self.workspace.directory.people(names)
 
-    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
-        """Return the newest messages of a thread or channel."""
+    async def read_messages(
+        self, to: ReplyTo, since: float, most: int
+    ) -> tuple[Sequence[PlaceMessage], bool]:
+        """Return the newest messages of a thread or channel, and whether there are more."""
         return await self._context_of.read_messages(to, since, most)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:

@@ -734,6 +734,20 @@ async def history(
 
     It reads at most that many pages of 200 messages. Raises the errors of `SlackApi.call`.
     """
+    return (await read_history(api, channel, thread, since, patience, until, pages))[0]
+
+
+async def read_history(
+    api: SlackApi,
+    channel: str,
+    thread: str,
+    since: str,
+    patience: float,
+    until: str,
+    pages: int,
+) -> tuple[Sequence[Json], bool]:
+    """Return what `history` returns, and whether Slack has more: older messages of a channel, newer
+    ones of a thread."""
     method = "conversations.replies" if thread else "conversations.history"
     messages: list[Json] = []
     cursor = None
@@ -749,12 +763,12 @@ async def history(
             cursor=cursor,
             patience=patience,
         )
-        messages += response.get("messages", [])
-        cursor = response.get("response_metadata", {}).get("next_cursor") or None
+        messages += [one for one in response.get("messages") or () if one.get("ts")]
+        cursor = (response.get("response_metadata") or {}).get("next_cursor") or None
         if not cursor:
             break
     # Threads come oldest first, channels newest first.
-    return sorted(messages, key=lambda message: str(message["ts"]))
+    return sorted(messages, key=lambda message: str(message["ts"])), bool(cursor)
 
 
 def _data_of(answer: AsyncSlackResponse) -> Json:

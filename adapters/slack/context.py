@@ -9,7 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from adapters.slack.client import InDoubt, SlackRefused, history
+from adapters.slack.client import (
+    SLACK_PLACE_SECONDS,
+    InDoubt,
+    SlackRefused,
+    history,
+    read_history,
+)
 from adapters.slack.events import SPOKEN, Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import ThreadParticipants
 from adapters.slack.people import check_membership
@@ -34,6 +40,9 @@ from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000
 """The characters of the message that a person refers to, such as a thread's root."""
+_CHANNEL_PAGES, _THREAD_PAGES = 2, 25
+"""Pages that `read_messages` reads. A channel begins with its newest page, a thread with its oldest
+one (docs.slack.dev/reference/methods/conversations.replies), so a thread is read to its end."""
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
 """The note that the model reads in place of earlier messages that could not be read."""
 _LIMITED = (
@@ -144,24 +153,35 @@ class SlackContext:
         )
         return complete, notes
 
-    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
-        """Return the newest messages of a place (the port `Messenger`)."""
+    async def read_messages(
+        self, to: ReplyTo, since: float, most: int
+    ) -> tuple[Sequence[PlaceMessage], bool]:
+        """Return the newest messages of a place, and whether there are more (the port
+        `Messenger`)."""
         source, channel = Source.read(to.source), to.address.channel
         thread = source.thread if source.thread != source.ts else ""
         try:
-            posts = await history(
-                self.workspace.api, channel, thread, f"{since:.6f}", until=source.ts, pages=2
+            posts, has_more = await read_history(
+                self.workspace.api,
+                channel,
+                thread,
+                f"{since:.6f}",
+                SLACK_PLACE_SECONDS,
+                source.ts,
+                _THREAD_PAGES if thread else _CHANNEL_PAGES,
             )
         except (SlackRefused, InDoubt) as error:
             raise Undeliverable(reason=str(error)) from error
+        if thread and has_more:
+            raise Undeliverable(reason="the thread is too long")
         spoken = [
             post
             for post in posts
             if f"{since:.6f}" <= str(post["ts"]) < source.ts
             and post.get("subtype", "") in SPOKEN
             and text_of(post)
-        ][-most:]
-        return await self._describe(spoken)
+        ]
+        return await self._describe(spoken[-most:]), has_more or len(spoken) > most
 
     async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
         """Return the message of a link with its thread, or why it is not read (`ReadLink`)."""

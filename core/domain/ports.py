@@ -487,10 +487,12 @@ class Messenger(Protocol):
         """Return whether the person can write to the other one, as a member of the workspace of
         `address`; None and PlatformBusy as in `can_read`."""
 
-    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
+    async def read_messages(
+        self, to: ReplyTo, since: float, most: int
+    ) -> tuple[Sequence[PlaceMessage], bool]:
         """Return the newest messages, at most `most` and oldest first, that stand in the thread or
-        channel of the message that `to` answers, from `since` (Unix seconds) until it. Raise
-        PonteError if they cannot be read."""
+        channel of the message that `to` answers, from `since` (Unix seconds) until it, and whether
+        there are older ones. Raise PonteError if they cannot be read."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of these people, groups and roles (`platform:ID`). Names that

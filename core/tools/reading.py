@@ -72,22 +72,24 @@ class PlaceReadingSource(FixedToolSource):
         begin = now - timedelta(hours=DEFAULT_HOURS)
         if since:
             try:
-                begin = datetime.fromisoformat(since).replace(tzinfo=zone)
+                begin = datetime.fromisoformat(since)
             except ValueError:
                 raise ToolError("`since` is not a time.", hint="write 2026-11-24T14:00") from None
+            # A model may write an offset, such as the Z of UTC.
+            begin = begin.astimezone(zone) if begin.tzinfo else begin.replace(tzinfo=zone)
             begin = max(begin, now - timedelta(days=MAX_DAYS_BACK))
         try:
             if await messenger.can_read(ctx.asker, ctx.address) is False:
                 raise ToolError("You can't read the messages here.")
-            messages = await messenger.read_messages(
-                ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES + 1
+            messages, has_more = await messenger.read_messages(
+                ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES
             )
         except ToolError:
             raise
         except PonteError as error:
             raise ToolError(_NOT_READ, hint="tell the person") from error
         lines = choose_newest([_format(one, zone) for one in messages])
-        is_cut = len(lines) < len(messages)
+        is_cut = has_more or len(lines) < len(messages)
         when = format_moment(begin)
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
         result = {"what": what, "note": _NOTE, "messages": lines}

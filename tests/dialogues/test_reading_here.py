@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,14 +110,21 @@ class Place:
     async def can_read(self, person: Person, address: Address) -> bool:
         return person.id == "U1"
 
-    async def read_messages(self, to: Any, since: float, most: int) -> list[PlaceMessage]:
-        return [PlaceMessage(float(n), "Bob", f"message {n}") for n in range(1000)][-most:]
+    def __init__(self) -> None:
+        self.since = 0.0
+
+    async def read_messages(
+        self, to: Any, since: float, most: int
+    ) -> tuple[list[PlaceMessage], bool]:
+        self.since = since
+        messages = [PlaceMessage(float(n), "Bob", f"message {n}") for n in range(1000)]
+        return messages[-most:], True
 
 
-def context(person: Person) -> Any:
+def context(person: Person, zone: str = "UTC") -> Any:
     address = Address("slack", "C1", "T1", is_shared=True)
     message = SimpleNamespace(reply_to=None, author=person, address=address)
-    return SimpleNamespace(asker=person, address=address, zone="UTC", message=message)
+    return SimpleNamespace(asker=person, address=address, zone=zone, message=message)
 
 
 async def test_more_than_can_be_read_and_somebody_who_left() -> None:
@@ -131,6 +139,80 @@ async def test_more_than_can_be_read_and_somebody_who_left() -> None:
         await source.read_messages(context(replace(here, id="U2")), None)
     with pytest.raises(ToolError, match="not a time"):
         await source.read_messages(context(here), "yesterday")
+
+
+@pytest.mark.parametrize(
+    ("since", "begin"),
+    [
+        ("2100-11-28T14:00", "2100-11-28T14:00-03:00"),
+        ("2100-11-28T14:00Z", "2100-11-28T14:00+00:00"),
+        ("2100-11-28T14:00+05:00", "2100-11-28T14:00+05:00"),
+    ],
+)
+async def test_the_offset_of_a_time_counts(since: str, begin: str) -> None:
+    """A model may write the time in UTC, though the asker's zone is another one."""
+    place = Place()
+    source = PlaceReadingSource({"slack": place})  # type: ignore[dict-item]
+    await source.read_messages(context(Person("slack", "U1"), "America/Sao_Paulo"), since)
+    assert place.since == datetime.fromisoformat(begin).timestamp()
+
+
+async def test_a_long_thread_is_read_to_its_end(tmp_path: Path) -> None:
+    """Slack lists the oldest messages of a thread first."""
+    async with reading(tmp_path) as w:
+        root = w.slack.say(w.bob, w.general, "the root")
+        for number in range(420):
+            w.slack.say(w.bob, w.general, f"reply {number}.", thread=root)
+        answer = (await w.ask(READ, thread=root)).visible_text
+        assert "reply 120." in answer
+        assert "reply 119." not in answer
+        assert f"Read only the newest {MAX_READ_MESSAGES} messages since" in answer
+
+
+async def test_older_messages_behind_those_of_slack_itself(tmp_path: Path) -> None:
+    """A channel is not called read to its beginning when most of what was listed says who joined.
+    Odd messages do no harm."""
+    async with reading(tmp_path) as w:
+        w.slack.say(w.bob, w.general, "older")
+        for number in range(420):
+            post = w.slack.say(w.bob, w.general, f"post {number}.")
+            post.odd_fields = {"subtype": "channel_join"} if number > 5 else {"user": None}
+        w.slack.say(w.bob, w.general, "no time").odd_fields = {"ts": None}
+        w.slack.say(w.bob, w.general, "Lunch at one?")
+        answer = (await w.ask(READ)).visible_text
+        assert "Bob: Lunch at one?" in answer
+        assert "older" not in answer
+        assert "Read only the newest" in answer
+        assert "no time" not in answer
+
+
+@pytest.mark.parametrize("count", [MAX_READ_MESSAGES, MAX_READ_MESSAGES + 1])
+async def test_a_channel_of_discord_with_many_messages(
+    discord: FakeDiscord, tmp_path: Path, count: int
+) -> None:
+    """The message that asks takes no place of another one."""
+    discord.grant_message_content()
+    ponte = DiscordPonte(discord, tmp_path)
+    ana, rui = discord.user("Ana"), discord.user("Rui")
+    here = discord.text_channel(discord.guild("Bolts", ana, rui), "general")
+    messengers: dict[str, Messenger] = {}
+    ponte.choices = make_choices(ponte.model, [PlaceReadingSource(messengers)], ponte.policy)
+    for number in range(count):
+        await rui.say(f"post {number}.", here)
+    await ponte.open(threads=False)
+    messengers["discord"] = ponte.adapter
+    await ana.mention(READ, here)
+
+    def answers() -> list[Any]:
+        return discord.world.messages_by(discord.world.me.id, here.id)
+
+    await discord.wait_until(answers)
+    words = str(answers())
+    is_cut = f"Read only the newest {MAX_READ_MESSAGES} messages since" in words
+    assert is_cut == (count > MAX_READ_MESSAGES)
+    assert (f"Read {MAX_READ_MESSAGES} messages since" in words) == (not is_cut)
+    assert ("post 0." in words) == (not is_cut)
+    await ponte.close()
 
 
 def test_long_messages_leave_out_the_older_ones() -> None:

@@ -220,8 +220,10 @@ class CasePlatform:
     async def can_write_to(self, person: Person, other: Person, address: object) -> bool:
         return True
 
-    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
-        return ()
+    async def read_messages(
+        self, to: ReplyTo, since: float, most: int
+    ) -> tuple[Sequence[PlaceMessage], bool]:
+        return (), False
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         values = {

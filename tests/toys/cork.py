@@ -166,8 +166,10 @@ class CorkAdapter:
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool:
         return True
 
-    async def read_messages(self, to: ReplyTo, since: float, most: int) -> Sequence[PlaceMessage]:
-        return ()
+    async def read_messages(
+        self, to: ReplyTo, since: float, most: int
+    ) -> tuple[Sequence[PlaceMessage], bool]:
+        return (), False
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         return {name: DisplayName(name.partition(":")[2].title()) for name in names}

@@ -239,10 +239,10 @@ def _page(workspace: Workspace, place: SlackChannel, posts: list[Post], args: Js
             text["metadata"] = post.metadata
         if workspace.open_stream(post):
             text["streaming_state"] = "in_progress"
-        messages.append(text)
+        messages.append(text | post.odd_fields)
     more = start + limit < len(posts)
     return {
         "messages": messages,
         "has_more": more,
-        "response_metadata": {"next_cursor": str(start + limit) if more else ""},
+        "response_metadata": {"next_cursor": str(start + limit)} if more else None,
     }

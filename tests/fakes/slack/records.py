@@ -103,6 +103,8 @@ class Post:
     linked: list[str] = field(default_factory=list)
     """The links of all its versions, oldest first."""
     arguments: Json = field(default_factory=dict)
+    odd_fields: Json = field(default_factory=dict)
+    """What history has in place of the post's own fields."""
 
     @property
     def visible_text(self) -> str:
