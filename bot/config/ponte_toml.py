@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
-from pydantic import ConfigDict, StrictBool, TypeAdapter, ValidationError
+from pydantic import StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from bot.config.sign_in import McpServerConfig, PageConfig, ProviderName, SignInConfig
 from bot.config.toml_values import (
-    STRICT,
     AgentId,
     Approvals,
     Approver,
     Count,
     Days,
     Dollars,
-    Domain,
     Duration,
     FieldPath,
     GroupName,
@@ -31,7 +30,6 @@ from bot.config.toml_values import (
     HookName,
     HookPlace,
     Host,
-    Issuer,
     KeyPath,
     Language,
     Many,
@@ -39,18 +37,17 @@ from bot.config.toml_values import (
     Place,
     Positive,
     PricedName,
-    ProviderName,
     Right,
     Selection,
     SetName,
     Slug,
+    StrictSection,
     Texts,
     TomlLines,
     VariableName,
     Where,
     Who,
     describe_toml_error,
-    is_entra_issuer,
 )
 from bot.integrations import FACES, Faces, is_place
 from core.base.errors import SettingsError
@@ -73,9 +70,6 @@ from core.schedules.schedule import ScheduleLimits
 from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
 
-if TYPE_CHECKING:
-    from adapters.web.oidc.provider import Provider
-
 _A_PLACE = "a workspace, server or channel"
 _ERROR_WORDS = {
     "missing": "is missing",
@@ -90,13 +84,6 @@ _ERROR_WORDS = {
     "dict_type": "must be a table",
     "dataclass_type": "must be a table",
 }
-
-
-class StrictSection:
-    """The base of all sections: an unknown key is an error, and errors do not repeat values."""
-
-    __slots__ = ()
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,72 +331,6 @@ class HookConfig(StrictSection):
             self.repeats_after,
             self.only,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class PageConfig(StrictSection):
-    """The page for people."""
-
-    links: StrictBool = True
-    """false: nobody signs in with a link of `ponte people add`; the owner still does"""
-
-
-@dataclass(frozen=True, slots=True)
-class SignInConfig(StrictSection):
-    """A provider of accounts (OpenID Connect) with which people sign in to the page.
-
-    Set one of `domains`, `groups` and `anyone`.
-    """
-
-    issuer: Issuer
-    """the provider's address, as its discovery document names it"""
-    client_id: str
-    """the ID of the application that you registered at the provider"""
-    secret: VariableName
-    """the environment variable with the application's secret"""
-    label: str = ""
-    """the provider's name on the button; default: the section's name"""
-    domains: tuple[Domain, ...] = ()
-    """whose accounts can sign in: Google's `hd`, elsewhere the domain of a verified email"""
-    groups: tuple[str, ...] = ()
-    """whose members can sign in, as the claim `groups` of the ID token names them"""
-    anyone: StrictBool = False
-    """true: everybody with an account at the provider can sign in"""
-
-    def __post_init__(self) -> None:
-        if [bool(self.domains), bool(self.groups), self.anyone].count(True) != 1:
-            raise ValueError('write domains = ["…"], groups = ["…"] or anyone = true, one of them')
-        if self.domains and is_entra_issuer(self.issuer):
-            raise ValueError(
-                'an email proves no domain with Entra; write groups = ["…"], or anyone = true for '
-                "all accounts of the tenant"
-            )
-        if not self.client_id.strip():
-            raise ValueError("write the application's client_id")
-
-    def provider(self, name: str, variable: Callable[[str], str]) -> Provider:
-        """Return the provider. `variable` returns the value of an environment variable."""
-        from adapters.web.oidc.provider import Provider
-
-        return Provider(
-            name,
-            self.label.strip() or name,
-            self.issuer,
-            self.client_id,
-            variable(self.secret),
-            frozenset(self.domains),
-            frozenset(self.groups),
-            self.anyone,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class McpServerConfig(StrictSection):
-    """Requests of programs that connect over MCP (`PONTE_MCP=on`)."""
-
-    post_to: HookPlace | None = None
-    """a channel or a person that gets the cards of all requests; default: whoever asked, in a
-    direct message or on the page"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -823,27 +744,18 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
         above = path[:-1]
-        # By depth: the file, `quick_commands.SLUG`, and `quick_commands.SLUG.inputs.NAME`.
-        kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
-        sections: dict[str, type[Any]] = {
-            "channels": ChannelConfig,
-            "changes": ChangesConfig,
-            "tables": TableConfig,
-            "agents": AgentConfig,
-            "limits": LimitsConfig,
-            "hooks": HookConfig,
-            "page": PageConfig,
-            "sign_in": SignInConfig,
-            "mcp_server": McpServerConfig,
-            "rules": AccessRule,
-            "tools": ToolConfig,
-            "allowances": AllowanceRule,
-            "prices": PriceTable,
-        }
         own = dict(_list_sections(faces))
-        kind = (sections | own).get(above[0] if above else "") or kinds.get(len(above), Config)
+        sections = {
+            name: kind
+            for name, hint in get_type_hints(Config).items()
+            for kind in (hint, *get_args(hint))
+            if is_dataclass(kind)
+        }
+        kind: Any = (sections | own).get(above[0], Config) if above else Config
         if above[:2] == ("prices", "models"):
             kind = ModelPrice
+        elif above[2:3] == ("inputs",):
+            kind = QuickCommandInput
         # `as` is a keyword of Python, so the field of that key is `as_`.
         known = [each.name.rstrip("_") for each in fields(kind) if each.init]
         known += [] if above else own

@@ -8,8 +8,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt
 from pydantic_core.core_schema import ValidationInfo
@@ -27,27 +26,17 @@ MAX_CALLS_OF_TURN = 1000
 MAX_DAYS = 36_500
 MAX_AMOUNT = 10**9
 """Largest number of dollars, tokens or turns."""
-STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
-"""Unknown keys are errors, and errors do not repeat values."""
-
-ENTRA_HOSTS = (
-    "microsoftonline.com",
-    "microsoftonline.us",
-    "microsoftonline.de",
-    "microsoftonline.cn",
-    "chinacloudapi.cn",
-    "sts.windows.net",
-    "ciamlogin.com",
-)
-"""Hosts of Microsoft Entra, with the national clouds."""
-ENTRA_SHARED_TENANTS = frozenset(
-    {"common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad"}
-)
-"""Tenants that are not one organization. The last is that of private accounts."""
-
-
 GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
 """The form of a group's name."""
+
+
+class StrictSection:
+    """The base of all sections: an unknown key is an error, and errors do not repeat values."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", hide_input_in_errors=True
+    )
 
 
 def _check_positive(value: int) -> int:
@@ -143,36 +132,6 @@ def _check_hook_place(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def _check_provider_name(value: str) -> str:
-    if value == "slack" or not re.fullmatch("[a-z0-9][a-z0-9-]{0,31}", value):
-        raise ValueError(
-            "choose another name: up to 32 lowercase letters, digits and hyphens. Sign-in with "
-            "Slack needs no section: set PONTE_SIGN_IN_SLACK_ID and PONTE_SIGN_IN_SLACK_SECRET"
-        )
-    return value
-
-
-def _check_issuer(value: str) -> str:
-    from adapters.web.oidc.provider import is_allowed_url
-
-    if not is_allowed_url(value, value) or "?" in value:
-        raise ValueError("write an address that starts with https://, without a name or query")
-    tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
-    if is_entra_issuer(value) and tenants:
-        raise ValueError(
-            f"{min(tenants)!r} stands for the accounts of all organizations; write your tenant's "
-            "ID, as in https://login.microsoftonline.com/TENANT-ID/v2.0"
-        )
-    return value
-
-
-def is_entra_issuer(issuer: str) -> bool:
-    """Return whether this is Microsoft Entra, where a tenant's admin can write any address into the
-    claim `email`."""
-    host = (urlsplit(issuer).hostname or "").rstrip(".")
-    return any(host == one or host.endswith(f".{one}") for one in ENTRA_HOSTS)
-
-
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 """US dollars, a number that is not negative."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_CALLS_OF_TURN)]
@@ -248,14 +207,6 @@ HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name o
 """The name of an HTTP header."""
 FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
 """The path of a field in the body, as in `data.id`."""
-ProviderName = Annotated[str, AfterValidator(_check_provider_name)]
-"""Up to 32 lowercase letters, digits and hyphens; not `slack`."""
-Issuer = Annotated[str, AfterValidator(_check_issuer)]
-"""The https address by which a provider names itself, as in `https://login.example.com`."""
-Domain = Annotated[
-    str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)+", "a domain in lowercase letters, as example.com")
-]
-"""A domain in lowercase letters, as in `example.com`."""
 Selection = Annotated[
     Mapping[FieldPath, tuple[str, ...]],
     BeforeValidator(

@@ -1,4 +1,7 @@
-"""The webhooks of ponte.toml. Nothing of them is loaded before the first request to one."""
+"""The webhooks of ponte.toml, and the secrets of its sign-in providers.
+
+No code of a webhook is loaded before its first request.
+"""
 
 from __future__ import annotations
 

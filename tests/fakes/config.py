@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bot.config.ponte_toml import ChannelConfig, PageConfig, QuickCommandConfig, SignInConfig
+from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig
+from bot.config.sign_in import PageConfig, SignInConfig
 from core.changes.approval import TableRules
 from core.domain.messages import Address, Person
 from core.journal.inbox import SenderLimits

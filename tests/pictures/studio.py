@@ -26,11 +26,10 @@ from bot.config.ponte_toml import (
     ChannelConfig,
     Config,
     HookConfig,
-    McpServerConfig,
     QuickCommandConfig,
     QuickCommandInput,
-    SignInConfig,
 )
+from bot.config.sign_in import McpServerConfig, SignInConfig
 from bot.doctor.checks import check_everything
 from bot.home import Home
 from bot.ponte import Ponte

@@ -105,7 +105,7 @@ def test_what_is_wrong_is_named_with_its_line(
 def test_names_that_no_provider_can_have(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read(tmp_path, name)
-    assert "choose another name" in refused.value.words()
+    assert "write another name" in refused.value.words()
 
 
 def test_a_secret_that_is_not_set_is_named_and_one_that_is_set_is_masked(

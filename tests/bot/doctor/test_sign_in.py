@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bot.config.ponte_toml import Config, SignInConfig
+from bot.config.ponte_toml import Config
+from bot.config.sign_in import SignInConfig
 from tests.bot.doctor.test_doctor import doctor
 from tests.fakes.oidc import FakeProvider
 from tests.real.nginx import free_port

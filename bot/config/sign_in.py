@@ -1,0 +1,136 @@
+"""The sections of ponte.toml for people who sign in to the page, and for programs that act for
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, StrictBool
+
+from bot.config.toml_values import HookPlace, StrictSection, VariableName
+from core.integrations import must_match
+
+if TYPE_CHECKING:
+    from adapters.web.oidc.provider import Provider
+
+ENTRA_HOSTS = (
+    "microsoftonline.com",
+    "microsoftonline.us",
+    "microsoftonline.de",
+    "microsoftonline.cn",
+    "chinacloudapi.cn",
+    "sts.windows.net",
+    "ciamlogin.com",
+)
+"""Hosts of Microsoft Entra, with the national clouds."""
+ENTRA_SHARED_TENANTS = frozenset(
+    {"common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad"}
+)
+"""Tenants that are not one organization. The last is that of private accounts."""
+
+
+def _check_issuer(value: str) -> str:
+    from adapters.web.oidc.provider import is_allowed_url
+
+    if not is_allowed_url(value, value) or "?" in value:
+        raise ValueError("write an address that starts with https://, without a name or query")
+    tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
+    if is_entra_issuer(value) and tenants:
+        raise ValueError(
+            f"{min(tenants)!r} stands for the accounts of all organizations; write your tenant's "
+            "ID, as in https://login.microsoftonline.com/TENANT-ID/v2.0"
+        )
+    return value
+
+
+def is_entra_issuer(issuer: str) -> bool:
+    """Return whether this is Microsoft Entra, where a tenant's admin can write any address into the
+    claim `email`."""
+    host = (urlsplit(issuer).hostname or "").rstrip(".")
+    return any(host == one or host.endswith(f".{one}") for one in ENTRA_HOSTS)
+
+
+ProviderName = Annotated[
+    str,
+    must_match(
+        "(?!slack$)[a-z0-9][a-z0-9-]{0,31}",
+        "another name: up to 32 lowercase letters, digits and hyphens. Sign-in with Slack needs "
+        "no section: set PONTE_SIGN_IN_SLACK_ID and PONTE_SIGN_IN_SLACK_SECRET",
+    ),
+]
+"""Up to 32 lowercase letters, digits and hyphens; not `slack`."""
+Issuer = Annotated[str, AfterValidator(_check_issuer)]
+"""The https address by which a provider names itself, as in `https://login.example.com`."""
+Domain = Annotated[
+    str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)+", "a domain in lowercase letters, as example.com")
+]
+"""A domain in lowercase letters, as in `example.com`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageConfig(StrictSection):
+    """The page for people."""
+
+    links: StrictBool = True
+    """false: nobody signs in with a link of `ponte people add`; the owner still does"""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInConfig(StrictSection):
+    """A provider of accounts (OpenID Connect) with which people sign in to the page.
+
+    Set one of `domains`, `groups` and `anyone`.
+    """
+
+    issuer: Issuer
+    """the provider's address, as its discovery document names it"""
+    client_id: str
+    """the ID of the application that you registered at the provider"""
+    secret: VariableName
+    """the environment variable with the application's secret"""
+    label: str = ""
+    """the provider's name on the button; default: the section's name"""
+    domains: tuple[Domain, ...] = ()
+    """whose accounts can sign in: Google's `hd`, elsewhere the domain of a verified email"""
+    groups: tuple[str, ...] = ()
+    """whose members can sign in, as the claim `groups` of the ID token names them"""
+    anyone: StrictBool = False
+    """true: everybody with an account at the provider can sign in"""
+
+    def __post_init__(self) -> None:
+        if [bool(self.domains), bool(self.groups), self.anyone].count(True) != 1:
+            raise ValueError('write domains = ["…"], groups = ["…"] or anyone = true, one of them')
+        if self.domains and is_entra_issuer(self.issuer):
+            raise ValueError(
+                'an email proves no domain with Entra; write groups = ["…"], or anyone = true for '
+                "all accounts of the tenant"
+            )
+        if not self.client_id.strip():
+            raise ValueError("write the application's client_id")
+
+    def provider(self, name: str, variable: Callable[[str], str]) -> Provider:
+        """Return the provider. `variable` returns the value of an environment variable."""
+        from adapters.web.oidc.provider import Provider
+
+        return Provider(
+            name,
+            self.label.strip() or name,
+            self.issuer,
+            self.client_id,
+            variable(self.secret),
+            frozenset(self.domains),
+            frozenset(self.groups),
+            self.anyone,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class McpServerConfig(StrictSection):
+    """Requests of programs that connect over MCP (`PONTE_MCP=on`)."""
+
+    post_to: HookPlace | None = None
+    """a channel or a person that gets the cards of all requests; default: whoever asked, in a
+    direct message or on the page"""
