@@ -244,6 +244,11 @@ class DiscordAdapter(ChatPlatform):
         if not discord_people.may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
         me, where = own_id(client), to.address
+        asker_may_read = await discord_people.can_read_channel(
+            client, to.asker, where, history=True
+        )
+        if asker_may_read is False:
+            raise Undeliverable(reason="the asker may not read its history")
         # A message that begins a thread stands in the channel, and the thread has its id.
         place = where.thread if where.thread not in ("", to.source) else where.channel
         newest = await history(

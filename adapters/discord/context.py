@@ -14,7 +14,7 @@ import structlog
 
 from adapters.discord.client import IN_DOUBT, attempt, history, own_id
 from adapters.discord.events import has_readable_content, is_speech, mentions_us, quote_of
-from adapters.discord.people import can_read_channel
+from adapters.discord.people import can_read_channel, lists_messages
 from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState
 from core.base.errors import PonteError
@@ -109,22 +109,22 @@ class DiscordContext:
             if link.channel not in (here.channel, here.thread):
                 if not link.workspace:
                     return LINK_UNREAD
-                channel = await attempt(partial(client.fetch_channel, int(link.channel)))
+                # The gateway lists our servers, but another process may have its session.
+                guild = client.get_guild(int(link.workspace))
+                if guild is None:
+                    guild = await attempt(partial(client.fetch_guild, int(link.workspace)))
+                channel = await attempt(partial(guild.fetch_channel, int(link.channel)))
                 if isinstance(channel, discord.Thread):
                     if channel.is_private():
                         return LINK_UNREAD
-                    channel = await attempt(partial(client.fetch_channel, channel.parent_id))
-                if not isinstance(channel, discord.abc.GuildChannel):
-                    return LINK_UNREAD
+                    channel = await attempt(partial(guild.fetch_channel, channel.parent_id))
                 there = Address(here.platform, str(channel.id), link.workspace)
-                if str(channel.guild.id) != link.workspace:
-                    return LINK_UNREAD
-                may_read = await can_read_channel(client, message.author, there)
+                may_read = await can_read_channel(client, message.author, there, history=True)
                 if not may_read:
                     return LINK_UNCHECKED if may_read is None else LINK_UNREAD
-                everyone = channel.permissions_for(channel.guild.default_role)
-                is_private = not everyone.view_channel or link.workspace != here.workspace
-                if here.is_shared and is_private:
+                everyone = channel.permissions_for(guild.default_role)
+                is_public = lists_messages(channel, everyone) and link.workspace == here.workspace
+                if here.is_shared and not is_public:
                     return LINK_PRIVATE
             original = await attempt(partial(place.fetch_message, int(link.message)))
         except (PonteError, *IN_DOUBT, discord.InvalidData) as error:

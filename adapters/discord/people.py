@@ -82,11 +82,16 @@ async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping
 
 
 async def can_read_channel(
-    client: discord.Client, person: Person, address: Address, *, posts: bool = False
+    client: discord.Client,
+    person: Person,
+    address: Address,
+    *,
+    posts: bool = False,
+    history: bool = False,
 ) -> bool | None:
-    """Return whether a person can see the channel of `address` in a server, and with `posts` also
-    write there; None if Discord refuses to tell, or for a thread. Raise PlatformBusy if it does not
-    answer now."""
+    """Return whether a person can see the channel of `address` in a server, with `posts` also write
+    there, and with `history` also read its earlier messages; None if Discord refuses to tell, or
+    for a thread. Raise PlatformBusy if it does not answer now."""
     guild_id, channel_id = int(address.workspace or 0), int(address.channel)
     guild = client.get_guild(guild_id)
     channel: Any = guild.get_channel(channel_id) if guild else None
@@ -108,7 +113,15 @@ async def can_read_channel(
     if isinstance(channel, discord.Thread):
         return False if posts else None
     may = channel.permissions_for(member)
-    return may.view_channel and (may.send_messages or not posts)
+    can_see = lists_messages(channel, may) if history else may.view_channel
+    return can_see and (may.send_messages or not posts)
+
+
+def lists_messages(channel: Any, may: discord.Permissions) -> bool:
+    """Return whether somebody with these permissions in a channel can read its earlier messages
+    (resources/message.mdx#get-channel-messages)."""
+    is_voice = isinstance(channel, discord.channel.VocalGuildChannel)
+    return may.view_channel and may.read_message_history and (may.connect or not is_voice)
 
 
 async def can_post(client: discord.Client, address: Address) -> bool:

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from discord import Client, Intents
 
+from adapters.discord.context import DiscordContext
+from adapters.discord.state import DiscordState
 from core.chat.message_links import LINK_PRIVATE, LINK_UNCHECKED, LINK_UNREAD, LINKS_LEFT_OUT
+from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import FakeDiscord
+from tests.fakes.discord.world import CONNECT, READ_HISTORY, TEXT, VIEW, VOICE
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
@@ -135,4 +140,50 @@ async def test_links_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
         await discord.wait_until(is_answered)
         assert (post["content"] in input_of(model.asks[-1])) == may_read
         assert (LINK_UNREAD in answers[-1]["content"]) != may_read
+    await ponte.close()
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_who_reads_a_link_on_discord(
+    discord: FakeDiscord, tmp_path: Path, listens: bool
+) -> None:
+    """Also in a process without the gateway's session, which knows no roles of a server. Who sees a
+    channel may still not read what was written there earlier."""
+    discord.grant_message_content()
+    ponte = DiscordPonte(discord, tmp_path)
+    ana, rui = discord.user("Ana"), discord.user("Rui")
+    guild = discord.guild("Bolts", ana, rui)
+    here = discord.text_channel(guild, "general")
+    denials: list[tuple[int, int, int, str]] = [
+        (TEXT, 0, 0, ""),
+        (VOICE, 0, 0, ""),
+        (TEXT, ana.id, VIEW, LINK_UNREAD),
+        (TEXT, ana.id, READ_HISTORY, LINK_UNREAD),
+        (VOICE, ana.id, CONNECT, LINK_UNREAD),
+        (TEXT, guild.id, VIEW, LINK_UNREAD),
+        (TEXT, rui.id, VIEW, ""),
+    ]
+    places = [
+        discord.world.channel(type=type, name="sales", guild=guild, denied={who: denied})
+        for type, who, denied, _ in denials
+    ]
+    posts = [await rui.say("the offer is 900", place) for place in places]
+    await ponte.open(threads=False)
+    client = await ponte.adapter.connection.client()
+    async with Client(intents=Intents.none()) as other:
+        await other.login(discord.token)
+
+        async def session() -> Client:
+            return client if listens else other
+
+        context = DiscordContext(session, DiscordState(), may_read=True)
+        author = Person("discord", str(ana.id))
+        address = Address("discord", str(here.id), str(guild.id), is_shared=True)
+        for place, post, (*denied, sentence) in zip(places, posts, denials, strict=True):
+            url = f"https://discord.com/channels/{guild.id}/{place.id}/{post['id']}"
+            to = ReplyTo(address, author, "1", "turn")
+            message = Message("discord:1:1", f"sum up {url}", author, address, to)
+            whole, unread = await context(message, True)
+            assert list(unread) == [sentence] * bool(sentence), denied
+            assert bool(whole.context) == (not sentence)
     await ponte.close()

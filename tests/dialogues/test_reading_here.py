@@ -20,6 +20,7 @@ from core.tools.reading import MAX_READ_MESSAGES, PlaceReadingSource, choose_new
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import FakeDiscord
+from tests.fakes.discord.world import ADD_REACTIONS, READ_HISTORY
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, Workplace, workplace
 
@@ -77,14 +78,21 @@ async def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         assert "Lunch" not in answer
 
 
-@pytest.mark.parametrize("granted", [True, False])
-async def test_a_channel_of_discord(discord: FakeDiscord, tmp_path: Path, granted: bool) -> None:
-    """Without the intent, Discord withholds texts: that is said, and nothing counts as read."""
+@pytest.mark.parametrize(
+    ("granted", "denied"), [(True, 0), (False, 0), (True, READ_HISTORY), (True, ADD_REACTIONS)]
+)
+async def test_a_channel_of_discord(
+    discord: FakeDiscord, tmp_path: Path, granted: bool, denied: int
+) -> None:
+    """Without the intent, Discord withholds texts: that is said, and nothing counts as read. Who
+    sees a channel may still not read its earlier messages."""
     if granted:
         discord.grant_message_content()
+    may_read = granted and denied != READ_HISTORY
     ponte = DiscordPonte(discord, tmp_path)
     ana, rui = discord.user("Ana"), discord.user("Rui")
     here = discord.text_channel(discord.guild("Bolts", ana, rui), "general")
+    here.denied = {ana.id: denied}
     messengers: dict[str, Messenger] = {}
     ponte.choices = make_choices(ponte.model, [PlaceReadingSource(messengers)], ponte.policy)
     await ponte.open(threads=False)
@@ -98,9 +106,9 @@ async def test_a_channel_of_discord(discord: FakeDiscord, tmp_path: Path, grante
 
     await discord.wait_until(answers)
     words = str(answers())
-    assert ("Rui: Lunch at one?" in words) == granted
-    assert ("Read 2 messages since" in words) == granted
-    assert ("could not be read" in words) != granted
+    assert ("Rui: Lunch at one?" in words) == may_read
+    assert ("Read 2 messages since" in words) == may_read
+    assert ("could not be read" in words) != may_read
     await ponte.close()
 
 

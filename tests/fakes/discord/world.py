@@ -12,11 +12,11 @@ from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 Payload = dict[str, Any]
 
-TEXT, DM, GROUP, THREAD, FORUM = 0, 1, 3, 11, 15
+TEXT, DM, VOICE, GROUP, THREAD, FORUM = 0, 1, 2, 3, 11, 15
 # developers/topics/permissions.mdx#permissions-bitwise-permission-flags
 ADD_REACTIONS, VIEW, SEND, EMBED, ATTACH = 1 << 6, 1 << 10, 1 << 11, 1 << 14, 1 << 15
 READ_HISTORY, MENTION_EVERYONE = 1 << 16, 1 << 17
-PUBLIC_THREADS, SEND_IN_THREADS = 1 << 35, 1 << 38
+CONNECT, PUBLIC_THREADS, SEND_IN_THREADS = 1 << 20, 1 << 35, 1 << 38
 EVERYTHING = (
     ADD_REACTIONS
     | VIEW
@@ -25,6 +25,7 @@ EVERYTHING = (
     | ATTACH
     | READ_HISTORY
     | MENTION_EVERYONE
+    | CONNECT
     | PUBLIC_THREADS
     | SEND_IN_THREADS
 )
@@ -86,6 +87,9 @@ class Channel:
     recipients: tuple[int, ...] = ()
     archived: bool = False
     locked: bool = False
+    denied: dict[int, int] = field(default_factory=dict)
+    """Permissions that a person, or everyone (the id of the server), lacks here. Calls of the bot
+    do not heed them."""
     messages: dict[int, Payload] = field(default_factory=dict)
     typing: list[float] = field(default_factory=list)
 
@@ -93,7 +97,13 @@ class Channel:
     def payload(self) -> Payload:
         base: Payload = {"id": str(self.id), "type": self.type, "name": self.name}
         if self.guild is not None:
-            base |= {"guild_id": str(self.guild.id), "position": 0, "permission_overwrites": []}
+            base |= {"guild_id": str(self.guild.id), "position": 0}
+            base["permission_overwrites"] = [
+                {"id": str(id), "type": int(id != self.guild.id), "allow": "0", "deny": str(denied)}
+                for id, denied in self.denied.items()
+            ]
+        if self.type == VOICE:
+            base |= {"bitrate": 64000, "user_limit": 0}
         last = max(self.messages, default=None)
         base["last_message_id"] = None if last is None else str(last)
         if self.type == THREAD:
