@@ -14,7 +14,7 @@ import pwd
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -271,9 +271,7 @@ class PersonalDataService:
     async def remove_account(self, person: str, by: Person | None = None) -> None:
         """Delete the page account of a person (a key), stop their turns and withdraw their
         proposals. Raise NotFound."""
-        for seq in await self.accounts.remove(person, by):
-            await self.engine.conversations.inbox.cancel(seq)
-        await self.engine.changes.proposals.withdraw_of(person)
+        await self._stop_work(person, await self.accounts.remove(person, by))
 
     async def remove(self, name: str, by: Person) -> str:
         """End the access of a person to the page, by the name of an account or the key of a person
@@ -287,10 +285,15 @@ class PersonalDataService:
             return person
         await self.accounts.remove_sign_in(name, time.time(), by)
         if name.startswith(f"{OIDC_PLATFORM}:"):
-            for seq in await self.data.list_unfinished_turns(self.data.by_key(name)):
-                await self.engine.conversations.inbox.cancel(seq)
-            await self.engine.changes.proposals.withdraw_of(name)
+            turns = await self.data.list_unfinished_turns(self.data.by_key(name))
+            await self._stop_work(name, turns)
         return name
+
+    async def _stop_work(self, person: str, turns: Iterable[int]) -> None:
+        """Cancel these turns (`seq`) and withdraw the person's proposals."""
+        for seq in turns:
+            await self.engine.conversations.inbox.cancel(seq)
+        await self.engine.changes.proposals.withdraw_of(person)
 
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere.

@@ -22,7 +22,7 @@ from core.base.errors import PonteError, Refusal
 from core.base.tasks import BoundedDict
 from core.base.text import check_json, parse_json
 from core.observability import metrics
-from core.people.page_accounts import MCP_TOKEN_KIND
+from core.people.page_accounts import MCP_TOKEN_KIND, hash_token
 
 log = structlog.get_logger("mcp")
 HttpAnswer = tuple[int, Mapping[str, str], bytes]
@@ -39,27 +39,25 @@ MAX_CLIENTS_IN_MEMORY = 1000
 _INVALID_REQUEST, _PARSE_ERROR = -32600, -32700
 """Error codes of JSON-RPC 2.0."""
 _REFUSALS = {
-    "off": (404, _INVALID_REQUEST, "MCP is off here: set PONTE_MCP=on and start Ponte again"),
+    "off": (404, "MCP is off here: set PONTE_MCP=on and start Ponte again"),
     "no_token": (
         401,
-        _INVALID_REQUEST,
         "send `Authorization: Bearer TOKEN` with a person's MCP token; create one on Ponte's page "
         "or with `ponte people token NAME --mcp`",
     ),
     "wrong_token": (
         401,
-        _INVALID_REQUEST,
         "this is no valid MCP token: it was revoked, has expired, or is of another kind; create "
         "one on Ponte's page or with `ponte people token NAME --mcp`",
     ),
-    "origin": (403, _INVALID_REQUEST, "pages of other sites cannot connect"),
-    "json": (400, _PARSE_ERROR, "the body is not JSON"),
-    "large": (400, _INVALID_REQUEST, "the body has too many values or levels: send less"),
-    "batch": (400, _INVALID_REQUEST, "send one request at a time: batches are not read"),
-    "many": (429, _INVALID_REQUEST, "too many requests at once: send this one again later"),
-    "not_ready": (503, _INVALID_REQUEST, "Ponte cannot answer now: send this again later"),
+    "origin": (403, "pages of other sites cannot connect"),
+    "json": (400, "the body is not JSON"),
+    "large": (400, "the body has too many values or levels: send less"),
+    "batch": (400, "send one request at a time: batches are not read"),
+    "many": (429, "too many requests at once: send this one again later"),
+    "not_ready": (503, "Ponte cannot answer now: send this again later"),
 }
-"""HTTP status, JSON-RPC code and sentence of each refusal."""
+"""HTTP status and sentence of each refusal."""
 
 
 @dataclass(slots=True)
@@ -104,12 +102,11 @@ class McpEndpoint:
         if scheme.lower() != "bearer" or not text.strip():
             return _refuse("no_token")
         try:
-            visitor = await auth.find_program(text.strip())
+            visitor = await auth.find_program(hash_token(text.strip()))
             if visitor is None or visitor.program != MCP_TOKEN_KIND:
                 return _refuse("wrong_token")
-            match check_json(body, MAX_MCP_VALUES, MAX_MCP_DEPTH):
-                case "many" | "deep":
-                    return _refuse("large")
+            if check_json(body, MAX_MCP_VALUES, MAX_MCP_DEPTH):
+                return _refuse("large")
             try:
                 request = parse_json(body)
             except ValueError:
@@ -231,7 +228,8 @@ class McpEndpoint:
 
 def _refuse(name: str) -> HttpAnswer:
     """Return the answer of a refusal, as an error of JSON-RPC."""
-    status, code, sentence = _REFUSALS[name]
+    status, sentence = _REFUSALS[name]
+    code = _PARSE_ERROR if name == "json" else _INVALID_REQUEST
     error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": sentence}}
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if status == 401:

@@ -247,16 +247,16 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.provider import SignInRefused, list_providers
 
-        own, results = deps.own, list[Health]()
-        if own.ponte_sign_in_slack_secret and not own.has_slack_sign_in:
+        own, shared, results = deps.own, deps.shared, list[Health]()
+        has_slack, words = shared.slack != "off", ""
+        if not own.has_slack_sign_in:
             words = "sign-in with Slack needs an https address. Set PONTE_WEB_URL=https://…"
-            results.append(Health("sign-in slack", "failing", say(words)))
-        elif own.ponte_sign_in_slack_secret and deps.shared.slack == "off":
+        elif not has_slack:
             words = "sign-in with Slack needs Slack itself: set SLACK_BOT_TOKEN and SLACK_APP_TOKEN"
+        if words and own.ponte_sign_in_slack_secret:
             results.append(Health("sign-in slack", "failing", say(words)))
         client = ProviderClient(deps.http)
-        has_slack = deps.shared.slack != "off"
-        current = list_providers(own, deps.shared, deps.config, has_slack=has_slack)
+        current = list_providers(own, shared, deps.config, has_slack=has_slack)
         for name, provider in current.items():
             part = f"sign-in {name}"
             try:

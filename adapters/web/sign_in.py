@@ -338,7 +338,7 @@ class TokenAuthentication:
         accounts: Sequence[PageAccount] = ()
         has_api_form = has_generated_form(token.removeprefix(API_TOKEN_PREFIX))
         is_api_token = token.startswith(API_TOKEN_PREFIX) and has_api_form
-        if is_api_token and (program := await self.find_program(token)):
+        if is_api_token and (program := await self.find_program(hash_token(token))):
             return program
         if has_generated_form(token):
             try:
@@ -379,16 +379,13 @@ class TokenAuthentication:
     def _owner(self) -> Visitor:
         return owner_visitor(WEB_PLATFORM, self._owner_name)
 
-    async def find_program(self, token: str) -> Visitor | None:
-        """Return the visitor of an API token. Raise Unauthorized, NotStored.
+    async def find_program(self, digest: str) -> Visitor | None:
+        """Return the visitor of the API token with this hash, None if there is none. Raise
+        SessionEnded or ConfirmAgain if its person has no access now, Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
         or administer (`core.people.policy`).
         """
-        return await self._find_program_by(hash_token(token))
-
-    async def _find_program_by(self, digest: str) -> Visitor | None:
-        """Return the visitor of the API token with this hash. Raise Unauthorized, NotStored."""
         api_token = await self._people.find_api_token(digest)
         if api_token is None:
             return None
@@ -396,7 +393,7 @@ class TokenAuthentication:
             raise Unauthorized(
                 "This API token has expired. Create a new one on the page or with `ponte people`."
             )
-        today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
+        today = self._today()
         if api_token.last_use < today:
             with suppress(NotStored):
                 await self._people.record_api_token_use(api_token.id, today)
@@ -439,7 +436,7 @@ class TokenAuthentication:
         """Return whether the visitor's token and session are still valid. Raise NotStored."""
         try:
             if visitor.program:
-                return await self._find_program_by(visitor.token) is not None
+                return await self.find_program(visitor.token) is not None
             if visitor.provider:
                 known = await self._people.find_sign_in(visitor.person.key)
                 if known is None or known.session_key != visitor.token:
@@ -632,11 +629,14 @@ class TokenAuthentication:
 
     async def _record_visit(self, visitor: Visitor, accounts: Sequence[PageAccount]) -> None:
         """Store the day of the visit, once a day."""
-        today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
+        today = self._today()
         for account in accounts:
             if account.person == visitor.person.key and account.last_visit < today:
                 with suppress(NotStored):
                     await self._people.record_visit(account.person, today)
+
+    def _today(self) -> str:
+        return f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
 
 
 class SocketAuthentication:

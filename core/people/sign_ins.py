@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -143,8 +144,9 @@ class SqlSignIns(SqlStore):
     @query
     def find_sign_in(self, connection: SqlConnection, person: str) -> SignedInPerson | None:
         """Return the person with this key, None if they never signed in with a provider."""
-        row = connection.execute("SELECT * FROM sign_ins WHERE person = ?", (person,)).fetchone()
-        return _person_of(row) if row else None
+        with suppress(NotFound):
+            return _find(connection, person)
+        return None
 
     @query
     def list_sign_ins(self, connection: SqlConnection) -> Sequence[SignedInPerson]:
