@@ -38,6 +38,7 @@ from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.changes.approval import Approval
+from core.chat.destinations import Destinations
 from core.chat.people import People
 from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding
@@ -361,7 +362,7 @@ def _build_mcp_tools(
         people,
         engine.changes,
         engine.assistant.contexts,
-        ChangeRequests(inbox, engine.changes, messengers, live),
+        ChangeRequests(inbox, engine.changes, Destinations(messengers), live),
         settings.ponte_locale,
         settings.ponte_timezone,
     )

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -22,12 +22,12 @@ from core.base.errors import (
     PonteError,
     ToolError,
     TooManyDeliveries,
-    Undeliverable,
 )
 from core.base.i18n import say
 from core.base.text import compose_letters
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService
+from core.chat.destinations import Destinations
 from core.chat.people import People
 from core.domain.changes import Change, Draft
 from core.domain.messages import (
@@ -42,7 +42,7 @@ from core.domain.messages import (
     encode_json,
     turn_id,
 )
-from core.domain.ports import Inbox, Messenger
+from core.domain.ports import Inbox
 from core.domain.records import PlaceRights, ToolCall, Turn
 from core.observability import metrics
 from core.people.audit import audit_step
@@ -101,14 +101,12 @@ class RequestsConfig(Protocol):
 
 @dataclass(slots=True)
 class ChangeRequests:
-    """Stores the requests of programs. `messengers` are the chat platforms by name."""
+    """Stores the requests of programs."""
 
     inbox: Inbox
     changes: ChangeService
-    messengers: Mapping[str, Messenger]
+    destinations: Destinations
     config: RequestsConfig
-    _direct: dict[tuple[str, str], ReplyTo] = field(default_factory=dict, init=False)
-    """Places of direct messages that were opened already."""
 
     async def find_place(self, caller: Caller) -> Address:
         """Return where the cards of the caller's requests are posted. Raise ToolError."""
@@ -188,30 +186,15 @@ class ChangeRequests:
         """Return where the card of a request is posted: where the operator says, or else in the
         asker's direct message, or on the page. Raise ToolError."""
         person, post_to = caller.person, self.config.mcp_post_to
-        if not post_to and person.platform not in self.messengers:
+        if not post_to and person.platform not in self.destinations.messengers:
             return ReplyTo(caller.own_address, person, source="", turn=turn)
-        platform, *place = (post_to or f"{person.platform}:{person.id}").split(":")
-        messenger = self.messengers.get(platform)
         try:
-            if messenger is None:
-                raise Undeliverable(reason=f"{platform} is off")
-            address = Address(platform, place[-1], place[0], is_shared=True)
-            if len(place) == 1:
-                address = (await self._open_direct(messenger, platform, place[0])).address
+            place = post_to or f"{person.platform}:{person.id}"
+            return await self.destinations.find(place, person, turn, MCP_ORIGIN)
         except PonteError as error:
             log.warning("no place for the card of a request", reason=str(error))
             why = "the card cannot be posted now, so nothing was proposed"
             raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
-        # A conversation for each request: none waits for another one.
-        address = replace(address, thread="", person=f"{MCP_ORIGIN}-{turn}")
-        to = messenger.destination_in(address, person)
-        return ReplyTo(to.address, to.asker, to.source, turn)
-
-    async def _open_direct(self, messenger: Messenger, platform: str, id: str) -> ReplyTo:
-        if (platform, id) not in self._direct:
-            to, _ = await messenger.open_direct_message(Person(platform, id))
-            self._direct[platform, id] = to
-        return self._direct[platform, id]
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,17 +312,11 @@ class HookConfig(StrictSection):
 
     def hook(self, name: str, variable: Callable[[str], str]) -> Hook:
         """Return the webhook. `variable` returns the value of an environment variable."""
-        platform, *place = self.post_to.split(":")
-        workspace, channel = place if len(place) == 2 else ("", "")
-        person = "" if channel else place[0]
         return Hook(
             name,
             self.kind,
             variable(self.secret),
-            platform,
-            workspace,
-            channel,
-            person,
+            self.post_to,
             self.template,
             self.instruction,
             self.header,

@@ -15,6 +15,7 @@ from bot.logs import mask_also
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.i18n import say
+from core.chat.destinations import Destinations
 from core.domain.ports import Inbox, Messenger
 from core.integrations import HttpHandler
 from core.webhooks.hook import Hook, unfillable_parts
@@ -57,7 +58,7 @@ class ConfiguredHooks:
         if self._intake is None:
             from core.webhooks.intake import HookIntake
 
-            self._intake = HookIntake(self._find, self.messengers, self.inbox)
+            self._intake = HookIntake(self._find, Destinations(self.messengers), self.inbox)
         return partial(self._intake.receive, name)
 
     def _find(self, name: str) -> Hook | None:
@@ -98,8 +99,8 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)
         if not hook.secret:
             yield say(_UNSET, where=where, variable=own.secret, name=name)
-        if hook.platform not in used:
-            yield say(_PLATFORM_OFF, where=where, platform=hook.platform, name=name)
+        if (platform := hook.post_to.partition(":")[0]) not in used:
+            yield say(_PLATFORM_OFF, where=where, platform=platform, name=name)
         for part in unfillable_parts(hook):
             yield say(_NEVER_FILLED, where=where, part=part, name=name)
         if hook.repeats_after:

@@ -50,8 +50,7 @@ class Hook:
     """The configuration of one webhook.
 
     - `secret`: its secret, "" if the variable of the environment is not set. Then nobody passes.
-    - `platform`, `workspace`, `channel`: the place of its posts; or `person`, who gets a direct
-      message.
+    - `post_to`: the channel of its posts (`slack:T1:C1`), or the person who gets them (`slack:U1`).
     - `template`: the post, with fields of the body in braces; or `instruction` for the model.
     - `header`, `id_field`: for the kind "secret", the header with the secret, and the field of the
       body with the id of a delivery.
@@ -63,10 +62,7 @@ class Hook:
     name: str
     kind: HookKind
     secret: str
-    platform: str
-    workspace: str = ""
-    channel: str = ""
-    person: str = ""
+    post_to: str
     template: str = ""
     instruction: str = ""
     header: str = ""

@@ -38,20 +38,20 @@ from urllib.parse import parse_qsl
 
 import structlog
 
-from core.base.errors import PonteError, TooManyDeliveries, Undeliverable
+from core.base.errors import PonteError, TooManyDeliveries
 from core.base.tasks import OncePerMinute
 from core.base.text import check_json, clean_text, parse_json
+from core.chat.destinations import Destinations
 from core.domain.messages import (
     Address,
     Message,
     MessageOrigin,
     Person,
     Quote,
-    ReplyTo,
     find_encoding,
     turn_id,
 )
-from core.domain.ports import Inbox, Messenger
+from core.domain.ports import Inbox
 from core.observability import metrics
 from core.people.audit import audit_step
 from core.webhooks.hook import (
@@ -219,16 +219,13 @@ class HookIntake:
     """Answers the requests to `POST /hooks/NAME`.
 
     `find` returns the present configuration of a webhook; None if there is none of that name.
-    `messengers` are the chat platforms by name.
     """
 
     find: Callable[[str], Hook | None]
-    messengers: Mapping[str, Messenger]
+    destinations: Destinations
     inbox: Inbox
     clock: Callable[[], float] = time.time
     _warnings: OncePerMinute = field(default_factory=OncePerMinute, init=False)
-    _direct: dict[tuple[str, str], ReplyTo] = field(default_factory=dict, init=False)
-    """Places of direct messages that were opened already."""
 
     async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Return status, headers and body for one request. `headers` have names in lower case."""
@@ -274,7 +271,8 @@ class HookIntake:
                     times = await self.inbox.find_times((last, this))
                     is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
                     key = last if is_repeat else this
-                to = await self._find_destination(hook, author, key)
+                place = hook.post_to
+                to = await self.destinations.find(place, author, turn_id(key), HOOK_PLATFORM)
                 # The message is the post itself, or the instruction with the body as a quote.
                 text, quoted = _build_texts(hook, parsed)
                 is_empty = bool(hook.template) and (
@@ -322,41 +320,15 @@ class HookIntake:
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )
 
-    async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
-        """Return where the answer goes. Raise Undeliverable if the platform is off, and the
-        errors of `Messenger.direct`."""
-        messenger = self.messengers.get(hook.platform)
-        if messenger is None:
-            raise Undeliverable(reason=f"{hook.platform} is off")
-        turn = turn_id(key)
-        if not hook.person:
-            place = Address(hook.platform, hook.channel, hook.workspace, is_shared=True)
-        else:
-            reply_to = self._direct.get((hook.platform, hook.person))
-            if reply_to is None:
-                reply_to, _ = await messenger.open_direct_message(
-                    Person(hook.platform, hook.person)
-                )
-                self._direct[hook.platform, hook.person] = reply_to
-            place = reply_to.address
-        # A conversation for each delivery: `person` keeps apart those of one channel.
-        address = Address(
-            place.platform,
-            place.channel,
-            place.workspace,
-            person=f"{HOOK_PLATFORM}-{turn}",
-            is_shared=place.is_shared,
-        )
-        to = messenger.destination_in(address, author)
-        return ReplyTo(to.address, to.asker, to.source, turn)
-
 
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, bool]:
     """Return the author and the place of a delivery with this body, and what it leads to: the text
     of the post and "", or the instruction for the model and the body that it reads; and whether it
     is answered at all, whatever the kind of event, which is not in the body."""
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
-    place = Address(hook.platform, hook.channel, hook.workspace, is_shared=not hook.person)
+    platform, *ids = hook.post_to.split(":")
+    workspace, channel = ids if len(ids) == 2 else ("", "")
+    place = Address(platform, channel, workspace, is_shared=bool(channel))
     parsed = _parse_body(body, "")
     only = {path: values for path, values in hook.only.items() if path != EVENT_FIELD}
     return author, place, *_build_texts(hook, parsed), is_wanted(replace(hook, only=only), parsed)

@@ -14,6 +14,7 @@ import pytest
 
 from bot.config.ponte_toml import Config, read_config
 from core.base.http import HttpClient
+from core.chat.destinations import Destinations
 from core.domain.messages import Address, Answer, Person, ReplyTo
 from core.people.policy import Policy
 from core.tools.nocodb.source import NocoSource
@@ -115,7 +116,7 @@ async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
             hooks = {
                 name: own.hook(name, lambda _: PLAIN_SECRET) for name, own in config.hooks.items()
             }
-            intake = HookIntake(hooks.get, platform, ponte.engine.conversations.inbox)
+            intake = HookIntake(hooks.get, Destinations(platform), ponte.engine.conversations.inbox)
             yield Office(ponte, nocodb, model, purchase, intake, choice)
 
 

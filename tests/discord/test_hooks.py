@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.chat.destinations import Destinations
 from core.webhooks.hook import Hook
 from core.webhooks.intake import HookIntake
 from tests.discord.discord_ponte import DiscordPonte
@@ -29,9 +30,7 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
             "ask",
             "secret",
             PLAIN_SECRET,
-            "discord",
-            str(guild.id),
-            str(channel.id),
+            f"discord:{guild.id}:{channel.id}",
             instruction="Report.",
             **secret,
         ),
@@ -39,8 +38,7 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
             "tell",
             "secret",
             PLAIN_SECRET,
-            "discord",
-            person=str(ana.id),
+            f"discord:{ana.id}",
             template="New: {text}",
             **secret,
         ),
@@ -48,7 +46,7 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
     ponte.policy.read_rules = fixed_rules(hook_rules(dict.fromkeys(hooks, "crew")))
     await ponte.open(threads=True)
     inbox, platforms = ponte.engine.conversations.inbox, {"discord": ponte.adapter}
-    intake = HookIntake(hooks.get, platforms, inbox)
+    intake = HookIntake(hooks.get, Destinations(platforms), inbox)
     discord.lose("POST", MESSAGES)  # the posts of each are made, and their answers lost
     body = encode_body({"id": "1", "text": "@everyone **hi** https://evil.example"})
     for name in ("ask", "tell", "ask", "tell"):
@@ -80,9 +78,7 @@ async def test_equal_posts_of_two_webhooks_are_both_made(
         "tell",
         "secret",
         PLAIN_SECRET,
-        "discord",
-        str(guild.id),
-        str(channel.id),
+        f"discord:{guild.id}:{channel.id}",
         template="New: {text}",
         header="X-Hook-Secret",
         id_field="id",
@@ -92,7 +88,7 @@ async def test_equal_posts_of_two_webhooks_are_both_made(
 
     async def receive(id: str) -> int:
         inbox, platforms = ponte.engine.conversations.inbox, {"discord": ponte.adapter}
-        intake = HookIntake({"tell": hook}.get, platforms, inbox)
+        intake = HookIntake({"tell": hook}.get, Destinations(platforms), inbox)
         body = encode_body({"id": id, "text": "bolts"})
         _, _, reply = await intake.receive("tell", from_nocodb(), body)
         return (

@@ -13,6 +13,7 @@ from typing import Any
 
 from bot.engine import Engine
 from bot.stores import Stores
+from core.chat.destinations import Destinations
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.ports import TransactionStep
 from core.domain.records import Receipt
@@ -21,7 +22,7 @@ from core.webhooks.intake import HookIntake
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github
 
-HOOK = Hook("git", "github", PLAIN_SECRET, "web", channel="C1", template="Pushed: {ref}")
+HOOK = Hook("git", "github", PLAIN_SECRET, "web::C1", template="Pushed: {ref}")
 BODY = encode_body({"ref": "main"})
 
 
@@ -35,7 +36,7 @@ class Platform:
 async def deliver(engine: Engine) -> tuple[int, dict[str, str]]:
     """Send the delivery, as GitHub does again and again. Return status and body of the answer."""
     platform: Any = {"web": Platform()}
-    intake = HookIntake({HOOK.name: HOOK}.get, platform, engine.conversations.inbox)
+    intake = HookIntake({HOOK.name: HOOK}.get, Destinations(platform), engine.conversations.inbox)
     status, _, body = await intake.receive(HOOK.name, from_github(BODY, "delivery 1"), BODY)
     return status, json.loads(body)
 

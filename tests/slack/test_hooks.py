@@ -12,6 +12,7 @@ from bot.compose import compose
 from bot.config.ponte_toml import read_config
 from bot.home import Home
 from bot.settings import Settings
+from core.chat.destinations import Destinations
 from core.webhooks.hook import Hook
 from core.webhooks.intake import HookIntake
 from tests.fakes.choices import allow_list, hook_rules, make_choices
@@ -131,14 +132,12 @@ async def test_whoever_asks_under_a_webhooks_post_is_answered_with_their_own_rig
             "tell",
             "secret",
             PLAIN_SECRET,
-            "slack",
-            TEAM,
-            there.general.id,
+            f"slack:{TEAM}:{there.general.id}",
             template="New order: {text}",
             header="X-Hook-Secret",
             id_field="id",
         )
-        intake = HookIntake({"tell": hook}.get, platforms, inbox)
+        intake = HookIntake({"tell": hook}.get, Destinations(platforms), inbox)
         order = encode_body({"id": "1", "text": "42 chairs"})
         assert (await intake.receive("tell", from_nocodb(), order))[0] == 202
         posts = there.slack.workspace

@@ -14,6 +14,7 @@ import pytest
 
 from bot.engine import Engine
 from core.changes.approval import TableRule, TableRules
+from core.chat.destinations import Destinations
 from core.domain.messages import PROGRAM, Address, Answer, Message, Person, Quote, ReplyTo, turn_id
 from core.money.allowances import Allowance
 from core.people.rules import Rule, RuleBook, StandIns
@@ -143,13 +144,14 @@ class Bench:
             "ask",
             "secret",
             PLAIN_SECRET,
-            "web",
-            channel="webhook",
+            "web::webhook",
             instruction=text,
             header="X-Hook-Secret",
             id_field="id",
         )
-        intake = HookIntake({"ask": hook}.get, platforms, self.engine.conversations.inbox)
+        intake = HookIntake(
+            {"ask": hook}.get, Destinations(platforms), self.engine.conversations.inbox
+        )
         body = encode_body({"id": str(self.number), "quote": quote})
         status, _, texts = await intake.receive("ask", from_nocodb(), body)
         assert status == 202

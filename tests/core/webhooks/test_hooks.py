@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from core.base.errors import NotStored, TooManyDeliveries
+from core.chat.destinations import Destinations
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import Receipt
@@ -40,14 +41,14 @@ from tests.fakes.hook_senders import (
 NOW = 1_800_000_000.0
 ASK = "Say what happened."
 HOOKS = {
-    "git": Hook("git", "github", PLAIN_SECRET, "slack", "T1", "C1", instruction=ASK),
-    "pay": Hook("pay", "stripe", PLAIN_SECRET, "slack", "T1", "C1",
+    "git": Hook("git", "github", PLAIN_SECRET, "slack:T1:C1", instruction=ASK),
+    "pay": Hook("pay", "stripe", PLAIN_SECRET, "slack:T1:C1",
                 template="Paid: {data.sum} {x}"),
-    "std": Hook("std", "standard", STANDARD_SECRET, "slack", person="U1", instruction=ASK),
-    "row": Hook("row", "secret", PLAIN_SECRET, "slack", "T1", "C1", instruction="stop",
+    "std": Hook("std", "standard", STANDARD_SECRET, "slack:U1", instruction=ASK),
+    "row": Hook("row", "secret", PLAIN_SECRET, "slack:T1:C1", instruction="stop",
                 header="X-Hook-Secret", id_field="id"),
-    "off": Hook("off", "secret", "", "slack", "T1", "C1", instruction=ASK, header="X-Hook-Secret"),
-    "dead": Hook("dead", "secret", PLAIN_SECRET, "discord", "1", "2", instruction=ASK,
+    "off": Hook("off", "secret", "", "slack:T1:C1", instruction=ASK, header="X-Hook-Secret"),
+    "dead": Hook("dead", "secret", PLAIN_SECRET, "discord:1:2", instruction=ASK,
                  header="X-Hook-Secret"),
 }  # fmt: skip
 
@@ -89,7 +90,7 @@ class Desk:
         self.now, self.inbox, self.hooks = NOW, Storing(), dict(HOOKS)
         services: Any = ({"slack": Letters()}, self.inbox)
         platforms, inbox = services
-        self.intake = HookIntake(self.hooks.get, platforms, inbox, lambda: self.now)
+        self.intake = HookIntake(self.hooks.get, Destinations(platforms), inbox, lambda: self.now)
 
     async def send(self, name: str, headers: Headers, body: bytes) -> tuple[int, Any]:
         status, self.headers, text = await self.intake.receive(name, headers, body)
@@ -452,7 +453,7 @@ def test_names_of_fields_have_spaces_accents_and_signs(path: str, expected: Any)
 def test_a_template_that_can_never_fill_is_found(
     kind: HookKind, template: str, expected: list[str]
 ) -> None:
-    hook = Hook("x", kind, PLAIN_SECRET, "slack", "T1", "C1", template=template)
+    hook = Hook("x", kind, PLAIN_SECRET, "slack:T1:C1", template=template)
     assert list(unfillable_parts(hook)) == expected
     if not expected:
         assert "{" not in fill_template(template, {})
