@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -44,6 +43,7 @@ from core.domain.messages import (
 )
 from core.domain.ports import Inbox
 from core.domain.records import PlaceRights, ToolCall, Turn
+from core.integrations import OperatorConfig
 from core.observability import metrics
 from core.people.audit import audit_step
 from core.turn.context import ToolContexts
@@ -91,14 +91,6 @@ def refuse(code: str, why: str, hint: str = "") -> ToolError:
     return ToolError("{why}", code=code, hint=hint, why=why)
 
 
-class RequestsConfig(Protocol):
-    """The operator's configuration, which can be reloaded."""
-
-    @property
-    def mcp_post_to(self) -> str:
-        """Return the place of all cards (`slack:T1:C1` or `slack:U1`); "" for the asker's own."""
-
-
 @dataclass(slots=True)
 class ChangeRequests:
     """Stores the requests of programs."""
@@ -106,21 +98,32 @@ class ChangeRequests:
     inbox: Inbox
     changes: ChangeService
     destinations: Destinations
-    config: RequestsConfig
+    config: OperatorConfig
 
-    async def find_place(self, caller: Caller) -> Address:
-        """Return where the cards of the caller's requests are posted. Raise ToolError."""
-        return (await self._find_destination(caller)).address
+    async def find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
+        """Return where the card of a request is posted: where the operator says, or else in the
+        asker's direct message, or on the page. Raise ToolError."""
+        person, post_to = caller.person, self.config.mcp_server.post_to
+        if not post_to and person.platform not in self.destinations.messengers:
+            return ReplyTo(caller.own_address, person, source="", turn=turn)
+        try:
+            place = post_to or f"{person.platform}:{person.id}"
+            return await self.destinations.find(place, person, turn, MCP_ORIGIN)
+        except PonteError as error:
+            log.warning("no place for the card of a request", reason=str(error))
+            why = "the card cannot be posted now, so nothing was proposed"
+            raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
 
-    async def find_waiting(self, caller: Caller, digest: str) -> Change | None:
-        """Return the open request with the same arguments that came with the same token."""
-        latest = await self._find_latest(caller, digest)
-        return latest if latest and latest.state == "open" else None
+    async def find_latest(self, caller: Caller, digest: str) -> Change | None:
+        """Return the newest request with the same arguments and token."""
+        changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
+        same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
+        return next(same, None)
 
     async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change:
         """Store a request and return its proposal. Two calls with the same arguments at the same
         moment make one. Raise ToolError."""
-        latest = await self._find_latest(caller, digest)
+        latest = await self.find_latest(caller, digest)
         if latest and latest.state == "open":  # another call has just stored it
             return latest
         # The key names the latest decided request, so that a new one can follow it.
@@ -134,18 +137,12 @@ class ChangeRequests:
             raise refuse("not_proposed", why, "tell the person")
         return change
 
-    async def _find_latest(self, caller: Caller, digest: str) -> Change | None:
-        """Return the newest request with the same arguments and token."""
-        changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
-        same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
-        return next(same, None)
-
     async def _store(
         self, caller: Caller, key: str, digest: str, tool: str, draft: Draft
     ) -> Change | None:
         """Store the message of a request, wait for its turn, and return its proposal; None if it
         ended without one. Raise ToolError, also while the turn still waits."""
-        to = await self._find_destination(caller, turn_id(key))
+        to = await self.find_destination(caller, turn_id(key))
         origin = MessageOrigin(
             MCP_ORIGIN,
             f"{caller.token}:{digest}",
@@ -181,20 +178,6 @@ class ChangeRequests:
             hint = "make the same call again later: it returns this request"
             raise refuse("not_ready", "the request is stored, and its card is not ready yet", hint)
         return change
-
-    async def _find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
-        """Return where the card of a request is posted: where the operator says, or else in the
-        asker's direct message, or on the page. Raise ToolError."""
-        person, post_to = caller.person, self.config.mcp_post_to
-        if not post_to and person.platform not in self.destinations.messengers:
-            return ReplyTo(caller.own_address, person, source="", turn=turn)
-        try:
-            place = post_to or f"{person.platform}:{person.id}"
-            return await self.destinations.find(place, person, turn, MCP_ORIGIN)
-        except PonteError as error:
-            log.warning("no place for the card of a request", reason=str(error))
-            why = "the card cannot be posted now, so nothing was proposed"
-            raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,11 +102,9 @@ class McpTools:
             if name in tools
         ]
         if _CHART_TOOL in tools and _SUMMARY_TOOL in tools:
-            parameters = _describe_parameters(tools[_CHART_TOOL])
-            rows = {"rows": _describe_parameters(tools[_SUMMARY_TOOL])}
-            offered.append(
-                OfferedTool(_CHART_TOOL, _CHART, _with_properties(parameters, rows, "result"))
-            )
+            rows = _describe_parameters(tools[_SUMMARY_TOOL])
+            parameters = _describe_parameters(tools[_CHART_TOOL], {"result"}, rows=rows)
+            offered.append(OfferedTool(_CHART_TOOL, _CHART, parameters))
         if writing := {a: tools[name] for a, name in _WRITE_TOOLS.items() if name in tools}:
             offered.append(_describe_changes(writing))
         if _COMMAND_TOOL in tools:
@@ -155,6 +153,14 @@ class McpTools:
         rights = await self._find_rights(caller, address)
         return {tool.spec.name: tool for tool in await self.toolbox.tools(rights)}
 
+    async def _find_tool(self, caller: Caller, address: Address, name: str) -> Tool:
+        """Return the tool of that name. Raise ToolError if the caller has no right to it, and the
+        errors of `_find_tools`."""
+        tools = await self._find_tools(caller, address)
+        if name not in tools:
+            raise _unknown_tool()
+        return tools[name]
+
     async def _find_rights(self, caller: Caller, address: Address) -> PlaceRights:
         rights = await self.people.policy.rights(caller.person, address)
         rights.may("chat").raise_if_denied()
@@ -167,7 +173,7 @@ class McpTools:
         `result_id`, the outcome has rows for a chart, which gets them in `results`."""
         _check_files(arguments)
         address = caller.own_address
-        tool = _get_tool(await self._find_tools(caller, address), name)
+        tool = await self._find_tool(caller, address, name)
         ctx = await self._make_context(caller, address, tool, arguments)
         ctx = replace(ctx, result_id=result_id, results=results)
         return await tool.run(ctx, ctx.call.arguments)
@@ -201,8 +207,8 @@ class McpTools:
         """Make the draft of a proposal with the tool of that name, and store it as a request."""
         text = json.dumps([name, arguments], sort_keys=True)
         digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:20]
-        change = await self.requests.find_waiting(caller, digest)
-        if change is None:
+        change = await self.requests.find_latest(caller, digest)
+        if change is None or change.state != "open":
             async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
                 draft = await self._make_draft(caller, name, arguments)
             change = await self.requests.propose(caller, digest, name, draft)
@@ -211,8 +217,8 @@ class McpTools:
     async def _make_draft(self, caller: Caller, name: str, arguments: Json) -> Draft:
         """Return what the tool would propose. Raise ToolError, also if it would do more than
         that."""
-        address = await self.requests.find_place(caller)
-        tool = _get_tool(await self._find_tools(caller, address), name)
+        address = (await self.requests.find_destination(caller)).address
+        tool = await self._find_tool(caller, address, name)
         if not tool.only_proposes(compact_json(arguments)):
             why = "this would run without a person's approval, so it cannot run here"
             raise refuse("not_offered", why, "the person can run it in Ponte")
@@ -311,13 +317,6 @@ async def _show_nothing(words: str) -> None:
     return None
 
 
-def _get_tool(tools: Mapping[str, Tool], name: str) -> Tool:
-    """Return the tool of that name. Raise ToolError if the person has no right to it."""
-    if name not in tools:
-        raise _unknown_tool()
-    return tools[name]
-
-
 def _check_files(arguments: Json) -> None:
     """Raise ToolError if the call asks for a file."""
     if any(arguments.get(name) for name in _FILE_PARAMETERS):
@@ -335,20 +334,14 @@ def _name_place(address: Address) -> str:
     return f"{platform}, in a channel" if address.is_shared else f"{platform}, in a direct message"
 
 
-def _describe_parameters(tool: Tool) -> Json:
-    """Return the schema of the tool's arguments. Models must send null for what they leave out;
-    programs can leave it out."""
-    schema = dict(tool.spec.parameters)
-    properties = {n: p for n, p in schema["properties"].items() if n not in _FILE_PARAMETERS}
+def _describe_parameters(tool: Tool, hidden: Collection[str] = (), **more: Json) -> Json:
+    """Return the schema of the tool's arguments without those that are `hidden`, and with `more`,
+    which are required. Models must send null for what they leave out; programs can leave it out."""
+    schema = tool.spec.parameters
+    hidden = {*hidden, *_FILE_PARAMETERS}
+    properties = more | {n: p for n, p in schema["properties"].items() if n not in hidden}
     required = [n for n in schema["required"] if n in properties and not takes_null(properties[n])]
-    return {**schema, "properties": properties, "required": required}
-
-
-def _with_properties(schema: Json, more: Json, without: str = "") -> Json:
-    """Return the schema with more properties, which are required, and without one."""
-    properties = {**more, **{n: p for n, p in schema["properties"].items() if n != without}}
-    required = [*more, *(name for name in schema["required"] if name != without)]
-    return {**schema, "properties": properties, "required": required}
+    return {**schema, "properties": properties, "required": [*more, *required]}
 
 
 def _describe_changes(tools: Mapping[str, Tool]) -> OfferedTool:

@@ -581,10 +581,9 @@ class LiveConfig:
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
-        self.sign_in, self.page = config.sign_in, config.page
+        self.sign_in, self.page, self.mcp_server = config.sign_in, config.page, config.mcp_server
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
-        self.mcp_post_to = config.mcp_server.post_to or ""
         limits, schedules = config.limits, config.schedules
         self.schedule_limits = ScheduleLimits(schedules.shortest_minutes, schedules.per_person)
         self.sender_limits = SenderLimits(limits.messages_per_minute, limits.waiting_per_person)

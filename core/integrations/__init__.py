@@ -320,6 +320,11 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
     def page(self) -> Any:
         """The settings of the page. `links`: whether people sign in with links."""
 
+    @property
+    def mcp_server(self) -> Any:
+        """The settings of requests over MCP. `post_to`: the place of all their cards (`slack:T1:C1`
+        or `slack:U1`); None for the asker's own."""
+
     def section(self, name: str) -> Any:
         """Return the section of that name, parsed into the integration's `section` class."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig
-from bot.config.sign_in import PageConfig, SignInConfig
+from bot.config.sign_in import McpServerConfig, PageConfig, SignInConfig
 from core.changes.approval import TableRules
 from core.domain.messages import Address, Person
 from core.journal.inbox import SenderLimits
@@ -50,6 +50,7 @@ class FixedConfig:
     channels: Mapping[str, ChannelConfig] = field(default_factory=dict)
     sign_in: Mapping[str, SignInConfig] = field(default_factory=dict)
     page: PageConfig = field(default_factory=PageConfig)
+    mcp_server: McpServerConfig = field(default_factory=McpServerConfig)
 
     def channel(self, address: Address) -> ChannelConfig:
         return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))
