@@ -40,6 +40,7 @@ from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
 from core.chat.incoming import (
     FORM_UNREADABLE,
+    REST_OF_CODE,
     FileDownloads,
     InteractionLimits,
     InteractionRequest,
@@ -385,7 +386,8 @@ class DiscordHandlers:
             await asking.notify(words)
         else:
             sheets = [render.Sheet(file.name, data) for file, data in code[:MAX_FILES_IN_POST]]
-            await asking.notify("", attachments(sheets))
+            words = say(REST_OF_CODE, asking.locale) if len(sheets) < len(code) else ""
+            await asking.notify(words, attachments(sheets))
 
     async def _show_change_form(
         self, interaction: Interaction, press_id: str, chosen: Sequence[str] = ()

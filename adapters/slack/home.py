@@ -15,7 +15,7 @@ from adapters.slack.presence import SlackSigns
 from adapters.slack.render import Json
 from core.base.errors import NotStored
 from core.base.i18n import plural, say, use_locale
-from core.base.markdown import defang
+from core.base.markdown import defang, to_plain_text
 from core.chat.approval_notices import MORE_REQUESTS
 from core.domain.changes import Overview
 from core.domain.messages import Address, Person
@@ -34,6 +34,7 @@ _CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
 """Room for each card of a request to decide on, and of one's own request. A view may have 250 kB.
 """
 _PROMPT_TITLE_CHARACTERS = 75
+_ALL_SCHEDULES = "To list all your schedules, type `schedules`."
 _HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
 
 
@@ -121,6 +122,8 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
         blocks.append(render.build_header(say("What you asked for")))
         for card in overview.asked[:MAX_HOME_CARDS]:
             blocks += render.card_blocks(card, _ASKED_BYTES, tables=False)
+        if (more := len(overview.asked) - MAX_HOME_CARDS) > 0:
+            blocks.append(_build_note(f"… +{more}"))
     if overview.schedules:
         blocks.append(render.build_header(say("Schedules")))
     for schedule in overview.schedules[:MAX_HOME_LINES]:
@@ -131,7 +134,12 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
             "value": f"schedule {schedule.id} {word}",
             "text": render.make_plain_text(say(label), 75),
         }
-        blocks.append({**_build_paragraph(schedule.text), "accessory": button})
+        # Plain text shows the marks in a title as they were written.
+        words = render.escape_text(defang(to_plain_text(schedule.text)))
+        text = render.make_plain_text(words, render.SECTION_BYTES)
+        blocks.append({"type": "section", "text": text, "accessory": button})
+    if len(overview.schedules) > MAX_HOME_LINES:
+        blocks.append(_build_note(say(_ALL_SCHEDULES)))
     for title, lines in (
         (say("Remaining"), overview.remaining),
         (say("Try one of these"), [each.text for each in start.suggestions]),

@@ -362,7 +362,7 @@ class SlackHandlers:
         """Handle a click on a button of the bot's post or of the Home tab. Without an
         acknowledgement Slack shows a warning beside the button."""
         view, post = body.get("view") or {}, body.get("message") or {}
-        channel = view["private_metadata"] if view else body["channel"]["id"]
+        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
         ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
         place = SlackPlace(
             body["user"]["id"], self._home_of(body), channel, thread, body.get("response_url", "")

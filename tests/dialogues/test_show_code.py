@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adapters.discord.posts import MAX_FILES_IN_POST
 from bot.config.ponte_toml import Config, read_config
 from tests.dialogues.test_code_slack import slack_settings
 from tests.dialogues.whole import whole
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 CODE = "# ``` <!channel> @everyone <@U1> *bold* [x](https://example.com)\nprint(6 * 7)"
 PLAIN = "print('@everyone', 6 * 7)"
+WORDS = ("Short.", "Marks.", "Long.", "Many.")
 GONE = "This code is no longer stored."
 
 
@@ -127,13 +129,14 @@ async def test_discord_shows_the_code_to_whoever_presses(
     async with whole(tmp_path, fake, **settings):
         await discord.wait_until(lambda: discord.rest.commands)
         fake.say(calls(PLAIN), "Short.", calls(CODE), "Marks.", calls("x = 1\n" * 500), "Long.")
-        for words in ("Short.", "Marks.", "Long."):
+        fake.say(calls(*(f"x = {number}\n" * 50 for number in range(12))), "Many.")
+        for words in WORDS:
             await bo.say("what is it?")
             await bo.wait_for_messages(partial(has_button, words))
     config = deny_chat(tmp_path, f"discord:{eve.id}")
     async with whole(tmp_path, fake, config=config, **settings):
         await discord.wait_until(lambda: discord.gateway.identified == 2)
-        posts = {words: await bo.wait_for_text(words) for words in ("Short.", "Marks.", "Long.")}
+        posts = {words: await bo.wait_for_text(words) for words in WORDS}
         assert not any(post["attachments"] for post in posts.values())
         exchange = await bo.click(posts["Short."], "Show code")
         await exchange.wait_for_ack()
@@ -148,6 +151,11 @@ async def test_discord_shows_the_code_to_whoever_presses(
         exchange = await eve.click(posts["Short."], "Show code")
         await exchange.wait_for_ack()
         assert "I can't chat with you here." in exchange.text
+        exchange = await bo.click(posts["Many."], "Show code")
+        await exchange.wait_for_ack()
+        assert exchange.original is not None
+        assert len(exchange.original["attachments"]) == MAX_FILES_IN_POST
+        assert "Ask me for the rest of the code." in exchange.text
         # The button of another answer is forged into this one.
         posts["Long."]["components"] = posts["Short."]["components"]
         exchange = await bo.click(posts["Long."], "Show code")

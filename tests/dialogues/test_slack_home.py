@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from adapters.slack.home import MAX_HOME_CARDS
+from adapters.slack.home import MAX_HOME_CARDS, MAX_HOME_LINES
 from bot.engine import Engine
 from bot.overview import find_overview
 from core.changes.approval import TableRule, TableRules
@@ -205,6 +205,45 @@ async def test_a_schedule_is_paused_and_resumed_on_the_home_tab(tmp_path: Path) 
             await h.w.slack.click_home(h.w.alice, label).acked.wait()
             await h.w.until(partial(is_offered, h, following))
         assert "Next: " in words_of(h.view(h.w.alice))
+
+
+async def test_own_schedules_are_shown_as_they_were_written(tmp_path: Path) -> None:
+    """Without the escapes of Markdown, which Slack would show; those left out are not hidden."""
+    async with home(tmp_path) as h:
+        alice = Person("slack", h.w.alice.id, TEAM, "Alice")
+        to = ReplyTo(Address("slack", h.w.dm.id, TEAM), alice, "1.0  message", "")
+        rule = ScheduleRule("0 9 * * 1")
+        title = "#sales: Q1_plan [draft] <!channel> https://evil.test"
+        await put_schedule(
+            h.w.bot.engine.schedules.store, to, ScheduleDraft("post", title, rule, "UTC")
+        )
+        view = words_of(await h.open(h.w.alice))
+        assert "#sales: Q1_plan [draft] &lt;" in view
+        assert "https://evil.test" not in view
+        assert "To list all your schedules" not in view
+        for number in range(MAX_HOME_LINES):
+            draft = ScheduleDraft("post", f"Call {number}", rule, "UTC")
+            await put_schedule(h.w.bot.engine.schedules.store, to, draft)
+        assert "To list all your schedules, type `schedules`." in words_of(await h.open(h.w.alice))
+
+
+async def test_own_requests_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    async with home(tmp_path, rows=MAX_HOME_CARDS + 2) as h:
+        for id in h.table.rows.copy():
+            await h.ask(call("table_delete", ids=[id]))
+        assert "… +2" in words_of(await h.open(h.w.alice))
+
+
+async def test_a_home_tab_without_its_channel(tmp_path: Path) -> None:
+    """The click is handled, though its answer has no place but the tab."""
+    async with home(tmp_path) as h:
+        await h.ask(call("table_delete", ids=["1"]))
+        h.w.slack.workspace.homes[h.carol.id] = {**await h.open(h.carol)}
+        del h.w.slack.workspace.homes[h.carol.id]["private_metadata"]
+        published = len(h.w.calls("views.publish"))
+        await h.w.slack.click_home(h.carol, "Approve").acked.wait()
+        await h.w.until(lambda: len(h.w.calls("views.publish")) > published)
+        assert h.table.rows == {}
 
 
 def is_offered(h: Home, label: str) -> bool:
