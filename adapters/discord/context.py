@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import discord
 import structlog
@@ -17,13 +18,14 @@ from adapters.discord.events import has_readable_content, is_speech, mentions_us
 from adapters.discord.people import can_read_channel, lists_messages
 from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState
-from core.base.errors import PonteError
+from core.base.errors import PlatformBusy, PonteError
 from core.base.i18n import say
 from core.chat import incoming
 from core.chat.message_links import (
     LINK_PRIVATE,
     LINK_UNCHECKED,
     LINK_UNREAD,
+    MAX_LINKED_REPLIES,
     MessageLink,
     read_links,
 )
@@ -102,21 +104,21 @@ class DiscordContext:
         return whole, [*sentences, *unlinked]
 
     async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
-        """Return the message of a link, or why it is not read (`ReadLink`)."""
+        """Return the message of a link with those around it, or why it is not read (`ReadLink`)."""
         client, here = await self.client(), message.address
         place = client.get_partial_messageable(int(link.channel))
+        is_here, is_thread = link.channel in (here.channel, here.thread), False
         try:
-            if link.channel not in (here.channel, here.thread):
-                if not link.workspace:
-                    return LINK_UNREAD
+            if link.workspace:
                 # The gateway lists our servers, but another process may have its session.
                 guild = client.get_guild(int(link.workspace))
                 if guild is None:
                     guild = await attempt(partial(client.fetch_guild, int(link.workspace)))
                 channel = await attempt(partial(guild.fetch_channel, int(link.channel)))
                 if isinstance(channel, discord.Thread):
-                    if channel.is_private():
+                    if channel.is_private() and not is_here:
                         return LINK_UNREAD
+                    is_thread = True
                     channel = await attempt(partial(guild.fetch_channel, channel.parent_id))
                 there = Address(here.platform, str(channel.id), link.workspace)
                 may_read = await can_read_channel(client, message.author, there, history=True)
@@ -124,15 +126,39 @@ class DiscordContext:
                     return LINK_UNCHECKED if may_read is None else LINK_UNREAD
                 everyone = channel.permissions_for(guild.default_role)
                 is_public = lists_messages(channel, everyone) and link.workspace == here.workspace
-                if here.is_shared and not is_public:
+                if here.is_shared and not is_public and not is_here:
                     return LINK_PRIVATE
+            elif not is_here:
+                return LINK_UNREAD
             original = await attempt(partial(place.fetch_message, int(link.message)))
-        except (PonteError, *IN_DOUBT, discord.InvalidData) as error:
+        except (PlatformBusy, *IN_DOUBT):
+            return LINK_UNCHECKED
+        except (PonteError, discord.InvalidData) as error:
             log.info("could not load a linked message", error=repr(error)[:200])
             return LINK_UNREAD
         if not has_readable_content(original):
             return LINK_UNREAD
-        return [quote_of(original, own_id(client))]
+        found = [original]
+        with suppress(PonteError, *IN_DOUBT):
+            found = await self._read_around(original, is_thread)
+        return [quote_of(one, own_id(client)) for one in found if has_readable_content(one)]
+
+    async def _read_around(
+        self, original: discord.Message, is_thread: bool
+    ) -> list[discord.Message]:
+        """Return a message with the messages around it in a thread, with those of the thread that
+        was created from it, or with the replies to it. Raise as `attempt` does."""
+        place: discord.abc.Messageable = original.channel
+        if is_thread:
+            found = await history(place, around=original, limit=MAX_LINKED_REPLIES + 1)
+        elif original.flags.has_thread:  # it has the id of the message (topics/threads.mdx)
+            place = (await self.client()).get_partial_messageable(original.id)
+            found = await history(place, limit=MAX_LINKED_REPLIES, oldest_first=True)
+        else:
+            later = await history(place, after=original, limit=THREAD_PAGE_SIZE)
+            replies = (m for m in later if m.reference and m.reference.message_id == original.id)
+            found = list(islice(replies, MAX_LINKED_REPLIES))
+        return sorted({original, *found}, key=lambda one: one.id)
 
     async def _complete_quotes(self, message: Message) -> Found:
         """Fetch the quotes that the message event did not contain. Return all quotes, the files of

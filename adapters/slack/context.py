@@ -198,8 +198,10 @@ class SlackContext:
                     return LINK_PRIVATE
             root = link.thread or link.message
             posts = [post for post in await history(api, link.channel, root, "0") if text_of(post)]
-        except (SlackRefused, InDoubt):
+        except SlackRefused:
             return LINK_UNREAD
+        except InDoubt:
+            return LINK_UNCHECKED
         at = next((n for n, post in enumerate(posts) if post["ts"] == link.message), None)
         if at is None:
             return LINK_UNREAD

@@ -31,6 +31,7 @@ from tests.fakes.discord.world import (
     World,
 )
 
+HAS_THREAD = 1 << 5  # resources/message.mdx#message-object-message-flags
 Files = list[tuple[str, bytes]]
 
 
@@ -165,7 +166,11 @@ class Rest:
         if channel.guild is not None and not channel.guild.permissions & READ_HISTORY:
             return answer([])
         ids = sorted(channel.messages)
-        if "after" in query:
+        if "around" in query:
+            older = sum(id < int(query["around"]) for id in ids)
+            first = max(0, older - limit // 2)
+            choice = ids[first : first + limit]
+        elif "after" in query:
             choice = [id for id in ids if id > int(query["after"])][:limit]
         else:
             choice = [id for id in ids if id < int(query.get("before", 1 << 63))][-limit:]
@@ -329,6 +334,7 @@ class Rest:
             parent=parent.id,
             owner=self.world.me.id,
         )
+        message["flags"] |= HAS_THREAD
         await self.gateway.send("THREAD_CREATE", lambda _: thread.payload, GUILDS)
         return answer(thread.payload, 201)
 
