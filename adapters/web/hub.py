@@ -486,7 +486,7 @@ class WebAdapter(Platform):
     async def hand_over(self) -> int:
         """Accept no more connections and return a descriptor of the listening socket."""
         self._is_handed_over = True
-        descriptor: int = self._server.hand_over()
+        descriptor: int = await self._server.hand_over()
         return descriptor
 
     async def close(self) -> None:

@@ -261,10 +261,14 @@ class HttpServer:
         await asyncio.to_thread(self._server.config.load)
         self._task = asyncio.create_task(self._server.serve([self._listener]), name="uvicorn")
 
-    def hand_over(self) -> int:
+    async def hand_over(self) -> int:
         """Accept no more connections, and return a descriptor of the socket. Connections that
         arrive from now on wait in its queue for the process that inherits it."""
         descriptor = os.dup(self._listener.fileno())
+        asyncio.get_running_loop().remove_reader(self._listener)
+        # Connections that asyncio has just accepted get their transport in the loop's next step.
+        # After the close below it would drop them (`Server._attach` asserts that it is open).
+        await asyncio.sleep(0)
         for listening in self._server.servers:
             listening.close()
         self._find_unanswered()
@@ -274,7 +278,7 @@ class HttpServer:
         """After `hand_over`: wait a moment until the requests on accepted connections are answered.
         No other process can answer them."""
         for _ in range(HAND_OVER_CHECKS):
-            # Also before the first: asyncio has accepted connections that uvicorn does not know.
+            # Also before the first: uvicorn does not know a new connection at once.
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
             if not self._find_unanswered():
                 return

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ async def test_requests_on_accepted_connections_are_answered_before_the_end(
     fresh, idle = [await asyncio.open_connection(*listener.getsockname()) for _ in range(2)]
     idle[1].write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
     await idle[0].readuntil(b"done")
-    descriptor = server.hand_over()
+    descriptor = await server.hand_over()
     finishing = asyncio.create_task(server.finish_requests())
     assert await idle[0].read() == b"", "it owes nothing, so it is closed"
     fresh[1].write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -94,6 +95,44 @@ async def test_requests_on_accepted_connections_are_answered_before_the_end(
         writer.close()
     await server.stop()
     os.close(descriptor)
+
+
+async def test_requests_that_are_accepted_at_the_moment_of_the_hand_over_are_answered() -> None:
+    """Also those that asyncio accepts in the same step of its loop, or in one of the next."""
+    for steps in range(4):
+        listener = bind_socket(HOST, 0)
+        server = HttpServer(PlainTextResponse("done"), listener)
+        await server.start()
+        await asyncio.wait_for(_answer_one(listener), 30)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(8)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        descriptor = await server.hand_over()
+        await server.finish_requests()
+        # Those that are still in the queue of the socket belong to the next process.
+        with socket.socket(fileno=descriptor) as queue:
+            queue.setblocking(False)
+            waiting = set()
+            with suppress(BlockingIOError):
+                while True:
+                    connection, address = queue.accept()
+                    connection.close()
+                    waiting.add(address)
+        for client in clients:
+            with client:
+                if client.getsockname() not in waiting:
+                    answer = await asyncio.to_thread(client.recv, 1000)
+                    assert answer.startswith(b"HTTP/1.1 200"), steps
+        await server.stop()
+
+
+async def _answer_one(listener: socket.socket) -> None:
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
 
 
 async def test_who_ends_the_process_during_a_restart_ends_it(listener: socket.socket) -> None:
