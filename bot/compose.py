@@ -67,6 +67,7 @@ from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
+from core.voice import Transcriber
 
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "
@@ -198,6 +199,9 @@ async def compose(
                 quick,
                 [applier for each in tools for applier in each.appliers],
                 next((each.runner for each in tools if each.runner), None),
+                Transcriber(client, voice, budget)
+                if (voice := settings.transcribe_model)
+                else None,
             ),
             parts.list_all,
             live,

@@ -36,6 +36,7 @@ from core.turn.manager import ConversationManager
 from core.turn.origins import PEOPLE, Admission, Origin
 from core.turn.run import Assistant, TurnConfigs
 from core.turn.upkeep import Upkeep
+from core.voice import Transcriber
 from core.webhooks.hook import WebhookOrigin
 
 
@@ -45,13 +46,14 @@ class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The tools of the model, and what carries out changes and quick commands. `code` runs Python;
-    None if it cannot run."""
+    """The tools of the model, and what carries out changes and quick commands. `code` runs Python,
+    and `voice` writes down voice messages; None if they cannot."""
 
     toolbox: Toolbox
     quick: QuickCommands
     appliers: Sequence[Applier] = ()
     code: CodeRunner | None = None
+    voice: Transcriber | None = None
 
 
 class Engine:
@@ -125,7 +127,7 @@ class Engine:
 
         contexts = ToolContexts(self.conversations, platforms.fetch, approval, config.turn.zone)
         self.assistant = assistant = Assistant(
-            model, tools.toolbox, contexts, tools.quick, tools.code
+            model, tools.toolbox, contexts, tools.quick, tools.code, tools.voice
         )
         self.upkeep = Upkeep(
             self.conversations, people, changes, assistant, database, peers, config

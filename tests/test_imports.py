@@ -50,6 +50,7 @@ FOLDERS = (
     "people",
     "commands",
     "money",
+    "voice",
     "changes",
     "journal",
     "chat",

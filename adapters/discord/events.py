@@ -16,7 +16,7 @@ import discord
 from discord import MessageType
 
 from adapters.discord.client import PLATFORM, Interaction, attempt
-from adapters.discord.posts import all_attachments, file_name, files_of
+from adapters.discord.posts import all_attachments, file_name, files_of, own_files_of
 from adapters.discord.state import DiscordState, Location
 from core.base import text
 from core.base.i18n import TIME_ZONE, find_zone
@@ -204,7 +204,7 @@ def to_message(
     if thread:
         address = location.address("", thread)
     author = person_of(message.author)
-    files = files_of(message)
+    files = own_files_of(message)
     # A quick command takes the text of the message that it replies to, or else its files.
     replied = _replied_message(message)
     if replied is not None and not (_is_command(message, me) and quote_of(replied, me).text):

@@ -20,7 +20,7 @@ from core.base.errors import PonteError, PostRemoved, Undeliverable
 from core.base.i18n import format_size, say
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop
-from core.domain.messages import Answer, Attachment, File
+from core.domain.messages import Answer, Attachment, File, mark_recording
 from core.journal.journal import Journal
 
 FILE_DOWNLOAD_SECONDS = 120.0
@@ -139,6 +139,14 @@ def files_of(message: discord.Message) -> tuple[Attachment, ...]:
     """
     where = f"{message.channel.id}/{message.id}"
     return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in all_attachments(message))
+
+
+def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
+    """Return the files of a message as `files_of` does, with the recordings of its author."""
+    files = files_of(message)
+    pairs = zip(files, message.attachments, strict=False)
+    recordings = [mark_recording(file, own.duration) for file, own in pairs]
+    return (*recordings, *files[len(recordings) :])
 
 
 def given_file(file: discord.Attachment) -> Attachment:

@@ -12,7 +12,15 @@ from html import escape
 from typing import Any, Literal, Self
 
 from adapters.slack.render import mentioned_ids
-from core.domain.messages import Address, Attachment, Message, Person, ReplyTo, turn_id
+from core.domain.messages import (
+    Address,
+    Attachment,
+    Message,
+    Person,
+    ReplyTo,
+    mark_recording,
+    turn_id,
+)
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 """The `mode` of a file that is deleted, or older than a free workspace shows."""
@@ -169,6 +177,19 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
     )
 
 
+def own_files_of(event: Payload) -> tuple[Attachment, ...]:
+    """Return the files of an event as `files_of` does, with the recordings of its author. Slack
+    calls some audio clips video/mp4 (hermes-agent pull request 51176)."""
+    files = _mappings_in(event.get("files"))
+    clips = {file.get("id"): file for file in files if file.get("subtype") == "slack_audio"}
+    marked_files = []
+    for file in files_of(event):
+        clip = clips.get(file.reference.partition(" ")[0])
+        seconds = float(clip.get("duration_ms") or 0) / 1000 if clip else None
+        marked_files.append(mark_recording(file, seconds))
+    return tuple(marked_files)
+
+
 def private_url(file: Payload) -> str:
     """Return the address at which our token can read a file; "" if the event lacks it."""
     return str(file.get("url_private_download") or file.get("url_private") or "")
@@ -244,7 +265,7 @@ def parse_message(
         thread=thread if thread != ts else "",
         parent=str(event.get("parent_user_id") or ""),
         direct=direct,
-        files=(*files_of(event), *forwarded_files),
+        files=(*own_files_of(event), *forwarded_files),
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event),
         robot=bool(event.get("bot_id")),

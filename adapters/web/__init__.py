@@ -206,6 +206,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                 hmac.digest(token.encode(), b"ponte sign-in", "sha256"),
                 find_workspace,
             ),
+            voice=bool(shared.transcribe_model),
         )
         hub = Hub(visitors, conversations, board, deps.peers)
         listener = (own.ponte_web_host, own.ponte_web_port)

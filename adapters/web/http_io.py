@@ -48,6 +48,7 @@ from core.domain.messages import (
     Attachment,
     Message,
     ReplyTo,
+    mark_recording,
     turn_id,
 )
 from core.domain.records import HistoryEntry, Receipt
@@ -279,7 +280,8 @@ class MessageRoutes(RouteGroup):
             )
             for one in uploads
         ]
-        return tuple(Attachment(file.name, file.type, file.size, file.id) for file in files)
+        attachments = (Attachment(file.name, file.type, file.size, file.id) for file in files)
+        return tuple(map(mark_recording, attachments))
 
 
 class RequestBody(BaseModel):

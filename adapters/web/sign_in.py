@@ -690,7 +690,8 @@ class Visitors:
     """The visitors of one server. Without a policy, each of them may do everything.
 
     `locale` and `time_zone` are those of the installation. `setup` says who may use the set-up
-    page; None: nobody. `sign_in` signs in with other services' accounts.
+    page; None: nobody. `sign_in` signs in with other services' accounts. `voice`: recordings are
+    written down.
     """
 
     auth: Authentication
@@ -699,6 +700,7 @@ class Visitors:
     time_zone: str = "UTC"
     setup: SetupGate | None = None
     sign_in: SignIn | None = None
+    voice: bool = False
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

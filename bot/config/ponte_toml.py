@@ -389,6 +389,8 @@ class PriceTable(StrictSection):
 
     container: Dollars | None = None
     """a session of hosted Python; default: OpenAI's price, where the server is OpenAI's"""
+    transcription: Dollars | None = None
+    """a minute of speech; default: OpenAI's price, where the server is OpenAI's"""
     models: Mapping[str, ModelPrice] = field(default_factory=dict)
     """by the model's name"""
     quick_commands: Mapping[PricedName, Dollars] = field(default_factory=dict)
@@ -502,7 +504,13 @@ class Config(StrictSection):
         """The operator's prices."""
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
-        return Prices(models, own.container, own.quick_commands, own.agents)
+        return Prices(
+            models,
+            own.container,
+            own.quick_commands,
+            own.agents,
+            transcription=own.transcription,
+        )
 
     def location(self, *path: object) -> str:
         """Return where a key is, as in `ponte.toml:12`."""

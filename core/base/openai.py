@@ -426,39 +426,28 @@ class ModelServerClient:
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
         """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
-        sdk = await self.load_sdk()
-        files, answer_bytes = sdk.containers.files.with_streaming_response, bytearray()
+        files = (await self.load_sdk()).containers.files.with_streaming_response
+        upload, pause = (name, data, type), REQUEST_TIMEOUT_SECONDS
         with self._translate_errors():
-            async with (
-                asyncio.timeout(FILE_DEADLINE_SECONDS),
-                files.create(
-                    container, file=(name, data, type), timeout=REQUEST_TIMEOUT_SECONDS
-                ) as answer,
-            ):
-                async for piece in answer.iter_bytes():
-                    answer_bytes += piece
-                    _check_size(len(answer_bytes), MAX_ANSWER_BYTES)
-            return dict(_parse(answer_bytes))
+            request = files.create(container, file=upload, timeout=pause)
+            return dict(_parse(await _read_transfer(request)))
+
+    async def transcribe(self, model: str, name: str, data: bytes) -> str:
+        """Return the answer with a recording's words. `name` ends in its format. Raises
+        ModelServerFault."""
+        audio = (await self.load_sdk()).audio.transcriptions.with_streaming_response
+        with self._translate_errors():
+            create = audio.create(file=(name, data), model=model, timeout=FILE_DEADLINE_SECONDS)
+            return (await _read_transfer(create)).decode(errors="replace")
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
-        """Return the bytes of a container's file. None: it has more than `most` bytes.
-
-        Raises ModelServerFault.
-        """
-        sdk = await self.load_sdk()
-        content, data = sdk.containers.files.content.with_streaming_response, bytearray()
+        """Return the bytes of a container's file; None for more than `most` bytes. Raises
+        ModelServerFault."""
+        content = (await self.load_sdk()).containers.files.content.with_streaming_response
+        request = content.retrieve(file, container_id=container, timeout=REQUEST_TIMEOUT_SECONDS)
         with self._translate_errors():
-            async with (
-                asyncio.timeout(FILE_DEADLINE_SECONDS),
-                content.retrieve(
-                    file, container_id=container, timeout=REQUEST_TIMEOUT_SECONDS
-                ) as answer,
-            ):
-                async for piece in answer.iter_bytes():
-                    data += piece
-                    if len(data) > most:
-                        return None
-        return bytes(data)
+            data = await _read_transfer(request, most)
+        return data if len(data) <= most else None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -576,6 +565,19 @@ class ModelServerClient:
                     )
                 _refuse_compression(response.headers)
                 yield response
+
+
+async def _read_transfer(request: Any, most: int = 0) -> bytes:
+    """Return the body of the SDK's answer to a request with a file: no more than one piece above
+    `most` bytes, or else at most MAX_ANSWER_BYTES."""
+    data = bytearray()
+    async with asyncio.timeout(FILE_DEADLINE_SECONDS), request as answer:
+        async for piece in answer.iter_bytes():
+            data += piece
+            if most and len(data) > most:
+                break
+            _check_size(len(data), most or MAX_ANSWER_BYTES)
+        return bytes(data)
 
 
 def read_id(held: Json) -> str:

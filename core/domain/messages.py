@@ -107,6 +107,8 @@ class Attachment:
 
     `file` is its id in `Files` once its bytes are stored. Until then, `reference` is what the
     platform needs to download it. The reference may contain a secret and is never shown to a model.
+    `seconds`: the length of a recording that the author of the message made, 0 if it is not known;
+    None for any other file, and for recordings of others.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Attachment:
     size: int
     file: str = ""
     reference: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +391,8 @@ class Item:
     raw: dict[str, Any] = field(default_factory=dict)
     is_authored: bool = False
     """True if it is the text of a message whose author wrote it (`MessageOrigin.is_authored`)."""
+    spoken: str = ""
+    """The words of the author's voice messages, as the model's server wrote them down."""
     shows_files: bool = False
 
 
@@ -496,6 +501,13 @@ def too_large(attachment: Attachment) -> TooLarge | None:
         return None
     name, size = safe_file_name(attachment.name), format_size(attachment.size)
     return TooLarge(FILE_TOO_LARGE, name=name, size=size, limit=format_size(MAX_ATTACHMENT_BYTES))
+
+
+def mark_recording(file: Attachment, seconds: float | None = None) -> Attachment:
+    """Return a file of the message's author, as a recording if it is audio or its length is
+    known."""
+    is_audio = seconds is not None or file.type.lower().startswith("audio/")
+    return replace(file, seconds=seconds or 0.0) if is_audio else file
 
 
 def is_text(kind: str, name: str) -> bool:

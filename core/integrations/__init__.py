@@ -281,6 +281,10 @@ class SharedSettings(Protocol):
         """Return the configured level of the model's API."""
 
     @property
+    def transcribe_model(self) -> str:
+        """Return the name of the model that writes down voice messages; "" for none."""
+
+    @property
     def ponte_locale(self) -> str:
         """Return the default language of sentences."""
 

@@ -93,6 +93,12 @@ class ModelSettings(SettingsPart):
         None, "instructions for the model: a text, or @file", "a text, or @ and a file's name"
     )
 
+    ponte_transcribe_model: str | None = setting(
+        None,
+        "model that writes down voice messages, at the model's server; without it, they are files "
+        "that no model reads",
+    )
+
     ponte_titles: Literal["on", "off"] = setting(
         "on", "the model names each conversation of the page after its first answer: on, off"
     )
@@ -103,6 +109,11 @@ class ModelSettings(SettingsPart):
         api = self.ponte_model_api
         unset = not plain_value(self.openai_api_key) and not self.openai_base_url
         return api == "demo" or (api == "auto" and unset)
+
+    @property
+    def transcribe_model(self) -> str:
+        """Return the name of the model that writes down voice messages; "" for none."""
+        return "" if self.demo else self.ponte_transcribe_model or ""
 
 
 class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):

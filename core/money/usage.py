@@ -24,6 +24,13 @@ this is an upper bound.
 """
 CONTAINER_SESSION_SECONDS = 1200.0
 """The seconds that one `CONTAINER_SESSION_DOLLARS` pays for."""
+MINUTE_DOLLARS = {
+    "gpt-transcribe": 0.0045,
+    "gpt-4o-transcribe": 0.006,
+    "gpt-4o-mini-transcribe": 0.003,
+    "whisper-1": 0.006,
+}
+"""US dollars for a minute of speech, by OpenAI's models."""
 NANODOLLARS_PER_DOLLAR = 10**9
 """Money is counted in billionths of a dollar, so that sums are exact."""
 CONTEXT_WINDOW_TOKENS = {"gpt-6-luna": 922_000}
@@ -127,7 +134,7 @@ PRICES = {
 """Prices of OpenAI's models."""
 
 
-PaidRunKind = Literal["container", "quick_commands", "agents"]
+PaidRunKind = Literal["container", "quick_commands", "agents", "transcription"]
 """Things that cost money per run instead of per token, as ponte.toml names them."""
 ANY_NAME = "*"
 """The name for the price of all commands or agents without a price of their own."""
@@ -135,10 +142,11 @@ ANY_NAME = "*"
 
 @dataclass(frozen=True, slots=True)
 class PaidRun:
-    """One run of something with a price: a container, a quick command or an agent.
+    """One run of something with a price: a container, a quick command, an agent or a transcription.
 
-    `name` is the name of the command or agent. If the run calls a model, `model`, `input` and
-    `output` are its name and its maximum of tokens.
+    `name` is the name of the command, the agent or the model that transcribes `seconds` of speech.
+    If the run calls a model that answers, `model`, `input` and `output` are its name and its
+    maximum of tokens.
     """
 
     kind: PaidRunKind
@@ -146,6 +154,7 @@ class PaidRun:
     model: str = ""
     input: int = 0
     output: int = 0
+    seconds: float = 0.0
 
     @property
     def report_name(self) -> str:
@@ -172,6 +181,8 @@ class Prices:
     commands: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, float] = field(default_factory=dict)
     official: bool = True
+    transcription: float | None = None
+    """The operator's price of a minute of speech."""
 
     @property
     def container_session(self) -> float | None:
@@ -214,6 +225,10 @@ class Prices:
         """Return the cost of one run in US dollars. None: unknown."""
         if paid.kind == "container":
             return self.container_session
+        if paid.kind == "transcription":
+            listed_price = MINUTE_DOLLARS.get(paid.name) if self.official else None
+            minute = listed_price if self.transcription is None else self.transcription
+            return None if minute is None else minute * paid.seconds / 60
         listed = self.commands if paid.kind == "quick_commands" else self.agents
         return listed.get(paid.name, listed.get(ANY_NAME))
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from core.base import text
 from core.base.errors import PostRemoved
-from core.base.i18n import LANGUAGE, find_zone
+from core.base.i18n import LANGUAGE, find_zone, say
 from core.base.markdown import Trust, find_addresses
 from core.base.tasks import run_together
 from core.base.text import make_storable, to_one_line
@@ -54,6 +54,7 @@ from core.money.allowances import AllowanceCount, Grant
 from core.people.policy import ANY_TABLE
 from core.tools.tool import offered_tools
 from core.turn.run import Assistant, TurnPayment, TurnRun, count_briefing_tokens
+from core.voice import TRANSCRIBING, VoiceError
 
 Show = Callable[[Progress], Awaitable[None]]
 LEFT_OUT = (
@@ -356,7 +357,7 @@ class Preparation:
         if run.turn.items or message.attachments:
             await budget.reserve(run.turn)
         is_recorded = bool(run.turn.items)  # by an earlier attempt
-        items, notes = ((), ()) if is_recorded else await self._read_message(message)
+        items, notes = ((), ()) if is_recorded else await self._read_message(run)
         # The demo model costs nothing.
         pays = budget.bounds_calls and assistant.model.level != "demo"
         briefing_tokens = count_briefing_tokens(instructions + preface, tools) if pays else 0
@@ -398,15 +399,44 @@ class Preparation:
             request, tools, trust, outside, is_apart, readable, payment, counts, notes
         )
 
-    async def _read_message(self, message: Message) -> tuple[Sequence[Item], Sequence[str]]:
-        """Return the items of a message with its files, and sentences about files that cannot be
-        read."""
-        contexts, notes = self.assistant.contexts, list[str]()
+    async def _read_message(self, run: TurnRun) -> tuple[Sequence[Item], Sequence[str]]:
+        """Return the items of a message with its files and the words of its voice messages, and
+        sentences about files that cannot be read. Raise OverBudget."""
+        message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
-        return build_items(replace(message, text=cleaned_text), files, missing), notes
+        words = await self._transcribe(run, notes)
+        unheard_files = [file for file in files if file not in words]
+        items = build_items(
+            replace(message, text=cleaned_text), unheard_files, missing, "\n".join(words.values())
+        )
+        return items, notes
+
+    async def _transcribe(self, run: TurnRun, notes: list[str]) -> Mapping[File, str]:
+        """Return the words of the author's voice messages by their files. Add a sentence to `notes`
+        for each one that could not be understood. In a channel, only threads that Ponte takes part
+        in already can have voice messages. Raise OverBudget."""
+        message, contexts = run.turn.message, self.assistant.contexts
+        is_followed = not message.address.is_shared or run.turn.thread_record is not None
+        words = dict[File, str]()
+        if not (voice := self.assistant.voice) or not is_followed or not message.may_be_command:
+            return words
+        for recording in message.attachments:
+            if recording.seconds is None:
+                continue
+            own_files, _ = await contexts.fetch_attachments(
+                replace(message, attachments=(recording,))
+            )
+            for file in own_files:
+                await run.reply.show(Progress(current_step=say(TRANSCRIBING)))
+                _, data = await contexts.stores.files.get(file.id)
+                try:
+                    words[file] = await voice.transcribe(run.turn, file, data, recording.seconds)
+                except VoiceError as error:
+                    notes.append(error.words())
+        return words
 
     async def disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
         """Return the answer with its text split into posts. Links are restricted if the thread
@@ -532,13 +562,13 @@ def build_preface(
 
 
 def build_items(
-    message: Message, files: Sequence[File], missing: Sequence[str] = ()
+    message: Message, files: Sequence[File], missing: Sequence[str] = (), spoken: str = ""
 ) -> Sequence[Item]:
     """Return the transcript items of a message. Texts that the asker's program sent along and
     quotes of others come first, marked as such.
 
     The message's text must be cleaned already, because it may be long. `missing` are the names of
-    files that could not be downloaded.
+    files that could not be downloaded. `spoken` are the words of its voice messages.
     """
     items: list[Item] = []
     for head, quotes in (
@@ -550,7 +580,7 @@ def build_items(
             items.append(Item(kind="message", role="user", text=lines, name=CONTEXT_NAME))
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
-    if items and not text and not files:  # the message consists of quotes alone
+    if items and not (text or files or spoken):  # the message consists of quotes alone
         return items
     items.append(
         Item(
@@ -560,6 +590,7 @@ def build_items(
             name=to_one_line(message.author.name),
             files=tuple(files),
             is_authored=message.origin.is_authored,
+            spoken=spoken,
         )
     )
     return items

@@ -300,9 +300,11 @@ class ConversationManager:
         finally:
             if briefing.readable:
                 await self._assistant.forget(briefing.readable.memory)
+        opening = rounds.transcript.opening
         if not (answer.text or answer.cards or answer.files):
             empty = say("The model returned an empty answer. Ask again.")
-            return Answer(empty).with_notes(notes)
+            return Answer(opening + empty).with_notes(notes)
+        answer = replace(answer, text=opening + answer.text)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
         unread = [*briefing.notes, *rounds.describe_unread()]
         due = await claim_notices(self._people.budget, run, briefing)

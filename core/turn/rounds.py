@@ -63,6 +63,7 @@ from core.tools.tool import cap_text, mark_posing, outcome_of_error, price_of_ca
 from core.turn.context import ModelBriefing, ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
 from core.turn.run import Assistant, TurnRun, until_stored
+from core.voice import quote_spoken
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
@@ -131,6 +132,8 @@ class Rounds:
         """Run rounds until there is an answer, and return it. A resumed turn continues after its
         last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
         transcript = self.transcript
+        if transcript.opening:
+            await transcript.show()
         number = 1 + sum(round_.is_complete for round_ in self._run.turn.rounds)
         # A resumed turn whose last stored round called no tool already has its complete answer.
         is_complete = (
@@ -238,6 +241,7 @@ class Rounds:
             if item.role == "user"
             for file in item.files
             if file_kind(file.type, file.name) not in kinds
+            and not any(f"`{file.name}`" in note for note in self.briefing.notes)
         ]
         unseen = ", ".join(f"`{name}`" for end in self._ends for name in end.unseen_files)
         sentences = [say(FILES_NOT_FIT, names=unseen)] if unseen else []
@@ -594,6 +598,8 @@ class TurnTranscript:
         self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
         self.thread = briefing.request.thread
         self.streamed_text = self.text if run.turn.rounds else ""
+        self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
+        """What was understood of voice messages, which stands before the model's text."""
         self._reply = run.reply
         self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
 
@@ -679,7 +685,9 @@ class TurnTranscript:
     @property
     def visible_text(self) -> str:
         """The text so far, with the rows and charts that it places."""
-        return place_results(self.streamed_text, self.placeable(), is_growing=True)[0]
+        return (
+            self.opening + place_results(self.streamed_text, self.placeable(), is_growing=True)[0]
+        )
 
     async def show(self, doing: str = "") -> None:
         """Show the text so far, with disabled links if the thread contains text from outside, and
@@ -691,5 +699,5 @@ class TurnTranscript:
 
         work = render if outside else self._cleaning.clean
         words, placed = place_results(self.streamed_text, self.placeable(), is_growing=True)
-        rendered = await text.run_off_loop(work, words)
+        rendered = await text.run_off_loop(work, self.opening + words)
         await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))

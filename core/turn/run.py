@@ -37,6 +37,7 @@ from core.people.rules import OWNER_ID, place_names
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
 from core.turn.origins import Origin
+from core.voice import Transcriber
 
 if TYPE_CHECKING:
     from core.turn.context import ModelBriefing, ToolContexts
@@ -324,13 +325,15 @@ class TurnConfigs(Protocol):
 @dataclass(frozen=True, slots=True)
 class Assistant:
     """The model, its tools, quick commands and the sandbox. `contexts` builds the
-    context of each call. `code` is None if no sandbox is configured."""
+    context of each call. `code` is None if no sandbox is configured, `voice` if voice messages are
+    files like others."""
 
     model: Model
     toolbox: Toolbox
     contexts: ToolContexts
     quick: QuickCommands
     code: CodeRunner | None = None
+    voice: Transcriber | None = None
 
     async def forget(self, thread: str) -> None:
         """Delete the sandbox state and the files of the thread with this id."""

@@ -300,6 +300,7 @@ class Me(TypedDict):
     provider: str
     owner: bool
     operates: bool
+    voice: bool
     models: list[str]
     notices: list[WaitingNotice]
 

@@ -454,7 +454,8 @@ class SessionRoutes(RouteGroup):
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
-        usage. `models` are those that the visitor can name in `POST /chat`. `notices` are sentences
+        usage. `models` are those that the visitor can name in `POST /chat`. `voice`: the words of
+        recordings are answered. `notices` are sentences
         that the visitor has not closed yet, such as that the owner replaced their sign-in link.
         `provider` is the one that they signed in with, "" for a token.
         """
@@ -469,6 +470,7 @@ class SessionRoutes(RouteGroup):
             "provider": visitor.provider,
             "owner": owner,
             "operates": await self.visitors.is_operator(person),
+            "voice": self.visitors.voice,
             "models": list(await self.visitors.list_models(person)),
             "notices": [
                 {"id": one.id, "text": one.words(), "at": one.created_at} for one in notices

@@ -67,6 +67,19 @@ class DiscordPerson:
         await rest.send_event("MESSAGE_CREATE", message)
         return message
 
+    async def speak(self, data: bytes, seconds: float = 3.0, **more: Any) -> Payload:
+        """Send a voice message: no text, one file with a length and a waveform, and the flag
+        (resources/message.mdx, voice messages)."""
+        name, channel = "voice-message.ogg", more.pop("where", None) or self.dm
+        world, rest = self.discord.world, self.discord.rest
+        (file,) = messages.attachments(world, channel.id, rest.base, [(name, data)])
+        file |= {"content_type": "audio/ogg", "duration_secs": seconds, "waveform": "AAAA"}
+        message = messages.make(
+            world, channel, self.user, "", attachments=[file], flags=1 << 13, **more
+        )
+        await rest.send_event("MESSAGE_CREATE", message)
+        return message
+
     async def mention(self, text: str, where: Channel, **more: Any) -> Payload:
         return await self.say(f"<@{self.discord.world.me.id}> {text}", where, **more)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from tests.fakes.loopback import serve_on_loopback
-from tests.fakes.openai import chat, containers, conversations, responses
+from tests.fakes.openai import audio, chat, containers, conversations, responses
 from tests.fakes.openai.context import Refused, model_entry, native_answer
 from tests.fakes.openai.errors import OpenAIErrorResponse, no_endpoint, unknown_model, wrong_key
 from tests.fakes.openai.items import has_lone_surrogate
@@ -97,12 +97,15 @@ async def _body(request: web.Request) -> Json:
     if not request.content_type.startswith("multipart/"):
         body: Json = await request.json()
         return body
-    file = (await request.post()).get("file")
+    form = await request.post()
+    fields: Json = {name: value for name, value in form.items() if isinstance(value, str)}
+    file = form.get("file")
     if not isinstance(file, web.FileField):
-        return {}
-    data = file.file.read()
+        return fields
+    with file.file as content:
+        data = content.read()
     request[UPLOADED] = (file.filename, data)
-    return {"file": file.filename, "size": len(data)}
+    return {**fields, "file": file.filename, "size": len(data)}
 
 
 def _list_models(state: State, request: web.Request) -> Json:
@@ -175,6 +178,11 @@ async def _respond(request: web.Request) -> web.StreamResponse:
 @routes.post("/v1/chat/completions")
 async def _chat(request: web.Request) -> web.StreamResponse:
     return await chat.create(request.app[STATE], request, request[BODY])
+
+
+@routes.post("/v1/audio/transcriptions")
+async def _transcribe(request: web.Request) -> web.Response:
+    return await audio.transcribe(request.app[STATE], request[BODY], request[UPLOADED][1])
 
 
 @routes.get("/v1/containers/{id}/files/{file}/content")

@@ -97,6 +97,11 @@ class State:
     orphans: list[Json] = field(default_factory=list)
     code: Scripts = field(default_factory=Scripts)
     containers: Containers = field(init=False)
+    speech: str = ""
+    """How it answers a recording (`tests.fakes.openai.audio`)."""
+    speech_models: set[str] = field(default_factory=lambda: {"gpt-transcribe", "whisper-1"})
+    speech_seconds: float = 0.0
+    """The seconds of a recording that it reports; 0 for none."""
     upload_limit: int = 512 * 2**20
     later: float = 0.0
     requests: list[Request] = field(default_factory=list)

@@ -79,7 +79,7 @@ class PeopleActions:
         place: SlackChannel,
         text: str,
         thread: Post | None = None,
-        files: Sequence[tuple[str, str, bytes]] = (),
+        files: Sequence[tuple[str, str, bytes] | tuple[str, str, bytes, float]] = (),
         attachments: Sequence[Json] = (),
         envelope: Json | None = None,
         **extra: Any,
@@ -99,6 +99,20 @@ class PeopleActions:
         for file in post.files:
             self.event({"type": "file_shared", "file_id": file.id, "channel_id": place.id})
         return post
+
+    def record_clip(
+        self,
+        someone: SlackPerson,
+        place: SlackChannel,
+        data: bytes,
+        seconds: float = 3.0,
+        text: str = "",
+        mimetype: str = "audio/mp4",
+        thread: Post | None = None,
+    ) -> Post:
+        """Post an audio clip, as Slack's recorder does: MP4, sometimes called video/mp4."""
+        name = "audio_message.mp4"
+        return self.say(someone, place, text, thread, files=[(name, mimetype, data, seconds)])
 
     def alert(
         self,
@@ -140,8 +154,10 @@ class PeopleActions:
             event["parent_user_id"] = root.user
         return event
 
-    def _file(self, someone: SlackPerson, name: str, mimetype: str, data: bytes) -> FileRecord:
-        file = FileRecord(new_id("F"), name, mimetype, data, someone.id, shared=True)
+    def _file(
+        self, someone: SlackPerson, name: str, mimetype: str, data: bytes, seconds: float = 0.0
+    ) -> FileRecord:
+        file = FileRecord(new_id("F"), name, mimetype, data, someone.id, True, seconds)
         self.workspace.files[file.id] = file
         return file
 

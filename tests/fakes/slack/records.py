@@ -77,6 +77,8 @@ class FileRecord:
     data: bytes
     user: str
     shared: bool = False
+    clip_seconds: float = 0.0
+    """The length of a clip that was recorded in Slack; 0 for any other file."""
 
 
 @dataclass
@@ -186,7 +188,16 @@ def to_rich_text(block: Json) -> Json:
 
 
 def file_json(file: FileRecord, origin: str = "") -> Json:
+    """Return a file as events show it. A clip has its subtype and Slack's own transcription, which
+    is not ready when the message arrives (hermes-agent pull request 51176)."""
+    clip = {
+        "subtype": "slack_audio",
+        "duration_ms": round(file.clip_seconds * 1000),
+        "media_display_type": "audio",
+        "transcription": {"status": "processing"},
+    }
     return {
+        **(clip if file.clip_seconds else {}),
         "id": file.id,
         "name": file.name,
         "title": file.name,

@@ -1,0 +1,185 @@
+"""Voice messages: their words, as the model's server writes them down.
+
+The words are kept with the person's message in the transcript (`Item.spoken`), never in the text of
+the message. Only that text can be a command, a decision or the answer to a form.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from core.base.errors import PonteError
+from core.base.i18n import say
+from core.base.markdown import escape_markdown
+from core.base.openai import ModelServerClient, ModelServerFault, read_objects
+from core.base.text import clean_text, clip_line
+from core.domain.messages import MAX_FILE_TEXT_CHARACTERS, File
+from core.domain.records import Turn
+from core.money.budget import Budget
+from core.money.usage import PaidRun
+
+log = structlog.get_logger("voice")
+MAX_RECORDING_SECONDS = 1200
+"""Discord's voice messages have up to 20 minutes. OpenAI's models refuse 1,500 seconds
+(community.openai.com/t/1306684)."""
+MIN_BYTES_PER_SECOND = 2_000
+"""Speech is recorded with at least 16 kbit a second. A recording of unknown length is reserved with
+the seconds that its bytes could have."""
+MAX_QUOTE_CHARACTERS = 600
+"""Characters of what was understood that an answer quotes."""
+NO_SPEECH_PROBABILITY = 0.6
+"""Whisper's own threshold (`no_speech_threshold`) above which a segment is silence."""
+UNDERSTOOD = "I understood:"
+TRANSCRIBING = "Listening to the voice message…"
+_SOUNDS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|[♪♫.…\s-]+")
+"""How Whisper writes what is no speech: [BLANK_AUDIO], (silence), *music*."""
+_SUFFIXES = (
+    (re.compile(b"OggS"), "ogg"),
+    (re.compile(b"RIFF....WAVE", re.DOTALL), "wav"),
+    (re.compile(b"\x1a\x45\xdf\xa3"), "webm"),
+    (re.compile(b"....ftyp", re.DOTALL), "m4a"),
+    (re.compile(b"fLaC"), "flac"),
+    (re.compile(b"ID3|\xff[\xe2-\xe7\xea-\xef\xf2-\xf7\xfa-\xff]"), "mp3"),
+)
+"""The first bytes of each format that the servers take, and the ending of its name."""
+
+
+class VoiceError(PonteError):
+    """A voice message whose words could not be had. The turn goes on without them."""
+
+    code = "voice"
+
+
+class RecordingTooLong(VoiceError):
+    """The recording is longer than `MAX_RECORDING_SECONDS`."""
+
+    sentence = (
+        "`{name}` is longer than {minutes} minutes, so I didn't listen to it. Send a shorter voice "
+        "message, or write it."
+    )
+
+
+class RecordingUnreadable(VoiceError):
+    """The file is in no format of recordings, or the server cannot read it."""
+
+    sentence = (
+        "I couldn't listen to `{name}`: it isn't a recording in a format that I know. Record it "
+        "again, or write your message."
+    )
+
+
+class NoSpeech(VoiceError):
+    """The recording has no words."""
+
+    sentence = (
+        "I heard no words in `{name}`. Record it again, closer to the microphone, or write your "
+        "message."
+    )
+
+
+class NotTranscribed(VoiceError):
+    """The server refused the recording or did not answer."""
+
+    sentence = (
+        "I couldn't listen to `{name}`: the service that turns speech into text isn't available. "
+        "Send it again later, or write your message."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Transcriber:
+    """Writes down recordings with `model`, at the server of `client`. The speaker pays."""
+
+    client: ModelServerClient
+    model: str
+    budget: Budget
+
+    async def transcribe(self, turn: Turn, file: File, data: bytes, seconds: float) -> str:
+        """Return the words of a recording. `seconds` is its length, 0 if it is not known.
+
+        A turn that begins again pays once for each file. Raise VoiceError, OverBudget, NotStored.
+        """
+        suffix = find_suffix(data)
+        if seconds > MAX_RECORDING_SECONDS:
+            raise RecordingTooLong(name=file.name, minutes=MAX_RECORDING_SECONDS // 60)
+        if not suffix:
+            raise RecordingUnreadable(name=file.name)
+        call_id = f"voice:{file.id}"
+        paid = PaidRun(
+            "transcription", self.model, seconds=seconds or len(data) / MIN_BYTES_PER_SECOND
+        )
+        await self.budget.reserve_run(turn, call_id, paid)
+        try:
+            words, real_seconds = await self.client.call_with_retries(
+                partial(self._request, f"voice.{suffix}", data)
+            )
+        except ModelServerFault as fault:
+            log.warning("voice message not transcribed", error=str(fault))
+            await self.budget.settle_run(turn.seq, call_id, paid, not fault.is_undone)
+            if fault.status in (400, 413, 415, 422):
+                raise RecordingUnreadable(name=file.name) from None
+            raise NotTranscribed(name=file.name) from None
+        real = PaidRun("transcription", self.model, seconds=real_seconds or paid.seconds)
+        await self.budget.settle_run(turn.seq, call_id, real, begun=True)
+        if not _SOUNDS.sub("", words):
+            raise NoSpeech(name=file.name)
+        return words
+
+    async def _request(self, name: str, data: bytes) -> tuple[str, float]:
+        """Send the recording once. Return its words, and its seconds as the server counted them, 0
+        if it names none. Raise ModelServerFault."""
+        return read_transcript(await self.client.transcribe(self.model, name, data))
+
+
+def find_suffix(data: bytes) -> str:
+    """Return the ending of a recording's name by its first bytes; "" for an unknown format.
+
+    OpenAI reads the format from the ending alone (laravel/ai pull request 316). Slack's clips are
+    MP4, whatever their name (hermes-agent pull request 51287).
+    """
+    return next((suffix for start, suffix in _SUFFIXES if start.match(data)), "")
+
+
+def read_transcript(body: str) -> tuple[str, float]:
+    """Return the words and the seconds of a server's answer: JSON, or the words alone.
+
+    whisper.cpp and vLLM send errors with HTTP 200 (whisper.cpp pull request 1539). Raise
+    ModelServerFault.
+    """
+    try:
+        answer = json.loads(body)
+    except RecursionError:
+        answer = None
+    except ValueError:
+        answer = body
+    if isinstance(answer, str) and not answer.lstrip().startswith(("<", "{")):
+        answer = {"text": answer}
+    if not isinstance(answer, dict):
+        raise ModelServerFault("foreign")
+    if answer.get("error") or answer.get("object") == "error":
+        raise ModelServerFault("refused", status=400, body=answer)
+    segments, words = read_objects(answer.get("segments")), answer.get("text")
+    if not isinstance(words, str):
+        if not segments:
+            raise ModelServerFault("foreign")
+        words = " ".join(str(each.get("text", "")).strip() for each in segments)
+    # Whisper invents words for silence, such as "Thanks for watching!".
+    silences = [each.get("no_speech_prob") for each in segments]
+    if silences and all(isinstance(p, float) and p > NO_SPEECH_PROBABILITY for p in silences):
+        words = ""
+    usage = answer.get("usage")
+    seconds = usage.get("seconds") if isinstance(usage, dict) else answer.get("duration")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < 10 * MAX_RECORDING_SECONDS:
+        seconds = 0.0
+    return clean_text(words).strip()[:MAX_FILE_TEXT_CHARACTERS], seconds
+
+
+def quote_spoken(words: str) -> str:
+    """Return what was understood, as the quote with which an answer begins; "" for no words."""
+    quote = escape_markdown(clip_line(words, MAX_QUOTE_CHARACTERS))
+    return f"> {say(UNDERSTOOD)} {quote}\n\n" if words else ""
