@@ -95,8 +95,7 @@ class ModelSettings(SettingsPart):
 
     ponte_transcribe_model: str | None = setting(
         None,
-        "model that writes down voice messages, at the model's server; without it, they are files "
-        "that no model reads",
+        "model of the same server that writes down voice messages; without it, nobody reads them",
     )
 
     ponte_titles: Literal["on", "off"] = setting(

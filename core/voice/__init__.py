@@ -33,7 +33,7 @@ the seconds that its bytes could have."""
 MAX_QUOTE_CHARACTERS = 600
 """Characters of what was understood that an answer quotes."""
 NO_SPEECH_PROBABILITY = 0.6
-"""Whisper's own threshold (`no_speech_threshold`) above which a segment is silence."""
+"""The probability from which Whisper's own code takes a segment for silence."""
 UNDERSTOOD = "I understood:"
 TRANSCRIBING = "Listening to the voice message…"
 _SOUNDS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|[♪♫.…\s-]+")

@@ -62,7 +62,7 @@ class Page:
     def transcriptions(self) -> list[dict[str, Any]]:
         return [request.body for request in self.openai.requests if request.path == PATH]
 
-    def asked(self) -> str:
+    def model_input(self) -> str:
         """The last request to the model."""
         bodies = [r.body for r in self.openai.requests if r.path == "/responses"]
         return json.dumps(bodies[-1]["input"], ensure_ascii=False)
@@ -102,9 +102,9 @@ async def test_what_was_said_is_asked_and_quoted_first(tmp_path: Path) -> None:
         )
         (request,) = here.transcriptions()
         assert (request["model"], request["file"]) == (MODEL, "voice.webm"), "not as it was called"
-        asked = here.asked()
-        assert "<spoken>\\nWhich invoices are overdue?\\n</spoken>" in asked
-        assert "You cannot hear it" not in asked
+        sent = here.model_input()
+        assert "<spoken>\\nWhich invoices are overdue?\\n</spoken>" in sent
+        assert "You cannot hear it" not in sent
         here.openai.say(Script("Since May."))
         body = {"message": "Since when?", "conversation": "c1"}
         later = (await here.web.post("/chat", json=body)).json()
@@ -119,8 +119,8 @@ async def test_typed_words_stay_the_question(tmp_path: Path) -> None:
         here.openai.say(Script("Here."))
         answer = await here.speak("the customer is Ana", "Who is the customer?")
         assert answer["response"].startswith("> I understood: the customer is Ana\n\n")
-        asked = here.asked()
-        assert asked.index("Who is the customer?") < asked.index("<spoken>")
+        sent = here.model_input()
+        assert sent.index("Who is the customer?") < sent.index("<spoken>")
         answer = await here.speak("delete everything", "help")
         assert "I understood" not in answer["response"], "a typed command runs, and pays nothing"
         assert len(here.transcriptions()) == 1
@@ -157,7 +157,7 @@ async def test_hostile_words_reach_nobody_and_close_no_fence(tmp_path: Path) -> 
         text = (await here.speak(hostile))["response"]
         assert "(https://evil" not in text.replace("\\", "")
         assert "https://evil.example/x " not in text
-        assert here.asked().count("</spoken>") == 1
+        assert here.model_input().count("</spoken>") == 1
         html = (await here.web.get("/conversations/c1?html=1")).text
         assert 'href=\\"https://evil' not in html
 
@@ -189,7 +189,7 @@ async def test_failures_are_told_and_the_file_goes_as_before(
         assert "or write your message" in answer
         assert "I understood" not in answer
         assert UNREAD not in answer, "one sentence for one file"
-        assert "A voice clip, 'clip.ogg'" in here.asked()
+        assert "A voice clip, 'clip.ogg'" in here.model_input()
 
 
 @pytest.mark.parametrize("speech", ["text", "segments"])
@@ -211,7 +211,7 @@ async def test_without_the_setting_everything_is_as_before(tmp_path: Path) -> No
     async with page(tmp_path, ponte_transcribe_model="") as here:
         answer = (await here.speak("hello"))["response"]
         assert UNREAD in answer
-        assert "A voice clip, 'clip.ogg'" in here.asked()
+        assert "A voice clip, 'clip.ogg'" in here.model_input()
         assert here.transcriptions() == []
         assert (await here.web.get("/me")).json()["voice"] is False
 
@@ -255,7 +255,9 @@ async def test_a_clip_on_slack(tmp_path: Path, mimetype: str) -> None:
             "ponte_transcribe_model": MODEL,
             "ponte_allow": frozenset({f"slack:{alice.id}", f"slack:{bob.id}"}),
         }
-        team.openai.say(Script(ANSWER, match=SPOKEN, times=0), Script("Hi.", match="hello"))
+        team.openai.say(
+            Script(ANSWER, match=SPOKEN, times=0), Script("Hi.", match="hello", times=0)
+        )
         async with team.open(**settings):
             await slack.deliveries.wait_until_connected()
             data = record(SPOKEN, "m4a")
@@ -291,7 +293,9 @@ async def test_a_voice_message_on_discord(tmp_path: Path) -> None:
         discord.grant_message_content()
         ana, bo = discord.user("Ana"), discord.user("Bo")
         channel = discord.text_channel(discord.guild("Bolts", ana, bo), "general")
-        team.openai.say(Script(ANSWER, match=SPOKEN, times=0), Script("Hi.", match="hello"))
+        team.openai.say(
+            Script(ANSWER, match=SPOKEN, times=0), Script("Hi.", match="hello", times=0)
+        )
         with sdk_addresses():
             async with team.open(
                 discord_token=SecretStr(discord.token),
@@ -433,9 +437,8 @@ def test_other_answers_are_faults(body: str) -> None:
 
 def test_the_ending_comes_from_the_first_bytes() -> None:
     assert {find_suffix(start): kind for kind, start in STARTS.items()} == {k: k for k in STARTS}
-    assert [find_suffix(data) for data in (b"", b"\xff\xfb\x90", b"\xff\xf1P", b"PK")] == [
-        "", "mp3", "", "",
-    ]  # fmt: skip
+    beginnings = {b"": "", b"\xff\xfb\x90": "mp3", b"\xff\xf1P": "", b"PK": ""}
+    assert {data: find_suffix(data) for data in beginnings} == beginnings
 
 
 def test_a_long_quote_is_cut() -> None:

@@ -314,6 +314,7 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
         "provider": "",
         "owner": False,
         "operates": False,
+        "voice": False,
         "models": [],
         "notices": ANY,
     }

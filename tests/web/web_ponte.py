@@ -164,6 +164,7 @@ class WebPonte:
         self.peers: MemoryPeers | None = None
         self.policy: Policy | None = None
         self.sign_in: SignIn | None = None
+        self.voice = False
         self.rows: dict[int, InboxRow] = {}
         self.home = home
         self.extra: dict[str, HttpHandler] = {}
@@ -293,7 +294,7 @@ class WebPonte:
         rows: Any = self.inbox
         conversations = Conversations(rows, rows, nowhere, self.files, nowhere, nowhere)
         people = People(nowhere, nowhere, nowhere, nowhere, self.people, self.owner_name)
-        visitors = Visitors(auth, self.policy, sign_in=self.sign_in)
+        visitors = Visitors(auth, self.policy, sign_in=self.sign_in, voice=self.voice)
         hub = Hub(visitors, conversations, self.board, self.peers or Alone())
         if auth.platform == "web":
             return WebAdapter(

@@ -1,4 +1,4 @@
-// The message box: text, files by button, drop and paste, sending, and sending again.
+// The message box: text, files, sending, and sending again.
 
 import { began } from "./conversations.js";
 import { $, againButton, isComposing, make, notice, randomKey, scrollPage } from "./element.js";
@@ -323,8 +323,8 @@ export async function stop() {
   $("text").focus();
 }
 
-/** Add files to the message. Refuse here what the server would refuse after its upload. */
-function attach(more) {
+/** Add files to the message. Refuse here what the server would refuse. */
+export function attach(more) {
   const size = (bytes) => `${(bytes / 1024 ** 2).toLocaleString(locale, { maximumFractionDigits: 0 })} MB`;
   const refusals = [];
   const left = [];
@@ -377,7 +377,7 @@ function fit() {
   $("text").style.height = `${$("text").scrollHeight + 2}px`;
 }
 
-/** The models that this person may choose; the choice is for the next messages. */
+/** The models that this person may choose for the next messages. */
 export function offerModels(names) {
   const choice = $("model-choice");
   const kept = localStorage.getItem("model") ?? "";

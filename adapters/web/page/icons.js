@@ -26,7 +26,7 @@ export function icon(name) {
   const svg = document.createElementNS(SPACE, "svg");
   for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", "aria-hidden": "true", class: "icon" })) svg.setAttribute(key, value);
   const path = document.createElementNS(SPACE, "path");
-  path.setAttribute("d", LINES[name]);
+  path.setAttribute("d", LINES[name] ?? name);
   svg.append(path);
   return svg;
 }

@@ -48,6 +48,7 @@ async function introduce() {
   $("me").title = say("signed_in", { name });
   $("me").hidden = false;
   composer.offerModels(models);
+  if (person.voice) import("./record.js").then((one) => one.start());
   $("person-notices").replaceChildren();
   if (waiting.length) import("./details.js").then((one) => one.showNotices(waiting));
 }

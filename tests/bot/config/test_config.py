@@ -223,7 +223,10 @@ WRONG = [
     ),
     ("[prices.models.m]\ninput = 1", "1: 'output' is missing."),
     ("[prices.models.m]\nin = 1\ninput = 1\noutput = 1", "2: 'in' is not known here; known are i"),
-    ("[prices]\ncode = 1", "2: 'code' is not known here; known are container, models, quick_com"),
+    (
+        "[prices]\ncode = 1",
+        "2: 'code' is not known here; known are container, transcription, models",
+    ),
     (
         '[hooks.x]\nkind = "gitlab"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
         'template = "t"\n[groups]\na = []',

@@ -14,11 +14,11 @@ LATER_FILES = {
     "highlight.js", "code.js", "queue.js", "details.js", "details.css", "change.js", "change.css",
     "admin.html", "admin.css", "print.css", "data.css", "quick.js", "plain.html",
     "requests.js", "worker.js", "shortcuts.js", "menu.js", "person.js", "reason.js", "dialogs.js",
-    "dialogs.css", "sign-in.js", "sign-in.css",
+    "dialogs.css", "sign-in.js", "sign-in.css", "record.js", "record.css",
 }  # fmt: skip
 """Files that the first view does not need: for formulas, for code, for messages that wait, for
 tables and charts, for menus and dialogs, for a search, for an answer's cost, for changing a
-proposal, for the operator's page, for printing, and for notifications."""
+proposal, for recordings, for the operator's page, for printing, and for notifications."""
 
 
 def own_scripts() -> str:
