@@ -63,6 +63,7 @@ from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
 from core.people.policy import DailyCaps, PlatformPeople, Policy
 from core.people.rules import OIDC_PLATFORM
 from core.schedules.tools import ScheduleSource
+from core.tools.mcp import McpToolSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
@@ -189,6 +190,9 @@ async def compose(
             model.list_tools = toolbox.list_specs
 
         parts = PartHealth(summaries(settings))
+        mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
+        if mcp_tools:
+            parts.list_more = mcp_tools.list_states
         engine = Engine(
             stores,
             people,
@@ -262,6 +266,7 @@ async def compose(
             (start_model, *(each.start for each in tools)),
             closing.pop_all(),
             traces,
+            mcp_tools,
         )
         closing.push_async_callback(ponte.closing.aclose)
         hooks = ConfiguredHooks(

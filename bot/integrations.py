@@ -18,6 +18,7 @@ from core.models import MODEL_INTEGRATION
 from core.people.rules import OIDC_PLATFORM, OIDC_RIGHTS, OWNER_ID, PlatformRights
 from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
 from core.tools.code import CODE_INTEGRATION
+from core.tools.mcp import MCP_CALL, MCP_CALL_KIND, MCP_TOOLS
 from core.tools.nocodb import NOCODB_INTEGRATION, ROW_KINDS
 from core.tools.posting import PLACE_POST
 from core.tools.sample import SAMPLE_INTEGRATION
@@ -35,10 +36,12 @@ FACES: Faces = (
     SAMPLE_INTEGRATION,
     STACKSPOT,
     CODE_INTEGRATION,
+    MCP_TOOLS,
 )
 
 KINDS: dict[str, Kind] = {
     **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST, SCHEDULE_KIND: SCHEDULE_CHANGE,
+    MCP_CALL_KIND: MCP_CALL,
 }  # fmt: skip
 """The kinds of change, by `Draft.kind`."""
 

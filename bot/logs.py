@@ -49,11 +49,12 @@ _LEVEL_ABOVE_ALL = logging.CRITICAL + 10
 _LIBRARY_LEVELS = {
     logging.INFO: "discord discord.http slack_bolt slack_sdk openai asyncio markdown_it",
     logging.WARNING: "aiohttp httpx httpcore httpx2 httpcore2 mcp uvicorn sqlitedict",
-    _LEVEL_ABOVE_ALL: "opentelemetry",
+    _LEVEL_ABOVE_ALL: "opentelemetry mcp.client mcp.shared",
 }
 """The libraries by the lowest level that is logged of them. Below it they log message texts, tokens
 or whole addresses. `core.observability.tracing` logs once what OpenTelemetry would log for each
-batch that it cannot export."""
+batch that it cannot export; `core.tools.mcp` logs what a server does, which could else write any
+number of lines."""
 
 
 _is_json = False

@@ -239,6 +239,7 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "setup-undone": "{asker} took back the last change of {settings}",
     "setup-applied": "{asker} started Ponte again with the new settings",
     "sample-reset": "{asker} restored the sample tables",
+    "mcp-tools-accepted": "{asker} accepted the tools of the MCP server {server}",
     "data-migrated": "{asker} moved the data to another database",
     "backup-restored": "{asker} restored a backup of {backup_time}",
 }
@@ -261,7 +262,7 @@ def _describe_audit_line(line: Any, view: View) -> str:
 
 
 _OPTIONAL_FACTS = (
-    "right", "reason", "tool", "outcome", "schedule", "file", "backup_time", "settings",
+    "right", "reason", "tool", "outcome", "schedule", "file", "backup_time", "settings", "server",
 )  # fmt: skip
 _AUDIT_PAGE = TextList(
     "",
@@ -669,6 +670,19 @@ def format_setup(setup: Row, view: View) -> Iterable[str]:
     return [*_SETUP(rows, view), *trial]
 
 
+def format_mcp_tools(rows: Sequence[Row], view: View) -> Iterator[str]:
+    """Yield the description and the inputs of each tool that is not as it was accepted."""
+    if not rows:
+        yield say("All tools are as they were accepted.")
+    for row in rows:
+        yield f"{to_one_line(row['tool'])}: {translate_word(row['change'])}"
+        for sign, definition in (("-", row["before"]), ("+", row["now"])):
+            own = json.loads(definition) if definition else {}
+            for text in own.values():
+                words = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+                yield from (f"  {sign} {line}" for line in clean_text(words).splitlines())
+
+
 def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
     """Yield which settings are as before."""
     if not result["names"]:
@@ -696,6 +710,14 @@ TEXTS: Mapping[str, ResultText] = {
         json_values=lambda result: [result["lines"]],
     ),
     "hooks test": ResultText(format_delivery),
+    "mcp show": ResultText(format_mcp_tools, json_values=lambda rows: rows),
+    "mcp accept": ResultText(
+        lambda result, view: [
+            say("Accepted: {names}", names=", ".join(result["tools"]))
+            if result["tools"]
+            else say("All tools are as they were accepted.")
+        ]
+    ),
     "sample reset": _sentence(
         "Restored the sample tables. Earlier changes to them can no longer be approved or undone."
     ),

@@ -386,6 +386,32 @@ async def preview_hook(
     }
 
 
+_McpServerName = Annotated[str, ShellArgument("The server's name in ponte.toml.")]
+
+
+@operation("mcp show", needs="running", example="github")
+async def show_mcp_tools(ponte: Ponte, name: _McpServerName) -> Rows:
+    """Show how the tools of an MCP server differ from those that were accepted."""
+    return await ponte.mcp_tools.servers.compare(name) if ponte.mcp_tools else []
+
+
+@operation(
+    "mcp accept",
+    needs="running",
+    right="own",
+    preview="mcp show",
+    confirm="Let the model use these tools of {name}?",
+    example="github",
+    shown_by="mcp show {name}",
+)
+async def accept_mcp_tools(ponte: Ponte, name: _McpServerName, actor: Person) -> Json:
+    """Accept the tools of an MCP server as they are now. Until then, new and changed ones are
+    off."""
+    names = await ponte.mcp_tools.servers.accept(name) if ponte.mcp_tools else []
+    ponte.engine.people.audit.note("mcp-tools-accepted", actor, server=name)
+    return {"name": name, "tools": names}
+
+
 @operation(
     "sample reset",
     example="--yes",

@@ -54,6 +54,7 @@ from core.observability.tracing import Traces
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
 from core.schedules.service import Scheduling
+from core.tools.mcp import McpToolSource
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class PartHealth:
     def __init__(self, summaries: Sequence[Health]) -> None:
         self._lineup = tuple(summaries)
         self.live: dict[str, ReportHealth] = {}
+        self.list_more: Callable[[], Awaitable[Sequence[Health]]] | None = None
+        """Returns further parts, of which there may be other ones at any time."""
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
         """Mark parts that are set up but not served by this process."""
@@ -91,7 +94,8 @@ class PartHealth:
     async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
         """Return the health of each part. One that takes longer than `patience` (seconds) has given
         no response."""
-        return await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
+        parts = await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
+        return [*parts, *(await self.list_more() if self.list_more else ())]
 
     async def _ask_part(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
@@ -132,7 +136,8 @@ class HealthBoard:
 
     async def readiness(self) -> Sequence[Health]:
         """Return the parts that `/readyz` checks."""
-        return [part for part in await self.health() if part.name not in self.optional]
+        parts = await self.health()
+        return [part for part in parts if part.name.partition(".")[0] not in self.optional]
 
     async def metrics(self) -> str:
         """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
@@ -258,6 +263,7 @@ class Ponte:
     background_starts: Sequence[Callable[[], None]]
     closing: AsyncExitStack
     traces: Traces | None = None
+    mcp_tools: McpToolSource | None = None
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

@@ -39,6 +39,8 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "core.people.policy": ("_CONFIRM_TIMEOUT_SECONDS", "_LOOKUP_TIMEOUT_SECONDS"),
     "core.tools.code.local": ("PROOF_WAIT_SECONDS",),
     "core.tools.code.sandbox.process": ("FOLLOW_SECONDS", "LAST_OUTPUT_SECONDS"),
+    "core.tools.mcp.session": ("CONNECT_TIMEOUT_SECONDS", "HANDSHAKE_SECONDS"),
+    "core.tools.mcp.source": ("CHECK_TIMEOUT_SECONDS",),
     "core.tools.nocodb.bridge": ("list_table_names.timeout",),
     "core.tools.nocodb.source": ("NOCODB_LOOK_TIMEOUT_SECONDS",),
     "core.turn.manager": ("PLATFORM_SECONDS",),

@@ -74,6 +74,7 @@ COMMAND_GROUPS = {
     "person": typer.Typer(help="List, export and delete the data about a person."),
     "policy": typer.Typer(help="Show who can do what, and where."),
     "hooks": typer.Typer(help="Try the webhooks of ponte.toml."),
+    "mcp": typer.Typer(help="Show and accept the tools of the MCP servers in ponte.toml."),
     "sample": typer.Typer(help="Restore the sample tables."),
     "setup": typer.Typer(help="Show and undo what was typed on the set-up page."),
 }

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from pydantic import StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from bot.config.mcp import McpConfig, McpServerName, McpToolConfig, find_name_collisions
 from bot.config.sign_in import McpServerConfig, PageConfig, ProviderName, SignInConfig
 from bot.config.toml_values import (
     AgentId,
@@ -67,6 +68,7 @@ from core.money.allowances import Allowance, CountedBy, PeriodLength
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.people.rules import DECISION_RIGHTS, PEOPLE_SETS, Rule, RuleBook, StandIns, place_names
 from core.schedules.schedule import ScheduleLimits
+from core.tools.mcp import name_mcp_tool
 from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
 
@@ -433,6 +435,8 @@ class Config(StrictSection):
     """providers of accounts with which people sign in, by a name for their keys"""
     mcp_server: McpServerConfig = field(default_factory=McpServerConfig)
     """where requests of programs over MCP wait"""
+    mcp: Mapping[McpServerName, McpConfig] = field(default_factory=dict)
+    """MCP servers whose tools the model can use, by a name for these tools"""
     allowances: tuple[AllowanceRule, ...] = ()
     """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
@@ -504,11 +508,18 @@ class Config(StrictSection):
         """The operator's prices."""
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
+        mcp = {
+            name_mcp_tool(name, tool): each.price
+            for name, server in self.mcp.items()
+            for tool, each in server.tools.items()
+            if each.price is not None
+        }
         return Prices(
             models,
             own.container,
             own.quick_commands,
             own.agents,
+            mcp=mcp,
             transcription=own.transcription,
         )
 
@@ -590,6 +601,7 @@ class LiveConfig:
         self.rule_book, self.table_rules = config.rule_book, config.table_rules
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
         self.sign_in, self.page, self.mcp_server = config.sign_in, config.page, config.mcp_server
+        self.mcp = config.mcp
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
         limits, schedules = config.limits, config.schedules
@@ -710,6 +722,7 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     for hook_name, hook in config.hooks.items():
         if hook.as_ not in config.groups:
             yield no_group(("hooks", hook_name, "as"), hook.as_)
+    yield from find_name_collisions(config.mcp)
     for section in ("rules", "allowances"):
         for number, rule in enumerate(getattr(config, section)):
             for name in rule.who:
@@ -757,6 +770,8 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             kind = ModelPrice
         elif above[2:3] == ("inputs",):
             kind = QuickCommandInput
+        elif above[:1] == ("mcp",) and above[2:3] == ("tools",):
+            kind = McpToolConfig
         # `as` is a keyword of Python, so the field of that key is `as_`.
         known = [each.name.rstrip("_") for each in fields(kind) if each.init]
         known += [] if above else own

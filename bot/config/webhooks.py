@@ -1,4 +1,4 @@
-"""The webhooks of ponte.toml, and the secrets of its sign-in providers.
+"""The webhooks of ponte.toml, and the secrets of its sign-in providers and MCP servers.
 
 No code of a webhook is loaded before its first request.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bot.config.mcp import find_mcp_errors, find_missing_tokens
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.logs import mask_also
 from bot.settings import Settings
@@ -67,15 +68,16 @@ class ConfiguredHooks:
 
 
 def check_secrets(config: Config, settings: Settings) -> None:
-    """Mask the secrets of all webhooks and sign-in providers in logs. Raise SettingsError for a
-    webhook's that protects nothing, with its line."""
+    """Mask the secrets of all webhooks, sign-in providers and MCP servers in logs. Raise
+    SettingsError for a webhook's that protects nothing, and for MCP servers that cannot be used,
+    with the line."""
     for provider in config.sign_in.values():
         mask_also(settings.variable(provider.secret))
-    if not config.hooks:
-        return
-    from core.webhooks.intake import secret_fault
-
-    faults = []
+    for server in config.mcp.values():
+        mask_also(settings.variable(server.token or ""))
+    faults = [*find_mcp_errors(config, settings)]
+    if config.hooks:
+        from core.webhooks.intake import secret_fault
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)
         if hook.secret and (fault := secret_fault(hook.kind, hook.secret)):
@@ -94,6 +96,7 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
         if not settings.variable(provider.secret):
             where, variable = config.location("sign_in", name), provider.secret
             yield say(_NO_SIGN_IN, where=where, variable=variable, name=name)
+    yield from find_missing_tokens(config, settings)
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -30,10 +30,12 @@ from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word
 from core.base.text import to_one_line
 from core.domain.records import DoctorFinding, Health, ModelRequests
-from core.integrations import plain_value
+from core.integrations import IntegrationDependencies, plain_value
 from core.models import MODEL_INTEGRATION
 from core.money.budget import count_estimates
-from core.store.database import check_free_space, check_schema, inspect_file
+from core.store.database import SqlConnection, check_free_space, check_schema, inspect_file
+from core.store.remembered import read_text
+from core.tools.mcp import MCP_STATE_NAME
 
 NO_ANSWER_SENTENCE = "the server did not respond ({why}). Check the network and HTTPS_PROXY."
 NO_ANSWER_AT_SENTENCE = "{address} did not respond ({why}). Check {setting} and the network."
@@ -47,6 +49,7 @@ NOT_RUNNING_SENTENCE = "not running with {home}; these are the settings of this 
 SILENCE_SECONDS = 5.0
 """Timeout of the first request to a running Ponte."""
 USAGE_DAYS = 30
+T = TypeVar("T")
 ESTIMATES_SENTENCE = (
     "in the last {days} days, the server did not report usage for {estimates} of {calls} paid "
     "calls; their costs are upper estimates"
@@ -167,6 +170,9 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
                 face_check = face.check(parts) if part.state == "on" else _as_is(part)
                 for finding in await _run_check(settings, part.name, face_check):
                     yield finding
+        if start.config.mcp:
+            for finding in await _run_check(settings, MCP_STATE_NAME, _check_mcp(start, parts)):
+                yield finding
     if failing.isdisjoint(("home", "database")):
         for finding in await _run_check(settings, "usage", _check_usage(start)):
             yield finding
@@ -250,7 +256,7 @@ async def _check_packages(start: Start) -> Sequence[Health]:
     needs = {
         "postgres": settings.database_url,
         "otel": settings.otel_exporter_otlp_endpoint,
-        "mcp": settings.ponte_mcp == "on",
+        "mcp": settings.ponte_mcp == "on" or bool(start.config.mcp),
     }
     extras = {extra for extra, value in needs.items() if value}
     report = await asyncio.to_thread(installation.inspect_installation, extras)
@@ -290,23 +296,33 @@ async def _check_database(url: str) -> Sequence[Health]:
     return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]
 
 
+async def _read_stored(start: Start, look: Callable[[SqlConnection], T]) -> T | None:
+    """Return what `look` reads in the database; None if there is none yet."""
+    url = start.settings.database_url
+    if url is None:
+        return await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
+    from core.store.postgres import check_server
+
+    *_, result = await asyncio.to_thread(check_server, plain_value(url), look)
+    return result
+
+
 async def _check_usage(start: Start) -> Sequence[Health]:
     """Report how many amounts of the last days are estimates; nothing if all were counted."""
     since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
-    look = partial(count_estimates, since=since)
-    if start.settings.database_url is not None:
-        from core.store.postgres import check_server
-
-        *_, counts = await asyncio.to_thread(
-            check_server, plain_value(start.settings.database_url), look
-        )
-    else:
-        counts = await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
-    calls, estimates = counts or (0, 0)
+    calls, estimates = await _read_stored(start, partial(count_estimates, since=since)) or (0, 0)
     if not estimates:
         return []
     words = say(ESTIMATES_SENTENCE, days=USAGE_DAYS, calls=calls, estimates=estimates)
     return [Health("usage", "on", words)]
+
+
+async def _check_mcp(start: Start, deps: IntegrationDependencies[Any]) -> Sequence[Health]:
+    """Report the state of each MCP server whose tools are used."""
+    from core.tools.mcp.source import McpServers
+
+    text = await _read_stored(start, partial(read_text, name=MCP_STATE_NAME))
+    return await McpServers(deps).check_all(json.loads(text or "{}"))
 
 
 async def _check_home(start: Start) -> Sequence[Health]:

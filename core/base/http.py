@@ -425,6 +425,15 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def is_local_host(host: str) -> bool:
+    """Return whether `host` is in a network that is not public, as far as its name says: an address
+    of such a network, a name without dots, or one below `internal` or `local`."""
+    try:
+        return not ipaddress.ip_address(host.strip("[]")).is_global
+    except ValueError:
+        return "." not in host or host.lower().endswith((".internal", ".local"))
+
+
 def load_library() -> Any:
     """Import the HTTP library and return it.
 

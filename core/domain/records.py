@@ -517,6 +517,8 @@ class ToolContext:
     """The id by which the model places the result of this call; "" if there is no model."""
     results: Mapping[str, Outcome] = field(default_factory=dict)
     """The results of earlier calls of the turn that the model can place, by id."""
+    has_read_rows: bool = False
+    """True if the model has read something of a table in this conversation."""
 
     @property
     def asker(self) -> Person:

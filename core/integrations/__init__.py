@@ -329,6 +329,10 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
         """The settings of requests over MCP. `post_to`: the place of all their cards (`slack:T1:C1`
         or `slack:U1`); None for the asker's own."""
 
+    @property
+    def mcp(self) -> Mapping[str, Any]:
+        """The MCP servers whose tools are used, by name."""
+
     def section(self, name: str) -> Any:
         """Return the section of that name, parsed into the integration's `section` class."""
 

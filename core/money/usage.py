@@ -134,7 +134,7 @@ PRICES = {
 """Prices of OpenAI's models."""
 
 
-PaidRunKind = Literal["container", "quick_commands", "agents", "transcription"]
+PaidRunKind = Literal["container", "quick_commands", "agents", "mcp", "transcription"]
 """Things that cost money per run instead of per token, as ponte.toml names them."""
 ANY_NAME = "*"
 """The name for the price of all commands or agents without a price of their own."""
@@ -142,11 +142,12 @@ ANY_NAME = "*"
 
 @dataclass(frozen=True, slots=True)
 class PaidRun:
-    """One run of something with a price: a container, a quick command, an agent or a transcription.
+    """One run of something with a price: a container, a quick command, an agent, an MCP tool or a
+    transcription.
 
-    `name` is the name of the command, the agent or the model that transcribes `seconds` of speech.
-    If the run calls a model that answers, `model`, `input` and `output` are its name and its
-    maximum of tokens.
+    `name` is the name of the command, agent or tool, or of the model that transcribes `seconds` of
+    speech. If the run calls a model that answers, `model`, `input` and `output` are its name and
+    its maximum of tokens.
     """
 
     kind: PaidRunKind
@@ -168,7 +169,7 @@ class Prices:
     """All prices in US dollars.
 
     `models` are the operator's prices by model, valid on any server. `PRICES` apply only if the
-    server is OpenAI's (`official`). `commands` and `agents` have a price per run by name;
+    server is OpenAI's (`official`). `commands`, `agents` and `mcp` have a price per run by name;
     `ANY_NAME` applies to all others.
     """
 
@@ -181,6 +182,7 @@ class Prices:
     commands: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, float] = field(default_factory=dict)
     official: bool = True
+    mcp: Mapping[str, float] = field(default_factory=dict)
     transcription: float | None = None
     """The operator's price of a minute of speech."""
 
@@ -229,7 +231,8 @@ class Prices:
             listed_price = MINUTE_DOLLARS.get(paid.name) if self.official else None
             minute = listed_price if self.transcription is None else self.transcription
             return None if minute is None else minute * paid.seconds / 60
-        listed = self.commands if paid.kind == "quick_commands" else self.agents
+        tables = {"quick_commands": self.commands, "agents": self.agents, "mcp": self.mcp}
+        listed = tables[paid.kind]
         return listed.get(paid.name, listed.get(ANY_NAME))
 
 

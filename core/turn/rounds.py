@@ -568,12 +568,15 @@ class ToolCalls:
 
         propose = partial(self._proposals.propose, ctx)
         calls = [item.call_id for item in transcript.items if item.kind == "call"]
+        needs = self.guards.run.turn.needs
         return replace(
             ctx,
             turn=replace(ctx.turn, propose=propose, record_handle=record_handle),
             viewer=viewer,
             results=transcript.results(),
             written_addresses=briefing.trust.written,
+            # Each tool that reads needs the right to read; one of a table names that table.
+            has_read_rows=any(right == "read" and names for right, *names in needs),
             result_id=f"r{calls.index(call.call_id) + 1}",
         )
 

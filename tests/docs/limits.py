@@ -122,6 +122,18 @@ LIMITS: dict[str, list[Limit]] = {
          "adapters.mcp_server.requests:MAX_MCP_PROPOSALS_PER_MINUTE"),
         ("time for one call", "adapters.mcp_server.tools:MCP_CALL_SECONDS"),
     ],
+    "Tools of MCP servers": [
+        ("time for one call", "core.tools.mcp:MCP_CALL_TIMEOUT_SECONDS"),
+        ("one answer", "core.base.http:MAX_RESPONSE_BYTES"),
+        ("lines in one answer", "core.tools.mcp.session:MAX_ANSWER_LINES"),
+        ("values in one answer", "core.tools.mcp.session:MAX_ANSWER_VALUES"),
+        ("levels of values in one answer", "core.tools.mcp.session:MAX_ANSWER_DEPTH"),
+        ("files of one result", "core.tools.mcp.source:MAX_RESULT_FILES"),
+        ("schema of one tool", "core.tools.mcp.schema:MAX_SCHEMA_BYTES"),
+        ("characters of one description", "core.tools.mcp.source:MAX_DESCRIPTION_CHARACTERS"),
+        ("tools that one server lists", "core.tools.mcp.session:MAX_LISTED_TOOLS"),
+        ("pause between two lists of tools", "core.tools.mcp.session:RELIST_SECONDS"),
+    ],
     "Several processes (Postgres)": [
         ("turns at once in one worker", "core.journal.jobs:MAX_WORKER_TURNS"),
         ("heartbeat of a process", "core.store.processes:BEAT_SECONDS"),

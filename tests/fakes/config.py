@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bot.config.mcp import McpConfig
 from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig
 from bot.config.sign_in import McpServerConfig, PageConfig, SignInConfig
 from core.changes.approval import TableRules
@@ -51,6 +52,7 @@ class FixedConfig:
     sign_in: Mapping[str, SignInConfig] = field(default_factory=dict)
     page: PageConfig = field(default_factory=PageConfig)
     mcp_server: McpServerConfig = field(default_factory=McpServerConfig)
+    mcp: Mapping[str, McpConfig] = field(default_factory=dict)
 
     def channel(self, address: Address) -> ChannelConfig:
         return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))

@@ -62,6 +62,8 @@ LAZY = {
         "ENDED", "KERNEL_EVICTED", "KERNEL_STOPPED", "NEW_PYTHON", "WAS_IDLE", "_FAULTS",
     },
     "core/tools/nocodb/__init__.py": {"_FAULTS", "titles"},
+    "core/tools/mcp/__init__.py": {"_OUTCOMES", "title"},
+    "core/tools/mcp/source.py": {"_ASKING"},
     "core/tools/posting.py": {"_OUTCOMES", "title"},
     "core/tools/stackspot/__init__.py": {"_OUTCOMES", "title"},
     "core/tools/nocodb/filters.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},

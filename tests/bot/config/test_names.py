@@ -246,6 +246,7 @@ async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path)
             "sample": [SampleSource(open_sample_base(tmp_path, "UTC"), "Shop")],
             "stackspot": [StackSpotSource(stackspot, RegisteredCommands(), config)],
             "code": [CodeSource(FakeBackend())],
+            "mcp_tools": [],  # ponte.toml names them
         }
         for face in FACES:
             if isinstance(face, ToolIntegration):

@@ -48,6 +48,11 @@ DRAFTS = {
         "double", "schedule", {}, "Hello",
         (RowWrite(after=make_row(DAILY), applier_data=encode_json(HERE)),),
     ),
+    "mcp_call": Draft(
+        "double", "mcp_call",
+        {"server": "desk", "tool": "file", "effect": "spend", "slug": "desk__file", "price": 0.25},
+        "desk: file", (RowWrite(after={"text": "Hello"}),),
+    ),
 }  # fmt: skip
 """A draft of each kind, in the order of the columns."""
 NAMES = {"its title": "People", "its id": "t9"}
@@ -155,7 +160,7 @@ async def open_desk(home: Path, access: Access) -> AsyncIterator[Desk]:
         appliers=[double],
         rules=rules,
         policy=allow_list(frozenset({BO.key, "web:owner"})),
-        prices=Prices(commands={"fix": 0.25}),
+        prices=Prices(commands={"fix": 0.25}, mcp={"desk__file": 0.25}),
     ) as running_bot:
         yield Desk(running_bot, double)
 
@@ -284,46 +289,49 @@ TABLE: Mapping[str, tuple[Probe, tuple[str, ...]]] = {
     "title of the card": (
         title,
         ("Create a row in People", "Change a row in People", "Delete a row in People",
-         "Run Fix it", "Post to #sales", "Reminder: Hello"),
+         "Run Fix it", "Post to #sales", "Reminder: Hello", "Call desk: file"),
     ),
-    "text of the card": (text, ("none", "none", "none", "none", "Hello", "> Hello")),
+    "text of the card": (text, ("none", "none", "none", "none", "Hello", "> Hello",
+                               "The server desk gets these arguments:")),
     "rows of the card": (
-        rows, ("Bea", "Ada: Name: Ada → Bea", "Ada", "input: a bug", "none", "none"),
+        rows, ("Bea", "Ada: Name: Ada → Bea", "Ada", "input: a bug", "none", "none", "none"),
     ),
     "rights to propose": (
         right_to_propose,
         (*["`propose:People`"] * 3, "`spend`, `command:fix`", "`propose`, `post:slack:T1:C1`",
-         "`chat`"),
+         "`chat`", "`spend`, `tool:desk__file`"),
     ),
     "right to approve for others": (
-        right_to_approve, (*["`approve:People`"] * 3, *["`approve`"] * 3),
+        right_to_approve, (*["`approve:People`"] * 3, *["`approve`"] * 4),
     ),
     "its asker approves alone up to": (
-        approves_alone, ("10 rows", "10 rows", "never", "10 rows", "10 rows", "its row"),
+        approves_alone, ("10 rows", "10 rows", "never", "10 rows", "10 rows", "its row", "10 rows"),
     ),
-    "who else approves it": (other_approver, (*["an admin"] * 5, "nobody")),
-    "can be proposed by a program": (program, (*["yes"] * 5, "no")),
-    "applied at once where `access` is `auto`": (automatic, ("yes", *["no"] * 5)),
-    "price": (price, ("none", "none", "none", "that of the command", "none", "none")),
+    "who else approves it": (other_approver, (*["an admin"] * 5, "nobody", "an admin")),
+    "can be proposed by a program": (program, (*["yes"] * 5, "no", "yes")),
+    "applied at once where `access` is `auto`": (automatic, ("yes", *["no"] * 6)),
+    "price": (price, ("none", "none", "none", "that of the command", "none", "none",
+                     "that of the command")),
     "a write that did not happen and whose answer was lost": (
         lost_answer, ("is unknown", "is repeated", "is repeated", "is unknown", "is repeated",
-                      "is repeated"),
+                      "is repeated", "is unknown"),
     ),
     "a write whose result cannot be read": (
-        unread_end, ("is done", "is done", "is done", "is unknown", "is done", "is done"),
+        unread_end, (*["is done"] * 3, "is unknown", *["is done"] * 3),
     ),
     "can be undone": (
         undo,
-        (*["yes"] * 3, "Quick commands can't be undone.", "Posts can't be undone.", "yes"),
+        (*["yes"] * 3, "Quick commands can't be undone.", "Posts can't be undone.", "yes",
+         "This can't be undone."),
     ),
     "note to the model": (
         note,
         ("create 1 row(s) in 'People' and the ids", "update 1 row(s) in 'People'",
          "delete 1 row(s) in 'People'", "run the quick command 'Fix it' and the result",
-         "post in '#sales'", "schedule 'Hello'"),
+         "post in '#sales'", "schedule 'Hello'", "run the tool 'desk: file' and the result"),
     ),
     "names that rules for tables use": (
-        rule_names, (*["its title, its id"] * 3, *["none"] * 3),
+        rule_names, (*["its title, its id"] * 3, *["none"] * 4),
     ),
 }  # fmt: skip
 """For each decision: how it is found out, and what holds for each kind of DRAFTS."""

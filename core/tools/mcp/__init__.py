@@ -1,0 +1,238 @@
+"""Tools of other MCP servers, which an operator names in ponte.toml.
+
+A tool is offered to the model only as an operator has accepted it: name, description and schema. A
+tool that is not declared `read` becomes a change that people approve. This module loads neither the
+MCP SDK nor the code that uses it as long as ponte.toml names no server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from core.base.errors import ToolError
+from core.base.i18n import say
+from core.base.text import make_code_block
+from core.changes.kinds import Kind
+from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
+from core.domain.ports import QuickCommands, Tool
+from core.domain.records import RIGHT_OF_EFFECT, Effect, Health, Viewer
+from core.integrations import (
+    IntegrationDependencies,
+    OperatorConfig,
+    RuleNames,
+    SettingsPart,
+    SharedSettings,
+    ToolBundle,
+    ToolIntegration,
+)
+from core.money.usage import PaidRun
+from core.tools.stackspot import QuickCommandRun
+from core.tools.tool import FixedToolSource
+
+if TYPE_CHECKING:
+    from core.tools.mcp.source import McpServers
+
+MCP_CALL_KIND = "mcp_call"
+"""The name of the kind in drafts, and of the applier in the ledger."""
+MCP_CALL_TIMEOUT_SECONDS = 60.0
+"""Seconds that a call may take, with its connection."""
+MCP_STATE_NAME = "mcp_tools"
+"""The row of the table `remembered` with the accepted definitions: by server, then by tool."""
+MAX_TOOL_NAME_CHARACTERS = 64
+"""https://platform.openai.com/docs/api-reference/responses/create: a function's name."""
+MCP_NO_UNDO = "This can't be undone."
+_OUTCOMES = {
+    "applying": "In progress.",
+    "done": "Done.",
+    "failed": "The call failed. {words}",
+    "partial": "The result is unknown. Check it before you ask again. {words}",
+}
+CARRIES_ROWS = (
+    "The tool only reads, but this conversation contains rows of tables. Check that the arguments "
+    "send none of them to a server that must not have them."
+)
+
+
+def name_mcp_tool(server: str, tool: str) -> str:
+    """Return the name by which models and rules know a server's tool."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}__{tool}")
+    return name[:MAX_TOOL_NAME_CHARACTERS]
+
+
+def hash_definition(definition: str) -> str:
+    """Return the SHA-256 of a tool's definition."""
+    return hashlib.sha256(definition.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """A server of ponte.toml. `effects` and `prices` are by the names that the server gives its
+    tools; a price is in US dollars. `token` is secret, "" for none."""
+
+    name: str
+    url: str
+    token: str
+    effects: tuple[tuple[str, Literal["read", "write", "spend"]], ...]
+    prices: tuple[tuple[str, float], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"McpServer({self.name!r})"
+
+
+class McpCall(QuickCommandRun):
+    """The kind of change that calls a tool of an MCP server once. The arguments are its only
+    row."""
+
+    title = "Call {title}"
+    outcomes = _OUTCOMES
+    no_undo = MCP_NO_UNDO
+    has_end = False
+    noun = "tool"
+
+    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        """Return the right that the effect needs, and the right to this tool."""
+        effect: Effect = draft.target["effect"]
+        return [(RIGHT_OF_EFFECT[effect],), ("tool", draft.view.slug)]
+
+    def paid_run(self, draft: Draft) -> PaidRun | None:
+        """Return the run as ponte.toml prices it; None for a call without a price."""
+        return PaidRun("mcp", draft.view.slug) if draft.target["effect"] == "spend" else None
+
+    def describe(self, change: Change) -> str:
+        """Return the server, the tool, all arguments as JSON, and the price. Characters that nobody
+        sees are escaped."""
+        target, after = change.draft.target, change.steps[0].write.after
+        if after is None:  # erased
+            return ""
+        text = json.dumps(after, ensure_ascii=False, indent=2)
+        visible = "".join(
+            each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+        )
+        words = say("The server {server} gets these arguments:", server=target["server"])
+        price = target.get("price")
+        cost = say("The call costs ${price}.", price=f"{price:g}") if price is not None else ""
+        return "\n\n".join(filter(None, [words, make_code_block(visible, "json"), cost]))
+
+    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
+        """Return no rows: the text says all."""
+        return ()
+
+    def form_fields(self, change: Change) -> Sequence[FormField]:
+        """Return no fields: the arguments cannot be changed."""
+        return ()
+
+
+class McpCalls:
+    """The `Applier` of calls. The row's id is set once the server has answered."""
+
+    name = MCP_CALL_KIND
+    patience = MCP_CALL_TIMEOUT_SECONDS + 30.0
+
+    def __init__(self, source: McpToolSource) -> None:
+        self._source = source
+
+    def batch(self, draft: Draft) -> int:
+        """Return 1: each call is a batch."""
+        return 1
+
+    def open(self, draft: Draft) -> McpCallBatch:
+        """Return the batch that makes the call."""
+        return McpCallBatch(self._source, draft)
+
+    def revert(self, change: Change) -> Draft:
+        """Raise ToolError: a call cannot be undone."""
+        raise ToolError(MCP_NO_UNDO)
+
+
+@dataclass(frozen=True, slots=True)
+class McpCallBatch:
+    """The `Batch` of one call. Nothing can tell whether a call without an answer had its effect."""
+
+    source: McpToolSource
+    draft: Draft
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        """Return what the server answered; "before" if it has not."""
+        (row,) = rows
+        if not row.id:
+            return [RowCheck("before", row)]
+        if row.id == "failed":
+            return [RowCheck("failed", row, explanation=row.applier_data)]
+        return [RowCheck("after", row, {"result": row.applier_data})]
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        """Call the tool once. Raise ToolError if it was not called, WriteUnsure if that is not
+        known."""
+        (row,) = rows
+        is_error, text = await self.source.servers.call_approved(
+            self.draft.target, dict(row.after or {})
+        )
+        return [replace(row, id="failed" if is_error else "done", applier_data=text)]
+
+
+class McpToolSource(FixedToolSource):
+    """The tools of all servers (the port `ToolSource`)."""
+
+    name = MCP_STATE_NAME
+
+    def __init__(self, deps: IntegrationDependencies[Any]) -> None:
+        self._deps = deps
+        self._servers: McpServers | None = None
+
+    @property
+    def servers(self) -> McpServers:
+        """The servers of ponte.toml."""
+        if self._servers is None:
+            from core.tools.mcp.source import McpServers
+
+            self._servers = McpServers(self._deps)
+        return self._servers
+
+    def start(self) -> None:
+        """Begin to ask the servers for their tools."""
+        if self._deps.config.mcp:
+            self.servers.watch()
+
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        """Return the accepted tools. No server is waited for."""
+        return await self.servers.list_tools() if self._deps.config.mcp else ()
+
+    async def list_states(self) -> Sequence[Health]:
+        """Return the state of each server, as it is known."""
+        return await self.servers.list_states() if self._deps.config.mcp else ()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._servers is not None:
+            await self._servers.close()
+
+
+class McpToolsIntegration(ToolIntegration[SettingsPart]):
+    """Builds the tools of the servers in ponte.toml."""
+
+    name = MCP_STATE_NAME
+    settings = SettingsPart
+
+    def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
+        """Return None: each server has a line of its own."""
+
+    def build(
+        self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
+    ) -> ToolBundle:
+        """Return the tools. No server is asked yet."""
+        source = McpToolSource(deps)
+        return ToolBundle(source, [McpCalls(source)], start=source.start)
+
+    def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
+        """Return the names of all tools in ponte.toml."""
+        servers = config.mcp.items()
+        return {"tool": [name_mcp_tool(name, tool) for name, one in servers for tool in one.tools]}
+
+
+MCP_TOOLS = McpToolsIntegration()
+MCP_CALL: Kind = McpCall()

@@ -1,0 +1,324 @@
+"""The MCP SDK's client: sessions with one server, of all protocol versions, over HTTP.
+
+The SDK takes 0.4 s to import, so this module is imported in a thread with the first server. Each
+call has a session of its own. A server cannot make Ponte ask another address: the SDK follows
+redirects only within the origin, and nothing that an answer names is fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import httpx2
+import mcp_types
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import ListenNotSupportedError
+from mcp.shared.exceptions import MCPError
+from pydantic import TypeAdapter
+
+from core.base.errors import ToolError
+from core.base.http import (
+    CONNECT_TIMEOUT_SECONDS,
+    MAX_RESPONSE_BYTES,
+    Proxies,
+    load_tls_context,
+    withhold_secrets,
+)
+from core.base.text import check_json, clean_text, to_one_line
+from core.tools.mcp import MCP_CALL_TIMEOUT_SECONDS, McpServer
+from core.tools.mcp.source import Definitions, McpResult, McpServerError
+from core.tools.tool import compact_json
+
+T = TypeVar("T")
+MAX_MCP_EVENT_BYTES = 2 * 1024 * 1024
+MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH = 50_000, 64
+"""Values in one JSON answer, and how deep they may be nested."""
+MAX_ANSWER_LINES = 10_000
+"""Lines in one answer: the SDK takes 0.2 ms for each event, which has three."""
+MAX_TOOL_PAGES, MAX_LISTED_TOOLS = 20, 500
+RELIST_SECONDS = 30.0
+"""Pause between two lists, however often a server says that its tools changed, and between two
+streams for notices."""
+HANDSHAKE_SECONDS = 10.0
+_REFUSED_CODES = (mcp_types.METHOD_NOT_FOUND, mcp_types.INVALID_PARAMS)
+"""Errors of JSON-RPC with which a server says that it did not call the tool."""
+_RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
+    mcp_types.CallToolResult | mcp_types.InputRequiredResult
+)
+_DOWN = "The MCP server {name} did not answer as expected ({why})."
+_SILENT = "The MCP server {name} did not answer within {seconds} s."
+_ASKS = "The MCP server {name} wants more input, which Ponte does not give."
+
+
+class _CheckedBackend:
+    """Connects, and refuses addresses to which no MCP server is reached: those of the local link,
+    where clouds keep credentials, and public ones without TLS, which the token would cross."""
+
+    def __init__(self, backend: Any, *, is_plain: bool) -> None:
+        self._backend, self._is_plain = backend, is_plain
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> Any:
+        stream = await self._backend.connect_tcp(*args, **options)
+        host = stream.get_extra_info("server_addr")[0].partition("%")[0]
+        address = ipaddress.ip_address(host)
+        address = getattr(address, "ipv4_mapped", None) or address
+        is_wrong = address.is_link_local or address.is_multicast or address.is_unspecified
+        if is_wrong or (self._is_plain and address.is_global):
+            await stream.aclose()
+            raise httpx2.ConnectError("address not allowed")
+        return stream
+
+
+class _CappedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        count = lines = 0
+        async for chunk in self._stream:
+            count += len(chunk)
+            lines += chunk.count(b"\n")
+            if count > MAX_RESPONSE_BYTES or lines > MAX_ANSWER_LINES:
+                raise httpx2.ReadError("too large")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Limits what a server can send. `status` is the last HTTP status of an error, 0 for none.
+    `listens`: streams for notices may be opened, though not often."""
+
+    def __init__(self, url: str, proxies: Proxies, *, listens: bool) -> None:
+        proxy = proxies.for_url(url)
+        self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
+        if proxy is None:
+            # The transport has no argument for it.
+            pool: Any = self._inner._pool
+            is_plain = url.startswith("http://")
+            pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
+        self._listens = listens
+        self._listened_at = float("-inf")
+        self.status = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request, and check the answer as far as it is read."""
+        if request.method == "GET":
+            if not self._listens:
+                return httpx2.Response(405)
+            await asyncio.sleep(self._listened_at + RELIST_SECONDS - time.monotonic())
+            self._listened_at = time.monotonic()
+        response = await self._inner.handle_async_request(request)
+        self.status = response.status_code if response.status_code >= 300 else 0
+        if "content-encoding" in response.headers:  # a small body may become GBs
+            raise httpx2.ReadError("compressed")
+        response.stream = stream = _CappedStream(response.stream)
+        if response.headers.get("content-type", "").lower().startswith("application/json"):
+            body = b"".join([chunk async for chunk in stream])
+            await stream.aclose()
+            if await asyncio.to_thread(check_json, body, MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH):
+                raise httpx2.ReadError("too many values")
+            response.stream = httpx2.ByteStream(body)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
+@asynccontextmanager
+async def _open_session(
+    server: McpServer, transport: GuardedTransport, on_message: Any = None
+) -> AsyncIterator[Client]:
+    headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
+    if server.token:
+        headers["Authorization"] = f"Bearer {server.token}"
+    timeout = httpx2.Timeout(MCP_CALL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS, read=None)
+    info = mcp_types.Implementation(name="ponte", title="Ponte", version="1")
+    async with httpx2.AsyncClient(
+        transport=transport, headers=headers, timeout=timeout, trust_env=False
+    ) as http:
+        streams = streamable_http_client(
+            server.url, http_client=http, max_sse_event_size=MAX_MCP_EVENT_BYTES
+        )
+        async with Client(
+            streams, client_info=info, cache=None, message_handler=on_message
+        ) as client:
+            yield client
+
+
+async def _guard(
+    server: McpServer,
+    transport: GuardedTransport,
+    seconds: float | None,
+    work: Callable[[Client], Awaitable[T]],
+    on_message: Any = None,
+) -> T:
+    """Open a session, do `work` in it, and return its result. Raise McpServerError."""
+    results = list[T]()
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            _open_session(server, transport, on_message) as client,
+        ):
+            results.append(await work(client))
+    except TimeoutError:
+        if not results:  # else only the end of the session is late
+            raise McpServerError(
+                _SILENT, code="timeout", name=server.name, seconds=round(seconds or 0)
+            ) from None
+    except Exception as error:
+        if not results:
+            raise _explain(server, transport, error) from None
+    return results[0]
+
+
+def _explain(server: McpServer, transport: GuardedTransport, error: BaseException) -> Exception:
+    """Return the error for a failure of the SDK, which may be in a group of errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ToolError):
+        return error
+    why = type(error).__name__
+    if isinstance(error, MCPError | httpx2.TransportError) and str(error):
+        why = to_one_line(withhold_secrets(str(error)), 200)
+    if server.token:  # a server may repeat it
+        why = why.replace(server.token, "…")
+    if transport.status:
+        why = f"HTTP {transport.status}, {why}"
+    return McpServerError(_DOWN, code="failed", name=server.name, why=why)
+
+
+async def _list(client: Client) -> Definitions:
+    """Return the definitions of the server's tools, in a form that can be compared."""
+    definitions, cursor = dict[str, str](), None
+    for _ in range(MAX_TOOL_PAGES):
+        params = mcp_types.PaginatedRequestParams(cursor=cursor)
+        page = await client.session.list_tools(params=params)
+        for tool in page.tools[: MAX_LISTED_TOOLS - len(definitions)]:
+            own = {"description": tool.description or "", "schema": tool.input_schema}
+            definitions[tool.name] = compact_json(dict(sorted(own.items())))
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return definitions
+
+
+async def list_definitions(server: McpServer, proxies: Proxies, seconds: float) -> Definitions:
+    """Return the tools of a server. Raise McpServerError."""
+    transport = GuardedTransport(server.url, proxies, listens=False)
+    return await _guard(server, transport, seconds, _list)
+
+
+async def watch_definitions(
+    server: McpServer, proxies: Proxies, on_listing: Callable[[Definitions], None]
+) -> None:
+    """Call `on_listing` with the tools of a server, and again after each notice that they changed.
+    Raise McpServerError once the connection ends."""
+    transport = GuardedTransport(server.url, proxies, listens=True)
+    noticed = asyncio.Event()
+
+    async def on_message(message: Any) -> None:
+        if isinstance(message, mcp_types.ToolListChangedNotification):
+            noticed.set()
+
+    async def listen(client: Client) -> None:
+        with suppress(ListenNotSupportedError, MCPError):
+            async with client.listen(tools_list_changed=True) as events:
+                async for _ in events:
+                    noticed.set()
+
+    async def work(client: Client) -> None:
+        listening = asyncio.create_task(listen(client))
+        try:
+            while True:
+                async with asyncio.timeout(HANDSHAKE_SECONDS):
+                    on_listing(await _list(client))
+                await noticed.wait()
+                await asyncio.sleep(RELIST_SECONDS)
+                noticed.clear()
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    await _guard(server, transport, None, work, on_message)
+
+
+async def call_tool(
+    server: McpServer,
+    proxies: Proxies,
+    tool: str,
+    arguments: Mapping[str, Any],
+    definition: str | None = None,
+) -> tuple[Definitions, McpResult | None]:
+    """Call a tool once. With a `definition`, list the tools before, and do not call one that
+    differs from it: the result is None then. Raise McpServerError, with `unsure` if the tool may
+    have been called."""
+    transport = GuardedTransport(server.url, proxies, listens=False)
+    is_called = False
+
+    async def work(client: Client) -> tuple[Definitions, McpResult | None]:
+        nonlocal is_called
+        listing = await _list(client) if definition is not None else {}
+        if definition is not None and listing.get(tool) != definition:
+            return listing, None
+        is_called = True
+        params = mcp_types.CallToolRequestParams(name=tool, arguments=dict(arguments))
+        # Not the client's `call_tool`, which answers questions, and repeats a call that the server
+        # rejects with -32020.
+        try:
+            result = await client.session.send_request(
+                mcp_types.CallToolRequest(params=params), _RESULT
+            )
+        except MCPError as error:
+            is_called = error.code not in _REFUSED_CODES
+            raise
+        if isinstance(result, mcp_types.InputRequiredResult):
+            is_called = False
+            raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)
+        return listing, _read_result(result)
+
+    try:
+        return await _guard(server, transport, MCP_CALL_TIMEOUT_SECONDS, work)
+    except McpServerError as error:
+        error.unsure = is_called
+        raise
+
+
+def _read_result(result: mcp_types.CallToolResult) -> McpResult:
+    """Return the texts and files of a result. Addresses in it are named, and never fetched."""
+    texts, files = list[str](), list[tuple[str, bytes]]()
+
+    def add_file(data: str, type: str | None) -> None:
+        with suppress(binascii.Error, ValueError):
+            files.append(
+                (
+                    type or "application/octet-stream",
+                    base64.b64decode("".join(data.split()), validate=True),
+                )
+            )
+
+    for block in result.content:
+        match block:
+            case mcp_types.TextContent():
+                texts.append(block.text)
+            case mcp_types.ImageContent() | mcp_types.AudioContent():
+                add_file(block.data, block.mime_type)
+            case mcp_types.ResourceLink():
+                texts.append(f"[A link, not opened: {block.name} {block.uri}]")
+            case mcp_types.EmbeddedResource(resource=mcp_types.TextResourceContents() as resource):
+                texts.append(resource.text)
+            case mcp_types.EmbeddedResource(resource=mcp_types.BlobResourceContents() as resource):
+                add_file(resource.blob, resource.mime_type)
+    if not texts and result.structured_content is not None:
+        texts.append(compact_json(result.structured_content))
+    return McpResult(clean_text("\n".join(texts)), files, bool(result.is_error))

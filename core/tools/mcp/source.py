@@ -1,0 +1,428 @@
+"""The MCP servers of ponte.toml: which of their tools are accepted, and the calls.
+
+Each server is watched by a task of its own, so that one that hangs delays only its own calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import mimetypes
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from core.base.errors import NotFound, ToolError
+from core.base.http import RemoteError
+from core.base.i18n import plural, say
+from core.base.tasks import BoundedDict, cancel_all
+from core.base.text import clean_text, parse_arguments, truncate_with_note
+from core.domain.changes import Draft, RowWrite
+from core.domain.messages import File
+from core.domain.ports import Tool
+from core.domain.records import Effect, Health, Outcome, ToolContext, ToolSpec
+from core.integrations import CHECK_TIMEOUT_SECONDS, IntegrationDependencies
+from core.tools.mcp import (
+    CARRIES_ROWS,
+    MCP_CALL_KIND,
+    MCP_CALL_TIMEOUT_SECONDS,
+    MCP_NO_UNDO,
+    MCP_STATE_NAME,
+    McpServer,
+    hash_definition,
+    name_mcp_tool,
+)
+from core.tools.mcp.schema import fit_schema
+from core.tools.tool import (
+    FunctionTool,
+    UnfitSchema,
+    cap_text,
+    outcome_of_error,
+)
+
+log = structlog.get_logger("mcp_tools")
+Definitions = Mapping[str, str]
+"""The definitions of a server's tools by their names: JSON with `description` and `schema`."""
+MCP_RETRY_SECONDS = 60.0
+"""Pause before a server is asked again that did not answer, or whose connection ended."""
+MAX_DESCRIPTION_CHARACTERS = 4_000
+MAX_STORED_RESULT_CHARACTERS = 200_000
+MAX_RESULT_FILES = 10
+ACCEPTED_TOPIC = "mcp_tools"
+"""The notice to other processes that a server's tools were accepted."""
+_NOT_ACCEPTED = "The server changed its tool {tool}. An admin must accept it first."
+_ASKING = "is asking another system…"
+_REMOVED = "The tool {tool} is no longer set up."
+
+
+class McpServerError(RemoteError):
+    """A failure of an MCP server."""
+
+
+@dataclass(frozen=True, slots=True)
+class McpResult:
+    """The answer of a tool. `files` are media types and bytes."""
+
+    text: str
+    files: Sequence[tuple[str, bytes]] = ()
+    is_error: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class ServerState:
+    """A server as it was asked last. `offered` are the tools that it listed, None before. `fault`
+    says why it cannot be asked; "" if it can."""
+
+    server: McpServer
+    offered: Definitions | None = None
+    fault: str = ""
+    logged: Collection[str] = ()
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(eq=False)
+class McpServers:
+    """The servers that ponte.toml names now."""
+
+    deps: IntegrationDependencies[Any]
+    _accepted: dict[str, dict[str, str]] = field(default_factory=dict)
+    _states: dict[str, ServerState] = field(default_factory=dict)
+    _tools: BoundedDict[tuple[McpServer, str, str], McpTool | None] = field(
+        default_factory=lambda: BoundedDict(1_000)
+    )
+    _shown: dict[str, Definitions] = field(default_factory=dict)
+    _is_loaded: bool = False
+    _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        peers = self.deps.peers
+        self._remembered = peers.remembered_state(MCP_STATE_NAME, lambda: self._accepted)
+        peers.on(ACCEPTED_TOPIC, self._on_accepted)
+
+    def watch(self) -> None:
+        """Begin to watch the servers of ponte.toml, and stop watching others."""
+        variable = self.deps.shared.variable
+        servers = {name: own.server(name, variable) for name, own in self.deps.config.mcp.items()}
+        for name, state in list(self._states.items()):
+            if servers.get(name) != state.server and (state := self._states.pop(name)).task:
+                state.task.cancel()
+        for name, server in servers.items():
+            if name not in self._states:
+                state = self._states[name] = ServerState(server)
+                state.task = asyncio.create_task(self._watch(state), name=f"mcp {name}")
+
+    async def list_tools(self) -> Sequence[Tool]:
+        """Return the tools that are accepted and that no server is known to have changed."""
+        self.watch()
+        await self._load()
+        tools = list[Tool]()
+        for name, state in self._states.items():
+            for tool, effect in state.server.effects:
+                definition = self._accepted.get(name, {}).get(tool)
+                if definition and not (
+                    state.offered is not None and state.offered.get(tool) != definition
+                ):
+                    built = self._build_tool(state.server, tool, effect, definition)
+                    tools += [built] if built else []
+        return tools
+
+    def _build_tool(
+        self, server: McpServer, tool: str, effect: Effect, definition: str
+    ) -> McpTool | None:
+        """Return the tool, the same for an equal definition, so that prompts can be cached; None if
+        no model can be told its schema."""
+        key = server, tool, definition
+        if key not in self._tools:
+            own = json.loads(definition)
+            try:
+                schema = fit_schema(own["schema"])
+            except UnfitSchema as unfit:
+                log.warning("MCP tool left out", server=server.name, tool=tool, reason=str(unfit))
+                self._tools[key] = None
+            else:
+                description = clean_text(str(own["description"])).strip()
+                words = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
+                spec = ToolSpec(name_mcp_tool(server.name, tool), words, schema, False)
+                self._tools[key] = McpTool(self, server, tool, effect, spec, definition)
+        return self._tools[key]
+
+    async def list_states(self) -> Sequence[Health]:
+        """Return the state of each server, as it was when it was asked last."""
+        self.watch()
+        await self._load()
+        return [self._describe(state) for state in self._states.values()]
+
+    async def check_all(self, accepted: dict[str, dict[str, str]]) -> Sequence[Health]:
+        """Return the state of each server, asked now. `accepted` are the stored definitions."""
+        self._accepted, self._is_loaded = accepted, True
+        variable = self.deps.shared.variable
+        servers = [own.server(name, variable) for name, own in self.deps.config.mcp.items()]
+        return await asyncio.gather(*map(self._check, servers))
+
+    async def _check(self, server: McpServer) -> Health:
+        state = ServerState(server)
+        try:
+            state.offered = await self._ask(server, CHECK_TIMEOUT_SECONDS)
+        except McpServerError as error:
+            state.fault = error.words()
+        return self._describe(state)
+
+    def _describe(self, state: ServerState) -> Health:
+        """Return the state in words."""
+        server, offered, name = state.server, state.offered or {}, state.server.name
+        part = f"{MCP_STATE_NAME}.{name}"
+        if state.fault:
+            return Health(part, "failing", state.fault)
+        if state.offered is None:
+            return Health(part, "on", say("it has not listed its tools yet"))
+        faults = list[str]()
+        if missing := [tool for tool, _ in server.effects if tool not in offered]:
+            faults.append(say("it has no tool {names}", names=", ".join(missing)))
+        if off := self._find_unaccepted(state):
+            words = "off until accepted: {names}. Run `ponte mcp accept {server}`"
+            faults.append(say(words, names=", ".join(off), server=name))
+        usable = [
+            (tool, self._build_tool(server, tool, effect, offered[tool]))
+            for tool, effect in server.effects
+            if tool in offered and tool not in off
+        ]
+        if unfit := [tool for tool, built in usable if built is None]:
+            words = "left out, because models cannot be told their inputs: {names}"
+            faults.append(say(words, names=", ".join(unfit)))
+        if faults:
+            return Health(part, "failing", "; ".join(faults))
+        return Health(part, "on", plural("{count} tool", "{count} tools", len(usable)))
+
+    def _find_unaccepted(self, state: ServerState) -> Sequence[str]:
+        """Return the tools of ponte.toml that the server has, but not as they were accepted."""
+        accepted, offered = self._accepted.get(state.server.name, {}), state.offered or {}
+        return [
+            tool
+            for tool, _ in state.server.effects
+            if tool in offered and offered[tool] != accepted.get(tool)
+        ]
+
+    async def compare(self, name: str) -> Sequence[Mapping[str, str]]:
+        """Return the tools of a server that `accept` would change, asked now: `tool`, `change`, and
+        the definitions `before` and `now`. Raise NotFound, and McpServerError."""
+        self._shown[name] = offered = await self._list_offered(name)
+        return self._list_differences(name, offered)
+
+    def _list_differences(self, name: str, offered: Definitions) -> Sequence[Mapping[str, str]]:
+        accepted = self._accepted.get(name, {})
+        return [
+            {
+                "tool": tool,
+                "change": "changed" if before and now else "new" if now else "removed",
+                "before": before,
+                "now": now,
+            }
+            for tool in sorted({*accepted, *offered})
+            if (before := accepted.get(tool, "")) != (now := offered.get(tool, ""))
+        ]
+
+    async def accept(self, name: str) -> Sequence[str]:
+        """Store the tools that `compare` returned last, else those that the server has now. Return
+        the names of those that changed. Raise NotFound, and McpServerError."""
+        offered = self._shown.pop(name, None) or await self._list_offered(name)
+        changed = [each["tool"] for each in self._list_differences(name, offered)]
+        self._accepted[name] = dict(offered)
+        await self._remembered.flush()
+        await self.deps.peers.notify(ACCEPTED_TOPIC, "")
+        log.info("MCP tools accepted", server=name, tools=changed)
+        return changed
+
+    async def _list_offered(self, name: str) -> Definitions:
+        """Return the tools of ponte.toml that the server has now."""
+        self.watch()
+        await self._load()
+        if (state := self._states.get(name)) is None:
+            raise NotFound("MCP server {name} not found in ponte.toml.", name=name[:40])
+        self._note_listing(state, await self._ask(state.server, CHECK_TIMEOUT_SECONDS))
+        offered = state.offered or {}
+        return {tool: offered[tool] for tool, _ in state.server.effects if tool in offered}
+
+    async def call_approved(
+        self, target: Mapping[str, Any], arguments: Mapping[str, Any]
+    ) -> tuple[bool, str]:
+        """Call the tool of an approved change once. Return whether it reported an error, and its
+        text. Raise ToolError if it was not called, WriteUnsure if that is not known."""
+        self.watch()
+        await self._load()
+        state, tool = self._states.get(str(target["server"])), str(target["tool"])
+        if state is None or (tool, target["effect"]) not in state.server.effects:
+            raise ToolError(_REMOVED, tool=tool)
+        definition = self._accepted.get(state.server.name, {}).get(tool, "")
+        if hash_definition(definition) != target["definition"]:
+            raise ToolError(_NOT_ACCEPTED, tool=tool)
+        try:
+            # The list is read again, because nobody may have heard of a change.
+            result = await self.call(state.server, tool, arguments, definition, lists=True)
+        except McpServerError as error:
+            raise error.as_write_error() from None
+        texts = [result.text, *(f"[A file of the type {type}.]" for type, _ in result.files)]
+        text = truncate_with_note("\n".join(filter(None, texts)), MAX_STORED_RESULT_CHARACTERS)
+        return result.is_error, text
+
+    async def call(
+        self,
+        server: McpServer,
+        tool: str,
+        arguments: Mapping[str, Any],
+        definition: str,
+        *,
+        lists: bool = False,
+    ) -> McpResult:
+        """Call a tool once, in a session of its own. Raise McpServerError, and ToolError if the
+        server does not offer the tool with this definition. `lists`: it is asked first."""
+        state = self._states.get(server.name)
+        session: Any = await _load_session()
+        offered = state.offered if state and state.server == server else None
+        asks = lists or offered is None
+        result: McpResult | None = None
+        if asks or (offered or {}).get(tool) == definition:
+            listing, result = await session.call_tool(
+                server, self.deps.shared.proxies, tool, arguments, definition if asks else None
+            )
+            if asks and state and state.server == server:
+                self._note_listing(state, listing)
+        if result is None:
+            raise ToolError(_NOT_ACCEPTED, code="not_accepted", tool=tool)
+        return result
+
+    async def close(self) -> None:
+        """End all connections."""
+        await cancel_all([state.task for state in self._states.values() if state.task])
+        self._states.clear()
+
+    async def _ask(self, server: McpServer, seconds: float) -> Definitions:
+        session: Any = await _load_session()
+        offered: Definitions = await session.list_definitions(
+            server, self.deps.shared.proxies, seconds
+        )
+        return offered
+
+    async def _watch(self, state: ServerState) -> None:
+        """Ask a server for its tools, and again whenever it says that they changed."""
+        session: Any = await _load_session()
+        while True:
+            try:
+                await session.watch_definitions(
+                    state.server,
+                    self.deps.shared.proxies,
+                    lambda offered: self._note_listing(state, offered),
+                )
+            except McpServerError as error:
+                if state.fault != str(error):
+                    log.warning("MCP server failed", server=state.server.name, error=str(error))
+                state.fault = str(error)
+            await asyncio.sleep(MCP_RETRY_SECONDS)
+
+    def _note_listing(self, state: ServerState, offered: Definitions) -> None:
+        """Note what a server offers now, and log which tools are off."""
+        state.offered, state.fault = offered, ""
+        off = self._find_unaccepted(state) if self._is_loaded else ()
+        if off and off != state.logged:
+            name = state.server.name
+            log.warning("MCP tools are off until they are accepted", server=name, tools=off)
+        state.logged = off
+
+    async def _load(self) -> None:
+        """Read which definitions were accepted."""
+        async with self._loading:
+            if not self._is_loaded:
+                # Nothing is read while the database is unavailable.
+                self._accepted = await self._remembered.read() or self._accepted
+                self._is_loaded = True
+                for state in self._states.values():
+                    if state.offered is not None:
+                        self._note_listing(state, state.offered)
+
+    async def _on_accepted(self, _: str) -> None:
+        self._is_loaded = False
+        await self._load()
+
+
+async def _load_session() -> Any:
+    """Import the module with the SDK, in a thread: it takes 0.4 s."""
+    return await asyncio.to_thread(importlib.import_module, "core.tools.mcp.session")
+
+
+class McpTool(FunctionTool):
+    """A tool of an MCP server, with the definition that was accepted."""
+
+    def __init__(
+        self,
+        servers: McpServers,
+        server: McpServer,
+        tool: str,
+        effect: Effect,
+        spec: ToolSpec,
+        definition: str,
+    ) -> None:
+        self.spec, self.effect = spec, effect
+        self.progress_text = _ASKING
+        self.timeout_seconds = MCP_CALL_TIMEOUT_SECONDS + 10.0
+        self._servers, self._server, self._tool = servers, server, tool
+        self._definition = definition
+
+    def only_proposes(self, arguments: str) -> bool:
+        """Return whether the call needs an approval in every conversation."""
+        return self.effect != "read"
+
+    async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
+        """Call a tool that reads, and propose any other call. Raise ToolError."""
+        values = self._read_arguments(arguments)
+        if self.effect != "read" or ctx.has_read_rows:
+            return await ctx.turn.propose(self._draft(values))
+        try:
+            result = await self._servers.call(self._server, self._tool, values, self._definition)
+        except McpServerError as error:
+            return outcome_of_error(error)
+        files = await _save_files(ctx, result)
+        names = "".join(f"\n[The person gets the file {file.name}.]" for file in files)
+        if result.is_error:
+            raise ToolError("The tool reported an error.", code="failed", hint=result.text[:2_000])
+        return cap_text(Outcome("ok", f"{result.text}{names}" or "Done.", files))
+
+    def _draft(self, values: Mapping[str, Any]) -> Draft:
+        """Return the proposal of this call."""
+        server, tool = self._server, self._tool
+        target = {
+            "server": server.name,
+            "tool": tool,
+            "effect": self.effect,
+            "slug": self.spec.name,
+            "definition": hash_definition(self._definition),
+            "price": dict(server.prices).get(tool),
+        }
+        note = CARRIES_ROWS if self.effect == "read" else MCP_NO_UNDO
+        title = f"{server.name}: {tool}"
+        return Draft(MCP_CALL_KIND, MCP_CALL_KIND, target, title, (RowWrite(after=values),), note)
+
+    def _read_arguments(self, arguments: str) -> dict[str, Any]:
+        """Return the arguments. The server checks them; only what is missing is refused here."""
+        try:
+            values = parse_arguments(arguments)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise ToolError("The call's arguments are not a JSON object.", code="bad_json")
+        if missing := [name for name in self.spec.parameters["required"] if name not in values]:
+            hint = f"missing: {', '.join(missing)[:200]}"
+            raise ToolError("The call has invalid arguments.", code="bad_arguments", hint=hint)
+        return values
+
+
+async def _save_files(ctx: ToolContext, result: McpResult) -> tuple[File, ...]:
+    """Store the pictures and other files of a result, for the person."""
+    if ctx.files is None:
+        return ()
+    saved = list[File]()
+    for number, (type, data) in enumerate(result.files[:MAX_RESULT_FILES], 1):
+        ending = mimetypes.guess_extension(type) or ".bin"
+        saved.append(await ctx.files.save(f"result-{number}{ending}", type, data))
+    return tuple(saved)
