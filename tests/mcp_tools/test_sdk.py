@@ -147,5 +147,9 @@ async def test_a_notice_of_a_new_server_is_heard(
 
         monkeypatch.setattr(desk.servers, "_note_listing", note)
         await bus.publish(ToolsListChanged())
-        await listed.wait()
-        assert "desk__find" not in await desk.list_offered()
+        # The first list may still be under way, with the tool as it was.
+        while True:
+            listed.clear()
+            if "desk__find" not in await desk.list_offered():
+                break
+            await listed.wait()
