@@ -23,6 +23,7 @@ from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Item, Message, prepare_codecs
 from core.domain.ports import ListHealth, Model, Platforms, QuickCommands
 from core.domain.records import Outcome, Thread
+from core.feedback.votes import Votes
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.people.notices import Outbox
 from core.schedules.schedule import ScheduleConfig
@@ -79,7 +80,7 @@ class Engine:
         inbox.set_admission(Admission(inbox.find_unstarted, people.policy).admit)
         ledger = SqlLedger(database, *peers.claims)
         self.conversations = Conversations(
-            inbox, journal, stores.threads, stores.files, outbox, ledger
+            inbox, journal, stores.threads, stores.files, outbox, ledger, Votes(database)
         )
         self.platforms = platforms = Platforms()
 

@@ -18,6 +18,7 @@ from core.base.i18n import say, translate_word
 from core.base.markdown import to_plain_text
 from core.base.text import clean_text, to_one_line
 from core.domain.records import TURN_WORDS, ListTable
+from core.feedback.votes import RATE_LABELS
 from core.money.allowances import describe_usage_notes
 from core.people.audit import PERSON_FACTS
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
@@ -29,6 +30,8 @@ RULE_WORDS = ("default", "none")
 COLUMN_GAP = "  "
 MAX_LISTED_TEXT_CHARACTERS = 40
 """Characters of a schedule's text in the list."""
+MAX_FEEDBACK_TEXT = 400
+"""Characters of a question or an answer in the page's list of votes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +386,36 @@ def _schedule_text(text: str, view: View) -> str:
     return to_one_line(text)[: None if view.is_page else MAX_LISTED_TEXT_CHARACTERS]
 
 
+def _describe_facts(vote: Row, view: View) -> str:
+    """Return the models, tools, time, tokens and failed calls of the turn of a vote."""
+    tokens = i18n.plural("{count} token", "{count} tokens", vote["tokens"])
+    facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens, *vote["errors"])
+    return " · ".join(map(to_one_line, facts))
+
+
+def _vote(vote: str, view: View) -> str:
+    return say(RATE_LABELS[vote])
+
+
+def format_feedback(votes: Sequence[Row], view: View) -> Iterator[str]:
+    """Yield each vote in one line, then the facts of its turn and the texts that may be read,
+    indented."""
+    if not votes:
+        yield say(NO_FEEDBACK)
+    for vote in votes:
+        where = (_name(vote["person"], view), to_one_line(vote["place"]), vote["turn"])
+        head = (_time(vote["at"], view), _vote(vote["vote"], view), *where)
+        yield COLUMN_GAP.join(head)
+        yield f"    {_describe_facts(vote, view)}"
+        for label, text in (
+            ("reason", vote["reason"]),
+            ("question", vote["question"]),
+            ("response", vote["answer"]),
+        ):
+            for n, line in enumerate(clean_text(text or "").splitlines()):
+                yield f"    {say(label) if n == 0 else '':<10} {line}".rstrip()
+
+
 def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
     """Yield the state, the name and the words of each part."""
     rows = [(translate_word(part["state"]), translate_word(part["name"])) for part in parts]
@@ -624,6 +657,22 @@ _SCHEDULES = TextList(
     ListColumn("channel", "place", _name),
     ListColumn("text", "text", _schedule_text),
 )
+NO_FEEDBACK = "No feedback yet."
+_FEEDBACK = TextList(
+    NO_FEEDBACK,
+    ListColumn("time", "at", _time),
+    ListColumn("vote", "vote", _vote),
+    ListColumn("person", "person", _name),
+    ListColumn("channel", "place", _name),
+    ListColumn("reason", "reason"),
+    ListColumn(
+        "question", "question", lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT)
+    ),
+    ListColumn(
+        "response", "answer", lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT)
+    ),
+    ListColumn("details", "", _describe_facts),
+)
 _PEOPLE = TextList(
     "No one has written to Ponte yet.",
     ListColumn("name", "name", _text_or_dash),
@@ -638,6 +687,7 @@ _PEOPLE = TextList(
 TEXT_LISTS: Mapping[str, TextList] = {
     "audit": _AUDIT_PAGE,
     "doctor": _CHECKS,
+    "feedback": _FEEDBACK,
     "limits": _LIMITS,
     "pending": _PENDING,
     "people list": _ACCOUNTS,
@@ -704,6 +754,7 @@ TEXTS: Mapping[str, ResultText] = {
         people=PERSON_FACTS,
         json_values=lambda page: page["lines"],
     ),
+    "feedback": ResultText(format_feedback, people=("person",), json_values=list),
     "policy check": ResultText(
         format_policy,
         notes=lambda result, view: result["misspelt"],

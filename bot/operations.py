@@ -334,6 +334,24 @@ async def read_audit_log(
     return {"lines": lines, "next": following}
 
 
+@operation("feedback", admin_page=True, example="--since yesterday --down")
+async def list_feedback(
+    ponte: Ponte,
+    since: Annotated[
+        str, ShellOption("From this date or time on, for example 2026-11-01 or yesterday.")
+    ] = "",
+    down: Annotated[bool, ShellOption("Only thumbs down.")] = False,
+) -> Rows:
+    """List the latest votes on answers, newest first. Questions and answers are shown if the person
+    shared them, or if they are in a public channel."""
+    from bot.reports import parse_moment
+
+    engine, first = ponte.engine, parse_moment(since, ponte.zone)
+    first_at = datetime.fromisoformat(first).timestamp() if first else 0.0
+    messengers = engine.platforms.messengers
+    return await engine.conversations.votes.report(first_at, down, messengers)
+
+
 @operation(
     "policy check", needs="settings", example="--person slack:U1 --channel C2 --right read:Orders"
 )

@@ -19,6 +19,7 @@ from core.changes.tables import (
     STEPS_TABLE,
 )
 from core.domain.records import Health
+from core.feedback.votes import VOTES_TABLE
 from core.journal.jobs import Alone, Jobs, Peers
 from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
@@ -66,7 +67,7 @@ TABLES = (
     SPENDINGS_TABLE, COUNTERS_TABLE, HOLDS_TABLE, CONVERSATIONS_TABLE, THREADS_TABLE, REMOTES_TABLE,
     AUDIT_KEYS_TABLE, KERNELS_TABLE, PROGRESS_TABLE, PIECES_TABLE,
     REMEMBERED_TABLE, AUDIT_TABLE, ENDED_SESSIONS_TABLE, PROCESSES_TABLE, LEASES_TABLE, PACES_TABLE,
-    SECRETS_TABLE,
+    SECRETS_TABLE, VOTES_TABLE,
 )  # fmt: skip
 """In the order in which a new database creates them."""
 VIEWS = (FINISHED_VIEW, CURRENT_TURNS_VIEW)
@@ -103,6 +104,14 @@ MIGRATIONS = (
         " name TEXT NOT NULL, group_names TEXT NOT NULL, session_key TEXT NOT NULL,"
         " first_at REAL NOT NULL, last_at REAL NOT NULL, confirmed_at REAL NOT NULL,"
         " removed_at REAL NOT NULL DEFAULT 0)",
+    ),
+    Migration(  # votes on answers
+        "ac7f09d33a4e4197.94fa2f2bd80ec9d7",
+        "CREATE TABLE votes (seq INTEGER NOT NULL, person TEXT NOT NULL, vote TEXT NOT NULL,"
+        " reason TEXT NOT NULL DEFAULT '', is_shared INTEGER NOT NULL DEFAULT 0,"
+        " pressed_at REAL NOT NULL, PRIMARY KEY (seq, person)) WITHOUT ROWID;"
+        "CREATE INDEX votes_person ON votes (person);"
+        "CREATE INDEX votes_pressed ON votes (pressed_at)",
     ),
 )
 """Changes since version 1."""

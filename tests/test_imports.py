@@ -53,6 +53,7 @@ FOLDERS = (
     "money",
     "voice",
     "changes",
+    "feedback",
     "journal",
     "chat",
     "integrations",

@@ -311,6 +311,12 @@ class DiscordAdapter(ChatPlatform):
         channel = guild.get_channel(int(address.channel)) if guild else None
         return f"#{channel.name} ({guild.name})" if guild and channel else ""
 
+    async def is_public(self, address: Address) -> bool:
+        """Return whether everyone in the server can read the channel, and its thread if it is in
+        one; False if the gateway does not list it."""
+        client = await self.connection.client()
+        return discord_people.is_public(client, address)
+
     async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         """Open a direct message with the person. Return where to post in it, and the person's
         locale ("" if not known). Raise as `attempt` does."""

@@ -51,6 +51,7 @@ from core.commands.grammar import TypedCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.ports import StatusBoard
 from core.domain.records import Receipt
+from core.feedback.votes import FEEDBACK_REMOVED, FEEDBACK_STORED, Press, Vote
 
 log = structlog.get_logger("discord")
 
@@ -228,6 +229,11 @@ class DiscordHandlers:
             if match := render.CODE_BUTTON_ID.fullmatch(id):
                 await self._show_code(interaction, match["turn"])
                 return
+            if match := render.VOTE_BUTTON_ID.fullmatch(id):
+                await self._vote(
+                    interaction, "up" if match["vote"] == "up" else "down", match["turn"]
+                )
+                return
             match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
             if match and await self._submit(interaction, request, int(match["asker"])):
                 # If the post does not grow any more, no later edit removes the button.
@@ -251,6 +257,8 @@ class DiscordHandlers:
                 context = (quote,) if quoted else ()
                 request = InteractionRequest(prompt, context=context, files=attachments)
                 await self._submit_prompt(interaction, request)
+            elif match := render.WHY_ID.fullmatch(id):
+                await self._explain_vote(interaction, match["turn"], values)
             elif match := render.REASON_ID.fullmatch(id):
                 text = f"deny {match['press']} {values.get(render.REASON_FIELD, '')}"
                 await self._submit(interaction, InteractionRequest(text))
@@ -389,6 +397,29 @@ class DiscordHandlers:
             words = say(REST_OF_CODE, asking.locale) if len(sheets) < len(code) else ""
             await asking.notify(words, attachments(sheets))
 
+    async def _vote(self, interaction: Interaction, vote: Vote, turn: str) -> None:
+        """Store a press of a thumb under an answer. After a thumb down, a form asks why."""
+        asking, press = self._make_interaction(interaction), _make_press(interaction, vote, turn)
+        result = await self.interactions.vote(asking, press, DISCORD_CODE_SECONDS, toggles=True)
+        with use_locale(str(interaction.locale)):
+            if result is True and vote == "down":
+                form = render.feedback_form(turn, can_share=not asking.address.is_shared)
+                await interaction.response.send_modal(form)
+                return
+            words = say(FEEDBACK_STORED if result else FEEDBACK_REMOVED)
+        await asking.notify(result if isinstance(result, str) else words)
+
+    async def _explain_vote(
+        self, interaction: Interaction, turn: str, values: Mapping[str, str]
+    ) -> None:
+        """Store why a person voted against an answer."""
+        asking, press = self._make_interaction(interaction), _make_press(interaction, "down", turn)
+        reason, shares = values.get(render.REASON_FIELD, ""), values.get(render.SHARE_FIELD)
+        words = await self.interactions.explain_vote(
+            asking, press, reason, shares == "true", DISCORD_CODE_SECONDS
+        )
+        await asking.notify(words or say(FEEDBACK_STORED, asking.locale))
+
     async def _show_change_form(
         self, interaction: Interaction, press_id: str, chosen: Sequence[str] = ()
     ) -> None:
@@ -441,6 +472,13 @@ class DiscordHandlers:
             return ""
 
         await self.interactions.show_form(self._make_interaction(interaction), show)
+
+
+def _make_press(interaction: Interaction, vote: Vote, turn: str) -> Press:
+    message = interaction.message
+    post = f"{message.channel.id}:{message.id}" if message else "-"
+    at = interaction.created_at.timestamp()
+    return Press(turn, person_of(interaction.user), vote, at, post)
 
 
 def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:

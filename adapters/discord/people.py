@@ -124,6 +124,19 @@ def lists_messages(channel: Any, may: discord.Permissions) -> bool:
     return may.view_channel and may.read_message_history and (may.connect or not is_voice)
 
 
+def is_public(client: discord.Client, address: Address) -> bool:
+    """Return whether everyone in the server can read the channel and the thread of `address`; False
+    if the gateway does not list them."""
+    guild = client.get_guild(int(address.workspace or 0))
+    channel = guild.get_channel(int(address.channel)) if guild else None
+    if guild is None or channel is None:
+        return False
+    thread = guild.get_thread(int(address.thread)) if address.thread else None
+    if address.thread and (thread is None or thread.is_private()):
+        return False
+    return lists_messages(channel, channel.permissions_for(guild.default_role))
+
+
 async def can_post(client: discord.Client, address: Address) -> bool:
     """Return whether Ponte can post at `address` when no interaction's token lets it. Raise
     PlatformBusy if Discord does not answer now."""

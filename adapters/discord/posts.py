@@ -220,8 +220,11 @@ class Renderer:
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
             code_turn = self._turn if answer.has_run_code and not answer.is_private else ""
-            has_buttons = answer.cards or code_turn
-            view = render.build_buttons(answer.cards, code_turn) if has_buttons else None
+            rated_turn = self._turn if answer.is_rateable and not answer.is_private else ""
+            has_buttons = answer.cards or code_turn or rated_turn
+            view = (
+                render.build_buttons(answer.cards, code_turn, rated_turn) if has_buttons else None
+            )
             embeds = render.build_embeds(answer.cards)
             self._last_rendering = answer, Rendering(embeds, view, pages.sheets)
         return self._last_rendering[1]

@@ -52,6 +52,13 @@ from core.chat.incoming import SHOW_CODE, describe_fields_left_out
 from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
 from core.domain.messages import Card, ChangeAction
 from core.domain.records import QuickCommand
+from core.feedback.votes import (
+    FEEDBACK_LABEL,
+    FEEDBACK_TITLE,
+    MAX_FEEDBACK_CHARACTERS,
+    SHARE_HINT,
+    SHARE_LABEL,
+)
 
 LIMIT = 2000
 """Unicode code points in one message: resources/message.mdx#create-message-jsonform-params, and
@@ -100,6 +107,7 @@ APPROVE_ALL_BUTTON_ID = re.compile(r"ponte:together:(?P<ids>[a-z2-7.,0-9]{13,})"
 MAX_CUSTOM_ID_CHARACTERS = 100
 """Characters of a button's id (docs.discord.com/developers/components/reference)."""
 CODE_BUTTON_ID = re.compile(r"ponte:code:(?P<turn>[a-z2-7]{16})")
+VOTE_BUTTON_ID = re.compile(r"ponte:vote:(?P<vote>up|down):(?P<turn>[a-z2-7]{16})")
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
 _STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
@@ -162,6 +170,9 @@ QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>
 """The id of the form for a quick command. A longer slug does not fit into an id, so its command
 runs without a form."""
 REASON_ID = re.compile(r"ponte:reason:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?)")
+WHY_ID = re.compile(r"ponte:why:(?P<turn>[a-z2-7]{16})")
+"""The id of the form that asks why an answer got a thumb down."""
+SHARE_FIELD = "share"
 PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD, REASON_FIELD = "prompt", "quote", "input", "reason"
 FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\d")
 """The id of a menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself
@@ -502,9 +513,11 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
     ]
 
 
-def build_buttons(cards: Sequence[Card], code_turn: str = "") -> discord.ui.View:
-    """Return the buttons of the first MAX_CARDS cards, in a row for each card, and the button that
-    shows the code of the turn `code_turn`, if it is set."""
+def build_buttons(
+    cards: Sequence[Card], code_turn: str = "", rated_turn: str = ""
+) -> discord.ui.View:
+    """Return the buttons of the first MAX_CARDS cards, in a row for each card; the button that
+    shows the code of the turn `code_turn`, and the thumbs for that of `rated_turn`, if set."""
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
     rows, last_row = enumerate(shown), min(len(shown), MAX_CARDS - 1)
@@ -518,6 +531,9 @@ def build_buttons(cards: Sequence[Card], code_turn: str = "") -> discord.ui.View
     if code_turn:
         id = f"ponte:code:{code_turn}"
         buttons.append(discord.ui.Button(label=say(SHOW_CODE), custom_id=id, row=last_row))
+    for vote, emoji in (("up", "👍"), ("down", "👎")) if rated_turn else ():
+        id = f"ponte:vote:{vote}:{rated_turn}"
+        buttons.append(discord.ui.Button(emoji=emoji, custom_id=id, row=last_row))
     return _build_view(buttons)
 
 
@@ -668,6 +684,18 @@ def reason_form(press_id: str) -> discord.ui.Modal:
     most = MAX_REASON_CHARACTERS
     field = _build_text_field(say(REASON_LABEL), REASON_FIELD, max_characters=most)
     return _build_modal(say(REASON_TITLE), f"ponte:reason:{press_id}", [field])
+
+
+def feedback_form(turn: str, *, can_share: bool) -> discord.ui.Modal:
+    """Return the form that asks what was wrong with an answer. With `can_share`, the person can let
+    operators read the question and the answer."""
+    label, most = say(FEEDBACK_LABEL), MAX_FEEDBACK_CHARACTERS
+    fields = [_build_text_field(label, REASON_FIELD, required=False, max_characters=most)]
+    if can_share:
+        tick: discord.ui.Checkbox[Any] = discord.ui.Checkbox(custom_id=SHARE_FIELD)
+        text, hint = say(SHARE_LABEL)[:MAX_LABEL_CHARACTERS], say(SHARE_HINT)[:MAX_HINT_CHARACTERS]
+        fields.append(discord.ui.Label(text=text, description=hint, component=tick))
+    return _build_modal(say(FEEDBACK_TITLE), f"ponte:why:{turn}", fields)
 
 
 def read_form_values(interaction: Interaction) -> dict[str, str]:

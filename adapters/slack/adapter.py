@@ -337,15 +337,22 @@ class SlackAdapter(ChatPlatform):
         not tell."""
         if not address.is_shared:
             return ""
+        name = str((await self._find_channel(address)).get("name") or "")
+        return f"#{name}" if name else ""
+
+    async def is_public(self, address: Address) -> bool:
+        """Return whether it is a public channel; False if Slack does not tell."""
+        return not (await self._find_channel(address)).get("is_private", True)
+
+    async def _find_channel(self, address: Address) -> Payload:
         try:
             response = await self.workspace.api.call(
                 "conversations.info", channel=address.channel, patience=5.0
             )
         except FAILURES as failure:
             log.info("could not look up a channel name", error=str(failure))
-            return ""
-        name = str((response.get("channel") or {}).get("name") or "")
-        return f"#{name}" if name else ""
+            return {}
+        return response.get("channel") or {}
 
     async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if

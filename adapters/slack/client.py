@@ -223,9 +223,11 @@ _FORMS = frozenset({
 """Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
 bodies")."""
 
-Feature = Literal["streams", "status", "sessions", "reactions", "tables", "data", "prompts"]
+Feature = Literal[
+    "streams", "status", "sessions", "reactions", "tables", "data", "prompts", "feedback"
+]
 """An optional feature of Slack: streamed messages, the status line, agent sessions, reactions,
-table blocks, the blocks of `data_blocks`, and suggested prompts."""
+table blocks, the blocks of `data_blocks`, suggested prompts, and thumbs under answers."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
 """The emoji reaction that marks a message waiting for its turn."""

@@ -22,11 +22,19 @@ from core.chat.approval_notices import REASON_LABEL, REASON_TITLE
 from core.chat.incoming import describe_fields_left_out
 from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
 from core.domain.records import QuickCommand
+from core.feedback.votes import (
+    FEEDBACK_LABEL,
+    FEEDBACK_TITLE,
+    MAX_FEEDBACK_CHARACTERS,
+    SHARE_HINT,
+    SHARE_LABEL,
+)
 
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
-REASON_FORM = "ponte_reason"
+REASON_FORM, FEEDBACK_FORM = "ponte_reason", "ponte_feedback"
 """The callback ids of the forms. The first two are also those of the message shortcuts."""
 QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK, REASON_BLOCK = "question", "slug", "input", "reason"
+SHARE_BLOCK = "share"
 """The block ids of the input fields, by which `read_form_values` returns their values."""
 FIELD_PREFIX = "field:"
 """The prefix of the block ids of a quick command's own inputs."""
@@ -102,12 +110,24 @@ def reason_form(memory: Json) -> Json:
     return _build_modal(REASON_FORM, say(REASON_TITLE), say("Send"), [block], memory)
 
 
+def feedback_form(memory: Json, *, can_share: bool) -> Json:
+    """Return the form that asks what was wrong with an answer. With `can_share`, the person can let
+    operators read the question and the answer. `memory` holds the place, the post and the turn."""
+    element = _build_text_input() | {"max_length": MAX_FEEDBACK_CHARACTERS}
+    blocks = [_build_input(REASON_BLOCK, say(FEEDBACK_LABEL), element, optional=True)]
+    if can_share:
+        tick = _build_choice("checkboxes", ["true"], [say(SHARE_HINT)], "")
+        blocks.append(_build_input(SHARE_BLOCK, say(SHARE_LABEL), tick, optional=True))
+    return _build_modal(FEEDBACK_FORM, say(FEEDBACK_TITLE), say("Send"), blocks, memory)
+
+
 def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
     """Return the values of a form by block id, without empty fields."""
     values: dict[str, str] = {}
     for block, elements in view.get("state", {}).get("values", {}).items():
         for element in elements.values():
-            chosen = element.get("selected_option") or {}
+            ticked = element.get("selected_options") or [{}]
+            chosen = element.get("selected_option") or ticked[0]
             if value := element.get("value") or chosen.get("value"):
                 values[block] = str(value)
     return values

@@ -40,6 +40,7 @@ from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
+from core.feedback.votes import Press, Vote
 
 log = structlog.get_logger("slack")
 
@@ -209,6 +210,7 @@ class SlackHandlers:
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
         app.view(re.compile("^ponte_"))(self.on_form)
         app.action(render.CODE_ACTION)(self.on_code)
+        app.action(render.VOTE_ACTION)(self.on_vote)
         others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION}|{SCHEDULE_ACTION})"
         card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
         app.action(re.compile(card_or_stop))(self.on_click)
@@ -308,6 +310,9 @@ class SlackHandlers:
             memory["thread"],
             memory["url"],
         )
+        if view["callback_id"] == forms.FEEDBACK_FORM:
+            await self._explain_vote(ack, place, memory, values)
+            return
         inputs = [block["block_id"] for block in view["blocks"] if block["type"] == "input"]
         field = next(iter(inputs), "")  # where `notify` shows an error
         is_reason = view["callback_id"] == forms.REASON_FORM
@@ -416,6 +421,42 @@ class SlackHandlers:
             blocks = render.build_code_blocks([clean_text(data.decode()) for _, data in code])
             if not await respond(say(SHOW_CODE), blocks=blocks):
                 await respond(say(CODE_LATE))
+
+    async def on_vote(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
+        """Store a press of a thumb under an answer. After a thumb down, a form asks why."""
+        await ack()
+        channel, post = body["channel"]["id"], body.get("message") or {}
+        ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
+        url = body.get("response_url", "")
+        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
+        respond = partial(self._respond, place, thread_ts=thread or None)
+        interaction = self._make_interaction(place, "", ack, respond)
+        word, _, turn = action.get("value", "").partition(".")
+        vote: Vote = "down" if word == "down" else "up"
+        at = float(action["action_ts"])
+        press = Press(turn, interaction.person, vote, at, f"{channel}:{ts}")
+        result = await self.interactions.vote(interaction, press, SLACK_CODE_SECONDS)
+        if isinstance(result, str):
+            await respond(result)
+        elif result and vote == "down":
+            can_share = not interaction.address.is_shared
+            memory = _memory(place) | {"ts": ts, "turn": turn}
+            with use_locale(interaction.locale):
+                view = forms.feedback_form(memory, can_share=can_share)
+                await self._open_form(body["trigger_id"], view)
+
+    async def _explain_vote(
+        self, ack: AsyncAck, place: SlackPlace, memory: dict[str, Any], values: Mapping[str, str]
+    ) -> None:
+        """Store why a person voted against an answer."""
+        interaction = self._make_interaction(place, "", ack, lambda words: ack())
+        post = f"{place.channel}:{memory['ts']}"
+        press = Press(memory["turn"], interaction.person, "down", 0.0, post)
+        reason, shares = values.get(forms.REASON_BLOCK, ""), forms.SHARE_BLOCK in values
+        words = await self.interactions.explain_vote(
+            interaction, press, reason, shares, SLACK_FORM_SECONDS
+        )
+        await ack(**(_field_error(forms.REASON_BLOCK, words) if words else {}))
 
     async def _show_change_form(
         self, ack: AsyncAck, trigger: str, place: SlackPlace, memory: dict[str, Any]

@@ -126,7 +126,7 @@ class SlackStream:
         except SlackRefused as refused:
             if refused.error in client.STREAM_STOPPED:
                 raise StoppedByUser from None
-            if refused.error in client.STREAM_OVER or refused.error in client.MESSAGE_TOO_LONG:
+            if refused.error in client.STREAM_OVER | client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
                 return False
             raise
         except InDoubt:
@@ -450,10 +450,14 @@ def _list_attempts(
 
 
 def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Json]:
-    """Yield forms of one message: whole, whole without tables and charts, and plain."""
+    """Yield forms of one message: whole, without thumbs, without tables and charts, and plain."""
     whole = content.build_whole(flags.is_on("tables"), flags.is_on("data"))
     yield whole
-    if _list_features(whole["blocks"]):
+    features = _list_features(whole["blocks"])
+    if "feedback" in features:
+        content = replace(content, rated_turn="")
+        yield content.build_whole(flags.is_on("tables"), flags.is_on("data"))
+    if {"tables", "data"} & {*features}:
         yield content.build_whole(tables=False, data=False)
     yield content.build_plain()
 
@@ -463,6 +467,7 @@ def _list_features(blocks: Sequence[Json]) -> list[client.Feature]:
     uses: list[tuple[client.Feature, bool]] = [
         ("tables", has_table(blocks)),
         ("data", has_data(blocks)),
+        ("feedback", any(block["type"] == "context_actions" for block in blocks)),
     ]
     return [feature for feature, is_used in uses if is_used]
 

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +43,7 @@ from core.chat.approval_notices import (
 from core.chat.incoming import REST_OF_CODE, SHOW_CODE
 from core.domain.messages import Card, ChangeAction
 from core.domain.rows import Placed, split_placed
+from core.feedback.votes import RATE_LABELS
 
 Json = dict[str, Any]
 
@@ -114,6 +115,10 @@ TOGETHER_ACTION = "ponte_together"
 is the card's id."""
 CODE_ACTION = "ponte_code"
 """The action id and block id of the button that shows the code of runs. Its value is the turn."""
+VOTE_ACTION = "ponte_vote"
+"""The action id and block id of the thumbs under an answer. The value is the vote and the turn."""
+MAX_THUMB_BYTES = 75
+"""The maximum bytes of a thumb's text and of its accessibility label."""
 STOP_ACTION = "ponte_stop"
 """The action id and block id of the Stop button."""
 _CARDS = 10
@@ -294,13 +299,15 @@ def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
 class PostContent:
     """The data of one post: Markdown with the rows and charts that are `placed` in it, the cards
     under it, and a Stop button if `has_stop`. `code_turn`: the turn whose code a button shows, ""
-    for none. Both forms of a message are built from it."""
+    for none. `rated_turn`: the turn whose answer thumbs rate. All forms of a message are built from
+    it."""
 
     text: str
     cards: tuple[Card, ...] = ()
     placed: tuple[Placed, ...] = ()
     has_stop: bool = False
     code_turn: str = ""
+    rated_turn: str = ""
 
     def build_whole(self, tables: bool = True, data: bool = True) -> Json:
         """Return the `text` and the `blocks` of a post or an edit, with the Markdown as a block.
@@ -320,12 +327,14 @@ class PostContent:
         source = without_links_in_code(neutralize(self.text))
         pieces = split_text(source, SECTION_BYTES, escaped_size) or (() if self.cards else ("…",))
         blocks = [build_section(escape_text(piece)) for piece in pieces]
-        return self._complete(blocks, SHORT_TEXT_BYTES, tables=False)
+        plain = replace(self, rated_turn="")
+        return plain._complete(blocks, SHORT_TEXT_BYTES, tables=False)
 
     def build_end(self, room: int, tables: bool) -> list[Json]:
-        """Return the blocks under the text in `room` bytes: the button for code, and the cards."""
+        """Return the blocks under the text in `room` bytes: the button for code, thumbs, cards."""
         button = _build_button(CODE_ACTION, self.code_turn, say(SHOW_CODE))
         blocks = [button] if self.code_turn else []
+        blocks += [_build_thumbs(self.rated_turn)] if self.rated_turn else []
         room -= blocks_size(blocks)
         return [*blocks, *(cards_blocks(self.cards, room, tables) if self.cards else ())]
 
@@ -633,6 +642,22 @@ def _build_button(action: str, value: str, label: str) -> Json:
     text = {"type": "plain_text", "text": label}
     button = {"type": "button", "action_id": action, "value": value, "text": text}
     return {"type": "actions", "block_id": action, "elements": [button]}
+
+
+def _build_thumbs(turn: str) -> Json:
+    """Return the thumbs under the answer of a turn
+    (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element)."""
+    buttons = {}
+    for name, vote in (("positive_button", "up"), ("negative_button", "down")):
+        label = say(RATE_LABELS[vote])
+        text = make_plain_text(label, MAX_THUMB_BYTES)
+        buttons[name] = {
+            "text": text,
+            "accessibility_label": text["text"],
+            "value": f"{vote}.{turn}",
+        }
+    element = {"type": "feedback_buttons", "action_id": VOTE_ACTION, **buttons}
+    return {"type": "context_actions", "block_id": VOTE_ACTION, "elements": [element]}
 
 
 def build_code_blocks(codes: Sequence[str]) -> list[Json]:

@@ -139,7 +139,7 @@ class SlackSurface(Surface):
                 raise Undeliverable(reason=refused.error) from refused
             kind = "ephemeral" if part.is_private else "in_channel"
             # Such a post has no id, so a button on it could not be checked.
-            content = replace(self._build_content(part), code_turn="")
+            content = replace(self._build_content(part), code_turn="", rated_turn="")
             if not await self._posts.respond(to.token, kind, content):
                 raise Undeliverable(reason="response_url is used up") from refused
             id = f"{PRIVATE_PREFIX}hook"
@@ -247,7 +247,9 @@ class SlackSurface(Surface):
         stops = part.is_growing and not self._presence.native_stop
         answer = part.answer or Answer("")
         code_turn = self._to.turn if answer.has_run_code and not part.is_private else ""
-        return PostContent(part.text, answer.cards, part.placed, stops, code_turn)
+        has_thumbs = answer.is_rateable and self._workspace.flags.is_on("feedback")
+        rated_turn = self._to.turn if has_thumbs and not part.is_private else ""
+        return PostContent(part.text, answer.cards, part.placed, stops, code_turn, rated_turn)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be

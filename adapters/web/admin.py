@@ -58,7 +58,7 @@ USAGE_TITLES = {
 IN_OTHER_TABS = {
     *(action.operation for actions in ROW_ACTIONS.values() for action in actions),
     *ROW_ACTIONS,
-    *("status", "turns", "usage", "audit", "reload", "people add"),
+    *("status", "turns", "usage", "audit", "reload", "people add", "feedback"),
 }
 """The operations that other tabs show. The last tab has a form for each other one."""
 PAGE = (Path(__file__).parent / "page" / "admin.html").read_text("utf-8")
@@ -80,7 +80,7 @@ class AdminRoutes(RouteGroup):
     @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
     async def show(self, request: Request) -> Response:
         """Return the operator's page in HTML, for the owner and admins: `checks`, `usage`,
-        `people`, `schedules`, `audit`, `config`, `operations`."""
+        `people`, `schedules`, `feedback`, `audit`, `config`, `operations`."""
         view = await self._open(request)
         return await view.show(request.path_params.get("tab", ""))
 
@@ -287,6 +287,21 @@ class AdminView:
     async def _schedules(self) -> str:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
+    async def _feedback(self) -> str:
+        problem, since = "", self._query.get("since", "")
+        only_down = bool(self._query.get("down"))
+        try:
+            votes = await self._run("feedback", since=since, down=only_down)
+        except BadInput as error:
+            problem, votes = notice("bad", error.words()), []
+        tick = "checked" if only_down else ""
+        fields = field("since", say("First day"), since, "date")
+        fields += field("down", say("Only thumbs down."), "1", "checkbox", tick)
+        command = f"ponte feedback{f' --since {since}' if since else ''}{' --down' * only_down}"
+        table = await self._list("feedback", votes)
+        listed = section(say("Feedback"), table, command)
+        return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
+
     async def _audit(self) -> str:
         names = ("since", "until", "person", "event", "after")
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
@@ -355,6 +370,7 @@ TABS = {
     "usage": ("Usage", AdminView._usage),
     "people": ("People", AdminView._people),
     "schedules": ("Schedules", AdminView._schedules),
+    "feedback": ("Feedback", AdminView._feedback),
     "audit": ("Audit log", AdminView._audit),
     "config": ("ponte.toml", AdminView._config),
     "operations": ("Webhooks", AdminView._operations),

@@ -26,7 +26,8 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -54,9 +55,11 @@ from core.domain.messages import (
 )
 from core.domain.ports import Files, Inbox, StatusBoard
 from core.domain.records import Action, Health, QuickCommand, Receipt
+from core.feedback.votes import Press
 from core.observability import metrics
 from core.people.policy import Policy
 
+T = TypeVar("T")
 MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 10
 """Limits of a turn's context: earlier messages of the thread, characters of each of them, and the
 newest files."""
@@ -476,6 +479,7 @@ SHOW_CODE = "Show code"
 """The label of the button that shows the code of an answer's runs."""
 CODE_LATE = "The code could not be shown in time. Try again."
 REST_OF_CODE = "This is the beginning. Ask me for the rest of the code."
+_VOTE_LATE = "Your feedback could not be stored in time. Try again."
 _CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
 RESTARTING = "I'm about to restart. Try again in a minute."
 
@@ -611,15 +615,48 @@ class Interactions:
         """Return the code that a turn ran, by the file of each run. Return a sentence for the
         person if they may not chat there, if `post`, where they pressed the button, does not belong
         to the turn, or if this is not known within `seconds`."""
-        late = say(CODE_LATE, interaction.locale)
+        code = await self._run_in_time(
+            interaction, seconds, CODE_LATE, partial(self.conversations.find_code, turn, post)
+        )
+        return code or say(_CODE_GONE, interaction.locale)
+
+    async def vote(
+        self, interaction: ChatInteraction, press: Press, seconds: float, *, toggles: bool = False
+    ) -> bool | str:
+        """Store a press of a thumb, and return whether the person has that vote now. Return a
+        sentence for them if it was not stored: they may not chat there, the post is no answer that
+        can be rated, or it took longer than `seconds`."""
+        work = partial(self.conversations.votes.vote, press, toggles=toggles)
+        return await self._run_in_time(interaction, seconds, _VOTE_LATE, work)
+
+    async def explain_vote(
+        self, interaction: ChatInteraction, press: Press, reason: str, shares: bool, seconds: float
+    ) -> str:
+        """Store why a person voted against an answer. Return a sentence if it was not stored, as
+        `vote` does; "" if it was."""
+        work = partial(self.conversations.votes.explain, press, reason, shares)
+        return await self._run_in_time(interaction, seconds, _VOTE_LATE, work) or ""
+
+    async def _run_in_time(
+        self,
+        interaction: ChatInteraction,
+        seconds: float,
+        late_sentence: str,
+        work: Callable[[], Awaitable[T]],
+    ) -> T | str:
+        """Return the result of `work` if the person may chat there; else a sentence for them, also
+        if it fails or is not known within `seconds`."""
+        late = say(late_sentence, interaction.locale)
         try:
             async with asyncio.timeout(seconds):
                 if words := await self._find_refusal(interaction, "chat", late):
                     return words
-                code = await self.conversations.find_code(turn, post)
+                return await work()
         except (NotStored, TimeoutError):
             return late
-        return code or say(_CODE_GONE, interaction.locale)
+        except PonteError as error:
+            with use_locale(interaction.locale):
+                return error.words()
 
     async def find_form(
         self, interaction: ChatInteraction, press_id: str, seconds: float

@@ -13,6 +13,7 @@ from core.changes.ledger import SqlLedger
 from core.domain.messages import Address, File, Message, Person
 from core.domain.ports import Files, Inbox
 from core.domain.records import Verdict
+from core.feedback.votes import Votes
 from core.journal.journal import Journal
 from core.journal.threads import SqlThreadMap
 from core.money.budget import Budget
@@ -28,7 +29,7 @@ from core.people.rules import NO_RIGHTS, OWNER_ID
 @dataclass(frozen=True, slots=True)
 class Conversations:
     """The stores of conversations over one database. `outbox` stores notices to people, `ledger`
-    the changes."""
+    the changes, `votes` the feedback on answers."""
 
     inbox: Inbox
     journal: Journal
@@ -36,6 +37,7 @@ class Conversations:
     files: Files
     outbox: Outbox
     ledger: SqlLedger
+    votes: Votes
 
     async def withdraw_post(self, post: str) -> None:
         """Record that a person deleted a post of Ponte (an id), so that it is not posted again.

@@ -327,6 +327,8 @@ class Answer:
     """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
     placed: tuple[Placed, ...] = ()
     """Rows and charts in the text, for platforms that show them in a form of their own."""
+    is_rateable: bool = False
+    """True for a finished text of the model to somebody who waits for it: people can vote on it."""
 
     @property
     def has_run_code(self) -> bool:

@@ -498,6 +498,10 @@ class Messenger(Protocol):
         """Return the display names of these people, groups and roles (`platform:ID`). Names that
         are not known soon are left out. Raise nothing."""
 
+    async def is_public(self, address: Address) -> bool:
+        """Return whether every member of the workspace can read that shared place; False if that is
+        not known."""
+
     async def title(self, address: Address) -> str:
         """Return the display name of a shared place; "" if the platform reports none."""
 

@@ -684,6 +684,7 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
             (encode_json(bare), forgotten_answer, time.time(), row["seq"]),
         )
         connection.execute("DELETE FROM calls WHERE seq = ?", (row["seq"],))
+        connection.execute("DELETE FROM votes WHERE seq = ?", (row["seq"],))
     connection.execute(
         "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),

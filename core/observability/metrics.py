@@ -128,6 +128,7 @@ proposals = gauge(
     "Proposals that wait for a decision (open) or are being written (applying)",
     ["state"],
 )
+feedback = counter("ponte_feedback", "Votes on answers (up, down, removed)", ["vote", "platform"])
 duplicate_posts = counter(
     "ponte_duplicate_posts", "Answers that a suspended process posted again, and removed (Postgres)"
 )

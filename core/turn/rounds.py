@@ -182,7 +182,15 @@ class Rounds:
         ends_open = bool(cut) and not written_text.endswith("]")
         own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
-        return Answer(whole_text, cards=cards, files=files, is_cut=bool(cut), placed=placed)
+        rateable = bool(own_text) and not cards and self._run.turn.message.origin.is_attended
+        return Answer(
+            whole_text,
+            cards=cards,
+            files=files,
+            is_cut=bool(cut),
+            placed=placed,
+            is_rateable=rateable,
+        )
 
     async def _ask_model(self, number: int) -> None:
         """Ask the model once, record its output and its cost, and append its items."""

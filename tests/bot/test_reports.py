@@ -129,3 +129,49 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
         0,
         "No messages are being processed or have failed.\n",
     )
+
+
+def test_feedback_shows_texts_that_may_be_read(ponte: Shell, fake_holder: FakeHolder) -> None:
+    """Nothing that a person wrote reaches the terminal as an escape."""
+    facts: dict[str, Any] = {
+        "at": 1795000000.0,
+        "vote": "down",
+        "person": "slack:T1:U1",
+        "place": "slack:T1:C1",
+        "platform": "slack",
+        "turn": "abcd",
+        "reason": "wrong\x1b[31m sum\nof May",
+        "shared": False,
+        "models": ["gpt-5"],
+        "tools": ["nocodb_query"],
+        "errors": ["nocodb_query: no_table"],
+        "seconds": 3.2,
+        "tokens": 1234,
+        "question": None,
+        "answer": None,
+    }
+    fake_holder.names["slack:T1:U1"] = "Ana\x1b]0;x\x07"
+    shared = {
+        **facts,
+        "vote": "up",
+        "reason": "",
+        "question": "how much?",
+        "answer": "# 42\n\x9b1m",
+    }
+    fake_holder.results["feedback"] = [facts, shared]
+    assert ponte("feedback", "--down", "--since", "yesterday").code == 0, ponte.err
+    assert not {"\x1b", "\x9b", "\x07"} & set(ponte.out)
+    first, details, *texts = ponte.out.splitlines()
+    assert "Bad answer  Ana" in first
+    assert first.endswith("slack:T1:C1  abcd")
+    words = "gpt-5 · nocodb_query · 3.2 s · 1,234 tokens · nocodb_query: no_table"
+    assert details.strip() == words
+    assert texts[:2] == ["    reason     wrong sum", "               of May"]
+    assert "Good answer" in texts[2]
+    assert texts[4:] == ["    question   how much?", "    response   # 42"]
+    asked = json.loads(fake_holder.asked[-1][1])["arguments"]
+    assert asked == {"down": True, "since": "yesterday"}
+    assert ponte("feedback", "--json").code == 0
+    assert [json.loads(line) for line in ponte.out.splitlines()] == [facts, shared]
+    fake_holder.results["feedback"] = []
+    assert (ponte("feedback").code, ponte.out) == (0, "No feedback yet.\n")

@@ -47,7 +47,7 @@ class SimcordSetup:
         unused: Any = None
         self.adapter = DiscordAdapter(
             "simulated",
-            Conversations(self.inbox, unused, unused, MemoryFiles(), unused, unused),
+            Conversations(self.inbox, unused, unused, MemoryFiles(), unused, unused, unused),
             People(allow_list(frozenset({"*"})), unused, unused, NoRows(), unused, unused),
             EmptyStatusBoard(),
             Alone(self.database),

@@ -214,6 +214,9 @@ class CasePlatform:
     async def can_read(self, person: Person, address: object) -> bool:
         return True
 
+    async def is_public(self, address: object) -> bool:
+        return True
+
     async def can_write(self, person: Person | None, address: object) -> bool:
         return True
 

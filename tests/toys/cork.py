@@ -160,6 +160,9 @@ class CorkAdapter:
     async def can_read(self, person: Person, address: Address) -> bool:
         return True
 
+    async def is_public(self, address: Address) -> bool:
+        return True
+
     async def can_write(self, person: Person | None, address: Address) -> bool:
         return True
 

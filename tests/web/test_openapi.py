@@ -162,6 +162,7 @@ async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None
         ):
             await check(client, "GET", path)
         await check(client, "POST", f"/turns/{turn}/stop")
+        await check(client, "POST", f"/turns/{turn}/feedback", json={"vote": "up"})
         await check(client, "DELETE", "/conversations/work")
         check_form(Error, await client.get("/conversations/a.b"))
     async with ponte.program() as client:

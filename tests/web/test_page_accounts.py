@@ -186,6 +186,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("POST", "/cards/{id}"): ("page", post("/cards/abc234", action="approve", conversation="work")),
     ("GET", "/cards/{id}/form"): ("page", get("/cards/abc234/form?conversation=work")),
     ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
+    ("POST", "/turns/{turn}/feedback"): ("page", post("/turns/{turn}/feedback", vote="up")),
     ("GET", "/quick-commands"): ("page", get("/quick-commands?conversation=work")),
     ("GET", "/conversations"): ("page", get("/conversations?search=of")),
     ("GET", "/conversations/{id}"): ("page", get("/conversations/{conversation}")),
@@ -222,6 +223,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
 below until it has its line here."""
 OF_SOMEBODY = {
     ("POST", "/turns/{turn}/stop"): "turn",
+    ("POST", "/turns/{turn}/feedback"): "turn",
     ("GET", "/files/{id}"): "file",
     ("DELETE", "/me/tokens/{id}"): "token",
     ("DELETE", "/me/notices/{id}"): "notice",

@@ -25,6 +25,7 @@ from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.ports import PostJournal, Reply
+from core.feedback.votes import Press, Votes
 from core.integrations import HttpHandler, Operator
 from core.journal.jobs import Alone, Jobs
 from core.journal.kernels import SharedKernelRows
@@ -90,6 +91,24 @@ def unix_socket(path: Path) -> socket.socket:
 
 
 TOKEN = "the-token-of-a-ponte-in-tests"
+
+
+class MemoryVotes(Votes):
+    """The votes of one Ponte: the last press of each person on each turn, and reasons."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], str] = {}
+        self.reasons: list[tuple[str, bool]] = []
+
+    async def vote(self, press: Press, *, toggles: bool = False) -> bool:
+        self.stored[press.turn, press.person.key] = press.vote
+        return True
+
+    async def explain(self, press: Press, reason: str, shares: bool) -> None:
+        self.reasons.append((reason, shares))
+
+    async def list_own(self, person: str, conversation: str) -> dict[str, str]:
+        return {turn: vote for (turn, key), vote in self.stored.items() if key == person}
 
 
 @dataclass
@@ -161,6 +180,7 @@ class WebPonte:
         self.people = MemoryPageAccounts()
         self.owner_name = MemoryOwnerName()
         self.notices = MemoryPersonNotices()
+        self.votes = MemoryVotes()
         self.peers: MemoryPeers | None = None
         self.policy: Policy | None = None
         self.sign_in: SignIn | None = None
@@ -292,7 +312,7 @@ class WebPonte:
     ) -> WebAdapter:
         nowhere: Any = None
         rows: Any = self.inbox
-        conversations = Conversations(rows, rows, nowhere, self.files, nowhere, nowhere)
+        conversations = Conversations(rows, rows, nowhere, self.files, nowhere, nowhere, self.votes)
         people = People(nowhere, nowhere, nowhere, nowhere, self.people, self.owner_name)
         visitors = Visitors(auth, self.policy, sign_in=self.sign_in, voice=self.voice)
         hub = Hub(visitors, conversations, self.board, self.peers or Alone())

@@ -7,6 +7,7 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
 from core.domain.messages import ChangeAction
+from core.feedback.votes import Vote
 
 Json = dict[str, Any]
 
@@ -106,7 +107,8 @@ class RequestList(TypedDict):
 
 
 class ChatAnswer(TypedDict):
-    """An answer. `code` is set if the status is `failed`, `html` if it was asked for."""
+    """An answer. `code` is set if the status is `failed`, `html` if it was asked for, `vote` if the
+    answer can be rated."""
 
     response: str
     conversation: str
@@ -117,6 +119,7 @@ class ChatAnswer(TypedDict):
     code: NotRequired[str]
     aloud: NotRequired[bool]
     html: NotRequired[str]
+    vote: NotRequired[Vote]
     error: NotRequired[ErrorDetail]
 
 
@@ -159,6 +162,13 @@ class TurnUsage(TypedDict):
     cost: float | None
     estimated: bool
     model: str
+
+
+class StoredVote(TypedDict):
+    """The reader's vote on the answer of a turn."""
+
+    turn: str
+    vote: Vote
 
 
 class StopResult(TypedDict):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -23,7 +24,7 @@ from adapters.web.api.stream import PageWriter, TurnEvents, answer_json, card_js
 from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchModel
 from adapters.web.http_io import MessageRoutes, endpoint, visitor_of, wants_html
 from adapters.web.page.render import find_tables, render
-from core.base.errors import Empty, Forgotten, NotFound
+from core.base.errors import Empty, Forgotten, NotAllowed, NotFound
 from core.base.i18n import say
 from core.base.spreadsheets import EXPORT_FORMATS, MEDIA_TYPES, encode_table
 from core.base.text import clean_text
@@ -32,6 +33,7 @@ from core.domain.changes import MAX_REASON_CHARACTERS
 from core.domain.messages import PROGRAM, Answer, Message, make_press_id
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
+from core.feedback.votes import MAX_FEEDBACK_CHARACTERS, Press, Vote
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
@@ -54,6 +56,15 @@ class CardDecision(http_io.RequestBody):
     values: dict[str, str] = Field(default_factory=dict)
     conversation: http_io.ConversationId = "main"
     event_key: http_io.EventKey | None = None
+
+
+class Feedback(http_io.RequestBody):
+    """The body of `POST /turns/{turn}/feedback`. An empty `vote` takes the vote back. `share`: the
+    people who run Ponte can read the question and the answer."""
+
+    vote: Vote
+    reason: str | None = Field(None, max_length=MAX_FEEDBACK_CHARACTERS)
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,6 +229,19 @@ class ChatRoutes(MessageRoutes):
             "estimated": usage.is_estimated,
             "model": entry.message.model,
         }
+
+    @endpoint("POST", "/turns/{turn}/feedback", refuses=(403, 404, 410, 503))
+    async def rate(self, request: Request, body: Feedback) -> answers.StoredVote:
+        """Vote on an answer, or give the reason of a vote `down` (`reason`, `share`)."""
+        entry, person = await self._find_own_turn(request), visitor_of(request).person
+        if not await self.visitors.may(person, "chat"):
+            raise NotAllowed
+        press = Press(entry.turn, person, body.vote, time.time())
+        if body.reason is None:
+            await self.conversations.votes.vote(press)
+        else:
+            await self.conversations.votes.explain(press, body.reason, body.share)
+        return {"turn": entry.turn, "vote": body.vote}
 
     @endpoint(
         "GET", "/quick-commands", query={"conversation": "the id of a conversation"}, refuses=(404,)

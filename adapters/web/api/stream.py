@@ -462,6 +462,8 @@ def answer_json(
         body["aloud"] = True
     if html is not None:
         body["html"] = html
+    if answer.is_rateable:
+        body["vote"] = ""
     return body
 
 

@@ -4,7 +4,7 @@ import { make } from "./element.js";
 import { say } from "./words.js";
 
 const SPACE = "http://www.w3.org/2000/svg";
-const LINES = {
+export const LINES = {
   copy: "M9 9h10v12H9zM5 15V3h10",
   check: "M5 13l4 4L19 7",
   approve: "M9 12l2.5 2.5L16 10M12 3a9 9 0 1 0 .01 0",

@@ -222,6 +222,7 @@ export function showAnswer(answer) {
     const info = iconButton("info", "usage", () => details().then((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
+    if (answer.vote !== undefined) import("./feedback.js").then((one) => one.show(shown, answer.vote), () => {});
     if (answer.response !== undefined) changed();
     if (answer.response !== undefined && turns.size === 1) awaitTitle();
     if (answer.response !== undefined && !shown.clicked) notices.onAnswer(conversation);

@@ -1,6 +1,7 @@
 // A menu at its button, as W3C's pattern for menu buttons has it: arrows, Home, End and letters move,
 // Enter and Space choose, Escape, Tab and a press beside it close. The focus returns to the button.
 
+import "./dialogs.js"; // its style sheet
 import { isComposing, make } from "./element.js";
 
 const GAP = 4; // pixels between the button and its menu, and around it

@@ -187,6 +187,10 @@ class ConversationRoutes(MessageRoutes):
                     turn: to_html(one.text, one.placed) for turn, one in answers_by_turn.items()
                 }
             )
+        votes: Mapping[str, str] = {}
+        if any(answer.is_rateable for answer in answers_by_turn.values()):
+            person = visitor_of(request).person
+            votes = await self.conversations.votes.list_own(person.key, key)
         messages: list[Json] = []
         for one in entries:
             messages.append(stream.message_json(one.message, one.seq, one.created_at, one.state))
@@ -195,6 +199,8 @@ class ConversationRoutes(MessageRoutes):
                 # The fields of an answer are those of the event `done`.
                 body: Json = dict(stream.answer_json(answer, address.channel, one.turn, html))
                 del body["response"], body["conversation"]
+                if one.turn in votes:
+                    body["vote"] = votes[one.turn]
                 answer_fields = {"role": "assistant", "text": answer.text, "seq": one.seq}
                 messages.append(answer_fields | {"at": one.created_at} | body)
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}

@@ -82,7 +82,9 @@ class UpkeepSetup:
         budget = Budget(engine.database, config, no_daily_caps, zone, is_meant=means_everybody)
         people = People(unused, budget, audit or unused, self.directory, unused, unused)
         return Upkeep(
-            Conversations(engine.inbox, engine.journal, threads, self.files, unused, unused),
+            Conversations(
+                engine.inbox, engine.journal, threads, self.files, unused, unused, unused
+            ),
             people,
             cast(Any, SimpleNamespace(ledger=SqlLedger(engine.database))),
             Assistant(cast(Any, self.model), unused, unused, unused),

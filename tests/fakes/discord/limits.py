@@ -217,7 +217,9 @@ def _check_components(rows: Sequence[Payload]) -> None:
         for select in selects:
             _check_select(select)
     buttons = [item for item in items if item.get("type") != SELECT]
-    if not all(1 <= len(button.get("label") or "") <= LABEL for button in buttons):
+    # components/reference.mdx: a button has a label, an emoji or both.
+    texts = [button.get("label") or (button.get("emoji") or {}).get("name") for button in buttons]
+    if not all(1 <= len(text or "") <= LABEL for text in texts):
         raise DiscordErrorResponse(50035, "label of a button")
     _check_ids([item.get("custom_id") for item in items])
 

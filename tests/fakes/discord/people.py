@@ -214,10 +214,10 @@ class DiscordPerson:
         return await self.discord.interactions.begin(COMMAND, self.user, channel, data, "en-US")
 
     async def click(self, message: Payload, label: str, locale: str = "en-US") -> Exchange:
-        """Click the button with that label under `message`."""
+        """Click the button with that label, or else with that emoji, under `message`."""
         channel = self.discord.world.channels[int(message["channel_id"])]
         buttons = [item for row in message["components"] for item in row["components"]]
-        button = next(b for b in buttons if b.get("label") == label and not b.get("disabled"))
+        button = next(b for b in buttons if _name(b) == label and not b.get("disabled"))
         data = {"custom_id": button["custom_id"], "component_type": 2}
         return await self.discord.interactions.begin(
             COMPONENT, self.user, channel, data, locale, message=message
@@ -258,6 +258,10 @@ class DiscordPerson:
         return await self.discord.interactions.begin(
             MODAL_SUBMIT, self.user, modal.channel, data, "en-US", **more
         )
+
+
+def _name(button: Payload) -> str:
+    return str(button.get("label") or (button.get("emoji") or {}).get("name"))
 
 
 def fields(components: list[Payload]) -> list[Payload]:

@@ -39,6 +39,8 @@ BUTTON, BUTTON_VALUE, NAME = 75, 2000, 255
 OPTIONS, OPTION, OPTION_VALUE, INITIAL, CHECKBOXES = 100, 75, 150, 3000, 10
 """reference/block-kit/block-elements/select-menu-element, composition-objects/option-object,
 block-elements/plain-text-input-element, block-elements/checkboxes-element."""
+CONTEXT_ACTIONS = 5
+"""reference/block-kit/blocks/context-actions-block."""
 _NUMBER = re.compile(r"-?\d{1,16}(\.\d+)?")
 TABLE_ROWS, TABLE_CELLS = 100, 20
 """reference/block-kit/blocks/table-block; a message has one table at most."""
@@ -46,6 +48,8 @@ TAKES_TABLES = True
 """False: a workspace that does not know the table block."""
 TAKES_DATA = True
 """False: a workspace that does not know data_table and data_visualization."""
+TAKES_FEEDBACK = True
+"""False: a workspace that does not know the block context_actions."""
 DATA_ROWS, DATA_CHARACTERS, DATA_NUMBER = 101, 10_000, 2**53
 """reference/block-kit/blocks/data-table-block: rows with the header, characters of all cells. A
 number beyond the last would be another one for JSON readers that use floats; this limit is ours."""
@@ -65,6 +69,7 @@ _MESSAGE_BLOCKS = {
     "table",
     "data_table",
     "data_visualization",
+    "context_actions",
 }
 _VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input", "rich_text"}
 TOO_LONG = {"chat.update": "msg_too_long", "chat.postEphemeral": "msg_too_long"}
@@ -89,6 +94,8 @@ def check_message(blocks: list[Json], method: str) -> None:
         raise SlackErrorResponse("invalid_blocks")
     kinds = [block["type"] for block in blocks]
     if not TAKES_DATA and {"data_table", "data_visualization"} & {*kinds}:
+        raise SlackErrorResponse("invalid_blocks")
+    if not TAKES_FEEDBACK and "context_actions" in kinds:
         raise SlackErrorResponse("invalid_blocks")
     if kinds.count("table") + kinds.count("data_table") > 1:
         raise SlackErrorResponse("invalid_attachments")
@@ -279,6 +286,24 @@ def _actions(block: Json) -> None:
             raise SlackErrorResponse("invalid_blocks")
 
 
+def _context_actions(block: Json) -> None:
+    """reference/block-kit/blocks/context-actions-block, block-elements/feedback-buttons-element:
+    both buttons are required, each with a text and a value."""
+    if not 1 <= len(block["elements"]) <= CONTEXT_ACTIONS:
+        raise SlackErrorResponse("invalid_blocks")
+    for element in block["elements"]:
+        if element["type"] != "feedback_buttons" or size(element.get("action_id", "")) > NAME:
+            raise SlackErrorResponse("invalid_blocks")
+        for button in (element.get("positive_button"), element.get("negative_button")):
+            if not button or set(button) - {"text", "value", "accessibility_label"}:
+                raise SlackErrorResponse("invalid_blocks")
+            _check_text(button["text"], BUTTON, "plain_text")
+            if not 1 <= size(button.get("value", "")) <= BUTTON_VALUE:
+                raise SlackErrorResponse("invalid_blocks")
+            if size(button.get("accessibility_label", "")) > BUTTON:
+                raise SlackErrorResponse("invalid_blocks")
+
+
 def _input(block: Json) -> None:
     _check_text(block["label"], LABEL, "plain_text")
     if "hint" in block:
@@ -353,6 +378,7 @@ _CHECKS = {
     "markdown": _markdown,
     "context": _context,
     "actions": _actions,
+    "context_actions": _context_actions,
     "input": _input,
     "header": _header,
     "rich_text": _rich_text,

@@ -293,6 +293,38 @@ class PeopleActions:
             lies,
         )
 
+    def rate(
+        self, someone: SlackPerson, post: Post, thumb: str, lies: Json | None = None
+    ) -> Delivery | None:
+        """Press the thumb `up` or `down`. Pressed again, it is taken back, and Slack sends no event
+        of that (reported for GitLab's app)."""
+        button = {"up": "positive_button", "down": "negative_button"}[thumb]
+        if post.votes.get(someone.id) == button:
+            del post.votes[someone.id]
+            return None
+        post.votes[someone.id] = button
+        element = post.thumbs
+        return self._interact(
+            someone,
+            {
+                "type": "block_actions",
+                "trigger_id": self.workspace.trigger(),
+                "channel": {"id": post.channel},
+                "message": post.event(),
+                "container": {"type": "message", "message_ts": post.ts, "channel_id": post.channel},
+                "actions": [
+                    {
+                        "type": "feedback_buttons",
+                        "action_id": element["action_id"],
+                        "block_id": "b1",
+                        "value": element[button]["value"],
+                        "action_ts": self.workspace.clock.ts(),
+                    }
+                ],
+            },
+            lies,
+        )
+
     def click_home(self, someone: SlackPerson, label: str) -> Delivery:
         """Press the last button with this label on the person's Home tab. Such a click names no
         channel, no message and no response_url."""

@@ -100,6 +100,8 @@ class Post:
     stream: Stream | None = None
     streamed: bool = False
     seen_by: str = ""
+    votes: dict[str, str] = field(default_factory=dict)
+    """The thumb that each person sees as pressed: positive_button or negative_button."""
     reactions: set[str] = field(default_factory=set)
     versions: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
@@ -129,6 +131,17 @@ class Post:
             for element in block["elements"]
             if element["type"] == "button"
         }
+
+    @property
+    def thumbs(self) -> Json:
+        """The feedback buttons under the message; {} if there are none."""
+        elements = [
+            element
+            for block in self.blocks
+            if block["type"] == "context_actions"
+            for element in block["elements"]
+        ]
+        return elements[0] if elements else {}
 
     def event(self) -> Json:
         """The message as Slack describes it in events and in history."""

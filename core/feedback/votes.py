@@ -1,0 +1,214 @@
+"""Votes on answers: their table, who may vote on what, and what operators read of them.
+
+A person has one vote on an answer, the last one counts. The text of the question and of the answer
+is never copied: it is read from the turn when votes are listed, so it ends with the conversation.
+No model reads votes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from core.base.errors import NotFound, PonteError
+from core.base.text import clean_text
+from core.domain.messages import Address, Answer, Message, Person, decode_json
+from core.domain.ports import Messenger
+from core.domain.records import Outcome
+from core.observability import metrics
+from core.people.rules import place_names
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
+from core.store.tables import Index, TableDeclaration, count, integer, real, text
+
+VOTES_TABLE = TableDeclaration(
+    name="votes",
+    whose="person",
+    section="feedback",
+    seen_at="pressed_at",
+    contents="a thumb up or down on an answer, the reason, and whether its text may be read",
+    kept="as `inbox`",
+    columns=(
+        integer("seq"),
+        text("person"),
+        text("vote"),  # up, down, or "" once it was taken back
+        text("reason", default=""),
+        count("is_shared"),
+        real("pressed_at"),
+    ),
+    key=("seq", "person"),
+    indexes=(Index("votes_person", "person"), Index("votes_pressed", "pressed_at")),
+    deleted_by=("person", "seq"),
+    purged_with="inbox",
+)
+Vote = Literal["up", "down", ""]
+MAX_FEEDBACK_CHARACTERS = 1000
+"""Characters of a reason."""
+MAX_LISTED_VOTES = 200
+FEEDBACK_TITLE, FEEDBACK_LABEL = "Feedback", "What was wrong?"
+SHARE_LABEL = "Share question and answer"
+SHARE_HINT = "The people who run Ponte can read both."
+FEEDBACK_STORED, FEEDBACK_REMOVED = "Thanks for your feedback.", "Your feedback was removed."
+_CODE = re.compile(r'\{"error":\{"code":"(\w+)"')
+RATE_LABELS: Mapping[str, str] = {"up": "Good answer", "down": "Bad answer"}
+
+
+class NotRateable(NotFound):
+    """The answer does not exist any more, is elsewhere, or is not one of the model."""
+
+    sentence = "This answer can't be rated. It may have been deleted."
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """A press on a thumb below the answer of a turn. `at` is when it was pressed, in seconds since
+    the epoch. `post` is the platform's id of the post, "" on the page, whose answers have none."""
+
+    turn: str
+    person: Person
+    vote: Vote
+    at: float
+    post: str = ""
+
+
+class Votes(SqlStore):
+    """The votes in one database. Methods raise NotStored."""
+
+    async def vote(self, press: Press, *, toggles: bool = False) -> bool:
+        """Store a press and return whether the person has that vote now. With `toggles`, a second
+        press of the same thumb takes the vote back. A press that arrives twice counts once. Raise
+        NotRateable."""
+        old, vote = await self._store_press(press, toggles)
+        if vote != old:
+            metrics.feedback.labels(vote or "removed", press.person.platform).inc()
+        return vote == press.vote
+
+    @transaction
+    def _store_press(
+        self, connection: SqlConnection, press: Press, toggles: bool
+    ) -> tuple[Vote, Vote]:
+        """Return the vote before the press and after it."""
+        key = (_find_answer(connection, press), press.person.key)
+        sql = "SELECT vote, pressed_at FROM votes WHERE seq = ? AND person = ?"
+        row = connection.execute(sql, key).fetchone()
+        old: Vote = row["vote"] if row else ""
+        if row and row["pressed_at"] >= press.at:
+            return old, old
+        vote: Vote = "" if toggles and press.vote == old else press.vote
+        connection.execute(
+            "INSERT INTO votes (seq, person, vote, pressed_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (seq, person) DO UPDATE SET pressed_at = excluded.pressed_at,"
+            " vote = excluded.vote,"
+            " reason = CASE WHEN votes.vote = excluded.vote THEN votes.reason ELSE '' END,"
+            " is_shared = CASE WHEN votes.vote = excluded.vote THEN votes.is_shared ELSE 0 END",
+            (*key, vote, press.at),
+        ).close()
+        return old, vote
+
+    @transaction
+    def explain(self, connection: SqlConnection, press: Press, reason: str, shares: bool) -> None:
+        """Store the reason of a vote against an answer. `shares`: operators may read the question
+        and the answer. Raise NotRateable, also if the person has another vote now."""
+        words = clean_text(reason).strip()[:MAX_FEEDBACK_CHARACTERS]
+        done = connection.execute(
+            "UPDATE votes SET reason = ?, is_shared = ?"
+            " WHERE seq = ? AND person = ? AND vote = 'down'",
+            (words, int(shares), _find_answer(connection, press), press.person.key),
+        )
+        if not done.rowcount:
+            raise NotRateable
+
+    @query
+    def list_own(self, connection: SqlConnection, person: str, conversation: str) -> dict[str, str]:
+        """Return the votes of a person (a key) on answers of a conversation, by turn."""
+        rows = connection.execute(
+            "SELECT turn, vote FROM votes JOIN inbox ON inbox.seq = votes.seq"
+            " WHERE votes.person = ? AND inbox.conversation = ?",
+            (person, conversation),
+        )
+        return {row["turn"]: row["vote"] for row in rows}
+
+    async def report(
+        self, since: float, down: bool, messengers: Mapping[str, Messenger]
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the newest votes since that time (seconds since the epoch), with the facts of
+        their turns. `question` and `answer` are None unless the person shared them, or the channel
+        is public."""
+        entries = await self._read(since, down)
+        places = {one: await _is_public(one, messengers) for one in {at for at, _ in entries}}
+        hidden = {"question": None, "answer": None}
+        return [
+            entry if entry["shared"] or places[at] else {**entry, **hidden} for at, entry in entries
+        ]
+
+    @query
+    def _read(
+        self, connection: SqlConnection, since: float, down: bool
+    ) -> Sequence[tuple[Address, Mapping[str, Any]]]:
+        rows = connection.execute(
+            "SELECT votes.*, turn, message, answer, created_at, updated_at FROM votes"
+            " JOIN inbox ON inbox.seq = votes.seq WHERE pressed_at >= ? AND answer IS NOT NULL"
+            " AND vote IN ('down', ?) ORDER BY pressed_at DESC LIMIT ?",
+            (since, "down" if down else "up", MAX_LISTED_VOTES),
+        ).fetchall()
+        return [_describe(connection, row) for row in rows]
+
+
+def _find_answer(connection: SqlConnection, press: Press) -> int:
+    """Lock the answer that was rated and return the `seq` of its turn. Raise NotRateable."""
+    seq = select_value(connection, "SELECT seq FROM inbox WHERE turn = ?", press.turn)
+    row = connection.read_locked_message(seq) if seq else None
+    if row is None or not row["answer"] or not decode_json(Answer, row["answer"]).is_rateable:
+        raise NotRateable
+    posts = select_values(connection, "SELECT post FROM posts WHERE seq = ?", seq)
+    if press.post not in (posts or [""]):
+        raise NotRateable
+    return int(seq)
+
+
+def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[str, Any]]:
+    seq, message = row["seq"], decode_json(Message, row["message"])
+    sql = "SELECT model FROM rounds WHERE seq = ? AND model <> '' ORDER BY number"
+    models = select_values(connection, sql, seq)
+    sql = "SELECT name, outcome FROM calls WHERE seq = ? ORDER BY started_at"
+    calls = connection.execute(sql, (seq,)).fetchall()
+    sql = "SELECT input + output FROM usage WHERE seq = ?"
+    texts = {
+        one["name"]: decode_json(Outcome, one["outcome"]).text for one in calls if one["outcome"]
+    }
+    return message.address, {
+        "at": row["pressed_at"],
+        "vote": row["vote"],
+        "person": row["person"],
+        "place": place_names(message.address)[-1],
+        "platform": message.address.platform,
+        "turn": row["turn"],
+        "reason": row["reason"],
+        "shared": bool(row["is_shared"]),
+        "models": list(dict.fromkeys(models)),
+        "tools": list(dict.fromkeys(one["name"] for one in calls)),
+        "errors": [
+            f"{name}: {found[1]}" for name, words in texts.items() if (found := _CODE.match(words))
+        ],
+        "seconds": round(max(0.0, row["updated_at"] - row["created_at"]), 1),
+        "tokens": select_value(connection, sql, seq) or 0,
+        "question": message.text,
+        "answer": decode_json(Answer, row["answer"]).text,
+    }
+
+
+async def _is_public(place: Address, messengers: Mapping[str, Messenger]) -> bool:
+    """Return whether every member of a workspace can read that place. What is not known is not."""
+    try:
+        return place.is_shared and await messengers[place.platform].is_public(place)
+    except (KeyError, PonteError):
+        return False
