@@ -207,7 +207,7 @@ async def compose(
                 if (voice := settings.transcribe_model)
                 else None,
             ),
-            parts.list_all,
+            lambda: board,
             live,
         )
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))

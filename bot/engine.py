@@ -21,7 +21,7 @@ from core.changes.service import ChangeService, Decisions, Proposals
 from core.chat.approval_notices import ApprovalNotices, CardRedraw, PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Item, Message, prepare_codecs
-from core.domain.ports import ListHealth, Model, Platforms, QuickCommands
+from core.domain.ports import Model, Platforms, QuickCommands, StatusBoard
 from core.domain.records import Outcome, Thread
 from core.feedback.votes import Votes
 from core.journal.inbox import SenderConfig, SqlInbox
@@ -68,7 +68,7 @@ class Engine:
         approval: Approval,
         model: Model,
         tools: Tools,
-        list_health: ListHealth,
+        find_board: Callable[[], StatusBoard],
         config: EngineConfig,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -134,7 +134,7 @@ class Engine:
             self.conversations, people, changes, assistant, database, peers, config
         )
         self.commands = CommandService(
-            self.conversations, people, changes, assistant, list_health, schedules, self.upkeep
+            self.conversations, people, changes, assistant, find_board, schedules, self.upkeep
         )
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}
         self.manager = ConversationManager(

@@ -51,18 +51,18 @@ class SlackHome:
         """Show the tab that a person has opened."""
         team = self.signs.workspace.team
         person = Person("slack", str(event["user"]), author_home(team, body, event))
-        channel = str(event.get("channel", ""))
-        if event.get("tab") == "messages":
-            await self._suggest_prompts(person, channel)
-        else:
-            await self.show(person, channel)
+        await self.show(person, str(event.get("channel", "")), str(event.get("tab")))
 
-    async def show(self, person: Person, channel: str) -> None:
-        """Publish the person's Home tab. `channel` is their direct message with the bot."""
+    async def show(self, person: Person, channel: str, tab: str = "home") -> None:
+        """Publish the person's Home tab, or suggest prompts in their Messages tab. `channel` is
+        their direct message with the bot."""
         profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
         address = Address("slack", channel, self.signs.workspace.team)
         with use_locale(profile.locale):
             start = await find_starting_points(self.board, self.policy, person, address)
+            if tab == "messages":
+                await self._suggest_prompts(channel, start)
+                return
             verdict = await self.policy.may(person, address, "chat")
             try:
                 if verdict.allowed:
@@ -85,25 +85,21 @@ class SlackHome:
 
         self.signs.tasks.start(show())
 
-    async def _suggest_prompts(self, person: Person, channel: str) -> None:
+    async def _suggest_prompts(self, channel: str, start: StartingPoints) -> None:
         """Show messages that the person can send as they are."""
-        profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
-        address = Address("slack", channel, self.signs.workspace.team)
-        with use_locale(profile.locale):
-            start = await find_starting_points(self.board, self.policy, person, address)
-            prompts = [
-                {"title": each.text[:_PROMPT_TITLE_CHARACTERS], "message": each.text}
-                for each in start.suggestions
-            ]
-            if prompts:
-                # With a `thread_ts`, Slack shows nothing in an app with an agent view.
-                await self.signs.call(
-                    "prompts",
-                    "assistant.threads.setSuggestedPrompts",
-                    channel_id=channel,
-                    title=say("Try one of these"),
-                    prompts=prompts,
-                )
+        prompts = [
+            {"title": each.text[:_PROMPT_TITLE_CHARACTERS], "message": each.text}
+            for each in start.suggestions
+        ]
+        if prompts:
+            # With a `thread_ts`, Slack shows nothing in an app with an agent view.
+            await self.signs.call(
+                "prompts",
+                "assistant.threads.setSuggestedPrompts",
+                channel_id=channel,
+                title=say("Try one of these"),
+                prompts=prompts,
+            )
 
 
 def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> Json:

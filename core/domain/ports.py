@@ -283,10 +283,6 @@ own short deadlines.
 """
 
 
-ListHealth = Callable[[], Awaitable[Sequence[Health]]]
-"""Returns the state of each part."""
-
-
 class StatusBoard(Protocol):
     """Status information that adapters show."""
 

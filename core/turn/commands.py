@@ -35,7 +35,7 @@ from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
-from core.domain.ports import ListHealth
+from core.domain.ports import StatusBoard
 from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_server_costs
@@ -49,6 +49,7 @@ from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles, has_tables
 from core.turn.explanations import describe_parts, explain_right
 from core.turn.run import Assistant, until_stored
+from core.turn.suggestions import find_starting_points
 from core.turn.upkeep import Upkeep
 
 T = TypeVar("T")
@@ -258,7 +259,7 @@ class CommandService:
     people: People
     changes: ChangeService
     assistant: Assistant
-    list_health: ListHealth
+    find_board: Callable[[], StatusBoard]
     schedules: ScheduleAnswers
     upkeep: Upkeep
 
@@ -275,7 +276,7 @@ class CommandService:
             case "approve" | "change" | "deny" | "undo" | "again":
                 return await self._decide(turn, command, show)
             case "help":
-                return Answer(await self._describe_help(rights))
+                return Answer(await self._describe_help(turn, rights))
             case "status":
                 return Answer(await self._describe_status(turn))
             case "usage" if command.slug:
@@ -305,28 +306,33 @@ class CommandService:
     def _runs(self) -> TypedRuns:
         return TypedRuns(self.stores.journal, self.people, self.assistant)
 
-    async def _describe_help(self, rights: PlaceRights | None) -> str:
-        """Return the commands, the person's rights, a sentence if they can ask about no tables, and
-        the guide."""
+    async def _describe_help(self, turn: Turn, rights: PlaceRights | None) -> str:
+        """Return the commands, the person's rights and what works, messages that they can send, a
+        sentence if they can ask about no tables, and the guide."""
+        message, url = turn.message, self.upkeep.config.turn.guide_url
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
-        url = self.upkeep.config.turn.guide_url
-        return "\n\n".join(
-            [
-                say(HELP),
-                *(
-                    [f"{say('What you can do here')}:\n{_describe_rights(rights)}"]
-                    if rights
-                    else []
-                ),
-                *([] if has_tables(tools) else [say(NO_TABLES)]),
-                *([say(GUIDE_SENTENCE, url=url)] if url else []),
-            ]
+        start = await find_starting_points(
+            self.find_board(), self.people.policy, message.author, message.address
         )
+        can_do = [*_describe_rights(rights), *describe_parts(start.parts)] if rights else ()
+        texts = [
+            escape_markdown(one.text)
+            for one in start.suggestions
+            if one.kind not in ("help", "commands")
+        ]
+        lists = ((say("What you can do here"), can_do), (say("Try one of these"), texts))
+        paragraphs = [
+            say(HELP),
+            *(f"{title}:\n- " + "\n- ".join(lines) for title, lines in lists if lines),
+            "" if has_tables(tools) else say(NO_TABLES),
+            url and say(GUIDE_SENTENCE, url=url),
+        ]
+        return "\n\n".join(filter(None, paragraphs))
 
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are
         forgotten. Only admins see addresses and causes of failures."""
-        parts = await self.list_health()
+        parts = await self.find_board().health()
         if await self._is_admin(turn):
             lines = [
                 "- "
@@ -643,8 +649,6 @@ def _describe_spending(spent: UsageTotal) -> str:
     return ", ".join(words if cost is None else [*words, format_money(cost)])
 
 
-def _describe_rights(rights: PlaceRights) -> str:
+def _describe_rights(rights: PlaceRights) -> list[str]:
     """Return a line for each right, with a sign that says whether the person has it here."""
-    return "\n".join(
-        f"- {'✅' if rights.may(right).allowed else '🚫'} {say(words)}" for right, words in _MAY
-    )
+    return [f"{'✅' if rights.may(right).allowed else '🚫'} {say(words)}" for right, words in _MAY]

@@ -24,7 +24,7 @@ _CHANGE_ROW = "Help me change a row of {table}."
 _COMPUTE = "What does a loan of 10,000 at 5% cost each month over two years?"
 INTRODUCE = "What can you do?"
 
-SuggestionKind = Literal["ask", "change", "chart", "help", "commands"]
+SuggestionKind = Literal["ask", "change", "chart", "quick", "help", "commands"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Suggestion:
 @dataclass(frozen=True, slots=True)
 class StartingPoints:
     """The tables that a person may read at one place, those in which they may ask for changes, and
-    messages to begin with. `parts` is the state of all parts."""
+    messages to begin with. `parts` is the state of all parts. `quick_command` is the slug of one
+    that they can run without inputs, "" if there is none."""
 
     parts: Sequence[Health]
     tables: Sequence[str]
@@ -46,6 +47,7 @@ class StartingPoints:
     is_demo: bool
     may_chat: bool
     runs_code: bool
+    quick_command: str = ""
 
     @property
     def is_sample(self) -> bool:
@@ -71,6 +73,8 @@ class StartingPoints:
             yield Suggestion("ask", _name_table(_NEWEST_ROWS, self.tables))
             if self.changeable_tables:
                 yield Suggestion("change", _name_table(_CHANGE_ROW, self.changeable_tables))
+        if self.quick_command:
+            yield Suggestion("quick", f"{localize_command('quick-command')} {self.quick_command}")
         if self.runs_code and not self.is_demo:
             yield Suggestion("ask", say(_COMPUTE))
         yield Suggestion("help", say(INTRODUCE))
@@ -85,6 +89,11 @@ async def find_starting_points(
     viewer = Viewer(await policy.rights(person, address) if policy else None)
     may_read, parts = viewer.may("read"), await board.health()
     may_change = may_read and viewer.may("propose")
+    slugs = (
+        command.slug
+        for command in await board.commands(person, address)
+        if not command.inputs and (command.effect != "write" or viewer.may("propose"))
+    )
     return StartingPoints(
         parts,
         await board.tables(person, address) if may_read else (),
@@ -92,6 +101,7 @@ async def find_starting_points(
         board.is_demo,
         viewer.may("chat"),
         viewer.may("code") and _is_on(parts, "code"),
+        next(slugs, ""),
     )
 
 

@@ -19,8 +19,11 @@ from core.changes.approval import TableRule, TableRules
 from core.domain.changes import ChangeForm, Overview
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.records import Health
+from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
+from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.schedules import put_schedule
@@ -60,6 +63,7 @@ class Home:
     w: Workplace
     table: MemoryTable
     carol: SlackPerson
+    policy: Policy
 
     async def ask(self, call: str) -> Post:
         message = self.w.slack.say(self.w.alice, self.w.general, f"{self.w.slack.bot} {call}")
@@ -96,7 +100,7 @@ async def home(folder: Path, rows: int = 1) -> AsyncIterator[Home]:
         carol = w.slack.person("Carol")
         w.slack.workspace.groups["S1"] = {carol.id}
         w.slack.dm(carol)
-        yield Home(w, table, carol)
+        yield Home(w, table, carol, policy)
 
 
 async def test_a_request_is_approved_on_the_home_tab(tmp_path: Path) -> None:
@@ -190,6 +194,27 @@ async def test_the_messages_tab_suggests_prompts(tmp_path: Path, locale: str) ->
         assert len(prompts) == 3
         assert "People" in prompts[0]["message"]
         assert h.w.calls("views.publish") == []
+
+
+async def test_help_lists_what_works_and_what_one_can_send(tmp_path: Path) -> None:
+    """By the rights of the person, in their language."""
+    async with home(tmp_path) as h:
+        words = (await h.w.ask("help", h.w.dm)).visible_text
+        assert "✅ chat with me" in words
+        assert "🚫 decide on changes as an admin" in words
+        assert "Tables: available" in words
+        assert "Try one of these:" in words
+        assert "Show me the newest rows of People." in words
+        assert "Help me change a row of People." in words
+        words = (await h.w.ask("ajuda", h.w.slack.dm(h.w.bob), h.w.bob)).visible_text
+        assert "Experimente uma destas mensagens:" in words
+        assert "Mostre as linhas mais recentes de People." in words
+        rule = Rule("1", frozenset({f"slack:{h.w.alice.id}"}), deny=("propose",))
+        h.policy.read_rules = fixed_rules(RuleBook((rule,)))
+        words = (await h.w.ask("help", h.w.dm)).visible_text
+        assert "🚫 change data" in words
+        assert "Show me the newest rows of People." in words
+        assert "Help me change" not in words
 
 
 async def test_a_schedule_is_paused_and_resumed_on_the_home_tab(tmp_path: Path) -> None:

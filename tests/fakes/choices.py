@@ -147,7 +147,7 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
         made.approval,
         made.model,
         tools,
-        made.board.health,
+        lambda: made.board,
         made.config or fixed,
         made.clock,
     )

@@ -276,7 +276,7 @@ class PartList(TypedDict):
 class FirstMessage(TypedDict):
     """A message that the visitor can send as it is."""
 
-    kind: Literal["ask", "change", "chart", "help", "commands"]
+    kind: Literal["ask", "change", "chart", "quick", "help", "commands"]
     text: str
 
 

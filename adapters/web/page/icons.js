@@ -17,6 +17,7 @@ export const LINES = {
   ask: "M10.5 4a6.5 6.5 0 1 0 .01 0M15.5 15.5L20 20",
   change: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   chart: "M4 20h16M7 16v-5M12 16V6M17 16v-8",
+  quick: "M13 3L5 14h6l-1 7 8-11h-6z",
   commands: "M5 6h.01M9 6h11M5 12h.01M9 12h11M5 18h.01M9 18h11",
   help: "M12 11v6M12 7h.01M12 3a9 9 0 1 0 .01 0",
   past: "M15 5l-7 7 7 7",

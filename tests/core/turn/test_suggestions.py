@@ -6,7 +6,7 @@ import pytest
 
 from core.base.i18n import LOCALES, use_locale
 from core.domain.messages import Address, Person
-from core.domain.records import Health
+from core.domain.records import Health, QuickCommand
 from core.models.demo_model import find_tour_step
 from core.people.rules import Rule, RuleBook
 from core.turn.suggestions import StartingPoints, SuggestionKind, find_starting_points
@@ -40,6 +40,7 @@ CASES: dict[str, tuple[StartingPoints, list[SuggestionKind]]] = {
         ["ask", "ask", "help"],
     ),
     "Python alone": (points(runs_code=True), ["ask", "help", "commands"]),
+    "a quick command": (points(tables=["A"], quick_command="joke"), ["ask", "quick", "help"]),
     "nothing": (points(), ["help", "commands"]),
     "no right to chat": (points(tables=["A"], may_chat=False), []),
 }
@@ -56,6 +57,23 @@ def test_the_demo_model_understands_what_is_suggested_in_each_language() -> None
         with use_locale(locale):
             messages = [each.text for each in CASES["sample tables"][0].suggestions]
         assert [find_tour_step(text) for text in messages] == ["overdue", "pay", "draw"], locale
+
+
+async def test_a_quick_command_is_suggested_to_whoever_may_run_it() -> None:
+    """One that needs inputs cannot be sent as it is; one that writes needs a second right."""
+    board, policy = MemoryBoard(), allow_list()
+    write, read = QuickCommand("tidy-up", "Tidy up", effect="write"), QuickCommand("joke", "Joke")
+    board.known = [QuickCommand("poem", "Poem", inputs={"about": {"required": True}}), write, read]
+    for locale, text in (("en", "quick-command"), ("pt-BR", "comando-rápido")):
+        with use_locale(locale):
+            found = await find_starting_points(board, policy, BEA, HERE)
+            assert f"{text} tidy-up" in [each.text for each in found.suggestions], locale
+    rule = Rule("1", frozenset({"web:bea"}), deny=("propose",))
+    policy.read_rules = fixed_rules(RuleBook((rule,)))
+    found = await find_starting_points(board, policy, BEA, HERE)
+    assert found.quick_command == "joke"
+    board.known = [write]
+    assert (await find_starting_points(board, policy, BEA, HERE)).quick_command == ""
 
 
 async def test_rights_decide_for_each_person() -> None:
