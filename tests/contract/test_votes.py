@@ -23,7 +23,7 @@ ANA, BOB = Person("web", "ana"), Person("web", "bob")
 ANSWER = Answer("It is 42.", parts=("It is 42.",), is_rateable=True)
 
 
-async def answered(
+async def answer_question(
     stores: Embedded, message: Message, answer: Answer = ANSWER, posts: tuple[str, ...] = ("7:1",)
 ) -> Turn:
     turn = await again(stores, (await stores.inbox.accept(message)).seq)
@@ -44,24 +44,24 @@ def press(turn: Turn, vote: Vote, at: float, person: Person = ANA, post: str = "
     return Press(turn.id, person, vote, at, post)
 
 
-async def listed(votes: Votes, **places: Any) -> list[dict[str, Any]]:
+async def list_votes(votes: Votes, **places: Any) -> list[dict[str, Any]]:
     return [dict(one) for one in await votes.report(0.0, False, places)]
 
 
 async def test_the_last_vote_of_each_person_counts(stores: Embedded) -> None:
     """A press that arrives twice, or after a later one, changes nothing."""
     votes = Votes(stores.database)
-    turn = await answered(stores, says("why?"))
+    turn = await answer_question(stores, says("why?"))
     assert await votes.vote(press(turn, "up", 1.0))
     assert await votes.vote(press(turn, "down", 2.0))
     await votes.explain(press(turn, "down", 2.0), " too\x1b[31m short\n ", False)
     assert not await votes.vote(press(turn, "up", 1.0))
     assert await votes.vote(press(turn, "down", 3.0))  # Slack sends no event when it is taken back
     assert await votes.vote(press(turn, "up", 2.5, BOB))
-    rows = {one["person"]: (one["vote"], one["reason"]) for one in await listed(votes)}
+    rows = {one["person"]: (one["vote"], one["reason"]) for one in await list_votes(votes)}
     assert rows == {"web:ana": ("down", "too short"), "web:bob": ("up", "")}
     assert await votes.vote(press(turn, "up", 4.0))
-    assert next(one for one in await listed(votes) if one["person"] == ANA.key)["reason"] == ""
+    assert next(one for one in await list_votes(votes) if one["person"] == ANA.key)["reason"] == ""
     (only,) = await votes.report(3.5, False, {})
     assert only["at"] == 4.0
     assert await votes.report(0.0, True, {}) == []
@@ -69,11 +69,11 @@ async def test_the_last_vote_of_each_person_counts(stores: Embedded) -> None:
 
 async def test_the_same_thumb_takes_a_vote_back_where_it_toggles(stores: Embedded) -> None:
     votes = Votes(stores.database)
-    turn = await answered(stores, says("why?"))
+    turn = await answer_question(stores, says("why?"))
     assert await votes.vote(press(turn, "up", 1.0), toggles=True)
     assert not await votes.vote(press(turn, "up", 2.0), toggles=True)
     assert not await votes.vote(press(turn, "up", 2.0), toggles=True)  # delivered twice
-    assert await listed(votes) == []
+    assert await list_votes(votes) == []
     with pytest.raises(NotRateable):
         await votes.explain(press(turn, "down", 2.0), "why", False)
     assert await votes.vote(press(turn, "up", 3.0), toggles=True)
@@ -95,10 +95,10 @@ async def test_only_an_answer_of_the_model_can_be_rated(
     stores: Embedded, answer: Answer, turn_id: str, post: str
 ) -> None:
     votes = Votes(stores.database)
-    turn = await answered(stores, says("why?"), answer)
+    turn = await answer_question(stores, says("why?"), answer)
     with pytest.raises(NotRateable):
         await votes.vote(Press(turn_id or turn.id, ANA, "up", 1.0, post))
-    assert await listed(votes) == []
+    assert await list_votes(votes) == []
 
 
 class Places:
@@ -117,9 +117,11 @@ async def test_texts_are_only_read_where_operators_may(stores: Embedded) -> None
     for channel, is_shared in (("C1", True), ("C2", True), ("busy", True), ("D1", False)):
         message = says(f"about {channel}", channel)
         address = replace(message.address, is_shared=is_shared)
-        turn = await answered(stores, replace(message, address=address), posts=(f"{channel}:1",))
+        turn = await answer_question(
+            stores, replace(message, address=address), posts=(f"{channel}:1",)
+        )
         await votes.vote(press(turn, "down", 1.0, post=f"{channel}:1"))
-    for one in await listed(votes, web=Places()):
+    for one in await list_votes(votes, web=Places()):
         readable[one["place"]] = one["question"] is not None
         assert (one["models"], one["tools"]) == (["gpt-5"], ["nocodb_query"])
         assert one["errors"] == ["nocodb_query: no_table"]
@@ -128,15 +130,15 @@ async def test_texts_are_only_read_where_operators_may(stores: Embedded) -> None
             assert "42" not in str(one["answer"])
     assert [place.rpartition(":")[2] for place, may in readable.items() if may] == ["C1"]
     await votes.explain(press(turn, "down", 1.0, post="D1:1"), "x" * 5000, True)
-    (shared,) = [one for one in await listed(votes, web=Places()) if one["shared"]]
+    (shared,) = [one for one in await list_votes(votes, web=Places()) if one["shared"]]
     assert (shared["question"], shared["answer"]) == ("about D1", "It is 42.")
     assert len(shared["reason"]) == MAX_FEEDBACK_CHARACTERS
-    assert sum(one["question"] is not None for one in await listed(votes)) == 1
+    assert sum(one["question"] is not None for one in await list_votes(votes)) == 1
 
 
 async def test_votes_end_with_the_conversation(stores: Embedded) -> None:
     votes = Votes(stores.database)
-    turn = await answered(stores, says("why?"))
+    turn = await answer_question(stores, says("why?"))
     await votes.vote(press(turn, "down", 1.0))
     await votes.explain(press(turn, "down", 1.0), "wrong-sum", True)
     await stores.journal.forget("web:C1")
@@ -150,7 +152,7 @@ async def test_votes_belong_to_the_person(stores: Embedded) -> None:
     """An export has them. With the person go their votes, and those on their answers."""
     votes, data = Votes(stores.database), SqlPersonalData(stores.database)
     own = replace(says("mine"), author=BOB)
-    turn, theirs = await answered(stores, says("why?")), await answered(stores, own)
+    turn, theirs = await answer_question(stores, says("why?")), await answer_question(stores, own)
     for rated in (turn, theirs):
         await votes.vote(press(rated, "down", 1.0))
         await votes.vote(press(rated, "up", 1.0, BOB))
@@ -159,19 +161,19 @@ async def test_votes_belong_to_the_person(stores: Embedded) -> None:
     assert (first["vote"], first["reason"]) == ("down", "wrong sum")
     author = turn.message.author
     await data.erase(await data.find(author.key))
-    left = {(one["person"], one["turn"]) for one in await listed(votes)}
+    left = {(one["person"], one["turn"]) for one in await list_votes(votes)}
     assert turn.id not in {id for _, id in left}
     await data.erase(await data.find(BOB.key))
-    assert await listed(votes) == []
+    assert await list_votes(votes) == []
 
 
 async def test_fifty_people_at_once_are_fifty_votes(stores: Embedded) -> None:
     """Over two processes, each press delivered twice, and each counted once."""
     both = [Votes(stores.database), Votes((await stores.beside()).database)]
-    turn = await answered(stores, says("why?"))
+    turn = await answer_question(stores, says("why?"))
     counted = metrics.feedback.labels("up", "web")._value
     before = counted.get()
     crowd = [press(turn, "up", time.time(), Person("web", f"p{n}")) for n in range(50)]
     await asyncio.gather(*(votes.vote(one) for one in crowd for votes in both))
-    assert len(await listed(both[0])) == 50
+    assert len(await list_votes(both[0])) == 50
     assert counted.get() - before == 50

@@ -163,6 +163,7 @@ REACHED_OVER_TCP = {
     *("people tokens", "people revoke", "people remove", "people readmit", "schedules list"),
     *("schedules pause",),
     *("schedules resume", "schedules run", "schedules delete"),
+    "feedback",  # with no text that its people did not share or that is not public anyway
     "setup step",  # of the owner's own session, as adapters/web/setup/gate.py says
 }
 """A new entry needs a reason: the page is reached from other machines."""
