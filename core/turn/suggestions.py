@@ -22,6 +22,7 @@ MAX_SUGGESTIONS = 3
 _NEWEST_ROWS = "Show me the newest rows of {table}."
 _CHANGE_ROW = "Help me change a row of {table}."
 _COMPUTE = "What does a loan of 10,000 at 5% cost each month over two years?"
+_EXPLAIN_COMMAND = "What does the quick command {name} do?"
 INTRODUCE = "What can you do?"
 
 SuggestionKind = Literal["ask", "change", "chart", "quick", "help", "commands"]
@@ -39,7 +40,7 @@ class Suggestion:
 class StartingPoints:
     """The tables that a person may read at one place, those in which they may ask for changes, and
     messages to begin with. `parts` is the state of all parts. `quick_command` is the slug of one
-    that they can run without inputs, "" if there is none."""
+    that they may run, "" if there is none."""
 
     parts: Sequence[Health]
     tables: Sequence[str]
@@ -73,8 +74,9 @@ class StartingPoints:
             yield Suggestion("ask", _name_table(_NEWEST_ROWS, self.tables))
             if self.changeable_tables:
                 yield Suggestion("change", _name_table(_CHANGE_ROW, self.changeable_tables))
-        if self.quick_command:
-            yield Suggestion("quick", f"{localize_command('quick-command')} {self.quick_command}")
+        if self.quick_command and not self.is_demo:
+            # A question, because a run may cost money.
+            yield Suggestion("quick", say(_EXPLAIN_COMMAND, name=self.quick_command))
         if self.runs_code and not self.is_demo:
             yield Suggestion("ask", say(_COMPUTE))
         yield Suggestion("help", say(INTRODUCE))
@@ -89,11 +91,6 @@ async def find_starting_points(
     viewer = Viewer(await policy.rights(person, address) if policy else None)
     may_read, parts = viewer.may("read"), await board.health()
     may_change = may_read and viewer.may("propose")
-    slugs = (
-        command.slug
-        for command in await board.commands(person, address)
-        if not command.inputs and (command.effect != "write" or viewer.may("propose"))
-    )
     return StartingPoints(
         parts,
         await board.tables(person, address) if may_read else (),
@@ -101,7 +98,7 @@ async def find_starting_points(
         board.is_demo,
         viewer.may("chat"),
         viewer.may("code") and _is_on(parts, "code"),
-        next(slugs, ""),
+        next((one.slug for one in await board.commands(person, address)), ""),
     )
 
 

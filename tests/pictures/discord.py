@@ -43,7 +43,10 @@ def _message(discord: FakeDiscord, one: Payload) -> Json:
     if one["components"]:
         text["buttons"] = [
             [
-                {"label": button["label"], "style": _STYLES[button["style"]]}
+                {
+                    "label": button.get("label") or button["emoji"]["name"],
+                    "style": _STYLES[button["style"]],
+                }
                 for button in row["components"]
             ]
             for row in one["components"]
