@@ -61,8 +61,8 @@ class StartingPoints:
         return list(islice(self._suggest(), MAX_SUGGESTIONS)) if self.may_chat else ()
 
     def _suggest(self) -> Iterator[Suggestion]:
-        invoices = {say("Invoices", locale) for locale in LOCALES}
-        if self.is_sample and invoices & {*self.tables}:
+        invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
+        if invoices & {*self.tables}:
             yield Suggestion("ask", say(OVERDUE_SENTENCE))
             if invoices & {*self.changeable_tables}:
                 yield Suggestion("change", say(PAY_SENTENCE))

@@ -89,12 +89,13 @@ async def test_slack_shows_the_code_to_whoever_presses(tmp_path: Path, fake: Fak
             assert "I can't chat with you here." in await press(eve, post)
             # These are forged: another turn, another post, another channel.
             value = post.buttons["Show code"]["value"]
-            plain.blocks.append({**post.blocks[-1], "elements": [{**post.buttons["Show code"]}]})
+            (row,) = [block for block in post.blocks if block["type"] == "actions"]
+            plain.blocks.append({**row, "elements": [{**post.buttons["Show code"]}]})
             assert GONE in await press(alice, plain)
             for other in (value[::-1], "", "x' OR 1=1"):
-                post.blocks[-1]["elements"][0]["value"] = other
+                row["elements"][0]["value"] = other
                 assert GONE in await press(bob, post)
-            post.blocks[-1]["elements"][0]["value"] = value
+            row["elements"][0]["value"] = value
             slack.say(alice, general, f"{slack.bot} forget yes", thread=message)
             await slack.wait_until(
                 lambda: "Deleted" in slack.workspace.by_bot(general.id, message.ts)[-1].visible_text

@@ -50,8 +50,10 @@ async def test_a_call_whose_process_dies_is_unknown(tmp_path: Path) -> None:
             app.engine.card_listeners.append(ended.set)
             await app.start()
             ledger = app.engine.changes.ledger
-            while (change := await ledger.get(card["id"])).state == "applying":
+            while True:
                 ended.clear()
+                if (change := await ledger.get(card["id"])).state != "applying":
+                    break
                 async with asyncio.timeout(60):
                     await ended.wait()
             await app.stop()

@@ -320,7 +320,17 @@ def test_a_list_whose_answer_is_lost_can_be_asked_again(
 
 def test_every_operation_that_changes_something_says_how_to_check() -> None:
     reading = {"list", "show", "pending", "counts", "rows", "file", "check", "test", "tokens"}
-    reading |= {"status", "turns", "doctor", "names", "usage", "limits", "audit", "link"}
+    reading |= {
+        "status",
+        "turns",
+        "doctor",
+        "names",
+        "usage",
+        "limits",
+        "audit",
+        "link",
+        "feedback",
+    }
     for one in OPERATIONS.values():
         assert bool(one.shown_by) == (one.name.split()[-1] not in reading), one.name
 

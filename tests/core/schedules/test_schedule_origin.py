@@ -321,7 +321,9 @@ async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
     text = list[str]()
     model, tool = make_writer(text, {"Value": 1})
     async with open_bot(tmp_path, model, tool) as bot:
-        ask = await bot.start(replace(DAILY, kind="ask"))
+        # Hourly: a day later the card would have expired.
+        hourly = replace(DAILY, kind="ask", rule=ScheduleRule("0 * * * *"))
+        ask = await bot.start(hourly)
         run, answer = await bot.run(ask)
         assert len(answer.cards) == 1, answer
         run, answer = await bot.run(ask)
