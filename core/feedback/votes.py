@@ -7,6 +7,7 @@ No model reads votes.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -144,10 +145,13 @@ class Votes(SqlStore):
         their turns. `question` and `answer` are None unless the person shared them, or the channel
         is public."""
         entries = await self._read(since, down)
-        places = {one: await _is_public(one, messengers) for one in {at for at, _ in entries}}
+        places = list({at for at, entry in entries if not entry["shared"]})
+        is_public = await asyncio.gather(*(_is_public(one, messengers) for one in places))
+        hidden_places = {one for one, public in zip(places, is_public, strict=True) if not public}
         hidden = {"question": None, "answer": None}
         return [
-            entry if entry["shared"] or places[at] else {**entry, **hidden} for at, entry in entries
+            {**entry, **hidden} if at in hidden_places and not entry["shared"] else entry
+            for at, entry in entries
         ]
 
     @query
