@@ -1,13 +1,14 @@
 # Ponte and what it needs, for nobody but Ponte's own user: docs/guides/install.md, compose.yaml,
-# compose.embedded.yaml. More optional parts: --build-arg REQUIREMENTS="requirements-….txt …".
+# compose.sqlite.yaml. More optional parts: --build-arg REQUIREMENTS="requirements/….txt …".
 # Pinned by the digest of its index of all architectures (Python 3.13.16 of 2026-10-09). To take a
 # newer one: docker buildx imagetools inspect python:3.13-slim, and write its digest twice.
 FROM python:3.13-slim@sha256:70729b46c69b4f1e97c4822c1af3df53a1476cf5ddc6c087c0c10bc3a5678c2f AS build
-ARG REQUIREMENTS="requirements-postgres.txt requirements-mcp.txt"
+ARG REQUIREMENTS="requirements/postgres.txt requirements/mcp.txt"
 WORKDIR /src
-COPY requirements*.txt pyproject.toml README.md LICENSE ponte.toml.example ./
+COPY requirements requirements
+COPY pyproject.toml README.md LICENSE ponte.toml.example ./
 RUN python -m venv /opt/ponte \
-    && for pins in requirements-build.txt $REQUIREMENTS; do \
+    && for pins in requirements/build.txt $REQUIREMENTS; do \
         /opt/ponte/bin/pip install --no-cache-dir --require-hashes -r "$pins" || exit 1; \
     done
 COPY bot bot

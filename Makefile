@@ -111,23 +111,23 @@ soak: .venv/ready-to-test
 # the tests import most of it, in several processes at once, so it is compiled before them.
 INSTALL = $(BIN)/pip install --quiet --no-deps --no-compile --require-hashes
 
-.venv/ready: .venv/made requirements.txt requirements-build.txt pyproject.toml
+.venv/ready: .venv/made requirements/base.txt requirements/build.txt pyproject.toml
 	@echo "Installing what Ponte needs (once; about a minute)"
-	@$(INSTALL) -r requirements.txt -r requirements-build.txt
+	@$(INSTALL) -r requirements/base.txt -r requirements/build.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# requirements-dev.txt names what Ponte needs, too. That is left out here, so that one pip can install
+# requirements/dev.txt names what Ponte needs, too. That is left out here, so that one pip can install
 # the one while another installs the other, in half the time.
-.venv/dev-ready: .venv/made requirements.txt requirements-build.txt requirements-dev.txt
+.venv/dev-ready: .venv/made requirements/base.txt requirements/build.txt requirements/dev.txt
 	@echo "Installing what the tests need"
-	@awk '/==/ {new = !($$1 in known); if (FILENAME != "requirements-dev.txt") known[$$1]} \
-		new && FILENAME == "requirements-dev.txt"' \
-		requirements.txt requirements-build.txt requirements-dev.txt >.venv/requirements-tests.txt
+	@awk '/==/ {new = !($$1 in known); if (FILENAME != "requirements/dev.txt") known[$$1]} \
+		new && FILENAME == "requirements/dev.txt"' \
+		requirements/base.txt requirements/build.txt requirements/dev.txt >.venv/requirements-tests.txt
 	@$(INSTALL) -r .venv/requirements-tests.txt
 	@touch $@
 
-.venv/ready-to-test: .venv/made requirements.txt requirements-build.txt requirements-dev.txt pyproject.toml
+.venv/ready-to-test: .venv/made requirements/base.txt requirements/build.txt requirements/dev.txt pyproject.toml
 	@$(MAKE) --no-print-directory -j 2 .venv/ready .venv/dev-ready
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib
 	@touch $@
@@ -154,14 +154,14 @@ site: .venv/ready-to-test
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv)" >&2; exit 1; }
-	$(COMPILE) pyproject.toml -o requirements.txt
-	$(COMPILE) pyproject.toml -c requirements.txt --extra postgres -o requirements-postgres.txt
-	$(COMPILE) pyproject.toml -c requirements.txt --extra otel -o requirements-otel.txt
-	$(COMPILE) pyproject.toml -c requirements.txt --extra mcp -o requirements-mcp.txt
-	$(COMPILE) pyproject.toml -c requirements-postgres.txt --extra dev -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -o requirements/base.txt
+	$(COMPILE) pyproject.toml -c requirements/base.txt --extra postgres -o requirements/postgres.txt
+	$(COMPILE) pyproject.toml -c requirements/base.txt --extra otel -o requirements/otel.txt
+	$(COMPILE) pyproject.toml -c requirements/base.txt --extra mcp -o requirements/mcp.txt
+	$(COMPILE) pyproject.toml -c requirements/postgres.txt --extra dev -o requirements/dev.txt
 	printf '%s\n' $(SANDBOX) | $(COMPILE) - -o core/tools/code/requirements-sandbox.txt
 	printf '%s\n' $(LLAMA) | $(COMPILE) --no-deps - -o tests/real/llama/requirements.txt
-	echo hatchling | $(COMPILE) - -c requirements-dev.txt -o requirements-build.txt
+	echo hatchling | $(COMPILE) - -c requirements/dev.txt -o requirements/build.txt
 
 help:
 	@sed -n 's/^# make/make/p' Makefile

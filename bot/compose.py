@@ -72,12 +72,12 @@ from core.voice import Transcriber
 
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the package {name}. Install the extra postgres or "
-    "requirements-postgres.txt (docs/guides/scaling.md)."
+    "requirements/postgres.txt (docs/guides/scaling.md)."
 )
 
 NO_MCP_SENTENCE = (
     "PONTE_MCP=on needs the package mcp. Install it with `pip install --require-hashes "
-    "-r requirements-mcp.txt` (docs/guides/mcp.md)."
+    "-r requirements/mcp.txt` (docs/guides/mcp.md)."
 )
 
 Secrets = Mapping[str, SecretStr]
@@ -351,7 +351,7 @@ def open_traces(settings: Settings) -> Traces | None:
     except ModuleNotFoundError as missing:
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}. Install "
-            "requirements-otel.txt (docs/guides/watching.md).",
+            "requirements/otel.txt (docs/guides/watching.md).",
             name=missing.name or "opentelemetry",
         ) from None
 

@@ -27,7 +27,7 @@ from core.store import postgres
 ROOT = Path(__file__).parents[1]
 NAMES = (
     "compose.yaml",
-    "compose.embedded.yaml",
+    "compose.sqlite.yaml",
     "Dockerfile",
     ".dockerignore",
     "docs/guides/scaling.md",
@@ -92,7 +92,8 @@ def reaches_the_engine(name: str) -> bool:
     """As .dockerignore says: the last line that fits decides."""
     is_kept = True
     for line in filter(None, (line.partition("#")[0].strip() for line in IGNORED.splitlines())):
-        if fnmatch(name, line.removeprefix("!")):
+        pattern = line.removeprefix("!")
+        if fnmatch(name, pattern) or fnmatch(name, f"{pattern}/*"):
             is_kept = line.startswith("!")
     return is_kept
 
@@ -100,13 +101,13 @@ def reaches_the_engine(name: str) -> bool:
 def test_what_the_image_is_made_of_reaches_the_engine_and_nothing_else() -> None:
     private = [".env", ".git", ".venv", "ponte.toml", "tests", "docs", "dist", "deploy", "home"]
     assert [name for name in private if reaches_the_engine(name)] == []
-    assert {"bot", "adapters", "core", "requirements*.txt"} <= set(copied_paths())
+    assert {"bot", "adapters", "core", "requirements"} <= set(copied_paths())
     for pattern in copied_paths():
         matches = [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
         assert matches, pattern
         assert [name for name in matches if not reaches_the_engine(name)] == []
     (default,) = re.findall(r'^ARG REQUIREMENTS="(.+)"$', DOCKERFILE, re.MULTILINE)
-    for pins in (*default.split(), "requirements-build.txt"):
+    for pins in (*default.split(), "requirements/build.txt"):
         assert reaches_the_engine(pins)
         assert (ROOT / pins).exists()
 

@@ -65,10 +65,10 @@ def test_what_one_turn_may_cost() -> None:
 
 def test_every_dependency_is_pinned_by_hash() -> None:
     for path in (
-        "requirements.txt",
-        "requirements-dev.txt",
-        "requirements-mcp.txt",
-        "requirements-build.txt",
+        "requirements/base.txt",
+        "requirements/dev.txt",
+        "requirements/mcp.txt",
+        "requirements/build.txt",
         "core/tools/code/requirements-sandbox.txt",
         "tests/real/llama/requirements.txt",
     ):

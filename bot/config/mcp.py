@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NO_MCP_EXTRA_SENTENCE = (
     "{where}: MCP servers need the package mcp. Install it with `pip install --require-hashes "
-    "-r requirements-mcp.txt` (docs/guides/mcp.md)."
+    "-r requirements/mcp.txt` (docs/guides/mcp.md)."
 )
 _MISSING = "{where}: {variable} is not set, so the MCP server {name} gets no token. Set it"
 _OWN_SETTING = "{where}: {variable} is a setting of Ponte's own. Put the token in another variable"

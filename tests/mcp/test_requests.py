@@ -119,7 +119,7 @@ async def test_without_the_package_it_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"-r requirements-mcp\.txt"):
+    with pytest.raises(SettingsError, match=r"-r requirements/mcp\.txt"):
         async with run_ponte(tmp_path / "home"):
             pass
 

@@ -91,7 +91,7 @@ def test_without_the_package_a_sentence_says_how_to_install_it(
     with pytest.raises(SettingsError) as refused:
         check_secrets(read(tmp_path, GOOD), settings)
     assert "ponte.toml:1: " in refused.value.words()
-    assert "requirements-mcp.txt" in refused.value.words()
+    assert "requirements/mcp.txt" in refused.value.words()
 
 
 def test_no_server_gets_a_secret_of_another_service(tmp_path: Path) -> None:

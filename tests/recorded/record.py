@@ -1,4 +1,5 @@
-"""Record a data folder of this version: `python -m tests.recorded.record FILE.json.gz`.
+"""Record a data folder of this version: `python -m tests.recorded.record FILE.json.gz`. The same
+data in Postgres goes into FILE.sql.gz.
 
 A team works for two days; then the power goes, with a turn in every state. The tests record this
 version once in each run (`recorded_today` in tests/conftest.py). A record of each release stays in
@@ -12,6 +13,7 @@ import gzip
 import json
 import logging
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,8 +24,12 @@ from pathlib import Path
 
 import httpx
 import time_machine
+from pydantic import SecretStr
 
 from bot import operations
+from bot.backup.migrate import migrate
+from bot.home import Home
+from bot.settings import Settings
 from core.domain.messages import Person
 from core.journal.kernels import KernelRows
 from core.people.audit import OPERATOR
@@ -34,11 +40,13 @@ from tests.fakes.hook_senders import encode_body, from_nocodb
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run as Plot
 from tests.fakes.slack import Post
+from tests.real.postgres import SPEED, postgres, programs
 from tests.recorded.recorded_ponte import (
     TOKEN,
     Json,
     RecordedPonte,
     open_recorded_ponte,
+    put_home,
     record_model_server,
     record_state,
 )
@@ -419,15 +427,41 @@ async def record(folder: Path) -> Json:
             return match | {"names": day.names, "openai": record_model_server(here.team)}
 
 
+def dump_as_postgres(record: Json, folder: Path) -> bytes:
+    """Return the SQL that makes a database with what `ponte migrate` copies into it."""
+    put_home(record["home"], folder)
+    with postgres(SPEED) as server:
+        url = server.url(server.database())
+        settings = Settings(ponte_home=folder, database_url=SecretStr(url))
+        if asyncio.run(migrate(settings, Home(folder))):
+            sys.exit("the data was not copied into Postgres")
+        binaries = programs()
+        assert binaries
+        command = [
+            str(binaries / "pg_dump"),
+            "-d",
+            url,
+            "--inserts",
+            "--no-owner",
+            "--no-privileges",
+        ]
+        dump = subprocess.run(command, check=True, capture_output=True).stdout
+    # psql's own commands, comments and empty lines
+    lines = [line for line in dump.splitlines() if line and not line.startswith((b"\\", b"--"))]
+    return b"\n".join(lines)
+
+
 def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     file = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(record(Path(folder) / "home"))
+        dump = dump_as_postgres(result, Path(folder) / "copied")
     text = json.dumps(result, ensure_ascii=False, sort_keys=True)
     part = file.with_suffix(".part")
     part.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     part.replace(file)
+    Path(str(file).replace(".json.", ".sql.")).write_bytes(gzip.compress(dump, 9, mtime=0))
 
 
 if __name__ == "__main__":

@@ -149,4 +149,4 @@ def test_without_the_packages_the_setting_says_what_is_missing(
     with pytest.raises(SettingsError) as error:
         open_traces(settings("http://localhost:4318"))
     assert str(error.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
-    assert "requirements-otel.txt" in str(error.value)
+    assert "requirements/otel.txt" in str(error.value)

@@ -188,7 +188,7 @@ def test_a_missing_driver_of_postgres_is_told(
     assert ponte("status").code == 2
     assert ponte.err == (
         "DATABASE_URL needs the package psycopg_pool. Install the extra postgres or "
-        "requirements-postgres.txt (docs/guides/scaling.md).\n"
+        "requirements/postgres.txt (docs/guides/scaling.md).\n"
     )
 
 
