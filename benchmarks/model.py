@@ -138,7 +138,7 @@ async def measure(level: Level, seconds: float, how: Callable[[Call], Awaitable[
             ModelServerClient(ModelEndpoint("k", url)),
             ModelOptions(),
             level=level,
-            record_remote=nobody,
+            record_object_to_erase=nobody,
         )
         sides = (bare(client, level, conversations), ours(model, conversations))
         for side in sides:

@@ -184,7 +184,9 @@ async def compose(
         toolbox = Toolbox([each.source for each in tools])
         closing.push_async_callback(toolbox.close)
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-        model, start_model = model_face.build(deps, deps.read_file, stores.journal.record_remote)
+        model, start_model = model_face.build(
+            deps, deps.read_file, stores.journal.record_object_to_erase
+        )
         closing.push_async_callback(model.close)
         if isinstance(model, ServedModel):
             model.list_tools = toolbox.list_specs

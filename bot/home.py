@@ -372,11 +372,12 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The settings, ponte.toml and the home that a command works with. The home's lock is not taken
-    yet.
+    """The start of a command of the shell: the settings, ponte.toml as read, and the home. The
+    home's lock is not taken yet.
 
-    `fault`: ponte.toml has errors, and `config` is empty. Only a command that another process
-    answers continues then; that process has a ponte.toml without errors.
+    `fault`: ponte.toml has errors, and `config` is empty. The command then continues only if a
+    running Ponte answers it over its socket: that process goes on with the ponte.toml that it read
+    when it had no errors.
     """
 
     settings: Settings

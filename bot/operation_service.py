@@ -44,11 +44,13 @@ class OperationService:
     on_admin_page: bool = False
 
     async def run(self, name: str, arguments: Json, actor: Person = OPERATOR) -> Any:
-        """Return the result as JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
+        """Run the operation of this name (one of OPERATIONS) for `actor`, and return its result as
+        JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
         operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
             raise NotAllowed("Only Ponte's owner can do this.")
         ponte = self.ponte
+        # Imported here because it loads Starlette, which a command of the shell does not need.
         from adapters.web.http_io import validate
 
         model = validate(_arguments_model(operation), arguments)
@@ -56,10 +58,13 @@ class OperationService:
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
         subject: Start | Ponte = ponte
-        if operation.needs == "settings":  # a check is of the file as it is now
+        if operation.needs == "settings":
+            # Such an operation checks ponte.toml as it is on disk now, before it is loaded.
             try:
                 subject = replace(ponte.inputs, config=ponte.reloader.read_file())
-            except SettingsError as error:  # a finding of the check, not a wrong setting here
+            except SettingsError as error:
+                # Ponte itself goes on with the file that it has loaded: the errors are only the
+                # result of the check.
                 raise BadInput("{faults}", faults=error.words()) from None
         result = await operation.function(subject, **checked)
         return to_json(result)

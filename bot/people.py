@@ -89,7 +89,8 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether the person has left since then (`DepartureLookup`).
+        """Return whether the account of a person who used the page at the time `since` (in Unix
+        seconds) is gone; None if the sign-in has not confirmed them lately. A `DepartureLookup`.
 
         An account of the same name that was added later belongs to somebody else.
         """

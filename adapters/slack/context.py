@@ -249,7 +249,7 @@ class SlackContext:
         if not _is_reply(message):
             return ReadMessages(before, reference)
         everything = bool(self.places.channel(where).answer_everything)
-        self.taking_part.learn(where, message.author.id, before, everything)
+        self.taking_part.learn(where, message.author.id, before, announce=not everything)
         known_ts: set[str] = set()
         # Where everything is answered, the conversation contains messages that do not mention us.
         for post in self._list_since_our_post(before, where.is_shared) if everything else ():

@@ -173,16 +173,20 @@ class ThreadParticipants:
         participants = self._participants.get(conversation)
         return participants is not None and participants.people == [user]
 
-    def learn(self, where: Address, user: str, posts: Sequence[Json], quiet: bool) -> None:
-        """Note the people in a thread, from its messages before one of `user`. `quiet` suppresses
-        the notice."""
+    def learn(self, where: Address, user: str, posts: Sequence[Json], *, announce: bool) -> None:
+        """Remember the people in a thread: `user`, who wrote to Ponte, and the authors of `posts`,
+        which come before that message.
+
+        `announce`: if `user` is the second person, post the notice that Ponte now answers only
+        when it is mentioned.
+        """
         conversation = where.conversation
         known = self._participants.get(conversation)
         participants = known or self._participants_in(posts)
         takes_part = any(post.get("user") == self._workspace.user for post in posts)
         # After a restart, the person who joins a thread of ours makes the notice due here. Where
         # we have not written yet, nobody expects an answer without a mention.
-        if known is None and takes_part and not quiet:
+        if known is None and takes_part and announce:
             self._enter(participants, where.channel, where.thread, user)
         participants.join(*self._list_authors(posts), user)
         self._participants[conversation] = participants

@@ -470,10 +470,10 @@ def render_markdown(text: str) -> str:
 def _make_parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    from adapters.web.page.render import enable_markup
+    from adapters.web.page.render import add_markdown_extensions
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    enable_markup(markdown)
+    add_markdown_extensions(markdown)
     # A definition would vanish, because the text that refers to it is drawn before it. The address
     # of a link is written after its text, so a plain address would be written twice.
     return markdown.disable(["reference", "footnote", "addresses"])

@@ -549,7 +549,7 @@ def _list_file_ids(database: Path) -> Sequence[str]:
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
     """Write the file, sync it, read it back, and only then give it its name."""
     part = path.with_name(f"{path.name}.part")
-    _check_replaceable(path)
+    _check_backup_target(path)
     try:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
         _remove_leftover(part)
@@ -571,9 +571,12 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
         raise NotWritten(file=path, cause=describe_read_error(error)) from None
 
 
-def _check_replaceable(path: Path) -> None:
-    """Raise BadInput if something else than a backup has that name: a typing error must not cost
-    `ponte.toml`, nor a device its place."""
+def _check_backup_target(path: Path) -> None:
+    """Raise BadInput if the file to which the backup goes exists and is not an older backup.
+
+    `ponte backup ponte.toml` must not overwrite `ponte.toml`, and a device such as `/dev/sda` must
+    not be replaced by a file.
+    """
     try:
         if path.is_symlink() or not path.is_file():
             is_backup = not os.path.lexists(path)

@@ -107,8 +107,9 @@ log = structlog.get_logger("config")
 NEWER_FILE_SENTENCE = "{file} is newer than what runs; `ponte reload` takes it over."
 
 
-def check_file(config: Config, path: Path) -> Health:
-    """Return which file the configuration was read from, and whether it still exists."""
+def describe_config_file(config: Config, path: Path) -> Health:
+    """Return a line of the status: from which file the configuration was read, if any, and whether
+    that file still exists."""
     if config.path is None and path.exists():
         return Health("config", "off", say(NEWER_FILE_SENTENCE, file=path))
     if config.path is None:
@@ -174,7 +175,7 @@ class Reloader:
 
     async def health(self) -> Health:
         """Return which file is in force."""
-        return check_file(self._live.current, self._settings.ponte_config)
+        return describe_config_file(self._live.current, self._settings.ponte_config)
 
     async def reload_everywhere(self, by: Person) -> Reload:
         """Reload here, and have other processes read their own files. Raise SettingsError."""

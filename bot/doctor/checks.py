@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from bot import doctor as installation
 from bot.cli.client import connect
 from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
-from bot.config.reload import check_file
+from bot.config.reload import describe_config_file
 from bot.doctor.safety import list_findings
 from bot.home import Start
 from bot.logs import Redaction
@@ -150,7 +150,7 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
     checks: list[tuple[str, Awaitable[Sequence[Health]]]] = [
         ("packages", _check_packages(start)),
         ("settings", _check_settings(start)),
-        ("config", _as_is(check_file(start.config, settings.ponte_config))),
+        ("config", _as_is(describe_config_file(start.config, settings.ponte_config))),
         ("home", _check_home(start)),
     ]
     if settings.database_url is not None:

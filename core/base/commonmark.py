@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 StrayTicks = Literal[0, 1, 2]
-"""The effect of unpaired backticks on how Discord reads later text: see `CodeLines`."""
+"""The effect of stray (unpaired) backticks on how Discord reads later text: see `CodeLines`."""
 MAX_TARGET_CHARACTERS = 2000
 """Maximum length of a link's target. A longer text is not treated as a target."""
 
@@ -36,9 +36,10 @@ _FLAT_BRACKETS = re.compile(r"[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*")
 
 @dataclass(frozen=True, slots=True)
 class CodeLines:
-    """The numbers of the lines that are code on every platform, and on only some platforms.
+    """The numbers of the lines that are code on every platform (`lines`), and of those that are
+    code on only some platforms (`disputed`).
 
-    `astray`: unpaired backticks change what Discord reads as code, also in later paragraphs.
+    `stray_ticks`: unpaired backticks change what Discord reads as code, also in later paragraphs.
 
     - 0: there are none.
     - 1: they affect code spans.
@@ -46,13 +47,14 @@ class CodeLines:
     """
 
     lines: frozenset[int]
-    unsure: frozenset[int]
-    astray: StrayTicks
+    disputed: frozenset[int]
+    stray_ticks: StrayTicks
 
 
-def find_code_lines(text: str, lines: Sequence[str], astray: StrayTicks = 0) -> CodeLines:
-    """Return which lines of `text` are code. `astray` is that of the text before it."""
-    sure, ticked, unsure = set[int](), set[int](), set[int]()
+def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0) -> CodeLines:
+    """Return which lines of `text` are code. `stray_ticks` is what `CodeLines.stray_ticks` was for
+    the text before it."""
+    sure, ticked, disputed = set[int](), set[int](), set[int]()
     may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))
     for token in parse_blocks(text) if may else ():
         if token.type not in ("fence", "code_block") or not token.map:
@@ -61,14 +63,14 @@ def find_code_lines(text: str, lines: Sequence[str], astray: StrayTicks = 0) -> 
         closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])
         plain = token.markup == "```" and "```" not in token.content
         common = plain and closes and _INFO.fullmatch(token.info.strip())
-        (sure if common else unsure).update(range(start, end))
+        (sure if common else disputed).update(range(start, end))
         if common and "`" in token.content:
             ticked.update(range(start, end))
     prose = [line for at, line in enumerate(lines) if at not in sure]
-    if astray or not all(map(_has_only_plain_spans, prose)):
-        astray = 2 if astray == 2 or any("```" in line for line in prose) else 1
-        unsure |= sure if astray == 2 else ticked
-    return CodeLines(frozenset(sure - unsure), frozenset(unsure), astray)
+    if stray_ticks or not all(map(_has_only_plain_spans, prose)):
+        stray_ticks = 2 if stray_ticks == 2 or any("```" in line for line in prose) else 1
+        disputed |= sure if stray_ticks == 2 else ticked
+    return CodeLines(frozenset(sure - disputed), frozenset(disputed), stray_ticks)
 
 
 def parse_blocks(text: str) -> list[Token]:

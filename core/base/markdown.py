@@ -298,12 +298,12 @@ def defang_for_discord(text: str) -> str:
 
     E-mail addresses and host names are left as they are.
     """
-    return Trust(bare=False).defang(text) if _SCHEMED.search(text) else text
+    return Trust(links_bare_names=False).defang(text) if _SCHEMED.search(text) else text
 
 
 def defang_for_terminal(text: str) -> str:
     """Return `text` with the addresses defanged that a terminal would link."""
-    return Trust(coded=False).defang(text)
+    return Trust(is_code_inert=False).defang(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,16 +313,17 @@ class Trust:
     `hosts` are allowed with their subdomains. `written` are allowed addresses that the asker wrote
     in this thread, or that belong to Ponte.
 
-    `bare`: the platform also links host names and e-mail addresses without a scheme. `coded`: it
-    links nothing inside code. False is a terminal, which knows no Markdown and links every address
-    with a scheme. `linked`: it links anything at all. False is a pipe or a file.
+    - `is_code_inert`: the platform links nothing inside code. False is a terminal, which knows no
+      Markdown and links every address with a scheme.
+    - `links_bare_names`: it also links host names and e-mail addresses without a scheme.
+    - `links_anything`: False is a pipe or a file.
     """
 
     hosts: frozenset[str] = frozenset()
     written: frozenset[str] = frozenset()
-    coded: bool = True
-    bare: bool = True
-    linked: bool = True
+    is_code_inert: bool = True
+    links_bare_names: bool = True
+    links_anything: bool = True
 
     def allows(self, url: str) -> bool:
         """Return True if the address is allowed.
@@ -351,36 +352,42 @@ class Trust:
             return False
         return any(host == one or host.endswith(f".{one}") for one in self.hosts)
 
-    def sanitize(self, text: str, astray: commonmark.StrayTicks = 0) -> str:
-        """Return the text with all addresses disabled that are not allowed.
+    def _sanitize_for_terminal(self, text: str, stray_ticks: commonmark.StrayTicks) -> str:
+        """Disable addresses outside code blocks. Blocks stay as they are, so that people can copy
+        them."""
+        lines = text.split("\n")
+        code = commonmark.find_code_lines(text, lines, stray_ticks)
+        for at, line in enumerate(lines):
+            if at not in code.lines:
+                lines[at] = self._defang_terminal_line(line)
+        return "\n".join(lines)
 
-        The function is idempotent.
+    def sanitize(self, text: str, stray_ticks: commonmark.StrayTicks = 0) -> str:
+        """Return the text with all addresses disabled that are not allowed: they stay readable, but
+        no platform makes links of them. A model that was misled by a table or a file could
+        otherwise send people, or data in an address, to a foreign server.
 
-        `astray` is `CodeLines.astray` of the text before this one.
+        `stray_ticks` is `CodeLines.stray_ticks` of the text before this one. Sanitizing the result
+        once more changes nothing.
         """
-        if not self.linked or not _may_hold_address(text):
+        if not self.links_anything or not _may_hold_address(text):
             return text
         if is_too_complex(text):
             return self.defang(text)
         source = before = text.replace("\r\n", "\n").replace("\r", "\n")
-        if not self.coded:
-            # Code blocks are left as they are, so that people can copy them from a terminal.
-            lines = source.split("\n")
-            code = commonmark.find_code_lines(source, lines, astray)
-            for at, line in enumerate(lines):
-                if at not in code.lines:
-                    lines[at] = self._defang_terminal_line(line)
-            sanitized = "\n".join(lines)
+        if not self.is_code_inert:
+            sanitized = self._sanitize_for_terminal(source, stray_ticks)
             return text if sanitized == source else sanitized
         # A disabled address can change what the text around it means, so it is read again.
         for _ in range(_MAX_PASSES):
             lines = before.split("\n")
-            code = commonmark.find_code_lines(before, lines, astray)
+            code = commonmark.find_code_lines(before, lines, stray_ticks)
             for at, line in enumerate(lines):
                 if at in code.lines:
                     continue
-                # Platforms disagree about which parts of these lines are code.
-                if code.astray or at in code.unsure:
+                # Platforms disagree about which parts of these lines are code, so addresses are
+                # disabled in all of them.
+                if code.stray_ticks or at in code.disputed:
                     lines[at] = self._sanitize_prose(line, sure=False)
                     continue
                 # All platforms see the same code spans.
@@ -402,9 +409,9 @@ class Trust:
 
         Links in Markdown syntax are broken too.
         """
-        if not self.linked:
+        if not self.links_anything:
             return text
-        if not self.coded:
+        if not self.is_code_inert:
             return "\n".join(map(self._defang_terminal_line, text.split("\n")))
         return "\n".join(
             self._sanitize_prose(line, sure=False, whole=False) for line in text.split("\n")
@@ -483,7 +490,7 @@ class Trust:
             beside = (before and piece.start() == 0) or (after and at == len(text))
             beside = beside or (out[-1] == "" and out[-2].endswith("`"))
             escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
-            code = sure and self.coded and not beside and not escaped
+            code = sure and self.is_code_inert and not beside and not escaped
             match piece.lastgroup:
                 case "link":
                     label = self._sanitize_prose(piece["label"], sure, whole=whole)
@@ -537,7 +544,7 @@ class Trust:
         return bool(_FILE.fullmatch(target)) or self.allows(target)
 
     def _find_address(self, chunk: str) -> int | None:
-        return _find_address(chunk, _HOT if self.bare else _HOT_ON_DISCORD)
+        return _find_address(chunk, _HOT if self.links_bare_names else _HOT_ON_DISCORD)
 
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
         """Sanitize a chunk without spaces.
@@ -607,7 +614,7 @@ class GrowingMarkdown:
         self._source = ""
         """The blocks that have ended. `_done` is their sanitized form."""
         self._done = ""
-        self._astray: commonmark.StrayTicks = 0
+        self._stray_ticks: commonmark.StrayTicks = 0
         self._shown = ""
         self._length = 0
 
@@ -616,10 +623,10 @@ class GrowingMarkdown:
 
         If it does not continue the previous text, start again from its beginning.
         """
-        if not trust.linked:
+        if not trust.links_anything:
             return text
         if trust != self._trust or not text.startswith(self._source):
-            self._trust, self._source, self._done, self._astray = trust, "", "", 0
+            self._trust, self._source, self._done, self._stray_ticks = trust, "", "", 0
             self._shown, self._length = "", 0
         tail = text[len(self._source) :]
         # A block that has not ended is parsed again only after it grew by 5 %: to parse it for each
@@ -629,11 +636,13 @@ class GrowingMarkdown:
         self._length = len(text)
         if end := ended_blocks_length(tail) or self._last_line_start(tail):
             block = tail[:end]
-            self._done += trust.sanitize(block, self._astray)
-            self._astray = commonmark.find_code_lines(block, block.split("\n"), self._astray).astray
+            self._done += trust.sanitize(block, self._stray_ticks)
+            self._stray_ticks = commonmark.find_code_lines(
+                block, block.split("\n"), self._stray_ticks
+            ).stray_ticks
             self._source += block
             tail = tail[end:]
-        self._shown = self._done + trust.sanitize(tail[: settled_length(tail)], self._astray)
+        self._shown = self._done + trust.sanitize(tail[: settled_length(tail)], self._stray_ticks)
         return self._shown
 
     def _last_line_start(self, text: str) -> int:
@@ -648,8 +657,8 @@ class GrowingMarkdown:
         before = text[:end]
         if not before or is_too_complex(before) or settled_length(before) < end:
             return 0
-        code = commonmark.find_code_lines(before, before.split("\n"), self._astray)
-        return 0 if code.astray or code.unsure else end
+        code = commonmark.find_code_lines(before, before.split("\n"), self._stray_ticks)
+        return 0 if code.stray_ticks or code.disputed else end
 
 
 def settled_length(text: str) -> int:

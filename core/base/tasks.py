@@ -166,7 +166,11 @@ async def retry(
 def retry_blocking(
     call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
-    """Return the result of `call`, with the rules of `retry`. Blocks, so run it in a thread."""
+    """Return the result of `call`, which is repeated after `errors`, as `retry` does it for a
+    coroutine. It sleeps between the attempts and blocks its thread, so run it in one of its own.
+
+    Raise the last error when `wait` returns None.
+    """
     failed = 0
     while True:
         try:
@@ -196,9 +200,11 @@ class Pacer:
         self._interval = interval
         self._sleep = sleep
         self._due = 0.0
+        """When the next call may be made (monotonic seconds)."""
 
     async def wait(self) -> None:
-        """Wait until the next call is due."""
+        """Wait until the caller may make its call: `interval` seconds after the call before it.
+        Callers that wait at the same time get their turns one after the other."""
         if not self._interval:
             return
         now = time.monotonic()

@@ -75,7 +75,8 @@ _ADDED, _DELETED = "Added: {row}", "Deleted: {row}"
 
 @dataclass(frozen=True, slots=True)
 class CardBuilder:
-    """Builds the cards, sentences and notes about changes, with what their kinds say."""
+    """Builds the cards, sentences and notes about changes. The kind of a change (`Kind`: rows of a
+    table, a quick command, a schedule) words what is special about it."""
 
     kinds: Kinds
 

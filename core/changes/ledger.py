@@ -494,11 +494,12 @@ class SqlLedger(SqlStore):
         )
 
     @query
-    def list_waiting_runs(
+    def list_events_awaiting_change(
         self, connection: SqlConnection, conversation: str, kinds: Collection[str]
     ) -> Sequence[int]:
-        """Return the `seq` of each event that waits for the end of a change of these kinds that was
-        proposed in that conversation, the latest first."""
+        """Return the `seq` of each inbox event (an approval) that waits until its change is
+        applied, the latest first. The changes are of these kinds, and were proposed in
+        `conversation`."""
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"

@@ -459,8 +459,10 @@ class Decisions:
         decision: DecisionRequest,
         fields: Sequence[FormField] = (),
     ) -> tuple[Draft, str]:
-        """Return the draft with these values, read again with the person's rights, and the rule
-        that allows them to propose it."""
+        """Return the draft of a proposal with other values, and the rule that allows `decision`'s
+        person to propose it. The applier reads table and rows again with the rights of that
+        person, who may see less than the one who asked for the change. Raise BadInput, ToolError,
+        NotAllowed."""
         applier, person = self.appliers.get(change.draft.applier), decision.person
         if not isinstance(applier, EditableApplier):
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)

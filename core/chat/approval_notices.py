@@ -387,8 +387,12 @@ class ApprovalNotices:
 
 
 class PersonNoticeService:
-    """Notices to people that answer no message. `canonical_person` returns the key under which a
-    person is one on several surfaces. `wake` makes the sender look for new notices."""
+    """Notices that Ponte sends to a person by itself, not as the answer to a message: for example
+    that a schedule was paused, or a token renewed.
+
+    - `canonical_person`: returns one key for a person who has several accounts (Slack, the page).
+    - `wake`: makes the task that sends notices look for new ones now.
+    """
 
     def __init__(
         self, outbox: Outbox, canonical_person: Callable[[str], str], wake: Callable[[], None]

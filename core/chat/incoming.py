@@ -686,15 +686,17 @@ class Interactions:
 
         `values` are by the position of their field in the form.
         """
-        words = form = await self.find_form(interaction, press_id, seconds)
+        form = await self.find_form(interaction, press_id, seconds)
         if isinstance(form, ChangeForm):
             try:
                 text = render_change(press_id, find_new_values(form, values))
                 return await self.submit(interaction, InteractionRequest(text))
             except BadInput as error:
                 with use_locale(interaction.locale):
-                    words = error.words()
-        await interaction.notify(str(words))
+                    refusal = error.words()
+        else:
+            refusal = form
+        await interaction.notify(refusal)
         return False
 
     async def _find_refusal(

@@ -125,7 +125,8 @@ class TargetView:
 
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
-        """Return the view of a stored target."""
+        """Read this part out of `target`, the JSON object that a draft stores about what it
+        changes. Keys that only the applier reads are ignored."""
         names = [each.name for each in fields(cls) if each.name in target]
         return cls(**{name: _TARGET_READERS.get(name, str)(target[name]) for name in names})
 

@@ -550,8 +550,9 @@ class ChatPlatform(Platform, Messenger, Protocol):
         long that takes, and returns None if it does not reveal that."""
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether the person has been removed from this place since that time (seconds since
-        the epoch); None if that is not known."""
+        """Return whether a person who was a member of this place at the time `since` (seconds since
+        the epoch) is a member no longer; None if that is not known. An account of the same name
+        that was added after `since` is somebody else."""
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Remove everything that this platform remembers about the people or places with these

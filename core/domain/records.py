@@ -484,7 +484,7 @@ class TurnControls:
     record_handle: Callable[[str], Awaitable[None]] = _ignore
     """Called with the id of a run in another system, before the tool waits for the run. Durable on
     return."""
-    record_remote: Callable[[Remote], Awaitable[None]] = _ignore
+    record_object_to_erase: Callable[[Remote], Awaitable[None]] = _ignore
     """Called with an object that a server now stores for the thread, so that it is erased with the
     thread."""
     is_stopped: Callable[[], bool] = lambda: False

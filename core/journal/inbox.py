@@ -145,47 +145,57 @@ class SqlInbox(SqlStore):
         self,
         connection: SqlConnection,
         message: Message,
-        decision: bool = False,
+        runs_at_once: bool = False,
         limits: SenderLimits | None = None,
     ) -> tuple[Receipt, bool]:
-        """Store a message as a part of the caller's transaction. Return its receipt, and whether it
-        runs at once like a decision. Call `enqueue` with both once the transaction is committed."""
-        now, why = time.time(), ""
-        is_limited = limits is not None and limits.has_any and not decision
+        """Store a message as a part of the caller's transaction, unless it is stored already.
+
+        `runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the turns
+        before it. A message over its sender's `limits` is stored as refused, and runs at once too:
+        then the person gets the refusal immediately. Return the receipt, and whether the message
+        runs at once. Call `enqueue` with both once the transaction is committed.
+        """
+        now, refusal = time.time(), ""
+        is_limited = limits is not None and limits.has_any and not runs_at_once
         values: dict[str, object] = _sender_of(message)._asdict()
         turn, key = message.turn, message.event_key
         values |= {"turn": turn, "event_key": key, "message": encode_json(message)}
-        values |= {"is_decision": decision, "now": now}
+        values |= {"is_decision": runs_at_once, "now": now}
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
-        line_up = "0" if is_limited else self._runner.line_up_sql(decision)
+        # SQLite needs WHERE here: it would read ON as the condition of a join. A stored message
+        # with the same key leaves no row (`event_key` is unique).
+        # A message with a limit is queued below, when it is known whether it is refused.
+        queue_sql = "0" if is_limited else self._runner.queue_sql(runs_at_once)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
             " message, created_at, updated_at) SELECT :event_key, :turn, :conversation, :channel,"
             " :person, :is_decision, :message, :now, :now"
             f" FROM {connection.lock_source} AS lock WHERE 1 = 1"
-            f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
+            f" ON CONFLICT DO NOTHING RETURNING seq, {queue_sql} AS turns_ahead",
             values,
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
-            most = message.origin.per_minute
-            if most and _count_this_minute(connection, message.author.key, now) > most:
+            per_minute = message.origin.per_minute
+            if per_minute and _count_this_minute(connection, message.author.key, now) > per_minute:
                 raise TooManyDeliveries
             if limits is not None and is_limited:
-                if why := limits.exceeded_limit(connection, message.author.key, now):
-                    decision = True  # a refusal is answered at once, like a decision
+                if refusal := limits.exceeded_limit(connection, message.author.key, now):
+                    runs_at_once = True
                     connection.execute(
-                        "UPDATE inbox SET is_decision = 1, refusal = ? WHERE seq = ?", (why, seq)
+                        "UPDATE inbox SET is_decision = 1, refusal = ? WHERE seq = ?",
+                        (refusal, seq),
                     )
-                sql = f"SELECT {self._runner.line_up_sql(decision)} FROM inbox WHERE seq = ?"  # noqa: S608
+                sql = f"SELECT {self._runner.queue_sql(runs_at_once)} FROM inbox WHERE seq = ?"  # noqa: S608
                 turns_ahead = select_value(connection, sql, seq)
-            return Receipt(seq, turn, True, int(turns_ahead), why), decision
+            return Receipt(seq, turn, True, int(turns_ahead), refusal), runs_at_once
+        # The platform delivered the message a second time: return the receipt of the first time.
         row = connection.execute(
             "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
         ).fetchone()
         receipt = Receipt(row["seq"], turn, is_new=False, refusal=row["refusal"])
-        return receipt, decision
+        return receipt, runs_at_once
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
         """Queue a message that `store_message` stored, after its transaction. Return how many turns

@@ -354,7 +354,7 @@ class Jobs(TurnExecutor):
             async with asyncio.timeout(processes.LEASE_SECONDS):
                 await self.notifications.connected.wait()
 
-    def line_up_sql(self, decision: bool) -> str:
+    def queue_sql(self, decision: bool) -> str:
         """Return an SQL expression over a row of the inbox that was just stored. It gives the
         message its job if it may begin, and a decision always. Its value is the number of turns
         that come first in the conversation."""
@@ -365,7 +365,7 @@ class Jobs(TurnExecutor):
         return "ponte_line_up(seq)"
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Return 0. `line_up_sql` has already queued the message."""
+        """Return 0. `queue_sql` has already queued the message."""
         return 0
 
     def leave_place(self, seq: int) -> None:

@@ -227,7 +227,7 @@ class Journal(SqlThreads):
             )
         except TakenOver:  # it rolled the transaction back, with the ids
             for remote in remotes:
-                await self.record_remote(turn.thread, remote)
+                await self.record_object_to_erase(turn.thread, remote)
             raise
         if not is_current:
             raise Superseded
@@ -360,8 +360,12 @@ class Journal(SqlThreads):
 
     @transaction
     def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
-        """Record the platform's id of a post. An older generation may do so too, but not an older
-        attempt: that raises TakenOver."""
+        """Record the platform's id of a post of this turn's answer.
+
+        Raise TakenOver if another process has begun the turn again (a later attempt). A turn whose
+        thread was forgotten meanwhile (a later generation) still records it, because the post
+        exists on the platform and must be found to delete it.
+        """
         attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
         if (attempt or 0) > turn.attempt:
             raise TakenOver
@@ -435,10 +439,10 @@ class Journal(SqlThreads):
             (turn.seq,),
         )
 
-    async def record_remote(self, thread: str, remote: Remote) -> None:
+    async def record_object_to_erase(self, thread: str, remote: Remote) -> None:
         """Record an object on the model's server that must be erased with the thread."""
         await self._database.write(
-            lambda c: threads.record_remotes(c, thread, [remote], self._owner), single=True
+            lambda c: threads.record_objects_to_erase(c, thread, [remote], self._owner), single=True
         )
 
     @transaction
@@ -448,7 +452,8 @@ class Journal(SqlThreads):
         return threads.use_thread(connection, conversation)[0]
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        """Return the origin of a thread's texts, as seen by `person` (a key)."""
+        """Return the origin of a thread's texts, as seen by `person` (a key). `before` is the
+        `seq` of the turn that asks: `previous_seq` is the latest turn before it."""
         return await self._database.read(
             lambda c: threads.read_provenance(c, thread, person, before)
         )

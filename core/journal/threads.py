@@ -529,7 +529,7 @@ def _upsert_thread(
     return Thread(conversation, row["thread"], row["generation"], used_at=now), is_new
 
 
-def record_remotes(
+def record_objects_to_erase(
     connection: SqlConnection, thread: str, remotes: Sequence[Remote], owner: str = ""
 ) -> None:
     """Record the ids of objects on the model's server. Empty ids are ignored.
@@ -549,8 +549,8 @@ def insert_remotes(
     owner: str = "",
     forgotten: str = "NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)",
 ) -> tuple[str, dict[str, object]]:
-    """Return the statement of `record_remotes` and its values; "" if there is nothing to record.
-    `forgotten` is the SQL condition that the thread was forgotten."""
+    """Return the statement of `record_objects_to_erase` and its values; "" if there is nothing to
+    record. `forgotten` is the SQL condition that the thread was forgotten."""
     unique_remotes = list(dict.fromkeys(remote for remote in remotes if remote.id))
     values: dict[str, object] = {"thread": thread, "at": time.time(), "owner": owner}
     rows = []
@@ -615,7 +615,8 @@ def mark_outside_text(connection: SqlConnection, thread: str) -> None:
 
 
 def read_provenance(connection: SqlConnection, thread: str, person: str, before: int) -> Provenance:
-    """Return the origin of a thread's texts, as seen by `person` (a key).
+    """Return the origin of a thread's texts, as seen by `person` (a key). `before` is the `seq` of
+    the turn that asks: `previous_seq` is the latest turn before it.
 
     An unknown thread counts as one with text from outside.
     """
@@ -747,7 +748,7 @@ def list_idle_conversations(
 
 
 def _history_entry_of(row: SqlRow) -> HistoryEntry:
-    """Return the entry of an `inbox` row."""
+    """Return a message and its answer, as a row of the table `inbox` stores them."""
     answer = decode_json(Answer, row["answer"]) if row["answer"] else None
     message = decode_json(Message, row["message"])
     return HistoryEntry(

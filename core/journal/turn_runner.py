@@ -462,7 +462,7 @@ class TurnExecutor(SqlStore):
                     self.leave_place(seq)
                     await self._sleep_unless_draining(OTHERS_FIRST_SECONDS)
                     self.places.shut()
-                is_alone = await self._wait_until_quiet(seq) and await self._try_to_record(
+                is_alone = await self._wait_until_alone(seq) and await self._try_to_record(
                     begin_alone, seq
                 )
                 log.info("turn runs alone" if is_alone else "turn does not run alone", turn_seq=seq)
@@ -501,9 +501,12 @@ class TurnExecutor(SqlStore):
                 raise asyncio.CancelledError
             task.uncancel()
 
-    async def _wait_until_quiet(self, seq: int) -> bool:
-        """Wait until no turn is under way, and return whether that came within RUN_ALONE_SECONDS. A
-        stop or a drain ends the wait, too."""
+    async def _wait_until_alone(self, seq: int) -> bool:
+        """Wait until no other turn runs in this process, so that the turn `seq` can run alone.
+
+        Return False if others still run after RUN_ALONE_SECONDS, or if a stop of the turn or the
+        end of the process ends the wait.
+        """
         task = self._admitting[seq] = asyncio.ensure_future(self.places.wait_until_quiet())
         if self._draining.is_set() or seq in self._stopped:
             task.cancel()
@@ -574,7 +577,7 @@ class LocalRunner(TurnExecutor):
         """For each waiting turn: when its message was stored (seconds since 1970), and its
         sender."""
 
-    def line_up_sql(self, decision: bool) -> str:
+    def queue_sql(self, decision: bool) -> str:
         """Return "0". Here, `enqueue` counts the turns ahead."""
         return "0"
 

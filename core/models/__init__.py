@@ -189,7 +189,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             some = ", ".join(sorted(names)[:5])
             raise PonteError(NO_SUCH_MODEL, name=own.ponte_model, some=some)
         sizes = ContextSizes(deps.client, own.ponte_model, own.ponte_model_context or 0)
-        sizes.listed = {**listed}
+        sizes.model_list = {**listed}
         await sizes.wait(own.ponte_model, CONTEXT_ASK_SECONDS)
         await sizes.close()
         words = say("{model} is available" if is_listed else NOT_LISTED, model=own.ponte_model)
@@ -233,10 +233,10 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         from core.models.model_server import ModelOptions
         from core.models.served_model import Trial
 
-        async def record_remote(thread: str, remote: Remote) -> None:
+        async def record_object_to_erase(thread: str, remote: Remote) -> None:
             trial.remotes.append(remote)
 
-        trial = Trial(_serve_model(deps, ModelOptions(), record_remote))
+        trial = Trial(_serve_model(deps, ModelOptions(), record_object_to_erase))
         try:
             async for finding in trial.check():
                 yield finding
@@ -284,7 +284,7 @@ def _serve_model(
     )
     api = own.ponte_model_api
     level = None if api == "auto" or api == "demo" else api
-    return ServedModel(deps.client, options, level=level, read=read, record_remote=late)
+    return ServedModel(deps.client, options, level=level, read=read, record_object_to_erase=late)
 
 
 MODEL_INTEGRATION = ServedOrDemoIntegration()

@@ -169,14 +169,19 @@ class ContextSizes:
         self._client = client
         self._model = model
         self._setting = tokens
-        self.listed: Json = {}
-        """What the server lists at `/models`."""
-        self._told: dict[str, int] = {}
+        self.model_list: Json = {}
+        """The server's answer at `/models`; empty until it is asked."""
+        self._server_tokens: dict[str, int] = {}
+        """The sizes that the server gave in its answers, by model."""
         self._refused: dict[str, tuple[ContextSize, float]] = {}
         """What the server refused more than, and until when that counts (monotonic seconds)."""
         self._scales: dict[str, float] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        """The tokens that the server counts for one token of Ponte's estimate, by model."""
+        self._questions: dict[str, asyncio.Task[None]] = {}
+        """The latest question for the size of a model, under way or answered. A question without
+        a sure answer is removed, so that the next turn asks again."""
         self._asked_at: dict[str, float] = {}
+        """When that question was asked, by model (monotonic seconds)."""
         self._is_refused = False
         """The server refused a question, so that it is reached, and may have no such path."""
 
@@ -186,8 +191,8 @@ class ContextSizes:
         known = [prefix for prefix in OPENAI_CONTEXT_TOKENS if name.startswith(prefix)]
         if self._setting and model == self._model:
             size = ContextSize(self._setting, "setting")
-        elif model in self._told:
-            size = ContextSize(self._told[model], "server")
+        elif model in self._server_tokens:
+            size = ContextSize(self._server_tokens[model], "server")
         elif known:
             is_chat = "chat" in name
             tokens = 128_000 if is_chat else OPENAI_CONTEXT_TOKENS[max(known, key=len)]
@@ -199,26 +204,32 @@ class ContextSizes:
         return refused if is_refused else size
 
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
-        """Ask the server for the size of a model, unless it told it lately, and wait so long for
-        its answer."""
+        """Make the size of a model known: ask the server, unless its latest answer is younger than
+        CONTEXT_KNOWN_SECONDS. Wait at most `seconds` for the answer; a later answer is used by
+        later turns.
+
+        OpenAI's own server is not asked: it does not tell sizes, and OPENAI_CONTEXT_TOKENS has
+        them.
+        """
         if self._client.place.is_official or (self._setting and model == self._model):
             return
         await self._client.load_sdk()  # not within `seconds`: each request needs it
         now = time.monotonic()
         is_old = now - self._asked_at.get(model, now) > CONTEXT_KNOWN_SECONDS
-        if is_old:
-            self.listed = {}
-        if model not in self._asking or is_old:
+        if is_old:  # the operator may have loaded the model with another size meanwhile
+            self.model_list = {}
+        if model not in self._questions or is_old:
             self._asked_at[model] = now
-            self._asking[model] = asyncio.create_task(self._ask(model))
-        if (model not in self._told or is_old) and not self._asking[model].done():
-            await asyncio.wait({self._asking[model]}, timeout=seconds)
+            self._questions[model] = asyncio.create_task(self._ask(model))
+        # Without an answer yet, or with an old one, the turn waits for the new one.
+        if (model not in self._server_tokens or is_old) and not self._questions[model].done():
+            await asyncio.wait({self._questions[model]}, timeout=seconds)
 
     async def close(self) -> None:
         """Stop asking."""
-        for task in self._asking.values():
+        for task in self._questions.values():
             task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await asyncio.gather(*self._questions.values(), return_exceptions=True)
 
     def scale(self, model: str) -> float:
         """Return the tokens that the server counts for an estimated one."""
@@ -248,7 +259,7 @@ class ContextSizes:
         again, because only then its size is sure."""
         try:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
-                self.listed = listed = self.listed or await self._get("/models")
+                self.model_list = listed = self.model_list or await self._get("/models")
                 tokens = find_size(_entry_of(listed, model))
                 is_sure = bool(listed) or self._is_refused
                 if not tokens:
@@ -257,11 +268,11 @@ class ContextSizes:
         except (TimeoutError, RecursionError):
             return
         if tokens:
-            if tokens != self._told.get(model):  # what it refused before no longer counts
+            if tokens != self._server_tokens.get(model):  # what it refused before no longer counts
                 self._refused.pop(model, None)
-            self._told[model] = tokens
+            self._server_tokens[model] = tokens
         if not is_sure:
-            self._asking.pop(model, None)
+            self._questions.pop(model, None)
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
         """Return what the server's own API tells, and whether that is sure."""

@@ -318,7 +318,7 @@ class SpareConversations:
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:
                 id = str((await self._server.client.post("/conversations", {}))["id"])
-                await self._server.record_remote("", Remote("conversation", id))
+                await self._server.record_object_to_erase("", Remote("conversation", id))
                 self._conversation_ids.append(id)
         except (ModelServerFault, PonteError) as error:  # whoever needs one makes it then
             log.info("could not create a spare conversation", error=str(error))
@@ -345,11 +345,16 @@ class ConversationRound:
         elif ask.response or is_behind or remote in streams.uncertain:
             self._step = "looking"
         self._items: Sequence[Item] = ask.input
+        """The items to send: those that the conversation on the server lacks."""
         self._tries = Counter[str]()
+        """Failed attempts, by the kind of fault."""
         self._was_asked = bool(ask.response)
+        """The server may have this round's question already, because an attempt was sent."""
         self._answer: ModelAnswer | None = None
         self._response_id = ask.response
         self._is_certain = True
+        """The conversation on the server holds exactly what the transcript holds. After a broken
+        stream that is not known, so the next round reads the conversation's end."""
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Ask the round and yield its events. Raise ModelError."""
@@ -399,7 +404,13 @@ class ConversationRound:
         yield replace(completed, unseen_files=self._history.unseen_files)
 
     async def _compare_with_transcript(self) -> None:
-        """Read the conversation's end and decide what to send; see `reconcile`."""
+        """Read the end of the conversation on the server, and decide what to send.
+
+        The server may have stored less or more than this process knows, because a stream broke or
+        the process ended. If it holds the answer already, take it: asking again would pay twice.
+        If its end does not fit the transcript, or holds nothing to continue from, a new
+        conversation is created.
+        """
         path = f"/conversations/{self._thread.remote}/items"
         page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
         items = list(reversed(page.get("data") or ()))
@@ -439,19 +450,23 @@ class ConversationRound:
         return pair_calls([item for item in items if item.kind != "opaque"])
 
     async def _build_body(self) -> Json:
+        """Return the body of the request. If the conversation cannot take it, set `_step` to
+        "anew" as well; the caller then creates a new conversation and builds the body again."""
         server, items = self._server, self._history.fit(self._items)
         ask = self._history.request
         input = await server.input.build_items(
             items, preface=ask.preface, with_names=has_other_speakers(ask)
         )
-        # Outputs of the last response get the ids that it has; other items have them already.
+        # The transcript has Ponte's ids of calls. The server knows the calls that it made itself by
+        # its own ids, so their outputs must name these. Calls that Ponte sent keep Ponte's ids.
         outputs = [item for item in input if item["type"] == "function_call_output"]
         server_ids = server.input.server_call_ids(await self._transcript()) if outputs else {}
         outputs = [item for item in outputs if item["call_id"] in server_ids]
         for item in outputs:
             item["call_id"] = server_ids[item["call_id"]]
         if len({item["call_id"] for item in outputs} - {""}) < len(outputs):
-            # Two outputs for one id cannot be told apart: a new conversation gets Ponte's ids.
+            # Some servers give no id ("") or one id twice. Then outputs cannot be matched with
+            # their calls: a new conversation gets Ponte's ids.
             self._step = "anew"
         body = {**build_response_body(server, ask, input), "conversation": self._thread.remote}
         return server.without_refused_fields(body)
@@ -466,7 +481,7 @@ class ConversationRound:
             client.stream(RESPONSES_PATH, body),
             remote,
             self._server.silence_seconds(body),
-            lambda id: self._server.record_remote(self._thread.id, Remote("response", id)),
+            lambda id: self._server.record_object_to_erase(self._thread.id, Remote("response", id)),
         )
         try:
             async with aclosing(stream.events()) as events:

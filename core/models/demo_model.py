@@ -441,7 +441,7 @@ def _decide(turn: DemoTurn) -> Decision:
                     lines.append(f"- **{say('I')}**: {escape_inline(answer)}")
             return "\n".join(lines)
         case "tables":
-            return _list_tables(turn)
+            return _decide_on_tables(turn)
         case "show":
             return _show_table(turn, rest)
         case "python":
@@ -515,8 +515,9 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
     return [call] if reply is None else format_reply(tool, reply)
 
 
-def _list_tables(turn: DemoTurn) -> Decision:
-    """Return the list of tables, or the calls that find them."""
+def _decide_on_tables(turn: DemoTurn) -> Decision:
+    """Return the demo model's next step for "list tables": the calls of tools that find them, or
+    the answer, once the results of these calls are there."""
     if TABLES_TOOL in turn.tools:
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]

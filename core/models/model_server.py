@@ -53,7 +53,7 @@ from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_toke
 from core.money.allowances import DEFAULT_SPENDING, MAX_OUTPUT_TOKENS, SpendingConfig
 
 log = structlog.get_logger("model")
-RecordRemote = Callable[[str, Remote], Awaitable[None]]
+RecordObjectToErase = Callable[[str, Remote], Awaitable[None]]
 """Records what a server stores for a thread (by its id) when no turn is listening any more."""
 
 DEFAULT_MODEL = "gpt-6-luna"
@@ -404,11 +404,11 @@ class ModelServer:
         client: ModelServerClient,
         options: ModelOptions,
         read: ReadFile | None,
-        record_remote: RecordRemote,
+        record_object_to_erase: RecordObjectToErase,
     ) -> None:
         self.client = client
         self.options = options
-        self.record_remote = record_remote
+        self.record_object_to_erase = record_object_to_erase
         self.official = client.place.is_official
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
@@ -578,7 +578,7 @@ class ModelServer:
 
     async def list_models(self) -> Sequence[str]:
         """Return the names of the models that the server lists. Raise ModelServerFault."""
-        self.sizes.listed = listed = await self.client.get("/models")
+        self.sizes.model_list = listed = await self.client.get("/models")
         return [each["id"] for each in read_models(listed)]
 
     def complete_round(

@@ -44,7 +44,7 @@ from core.models.model_server import (
     ModelOptions,
     ModelServer,
     NoEndpoint,
-    RecordRemote,
+    RecordObjectToErase,
     lacks_endpoint,
     unknown_model_error,
 )
@@ -268,7 +268,7 @@ class ServedModel(Model):
     """A `Model` behind an OpenAI-compatible server.
 
     With `level` None, the server is probed (PONTE_MODEL_API=auto). `read` returns the bytes of
-    files; `record_remote`: see `core.models.model_server.RecordRemote`.
+    files; `record_object_to_erase`: see `core.models.model_server.RecordObjectToErase`.
     """
 
     def __init__(
@@ -278,11 +278,11 @@ class ServedModel(Model):
         *,
         level: Level | None = None,
         read: ReadFile | None = None,
-        record_remote: RecordRemote,
+        record_object_to_erase: RecordObjectToErase,
     ) -> None:
         self._client = client
         self._options = options
-        self._server = ModelServer(client, options, read, record_remote)
+        self._server = ModelServer(client, options, read, record_object_to_erase)
         self._conversations = ConversationsApi(self._server)
         self._levels: dict[str, ConversationsApi | OwnHistoryApi] = {
             "conversations": self._conversations,

@@ -83,7 +83,7 @@ SPENDINGS_TABLE = TableDeclaration(
     kept="as `usage`",
     columns=(
         integer("seq"),
-        text("part"),
+        text("part"),  # the call: "r2.1" is the first attempt of round 2, "call:ID" a tool call
         text("person"),
         text("kind"),
         text("name"),
@@ -265,7 +265,7 @@ class Budget(SqlStore):
         """Record the price of a run that includes no model call. If the run was not begun, release
         its reservation instead."""
         if not begun:
-            await self._database.write(lambda c: _release_part(c, seq, f"call:{call_id}"))
+            await self._database.write(lambda c: _release_call_hold(c, seq, f"call:{call_id}"))
         elif (price := self.config.price_list.run_cost(paid)) is not None:
             await self._database.write(
                 lambda c: settle_call(c, seq, call_id, paid.report_name, Usage(cost=price))
@@ -300,8 +300,9 @@ class Budget(SqlStore):
         _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
 
     async def release(self, turn: Turn, part: str) -> None:
-        """Release the reservation of a call that the server refused before it did anything."""
-        await self._database.write(lambda c: _release_part(c, turn.seq, part))
+        """Release the reservation of a call that the server refused before it did anything.
+        `part` names the call within the turn, as in `holds`."""
+        await self._database.write(lambda c: _release_call_hold(c, turn.seq, part))
 
     @transaction
     def settle_model_call(
@@ -732,8 +733,9 @@ def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
     return connection.execute("SELECT * FROM holds WHERE seq = ? ORDER BY part", (seq,)).fetchall()
 
 
-def _release_part(connection: SqlConnection, seq: int, part: str) -> None:
-    """Release the reservation of a call, if there is one."""
+def _release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
+    """Release the reservation of one call of an event, if there is one. `part` names the call, as
+    in HOLDS_TABLE."""
     for hold in _read_holds(connection, seq):
         if hold["part"] == part:
             _release_hold(connection, hold, Spend())

@@ -282,7 +282,8 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     if input is not None and lacks_cache:
         input += from_cache
     if input:
-        # Some servers count thoughts in the total alone (xAI, Gemini, Mistral).
+        # Some servers count thoughts in the total alone (xAI, Gemini, Mistral). `or output` keeps
+        # None, an output that the server did not count, apart from 0.
         output = max(output or 0, total - input) or output
     elif output is not None and total > output:
         input = total - output
@@ -291,7 +292,9 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     nested = _find_details(usage, "cost")
     named = [usage.get(name) for name in ("cost", "total_cost", "estimated_cost", "cost_usd")]
     costs = [_as_number(cost) for cost in [*named, nested.get("total_cost"), nested.get("total")]]
-    if usage.get("is_byok") is True:  # OpenRouter: the model's own price comes on top of its fee
+    if usage.get("is_byok") is True:
+        # With one's own key of a model's maker, OpenRouter names only its fee as `cost`, the first
+        # of the list, and beside it what that maker charges.
         upstream = _find_details(usage, "cost_details").get("upstream_inference_cost")
         costs = [(cost or 0.0) + (_as_number(upstream) or 0.0) for cost in costs[:1]]
     plausible_costs = (cost for cost in costs if cost is not None and cost <= MAX_PLAUSIBLE_DOLLARS)

@@ -114,19 +114,25 @@ class _Known:
 
 
 @dataclass(slots=True)
-class _Wait:
-    """The wait for one person. `over` is set when the wait is over. `refused`: the platform gives
-    no information, and repeating the lookup would not help."""
+class _MemberLookup:
+    """A lookup of one person, which several callers may wait for.
 
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: int = 0
+    - `finished`: set when the person was described, or the lookup was given up.
+    - `waiter_count`: the number of callers that wait for it.
+    - `refused`: the platform gives no information, and repeating the lookup would not help.
+    """
+
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    waiter_count: int = 0
     refused: bool = False
 
 
 class MemberDirectory:
-    """The people of one platform. `shared`: other processes write the same rows.
+    """The people of one platform, as far as Ponte knows them: a cache in memory over rows in the
+    database, filled by lookups on the platform.
 
-    Errors of the platform and the store are logged and never raised.
+    `shared`: other processes of Ponte write the same rows, so that a person who is not in memory
+    may have a row by now. Errors of the platform and the store are logged and never raised.
     """
 
     def __init__(
@@ -140,17 +146,21 @@ class MemberDirectory:
     ) -> None:
         self._platform = platform
         self._rows = rows
-        self._lookup = lookup
+        """All people, in the database."""
+        self._platform_lookup = lookup
         self._shared = shared
         self._clock = clock
         self._known: BoundedDict[MemberKey, _Known] = BoundedDict(MAX_MEMBERS_IN_MEMORY)
-        self._waits: dict[MemberKey, _Wait] = {}
+        self._lookups: dict[MemberKey, _MemberLookup] = {}
+        """Unfinished lookups, whether they are queued, under way or paused after a failure."""
         self._wanted: dict[MemberKey, None] = {}
         """People to look up, in order."""
         self._asked: set[MemberKey] = set()
         """People with a lookup under way."""
         self._asking: asyncio.Task[object] | None = None
+        """The task that looks up the people in `_wanted` on the platform."""
         self._reading: asyncio.Task[object] | None = None
+        """The task that reads the rows again while anybody waits, if other processes write them."""
         self.resolved_count = 0
         """The number of people that were waited for and then described."""
         self._tasks = BackgroundTasks("directory")
@@ -176,7 +186,7 @@ class MemberDirectory:
     @property
     def waiting(self) -> int:
         """The number of people that are waited for."""
-        return len(self._waits)
+        return len(self._lookups)
 
     def cached_member(self, id: str, scope: str = "") -> PlatformMember | None:
         """Return the person from memory, however old the data is; None if they are not there."""
@@ -201,20 +211,20 @@ class MemberDirectory:
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
             self.want(id, scope)
-            wait = self._waits[place]
-            wait.waiting += 1
+            lookup = self._lookups[place]
+            lookup.waiter_count += 1
             try:
-                await wait.over.wait()
+                await lookup.finished.wait()
             finally:
-                wait.waiting -= 1
-            if wait.refused:
+                lookup.waiter_count -= 1
+            if lookup.refused:
                 return None
         return member
 
     def want(self, id: str, scope: str = "") -> None:
         """Begin to look a person up, without waiting."""
         place = (scope, id)
-        self._waits.setdefault(place, _Wait())
+        self._lookups.setdefault(place, _MemberLookup())
         if place not in self._asked:
             self._wanted[place] = None
         if self._asking is None or self._asking.done():
@@ -257,7 +267,7 @@ class MemberDirectory:
                 if member.id not in (erased or ())
                 and (
                     member.key in self._known
-                    or member.key in self._waits
+                    or member.key in self._lookups
                     or len(self._known) < MAX_MEMBERS_IN_MEMORY
                 )
             )
@@ -308,9 +318,9 @@ class MemberDirectory:
         place = known.member.key
         self._known[place] = known
         self._wanted.pop(place, None)
-        if wait := self._waits.pop(place, None):
+        if lookup := self._lookups.pop(place, None):
             self.resolved_count += 1
-            wait.over.set()
+            lookup.finished.set()
 
     async def _read(self, places: Iterable[MemberKey]) -> None:
         """Load the rows of these people if they are newer than the data in memory."""
@@ -327,7 +337,7 @@ class MemberDirectory:
     async def _ask_all(self) -> None:
         """Look up all people in `_wanted`, each when the rate limits allow it."""
         while self._wanted:
-            await self._lookup.wait_for_place()
+            await self._platform_lookup.wait_for_place()
             if self._wanted:
                 place = next(iter(self._wanted))
                 del self._wanted[place]
@@ -338,12 +348,12 @@ class MemberDirectory:
         """Look one person up and store the result. After a failure, look them up again after a
         pause, if anybody still waits for them then."""
         try:
-            member = await self._lookup.ask(place)
+            member = await self._platform_lookup.ask(place)
         except NoMember:
             self._asked.discard(place)
-            if wait := self._waits.pop(place, None):
-                wait.refused = True
-                wait.over.set()
+            if lookup := self._lookups.pop(place, None):
+                lookup.refused = True
+                lookup.finished.set()
             return
         except Exception as error:
             seconds = error.seconds if isinstance(error, PlatformBusy) else ASK_AGAIN_SECONDS
@@ -353,22 +363,23 @@ class MemberDirectory:
             await self.take([member])
             return
         # The person stays in `_asked` during the pause, so that nobody else looks them up.
-        if wait := self._waits.get(place):
+        if lookup := self._lookups.get(place):
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await wait.over.wait()
+                    # Ends the pause early: the person can also come in a list or an event.
+                    await lookup.finished.wait()
         self._asked.discard(place)
-        wait = self._waits.get(place)
-        if wait is not None and wait.waiting:
+        lookup = self._lookups.get(place)
+        if lookup is not None and lookup.waiter_count:
             self.want(place[1], place[0])
         else:
-            self._waits.pop(place, None)
+            self._lookups.pop(place, None)
 
     async def _follow_rows(self) -> None:
         """While anybody waits, read the rows for data that another process received."""
-        while self._waits:
+        while self._lookups:
             await asyncio.sleep(READ_AGAIN_SECONDS)
-            await self._read(self._waits)
+            await self._read(self._lookups)
 
 
 _LOCK_KEY = "directory"

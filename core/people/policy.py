@@ -459,10 +459,10 @@ class Policy:
         return self._is_home_member(person, address, rights.known)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return True if a person who was active there at `since` has been removed after it.
+        """Return whether a person who was a member of the place `address` at the time `since` (in
+        Unix seconds) is a member no longer.
 
-        `since` is in Unix seconds. None: the platform did not answer in time, or does not disclose
-        it.
+        Return None if the platform does not answer in time, or does not tell.
         """
         ask = self.people.departures.get(person.platform)
         if ask is None:

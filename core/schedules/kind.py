@@ -57,7 +57,11 @@ class ScheduleChange(Kind):
 
     def describe(self, change: Change) -> str:
         """Return the whole text, the due times, and what a run costs. For an edit, also return what
-        holds until it is approved."""
+        holds until it is approved.
+
+        `applier_data` is the JSON of the `ReplyTo` to which runs are answered, with the progress of
+        the schedule (`add_progress`) among its keys.
+        """
         write = change.steps[0].write
         before, after = (read_row(row) if row else None for row in (write.before, write.after))
         draft = after or before

@@ -309,7 +309,7 @@ class Scheduling:
 
     @cached_property
     def store(self) -> Schedules:
-        """The stored schedules."""
+        """Reads and writes the schedules and their runs in the database."""
         store = Schedules(
             self.database,
             cast(SqlInbox, self.conversations.inbox),

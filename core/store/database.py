@@ -476,7 +476,7 @@ class SqliteDatabase:
         try:
             self._connection = self._connect()
             try:
-                self._prepare(self._connection)
+                self._configure_and_migrate(self._connection)
                 self._writing = SqliteStatements(self._connection)
             except BaseException:
                 self._connection.close()
@@ -487,8 +487,12 @@ class SqliteDatabase:
     def _unusable(self, error: sqlite3.Error) -> NotStored:
         return NotStored("Cannot use {path}: {why}.", path=self.path, why=error)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Create or migrate the schema. A file with a different schema is left as it is."""
+    def _configure_and_migrate(self, connection: sqlite3.Connection) -> None:
+        """Set the options of the connection, and create the schema or bring it up to date.
+
+        A file with a schema of another program, or of a newer Ponte, is left as it is: then
+        `_find_pending` raises.
+        """
         schema = self.schema
         is_new, pending = _find_pending(connection, schema, self.path)
         connection.execute("PRAGMA journal_mode=WAL")

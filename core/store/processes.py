@@ -50,7 +50,11 @@ which costs no task: each process gets a notification at the end of every turn."
 
 
 class Notifications:
-    """Sends notifications, and passes each received one to the handlers of its word."""
+    """Sends notifications to all processes that share a Postgres database, and receives theirs.
+
+    A notification is a word for what happened and an id, as in "stop 17" for a turn. Handlers are
+    registered by word.
+    """
 
     def __init__(self, url: str, database: PostgresDatabase) -> None:
         self._url = url

@@ -300,7 +300,7 @@ class CommandService:
             case "stop":
                 return Answer(await self._stop_turn(turn))
             case _:
-                return Answer(await self._list_changes(turn))
+                return Answer(await self._list_latest_changes(turn))
 
     @property
     def _runs(self) -> TypedRuns:
@@ -452,7 +452,7 @@ class CommandService:
         if seq is None:
             kinds = self.changes.approval.kinds
             awaited = [name for name, kind in kinds.items() if kind.has_end]
-            waiting = await self.changes.ledger.list_waiting_runs(conversation, awaited)
+            waiting = await self.changes.ledger.list_events_awaiting_change(conversation, awaited)
             seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)
         if seq is None:
             return say("Nothing is running here.")
@@ -461,8 +461,9 @@ class CommandService:
         await self.stores.inbox.cancel(seq)
         return say("Stopped.")
 
-    async def _list_changes(self, turn: Turn) -> str:
-        """List the latest changes of this conversation, or of all if the person may see all."""
+    async def _list_latest_changes(self, turn: Turn) -> str:
+        """Return a list of the latest changes in any state, for the command `changes`: of this
+        conversation, or of all if the person may see all."""
         message = turn.message
         all = self.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation

@@ -175,16 +175,16 @@ class ToolContexts:
         thread: Thread,
         call: ToolCall,
         doing: Callable[[str], Awaitable[None]],
-        record_remote: Callable[[Remote], Awaitable[None]],
+        record_object_to_erase: Callable[[Remote], Awaitable[None]],
         readable: ReadableThread | None,
     ) -> ToolContext:
         """Return the context of one call. Handles that the tool reports are journalled.
-        `record_remote` journals the remote objects that it reports. `readable` is the part of the
-        thread that the asker may read, None for all."""
+        `record_object_to_erase` journals the remote objects that it reports. `readable` is the
+        part of the thread that the asker may read, None for all."""
         journal = self.stores.journal
         controls = TurnControls(
             doing,
-            record_remote=record_remote,
+            record_object_to_erase=record_object_to_erase,
             record_handle=lambda handle: journal.record_call_handle(turn, call.call_id, handle),
             is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
         )
@@ -210,8 +210,8 @@ class ToolContexts:
         readable = await self.find_readable_part(turn, provenance, rights)
         thread = self.load_thread(turn, new=readable is not None)
 
-        async def record_remote(remote: Remote) -> None:
-            await self.stores.journal.record_remote(thread.id, remote)
+        async def record_object_to_erase(remote: Remote) -> None:
+            await self.stores.journal.record_object_to_erase(thread.id, remote)
             if remote.kind == "container" and readable is None:
                 await self.stores.threads.put(replace(thread, container=remote.id))
 
@@ -220,7 +220,7 @@ class ToolContexts:
             thread,
             call,
             lambda words: show(Progress(current_step=words)),
-            record_remote,
+            record_object_to_erase,
             readable,
         )
         return replace(ctx, viewer=Viewer(rights))
@@ -471,9 +471,9 @@ async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]
     trust = Trust(
         links.hosts,
         addresses | links.own_addresses | run.origin.addresses(message),
-        coded=platform not in links.in_code,
-        bare=platform not in links.with_scheme,
-        linked=message.is_answer_linkified,
+        is_code_inert=platform not in links.in_code,
+        links_bare_names=platform not in links.with_scheme,
+        links_anything=message.is_answer_linkified,
     )
     return provenance.has_outside_text or not is_authored, trust
 

@@ -310,7 +310,7 @@ class Rounds:
                             if is_listed:
                                 listed.append(remote)
                             else:
-                                begin(journal.record_remote(transcript.thread.id, remote))
+                                begin(journal.record_object_to_erase(transcript.thread.id, remote))
                                 await wait_for_writes()
                             transcript.thread = thread or transcript.thread
                         case RoundCompleted():
@@ -319,7 +319,7 @@ class Rounds:
             raise ModelDown
         finally:
             for remote in listed:
-                begin(journal.record_remote(transcript.thread.id, remote))
+                begin(journal.record_object_to_erase(transcript.thread.id, remote))
             await asyncio.gather(*beside, return_exceptions=True)
 
     def _build_request(self, number: int) -> RoundRequest:
@@ -564,7 +564,7 @@ class ToolCalls:
             transcript.thread,
             call,
             self._transcript.show,
-            self._record_remote,
+            self._record_object_to_erase,
             briefing.readable,
         )
 
@@ -588,11 +588,11 @@ class ToolCalls:
             result_id=f"r{calls.index(call.call_id) + 1}",
         )
 
-    async def _record_remote(self, remote: Remote) -> None:
+    async def _record_object_to_erase(self, remote: Remote) -> None:
         """Journal an object that the model's server now stores. Put a container into the thread's
         record."""
         stores, transcript = self._contexts.stores, self._transcript
-        await stores.journal.record_remote(transcript.thread.id, remote)
+        await stores.journal.record_object_to_erase(transcript.thread.id, remote)
         if remote.kind == "container":
             transcript.thread = replace(transcript.thread, container=remote.id)
             if not transcript.briefing.is_apart:

@@ -49,7 +49,7 @@ class Bench:
     def ctx(self, thread: str = "t1", *, container: str = "", handle: str = "") -> ToolContext:
         bare = with_controls(
             ctx(),
-            record_remote=self._keep,
+            record_object_to_erase=self._keep,
             record_handle=self._known_as,
             is_stopped=lambda: self.stopped,
         )

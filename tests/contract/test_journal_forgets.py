@@ -122,12 +122,12 @@ async def test_a_purge_deletes_in_several_transactions(
 async def test_what_servers_keep_is_listed_for_erasing(stores: Embedded) -> None:
     journal, turn = stores.journal, await begin_turn(stores)
     elsewhere = await begin_turn(stores, channel="C2")
-    await journal.record_remote("", Remote("conversation", "conv_1"))
+    await journal.record_object_to_erase("", Remote("conversation", "conv_1"))
     await journal.record_response(turn, 1, "resp_1", [Remote("conversation", "conv_1")])
     await journal.record_response(turn, 1, "resp_1")
     await journal.record_response(elsewhere, 1, "resp_2")
     new = await journal.new_thread("web:C1")
-    await journal.record_remote(new.id, Remote("container", "cntr_1"))
+    await journal.record_object_to_erase(new.id, Remote("container", "cntr_1"))
     assert await journal.list_remotes_to_erase() == []
     await journal.forget("web:C1")
     assert set(await journal.list_remotes_to_erase()) == {
@@ -141,7 +141,7 @@ async def test_an_id_that_comes_late_is_listed_too(stores: Embedded) -> None:
     """From a forgotten turn, or from an older attempt."""
     journal, turn = stores.journal, await begin_turn(stores)
     await journal.forget("web:C1")
-    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    await journal.record_object_to_erase(turn.thread, Remote("conversation", "conv_1"))
     with pytest.raises(Superseded):
         await journal.record_response(turn, 1, "resp_1")
     late = {Remote("conversation", "conv_1"), Remote("response", "resp_1")}
@@ -149,7 +149,7 @@ async def test_an_id_that_comes_late_is_listed_too(stores: Embedded) -> None:
     for remote in late:
         await journal.record_erasure(remote, is_erased=True)
     assert await journal.list_remotes_to_erase() == []
-    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    await journal.record_object_to_erase(turn.thread, Remote("conversation", "conv_1"))
     assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
     older = await begin_turn(stores, channel="C2")
     heir = await stores.kill()
@@ -164,7 +164,7 @@ async def test_erasing_is_tried_again_but_not_for_ever(stores: Embedded) -> None
     journal, turn = stores.journal, await begin_turn(stores)
     stubborn, easy = Remote("conversation", "conv_1"), Remote("response", "resp_1")
     for remote in (stubborn, easy):
-        await journal.record_remote(turn.thread, remote)
+        await journal.record_object_to_erase(turn.thread, remote)
     await journal.forget("web:C1")
     await journal.record_erasure(stubborn, is_erased=False)
     assert await journal.list_remotes_to_erase() == [easy, stubborn]
@@ -243,24 +243,24 @@ async def test_a_spare_conversation_is_its_first_threads(stores: Embedded) -> No
     journal = stores.journal
     spare, late = Remote("conversation", "c1"), Remote("conversation", "c2")
     for remote in (spare, late):
-        await journal.record_remote("", remote)
+        await journal.record_object_to_erase("", remote)
     assert await journal.list_remotes_to_erase() == []
     thread = await journal.current_thread("web:C1")
     other = await journal.current_thread("web:C2")
-    await journal.record_remote(thread.id, spare)
-    await journal.record_remote(other.id, spare)
+    await journal.record_object_to_erase(thread.id, spare)
+    await journal.record_object_to_erase(other.id, spare)
     await journal.forget("web:C2")
     assert await journal.list_remotes_to_erase() == [], "the first one has it"
     await journal.forget("web:C1")
     assert await journal.list_remotes_to_erase() == [spare]
-    await journal.record_remote(thread.id, late)
+    await journal.record_object_to_erase(thread.id, late)
     assert set(await journal.list_remotes_to_erase()) == {spare, late}, "it comes too late"
 
 
 async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     remote = Remote("conversation", "c1")
     engine = await open_engine(tmp_path, make_choices(EchoModel()))
-    await engine.conversations.journal.record_remote("", remote)
+    await engine.conversations.journal.record_object_to_erase("", remote)
     assert await engine.conversations.journal.list_remotes_to_erase() == []
     await engine.close()
     heir = await open_engine(tmp_path, make_choices(EchoModel()))

@@ -55,7 +55,9 @@ async def serve_model(kind: str, base_url: str) -> AsyncIterator[Model]:
         "chat": "chat",
     }
     client = ModelServerClient(ModelEndpoint("sk-test", base_url))
-    model = ServedModel(client, ModelOptions(), level=levels.get(kind), record_remote=nobody)
+    model = ServedModel(
+        client, ModelOptions(), level=levels.get(kind), record_object_to_erase=nobody
+    )
     try:
         yield model
     finally:

@@ -99,7 +99,7 @@ async def talk(
     await journal.record_round(turn, RoundOutput(1, (item,), usage, "m"))
     await journal.record_call_start(turn, call)
     await journal.record_call_end(turn, call.call_id, Outcome("ok", f"found {text}"))
-    await journal.record_remote(turn.thread, Remote("conversation", f"conv_{channel[:2]}"))
+    await journal.record_object_to_erase(turn.thread, Remote("conversation", f"conv_{channel[:2]}"))
     texts = Item("message", role="assistant", text=f"re: {text}")
     await journal.record_round(turn, RoundOutput(2, (texts,), usage, "m"))
     await journal.record_answer(

@@ -135,13 +135,15 @@ async def counted_bot(
     statements = Statements(real_postgres, migrated_postgres)
     home = BotHome(tmp_path / "home", migrated_postgres)
 
-    async def record_remote(thread: str, remote: Remote) -> None:
-        await running.engine.conversations.journal.record_remote(thread, remote)
+    async def record_object_to_erase(thread: str, remote: Remote) -> None:
+        await running.engine.conversations.journal.record_object_to_erase(thread, remote)
 
     async with FakeOpenAI() as fake:
         client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url))
         options = ModelOptions(secret=b"tests", spare_conversations=1)
-        model = ServedModel(client, options, level="conversations", record_remote=record_remote)
+        model = ServedModel(
+            client, options, level="conversations", record_object_to_erase=record_object_to_erase
+        )
         async with home.open(model) as running:
             for _ in itertools.repeat(None):
                 if (await statements.find(LISTENS))[0]:

@@ -197,7 +197,7 @@ async def test_a_map_that_is_deleted_loses_nothing(sqlite: Embedded) -> None:
     turn = await talk(sqlite, "hello")
     record = Thread("web:C1", turn.thread, turn.generation, remote="conv_1", remote_upto=turn.seq)
     await threads.put(record)
-    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    await journal.record_object_to_erase(turn.thread, Remote("conversation", "conv_1"))
     await threads.close()
     (sqlite.home / "threads.db").unlink()
     threads = await open_map(sqlite)

@@ -56,7 +56,7 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(stores: E
     await stores.journal.record_call_end(
         turn, call.call_id, Outcome("ok", HALF, sources=(HALF,), paid=f"p{HALF}")
     )
-    await stores.journal.record_remote(turn.thread, Remote("container", f"cntr{HALF}"))
+    await stores.journal.record_object_to_erase(turn.thread, Remote("container", f"cntr{HALF}"))
     await stores.journal.set_listing(address.conversation, f"title {HALF}", None)
     card = Card("a", "change", HALF, HALF, (card_row({HALF: HALF}, {}),))
     round_output = RoundOutput(2, (Item("message", "assistant", HALF),), Usage(1), "m")

@@ -51,7 +51,7 @@ async def open_served_bot(
         return await bots[0].engine.conversations.files.get(file)
 
     async def late(thread: str, remote: Remote) -> None:
-        await bots[0].engine.conversations.journal.record_remote(thread, remote)
+        await bots[0].engine.conversations.journal.record_object_to_erase(thread, remote)
 
     async def no_pause(_: float) -> None:
         return None
@@ -64,7 +64,7 @@ async def open_served_bot(
         config=FixedConfig(price_list=priced),
     )
     client = ModelServerClient(ModelEndpoint(key, fake.base_url), sleep=no_pause)
-    served_model = ServedModel(client, options, level=level, read=read, record_remote=late)
+    served_model = ServedModel(client, options, level=level, read=read, record_object_to_erase=late)
     async with bot_home.open(served_model, sources, prices=priced, **more) as ponte:
         bots.append(ponte)
         try:

@@ -17,14 +17,14 @@ async def test_a_spare_conversation_belongs_to_the_process_that_made_it(
     tmp_path: Path, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So no other process erases it, and it is erased once this process is dead."""
-    event, record_remote = asyncio.Event(), Journal.record_remote
+    event, record_object_to_erase = asyncio.Event(), Journal.record_object_to_erase
 
     async def record(journal: Journal, thread: str, remote: Remote) -> None:
-        await record_remote(journal, thread, remote)
+        await record_object_to_erase(journal, thread, remote)
         if not thread:
             event.set()
 
-    monkeypatch.setattr(Journal, "record_remote", record)
+    monkeypatch.setattr(Journal, "record_object_to_erase", record)
     async with (
         FakeOpenAI() as fake,
         whole(tmp_path, fake, database_url=migrated_postgres, ponte_code="off") as ponte,

@@ -50,7 +50,7 @@ async def waits(ponte: RunningBot, seq: int, beside: int = 1) -> None:
     """Wait until that approval waits for its run, while `beside` others are under way."""
     changes, where = ponte.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
-        is_claimed = seq in await changes.ledger.list_waiting_runs(where, ["run"])
+        is_claimed = seq in await changes.ledger.list_events_awaiting_change(where, ["run"])
         if is_claimed and len(changes.lifecycle.runner._flights) > beside:
             return
         await asyncio.sleep(0)

@@ -188,7 +188,9 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome)
     async with bot_home.open(model) as ponte:
         await ponte.ask("hello")
         current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
-        await ponte.engine.conversations.journal.record_remote(current_thread.id, conversation)
+        await ponte.engine.conversations.journal.record_object_to_erase(
+            current_thread.id, conversation
+        )
         model.down = True
         await ponte.ask("forget")
         await _upkeep(ponte, model, 0).once()
@@ -207,7 +209,7 @@ async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
     async with bot_home.open(model) as ponte:
         await ponte.ask("hello")
         current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
-        await ponte.engine.conversations.journal.record_remote(current_thread.id, stubborn)
+        await ponte.engine.conversations.journal.record_object_to_erase(current_thread.id, stubborn)
         await ponte.ask("forget")
         while not await ponte.engine.conversations.journal.list_unerasable_remotes():
             await _upkeep(ponte, model, 0).once()
@@ -230,7 +232,7 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome
     async with bot_home.open(model) as ponte:
         await ponte.ask("hello")
         current_thread = await ponte.engine.conversations.journal.current_thread("web:C1")
-        await ponte.engine.conversations.journal.record_remote(
+        await ponte.engine.conversations.journal.record_object_to_erase(
             current_thread.id, Remote("response", "resp_1")
         )
         await ponte.ask("forget")

@@ -191,7 +191,9 @@ def make_served_model(base_url: str) -> ServedModel:
         raise AssertionError("nobody stops a turn here")
 
     return ServedModel(
-        ModelServerClient(ModelEndpoint("sk-test", base_url)), ModelOptions(), record_remote=late
+        ModelServerClient(ModelEndpoint("sk-test", base_url)),
+        ModelOptions(),
+        record_object_to_erase=late,
     )
 
 

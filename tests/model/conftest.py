@@ -111,7 +111,11 @@ async def make(
         client = ModelServerClient(kind(key, base_url or fake.base_url), sleep=sleep)
         variant = replace(ModelOptions(secret=SECRET, silence_seconds=SILENCE_SECONDS), **options)
         model = ServedModel(
-            client, variant, level=level, read=files.get if files else None, record_remote=come_late
+            client,
+            variant,
+            level=level,
+            read=files.get if files else None,
+            record_object_to_erase=come_late,
         )
         results.append(model)
         return model

@@ -237,7 +237,9 @@ async def check_turn(seed: int) -> None:
     async with FakeOpenAI() as fake:
         fake.odd, targets, turns = set(kinds), [], dice.randint(1, 3)
         client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url), sleep=_no_sleep)
-        model = ServedModel(client, ModelOptions(), level=level, record_remote=_record_nothing)
+        model = ServedModel(
+            client, ModelOptions(), level=level, record_object_to_erase=_record_nothing
+        )
 
         def run(name: str, arguments: str) -> str:
             ran.append((name, json.loads(arguments)))

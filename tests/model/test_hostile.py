@@ -217,7 +217,7 @@ async def main():
     async def late(*_): pass
     options = replace(ModelOptions(secret=b"s"), silence_seconds=20.0)
     client = ModelServerClient(ModelEndpoint("sk-test", sys.argv[1]))
-    models = {level: ServedModel(client, options, level=level, record_remote=late)
+    models = {level: ServedModel(client, options, level=level, record_object_to_erase=late)
               for level in sys.argv[2:]}
     for model in models.values():
         await Talk(model).say("hello")

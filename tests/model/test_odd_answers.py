@@ -648,7 +648,7 @@ async def test_each_answer_is_read_as_it_was_meant(fake: FakeOpenAI) -> None:
         body, words, question = dict(both)[level][name]
         serve(fake, body)
         fake.requests.clear()
-        model = ServedModel(client, ModelOptions(), level=level, record_remote=AsyncMock())
+        model = ServedModel(client, ModelOptions(), level=level, record_object_to_erase=AsyncMock())
         talk, answer = Talk(model, tools=TOOLS), f"{level}: {name}"
         targets[answer] = (words, question, None, False, 1)
         talk.begin("hello")

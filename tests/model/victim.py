@@ -29,7 +29,7 @@ async def main(base_url: str, text: str, thread: str) -> None:
         ModelServerClient(ModelEndpoint("sk-test", base_url)),
         ModelOptions(),
         level="conversations",
-        record_remote=nobody,
+        record_object_to_erase=nobody,
     )
     talk = Talk(model, thread=Thread(**{**json.loads(thread), "participants": ()}))
     talk.begin(text)

@@ -152,7 +152,7 @@ async def make_talk(proxy: RecordingProxy) -> AsyncIterator[Callable[..., Talk]]
             ModelOptions(model="smollm2", silence_seconds=600.0),
             level=level,
             read=files.get if files else None,
-            record_remote=ignore,
+            record_object_to_erase=ignore,
         )
         models.append(model)
         return Talk(model, **{"tools": (), "instructions": "Be short.", **options})

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from bot.config.ponte_toml import Config, read_config
-from bot.config.reload import check_file
+from bot.config.reload import describe_config_file
 from bot.doctor.checks import check_everything
 from bot.home import Home, Start
 from bot.ponte import Ponte
@@ -293,7 +293,9 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     async def show() -> str:
         return (await desk["owner"].get("/admin/config")).text
 
-    assert check_file(Config(), desk.config.with_name("x.toml")).words.startswith("no file ")
+    assert describe_config_file(Config(), desk.config.with_name("x.toml")).words.startswith(
+        "no file "
+    )
     assert "is newer than what runs; `ponte reload` takes it over." in await show()
     await desk.send("owner", "reload", "config")
     assert "The file has no errors." in await show()

@@ -240,15 +240,15 @@ async def test_so_many_bytes_are_read_at_once(
     ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
-    read_completion, (_, gate) = openai_requests.read_completion, gates_of(ponte)
+    read_completion_request, (_, gate) = openai_requests.read_completion_request, gates_of(ponte)
     set_limits(gate, 3 * MiB, 4 * MiB)
     start_event, go = asyncio.Event(), asyncio.Event()
 
     async def reads(request: Request) -> Any:
         start_event.set()
-        return await read_completion(request)
+        return await read_completion_request(request)
 
-    monkeypatch.setattr(openai_api, "read_completion", reads)
+    monkeypatch.setattr(openai_api, "read_completion_request", reads)
     large = asking(x="x" * 2 * MiB)
 
     async def slow() -> AsyncIterator[bytes]:

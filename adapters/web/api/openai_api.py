@@ -158,8 +158,9 @@ class ModelRequest:
     stops: Sequence[str]
 
 
-async def read_completion(request: Request) -> ModelRequest:
-    """Read the request's body. Raise UnsupportedParameter, BadRequest, TooLarge."""
+async def read_completion_request(request: Request) -> ModelRequest:
+    """Parse and check the body of a request for a chat completion. Raise UnsupportedParameter,
+    BadRequest, TooLarge."""
     body = await http_io.read_json(request, CompletionRequest)
     for name, is_unsupported in UNSUPPORTED_PARAMETERS.items():
         if is_unsupported((body.model_extra or {}).get(name)):
@@ -423,7 +424,7 @@ class OpenAiRoutes(MessageRoutes):
             size = min(int(declared[:18]), size)
         person = visitor_of(request).person.key
         with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
-            model_request = await read_completion(request)
+            model_request = await read_completion_request(request)
             if model_request.streams:
                 self.hub.check_capacity()
             receipt, message = await self._accept(request, model_request)

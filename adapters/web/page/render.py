@@ -55,9 +55,13 @@ _REFERENCE = re.compile(r"\[\^([^\s\]]{1,40})\]")
 _TASK = re.compile(r"\[([ xX])\][ \t]+")
 
 
-def enable_markup(markdown: MarkdownIt) -> None:
-    """Add the rules to a parser. Its renderer then meets the tokens `math_inline`, `math_block` and
-    `footnote_reference`, and list items with the attribute `class`."""
+def add_markdown_extensions(markdown: MarkdownIt) -> None:
+    """Add rules to a parser of Markdown: formulas, footnotes, task lists, `<br>` and addresses that
+    are links without further marks.
+
+    Its renderer then meets the tokens `math_inline`, `math_block` and `footnote_reference`, and
+    list items with the attribute `class`.
+    """
     markdown.inline.ruler.before("escape", "math_inline", _parse_inline_math)
     markdown.inline.ruler.before("link", "footnote_reference", _parse_footnote_reference)
     markdown.inline.ruler.before("autolink", "line_break", _parse_line_break)
@@ -365,7 +369,7 @@ others, also on a phone."""
 def _make_parser() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
     markdown.enable(["table", "strikethrough"])
-    enable_markup(markdown)
+    add_markdown_extensions(markdown)
     rules: dict[str, Callable[[Sequence[Token], int], str]] = {
         "image": _render_image,
         "link_open": _render_link_open,

@@ -254,7 +254,7 @@ class CodeInterpreter:
 
         async def record_id(response: str) -> None:
             if ctx and self._choice.store:
-                await ctx.turn.record_remote(Remote("response", response))
+                await ctx.turn.record_object_to_erase(Remote("response", response))
                 await ctx.turn.record_handle(response)
 
         for attempt in range(MAX_NEW_CONTAINERS + 1):
@@ -269,7 +269,7 @@ class CodeInterpreter:
                 if self._container is None:
                     container = await self._containers.make()
                     if ctx:
-                        await ctx.turn.record_remote(Remote("container", container.id))
+                        await ctx.turn.record_object_to_erase(Remote("container", container.id))
                     # Used only once its id is stored: erasure deletes what is stored there.
                     self._container = container
                 container = self._container

@@ -210,7 +210,12 @@ def find_python_block(text: str) -> str:
 
 
 def _split_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
-    """Return each closed block as info and content, and the text outside of blocks."""
+    """Return each closed block as info and content, and the text outside of blocks.
+
+    The text outside has lost its line breaks: callers only need to know whether there is any. If
+    the last block is not closed, the text outside is the whole text, so that nobody takes a part
+    of code that was cut off for all of it.
+    """
     blocks, beside, lines = list[tuple[str, str]](), "", list[str]()
     fence: Fence | None = None
     for line in text.splitlines():

@@ -147,13 +147,14 @@ class TableDriver(Protocol):
     Reads raise ToolError. Writes raise ToolError if nothing was written, and WriteUnsure if
     something may have been. `by` names who asked, as "slack:U123".
 
-    `typed`: fields are described, and images are whole and in the form of `fieldtypes.parse_value`.
-    An untyped system has no links and no files to write, so it needs no `attach`, `link` and
+    `typed`: the system describes the types of its fields. Then a `RowImage` (a row's values by
+    field) has all fields of the row, each in the form of `fieldtypes.parse_value`. An untyped
+    system (a bridge) has no links and no files to write, so it needs no `attach`, `link` and
     `fetch_linkable_rows`.
     """
 
     name: str
-    """As drafts keep it."""
+    """The name of the applier, which drafts store."""
     typed: bool
     recreated: str
     """The note on a change whose undo would create rows again."""

@@ -328,7 +328,13 @@ class RowReader:
     async def _fetch_linked(
         self, selection: RowSelection, join: Join, records: Sequence[NocoRecord]
     ) -> LinkedRows:
-        """Return the linked rows of these rows. One that was deleted meanwhile is left out."""
+        """Return the rows that `records` link to by `join.link`, and the same rows by the id of the
+        record. A linked row that was deleted meanwhile is left out.
+
+        The cell of a link lists its rows with their ids. Where a link can have many rows, some
+        versions of NocoDB put only their number there, or a list that is cut. Such cells are
+        `unlisted`: each costs a request of its own.
+        """
         link = join.link
         cells = {record.id: record.fields.get(link.title) for record in records}
         ids: dict[str, Collection[str]] = {id: linked_ids(cell) for id, cell in cells.items()}

@@ -127,8 +127,11 @@ class RequestedFigure:
 
 @dataclass(frozen=True, slots=True)
 class RowSummary:
-    """The figures over a selection. `whole` holds those over all rows, `groups` the rows of each
-    group by label."""
+    """Figures (sums, counts, averages) over selected rows of a table.
+
+    `whole` holds the figures over all the rows, in the order in which the model asked for them.
+    `groups` holds the rows of each group by the group's label; their figures are computed later.
+    """
 
     rows: SelectedRows
     whole: Sequence[Figure]

@@ -134,8 +134,9 @@ class TableBatch:
         self._is_written = False
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return how each row stands. Raises ToolError `drift` where the table's fields changed
-        since the draft was made."""
+        """Compare each row with the table as it is now: is it as before the write, as after it, or
+        otherwise? Raise ToolError `drift` if fields of the table changed since the draft was
+        made."""
         draft, schema = self._draft, await self._read_schema()
         names = dict.fromkeys(name for row in rows for name in _field_names(row))
         changed = schema.changed_fields(draft.target, names)

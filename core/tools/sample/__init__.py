@@ -70,7 +70,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools and the applier of approved writes. The file is not opened."""
+        """Return the tools over the sample tables, and what applies approved changes to them. The
+        file with the tables is opened when it is first used."""
         from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE
 

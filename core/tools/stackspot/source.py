@@ -252,6 +252,11 @@ def draft_run(ctx: ToolContext, command: QuickCommand, inputs: Inputs) -> Draft:
 
 
 def _draft_run(command: QuickCommand, inputs: Inputs, conversation: str) -> Draft:
+    """Return the draft of a run that a person must approve.
+
+    The draft stores the inputs that the command declares, each as its type and its choices. So the
+    form with which the person changes the values is complete, even if ponte.toml changes meanwhile.
+    """
     plain = isinstance(inputs, str)
     declared = {
         name: [str(about.get("type", "text")), [str(each) for each in about.get("choices", ())]]

@@ -120,7 +120,7 @@ def test_nothing_is_changed_where_nothing_is_linked() -> None:
     growing = GrowingMarkdown()
     for end in range(40):
         message = "see https://evil.test/x and [a](https://evil.test)"[:end]
-        assert growing.render(message, Trust(linked=False)) == message
+        assert growing.render(message, Trust(links_anything=False)) == message
 
 
 @pytest.mark.parametrize("unit", LINES.values(), ids=LINES.keys())

@@ -116,7 +116,7 @@ async def find_links(text: str) -> list[str]:
             ]
     for part in TRUST.split_sanitized(text, lambda whole: paginate(whole).parts)[1]:
         matches += [("discord", link) for link in linkers.discord(part)]
-    plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitize(text)
+    plain = Trust(TRUST.hosts, TRUST.written, is_code_inert=False).sanitize(text)
     matches += [("terminal", link) for link in linkers.terminal(plain)]
     return [f"{where}: {link}" for where, link in matches if not fine(link)]
 

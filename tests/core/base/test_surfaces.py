@@ -16,8 +16,8 @@ from core.base.text import clean_text
 from tests.core.base.test_link_shapes import AROUND, CAUTIOUS, EVIL, SHAPES, TRUST, fine
 from tests.fakes import linkers
 
-TERMINAL = Trust(TRUST.hosts, TRUST.written, coded=False)
-DISCORD = Trust(TRUST.hosts, TRUST.written, bare=False)
+TERMINAL = Trust(TRUST.hosts, TRUST.written, is_code_inert=False)
+DISCORD = Trust(TRUST.hosts, TRUST.written, links_bare_names=False)
 NAMES = (
     "c01@example.com",
     "report.csv",

@@ -165,7 +165,7 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
 
     async def act(ctx: ToolContext) -> Outcome:
         events.append(ctx.thread.container)
-        await ctx.turn.record_remote(Remote("container", "cntr_1"))
+        await ctx.turn.record_object_to_erase(Remote("container", "cntr_1"))
         thread = await engine.conversations.threads.get("web:C1")
         assert thread
         assert thread.container == "cntr_1"

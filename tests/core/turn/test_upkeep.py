@@ -172,7 +172,7 @@ async def test_what_was_changed_can_be_undone_for_seven_days(setup: UpkeepSetup)
 async def test_what_a_server_keeps_is_erased_when_it_can_be(setup: UpkeepSetup) -> None:
     turn = await talk(setup.engine, "old")
     for id in ("conv_1", "conv_2", "conv_3"):
-        await setup.engine.journal.record_remote(turn.thread, Remote("conversation", id))
+        await setup.engine.journal.record_object_to_erase(turn.thread, Remote("conversation", id))
     await setup.engine.journal.forget("web:C1")
     setup.model.down = {"conv_1": ModelDown(), "conv_2": RuntimeError("a fault of ours")}
     await setup.upkeep().once()
@@ -190,7 +190,7 @@ async def test_one_duty_that_fails_does_not_keep_the_others(
         raise NotStored
 
     turn = await talk(setup.engine, "old")
-    await setup.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    await setup.engine.journal.record_object_to_erase(turn.thread, Remote("conversation", "conv_1"))
     await setup.engine.journal.forget("web:C1")
     await talk(setup.engine, "old", "C2")
     await setup.files.put("never accepted", "a.txt", "text/plain", b"a", ANA, "web:C1")

@@ -16,13 +16,16 @@ DPI = 120
 _agg: Any = importlib.import_module("matplotlib.backends.backend_agg")
 _bases: Any = importlib.import_module("matplotlib.backend_bases")
 _waiting: list[bytes] = []
+"""Pictures of figures that the code showed, to be sent with the next ones."""
 _saved: WeakSet[Any] = WeakSet()
+"""Figures that the code saved to a file."""
 
 
-def take() -> Iterator[bytes]:
-    """Every figure since the last call as PNG; those that the code wrote to a file come as that.
+def take_figures() -> Iterator[bytes]:
+    """Yield each figure that was made since the last call, as PNG, and close all figures.
 
-    Raises at its end what kept one from being drawn; nothing of it is left for the next call.
+    A figure that the code saved to a file is left out: the file itself is sent. If a figure cannot
+    be drawn, the others are yielded first; then its error is raised.
     """
     failed: list[BaseException] = []
     try:

@@ -251,7 +251,7 @@ class Interpreter:
     def _send_figures(self, sender: OutputSender) -> str:
         if "matplotlib.pyplot" in sys.modules:
             figures = importlib.import_module(FIGURES_MODULE)
-            for number, picture in enumerate(figures.take(), 1):
+            for number, picture in enumerate(figures.take_figures(), 1):
                 sender.send_file(f"figure-{self._count}-{number}.png", picture)
         return ""
 

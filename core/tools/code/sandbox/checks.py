@@ -52,18 +52,18 @@ def network(_: Outside) -> str:
     """Try to create sockets. Return what succeeded, or ""."""
     for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
-            if _succeeds(partial(socket.socket, getattr(socket, name), kind)):
+            if _is_permitted(partial(socket.socket, getattr(socket, name), kind)):
                 return f"made a socket of {name}"
     return ""
 
 
 def processes(outside: Outside) -> str:
     """Try to start processes and to signal others. Return what succeeded, or ""."""
-    if _succeeds(_fork):
+    if _is_permitted(_fork):
         return "made a process"
-    if _succeeds(lambda: os.posix_spawn("/bin/true", ["true"], {})):
+    if _is_permitted(lambda: os.posix_spawn("/bin/true", ["true"], {})):
         return "ran a program"
-    if any(_succeeds(partial(os.kill, pid, 0)) for pid in (outside["bot"], os.getppid())):
+    if any(_is_permitted(partial(os.kill, pid, 0)) for pid in (outside["bot"], os.getppid())):
         return "reached a process outside"
     return ""
 
@@ -84,7 +84,7 @@ def memory(outside: Outside) -> str:
     try:
         bytearray(size)
     except MemoryError:
-        return "mapped more memory" if _succeeds(lambda: mmap.mmap(-1, size)) else ""
+        return "mapped more memory" if _is_permitted(lambda: mmap.mmap(-1, size)) else ""
     return "took more memory"
 
 
@@ -105,10 +105,12 @@ def _fork() -> None:
 
 
 def _opens(path: str, mode: str) -> bool:
-    return _succeeds(lambda: open(path, mode).close())
+    return _is_permitted(lambda: open(path, mode).close())
 
 
-def _succeeds(attempt: Callable[[], object]) -> bool:
+def _is_permitted(attempt: Callable[[], object]) -> bool:
+    """Return whether the system lets this process do what `attempt` does. It refuses with an
+    OSError."""
     try:
         attempt()
     except OSError:

@@ -318,9 +318,11 @@ async def start_program(
 async def launch(
     command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> RunningProgram:
-    """Start it as `user` (None: our own) in `folder`, with nothing of ours but the four pipes.
+    """Start `command`, which puts a program into a sandbox, as `user` (None: our own) in `folder`.
+    Of this process, the program gets only the four pipes.
 
-    Raises SandboxFailed or OSError, with no process left, where it does not come to be held in.
+    Return when the program reports from inside the sandbox. If that fails, end all its processes
+    and raise SandboxFailed or OSError.
     """
     starting = asyncio.ensure_future(_start(command, environment, folder, user))
     try:
