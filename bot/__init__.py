@@ -1,3 +1,3 @@
 """The program that a person starts. It composes core and adapters."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

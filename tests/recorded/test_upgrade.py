@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -92,15 +93,16 @@ def test_every_row_of_a_release_is_kept(release: Json, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_upgrade_ends_at_the_next_start(release: Json, tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    put_home(release["home"], whole)
-    is_old = read_rows(whole)["database_schema"] != NEWEST
+    recorded, whole = tmp_path / "recorded", tmp_path / "whole"
+    put_home(release["home"], recorded)
+    is_old = read_rows(recorded)["database_schema"] != NEWEST
+    shutil.copytree(recorded, whole)
     asyncio.run(upgrade(whole))
     expected, step = read_rows(whole), 0
     while True:
         step += 1
         home = tmp_path / str(step)
-        put_home(release["home"], home)
+        shutil.copytree(recorded, home)
         died = kill_at(step, lambda count, home=home: upgrade_until(count, home))  # type: ignore[misc]
         asyncio.run(upgrade(home))
         assert read_rows(home) == expected, step
