@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pydantic_core import to_jsonable_python
 
 from adapters.web.errors import UnknownPath
-from bot.config.reload import NEWER_FILE_SENTENCE
+from bot.config.ponte_toml import NEWER_FILE_SENTENCE
 from bot.home import Start
 from bot.operation_texts import TEXT_LISTS, TEXTS, ResultText, View, format_plainly
 from bot.operations import OPERATIONS, Operation, find_names

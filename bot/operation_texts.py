@@ -549,7 +549,11 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
             "`ponte threads forget`:"
         )
         yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
-    yield say("Not deleted: posts on the platforms, rows in your tables, and earlier backups.")
+    yield say(
+        "Not deleted: posts on the platforms, rows in your tables, runs at StackSpot, earlier "
+        "backups, logs, and IDs that you wrote into ponte.toml or .env. Lines of the audit log and "
+        "sums of usage are kept without the person."
+    )
     if result["remains"]:
         yield str(result["remains"])
 

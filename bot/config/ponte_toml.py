@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -52,7 +53,7 @@ from bot.config.toml_values import (
 )
 from bot.integrations import FACES, Faces, is_place
 from core.base.errors import SettingsError
-from core.base.i18n import nearest_locale
+from core.base.i18n import nearest_locale, say
 from core.changes.approval import (
     ASKER,
     AUTO_PER_HOUR,
@@ -72,6 +73,7 @@ from core.tools.mcp import name_mcp_tool
 from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
 
+NEWER_FILE_SENTENCE = "{file} is newer than what runs; `ponte reload` takes it over."
 _A_PLACE = "a workspace, server or channel"
 _ERROR_WORDS = {
     "missing": "is missing",
@@ -165,7 +167,7 @@ class QuickCommandConfig(StrictSection):
     where: tuple[Place, ...] = ()
     """places for it; default: everywhere"""
     by: tuple[PersonKey, ...] = ()
-    """who can run it; default: everyone with `spend`"""
+    """who of those with `spend` can run it, admins too; default: all of them"""
     effect: Literal["read", "spend", "write"] = "spend"
     """the model runs `read` by itself, and asks a person before the others"""
 
@@ -445,6 +447,8 @@ class Config(StrictSection):
     path: Path | None = field(default=None, init=False, compare=False)
     """The file that was read; None for none."""
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
+    written_at: float = field(default=0.0, init=False, compare=False)
+    """The time of the file's last change when it was read, in seconds since the epoch."""
 
     @cached_property
     def table_rules(self) -> TableRules:
@@ -526,6 +530,13 @@ class Config(StrictSection):
     def location(self, *path: object) -> str:
         """Return where a key is, as in `ponte.toml:12`."""
         return f"{self.name}:{self.lines.of(path)}"
+
+    def describe_newer_file(self) -> str:
+        """Return a sentence if the file was written again since it was read, else ""."""
+        with suppress(OSError):
+            if self.path and self.path.stat().st_mtime != self.written_at:
+                return say(NEWER_FILE_SENTENCE, file=self.name)
+        return ""
 
     def channel(self, address: Address) -> ChannelConfig:
         """Return the settings of a place. Each key comes from its channel, workspace or platform,
@@ -616,6 +627,7 @@ class LiveConfig:
             channel=config.channel,
             links=replace(self._turn.links, hosts=frozenset(config.links.hosts)),
             limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
+            config_notice=config.describe_newer_file(),
         )
 
     def add_own_addresses(self, *addresses: str) -> None:
@@ -640,6 +652,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     Raise SettingsError, with one line for each fault.
     """
     try:
+        written_at = path.stat().st_mtime
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         if not required:
@@ -668,7 +681,8 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     lines = TomlLines(text)
     if faults := [*_cross_check(config, faces)]:
         raise _settings_error(path, lines, faults)
-    for name, value in (("name", path.name), ("path", path), ("lines", lines)):
+    own = {"name": path.name, "path": path, "lines": lines, "written_at": written_at}
+    for name, value in own.items():
         object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
     return config
 

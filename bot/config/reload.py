@@ -13,7 +13,14 @@ from pathlib import Path
 
 import structlog
 
-from bot.config.ponte_toml import AccessRule, ChannelConfig, Config, LiveConfig, read_config
+from bot.config.ponte_toml import (
+    NEWER_FILE_SENTENCE,
+    AccessRule,
+    ChannelConfig,
+    Config,
+    LiveConfig,
+    read_config,
+)
 from bot.config.webhooks import check_secrets, find_faults
 from bot.operation_results import Reload
 from bot.settings import Settings
@@ -104,18 +111,15 @@ def _rights_of(
 log = structlog.get_logger("config")
 
 
-NEWER_FILE_SENTENCE = "{file} is newer than what runs; `ponte reload` takes it over."
-
-
 def describe_config_file(config: Config, path: Path) -> Health:
-    """Return a line of the status: from which file the configuration was read, if any, and whether
-    that file still exists."""
+    """Return a line of the status: from which file the configuration was read, if any, whether
+    that file still exists, and whether it was written again."""
     if config.path is None and path.exists():
         return Health("config", "off", say(NEWER_FILE_SENTENCE, file=path))
     if config.path is None:
         return Health("config", "off", say("no file {path}", path=path))
     if config.path.exists():
-        return Health("config", "on", str(config.path))
+        return Health("config", "on", config.describe_newer_file() or str(config.path))
     words = "{path} no longer exists. Its rules apply until Ponte stops. Restore the file."
     return Health("config", "failing", say(words, path=config.path))
 

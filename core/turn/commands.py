@@ -290,6 +290,9 @@ class CommandService:
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
                 words = await explain_right(self.changes, self.assistant, turn, command.id)
+                notice = self.upkeep.config.turn.config_notice
+                if notice and await self._is_admin(turn):
+                    words = f"{words}\n\n{notice}"
                 return Answer(words, is_private=True)
             case "setup":
                 return Answer(await self._prove_identity(turn, command))

@@ -298,6 +298,8 @@ class TurnConfig:
     """The model makes titles of conversations that are listed with one."""
     limits: CallLimits = CallLimits()
     links: LinkRules = LinkRules()
+    config_notice: str = ""
+    """A sentence for admins if ponte.toml was written again since it was read; else ""."""
     guide_url: str = ""
     """The public address of the page's guide for people who chat; "" for none."""
     channel: Callable[[Address], ChannelSettings] = lambda address: DefaultSettings()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer
 
@@ -261,7 +262,15 @@ async def test_checks_beside_a_running_ponte_read_the_file_as_it_is_now(
     for words, expected in ((policy, "deny chat"), (("hooks", "test", "deploys"), "sent:")):
         code, view, notes = await running_ponte.check(*words)
         assert (code, expected in view, newer in notes) == (0, True, True), view
-    await running_ponte.run("reload")
+    assert newer in "\n".join(await running_ponte.run("status"))
+    socket = httpx.AsyncHTTPTransport(uds=str(running_ponte.home / "ponte.sock"))
+    async with httpx.AsyncClient(
+        transport=socket, base_url="http://ponte", headers={"X-Ponte-Typed": "true"}, timeout=20
+    ) as chat:
+        for is_newer in (True, False):
+            answer = (await chat.post("/chat", json={"message": "why read"})).json()["response"]
+            assert ("allowed" in answer, newer in answer) == (True, is_newer)
+            await running_ponte.run("reload")
     assert newer not in (await running_ponte.check(*policy))[2]
     broken_line = len(HOOKS.splitlines()) + 1
     file.write_text(f"{HOOKS}nonsense\n")
