@@ -85,9 +85,12 @@ class McpEndpoint:
         self._client_names: BoundedDict[str, str] = BoundedDict(MAX_CLIENTS_IN_MEMORY)
         """The name that the last client with a token gave itself, by the token's id."""
         self._manager: Any = None
+        """The SDK's handler of requests; None until the SDK is loaded."""
         self._starting = asyncio.Lock()
         self._closing = asyncio.Event()
+        """Set when Ponte stops."""
         self._serving: asyncio.Task[None] | None = None
+        """The task in which the SDK runs. It answers only while `_manager.run()` is entered."""
 
     async def handle(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Return status, headers and body for a request. `headers` have names in lower case."""
@@ -138,7 +141,8 @@ class McpEndpoint:
     def _find_name(
         self, visitor: Visitor, headers: Mapping[str, str], request: Mapping[str, Any]
     ) -> str:
-        """Return the name that the client gives itself, which is only shown."""
+        """Return the name that the client gives itself. It is shown on cards, and decides nothing:
+        any program can give any name."""
         info: Mapping[str, Any] = {}
         match request:
             # Protocol 2026-07-28; older clients send the name only with `initialize`.
@@ -170,7 +174,8 @@ class McpEndpoint:
                 del self._queues[token]
 
     async def _ask_sdk(self, caller: Caller, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Return the SDK's answer to one request."""
+        """Return the SDK's answer to one request. The SDK is an ASGI application, so the request
+        and the answer are passed as ASGI's events."""
         async with self._starting:
             if self._serving is None or self._serving.done():
                 await self._start_sdk()
@@ -179,6 +184,7 @@ class McpEndpoint:
 
         async def receive() -> Any:
             if not unread:
+                # The SDK listens for a disconnect while it answers, which ends its answer.
                 await self._closing.wait()
                 return {"type": "http.disconnect"}
             return unread.pop()
@@ -216,6 +222,7 @@ class McpEndpoint:
         is_ready = asyncio.Event()
         self._serving = asyncio.create_task(self._serve(is_ready), name="mcp")
         waiting = asyncio.create_task(is_ready.wait())
+        # `_serving` ends before it is ready only if the SDK fails to start.
         await asyncio.wait({waiting, self._serving}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         log.info("MCP server started")

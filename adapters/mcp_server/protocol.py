@@ -28,7 +28,8 @@ TOOLS_FRESH_MS = 60_000
 
 
 def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
-    """Return what answers requests of all protocol versions over HTTP, without sessions."""
+    """Return the SDK's handler of HTTP requests, for all versions of the protocol. It keeps no
+    sessions, so that any process can answer any request."""
 
     async def list_tools(
         ctx: ServerRequestContext[Any], params: mcp_types.PaginatedRequestParams | None
@@ -67,6 +68,12 @@ def _caller_of(ctx: ServerRequestContext[Any]) -> Caller:
 
 
 def _describe_tool(tool: OfferedTool) -> mcp_types.Tool:
+    """Return the tool in the SDK's type.
+
+    No call destroys anything, because a tool that does not only read proposes a change. A call that
+    is repeated returns the same proposal, so it is idempotent. Clients ask people less for such
+    tools.
+    """
     return mcp_types.Tool(
         name=tool.name,
         description=tool.description,

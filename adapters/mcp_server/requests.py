@@ -121,8 +121,11 @@ class ChangeRequests:
         return next(same, None)
 
     async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change:
-        """Store a request and return its proposal. Two calls with the same arguments at the same
-        moment make one. Raise ToolError."""
+        """Store a request and return its proposal. Raise ToolError.
+
+        The inbox stores a message of each key once. So two calls with the same arguments at the
+        same moment have the same key, and make one proposal.
+        """
         latest = await self.find_latest(caller, digest)
         if latest and latest.state == "open":  # another call has just stored it
             return latest
@@ -171,6 +174,7 @@ class ChangeRequests:
             pass
         except TimeoutError:
             is_late = True
+        # A message that was stored before can belong to an older change.
         count = MAX_SEARCHED_CHANGES if receipt.is_new else MAX_SEARCHED_FOR_REPEAT
         changes = await self.changes.ledger.list_of_person(caller.person.key, count)
         change = next((one for one in changes if one.proposal.seq == receipt.seq), None)

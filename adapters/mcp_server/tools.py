@@ -140,6 +140,7 @@ class McpTools:
         return cap_text(outcome)
 
     async def _run(self, caller: Caller, name: str, arguments: Json) -> Outcome:
+        """Run a tool. The time of reads is limited here; other tools limit their own steps."""
         if name in _READ_TOOLS:
             async with asyncio.timeout(MCP_CALL_SECONDS):
                 return await self._read(caller, name, arguments)
@@ -169,8 +170,11 @@ class McpTools:
     async def _read(
         self, caller: Caller, name: str, arguments: Json, result_id: str = "", **results: Outcome
     ) -> Outcome:
-        """Call a tool that reads, with the rights of the person where they read alone. With a
-        `result_id`, the outcome has rows for a chart, which gets them in `results`."""
+        """Call a tool that reads, with the rights that the person has in a private conversation.
+
+        `result_id` names the outcome's rows, so that a chart can refer to them; `results` are the
+        outcomes to which a chart may refer.
+        """
         _check_files(arguments)
         address = caller.own_address
         tool = await self._find_tool(caller, address, name)
@@ -179,7 +183,12 @@ class McpTools:
         return await tool.run(ctx, ctx.call.arguments)
 
     async def _draw_chart(self, caller: Caller, arguments: Json) -> Outcome:
-        """Return the data of a chart of the figures that `rows` asks for."""
+        """Return a chart's data. `rows` has arguments of the tool that computes figures, which runs
+        first.
+
+        In a chat, a chart names an earlier result of its turn. Here each call stands for itself, so
+        both tools run in one, and "r1" is the name under which the chart finds the figures.
+        """
         rows = arguments.pop("rows", None)
         async with asyncio.timeout(MCP_CALL_SECONDS):
             own = rows if isinstance(rows, dict) else {}
@@ -204,19 +213,25 @@ class McpTools:
         return await self._propose(caller, _COMMAND_TOOL, arguments)
 
     async def _propose(self, caller: Caller, name: str, arguments: Json) -> Outcome:
-        """Make the draft of a proposal with the tool of that name, and store it as a request."""
+        """Make the draft of a proposal with the tool of that name, and store it as a request.
+
+        A program that got no answer in time makes the same call again. While its first request
+        waits for a decision, the same arguments (compared by their hash) return that one.
+        """
         text = json.dumps([name, arguments], sort_keys=True)
         digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:20]
         change = await self.requests.find_latest(caller, digest)
         if change is None or change.state != "open":
+            # The rest of the time is for storing the request (`PROPOSAL_SECONDS`).
             async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
                 draft = await self._make_draft(caller, name, arguments)
             change = await self.requests.propose(caller, digest, name, draft)
         return await self._describe(caller, change)
 
     async def _make_draft(self, caller: Caller, name: str, arguments: Json) -> Draft:
-        """Return what the tool would propose. Raise ToolError, also if it would do more than
-        that."""
+        """Run a tool that proposes a change, and return the proposal instead of storing it. Raise
+        ToolError, also for a call that would write without a proposal.
+        """
         address = (await self.requests.find_destination(caller)).address
         tool = await self._find_tool(caller, address, name)
         if not tool.only_proposes(compact_json(arguments)):
@@ -249,6 +264,7 @@ class McpTools:
         return ToolContext(message, 0, call, thread, controls, self.zone, viewer)
 
     async def _read_status(self, caller: Caller, arguments: Json) -> Outcome:
+        """Return the state of one request. A request of another person is an unknown one."""
         id = arguments.get("id")
         changes = await self._list_own(caller)
         change = next((one for one in changes if one.id == id), None)
@@ -257,6 +273,8 @@ class McpTools:
         return await self._describe(caller, change)
 
     async def _list_requests(self, caller: Caller, arguments: Json) -> Outcome:
+        """List the newest requests of the caller's person. A title names tables and commands, so
+        it is there only if the person may still read or run these."""
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         requests = list[Json]()
@@ -277,7 +295,12 @@ class McpTools:
         return self.contexts.may_know(rights, [need])
 
     async def _describe(self, caller: Caller, change: Change) -> Outcome:
-        """Return what a program may know of a request of its person."""
+        """Return the state of a request as JSON for the program that made it.
+
+        The whole card and the result are in it only if the person may read that table, or run that
+        command, here. Their rights may have changed since, and the request may be of another
+        place. Otherwise the program learns how it ended, and nothing of its content.
+        """
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         data: Json = {"id": change.id, "state": _name_state(change)}

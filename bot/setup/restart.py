@@ -28,10 +28,12 @@ class Restart:
     def __init__(self) -> None:
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
         self._stop: asyncio.Event | None = None
+        """Set to end the present run. None until `begin`."""
         self._hand_over: Callable[[], Awaitable[int]] | None = None
         self._listener: int | None = None
+        """The descriptor of the page's socket, to be handed over to the next start."""
         with suppress(OSError, OverflowError, ValueError):
-            # A start that fails closes its listener, and the start after it needs one.
+            # A copy for the start after this one: if this one fails, it closes its own descriptor.
             self._listener = os.dup(int(os.environ.get(LISTENER_VARIABLE, "")))
         self.is_requested = False
 
@@ -69,13 +71,17 @@ class Restart:
         os.execve(sys.executable, sys.orig_argv, environment)  # noqa: S606 - the command itself
 
     async def probe(self) -> None:
-        """Build the stored settings in a child process, which changes nothing. Raise SettingsError
-        with what is wrong."""
+        """Try in a child process whether Ponte can be built with the stored settings, so that this
+        one does not end for settings that do not work. Raise SettingsError with what is wrong.
+
+        The child loads all packages anew, as the next start will, and writes nothing.
+        """
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "bot.setup.probe",
-            # `-m` would look for Ponte in the present folder first.
+            # `-m` would look for Ponte in the present folder first, whose files anybody may have
+            # written. So the child looks where this process has found it.
             env={
                 **self._environment,
                 "PYTHONPATH": os.pathsep.join(sys.path),
@@ -90,7 +96,7 @@ class Restart:
         except TimeoutError:
             child.kill()
             await child.wait()
-            output = b""
+            output = b""  # a killed child has a return code, too
         if child.returncode:
             words = output.decode(errors="replace").strip()
             raise SettingsError("{words}", words=words or say(PROBE_FAILED))

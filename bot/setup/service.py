@@ -91,14 +91,17 @@ class SetupService:
         self._clock = clock
         self._stored = StoredSettings(home)
         self._drafts: dict[str, SetupDraft] = {}
+        """What was typed and is not stored yet, by a random id; the oldest first."""
 
     async def show(self) -> Json:
-        """Return the cards with what runs now, and what became of the newest settings."""
+        """Return everything that the set-up page shows: a card for each service with the state of
+        what runs now, what became of the newest settings, and who has which rights."""
         parts = {part.name: part for part in await self._board.health()}
         stored, trial, since = self._stored.read(), self._stored.trial, self._stored.since
         cards = []
         for card in CARDS.values():
             part = parts.get(card.name)
+            # The demo model always runs; a card "on" would look like a model that is connected.
             if card.name == "model" and self._board.is_demo:
                 part = replace(part, state="off") if part else None
             face = next(one for one in self._settings.faces if one.name == card.name)
@@ -130,7 +133,8 @@ class SetupService:
         }
 
     async def run(self, step: str, arguments: Json, actor: Person) -> Any:
-        """Return what the method `step` returns. Those that store something get the `actor`."""
+        """Call the method that is named `step`, and return its result. Methods that store something
+        also get the `actor`, for the audit log."""
         more = {"actor": actor} if step in STORING_STEPS else {}
         try:
             return await getattr(self, step)(**arguments, **more)
@@ -151,12 +155,14 @@ class SetupService:
             each.setting: check_value(each.setting.upper(), values.get(each.setting, ""))
             for each in own.fields
         }
+        # Secrets are kept only if every other setting of the service is as it was.
         service = service_of(card)
         hidden = [each for each in own.fields if each.is_secret]
         shown = [each for each in own.fields if each.setting in service and not each.is_secret]
         kept = {name.lower(): value for name, value in self._stored.read().items()}
         if earlier and not all(typed[each.setting] for each in hidden):
-            # Without it, the stored secret would be checked and saved instead of the typed one.
+            # The form sends no secret again: what was left empty was typed in the earlier draft.
+            # The stored one would be another.
             kept = self._find_draft(earlier, card).values
         if any(typed[each.setting] != kept.get(each.setting, "") for each in shown):
             for each in hidden:
@@ -261,8 +267,12 @@ class SetupService:
         self._people.claims.begin(platform, id)
 
     async def grant(self, platform: str, id: str, right: SetupRight, actor: Person) -> None:
-        """Store that a person may change data, or approve changes as well. The owner's own account
-        (`me`) is proven first. Raise BadInput, NotFound, HomeUnusable."""
+        """Store that a person may change data, or approve changes as well. Raise BadInput,
+        NotFound, HomeUnusable.
+
+        `me` is the owner's own account on a chat platform. The owner proves that it is theirs by
+        sending a word from it (`claim`): a wrong click would make somebody else an admin.
+        """
         await self._find_person(platform, id)
         claim = self._people.claims.find(platform)
         if right == "me" and not (claim and claim.is_proven and claim.person == f"{platform}:{id}"):
@@ -274,7 +284,9 @@ class SetupService:
             if why := self._why_set_elsewhere(name):
                 raise BadInput("{why}", why=why)
             listed = self._list_people(name, values)
-            if name == "ponte_admins":  # the page's own owner never loses the right
+            if name == "ponte_admins":
+                # The setting replaces its default, ADMINS, which gives the page's own owner the
+                # right; so it is written with it.
                 listed = {one.removesuffix(f":{OWNER_ID}") for one in listed} | ADMINS
             values[name.upper()] = ",".join(sorted({*listed, f"{platform}:{id}"}))
         await self._write(values, actor)
@@ -352,6 +364,8 @@ class SetupService:
         return found
 
     async def _write(self, values: Mapping[str, str], actor: Person) -> None:
+        """Store all settings, and write the names of those that changed (never their values, which
+        may be secret) into the audit log."""
         before = self._stored.read()
         self._stored.write(values)
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
@@ -369,6 +383,8 @@ class SetupService:
         return others | {name.upper(): value for name, value in values.items() if value}
 
     def _show_field(self, field: SetupField, stored: Mapping[str, str]) -> Json:
+        """Return what the page shows of one setting. Of a secret, these are only its last
+        characters. A value from the environment or .env is in force instead of the stored one."""
         source = self._settings.source(field.setting)
         elsewhere = source in ("environment", "file")
         value = stored.get(field.setting.upper(), "")

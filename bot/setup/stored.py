@@ -67,22 +67,26 @@ class StoredSettings:
     @property
     def trial(self) -> StartTrial | None:
         """Return what became of the newest settings; None if they are in force."""
-        with suppress(KeyError, TypeError, ValueError):  # nobody has settings that they wait for
+        with suppress(KeyError, TypeError, ValueError):  # a damaged file counts as none
             values = json.loads(self._read(TRIAL_FILE))
             return StartTrial(values["state"], values["why"], tuple(values["names"]))
         return None
 
     def write(self, values: Mapping[str, str]) -> None:
-        """Store these settings in place of the earlier ones. Raise BadInput for a name or a value
-        that cannot stand in the file; then nothing is changed."""
+        """Store these settings in place of the earlier ones, to be tried by the next start. Raise
+        BadInput for a name or a value that cannot stand in the file; then nothing is changed.
+
+        LAST_FILE must have settings with which a start has worked. So they are copied there only
+        if they are in force now, not if they still wait to be tried themselves.
+        """
         before, trial = self.read(), self.trial
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
         if _parse(text) != values:
             raise BadInput("These values cannot be stored. Remove unusual characters.")
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
-        if trial is None or trial.state == "failed":  # what runs now is good
+        if trial is None or trial.state == "failed":  # the stored settings are in force
             self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
-        elif trial.state == "saved":
+        elif trial.state == "saved":  # saved twice without a start: the next one tries both
             names = sorted({*names, *trial.names})
         self._set_trial(StartTrial("saved", names=tuple(names)))
         self._home.write_secret(STORED_FILE, text.encode())
@@ -96,10 +100,11 @@ class StoredSettings:
         return names
 
     def begin_trial(self) -> bool:
-        """Return whether this start tries new settings. If the last start with them did not come to
-        its end, the settings before them are taken first.
+        """Return whether this start of Ponte tries new settings. Call it before they are read.
 
-        The caller begins to serve this home. If a process holds it, nothing is done.
+        If the last start with them died before it served the page, restore the settings before
+        them first. If another process holds the home, this start will fail anyway, so nothing is
+        changed.
         """
         if self.trial is None or not self._is_free():
             return False

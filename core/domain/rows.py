@@ -163,8 +163,10 @@ def place_results(
 ) -> tuple[str, tuple[Placed, ...]]:
     """Return the text with the results in place of the lines that name them, and the results.
 
-    Each is placed once; another line that names it is removed. In a text that is growing, a last
-    line that may become such a line is left out. Lines of code blocks stay as they are.
+    The model refers to a table or a chart by a line such as `[table:r1]`. Each is placed once;
+    another line that names it is removed. In a text that is growing, a last line that may become
+    such a line is left out. Lines of code blocks stay as they are. Blank lines separate a table
+    from the text, as Markdown needs it.
     """
     if is_growing and _OPEN_REFERENCE.fullmatch(text, text.rfind("\n") + 1):
         text = text[: max(0, text.rfind("\n"))]

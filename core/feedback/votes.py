@@ -97,7 +97,11 @@ class Votes(SqlStore):
     def _store_press(
         self, connection: SqlConnection, press: Press, toggles: bool
     ) -> tuple[Vote, Vote]:
-        """Return the vote before the press and after it."""
+        """Store one press of a thumb, and return the person's vote before it and after it.
+
+        Platforms may deliver a press late or twice: one that is not newer than the stored press
+        changes nothing. A new vote drops the reason of the old one.
+        """
         key = (_find_answer(connection, press), press.person.key)
         sql = "SELECT vote, pressed_at FROM votes WHERE seq = ? AND person = ?"
         row = connection.execute(sql, key).fetchone()
@@ -168,7 +172,11 @@ class Votes(SqlStore):
 
 
 def _find_answer(connection: SqlConnection, press: Press) -> int:
-    """Lock the answer that was rated and return the `seq` of its turn. Raise NotRateable."""
+    """Return the `seq` of the turn whose answer was rated, with its row locked until the
+    transaction ends: a person may forget the conversation at the same time. Raise NotRateable.
+
+    An answer that is edited or repeated gets new posts. A press below an old one does not count.
+    """
     seq = select_value(connection, "SELECT seq FROM inbox WHERE turn = ?", press.turn)
     row = connection.read_locked_message(seq) if seq else None
     if row is None or not row["answer"] or not decode_json(Answer, row["answer"]).is_rateable:
@@ -180,6 +188,8 @@ def _find_answer(connection: SqlConnection, press: Press) -> int:
 
 
 def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[str, Any]]:
+    """Return the place of a rated answer, and what operators learn about it: the vote, and the
+    models, tools, errors, seconds and tokens of its turn."""
     seq, message = row["seq"], decode_json(Message, row["message"])
     sql = "SELECT model FROM rounds WHERE seq = ? AND model <> '' ORDER BY number"
     models = select_values(connection, sql, seq)

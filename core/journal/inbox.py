@@ -285,8 +285,13 @@ class SqlInbox(SqlStore):
         )
 
     async def requeue(self, turn: Turn, message: Message) -> bool:
-        """Let the text of `message` wait for its turn as if it was typed now, instead of a turn
-        that has begun and done nothing. Return False if that was deleted meanwhile."""
+        """Give a turn that has begun, but done nothing yet, the text of `message`, and queue it
+        again. Return False if its message was deleted meanwhile.
+
+        The person has edited the message, and only one of the two texts is a decision (such as
+        `approve ID`). Decisions run at once and other messages wait for the turns before them, so
+        the turn belongs into another queue.
+        """
 
         def replace_turn(connection: SqlConnection) -> Queued | None:
             row = connection.read_locked_message(turn.seq)

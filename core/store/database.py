@@ -329,7 +329,8 @@ class SqliteStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """Add to one counter after the other."""
+        """Add to these counters, and return their new values in the same order. A counter that
+        does not exist yet has None as `turns`."""
         sql = (
             "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
             " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices"

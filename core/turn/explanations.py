@@ -34,9 +34,11 @@ _APPROVES_ASKER = "The person who requested it or an admin can decide."
 async def explain_right(
     changes: ChangeService, assistant: Assistant, turn: Turn, subject: str
 ) -> str:
-    """Return which rules apply to `subject`: the id of a change, the name of a tool, or a right.
-    Raise NotFound, StatusUnknown, and BadInput for a right to one thing that is not given for one
-    thing."""
+    """Answer the command `why`: may the person do this here, and by which rule? `subject` is the id
+    of a change, the name of a tool, or a right, as in "read:Customers".
+
+    Raise NotFound, StatusUnknown, and BadInput for a right that has no names but is given one.
+    """
     person, address = turn.message.author, turn.message.address
     approval, policy = changes.approval, changes.approval.policy
     if is_right(subject):

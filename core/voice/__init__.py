@@ -126,7 +126,7 @@ class Transcriber:
             raise NotTranscribed(name=file.name) from None
         real = PaidRun("transcription", self.model, seconds=real_seconds or paid.seconds)
         await self.budget.settle_run(turn.seq, call_id, real, begun=True)
-        if not _SOUNDS.sub("", words):
+        if not _SOUNDS.sub("", words):  # nothing but notes such as [BLANK_AUDIO]
             raise NoSpeech(name=file.name)
         return words
 

@@ -48,6 +48,8 @@ class ProviderClient:
     http: HttpClient
     clock: Callable[[], float] = time.monotonic
     _answers: dict[str, tuple[float, float, Any]] = field(default_factory=BoundedDict)
+    """By address: when it was read, until when it counts (both by `clock`), and the JSON or the
+    refusal."""
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def discover(self, provider: Provider) -> Discovery:
@@ -58,7 +60,9 @@ class ProviderClient:
     async def redeem(
         self, provider: Provider, found: Discovery, code: str, verifier: str, redirect: str
     ) -> Mapping[str, Any]:
-        """Exchange a code for an ID token and return its claims. Raise SignInRefused."""
+        """Exchange the code that a visitor brought back from the provider for an ID token, and
+        return the token's claims about them. `verifier` proves that this Ponte began the sign-in
+        (PKCE, RFC 7636). Raise SignInRefused."""
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect}
         form |= {"code_verifier": verifier} if found.has_pkce else {}
         headers = {"Accept": "application/json"}
@@ -76,19 +80,25 @@ class ProviderClient:
         except SignInRefused as refused:
             if refused.detail != UNKNOWN_KEY:
                 raise
+            # The provider has changed its keys since they were cached: read them again.
             return await self._read_claims(token, found, is_new=True)
 
     async def _read_claims(
         self, token: str, found: Discovery, *, is_new: bool = False
     ) -> Mapping[str, Any]:
+        """Check the token's signature and return its claims. `is_new`: with keys that the provider
+        lists now, not with cached ones."""
         answer = await self._read(found.keys, is_new=is_new)
         keys = answer.get("keys") if isinstance(answer, dict) else None
         keys = [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []
         return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
 
     async def _read(self, url: str, *, is_new: bool = False) -> Any:
-        """Return the JSON at an address, from the cache unless it `is_new`. Visitors who come
-        meanwhile wait for the same request. Raise SignInRefused."""
+        """Return the JSON at an address. Raise SignInRefused.
+
+        It comes from the cache, unless it must be newer (`is_new`). Visitors who come while a
+        request is under way wait for the lock and take its answer: it is newer than `asked_at`.
+        """
         asked_at = self.clock()
         async with self._locks[url]:
             read_at, until, answer = self._answers.get(url, (0.0, 0.0, None))
@@ -104,6 +114,8 @@ class ProviderClient:
         return answer
 
     async def _request(self, method: str, url: str, **options: Any) -> Any:
+        """Return the JSON of one answer. Raise SignInRefused: "away" if trying again later may
+        help, else for a fault in the set-up."""
         options |= {"timeout": ANSWER_TIMEOUT_SECONDS, "cap": MAX_PROVIDER_ANSWER_BYTES}
         try:
             return await self.http.request_json(method, url, **options)

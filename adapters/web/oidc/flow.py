@@ -46,6 +46,7 @@ class SignIn:
     find_workspace: FindWorkspace | None = None
     now: Callable[[], float] = time.time
     _used: dict[str, bool] = field(default_factory=BoundedDict)
+    """The cookies of sign-ins that came back. Each works once, also for who copied it."""
 
     async def start(
         self, provider: Provider, redirect: str, *, silent: bool, session: str = "0-"
@@ -81,6 +82,8 @@ class SignIn:
         somebody else by a link (login CSRF). Each sign-in counts once. A session goes on only for
         its person: whoever else is signed in at the provider presses the button.
         """
+        # `state` is derived from the cookie, so an address with the `state` of another browser's
+        # sign-in does not fit.
         match, expected = _CLAIM.fullmatch(cookie), self._derive("state", provider, cookie)
         state = query.get("state", "").encode(errors="replace")
         is_own = match and hmac.compare_digest(state, expected.encode())
@@ -99,6 +102,8 @@ class SignIn:
         return identity, int(match[2], 16)
 
     async def _find_team(self, provider: Provider) -> str:
+        """Return the id of the Slack workspace whose people may sign in; "" for a provider other
+        than Slack. Raise SignInRefused."""
         if not provider.is_slack:
             return ""
         team = await self.find_workspace() if self.find_workspace else ""

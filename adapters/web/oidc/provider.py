@@ -149,7 +149,8 @@ def is_allowed_url(url: object, issuer: str) -> bool:
 
 
 def read_discovery(document: object, issuer: str) -> Discovery:
-    """Return the parts of a provider's discovery document. Raise SignInRefused."""
+    """Check a provider's discovery document and return the parts that are used. Raise
+    SignInRefused: it names the addresses to which Ponte sends secrets, so each must be safe."""
     if not isinstance(document, dict):
         raise refusal("set-up", "the discovery document is not a JSON object")
     if document.get("issuer") != issuer:
@@ -257,13 +258,14 @@ def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now:
     begins = _read_time(claims, "nbf") if "nbf" in claims else issued
     is_early = max(issued, begins) > now + CLOCK_TOLERANCE_SECONDS
     if is_early or expires <= now - CLOCK_TOLERANCE_SECONDS:
-        # The token was issued a moment ago.
+        # The provider issued the token a moment ago, so its time tells how far the clocks differ.
         minutes = max(1, round(abs(now - issued) / 60))
         raise refusal("clock", f"iat differs by {minutes} minutes", minutes=minutes)
 
 
 def _check_admission(claims: Mapping[str, Any], provider: Provider) -> tuple[str, ...]:
-    """Return the groups of somebody who may sign in. Raise SignInRefused."""
+    """Return the groups of somebody who may sign in by the rule of ponte.toml for this provider:
+    anyone, accounts of some domains, or members of some groups. Raise SignInRefused."""
     value, elsewhere = claims.get("groups"), claims.get("_claim_names")
     groups = tuple(_texts([value] if isinstance(value, str) else value))
     # Entra leaves the groups out if there are too many, and names an address of theirs instead.

@@ -110,7 +110,8 @@ class SignInRoutes(RouteGroup):
     def _refuse(
         self, request: Request, provider: Provider, refused: Refusal | NotStored
     ) -> Response:
-        """Return the sign-in page with the reason."""
+        """Return the sign-in page with the reason. The log gets a fault of the set-up, once a
+        minute: whoever opens the address causes it again."""
         reason = getattr(refused, "reason", refused.code)
         is_first = self._warnings.admits(f"{provider.name} {reason}", time.time())
         if reason not in _QUIET_REASONS and is_first:
@@ -134,6 +135,7 @@ class SignInRoutes(RouteGroup):
         return f"{'__Host-' if auth.secure else ''}{auth.cookie}-{provider.name}"
 
     def _set_cookie(self, response: Response, provider: Provider, value: str, age: int) -> None:
+        """Set the cookie of a sign-in that is under way; an `age` of 0 deletes it."""
         response.set_cookie(
             self._cookie_name(provider),
             value,

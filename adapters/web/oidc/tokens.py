@@ -41,6 +41,8 @@ def read_claims(
             raise refusal("token", "the algorithm of the ID token is not allowed")
     except faults as error:
         raise refusal("token", f"the ID token is invalid ({type(error).__name__})") from None
+    # A key counts only for its own type and algorithm: else a public key could be used as the
+    # secret of another algorithm.
     candidates = [
         key
         for key in keys

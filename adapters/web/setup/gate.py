@@ -54,7 +54,11 @@ class SetupGate:
 
     @classmethod
     def from_settings(cls, own: WebSettings, shared: SharedSettings) -> SetupGate:
-        """Return the gate that the settings lead to. `why_off` is a sentence to translate."""
+        """Return the gate that the settings lead to. `why_off` is a sentence to translate.
+
+        Secrets are typed on the page, so others than this machine reach it only if the operator
+        allows it, and over HTTPS.
+        """
         url = own.ponte_web_url or ""
         is_local = is_loopback(own.ponte_web_host) and not url
         why = ""
@@ -76,6 +80,8 @@ class SetupGate:
         if self.why_off:
             return self.why_off
         if self.is_local:
+            # A page of another site can send requests to this machine under a name of its own (DNS
+            # rebinding), and a proxy here passes on those of everybody.
             host = urlsplit(f"//{visit.headers.get('host', '')}").hostname or ""
             if (
                 not is_loopback(host)

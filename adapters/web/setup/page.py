@@ -84,6 +84,8 @@ class SetupView:
         return f'{above}<div class="notice"><p>{escape(words)} {escape(more)}</p>{form}</div>'
 
     def _card(self, card: Json, setup: Json) -> str:
+        """Return the HTML of one service (the model, Slack, tables): its state, what it needs, and
+        the form to connect it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
         state = "saved" if card["is_new"] else card["state"]
         words = translate_word(card["words"]) if state in ("on", "failing", "note") else ""
@@ -115,6 +117,8 @@ class SetupView:
         return f'<details class="setup"{more}>{head}<div>{body}</div></details>'
 
     def _card_form(self, card: Json, since: float | None, is_open: bool) -> str:
+        """Return the form of a card. Its hidden field `draft` has the id of what was entered
+        before, so that secrets need not be typed, or sent to the browser, again."""
         draft = self.draft if is_open else {}
         fields = "".join(self._field(each, draft, since, is_open) for each in card["fields"])
         name, buttons = card["name"], self._button("check", say("Check"))
@@ -189,6 +193,17 @@ class SetupView:
         return body
 
     def _field(self, each: Json, draft: Json, since: float | None, is_open: bool) -> str:
+        """Return the HTML of one setting of a card, with the most fitting input.
+
+        - A setting from the environment or .env has priority over the page, so it is shown and
+          cannot be changed here.
+        - A secret is never sent to the browser: its placeholder shows the last characters and
+          when it was stored (`since`, in seconds since the epoch).
+        - A setting with few known choices is a list; with many, a text input with suggestions.
+
+        `is_open`: the person has just sent this card's form, so it shows what they entered.
+        `draft` has their entries that were checked and are not saved yet.
+        """
         setting = each["name"]
         label = f"{each['label'][:1].upper()}{each['label'][1:]} ({setting.upper()})"
         name = f"value-{setting}"

@@ -83,6 +83,7 @@ class SetupRoutes(RouteGroup):
         }
         try:
             if do in ("check", "save"):
+                # Before the token is asked for: what was typed must not be lost by that.
                 earlier = form.get("draft", "")
                 draft = await self._run(visitor, "draft", card=card, values=values, earlier=earlier)
             if do in NEEDS_TOKEN and (fault := await self._confirm(request, visitor, form)):
@@ -146,6 +147,8 @@ class SetupRoutes(RouteGroup):
     async def _draw(
         self, request: Request, page: AdminView, status: int = 200, draft: str = "", **more: Any
     ) -> Response:
+        """Return the set-up page as it is now. `draft` is the id of what was entered on a card,
+        `more` are further fields of `SetupView`."""
         visitor = visitor_of(request)
         view = SetupView(
             self.auth.form_token(visitor),
@@ -160,6 +163,8 @@ class SetupRoutes(RouteGroup):
         return page.frame("setup", view.render(setup), status)
 
     async def _run(self, visitor: Visitor, step: str, **arguments: Any) -> Any:
+        """Run a step of the set-up and return its result. The steps are in `bot/setup/service.py`,
+        which adapters do not import."""
         step_arguments = {"step": step, "arguments": arguments}
         return await self.operator.run("setup step", step_arguments, visitor.person)
 
@@ -176,12 +181,15 @@ class SetupRoutes(RouteGroup):
         except ValueError:
             raise BadRequest(why="it has too many fields") from None
         form = {name: values[-1].strip() for name, values in fields.items()}
+        # Another site can make the browser send a form, but does not know this value (CSRF).
         own = self.auth.form_token(visitor)
         if not hmac.compare_digest(form.get("form", "").encode(), own.encode()):
             raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
         return form
 
     async def _is_fresh(self, request: Request, visitor: Visitor) -> bool:
+        """Return whether the owner signed in, or gave their token again, within FRESH_SECONDS. Who
+        finds an open browser later cannot change settings."""
         age = await self.auth.measure_session_age(http_io.read_visit(request.scope))
         confirmed = self._confirmed.get(visitor.session)
         since = time.monotonic() - confirmed if confirmed is not None else age

@@ -34,6 +34,8 @@ def fit_schema(schema: object) -> Schema:
 
 
 def _fit(schema: object, root: Mapping[str, Any], depth: int) -> Schema:
+    """Return one part of the schema `root` with the keywords that all model servers accept. A
+    reference is replaced by what it means; `depth` stops one that contains itself."""
     if depth > MAX_SCHEMA_DEPTH:
         raise UnfitSchema("it is nested too deeply, or contains itself")
     if not isinstance(schema, Mapping):  # True: any value
@@ -55,8 +57,9 @@ def _fit(schema: object, root: Mapping[str, Any], depth: int) -> Schema:
     if isinstance(extra, Mapping) and extra:
         fitted["additionalProperties"] = _fit(extra, root, depth + 1)
     for key in ("anyOf", "oneOf"):
-        if isinstance(schema.get(key), list) and depth:
+        if isinstance(schema.get(key), list) and depth:  # servers refuse it at the top
             fitted["anyOf"] = [_fit(each, root, depth + 1) for each in schema[key]]
+    # Of two values for one keyword, that of the schema itself stays: the server checks both.
     for part in schema.get("allOf", ()) if isinstance(schema.get("allOf"), list) else ():
         fitted = {**_fit(part, root, depth + 1), **fitted}
     return fitted

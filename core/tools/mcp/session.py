@@ -59,8 +59,10 @@ _ASKS = "The MCP server {name} wants more input, which Ponte does not give."
 
 
 class _CheckedBackend:
-    """Connects, and refuses addresses to which no MCP server is reached: those of the local link,
-    where clouds keep credentials, and public ones without TLS, which the token would cross."""
+    """Connects, and closes connections to addresses that no MCP server should have: link-local
+    ones, where clouds offer their credentials (169.254.169.254), and public ones without TLS, where
+    others could read the token. It checks the address that was connected to, because a name can
+    lead to another one each time it is looked up."""
 
     def __init__(self, backend: Any, *, is_plain: bool) -> None:
         self._backend, self._is_plain = backend, is_plain
@@ -69,7 +71,7 @@ class _CheckedBackend:
         stream = await self._backend.connect_tcp(*args, **options)
         host = stream.get_extra_info("server_addr")[0].partition("%")[0]
         address = ipaddress.ip_address(host)
-        address = getattr(address, "ipv4_mapped", None) or address
+        address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:169.254.169.254
         is_wrong = address.is_link_local or address.is_multicast or address.is_unspecified
         if is_wrong or (self._is_plain and address.is_global):
             await stream.aclose()
@@ -78,6 +80,9 @@ class _CheckedBackend:
 
 
 class _CappedStream(httpx2.AsyncByteStream):
+    """The body of an answer, which ends with an error beyond MAX_RESPONSE_BYTES or
+    MAX_ANSWER_LINES."""
+
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
@@ -113,6 +118,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, and check the answer as far as it is read."""
         if request.method == "GET":
+            # The SDK opens a stream for notices of the server by GET. 405 is how a server says that
+            # it has none, so the SDK goes on without.
             if not self._listens:
                 return httpx2.Response(405)
             await asyncio.sleep(self._listened_at + RELIST_SECONDS - time.monotonic())
@@ -139,6 +146,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 async def _open_session(
     server: McpServer, transport: GuardedTransport, on_message: Any = None
 ) -> AsyncIterator[Client]:
+    """Open a session with a server through `transport`. `on_message` gets its notices."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
     if server.token:
         headers["Authorization"] = f"Bearer {server.token}"
@@ -163,7 +171,10 @@ async def _guard(
     work: Callable[[Client], Awaitable[T]],
     on_message: Any = None,
 ) -> T:
-    """Open a session, do `work` in it, and return its result. Raise McpServerError."""
+    """Open a session, do `work` in it, and return its result. Raise McpServerError.
+
+    Once `work` has a result, that counts, even if the end of the session fails or is late.
+    """
     results = list[T]()
     try:
         async with (
@@ -172,7 +183,7 @@ async def _guard(
         ):
             results.append(await work(client))
     except TimeoutError:
-        if not results:  # else only the end of the session is late
+        if not results:
             raise McpServerError(
                 _SILENT, code="timeout", name=server.name, seconds=round(seconds or 0)
             ) from None
@@ -199,7 +210,8 @@ def _explain(server: McpServer, transport: GuardedTransport, error: BaseExceptio
 
 
 async def _list(client: Client) -> Definitions:
-    """Return the definitions of the server's tools, in a form that can be compared."""
+    """Return the definitions of the server's tools, each as JSON with sorted keys, so that equal
+    definitions are equal texts. A server that lists without end is cut off."""
     definitions, cursor = dict[str, str](), None
     for _ in range(MAX_TOOL_PAGES):
         params = mcp_types.PaginatedRequestParams(cursor=cursor)
@@ -223,7 +235,11 @@ async def watch_definitions(
     server: McpServer, proxies: Proxies, on_listing: Callable[[Definitions], None]
 ) -> None:
     """Call `on_listing` with the tools of a server, and again after each notice that they changed.
-    Raise McpServerError once the connection ends."""
+    Raise McpServerError once the connection ends.
+
+    Servers of newer protocol versions send such notices only to clients that subscribe (`listen`),
+    older ones to everybody (`on_message`).
+    """
     transport = GuardedTransport(server.url, proxies, listens=True)
     noticed = asyncio.Event()
 
@@ -260,9 +276,12 @@ async def call_tool(
     arguments: Mapping[str, Any],
     definition: str | None = None,
 ) -> tuple[Definitions, McpResult | None]:
-    """Call a tool once. With a `definition`, list the tools before, and do not call one that
-    differs from it: the result is None then. Raise McpServerError, with `unsure` if the tool may
-    have been called."""
+    """Call a tool once, and return the tools that the server listed before, and the result.
+
+    With a `definition`, the one that an operator accepted, list the tools first. If the tool's
+    definition differs from it, do not call it: the result is None then. Raise McpServerError, with
+    `unsure` if the tool may have been called.
+    """
     transport = GuardedTransport(server.url, proxies, listens=False)
     is_called = False
 

@@ -73,8 +73,13 @@ class McpResult:
 
 @dataclass(eq=False, slots=True)
 class ServerState:
-    """A server as it was asked last. `offered` are the tools that it listed, None before. `fault`
-    says why it cannot be asked; "" if it can."""
+    """A server as it was asked last.
+
+    - `offered`: the tools that it listed; None before its first list.
+    - `fault`: why it cannot be asked; "" if it can.
+    - `logged`: the tools whose change is in the log already.
+    - `task`: asks the server again whenever its tools change.
+    """
 
     server: McpServer
     offered: Definitions | None = None
@@ -89,12 +94,15 @@ class McpServers:
 
     deps: IntegrationDependencies[Any]
     _accepted: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The definitions that an operator accepted, by server, then by tool."""
     _states: dict[str, ServerState] = field(default_factory=dict)
     _tools: BoundedDict[tuple[McpServer, str, str], McpTool | None] = field(
         default_factory=lambda: BoundedDict(1_000)
     )
     _shown: dict[str, Definitions] = field(default_factory=dict)
+    """By server: the definitions that an operator was shown last, which are those to accept."""
     _is_loaded: bool = False
+    """`_accepted` was read from the database."""
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -103,7 +111,8 @@ class McpServers:
         peers.on(ACCEPTED_TOPIC, self._on_accepted)
 
     def watch(self) -> None:
-        """Begin to watch the servers of ponte.toml, and stop watching others."""
+        """Begin to watch the servers of ponte.toml, and stop watching others: the file may have
+        been loaded again since the last call."""
         variable = self.deps.shared.variable
         servers = {name: own.server(name, variable) for name, own in self.deps.config.mcp.items()}
         for name, state in list(self._states.items()):
@@ -115,7 +124,9 @@ class McpServers:
                 state.task = asyncio.create_task(self._watch(state), name=f"mcp {name}")
 
     async def list_tools(self) -> Sequence[Tool]:
-        """Return the tools that are accepted and that no server is known to have changed."""
+        """Return the tools that an operator has accepted and that no server is known to have
+        changed since. A server could otherwise give the model new instructions in a tool's
+        description."""
         self.watch()
         await self._load()
         tools = list[Tool]()
@@ -163,6 +174,7 @@ class McpServers:
         return await asyncio.gather(*map(self._check, servers))
 
     async def _check(self, server: McpServer) -> Health:
+        """Ask a server for its tools now, and return its state."""
         state = ServerState(server)
         try:
             state.offered = await self._ask(server, CHECK_TIMEOUT_SECONDS)
@@ -212,6 +224,8 @@ class McpServers:
         return self._list_differences(name, offered)
 
     def _list_differences(self, name: str, offered: Definitions) -> Sequence[Mapping[str, str]]:
+        """Return the tools of a server whose definition is not the accepted one, as `compare`
+        returns them."""
         accepted = self._accepted.get(name, {})
         return [
             {
@@ -226,7 +240,10 @@ class McpServers:
 
     async def accept(self, name: str) -> Sequence[str]:
         """Store the tools that `compare` returned last, else those that the server has now. Return
-        the names of those that changed. Raise NotFound, and McpServerError."""
+        the names of those that changed. Raise NotFound, and McpServerError.
+
+        What the operator has seen counts, even if the server has changed its tools in between.
+        """
         offered = self._shown.pop(name, None) or await self._list_offered(name)
         changed = [each["tool"] for each in self._list_differences(name, offered)]
         self._accepted[name] = dict(offered)
@@ -259,7 +276,7 @@ class McpServers:
         if hash_definition(definition) != target["definition"]:
             raise ToolError(_NOT_ACCEPTED, tool=tool)
         try:
-            # The list is read again, because nobody may have heard of a change.
+            # The server may have changed the tool without a notice since the approval.
             result = await self.call(state.server, tool, arguments, definition, lists=True)
         except McpServerError as error:
             raise error.as_write_error() from None
@@ -277,7 +294,11 @@ class McpServers:
         lists: bool = False,
     ) -> McpResult:
         """Call a tool once, in a session of its own. Raise McpServerError, and ToolError if the
-        server does not offer the tool with this definition. `lists`: it is asked first."""
+        server does not offer the tool with this definition.
+
+        `lists`: ask the server for its tools first. Otherwise the list that its task has read last
+        counts, if there is one.
+        """
         state = self._states.get(server.name)
         session: Any = await _load_session()
         offered = state.offered if state and state.server == server else None
@@ -299,6 +320,7 @@ class McpServers:
         self._states.clear()
 
     async def _ask(self, server: McpServer, seconds: float) -> Definitions:
+        """Return the tools that a server lists now. Raise McpServerError."""
         session: Any = await _load_session()
         offered: Definitions = await session.list_definitions(
             server, self.deps.shared.proxies, seconds
@@ -374,7 +396,11 @@ class McpTool(FunctionTool):
         return self.effect != "read"
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
-        """Call a tool that reads, and propose any other call. Raise ToolError."""
+        """Call a tool that reads, and propose any other call. Raise ToolError.
+
+        If the model has read rows of tables in this conversation, a call that reads is proposed
+        too: its arguments could carry rows to the server (CARRIES_ROWS).
+        """
         values = self._read_arguments(arguments)
         if self.effect != "read" or ctx.has_read_rows:
             return await ctx.turn.propose(self._draft(values))

@@ -235,6 +235,9 @@ class RunBatch:
         return [replace(row, id=execution)]
 
     async def _read_outcome(self, row: RowWrite, on_progress: OnProgress | None = None) -> RowCheck:
+        """Wait for the end of a run and return its state as that of a row. Without an id it was not
+        started. A run that did not end in time, or could not be read, is neither done nor failed
+        ("other")."""
         if not row.id:
             return RowCheck("before", row)
         try:

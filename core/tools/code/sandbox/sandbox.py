@@ -243,7 +243,9 @@ class RuntimeFolder:
         self._programs: dict[Path, Path] = {}
 
     def program(self, kernel: Path) -> Path:
-        """Return a folder with the file `kernel.py` and the package `inside`."""
+        """Return a folder with copies of the file `kernel.py` and the package `inside`, which run
+        inside the sandbox. There they run as another user, who may be unable to read the folder
+        where Ponte is installed. Each copy is made once."""
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
