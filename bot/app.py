@@ -145,6 +145,7 @@ async def run(
         closing.enter_context(home.take())
 
         async def begin() -> None:
+            """Build Ponte and start it. `closing` stops it again when `serve` ends."""
             app = await compose(
                 settings,
                 config,

@@ -390,6 +390,8 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
 
 
 def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
+    """Return the part of the settings that each turn reads. Links to Ponte's own addresses are
+    allowed in answers; what a platform makes a link decides what is disabled."""
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]

@@ -224,6 +224,8 @@ class Home:
             self.write_secret(name, value)
 
     def _check_token(self, kept: bytes) -> str:
+        """Return the stored token of the page as text. Raise SettingsError if it is too weak: an
+        operator may have written the file."""
         token = kept.decode("utf-8", errors="replace").strip()
         if wrong := token_fault(token):
             raise SettingsError(

@@ -99,6 +99,8 @@ class ExceptionFields:
         self._traces = traces
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        """Replace the exception of a log line by its type and text, and the place where it was
+        raised. Its whole traceback is added only at the level `debug`."""
         # An exception, the tuple of `sys.exc_info`, or True for the one that is handled now.
         fault = event.pop("exc_info", None)
         event.pop("stack_info", None)
@@ -127,6 +129,7 @@ class LogLineRenderer:
         self._redaction = redaction
 
     def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
+        """Return the log line as JSON or text, without secrets."""
         if self._json:
             return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
         fields = dict(event)
@@ -231,6 +234,8 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
 
 
 def _describe_error(error: Exception) -> str:
+    """Return the sentence with which a failed start ends. An error that Ponte does not know is a
+    fault of Ponte, so the sentence tells how to see its cause."""
     if isinstance(error, PonteError):
         return error.words()
     what = " ".join(f"{type(error).__name__}: {error}".split())

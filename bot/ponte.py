@@ -98,6 +98,8 @@ class PartHealth:
         return [*parts, *(await self.list_more() if self.list_more else ())]
 
     async def _ask_part(self, part: Health, patience: float) -> Health:
+        """Return the state of one part, asked now. If it does not answer in a short time, it may
+        only be slow: only a long silence is a failure."""
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
             return replace(part, words=translate_word(part.words))

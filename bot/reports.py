@@ -251,6 +251,12 @@ async def find_rights(
 async def _judge_right(
     policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
+    """Return whether a person has a right in a place, for `ponte policy check`, and the rule in
+    ponte.toml that decides it. `asked` is the right, as in "read:Customers".
+
+    The rules of a table come first, then those of the approvers and of quick commands, as when
+    Ponte itself decides.
+    """
     right, _, name = asked.partition(":")
     approval = Approval(policy, {}, config)
     of_table = bool(name) and right in ("read", "propose", "approve")

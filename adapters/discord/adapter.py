@@ -393,6 +393,8 @@ class DiscordAdapter(ChatPlatform):
         """Queue a message for the intake, in the order of its channel."""
 
         async def take() -> None:
+            """Pass the message on. If that fails and it was meant for us, say so in the channel:
+            the person would wait for an answer."""
             client = await self.connection.client()
             try:
                 await self._intake.on_message(client, message)

@@ -144,6 +144,8 @@ async def attempt(
     """
 
     async def once() -> T:
+        """Make the call once, with the SDK's errors turned into Ponte's. Errors in IN_DOUBT stay as
+        they are: the call may have had its effect, and the caller must find out."""
         try:
             async with asyncio.timeout(deadline):
                 return await call()
@@ -375,6 +377,7 @@ class ChannelQueues:
         self.tasks.start(self._run(channel))
 
     async def _run(self, channel: int) -> None:
+        """Run the waiting work of one channel, one after the other, until there is none."""
         queue = self._waiting[channel]
         try:
             while queue:

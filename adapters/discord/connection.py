@@ -168,6 +168,8 @@ class GatewayConnection:
         errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
 
         def wait(error: Exception, failed: int) -> float:
+            """Note why the connection failed, for the health line, and return the seconds until the
+            next attempt."""
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = say(UNREACHABLE, "en", why=add_proxy(type(error).__name__, self._proxy))
             if not isinstance(error, errors):  # a fault of the SDK or of Ponte

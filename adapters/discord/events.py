@@ -267,6 +267,8 @@ class ReferencedNames:
         )
 
     def _find_name(self, found: re.Match[str]) -> str:
+        """Return the name of the person, role or channel that Discord's markup mentions by its id,
+        as in `<@123>`; the markup itself if a person's name is not known."""
         kind, id = found.groups()
         if (name := self.names.get(kind + id)) is not None:
             return name

@@ -631,6 +631,8 @@ def _make_autocomplete(
     after AUTOCOMPLETE_SECONDS or an error."""
 
     async def complete(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        """Return the choices that fit what the person has typed so far. Discord waits three
+        seconds."""
         try:
             async with asyncio.timeout(AUTOCOMPLETE_SECONDS):
                 choices = await find_choices(interaction, typed)

@@ -102,6 +102,8 @@ class DiscordSigns:
             await asyncio.wait({later})
 
     async def _repeat_sign(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+        """Show the typing indicator again and again: Discord removes it after ten seconds. While
+        the answer's text grows, that is sign enough."""
         while True:
             still = time.monotonic() - self._growth_times.get(turn, 0.0)
             if still < STILL_TEXT_SECONDS:

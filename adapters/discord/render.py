@@ -711,6 +711,8 @@ def read_form_values(interaction: Interaction) -> dict[str, str]:
 
 
 def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
+    """Return the buttons of a card. The id of each says what a click does, and names the card with
+    its revision."""
     return [
         discord.ui.Button(
             style=_STYLES.get(action, discord.ButtonStyle.secondary),
@@ -855,6 +857,8 @@ def _build_text_field(
     required: bool = True,
     max_characters: int = MAX_INPUT_CHARACTERS,
 ) -> discord.ui.Label[Any]:
+    """Return a field of a form for text of several lines. Longer labels and ids are cut, because
+    Discord refuses the whole form for them."""
     field: discord.ui.TextInput[Any] = discord.ui.TextInput(
         style=discord.TextStyle.paragraph,
         custom_id=id[:MAX_FIELD_ID_CHARACTERS],

@@ -345,6 +345,8 @@ class SlackAdapter(ChatPlatform):
         return not (await self._find_channel(address)).get("is_private", True)
 
     async def _find_channel(self, address: Address) -> Payload:
+        """Return what Slack tells about a channel; {} if it does not tell, so that its name is left
+        out."""
         try:
             response = await self.workspace.api.call(
                 "conversations.info", channel=address.channel, patience=5.0

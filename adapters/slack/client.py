@@ -601,6 +601,8 @@ class SlackApi:
         pauses = iter(CALL_BACKOFF)
 
         async def attempt() -> Json:
+            """Make the call once, within the rate limits. What Slack refuses because a feature is
+            off is remembered, so that it is not asked for again soon."""
             nonlocal claimed
             is_claimed, claimed = claimed, False  # the place is used up by the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)

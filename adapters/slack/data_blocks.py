@@ -43,6 +43,8 @@ def has_data(blocks: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _build_table(data: RowsResult) -> Json | None:
+    """Return Slack's block for a table; None if it exceeds a limit of that block. Slack would
+    refuse the whole message then, so the table is sent as text instead."""
     rows: list[list[Json]] = [[_build_cell(column.title, None) for column in data.columns]]
     for texts, values in zip(data.rows, data.values, strict=True):
         numbers = map(RowColumn.sort_number, data.columns, values)
@@ -66,6 +68,8 @@ def _build_cell(text: str, number: float | None) -> Json:
 
 
 def _build_chart(data: Chart) -> Json | None:
+    """Return Slack's block for a chart; None if Slack would refuse it: each series needs a value
+    for each label, labels and names must differ, and a pie has one series of positive numbers."""
     labels = [_clean(label, _MAX_LABEL) for label in data.labels]
     names = [_clean(each.name, _MAX_LABEL) for each in data.series]
     values = [value for each in data.series for value in each.values if value is not None]

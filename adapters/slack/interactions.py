@@ -240,6 +240,8 @@ class SlackHandlers:
             return
 
         async def show() -> str:
+            """Open the form for the quick command, or for a choice of one, and acknowledge the
+            command. Return why it could not be opened, or ""."""
             with use_locale(interaction.locale):
                 if typed_command and chosen:
                     missing = _find_missing(chosen, typed_command) if typed_command.input else ""
@@ -273,6 +275,9 @@ class SlackHandlers:
         )
 
         async def show() -> str:
+            """Open the form of a shortcut about a message. The form carries what it needs of the
+            message, because nothing is stored until it is sent. Return why it could not be opened,
+            or ""."""
             text = self.workspace.readable(events.text_of(about))
             # A form carries only 3,000 characters, so a file has its id in place of its address.
             files = [

@@ -506,6 +506,8 @@ async def check_membership(
     """
 
     async def find(id: str, field: str, method: str, **of: Any) -> bool | None:
+        """Return whether `id` is in a list of Slack that comes in pages; None if it is too long to
+        be read to its end."""
         cursor = None
         for _ in range(_PAGES):
             page = await api.call(method, limit=_PAGE, cursor=cursor, patience=patience, **of)

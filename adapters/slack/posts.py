@@ -252,6 +252,7 @@ class SlackPosts:
             await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
         async def post(body: Json) -> None:
+            """Post the body so that only this user sees it."""
             response = await self._api.call(
                 "chat.postEphemeral",
                 channel=self._lookup.channel,

@@ -172,6 +172,7 @@ class SlackSigns:
         await self._call_reactions("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
     async def _call_reactions(self, method: str, place: str, patience: float) -> None:
+        """Add or remove the reaction that marks a waiting message. `place` is "CHANNEL:TS"."""
         channel, _, ts = place.rpartition(":")
         await self.call(
             "reactions",
@@ -391,6 +392,8 @@ class Presence:
         flags = self._workspace.flags
 
         async def release() -> None:
+            """End the thread's "processing" session, so that Slack no longer shows its Stop button,
+            unless another turn in the thread has taken the session over."""
             if not flags.is_on("sessions"):
                 return
             if self._signs.working.get(self._where, self._to.turn) != self._to.turn:

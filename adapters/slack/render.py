@@ -252,6 +252,8 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
         start = marks.end()
 
     def spell_out(match: re.Match[str]) -> str:
+        """Return the text for one piece of Slack's markup, such as `<@U1>` or
+        `<https://…|label>`."""
         kind, id, label = match["kind"], match["id"], match["label"]
         if kind == "@":
             return "@" + (names.get(id) or label or id)
@@ -623,6 +625,8 @@ def _split_words(words: str) -> list[str]:
 
 
 def _build_buttons(card: Card) -> Json:
+    """Return the buttons of a card as a block. The value of each names the card with its revision,
+    so that a click on an old card decides nothing else."""
     elements = []
     for action in card.actions:
         label = {"type": "plain_text", "text": say(LABELS[action])}

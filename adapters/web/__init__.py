@@ -78,6 +78,8 @@ class WebSettings(SettingsPart):
     @field_validator("ponte_web_token")
     @classmethod
     def _check_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Return the token of PONTE_WEB_TOKEN. Raise ValueError if it is weak, or missing where
+        others than this machine can open the page."""
         host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
         if value is not None and (wrong := token_fault(plain_value(value))):
             raise ValueError(wrong)
@@ -168,6 +170,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         routes: Mapping[str, HttpHandler],
         find_hook: FindHook,
     ) -> Platform:
+        """Return the page's platform. The imports are here, because a Ponte without the page needs
+        none of them."""
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.flow import SignIn
@@ -276,6 +280,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     def safety(
         self, own: WebSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
+        """Report how well the page is protected: its token, who can reach it, and whether it is
+        encrypted."""
         if own.ponte_web == "off":
             return
         # Everybody who has the token has the owner's rights.

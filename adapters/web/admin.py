@@ -228,6 +228,7 @@ class AdminView:
         return section(say(title), await self._list(name), f"ponte {command or name}")
 
     async def _overview(self) -> str:
+        """Return the first tab: what fails or is nearly used up, and what waits for a person."""
         warning = limits = ""
         if await self._run("config check"):
             words = say("ponte.toml has errors. Ponte is still using the last valid version.")
@@ -252,6 +253,8 @@ class AdminView:
         return section(say("Checks"), await self._list("doctor", findings), "ponte doctor")
 
     async def _usage(self) -> str:
+        """Return the tab of usage. A first day that cannot be read is named, and the usual time is
+        shown."""
         problem, since = "", self._query.get("since", "")
         try:
             reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
@@ -273,6 +276,7 @@ class AdminView:
         return "".join(sections)
 
     async def _people(self) -> str:
+        """Return the tab of people and their tokens. Only the owner can invite somebody."""
         people = await self._section("People", "people list")
         tokens = await self._section("API tokens", "people tokens")
         if not self._is_owner:
@@ -288,6 +292,8 @@ class AdminView:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
     async def _feedback(self) -> str:
+        """Return the tab of votes on answers, with a filter for the first day and for bad
+        answers."""
         problem, since = "", self._query.get("since", "")
         only_down = bool(self._query.get("down"))
         try:
@@ -303,6 +309,8 @@ class AdminView:
         return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
+        """Return the tab of the audit log, a page of its lines with filters. Without a first day,
+        it begins some days ago, because the log can be very long."""
         names = ("since", "until", "person", "event", "after")
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
         if not (query["since"] or query["until"]):
@@ -328,6 +336,7 @@ class AdminView:
         return problem + form + section(say("Audit log"), table + more, command)
 
     async def _config(self) -> str:
+        """Return the tab of ponte.toml: its errors, and the button that loads it again."""
         faults = await self._run("config check")
         listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
         words = say("The file has no errors.")

@@ -164,6 +164,8 @@ class DeclaredRoute(Route):
     """A route of Starlette with its declaration and its handler."""
 
     def __init__(self, declaration: Endpoint, handler: Handler) -> None:
+        """Make the route that Starlette serves: read the handler's body in the form of its
+        annotation, and turn what it returns into JSON."""
         self.declaration = declaration
         self.handler = handler
         self.body_model: type[BaseModel] | None = declaration.reads
@@ -361,6 +363,11 @@ class Guard:
         self._visitors = visitors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Authenticate a request, then pass it on. An error before that is answered here.
+
+        The answer gets the security headers and a renewed cookie. A body that arrives slowly is
+        checked once more at its end: the session may have been ended meanwhile.
+        """
         if scope["type"] != "http":
             return
 

@@ -384,6 +384,8 @@ class RequestWatch:
         await cancel_all(self._tasks.values())
 
     async def _count(self, person: Person) -> None:
+        """Find out which requests wait for a person, and again if something changed meanwhile.
+        People without an open stream are forgotten."""
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):
@@ -490,6 +492,8 @@ class WebAdapter(Platform):
         return descriptor
 
     async def close(self) -> None:
+        """End all streams, then the server. The socket for commands has no server before its first
+        connection; then only the socket is closed."""
         await self.hub.close()
         await self._tasks.close(SERVER_START_SECONDS)
         self.address = ""

@@ -494,6 +494,8 @@ class PathRouter:
     own: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the platform or webhook that has its path, else to the page. Webhooks
+        are refused while Ponte stops, so that their senders repeat them."""
         path = scope.get("path", "")
         handler = self.mounted.get(path)
         if self.find_hook and path.startswith(HOOKS_PREFIX):

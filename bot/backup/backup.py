@@ -227,6 +227,12 @@ def _read_archive(
     begin: Callable[[Manifest], None],
     put: Callable[[str], AbstractContextManager[Write]],
 ) -> Manifest:
+    """Read a backup from its beginning to its end, and return its manifest. `begin` gets the
+    manifest first, `put` opens the place where a member is written, by its name.
+
+    Anybody could have changed the archive. So it may contain only what its manifest lists, as plain
+    files with the listed sizes and checksums. Raise DamagedBackup, DifferentBackup.
+    """
     try:
         with (
             gzip.GzipFile(fileobj=source, mode="rb") as zipped,
@@ -257,6 +263,8 @@ def _read_archive(
 
 
 def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
+    """Return the manifest, which is the first member of each backup, so that a reader can refuse a
+    backup before it writes anything. Raise DamagedBackup, DifferentBackup."""
     entry = tar.next()
     is_plain = entry is not None and entry.name == MANIFEST_NAME and entry.isreg()
     if entry is None or not is_plain or entry.size > _MAX_MANIFEST_BYTES:
@@ -453,6 +461,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         staged = stack.enter_context(home.staging("restore"))
 
         def begin(manifest: Manifest) -> None:
+            """Refuse a backup that this Ponte cannot use, before anything is written."""
             if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
                 raise DifferentBackup(file=name, version=manifest.version[:40])
             if resume and not manifest.is_ponte_stopped:
@@ -679,6 +688,7 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
 
 
 def _describe_manifest(manifest: Manifest) -> str:
+    """Return the line that says what a backup contains."""
     return say(
         "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
         "size: {size}.",

@@ -113,6 +113,8 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
 
 
 async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
+    """Copy all rows of a table from the SQLite file (`ours`) to Postgres (`theirs`), and print how
+    many there are."""
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
     for begin in range(0, len(rows), ROWS_PER_INSERT):

@@ -125,6 +125,8 @@ class SingleTurn:
             raise
 
     async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
+        """Send the prompt, show the turn's progress and text while they arrive, and return the JSON
+        of its end."""
         stream, text = turn_stream(self._http, asked, files, self._headers), ""
         async with aclosing(stream):
             async for name, data in stream:

@@ -360,6 +360,8 @@ def person_export(key: str, folder: Path | None) -> int:
     """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
 
     async def ask(one: LocalClient) -> None:
+        """Write the export to stdout, or into `folder` together with the person's files. Nothing
+        that exists in the folder is overwritten."""
         counts = await one.run_operation("person counts", key=key)
         if folder is None:
             async for piece in _export_pieces(one, counts):

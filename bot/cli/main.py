@@ -115,6 +115,8 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     typed["as_json"] = (AsJson, False)
 
     def command(**values: Any) -> int:
+        """Run the operation with the arguments of the command line. One that deletes something asks
+        first, after it showed what would happen; a script must pass --yes."""
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
         arguments = {name: value for name, value in values.items() if value is not None}
         if not (yes or sys.stdin.isatty()):
@@ -480,6 +482,8 @@ def _open_standard_streams() -> None:
 
 
 def _run(*, takes: bool = True, works: bool = True) -> int:
+    """Start Ponte in this process, and return the exit code. `takes`: it receives messages;
+    `works`: it runs their turns."""
     # structlog loads rich where it finds it, for tracebacks in color; httpx for a command of its
     # own. Nothing that runs needs it before somebody calls doctor, and it takes 5 MB and 60 ms.
     modules: Any = sys.modules

@@ -62,6 +62,7 @@ class QuickCommandRegistry:
         return command is None or command.effect != "read"
 
     async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
+        """Return the quick commands that this person may run in this place."""
         commands = []
         for slug, command in self.config.quick_commands.items():
             if not _may_run_here(command, address):
@@ -75,6 +76,12 @@ class QuickCommandRegistry:
         return commands
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
+        """Return the quick command of this slug. Raise UnknownCommand with the most similar slug or
+        those that the person may run, NotAllowed, and StatusUnknown.
+
+        Without any command in ponte.toml, each slug may be one of StackSpot's. Its run may cost
+        money, so it needs the right to spend.
+        """
         check_slug(slug)  # also one that a model made up, before any card about it
         command = self.config.quick_commands.get(slug)
         if command is None and not self.config.quick_commands:
@@ -93,6 +100,8 @@ class QuickCommandRegistry:
         return _public_record(slug, command)
 
     async def refuse(self, person: Person, address: Address, slug: str) -> NotAllowed | None:
+        """Return the error if the command's own entry in ponte.toml keeps this person or this place
+        from running it (`by`, `where`); else None. An unknown slug is not refused here."""
         command = self.config.quick_commands.get(slug)
         if command is None:
             return None
@@ -129,6 +138,7 @@ def _may_run_here(command: QuickCommandConfig, address: Address) -> bool:
 
 
 def _public_record(slug: str, command: QuickCommandConfig) -> QuickCommand:
+    """Return a command of ponte.toml in the form that people, models and the page see."""
     title, description = command.title, command.description
     return QuickCommand(
         slug=slug,

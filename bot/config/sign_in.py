@@ -33,6 +33,8 @@ ENTRA_SHARED_TENANTS = frozenset(
 
 
 def _check_issuer(value: str) -> str:
+    """Return a provider's address from ponte.toml if Ponte may trust its accounts. Raise
+    ValueError, which pydantic turns into the line for the operator."""
     from adapters.web.oidc.provider import is_allowed_url
 
     if not is_allowed_url(value, value) or "?" in value:
@@ -101,6 +103,8 @@ class SignInConfig(StrictSection):
     """true: everybody with an account at the provider can sign in"""
 
     def __post_init__(self) -> None:
+        """Raise ValueError unless the provider has exactly one rule for who may sign in, which its
+        tokens can prove."""
         if [bool(self.domains), bool(self.groups), self.anyone].count(True) != 1:
             raise ValueError('write domains = ["…"], groups = ["…"] or anyone = true, one of them')
         if self.domains and is_entra_issuer(self.issuer):

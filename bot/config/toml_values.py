@@ -77,6 +77,8 @@ def _check_person(value: str, info: ValidationInfo) -> str:
 
 
 def _check_who(value: str, info: ValidationInfo) -> str:
+    """Return a value of `who` in a rule of ponte.toml if it can name people: a set such as
+    `guests`, a platform, a group, or one person. Raise ValueError."""
     chats, _, _ = _platform_forms(info)
     if value in (*PEOPLE_SETS, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
         return value
@@ -101,6 +103,7 @@ def _check_where(value: str, info: ValidationInfo) -> str:
 
 
 def _check_right(value: str) -> str:
+    """Return a right of a rule in ponte.toml if there is such a right. Raise ValueError."""
     try:
         check_right_name(value)
     except BadInput as error:
@@ -114,6 +117,8 @@ def _check_right(value: str) -> str:
 
 
 def _check_group_name(value: str, info: ValidationInfo) -> str:
+    """Return the name of a group in ponte.toml unless it already means something else in a rule.
+    Raise ValueError."""
     chats, _, owners = _platform_forms(info)
     if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
         GROUP_NAME_PATTERN, value
@@ -234,6 +239,8 @@ class TomlLines:
     """
 
     def __init__(self, text: str = "") -> None:
+        """Find the line of each key. `tomllib` does not tell lines, so the text is parsed statement
+        by statement: a statement ends with the first line with which it is valid TOML."""
         self._lines: dict[KeyPath, int] = {}
         table: KeyPath = ()
         counted: Counter[KeyPath] = Counter()

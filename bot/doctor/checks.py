@@ -281,6 +281,8 @@ async def _as_is(part: Health) -> Sequence[Health]:
 
 
 async def _check_database(url: str) -> Sequence[Health]:
+    """Report the version and the schema of the Postgres server, and which processes use it.
+    Messages that nobody works on are a failure."""
     from core.store.postgres import check_server
     from core.store.processes import read_cluster
 
@@ -326,6 +328,8 @@ async def _check_mcp(start: Start, deps: IntegrationDependencies[Any]) -> Sequen
 
 
 async def _check_home(start: Start) -> Sequence[Health]:
+    """Report whether the data folder can be used: it, or the nearest folder above it in which it
+    would be created, must be writable and have room."""
     path = start.home.path
     nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

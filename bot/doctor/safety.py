@@ -42,6 +42,7 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
 
 
 def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
+    """Report who is admin, and what limits the use and its cost."""
     admins = ", ".join(sorted(settings.ponte_admins))
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
     yield SafetyFinding("rights", who)
@@ -123,6 +124,8 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
 
 
 def _check_home(home: Home) -> Iterator[SafetyFinding]:
+    """Report whether other users of this machine can read the data folder or a secret file in
+    it."""
     try:
         status = home.path.stat()
     except FileNotFoundError:

@@ -136,6 +136,7 @@ class StoredSettings:
         self._home.write_secret(TRIAL_FILE, json.dumps(values).encode())
 
     def _read(self, name: str) -> str:
+        """Return the text of a file in the data folder; "" if there is none."""
         path = self._home.path / name
         try:
             check_is_file(path)

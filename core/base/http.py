@@ -329,6 +329,8 @@ class HttpClient:
     async def _fetch(
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float, cap: int = 0
     ) -> bytes:
+        """Return the body of a successful response, read piece by piece, so that one of more than
+        `cap` bytes ends early."""
         with self._name_proxy(url):
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -377,6 +379,8 @@ class HttpClient:
     async def _open_response(
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float
     ) -> AsyncIterator[Any]:
+        """Send a request and yield the response if its status is a success. Otherwise raise
+        HttpAnswer with the beginning of its body, which explains the error."""
         await self.open()
         # A model's arguments or a command line can contain half of a surrogate pair, which UTF-8
         # cannot encode.

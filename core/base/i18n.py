@@ -263,6 +263,8 @@ class _Catalogue(gettext.NullTranslations):
     plural. All our languages but English count 0 as singular."""
 
     def __init__(self, path: Path) -> None:
+        """Read a .po file. Each `msgid` is followed by one `msgstr`, or by one for each plural
+        form."""
         super().__init__()
         self._texts: dict[str, list[str]] = {}
         for keyword, lines in _PO_TEXT.findall(path.read_text("utf-8")):

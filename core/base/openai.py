@@ -788,6 +788,12 @@ class _EventParser:
             raise ModelServerFault("foreign")
 
     def _read_value(self, value: Any) -> Iterator[Json]:
+        """Yield the events in one decoded JSON value of a stream. Raise ModelServerFault for an
+        error.
+
+        Servers and gateways send errors in many forms, also with the status 200. So everything that
+        names an error, and everything that has words but no part of an answer, counts as one.
+        """
         if isinstance(value, list):
             for each in value:
                 yield from self._read_value(each)

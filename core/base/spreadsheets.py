@@ -132,6 +132,8 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         names.append(name)
 
     def encode(column: ExportColumn, cell: Cell) -> Any:
+        """Return the JSON value of a cell. A number is exact: one that JavaScript would round is a
+        text."""
         if cell is None or isinstance(cell, bool | int):
             return cell
         if isinstance(cell, float):
@@ -180,6 +182,7 @@ def _encode_xlsx(
     moment_format = book.add_format({"num_format": spreadsheet_format("moment")})
 
     def write_text(row: int, at: int, text: str, style: Any) -> None:
+        """Write a text into a cell, cut to the length that Excel takes."""
         nonlocal cut_cells
         text = text.replace("\r\n", "\n").replace("\r", "\n")  # the line break of Excel
         if _count_units(text) > MAX_XLSX_CELL_UNITS:
@@ -190,6 +193,8 @@ def _encode_xlsx(
             sheet.write_string(row, at, text, style)
 
     def write(row: int, at: int, cell: Cell) -> None:
+        """Write a cell with its type. What Excel cannot hold exactly (early dates, long numbers) is
+        text."""
         column = columns[at]
         if isinstance(cell, bool):
             sheet.write_boolean(row, at, cell)

@@ -567,6 +567,12 @@ class _Part:
         return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
     def _best_cut(self) -> _Cut:
+        """Return the place where this part of a long text ends best: after a paragraph, else after
+        a sentence, else between words.
+
+        Quality and position are traded: a good place counts only beyond a third or half of the
+        part.
+        """
         # The possible cuts are at the ends of lines. After the loop, `line` is the start of the
         # first line that does not fit, and `fence` is open before it.
         cuts: list[_Cut] = []
@@ -634,6 +640,8 @@ class _Part:
         return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
 
     def _possible_cuts(self) -> Iterator[_Cut]:
+        """Yield cuts at any character, from the end of the room back to the start, where an open
+        code block still fits with its closing line."""
         end = self.stop
         while end > self.start:
             place = find_character_boundary(self.text, end, self.start)
@@ -669,6 +677,8 @@ class _Part:
 
 
 def _storable(value: Any) -> Any:
+    """Return the value with each half of a surrogate pair replaced, at any depth: no database can
+    store one."""
     if isinstance(value, str):
         return in_whole_characters(value)
     if isinstance(value, dict):
@@ -684,6 +694,8 @@ def _storable(value: Any) -> Any:
 
 
 def _is_inside_character(text: str, place: int, start: int) -> bool:
+    """Return whether a cut at `place` would separate what a person sees as one character: letters
+    and their accents, emoji with skin tones, flags of two letters, escaped signs."""
     before, after = text[place - 1], text[place]
     # No character below the first combining mark continues another one, except an escaped one.
     if after < "\u0300":

@@ -93,6 +93,8 @@ def format_amount(number: Decimal, format: str, locale: str | None = None) -> st
 
 
 def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
+    """Return a number as people of a language write it. It shows all its decimal places, at least
+    those of its column's format, because a person decides by what they read."""
     from babel.numbers import format_currency, format_decimal
 
     exponent = number.normalize().as_tuple().exponent

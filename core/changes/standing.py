@@ -164,6 +164,8 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
 
     @functools.wraps(list_objections)
     def judge(standing: Standing) -> Judgment:
+        """Return the first objection that holds as a refusal, or that it cannot be decided, else by
+        which rule it is allowed."""
         for objection in list_objections(standing):
             code = "no_right"
             if isinstance(objection, NotKnown):

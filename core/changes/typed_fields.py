@@ -96,6 +96,8 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
 
 
 def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str | None:
+    """Return what a person typed into a field in the form that the applier reads; None if it is no
+    value of the field's type."""
     value: object = text
     match field.type:
         case "number" if ":" not in text:  # a duration

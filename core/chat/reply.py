@@ -161,6 +161,8 @@ class GrowingReply:
         pauses, give_up = iter(POST_BACKOFF), time.monotonic() + MAX_DELIVERY_SECONDS
 
         def wait(error: Exception, failed: int) -> float | None:
+            """Return the seconds until a post is tried again, None to give up. The platform says
+            how long it is busy; after an unknown outcome the pauses grow."""
             # A repetition helps against none of these here; the caller handles them.
             if isinstance(error, (Undeliverable, Superseded, NotStored)):
                 return None

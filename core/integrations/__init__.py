@@ -195,6 +195,8 @@ def _check_origin(value: str) -> str:
 
 
 def _read_text_or_file(value: str) -> str:
+    """Return the text of a setting; `@path` stands for the text of that file. Raise ValueError,
+    which pydantic turns into the line for the operator."""
     if not value.startswith("@"):
         return value
     try:

@@ -180,6 +180,12 @@ class Journal(SqlThreads):
         items: Sequence[Item],
         reserve: TransactionStep | None,
     ) -> RecordedMessage:
+        """Store the person's message as items of the transcript, with notes about changes since the
+        last turn, and reserve the cost. A turn that begins again has its items already.
+
+        Return the items and where the thread's texts come from: a text that somebody else wrote may
+        try to mislead the model, so links are then allowed less.
+        """
         message = turn.message
         quoted = any(not quote.is_note for quote in message.context)
         quoted = quoted or any(one.name == "assistant" for one in message.program_context)

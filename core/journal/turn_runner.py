@@ -417,6 +417,9 @@ class TurnExecutor(SqlStore):
         await self._wait_until_admitted(seq)
 
         async def run_handler() -> bool:
+            """Run the turn's handler once, and return False if it did not run because the process
+            stops or another process has the turn. Raise _NotEnded if the turn's end was not
+            recorded, so that it runs again."""
             if self._draining.is_set() or seq in self._taken_over:
                 return False
             if self._handler is None:
@@ -688,6 +691,7 @@ class LocalRunner(TurnExecutor):
             self._start(self._take_turn(seq, sender.conversation))
 
     async def _take_turn(self, seq: int, conversation: str) -> None:
+        """Run a turn to its end, then start those that waited for it."""
         try:
             await self._run(seq)
         finally:

@@ -381,6 +381,8 @@ def shorten_tool(tool: ToolSpec) -> ToolSpec:
 
 
 def _without_descriptions(schema: Any) -> Any:
+    """Return a JSON schema without its descriptions, to make a request smaller. A property that is
+    named `description` stays."""
     if isinstance(schema, list):
         return [_without_descriptions(each) for each in schema]
     if not isinstance(schema, Mapping):
@@ -521,6 +523,9 @@ def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
     share = most // len(texts)
 
     def cut(item: Item) -> Item:
+        """Return the item with its text cut to `share` tokens, estimated as three bytes each. A
+        tool's result keeps its beginning, a message its end, where the person asks for
+        something."""
         if not is_cuttable(item) or estimate_tokens([item]) <= share:
             return item
         size = 3 * (share - estimate_tokens([replace(item, text=REST_LEFT_OUT)]) - 1)

@@ -205,6 +205,12 @@ class BackgroundStream:
             await self._on_late_id(response)
 
     async def _read(self) -> None:
+        """Read the stream to its end, whether or not anybody still listens.
+
+        While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
+        bounded. The response's id is reported even to a caller who left: the response must be
+        erased later.
+        """
         end: Exception | None = None
         named = False
         try:
@@ -314,6 +320,8 @@ class SpareConversations:
             await asyncio.gather(self._refill_task, return_exceptions=True)
 
     async def _create_spares(self) -> None:
+        """Create conversations ahead, so that a new thread need not wait for one. Each is recorded
+        for erasure before it is used. Waits first, so that it does not delay an answer."""
         await asyncio.sleep(SPARE_DELAY_SECONDS)
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:
@@ -474,6 +482,8 @@ class ConversationRound:
     async def _stream_response(
         self, body: Json, reader: ResponsesReader
     ) -> AsyncGenerator[ModelEvent, None]:
+        """Ask for a response and yield its events. If the caller stops, the stream is read on in
+        the background (see `BackgroundStream`)."""
         remote, client = self._thread.remote, self._server.client
         # Set first: after a failure, the server may have items of this round, which are looked for.
         self._was_asked = True
@@ -530,6 +540,8 @@ class ConversationRound:
             raise await self._server.explain_fault(fault) from None
 
     async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
+        """Set `_step` to what may help against this fault, after a pause where that may help, and
+        return True. Return False if nothing does."""
         remote = self._thread.remote
         if is_locked(fault):
             # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
@@ -621,6 +633,13 @@ def _find_overlaps(
 def _reconcile_rest(
     missing: Sequence[Item], extra: Sequence[Json], was_asked: bool
 ) -> Reconciliation | None:
+    """Decide by what follows the common part: `missing` items of the transcript that the server
+    lacks, and `extra` items of the server that the transcript lacks. None: create a new
+    conversation.
+
+    Extra items alone are the answer, if the question was sent. Calls without outputs, of an answer
+    that was lost, must be answered before anything else can be sent.
+    """
     if not extra:
         return Reconciliation(missing_items=tuple(missing)) if missing else None
     if not missing:
@@ -643,6 +662,8 @@ def _is_transcript_item(item: Json) -> bool:
 
 
 def _is_same_item(item: Item, raw: Json) -> bool:
+    """Return whether an item of the transcript and one of the server are the same. The server has
+    no ids of ours, so messages are compared by their text, with or without the speaker's name."""
     kind = raw.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         is_same_kind = item.kind == ("call" if kind == "function_call" else "output")

@@ -385,6 +385,8 @@ class ModelInput:
         return items_sent
 
     async def _file_part(self, file: File) -> Json:
+        """Return a file as a part of a message: a picture, a document, its text, or words in place
+        of a file that the server does not take."""
         kind = file.type.split(";")[0].strip().lower()
         if kind.startswith("audio/"):
             return _text_part(

@@ -254,6 +254,8 @@ class ResponsesReader(AnswerReader):
         return ()
 
     def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
+        """Take the response that ends a stream, or the whole of one that was not streamed: its
+        status, model, usage and output. Return the events for text that was not streamed before."""
         status = read_word(response.get("status")) or kind.removeprefix("response.")
         reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
         # Some servers repeat the status of the first event in the last one.
@@ -491,6 +493,8 @@ class ChatCompletionsReader(AnswerReader):
         )
 
     def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:
+        """Add the pieces of text and of tool calls in one part of a stream, and return their
+        events. Servers name a call's pieces by an index, by an id, or not at all."""
         self.add_carried(delta)
         self.add_sources(delta)
         events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))

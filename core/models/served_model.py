@@ -410,6 +410,9 @@ class ServedModel(Model):
         await self._client.close()
 
     async def _probe(self, tries: Counter[str]) -> None:
+        """Find out which API the server has, whether it lists the model, and the model's size. The
+        result is `_trouble`, which the health line shows. A server that still loads the model is
+        asked again."""
         try:
             if self._level is None:
                 self._level = await probe_level(self._client, self._options.model)
@@ -448,6 +451,8 @@ class ServedModel(Model):
 
 
 async def _supports_conversations(client: ModelServerClient) -> bool:
+    """Return whether the server has OpenAI's Conversations, by creating an empty one and deleting
+    it. Raise NoEndpoint if there is no API at this address, and ModelServerFault."""
     try:
         body = await client.post("/conversations", {})
     except ModelServerFault as fault:

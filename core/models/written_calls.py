@@ -172,6 +172,12 @@ def read_bare_calls(text: str) -> list[tuple[str, Any]]:
 
 
 def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the calls, each a name and its arguments, that a model has written as text in its own
+    markup instead of calling a tool.
+
+    Each form of markup is tried. One counts only if it explains the whole text: anything left could
+    be an example that the model shows to the person.
+    """
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
         matches = list(re.finditer(pattern, markup, re.DOTALL))
@@ -334,6 +340,8 @@ class GrowingCode:
                 self.ticks = size - self.ticks
 
     def _end_line(self) -> None:
+        """Note what the line that has ended means for the next one: whether a fenced block is open,
+        and from which column on an indented line is code (CommonMark)."""
         self.end_run()
         content = _QUOTE_MARKS.sub("", self._line, count=1)
         before, item, is_blank = self._fence, _ITEM_MARK.match(content), not content.strip()

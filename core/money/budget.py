@@ -213,6 +213,8 @@ class Budget(SqlStore):
         person, address = self._money_key(turn.message.author.key), turn.message.address
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
+            """Count the turn once, and reserve its first call, in the caller's transaction. A turn
+            that begins again is not counted again."""
             is_new = connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (seq) DO NOTHING",

@@ -85,6 +85,7 @@ class TraceSpan:
         self._recording: Recording | None = None
 
     def __enter__(self) -> TraceSpan:
+        """Begin the span if the turn at hand is traced."""
         if (trace := _TRACE.get()) is not None:
             began = self._began or time.time()
             self._recording = trace.recorder.child(
@@ -190,6 +191,8 @@ class TurnTrace:
         self._turn = turn
 
     def __enter__(self) -> None:
+        """Begin the trace of a turn, with its wait in the queue as the first span. The names of the
+        values are those of OpenTelemetry's conventions for generative AI."""
         if _recorder is None:
             _TRACE.set(None)
             return
@@ -359,6 +362,7 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
         failing = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            """Export the spans, and log only when it begins to fail and when it works again."""
             result = super().export(spans)
             failed = result is not SpanExportResult.SUCCESS
             metrics.spans.labels("lost" if failed else "exported").inc(len(spans))

@@ -139,6 +139,13 @@ class Audit(SqlStore):
         event_part = f'"event": {json.dumps(event)}' if event else ""
 
         def read_page(connection: SqlConnection) -> tuple[Sequence[Mapping[str, Any]], str]:
+            """Return the lines of one page, the newest first, and the id from which the next page
+            goes on ("" at the end).
+
+            A line names people who were not forgotten by pseudonyms, which `audit_keys` resolves. A
+            page scans at most MAX_SCANNED_LINES, so it can be short or empty and still not be the
+            last one.
+            """
             sql = "SELECT pseudonym, person FROM audit_keys"
             people = {row["pseudonym"]: row["person"] for row in connection.execute(sql)}
             names = [json.dumps(person) if person else ""]

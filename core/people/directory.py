@@ -521,6 +521,8 @@ def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> N
 
 
 def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]:
+    """Return a member as the values of a row of the table `directory`, in the order of its
+    columns."""
     return (
         platform,
         member.scope,
@@ -537,6 +539,7 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
 
 
 def _member(row: SqlRow) -> PlatformMember:
+    """Return the member in a row of the table `directory`."""
     return PlatformMember(
         id=row["id"],
         scope=row["scope"],

@@ -242,6 +242,12 @@ class SqlPageAccounts(SqlStore):
         """
 
         def write(connection: SqlConnection) -> Sequence[int] | None:
+            """Delete the person's account with its tokens, and return the `seq` of their unfinished
+            turns, which the caller stops; None if there was no account.
+
+            A notice stays for browsers that still have the old link: the page then tells why it no
+            longer works.
+            """
             ended = _read_token(connection, person)
             connection.execute("DELETE FROM people WHERE person = ?", (person,)).close()
             connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()
@@ -275,6 +281,7 @@ class SqlPageAccounts(SqlStore):
     def _select_ended(
         self, connection: SqlConnection, where: str, value: str
     ) -> Sequence[EndedToken]:
+        """Return the tokens of which a notice says that they were renewed or removed."""
         statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
         notices = [
             PersonNotice.read(row["change"], row["text"], 0.0)
@@ -417,6 +424,7 @@ def _record_token_event(
 
 
 def _api_token_of(row: SqlRow) -> ApiToken:
+    """Return the token in a row of the table `api_tokens`."""
     return ApiToken(
         row["id"],
         row["person"],

@@ -312,6 +312,9 @@ class Policy:
     )
 
     def __post_init__(self) -> None:
+        """Make the rules that come after all rules of ponte.toml: admins may do everything,
+        PONTE_ALLOW gives everything but decisions, and each platform gives its people some
+        rights."""
         owners = {name for name, own in self.platforms.items() if own.has_one_owner}
         self.admins = frozenset(
             f"{n}:{rules.OWNER_ID}" if n in owners else n for n in self.admins if n
@@ -497,6 +500,12 @@ class Policy:
     def _decide_by_rules(
         self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]
     ) -> _Decision:
+        """Return the decision of the first rule that matches the person and says something about
+        the right.
+
+        Of some rules it is not known whether they match, because the platform has not told the
+        person's groups yet. Such a rule is passed over, and `others` has what it would say.
+        """
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, rules.NAME_TOO_LONG, right=right))
         right_name = f"{right}:{names[0]}" if names else right
@@ -570,6 +579,14 @@ class Policy:
         known: _PersonFacts,
         reading: PlaceReading,
     ) -> bool | None:
+        """Return whether a name in a rule means this person in this place; None if their groups are
+        not known. The name is a set ("guests"), a group of ponte.toml, a platform, a person, a
+        channel, a workspace or a role.
+
+        `reading`: with "people", only names of people, groups and roles count, so that nobody
+        becomes an admin by being in a channel. With "members", a place means its members, not its
+        guests.
+        """
         platform, _, id = name.partition(":")
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
@@ -692,6 +709,9 @@ class Policy:
     async def _look_up_groups(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[frozenset[str] | None, bool]:
+        """Return the groups or roles of a person, None if they are not known, and whether the
+        platform answered in time. They are cached for a short time, because each decision asks for
+        them."""
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:

@@ -207,6 +207,7 @@ def person_by_key(key: str, name: str = "") -> Person:
 
 
 def _person_of(row: SqlRow) -> SignedInPerson:
+    """Return the person in a row of the table `sign_ins`."""
     return SignedInPerson(
         person_by_key(row["person"], row["name"]),
         row["provider"],

@@ -262,6 +262,8 @@ class Schedules(SqlStore):
         event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun, _Queued | None]:
+            """Queue a run, unless the request with this key did so before. Only one run of a
+            schedule may be under way."""
             schedule = _lock_live_schedule(connection, id)
             sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
             if row := connection.execute(sql, (event_key,)).fetchone():
@@ -325,6 +327,8 @@ class Schedules(SqlStore):
         """
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
+            """Start the run that is due, if no other process has done so (the row is as it was
+            read), record runs that were missed, and set the next due time."""
             row = connection.execute(
                 _CURRENT_SQL + connection.free_row_lock,
                 (schedule.id, schedule.revision, schedule.next_due_at),
@@ -648,6 +652,7 @@ def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]
 
 
 def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
+    """Return the row of a schedule, locked until the transaction ends if `lock`. Raise NotFound."""
     end = connection.row_lock if lock else ""
     row: SqlRow | None = connection.execute(
         f"SELECT * FROM schedules WHERE id = ?{end}",  # noqa: S608
@@ -694,6 +699,7 @@ def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
 
 
 def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
+    """Return a draft as the values of a row's columns, by their names."""
     return {
         "kind": draft.kind,
         "text": draft.text,
@@ -708,6 +714,7 @@ def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
 
 
 def _schedule_of(row: SqlRow) -> Schedule:
+    """Return the schedule in a row of the table `schedules`."""
     draft = ScheduleDraft(
         row["kind"],
         row["text"],
@@ -736,6 +743,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
 
 
 def _run_of(row: SqlRow) -> ScheduleRun:
+    """Return the run in a row of the table `schedule_runs`."""
     return ScheduleRun(
         row["event_key"],
         row["schedule"],

@@ -118,6 +118,8 @@ def _describe_cron(rule: ScheduleRule) -> str:
 
 
 def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
+    """Return a sentence for a rule that runs on weekdays, or every day; "" for another rule. The
+    arguments are fields of the cron rule."""
     if (day, month) != ("*", "*"):
         return ""
     if weekday == "*":
@@ -133,6 +135,9 @@ def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
 
 
 def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
+    """Return a sentence for a rule that runs on days of each month; "" for another rule. Of cron's
+    extensions, `L` is the last day, `LW` the last working day, `5L` the last Friday, `5#2` the
+    second Friday."""
     if month != "*":
         return ""
     if day == "LW" and weekday == "*":
@@ -162,6 +167,7 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
+    """Return a sentence for a rule that runs on a day of some months; "" for another rule."""
     from babel.dates import format_skeleton
 
     months = _parse_list(month, MONTHS)

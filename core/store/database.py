@@ -474,6 +474,8 @@ class SqliteDatabase:
         return connection
 
     def _open(self) -> None:
+        """Open the connection that writes, in the writer's thread. Raise NotStored or
+        DifferentSchema if the file cannot be used."""
         try:
             self._connection = self._connect()
             try:
@@ -589,6 +591,8 @@ class SqliteDatabase:
             connection.execute("RELEASE job")
 
     def _read(self, work: Callable[[SqlConnection], T]) -> T:
+        """Run `work` on the connection that only reads, which is opened with the first read. All
+        its statements see one state of the tables."""
         try:
             if self._reading is None:
                 connection = self._connect()

@@ -50,6 +50,8 @@ class SqlFiles(SqlStore):
         await self._bytes.put(file, data)
 
         def insert(connection: SqlConnection) -> File:
+            """Insert the file's row and return it. If the same message stored the file before,
+            return the row of that time."""
             connection.execute(
                 "INSERT INTO files (id, event_key, sha256, name, type, size, person,"
                 " conversation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO"

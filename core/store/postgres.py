@@ -333,6 +333,8 @@ class PostgresDatabase:
         """
 
         def wait(passing: _TransientError, failed: int) -> float | None:
+            """Return the seconds until the transaction is tried again, None after the last attempt.
+            They are random, so that transactions that disturbed each other do not meet again."""
             if failed == MAX_TRANSACTION_ATTEMPTS:
                 return None
             error = passing.error

@@ -115,9 +115,14 @@ class SharedRememberedState(RememberedState):
         return text
 
     async def _save(self, text: str) -> None:
+        """Store the values of this process. Several processes share the row, each with its own
+        copy, so only what this process changed since its last save is written into the row as it is
+        now."""
         ours, former_values = json.loads(text), self._known
 
         def write(connection: SqlConnection) -> None:
+            """Merge the changes of this process into the shared row, while no other process can
+            write it."""
             connection.lock_key(self.name)
             whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():

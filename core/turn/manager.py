@@ -161,6 +161,13 @@ class ConversationManager:
         self._failures.pop(seq, None)
 
     async def _run_attempt(self, seq: int) -> None:
+        """Run a turn from its beginning, or from where an earlier attempt ended, to the end of its
+        posts.
+
+        The `except` clauses are the ways in which a turn ends without an answer. After an
+        unexpected error the runner calls this again; after MAX_FAILED_ATTEMPTS the person gets an
+        apology instead.
+        """
         turn = await self._journal.begin(seq)
         if turn is None:
             return

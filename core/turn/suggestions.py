@@ -61,6 +61,8 @@ class StartingPoints:
         return list(islice(self._suggest(), MAX_SUGGESTIONS)) if self.may_chat else ()
 
     def _suggest(self) -> Iterator[Suggestion]:
+        """Yield messages that a new conversation may begin with, by what is connected: first
+        tables, then quick commands and code, then help."""
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
             yield Suggestion("ask", say(OVERDUE_SENTENCE))

@@ -124,6 +124,8 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
 
 
 def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
+    """Check a signature by the rules of Standard Webhooks (standardwebhooks.com), which several
+    services use. An old request may be one that somebody repeats."""
     id, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     pairs = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
     signatures = [value for version, _, value in pairs if version == "v1"][:MAX_SIGNATURES]
@@ -135,6 +137,8 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
 
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
+    """Check the secret that the sender puts into a header, for services that do not sign their
+    requests."""
     value = headers.get(hook.header.lower(), "")
     # Some senders can set only Authorization, with a scheme: "Bearer SECRET", "Basic …".
     scheme, _, credentials = value.partition(" ")

@@ -330,6 +330,12 @@ class CompletionWriter:
             self._text = text
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        """Yield the last events of a streamed completion: the rest of the text, the reason of its
+        end, the usage if it was asked for.
+
+        A client cannot take text back. So if the final text does not continue what was streamed,
+        the whole of it follows as a new paragraph.
+        """
         accepted = self._accepted
         if isinstance(outcome, PonteError) or outcome.status == "failed":
             yield _format_event({"error": _status_and_error(outcome)[1]})
@@ -520,6 +526,8 @@ class OpenAiRoutes(MessageRoutes):
     async def _answer_whole(
         self, request: Request, accepted: AcceptedTurn, resources: ExitStack
     ) -> Response:
+        """Wait for the answer and return it as one completion. A client that leaves meanwhile stops
+        the turn, which nobody else could read."""
         wait = self.conversations.inbox.wait_for_answer(accepted.receipt.seq)
         waiting = asyncio.ensure_future(wait)
         leaving = asyncio.ensure_future(_wait_for_disconnect(request))

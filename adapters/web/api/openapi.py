@@ -109,6 +109,8 @@ def is_open(path: str) -> bool:
 
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
+    """Return the description of one route in OpenAPI's form. Summary and description come from the
+    handler's docstring, schemas from its annotations, errors from its declaration."""
     own = route.declaration
     docstring = " ".join((route.handler.__doc__ or "").split())
     summary, _, rest = _RAISES.sub("", docstring).partition(". ")

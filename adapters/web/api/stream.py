@@ -354,6 +354,8 @@ class ConversationEvents:
         self._skips_ended = False
 
     async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
+        """Yield the events of what changed in one turn: cards that were redrawn, its message for a
+        tab that does not have it, its progress or its end."""
         for card in live.cards:
             yield format_event("card", {**card_json(card), "turn": live.turn})
         if live.cards:

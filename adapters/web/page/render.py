@@ -80,6 +80,8 @@ def _loosen(state: StateCore) -> None:
 
 
 def _parse_inline_math(state: StateInline, silent: bool) -> bool:
+    """Parse a formula inside a line, in `$…$`, `$$…$$`, `\\(…\\)` or `\\[…\\]`. A rule of
+    markdown-it: return whether one begins here, and add its token unless `silent`."""
     source, begin = state.src, state.pos
     opener = source[begin : begin + 2]
     if closer := _CLOSERS.get(opener):
@@ -132,6 +134,8 @@ def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> 
 
 
 def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Parse the text of a footnote, as in `[^1]: …`, and keep it for the end of the page. A rule of
+    markdown-it."""
     begin = state.bMarks[start] + state.tShift[start]
     match = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
     notes: dict[str, str] = state.env.setdefault("footnotes", {})
@@ -144,6 +148,8 @@ def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bo
 
 
 def _parse_footnote_reference(state: StateInline, silent: bool) -> bool:
+    """Parse the reference to a footnote, as in `[^1]`, if the text has such a footnote. References
+    are numbered in the order of the footnotes. A rule of markdown-it."""
     match = _REFERENCE.match(state.src, state.pos)
     labels = list(state.env.get("footnotes", ()))
     if match is None or match[1] not in labels:
@@ -343,6 +349,7 @@ def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource
 
 
 def _read_markdown_tables(text: str) -> list[ExportSource]:
+    """Return the tables of a text for a download: for each its columns, its rows and no caption."""
     tables = list[list[list[Cell]]]()
     tokens = _make_parser().parse(text)
     for at, token in enumerate(tokens):
@@ -367,6 +374,8 @@ others, also on a phone."""
 
 @functools.cache
 def _make_parser() -> MarkdownIt:
+    """Return the parser of answers. It passes no HTML through, and draws the tokens whose HTML is
+    not markdown-it's own."""
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
     markdown.enable(["table", "strikethrough"])
     add_markdown_extensions(markdown)
@@ -398,6 +407,8 @@ def _render_code(tokens: Sequence[Token], at: int) -> str:
 
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
+    """Return the value of an attribute that may stay in the page's HTML, else None: addresses of
+    allowed kinds, and classes that the page's own renderer sets."""
     match tag, name:
         case "a", "href":
             return value if _LINK.fullmatch(value) else None
@@ -411,6 +422,8 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
 
 
 def _render_image(tokens: Sequence[Token], at: int) -> str:
+    """Return the HTML of an image. Only Ponte's own files are shown. The browser would load another
+    address at once, which tells its server who reads; so that is a link."""
     source = str(tokens[at].attrGet("src") or "")
     words = html.escape(tokens[at].content)
     if OWN_FILE_PATTERN.fullmatch(source):

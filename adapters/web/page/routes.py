@@ -401,6 +401,8 @@ class PageRoutes(RouteGroup):
         }
 
     def _serve_file(self, request: Request, name: str) -> Response:
+        """Return a file of the page. Under an address with the files' version it never changes, so
+        browsers keep it for a year; else they ask each time."""
         version, files = self._files
         if name not in files:
             raise UnknownPath

@@ -224,6 +224,8 @@ class PythonEnvironment:
         return base, self._folder / hashlib.sha256(b"\0".join(contents)).hexdigest()[:16]
 
     async def _find_python(self, base: BasePython, whole: Path) -> SandboxPython:
+        """Return the Python with all libraries if it is there, else one without them, made now, and
+        the reason for the lack: runs need not wait for minutes."""
         if _python_in(whole).exists():
             return SandboxPython(_python_in(whole))
         bare = whole.with_name(f"{whole.name}-bare")
@@ -234,6 +236,8 @@ class PythonEnvironment:
         return SandboxPython(_python_in(bare), STILL_INSTALLING if making else self.lacks)
 
     async def _install(self, whole: Path, base: BasePython) -> None:
+        """Install the Python with all libraries into the folder `whole`. A failure is kept in
+        `lacks`, which runs report, and is not repeated for INSTALL_RETRY_SECONDS."""
         began = self._clock()
         try:
             async with _build_folder(whole) as folder:
@@ -305,6 +309,8 @@ def _environment_variables(folder: Path) -> Mapping[str, str]:
 async def _run_program(
     command: Sequence[str], environment: Mapping[str, str] | None, stdin_data: bytes = b""
 ) -> None:
+    """Run one step of the installation to its end. Raise InstallationFailed with what the program
+    says about the cause."""
     # Kernels can be other users, who must be able to read the files that this makes.
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(

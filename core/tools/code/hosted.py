@@ -363,6 +363,8 @@ class CodeInterpreter:
         return replace(usage, cost=sum(costs) if costs else None)
 
     def _build_body(self, container: Container, prompt: CodePrompt, person: str) -> Json:
+        """Return the request with which the model's server runs the code in this container. The
+        model only has to pass the code on, so little reasoning is asked for."""
         choice, official = self._choice, self._client.place.is_official
         body: Json = {
             "model": choice.model,

@@ -280,6 +280,8 @@ class LocalBackend:
         await asyncio.to_thread(self._runtime.close)
 
     async def _run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
+        """Run the code in the thread's kernel. If a library is missing because the installation
+        failed or goes on, the result says so."""
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
             raise SandboxFailed(str(choice.reason))
@@ -296,6 +298,8 @@ class LocalBackend:
         return await asyncio.shield(self._proof)
 
     async def _prove_sandbox(self) -> SandboxChoice:
+        """Find a sandbox that works on this machine, by trying to break out of it, and remember it.
+        Without one, no code runs here."""
         try:
             python = await self._environment.bare()
             self._choice = await choose_sandbox(python.path, self._runtime, self._limits)

@@ -340,6 +340,7 @@ class KernelSession:
         await stdin.drain()
 
     async def _read_frames(self, run: KernelRun) -> None:
+        """Read what the kernel reports about a run until the run is done. Raise BrokenFrame."""
         while run.done is None:
             try:
                 line = await self._process.frames.readline()

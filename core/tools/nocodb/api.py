@@ -705,6 +705,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
+        """Write rows and return those that NocoDB reports as saved. Raise WriteUnsure if it does
+        not report all of them."""
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
             rows = parse_page(answer).records
@@ -715,6 +717,8 @@ class NocoApi:
         raise WriteUnsure("NocoDB did not report which rows it saved.", code="nocodb_unreadable")
 
     async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        """Return the JSON object at a path. A failed read is repeated, because it changes
+        nothing."""
         try:
             return require_object(
                 await retry(
@@ -728,6 +732,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
+        """Send a write and return the answer. It is repeated only after failures that show that
+        NocoDB did not take it. Raise ToolError, WriteUnsure."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),
@@ -755,6 +761,8 @@ class NocoApi:
         by: str = "",
         timeout: float = 0.0,
     ) -> Any:
+        """Send one request, not faster and not more at once than NocoDB allows. Its log shows `by`,
+        who asked, as a part of the user agent."""
         headers = {"xc-token": self._token}
         if by:
             headers["User-Agent"] = f"ponte-bot ({_NOT_IN_A_NAME.sub('', by)[:100]})"

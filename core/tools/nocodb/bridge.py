@@ -220,6 +220,8 @@ class BridgeDriver(TableDriver):
         """Return whole rows by id, without signed addresses, which differ at each reading."""
 
         async def fetch(id: str) -> RowImage | None:
+            """Return one row; None if it does not exist. Signed addresses of files are removed:
+            they change at each read, so the row would look changed."""
             args = {"table_id": schema.at.table, "record_id": id}
             async with self._gate:
                 try:
@@ -259,6 +261,8 @@ class BridgeDriver(TableDriver):
         return ids
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
+        """Write new values into rows: one call for one row, another tool for several. Bridges
+        differ in how they name a row, so each record has its id under two names."""
         ids = {id: _native_id(id) for id in rows}
         if len(rows) > 1:
             key = schema.key.title if schema.key else "Id"
@@ -414,6 +418,8 @@ class BridgeTableFilter:
         return {**result, "list": visible_tables} if isinstance(result, dict) else visible_tables
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
+        """Return whether the rules hide this entry of the bridge's list of tables from the reader.
+        An entry of an unknown form is hidden if the rules hide anything."""
         if not isinstance(table, dict):
             visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
             return self.config.table_rules.hides_some(viewer.rights) and not visible

@@ -306,6 +306,8 @@ class BridgeApi:
             await self._get_json("/health", timeout)
 
     async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
+        """Run one tool of the bridge and return its result. An answer without one may come from
+        something else at the address, so the call may have had its effect."""
         call = {"tool": tool, "args": dict(args)}
         answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
         if not isinstance(answer, Mapping) or "result" not in answer:

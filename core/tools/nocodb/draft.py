@@ -167,6 +167,9 @@ class DraftBuilder:
         return self._build_draft(schema, "update", writes)
 
     def _build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
+        """Return the draft of a change to rows. It stores the types and options of the fields, for
+        the form that changes it, and the tables whose rows change with it, because their rules
+        count too."""
         names = dict.fromkeys(name for write in writes for name in write.after or ())
         fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
         inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
@@ -620,6 +623,8 @@ def _missing_rows_error(field: Field, rows: Sequence[str]) -> NocoError:
 
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
+    """Raise ToolError if one of these rows already belongs to another row: NocoDB would take it
+    away from there without a word."""
     for one in rows:
         if one.owner is not None:
             raise ToolError(

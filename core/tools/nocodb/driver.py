@@ -263,6 +263,8 @@ class RestDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
+        """Return the existing rows by their ids. They are fetched in one filtered request for many,
+        or one by one where the table or the server cannot filter by id."""
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
@@ -336,6 +338,8 @@ class RestDriver(TableDriver):
         return without_empty(before or {})
 
     async def upload(self, row: Row, by: str) -> Row:
+        """Return the row with its new files uploaded to NocoDB. All are read from Ponte's store
+        first, so that a file that is gone refuses the change before anything is uploaded."""
         lists = {name: value for name, value in row.items() if isinstance(value, list)}
         for file in (each for value in lists.values() for each in value if is_new_file(each)):
             await self._read_approved_file(file)  # all of them, before one is uploaded
@@ -386,6 +390,8 @@ class RestDriver(TableDriver):
     async def link(
         self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
+        """Add and remove links of a row, in requests of a limited size. A refusal after the first
+        request leaves some of them done, which is WriteUnsure."""
         parts = [
             (ids[start : start + MAX_LINKS_PER_WRITE], is_removal)
             for ids, is_removal in ((add, False), (remove, True))
@@ -402,6 +408,9 @@ class RestDriver(TableDriver):
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
+        """Return the rows of the linked table with these ids, each with its title and the row to
+        which it belongs. For links where a row can belong to one row only, the table has a link
+        back, which names that owner."""
         other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
         backs = [
             each

@@ -697,6 +697,8 @@ def format_display_row(
     are short, except several in one cell: a file has them as they are shown."""
 
     def format(field: Field, cell: object, year: int | None = this_year) -> str:
+        """Return a cell as a person reads it in a list. A lookup holds several values; their dates
+        have no year left out, because they may be of different years."""
         if field.type == "Lookup" and isinstance(cell, list | tuple):
             return ", ".join(format(field, each, year if len(cell) == 1 else None) for each in cell)
         value = export_cell(field, cell, zone)

@@ -461,6 +461,8 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
     }
 
     def holds(cell: object) -> bool:
+        """Return whether a cell's date or moment fits, as NocoDB's filter decides it. Both are
+        compared as ISO texts."""
         if field.kind == "day":
             day = fieldtypes.parse_day(cell)
             at = day.isoformat() if day else None
@@ -505,6 +507,8 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
     people = field.kind == "people"
 
     def holds(cell: object) -> bool:
+        """Return whether one of a cell's texts fits, as NocoDB's filter decides it. Raise ToolError
+        if the cell may lack some of its values."""
         texts = fieldtypes.people_texts(cell) if people else fieldtypes.cell_texts(cell)
         if fieldtypes.may_be_incomplete(field, cell):
             raise filter_error(f"rows link to more than I can look through in {field.title}")
@@ -618,6 +622,8 @@ def _linked_condition(
 
 
 def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
+    """Return whether a row fits a condition. One on a linked table was decided before: the row has
+    the linked rows that fit under the link's id."""
     field = condition.field
     if not condition.linked:
         return condition.matches(fieldtypes.cell_of(row, field))
@@ -634,6 +640,8 @@ def describe_selection(selection: RowSelection) -> str:
 
 
 def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> str:
+    """Return the conditions as a sentence for the person who asked, so that they see what was
+    really filtered."""
     sentence = ""
     for each in conditions:
         field, texts = to_one_line(each.field.title, MAX_PHRASE_CHARACTERS), list[str]()
@@ -663,6 +671,8 @@ def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> 
 
 
 def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
+    """Join clauses of NocoDB's `where` by "~and" or "~or". Versions 2 and 3 of its API have a
+    syntax each; None means that one of them cannot say it."""
     clauses = [part for part in parts if part.v3]
     if len(clauses) < 2:
         return clauses[0] if clauses else WhereClause()
@@ -697,6 +707,8 @@ def _matches_loosely(letter: str) -> bool:
 
 
 def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
+    """Return the operator if fields of this type have it. The model reads the ToolError, and which
+    operators there are."""
     if op in ops:
         return op
     raise ToolError(
@@ -710,6 +722,8 @@ def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
 
 
 def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
+    """Return the condition on a field of numbers, both as a clause for NocoDB and as a function
+    over a cell, for rows that Ponte filters itself."""
     parsed = map(fieldtypes.parse_number, values)
     numbers = tuple(each for each in parsed if each is not None and abs(each.adjusted()) <= 30)
     if len(numbers) < len(values):
@@ -722,6 +736,7 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         where = build_clause(field.id, op, *operands)
 
     def holds(cell: object) -> bool:
+        """Return whether a cell's number fits, as NocoDB's filter decides it."""
         number, first, last = fieldtypes.parse_number(cell), numbers[0], numbers[-1]
         if number is None:
             return op == "neq"

@@ -392,6 +392,8 @@ class RowReader:
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
+        """Fetch one page of the rows that match, with the fields that are needed, in an order that
+        stays the same from page to page."""
         table = selection.table
         links = (join.link for join in selection.joins if not join.back)
         fields = [f for f in (*wish.columns(table), *selection.checked_fields, *links) if not f.via]

@@ -495,6 +495,8 @@ def _compute_figures(
 def _build_outcome(
     query: TableQuestion, pairs: Sequence[FieldFunction], summary: RowSummary, group: Field | None
 ) -> dict[str, Any]:
+    """Return the figures as JSON for the model, with a note wherever they are not what it may take
+    them for: not of all rows, rounded, or of overlapping groups."""
     rows = summary.rows
     data: dict[str, Any] = {
         "table": format_label(query.table.title),
@@ -627,6 +629,7 @@ def _format_cell(column: RowColumn, cell: Any, this_year: int) -> str:
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:
+    """Return figures by what they are, as in "sum of Total"."""
     values: dict[str, object] = {}
     for (column, fn), figure in zip(pairs, figures, strict=True):
         value: object = figure

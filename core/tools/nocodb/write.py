@@ -227,6 +227,8 @@ class TableBatch:
     async def _write_uploaded(
         self, schema: TableSchema, rows: Sequence[RowWrite]
     ) -> Sequence[RowWrite]:
+        """Make the calls that write these rows, whose files are uploaded already. Links and files
+        need calls of their own, besides that for the plain values."""
         draft = self._draft
         match draft.kind:
             case "create":

@@ -358,6 +358,7 @@ class SampleApi:
         return self._tables_in[language]
 
     async def describe_table(self, at: TableId) -> Json:
+        """Return a table's description in the form of NocoDB's API."""
         table = (await self._read()).find_table(at)
         return {
             "id": table.id,
@@ -372,6 +373,8 @@ class SampleApi:
         (await self._read()).check_base(base)
 
     async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
+        """Return one page of sorted rows. Unlike NocoDB, the sample filters nothing: its caller
+        does."""
         _refuse_filter(query.where)
         state = await self._read()
         table = state.find_table(at)
@@ -400,6 +403,8 @@ class SampleApi:
         return {}
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
+        """Return the rows to which a link of one row leads. The sample stores a link in the row
+        that belongs to another one; the other direction is computed."""
         state = await self._read()
         table, link = state.find_link(at, field)
         id = state.find_row_id(table.id, row)
@@ -412,7 +417,10 @@ class SampleApi:
         return [NocoRecord(str(each["id"]), each["fields"]) for each in rows]
 
     async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
+        """Create rows and return them. Ids of deleted rows are never given again, as in NocoDB."""
+
         def write(state: _Snapshot) -> Records:
+            """Insert the rows in one transaction."""
             table = state.find_table(at)
             query = "SELECT id FROM last_ids WHERE table_id = ?"
             (last,) = state.connection.execute(query, (table.id,)).fetchone()
@@ -442,7 +450,10 @@ class SampleApi:
         return await self._write(at, write)
 
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
+        """Delete rows. Rows that belonged to them stay, and belong to none."""
+
         def write(state: _Snapshot) -> None:
+            """Delete the rows in one transaction."""
             table = state.find_table(at)
             for id in [state.find_row_id(table.id, each) for each in ids]:
                 for link in filter(_leads_to_many, table.fields):
@@ -457,7 +468,11 @@ class SampleApi:
     async def write_links(
         self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
     ) -> None:
+        """Add or remove links of one row, as NocoDB does it: where a row can belong to one row
+        only, a new link replaces the old one."""
+
         def write(state: _Snapshot) -> None:
+            """Write the links in one transaction."""
             table, link = state.find_link(at, field)
             id, other = state.find_row_id(table.id, row), _related_table(link)
             if remove and _leads_to_many(link):
@@ -538,6 +553,8 @@ class SampleApi:
         return tuple(str(sql) for (sql,) in rows if sql is not None)
 
     def _load(self, connection: sqlite3.Connection) -> _Snapshot:
+        """Read the whole base into memory; it is small. A base with another id was made anew by
+        `ponte sample reset`, so descriptions that callers have cached are outdated."""
         (base,) = connection.execute("SELECT id FROM base").fetchone() or ("",)
         if self._base and base != self._base:
             self.drift_count += 1
@@ -576,6 +593,7 @@ class SampleApi:
             raise WriteUnsure(str(self._failure(error)), code="sample_failed") from None
 
     def _failure(self, cause: Exception | str) -> NocoError:
+        """Return the error for a file that cannot be read or written."""
         why = describe_read_error(cause) if isinstance(cause, OSError) else str(cause)
         return NocoError(
             "The sample tables in {path} cannot be used ({cause}). Check the disk and the "

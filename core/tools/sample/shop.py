@@ -222,6 +222,8 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
 
 
 def _make_order(number: int, now: datetime) -> NewRow:
+    """Return one order of the invented shop. All values follow from its number, so that each new
+    base has the same orders, aged from `now`."""
     age = round((_ORDER_COUNT - number) * _DAYS_BETWEEN_ORDERS)
     clock = time(8 + number * 7 % 12, number * 13 % 60)
     placed = datetime.combine((now - timedelta(days=age + 1)).date(), clock, now.tzinfo)

@@ -381,6 +381,8 @@ class StackSpotApi:
     async def _retry_request(
         self, send: Callable[[StackSpotRequest], Awaitable[Any]], request: StackSpotRequest
     ) -> Any:
+        """Send a request, and again after failures that may pass. Which failures these are depends
+        on whether the request may have started a paid run."""
         clock = self._clock
         try:
             return await retry(
@@ -424,6 +426,7 @@ class StackSpotApi:
             raise
 
     async def _new_token(self) -> str:
+        """Get an access token for the account, and keep it until shortly before it expires."""
         account = self._account
         form = {
             "grant_type": "client_credentials",

@@ -227,6 +227,8 @@ class Interpreter:
             self.running = ""
 
     def _interpret(self, code: str, zone: str) -> str:
+        """Run the code in the session's namespace. Return the value of a last line that is an
+        expression, as notebooks do; "" if there is none."""
         with contextlib.suppress(Exception):  # an earlier run may have broken these modules
             os.environ["TZ"] = zone
             time.tzset()

@@ -188,6 +188,8 @@ class Landlock:
 async def _watch_disk(
     running: RunningProgram, session: Path, limits: SandboxLimits
 ) -> RunningProgram:
+    """Begin to watch how much of the disk a started program uses. The file descriptor of the
+    process (pidfd) means this process, even if its id is given to another one later."""
     try:
         process = os.pidfd_open(running.pid)
     except BaseException:

@@ -93,6 +93,8 @@ class ProgramPipes:
         self.close()
 
     async def _reader(self, limit: int) -> tuple[asyncio.StreamReader, int]:
+        """Open a pipe from which this process reads without blocking. Return its reader, and the
+        descriptor for the program to write to."""
         read_end, write_end = os.pipe()
         reader = asyncio.StreamReader(limit)
         transport, protocol = await asyncio.get_running_loop().connect_read_pipe(
@@ -211,6 +213,11 @@ class RunningProgram:
         raise SandboxFailed(words or say(ENDED_SILENTLY, "en"))
 
     async def _end(self) -> None:
+        """Kill the program and all that it has started, wait until nothing of it runs, then close
+        its pipes and remove its files.
+
+        Every process of the program has the pipe `life`. It ends when the last of them does.
+        """
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.wait([self.watch])
@@ -235,6 +242,7 @@ class RunningProgram:
                 self._process.kill()
 
     def _strike(self) -> None:
+        """Send SIGKILL to the program, in a way that hits no other process whose id it had."""
         with contextlib.suppress(ProcessLookupError):
             if self._process.returncode is not None:
                 return
@@ -339,6 +347,8 @@ async def launch(
 async def _start(
     command: Command, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> RunningProgram:
+    """Start the command with its four pipes. The ends that the program uses are closed in this
+    process, so that a pipe ends with the program."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:
@@ -447,6 +457,8 @@ class DiskMeter:
         return say(TOO_MANY_BYTES, "en", size=most // MiB) if use.size > most else ""
 
     def _measure(self) -> _DiskUse:
+        """Count the files below the program's folder and their size on the disk. More entries than
+        allowed end the count."""
         use = _DiskUse()
         folders = [str(self.folder)]
         while folders and use.count <= self.limits.entries:
@@ -485,6 +497,8 @@ class DiskMeter:
         return use
 
     def _count_entry(self, entry: os.DirEntry[str], use: _DiskUse, folders: list[str]) -> None:
+        """Add one entry of a folder to `use`; a folder below is added to `folders`. A file that the
+        program moved or removed meanwhile is noted, because the count may then lack some."""
         try:
             about = entry.stat(follow_symlinks=False)
         except FileNotFoundError:

@@ -284,6 +284,8 @@ class RuntimeFolder:
         self._programs.clear()
 
     def _make_folder(self) -> Path:
+        """Return the folder of this process, made at first use, or again if a cleaner of /tmp
+        removed it. Folders of processes that ended are removed first; a lock marks those in use."""
         if self._folder is None or not self._folder.is_dir():
             sweep()
             self._programs.clear()

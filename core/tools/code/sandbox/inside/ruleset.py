@@ -87,6 +87,8 @@ def restrict(
 
 
 def _allow(rules: int, path: str, rights: int) -> None:
+    """Add these rights below `path` to a Landlock ruleset. A path that this machine lacks is left
+    out."""
     try:
         folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
