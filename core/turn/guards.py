@@ -127,8 +127,14 @@ class Guards:
 
     async def check_earlier_proposal(self, call: ToolCall) -> Outcome | None:
         """Stop a proposal while one of an earlier run of the same schedule is undecided."""
+        only_proposes = self.tools[call.name].only_proposes(call.arguments)
+        return self.refuse_proposal(call) if only_proposes else None
+
+    def refuse_proposal(self, call: ToolCall) -> Outcome | None:
+        """Return why the call may propose nothing now; None if it may. A tool that reads may find
+        out only while it runs that it has to propose."""
         id = self.run.earlier_proposal
-        if not id or call.handle or not self.tools[call.name].only_proposes(call.arguments):
+        if not id or call.handle:
             return None
         return _refuse(
             "undecided",

@@ -37,6 +37,7 @@ from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
 from core.chat.incoming import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import People
+from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
 from core.domain.ports import NO_STEP, Tool
 from core.domain.records import (
@@ -574,7 +575,9 @@ class ToolCalls:
             if self._is_stopping:
                 raise asyncio.CancelledError
 
-        propose = partial(self._proposals.propose, ctx)
+        async def propose(draft: Draft) -> Outcome:
+            return self.guards.refuse_proposal(call) or await self._proposals.propose(ctx, draft)
+
         calls = [item.call_id for item in transcript.items if item.kind == "call"]
         needs = self.guards.run.turn.needs
         return replace(

@@ -131,7 +131,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("files of one result", "core.tools.mcp.source:MAX_RESULT_FILES"),
         ("schema of one tool", "core.tools.mcp.schema:MAX_SCHEMA_BYTES"),
         ("characters of one description", "core.tools.mcp.source:MAX_DESCRIPTION_CHARACTERS"),
-        ("tools that one server lists", "core.tools.mcp.session:MAX_LISTED_TOOLS"),
+        ("characters of one definition", "core.tools.mcp.session:MAX_DEFINITION_CHARACTERS"),
         ("pause between two lists of tools", "core.tools.mcp.session:RELIST_SECONDS"),
     ],
     "Several processes (Postgres)": [

@@ -66,6 +66,8 @@ class McpDouble:
     listed: asyncio.Condition = field(default_factory=asyncio.Condition)
     streams: list[web.StreamResponse] = field(default_factory=list)
     listening: asyncio.Event = field(default_factory=asyncio.Event)
+    ends: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
+    """Each item ends one stream for notices."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.tokens.add(request.headers.get("Authorization", ""))
@@ -88,6 +90,8 @@ class McpDouble:
                     "serverInfo": {"name": "desk", "version": "1"},
                 }
                 headers = {"Mcp-Session-Id": "s1"}
+            case "subscriptions/listen" if self.is_modern:
+                return await self._listen(request, body["id"])
             case "tools/list":
                 async with self.listed:
                     self.lists += 1
@@ -107,12 +111,19 @@ class McpDouble:
             answer["result"] = {**(more if self.is_modern else {}), **result}
         return web.json_response(answer, headers=headers)
 
-    async def _listen(self, request: web.Request) -> web.StreamResponse:
+    async def _listen(self, request: web.Request, id: str = "") -> web.StreamResponse:
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await stream.prepare(request)
+        if id:
+            meta = {"io.modelcontextprotocol/subscriptionId": id}
+            params = {"_meta": meta, "notifications": {"toolsListChanged": True}}
+            method = "notifications/subscriptions/acknowledged"
+            notice = {"jsonrpc": "2.0", "method": method, "params": params}
+            await stream.write(f"event: message\ndata: {json.dumps(notice)}\n\n".encode())
         self.streams.append(stream)
         self.listening.set()
-        await asyncio.Event().wait()
+        await self.ends.get()
+        self.streams.remove(stream)
         return stream
 
     async def send_notice(self) -> None:

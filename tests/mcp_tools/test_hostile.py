@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from core.base.http import MAX_RESPONSE_BYTES, Proxies
-from core.tools.mcp import session, source
+from core.tools.mcp import McpServer, session, source
 from tests.mcp_tools.double import Json, McpDouble, make_text, run_desk, serve
 
 
@@ -308,7 +308,7 @@ async def test_addresses_are_checked_at_the_connection(
         async def connect_tcp(self, *arguments: Any, **more: Any) -> Stream:
             return Stream()
 
-    transport = session.GuardedTransport(url, Proxies(), listens=False)
+    transport = session.GuardedTransport(url, Proxies())
     pool: Any = transport._inner._pool
     pool._network_backend._backend = Backend()
     if not is_refused:
@@ -318,6 +318,34 @@ async def test_addresses_are_checked_at_the_connection(
     with pytest.raises(httpx2.ConnectError, match="not allowed"):
         await transport.handle_async_request(httpx2.Request("POST", url))
     assert closed == [address]
+
+
+@pytest.mark.parametrize("method", ["initialize", "tools/list", "DELETE"])
+async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Watching it fails, so that it is asked again. A session that does not end delays no
+    result."""
+    double = McpDouble()
+    handle = double.handle
+
+    async def stop(request: web.Request) -> web.StreamResponse:
+        is_post = request.method == "POST"
+        if method == (json.loads(await request.read())["method"] if is_post else request.method):
+            await asyncio.Event().wait()
+        return await handle(request)
+
+    double.handle = stop  # type: ignore[method-assign]
+    monkeypatch.setattr(session, "HANDSHAKE_SECONDS", 0.1)
+    monkeypatch.setattr(session, "CLOSE_SECONDS", 0.1)
+    async with serve(double) as url, asyncio.timeout(30):
+        server = McpServer("desk", f"{url}/mcp", "", (("find", "read"),))
+        if method == "DELETE":
+            _, result = await session.call_tool(server, Proxies(), "find", {"text": "x"})
+            assert result
+            return
+        with pytest.raises(source.McpServerError, match="did not answer within"):
+            await session.watch_definitions(server, Proxies(), lambda offered: None)
 
 
 def test_limits() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bot.doctor.checks import check_everything
 from bot.home import Start
 from bot.operation_service import OperationService
 from core.base.errors import BadInput, NotFound
-from core.tools.mcp import session
+from core.tools.mcp import session, source
 from core.tools.mcp.schema import fit_schema
 from core.tools.tool import UnfitSchema
 from tests.mcp_tools.double import SCHEMA, Json, McpDouble, make_text, run_desk
@@ -155,6 +156,29 @@ async def test_a_changed_tool_is_off_until_it_is_accepted(
         assert "desk__find" in await desk.list_offered()
         answer = await desk.decide("approve", card["id"])
         assert double.calls == [], "the person approved the earlier tool"
+
+
+@pytest.mark.parametrize("is_modern", [False, True])
+async def test_a_stream_for_notices_that_ends_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_modern: bool
+) -> None:
+    """The tools are listed again, because a notice may have been lost."""
+    monkeypatch.setattr(source, "MCP_RETRY_SECONDS", 0.0)
+    double = McpDouble(is_modern=is_modern)
+    async with run_desk(tmp_path, double) as desk:
+        await desk.servers.list_states()
+        for _ in range(3):
+            async with asyncio.timeout(60):
+                await double.listening.wait()
+                double.listening.clear()
+                double.tools[0] = double.tools[0] | {"description": f"Other {double.lists}"}
+                lists = double.lists
+                double.ends.put_nowait(None)
+                await double.wait_for_lists(lists + 1)
+        async with asyncio.timeout(60):
+            await double.listening.wait()
+        assert "desk__find" not in await desk.list_offered()
+        assert len(double.streams) == 1
 
 
 async def test_a_change_that_nobody_announced_stops_a_write(tmp_path: Path) -> None:
@@ -309,10 +333,74 @@ def test_a_schema_is_fitted_or_refused() -> None:
         schema | {"properties": {"a": {"$ref": "https://evil.example/s.json"}}},
         schema | {"properties": {"a": {"$ref": "#/$defs/Node"}}},
         {"type": "object", "properties": {"a": {"enum": ["x" * 30_000]}}},
+        {"type": "object", "properties": {"x" * 30_000: True}},
+        {"type": "object", "properties": {"a": {"type": "text"}}},
+        {"type": "object", "properties": {"a": {"minimum": "1"}}},
+        {"type": "object", "description": {"a": 1}},
+        {"type": "object", "properties": {"a": {"required": [{}]}}},
         True,
     ):
         with pytest.raises(UnfitSchema):
             fit_schema(wrong)
+
+
+def test_a_schema_that_grows_by_its_references_is_refused() -> None:
+    """These are 10^8 parts."""
+    levels = {
+        f"L{level}": {
+            "properties": {f"p{n}": {"$ref": f"#/$defs/L{level + 1}"} for n in range(100)}
+        }
+        for level in range(4)
+    }
+    with pytest.raises(UnfitSchema, match="more than 20,000 bytes"):
+        fit_schema({"$ref": "#/$defs/L0", "$defs": levels | {"L4": {"type": "string"}}})
+    assert fit_schema({"required": [{}, "a"], "properties": {"a": {}}})["required"] == ["a"]
+
+
+async def test_a_definition_that_nobody_can_read_is_not_kept(tmp_path: Path) -> None:
+    """Nor are those of tools that ponte.toml does not name."""
+    double = McpDouble()
+    double.tools[0] = double.tools[0] | {"description": "x" * 3_000_000}
+    double.tools[3] = double.tools[3] | {"description": "y" * 3_000_000}
+    async with run_desk(tmp_path, double) as desk:
+        assert await desk.list_offered() == ["desk__file", "desk__print"]
+        (state,) = await desk.servers.list_states()
+        assert "left out, because models cannot be told their inputs: find" in state.words
+        assert len(str(desk.servers._accepted)) + len(str(desk.servers._states)) < 10_000
+
+
+async def test_a_server_that_repeats_its_token_shows_it_to_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in its tools' texts, results and errors."""
+    token = "desk-token-0123456789"
+    double = McpDouble()
+    double.tools[0] = double.tools[0] | {"description": f"Send {token}"}
+
+    async def answer(request: web.Request, params: Json) -> web.StreamResponse | Json:
+        match params["arguments"]["text"]:
+            case "text":
+                return make_text(f"You sent {request.headers['Authorization']}")
+            case "value":
+                return {"content": [], "structuredContent": {"headers": {"a": token}}}
+            case "cut":
+                body = {"code": -1, "message": f"{'x ' * 95}{token}"}
+            case _:
+                body = {"code": -1, "message": f"bad {token}"}
+        id = json.loads(await request.read())["id"]
+        return web.json_response({"jsonrpc": "2.0", "id": id, "error": body})
+
+    double.answer = answer
+    async with run_desk(tmp_path, double) as desk:
+        shown = str([tool.spec for tool in await desk.servers.list_tools()])
+        shown += str(await desk.servers.compare("desk"))
+        for text in ("text", "value", "cut", "error"):
+            shown += str(await desk.call("find", text=text))
+            (card,) = (await desk.call("file", text=text))["cards"]
+            shown += str(await desk.decide("approve", card["id"]))
+        shown += str(desk.model.asks)
+        assert len(double.calls) == 8
+    assert "desk-tok" not in shown + "".join(capsys.readouterr())
 
 
 async def test_a_tool_whose_schema_does_not_fit_is_left_out_with_a_sentence(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from core.tools.tool import Schema, UnfitSchema
+from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+
+from core.tools.tool import Schema, UnfitSchema, compact_json
 
 MAX_SCHEMA_BYTES = 20_000
 """Bytes of the fitted schema. A model reads it in each round."""
@@ -23,53 +24,62 @@ def fit_schema(schema: object) -> Schema:
     strict. Raise UnfitSchema with the reason."""
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise UnfitSchema("its inputs are no object")
-    fitted = _fit(schema, schema, 0)
+    fitted = _Fitting(schema).fit(schema, 0)
     properties = fitted.setdefault("properties", {})
     required = fitted.get("required", [])
-    names = [each for each in required if each in properties] if isinstance(required, list) else []
+    required = required if isinstance(required, list) else []
+    names = [each for each in required if isinstance(each, str) and each in properties]
     fitted = {**fitted, "type": "object", "required": names}
-    if len(json.dumps(fitted).encode()) > MAX_SCHEMA_BYTES:
-        raise UnfitSchema(f"it has more than {MAX_SCHEMA_BYTES:,} bytes")
+    try:
+        Draft202012Validator.check_schema(fitted)
+    except SchemaError:  # model servers refuse each request that contains it
+        raise UnfitSchema("it is no valid schema") from None
     return fitted
 
 
-def _fit(schema: object, root: Mapping[str, Any], depth: int) -> Schema:
-    """Return one part of the schema `root` with the keywords that all model servers accept. A
-    reference is replaced by what it means; `depth` stops one that contains itself."""
-    if depth > MAX_SCHEMA_DEPTH:
-        raise UnfitSchema("it is nested too deeply, or contains itself")
-    if not isinstance(schema, Mapping):  # True: any value
-        return {}
-    if "$ref" in schema:
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return _fit({**_resolve(str(schema["$ref"]), root), **beside}, root, depth + 1)
-    fitted = {key: value for key, value in schema.items() if key in _PLAIN}
-    properties, items = schema.get("properties"), schema.get("items")
-    if isinstance(properties, Mapping):
-        fitted["properties"] = {
-            str(name): _fit(each, root, depth + 1) for name, each in properties.items()
-        }
-    if isinstance(items, Mapping):
-        fitted["items"] = _fit(items, root, depth + 1)
-    elif schema.get("type") == "array":  # servers refuse an array without items
-        fitted["items"] = {}
-    extra = schema.get("additionalProperties")
-    if isinstance(extra, Mapping) and extra:
-        fitted["additionalProperties"] = _fit(extra, root, depth + 1)
-    for key in ("anyOf", "oneOf"):
-        if isinstance(schema.get(key), list) and depth:  # servers refuse it at the top
-            fitted["anyOf"] = [_fit(each, root, depth + 1) for each in schema[key]]
-    # Of two values for one keyword, that of the schema itself stays: the server checks both.
-    for part in schema.get("allOf", ()) if isinstance(schema.get("allOf"), list) else ():
-        fitted = {**_fit(part, root, depth + 1), **fitted}
-    return fitted
+class _Fitting:
+    """The state of `fit_schema`. A few references can mean any number of copies, so the size is
+    limited while they are replaced."""
 
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root, self._bytes = root, 0
 
-def _resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the definition inside the schema that a reference means."""
-    found: Any = root
-    for part in reference.removeprefix("#/").split("/"):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    if not reference.startswith("#/") or not isinstance(found, Mapping):
-        raise UnfitSchema(f"it refers to {reference[:80]}")
-    return found
+    def fit(self, schema: object, depth: int) -> Schema:
+        """Return a part of the schema. Raise UnfitSchema."""
+        if depth > MAX_SCHEMA_DEPTH:
+            raise UnfitSchema("it is nested too deeply, or contains itself")
+        if not isinstance(schema, Mapping):  # True: any value
+            schema = {}
+        if "$ref" in schema:
+            beside = {key: value for key, value in schema.items() if key != "$ref"}
+            return self.fit({**self._resolve(str(schema["$ref"])), **beside}, depth + 1)
+        fitted = {key: value for key, value in schema.items() if key in _PLAIN}
+        properties, items = schema.get("properties"), schema.get("items")
+        names = [*properties] if isinstance(properties, Mapping) else []
+        self._bytes += len(compact_json([fitted, names]).encode())
+        if self._bytes > MAX_SCHEMA_BYTES:
+            raise UnfitSchema(f"it has more than {MAX_SCHEMA_BYTES:,} bytes")
+        if isinstance(properties, Mapping):
+            fitted["properties"] = {name: self.fit(properties[name], depth + 1) for name in names}
+        if isinstance(items, Mapping):
+            fitted["items"] = self.fit(items, depth + 1)
+        elif schema.get("type") == "array":  # servers refuse an array without items
+            fitted["items"] = {}
+        extra = schema.get("additionalProperties")
+        if isinstance(extra, Mapping) and extra:
+            fitted["additionalProperties"] = self.fit(extra, depth + 1)
+        for key in ("anyOf", "oneOf"):
+            if isinstance(schema.get(key), list) and depth:
+                fitted["anyOf"] = [self.fit(each, depth + 1) for each in schema[key]]
+        for part in schema.get("allOf", ()) if isinstance(schema.get("allOf"), list) else ():
+            fitted = {**self.fit(part, depth + 1), **fitted}
+        return fitted
+
+    def _resolve(self, reference: str) -> Mapping[str, Any]:
+        """Return the definition inside the schema that a reference means."""
+        found: Any = self._root
+        for part in reference.removeprefix("#/").split("/"):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        if not reference.startswith("#/") or not isinstance(found, Mapping):
+            raise UnfitSchema(f"it refers to {reference[:80]}")
+        return found

@@ -14,13 +14,14 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx2
 import mcp_types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.client.subscriptions import ListenNotSupportedError
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared.exceptions import MCPError
 from pydantic import TypeAdapter
 
@@ -43,11 +44,13 @@ MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH = 50_000, 64
 """Values in one JSON answer, and how deep they may be nested."""
 MAX_ANSWER_LINES = 10_000
 """Lines in one answer: the SDK takes 0.2 ms for each event, which has three."""
-MAX_TOOL_PAGES, MAX_LISTED_TOOLS = 20, 500
+MAX_TOOL_PAGES, MAX_DEFINITION_CHARACTERS = 20, 100_000
 RELIST_SECONDS = 30.0
 """Pause between two lists, however often a server says that its tools changed, and between two
 streams for notices."""
 HANDSHAKE_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+"""Seconds that the end of a session may take."""
 _REFUSED_CODES = (mcp_types.METHOD_NOT_FOUND, mcp_types.INVALID_PARAMS)
 """Errors of JSON-RPC with which a server says that it did not call the tool."""
 _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
@@ -80,11 +83,8 @@ class _CheckedBackend:
 
 
 class _CappedStream(httpx2.AsyncByteStream):
-    """The body of an answer, which ends with an error beyond MAX_RESPONSE_BYTES or
-    MAX_ANSWER_LINES."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, on_close: Callable[[], None] | None) -> None:
+        self._stream, self._on_close = stream, on_close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         count = lines = 0
@@ -96,14 +96,18 @@ class _CappedStream(httpx2.AsyncByteStream):
             yield chunk
 
     async def aclose(self) -> None:
+        if self._on_close:
+            self._on_close()
         await self._stream.aclose()
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Limits what a server can send. `status` is the last HTTP status of an error, 0 for none.
-    `listens`: streams for notices may be opened, though not often."""
+    `on_stream_end` is called when a stream for notices ends; without it, none is opened."""
 
-    def __init__(self, url: str, proxies: Proxies, *, listens: bool) -> None:
+    def __init__(
+        self, url: str, proxies: Proxies, on_stream_end: Callable[[], None] | None = None
+    ) -> None:
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
@@ -111,24 +115,26 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
-        self._listens = listens
+        self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
         self.status = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, and check the answer as far as it is read."""
         if request.method == "GET":
-            # The SDK opens a stream for notices of the server by GET. 405 is how a server says that
-            # it has none, so the SDK goes on without.
-            if not self._listens:
+            if self._on_stream_end is None:
                 return httpx2.Response(405)
             await asyncio.sleep(self._listened_at + RELIST_SECONDS - time.monotonic())
             self._listened_at = time.monotonic()
         response = await self._inner.handle_async_request(request)
-        self.status = response.status_code if response.status_code >= 300 else 0
+        status = response.status_code if response.status_code >= 300 else 0
+        if request.method == "POST":
+            self.status = status
         if "content-encoding" in response.headers:  # a small body may become GBs
             raise httpx2.ReadError("compressed")
-        response.stream = stream = _CappedStream(response.stream)
+        response.stream = stream = _CappedStream(
+            response.stream, self._on_stream_end if request.method == "GET" and not status else None
+        )
         if response.headers.get("content-type", "").lower().startswith("application/json"):
             body = b"".join([chunk async for chunk in stream])
             await stream.aclose()
@@ -171,54 +177,61 @@ async def _guard(
     work: Callable[[Client], Awaitable[T]],
     on_message: Any = None,
 ) -> T:
-    """Open a session, do `work` in it, and return its result. Raise McpServerError.
-
-    Once `work` has a result, that counts, even if the end of the session fails or is late.
-    """
-    results = list[T]()
+    """Open a session, do `work` in it, and return its result. `seconds` is the time for both, None
+    if the work may take any time. Raise McpServerError."""
+    results, limit = list[T](), seconds or HANDSHAKE_SECONDS
     try:
         async with (
-            asyncio.timeout(seconds),
+            asyncio.timeout(limit) as timeout,
             _open_session(server, transport, on_message) as client,
         ):
+            if seconds is None:
+                timeout.reschedule(None)
             results.append(await work(client))
-    except TimeoutError:
-        if not results:
-            raise McpServerError(
-                _SILENT, code="timeout", name=server.name, seconds=round(seconds or 0)
-            ) from None
+            timeout.reschedule(asyncio.get_running_loop().time() + CLOSE_SECONDS)
     except Exception as error:
-        if not results:
-            raise _explain(server, transport, error) from None
+        if not results:  # else only the end of the session failed
+            raise _explain(server, transport, error, limit) from None
     return results[0]
 
 
-def _explain(server: McpServer, transport: GuardedTransport, error: BaseException) -> Exception:
+def _explain(
+    server: McpServer, transport: GuardedTransport, error: BaseException, limit: float
+) -> Exception:
     """Return the error for a failure of the SDK, which may be in a group of errors."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ToolError):
         return error
+    if isinstance(error, TimeoutError):
+        return McpServerError(_SILENT, code="timeout", name=server.name, seconds=round(limit))
     why = type(error).__name__
     if isinstance(error, MCPError | httpx2.TransportError) and str(error):
-        why = to_one_line(withhold_secrets(str(error)), 200)
-    if server.token:  # a server may repeat it
-        why = why.replace(server.token, "…")
+        why = to_one_line(withhold_secrets(_remove_token(server, str(error))), 200)
     if transport.status:
         why = f"HTTP {transport.status}, {why}"
     return McpServerError(_DOWN, code="failed", name=server.name, why=why)
 
 
-async def _list(client: Client) -> Definitions:
-    """Return the definitions of the server's tools, each as JSON with sorted keys, so that equal
-    definitions are equal texts. A server that lists without end is cut off."""
-    definitions, cursor = dict[str, str](), None
+def _remove_token(server: McpServer, text: str) -> str:
+    """Return a text of a server, which may repeat the token that it got."""
+    return text.replace(server.token, "…") if server.token else text
+
+
+async def _list(server: McpServer, client: Client) -> Definitions:
+    """Return the definitions of those tools of the server that ponte.toml names, in a form that can
+    be compared."""
+    definitions, cursor, names = dict[str, str](), None, dict(server.effects)
     for _ in range(MAX_TOOL_PAGES):
         params = mcp_types.PaginatedRequestParams(cursor=cursor)
         page = await client.session.list_tools(params=params)
-        for tool in page.tools[: MAX_LISTED_TOOLS - len(definitions)]:
-            own = {"description": tool.description or "", "schema": tool.input_schema}
-            definitions[tool.name] = compact_json(dict(sorted(own.items())))
+        for tool in page.tools:
+            if tool.name in names:
+                own = {"description": tool.description or "", "schema": tool.input_schema}
+                words = _remove_token(server, compact_json(own))
+                if len(words) > MAX_DEFINITION_CHARACTERS:  # no model reads it
+                    words = compact_json({"description": tool.name, "schema": "too large"})
+                definitions[tool.name] = words
         cursor = page.next_cursor
         if cursor is None:
             break
@@ -227,41 +240,51 @@ async def _list(client: Client) -> Definitions:
 
 async def list_definitions(server: McpServer, proxies: Proxies, seconds: float) -> Definitions:
     """Return the tools of a server. Raise McpServerError."""
-    transport = GuardedTransport(server.url, proxies, listens=False)
-    return await _guard(server, transport, seconds, _list)
+    transport = GuardedTransport(server.url, proxies)
+    return await _guard(server, transport, seconds, partial(_list, server))
 
 
 async def watch_definitions(
     server: McpServer, proxies: Proxies, on_listing: Callable[[Definitions], None]
 ) -> None:
     """Call `on_listing` with the tools of a server, and again after each notice that they changed.
-    Raise McpServerError once the connection ends.
+    Return when the server ends its stream for notices. Raise McpServerError if it fails."""
+    noticed, has_ended = asyncio.Event(), False
 
-    Servers of newer protocol versions send such notices only to clients that subscribe (`listen`),
-    older ones to everybody (`on_message`).
-    """
-    transport = GuardedTransport(server.url, proxies, listens=True)
-    noticed = asyncio.Event()
+    def end() -> None:
+        nonlocal has_ended
+        has_ended = True
+        noticed.set()
+
+    transport = GuardedTransport(server.url, proxies, end)
 
     async def on_message(message: Any) -> None:
         if isinstance(message, mcp_types.ToolListChangedNotification):
             noticed.set()
 
     async def listen(client: Client) -> None:
-        with suppress(ListenNotSupportedError, MCPError):
+        try:
             async with client.listen(tools_list_changed=True) as events:
                 async for _ in events:
                     noticed.set()
+        except ListenNotSupportedError:  # notices come as messages, if at all
+            return
+        except (MCPError, SubscriptionLost) as error:
+            if isinstance(error, MCPError) and error.code in _REFUSED_CODES:
+                return
+        end()
 
     async def work(client: Client) -> None:
         listening = asyncio.create_task(listen(client))
         try:
             while True:
                 async with asyncio.timeout(HANDSHAKE_SECONDS):
-                    on_listing(await _list(client))
+                    on_listing(await _list(server, client))
                 await noticed.wait()
-                await asyncio.sleep(RELIST_SECONDS)
+                if has_ended:
+                    return
                 noticed.clear()
+                await asyncio.sleep(RELIST_SECONDS)
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
@@ -276,18 +299,15 @@ async def call_tool(
     arguments: Mapping[str, Any],
     definition: str | None = None,
 ) -> tuple[Definitions, McpResult | None]:
-    """Call a tool once, and return the tools that the server listed before, and the result.
-
-    With a `definition`, the one that an operator accepted, list the tools first. If the tool's
-    definition differs from it, do not call it: the result is None then. Raise McpServerError, with
-    `unsure` if the tool may have been called.
-    """
-    transport = GuardedTransport(server.url, proxies, listens=False)
+    """Call a tool once. With a `definition`, list the tools before, and do not call one that
+    differs from it: the result is None then. Raise McpServerError, with `unsure` if the tool may
+    have been called."""
+    transport = GuardedTransport(server.url, proxies)
     is_called = False
 
     async def work(client: Client) -> tuple[Definitions, McpResult | None]:
         nonlocal is_called
-        listing = await _list(client) if definition is not None else {}
+        listing = await _list(server, client) if definition is not None else {}
         if definition is not None and listing.get(tool) != definition:
             return listing, None
         is_called = True
@@ -304,7 +324,7 @@ async def call_tool(
         if isinstance(result, mcp_types.InputRequiredResult):
             is_called = False
             raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)
-        return listing, _read_result(result)
+        return listing, _read_result(server, result)
 
     try:
         return await _guard(server, transport, MCP_CALL_TIMEOUT_SECONDS, work)
@@ -313,7 +333,7 @@ async def call_tool(
         raise
 
 
-def _read_result(result: mcp_types.CallToolResult) -> McpResult:
+def _read_result(server: McpServer, result: mcp_types.CallToolResult) -> McpResult:
     """Return the texts and files of a result. Addresses in it are named, and never fetched."""
     texts, files = list[str](), list[tuple[str, bytes]]()
 
@@ -340,4 +360,5 @@ def _read_result(result: mcp_types.CallToolResult) -> McpResult:
                 add_file(resource.blob, resource.mime_type)
     if not texts and result.structured_content is not None:
         texts.append(compact_json(result.structured_content))
-    return McpResult(clean_text("\n".join(texts)), files, bool(result.is_error))
+    words = clean_text(_remove_token(server, "\n".join(texts)))
+    return McpResult(words, files, bool(result.is_error))

@@ -258,9 +258,9 @@ class McpServers:
         await self._load()
         if (state := self._states.get(name)) is None:
             raise NotFound("MCP server {name} not found in ponte.toml.", name=name[:40])
-        self._note_listing(state, await self._ask(state.server, CHECK_TIMEOUT_SECONDS))
-        offered = state.offered or {}
-        return {tool: offered[tool] for tool, _ in state.server.effects if tool in offered}
+        offered = await self._ask(state.server, CHECK_TIMEOUT_SECONDS)
+        self._note_listing(state, offered)
+        return offered
 
     async def call_approved(
         self, target: Mapping[str, Any], arguments: Mapping[str, Any]

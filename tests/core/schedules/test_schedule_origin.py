@@ -20,7 +20,7 @@ from core.base.tasks import Backoff
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id
-from core.domain.records import Outcome, RoundCompleted, RoundRequest, ToolContext
+from core.domain.records import Effect, Outcome, RoundCompleted, RoundRequest, ToolContext
 from core.money.allowances import Allowance
 from core.money.usage import Price, Prices
 from core.people.policy import DepartureLookup, PlatformPeople
@@ -315,11 +315,14 @@ async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
         assert [card.state for card in answer.cards] == ["open"], answer
 
 
+@pytest.mark.parametrize("effect", ["write", "read"])
 async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
-    tmp_path: Path,
+    tmp_path: Path, effect: Effect
 ) -> None:
+    """Nor by a tool that reads and sees only while it runs that its call needs a card."""
     text = list[str]()
     model, tool = make_writer(text, {"Value": 1})
+    tool.effect = effect
     async with open_bot(tmp_path, model, tool) as bot:
         # Hourly: a day later the card would have expired.
         hourly = replace(DAILY, kind="ask", rule=ScheduleRule("0 * * * *"))
