@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+from pydantic import BaseModel, Field, ValidationError
 
 from core.tools.tool import Schema, UnfitSchema, compact_json
 
 MAX_SCHEMA_BYTES = 20_000
 """Bytes of the fitted schema. A model reads it in each round."""
 MAX_SCHEMA_DEPTH = 10
-_PLAIN = {
-    *("type", "description", "enum", "const", "minimum", "maximum", "required"),
-    *("exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
-}
-"""Keywords that stay as they are. The others only narrow what the server checks itself."""
+_Type = Literal["string", "number", "integer", "boolean", "object", "array", "null"]
+
+
+class _Keywords(BaseModel, strict=True):
+    """The keywords that stay as they are. The others only narrow what the server checks itself."""
+
+    type: _Type | Annotated[list[_Type], Field(min_length=1)] = "object"
+    description: str = ""
+    enum: Annotated[list[Any], Field(min_length=1)] = [None]
+    const: Any = None
+    minimum: int | float = 0
+    maximum: int | float = 0
+    exclusiveMinimum: int | float = 0
+    exclusiveMaximum: int | float = 0
+    minItems: int = 0
+    maxItems: int = 0
+    required: list[str] = []
 
 
 def fit_schema(schema: object) -> Schema:
@@ -26,15 +38,8 @@ def fit_schema(schema: object) -> Schema:
         raise UnfitSchema("its inputs are no object")
     fitted = _Fitting(schema).fit(schema, 0)
     properties = fitted.setdefault("properties", {})
-    required = fitted.get("required", [])
-    required = required if isinstance(required, list) else []
-    names = [each for each in required if isinstance(each, str) and each in properties]
-    fitted = {**fitted, "type": "object", "required": names}
-    try:
-        Draft202012Validator.check_schema(fitted)
-    except SchemaError:  # model servers refuse each request that contains it
-        raise UnfitSchema("it is no valid schema") from None
-    return fitted
+    names = [name for name in fitted.get("required", []) if name in properties]
+    return {**fitted, "type": "object", "required": names}
 
 
 class _Fitting:
@@ -53,7 +58,10 @@ class _Fitting:
         if "$ref" in schema:
             beside = {key: value for key, value in schema.items() if key != "$ref"}
             return self.fit({**self._resolve(str(schema["$ref"])), **beside}, depth + 1)
-        fitted = {key: value for key, value in schema.items() if key in _PLAIN}
+        try:
+            fitted = _Keywords.model_validate(schema).model_dump(exclude_unset=True)
+        except ValidationError:  # model servers refuse each request that contains it
+            raise UnfitSchema("it is no valid schema") from None
         properties, items = schema.get("properties"), schema.get("items")
         names = [*properties] if isinstance(properties, Mapping) else []
         self._bytes += len(compact_json([fitted, names]).encode())
