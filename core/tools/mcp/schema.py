@@ -50,7 +50,9 @@ class _Fitting:
         self._root, self._bytes = root, 0
 
     def fit(self, schema: object, depth: int) -> Schema:
-        """Return a part of the schema. Raise UnfitSchema."""
+        """Return one part of the schema with the keywords that all model servers accept. A
+        reference is replaced by what it means; `depth` stops one that contains itself. Raise
+        UnfitSchema."""
         if depth > MAX_SCHEMA_DEPTH:
             raise UnfitSchema("it is nested too deeply, or contains itself")
         if not isinstance(schema, Mapping):  # True: any value
@@ -77,8 +79,9 @@ class _Fitting:
         if isinstance(extra, Mapping) and extra:
             fitted["additionalProperties"] = self.fit(extra, depth + 1)
         for key in ("anyOf", "oneOf"):
-            if isinstance(schema.get(key), list) and depth:
+            if isinstance(schema.get(key), list) and depth:  # servers refuse it at the top
                 fitted["anyOf"] = [self.fit(each, depth + 1) for each in schema[key]]
+        # Of two values for one keyword, that of the schema itself stays: the server checks both.
         for part in schema.get("allOf", ()) if isinstance(schema.get("allOf"), list) else ():
             fitted = {**self.fit(part, depth + 1), **fitted}
         return fitted

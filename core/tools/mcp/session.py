@@ -83,6 +83,9 @@ class _CheckedBackend:
 
 
 class _CappedStream(httpx2.AsyncByteStream):
+    """The body of an answer, which ends with an error beyond MAX_RESPONSE_BYTES or
+    MAX_ANSWER_LINES. `on_close` is called when it is closed."""
+
     def __init__(self, stream: Any, on_close: Callable[[], None] | None) -> None:
         self._stream, self._on_close = stream, on_close
 
@@ -177,8 +180,11 @@ async def _guard(
     work: Callable[[Client], Awaitable[T]],
     on_message: Any = None,
 ) -> T:
-    """Open a session, do `work` in it, and return its result. `seconds` is the time for both, None
-    if the work may take any time. Raise McpServerError."""
+    """Open a session, do `work` in it, and return its result. Raise McpServerError.
+
+    `seconds` is the time for both, None if the work may take any time. Once `work` has a result,
+    that counts, even if the end of the session fails or is late.
+    """
     results, limit = list[T](), seconds or HANDSHAKE_SECONDS
     try:
         async with (
@@ -190,7 +196,7 @@ async def _guard(
             results.append(await work(client))
             timeout.reschedule(asyncio.get_running_loop().time() + CLOSE_SECONDS)
     except Exception as error:
-        if not results:  # else only the end of the session failed
+        if not results:
             raise _explain(server, transport, error, limit) from None
     return results[0]
 
@@ -219,8 +225,8 @@ def _remove_token(server: McpServer, text: str) -> str:
 
 
 async def _list(server: McpServer, client: Client) -> Definitions:
-    """Return the definitions of those tools of the server that ponte.toml names, in a form that can
-    be compared."""
+    """Return the definitions of those tools of the server that ponte.toml names, each as JSON, so
+    that equal definitions are equal texts. A server that lists without end is cut off."""
     definitions, cursor, names = dict[str, str](), None, dict(server.effects)
     for _ in range(MAX_TOOL_PAGES):
         params = mcp_types.PaginatedRequestParams(cursor=cursor)
@@ -248,7 +254,11 @@ async def watch_definitions(
     server: McpServer, proxies: Proxies, on_listing: Callable[[Definitions], None]
 ) -> None:
     """Call `on_listing` with the tools of a server, and again after each notice that they changed.
-    Return when the server ends its stream for notices. Raise McpServerError if it fails."""
+
+    Return when the server ends its stream for notices. Raise McpServerError if it fails.
+    Servers of newer protocol versions send such notices only to clients that subscribe (`listen`),
+    older ones to everybody (`on_message`).
+    """
     noticed, has_ended = asyncio.Event(), False
 
     def end() -> None:
@@ -267,7 +277,7 @@ async def watch_definitions(
             async with client.listen(tools_list_changed=True) as events:
                 async for _ in events:
                     noticed.set()
-        except ListenNotSupportedError:  # notices come as messages, if at all
+        except ListenNotSupportedError:
             return
         except (MCPError, SubscriptionLost) as error:
             if isinstance(error, MCPError) and error.code in _REFUSED_CODES:
@@ -299,9 +309,12 @@ async def call_tool(
     arguments: Mapping[str, Any],
     definition: str | None = None,
 ) -> tuple[Definitions, McpResult | None]:
-    """Call a tool once. With a `definition`, list the tools before, and do not call one that
-    differs from it: the result is None then. Raise McpServerError, with `unsure` if the tool may
-    have been called."""
+    """Call a tool once, and return the tools that the server listed before, and the result.
+
+    With a `definition`, the one that an operator accepted, list the tools first. If the tool's
+    definition differs from it, do not call it: the result is None then. Raise McpServerError, with
+    `unsure` if the tool may have been called.
+    """
     transport = GuardedTransport(server.url, proxies)
     is_called = False
 
