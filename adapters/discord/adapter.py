@@ -100,6 +100,8 @@ class DiscordAdapter(ChatPlatform):
         self._options = options
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         self._leading: asyncio.Task[None] | None = None
+        """Holds the gateway's session while this process is the one that may: events come to one
+        process only."""
         proxy = options.proxies.name_for(options.api_url)
         self.connection = GatewayConnection(token, self.make_client, self.on_failure, proxy)
         client = self.connection.client
@@ -143,6 +145,7 @@ class DiscordAdapter(ChatPlatform):
             queues.tasks,
         )
         self._catchup = CatchUp(self._intake, options.answer_age)
+        """Reads the messages that were sent while nobody was connected."""
         self._session_began_at = time.time()
 
     # The port `Platform`.

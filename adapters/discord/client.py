@@ -248,7 +248,10 @@ class DiscordClient(discord.Client):
         )
         self._events = events
         self._identify_wait = identify_wait
+        """Seconds between two identifications, which Discord limits."""
         self._refusals = BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]()
+        """By route and channel: until when (monotonic seconds) a call is not made again, and the
+        error that it got."""
         self._request = self.http.request
         self.http.request = self._request_unless_refused  # type: ignore[method-assign]
         state = self._connection

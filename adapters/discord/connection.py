@@ -75,10 +75,13 @@ class GatewayConnection:
         self._token = token
         self._make_client = make_client
         self._listens = True
+        """Whether this process receives events, or only makes calls."""
         self._client: asyncio.Future[DiscordClient] = asyncio.get_running_loop().create_future()
+        """The client of the present connection. Calls wait for it."""
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failed: SettingsError | None = None
+        """Why Discord refuses the token or an intent. No further attempt is made then."""
         self._trouble = ""
 
     async def start(self, *, listens: bool = True) -> None:

@@ -48,7 +48,9 @@ class DiscordSigns:
         self._signs: dict[str, asyncio.TimerHandle | asyncio.Task[None]] = {}
         """By turn, its typing indicator. It is a task once it was shown."""
         self._later: dict[str, asyncio.Task[None]] = {}
+        """Work that a turn has put off, by turn."""
         self._growth_times: dict[str, float] = {}
+        """When a turn's text grew last, by turn (monotonic seconds)."""
 
     async def _mark(self, where: str) -> None:
         """Put an hourglass on a message. A failure is ignored, because a server may forbid

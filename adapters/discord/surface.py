@@ -151,10 +151,14 @@ class ChannelSurface(DiscordSurface):
         self._owners = owners
         self._source = source
         self._doubtful_parts: set[int] = set()
+        """Numbers of parts that may have been posted already, so that `post` looks for them
+        first."""
         self._post_states: dict[str, ShownPost | None] = {}
         """What each post shows; None if the end of an edit is unknown."""
         self._changing = asyncio.Lock()
+        """Held during an edit: the answer's growth and its stop button edit the same post."""
         self._refusal: Undeliverable | None = None
+        """Set once Discord has refused a post of this answer for good."""
 
     async def show_activity(self, doing: str) -> None:
         """Remove the hourglass from the message and start the typing indicator. `doing` is not

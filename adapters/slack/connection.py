@@ -109,7 +109,9 @@ class SlackSocket(AsyncSocketModeHandler):
         self._frames = BackgroundTasks("slack")
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
+        """Tasks that store and acknowledge an event."""
         self._is_open = True
+        """False once no further event is taken."""
 
     async def handle(self, client: Any, req: SocketModeRequest) -> None:
         """Handle an event. After `stop` it is left unacknowledged, so that Slack sends it to the

@@ -260,15 +260,22 @@ class Presence:
         """Whether a former process may have left signs for this message: the turn was resumed, or
         the message is older than this process."""
         self._doing = ""
+        """What the turn is doing, as the status line says it."""
         self._timer: asyncio.TimerHandle | None = None
+        """Shows the signs after SIGN_AFTER_SECONDS."""
         self._session: asyncio.Task[object] | None = None
+        """The call that sets the thread's session to "processing"."""
         self._line: asyncio.Task[object] | None = None
+        """Repeats the status line, which Slack removes after two minutes."""
         self._posts = True
+        """The turn's outcome will be a post, which removes the status line."""
         self._begun = False
         self._is_answered = False
+        """The answer is being posted, so no waiting sign may appear any more."""
         self._setting_status = asyncio.Lock()
         self._ended = False
         self._released = False
+        """This turn has ended the thread's session, or begun to."""
         self._reserved = False
         self.native_stop = False
         """Whether Slack shows its own Stop button for this turn."""

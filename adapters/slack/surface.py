@@ -71,6 +71,7 @@ class SlackSurface(Surface):
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
         self._stopped = False
+        """A person pressed Slack's own Stop button."""
         self._claims: set[str] = set()
         """Methods of which one call is reserved under the rate limit."""
         self._own_posts: set[str] = set()

@@ -87,11 +87,13 @@ class Follower:
     def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
         self.visitor = visitor
         self.seen_version = 0
+        """The version of the conversation that the stream has seen."""
         self.has_missed_turns = False
         self.closed = False
         self._channel = channel
         self._has_changed = asyncio.Event()
         self._urgent = asyncio.Event()
+        """Set by a change for which the stream does not pause, such as a turn's end."""
         if channel.turns:
             self._has_changed.set()
 
@@ -147,15 +149,20 @@ class Hub:
         self.requests = RequestWatch(self, board)
         self.is_accepting = True
         self._visitor_check_due = asyncio.Event()
+        """Set when a right or a session may have ended, so that open streams are checked."""
         self._visitor_check: asyncio.Task[None] | None = None
         self._peers = peers
         self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
+        """When the progress of a turn of this process was sent to the others, by turn (monotonic
+        seconds)."""
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)
         self._channels: dict[str, LiveConversation] = {}
         self._watches: dict[int, asyncio.Task[None]] = {}
+        """By `seq`: the task that waits for the end of a turn."""
         self._streams = 0
+        """The number of open streams."""
         self._closed = False
 
     def check_capacity(self) -> None:

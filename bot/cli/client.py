@@ -74,10 +74,13 @@ class SingleTurn:
         self._http = http
         self._screen = screen
         self._answer = answer
+        """Where the text of the answer is shown while it grows; None if only its end is shown."""
         self._lost = lost
+        """The error for a process that ends before it has answered."""
         self._headers: Mapping[str, str] = {}
         self._interrupts = InterruptHandler()
         self._turn = ""
+        """The id of the turn, once the process has told it."""
         self._turn_known = asyncio.Event()
         """The turn is known."""
 

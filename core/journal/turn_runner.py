@@ -163,7 +163,9 @@ class TurnQueue:
         self._conversations: dict[str, deque[_WaitingTurn]] = {}
         """By conversation, its turns in order. The first one is ready, held back or under way."""
         self._open: dict[int, _WaitingTurn] = {}
+        """Turns that have not ended, by `seq`."""
         self._ready: list[_WaitingTurn] = []
+        """The turns that may begin, as a heap by position."""
         self._oldest: dict[int, _WaitingTurn] = {}
         """The ready turns by `seq`, in the order in which they became ready."""
         self._held: defaultdict[tuple[str, str], list[_WaitingTurn]] = defaultdict(list)
@@ -561,12 +563,14 @@ class LocalRunner(TurnExecutor):
     def __init__(self, database: Database, turns: int = MAX_WORKING_TURNS) -> None:
         super().__init__(database, turns)
         self._open = False
+        """Turns may begin."""
         self._early_decisions: set[int] = set()
         """Unfinished decisions of an earlier process that run now. Turns begin after them. A
         decision leaves the set once it only waits for its author or its platform."""
         self._early_decisions_done = asyncio.Event()
         self._queue = TurnQueue()
         self._decisions: list[int] = []
+        """Decisions that wait for a place, in order."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._suspects: set[int] = set()
         """Turns that were under way at CRASHES_BEFORE_ALONE crashes of a process. They run

@@ -156,15 +156,19 @@ class GrowingAnswer:
         self.has_thoughts = self.is_unopened = False
         self.calls = ""
         self._parts: list[str] = []
+        """The text that is shown, in pieces."""
         self._held = ""
         """Text of which is not known yet whether it is shown: the beginning of a tag, or spaces at
         the start."""
         self._closing: re.Pattern[str] | None = None
+        """The pattern that ends the thought that is open; None if none is."""
         self._thought: list[str] = []
         """The parts of the open thought, with its tag."""
         self._skips_space = False
+        """A thought has just ended: the space after it is not shown."""
         self._code = GrowingCode()
         self._is_blank = True
+        """Nothing but space is shown so far."""
         self._last = ""
         """The last character of the text."""
 
@@ -454,11 +458,15 @@ class AnswerReader:
         """The phases of messages (commentary or final answer), by the message's key."""
         self._tools = tools or {}
         self._holds_start, self._is_continued = holds_start, is_continued
+        """`_holds_start`: the beginning is not shown until it is known to be no thought.
+        `_is_continued`: a part of the answer came before."""
         self._joiner = PieceJoiner()
         self._carried: dict[str, list[Any]] = {}
         """The pieces of each field of the message that the server wants back."""
         self._sources: dict[str, str] = {}
+        """The addresses that the server names as sources, with their titles."""
         self._characters = self._checked_characters = 0
+        """How much was read, to end an answer that never ends."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add an event of the server and return the events that it causes. Raise

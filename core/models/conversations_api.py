@@ -174,7 +174,9 @@ class BackgroundStream:
         self._on_late_id = late
         self._events: asyncio.Queue[Json | Exception | None] = asyncio.Queue()
         self._has_room = asyncio.Event()
+        """Set when the listener has taken events from a full queue."""
         self._is_abandoned = False
+        """Nobody listens any more; the stream is only read to its end."""
         self._unreported_id = ""
         self.has_ended = False
         """The server said its last word, or the stream broke."""
@@ -241,6 +243,7 @@ class OpenStreams:
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._open: dict[str, set[BackgroundStream]] = {}
+        """Streams that are read, by conversation."""
         self.uncertain: set[str] = set()
         """Conversations whose content is unknown, because a stream was left early."""
         self._late_reports: set[asyncio.Task[None]] = set()
@@ -299,6 +302,7 @@ class SpareConversations:
     def __init__(self, server: ModelServer) -> None:
         self._server = server
         self._conversation_ids: deque[str] = deque()
+        """Ids of conversations that nobody uses yet."""
         self._refill_task: asyncio.Task[None] | None = None
         self._is_refill_due = False
 

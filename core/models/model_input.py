@@ -238,10 +238,13 @@ class ModelInput:
         self._read = read
         self._host = host
         self.takes_pictures = True
+        """False once the server has refused pictures."""
         self.takes_documents = official
         self.max_pictures = math.inf
         """The most pictures that the server takes in one request."""
         self.takes_opaque_items = True
+        """The server takes back its own items that Ponte cannot read, such as encrypted
+        reasoning."""
         self.call_id = CALL_ID
         """The ids of calls that the server takes."""
         self.refused_files: set[int] = set()

@@ -427,7 +427,9 @@ class ModelServer:
         self.omissions = BoundedDict[str, int]()
         """How much of a thread's transcript is left out, by the thread's id; see `RoundHistory`."""
         self._refused_fields: set[str] = set()
+        """Fields of a request that the server has refused. They are left out."""
         self._loose_tools: set[str] = set()
+        """Tools whose strict schema the server has refused."""
 
     def without_refused_fields(self, body: Json) -> Json:
         """Return `body` without the fields that this server refused before."""

@@ -292,13 +292,16 @@ class ServedModel(Model):
         self.list_tools: Callable[[], Awaitable[Sequence[ToolSpec]]] | None = None
         """Returns the tools that are on, so that `health` can tell whether they fit."""
         self._fixed_level = level
+        """The API that PONTE_MODEL_API names; None to find it out."""
         self._level = level
         self._limits: dict[str, tuple[float, object]] = {}
         """When a used-up limit of a model ends (loop time), and the prices in ponte.toml that
         applied then: a reload makes new ones."""
         self._trouble: PonteError | None = None
+        """Why the server cannot be used, as the last question to it has shown."""
         self._probed_at = 0.0
         self._probing: asyncio.Task[None] | None = None
+        """The question that finds out the API and the model's size."""
 
     @property
     def name(self) -> str:

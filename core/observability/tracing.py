@@ -248,6 +248,7 @@ class Traces:
         self._tracer = provider.get_tracer("ponte", version)
         self._api = trace
         self._nowhere = Context()
+        """An empty context: a root span must not become a child of another library's."""
         self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
 
     @classmethod

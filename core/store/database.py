@@ -374,10 +374,13 @@ class SqliteDatabase:
         self.path = path
         self.schema = schema
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
+        """Writes for the writer's thread. SQLite lets one connection write at a time."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._reading: SqliteStatements | None = None
+        """The connection that only reads; None before the first read."""
         self._closed = False
         self._waits_for_disk = SYNCHRONOUS_MODE == "FULL"
+        """A commit waits until the disk has it."""
         self._refusal = ""
         """Why the last commit failed; "" if it did not."""
         self._loop = asyncio.get_running_loop()

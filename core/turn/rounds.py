@@ -389,12 +389,14 @@ class ToolCalls:
         self._earlier_calls = {call.call_id: call for call in guards.run.turn.calls}
         self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_TOOL_CALLS)
         self._running_elsewhere: set[str] = set()
+        """Calls whose run goes on in another system (a quick command), by its handle."""
         self._codes: dict[str, str] = {}
         """The error codes of failed calls, by call id; used for traces."""
         self._started: set[str] = set()
         """The ids of calls that are journalled as started in the same transaction as their round.
         """
         self._is_stopping = False
+        """The turn is being stopped, so a run that begins in another system is cancelled."""
 
     @property
     def may_finish_elsewhere(self) -> bool:

@@ -113,11 +113,16 @@ class TurnPayment:
         self._budget = budget
         self._turn = turn
         self._model = model
-        self._told = briefing_tokens
+        self._tokens_beside_thread = briefing_tokens
+        """An upper bound of the input tokens beside the thread: instructions, tools, reasoning."""
         self._number = 0
+        """The number of the round that is paid for."""
         self._grant = first
+        """The reservation of the present round; None if there is none yet."""
         self._unused = first is not None
+        """The reservation was made and no request was sent with it."""
         self._later = False
+        """The round is repeated, so it is reserved only when it is asked again."""
         self.counts: dict[str, AllowanceCount] = {}
         """The state of each allowance by its key, as far as this turn knows it."""
 
@@ -168,7 +173,7 @@ class TurnPayment:
     def record_usage(self, usage: Usage) -> None:
         """Replace the reservation by the real usage of the round in this turn's counts. Reasoning
         tokens are added to the input of the next round."""
-        self._told += usage.reasoning
+        self._tokens_beside_thread += usage.reasoning
         if self._grant is None:
             return
         real = Spend(
@@ -184,7 +189,7 @@ class TurnPayment:
     async def _reserve(self, body: int) -> None:
         """Reserve the next request of this round. `body` is the largest number of its input tokens,
         0 if the request is not known yet."""
-        call = self._budget.model_call(self._number, self._model, self._told)
+        call = self._budget.model_call(self._number, self._model, self._tokens_beside_thread)
         self._grant = await self._budget.reserve_model_call(
             self._turn, replace(call, request_bytes=body)
         )

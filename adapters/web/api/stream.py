@@ -289,11 +289,15 @@ class ConversationEvents:
         self._conversation = address.channel
         self._key = address.conversation
         self._skips_ended = cursor is None
+        """A tab without a cursor has just read the conversation, so it gets only turns that still
+        run."""
         self._cursor = cursor or ReadCursor()
         self._has_html = has_html
         self._person = person
         self._requests: tuple[str, ...] = ()
+        """The ids of the requests that wait for the person, as the tab was told last."""
         self._writers: dict[str, PageWriter] = {}
+        """By turn: what this tab has seen of it."""
 
     async def begin(self) -> AsyncIterator[bytes]:
         """Yield the missed turns, then a `ready` event with the last count of requests."""

@@ -180,8 +180,10 @@ class PythonEnvironment:
         self._proxies = proxies
         self._clock = clock
         self._base: BasePython | None = None
+        """The Python of this machine from which the sandbox's is made."""
         self._installation: asyncio.Task[None] | None = None
         self._failed_at = -INSTALL_RETRY_SECONDS
+        """When the installation failed last (by `clock`)."""
         self.lacks = ""
         """Why the libraries are not there, as the last try found."""
 

@@ -154,9 +154,12 @@ class CodeInterpreter:
         self._containers = containers or ContainerClient(client)
         self._earlier_id = container  # looked up when it is needed
         self._container: Container | None = None
+        """The container on the model's server in which the session's variables live."""
         self._reset_reason = ""
+        """Why the session's variables are gone, for the next result."""
         self._lock = asyncio.Lock()
         self._is_forgotten = False
+        """The conversation was forgotten during the run, so that nothing of it may be kept."""
         self._was_sent = False
         """Whether the run at hand was asked for, so that it may cost something."""
 

@@ -232,7 +232,9 @@ class KernelSession:
         self._contents: set[tuple[str, bytes]] = set()
         """Names and digests of the files that the code made. They are not sent back."""
         self._sent_bytes = 0
+        """The bytes of all files that were sent to the work folder."""
         self._early_output = b""
+        """What was printed after the last run's end, for the next run."""
         self.zone = "UTC"
         """The time zone of the next run."""
 

@@ -485,6 +485,8 @@ class NocoApi:
         self._pace = Pacer(seconds_between_calls(url), sleep=sleep)
         self._gate = asyncio.Semaphore(MAX_PARALLEL_NOCODB_CALLS)
         self.drift_count = 0
+        """How often NocoDB said that a known table or field is missing, so that descriptions are
+        outdated."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,

@@ -466,7 +466,9 @@ class BridgeSource:
         """The tools that the model may call: all of `_OURS` until the bridge has listed its own. A
         call of one that it lacks then fails with the bridge's error."""
         self._until = 0.0
+        """Until when the list of tools counts (by `clock`)."""
         self._tool: ExecuteTool | None = None
+        """The tool for the model; made anew when the list changes."""
         self._first_look = asyncio.Lock()
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:

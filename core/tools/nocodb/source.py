@@ -190,7 +190,9 @@ class TableSource:
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
+        """By the tables that a person may see: the tool that lists them."""
         self._until = 0.0
+        """Until when the overview of the base counts (by `clock`)."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while NocoDB is down: a call then explains the failure."""

@@ -299,6 +299,7 @@ class SampleApi:
         self.drift_count = 0
         """How often the base was found to be another one than before."""
         self._base = ""
+        """The id of the base as it was read last; `ponte sample reset` makes another one."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return a sentence, because there is no page to link to."""

@@ -168,9 +168,14 @@ class RunningProgram:
         self._process = process
         self._pipes = pipes
         self.tidy: Tidy | None = None
+        """Removes the program's files after its end."""
         self.watch: asyncio.Task[None] | None = None
+        """Ends the program if it exceeds a limit."""
         self.first: int | None = None
+        """A pidfd of the sandbox's first process, whose end ends all others; None if it is not
+        used."""
         self._ending: asyncio.Future[None] | None = None
+        """The end of the program, which several callers may wait for."""
 
     @property
     def pid(self) -> int:
