@@ -170,7 +170,7 @@ class ChangeRequests:
         try:
             async with asyncio.timeout(PROPOSAL_SECONDS):
                 await self.inbox.wait_for_answer(receipt.seq)
-        except Forgotten:
+        except Forgotten:  # the conversation was erased meanwhile; a proposal of it may remain
             pass
         except TimeoutError:
             is_late = True

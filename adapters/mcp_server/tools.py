@@ -118,7 +118,9 @@ class McpTools:
         return offered
 
     async def call(self, caller: Caller, name: str, arguments: Json) -> Outcome:
-        """Return the outcome of a call. Refusals and failures are outcomes too."""
+        """Return the outcome of a call. Refusals and failures are outcomes too: the program reads
+        them in English, while cards and tables are in the language of the installation."""
+        # A program can name any tool; each new name in a metric would need memory for ever.
         known = name if name in _CALLS or name in _READ_TOOLS else "unknown"
         try:
             with use_locale(self.locale):

@@ -387,8 +387,12 @@ class Budget(SqlStore):
         ]
 
     async def list_counters(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
-        """Return all counters of the current periods that an allowance of ponte.toml has, after
-        those that apply to the person at that address."""
+        """Return the state of the allowances for an operator: first those that apply to the person
+        at that address, then all others that were used in the current day or month.
+
+        A counter's key is "ALLOWANCE:PERSON" or "ALLOWANCE:PLACE". Counters of allowances that
+        ponte.toml no longer has are left out.
+        """
         first, day = await self.list_counts(person, address), self._today()
         scope_keys, others = {count.scope.key for count in first}, list[AllowanceCount]()
         sql = (

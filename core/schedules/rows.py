@@ -396,7 +396,8 @@ class Schedules(SqlStore):
         line: TransactionStep = NO_STEP,
     ) -> None:
         """Record that the run of the turn `seq` is not carried out. With `pause`, pause its
-        schedule."""
+        schedule. `line` writes into the audit log in the same transaction, unless the run was
+        skipped before."""
         now = self._clock()
         row = connection.execute(
             "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"

@@ -56,7 +56,8 @@ class SetupView:
     """People that a search found on the open card."""
 
     def render(self, setup: Json) -> str:
-        """Return the whole tab."""
+        """Return the whole tab. `open_card` comes from the address, so it may name no card; then
+        the result of the last step stands above all cards."""
         words = say(
             "Connect Ponte with your services here. What you type is stored on this machine, in "
             "settings.env in the data folder, readable by Ponte's user only."

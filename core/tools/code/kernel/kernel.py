@@ -355,7 +355,13 @@ def _interrupt(thread: int) -> None:
 
 
 def _prepare_matplotlib() -> None:
-    """Make matplotlib keep its list of fonts outside the work folder, where one exists already."""
+    """Let matplotlib find the list of fonts that was made when the libraries were installed,
+    because making it takes seconds.
+
+    matplotlib writes into the folder of that list, which only the installation may change. So it
+    gets a folder of its own with links to the files. Files in the work folder would be sent to the
+    person.
+    """
     # This file runs inside the sandbox, where `bot.settings` does not exist. The sandbox itself
     # sets these variables; they are not settings of a person.
     folder = os.path.join(os.environ["TMPDIR"], "matplotlib")

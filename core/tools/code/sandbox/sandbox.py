@@ -186,8 +186,12 @@ def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yield parts of `tree` without hidden ones. True: the whole part may be read; False: only its
-    names."""
+    """Yield the parts of `tree` that may be read, so that the `hidden` ones are not among them.
+    True: the whole part may be read; False: only the names in it.
+
+    A sandbox can only allow whole folders. So a folder with something hidden below it is split into
+    its children.
+    """
     within = [each for each in hidden if _is_below(each, tree)]
     if not within:
         yield tree, True
