@@ -84,7 +84,7 @@ class HomeUnusable(PonteError):
 
 
 class HomeNotOurs(HomeUnusable):
-    """The data folder belongs to others or is open to others."""
+    """The data folder belongs to another user of this machine, or others can open it."""
 
     sentence = (
         "The folder {home} is not safe for Ponte's secrets: {cause}. Set PONTE_HOME to a folder "
@@ -93,7 +93,8 @@ class HomeNotOurs(HomeUnusable):
 
 
 class Home:
-    """A home folder. Nothing in it is changed before `take`."""
+    """The data folder of a Ponte (PONTE_HOME). Nothing in it is changed before `take`, which locks
+    it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

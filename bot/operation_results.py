@@ -26,7 +26,8 @@ class RightVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """The file that was read, its changed sections that need a restart, and its misspelt names."""
+    """The result of `ponte reload`: the file that was read, its changed sections that need a
+    restart, and names in it that nothing has."""
 
     file: str
     later: Sequence[str]
@@ -45,14 +46,15 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True)
 class UsageOverview(UsageReport):
-    """A report with all limits."""
+    """A report of usage together with all limits."""
 
     limits: Rows
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyCheck:
-    """A verdict for each right at a place ("" is a direct message), by a file ("" is none)."""
+    """The result of `ponte policy check`: a verdict for each right of a person at a place ("" is a
+    direct message), by the rules of a file ("" for no file)."""
 
     channel: str
     file: str

@@ -38,7 +38,8 @@ _PLAIN_TEXT = ResultText(format_plainly)
 
 @dataclass(frozen=True, slots=True)
 class OperationService:
-    """The `Operator` port. `on_admin_page`: it reaches only operations with `admin_page`."""
+    """The `Operator` port: runs operations by their names. `on_admin_page`: only those that the
+    page /admin offers (`Operation.admin_page`)."""
 
     ponte: Ponte
     on_admin_page: bool = False

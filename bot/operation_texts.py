@@ -36,9 +36,12 @@ MAX_FEEDBACK_TEXT = 400
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The circumstances of a text: the reader's time zone, names of people by key, the arguments.
+    """The circumstances of a text for an operator: the reader's time zone, names of people by key,
+    the arguments of the operation.
+
     `is_running` is False if no Ponte runs and the settings alone gave the result. `is_page`: it is
-    for the operator's page, which has room for `wide` columns."""
+    for the page /admin, which has room for `wide` columns.
+    """
 
     zone: datetime.tzinfo
     names: Mapping[str, str] = field(default_factory=dict)

@@ -63,16 +63,20 @@ class ShellOption:
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One entry of the table.
+    """One operation of the operator, such as `ponte backup`: a function with its name, its rights,
+    and how the shell and the page /admin offer it.
 
-    `right`: an admin may do it, or only the owner (`own`). `in_shell`: it is a command as it is.
-    `needs`: a running Ponte, any process that holds the home, or only the settings; then its first
-    parameter is a `Start`. `confirm` is asked in the shell before it runs, below the result of the
-    operation `preview` with the same arguments. `example` has arguments for its help. `shown_by` is
-    the command that shows whether it was done, "" if it changes nothing. `overview` are the
-    arguments of a text for somebody who gives none. `prepares`: the model's server is checked if
-    this command starts Ponte
-    for itself. `is_chat`: its result is an answer, which the shell draws as in a chat.
+    - `right`: an admin may do it, or only the owner (`own`).
+    - `in_shell`: it is a command of the shell as it is.
+    - `needs`: a running Ponte, any process that holds the home, or only the settings; then the
+      function's first parameter is a `Start`.
+    - `confirm`: the question in the shell before it runs, below the result of the operation
+      `preview` with the same arguments.
+    - `example`: arguments for its help.
+    - `shown_by`: the command that shows whether it was done, "" if it changes nothing.
+    - `overview`: the arguments of a text for somebody who gives none.
+    - `prepares`: the model's server is checked if this command starts Ponte for itself.
+    - `is_chat`: its result is an answer, which the shell draws as in a chat.
     """
 
     name: str

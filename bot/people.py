@@ -77,10 +77,8 @@ class WrongTokenDays(BadInput):
 
 
 class PageAccountService(SqlPageAccounts, SqlSignIns):
-    """The `PageAccounts` port, with changes.
-
-    Every process is notified of each change.
-    """
+    """The `PageAccounts` port, with the methods that change accounts. Every process of Ponte is
+    notified of each change."""
 
     def __init__(self, database: Database, peers: Peers) -> None:
         super().__init__(database)
@@ -237,11 +235,9 @@ ERASE_ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class PersonalDataService:
-    """The work of `ponte person`.
-
-    `chats` are the platforms that this process serves. `listing` are the names of platforms that
-    list people who never wrote to us.
-    """
+    """Exports and erases what is stored about a person, for `ponte person`. `chats` are the
+    platforms that this process serves. `listing` are the names of platforms that list people who
+    never wrote to us."""
 
     engine: Engine
     data: SqlPersonalData

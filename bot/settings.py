@@ -131,7 +131,7 @@ def _parse_locale(value: object) -> object:
 
 
 class _SharedSettings(SettingsPart):
-    """Settings that no integration has."""
+    """The settings that belong to no single integration, such as the data folder and the log."""
 
     faces: ClassVar[Faces] = FACES
 

@@ -110,8 +110,8 @@ CLOCK_DIFFERENCE = datetime.timedelta(minutes=5)
 
 
 class TokenOver(PonteError):
-    """The interaction token can no longer be used: 15 minutes have passed, or the interaction was
-    never acknowledged."""
+    """An answer to an interaction came too late: its token can no longer be used, because 15
+    minutes have passed, or because the interaction was never acknowledged."""
 
     code = "token_over"
 

@@ -165,7 +165,7 @@ def may_read_history(client: discord.Client, address: Address) -> bool:
 
 
 class ServersNotTold(Exception):
-    """Discord does not list our servers at present."""
+    """Discord does not list the servers of the bot at present."""
 
 
 class Roles:

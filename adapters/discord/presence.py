@@ -27,8 +27,9 @@ STILL_TEXT_SECONDS = 5.0
 
 
 class DiscordSigns:
-    """Hourglasses on waiting messages (`marks`), and a typing indicator for each turn. It is
-    repeated while the answer shows no new text, until `end` is called for the turn."""
+    """Shows that Ponte works on a message: an hourglass on messages that wait (`marks`), and a
+    typing indicator for each turn. The indicator is repeated while the answer shows no new text,
+    until `end` is called for the turn."""
 
     def __init__(
         self,

@@ -103,7 +103,7 @@ one."""
 
 @dataclass
 class StoredState:
-    """The part of the state that is stored as JSON."""
+    """The part of the Discord adapter's state that survives a restart, as JSON."""
 
     commands: str = ""
     """Hash of the slash commands that Discord has registered for us."""
@@ -389,8 +389,8 @@ class OriginalResponse:
 
 
 class _AtOriginal:
-    """Takes the place of a message id in a URL's path. The SDK would percent-encode the @ of a
-    string."""
+    """The text "@original" in place of a message id in a URL's path. The SDK would percent-encode
+    the @ of a string."""
 
     def __str__(self) -> str:
         return "@original"

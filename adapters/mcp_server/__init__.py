@@ -15,13 +15,14 @@ MCP_PATH = "/mcp"
 
 
 class McpSettings(SettingsPart):
-    """The settings of the MCP server."""
+    """The settings of the MCP server, with which other programs use Ponte's tools."""
 
     ponte_mcp: Switch = setting("off", "whether programs can connect over MCP: on, off")
 
 
 class McpIntegration(Integration[McpSettings]):
-    """The MCP server."""
+    """The integration of the MCP server: programs read tables and propose changes for the person
+    whose token they have."""
 
     name = "mcp"
     settings = McpSettings

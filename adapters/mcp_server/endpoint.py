@@ -62,7 +62,8 @@ _REFUSALS = {
 
 @dataclass(slots=True)
 class _TokenQueue:
-    """The requests of one token: how many there are, and the places of those that run."""
+    """The requests that one token has sent and that are not answered: how many there are, and the
+    semaphore that limits how many of them run at the same time."""
 
     count: int = 0
     places: asyncio.Semaphore = field(
@@ -71,12 +72,12 @@ class _TokenQueue:
 
 
 class _TooMany(Exception):
-    """There are too many requests at once."""
+    """Raised when too many requests over MCP are unanswered."""
 
 
 class McpEndpoint:
-    """The handler of `POST /mcp`. `tools` is None where MCP is off. `hub` is that of the page,
-    which is built later; without a page, nobody comes in."""
+    """Answers `POST /mcp`. `tools` is None where MCP is off. `hub` is that of the page, which is
+    built later; without a page no token is valid."""
 
     def __init__(self, tools: McpTools | None) -> None:
         self._tools = tools

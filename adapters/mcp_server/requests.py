@@ -66,8 +66,9 @@ _NO_NAME = re.compile(r"(?:[^\w ()+-]|_)+")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The person whose token a request has, marked as a program, the place on the page where they
-    read alone, and the name that the program gives itself."""
+    """The caller of a tool over MCP: the person whose token the request has (marked as a program),
+    the address of their own conversation on the page, and the name that the program gives
+    itself."""
 
     person: Person
     own_address: Address
@@ -93,7 +94,8 @@ def refuse(code: str, why: str, hint: str = "") -> ToolError:
 
 @dataclass(slots=True)
 class ChangeRequests:
-    """Stores the requests of programs."""
+    """Stores the changes that programs request over MCP, each as a message whose turn makes the
+    proposal, and finds them again."""
 
     inbox: Inbox
     changes: ChangeService

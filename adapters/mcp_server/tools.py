@@ -72,7 +72,8 @@ its result.
 
 @dataclass(frozen=True, slots=True)
 class OfferedTool:
-    """A tool as a program is offered it. `parameters` is the JSON schema of an object."""
+    """The description of a tool that a program gets over MCP. `parameters` is the JSON schema of an
+    object."""
 
     name: str
     description: str
@@ -82,8 +83,8 @@ class OfferedTool:
 
 @dataclass(frozen=True, slots=True)
 class McpTools:
-    """The tools over the parts of Ponte that do the work. `locale` is the language of cards in
-    results, `zone` the time zone of dates."""
+    """The tools that programs can call over MCP: those of the model that read, and some that
+    propose changes. `locale` is the language of cards in results, `zone` the time zone of dates."""
 
     toolbox: Toolbox
     people: People

@@ -56,7 +56,7 @@ AppToken = Annotated[
 
 
 class SlackSettings(SettingsPart):
-    """The environment settings of Slack."""
+    """The settings of Slack in the environment."""
 
     slack_bot_token: BotToken | None = setting(None, "Slack's bot token (xoxb-…)")
     slack_app_token: AppToken | None = setting(

@@ -40,7 +40,7 @@ _HELLO = "Mention me in a channel or send me a direct message. Type `help` for m
 
 @dataclass(frozen=True, slots=True)
 class SlackHome:
-    """The App Home of each person."""
+    """Draws the App Home of each person, the page that Slack shows when they open the app."""
 
     signs: SlackSigns
     policy: Policy

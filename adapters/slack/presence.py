@@ -26,11 +26,9 @@ from core.domain.messages import Address, ReplyTo
 
 @dataclass(slots=True)
 class Workspace:
-    """The workspace of the token.
-
-    `bots` are the ids (B…) of other bots that may talk with Ponte. `team` is the workspace's id and
-    `user` the bot's user id; both are "" until `identify` has returned.
-    """
+    """The Slack workspace that the bot's token belongs to. `bots` are the ids (B…) of other bots
+    that may talk with Ponte. `team` is the workspace's id and `user` the bot's user id; both are ""
+    until `identify` has returned."""
 
     api: SlackApi
     directory: SlackPeople
@@ -137,7 +135,8 @@ class CommandNotices:
 
 
 class SlackSigns:
-    """The signs of all turns of a workspace: sessions, reactions and notices for slash commands.
+    """Shows in Slack that Ponte works on messages: sessions, reactions, and notices for slash
+    commands, for all turns of a workspace.
 
     `working` has for each thread (`CHANNEL:THREAD`) the turn that last set its session to
     "processing". `titles` has for each turn the title of a session that it starts: the first words

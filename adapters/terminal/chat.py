@@ -59,7 +59,7 @@ StopWork = Callable[[], Coroutine[Any, Any, None] | None]
 
 
 class Quit(Exception):
-    """Raised by Ctrl-C when nothing is left to stop."""
+    """Raised by Ctrl-C when no answer is under way, to leave the chat."""
 
 
 class Unreadable(PonteError):

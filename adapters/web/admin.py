@@ -107,7 +107,7 @@ class OperatorRequest(RequestBody):
 
 @dataclass(frozen=True)
 class OperatorRoutes(RouteGroup):
-    """The routes that only the home's Unix socket serves."""
+    """The routes for commands of the shell. Only the data folder's Unix socket serves them."""
 
     operator: Operator
 
@@ -121,7 +121,7 @@ class OperatorRoutes(RouteGroup):
 
 
 class AdminView:
-    """The page for one visitor."""
+    """The page /admin as one visitor may see it."""
 
     def __init__(
         self, visitors: Visitors, operator: Operator, visitor: Visitor, query: Json

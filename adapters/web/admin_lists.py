@@ -20,7 +20,8 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RowAction:
-    """An operation that a row of a list offers, with the row's `field` as its argument.
+    """An operation that each row of a list on /admin offers as a button, with the row's `field` as
+    its argument.
 
     With a `warning`, its button appears below the warning when somebody opens `label`, so that one
     click changes nothing. Only rows in `states` offer it, if there are any.
@@ -77,8 +78,8 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """Builds the forms of the page. `token` stands in each of them and proves that this page, in
-    the visitor's session, has sent it."""
+    """Builds the forms of /admin. `token` stands in each of them and proves that this page, in the
+    visitor's session, has sent the form."""
 
     token: str
 

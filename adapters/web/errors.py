@@ -59,8 +59,8 @@ class SessionEnded(Unauthorized):
 
 
 class ConfirmAgain(Unauthorized):
-    """The person's provider has to confirm them again (401). The page asks it to without a question
-    to the person, at `/sign-in/{provider}?again`."""
+    """The sign-in provider has to confirm the person once more (401). The page asks it to at
+    `/sign-in/{provider}?again`, without a question to the person."""
 
     code = "confirm_again"
     sentence = "Your account must be confirmed again. Sign in again."
@@ -76,19 +76,20 @@ class NotConfirmed(StatusUnknown):
 
 
 class LinkRenewed(Unauthorized):
-    """The token of a sign-in link that the owner replaced (401)."""
+    """The token belongs to a sign-in link that the owner has replaced by a new one (401)."""
 
     sentence = "Your sign-in link was replaced. Ask Ponte's owner for the new one."
 
 
 class AccessRemoved(Unauthorized):
-    """The token of an account that the owner removed (401)."""
+    """The token belongs to an account that the owner has removed (401)."""
 
     sentence = SENTENCES[ACCESS_REMOVED]
 
 
 class LinksOff(Unauthorized):
-    """The token of a person, where `[page] links = false` (401)."""
+    """A person used the token of a sign-in link where links are switched off by `[page] links =
+    false` (401)."""
 
     sentence = "Sign-in links are turned off here. Sign in another way, or ask Ponte's owner."
 

@@ -82,7 +82,7 @@ class LiveConversation:
 
 
 class Follower:
-    """One open stream of a visitor, in a conversation."""
+    """One open stream of events to a visitor's browser, which follows one conversation."""
 
     def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
         self.visitor = visitor

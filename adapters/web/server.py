@@ -486,7 +486,8 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
 
 @dataclass(frozen=True, slots=True)
 class PathRouter:
-    """Routes other adapters' paths and webhooks to their handlers, and everything else to `own`."""
+    """An ASGI application that passes webhooks and the paths of other adapters to their handlers,
+    and every other request to `own`, the page."""
 
     hub: Hub
     mounted: Mapping[str, HttpHandler]

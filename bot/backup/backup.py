@@ -118,7 +118,7 @@ class DifferentBackup(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
-    """The size in bytes and the SHA-256 of one file."""
+    """One file of a backup: its size in bytes, and its SHA-256 in hexadecimal."""
 
     size: int
     sha256: str
@@ -208,8 +208,8 @@ def extract_archive(
 
 
 class _ArchiveEntry(tarfile.TarInfo):
-    """An entry that fits into the memory: Python reads extended headers (PAX, GNU) whole, and a
-    small archive can hold gigabytes of them."""
+    """An entry of a tar archive that refuses extended headers (PAX, GNU) which do not fit into the
+    memory: Python reads them whole, and a small compressed archive can hold gigabytes of them."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:

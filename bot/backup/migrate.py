@@ -31,7 +31,8 @@ ROWS_PER_INSERT = 500
 
 
 class NotTheSame(PonteError):
-    """The database has other row counts than the data folder after the copy."""
+    """After `ponte migrate`, the Postgres database has other numbers of rows than the data
+    folder."""
 
     code = "not_the_same"
     sentence = (

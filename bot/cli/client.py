@@ -38,7 +38,7 @@ class TurnRefused(PonteError):
 
 
 class HolderLost(PonteError):
-    """The connection broke and could not be made again."""
+    """The connection to the Ponte that holds the data folder broke and could not be made again."""
 
     code = "unreachable"
     sentence = (
@@ -48,7 +48,7 @@ class HolderLost(PonteError):
 
 
 class AnswerLost(HolderLost):
-    """The connection broke before a prompt was answered."""
+    """The connection to the running Ponte broke before it answered a prompt."""
 
     sentence = (
         "Ponte stopped responding. Your prompt is saved and is answered when Ponte runs again. "
@@ -57,11 +57,12 @@ class AnswerLost(HolderLost):
 
 
 class SingleTurn:
-    """One message in a conversation of its own, and its answer: a quick command or a prompt.
+    """Sends one message in a conversation of its own, a quick command or a prompt, and shows its
+    answer.
 
     Progress is shown on `screen` if that is a terminal, and the growing answer on `answer`. Ctrl-C
-    stops the turn, whose partial result is then its answer; a second one stops waiting. A restart
-    of the holder is waited for. `lost` is raised if it takes too long.
+    stops the turn, whose partial result is then its answer; a second Ctrl-C stops waiting. If the
+    Ponte that answers restarts, this waits for it; if that takes too long, it raises `lost`.
     """
 
     def __init__(
@@ -156,7 +157,8 @@ class SingleTurn:
 
 
 class LocalClient:
-    """Calls of the holder's HTTP API. Every call raises PonteError with words for the operator."""
+    """Calls the HTTP API of the Ponte that holds the data folder, over the folder's Unix socket.
+    Every call raises PonteError with words for the operator."""
 
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http

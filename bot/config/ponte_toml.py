@@ -469,8 +469,8 @@ class Config(StrictSection):
             name: Approvers(frozenset(tool.approvers), tool.approvals)
             for name, tool in self.tools.items()
         }
-        # Tables that a right names, as in "read:Orders": a wrong name would be a rule for nothing, so
-        # it is looked for among the tables that exist.
+        # Tables that a right names, as in "read:Orders": a wrong name would be a rule for nothing,
+        # so it is looked for among the tables that exist.
         right_lists = [(r.allow, r.deny) for r in self.rules]
         right_lists += [(own.allow, own.deny) for own in self.channels.values()]
         rights = (right for allow, deny in right_lists for right in (*allow, *deny))

@@ -45,8 +45,8 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class _WrittenName:
-    """A name in the file and its location. A pattern of a rule matches in any case, with `*` for
-    any text."""
+    """A name of a table, tool or person that ponte.toml contains, and its place in the file. A
+    pattern of a rule matches in any case, with `*` for any text."""
 
     where: str
     kind: str

@@ -231,7 +231,8 @@ KeyPath = tuple[str, ...]
 
 
 class TomlLines:
-    """The line, from 1, of each table and key of a text that tomllib accepts.
+    """The line, counted from 1, of each table and key in the text of ponte.toml, for error
+    messages.
 
     A statement is the shortest run of lines that tomllib parses on its own, so that quotes,
     multi-line strings and arrays need no second parser. All keys of one statement have its first

@@ -37,7 +37,7 @@ Say = Callable[..., str]
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The packages that Ponte needs.
+    """The state of the Python packages that Ponte needs, as `ponte doctor` reports it.
 
     `missing` maps a package to the wanted versions, `wrong` to the installed and the wanted
     versions. `foreign` maps a top-level name to the folder or distribution that also has it.

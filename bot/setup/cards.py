@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SetupField:
-    """A setting on a card. `choices` are its values if it has only a few. A secret is never shown
-    again."""
+    """A setting on a card of the set-up page. `choices` are its values if it has only a few. A
+    secret is never shown again."""
 
     setting: str
     words: str
@@ -20,7 +20,7 @@ class SetupField:
 
 @dataclass(frozen=True, slots=True)
 class SetupLink:
-    """An address that a card leads to."""
+    """An address that a card of the set-up page leads to."""
 
     url: str
     words: str
@@ -28,10 +28,9 @@ class SetupLink:
 
 @dataclass(frozen=True, slots=True)
 class SetupCard:
-    """One service. `purpose` says what it is for, `needs` what somebody needs and where it is.
-
-    `links` are the addresses that `needs` speaks of.
-    """
+    """A card of the set-up page: one service that can be connected there. `purpose` says what the
+    service is for, `needs` what somebody needs to connect it and where they get it. `links` are the
+    addresses that `needs` speaks of."""
 
     name: str
     title: str

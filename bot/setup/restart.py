@@ -23,7 +23,8 @@ PROBE_FAILED = "Ponte could not be started with these settings."
 
 
 class Restart:
-    """Ends this process's Ponte and starts it anew. `environment` is that of the first start."""
+    """Ends this run of Ponte and starts it again in the same process, with the settings that are
+    stored by then. The new start gets the environment with which this process began."""
 
     def __init__(self) -> None:
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
@@ -46,8 +47,8 @@ class Restart:
             self._listener = None
 
     async def request(self) -> None:
-        """End the run as SIGTERM does. `serve` then starts the new one. From now on, connections
-        wait for it."""
+        """End this run as SIGTERM does; `serve` then starts Ponte again. From now on, new
+        connections to the page wait for the new start."""
         if self._stop and self._hand_over and not self._stop.is_set() and not self.is_requested:
             self.is_requested = True
             try:

@@ -59,7 +59,8 @@ SetupRight = Literal["me", "change", "approve"]
 
 @dataclass(slots=True)
 class SetupDraft:
-    """The values that were typed on a card, by setting. It ends at `until` (monotonic seconds)."""
+    """The values that the owner typed on a card of the set-up page, by setting, before they are
+    stored. The draft is dropped at `until` (monotonic seconds)."""
 
     card: str
     values: dict[str, str]
@@ -69,7 +70,8 @@ class SetupDraft:
 
 
 class SetupService:
-    """The set-up of one Ponte. `restart` is None where it cannot start itself anew."""
+    """The set-up of one Ponte from its page. `restart` is None where Ponte cannot start itself
+    again."""
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ class PonteError(Exception):
 
 
 class Refusal(PonteError):
-    """The person may not do this, here and now."""
+    """The person may not do this here and now. Their message is answered with the reason."""
 
     code = "forbidden"
 
@@ -125,13 +125,13 @@ class StatusUnknown(PonteError):
 
 
 class BadInput(PonteError):
-    """The person can correct the input."""
+    """The person entered something wrong, and they can correct it."""
 
     code = "bad_request"
 
 
 class GivenTwice(BadInput):
-    """A name that may occur once occurs twice."""
+    """A name in a command or a form that may occur once occurs twice."""
 
     sentence = "{key} appears twice. Use it only once."
 
@@ -312,7 +312,8 @@ class ToolError(PonteError):
 
 
 class WriteUnsure(ToolError):
-    """The applier cannot tell whether its write happened."""
+    """It is not known whether a write to another system happened, for example because its answer
+    was lost. It must not simply be repeated."""
 
 
 class Undeliverable(PonteError):

@@ -574,7 +574,8 @@ def was_sent(failure: HttpError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """A row of the table: which failures it matches, and the error that they become."""
+    """A row of an `ErrorTable`: which failures of a service it matches, and the error that they
+    become."""
 
     kinds: tuple[Kind, ...]
     when: Condition | None
@@ -630,11 +631,9 @@ def on(*kinds: Kind, when: Condition | None = None) -> ErrorRow:
 
 
 class ErrorTable(Generic[E]):
-    """The error rows of one service.
-
-    A row with a code becomes an error of the class `error`: a `RemoteError`, or a class with the
-    same arguments.
-    """
+    """A table that turns the failures of one external service into errors. The first row that
+    matches decides. A row with a code becomes an error of the class `error`: a `RemoteError`, or a
+    class with the same arguments."""
 
     def __init__(self, error: type[E], *rows: ErrorRow) -> None:
         self._error = error
@@ -700,10 +699,8 @@ limits). It names the seconds of a shorter limit beside them."""
 
 @dataclass(frozen=True, slots=True)
 class FaultBody:
-    """The content of the body of an error.
-
-    `status` is an HTTP status (0: none), `param` the path of a field, `wait` seconds.
-    """
+    """The content of the body of an HTTP error response. `status` is an HTTP status (0: none),
+    `param` the path of a field, `wait` seconds."""
 
     message: str = ""
     code: str = ""

@@ -60,7 +60,8 @@ class ExportColumn:
 
 @dataclass(frozen=True, slots=True)
 class ExportedTable:
-    """A file. `cut_cells` counts the cells of which Excel holds only the beginning."""
+    """A table as a file to download. `cut_cells` counts the cells of which Excel holds only the
+    beginning."""
 
     data: bytes
     type: str

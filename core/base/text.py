@@ -520,10 +520,11 @@ def fold_to_letters(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """A place to cut: the part ends at `end` with `fence` open.
+    """A place where a long text is cut into two parts: the part before it ends at `end`, with the
+    code block `fence` open.
 
-    The next part starts at `next` within `goes_on`. `rank` is 0 between paragraphs, 1 between
-    lines, and 2 at a bad place.
+    The next part starts at `next`, inside the code block `goes_on`. `rank` is 0 between paragraphs,
+    1 between lines, and 2 at a bad place.
     """
 
     end: int
@@ -534,7 +535,8 @@ class _Cut:
 
 
 class _Part:
-    """One part of `text`. It begins at `start`, where `fence` is open."""
+    """One part of a long text that is split into posts. It begins at `start`, where the code block
+    `fence` is open."""
 
     def __init__(
         self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction

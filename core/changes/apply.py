@@ -55,8 +55,8 @@ _LEFT = "I stopped waiting because you asked me to. The operation had started an
 
 @dataclass(slots=True)
 class _Run:
-    """The state of a change while it is applied. `steps` maps a step's number to its last recorded
-    state."""
+    """The state of a change while its rows are written. `steps` maps the number of a row's write to
+    its last recorded state."""
 
     change: Change
     kind: Kind
@@ -80,7 +80,8 @@ class _Run:
 
 @dataclass
 class ChangeRunner:
-    """Makes all calls that write. A call is never cancelled: its result is always recorded."""
+    """Makes all calls that write to tables and other systems. A call is never cancelled: its result
+    is always recorded."""
 
     ledger: SqlLedger
     appliers: Mapping[str, Applier]
@@ -364,11 +365,9 @@ SHOW_APPLYING_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ChangeLifecycle:
-    """Closes, pays and applies changes, and records it.
-
-    `on_change` is called when a card no longer shows the current state of its change. `purse` is
-    None if runs cost nothing.
-    """
+    """Closes changes (denied, expired), reserves and pays their cost, has them applied, and records
+    each of these. `on_change` is called when a card no longer shows the current state of its
+    change. `purse` is None if runs cost nothing."""
 
     ledger: SqlLedger
     runner: ChangeRunner

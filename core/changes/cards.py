@@ -346,7 +346,8 @@ _UNDO_WITH = "To undo it, type `undo {id}`."
 
 @dataclass(frozen=True, slots=True)
 class ChangeViews:
-    """Draws changes for people."""
+    """Draws changes as cards and sentences for the person who reads them: with their buttons, and
+    without what they may not know."""
 
     ledger: SqlLedger
     approval: Approval

@@ -88,7 +88,8 @@ class WatchedBatch(Batch, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changer:
-    """The person who changes a proposal, with what they may read in the place of its card."""
+    """A person who changes the values of a proposal, with what they may read in the place of its
+    card."""
 
     person: Person
     address: Address
@@ -118,8 +119,8 @@ _OUTCOMES: Mapping[str, str] = {
 
 
 class Kind:
-    """A kind of change with one step. Its attributes and methods hold for most kinds; a feature
-    overrides the others."""
+    """A kind of change, such as rows of a table or a schedule: its words, its rights and its form.
+    The attributes and methods here hold for most kinds; a feature overrides the others."""
 
     title = "{title}"
     """The title of the card. `{title}` is the draft's title."""
@@ -180,7 +181,8 @@ class Kind:
         return ""
 
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return the rows of the card, as `card_rows.build_rows` does."""
+        """Return the rows of a change for its card, each with the values before and after
+        (`core.changes.card_rows.build_rows`)."""
         return build_rows(change)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:

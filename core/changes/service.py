@@ -78,7 +78,7 @@ _TOO_MANY = "That's {count} rows. The maximum is {most} per request."
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """Stores and withdraws proposals."""
+    """Stores the proposals that tools make, and withdraws them."""
 
     approval: Approval
     lifecycle: ChangeLifecycle
@@ -656,7 +656,7 @@ def _code(change: Change, decision: DecisionRequest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChangeService:
-    """The parts that deal with changes, by subject."""
+    """Everything that deals with changes, as parts by subject."""
 
     ledger: SqlLedger
     approval: Approval

@@ -112,15 +112,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The deed is allowed by `rule`."""
+    """The judgment that a person may do something with a change, by the rule `rule`."""
 
     rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleRefusal:
-    """The deed is refused, in these words. `rule` is the operator's rule that refuses it, "" for a
-    rule of Ponte's own. `values` fill the placeholders of the sentence."""
+    """The judgment that a person may not do something with a change, with the sentence for them.
+    `rule` is the operator's rule that refuses it, "" for a rule of Ponte's own. `values` fill the
+    placeholders of the sentence."""
 
     code: str
     sentence: str
@@ -130,8 +131,8 @@ class RuleRefusal:
 
 @dataclass(frozen=True, slots=True)
 class NotKnown:
-    """The deed is neither allowed nor refused, because a platform did not tell `fact`: a right, or
-    a field of `Standing`. `id` is that of the change."""
+    """The judgment that it cannot be decided now whether a person may do something with a change: a
+    platform did not tell `fact`, a right or a field of `Standing`. `id` is that of the change."""
 
     fact: str
     id: str = ""

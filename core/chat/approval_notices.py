@@ -112,8 +112,9 @@ class OutgoingPosts:
 
 @dataclass(slots=True)
 class ApprovalNotices:
-    """Sends and redraws the notices. `replies` and `messengers` are by platform. `locale` is the
-    language for a person whose language is not known."""
+    """Sends notices about proposals to the people who can decide on them, and redraws their cards.
+    `replies` and `messengers` are by platform. `locale` is the language for a person whose language
+    is not known."""
 
     outbox: Outbox
     changes: ChangeService

@@ -12,8 +12,8 @@ from core.domain.ports import Messenger
 
 @dataclass(slots=True)
 class Destinations:
-    """The places that an operator wrote in ponte.toml. `messengers` are the chat platforms by
-    name."""
+    """Finds the place of a chat platform that ponte.toml names, such as `slack:T1:C1`, so that
+    Ponte can post there. `messengers` are the chat platforms by name."""
 
     messengers: Mapping[str, Messenger]
     _direct: dict[str, Address] = field(default_factory=dict, init=False)

@@ -550,7 +550,8 @@ class ChatInteraction(Protocol):
 
 @dataclass
 class Interactions:
-    """Checks rights, stores, acknowledges and notifies, for the interactions of one platform."""
+    """Handles the commands, clicks and forms of one chat platform: checks rights, stores each as a
+    message, and acknowledges it to the platform in time."""
 
     conversations: Conversations
     people: People

@@ -385,7 +385,7 @@ class ChangeForm:
 
 @dataclass(frozen=True, slots=True)
 class DisplayName:
-    """The name by which a platform shows a person, or a group of people (`is_group`)."""
+    """The name that people see for a person, or for a group of people (`is_group`)."""
 
     name: str
     is_group: bool = False
@@ -401,7 +401,7 @@ class PendingRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLine:
-    """A schedule as one line of Markdown."""
+    """A schedule as one line of Markdown, for a list."""
 
     id: str
     text: str

@@ -107,8 +107,8 @@ class Attachment:
 
     `file` is its id in `Files` once its bytes are stored. Until then, `reference` is what the
     platform needs to download it. The reference may contain a secret and is never shown to a model.
-    `seconds`: the length of a recording that the author of the message made, 0 if it is not known;
-    None for any other file, and for recordings of others.
+    `seconds`: the length of a voice message of the author, 0 if it is not known; None for any other
+    file, and for recordings of others.
     """
 
     name: str

@@ -151,11 +151,11 @@ class TranscriptEntry:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The model's memory of one conversation: a small record in the row of the thread.
+    """The model's memory of one conversation, as a small record in the thread's row.
 
-    `remote` is the current OpenAI conversation. `remote_upto` is the last turn (`seq`) of the
-    transcript that it is known to contain completely. -1 means unknown: its end is read before it
-    is used. Both values can be lost without harm.
+    `remote` is the current conversation on OpenAI's server. `remote_upto` is the last turn (`seq`)
+    of the transcript that it is known to contain completely; -1 means unknown, so that its end is
+    read before it is used. Both values can be lost without harm.
     """
 
     conversation: str
@@ -187,7 +187,8 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMessage:
-    """The items of a turn with its person's message, and the origin of the texts in its thread."""
+    """The result of storing a person's message at the start of its turn: the items of the turn, and
+    the origin of the texts in its thread."""
 
     items: tuple[Item, ...]
     provenance: Provenance

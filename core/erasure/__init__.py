@@ -143,10 +143,8 @@ class StillApplying(PonteError):
 
 
 class SqlPersonalData(SqlStore):
-    """The personal data in one database.
-
-    `money_key` maps a person's key to the key under which their usage is counted.
-    """
+    """Finds, exports and erases the personal data in one database. `money_key` maps a person's key
+    to the key under which their usage is counted."""
 
     def __init__(self, database: Database, money_key: Callable[[str], str] = str) -> None:
         super().__init__(database)

@@ -64,15 +64,17 @@ RATE_LABELS: Mapping[str, str] = {"up": "Good answer", "down": "Bad answer"}
 
 
 class NotRateable(NotFound):
-    """The answer does not exist any more, is elsewhere, or is not one of the model."""
+    """There is nothing to vote on: the answer does not exist any more, is elsewhere, or is not the
+    model's."""
 
     sentence = "This answer can't be rated. It may have been deleted."
 
 
 @dataclass(frozen=True, slots=True)
 class Press:
-    """A press on a thumb below the answer of a turn. `at` is when it was pressed, in seconds since
-    the epoch. `post` is the platform's id of the post, "" on the page, whose answers have none."""
+    """A person's press on a thumb (up or down) below an answer. `at` is when it was pressed, in
+    seconds since the epoch. `turn` is the one that gave the answer. `post` is the platform's id of
+    the post, "" on the page, whose answers have none."""
 
     turn: str
     person: Person
@@ -82,7 +84,7 @@ class Press:
 
 
 class Votes(SqlStore):
-    """The votes in one database. Methods raise NotStored."""
+    """Stores and lists people's votes on answers. Methods raise NotStored."""
 
     async def vote(self, press: Press, *, toggles: bool = False) -> bool:
         """Store a press and return whether the person has that vote now. With `toggles`, a second

@@ -328,8 +328,9 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
 
     @property
     def mcp_server(self) -> Any:
-        """The settings of requests over MCP. `post_to`: the place of all their cards (`slack:T1:C1`
-        or `slack:U1`); None for the asker's own."""
+        """The settings for programs that propose changes over MCP. `post_to`: the place where the
+        cards of all their requests are posted (`slack:T1:C1` or `slack:U1`); None for the asker's
+        own place."""
 
     @property
     def mcp(self) -> Mapping[str, Any]:

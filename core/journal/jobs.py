@@ -238,8 +238,8 @@ TAKEN_TURN_SQL = (
 
 
 class PutBack(Exception):
-    """Raised when a drain comes before the turn's end. Procrastinate then puts the job back, and
-    another process takes the turn up."""
+    """Raised in the job of a turn that has not ended when this process stops. Procrastinate then
+    puts the job back, and another process takes the turn up."""
 
 
 class Jobs(TurnExecutor):

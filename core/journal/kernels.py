@@ -23,10 +23,10 @@ KERNELS_TABLE = TableDeclaration(
 
 
 class KernelRows:
-    """The kernel rows of a process that works alone. They outlive the process. After a restart they
-    show that a thread's variables are lost.
+    """The rows that note which threads have a Python kernel, for a process that works alone.
 
-    If the database fails, Python still runs, but a thread does not learn of that loss. Without a
+    They outlive the process. After a restart they show that a thread's variables are lost. If the
+    database fails, Python still runs, but a thread does not learn of that loss. Without a
     `database`, nothing is stored.
     """
 

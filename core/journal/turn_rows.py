@@ -345,8 +345,9 @@ WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
 
 
 class FetchedTurns:
-    """The state that the job manager writes (core/journal/queue_manager.py) and `Jobs` reads.
-    `owner` is the id of the process, for which fetched turns begin."""
+    """The turns that a process has fetched from the shared queue, and their state. The job manager
+    writes it (core/journal/queue_manager.py), and `Jobs` reads it. `owner` is the id of the
+    process, for which fetched turns begin."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner

@@ -301,7 +301,8 @@ and returns whether it may."""
 
 
 class _NotEnded(Exception):
-    """Raised when a turn's handler ended before the turn did."""
+    """Raised when the handler of a turn returned and the turn is not recorded as ended, so that it
+    must run again."""
 
 
 class TurnExecutor(SqlStore):

@@ -150,7 +150,7 @@ SOME_TOOLS_LEFT_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class ContextSize:
-    """The tokens of a model's context, and who says so."""
+    """The number of tokens that a model takes, and where that number comes from."""
 
     tokens: int
     source: Literal["setting", "server", "table", "assumed", "limit"]
@@ -162,8 +162,8 @@ class ContextSize:
 
 
 class ContextSizes:
-    """The sizes of a server's models. `tokens` is PONTE_MODEL_CONTEXT, for the model of that name;
-    0 if it is not set."""
+    """The numbers of tokens that the models of a server take, as far as they are known. `tokens` is
+    PONTE_MODEL_CONTEXT, for the model of that name; 0 if it is not set."""
 
     def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
         self._client = client

@@ -586,10 +586,8 @@ class ConversationRound:
 
 
 class ConversationsApi:
-    """Asks rounds over Conversations and Responses.
-
-    The caller must run one turn at a time in each conversation; the inbox does.
-    """
+    """Asks the model over OpenAI's Conversations and Responses, where the server keeps the history.
+    The caller must run one turn at a time in each conversation; the inbox does."""
 
     def __init__(self, server: ModelServer) -> None:
         self.server = server

@@ -230,7 +230,7 @@ class LimitReached(RateLimited):
 
 
 class NoEndpoint(ModelDown):
-    """The server lacks the API of this level; a lower level may work."""
+    """The server has no API of this level (conversations, responses); a lower level may work."""
 
     sentence = NO_API
 

@@ -74,7 +74,8 @@ CALLS, FAILED_TURNS, FILES, EARLIER_TURNS = 1, 2, 3, 4
 
 
 class RoundHistory:
-    """Chooses what one round sends of its request and of a transcript."""
+    """Chooses which part of the request and of the transcript one round sends, so that it fits into
+    the model's context."""
 
     def __init__(self, server: ModelServer, ask: RoundRequest, most: int = 0) -> None:
         """`most`: the most tokens of items, unless the last message has more; 0 for no limit."""

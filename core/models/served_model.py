@@ -101,7 +101,8 @@ class OnePayment:
 
 @dataclass
 class Trial:
-    """A short test thread with the model. `remotes` are what the server stores for it."""
+    """A thread that only tests the model, for `ponte doctor`. `remotes` are what the server stores
+    for it, to be deleted."""
 
     model: ServedModel
     thread: Thread = field(default_factory=lambda: Thread("doctor", "doctor"))

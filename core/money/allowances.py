@@ -262,10 +262,8 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceCount:
-    """The row of one counter in one period.
-
-    `notices` has the bits `PERSON_NOTICE` and `ADMIN_NOTICE` for notices already sent.
-    """
+    """The part of an allowance that is used in one period: the row of one counter. `notices` has
+    the bits `PERSON_NOTICE` and `ADMIN_NOTICE` for notices already sent."""
 
     scope: Scope
     period: str

@@ -153,10 +153,8 @@ def tool_call(name: str) -> TraceSpan:
 
 
 class _Trace:
-    """The trace of the turn that runs in this process.
-
-    `ended`: the turn is over for all processes.
-    """
+    """The trace of the turn at hand in this process. `ended`: the turn is over for all
+    processes."""
 
     __slots__ = ("ended", "recorder", "root", "thread")
 

@@ -107,7 +107,7 @@ class Lookup(Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    """A person in memory, and the time when their row was written."""
+    """A person in the memory of this process, and the time when their row was written."""
 
     member: PlatformMember
     written_at: float

@@ -152,11 +152,8 @@ class _PersonFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """The result of the rules for one right.
-
-    `others` are the results of earlier rules that may match the person, depending on data that is
-    not known yet (True: allow).
-    """
+    """The decision of the rules on one right. `others` are what earlier rules would decide that may
+    match the person, depending on data that is not known yet (True: allow)."""
 
     verdict: Verdict
     others: frozenset[bool] = frozenset()

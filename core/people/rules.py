@@ -166,7 +166,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _NamePatterns:
-    """The names for which a rule allows or denies one right. `is_whole`: all names."""
+    """The names, with `*` for any text, for which a rule allows or denies one right. `is_whole`:
+    all names."""
 
     is_whole: bool
     patterns: tuple[str, ...]

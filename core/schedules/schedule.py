@@ -169,8 +169,8 @@ class ScheduleRun:
 
 @dataclass(frozen=True, slots=True)
 class DuePlan:
-    """The consequences of a due time: the run to start (`due_at`, 0 for none), due times that
-    were missed, and the next due time (0: the schedule ends)."""
+    """The consequences of the due time of a schedule: the run to start (`due_at`, 0 for none), due
+    times that were missed, and the next due time (0: the schedule ends)."""
 
     due_at: float
     next_due_at: float

@@ -89,8 +89,8 @@ _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that.
 
 @dataclass(frozen=True, slots=True)
 class ScheduleService:
-    """The use of schedules by people. `by` is the person who acts, and `address` the place where
-    they do."""
+    """Lists, shows, pauses, resumes, runs and deletes schedules for people. `by` is the person who
+    acts, and `address` the place where they do."""
 
     schedules: Schedules
     ledger: SqlLedger
@@ -292,8 +292,9 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
 
 @dataclass
 class Scheduling:
-    """The schedules of one process. `notices` sends notices to people. Proposals expire and runs
-    are due by `clock`."""
+    """Everything about schedules in one process: their rows, what people do with them, and their
+    kind of change. `notices` sends notices to people. Proposals expire and runs are due by
+    `clock`."""
 
     database: Database
     conversations: Conversations

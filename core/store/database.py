@@ -212,8 +212,8 @@ class Database(Protocol):
 
 
 class SqlStore:
-    """SQL statements over one database. Its methods with `@transaction` or
-    `@query` are transactions."""
+    """The base of classes that store something with SQL. Their methods with `@transaction` or
+    `@query` are transactions of the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

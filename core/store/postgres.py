@@ -408,7 +408,7 @@ class PostgresDatabase:
 
 
 class _TransientError(Exception):
-    """A transaction failed without effect and may succeed if it is repeated. `error` is the
+    """A transaction failed without any effect, and may succeed if it is repeated. `error` is the
     database's error."""
 
     def __init__(self, error: psycopg.Error) -> None:

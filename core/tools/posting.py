@@ -109,7 +109,7 @@ class PlacePosts:
 
 
 class _PostBatch:
-    """The `Batch` of one post."""
+    """The `Batch` that posts one text to another place."""
 
     def __init__(self, draft: Draft, messengers: Mapping[str, Messenger]) -> None:
         target = draft.target

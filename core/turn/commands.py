@@ -253,7 +253,7 @@ class ScheduleAnswers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommandService:
-    """Runs every kind of typed command."""
+    """Answers the commands that people type, such as `status`, `approve ID` and `forget`."""
 
     stores: Conversations
     people: People

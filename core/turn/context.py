@@ -289,12 +289,14 @@ class ModelBriefing:
 
 
 class Requeued(Exception):
-    """Ends an attempt whose message waits for another turn."""
+    """Raised to end an attempt at a turn whose message was queued again, to be answered by another
+    attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """Prepares a turn for the model, and its answer for people."""
+    """Prepares a turn for the model (rights, context, files, tools), and afterwards its answer for
+    people."""
 
     assistant: Assistant
     people: People

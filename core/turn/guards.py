@@ -30,8 +30,8 @@ COSTLY_CALLS_USED_UP_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """The guards of the tool calls of one turn. Each check returns None, or the outcome of a call
-    that must not run.
+    """Decides before each tool call of one turn whether it may run. Each check returns None, or the
+    outcome of a call that must not run.
 
     `tools` are those that the turn was offered, by name, and `items` its transcript, which grows.
     `rules` has the rule that allowed a call that can cost money, by the ids of the calls that may

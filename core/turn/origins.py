@@ -117,7 +117,8 @@ None if its turn has begun."""
 
 
 class Admission:
-    """Lets turns begin once their author is known, or the wait for that is over."""
+    """Lets a turn begin once it is known who its author is (their groups, whether they are a
+    guest), or once the platform has taken too long to tell."""
 
     def __init__(self, find_unstarted: FindUnstarted, policy: Policy) -> None:
         self._find_unstarted = find_unstarted

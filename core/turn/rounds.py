@@ -96,7 +96,8 @@ _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
 class Rounds:
-    """Runs the rounds of one turn."""
+    """Runs the rounds of one turn: ask the model, run the tools that it calls, ask again, until it
+    answers."""
 
     def __init__(
         self,
@@ -605,8 +606,9 @@ class ToolCalls:
 
 
 class TurnTranscript:
-    """The model's side of a turn as it grows: the items, the outcomes of calls by their ids, the
-    record of the thread, and in `streamed_text` the text with what the model streamed last."""
+    """The input and output of the model in a turn, as they grow: the items, the outcomes of calls
+    by their ids, the record of the thread, and in `streamed_text` the text with what the model
+    streamed last."""
 
     def __init__(self, run: TurnRun, briefing: ModelBriefing) -> None:
         self.briefing = briefing

@@ -86,7 +86,8 @@ TITLE_TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TitleMaker:
-    """Makes titles. `model` of the turn answers, and the asker's allowances pay."""
+    """Makes titles of conversations with the model, from their first message. The asker's
+    allowances pay."""
 
     journal: Journal
     budget: Budget

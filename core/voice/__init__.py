@@ -50,7 +50,7 @@ _SUFFIXES = (
 
 
 class VoiceError(PonteError):
-    """A voice message whose words could not be had. The turn goes on without them."""
+    """The words of a voice message could not be found out. The turn goes on without them."""
 
     code = "voice"
 
@@ -93,7 +93,8 @@ class NotTranscribed(VoiceError):
 
 @dataclass(frozen=True, slots=True)
 class Transcriber:
-    """Writes down recordings with `model`, at the server of `client`. The speaker pays."""
+    """Turns recordings of speech into text with the model `model`, at the server of `client`. The
+    author of the recording pays."""
 
     client: ModelServerClient
     model: str

@@ -43,7 +43,8 @@ requests."""
 
 @dataclass(slots=True)
 class ProviderClient:
-    """Requests to the providers. Answers are cached by address."""
+    """Sends requests to sign-in providers. Their discovery documents and keys are cached by
+    address."""
 
     http: HttpClient
     clock: Callable[[], float] = time.monotonic

@@ -38,7 +38,8 @@ FindWorkspace = Callable[[], Awaitable[str]]
 
 @dataclass(slots=True)
 class SignIn:
-    """Sign-in with the providers that are set up now. `key` is secret."""
+    """Signs visitors in with accounts of the providers that are set up now. `key` is secret;
+    cookies are sealed with it."""
 
     list_providers: Callable[[], Mapping[str, Provider]]
     client: ProviderClient

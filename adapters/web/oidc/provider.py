@@ -110,8 +110,12 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """The parts of a discovery document that are used. `algorithms` can sign ID tokens.
-    `names_issuer`: the provider names itself in its redirect (RFC 9207)."""
+    """The parts of a provider's discovery document that Ponte uses: the addresses for the browser
+    (`authorization`), for tokens, and of its keys.
+
+    `algorithms` can sign ID tokens. `names_issuer`: the provider names itself in its redirect (RFC
+    9207).
+    """
 
     authorization: str
     token: str

@@ -310,8 +310,8 @@ class ConversationRoutes(MessageRoutes):
         return stream.stream_events(follower, events)
 
     def _find_address(self, request: Request, id: str | None = None) -> Address:
-        """Return the address of the conversation `id`, by default that in the path. It is one of
-        the reader's. Raise NotFound."""
+        """Return the address of the conversation `id`, by default that in the request's path. Raise
+        NotFound unless it is one of the reader's."""
         id = str(request.path_params["id"]) if id is None else id
         if not http_io.ID_PATTERN.fullmatch(id):
             raise NotFound(what="conversation")

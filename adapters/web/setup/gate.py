@@ -44,10 +44,8 @@ NEEDS_HTTPS_SENTENCE = (
 
 @dataclass(frozen=True, slots=True)
 class SetupGate:
-    """Decides who may use the set-up page.
-
-    `why_off` says why nobody may. `is_local`: only requests from this machine, without a proxy.
-    """
+    """Decides who may use the set-up page. `why_off` says why nobody may, "" if somebody can.
+    `is_local`: only requests from this machine may, which came through no proxy."""
 
     why_off: str
     is_local: bool

@@ -37,11 +37,11 @@ SENT_TO_ALL = {
 
 @dataclass(frozen=True, slots=True)
 class SetupView:
-    """The contents of one page besides the stored settings.
+    """Draws the set-up page. Its fields are what the page shows besides the stored settings.
 
-    `open_card` is unfolded, with `result` as HTML above its fields. `draft` is what was typed there
-    (`draft_id`), and `values` replaces single values. `asks_token`: the owner's token is needed
-    again.
+    The card `open_card` is unfolded, with `result` as HTML above its fields. `draft` is what was
+    typed there (`draft_id`), and `values` replaces single values. `asks_token`: the owner's token
+    is needed again.
     """
 
     token: str

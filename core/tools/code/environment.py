@@ -95,8 +95,8 @@ class InstallationFailed(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class BasePython:
-    """A Python to build on. `version` is complete, like "3.11.2 cpython-311": compiled files depend
-    on it."""
+    """A Python of this machine from which the sandbox's is made. `version` is complete, like
+    "3.11.2 cpython-311": compiled files depend on it."""
 
     path: Path
     version: str
@@ -159,7 +159,7 @@ def find_cause(output: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SandboxPython:
-    """The Python of kernels. `lacks` says why the libraries are missing, or ""."""
+    """The Python with which kernels run. `lacks` says why its libraries are missing, or ""."""
 
     path: Path
     lacks: str = ""
@@ -171,7 +171,8 @@ def environments_folder(home: Path) -> Path:
 
 
 class PythonEnvironment:
-    """Builds the environment once and returns it. `clock` returns monotonic seconds."""
+    """Builds the Python for the sandbox, with its libraries, at first use, and keeps it. `clock`
+    returns monotonic seconds."""
 
     def __init__(
         self, folder: Path, proxies: Proxies, clock: Callable[[], float] = time.monotonic

@@ -117,11 +117,9 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class HostedExecution:
-    """One parsed response to a run. `codes` are what ran, "" where the server does not say.
-
-    `at` is when it began, in the server's seconds. `text` holds the model's own words without links
-    into the container. `ended` says why they end early.
-    """
+    """The parsed answer of the model's server to a run of code. `codes` are what ran, "" where the
+    server does not say. `at` is when it began, in the server's seconds. `text` holds the model's
+    own words without links into the container. `ended` says why they end early."""
 
     id: str
     at: int

@@ -65,7 +65,7 @@ programs (also no asyncio); threads work. At most 30 seconds, 1 GiB."""
 
 @dataclass(slots=True)
 class _KernelSlot:
-    """A thread's kernel, or why it has none."""
+    """The place of a thread's kernel: the kernel, or why there is none."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     session: KernelSession | None = None

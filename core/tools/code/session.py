@@ -223,7 +223,7 @@ class KernelRun:
 
 
 class KernelSession:
-    """A kernel. The caller must run one code at a time."""
+    """A running kernel and what was sent to it. The caller must run one code at a time."""
 
     def __init__(self, process: RunningProgram) -> None:
         self._process = process

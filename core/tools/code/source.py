@@ -123,7 +123,8 @@ def shorten_output(printed: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CodeRun:
-    """A run's result with its stored files. `code` is the code itself as a file."""
+    """The result of running code, with the files it made already stored. `code` is the code itself
+    as a file."""
 
     ran: RunResult
     files: tuple[File, ...]
@@ -162,7 +163,8 @@ class CodeRunner:
 
 
 class CodeSource:
-    """The source of the tool. `description` replaces the backend's own description if it is set."""
+    """The source of the tool `run_python`. `description` replaces the backend's own description if
+    it is set."""
 
     name = "code"
 

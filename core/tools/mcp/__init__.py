@@ -71,8 +71,8 @@ def hash_definition(definition: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class McpServer:
-    """A server of ponte.toml. `effects` and `prices` are by the names that the server gives its
-    tools; a price is in US dollars. `token` is secret, "" for none."""
+    """An MCP server that ponte.toml names. `effects` and `prices` are by the names that the server
+    gives its tools; a price is in US dollars. `token` is secret, "" for none."""
 
     name: str
     url: str
@@ -128,7 +128,8 @@ class McpCall(QuickCommandRun):
 
 
 class McpCalls:
-    """The `Applier` of calls. The row's id is set once the server has answered."""
+    """The `Applier` that makes approved calls of tools of MCP servers. The row's id is set once the
+    server has answered."""
 
     name = MCP_CALL_KIND
     patience = MCP_CALL_TIMEOUT_SECONDS + 30.0
@@ -151,7 +152,8 @@ class McpCalls:
 
 @dataclass(frozen=True, slots=True)
 class McpCallBatch:
-    """The `Batch` of one call. Nothing can tell whether a call without an answer had its effect."""
+    """The `Batch` of one call of an MCP server's tool. Nothing can tell whether a call without an
+    answer had its effect, so it is never repeated."""
 
     source: McpToolSource
     draft: Draft
@@ -176,7 +178,7 @@ class McpCallBatch:
 
 
 class McpToolSource(FixedToolSource):
-    """The tools of all servers (the port `ToolSource`)."""
+    """The tools of all MCP servers in ponte.toml (the port `ToolSource`)."""
 
     name = MCP_STATE_NAME
 

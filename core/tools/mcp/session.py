@@ -105,8 +105,9 @@ class _CappedStream(httpx2.AsyncByteStream):
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Limits what a server can send. `status` is the last HTTP status of an error, 0 for none.
-    `on_stream_end` is called when a stream for notices ends; without it, none is opened."""
+    """The HTTP transport of the MCP SDK, with limits on what a server can send. `status` is the
+    last HTTP status of an error, 0 for none. `on_stream_end` is called when a stream for notices
+    ends; without it, none is opened."""
 
     def __init__(
         self, url: str, proxies: Proxies, on_stream_end: Callable[[], None] | None = None

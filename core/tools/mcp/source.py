@@ -64,7 +64,7 @@ class McpServerError(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class McpResult:
-    """The answer of a tool. `files` are media types and bytes."""
+    """The answer of an MCP server's tool. `files` are media types and bytes."""
 
     text: str
     files: Sequence[tuple[str, bytes]] = ()
@@ -90,7 +90,8 @@ class ServerState:
 
 @dataclass(eq=False)
 class McpServers:
-    """The servers that ponte.toml names now."""
+    """Watches the MCP servers that ponte.toml names now, and calls their tools, of which an
+    operator has accepted the definitions."""
 
     deps: IntegrationDependencies[Any]
     _accepted: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -143,8 +144,9 @@ class McpServers:
     def _build_tool(
         self, server: McpServer, tool: str, effect: Effect, definition: str
     ) -> McpTool | None:
-        """Return the tool, the same for an equal definition, so that prompts can be cached; None if
-        no model can be told its schema."""
+        """Return the model's tool for a tool of an MCP server; None if models cannot be told its
+        schema. For an equal definition it is the same object, so that the prompt stays the same and
+        the model's server can cache it."""
         key = server, tool, definition
         if key not in self._tools:
             own = json.loads(definition)

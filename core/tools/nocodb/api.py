@@ -95,7 +95,8 @@ class NamedTable:
 
 @dataclass(frozen=True, slots=True)
 class NocoBase:
-    """A base. `foreign_sources` holds the ids of its databases that NocoDB did not create."""
+    """A base of NocoDB, which holds tables. `foreign_sources` holds the ids of its databases that
+    NocoDB did not create."""
 
     id: str
     title: str

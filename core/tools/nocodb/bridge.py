@@ -106,7 +106,8 @@ the table names them. Links to other rows cannot be written. Never say that it i
 
 @dataclass(frozen=True, slots=True)
 class BridgeTable:
-    """A table of a bridge. `fields` is empty if neither the bridge nor any row names them."""
+    """A table that a bridge lists. `fields` is empty if neither the bridge nor any row names
+    them."""
 
     id: str
     title: str

@@ -57,7 +57,7 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """The id and the new values of one row, as the model gives them."""
+    """The id of a row and its new values, as the model gives them."""
 
     id: Id
     fields: Values

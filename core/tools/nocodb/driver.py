@@ -135,7 +135,7 @@ def _fingerprint(field: Field) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LinkableRow:
-    """A row at the other end of a link. `owner` is the row that it belongs to, if any."""
+    """A row to which a link could lead. `owner` is the row that it belongs to already, if any."""
 
     row: RowImage
     owner: RowImage | None = None

@@ -269,7 +269,7 @@ class FilterCondition:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on one field, as the model gives it."""
+    """One condition on one field of a table, as the model gives it."""
 
     field: str
     op: Op
@@ -287,7 +287,8 @@ LooseFilters = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """The rows that a link leads to, with those of their `fields` that a question uses.
+    """The rows that a link leads to, as a question of the model uses them, with those of their
+    `fields` that it needs.
 
     `table` is their table as the asker sees it. `back` is its link to the row that a linked row
     belongs to, if there is just one such link.

@@ -125,7 +125,8 @@ class SelectedRows:
 
 @dataclass(frozen=True, slots=True)
 class ColumnChoice:
-    """The fields to read (none means all described fields), and the order of the rows."""
+    """The fields of a table to read (none means all described fields), and the order of the
+    rows."""
 
     fields: tuple[Field, ...] = ()
     sort: tuple[SortField, ...] = ()
@@ -137,7 +138,7 @@ class ColumnChoice:
 
 @dataclass(frozen=True, slots=True)
 class SortBy:
-    """Order by one field."""
+    """One field to sort by, as the model gives it."""
 
     field: str
     direction: Literal["asc", "desc"]
@@ -246,7 +247,7 @@ def _join_rows(
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Reads the rows of a selection."""
+    """Reads the rows that a question selects, page by page, with the rows that they link to."""
 
     api: TableApi
     max_rows: int = MAX_ROWS_READ
@@ -422,7 +423,8 @@ def describe_row_source(api: TableApi, table: TableDescription, id: str, now: da
 
 @dataclass(frozen=True, slots=True)
 class TableQuestion:
-    """A question about one table. `now` is in the asker's zone, `link` ends the source line."""
+    """A question of the model about one table. `now` is in the asker's zone, `link` is the address
+    of the table, which ends the line about the source."""
 
     selection: RowSelection
     now: datetime

@@ -102,7 +102,8 @@ class VisibleBase:
 
 @dataclass(frozen=True, slots=True)
 class BaseOverview:
-    """The base, all its tables, and the role of the token's user, or "" if it is unknown."""
+    """The base of NocoDB, all its tables, and the role that the token's user has there, or "" if it
+    is unknown."""
 
     title: str = ""
     all_tables: tuple[NamedTable, ...] = ()

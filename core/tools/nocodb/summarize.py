@@ -119,7 +119,7 @@ _EMPTY: GroupKey = EMPTY_LABEL, "", ""
 
 @dataclass(frozen=True, slots=True)
 class RequestedFigure:
-    """One figure over one field, as the model asks for it."""
+    """One figure over one field, such as the sum of Total, as the model asks for it."""
 
     field: str
     fn: Fn

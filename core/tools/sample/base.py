@@ -63,11 +63,9 @@ Cells = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SampleTable:
-    """A table. `fields` are in NocoDB's form; the first one after the id names a row.
-
-    A link to many rows has the option `inverse_field_id`: the link of the other table to one row,
-    which is the one that is stored.
-    """
+    """A table of the sample base. `fields` are in NocoDB's form; the first one after the id names a
+    row. A link to many rows has the option `inverse_field_id`: the link of the other table to one
+    row, which is the one that is stored."""
 
     id: str
     title: str
@@ -89,7 +87,8 @@ class SampleTable:
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A row of the first content, and the moment at which it counts as created."""
+    """A row that the sample base has from its beginning, and the moment at which it counts as
+    created."""
 
     cells: Cells
     created_at: datetime
@@ -134,7 +133,8 @@ class _StoredRow:
 
 @dataclass(slots=True)
 class _Snapshot:
-    """All rows by the table's id and their own, as one transaction reads and writes them."""
+    """All rows of the sample base in memory, by the table's id and their own, as one transaction
+    reads and writes them."""
 
     connection: sqlite3.Connection
     tables: Mapping[str, SampleTable]

@@ -133,7 +133,8 @@ Kind = Literal["token", "create", "status", "agent"]
 
 
 class Clock:
-    """The time that passes while StackSpot works. Tests derive a clock of their own."""
+    """Reads the time and waits, while a run of StackSpot goes on. Tests derive a clock of their
+    own."""
 
     def now(self) -> float:
         """Return monotonic seconds."""

@@ -142,7 +142,8 @@ def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A run's result: `text` is unchanged, `execution` and `conversation` are StackSpot's ids."""
+    """The result of a quick command: `text` is unchanged, `execution` and `conversation` are
+    StackSpot's ids."""
 
     text: str
     execution: str = ""
@@ -162,7 +163,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A result as a file; `data` is UTF-8."""
+    """The result of a quick command as a file; `data` is UTF-8."""
 
     name: str
     type: str

@@ -204,7 +204,7 @@ class StackSpotRuns:
 
 
 class RunBatch:
-    """The `WatchedBatch` of one run."""
+    """The `WatchedBatch` that runs one quick command."""
 
     def __init__(self, stackspot: StackSpot, draft: Draft) -> None:
         self._stackspot = stackspot

@@ -68,7 +68,7 @@ Stamp = tuple[int, int, int]
 
 
 class Frames:
-    """Writes frames to the pipe to the bot, one line after another."""
+    """Writes frames (JSON, one a line) to the pipe that the bot reads."""
 
     def __init__(self, pipe: int, output: int) -> None:
         self._pipe = pipe
@@ -184,7 +184,7 @@ class OutputSender:
 
 
 class Interpreter:
-    """Runs the code of one conversation, whose variables it keeps."""
+    """Runs the Python of one conversation inside the sandbox. Variables stay from run to run."""
 
     def __init__(self, frames: Frames, work: WorkFolder) -> None:
         self._frames = frames

@@ -269,7 +269,8 @@ def _prepare_outside(limits: SandboxLimits) -> Outside:
 
 @dataclass(frozen=True, slots=True)
 class SandboxChoice:
-    """The chosen sandbox, or None. `reason` explains the choice for `status` and doctor."""
+    """The sandbox that works on this machine, or None. `reason` explains the choice for `status`
+    and doctor."""
 
     sandbox: Sandbox | None
     reason: PonteError

@@ -19,7 +19,8 @@ ANSWER = 6 * 7
 
 
 class Outside(TypedDict):
-    """Targets outside the sandbox. The modes of `file` and `folder` let all read and write."""
+    """Things outside the sandbox that the checks try to reach. The modes of `file` and `folder` let
+    everybody read and write."""
 
     file: str
     folder: str

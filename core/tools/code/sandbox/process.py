@@ -59,7 +59,8 @@ Tidy = Callable[[], Awaitable[None]]
 
 
 class ProgramPipes:
-    """The four pipes of a program."""
+    """The four pipes between the bot and a program in the sandbox: input, output, frames, and one
+    that ends with the program."""
 
     def __init__(self) -> None:
         self._transports: list[asyncio.BaseTransport] = []

@@ -239,7 +239,8 @@ USERS = Users()
 
 
 class RuntimeFolder:
-    """The runtime folder of this process. Blocking: call its methods in a thread."""
+    """The folder in /tmp with the files of this process's kernels. Its methods block: call them in
+    a thread."""
 
     def __init__(self) -> None:
         self._making = threading.Lock()

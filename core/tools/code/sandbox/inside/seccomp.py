@@ -167,7 +167,7 @@ class UnknownMachine(Exception):
 
 
 class FilterStep(NamedTuple):
-    """One instruction of the filter program."""
+    """One instruction of the seccomp filter, in the kernel's language for packet filters (BPF)."""
 
     code: int
     if_true: int
