@@ -126,13 +126,15 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, and check the answer as far as it is read."""
         if request.method == "GET":
+            # The SDK opens a stream for notices of the server by GET. 405 is how a server says that
+            # it has none, so the SDK goes on without.
             if self._on_stream_end is None:
                 return httpx2.Response(405)
             await asyncio.sleep(self._listened_at + RELIST_SECONDS - time.monotonic())
             self._listened_at = time.monotonic()
         response = await self._inner.handle_async_request(request)
         status = response.status_code if response.status_code >= 300 else 0
-        if request.method == "POST":
+        if request.method == "POST":  # calls; that a server refuses streams is no fault of it
             self.status = status
         if "content-encoding" in response.headers:  # a small body may become GBs
             raise httpx2.ReadError("compressed")
