@@ -21,6 +21,7 @@ from playwright.async_api import FilePayload, Page, expect
 
 from adapters.discord.render import build_embeds
 from adapters.slack.render import card_blocks
+from bot.config.mcp import McpConfig, McpToolConfig
 from bot.config.ponte_toml import TableConfig
 from core.domain.messages import Card, ChangeAction
 from tests.fakes import forker
@@ -30,12 +31,15 @@ from tests.fakes.discord.world import Payload
 from tests.fakes.hook_senders import encode_body, from_nocodb
 from tests.fakes.slack import Post
 from tests.fakes.stackspot import Look, Run
+from tests.mcp_tools.double import McpDouble, serve
 from tests.pictures import discord, slack
 from tests.pictures.camera import Camera
 from tests.pictures.studio import (
     BY_STATUS,
     EVERY_MONDAY,
+    FILE_ISSUE,
     HELLO,
+    ISSUE_TOOL,
     LATE_ORDERS_QUESTION,
     LEADS,
     MARK_IT,
@@ -48,6 +52,7 @@ from tests.pictures.studio import (
     PROPOSED_BY_PROGRAM,
     SALES,
     TO_ACTIVE,
+    TOKEN,
     ZONE,
     Studio,
 )
@@ -61,6 +66,7 @@ Theme = Literal["light", "dark"]
 
 DESK, TALL, FORM, PHONE = (1180, 800), (1180, 1190), (1180, 880), (390, 844)
 USAGE, SIGN_IN = (1180, 860), (780, 360)
+SET_UP, FEEDBACK = (860, 760), (620, 560)
 COLUMNS, WIDE_COLUMNS = 88, 100
 APART = timedelta(minutes=4)
 """One scene after the other: time stamps of Slack never go back."""
@@ -206,13 +212,18 @@ async def ended_cards(_: Studio, __: Camera) -> AsyncIterator[Picture]:
 
 
 async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
-    studio.slack.dm(studio.ana)
-    studio.slack.open_home(studio.ana)
-    await studio.slack.wait_until(lambda: studio.ana.id in studio.slack.workspace.homes)
+    """The Home tab of somebody who may approve a request that waits."""
+    card = await studio.slack.wait_for_answer(mentions(studio, studio.ana, MARK_IT))
+    studio.slack.dm(studio.rui)
+    studio.slack.open_home(studio.rui)
+    await studio.slack.wait_until(lambda: studio.rui.id in studio.slack.workspace.homes)
     # The metadata has an id that no one sees, which differs from run to run.
-    view = {**studio.slack.workspace.homes[studio.ana.id], "private_metadata": ""}
+    view = {**studio.slack.workspace.homes[studio.rui.id], "private_metadata": ""}
+    view["blocks"] = slack.of_bot(view["blocks"])["blocks"]  # with its moments as he sees them
     drawing = {"kind": "slack home", "theme": "light", "width": 620, "view": view}
     yield Picture("slack-home", drawing)
+    studio.slack.click(studio.rui, card, "Deny")
+    await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
 
 
 async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
@@ -473,6 +484,65 @@ async def usage_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Pic
         yield await photograph_page("page-usage", page, camera)
 
 
+async def mcp_tool_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    """The card of a call of a tool of another MCP server."""
+    live, tools = studio.app.live, {"create_issue": McpToolConfig("write")}
+    assert studio.app.mcp_tools
+    async with serve(McpDouble([ISSUE_TOOL])) as url:
+        live.current = replace(live.current, mcp={"tracker": McpConfig(f"{url}/mcp", tools=tools)})
+        await studio.app.mcp_tools.servers.accept("tracker")
+        message = mentions(studio, studio.ana, FILE_ISSUE)
+        card = await studio.slack.wait_for_answer(message)
+        yield on_slack(studio, "slack-mcp-tool", message, "light")
+        studio.slack.click(studio.rui, card, "Deny")
+        await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
+        live.current = replace(live.current, mcp={})
+
+
+async def set_up_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """A new Ponte, whose owner has checked the address and the token of NocoDB."""
+    folder = studio.home.parent / "fresh"
+    folder.mkdir()
+    env = {"PATH": os.environ["PATH"], "PONTE_HOME": f"{folder}/home", "PONTE_WEB_PORT": "0"}
+    env |= {"PONTE_CODE": "off", "PONTE_TIMEZONE": ZONE.key}
+    process = await forker.start("bot", "run", cwd=folder, env=env)
+    assert process.stdout
+    line = ""
+    while not line.startswith("Ponte is ready"):
+        line = (await process.stdout.readline()).decode()
+        assert line, "it did not start"
+    (base,) = re.findall(r"http://\S+", line)
+    width, height = SET_UP
+    context = await camera.browser.new_context(
+        viewport={"width": width, "height": height}, locale="en-GB"
+    )
+    page = await context.new_page()
+    await visit(page, f"{base}/#token={(folder / 'home' / 'web-token').read_text().strip()}")
+    await page.goto(f"{base}/admin/setup")
+    card = page.locator("#nocodb")
+    await card.locator("summary").click()
+    await card.get_by_label("Address").fill(studio.nocodb.origin)
+    await card.get_by_label("Token").fill(TOKEN)
+    async with page.expect_navigation():
+        await card.get_by_role("button", name="Check", exact=True).click()
+    await expect(card.locator(".notice")).to_contain_text("base Sales")
+    await card.get_by_label("Address").fill("https://nocodb.example.com")
+    yield await photograph_page("page-set-up", page, camera)
+    await context.close()
+    process.kill()
+    await process.wait()
+
+
+async def feedback_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """A thumb down, and the form that asks what was wrong."""
+    async with page_of(studio, camera, "feedback", FEEDBACK, "light") as page:
+        await asks(page, OVERDUE, "Source:")
+        await page.get_by_role("button", name="Bad answer").click()
+        await page.get_by_label("What was wrong?").fill("The credit of Padaria Lua is missing.")
+        await page.get_by_label("Share question and answer").check()
+        yield await photograph_page("page-feedback", page, camera)
+
+
 async def doctor_at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     """A new folder of settings, with a token that NocoDB does not know."""
     folder = studio.home.parent / "new"
@@ -515,6 +585,9 @@ SCENES: tuple[Scene, ...] = (
     usage_on_the_page,
     ended_cards,
     sign_in_page,
+    mcp_tool_on_slack,
+    set_up_on_the_page,
+    feedback_on_the_page,
 )
 
 

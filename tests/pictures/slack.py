@@ -26,6 +26,8 @@ _MRKDWN = (
     (re.compile(r"(?<![\w_])_([^_\n]+)_(?![\w_])"), r"<i>\1</i>"),
     (re.compile(r"&lt;(https?://[^|&]+)\|([^&]+)&gt;"), r'<a href="\1">\2</a>'),
 )
+_FENCE = re.compile(r"```\n?(.*?)\n?```", re.DOTALL)
+"""Slack knows no name of a language after the marks: it would be the first line of the code."""
 _MENTION = re.compile(r"@(?:Ponte|Ana Sousa|Rui Prado|Léa Martin)\b")
 _DAYS = {
     "en": ("today at", "tomorrow at"),
@@ -223,9 +225,16 @@ def _rich_text(block: Json) -> str:
 
 
 def _mrkdwn(escaped: str) -> str:
-    for pattern, drawing in _MRKDWN:
-        escaped = pattern.sub(drawing, escaped)
-    return escaped.replace("\n", "<br>")
+    parts = _FENCE.split(escaped)
+    for number, part in enumerate(parts):
+        if number % 2:
+            parts[number] = f'<span class="block">{part}</span>'
+            continue
+        text = part.strip("\n") if len(parts) > 1 else part
+        for pattern, drawing in _MRKDWN:
+            text = pattern.sub(drawing, text)
+        parts[number] = text.replace("\n", "<br>")
+    return "".join(parts)
 
 
 def _button(element: Json) -> str:

@@ -166,6 +166,17 @@ PAYMENT_FOUND = """\
 **Atelier Nord paid €1,850.75.** That is invoice 2026-0437, which was due on 6 November and is \
 still marked as overdue."""
 MARK_IT = "Please mark it as paid."
+FILE_ISSUE = "The invoice form rejects cents. Please file an issue."
+ISSUE = {"title": "Invoice form rejects cents", "text": "Reported by Ana Sousa in #invoices."}
+ISSUE_TOOL = {
+    "name": "create_issue",
+    "description": "Create an issue",
+    "inputSchema": {
+        "type": "object",
+        "properties": {"title": {"type": "string"}, "text": {"type": "string"}},
+        "required": ["title", "text"],
+    },
+}
 PLOTTED = "Plot sales by month from this file"
 PLOT_FOUND = "Sales grew by 42 % from June to October; only August fell back."
 HELLO = "hello, what can you do?"
@@ -296,6 +307,7 @@ def script() -> tuple[Script, ...]:
             ends=None,
             replaces=None,
         ),
+        _calls(FILE_ISSUE, "tracker__create_issue", **ISSUE),
         _calls(OVERDUE, "nocodb_query", table="Invoices", filters=overdue),
         _calls(
             PAID,

@@ -116,7 +116,8 @@ class McpCall(QuickCommandRun):
         words = say("The server {server} gets these arguments:", server=target["server"])
         price = target.get("price")
         cost = say("The call costs ${price}.", price=f"{price:g}") if price is not None else ""
-        return "\n\n".join(filter(None, [words, make_code_block(visible, "json"), cost]))
+        # Slack would show the name of a language as the first line of the code.
+        return "\n\n".join(filter(None, [words, make_code_block(visible), cost]))
 
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
         """Return no rows: the text says all."""
