@@ -80,6 +80,8 @@ NO_SETTINGS = {"PONTE_STORM", "PONTE_TOKEN", "PONTE_URL"}
 BEFORE = {";", "|", "&&", "||", "sudo"}
 """After these a command begins."""
 MAX_ARCHITECTURE_WORDS = 1_800
+MAX_WORDS = 45_000
+"""Words of all documents outside of blocks of code."""
 _SETTING = re.compile(r"(?:PONTE|OPENAI|SLACK|DISCORD|NOCODB|STACKSPOT)_[A-Z_]*[A-Z]")
 _PATH = re.compile(r"(?:adapters|benchmarks|bot|core|deploy|docs|tests)/[\w./-]+(?:::\w+)?")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
@@ -356,3 +358,12 @@ def test_the_workflow_of_ci_runs_the_script_and_cannot_write() -> None:
 def test_the_architecture_can_be_read_in_one_sitting() -> None:
     words = (ROOT / "docs/dev/architecture.md").read_text("utf-8").split()
     assert len(words) <= MAX_ARCHITECTURE_WORDS
+
+
+def test_all_documents_together_do_not_grow() -> None:
+    """Else: leave out what is said twice."""
+    paths = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+    paths += sorted((ROOT / "docs").rglob("*.md"))
+    block = re.compile(r"^ *(```|~~~).*?^ *\1 *$", re.DOTALL | re.MULTILINE)
+    counts = {str(path): len(block.sub("", path.read_text("utf-8")).split()) for path in paths}
+    assert sum(counts.values()) <= MAX_WORDS, counts
