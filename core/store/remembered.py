@@ -39,12 +39,17 @@ class RememberedState:
     async def read(self) -> dict[str, Any]:
         """Return the row's JSON object, or an empty one if the row is missing or unreadable."""
         try:
-            data = json.loads(await self._load() or "{}")
+            return await self.load()
         except (ValueError, NotStored) as error:
             log.warning(
                 "could not read adapter state; starting empty", file=self.name, error=repr(error)
             )
             return {}
+
+    async def load(self) -> dict[str, Any]:
+        """Return the row's JSON object, or an empty one if the row is missing. Raise ValueError,
+        and NotStored if the database is unavailable."""
+        data = json.loads(await self._load() or "{}")
         return data if isinstance(data, dict) else {}
 
     def mark_changed(self) -> None:

@@ -48,6 +48,14 @@ async def send_many_values(request: web.Request, params: Json) -> web.StreamResp
     return web.Response(body=b"[" + b"{}," * 100_000 + b"{}]", content_type="application/json")
 
 
+async def send_event_of_many_values(request: web.Request, params: Json) -> web.StreamResponse:
+    """Send a result that is valid, but takes long to read."""
+    id = json.loads(await request.read())["id"]
+    answer = {"jsonrpc": "2.0", "id": id, "result": {"content": make_text("")["content"] * 20_000}}
+    data = f"event: message\ndata: {json.dumps(answer)}\r\n\r\n"
+    return web.Response(text=data, content_type="text/event-stream")
+
+
 async def send_bomb(request: web.Request, params: Json) -> web.StreamResponse:
     response = web.json_response({"a": "x" * 10_000})
     response.enable_compression(web.ContentCoding.gzip)
@@ -83,6 +91,7 @@ async def ask_again(request: web.Request, params: Json) -> web.StreamResponse:
 LIES = {
     "much": send_much,
     "values": send_many_values,
+    "event": send_event_of_many_values,
     "bomb": send_bomb,
     "nonsense": send_nonsense,
     "page": send_page,

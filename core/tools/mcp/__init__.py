@@ -165,7 +165,7 @@ class McpCallBatch:
         if not row.id:
             return [RowCheck("before", row)]
         if row.id == "failed":
-            return [RowCheck("failed", row, explanation=row.applier_data)]
+            return [RowCheck("failed", row, {"result": row.applier_data})]
         return [RowCheck("after", row, {"result": row.applier_data})]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:

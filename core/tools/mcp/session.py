@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import ipaddress
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -56,6 +57,8 @@ _REFUSED_CODES = (mcp_types.METHOD_NOT_FOUND, mcp_types.INVALID_PARAMS)
 _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
     mcp_types.CallToolResult | mcp_types.InputRequiredResult
 )
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,80}/[\w.+-]{1,80}", re.ASCII)
+_EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
 _DOWN = "The MCP server {name} did not answer as expected ({why})."
 _SILENT = "The MCP server {name} did not answer within {seconds} s."
 _ASKS = "The MCP server {name} wants more input, which Ponte does not give."
@@ -84,24 +87,39 @@ class _CheckedBackend:
 
 class _CappedStream(httpx2.AsyncByteStream):
     """The body of an answer, which ends with an error beyond MAX_RESPONSE_BYTES or
-    MAX_ANSWER_LINES. `on_close` is called when it is closed."""
+    MAX_ANSWER_LINES, and before an event with too many values. `on_close` is called when it is
+    closed."""
 
     def __init__(self, stream: Any, on_close: Callable[[], None] | None) -> None:
         self._stream, self._on_close = stream, on_close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         count = lines = 0
+        event = bytearray()
         async for chunk in self._stream:
             count += len(chunk)
             lines += chunk.count(b"\n")
             if count > MAX_RESPONSE_BYTES or lines > MAX_ANSWER_LINES:
                 raise httpx2.ReadError("too large")
+            start = max(0, len(event) - 3)
+            event += chunk
+            while end := _EVENT_END.search(event, start):
+                await _check_values(event[: end.end()])
+                del event[: end.end()]
+                start = 0
             yield chunk
+        await _check_values(event)
 
     async def aclose(self) -> None:
         if self._on_close:
             self._on_close()
         await self._stream.aclose()
+
+
+async def _check_values(data: bytes | bytearray) -> None:
+    """Raise httpx2.ReadError for JSON, or an event with JSON, that would take long to read."""
+    if await asyncio.to_thread(check_json, data, MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH):
+        raise httpx2.ReadError("too many values")
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -144,8 +162,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if response.headers.get("content-type", "").lower().startswith("application/json"):
             body = b"".join([chunk async for chunk in stream])
             await stream.aclose()
-            if await asyncio.to_thread(check_json, body, MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH):
-                raise httpx2.ReadError("too many values")
+            await _check_values(body)
             response.stream = httpx2.ByteStream(body)
         return response
 
@@ -357,7 +374,7 @@ def _read_result(server: McpServer, result: mcp_types.CallToolResult) -> McpResu
         with suppress(binascii.Error, ValueError):
             files.append(
                 (
-                    type or "application/octet-stream",
+                    type if type and _MEDIA_TYPE.fullmatch(type) else "application/octet-stream",
                     base64.b64decode("".join(data.split()), validate=True),
                 )
             )
@@ -376,5 +393,5 @@ def _read_result(server: McpServer, result: mcp_types.CallToolResult) -> McpResu
                 add_file(resource.blob, resource.mime_type)
     if not texts and result.structured_content is not None:
         texts.append(compact_json(result.structured_content))
-    words = clean_text(_remove_token(server, "\n".join(texts)))
+    words = clean_text(_remove_token(server, "\n".join(texts))).strip()
     return McpResult(words, files, bool(result.is_error))

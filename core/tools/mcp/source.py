@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from core.base.errors import NotFound, ToolError
+from core.base.errors import NotFound, NotStored, ToolError
 from core.base.http import RemoteError
 from core.base.i18n import plural, say
 from core.base.tasks import BoundedDict, cancel_all
@@ -358,8 +358,11 @@ class McpServers:
         """Read which definitions were accepted."""
         async with self._loading:
             if not self._is_loaded:
-                # Nothing is read while the database is unavailable.
-                self._accepted = await self._remembered.read() or self._accepted
+                try:
+                    self._accepted = await self._remembered.load()
+                except (NotStored, ValueError) as error:  # the next call reads again
+                    log.warning("could not read accepted MCP tools", error=repr(error))
+                    return
                 self._is_loaded = True
                 for state in self._states.values():
                     if state.offered is not None:

@@ -221,9 +221,9 @@ class QuickCommandRun(Kind):
         return f"{note}\n{_RESULT.format(noun=self.noun)}\n{make_code_block(excerpt)}"
 
     def read_result(self, change: Change) -> str:
-        """Return the run's result; "" if there is none, it failed, or it was forgotten."""
-        step = change.steps[0]
-        result = step.current.get("result") if step.current and step.state == "done" else None
+        """Return the run's result; "" if there is none, or it was forgotten."""
+        current = change.steps[0].current
+        result = current.get("result") if current else None
         return result if isinstance(result, str) else ""
 
 
