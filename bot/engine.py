@@ -196,7 +196,7 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the stores."""
+        """Close the database and the other stores."""
         await self.stores.close()
 
 

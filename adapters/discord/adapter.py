@@ -330,7 +330,7 @@ class DiscordAdapter(ChatPlatform):
         return to, self.state.language_of(person.id, None, "")
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
-        """Return where to make a new post in a channel."""
+        """Return the `ReplyTo` of a new post in a channel that answers no message."""
         return ReplyTo(address, person, f"{SINCE}{snowflake()}", "")
 
     def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:

@@ -124,7 +124,7 @@ class GatewayConnection:
         return await asyncio.shield(self._client)
 
     def adopt(self, client: DiscordClient) -> None:
-        """Use `client`, which is logged in, from now on."""
+        """Let all calls use `client` from now on. It is logged in."""
         if self._client.done():
             self._client = asyncio.get_running_loop().create_future()
         self._client.set_result(client)

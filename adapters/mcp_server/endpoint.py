@@ -160,7 +160,8 @@ class McpEndpoint:
 
     @asynccontextmanager
     async def _take_place(self, token: str) -> AsyncIterator[None]:
-        """Wait for a place among the running requests of the token. Raise _TooMany."""
+        """Hold a place among the requests of the token that run at the same time, and wait for it
+        first. Raise _TooMany if too many wait already."""
         queue = self._queues.setdefault(token, _TokenQueue())
         total = sum(each.count for each in self._queues.values())
         if queue.count >= MAX_MCP_REQUESTS_OF_TOKEN or total >= MAX_MCP_REQUESTS:
@@ -235,7 +236,8 @@ class McpEndpoint:
 
 
 def _refuse(name: str) -> HttpAnswer:
-    """Return the answer of a refusal, as an error of JSON-RPC."""
+    """Return the HTTP answer for the refusal of that name (a key of _REFUSALS), as an error of
+    JSON-RPC."""
     status, sentence = _REFUSALS[name]
     code = _PARSE_ERROR if name == "json" else _INVALID_REQUEST
     error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": sentence}}

@@ -61,7 +61,8 @@ def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
 
 
 def _caller_of(ctx: ServerRequestContext[Any]) -> Caller:
-    """Return whose request it is. The person travels in the request."""
+    """Return the caller of a request. `McpEndpoint` has put them into the state of the ASGI
+    request."""
     request: Any = ctx.request
     caller: Caller = request.scope["state"][CALLER_KEY]
     return caller

@@ -117,7 +117,8 @@ class ChangeRequests:
             raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
 
     async def find_latest(self, caller: Caller, digest: str) -> Change | None:
-        """Return the newest request with the same arguments and token."""
+        """Return the newest change that was requested with this token and the same arguments
+        (`digest` is their hash); None if there is none."""
         changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
         same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
         return next(same, None)
@@ -198,7 +199,7 @@ class McpOrigin(Origin):
     refers_to_others = False
 
     async def check_start(self, turn: Turn) -> str:
-        """Raise RunSkipped if an allowance of the person is used up."""
+        """Reserve the turn in the allowances of the person. Raise RunSkipped if one is used up."""
         if turn.answer is None:
             try:
                 await self.people.budget.reserve(turn)

@@ -257,7 +257,8 @@ class McpTools:
     async def _make_context(
         self, caller: Caller, address: Address, tool: Tool, arguments: Json
     ) -> ToolContext:
-        """Return the context of a call that belongs to no turn."""
+        """Return what a tool gets when a program calls it: there is no turn, no transcript and no
+        progress to show."""
         text = compact_json(arguments)
         message = Message("", "", caller.person, address, ReplyTo(address, caller.person, "", ""))
         call = ToolCall("mcp", tool.spec.name, text, tool.effect_of(text))
@@ -344,7 +345,7 @@ async def _show_nothing(words: str) -> None:
 
 
 def _check_files(arguments: Json) -> None:
-    """Raise ToolError if the call asks for a file."""
+    """Raise ToolError if the arguments ask the tool to make a file: results over MCP are text."""
     if any(arguments.get(name) for name in _FILE_PARAMETERS):
         raise refuse("bad_arguments", "files are not sent here", "the person can ask in Ponte")
 

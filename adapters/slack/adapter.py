@@ -373,7 +373,8 @@ class SlackAdapter(ChatPlatform):
         return self.destination_in(where, person), profiles[person.id].locale
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
-        """Return where to make a new post at the top level of a channel."""
+        """Return the `ReplyTo` of a new post at the top level of a channel, which answers no
+        message."""
         # The time is that of the oldest post that a search may find; "command": nothing is there
         # that a reaction could mark.
         source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")

@@ -307,7 +307,7 @@ class RateLimit:
         return max(0.0, self.due - (self.burst - 1) * self.interval - now)
 
     def take(self, now: float) -> None:
-        """Count one call."""
+        """Count one call, so that the next one leaves an interval later."""
         self.due = max(self.due, now) + self.interval
 
     def hold(self, until: float) -> None:

@@ -226,7 +226,8 @@ class Hub:
         return frozenset(one.visitor.person for one in self._followers)
 
     def wake(self, person: Person) -> None:
-        """Let the person's streams write what is new beside the turns."""
+        """Let the person's streams write what is new besides turns, such as the number of their
+        requests."""
         for one in self._followers:
             if one.visitor.person == person:
                 one.wake(urgent=False)
@@ -487,7 +488,7 @@ class WebAdapter(Platform):
         return Health(self.name, "on", self.address)
 
     async def stop_intake(self) -> None:
-        """Answer new messages with 503. Reading goes on."""
+        """Refuse new messages with 503 from now on. Reading goes on."""
         if self._is_handed_over:
             await self._server.finish_requests()
         self.hub.is_accepting = False

@@ -651,7 +651,7 @@ class SocketAuthentication:
         self._owner_name = owner
 
     async def admit(self, visit: Visit) -> Visitor:
-        """Return the owner."""
+        """Return the owner: only their user of this machine can open the socket."""
         return owner_visitor(self.platform, self._owner_name)
 
     identify = admit

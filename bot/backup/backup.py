@@ -147,7 +147,7 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Return the bytes of all members."""
+        """Return the size of all files of the backup together, in bytes."""
         return sum(member.size for member in self.members.values())
 
 
@@ -155,7 +155,7 @@ Write = Callable[[bytes], object]
 
 
 def members(folder: Path) -> Mapping[str, ArchiveMember]:
-    """Return the files in the folder by their relative names."""
+    """Return all files in a folder and the folders below it, by their names relative to it."""
     file_paths = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with path.open("rb") as file:
@@ -213,7 +213,8 @@ class _ArchiveEntry(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the entry of a header. Raise tarfile.ReadError."""
+        """Return the entry that a header of the archive describes. Raise tarfile.ReadError for an
+        extended header that is too large."""
         entry = super().frombuf(buf, encoding, errors)
         is_long = not entry.isreg() and entry.size > _MAX_EXTENDED_HEADER_BYTES
         if is_long or entry.type == tarfile.GNUTYPE_SPARSE:

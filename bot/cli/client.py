@@ -258,7 +258,7 @@ class LocalClient:
 
 @asynccontextmanager
 async def connect(socket: str, start: Start) -> AsyncIterator[LocalClient]:
-    """Yield a client of the process that serves this socket."""
+    """Yield a client of the Ponte that serves this Unix socket."""
     async with HttpClient(socket=socket) as http:
         yield LocalClient(http, start)
 

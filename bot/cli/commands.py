@@ -391,7 +391,7 @@ def person_export(key: str, folder: Path | None) -> int:
 
 
 async def _export_pieces(one: LocalClient, known: Json) -> AsyncIterator[str]:
-    """Yield the export's JSON in pieces, as it may be larger than memory."""
+    """Yield the JSON of a person's export in pieces, because it may be larger than the memory."""
     person = str(known["person"])
     head = {
         "person": person,

@@ -45,7 +45,7 @@ class QuickCommandRegistry:
     policy: Policy | None = None
 
     def connect(self, run: RunQuickCommand | None) -> None:
-        """Set how commands are run."""
+        """Set the function that runs quick commands in the system that has them."""
         self.run_command = run
 
     @property

@@ -305,7 +305,8 @@ class SetupService:
         await self._write(values, actor)
 
     def _list_people(self, name: str, stored: Mapping[str, str]) -> set[str]:
-        """Return the people of a setting by the newest settings."""
+        """Return the people whom one setting lists (PONTE_ALLOW or PONTE_ADMINS): as stored by the
+        set-up page, else as the running Ponte has it."""
         text = stored.get(name.upper())
         return {*getattr(self._settings, name)} if text is None else {*text.split(",")} - {""}
 
@@ -380,7 +381,8 @@ class SetupService:
             raise BadInput("{words}", words=error.words()) from None
 
     def _merge(self, card: str, values: Mapping[str, str]) -> dict[str, str]:
-        """Return all stored settings with these of one card."""
+        """Return all stored settings, in which those of one card are replaced by `values`. An empty
+        value removes the setting."""
         others = {k: v for k, v in self._stored.read().items() if k not in CARDS[card].names}
         return others | {name.upper(): value for name, value in values.items() if value}
 

@@ -48,7 +48,8 @@ class StartTrial:
 
 
 class StoredSettings:
-    """The settings of the set-up page in a data folder. Methods raise HomeUnusable."""
+    """The settings that the set-up page has stored in the data folder, and their trial by the next
+    start. Methods raise HomeUnusable."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -66,7 +67,8 @@ class StoredSettings:
 
     @property
     def trial(self) -> StartTrial | None:
-        """Return what became of the newest settings; None if they are in force."""
+        """The trial of the newest settings; None if they are in force. A damaged file counts as
+        none."""
         with suppress(KeyError, TypeError, ValueError):  # a damaged file counts as none
             values = json.loads(self._read(TRIAL_FILE))
             return StartTrial(values["state"], values["why"], tuple(values["names"]))
@@ -92,7 +94,8 @@ class StoredSettings:
         self._home.write_secret(STORED_FILE, text.encode())
 
     def undo(self) -> tuple[str, ...]:
-        """Take the settings before the present ones. Return the names that change."""
+        """Store the settings from before the last change again, to be tried by the next start.
+        Return the names of the settings that change."""
         before, last = self.read(), _parse(self._read(LAST_FILE))
         names = tuple(sorted(k for k in before.keys() | last if before.get(k) != last.get(k)))
         if names:
@@ -116,17 +119,19 @@ class StoredSettings:
         return True
 
     def confirm(self) -> None:
-        """Keep the settings with which the page now serves."""
+        """End the trial: a start with the new settings serves the page, so they stay in force."""
         with suppress(OSError):
             (self._home.path / TRIAL_FILE).unlink()
 
     def postpone(self) -> None:
-        """Try the settings with the next start: this one was ended by somebody."""
+        """Let the next start try the new settings again: a person or the system ended this start
+        before it was complete, so it says nothing about them."""
         if self.trial and self.trial.state == "starting":
             self._set_trial(StartTrial("saved", names=self.trial.names))
 
     def fail(self, why: str) -> None:
-        """Take the last settings, because a start with the new ones failed for this reason."""
+        """Restore the settings from before, because a start with the new ones failed for the reason
+        `why`, which the page shows."""
         names = self.trial.names if self.trial else ()
         self._home.write_secret(STORED_FILE, self._read(LAST_FILE).encode())
         self._set_trial(StartTrial("failed", why, names))
@@ -148,7 +153,7 @@ class StoredSettings:
             raise HomeUnusable(home=self._home.path, cause=cause) from None
 
     def _is_free(self) -> bool:
-        """Return whether no process holds the home now."""
+        """Return whether no process of Ponte has locked the data folder."""
         with suppress(OSError), (self._home.path / LOCK_FILE).open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

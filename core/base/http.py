@@ -640,7 +640,7 @@ class ErrorTable(Generic[E]):
         self._rows = rows
 
     def find(self, failure: Exception) -> ErrorRow:
-        """Return the first row that matches."""
+        """Return the first row of the table that matches the failure."""
         return next(row for row in self._rows if row.matches(failure))
 
     def explain(self, failure: Exception, **values: object) -> E:
@@ -711,7 +711,8 @@ class FaultBody:
 
 
 def parse_fault_body(body: object) -> FaultBody:
-    """Return what the body of an error says. `body` is decoded JSON or a text."""
+    """Return what the body of an error response says, in any of the forms that services use. `body`
+    is decoded JSON or a text."""
     # The texts and numbers with their keys, the outer ones first.
     values, waiting = list[tuple[str, object]](), deque([("", body)])
     for _ in range(MAX_ERROR_VALUES):

@@ -720,7 +720,8 @@ def _find_address(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
 
 
 def _address_start(chunk: str, start: int, least: int = 0) -> int:
-    """Return the start of the address that was recognized at `start`."""
+    """Return where the address begins that was recognized at `start`, for example by its dots; it
+    may begin earlier, but not before `least`."""
     while start > least and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
         start -= 1
     return start

@@ -133,7 +133,8 @@ class ChangeRunner:
         return run.finished or await self._finish(run.change, run.steps, ())
 
     def _open(self, change: Change, doing: Doing | None = None) -> _Run | None:
-        """Return the state of a change to apply; None if its system is no longer connected."""
+        """Return the state of a change that is to be applied. If its system is no longer connected,
+        end the change and return None."""
         applier = self.appliers.get(change.draft.applier)
         steps = {step.number: step for step in change.steps}
         if applier is None:

@@ -151,7 +151,8 @@ class Kind:
         return [("propose", *self.rule_names(draft))]
 
     def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
-        """Return the right to decide on this draft for others."""
+        """Return the right that a person needs to decide on other people's proposals like this
+        draft."""
         return ("approve", *self.rule_names(draft))
 
     def needs_admin(self, draft: Draft) -> str:

@@ -679,7 +679,7 @@ def _columns(change: Change, last_notice: str) -> dict[str, Any]:
 
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
-    """Store the steps of a change, in place of earlier versions of these steps."""
+    """Store these steps of a change in place of what was stored of the same steps before."""
     rows, now = list[tuple[object, ...]](), time.time()
     for step in steps:
         write, current = step.write, _row_to_json(step.current)

@@ -167,7 +167,8 @@ class Proposals:
 
 
 def _intended_write(draft: Draft) -> object:
-    """Return what the draft writes, without the old values, to compare two drafts."""
+    """Return the values that the draft would write, without the old ones, to compare it with
+    another draft."""
     rows = [(row.id if row.before else "", row.after) for row in draft.rows]
     return draft.applier, draft.kind, draft.title, draft.view.place, rows
 
@@ -261,7 +262,8 @@ class Decisions:
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
-        """Return the answer if somebody changed or decided what the person decided on."""
+        """Return the answer to a decision on a proposal that somebody else changed or decided after
+        the person saw it."""
         answer = await self.views.build_answer([say(cards.REPLACED)], [change], decision)
         return replace(answer, status="failed")
 
@@ -527,7 +529,8 @@ class Decisions:
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest
     ) -> Answer:
-        """Return the answer that explains why nothing was taken back by this event."""
+        """Return the answer if the request to undo `change` took nothing back, for example because
+        somebody else has undone it."""
         builder, changes = self.views.builder, [change]
         if undo is not None:
             words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
@@ -648,7 +651,8 @@ def _refuse_program(decision: DecisionRequest) -> None:
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:
-    """Return the code by which this person confirms the change."""
+    """Return the code by which this person confirms that they have seen all of the change. It
+    proves that Ponte showed it to them."""
     return confirmation_code(
         change.id, decision.person, change.proposal.created_at, change.proposal.revision
     )

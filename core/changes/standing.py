@@ -145,7 +145,8 @@ the person lacks, or a fact that is not known. A right that they have is no obje
 
 
 def require(judgment: Judgment) -> str:
-    """Return the rule that allows the deed. Raise NotFound, NotAllowed or StatusUnknown."""
+    """Return the rule that allows what was judged. Raise NotFound, NotAllowed or StatusUnknown if
+    it is not allowed."""
     match judgment:
         case Allowed():
             return judgment.rule
@@ -161,7 +162,8 @@ def require(judgment: Judgment) -> str:
 
 
 def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Standing], Judgment]:
-    """Return the rule that judges by the first of these objections."""
+    """Return a rule (a function that judges a `Standing`) that refuses for the first objection
+    which `list_objections` yields."""
 
     @functools.wraps(list_objections)
     def judge(standing: Standing) -> Judgment:
@@ -357,7 +359,7 @@ def _object_to_change(standing: Standing) -> _Objections:
 
 
 def _object_to_others(standing: Standing, code: str) -> _Objections:
-    """Yield this code, unless the person is an admin."""
+    """Yield the objection `code`, unless the person is an admin."""
     if standing.admin.is_unknown:
         yield standing.admin
     if not standing.admin.allowed:

@@ -105,7 +105,7 @@ class OutgoingPosts:
         await self.put(state="removed", text="")
 
     async def put(self, **values: Any) -> None:
-        """Store the notice with these values changed."""
+        """Store the notice with these of its fields changed."""
         self.outgoing = replace(self.outgoing, **values)
         await self.outbox.put(self.outgoing)
 
@@ -226,7 +226,7 @@ class ApprovalNotices:
             await self.outbox.record_notices(id, "expired", [])
 
     async def _post(self, one: ApprovalNotice) -> None:
-        """Post a notice, or continue a post that timed out before."""
+        """Post a notice. If an earlier attempt may have posted it, look for that post first."""
         change = None if one.kind == "person" else await self.changes.ledger.get(one.change)
         # A copy goes to the approver; a reminder and an expiry go to where it was asked for.
         platform = one.person.platform

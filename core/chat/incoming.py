@@ -645,8 +645,9 @@ class Interactions:
         late_sentence: str,
         work: Callable[[], Awaitable[T]],
     ) -> T | str:
-        """Return the result of `work` if the person may chat there; else a sentence for them, also
-        if it fails or is not known within `seconds`."""
+        """Return the result of `work` if the person may chat in the place of the interaction.
+        Otherwise, or if `work` fails or takes longer than `seconds`, return a sentence for the
+        person."""
         late = say(late_sentence, interaction.locale)
         try:
             async with asyncio.timeout(seconds):

@@ -405,7 +405,8 @@ class GrowingReply:
         return id
 
     def _expect_arrival(self, number: int) -> None:
-        """Note that the request of a post may still be under way, if the platform has such."""
+        """Note that the request of a post may still be under way, so that its post can appear
+        later. Not every platform can have such requests."""
         if self._surface.arrival_seconds:
             self._arrivals[number] = time.monotonic() + self._surface.arrival_seconds
 

@@ -70,7 +70,7 @@ _CONDITIONS: Mapping[Whose, str] = {
 
 @dataclass(frozen=True, slots=True)
 class KnownPerson:
-    """A person who has rows in the tables.
+    """A person of whom the tables hold personal data.
 
     `money_key` is the key under which their usage is counted. `ids` are the platform's ids of the
     person and of their direct channels.

@@ -582,7 +582,7 @@ RuleNames = Mapping[str, Collection[str]]
 
 
 class ToolIntegration(Integration[S]):
-    """A system that provides tools."""
+    """The base class of integrations that provide tools, such as NocoDB."""
 
     @abstractmethod
     def build(self, deps: IntegrationDependencies[S], quick: QuickCommands) -> ToolBundle:

@@ -268,7 +268,8 @@ class SqlInbox(SqlStore):
         return seq, "unstarted" if state == "new" else "started", None
 
     def _store_again(self, connection: SqlConnection, seq: int, message: Message) -> Queued:
-        """Replace a message that has done nothing by `message`, as if it was typed now."""
+        """Replace a stored message whose turn has done nothing yet by `message`, and queue it as if
+        it was sent now. Return what the runner needs to queue it."""
         # The end of its turn frees its place.
         connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,))
         connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
@@ -470,6 +471,6 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
 
 
 def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> None:
-    """Store the new content."""
+    """Store the edited message in place of the one with this `seq`."""
     sql = "UPDATE inbox SET message = ?, updated_at = ? WHERE seq = ?"
     connection.execute(sql, (encode_json(message), time.time(), seq))

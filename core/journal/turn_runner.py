@@ -151,7 +151,8 @@ class _WaitingTurn(NamedTuple):
 
     @property
     def flow(self) -> tuple[str, str]:
-        """Return the channel and the person."""
+        """The channel and the person of the turn. MAX_PERSON_TURNS_IN_CHANNEL limits how many of
+        their turns are ready or under way."""
         return self.sender.channel, self.sender.person
 
 

@@ -747,7 +747,7 @@ class AnswerReader:
         return call
 
     def _is_object(self, call: CallPart) -> bool:
-        """Return whether the arguments are a whole JSON object."""
+        """Return whether the arguments of the call are a complete JSON object."""
         if not call.arguments[-20:].rstrip().endswith("}"):
             return False
         self._checked_characters += len(call.arguments)
@@ -764,7 +764,8 @@ class AnswerReader:
             raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
 
     def _build(self, cut: CutReason, fault: ModelServerFault | None = None) -> ModelAnswer:
-        """Return the answer of the parts. Calls of an answer that was cut may be cut, too."""
+        """Return the finished answer with the parts that were read. If the answer was `cut`, its
+        last call may be incomplete, too."""
         raw: Json
         texts: dict[object, str] = {}
         items: dict[object, Item] = {}
@@ -818,7 +819,8 @@ def is_no_call(part: Part) -> bool:
 
 
 def classify_end(reason: str) -> AnswerEnd:
-    """Return what a server's word for the end of an answer means; no word is no doubt."""
+    """Return what a server's word for the end of an answer means: complete, cut at a limit,
+    filtered, or failed. Without a word the answer counts as complete."""
     found = (end for end, words in END_WORDS if re.search(words, reason))
     return next(found, "unknown" if reason else "whole")
 

@@ -157,7 +157,7 @@ class ContextSize:
 
     @property
     def room(self) -> int:
-        """The tokens of a request, which leaves room for an answer."""
+        """The largest number of tokens of a request, which leaves room for the answer."""
         return self.tokens - min(self.tokens // ANSWER_SHARE, MAX_ANSWER_TOKENS)
 
 
@@ -241,7 +241,8 @@ class ContextSizes:
         self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
 
     def doubt_count(self, model: str) -> None:
-        """Correct estimates less: nothing fits, so no answer would take a wrong count back."""
+        """Lower the correction of estimates for this model: it may be wrong, and if no request fits
+        any more, no answer would correct it."""
         if (scale := self.scale(model)) > 1:
             self._scales[model] = max(scale * 0.8, 1.0)
 
@@ -275,7 +276,8 @@ class ContextSizes:
             self._questions.pop(model, None)
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
-        """Return what the server's own API tells, and whether that is sure."""
+        """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) tell the size, besides
+        OpenAI's API. Return the tokens, 0 for none, and whether they are sure."""
         props, running, shown, studio, proxy = await asyncio.gather(
             self._get("/../props"),
             self._get("/../api/ps"),
@@ -295,7 +297,7 @@ class ContextSizes:
         return tokens if is_loaded else min(tokens, UNLOADED_CONTEXT_TOKENS), is_loaded
 
     async def _get(self, path: str, body: Json | None = None) -> Json:
-        """Return a JSON object; {} if the server has none there."""
+        """Return the JSON object at a path of the server; {} if the server has none there."""
         try:
             return await (self._client.post(path, body) if body else self._client.get(path))
         except ModelServerFault as fault:
@@ -344,7 +346,7 @@ def read_models(listed: Json) -> list[Json]:
 
 
 def _entry_of(listed: Json, model: str) -> Json:
-    """Return what a list of models says of one."""
+    """Return the entry of one model in a server's list of models; {} if there is none."""
     names = (model, f"{model}:latest")
     for entry in read_models(listed):
         if any(entry.get(key) in names for key in MODEL_NAME_FIELDS):

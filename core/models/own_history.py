@@ -279,7 +279,8 @@ class ResponsesReader(AnswerReader):
         return [*events, *self.take_whole(read_output)]
 
     def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
-        """Take a whole item."""
+        """Take an item of the response that is complete. Return the events for text that was not
+        streamed before."""
         kind, content = item.get("type", "message"), item.get("content")
         if kind == "message" and item.get("role", "assistant") == "assistant":
             self.phases[number] = read_word(item.get("phase"))

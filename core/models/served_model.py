@@ -168,7 +168,7 @@ class Trial:
         return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 
     async def erase(self) -> None:
-        """Erase what the server stores."""
+        """Erase what the server stored for the test thread."""
         for remote in self.remotes:
             await self.model.erase(remote)
 

@@ -235,7 +235,8 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
 
 
 def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
-    """Return calls of objects with a name and arguments; none if one is another value."""
+    """Return the names and arguments of calls from JSON objects that have both; none if one of the
+    values is something else."""
     calls = list[tuple[str, Any]]()
     for each in values:
         each = each if isinstance(each, dict) else {}

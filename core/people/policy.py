@@ -122,7 +122,8 @@ class PlatformPeople:
         guest: GuestLookup | None,
         has_left: DepartureLookup,
     ) -> None:
-        """Register the lookups of a platform; `guest` is None if it has no guests."""
+        """Register the functions that ask a platform about people: their groups, whether they are
+        guests (`guest` is None if it has no guests), whether they have left."""
         self.memberships[platform] = groups
         if guest is not None:
             self.guests[platform] = guest
@@ -141,12 +142,12 @@ class _PersonFacts:
 
     @property
     def is_member(self) -> bool | None:
-        """True if the person is not a guest. None: not known."""
+        """True if the person is no guest, False if they are one; None: not known."""
         return None if self.guest is None else not self.guest
 
     @property
     def is_whole(self) -> bool:
-        """True if both facts are known."""
+        """True if both the person's groups and whether they are a guest are known."""
         return self.groups is not None and self.guest is not None
 
 
@@ -160,7 +161,7 @@ class _Decision:
 
     @property
     def is_certain(self) -> bool:
-        """Return True if the unknown data cannot change the result."""
+        """Return True if data that is not known yet cannot change the decision."""
         return self.others <= {self.verdict.allowed}
 
 
@@ -208,7 +209,8 @@ class Rights:
         return verdict
 
     def decide(self, right: str, *names: str) -> _Decision:
-        """Return the decision by known data, with the results that unknown data could lead to."""
+        """Return the decision on a right by the data that is known, with what unknown data could
+        change."""
         if (book := self.policy.read_rules()) != self._book:
             self._use_rules(book)
         decision = self._decisions.get((right, names))

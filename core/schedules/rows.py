@@ -447,7 +447,8 @@ class Schedules(SqlStore):
 
     @_schedule_transaction
     def _settle(self, connection: SqlConnection, rows: Sequence[SqlRow]) -> int:
-        """Record the results of these runs. Return how many had none yet."""
+        """Record the results of runs whose turns have ended. Return for how many runs that was not
+        done before."""
         count = 0
         for row in rows:
             now, state = self._clock(), _RUN_STATES.get(row["state"] or "", "stopped")
@@ -542,7 +543,7 @@ class Schedules(SqlStore):
         return run, (message, receipt)
 
     def _enqueue(self, written: tuple[ScheduleRun | None, _Queued | None]) -> None:
-        """Queue the turn of a run, after its transaction."""
+        """Queue the turn of a run in this process, after the transaction that stored it."""
         if written[1]:
             self._inbox.enqueue(*written[1], False)
 
@@ -683,7 +684,7 @@ def _lock_schedule(connection: SqlConnection, id: str) -> Schedule:
 
 
 def _update(connection: SqlConnection, id: str, now: float, **values: object) -> None:
-    """Set these columns of a schedule."""
+    """Set columns of a schedule to these values."""
     columns = ", ".join(f"{name} = :{name}" for name in values)
     connection.execute(
         f"UPDATE schedules SET {columns}, updated_at = :now WHERE id = :id",  # noqa: S608

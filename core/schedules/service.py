@@ -323,7 +323,7 @@ class Scheduling:
 
     @cached_property
     def service(self) -> ScheduleService:
-        """The use of schedules by people."""
+        """The service by which people list, pause, run and delete schedules."""
 
         ledger = self.conversations.ledger
         return ScheduleService(
@@ -387,7 +387,7 @@ class Scheduling:
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
-        """The turns of runs."""
+        """The origin of the turns that schedules start."""
         from core.schedules.runs import ScheduleOrigin
 
         return ScheduleOrigin(

@@ -268,7 +268,7 @@ def build_schedule_title(draft: ScheduleDraft) -> str:
 
 
 def build_inert_title(draft: ScheduleDraft) -> str:
-    """Return the title as Markdown that shows it as it is."""
+    """Return the schedule's title as Markdown in which nothing works as markup."""
     return escape_markdown(build_schedule_title(draft))
 
 

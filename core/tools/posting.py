@@ -214,7 +214,7 @@ def _build_row(text: str, asker: Person) -> RowWrite:
 
 
 def _key(to: ReplyTo) -> str:
-    """Return the key of the post."""
+    """Return the idempotency key of the post, by which it is found after a crash."""
     return f"{to.turn}:1"
 
 

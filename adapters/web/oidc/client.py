@@ -130,7 +130,8 @@ class ProviderClient:
 
 
 def _explain_error(answer: Any, status: str = "HTTP 200") -> SignInRefused:
-    """Return the refusal for an answer of a provider with an error."""
+    """Return the refusal for an error in a provider's answer: the code is too old, or the set-up is
+    wrong. `status` is the HTTP status for the log."""
     error = str(answer.get("error", "")) if isinstance(answer, dict) else ""
     if error in ("invalid_grant", "invalid_code"):  # the latter is Slack's
         return refusal("expired", error)

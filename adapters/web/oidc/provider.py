@@ -82,7 +82,8 @@ class SignInRefused(Refusal):
 
 
 def refusal(reason: str, detail: str = "", **values: object) -> SignInRefused:
-    """Return the error for a reason."""
+    """Return the error for a reason (a key of SIGN_IN_SENTENCES). `detail` is for the log, `values`
+    fill the sentence."""
     refused = SignInRefused(SIGN_IN_SENTENCES[reason], **{"label": "", **values})
     refused.reason, refused.detail = reason, detail
     return refused
@@ -303,7 +304,8 @@ def _find_domain(claims: Mapping[str, Any], provider: Provider) -> str:
 
 
 def _read_time(claims: Mapping[str, Any], name: str) -> float:
-    """Return a claim in seconds since the epoch. Raise SignInRefused."""
+    """Return a claim of an ID token that is a time, in seconds since the epoch. Raise SignInRefused
+    if it is none."""
     value = claims.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
         return value  # NaN is not below
@@ -311,5 +313,5 @@ def _read_time(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _texts(value: object) -> Sequence[str]:
-    """Return the texts of a list; nothing of another value."""
+    """Return the texts in a list from outside; an empty list for any other value."""
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

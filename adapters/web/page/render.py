@@ -75,7 +75,8 @@ def add_markdown_extensions(markdown: MarkdownIt) -> None:
 
 
 def _loosen(state: StateCore) -> None:
-    """Read lists and stress as models mean them."""
+    """Correct a text before it is parsed, where models write Markdown that means something else by
+    the letter: items of lists that are not indented far enough, and stress marks beside letters."""
     state.src = free_stress(nest_items(state.src))
 
 
@@ -307,7 +308,8 @@ def document_to_html(text: str) -> str:
 
 
 def _render_data(text: str, data: RowsResult | Chart | None) -> str:
-    """Return Markdown, or the rows or the chart in its place, as HTML."""
+    """Return the HTML of a table, or of a chart with its values; `text` is its Markdown, which is
+    rendered where there is no `data`."""
     if isinstance(data, Chart):
         rows = data.to_rows()
         return draw_chart(data, _render_data(rows.to_markdown(), rows))
@@ -458,6 +460,7 @@ def _render_math(tokens: Sequence[Token], at: int) -> str:
 
 
 def _render_heading(tokens: Sequence[Token], at: int) -> str:
-    """Begin at level 3, since the page itself uses the first two levels."""
+    """Return the HTML of a heading two levels lower, since the page itself uses the first two
+    levels."""
     slash = "/" if tokens[at].nesting < 0 else ""
     return f"<{slash}h{min(int(tokens[at].tag[1]) + 2, 6)}>"

@@ -320,7 +320,7 @@ class ConversationRoutes(MessageRoutes):
 
 @dataclass(frozen=True)
 class PageRoutes(RouteGroup):
-    """The page, and what it shows before the first message."""
+    """The routes of the page itself, and of what it shows before the first message."""
 
     visitors: Visitors
     board: StatusBoard

@@ -69,7 +69,8 @@ class SetupView:
         return f"<p>{escape(words)}</p>{view._state(setup)}{cards}{sign_in}"
 
     def _state(self, setup: Json) -> str:
-        """Return what became of the newest settings, with the buttons for it."""
+        """Return the HTML about the newest settings: whether they wait for the next start, with
+        buttons to start again or to undo, or why a start with them failed."""
         trial, above = setup["trial"], "" if self.open_card else self.result
         if trial is None:
             return above
@@ -137,7 +138,8 @@ class SetupView:
         return self._form(f"#{name}", hidden + fields + note + self._token_field() + buttons)
 
     def _people(self, card: Json, people: Json) -> str:
-        """Return who may change data and who approves, and the forms to add somebody."""
+        """Return the HTML of a chat platform's card that shows who may change data and who
+        approves, with forms to add and remove people."""
         platform = card["name"]
         lists = "".join(
             f"<li>{escape(say(PEOPLE_LISTS[setting], people=', '.join(people[setting])))}</li>"
@@ -287,7 +289,7 @@ def _render_sign_in(page_url: str) -> str:
 
 
 def _render_people(people: Mapping[str, str]) -> str:
-    """Return people to choose one of, by id."""
+    """Return the HTML of a choice of one person among these, who are given by id."""
     return "".join(
         f'<label class="choice"><input type="radio" name="id" value="{escape(id)}" required>'
         f"{escape(name)}</label>"

@@ -97,7 +97,8 @@ class SetupRoutes(RouteGroup):
     async def _act(
         self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
     ) -> Response:
-        """Do what a form asks for and return the page. Raise BadInput, UnknownPath."""
+        """Carry out the button of a form (`do`), and return the page as it is then. Raise BadInput,
+        UnknownPath."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
         match do:
             case "look":

@@ -16,7 +16,8 @@ _Type = Literal["string", "number", "integer", "boolean", "object", "array", "nu
 
 
 class _Keywords(BaseModel, strict=True):
-    """The keywords that stay as they are. The others only narrow what the server checks itself."""
+    """The keywords of a tool's JSON Schema that Ponte passes on to models. The others only narrow
+    what the server checks itself."""
 
     type: _Type | Annotated[list[_Type], Field(min_length=1)] = "object"
     description: str = ""

@@ -240,7 +240,8 @@ def _explain(
 
 
 def _remove_token(server: McpServer, text: str) -> str:
-    """Return a text of a server, which may repeat the token that it got."""
+    """Return a text that came from a server without the token that Ponte sent there: the server may
+    repeat it, for example in an error."""
     return text.replace(server.token, "…") if server.token else text
 
 

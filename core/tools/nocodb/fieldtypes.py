@@ -342,7 +342,8 @@ def _keep_value(cell: Any) -> Any:
 
 
 def _stored_files(cell: Any) -> Any:
-    """Return files without the keys that differ at each reading."""
+    """Return the files in a cell without the keys that differ at each reading, such as signed
+    addresses."""
     if not isinstance(cell, list):
         return cell
     return [normalise_file(one) for one in cell if isinstance(one, dict)]

@@ -432,7 +432,7 @@ class TableQuestion:
 
     @property
     def table(self) -> TableDescription:
-        """The table."""
+        """The table that the question is about."""
         return self.selection.table
 
     @property

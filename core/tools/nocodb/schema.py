@@ -251,7 +251,8 @@ class _RawDescription:
     )
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
-        """Return the table for somebody who may see these tables."""
+        """Return the description of the table for somebody who may see only these tables: links to
+        others are left out."""
         if names not in self._parsed:
             by_id = {each.id: each for each in names}
             foreign = self.base.foreign_sources
@@ -374,7 +375,7 @@ class Schemas:
         ]
 
     def drop(self) -> None:
-        """Drop the cache."""
+        """Drop all cached descriptions of tables."""
         self._base = CachedValue(self._fetch_base, self._clock)
         self._names = CachedValue(self._fetch_tables, self._clock)
         self._tables: dict[str, CachedValue[_RawDescription]] = {}

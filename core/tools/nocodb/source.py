@@ -277,7 +277,7 @@ class NocoSource(TableSource):
         return Health(self.name, "failing" if has_failed else "on", "; ".join(words))
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Stop the requests that are under way in the background."""
         await self.probing.close()
 
     async def _probe(self) -> None:

@@ -274,7 +274,7 @@ def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
 
 
 def _read_cell(row: NocoRecord, field: Field, link: Field | None) -> object:
-    """Return a field's cell. A link itself stands for its rows."""
+    """Return the cell of a field in a row; for a link itself, the rows that it leads to."""
     if field == link:
         return {"id": row.id, "fields": dict(islice(row.fields.items(), 1))}
     return fieldtypes.cell_of(row, field)
@@ -604,7 +604,8 @@ def _build_table(
 
 
 def _round(cell: Any, coin: Decimal | None) -> Any:
-    """Return a figure rounded to a coin; the cell as it is if there is none."""
+    """Return a figure of money rounded to the smallest coin of its currency; the cell as it is if
+    `coin` is None."""
     number = parse_number(cell) if coin else None
     if number is None or coin is None:
         return cell

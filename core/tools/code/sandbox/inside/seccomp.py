@@ -30,7 +30,8 @@ ARCHITECTURES: Mapping[str, tuple[int, int]] = {
 
 
 def parse_numbers(table: str, column: int) -> dict[str, int]:
-    """Return name and number of each call in `table` that exists on the machine of `column`."""
+    """Return the system calls in `table` by name, each with its number on one kind of machine.
+    `column` is the column of that machine in the table."""
     numbers = {}
     for entry in table.split():
         name, both = entry.split("=")
