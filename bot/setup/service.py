@@ -206,12 +206,13 @@ class SetupService:
         from bot.doctor.checks import check_integration
 
         own = self._find_draft(draft)
+        # Python runs without any setting; every other service needs some.
         if own.card != "code" and not any(own.values.values()):
             raise BadInput("Fill in the fields first, then check them.")
         settings = self._load(own)
         face: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
         part = face.summary(settings, settings)
-        if part and part.state != "on":
+        if part and part.state != "on":  # a setting is missing, so there is nothing to connect to
             own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
             return
         start = Start(settings, self._live.current, self._home)

@@ -168,14 +168,17 @@ def spreadsheet_format(format: str) -> str:
 
 
 def parse_typed_number(text: str, format: str = "", locale: str | None = None) -> Decimal | None:
-    """Return the number in a text, with or without the sign of its format. Spaces separate
-    thousands in every language."""
+    """Return the number that a person typed in their language, with or without the sign of its
+    format, as "1.234,50", "R$ 5" or "12 %"; None if it is none. Spaces separate thousands in every
+    language."""
     text = _simplify(text[: MAX_DIGITS + 1])
     if len(text) > MAX_DIGITS:
         return None
+    # Whatever is beside the digits of a formatted zero is the sign, such as "US$" or "%".
     for sign in re.split(r"[\d.,:]+", _simplify(format_amount(Decimal(0), format, locale))):
         text = text.replace(sign.strip(), "")
     text = re.sub(r"^([-+]) | $", r"\1", text.lstrip())
+    # The language's separators are read from a formatted number: "1,234.5" or "1.234,5".
     sample = _simplify(format_amount(Decimal("1234.5"), "number", locale))
     group, point = sample[1], sample[5]
     whole = rf"\d+|[1-9]\d{{0,2}}([{group} ])\d{{3}}(\2\d{{3}})*"

@@ -424,7 +424,8 @@ class OpenAiRoutes(MessageRoutes):
 
     async def _read_and_accept(self, request: Request) -> AcceptedTurn:
         """Read the request and store its message. Its text and files do not stay in memory while
-        the caller waits for the answer."""
+        the caller waits for the answer. Bodies that are read at the same time are limited in all
+        and for each person, by the length that the client declares."""
         declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
         if declared.isdecimal():
             size = min(int(declared[:18]), size)
@@ -434,6 +435,8 @@ class OpenAiRoutes(MessageRoutes):
             if model_request.streams:
                 self.hub.check_capacity()
             receipt, message = await self._accept(request, model_request)
+        # A client that leaves gives up its answer, unless it can ask for it again: in a conversation,
+        # or by its idempotency key.
         is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
         stops = is_once and not http_io.read_idempotency_key(request)
         return AcceptedTurn(

@@ -104,7 +104,9 @@ class WorkFolder:
         self._seen: dict[str, Stamp] = {}
 
     def put(self, name: str, data: bytes) -> bool:
-        """Write a file. Return False if it does not fit, or if its name is a link or a folder."""
+        """Write a file of the person for the code to read. Return False if it does not fit, or if
+        its name is a link or a folder. It counts as seen, so that it is not sent back as a file
+        that the code has made."""
         path = os.path.join(self.path, os.path.basename(name))
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
