@@ -376,8 +376,8 @@ class RateLimiter:
             await asyncio.sleep(wait)
 
     async def hold(self, method: str, channel: str, seconds: float) -> None:
-        """Let no call of the method leave for `seconds`, as Slack asked in Retry-After. A post
-        holds its channel instead."""
+        """Let no call of the method leave for `seconds`, as Slack asked in Retry-After, in any
+        process. After a post, this holds its channel instead: Slack limits posts by channel."""
         if channel and method in POSTS:
             self._posted_at[channel] = self._clock() + seconds
             name = f"channel:{channel}"

@@ -172,7 +172,7 @@ class SlackContext:
             )
         except (SlackRefused, InDoubt) as error:
             raise Undeliverable(reason=str(error)) from error
-        if thread and has_more:
+        if thread and has_more:  # the newest are missing: Slack returns a thread from its beginning
             raise Undeliverable(reason="the thread is too long")
         spoken = [
             post

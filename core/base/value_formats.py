@@ -156,6 +156,8 @@ def spreadsheet_format(format: str) -> str:
         case "percent":
             return f"{digits}%"
         case "duration":
+            # NocoDB writes its form as "h:mm:ss.s"; a spreadsheet's "[h]" counts beyond 24 hours,
+            # and its "0" is a decimal place of the seconds.
             form = format.partition(" ")[2] or "h:mm"
             return "[h]" + form[1:].replace("s.s", "s.0").replace("0s", "00").replace("0s", "00")
         case "date":

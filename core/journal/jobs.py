@@ -262,13 +262,17 @@ class Jobs(TurnExecutor):
         super().__init__(database, MAX_WORKER_TURNS)
         self.process = process or secrets.token_hex(8)
         self.pace = SharedPace(database)
+        """The rate limits of platforms, which all processes share."""
         self.own = OwnProcess(database, self.process, takes=takes, works=works)
+        """The row that tells the others that this process lives, and which roles it has."""
         self.notifications = Notifications(url, database)
         self.notifications.on("ended", lambda seq: self.wake(int(seq)))
         self.notifications.on("stop", self._on_stop)
         self.workers = QueueWorkers(url, self.process, self._run_job, self._wait_for_room)
+        """Fetch jobs from the queue in the database, and run them here."""
         self._works = works
         self._decision_places = Places(MAX_WORKER_DECISIONS)
+        """Decisions have places of their own, so that they never wait for turns."""
         self._has_kernels = False
         self._side_tasks = BackgroundTasks("jobs")
         self.is_alive, self.lead = self.own.is_alive, self.own.lead

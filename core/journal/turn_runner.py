@@ -100,7 +100,7 @@ class Places:
         except asyncio.CancelledError:
             if (seq, free) in self._returning:
                 self._returning.remove((seq, free))
-            self._hand_on()
+            self._hand_on()  # this turn may have kept the others from a free place
             raise
 
     def end(self, seq: int) -> None:

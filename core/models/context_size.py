@@ -186,7 +186,9 @@ class ContextSizes:
         """The server refused a question, so that it is reached, and may have no such path."""
 
     def of(self, model: str) -> ContextSize:
-        """Return the size as it is known now. It is never larger than what the server accepted."""
+        """Return the size as it is known now, by the surest source: the operator's setting, the
+        server's own answer, the table of OpenAI's models, or an assumption. A refusal of a smaller
+        request by the server counts more than each of them."""
         name = model.rpartition("/")[2]
         known = [prefix for prefix in OPENAI_CONTEXT_TOKENS if name.startswith(prefix)]
         if self._setting and model == self._model:
@@ -194,6 +196,7 @@ class ContextSizes:
         elif model in self._server_tokens:
             size = ContextSize(self._server_tokens[model], "server")
         elif known:
+            # Variants such as gpt-5-chat-latest take less than their models (OpenAI's documents).
             is_chat = "chat" in name
             tokens = 128_000 if is_chat else OPENAI_CONTEXT_TOKENS[max(known, key=len)]
             size = ContextSize(tokens, "table")

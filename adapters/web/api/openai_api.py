@@ -435,8 +435,8 @@ class OpenAiRoutes(MessageRoutes):
             if model_request.streams:
                 self.hub.check_capacity()
             receipt, message = await self._accept(request, model_request)
-        # A client that leaves gives up its answer, unless it can ask for it again: in a conversation,
-        # or by its idempotency key.
+        # A client that leaves gives up its answer, unless it can ask for it again: in a
+        # conversation, or by its idempotency key.
         is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
         stops = is_once and not http_io.read_idempotency_key(request)
         return AcceptedTurn(

@@ -208,7 +208,8 @@ class RunningProgram:
         await asyncio.shield(self._ending)
 
     async def ready(self) -> None:
-        """Wait until the program is fenced. Raise SandboxFailed with its output otherwise."""
+        """Wait until the program reports that it has given up its rights: it writes one byte to the
+        pipe `life` from inside the sandbox. Raise SandboxFailed with its output otherwise."""
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 if await self._pipes.life.read(len(FENCED_BYTE)) == FENCED_BYTE:
