@@ -1,5 +1,5 @@
-"""Record a data folder of this version: `python -m tests.recorded.record FILE.json.gz`. The same
-data in Postgres goes into FILE.sql.gz.
+"""Record a data folder of this version: `python -m tests.recorded.record FILE.json.gz`. With a
+second file, FILE.sql.gz, also the same data in Postgres, which must be installed then.
 
 A team works for two days; then the power goes, with a turn in every state. The tests record this
 version once in each run (`recorded_today` in tests/conftest.py). A record of each release stays in
@@ -456,12 +456,13 @@ def main() -> None:
     file = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(record(Path(folder) / "home"))
-        dump = dump_as_postgres(result, Path(folder) / "copied")
+        if sys.argv[2:]:
+            dump = dump_as_postgres(result, Path(folder) / "copied")
+            Path(sys.argv[2]).write_bytes(gzip.compress(dump, 9, mtime=0))
     text = json.dumps(result, ensure_ascii=False, sort_keys=True)
     part = file.with_suffix(".part")
     part.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     part.replace(file)
-    Path(str(file).replace(".json.", ".sql.")).write_bytes(gzip.compress(dump, 9, mtime=0))
 
 
 if __name__ == "__main__":
