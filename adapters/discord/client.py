@@ -334,11 +334,11 @@ class DiscordClient(discord.Client):
             self._events.on_failure(error, event_method)
 
     async def on_connect(self) -> None:
-        """Report the start of a new session."""
+        """Tell the adapter that a new session has started."""
         await self._events.on_connect()
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        """Report a command, click or form."""
+        """Pass a command, click or form on to the adapter."""
         await self._events.on_interaction(interaction)
 
 

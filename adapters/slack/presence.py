@@ -280,7 +280,8 @@ class Presence:
         """Whether Slack shows its own Stop button for this turn."""
 
     def show_soon(self, posts: bool = True) -> None:
-        """Show the signs after SIGN_AFTER_SECONDS, unless the turn has ended by then.
+        """Show that Ponte works on the turn (a reaction, status line or session) after
+        SIGN_AFTER_SECONDS, unless the turn has ended by then.
 
         `posts` means that the outcome will be a post. The outcome of a click may change only its
         card.

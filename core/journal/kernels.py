@@ -73,8 +73,8 @@ class KernelRows:
 
 
 class SharedKernelRows(KernelRows):
-    """The kernel rows of several processes. A row also names the process that has the kernel now,
-    "" if none has."""
+    """The rows that note which threads have a Python kernel, for several processes that share a
+    database. A row also names the process that has the kernel now, "" if none has."""
 
     why = "its previous process ended"
     """Why an earlier kernel of a thread is gone."""

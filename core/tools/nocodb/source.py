@@ -64,7 +64,7 @@ _EXCEPT = " These tables can only be read: {tables}."
 
 @dataclass(frozen=True, slots=True)
 class VisibleBase:
-    """The base as one turn may see it: visible tables and the role of the token's user.
+    """The base of NocoDB as one turn may see it: visible tables and the role of the token's user.
 
     `read_only_titles`: tables that the operator's file protects from changes. `unknown_names`:
     names in that file that match no table. `may_propose`: whether the asker may propose changes.
