@@ -85,6 +85,7 @@ class Engine:
         self.platforms = platforms = Platforms()
 
         self._redraw_due = asyncio.Event()
+        """Set when cards or notices may be outdated, so that they are drawn again."""
         self.card_listeners: list[Callable[[], None]] = []
         """Called whenever a card no longer shows the state of its change."""
         self.notices = PersonNoticeService(outbox, approval.canonical_person, self._redraw_due.set)

@@ -267,6 +267,7 @@ class Ponte:
     traces: Traces | None = None
     mcp_tools: McpToolSource | None = None
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held during the checks of `ponte doctor`, which start a sandbox and ask each service."""
 
     @property
     def inputs(self) -> Start:

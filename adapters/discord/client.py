@@ -368,6 +368,7 @@ class ChannelQueues:
     def __init__(self, on_failure: Callable[[Exception], None]) -> None:
         self._on_failure = on_failure
         self._waiting: dict[int, deque[Work]] = {}
+        """By channel, the work that has not begun. A channel without work has no queue."""
         self.tasks = BackgroundTasks("discord")
 
     def put(self, channel: int, work: Work) -> None:

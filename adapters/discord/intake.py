@@ -67,6 +67,7 @@ class DiscordThreads:
     client: Callable[[], Awaitable[discord.Client]]
     locations: Locations
     _opening: dict[int, asyncio.Task[bool]] = field(default_factory=dict, init=False)
+    """By message, the creation of its thread that is under way."""
 
     def should_open(self, message: discord.Message, place: Location) -> bool:
         """Return whether a message in a channel gets a thread. It does not if the settings or

@@ -187,8 +187,10 @@ class Roles:
         self._client = client
         self._members = MemberDirectory(PLATFORM, rows, self, shared=shared, clock=clock)
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
+        """Limits how many lookups are under way at the same time."""
         self._listed_guilds: tuple[float, Sequence[int]] = (0.0, ())
         self._listing: asyncio.Task[None] | None = None
+        """The request for the list of our servers, which several callers may wait for."""
 
     async def close(self) -> None:
         """Stop the look-ups that are under way."""

@@ -206,7 +206,9 @@ class Renderer:
         self._most = most
         self._turn = turn
         self._last_pages: tuple[str, DiscordPages] | None = None
+        """The text that was split last, and its posts."""
         self._last_rendering: tuple[Answer, Rendering] | None = None
+        """The answer that was rendered last, and its form."""
 
     def paginate(self, text: str) -> DiscordPages:
         """Return the text as posts. Those of the last text are kept."""

@@ -142,6 +142,7 @@ class DiscordState(StoredState):
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)
         self.leads = not self._peers.is_shared
         self._sharing: asyncio.Task[None] | None = None
+        """The task that sends this process's changes to the one that leads."""
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:

@@ -68,7 +68,10 @@ class DiscordSurface(Surface):
         self.files = files
         self._renderer = posts.Renderer(self.max_posts, to.turn)
         self._last: tuple[str, str, Answer] | None = None
+        """The last post of the answer: its id, its text and the answer. Files are added there."""
         self._uploads = 0
+        """How often the files were uploaded. A post that is refused again and again goes without
+        them."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one message. A longer text is cut; the last

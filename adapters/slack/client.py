@@ -343,6 +343,7 @@ class RateLimiter:
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
         }
         self._channels: BoundedDict[str, RateLimit] = BoundedDict(_MOST_CHANNELS)
+        """The rate limits of posts, by channel."""
         self._posted_at: BoundedDict[str, float] = BoundedDict(_MOST_CHANNELS)
         """For each channel, the time of this process's last post, or the end of a Retry-After."""
 
@@ -475,7 +476,9 @@ class FeatureFlags:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._off: dict[Feature, tuple[str, float]] = {}
+        """Features that are off: Slack's error, and until when (by `clock`) they are not tried."""
         self._refusals: Counter[Feature] = Counter()
+        """Consecutive refusals of each feature that is still on."""
 
     def is_on(self, feature: Feature) -> bool:
         """Return whether a feature may be tried now."""

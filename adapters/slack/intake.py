@@ -65,6 +65,7 @@ class ThreadParticipants:
         self._threads = threads
         self._tasks = tasks
         self._participants: BoundedDict[str, Participants] = BoundedDict()
+        """The people in threads where Ponte takes part, by conversation."""
         self._others: BoundedDict[str, bool] = BoundedDict()
         """For threads without a turn of ours: whether the first message addressed others."""
 
@@ -240,6 +241,8 @@ class SlackLocations:
     journal: Journal
     places: ConfiguredPlaces
     _roots: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
+    """By the event key of a thread's first message: whether it belongs to the direct message's own
+    conversation."""
 
     def settings_of(self, channel: str) -> AddressingSettings:
         """Return the settings of a channel."""
@@ -304,7 +307,10 @@ class SlackIntake:
     _places: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
+    """A lock for each conversation, so that its events are stored in the order in which they
+    came."""
     _stored_keys: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
+    """Event keys of messages that this process has stored. Slack sends a mention as two events."""
     _early_edits: BoundedDict[str, Message | None] = field(
         default_factory=lambda: BoundedDict(MAX_EARLY_EDITS), init=False
     )

@@ -110,17 +110,22 @@ class SlackPeople:
         )
         self._tasks = BackgroundTasks("slack")
         self._refusal_times: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
+        """When Slack refused to describe a person, by their id."""
         self._unknown_ids: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and ids that Slack does not know."""
         self._groups: dict[str, frozenset[str]] = {}
+        """The ids of the members of each user group."""
         self._group_names: dict[str, str] = {}
         self._groups_at = _NEVER
         self._groups_written_at = _NEVER
         self._groups_refused = False
+        """Slack refused to list the user groups, and the log says so already."""
         self._listing_groups: asyncio.Task[object] | None = None
         self._list_now = asyncio.Event()
+        """Set to list everybody before the time for it has come."""
         self._list_pause = LIST_AGAIN_SECONDS
         self._lists = False
+        """This process is the one that lists everybody."""
         self.is_complete = False
         """Whether this process has listed everybody since its start."""
         self.team = ""

@@ -42,6 +42,7 @@ class Workspace:
     """The scopes of the token; empty if Slack does not return them."""
     _identity: Json = field(default_factory=dict, init=False)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    """Held while Slack is asked who the token's bot is, so that it is asked once."""
     _post_locks: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
@@ -104,6 +105,7 @@ class CommandNotices:
         self._api = api
         self._tasks = tasks
         self._waiting: dict[str, asyncio.Event] = {}
+        """By turn of a command: the event that is set when its answer is posted."""
 
     def begin(self, turn: str, url: str, words: str) -> None:
         """Schedule `words` at the `response_url` `url`, in case the answer to `turn` is not posted
@@ -269,13 +271,17 @@ class Presence:
         self._posts = True
         """The turn's outcome will be a post, which removes the status line."""
         self._begun = False
+        """`show_soon` was called."""
         self._is_answered = False
         """The answer is being posted, so no waiting sign may appear any more."""
         self._setting_status = asyncio.Lock()
+        """Held during a call that sets the status line, so that none reaches Slack after the
+        answer."""
         self._ended = False
         self._released = False
         """This turn has ended the thread's session, or begun to."""
         self._reserved = False
+        """A place under the rate limit is reserved for the call that ends the session."""
         self.native_stop = False
         """Whether Slack shows its own Stop button for this turn."""
 

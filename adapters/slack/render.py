@@ -547,7 +547,9 @@ class Rotation:
     def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
         self._split = split
         self._heads: list[str] = []
+        """The parts that `end_part` has ended, in order."""
         self._ends: set[str] = set()
+        """The last post of each of these parts, to which nothing is added."""
 
     def end_part(self, text: str) -> None:
         """End the current part at the settled text. Later text goes into the next part."""

@@ -70,6 +70,7 @@ class SlackSurface(Surface):
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
+        """The open stream of the newest post; None if the answer is not streamed."""
         self._stopped = False
         """A person pressed Slack's own Stop button."""
         self._claims: set[str] = set()

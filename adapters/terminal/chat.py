@@ -373,6 +373,7 @@ class TerminalChat:
         self._typed_seq = 0
         """The number of the last message in the conversation that no schedule sent."""
         self._screen_lock = asyncio.Lock()
+        """Held while a turn is shown, so that the answers of schedules do not mix with it."""
         self._suggestions: list[str] = []
         """Messages that a new conversation may begin with."""
 

@@ -174,6 +174,7 @@ class Screen:
         """Whether a card names the commands of the shell instead of those of the chat."""
         self._stdout = stdout
         self._progress = False
+        """A line of progress is on the screen, which the next output replaces."""
         self._shown = ""
         """The answer so far. Its first `_rendered` characters are on the screen in their final
         form."""

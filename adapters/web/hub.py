@@ -362,8 +362,10 @@ class RequestWatch:
         self._board = board
         board.on_requests_change(self.refresh_all)
         self._counts: dict[Person, tuple[str, ...]] = {}
+        """The ids of the requests that wait for each person, as counted last."""
         self._tasks: dict[Person, asyncio.Task[None]] = {}
         self._outdated: set[Person] = set()
+        """People whose requests may be others by now."""
 
     async def list_requests(self, person: Person) -> Sequence[PendingRequest]:
         """Return the requests that wait for the person now, oldest first. Raises NotStored."""

@@ -93,8 +93,11 @@ class HttpConnection(H11Protocol):
         self._since = 0.0
         self._byte_count = 0
         self._is_leaving = False
+        """The server stops, so the connection closes after its present answer."""
         self._deadline: asyncio.TimerHandle | None = None
+        """Closes the connection if the client does not send in time what it has to send next."""
         self._unread: asyncio.TimerHandle | None = None
+        """Closes the connection if the client does not read the answer in time."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first request. If there are too many connections, close an old

@@ -156,6 +156,8 @@ class SignInMethods:
         self.is_provider, self.has_links = is_provider, has_links
         self._policy = policy
         self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)
+        """By person: until when their platform is not asked about them again, because it did not
+        answer."""
 
     async def has_left(self, person: Person, now: float) -> bool | None:
         """Return whether a person has left their platform; None if it does not answer soon. A
@@ -226,6 +228,7 @@ class TokenAuthentication:
         self._owner_name = owner
         self.methods: SignInMethods | None = None
         self._tries: deque[tuple[float, str]] = deque()
+        """Wrong tokens of the last minute: when they came, and from where."""
         public = urlsplit(url)
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}

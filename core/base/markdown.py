@@ -616,7 +616,9 @@ class GrowingMarkdown:
         self._done = ""
         self._stray_ticks: commonmark.StrayTicks = 0
         self._shown = ""
+        """The part that was returned last."""
         self._length = 0
+        """The length of the text that was parsed last."""
 
     def render(self, text: str, trust: Trust) -> str:
         """Return the part of `text`, the whole so far, that can be shown.

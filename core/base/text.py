@@ -353,6 +353,7 @@ class PieceJoiner:
 
     def __init__(self) -> None:
         self._half = ""
+        """Half of a surrogate pair at the end of the last piece."""
 
     def add(self, piece: str) -> str:
         """Return the text that is complete now, in whole characters."""

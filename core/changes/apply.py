@@ -88,10 +88,13 @@ class ChangeRunner:
     builder: CardBuilder
     clock: Callable[[], float] = time.time
     _held: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set when this process stops: no further call begins."""
     _flights: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    """Calls under way, each until its result is recorded."""
     _tables: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
+    """A lock for each table, so that changes of one table are applied one after the other."""
 
     def stop_batches(self) -> None:
         """Begin no further batch and stop waiting for runs. The next process continues the

@@ -199,6 +199,7 @@ class WaitingMarks:
     on_change: Callable[[], None] = lambda: None
     patience: float = 0.0
     _due: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
+    """By turn, the task that will mark its message after the pause."""
 
     def put(self, turn: str, place: str) -> None:
         """Mark the message of a turn, after the pause of `patience` seconds."""
@@ -297,6 +298,7 @@ class FileDownloads:
         self._failures: tuple[type[Exception], ...] = (PonteError, *failures)
         self._why = why
         self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
+        """Downloads that several callers may wait for, by message and file."""
 
     def begin(self, message: Message) -> None:
         """Start to download all files of a message at once."""
@@ -409,6 +411,7 @@ class FailedEvents:
         self._log = structlog.get_logger(platform)
         self._count = 0
         self._last = ""
+        """The type of the last error."""
 
     def note(self, error: BaseException, event: object) -> None:
         """Log and count an event of this type, which caused `error`."""

@@ -109,6 +109,7 @@ class GrowingReply:
         self._known: dict[int, Post] = {}
         """The journalled posts by number, once `_load_posts` has read them."""
         self._is_loaded = False
+        """The posts of earlier attempts were read from the journal."""
         self._arrivals: dict[int, float] = {}
         """By number of a post with an unknown outcome that was not found yet: when its request must
         have arrived, on the monotonic clock."""
@@ -121,11 +122,13 @@ class GrowingReply:
         self._latest: Progress | None = None
         """The newest progress that is not shown yet."""
         self._worker: asyncio.Task[None] | None = None
+        """Shows the newest progress, again and again while there is newer one."""
         self._pause: asyncio.TimerHandle | None = None
         """Starts the worker when the platform takes the next edit."""
         self._gone: PostRemoved | None = None
         """Set once a person has removed a post: nothing more is shown."""
         self._is_finishing = False
+        """The answer is complete, or another process continues: no progress is shown any more."""
         self._whole_until = time.monotonic() + min(surface.interval, WHOLE_ANSWER_SECONDS)
         """Until this time (monotonic clock), no growing text is posted, in case the answer
         completes earlier."""

@@ -274,6 +274,7 @@ class Jobs(TurnExecutor):
         self._decision_places = Places(MAX_WORKER_DECISIONS)
         """Decisions have places of their own, so that they never wait for turns."""
         self._has_kernels = False
+        """This process can run Python kernels."""
         self._side_tasks = BackgroundTasks("jobs")
         self.is_alive, self.lead = self.own.is_alive, self.own.lead
         self.on, self.notify = self.notifications.on, self.notifications.send

@@ -69,8 +69,11 @@ class Places:
         self.total = total
         self.under_way: set[int] = set()
         self._holders: set[int] = set()
+        """The turns (`seq`) that hold a place."""
         self._returning: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """Turns under way that wait for a place again, each with a future that gives it one."""
         self._is_shut = False
+        """No turn may begin, because one runs alone."""
         self._changed = asyncio.Event()
 
     @property
@@ -319,6 +322,7 @@ class TurnExecutor(SqlStore):
         super().__init__(database)
         self.places = Places(turns)
         self._one_alone = asyncio.Lock()
+        """Held by the turn that runs alone, or waits to."""
         self.admit: Admit | None = None
         """Called before each turn. None: every turn may begin at once."""
         self._handler: TurnHandler | None = None
@@ -329,8 +333,11 @@ class TurnExecutor(SqlStore):
         """Turns of this process by `seq`, each with the task that runs its handler. None between
         two attempts."""
         self._stopped: set[int] = set()
+        """Turns (`seq`) whose handler was cancelled because a person stopped them."""
         self._taken_over: set[int] = set()
+        """Turns (`seq`) whose handler was cancelled because another process has them now."""
         self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
+        """By `seq`: the event on which callers wait for the turn's end."""
         self._draining = asyncio.Event()
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:

@@ -178,6 +178,7 @@ class BackgroundStream:
         self._is_abandoned = False
         """Nobody listens any more; the stream is only read to its end."""
         self._unreported_id = ""
+        """The response's id, until a listener or `late` has got it."""
         self.has_ended = False
         """The server said its last word, or the stream broke."""
         self.task = asyncio.create_task(self._read())
@@ -247,6 +248,7 @@ class OpenStreams:
         self.uncertain: set[str] = set()
         """Conversations whose content is unknown, because a stream was left early."""
         self._late_reports: set[asyncio.Task[None]] = set()
+        """Tasks that report the ids of responses whose streams were left early."""
 
     def open(
         self, source: AsyncIterator[Json], conversation: str, silence: float, late: OnResponseId
@@ -305,6 +307,7 @@ class SpareConversations:
         """Ids of conversations that nobody uses yet."""
         self._refill_task: asyncio.Task[None] | None = None
         self._is_refill_due = False
+        """A spare was asked for, so that new ones are worth their calls."""
 
     def take(self) -> str:
         """Return the id of a spare conversation, or "" if there is none now."""

@@ -88,8 +88,10 @@ class RoundHistory:
         self._most_tokens = math.inf
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
+        """The request was shortened once, because the server refused it as too long."""
         self._halved_tokens = 0
         self._estimated_tokens = 0
+        """Ponte's own estimate of the request's tokens."""
         self._refused_files: set[int] = set()
         self.unseen_files: tuple[str, ...] = ()
         """The names of the message's files that do not fit into the request."""

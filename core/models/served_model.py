@@ -86,6 +86,7 @@ class OnePayment:
 
     def __init__(self) -> None:
         self._is_spent = False
+        """The one request was paid for."""
 
     async def __call__(self, tokens: int) -> int | None:
         """Allow an answer of any length. Raise ModelDown for a second paid request: Ponte repeats
@@ -301,6 +302,7 @@ class ServedModel(Model):
         self._trouble: PonteError | None = None
         """Why the server cannot be used, as the last question to it has shown."""
         self._probed_at = 0.0
+        """When the server was asked last whether it works (monotonic seconds)."""
         self._probing: asyncio.Task[None] | None = None
         """The question that finds out the API and the model's size."""
 

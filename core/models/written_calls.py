@@ -284,7 +284,9 @@ class GrowingCode:
         """The beginning of the last line, and the backticks and backslashes that end it."""
         self._fence: Fence | None = None
         self._may_indent = False
+        """The last line was blank or indented code, so an indented line is code, too."""
         self._code_indent = 4
+        """The column from which an indented line is code; more inside a list item."""
 
     @property
     def is_line_blank(self) -> bool:

@@ -83,6 +83,7 @@ class TraceSpan:
         self._began = began
         self._leaves = leaves
         self._recording: Recording | None = None
+        """The open span; None if nothing is traced."""
 
     def __enter__(self) -> TraceSpan:
         """Begin the span if the turn at hand is traced."""

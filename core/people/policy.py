@@ -183,6 +183,7 @@ class Rights:
     `RIGHTS_ON_STALE_DATA`.
     """
     _book: RuleBook | None = field(default=None, init=False)
+    """The rules of ponte.toml by which `_decisions` were made."""
     rules: tuple[Rule, ...] = field(default=(), init=False)
     """The rules that apply at the address, in order."""
     _fits: dict[tuple[frozenset[str], PlaceReading], bool | None] = field(
@@ -302,6 +303,7 @@ class Policy:
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
+    """By person: when the cached groups expire (by `clock`), and the groups."""
     _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
     """Look-ups that nobody waits for, by the person's key."""
     default_rules: tuple[Rule, ...] = field(default=(), init=False)
@@ -309,6 +311,7 @@ class Policy:
     _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
     )
+    """Rights that were decided before, so that equal questions are decided once."""
 
     def __post_init__(self) -> None:
         """Make the rules that come after all rules of ponte.toml: admins may do everything,

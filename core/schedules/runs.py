@@ -74,6 +74,8 @@ class Scheduler:
     policy: Policy
     report: Report
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set when a schedule has changed or a run has ended, so that the next due time may be
+    another."""
     _drift: float | None = field(default=None, init=False)
     """The difference between the wall clock and the monotonic clock at the last look."""
 

@@ -306,6 +306,7 @@ class Scheduling:
     config: ScheduleConfig
     clock: Callable[[], float] = time.time
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when schedules have changed. The scheduler is loaded once there is one."""
     _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
 
     @cached_property

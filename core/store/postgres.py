@@ -180,6 +180,7 @@ class PostgresDatabase:
         self._threads = ThreadPoolExecutor(MAX_POOL_CONNECTIONS, thread_name_prefix="store")
         self._pool: ConnectionPool[Any]
         self._running: set[asyncio.Task[Any]] = set()
+        """Transactions under way."""
         self._closed = False
 
     @property

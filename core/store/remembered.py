@@ -31,6 +31,7 @@ class RememberedState:
         self._database = database
         self._data = data
         self._dirty = False
+        """The data has changed since it was written."""
         self._flushes = self._flushed = 0
         """The number of `flush` calls that began, and how many of these a write has covered."""
         self._writing = asyncio.Lock()

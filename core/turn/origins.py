@@ -124,6 +124,7 @@ class Admission:
         self._find_unstarted = find_unstarted
         self._policy = policy
         self._since = time.time()
+        """When this process began: it does not count the time before as waiting."""
 
     async def admit(self, seq: int, seconds: float = math.inf) -> bool:
         """Wait up to `seconds` until this turn may begin. Return False if it may not begin yet."""

@@ -46,6 +46,7 @@ class Upkeep:
     peers: Peers
     config: TurnConfigs
     _due: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set when something was forgotten, so that its remains are erased now."""
 
     @property
     def remains_notice(self) -> str:

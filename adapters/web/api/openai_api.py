@@ -317,6 +317,7 @@ class CompletionWriter:
         self._journal = journal
         self._accepted = accepted
         self._text = ""
+        """The text that was sent so far."""
 
     async def begin(self) -> AsyncIterator[bytes]:
         # A turn that fails at once is answered with an HTTP status, so nothing may be sent before.
@@ -382,9 +383,11 @@ class OpenAiRoutes(MessageRoutes):
     _requests: ConcurrencyLimit = field(
         default_factory=lambda: ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
     )
+    """Limits the requests that wait for answers."""
     _bytes: ConcurrencyLimit = field(
         default_factory=lambda: ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
     )
+    """Limits the bytes of bodies that are read and not stored yet."""
 
     @endpoint("GET", "/v1/models")
     async def models(self, request: Request) -> answers.ModelList:

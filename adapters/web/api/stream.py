@@ -155,6 +155,7 @@ class PageWriter:
         self._turns_before = turns_before
         self._text = ""
         self._activity = ""
+        """What the tab was told last that the turn is doing."""
         self._html = GrowingHtml()
         self.interval_seconds = FRAME_INTERVAL_SECONDS
 
@@ -228,7 +229,9 @@ class ReadCursor:
         self.thread = thread
         self._base = base
         self._ended = set(beyond)
+        """Turns after `_base` whose end the tab has seen, although an earlier one still runs."""
         self._open: set[int] = set()
+        """Turns whose beginning the tab has seen, and not yet their end."""
 
     @classmethod
     def parse(cls, text: str) -> ReadCursor | None:

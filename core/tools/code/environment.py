@@ -183,6 +183,7 @@ class PythonEnvironment:
         self._base: BasePython | None = None
         """The Python of this machine from which the sandbox's is made."""
         self._installation: asyncio.Task[None] | None = None
+        """The installation of the libraries, which several runs may wait for."""
         self._failed_at = -INSTALL_RETRY_SECONDS
         """When the installation failed last (by `clock`)."""
         self.lacks = ""

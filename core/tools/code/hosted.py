@@ -408,6 +408,7 @@ class HostedBackend:
         self._containers = ContainerClient(client, clock)
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
+        """Why the last run failed at the server; None if it did not."""
 
     def start(self) -> None:
         """Do nothing: this backend needs no preparation."""

@@ -280,6 +280,7 @@ class ContainerClient:
         self._client = client
         self.now = clock
         self._deletions: set[asyncio.Task[None]] = set()
+        """Deletions of containers that are under way."""
 
     async def make(self) -> Container:
         """Create an empty container without network access. Raise ModelServerFault."""

@@ -101,7 +101,9 @@ class Kernels:
         self._clock = clock
         self._slots: dict[str, _KernelSlot] = {}
         self._room = asyncio.Semaphore(most)
+        """Limits how many kernels run code at once."""
         self._sweeping: asyncio.Task[None] | None = None
+        """The task that ends kernels which nobody uses any more."""
 
     @property
     def running(self) -> int:
@@ -235,7 +237,9 @@ class LocalBackend:
         self._is_required = is_required
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
+        """The sandbox that was proven to work here; None before the proof."""
         self._proof: asyncio.Task[SandboxChoice] | None = None
+        """The proof of the sandbox, made once, which several callers may wait for."""
 
     def start(self) -> None:
         """Prove the sandbox in the background. The tool is not offered before that."""

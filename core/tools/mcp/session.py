@@ -139,6 +139,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
+        """When a stream for notices was opened last (monotonic seconds)."""
         self.status = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

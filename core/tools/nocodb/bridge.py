@@ -471,6 +471,7 @@ class BridgeSource:
         self._tool: ExecuteTool | None = None
         """The tool for the model; made anew when the list changes."""
         self._first_look = asyncio.Lock()
+        """Held while the tools are listed for the first time. Other turns wait for that list."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while the bridge is down: a call then explains the failure."""

@@ -261,6 +261,7 @@ class NocoSource(TableSource):
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None
+        """What this version of NocoDB lacks; None before it was asked."""
         self._version = ""
 
     async def health(self) -> Health:

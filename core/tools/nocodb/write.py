@@ -132,6 +132,7 @@ class TableBatch:
         self._draft = draft
         self._schema: TableSchema | None = None
         self._is_written = False
+        """`write` was called, so that a check now reads the result."""
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Compare each row with the table as it is now: is it as before the write, as after it, or

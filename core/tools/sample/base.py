@@ -141,6 +141,7 @@ class _Snapshot:
     base: str
     rows: dict[str, dict[int, _StoredRow]] = field(default_factory=dict)
     _children: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    """For a link to many rows: the ids of the linked rows by the row that they belong to."""
 
     def check_base(self, base: str) -> None:
         """Raise NocoError `sample_reset` if the base has another id."""
@@ -292,6 +293,7 @@ class SampleApi:
         self._title = title
         self._english_tables = tables
         self._tables_in: dict[str, Mapping[str, SampleTable]] = {}
+        """The tables with their titles in a language, by language."""
         self._make_content = make_content
         self._new_language = language
         self._language = self._find_language()

@@ -159,6 +159,7 @@ class AgentConversations:
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
         self._server_ids: BoundedDict[str, str] = BoundedDict(1_000)
+        """The id of a conversation at the server, where it is not Ponte's own, by Ponte's id."""
 
     async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
         """Return the agent's answer. Raise StackSpotError."""
@@ -304,6 +305,7 @@ class StackSpotSource:
         self._tool_sets = BoundedDict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]](
             _MAX_TOOL_SETS
         )
+        """Tools by their descriptions, which name the commands and agents that a person may use."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while StackSpot is down: a call then explains the failure."""

@@ -102,6 +102,7 @@ class WorkFolder:
     def __init__(self, path: str) -> None:
         self.path = path
         self._seen: dict[str, Stamp] = {}
+        """The stamps of the files as of the last look, by path."""
 
     def put(self, name: str, data: bytes) -> bool:
         """Write a file of the person for the code to read. Return False if it does not fit, or if
@@ -194,6 +195,8 @@ class Interpreter:
         self._main = types.ModuleType("__main__")
         self._count = 0
         self._sources: set[str] = set()
+        """Names of the person's code in tracebacks ("<run 3>"). Lines of other files are left
+        out."""
         self._stream = sys.stdout
         self._lines = linecache.cache
         self.running = self.interrupted = self.raised_in = ""

@@ -65,6 +65,7 @@ class ProgramPipes:
     def __init__(self) -> None:
         self._transports: list[asyncio.BaseTransport] = []
         self._reading: list[_Reading] = []
+        """The reading ends of the pipes."""
 
     async def open(self) -> ProgramEnds:
         """Make all four; ours are `stdin`, `output`, `frames` and `life` from here on."""
