@@ -408,8 +408,8 @@ class SlackAdapter(ChatPlatform):
         await self.workspace.api.close()
 
     async def _connect(self) -> None:
-        """Identify the workspace, start the directory and, if this process listens, accept
-        events."""
+        """Identify the workspace, start the directory and, if this process listens, accept events.
+        An app token of another app would connect and receive nothing, so it is checked first."""
         identity = await connection.retry_until_answered(self.workspace.identify)
         self.workspace.directory.start()
         if not self._listens:

@@ -184,7 +184,12 @@ class SlackContext:
         return await self._describe(spoken[-most:]), has_more or len(spoken) > most
 
     async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
-        """Return the message of a link with its thread, or why it is not read (`ReadLink`)."""
+        """Return the messages around a linked one, or why they are not read (`ReadLink`).
+
+        The bot may be able to read more than the asker. So another channel is read only if the
+        asker is a member of it, direct messages never, and a private channel not in a place where
+        others read the answer.
+        """
         api, here = self.workspace.api, message.address
         try:
             if link.channel != here.channel:

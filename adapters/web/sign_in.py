@@ -436,7 +436,13 @@ class TokenAuthentication:
         return visitor.person.id == OWNER_ID and not visitor.program
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return whether the visitor's token and session are still valid. Raise NotStored."""
+        """Return whether the visitor may still do what they could when they were authenticated.
+        Raise NotStored.
+
+        Each kind of visitor has its own proof: a program its token, a person of a provider their
+        record there, a person with a link the hash of that link's token. The owner only has
+        sessions.
+        """
         try:
             if visitor.program:
                 return await self.find_program(visitor.token) is not None
@@ -563,9 +569,12 @@ class TokenAuthentication:
         return errors.SessionEnded()
 
     async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
-        """Return the session of the cookie if its seal is valid and it has not expired.
+        """Return the session of the cookie if its seal is valid and it has not expired. Raise
+        NotStored.
 
-        Raise NotStored.
+        The seal's key depends on the person, so the claim is parsed before it is trusted, only to
+        find whose key it is. A session of a provider ends if it is not used: its cookie is replaced
+        by one with a later end, once in RENEWAL_SECONDS.
         """
         claim, seal = self._read_cookie(headers) or ("", "")
         if not claim:

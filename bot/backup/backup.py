@@ -557,7 +557,8 @@ def _list_file_ids(database: Path) -> Sequence[str]:
 
 
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
-    """Write the file, sync it, read it back, and only then give it its name."""
+    """Write the backup to a file with another name, sync it and read it back, and only then give it
+    its name: a disk that is full, or a kill, leaves no file that looks like a backup."""
     part = path.with_name(f"{path.name}.part")
     _check_backup_target(path)
     try:

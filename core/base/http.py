@@ -646,7 +646,8 @@ class ErrorTable(Generic[E]):
     def explain(self, failure: Exception, **values: object) -> E:
         """Return the error for this failure.
 
-        `values` fill placeholders, as do the values of its row.
+        `values` fill placeholders, as do the values of its row. A row names its error by a class,
+        or by a code for a `RemoteError`.
         """
         row = self.find(failure)
         if row.values:

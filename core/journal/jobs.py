@@ -195,7 +195,8 @@ def return_stranded(connection: SqlConnection) -> None:
 
 
 def delete_leftovers(connection: SqlConnection) -> None:
-    """Delete rows and jobs that dead processes left, and give a job to each turn that may begin."""
+    """Delete rows and jobs that dead processes left, and give a job to each turn that may begin.
+    One process of several does so from time to time."""
     lease = processes.LEASE_SECONDS
     connection.execute(LEFT_OVER_JOBS_SQL, (lease,))
     connection.execute(

@@ -559,11 +559,12 @@ class AnswerReader:
         text.size += len(piece)
         was_unopened = text.growing.is_unopened
         new_text = text.growing.add(self._joiner.add(piece))
-        if self._holds_start:
+        if self._holds_start:  # until a thought has ended, all of it may be one
             if not text.growing.has_thoughts:
                 return ()
             self._holds_start, was_unopened, new_text = False, True, text.growing.text
         events: list[ModelEvent] = []
+        # "</think>" without an opening tag: the text that was shown was a thought.
         if text.growing.is_unopened and not was_unopened and self.has_shown:
             events.append(TextWithdrawn())
             self.has_shown = False
@@ -620,7 +621,12 @@ class AnswerReader:
         return call
 
     def add_whole_call(self, index: object, id: str, name: str, arguments: object) -> CallPart:
-        """Add a whole call whose pieces may have come before, and return it."""
+        """Add a whole call whose pieces may have come before, and return it.
+
+        Servers name a call by its index, by its id, by both or by none, and some send each call
+        twice: in pieces and whole, or whole and whole. So the open call that fits best is
+        completed. An equal call that is complete already is marked, not added.
+        """
         words = dump_arguments(arguments)
         if not (id or name or words):
             return CallPart(index)

@@ -375,7 +375,7 @@ class ConversationRound:
         """Ask the round and yield its events. Raise ModelError."""
         paying = self._ask.payment
         body: Json = {}
-        if self._ask.response:
+        if self._ask.response:  # asked before a crash: the server may still have the answer
             await self._adopt_response(self._ask.response, self._server.options.drain_seconds)
         while self._answer is None:
             body = {}
@@ -404,9 +404,10 @@ class ConversationRound:
                     paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:
-                    yield TextWithdrawn()
+                    yield TextWithdrawn()  # the next attempt streams the answer from its beginning
         self._history.on_answer()
         answer = self._answer
+        # A turn whose tools still run is not complete in the conversation.
         upto = self._ask.previous_seq if answer.has_calls else self._ask.seq
         if self._is_certain and not answer.cut_reason:
             self._streams.uncertain.discard(self._thread.remote)

@@ -131,7 +131,9 @@ class DemoTurn:
 
     @classmethod
     async def read(cls, request: RoundRequest) -> DemoTurn:
-        """Return the turn of a round's request."""
+        """Return the turn of a round's request. The date is in the preface. The language of the
+        sample tables is seen by the title of a table in the tools' descriptions, as a real model
+        would see it."""
         items = [*await request.history(), *request.input]
         *earlier, now = _split_exchanges(items) or [DemoExchange("", "")]
         day = _DAY_IN_PREFACE.search(request.preface)

@@ -176,8 +176,8 @@ class Trial:
     async def _ask(
         self, *items: Item, turn: int, number: int = 1, tools: tuple[ToolSpec, ...] = ()
     ) -> tuple[Sequence[Item], int]:
-        """Ask one round. Return the items of the answer, and in how many pieces its text came.
-        Raise PonteError."""
+        """Ask one round of the test thread. Return the items of the answer, and in how many pieces
+        its text came (more than one: the server streams). Raise PonteError."""
         before, pieces = self.transcript, 0
 
         async def history() -> Sequence[Item]:
@@ -332,6 +332,8 @@ class ServedModel(Model):
         clock, name = asyncio.get_running_loop().time, ask.model or self.name
         prices = self._options.config.price_list
         end, old_prices = self._limits.get(name, (0.0, prices))
+        # A used-up limit would refuse the request, and servers count refused ones, too. A round
+        # that was asked before a crash is only looked up.
         if end > clock() and prices is old_prices and not ask.response:
             raise LimitReached(seconds=math.ceil(end - clock()))
         if self._level is None:
@@ -343,6 +345,7 @@ class ServedModel(Model):
         if self._probing is not None or ask.model:
             await self._server.sizes.wait(name)
         level = self._level
+        # The request for a title belongs to no conversation on the server.
         if ask.for_title and level == "conversations":
             level = "responses"
         while True:
@@ -354,7 +357,7 @@ class ServedModel(Model):
                         yield event
                 self._trouble = None
                 return
-            except NoEndpoint as error:
+            except NoEndpoint as error:  # the server has changed since it was asked what it can do
                 if self._fixed_level or level not in LOWER_LEVEL:
                     self._record_trouble(error)
                     raise

@@ -150,7 +150,8 @@ class ToolContexts:
         self, turn: Turn, provenance: Provenance, rights: PlaceRights | None
     ) -> Turn:
         """Return the turn without results of its own earlier attempts that the asker may not read
-        any more."""
+        any more: their rights, or the rules, may have changed since the process ended. Reasoning of
+        the model could repeat them, so it is left out, too."""
         may_know = partial(self.may_know, rights)
         unreadable = {c.call_id for c in turn.calls if c.outcome and not may_know(c.outcome.needs)}
         items = tuple(

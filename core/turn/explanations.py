@@ -61,7 +61,8 @@ async def explain_right(
 
 
 async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
-    """Return who may decide on a change. Raise NotFound if there is none that they may see."""
+    """Return why a change could be proposed, who may decide on it, and by which rule somebody did.
+    Raise NotFound if there is none that they may see."""
     message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)

@@ -121,7 +121,7 @@ class Guards:
                 self.people.note_refusal(author, address, verdict)
             with use_locale("en"):
                 return _refuse(code, verdict.words(), "tell the person")
-        if call.effect in COSTLY_EFFECTS:
+        if call.effect in COSTLY_EFFECTS:  # for the line of the audit log about the call
             self.rules[call.call_id] = rule
         return None
 

@@ -467,7 +467,7 @@ def answer_json(
     }
     if answer.code:
         body["code"] = answer.code
-    if answer.has_own_post:
+    if answer.has_own_post:  # the page shows the text of a decision as a message, not on the card
         body["aloud"] = True
     if html is not None:
         body["html"] = html

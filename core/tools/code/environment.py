@@ -260,7 +260,8 @@ class PythonEnvironment:
 
 
 async def _read_version(path: str) -> str:
-    """Return the version, or "" if it is too old or a kernel's user cannot run it."""
+    """Ask a Python for its version, as the user who runs kernels. Return "" if it is too old or
+    that user cannot run it."""
     try:
         process = await start_program(
             path,

@@ -425,7 +425,8 @@ class HostedBackend:
         return bool(self._client.place.key) or not self._client.place.is_official
 
     async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
-        """Run code. Raise ToolError if it could not be run."""
+        """Run code in the container of the thread. Raise ToolError if it could not be run. The
+        threads used last are remembered, so that their containers need not be looked up."""
         interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
             self._client, self._choice, container=ctx.thread.container, containers=self._containers
         )

@@ -178,7 +178,8 @@ class KernelRun:
         self._left_out_count = 0
 
     def add_frame(self, came: Frame) -> None:
-        """Add a frame. Raise BrokenFrame for one that no honest kernel sends now."""
+        """Add what the kernel reports. Code of the person can write into the same pipe, so a frame
+        that no honest kernel sends now raises BrokenFrame."""
         match came:
             case FileMade(file=name, data=data):
                 total = len(data) + sum(len(file.data) for file in self.files)
@@ -320,7 +321,8 @@ class KernelSession:
         return fault
 
     async def _send_run(self, run: KernelRun, code: str, files: InputFiles) -> None:
-        """Put missing files into the work folder, then send the code."""
+        """Put files that the kernel does not have into the work folder, then send the code. A file
+        that the code itself made is there already."""
         stdin = self._process.stdin
         for each in files:
             if (each.id, each.name) in self._uploads:

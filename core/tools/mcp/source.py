@@ -185,7 +185,8 @@ class McpServers:
         return self._describe(state)
 
     def _describe(self, state: ServerState) -> Health:
-        """Return the state in words."""
+        """Return the state of a server in words, for `ponte status`: anything that keeps one of its
+        tools from being used is a failure that names the tool."""
         server, offered, name = state.server, state.offered or {}, state.server.name
         part = f"{MCP_STATE_NAME}.{name}"
         if state.fault:

@@ -160,8 +160,11 @@ class BridgeDriver(TableDriver):
         return TableSchema(TableId("", id), id, key=Field("", key, "ID"), target=target)
 
     async def describe_table(self, id: str) -> BridgeTable:
-        """Return a table as the bridge describes it, else as its rows suggest. Raise
-        BridgeError."""
+        """Return a table as the bridge describes it. Raise BridgeError.
+
+        The public bridge cannot describe tables. Then some rows of the table are read, and their
+        fields and values tell what they can: names, links, the key.
+        """
         try:
             args = {"base_id": self._base_id, "table_id": id}
             description = await self._api.call_with_retries("get_table", args)
@@ -397,7 +400,8 @@ class BridgeTableFilter:
         viewer.note_need("read", *names)
 
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
-        """Return `result` without hidden tables. Raise ToolError if it is one."""
+        """Return a result of the bridge without hidden tables. Raise ToolError if it is one. Views
+        are noted with their tables, because later calls name only the view."""
         if tool == "list_views":
             table = str(args.get("table_id", ""))
             self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}

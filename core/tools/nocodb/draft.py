@@ -330,7 +330,8 @@ async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
 
 
 async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
-    """Return a file as a draft holds it until it is uploaded."""
+    """Return a file of the conversation as a draft stores it: with its digest, so that what a
+    person approves is what is uploaded. Raise ToolError, which names the files that there are."""
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
     if store is None or len(found) != 1:
@@ -489,7 +490,11 @@ class WriteTools:
         return await ctx.turn.propose(draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft of a proposal with other values, by `FormField.key`."""
+        """Return the draft of a proposal with other values, by `FormField.key`. Values come as a
+        person typed them.
+
+        The error for a wrong value names its key, so that the form can show it at the field.
+        """
         draft = change.draft
         proposed = [steps[0].write for steps in change.rows]
         names = dict.fromkeys(name for write in proposed for name in write.after or ())
@@ -553,7 +558,8 @@ class WriteTools:
     async def _find_titled_rows(
         self, changer: Changer, field: Field, titles: Sequence[str]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the ids of the rows with these titles in the table that `field` leads to."""
+        """Return the ids of the rows with these titles in the table that `field` leads to. Several
+        rows can have one title. A table whose titles cannot be searched gives none."""
         table = await self._schemas.describe_table(changer.viewer, field.related_id)
         display = table.display_field
         if display is None or display.kind not in ("words", "mixed", "number"):

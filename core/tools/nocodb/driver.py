@@ -351,7 +351,7 @@ class RestDriver(TableDriver):
 
     async def _read_approved_file(self, file: Mapping[str, Any]) -> bytes:
         """Return the bytes of a file of a draft. Raise ToolError if they are not those that the
-        draft names."""
+        draft names, because a person approved these and no others."""
         name = str(file["title"])
         try:
             _, data = await self._read_file(str(file["file"]))

@@ -133,7 +133,8 @@ async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
 
 
 async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
-    """Return the names, in `_GAPS`, of what this version of NocoDB lacks."""
+    """Ask NocoDB for one of each thing that older versions cannot do, and return the names (in
+    `_GAPS`) of what it lacks."""
     gaps = [] if overview.role else ["role"]
     if not overview.all_tables:
         return gaps

@@ -163,7 +163,9 @@ class Landlock:
         self._runtime = runtime
 
     async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
-        """Start a program. Raise SandboxFailed."""
+        """Start a program as a user of its own (if this process is root), in a new folder. What was
+        made for it is undone in reverse order, at its end or if its start fails. Raise
+        SandboxFailed."""
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
