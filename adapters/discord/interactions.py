@@ -366,7 +366,9 @@ class DiscordHandlers:
         await self._submit(interaction, request)
 
     async def _find_names(self, interaction: Interaction, text: str) -> ReferencedNames:
-        """Return the names for the text. Discord is asked for those of people."""
+        """Return the names of the people, roles and channels that a text from a form mentions.
+        Discord sends no names with a form, so it is asked for those of people, for a short time. A
+        mention of the bot itself is left out."""
         client, me = interaction.client, own_id(interaction.client)
         names = {f"@{me}": ""}
         ids = sorted({int(id) for id in events.USER.findall(text)} - {me})[:MAX_NAMES_LOOKED_UP]

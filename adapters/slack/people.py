@@ -358,6 +358,7 @@ class SlackPeople:
             locale=user.get("locale") or "",
             time_zone=user.get("tz") or "",
             is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
+            # A deactivated account counts like a bot, so that it approves nothing.
             is_bot=bool(user.get("is_bot") or user.get("deleted")),
             belongs_to=frozenset(teams),
         )

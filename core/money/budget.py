@@ -254,7 +254,7 @@ class Budget(SqlStore):
         """Reserve a run that somebody approved in the event `seq`. `person` is the one who asked
         for the run, and who pays for it. Raise OverBudget."""
         one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
-        # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
+        # `_day_of` reads this row. `is_counted` is 0, so that it adds no turn to the reports.
         sql = (
             "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
             " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"

@@ -623,8 +623,10 @@ class BridgeSource:
             title = table.titles.get(name, name)
             check_not_withheld(Field("", title, ""))
             is_unknown = operator == "sort" and title not in table.fields
+            # An id that no field of the table has may be that of a secret field.
             if table.fields and (is_unknown or _FIELD_ID.fullmatch(title)):
                 raise _unknown_field(title, "name fields by their titles")
+            # Any other filter of a link compares fields of the other table.
             is_filter = operator not in ("blank", "notblank")
             if is_filter and await self._driver.is_link(table, title):
                 raise filter_error("links can only be blank or notblank here")
